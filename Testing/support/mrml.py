@@ -1,0 +1,224 @@
+"""Real MRML for tests: scene, application logic and module logics of slicer-core, as Slicer would start them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+# Without this, ITK's own thread pool can crash the process at exit.
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_THREADER", "Platform")
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import ArrayLike, NDArray
+
+from support.slicer_share import write_slicer_share
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+
+# Name of `slicer.modules.<name>`, name it is registered under, class of its logic.
+_MODULES = (
+    ("colors", "Colors", "vtkSlicerColorLogic"),
+    ("volumes", "Volumes", "vtkSlicerVolumesLogic"),
+    ("terminologies", "Terminologies", "vtkSlicerTerminologiesModuleLogic"),
+    ("subjecthierarchy", "SubjectHierarchy", "vtkSlicerSubjectHierarchyModuleLogic"),
+    ("segmentations", "Segmentations", "vtkSlicerSegmentationsModuleLogic"),
+)
+
+# The application logic holds module logics weakly, so they are kept here for the life of the process.
+_kept: dict[str, Any] = {}
+
+
+class ModuleStandIn:
+    """Entry of `slicer.modules`: what Slicer calls a module object, reduced to its name, path and logic."""
+
+    def __init__(self, name: str, logic: Any = None, path: str = "") -> None:
+        self.name = name
+        self.title = name
+        self.path = path
+        self._logic = logic
+        self._widget: Any = None
+
+    def logic(self) -> Any:
+        """Return the C++ logic of the module."""
+        return self._logic
+
+    def widgetRepresentation(self) -> Any:
+        """Return the module's panel, if the Qt stand-in made one."""
+        return self._widget
+
+
+def start_mrml() -> Any:
+    """Start MRML once per process and return the current `slicer.mrmlScene`."""
+    if "application" not in _kept:
+        _kept["application"] = _start_application_logic()
+        for _, registered_name, class_name in _MODULES:
+            _kept[registered_name] = getattr(slicer, class_name)()
+            _kept[registered_name].SetMRMLApplicationLogic(_kept["application"])
+        terminologies = _kept["Terminologies"]
+        terminologies.SetModuleShareDirectory(str(Path(_kept["home"].name) / "share" / "Terminologies"))
+        slicer.modules = SimpleNamespace(
+            **{key: ModuleStandIn(name, _kept[name]) for key, name, _ in _MODULES}
+        )
+        new_scene()
+    return slicer.mrmlScene
+
+
+def _start_application_logic() -> Any:
+    _kept["home"] = tempfile.TemporaryDirectory(prefix="slicer-home-")
+    home = Path(_kept["home"].name)
+    write_slicer_share(home / "share")
+    (home / "tmp").mkdir()
+    logic = slicer.vtkSlicerApplicationLogic()
+    logic.SetHomeDirectory(str(home))
+    logic.SetShareDirectory("share")
+    logic.SetTemporaryPath(str(home / "tmp"))
+    return logic
+
+
+def application_logic() -> Any:
+    """Return the one vtkSlicerApplicationLogic of the process."""
+    start_mrml()
+    return _kept["application"]
+
+
+def new_scene() -> Any:
+    """Replace `slicer.mrmlScene` by a fresh scene: nothing a test left behind can be seen or called any more."""
+    if "application" not in _kept:
+        return start_mrml()
+    scene = slicer.vtkMRMLScene()
+    application = _kept["application"]
+    application.SetMRMLScene(scene)
+    application.SetColorLogic(_kept["Colors"])
+    for _, name, _ in _MODULES:
+        _kept[name].SetMRMLScene(scene)
+        application.SetModuleLogic(name, _kept[name])
+    slicer.mrmlScene = scene
+    _keep_subject_hierarchy(scene)
+    return scene
+
+
+# Slicer's Qt layer, not its logic, puts nodes into the subject hierarchy. This stands in for it.
+_SUBJECT_HIERARCHY_CLASSES = (
+    "vtkMRMLVolumeNode",
+    "vtkMRMLSegmentationNode",
+    "vtkMRMLModelNode",
+    "vtkMRMLTransformNode",
+    "vtkMRMLTextNode",
+    "vtkMRMLTableNode",
+)
+
+
+def _keep_subject_hierarchy(scene: Any) -> None:
+    def on_node_added(caller: Any, event: str, node: Any) -> None:
+        if not any(node.IsA(name) for name in _SUBJECT_HIERARCHY_CLASSES) or node.GetHideFromEditors():
+            return
+        hierarchy = scene.GetSubjectHierarchyNode()
+        if hierarchy and not hierarchy.GetItemByDataNode(node):
+            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+    def on_node_about_to_be_removed(caller: Any, event: str, node: Any) -> None:
+        hierarchy = scene.GetSubjectHierarchyNode() if not scene.IsClosing() else None
+        item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+        if item:
+            hierarchy.RemoveItem(item, False, False)
+
+    observe_node_event(scene, slicer.vtkMRMLScene.NodeAddedEvent, on_node_added)
+    observe_node_event(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, on_node_about_to_be_removed)
+
+
+def observe_node_event(scene: Any, event: int, callback: Any) -> int:
+    """Observe a scene event whose call data is a node: `callback(caller, event, node)`. Returns the tag."""
+    callback.CallDataType = vtk.VTK_OBJECT
+    return scene.AddObserver(event, callback)
+
+
+def clear_scene() -> None:
+    """Close the scene as File > Close Scene does: StartCloseEvent, nodes removed, EndCloseEvent; singletons stay."""
+    start_mrml().Clear(False)
+
+
+def add_volume(
+    array_kji: NDArray[Any],
+    spacing: ArrayLike = (1.0, 1.0, 1.0),
+    origin_lps: ArrayLike = (0.0, 0.0, 0.0),
+    direction: ArrayLike = ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    name: str = "Volume",
+) -> Any:
+    """Add a vtkMRMLScalarVolumeNode.
+
+    Parameters
+    ----------
+    array_kji
+        Voxels ``[k, j, i]``, copied.
+    spacing
+        Along i, j, k in mm.
+    origin_lps
+        Position of voxel (0, 0, 0) in LPS, mm.
+    direction
+        3x3, columns are the LPS directions of i, j, k (as in ITK).
+    name
+        Name of the node.
+    """
+    start_mrml()
+    ijk_to_ras = np.eye(4)
+    ijk_to_ras[:3, :3] = (
+        LPS_TO_RAS @ np.asarray(direction, float).reshape(3, 3) @ np.diag(np.asarray(spacing))
+    )
+    ijk_to_ras[:3, 3] = LPS_TO_RAS @ np.asarray(origin_lps, float)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array_kji))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def add_segmentation(
+    volume_node: Any, masks_kji: dict[str, NDArray[Any]] | None = None, name: str = "Segmentation"
+) -> Any:
+    """Add a vtkMRMLSegmentationNode on the grid of `volume_node`, with one segment per entry of `masks_kji`.
+
+    A mask of zeros, or None, gives a segment without any voxel. Segment ids equal segment names.
+    """
+    start_mrml()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    for segment_name, mask in (masks_kji or {}).items():
+        segment_id = node.GetSegmentation().AddEmptySegment(segment_name, segment_name)
+        if mask is not None and np.any(mask):
+            slicer.util.updateSegmentBinaryLabelmapFromArray(
+                np.ascontiguousarray(mask, dtype=np.uint8), node, segment_id, volume_node
+            )
+    return node
+
+
+def segment_array(segmentation_node: Any, segment_id: str) -> NDArray[np.bool_]:
+    """Return the voxels ``[k, j, i]`` of a segment on its reference volume's grid."""
+    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id) > 0
+
+
+def segment_editor_node(segmentation_node: Any, volume_node: Any, singleton_tag: str = "") -> Any:
+    """Add a vtkMRMLSegmentEditorNode that edits `segmentation_node` over `volume_node`."""
+    start_mrml()
+    node = slicer.vtkMRMLSegmentEditorNode()
+    if singleton_tag:
+        node.SetSingletonTag(singleton_tag)
+    node = slicer.mrmlScene.AddNode(node)
+    node.SetAndObserveSegmentationNode(segmentation_node)
+    node.SetAndObserveSourceVolumeNode(volume_node)
+    if segmentation_node.GetSegmentation().GetNumberOfSegments():
+        node.SetSelectedSegmentID(segmentation_node.GetSegmentation().GetNthSegmentID(0))
+    return node
+
+
+def vtk_string_array(values: list[str]) -> Any:
+    """Return `values` as the vtkStringArray that segmentation logics take."""
+    array = vtk.vtkStringArray()
+    for value in values:
+        array.InsertNextValue(value)
+    return array
