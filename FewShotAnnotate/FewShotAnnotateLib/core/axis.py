@@ -1,0 +1,141 @@
+"""SliceAxis: the only place that knows how slices `[n, h, w]` lie in an array `[k, j, i]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InputError
+from .volume import Geometry
+
+# Run lengths below this many voxels say nothing about the direction someone painted in.
+LONG_RUN = 5
+# Fewer voxels than this are a stray click, not a painted slice.
+PAINTED_VOXELS = 10
+
+
+@dataclass(frozen=True)
+class SliceAxis:
+    """One of the three array axes: 0 = k (slices as stored), 1 = j (rows), 2 = i (columns).
+
+    An axis is an array axis, never a patient axis, so oblique volumes need no resampling.
+    """
+
+    index: int
+
+    def __post_init__(self) -> None:
+        if self.index not in (0, 1, 2):
+            raise InputError("axis_out_of_range", axis=self.index)
+
+    def slices(self, array: np.ndarray) -> np.ndarray:
+        """View of `[k, j, i]` as slices `[n, h, w]` along this axis."""
+        return np.moveaxis(array, self.index, 0)
+
+    def restore(self, slices: np.ndarray) -> np.ndarray:
+        """View of `[n, h, w]` as `[k, j, i]`: the inverse of `slices`."""
+        return np.moveaxis(slices, 0, self.index)
+
+    def count(self, geometry: Geometry) -> int:
+        """Number of slices along this axis."""
+        return geometry.shape[self.index]
+
+    def spacing(self, geometry: Geometry) -> tuple[float, float, float]:
+        """Spacing in mm between slices, rows and columns `(n, h, w)`."""
+        array_order = list(geometry.spacing[::-1])
+        slice_spacing = array_order.pop(self.index)
+        return slice_spacing, array_order[0], array_order[1]
+
+    def patient_name(self, geometry: Geometry) -> str:
+        """Nearest patient plane: 'axial', 'coronal' or 'sagittal', with 'oblique ' before it if tilted."""
+        normal = np.abs(np.array(geometry.direction).reshape(3, 3)[:, 2 - self.index])
+        name = ("sagittal", "coronal", "axial")[int(normal.argmax())]
+        return name if normal.max() > 0.999 else f"oblique {name}"
+
+
+def labelled_indices(array: np.ndarray, axis: SliceAxis) -> list[int]:
+    """Slices along `axis` that hold any label, ascending."""
+    others = tuple(other for other in range(3) if other != axis.index)
+    return [int(index) for index in np.flatnonzero(array.any(axis=others))]
+
+
+def run_lengths(labelled: np.ndarray, axis: int) -> np.ndarray:
+    """Length of the unbroken run of true voxels through each voxel along `axis`; 0 where false.
+
+    Parameters
+    ----------
+    labelled : bool ndarray, any shape
+
+    Returns
+    -------
+    int32 ndarray of the same shape
+    """
+    moved = np.moveaxis(labelled, axis, -1)
+    padded = np.zeros((*moved.shape[:-1], moved.shape[-1] + 2), dtype=np.int8)
+    padded[..., 1:-1] = moved
+    edges = np.diff(padded.reshape(-1))
+    lengths = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+    result = np.zeros(moved.shape, dtype=np.int32)
+    result[moved] = np.repeat(lengths, lengths)
+    return np.moveaxis(result, -1, axis)
+
+
+def detect_axis(array: np.ndarray, geometry: Geometry, path: object = "The labels") -> SliceAxis:
+    """Axis along which someone painted single slices: the one with the shortest labelled runs.
+
+    Parameters
+    ----------
+    array : label array [k, j, i]
+
+    Raises
+    ------
+    InputError
+        Nothing is labelled, or slices of two axes are painted.
+    """
+    labelled = _cropped(array, path)
+    mean_run = [labelled.sum() / _run_starts(labelled, axis) for axis in range(3)]
+    thickest = SliceAxis(0).spacing(geometry)
+    axis = SliceAxis(min(range(3), key=lambda a: (mean_run[a], -thickest[a], a)))
+    require_one_axis(array, axis, path)
+    return axis
+
+
+def require_one_axis(array: np.ndarray, axis: SliceAxis, path: object = "The labels") -> None:
+    """Raise `InputError` if a slice across `axis` is painted as well."""
+    labelled = _cropped(array, path)
+    runs = [run_lengths(labelled, a) for a in range(3)]
+    own = (runs[axis.index] == 1).sum() >= PAINTED_VOXELS
+    if not own:
+        return
+    for other in range(3):
+        if other == axis.index:
+            continue
+        sheet = (runs[other] == 1) & (runs[axis.index] >= LONG_RUN)
+        across = tuple(a for a in range(3) if a != other)
+        painted, all_labelled = sheet.sum(axis=across), labelled.sum(axis=across)
+        # A sheet one voxel thin across and long along `axis` is a painted slice of the other axis, provided
+        # it is most of what its plane holds (the rest is where the painted slices of `axis` cut through it).
+        crossing = (painted >= PAINTED_VOXELS) & (2 * painted >= all_labelled)
+        if crossing.any():
+            first = int(np.flatnonzero(crossing)[0]) + _first_labelled(array, other)
+            raise InputError("crossing_axes", path=path, axis=axis.index, other=other, index=first)
+
+
+def _cropped(array: np.ndarray, path: object) -> np.ndarray:
+    """The labelled bounding box as bool."""
+    ranges = []
+    for axis in range(3):
+        indices = labelled_indices(array, SliceAxis(axis))
+        if not indices:
+            raise InputError("no_labelled_slice", path=path)
+        ranges.append(slice(indices[0], indices[-1] + 1))
+    return array[tuple(ranges)] != 0
+
+
+def _first_labelled(array: np.ndarray, axis: int) -> int:
+    return labelled_indices(array, SliceAxis(axis))[0]
+
+
+def _run_starts(labelled: np.ndarray, axis: int) -> int:
+    moved = np.moveaxis(labelled, axis, 0)
+    return int(moved[0].sum() + (moved[1:] & ~moved[:-1]).sum())

@@ -1,0 +1,67 @@
+"""The one exception for bad input: a code with data, so that the host can translate the sentence."""
+
+from __future__ import annotations
+
+# Each sentence says what was given, what is wrong with it and what to do.
+MESSAGES = {
+    "file_missing": "{path}: no such file or folder; check the name.",
+    "file_unreadable": "{path}: cannot be read as an image ({detail}); check that the file is complete.",
+    "file_empty": "{path}: the file is empty; export or copy it again.",
+    "file_truncated": "{path}: the file ends too early ({detail}); export or copy it again.",
+    "suffix_unknown": "{path}: unknown file type; use a name that ends in {allowed}.",
+    "no_series": "{path}: the folder holds no DICOM image series; choose the folder with the slices.",
+    "many_series": "{path}: the folder holds {count} DICOM series; give a folder with one.",
+    "series_uneven": "{path}: the DICOM slices are not evenly spaced (gaps from {least:.3f} to {most:.3f} mm); "
+    "find the missing or doubled slices.",
+    "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
+    "not_scalar": "{path}: the image has {components} values per voxel; give a single-channel volume.",
+    "volume_nan": "{path}: {count} voxels are not finite numbers; replace them before labelling.",
+    "volume_constant": "{path}: every voxel has the same value ({value:g}); this is no image to label.",
+    "label_not_integer": "{path}: label values must be whole numbers, found {value:g}; save it as a label map.",
+    "label_out_of_range": "{path}: label value {value} is outside 0..65535; renumber the labels.",
+    "geometry_differs": "{path}: {what} differs from the image ({found} instead of {expected}); "
+    "resample the labels onto the image's grid.",
+    "axis_out_of_range": "Axis {axis} does not exist; choose 0, 1 or 2 (array order: slices, rows, columns).",
+    "slice_out_of_range": "Slice {index} does not exist along axis {axis}; slices run from 0 to {last}.",
+    "slices_malformed": "'{text}' is not a list of slice numbers; write for example 3,10,20.",
+    "no_labelled_slice": "{path}: no slice is labelled; paint at least two slices first.",
+    "one_labelled_slice": "{path}: only slice {index} is labelled, and nothing lies between; label one more "
+    "slice, or ask for all slices (--slices all).",
+    "crossing_axes": "{path}: labels are painted on slices of axis {axis} and of axis {other} (slice {index}); "
+    "keep the painted slices of one axis.",
+    "nothing_to_fill": "{path}: no unlabelled slice lies in the asked range; every slice is labelled already.",
+    "range_malformed": "'{text}' is not a slice range; write between, all, or FIRST:LAST+1, for example 5:40.",
+    "layers_overlap": "{path}: the segments overlap and {suffix} keeps one label per voxel; "
+    "use a name that ends in .seg.nrrd.",
+    "output_is_input": "{path}: the output would replace the input; choose another name.",
+    "output_unwritable": "{path}: cannot be written ({detail}); choose another folder or free some room.",
+    "engine_unknown": "There is no engine named '{engine}'; choose one of: {known}.",
+    "engine_unavailable": "Engine {engine} cannot run here: {detail}",
+    "device_unavailable": "Engine {engine} cannot use device '{device}'; choose one of: {known}.",
+    "option_unknown": "Engine {engine} has no option '{option}'; it knows: {known}.",
+    "option_invalid": "Option {option} of engine {engine} cannot be {value!r}; {expected}.",
+    "job_folder_used": "{path}: the folder is not empty; choose a new one, or continue its job (--resume).",
+    "job_folder_unreadable": "{path}: the job cannot be read ({detail}); start a new one.",
+    "job_differs": "{path}: the job in this folder was started with another {what}; "
+    "give the same input or a new folder.",
+    "job_busy": "{path}: a worker (process {pid}) is still running on this job; wait for it or stop it first.",
+    "resume_needs_folder": "--resume continues a kept job; say which one with --job-dir.",
+    "package_missing": "The package {package} is missing; install it with: pip install {install}",
+}
+
+
+class InputError(ValueError):
+    """Input that cannot be used. `str(error)` is one clear line: what, where, what to do.
+
+    Parameters
+    ----------
+    code : str
+        Key of `MESSAGES`.
+    **data
+        Values for the placeholders of the sentence.
+    """
+
+    def __init__(self, code: str, **data: object) -> None:
+        self.code = code
+        self.data = data
+        super().__init__(MESSAGES[code].format(**data))

@@ -1,0 +1,105 @@
+"""Events: what a worker tells about a run, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events; `kind` is their name in JSON."""
+
+    kind: ClassVar[str]
+
+    def to_line(self) -> str:
+        """One ASCII line of JSON, without a line break."""
+        return json.dumps({"event": self.kind, **asdict(self)}, ensure_ascii=True)
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The worker runs; the host compares version and path with its own."""
+
+    kind = "started"
+    pid: int
+    version: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """`done` of `total` slices are finished; `eta` is the expected remaining time in s, None if not known yet."""
+
+    kind = "progress"
+    done: int
+    total: int
+    eta: float | None
+
+
+@dataclass(frozen=True)
+class SliceDone(Event):
+    """The slice of this index is written."""
+
+    kind = "slice"
+    index: int
+
+
+@dataclass(frozen=True)
+class Warned(Event):
+    """Something the user should know; the run goes on."""
+
+    kind = "warning"
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """All slices are written."""
+
+    kind = "finished"
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cancelled(Event):
+    """The run stopped because it was asked to; finished slices are kept."""
+
+    kind = "cancelled"
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The run stopped on an error; finished slices are kept. `code` is that of an `InputError`, or empty."""
+
+    kind = "failed"
+    reason: str
+    code: str = ""
+
+
+ENDINGS = (Finished, Cancelled, Failed)
+_KINDS: dict[str, type[Event]] = {
+    kind.kind: kind for kind in (Started, Progress, SliceDone, Warned, Finished, Cancelled, Failed)
+}
+_CHECKS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "float | None": (int, float, type(None)),
+}
+
+
+def event_from_line(line: str) -> Event | None:
+    """The event on a line, or None if the line is no event (torn, foreign output, another program's version)."""
+    try:
+        data = json.loads(line)
+        kind = _KINDS[data.pop("event")]
+        event = kind(**data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    for name, annotation in kind.__annotations__.items():
+        value = getattr(event, name)
+        if not isinstance(value, _CHECKS[str(annotation)]) or isinstance(value, bool):
+            return None
+    return event

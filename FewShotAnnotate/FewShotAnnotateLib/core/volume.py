@@ -1,0 +1,236 @@
+"""Volume and LabelMap: voxels with their place in the patient, thin over `SimpleITK.Image`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+GEOMETRY_TOLERANCE = 1e-6
+# The same grid written by two programs differs in the last digits of a 32-bit header.
+SAME_GRID_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a voxel grid lies, in ITK's convention (LPS, mm).
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+        Voxels in array order `[k, j, i]` (slices, rows, columns).
+    spacing : (float, float, float)
+        Distance of voxel centres in mm, in ITK order `(i, j, k)`.
+    origin : (float, float, float)
+        Centre of voxel (0, 0, 0) in mm, LPS.
+    direction : tuple of 9 floats
+        Row-major 3x3 matrix; its columns are the directions of i, j and k.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    @classmethod
+    def of_image(cls, image: sitk.Image) -> Geometry:
+        """Geometry of a 3D ITK image."""
+        i, j, k = image.GetSize()
+        return cls((k, j, i), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Geometry:
+        """The inverse of `to_json`."""
+        k, j, i = (int(size) for size in data["shape"])
+        sx, sy, sz = (float(value) for value in data["spacing"])
+        ox, oy, oz = (float(value) for value in data["origin"])
+        direction = tuple(float(value) for value in data["direction"])
+        if len(direction) != 9:
+            raise ValueError("direction needs nine numbers")
+        return cls((k, j, i), (sx, sy, sz), (ox, oy, oz), direction)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists of numbers."""
+        return {
+            "shape": list(self.shape),
+            "spacing": list(self.spacing),
+            "origin": list(self.origin),
+            "direction": list(self.direction),
+        }
+
+    def difference(self, other: Geometry, tolerance: float = GEOMETRY_TOLERANCE) -> tuple[str, Any, Any] | None:
+        """First thing in which `other` differs, as (name, own value, other's value), or None.
+
+        Lengths are compared in voxels: the corners of both grids may differ by `tolerance` voxels at most.
+        """
+        if self.shape != other.shape:
+            return "size", self.shape[::-1], other.shape[::-1]
+        finest = min(self.spacing)
+        extent = np.array(self.shape[::-1], dtype=float)
+        checks = (
+            ("spacing", self.spacing, other.spacing, extent * np.subtract(self.spacing, other.spacing) / finest),
+            ("origin", self.origin, other.origin, np.subtract(self.origin, other.origin) / finest),
+            (
+                "direction",
+                self.direction,
+                other.direction,
+                np.subtract(self.direction, other.direction) * np.tile(extent * self.spacing, 3) / finest,
+            ),
+        )
+        for name, own, others, error in checks:
+            if np.abs(error).max() > tolerance:
+                return name, _rounded(own), _rounded(others)
+        return None
+
+    def require_same(self, other: Geometry, path: object) -> None:
+        """Raise `InputError` naming `path` if `other` is not this grid."""
+        found = self.difference(other, SAME_GRID_TOLERANCE)
+        if found:
+            what, expected, got = found
+            raise InputError("geometry_differs", path=path, what=what, found=got, expected=expected)
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(round(float(value), 6) for value in values)
+
+
+def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
+    """ITK image of `array` `[k, j, i]` on `geometry`."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One scalar volume.
+
+    Attributes
+    ----------
+    array : ndarray, shape [k, j, i], any real dtype
+    geometry : Geometry
+    """
+
+    array: np.ndarray
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.geometry.shape:
+            raise ValueError(f"array {self.array.shape} does not fit geometry {self.geometry.shape}")
+
+    def require_usable(self, path: object = "The volume") -> None:
+        """Raise `InputError` if voxels are not finite or all equal."""
+        least, most = self.array.min(), self.array.max()  # NaN propagates through both
+        if not (np.isfinite(least) and np.isfinite(most)):
+            count = int(self.array.size - np.count_nonzero(np.isfinite(self.array)))
+            raise InputError("volume_nan", path=path, count=count)
+        if least == most:
+            raise InputError("volume_constant", path=path, value=float(least))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one label value stands for.
+
+    Attributes
+    ----------
+    value : int
+        Label value in the array, 1 to 65535.
+    name : str
+    colour : (float, float, float)
+        Red, green, blue in 0..1.
+    tags : mapping of str to str
+        Further tags as .seg.nrrd keeps them, terminology among them.
+    segment_id : str
+        Identifier of the segment in its file or scene; empty if none.
+    """
+
+    value: int
+    name: str
+    colour: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    segment_id: str = ""
+
+
+# Distinct colours for labels that come without one (a qualitative palette, repeated when used up).
+PALETTE = (
+    (0.90, 0.30, 0.24),
+    (0.20, 0.60, 0.86),
+    (0.18, 0.80, 0.44),
+    (0.95, 0.77, 0.06),
+    (0.61, 0.35, 0.71),
+    (0.90, 0.49, 0.13),
+    (0.10, 0.74, 0.61),
+    (0.93, 0.55, 0.75),
+)
+
+
+def default_segment(value: int) -> Segment:
+    """Segment for a bare label value."""
+    return Segment(value, f"Label {value}", PALETTE[(value - 1) % len(PALETTE)])
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Labels on a volume's grid, one label per voxel. Overlapping segments are several label maps (layers).
+
+    Attributes
+    ----------
+    array : ndarray, shape [k, j, i], uint8 or uint16
+        0 is background.
+    geometry : Geometry
+    segments : tuple of Segment
+        One for each label value that may occur, in the order users see them.
+    """
+
+    array: np.ndarray
+    geometry: Geometry
+    segments: tuple[Segment, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.geometry.shape:
+            raise ValueError(f"array {self.array.shape} does not fit geometry {self.geometry.shape}")
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Label values of the segments."""
+        return tuple(segment.value for segment in self.segments)
+
+    def with_array(self, array: np.ndarray) -> LabelMap:
+        """The same segments with other voxels."""
+        return replace(self, array=array)
+
+
+def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
+    """`array` as uint8 or uint16, whatever numeric type it came in.
+
+    Raises
+    ------
+    InputError
+        A value is fractional, negative or above 65535.
+    """
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.rint(array))
+        if not whole.all():
+            raise InputError("label_not_integer", path=path, value=float(array[~whole].flat[0]))
+    least, most = array.min(), array.max()
+    if least < 0 or most > 65535:
+        raise InputError("label_out_of_range", path=path, value=int(least if least < 0 else most))
+    return array.astype(np.uint8 if most <= 255 else np.uint16)
+
+
+def present_values(array: np.ndarray) -> tuple[int, ...]:
+    """Label values that occur in a uint8 or uint16 array, ascending, without 0. Counts, does not sort."""
+    counts = np.bincount(array.reshape(-1), minlength=1)
+    return tuple(int(value) for value in np.flatnonzero(counts) if value)
