@@ -13,6 +13,9 @@ MESSAGES = {
     "many_series": "{path}: the folder holds {count} DICOM series; give a folder with one.",
     "series_uneven": "{path}: the DICOM slices are not evenly spaced (gaps from {least:.3f} to {most:.3f} mm); "
     "find the missing or doubled slices.",
+    "series_tilted": "{path}: the DICOM slices are shifted against each other (gantry tilt {angle:.1f} degrees); "
+    "resample the series onto an upright grid first.",
+    "sidecar_unreadable": "{path}: the list of label names cannot be read; mend it or move it away.",
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
     "not_scalar": "{path}: the image has {components} values per voxel; give a single-channel volume.",
     "volume_nan": "{path}: {count} voxels are not finite numbers; replace them before labelling.",
@@ -44,7 +47,7 @@ MESSAGES = {
     "job_folder_unreadable": "{path}: the job cannot be read ({detail}); start a new one.",
     "job_differs": "{path}: the job in this folder was started with another {what}; "
     "give the same input or a new folder.",
-    "job_busy": "{path}: a worker (process {pid}) is still running on this job; wait for it or stop it first.",
+    "job_busy": "{path}: another worker is still running on this job; wait for it or stop it first.",
     "resume_needs_folder": "--resume continues a kept job; say which one with --job-dir.",
     "package_missing": "The package {package} is missing; install it with: pip install {install}",
 }

@@ -1,0 +1,276 @@
+"""The command line: the same rooms as the Slicer module, without Slicer.
+
+Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__, demo
+from .core.axis import SliceAxis
+from .core.errors import InputError
+from .core.event import Cancelled, Event, Failed, Finished
+from .core.files import image_suffix, read_label_maps, read_volume, require_writable, write_array, write_label_maps
+from .core.job import Device
+from .core.volume import LabelMap, Volume
+from .engines import engine_class, engine_names
+from .progress import open_reporter
+from .run.fill import FillRequest, PlannedRun, open_or_create, plan, run_in_worker
+from .run.folder import JobFolder
+
+EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
+BAD_INPUT = 2
+
+
+class Unfinished(Exception):
+    """A run ended before its last slice."""
+
+    def __init__(self, ending: Event, kept: Path | None) -> None:
+        self.ending = ending
+        self.kept = kept
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except InputError as error:
+        print(f"fewshot-annotate: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except Unfinished as unfinished:
+        print(f"fewshot-annotate: {_sentence(unfinished)}", file=sys.stderr)
+        if isinstance(unfinished.ending, Failed) and unfinished.ending.code:
+            return BAD_INPUT
+        return EXIT_CODES[type(unfinished.ending)]
+    except KeyboardInterrupt:
+        print("fewshot-annotate: cancelled; nothing was written.", file=sys.stderr)
+        return EXIT_CODES[Cancelled]
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fewshot-annotate",
+        description="Label a few slices of a medical volume and let the rest be filled.",
+        epilog="Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.",
+    )
+    parser.add_argument("--version", action="version", version=f"fewshot-annotate {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    fill = verbs.add_parser("fill", help="fill the slices between labelled ones")
+    fill.set_defaults(command=_fill)
+    fill.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
+    fill.add_argument("support", metavar="SUPPORT", type=Path, help="label map on the image's grid")
+    fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
+    fill.add_argument("--engine", default="auto", help=f"auto, {', '.join(engine_names())} (default: %(default)s)")
+    fill.add_argument(
+        "--axis",
+        default="auto",
+        help="array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns (default: %(default)s)",
+    )
+    fill.add_argument(
+        "--labelled-slices",
+        metavar="3,10,20",
+        help="the labelled slices, empty ones too (default: those with any label)",
+    )
+    fill.add_argument(
+        "--slices",
+        default="between",
+        metavar="between|all|A:B",
+        help="what to fill: between the labelled slices, all, or A up to but not B (default: %(default)s)",
+    )
+    fill.add_argument("--confidence", metavar="OUT2", type=Path, help="also write the confidence, 0..1")
+    fill.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    fill.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+    fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
+    fill.add_argument("--resume", action="store_true", help="continue the job in --job-dir if there is one")
+
+    show = verbs.add_parser("demo", help="fill grey and white matter of the MNI152 brain")
+    show.set_defaults(command=_demo)
+    show.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo-output"))
+    show.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+
+    models = verbs.add_parser("models", help="the engines and what they need")
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="all engines, and whether they can run here")
+    listing.set_defaults(command=_list_models)
+    return parser
+
+
+def _fill(options: argparse.Namespace) -> int:
+    axis = _axis(options.axis)
+    labelled = _slice_numbers(options.labelled_slices)
+    slices = _slice_range(options.slices)
+    if options.resume and not options.job_dir:
+        raise InputError("resume_needs_folder")
+    outputs = [path for path in (options.output, options.confidence) if path]
+    for number, path in enumerate(outputs):
+        require_writable(path, options.image, options.support, *outputs[:number])
+    volume = read_volume(options.image)
+    layers = read_label_maps(options.support, volume.geometry)
+    if len(layers) > 1 and image_suffix(options.output) != ".seg.nrrd":
+        raise InputError("layers_overlap", path=options.output, suffix=image_suffix(options.output))
+    request = FillRequest(
+        volume,
+        layers,
+        axis,
+        labelled,
+        slices,
+        options.engine,
+        Device(options.device),
+        source=options.support,
+    )
+    runs = plan(request)
+    began = time.monotonic()
+    with _job_place(options.job_dir) as place:
+        filled, confidence = _run_all(runs, layers, volume, place, options)
+    write_label_maps(options.output, filled)
+    if options.confidence:
+        write_array(options.confidence, confidence, volume.geometry)
+    if options.progress != "json":
+        count = len(runs[0].support.unlabelled(runs[0].job.slices))
+        print(
+            f"{options.output}: {count} slices filled from {len(runs[0].support.indices)} labelled ones "
+            f"({_plane(runs[0], volume)}, engine {runs[0].job.engine}) in {time.monotonic() - began:.1f} s"
+        )
+    return 0
+
+
+def _run_all(
+    runs: Sequence[PlannedRun],
+    layers: Sequence[LabelMap],
+    volume: Volume,
+    place: Path,
+    options: argparse.Namespace,
+) -> tuple[list[LabelMap], np.ndarray]:
+    """Run every layer; layers without labels stay as they are."""
+    filled = list(layers)
+    confidence = np.ones(volume.geometry.shape, dtype=np.float32)
+    for run in runs:
+        path = place if len(layers) == 1 else place / f"layer{run.layer}"
+        folder = open_or_create(path, run, volume, getattr(options, "resume", False))
+        ending = _run_one(folder, options.progress)
+        if not isinstance(ending, Finished):
+            raise Unfinished(ending, getattr(options, "job_dir", None))
+        labels, sureness = folder.assemble()
+        filled[run.layer] = layers[run.layer].with_array(labels)
+        np.minimum(confidence, sureness, out=confidence)
+    return filled, confidence
+
+
+def _run_one(folder: JobFolder, progress: str) -> Event:
+    with open_reporter(progress) as report:
+        return run_in_worker(folder, report)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .review.metrics import dice
+    from .review.picture import contact_sheet
+
+    label_path, picture_path = options.output / "label.nii.gz", options.output / "contact-sheet.png"
+    volume, truth = demo.read_mni152()
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("output_unwritable", path=options.output, detail=error.strerror) from None
+    require_writable(label_path)
+    indices = demo.labelled_slices(truth)
+    painted = demo.keep_slices(truth, indices)
+    (run,) = plan(FillRequest(volume, [painted], demo.AXIS, indices))
+    began = time.monotonic()
+    with _job_place(None) as place:
+        (filled,), _ = _run_all([run], [painted], volume, place, options)
+    seconds = time.monotonic() - began
+    unlabelled = run.support.unlabelled(run.job.slices)
+    print(f"MNI152 brain: {len(unlabelled)} slices filled from {len(indices)} labelled ones in {seconds:.1f} s")
+    for segment in demo.SEGMENTS:
+        score = dice(
+            demo.AXIS.slices(truth.array)[unlabelled], demo.AXIS.slices(filled.array)[unlabelled], segment.value
+        )
+        print(f"  Dice {segment.name:<14} {score:.3f}  (unlabelled slices only)")
+    write_label_maps(label_path, [filled])
+    middle = [indices[number] for number in range(2, len(indices) - 2, 3)]
+    shown = [index + step for index in middle for step in (0, 3, 6, 9)]
+    contact_sheet(picture_path, volume, filled, demo.AXIS, shown, indices, columns=4)
+    print(f"{label_path}\n{picture_path}")
+    return 0
+
+
+def _list_models(_options: argparse.Namespace) -> int:
+    table = Table("engine", "state", "licence", "what it does")
+    for name in engine_names():
+        engine = engine_class(name)
+        table.add_row(name, engine.cannot_run() or "ready", engine.licence, engine.summary)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    print(f"auto is {engine_class('auto').name} here.")
+    return 0
+
+
+@contextmanager
+def _job_place(kept: Path | None) -> Iterator[Path]:
+    """The folder for the jobs: the user's, which stays, or a temporary one."""
+    if kept:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="fewshot-annotate-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "job"
+
+
+def _axis(text: str) -> SliceAxis | None:
+    if text == "auto":
+        return None
+    try:
+        return SliceAxis(int(text))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("axis_out_of_range", axis=text) from None
+
+
+def _slice_numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError("slices_malformed", text=text) from None
+
+
+def _slice_range(text: str) -> str | tuple[int, int]:
+    if text in ("between", "all"):
+        return text
+    try:
+        start, stop = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError("range_malformed", text=text) from None
+    if start >= stop:
+        raise InputError("range_malformed", text=text)
+    return start, stop
+
+
+def _plane(run: PlannedRun, volume: Volume) -> str:
+    axis = run.support.axis
+    return f"axis {axis.index}, {axis.patient_name(volume.geometry)}"
+
+
+def _sentence(unfinished: Unfinished) -> str:
+    rest = f" Continue it with --job-dir {unfinished.kept} --resume." if unfinished.kept else ""
+    if isinstance(unfinished.ending, Failed):
+        return unfinished.ending.reason + ("" if unfinished.ending.code else rest)
+    return f"cancelled; no output was written.{rest}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,327 @@
+"""Volumes and label maps from files and DICOM folders, and back; every failure is one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from . import seg_nrrd
+from .errors import InputError
+from .volume import (
+    Geometry,
+    LabelMap,
+    Segment,
+    Volume,
+    as_label_array,
+    default_segment,
+    present_values,
+    to_image,
+)
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
+_NIFTI = (".nii", ".nii.gz")
+
+
+def image_suffix(path: Path) -> str:
+    """The suffix of an image file we write, such as '.nii.gz'; `InputError` if it is none."""
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return suffix
+    raise InputError("suffix_unknown", path=path, allowed=", ".join(IMAGE_SUFFIXES))
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Scalar volume from any image file SimpleITK reads, or from a folder with one DICOM series.
+
+    Raises
+    ------
+    InputError
+        Missing, unreadable or truncated; not a single-channel 3D image; not finite or constant.
+    """
+    path = Path(path)
+    image = _read_series(path) if path.is_dir() else _read_image(path)
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
+    array = sitk.GetArrayFromImage(image)
+    if array.dtype.kind == "c":
+        raise InputError("not_scalar", path=path, components=2)
+    volume = Volume(array, Geometry.of_image(image))
+    volume.require_usable(path)
+    return volume
+
+
+def read_label_maps(path: str | Path, grid: Geometry) -> list[LabelMap]:
+    """Label maps of a file, placed on `grid`: one, or one per layer of a .seg.nrrd with overlapping segments.
+
+    A .seg.nrrd may hold a cut-out of the grid, as Slicer saves it; any other file must be on the grid itself.
+
+    Raises
+    ------
+    InputError
+        Missing, unreadable or truncated; on another grid; values that are not whole numbers.
+    """
+    path = Path(path)
+    image = _read_image(path)
+    if path.name.lower().endswith(".seg.nrrd"):
+        return seg_nrrd.label_maps(image, grid, path)
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
+    grid.require_same(Geometry.of_image(image), path)
+    array = as_label_array(sitk.GetArrayFromImage(image), path)
+    named = _read_sidecar(_sidecar(path))
+    segments = tuple(named.get(value, default_segment(value)) for value in present_values(array))
+    return [LabelMap(array, grid, segments)]
+
+
+def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
+    """Write label maps to one file, whose suffix says the format. Whole or not at all.
+
+    Names, colours and terminology go into the .seg.nrrd itself, else into NAME.labels.json beside the file.
+
+    Raises
+    ------
+    InputError
+        Unknown suffix, a place that cannot be written, or overlapping layers in a format without layers.
+    """
+    path = Path(path)
+    if image_suffix(path) == ".seg.nrrd":
+        _write_image(seg_nrrd.to_image(layers), path)
+        return
+    label_map = layers[0] if len(layers) == 1 else merge_layers(layers, path)
+    _write_image(to_image(label_map.array, label_map.geometry), path)
+    named = [segment for segment in label_map.segments if segment != default_segment(segment.value)]
+    if named:
+        _write_sidecar(_sidecar(path), named)
+
+
+def write_array(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
+    """Write a scalar array `[k, j, i]` as an image."""
+    image_suffix(Path(path))
+    _write_image(to_image(array, geometry), Path(path))
+
+
+def require_writable(path: str | Path, *inputs: str | Path) -> None:
+    """Raise `InputError` if `path` cannot become an image file of ours or is one of the inputs. Leaves no trace."""
+    path = Path(path)
+    image_suffix(path)
+    for source in map(Path, inputs):
+        same = path.resolve() == source.resolve() or (path.exists() and path.samefile(source))
+        inside = source.is_dir() and source.resolve() in path.resolve().parents
+        if same or inside:
+            raise InputError("output_is_input", path=path)
+    if path.is_dir():
+        raise InputError("output_unwritable", path=path, detail="it is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+
+
+def merge_layers(layers: Sequence[LabelMap], path: object) -> LabelMap:
+    """One label map of several layers, renumbered where values repeat.
+
+    Raises
+    ------
+    InputError
+        Two layers label the same voxel.
+    """
+    values = [value for layer in layers for value in layer.values]
+    renumber = len(set(values)) < len(values)
+    merged = np.zeros(layers[0].array.shape, dtype=np.uint16)
+    segments: list[Segment] = []
+    for layer in layers:
+        if (merged.astype(bool) & (layer.array != 0)).any():
+            raise InputError("layers_overlap", path=path, suffix=image_suffix(Path(str(path))))
+        for segment in layer.segments:
+            value = len(segments) + 1 if renumber else segment.value
+            merged[layer.array == segment.value] = value
+            segments.append(Segment(value, segment.name, segment.colour, segment.tags, segment.segment_id))
+    array = merged.astype(np.uint8) if max(s.value for s in segments) <= 255 else merged
+    return LabelMap(array, layers[0].geometry, tuple(segments))
+
+
+def _read_image(path: Path) -> sitk.Image:
+    """3D image of a file; a fourth dimension of size 1 is dropped."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        raise InputError("file_missing", path=path) from None
+    if size == 0:
+        raise InputError("file_empty", path=path)
+    if path.name.lower().endswith(_NIFTI):
+        _require_whole_nifti(path, size)
+    try:
+        with _silent_stderr():
+            image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        detail = "it is damaged, or of a format SimpleITK does not know"
+        raise InputError("file_unreadable", path=path, detail=detail) from None
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[:, :, :, 0]
+    if image.GetDimension() != 3 or min(image.GetSize()) < 2:
+        dimension = sum(size > 1 for size in image.GetSize())
+        raise InputError("not_3d", path=path, dimension=dimension)
+    return image
+
+
+def _require_whole_nifti(path: Path, size: int) -> None:
+    """ITK reads a truncated NIfTI file without complaint and leaves the rest undefined: compare lengths first."""
+    zipped = path.name.lower().endswith(".gz")
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            header = stream.read(348)
+            little = int.from_bytes(header[:4], "little") == 348
+            if len(header) < 348 or not (little or int.from_bytes(header[:4], "big") == 348):
+                return  # NIfTI-2, or no NIfTI at all: left to the reader
+            order = "<" if little else ">"
+            dimensions = np.frombuffer(header, f"{order}i2", 8, 40)
+            bits = int(np.frombuffer(header, f"{order}i2", 1, 72)[0])
+            offset = int(np.frombuffer(header, f"{order}f4", 1, 108)[0])
+            expected = offset + int(np.prod(dimensions[1 : 1 + dimensions[0]], dtype=np.int64)) * bits // 8
+            found = size
+            if zipped:
+                with path.open("rb") as raw:
+                    raw.seek(-4, os.SEEK_END)
+                    found = int.from_bytes(raw.read(4), "little")
+                # The trailer holds the length modulo 2**32 of the last member only: count if it does not fit.
+                if found != expected % 2**32:
+                    found = len(header)
+                    while block := stream.read(1 << 24):
+                        found += len(block)
+    except (OSError, EOFError) as error:
+        raise InputError("file_truncated", path=path, detail=_first_sentence(error)) from None
+    if not zipped and found < expected:
+        raise InputError("file_truncated", path=path, detail=f"{found} of {expected} bytes")
+    if zipped and found != expected % 2**32 and found < expected:
+        raise InputError("file_truncated", path=path, detail=f"{found} of {expected} bytes")
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split("\n")[0].rstrip(".") or type(error).__name__
+
+
+def _read_series(folder: Path) -> sitk.Image:
+    """The one DICOM image series of a folder, slices in spatial order."""
+    with _silent_stderr():
+        identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        if not identifiers:
+            raise InputError("no_series", path=folder)
+        if len(identifiers) > 1:
+            raise InputError("many_series", path=folder, count=len(identifiers))
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), identifiers[0])
+        _require_even_slices(folder, names)
+        try:
+            image = sitk.ReadImage(names)
+        except RuntimeError:
+            raise InputError("file_unreadable", path=folder, detail="a slice is damaged") from None
+    if image.GetDimension() != 3 or min(image.GetSize()) < 2:
+        dimension = sum(size > 1 for size in image.GetSize())
+        raise InputError("not_3d", path=folder, dimension=dimension)
+    return image
+
+
+def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
+    """ITK takes the mean gap and an orthogonal grid for granted: refuse what is neither."""
+    positions = []
+    for name in names:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(name)
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            raise InputError("file_unreadable", path=name, detail="the slice is damaged") from None
+        positions.append(reader.GetOrigin())
+        normal = np.array(reader.GetDirection()).reshape(3, 3)[:, 2]
+    if len(positions) < 2:
+        return
+    steps = np.diff(np.array(positions), axis=0)
+    gaps = steps @ normal
+    if gaps.max() - gaps.min() > max(0.01 * abs(float(np.median(gaps))), 1e-3):
+        raise InputError(
+            "series_uneven", path=folder, least=float(np.abs(gaps).min()), most=float(np.abs(gaps).max())
+        )
+    shift = np.linalg.norm(steps - gaps[:, None] * normal, axis=1).max()
+    if shift > 0.01 * abs(gaps.mean()):
+        angle = float(np.degrees(np.arctan2(shift, abs(gaps.mean()))))
+        raise InputError("series_tilted", path=folder, angle=angle)
+
+
+def _write_image(image: sitk.Image, path: Path) -> None:
+    suffix = image_suffix(path)
+    temporary = path.with_name(f".{path.name[: -len(suffix)]}.{os.getpid()}{suffix}")
+    try:
+        with _silent_stderr():
+            sitk.WriteImage(image, str(temporary), useCompression=suffix != ".nii")
+        temporary.replace(path)
+    except (RuntimeError, OSError) as error:
+        detail = getattr(error, "strerror", None) or "the disk is full or the folder is not writable"
+        raise InputError("output_unwritable", path=path, detail=detail) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sidecar(path: Path) -> Path:
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.with_name(path.name[: -len(suffix)] + ".labels.json")
+    return path.with_name(path.name + ".labels.json")
+
+
+def _write_sidecar(path: Path, segments: Sequence[Segment]) -> None:
+    content = {
+        str(segment.value): {
+            "name": segment.name,
+            "colour": list(segment.colour),
+            "tags": dict(segment.tags),
+        }
+        for segment in segments
+    }
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_sidecar(path: Path) -> dict[int, Segment]:
+    """Segments by value; a sidecar may also map a value to a bare name."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {int(value): _segment_from_json(int(value), entry) for value, entry in content.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        raise InputError("sidecar_unreadable", path=path) from None
+
+
+def _segment_from_json(value: int, entry: Any) -> Segment:
+    if isinstance(entry, str):
+        return Segment(value, entry, default_segment(value).colour)
+    red, green, blue = (float(part) for part in entry.get("colour", default_segment(value).colour))
+    tags = {str(key): str(text) for key, text in entry.get("tags", {}).items()}
+    return Segment(value, str(entry["name"]), (red, green, blue), tags)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Image libraries written in C print to the process's stderr what they then also raise."""
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # no stderr at all, as in a windowed program
+        yield
+        return
+    with open(os.devnull, "w") as sink:  # noqa: PTH123 (a descriptor is needed, not a path)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,1 @@
+"""The background process, seen from both ends of the job folder."""

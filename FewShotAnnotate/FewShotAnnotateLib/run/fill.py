@@ -1,0 +1,141 @@
+"""The main job without a GUI: label maps with a few labelled slices in, filled label maps out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.axis import SliceAxis
+from ..core.errors import InputError
+from ..core.event import Event, Failed
+from ..core.job import Device, Job
+from ..core.support import Support
+from ..core.volume import LabelMap, Volume
+from ..engines import runnable_engine
+from .folder import JobFolder
+from .process import WorkerProcess
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class FillRequest:
+    """What to fill and how.
+
+    Attributes
+    ----------
+    layers : sequence of LabelMap
+        With the labelled slices; overlapping segments lie in several layers, each filled on its own.
+    axis : SliceAxis or None
+        None: found from the labels.
+    labelled_slices : sequence of int or None
+        None: the slices that hold any label of any layer.
+    slices : 'between', 'all' or (start, stop)
+    source : object
+        Names the labels in errors.
+    """
+
+    volume: Volume
+    layers: Sequence[LabelMap]
+    axis: SliceAxis | None = None
+    labelled_slices: Sequence[int] | None = None
+    slices: str | tuple[int, int] = "between"
+    engine: str = "auto"
+    device: Device = Device.AUTO
+    options: dict[str, Any] = field(default_factory=dict)
+    source: object = "The labels"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One layer's labels, ready to run."""
+
+    layer: int
+    job: Job
+    support: Support
+
+
+def plan(request: FillRequest) -> list[PlannedRun]:
+    """One run for each layer that holds labels, all along the same axis and labelled slices.
+
+    Raises
+    ------
+    InputError
+        No or one labelled slice, crossing axes, unknown engine or option, nothing to fill.
+    """
+    engine = runnable_engine(request.engine)
+    engine(request.device, request.options)
+    anything = np.zeros(request.volume.geometry.shape, dtype=np.uint8)
+    for layer in request.layers:
+        anything |= layer.array != 0
+    labels = LabelMap(anything, request.volume.geometry)
+    support = Support.from_label_map(labels, request.axis, request.labelled_slices, path=request.source)
+    start, stop = _range(request, support)
+    if not support.unlabelled(range(start, stop)):
+        if len(support.indices) == 1 and request.slices == "between":
+            raise InputError("one_labelled_slice", path=request.source, index=support.indices[0])
+        raise InputError("nothing_to_fill", path=request.source)
+    job = Job(engine.name, start, stop, request.device, dict(request.options))
+    return [
+        PlannedRun(
+            number,
+            job,
+            Support.from_label_map(layer, support.axis, support.indices, path=request.source),
+        )
+        for number, layer in enumerate(request.layers)
+        if support.axis.slices(layer.array)[list(support.indices)].any()
+    ]
+
+
+def run_in_worker(folder: JobFolder, on_event: Callable[[Event], None], python: str = sys.executable) -> Event:
+    """Run a folder in a worker process to its end and return that. Ctrl+C cancels and keeps finished slices."""
+    process = WorkerProcess(folder, python)
+    process.start()
+    try:
+        while process.running:
+            try:
+                for event in process.poll():
+                    on_event(event)
+                time.sleep(POLL_SECONDS)
+            except KeyboardInterrupt:
+                process.cancel()
+    finally:
+        process.kill()
+        process.wait(POLL_SECONDS)
+    return process.ending or Failed("The worker did not start.")
+
+
+def open_or_create(path: Path, run: PlannedRun, volume: Volume, resume: bool) -> JobFolder:
+    """The job folder of a run: the one to continue, or a new one.
+
+    Raises
+    ------
+    InputError
+        The folder is used and `resume` is false, or it holds another job.
+    """
+    if resume and JobFolder.holds_job(path):
+        folder = JobFolder.open(path)
+        folder.require_same_input(run.job, volume, run.support)
+        return folder
+    return JobFolder.create(path, run.job, volume, run.support)
+
+
+def _range(request: FillRequest, support: Support) -> tuple[int, int]:
+    count = support.axis.count(request.volume.geometry)
+    if request.slices == "between":
+        between = support.range_between()
+        return between.start, between.stop
+    if request.slices == "all":
+        return 0, count
+    assert not isinstance(request.slices, str)
+    start, stop = request.slices
+    for index in (start, stop - 1):
+        if not 0 <= index < count:
+            raise InputError("slice_out_of_range", index=index, axis=support.axis.index, last=count - 1)
+    return start, stop

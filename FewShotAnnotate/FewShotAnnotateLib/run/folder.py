@@ -1,0 +1,334 @@
+"""JobFolder: the contract between host and worker, all of it files.
+
+==============  ===========================================================================================
+job.json        job, grid, axis, labelled slices, labels, and a fingerprint of the input
+image.npy       [n, h, w] slices along the job's axis, the volume's own dtype
+support.npy     [m, h, w] label values of the labelled slices
+result.npy      [n, h, w] label values, written slice by slice
+confidence.npy  [n, h, w] uint8, 0..255 for 0..1, written slice by slice
+finished.npy    [n] uint8, 1 once a slice of both is completely written
+events.jsonl    one event a line, appended
+cancel          its presence asks the worker to stop
+worker.lock     held by the one worker of this folder
+worker.log      what the worker printed to stderr
+==============  ===========================================================================================
+
+All room is taken when the folder is made, so a full disk is found before the work and not in the middle of it.
+Written files are read and written by plain input and output, never mapped, so they can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..core.axis import SliceAxis
+from ..core.errors import InputError
+from ..core.job import Job
+from ..core.support import Support
+from ..core.volume import Geometry, Volume
+
+CONFIDENCE_SCALE = 255.0
+_BLOCK = 1 << 24
+
+
+class JobFolder:
+    """One job on disk. Make one with `create` or `open`."""
+
+    def __init__(self, path: Path, description: dict[str, Any]) -> None:
+        self.path = path
+        self.job = Job.from_json(description["job"])
+        self.grid = Geometry.from_json(description["grid"])
+        self.axis = SliceAxis(description["axis"])
+        self.indices = tuple(int(index) for index in description["labelled"])
+        self.labels = tuple(int(label) for label in description["labels"])
+        self.known = np.array(description["known"], dtype=bool).reshape(len(self.indices), len(self.labels))
+        self.fingerprint = str(description["fingerprint"])
+        if self.job.stop > self.axis.count(self.grid):
+            raise ValueError(f"slice range {self.job.start}:{self.job.stop} leaves the volume")
+
+    @classmethod
+    def create(cls, path: str | Path, job: Job, volume: Volume, support: Support) -> JobFolder:
+        """Write a new job folder; nothing is left behind if that fails.
+
+        Raises
+        ------
+        InputError
+            The folder holds something already, or cannot be written.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError("job_folder_used", path=path)
+        existed = path.exists()
+        description = {
+            "job": job.to_json(),
+            "grid": volume.geometry.to_json(),
+            "axis": support.axis.index,
+            "labelled": list(support.indices),
+            "labels": list(support.labels),
+            "known": support.known.tolist(),
+            "fingerprint": fingerprint(volume, support),
+        }
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            slices = support.axis.slices(volume.array)
+            np.save(path / "image.npy", np.ascontiguousarray(slices))
+            np.save(path / "support.npy", support.masks)
+            kind = np.dtype(np.uint8 if max(support.labels) <= 255 else np.uint16)
+            _allocate(path / "result.npy", slices.shape, kind)
+            _allocate(path / "confidence.npy", slices.shape, np.dtype(np.uint8))
+            _allocate(path / "finished.npy", slices.shape[:1], np.dtype(np.uint8))
+            (path / "events.jsonl").touch()
+            # Last and at once, so that a folder with a job.json is complete.
+            partial = path / "job.json.partial"
+            partial.write_text(json.dumps(description), encoding="ascii")
+            partial.replace(path / "job.json")
+        except OSError as error:
+            if existed:
+                for file in path.iterdir():
+                    file.unlink()
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+            raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+        return cls(path, description)
+
+    @classmethod
+    def open(cls, path: str | Path) -> JobFolder:
+        """An existing job folder.
+
+        Raises
+        ------
+        InputError
+            No job there, one of another version, or one with files missing or cut short.
+        """
+        path = Path(path)
+        try:
+            folder = cls(path, json.loads((path / "job.json").read_text(encoding="ascii")))
+            shape = folder.axis.slices(np.empty(folder.grid.shape, dtype=np.void)).shape
+            for name in ("image", "result", "confidence", "finished", "support"):
+                found, kind, start = _layout(path / f"{name}.npy")
+                expected = {"finished": shape[:1], "support": (len(folder.indices), *shape[1:])}.get(name, shape)
+                size = (path / f"{name}.npy").stat().st_size
+                if found != expected or size < start + int(np.prod(found)) * kind.itemsize:
+                    raise ValueError(f"{name}.npy does not fit job.json")
+        except FileNotFoundError as error:
+            name = Path(error.filename).name
+            raise InputError("job_folder_unreadable", path=path, detail=f"{name} is missing") from None
+        except InputError:
+            raise InputError("job_folder_unreadable", path=path, detail="job.json names no axis") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, RecursionError) as error:
+            detail = str(error).split("\n")[0] or type(error).__name__
+            raise InputError("job_folder_unreadable", path=path, detail=detail) from None
+        return folder
+
+    @staticmethod
+    def holds_job(path: str | Path) -> bool:
+        """Whether a complete job folder was made there."""
+        return (Path(path) / "job.json").is_file()
+
+    def require_same_input(self, job: Job, volume: Volume, support: Support) -> None:
+        """Raise `InputError` if this folder's job is not the one described, so it cannot be continued."""
+        if self.job != job:
+            raise InputError("job_differs", path=self.path, what="engine, slice range or option")
+        if self.fingerprint != fingerprint(volume, support):
+            raise InputError("job_differs", path=self.path, what="image or labels")
+
+    # --- input, as the worker reads it
+
+    def read_volume(self) -> Volume:
+        """The volume, memory-mapped."""
+        return Volume(self.axis.restore(np.load(self.path / "image.npy", mmap_mode="r")), self.grid)
+
+    def read_support(self) -> Support:
+        """The labelled slices."""
+        return Support(self.axis, self.indices, np.load(self.path / "support.npy"), self.labels, self.known)
+
+    # --- output
+
+    def finished(self) -> np.ndarray:
+        """Which slices are written, bool [n]."""
+        name = self.path / "finished.npy"
+        shape, kind, start = _layout(name)
+        return np.fromfile(name, kind, shape[0], offset=start).astype(bool)
+
+    def pending(self) -> list[int]:
+        """Slices of the job that are neither labelled nor finished, ascending."""
+        finished = self.finished()
+        labelled = set(self.indices)
+        return [index for index in self.job.slices if index not in labelled and not finished[index]]
+
+    def result_slice(self, index: int) -> np.ndarray:
+        """Label values [h, w] of a finished slice."""
+        return _read_slice(self.path / "result.npy", index)
+
+    def confidence_slice(self, index: int) -> np.ndarray:
+        """Confidence 0..1 of a finished slice, float32 [h, w]."""
+        return _read_slice(self.path / "confidence.npy", index).astype(np.float32) / np.float32(CONFIDENCE_SCALE)
+
+    def assemble(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labelled and finished slices together.
+
+        Returns
+        -------
+        labels : uint8 or uint16 ndarray [k, j, i]
+            0 on slices that are neither.
+        confidence : float32 ndarray [k, j, i]
+            1 on labelled slices, 0 on slices that are neither.
+        """
+        support = self.read_support()
+        shape = self.axis.slices(np.empty(self.grid.shape, dtype=np.void)).shape
+        labels = np.zeros(shape, dtype=_layout(self.path / "result.npy")[1])
+        confidence = np.zeros(shape, dtype=np.float32)
+        for done in map(int, np.flatnonzero(self.finished())):
+            labels[done] = self.result_slice(done)
+            confidence[done] = self.confidence_slice(done)
+        for index, mask in zip(support.indices, support.masks, strict=True):
+            labels[index] = mask
+            confidence[index] = 1.0
+        return self.axis.restore(labels), self.axis.restore(confidence)
+
+    # --- signals
+
+    @property
+    def events_path(self) -> Path:
+        """Where the worker appends its events."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """Where the worker's stderr goes."""
+        return self.path / "worker.log"
+
+    def request_cancel(self) -> None:
+        """Ask the worker to stop after the slice it is at."""
+        (self.path / "cancel").touch()
+
+    def clear_cancel(self) -> None:
+        """Forget an earlier request."""
+        (self.path / "cancel").unlink(missing_ok=True)
+
+    def cancel_requested(self) -> bool:
+        """Whether the worker should stop."""
+        return (self.path / "cancel").exists()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the folder's lock; the system drops it when the process ends, however it ends.
+
+        Raises
+        ------
+        InputError
+            Another worker holds it.
+        """
+        with (self.path / "worker.lock").open("a+b") as file:
+            if not _lock(file):
+                raise InputError("job_busy", path=self.path)
+            yield
+
+    def delete(self) -> None:
+        """Remove the folder and all in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class SliceWriter:
+    """The worker's hand on result, confidence and finished; a slice is flagged only when both are written."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self._files: dict[str, tuple[IO[bytes], np.dtype, int, int]] = {}
+        for name in ("result", "confidence", "finished"):
+            path = folder.path / f"{name}.npy"
+            shape, kind, start = _layout(path)
+            size = int(np.prod(shape[1:], dtype=np.int64)) * kind.itemsize
+            self._files[name] = (path.open("r+b", buffering=0), kind, start, size)
+
+    def write(self, index: int, labels: np.ndarray, confidence: np.ndarray) -> None:
+        """Write one slice: label values [h, w] and confidence 0..1 [h, w]."""
+        scaled = np.rint(np.clip(confidence, 0.0, 1.0) * CONFIDENCE_SCALE)
+        for name, array in (("result", labels), ("confidence", scaled), ("finished", np.ones(1))):
+            file, kind, start, size = self._files[name]
+            data = memoryview(np.ascontiguousarray(array.astype(kind))).cast("B")
+            if len(data) != size:
+                raise ValueError(f"slice {index}: {array.shape} does not fit {name}.npy")
+            file.seek(start + index * size)
+            while data:
+                data = data[file.write(data) :]
+
+    def close(self) -> None:
+        """Close the files."""
+        for file, *_ in self._files.values():
+            file.close()
+
+    def __enter__(self) -> SliceWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def fingerprint(volume: Volume, support: Support) -> str:
+    """Digest of all input a result depends on."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([volume.geometry.to_json(), str(volume.array.dtype)]).encode())
+    for part in volume.array:
+        digest.update(np.ascontiguousarray(part).data)
+    described = [support.axis.index, support.indices, support.labels, str(support.masks.dtype)]
+    digest.update(json.dumps(described).encode())
+    digest.update(np.ascontiguousarray(support.masks).data)
+    digest.update(np.ascontiguousarray(support.known).data)
+    return digest.hexdigest()
+
+
+def _allocate(path: Path, shape: tuple[int, ...], kind: np.dtype) -> None:
+    """An .npy file of zeros that really occupies its room."""
+    left = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        zeros = bytes(min(left, _BLOCK))
+        while left:
+            left -= file.write(zeros[: min(left, _BLOCK)])
+
+
+def _layout(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, dtype and first data byte of an .npy file in C order."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{path.name}: unexpected format version")
+        shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
+        if fortran or kind.hasobject:
+            raise ValueError(f"{path.name}: unexpected memory order or type")
+        return shape, kind, file.tell()
+
+
+def _read_slice(path: Path, index: int) -> np.ndarray:
+    (count, height, width), kind, start = _layout(path)
+    if not 0 <= index < count:
+        raise IndexError(index)
+    size = height * width
+    return np.fromfile(path, kind, size, offset=start + index * size * kind.itemsize).reshape(height, width)
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Take the system's lock on an open file, or say that another process has it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

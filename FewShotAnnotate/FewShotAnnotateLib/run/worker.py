@@ -1,0 +1,126 @@
+"""The worker: runs one job folder to its end in a process of its own. Started by path, see `process.py`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+if __name__ == "__main__":
+    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from FewShotAnnotateLib import __version__
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.event import Cancelled, Event, Failed, Finished, Progress, SliceDone, Started
+from FewShotAnnotateLib.engines import runnable_engine
+from FewShotAnnotateLib.engines.base import label_slice
+from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
+from FewShotAnnotateLib.run.host_watch import host_watch
+
+EXIT_CODES = {Finished: 0, Failed: 1, Cancelled: 130}
+HOST_CHECK_SECONDS = 1.0
+# A worker without a host may finish the slice it is at, but not stay longer than this.
+ORPHAN_SECONDS = 10.0
+
+
+class Reporter:
+    """Writes events to the folder and to stdout; a reader that went away stops neither."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self._file = folder.events_path.open("a", encoding="ascii", newline="\n")
+
+    def __call__(self, event: Event) -> None:
+        line = event.to_line() + "\n"
+        try:
+            print(line, end="", flush=True)
+        except OSError:
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
+        self._file.write(line)
+        self._file.flush()
+
+
+class Orphaned:
+    """Turns true when the host is gone, and ends the process if the run does not end by itself."""
+
+    def __init__(self, host_pid: int) -> None:
+        self._alive = host_watch(host_pid)
+        self._gone = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __bool__(self) -> bool:
+        return self._gone.is_set()
+
+    def _watch(self) -> None:
+        while self._alive():
+            time.sleep(HOST_CHECK_SECONDS)
+        self._gone.set()
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(EXIT_CODES[Cancelled])
+
+
+def run(folder: JobFolder, report: Reporter, orphaned: Orphaned) -> Event:
+    """Fill the pending slices of a folder and return how it ended."""
+    began = time.monotonic()
+    job = folder.job
+    total = sum(index not in folder.indices for index in job.slices)
+    pending = folder.pending()
+    done = total - len(pending)
+    report(Progress(done, total, None))
+    if not pending:
+        return Finished(time.monotonic() - began)
+    engine = runnable_engine(job.engine)(job.device, job.options)
+    support = folder.read_support()
+    engine.prepare(folder.read_volume(), support)
+    with SliceWriter(folder) as writer:
+        if orphaned or folder.cancel_requested():
+            return Cancelled()
+        for count, (index, probabilities) in enumerate(engine.predict(pending), start=1):
+            writer.write(index, *label_slice(probabilities, support.labels))
+            eta = (time.monotonic() - began) / count * (len(pending) - count)
+            report(SliceDone(index))
+            report(Progress(done + count, total, round(eta, 2)))
+            if orphaned or (count < len(pending) and folder.cancel_requested()):
+                return Cancelled()
+    return Finished(round(time.monotonic() - began, 3))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the folder named on the command line; exit code as in `EXIT_CODES`, 2 for bad input."""
+    parser = argparse.ArgumentParser(description="Fill the slices of one job folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host-pid", type=int, required=True)
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    folder = JobFolder.open(options.folder)
+    with folder.exclusive():
+        report = Reporter(folder)
+        report(Started(os.getpid(), __version__, str(Path(__file__).resolve())))
+        try:
+            ending = run(folder, report, Orphaned(options.host_pid))
+        except InputError as error:
+            ending = Failed(str(error), error.code)
+        except MemoryError:
+            traceback.print_exc()
+            ending = Failed("There is not enough memory for this engine on this volume.")
+        except Exception as error:
+            traceback.print_exc()
+            ending = Failed(f"{type(error).__name__}: {error}".split("\n")[0])
+        report(ending)
+        if isinstance(ending, Failed) and ending.code:
+            return 2
+        return EXIT_CODES[type(ending)]
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+    except InputError as error:
+        print(error, file=sys.stderr)
+        code = 2
+    sys.exit(code)
