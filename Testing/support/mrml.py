@@ -1,9 +1,12 @@
-"""Real MRML for tests: scene, application logic and module logics of slicer-core, as Slicer would start them."""
+"""Real MRML for tests: scene, application logic and module logics of slicer-core, started as Slicer does."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,18 +62,17 @@ def start_mrml() -> Any:
         for _, registered_name, class_name in _MODULES:
             _kept[registered_name] = getattr(slicer, class_name)()
             _kept[registered_name].SetMRMLApplicationLogic(_kept["application"])
-        terminologies = _kept["Terminologies"]
-        terminologies.SetModuleShareDirectory(str(Path(_kept["home"].name) / "share" / "Terminologies"))
-        slicer.modules = SimpleNamespace(
-            **{key: ModuleStandIn(name, _kept[name]) for key, name, _ in _MODULES}
-        )
+        share = Path(_kept["application"].GetHomeDirectory()) / "share"
+        _kept["Terminologies"].SetModuleShareDirectory(str(share / "Terminologies"))
+        slicer.modules = SimpleNamespace(**{key: ModuleStandIn(name, _kept[name]) for key, name, _ in _MODULES})
         new_scene()
+        atexit.register(_close_for_good)
     return slicer.mrmlScene
 
 
 def _start_application_logic() -> Any:
-    _kept["home"] = tempfile.TemporaryDirectory(prefix="slicer-home-")
-    home = Path(_kept["home"].name)
+    home = Path(tempfile.mkdtemp(prefix="slicer-home-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     write_slicer_share(home / "share")
     (home / "tmp").mkdir()
     logic = slicer.vtkSlicerApplicationLogic()
@@ -87,9 +89,10 @@ def application_logic() -> Any:
 
 
 def new_scene() -> Any:
-    """Replace `slicer.mrmlScene` by a fresh scene: nothing a test left behind can be seen or called any more."""
+    """Close the old scene for good, singletons too, and make a fresh `slicer.mrmlScene`."""
     if "application" not in _kept:
         return start_mrml()
+    _close_for_good()
     scene = slicer.vtkMRMLScene()
     application = _kept["application"]
     application.SetMRMLScene(scene)
@@ -98,8 +101,17 @@ def new_scene() -> Any:
         _kept[name].SetMRMLScene(scene)
         application.SetModuleLogic(name, _kept[name])
     slicer.mrmlScene = scene
-    _keep_subject_hierarchy(scene)
+    _kept["hierarchy tags"] = _keep_subject_hierarchy(scene)
     return scene
+
+
+def _close_for_good() -> None:
+    """Empty the scene while Python is whole: its destructor would call observers that are half gone."""
+    scene = getattr(slicer, "mrmlScene", None)
+    if scene is not None:
+        scene.Clear(True)
+        for tag in _kept.pop("hierarchy tags", ()):
+            scene.RemoveObserver(tag)
 
 
 # Slicer's Qt layer, not its logic, puts nodes into the subject hierarchy. This stands in for it.
@@ -113,32 +125,40 @@ _SUBJECT_HIERARCHY_CLASSES = (
 )
 
 
-def _keep_subject_hierarchy(scene: Any) -> None:
-    def on_node_added(caller: Any, event: str, node: Any) -> None:
+def _keep_subject_hierarchy(scene: Any) -> tuple[int, int]:
+    def on_node_added(node: Any) -> None:
         if not any(node.IsA(name) for name in _SUBJECT_HIERARCHY_CLASSES) or node.GetHideFromEditors():
             return
         hierarchy = scene.GetSubjectHierarchyNode()
         if hierarchy and not hierarchy.GetItemByDataNode(node):
             hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
-    def on_node_about_to_be_removed(caller: Any, event: str, node: Any) -> None:
+    def on_node_about_to_be_removed(node: Any) -> None:
         hierarchy = scene.GetSubjectHierarchyNode() if not scene.IsClosing() else None
         item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
         if item:
             hierarchy.RemoveItem(item, False, False)
 
-    observe_node_event(scene, slicer.vtkMRMLScene.NodeAddedEvent, on_node_added)
-    observe_node_event(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, on_node_about_to_be_removed)
+    return (
+        observe_node_event(scene, slicer.vtkMRMLScene.NodeAddedEvent, on_node_added),
+        observe_node_event(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, on_node_about_to_be_removed),
+    )
 
 
-def observe_node_event(scene: Any, event: int, callback: Any) -> int:
-    """Observe a scene event whose call data is a node: `callback(caller, event, node)`. Returns the tag."""
-    callback.CallDataType = vtk.VTK_OBJECT
-    return scene.AddObserver(event, callback)
+def observe_node_event(scene: Any, event: int, callback: Callable[[Any], None]) -> int:
+    """Call `callback(node)` at each scene event whose call data is a node. Returns the observation's tag."""
+
+    def on_event(caller: Any, event: str, node: Any = None) -> None:
+        # While the interpreter shuts down, VTK no longer hands over the node.
+        if node is not None:
+            callback(node)
+
+    on_event.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
+    return scene.AddObserver(event, on_event)
 
 
 def clear_scene() -> None:
-    """Close the scene as File > Close Scene does: StartCloseEvent, nodes removed, EndCloseEvent; singletons stay."""
+    """Close the scene as File > Close Scene does: StartCloseEvent, EndCloseEvent; singletons stay."""
     start_mrml().Clear(False)
 
 
@@ -166,9 +186,7 @@ def add_volume(
     """
     start_mrml()
     ijk_to_ras = np.eye(4)
-    ijk_to_ras[:3, :3] = (
-        LPS_TO_RAS @ np.asarray(direction, float).reshape(3, 3) @ np.diag(np.asarray(spacing))
-    )
+    ijk_to_ras[:3, :3] = LPS_TO_RAS @ np.asarray(direction, float).reshape(3, 3) @ np.diag(np.asarray(spacing))
     ijk_to_ras[:3, 3] = LPS_TO_RAS @ np.asarray(origin_lps, float)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))

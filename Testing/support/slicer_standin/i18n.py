@@ -1,0 +1,18 @@
+"""Stand-in for `slicer.i18n`: every text is its own translation."""
+
+from __future__ import annotations
+
+
+def tr(text: str) -> str:
+    """Return `text`."""
+    return text
+
+
+def translate(context: str, text: str) -> str:
+    """Return `text`."""
+    return text
+
+
+def getContext(source_file: str) -> str:
+    """Return the translation context of a source file."""
+    return source_file.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py")

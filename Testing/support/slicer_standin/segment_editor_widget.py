@@ -1,0 +1,270 @@
+"""Stand-ins for qMRMLSegmentEditorWidget and qMRMLSegmentsTableView: real editor logic, placeholder looks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import slicer
+import vtk
+from PySide6.QtCore import Property, Signal
+
+from support.mrml import application_logic
+from support.slicer_standin.mrml_widget import Observations, qMRMLWidget
+from support.slicer_standin.qt_module import custom_widget, qt
+
+_EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Threshold")
+
+
+def _segment_names(segmentation_node: Any) -> list[str]:
+    segmentation = segmentation_node.GetSegmentation()
+    return [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())]
+
+
+def _remembered(name: str, kind: Any, default: Any) -> Any:
+    key = f"_{name}"
+    return Property(
+        kind,
+        lambda self: default if self.property(key) is None else self.property(key),
+        lambda self, value: self.setProperty(key, value),
+    )
+
+
+@custom_widget
+class qMRMLSegmentEditorWidget(qMRMLWidget):
+    """Embeds a real vtkSlicerSegmentEditorLogic; effects are only names, views are only counted.
+
+    `calls` lists the life-cycle methods in the order in which they were called.
+    """
+
+    currentSegmentIDChanged = Signal(str)
+    segmentationNodeChanged = Signal(object)
+    sourceVolumeNodeChanged = Signal(object)
+    SIGNALS: ClassVar[dict[str, str]] = {
+        "currentSegmentIDChanged(QString)": "currentSegmentIDChanged",
+        "segmentationNodeChanged(vtkMRMLSegmentationNode*)": "segmentationNodeChanged",
+        "sourceVolumeNodeChanged(vtkMRMLVolumeNode*)": "sourceVolumeNodeChanged",
+    }
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._logic = slicer.vtkSlicerSegmentEditorLogic()
+        self._node: Any = None
+        self._effect = ""
+        self._calls: list[str] = []
+        self._seen: tuple[Any, Any, str] = (None, None, "")
+        self._node_observations = Observations(self)
+        self._segment_observations = Observations(self)
+        self._label = qt.QLabel("Segment editor (stand-in)", self)
+        self._label.setFrameShape(qt.QFrame.Shape.StyledPanel)
+        self._label.setMinimumHeight(70)
+        qt.QVBoxLayout(self).addWidget(self._label)
+
+    segmentationNodeSelectorVisible = _remembered("segmentation_selector", bool, True)
+    sourceVolumeNodeSelectorVisible = _remembered("volume_selector", bool, True)
+    maskingSectionVisible = _remembered("masking_section", bool, True)
+    specifyGeometryButtonVisible = _remembered("geometry_button", bool, False)
+    switchToSegmentationsButtonVisible = _remembered("switch_button", bool, True)
+    show3DButtonVisible = _remembered("show_3d_button", bool, True)
+    addRemoveSegmentButtonsVisible = _remembered("segment_buttons", bool, True)
+    autoShowSourceVolumeNode = _remembered("auto_show", bool, True)
+    unorderedEffectsVisible = _remembered("unordered", bool, True)
+    undoEnabled = _remembered("undo_enabled", bool, True)
+    readOnly = _remembered("read_only", bool, False)
+    effectColumnCount = _remembered("columns", int, 2)
+    jumpToSelectedSegmentEnabled = _remembered("jump", bool, False)
+    maximumNumberOfUndoStates = Property(
+        int,
+        lambda self: self._logic.GetMaximumNumberOfUndoStates(),
+        lambda self, count: self._logic.SetMaximumNumberOfUndoStates(count),
+    )
+
+    @property
+    def calls(self) -> list[str]:
+        """Names of the life-cycle methods called so far."""
+        return self._calls
+
+    @property
+    def undo_states_saved(self) -> int:
+        """How often `saveStateForUndo` was called."""
+        return self._calls.count("saveStateForUndo")
+
+    @property
+    def logic(self) -> Any:
+        """The editor logic inside; Slicer's widget does not hand it out, so this is for tests alone."""
+        return self._logic
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Set the scene of the widget and its logic."""
+        super().setMRMLScene(scene)
+        self._logic.SetMRMLApplicationLogic(application_logic())
+        self._logic.SetMRMLScene(scene)
+        self._logic.SetVerbose(True)
+        self._update()
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        """Return the parameter set node."""
+        return self._node
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        """Set the parameter set node, which holds all choices."""
+        self._calls.append("setMRMLSegmentEditorNode")
+        self._node_observations.clear()
+        self._node = node
+        self._logic.SetSegmentEditorNode(node)
+        if node is not None:
+            self._node_observations.add(node, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._update()
+
+    def segmentationNode(self) -> Any:
+        """Return the segmentation being edited."""
+        return self._node.GetSegmentationNode() if self._node else None
+
+    def segmentationNodeID(self) -> str:
+        """Return the id of the segmentation being edited."""
+        return self.segmentationNode().GetID() if self.segmentationNode() else ""
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """Edit another segmentation; ends the active effect."""
+        if self._logic.GetSegmentationNode() is not node:
+            self._logic.SetSegmentationNode(node)
+            self.setActiveEffect(None)
+        self._update()
+
+    def sourceVolumeNode(self) -> Any:
+        """Return the volume the editor works over."""
+        return self._node.GetSourceVolumeNode() if self._node else None
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        """Set the volume the editor works over."""
+        self._logic.SetSourceVolumeNode(node)
+        self._update()
+
+    def currentSegmentID(self) -> str:
+        """Return the id of the selected segment."""
+        return (self._node.GetSelectedSegmentID() or "") if self._node else ""
+
+    def setCurrentSegmentID(self, segment_id: str) -> None:
+        """Select a segment."""
+        if self._node is not None:
+            self._node.SetSelectedSegmentID(segment_id)
+
+    def saveStateForUndo(self) -> None:
+        """Save the segmentation in the logic's undo history."""
+        self._calls.append("saveStateForUndo")
+        self._logic.SaveStateForUndo()
+
+    def undo(self) -> None:
+        """Restore the last saved state."""
+        self._calls.append("undo")
+        self._logic.Undo()
+
+    def redo(self) -> None:
+        """Restore the next saved state."""
+        self._calls.append("redo")
+        self._logic.Redo()
+
+    def availableEffectNames(self) -> list[str]:
+        """Return the names of the effects that the stand-in pretends to have."""
+        return list(_EFFECTS)
+
+    def setEffectNameOrder(self, names: list[str]) -> None:
+        """Do nothing: the stand-in draws no effect buttons."""
+
+    def effectByName(self, name: str) -> Any:
+        """Return the effect, which is but its name, or None."""
+        return name if name in _EFFECTS else None
+
+    def activeEffect(self) -> Any:
+        """Return the active effect, which is but its name, or None."""
+        return self._effect or None
+
+    def setActiveEffect(self, effect: Any) -> None:
+        """Activate an effect, or end the active one."""
+        self._effect = effect or ""
+        self._calls.append(f"setActiveEffect({self._effect})")
+        if self._node is not None:
+            self._node.SetActiveEffectName(self._effect)
+
+    def setActiveEffectByName(self, name: str) -> None:
+        """Activate an effect by name; an unknown name ends the active one."""
+        self.setActiveEffect(self.effectByName(name))
+
+    def installKeyboardShortcuts(self, parent: Any = None) -> None:
+        """Count the call."""
+        self._calls.append("installKeyboardShortcuts")
+
+    def uninstallKeyboardShortcuts(self) -> None:
+        """Count the call."""
+        self._calls.append("uninstallKeyboardShortcuts")
+
+    def setupViewObservations(self) -> None:
+        """Count the call."""
+        self._calls.append("setupViewObservations")
+
+    def removeViewObservations(self) -> None:
+        """Count the call."""
+        self._calls.append("removeViewObservations")
+
+    def updateWidgetFromMRML(self) -> None:
+        """Draw what the parameter set node says."""
+        self._update()
+
+    def rotateSliceViewsToSegmentation(self) -> None:
+        """Count the call: there are no views."""
+        self._calls.append("rotateSliceViewsToSegmentation")
+
+    def _update(self) -> None:
+        seen = (self.segmentationNode(), self.sourceVolumeNode(), self.currentSegmentID())
+        before, self._seen = self._seen, seen
+        if seen[0] is not before[0]:
+            self._segment_observations.clear()
+            if seen[0] is not None:
+                for event in (slicer.vtkSegmentation.SegmentAdded, slicer.vtkSegmentation.SegmentRemoved):
+                    self._segment_observations.add(seen[0].GetSegmentation(), event, self._draw)
+            self.segmentationNodeChanged.emit(seen[0])
+        if seen[1] is not before[1]:
+            self.sourceVolumeNodeChanged.emit(seen[1])
+        if seen[2] != before[2]:
+            self.currentSegmentIDChanged.emit(seen[2])
+        self._draw()
+
+    def _draw(self) -> None:
+        lines = ["Segment editor (stand-in)"]
+        if self.segmentationNode() is not None:
+            lines += [f"    {name}" for name in _segment_names(self.segmentationNode())]
+        self._label.setText("\n".join(lines))
+
+
+@custom_widget
+class qMRMLSegmentsTableView(qMRMLWidget):
+    """Lists the segments of a segmentation by name."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._node: Any = None
+        self._list = qt.QListWidget(self)
+        qt.QVBoxLayout(self).addWidget(self._list)
+        self._observations = Observations(self)
+
+    def segmentationNode(self) -> Any:
+        """Return the segmentation shown."""
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """Show another segmentation."""
+        self._observations.clear()
+        self._node = node
+        if node is not None:
+            for event in (slicer.vtkSegmentation.SegmentAdded, slicer.vtkSegmentation.SegmentRemoved):
+                self._observations.add(node.GetSegmentation(), event, self._fill)
+        self._fill()
+
+    def selectedSegmentIDs(self) -> list[str]:
+        """Return the ids of the selected segments."""
+        rows = sorted(self._list.row(item) for item in self._list.selectedItems())
+        return [self._node.GetSegmentation().GetNthSegmentID(row) for row in rows]
+
+    def _fill(self) -> None:
+        self._list.clear()
+        if self._node is not None:
+            self._list.addItems(_segment_names(self._node))
