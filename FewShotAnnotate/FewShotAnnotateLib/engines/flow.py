@@ -1,0 +1,119 @@
+"""Dense optical flow between two slices: iterative Lucas-Kanade, coarse to fine.
+
+Lucas & Kanade, "An iterative image registration technique" (IJCAI 1981); coarse-to-fine as in Bouguet (2001).
+All fields are displacements in pixels, float32 `[2, h, w]` (rows, columns): the pixel x of the reference slice
+shows what lies at x + field(x) in the moving slice.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage
+
+# Standard deviation in pixels of the window that shares one displacement, and of the smoothing of each update.
+WINDOW = 1.5
+SMOOTHING = 1.0
+ITERATIONS = 4
+LEVELS = 3
+# Squared gradient of the noise that must not move anything (intensities run from 0 to 1).
+GRADIENT_FLOOR = 1e-4
+# Longest step in pixels of one iteration: Lucas-Kanade is a linearisation.
+LONGEST_STEP = 1.0
+# A slice is not halved below this many pixels.
+SMALLEST_SIDE = 16
+
+
+def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian smoothing of a float32 `[h, w]`, `sigma` in pixels."""
+    return ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=2.5)
+
+
+@lru_cache(maxsize=8)
+def _grid(shape: tuple[int, int]) -> np.ndarray:
+    grid = np.indices(shape, dtype=np.float32)
+    grid.flags.writeable = False
+    return grid
+
+
+def warp(image: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """`image` seen through a field, linearly interpolated; its border goes on outwards.
+
+    Parameters
+    ----------
+    image : float32 ndarray, shape [h, w]
+    field : float32 ndarray, shape [2, h, w], pixels
+    """
+    where = _grid(field.shape[1:]) + field
+    return ndimage.map_coordinates(image, where, order=1, mode="nearest", output=np.float32, prefilter=False)
+
+
+def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """Field that goes along `first` and from there along `then`."""
+    return first + np.stack([warp(then[0], first), warp(then[1], first)])
+
+
+def pyramid(image: np.ndarray) -> list[np.ndarray]:
+    """`image` and its halved versions, finest first.
+
+    Parameters
+    ----------
+    image : float32 ndarray, shape [h, w], intensities about 0 to 1
+    """
+    levels = [image]
+    while len(levels) < LEVELS and min(levels[-1].shape) >= SMALLEST_SIDE:
+        blurred = smooth(levels[-1], 0.8)
+        levels.append(ndimage.zoom(blurred, 0.5, order=1, mode="nearest", grid_mode=True))
+    return levels
+
+
+def flow(reference: list[np.ndarray], moving: list[np.ndarray]) -> np.ndarray:
+    """Field from a reference slice to a moving slice of the same shape.
+
+    Parameters
+    ----------
+    reference, moving : list of float32 ndarray
+        From `pyramid`.
+
+    Returns
+    -------
+    float32 ndarray, shape [2, h, w], pixels
+    """
+    field = np.zeros((2, *reference[-1].shape), dtype=np.float32)
+    for level in range(len(reference) - 1, -1, -1):
+        field = _refine(reference[level], moving[level], _enlarge(field, reference[level].shape))
+    return field
+
+
+def _enlarge(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if field.shape[1:] == shape:
+        return field
+    factors = [new / old for new, old in zip(shape, field.shape[1:], strict=True)]
+    parts = [
+        ndimage.zoom(part, factors, order=1, mode="nearest", grid_mode=True) * np.float32(factor)
+        for part, factor in zip(field, factors, strict=True)
+    ]
+    return np.stack(parts)
+
+
+def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """A few Lucas-Kanade iterations at one resolution, with the mean of both slices' gradients."""
+    reference_rows, reference_columns = np.gradient(reference)
+    for _ in range(ITERATIONS):
+        warped = warp(moving, field)
+        error = reference - warped
+        warped_rows, warped_columns = np.gradient(warped)
+        rows = 0.5 * (reference_rows + warped_rows)
+        columns = 0.5 * (reference_columns + warped_columns)
+        a = smooth(rows * rows, WINDOW) + GRADIENT_FLOOR
+        b = smooth(rows * columns, WINDOW)
+        c = smooth(columns * columns, WINDOW) + GRADIENT_FLOOR
+        p = smooth(rows * error, WINDOW)
+        q = smooth(columns * error, WINDOW)
+        determinant = a * c - b * b
+        step = np.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant])
+        step /= np.maximum(1, np.hypot(step[0], step[1]) / LONGEST_STEP)
+        step += field
+        field = np.stack([smooth(step[0], SMOOTHING), smooth(step[1], SMOOTHING)])
+    return field
