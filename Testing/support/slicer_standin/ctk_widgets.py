@@ -37,16 +37,16 @@ class ctkCollapsibleButton(qt.QAbstractButton):
     collapsed = Property(bool, _get_collapsed, setCollapsed)
 
     def _show_contents(self, shown: bool) -> None:
-        for child in self.findChildren(qt.QWidget, "", Qt.FindChildOption.FindDirectChildrenOnly):
+        for child in filter(qt.QObject.isWidgetType, self.children()):
             child.setVisible(shown)
         self.setMaximumHeight(16777215 if shown else _HEADER)
         self.contentsCollapsed.emit(not shown)
 
-    def childEvent(self, event: Any) -> None:
-        """Hide what is added while collapsed."""
-        super().childEvent(event)
-        if event.added() and event.child().isWidgetType() and not self.isChecked():
-            event.child().hide()
+    def showEvent(self, event: Any) -> None:
+        """Hide what was added while collapsed."""
+        super().showEvent(event)
+        if not self.isChecked():
+            self._show_contents(False)
 
     def minimumSizeHint(self) -> Any:
         """Leave room for the header."""
@@ -76,7 +76,7 @@ class ctkCollapsibleGroupBox(qt.QGroupBox):
     def setCollapsed(self, collapsed: bool) -> None:
         """Hide or show the contents."""
         self.setProperty("_collapsed", collapsed)
-        for child in self.findChildren(qt.QWidget, "", Qt.FindChildOption.FindDirectChildrenOnly):
+        for child in filter(qt.QObject.isWidgetType, self.children()):
             child.setVisible(not collapsed)
 
     collapsed = Property(bool, _get_collapsed, setCollapsed)
@@ -86,7 +86,9 @@ class ctkCollapsibleGroupBox(qt.QGroupBox):
 class ctkComboBox(qt.QComboBox):
     """A combo box with a text for the empty choice."""
 
-    defaultText = Property(str, lambda self: self.placeholderText, lambda self, text: self.setPlaceholderText(text))
+    defaultText = Property(
+        str, lambda self: self.placeholderText, lambda self, text: self.setPlaceholderText(text)
+    )
 
 
 @custom_widget
@@ -180,7 +182,9 @@ class ctkPathLineEdit(_PathWidget):
         """Do nothing: the stand-in has no history."""
 
     currentPath = Property(str, _PathWidget._get_path, _PathWidget._set_path)
-    settingKey = Property(str, lambda self: self.property("_key"), lambda self, key: self.setProperty("_key", key))
+    settingKey = Property(
+        str, lambda self: self.property("_key"), lambda self, key: self.setProperty("_key", key)
+    )
     filters = Property(int, lambda self: 2, lambda self, filters: None)
     nameFilters = Property("QStringList", lambda self: [], lambda self, filters: None)
 
@@ -208,7 +212,9 @@ class ctkMessageBox(qt.QMessageBox):
 
     def exec_(self) -> int:
         """Show the box, unless an answer is stored in the settings."""
-        stored = qt.QSettings().value(self.dontShowAgainSettingsKey) if self.dontShowAgainSettingsKey else None
+        stored = (
+            qt.QSettings().value(self.dontShowAgainSettingsKey) if self.dontShowAgainSettingsKey else None
+        )
         return int(stored) if stored is not None else super().exec_()
 
 

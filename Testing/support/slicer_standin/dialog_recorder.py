@@ -63,7 +63,9 @@ class Dialogs:
             return self._execute_message_box(dialog)
         labels = [label.text for label in dialog.findChildren(QtWidgets.QLabel)]
         answer = self._take_answer("Accepted")
-        self.shown.append(ShownDialog(type(dialog).__name__, dialog.windowTitle, "\n".join(labels), answer=answer))
+        self.shown.append(
+            ShownDialog(type(dialog).__name__, dialog.windowTitle, "\n".join(labels), answer=answer)
+        )
         dialog.done(int(answer == "Accepted"))
         return dialog.result()
 

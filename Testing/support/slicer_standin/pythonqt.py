@@ -65,16 +65,22 @@ def install_properties(native: type) -> None:
         native.name = _QtProperty("objectName", native.__dict__["objectName"]._original, True)  # type: ignore[attr-defined]
 
 
-class _PythonQtMeta(type(QtCore.QObject)):  # type: ignore[misc]
-    """Lets `isinstance(button, qt.QWidget)` hold, although each exported class is a separate Python subclass."""
+def _install_class_checks() -> None:
+    """Let `isinstance(button, qt.QWidget)` hold, although each exported class is a separate Python subclass.
 
-    def __instancecheck__(cls, instance: Any) -> bool:
-        native = cls.__dict__.get("_native")
-        return super().__instancecheck__(instance) or (native is not None and isinstance(instance, native))
+    A metaclass of our own would be the usual way, but Shiboken crashes on deleted objects of such classes.
+    """
 
-    def __subclasscheck__(cls, subclass: type) -> bool:
+    def is_instance(cls: type, instance: Any) -> bool:
         native = cls.__dict__.get("_native")
-        return super().__subclasscheck__(subclass) or (native is not None and issubclass(subclass, native))
+        return type.__instancecheck__(cls, instance) or (native is not None and isinstance(instance, native))
+
+    def is_subclass(cls: type, subclass: type) -> bool:
+        native = cls.__dict__.get("_native")
+        return type.__subclasscheck__(cls, subclass) or (native is not None and issubclass(subclass, native))
+
+    meta: Any = type(QtCore.QObject)
+    meta.__instancecheck__, meta.__subclasscheck__ = is_instance, is_subclass
 
 
 def accepted_arguments(function: Callable[..., Any]) -> int | None:
@@ -174,11 +180,12 @@ def native_class(cls: type) -> type:
 def python_class(native: type) -> type:
     """Return the Python subclass that `qt` exports for a native QObject class."""
     body = {"_native": native, "_stands_in": True, "__module__": "qt"}
-    return _PythonQtMeta(native.__name__, (PythonQtObject, native), body)
+    return type(QtCore.QObject)(native.__name__, (PythonQtObject, native), body)
 
 
 def export_names() -> dict[str, Any]:
     """Return every public name of QtCore, QtGui and QtWidgets in the form PythonQt gives it."""
+    _install_class_checks()
     names: dict[str, Any] = {}
     native_classes = []
     for library in (QtCore, QtGui, QtWidgets):

@@ -54,7 +54,9 @@ class QUiLoader(QtUiTools.QUiLoader):
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
         widget = super().load(buffer, parent)
         for connection in connections if connections is not None else ():
-            _connect(widget, *(connection.findtext(key, "") for key in ("sender", "signal", "receiver", "slot")))
+            _connect(
+                widget, *(connection.findtext(key, "") for key in ("sender", "signal", "receiver", "slot"))
+            )
         return widget
 
 

@@ -9,6 +9,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+import shiboken6
 import slicer
 
 from support.mrml import ModuleStandIn
@@ -92,7 +93,9 @@ class ScriptedLoadableModuleWidget:
         if not parent:
             self.setup()
             self.parent.show()
-        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+        slicer.app.moduleManager().connect(
+            "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+        )
 
     def resourcePath(self, filename: str) -> str:
         """Return the path of a file in the module's Resources folder."""
@@ -111,7 +114,9 @@ class ScriptedLoadableModuleWidget:
     def _onModuleAboutToBeUnloaded(self, name: str) -> None:
         if name == self.moduleName:
             self.cleanup()
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+            slicer.app.moduleManager().disconnect(
+                "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+            )
 
 
 class ScriptedLoadableModuleLogic:
@@ -202,13 +207,19 @@ def load_module(path: str | Path, enter: bool = True) -> tuple[Any, Any]:
 
 
 def close_module(widget: Any) -> None:
-    """Leave and unload a module: `exit`, then `cleanup` through the module manager, then the panel is deleted."""
-    if hasattr(widget, "exit"):
-        widget.exit()
-    name = widget.moduleName
+    """Leave and unload a module: `exit`, then `cleanup` through the module manager, then the panel is deleted.
+
+    A widget made anew by a reload stands for the one it replaced; a closed one is left alone.
+    """
+    panel, name = widget.parent, widget.moduleName
+    if not shiboken6.isValid(panel):
+        return
+    current = panel.self()
+    if hasattr(current, "exit"):
+        current.exit()
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(name)
-    widget.parent.hide()
-    widget.parent.deleteLater()
+    panel.hide()
+    panel.deleteLater()
     qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete)
     for attribute in (name.lower(), f"{name}Instance", f"{name}Widget"):
         if hasattr(slicer.modules, attribute):

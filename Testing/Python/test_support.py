@@ -1,0 +1,484 @@
+"""The test support itself: real MRML, and a stand-in that behaves as PythonQt and the scripted module framework."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+slicer = pytest.importorskip("slicer")
+pytest.importorskip("PySide6.QtWidgets")
+
+from support import mrml, slicer_standin  # noqa: E402
+
+MODULE = dedent(
+    """
+    import enum
+    from typing import Annotated, Optional
+
+    import qt
+    import slicer
+    import vtk
+    from slicer.i18n import tr as _
+    from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper
+    from slicer.ScriptedLoadableModule import *
+    from slicer.util import VTKObservationMixin
+
+
+    class Axis(enum.Enum):
+        AUTOMATIC = "auto"
+        FIRST = "0"
+
+
+    @parameterNodeWrapper
+    class TinyParameterNode:
+        volume: slicer.vtkMRMLScalarVolumeNode
+        segmentation: Optional[slicer.vtkMRMLSegmentationNode]
+        keep: bool = True
+        axis: Axis
+        engine: Annotated[str, Choice(["interpolate", "track"]), Default("track")]
+        count: Annotated[int, WithinRange(1, 9), Default(3)]
+
+
+    class Tiny(ScriptedLoadableModule):
+        def __init__(self, parent):
+            super().__init__(parent)
+            self.parent.title = _("Tiny")
+
+
+    class TinyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+        def __init__(self, parent=None):
+            ScriptedLoadableModuleWidget.__init__(self, parent)
+            VTKObservationMixin.__init__(self)
+            self.clicks, self.ticks, self.closed, self.cleaned = [], 0, [], False
+
+        def setup(self):
+            ScriptedLoadableModuleWidget.setup(self)
+            panel = slicer.util.loadUI(self.resourcePath("UI/Tiny.ui"))
+            self.layout.addWidget(panel)
+            self.ui = slicer.util.childWidgetVariables(panel)
+            panel.setMRMLScene(slicer.mrmlScene)
+            self.logic = TinyLogic()
+            self.ui.fillButton.connect("clicked(bool)", self.onFill)
+            self.ui.sliceTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+            self.timer = qt.QTimer(panel)
+            self.timer.interval = 5
+            self.timer.connect("timeout()", self.onTick)
+            scene = slicer.mrmlScene
+            self.addObserver(scene, scene.StartCloseEvent, lambda *_: self.closed.append("start"))
+            self.addObserver(scene, scene.EndCloseEvent, lambda *_: self.closed.append("end"))
+
+        def enter(self):
+            self.ui.editor.installKeyboardShortcuts()
+            self.wrapped = TinyParameterNode(self.logic.getParameterNode())
+            self.tag = self.wrapped.connectGui(self.ui)
+
+        def exit(self):
+            self.ui.editor.uninstallKeyboardShortcuts()
+            self.wrapped.disconnectGui(self.tag)
+
+        def cleanup(self):
+            self.cleaned = True
+            self.removeObservers()
+
+        def onFill(self, checked):
+            self.clicks.append(checked)
+            self.ui.statusLabel.text = "Filling"
+            self.ui.progressBar.value = 40
+            self.ui.sliceTable.rowCount = 1
+            self.ui.sliceTable.setItem(0, 0, qt.QTableWidgetItem("slice 7"))
+
+        def onTick(self):
+            self.ticks += 1
+
+
+    class TinyLogic(ScriptedLoadableModuleLogic):
+        pass
+
+
+    class TinyTest(ScriptedLoadableModuleTest):
+        def runTest(self):
+            self.delayDisplay("running")
+            slicer.tinyTestRan = True
+    """
+)
+
+
+def _widget(cls: str, name: str, parameter: str = "", body: str = "") -> str:
+    stored = f'<property name="SlicerParameterName" stdset="0"><string>{parameter}</string></property>'
+    properties = (stored if parameter else "") + body
+    return f'<item><widget class="{cls}" name="{name}">{properties}</widget></item>'
+
+
+def _text(name: str, text: str) -> str:
+    return f'<property name="{name}"><string>{text}</string></property>'
+
+
+NODE_TYPES = '<property name="nodeTypes"><stringlist><string>{}</string></stringlist></property>'
+NONE_ENABLED = '<property name="noneEnabled"><bool>true</bool></property>'
+SECTION = '<layout class="QVBoxLayout" name="inputLayout">{}</layout>'
+CUSTOM = "".join(
+    f"<customwidget><class>{cls}</class><extends>QWidget</extends><header>{cls}.h</header></customwidget>"
+    for cls in ("qMRMLWidget", "qMRMLNodeComboBox", "qMRMLSegmentEditorWidget", "ctkCollapsibleButton")
+)
+CONNECTIONS = "".join(
+    f"<connection><sender>Tiny</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal><receiver>{name}</receiver>"
+    "<slot>setMRMLScene(vtkMRMLScene*)</slot></connection>"
+    for name in ("volumeSelector", "segmentationSelector", "editor")
+)
+SELECTORS = _widget(
+    "qMRMLNodeComboBox",
+    "volumeSelector",
+    "volume",
+    NODE_TYPES.format("vtkMRMLScalarVolumeNode") + NONE_ENABLED,
+) + _widget(
+    "qMRMLNodeComboBox",
+    "segmentationSelector",
+    "segmentation",
+    NODE_TYPES.format("vtkMRMLSegmentationNode") + NONE_ENABLED,
+)
+WIDGETS = (
+    _widget("ctkCollapsibleButton", "inputSection", body=_text("text", "Input") + SECTION.format(SELECTORS))
+    + _widget("QComboBox", "axisBox", "axis")
+    + _widget("QComboBox", "engineBox", "engine")
+    + _widget("QSpinBox", "countBox", "count")
+    + _widget("QCheckBox", "keepBox", "keep", _text("text", "Keep finished slices"))
+    + _widget(
+        "QTableWidget",
+        "sliceTable",
+        body='<column><property name="text"><string>A</string></property></column>',
+    )
+    + _widget("qMRMLSegmentEditorWidget", "editor")
+    + _widget("QProgressBar", "progressBar")
+    + _widget("QLabel", "statusLabel", body=_text("text", "Ready"))
+    + _widget("QPushButton", "fillButton", body=_text("text", "Fill"))
+)
+UI = (
+    '<?xml version="1.0" encoding="UTF-8"?><ui version="4.0"><class>Tiny</class>'
+    '<widget class="qMRMLWidget" name="Tiny">'
+    f'<layout class="QVBoxLayout" name="tinyLayout">{WIDGETS}</layout></widget>'
+    f"<customwidgets>{CUSTOM}</customwidgets><resources/><connections>{CONNECTIONS}</connections></ui>"
+)
+
+
+@pytest.fixture
+def scene() -> Any:
+    slicer_standin.install()
+    slicer_standin.slot_errors.clear()
+    slicer_standin.dialogs().clear()
+    return mrml.new_scene()
+
+
+@pytest.fixture
+def tiny(scene: Any, tmp_path: Path) -> Iterator[Any]:
+    """The widget of a throw-away scripted module."""
+    (tmp_path / "Resources" / "UI").mkdir(parents=True)
+    (tmp_path / "Tiny.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "Resources" / "UI" / "Tiny.ui").write_text(UI, encoding="utf-8")
+    _, widget = slicer_standin.load_module(tmp_path / "Tiny.py")
+    yield widget
+    slicer_standin.close_module(widget)
+    sys.path.remove(str(tmp_path))
+    assert not slicer_standin.slot_errors
+
+
+def _oblique_volume(name: str = "ct") -> tuple[Any, np.ndarray]:
+    voxels = np.random.default_rng(7).integers(-1000, 1000, (6, 9, 11)).astype(np.int16)
+    direction = Rotation.from_euler("xyz", [20, -13, 37], degrees=True).as_matrix()
+    return mrml.add_volume(voxels, (0.7, 0.9, 3.3), (11.0, -22.0, 33.0), direction, name), voxels
+
+
+def test_a_volume_keeps_its_voxels_and_its_lps_geometry(scene: Any) -> None:
+    node, voxels = _oblique_volume()
+    assert np.array_equal(slicer.util.arrayFromVolume(node), voxels)
+    image = slicer.util.arrayFromVTKMatrix(_ijk_to_ras(node))
+    direction = Rotation.from_euler("xyz", [20, -13, 37], degrees=True).as_matrix()
+    expected_ras = np.diag([-1, -1, 1]) @ (
+        direction @ ([0.7, 0.9, 3.3] * np.array([2, 3, 4])) + [11, -22, 33]
+    )
+    assert np.allclose((image @ [2, 3, 4, 1])[:3], expected_ras, atol=1e-9)
+
+
+def _ijk_to_ras(node: Any) -> Any:
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def test_segments_round_trip_exactly_on_an_oblique_anisotropic_volume(scene: Any) -> None:
+    volume, voxels = _oblique_volume()
+    masks = {"liver": voxels > 200, "spleen": voxels < 400, "nothing": np.zeros_like(voxels, bool)}
+    segmentation = mrml.add_segmentation(volume, masks)
+    for name, mask in masks.items():
+        assert np.array_equal(mrml.segment_array(segmentation, name), mask), name
+
+
+def test_segmentations_and_volumes_appear_in_the_subject_hierarchy_and_leave_it(scene: Any) -> None:
+    volume, _ = _oblique_volume()
+    segmentation = mrml.add_segmentation(volume)
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(segmentation)
+    assert item and hierarchy.GetItemByDataNode(volume)
+    scene.RemoveNode(segmentation)
+    assert hierarchy.GetItemName(item) == ""
+
+
+def test_a_new_scene_closes_the_old_one_which_hears_no_more(scene: Any) -> None:
+    volume, _ = _oblique_volume()
+    assert mrml.new_scene() is slicer.mrmlScene is not scene
+    assert volume.GetScene() is None
+    seen: list[str] = []
+    scene.AddObserver("AnyEvent", lambda caller, event: seen.append(event))
+    _oblique_volume()
+    assert not seen
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
+
+
+def test_a_terminology_context_is_there(scene: Any) -> None:
+    logic = slicer.modules.terminologies.logic()
+    assert logic.IsTerminologyContextLoaded("Segmentation category and type - 3D Slicer General Anatomy list")
+
+
+def test_undo_of_the_editor_logic_restores_the_segmentation(tiny: Any) -> None:
+    volume, voxels = _oblique_volume()
+    before, after = voxels > 0, voxels > 500
+    segmentation = mrml.add_segmentation(volume, {"liver": before})
+    editor = tiny.ui.editor
+    editor.setMRMLSegmentEditorNode(mrml.segment_editor_node(segmentation, volume, "Tiny"))
+    assert editor.segmentationNode() is segmentation and editor.currentSegmentID() == "liver"
+
+    editor.saveStateForUndo()
+    slicer.util.updateSegmentBinaryLabelmapFromArray(after.astype(np.uint8), segmentation, "liver", volume)
+    assert np.array_equal(mrml.segment_array(segmentation, "liver"), after)
+    editor.undo()
+    assert np.array_equal(mrml.segment_array(segmentation, "liver"), before)
+    editor.redo()
+    assert np.array_equal(mrml.segment_array(segmentation, "liver"), after)
+    assert editor.undo_states_saved == 1
+
+
+def test_the_node_combo_box_and_the_parameter_node_follow_each_other(tiny: Any) -> None:
+    first, _ = _oblique_volume("first")
+    second, _ = _oblique_volume("second")
+    selector = tiny.ui.volumeSelector
+    assert selector.nodeCount() == 2 and selector.currentNode() is None and tiny.wrapped.volume is None
+
+    selector.setCurrentNode(first)
+    assert tiny.wrapped.volume is first
+    tiny.wrapped.parameterNode.SetNodeReferenceID("volume", second.GetID())
+    assert selector.currentNode() is second and selector.currentNodeID == second.GetID()
+    tiny.wrapped.segmentation = mrml.add_segmentation(second)
+    assert tiny.ui.segmentationSelector.currentNode().IsA("vtkMRMLSegmentationNode")
+
+
+def test_the_node_combo_box_follows_nodes_that_come_go_and_are_renamed(tiny: Any) -> None:
+    volume, _ = _oblique_volume("first")
+    selector, heard = tiny.ui.volumeSelector, []
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
+    selector.connect("currentNodeChanged(bool)", heard.append)
+    selector.setCurrentNode(volume)
+    assert heard == [volume, True]
+    volume.SetName("renamed")
+    assert selector._box.currentText == "renamed"
+    volume.SetHideFromEditors(True)
+    volume.Modified()
+    assert selector.nodeCount() == 0 and selector.currentNode() is None
+    volume.SetHideFromEditors(False)
+    volume.Modified()
+    selector.setCurrentNode(volume)
+    slicer.mrmlScene.RemoveNode(volume)
+    assert selector.nodeCount() == 0 and tiny.wrapped.volume is None
+
+
+def test_without_none_the_first_node_is_chosen(scene: Any) -> None:
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLVolumeNode"]
+    assert not selector.enabled
+    selector.setMRMLScene(scene)
+    assert selector.enabled and selector.currentNode() is None
+    volume, _ = _oblique_volume()
+    assert selector.currentNode() is volume
+    assert selector.addNode("vtkMRMLScalarVolumeNode") is selector.currentNode()
+
+
+@pytest.mark.parametrize(
+    ("box", "property_name", "value", "parameter", "expected"),
+    [
+        ("keepBox", "checked", False, "keep", "False"),
+        ("countBox", "value", 7, "count", "7"),
+        ("engineBox", "currentIndex", 0, "engine", "interpolate"),
+        ("axisBox", "currentIndex", 1, "axis", "FIRST"),
+    ],
+)
+def test_plain_widgets_and_parameters_follow_each_other(
+    tiny: Any, box: str, property_name: str, value: Any, parameter: str, expected: str
+) -> None:
+    node, widget = tiny.wrapped.parameterNode, getattr(tiny.ui, box)
+    original, stored = getattr(widget, property_name), node.GetParameter(parameter)
+    setattr(widget, property_name, value)
+    assert node.GetParameter(parameter) == expected != stored
+    node.SetParameter(parameter, stored)
+    assert getattr(widget, property_name) == original
+
+
+def test_a_disconnected_gui_no_longer_writes(tiny: Any) -> None:
+    tiny.wrapped.disconnectGui(tiny.tag)
+    tiny.ui.keepBox.checked = False
+    assert tiny.wrapped.keep is True
+
+
+def test_a_parameter_refuses_another_type_and_a_value_out_of_range(tiny: Any) -> None:
+    with pytest.raises(TypeError, match="keep"):
+        tiny.wrapped.keep = "yes"
+    with pytest.raises(ValueError, match="within"):
+        tiny.wrapped.count = 10
+    assert tiny.wrapped.count == 3
+
+
+def test_a_button_calls_its_slot_by_string_signal_until_disconnected(tiny: Any) -> None:
+    tiny.ui.fillButton.click()
+    assert tiny.clicks == [False]
+    assert (tiny.ui.statusLabel.text, tiny.ui.progressBar.value) == ("Filling", 40)
+    assert tiny.ui.sliceTable.rowCount == 1 and tiny.ui.sliceTable.item(0, 0).text() == "slice 7"
+    assert tiny.ui.fillButton.disconnect("clicked(bool)", tiny.onFill)
+    tiny.ui.fillButton.click()
+    assert tiny.clicks == [False]
+
+
+def test_what_pythonqt_would_refuse_is_refused(tiny: Any) -> None:
+    with pytest.raises(TypeError):
+        tiny.ui.statusLabel.text()
+    with pytest.raises(ValueError, match="no signal"):
+        tiny.ui.fillButton.connect("clacked()", print)
+    with pytest.raises(AttributeError, match="toolTipp"):
+        tiny.ui.fillButton.toolTipp = "typo"
+    assert not hasattr(sys.modules["qt"], "Signal")
+
+
+def test_exported_classes_are_what_widgets_of_a_ui_file_are(tiny: Any) -> None:
+    qt, ctk = sys.modules["qt"], sys.modules["ctk"]
+    assert type(tiny.ui.fillButton) is qt.QPushButton and isinstance(tiny.ui.fillButton, qt.QWidget)
+    assert not isinstance(tiny.ui.fillButton, qt.QLabel)
+    assert isinstance(tiny.ui.inputSection, ctk.ctkCollapsibleButton)
+    assert tiny.ui.fillButton.name == "fillButton"
+
+
+def test_a_collapsed_section_hides_its_contents(tiny: Any) -> None:
+    tiny.parent.show()
+    assert tiny.ui.volumeSelector.visible
+    tiny.ui.inputSection.collapsed = True
+    assert not tiny.ui.volumeSelector.visible
+    tiny.ui.inputSection.collapsed = False
+    assert tiny.ui.volumeSelector.visible
+
+
+def test_a_timer_ticks_while_events_are_processed(tiny: Any) -> None:
+    tiny.timer.start()
+    slicer_standin.process_events(100)
+    tiny.timer.stop()
+    assert tiny.ticks > 1 and not tiny.timer.active
+
+
+def test_closing_the_scene_empties_selectors_and_is_heard(tiny: Any) -> None:
+    volume, _ = _oblique_volume()
+    tiny.ui.volumeSelector.setCurrentNode(volume)
+    del volume
+    mrml.clear_scene()
+    assert tiny.closed == ["start", "end"]
+    assert tiny.ui.volumeSelector.currentNode() is None and tiny.ui.volumeSelector.nodeCount() == 0
+    assert tiny.logic.getParameterNode() is tiny.wrapped.parameterNode
+
+
+def test_entering_leaving_and_cleaning_up_reach_the_module(tiny: Any, tmp_path: Path) -> None:
+    editor = tiny.ui.editor
+    slicer_standin.close_module(tiny)
+    assert tiny.cleaned
+    assert editor.calls == ["installKeyboardShortcuts", "uninstallKeyboardShortcuts"]
+    assert not hasattr(slicer.modules, "tiny")
+    _, again = slicer_standin.load_module(tmp_path / "Tiny.py")
+    assert slicer.modules.TinyWidget is again is not tiny
+    slicer_standin.close_module(again)
+
+
+def test_reloading_makes_the_widget_anew(tiny: Any) -> None:
+    tiny.onReload()
+    assert slicer.modules.TinyWidget is not tiny and tiny.cleaned
+
+
+def test_the_self_test_of_a_module_runs(tiny: Any) -> None:
+    slicer.modules.TinyInstance.runTest(msec=0)
+    assert slicer.tinyTestRan
+
+
+def test_dialogs_are_recorded_and_answered_as_prepared(scene: Any) -> None:
+    recorder = slicer_standin.dialogs()
+    recorder.answer_next("No", "Cancel")
+    assert not slicer.util.confirmYesNoDisplay("Overwrite?")
+    assert not slicer.util.confirmOkCancelDisplay("Discard?")
+    assert slicer.util.confirmOkCancelDisplay("Again?")
+    slicer.util.errorDisplay("No labelled slice", detailedText="trace")
+    assert recorder.texts == ["Overwrite?", "Discard?", "Again?", "No labelled slice"]
+    assert recorder.shown[-1].detail == "trace"
+
+
+def test_a_message_box_with_buttons_of_its_own_reports_the_one_clicked(scene: Any) -> None:
+    qt = sys.modules["qt"]
+    box = qt.QMessageBox()
+    box.text = "Stop?"
+    keep = box.addButton("Keep", qt.QMessageBox.AcceptRole)
+    box.addButton("Discard", qt.QMessageBox.DestructiveRole)
+    slicer_standin.dialogs().answer_next("Keep")
+    box.exec_()
+    assert box.clickedButton() is keep
+    with pytest.raises(AssertionError, match="no button 'Maybe'"):
+        slicer_standin.dialogs().answer_next("Maybe")
+        box.exec_()
+
+
+def test_a_file_dialog_returns_a_bare_path_and_is_cancelled_by_default(scene: Any) -> None:
+    qt = sys.modules["qt"]
+    assert qt.QFileDialog.getSaveFileName(None, "Export") == ""
+    slicer_standin.dialogs().answer_next("/data/out.nii.gz")
+    assert qt.QFileDialog.getSaveFileName(None, "Export", "", "*.nii.gz") == "/data/out.nii.gz"
+
+
+def test_errors_in_slots_are_kept_for_the_test_to_see(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    qt = sys.modules["qt"]
+    button = qt.QPushButton("x")
+
+    def fail() -> None:
+        raise RuntimeError("in a slot")
+
+    button.connect("clicked()", fail)
+    button.click()
+    assert [str(error) for error in slicer_standin.slot_errors] == ["in a slot"]
+    slicer_standin.slot_errors.clear()
+
+
+def test_a_picture_of_the_panel_shows_text(tiny: Any, tmp_path: Path) -> None:
+    slicer.app.processEvents()
+    tiny.parent.resize(420, 640)
+    pictures = []
+    for text in ("Ready", "Finished 31 of 40 slices"):
+        tiny.ui.statusLabel.text = text
+        picture = tmp_path / f"{len(pictures)}.png"
+        assert tiny.parent.grab().save(str(picture))
+        pictures.append(_gray_levels(picture))
+    assert pictures[0].shape == (640, 420)
+    assert len(np.unique(pictures[0])) > 20
+    changed = np.argwhere(pictures[0] != pictures[1])
+    assert 100 < len(changed) < 5000, "another text must change some of the picture, not none and not all"
+
+
+def _gray_levels(path: Path) -> np.ndarray:
+    import matplotlib.image
+
+    return matplotlib.image.imread(path)[..., :3].mean(axis=2)
