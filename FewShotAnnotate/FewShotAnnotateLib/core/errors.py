@@ -49,6 +49,22 @@ MESSAGES = {
     "give the same input or a new folder.",
     "job_busy": "{path}: another worker is still running on this job; wait for it or stop it first.",
     "resume_needs_folder": "--resume continues a kept job; say which one with --job-dir.",
+    "source_not_labelmap": "Segmentation '{name}' is stored as {source}; make its binary labelmap the source first "
+    "(Segmentations module, Representations).",
+    "segment_off_grid": "Segment '{segment}' of '{name}' lies on another grid than its segmentation; choose the "
+    "source geometry in the Segment Editor so that it is resampled.",
+    "node_empty": "Volume '{name}' holds no voxels; choose another one.",
+    "node_not_volume": "Volume '{name}' is not a single-channel 3D volume; choose another one.",
+    "transform_not_linear": "Volume '{name}' and the segmentation are related by a non-linear transform; "
+    "harden it first.",
+    "volume_changed": "The voxels of volume '{name}' changed during the run (another time frame?); "
+    "nothing was filled.",
+    "run_active": "A run is active; wait for it or cancel it first.",
+    "host_memory": "There is not enough memory to prepare this volume; crop it first (Crop Volume module).",
+    "one_labelled_slice_host": "Only slice {index} is painted, and nothing lies between; paint one more slice, or "
+    "choose to fill all slices.",
+    "node_gone": "The {what} was removed during the run; nothing was filled.",
+    "grid_changed": "The geometry of segmentation '{name}' changed during the run; nothing was filled.",
     "package_missing": "The package {package} is missing; install it with: pip install {install}",
 }
 

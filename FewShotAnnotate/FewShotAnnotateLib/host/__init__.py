@@ -1,0 +1,1 @@
+"""The Slicer side: MRML in, MRML out. The only folder that may import slicer."""

@@ -1,0 +1,107 @@
+"""Which slices someone painted: found from the voxels, without Slicer and off the GUI thread."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.axis import SliceAxis
+
+if TYPE_CHECKING:
+    from .scene import SegmentationGrid
+
+# A painted segment's runs are this much shorter along the painted axis than along the next.
+_SPARSE_RATIO = 0.5
+
+
+@dataclass(frozen=True)
+class SegmentExtent:
+    """Where a segment has voxels.
+
+    Attributes
+    ----------
+    slices : three tuples of int
+        The slices with voxels along array axis 0, 1 and 2.
+    mean_run : three floats
+        Mean length in voxels of its unbroken runs along each axis.
+    """
+
+    slices: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    mean_run: tuple[float, float, float]
+
+    @property
+    def painted_axis(self) -> int | None:
+        """The axis it was painted along slice by slice; None for a segment that is complete or empty."""
+        if not self.slices[0]:
+            return None
+        shortest, second = sorted(self.mean_run)[:2]
+        axis = self.mean_run.index(shortest)
+        indices = self.slices[axis]
+        gaps = indices[-1] - indices[0] + 1 > len(indices)
+        return axis if (gaps or len(indices) <= 2) and shortest <= _SPARSE_RATIO * second else None
+
+
+def segment_extents(grid: SegmentationGrid) -> dict[str, SegmentExtent]:
+    """Extent of every segment with a labelmap, by segment id."""
+    result = {}
+    for layer in grid.layers:
+        for value, segment_id in layer.segments.items():
+            result[segment_id] = _extent(layer.array == value, layer.offset)
+    return result
+
+
+def painted_axis(extents: Mapping[str, SegmentExtent]) -> int | None:
+    """The axis most painted segments were painted along, None if none is."""
+    axes = [axis for extent in extents.values() if (axis := extent.painted_axis) is not None]
+    return max(sorted(set(axes)), key=axes.count) if axes else None
+
+
+def painted_segments(extents: Mapping[str, SegmentExtent], axis: int) -> list[str]:
+    """Ids of the segments that were painted slice by slice along `axis`."""
+    return [segment_id for segment_id, extent in extents.items() if extent.painted_axis == axis]
+
+
+def painted_slices(
+    extents: Mapping[str, SegmentExtent], segment_ids: Sequence[str], axis: int
+) -> dict[int, list[str]]:
+    """Slices along `axis` with voxels of the segments: index -> ids of the segments on it, ascending."""
+    found: dict[int, list[str]] = {}
+    for segment_id in segment_ids:
+        for index in extents[segment_id].slices[axis] if segment_id in extents else ():
+            found.setdefault(index, []).append(segment_id)
+    return dict(sorted(found.items()))
+
+
+def slice_digests(
+    grid: SegmentationGrid, segment_ids: Sequence[str], axis: SliceAxis, slices: range
+) -> dict[int, int]:
+    """Checksum of what the segments hold on each slice: another checksum later means someone painted there."""
+    digests = {}
+    for index in slices:
+        digest = 0
+        for segment_id in segment_ids:
+            mask = grid.segment_slice(segment_id, axis, index)
+            digest = zlib.crc32(np.packbits(mask).tobytes() if mask.any() else b"", digest)
+        digests[index] = digest
+    return digests
+
+
+def _extent(mask: np.ndarray, offset: tuple[int, int, int]) -> SegmentExtent:
+    flat = mask.any(axis=2)
+    columns = np.any(mask.any(axis=0), axis=0)
+    indices = [np.flatnonzero(line) for line in (np.any(flat, axis=1), np.any(flat, axis=0), columns)]
+    if not len(indices[0]):
+        return SegmentExtent(((), (), ()), (0.0, 0.0, 0.0))
+    box = mask[tuple(slice(line[0], line[-1] + 1) for line in indices)]
+    count = np.count_nonzero(box)
+    runs = []
+    for axis in range(3):
+        lines = np.moveaxis(box, axis, 0)
+        starts = np.count_nonzero(lines[0]) + np.count_nonzero(lines[1:] & ~lines[:-1])
+        runs.append(float(count / starts))
+    k, j, i = (tuple(int(index) + start for index in line) for line, start in zip(indices, offset, strict=True))
+    return SegmentExtent((k, j, i), (runs[0], runs[1], runs[2]))

@@ -1,0 +1,125 @@
+"""Preview: a temporary segmentation that shows slices as they arrive, beside the user's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ..core.axis import SliceAxis
+from ..core.volume import Geometry
+from .scene import BINARY_LABELMAP, ijk_to_ras
+
+PREVIEW_ATTRIBUTE = "FewShotAnnotate.Preview"
+# Views are told of new slices no more often than this.
+REDRAW_SECONDS = 0.15
+_OPACITY = 0.6
+
+
+@dataclass(frozen=True)
+class PreviewSegment:
+    """One segment to show."""
+
+    name: str
+    colour: tuple[float, float, float]
+
+
+class Preview:
+    """Shared labelmaps over the whole grid, written in place by numpy. Not saved with the scene.
+
+    Parameters
+    ----------
+    segmentation_node
+        The user's segmentation, whose transform the preview shares.
+    grid : Geometry
+    layers : sequence of sequences of PreviewSegment
+        Label value 1 + n of a layer is its n-th segment.
+    """
+
+    def __init__(self, segmentation_node: Any, grid: Geometry, layers: Sequence[Sequence[PreviewSegment]]) -> None:
+        self._scene = segmentation_node.GetScene()
+        self._arrays: list[np.ndarray] = []
+        self._images: list[Any] = []
+        self._dirty: set[int] = set()
+        self._drawn = 0.0
+        node = slicer.vtkMRMLSegmentationNode()
+        node.SetName(f"{segmentation_node.GetName()} fill preview")
+        node.SetSaveWithScene(False)
+        node.SetHideFromEditors(True)
+        node.SetAttribute(PREVIEW_ATTRIBUTE, "1")
+        self._scene.AddNode(node)
+        self.node_id = node.GetID()
+        node.SetAndObserveTransformNodeID(segmentation_node.GetTransformNodeID())
+        segmentation = node.GetSegmentation()
+        segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
+        parameter = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+        segmentation.SetConversionParameter(
+            parameter, segmentation_node.GetSegmentation().GetConversionParameter(parameter)
+        )
+        for number, segments in enumerate(layers):
+            image = self._add_layer(grid, len(segments))
+            for value, shown in enumerate(segments, start=1):
+                segment = slicer.vtkSegment()
+                segment.SetName(shown.name)
+                segment.SetColor(shown.colour)
+                segment.SetLabelValue(value)
+                segment.AddRepresentation(BINARY_LABELMAP, image)
+                segmentation.AddSegment(segment, f"Preview_{number}_{value}")
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        display.SetOpacity2DFill(_OPACITY)
+        display.SetVisibility3D(False)
+
+    @property
+    def node(self) -> Any:
+        """The preview's node, None once it is gone."""
+        return self._scene.GetNodeByID(self.node_id)
+
+    def write(self, layer: int, axis: SliceAxis, index: int, labels: np.ndarray) -> None:
+        """Show a slice: label values [h, w], 1 + n for the layer's n-th segment. Takes well under a millisecond."""
+        axis.slices(self._arrays[layer])[index] = labels
+        self._dirty.add(layer)
+
+    def redraw(self, now: bool = False) -> None:
+        """Tell the views what is new, if the last time is long enough ago."""
+        if not self._dirty or not (now or time.monotonic() - self._drawn > REDRAW_SECONDS):
+            return
+        for layer in self._dirty:
+            self._images[layer].GetPointData().GetScalars().Modified()
+            self._images[layer].Modified()
+        self._dirty.clear()
+        self._drawn = time.monotonic()
+
+    def remove(self) -> None:
+        """Take the preview out of the scene."""
+        node = self.node
+        if node is not None:
+            display = node.GetDisplayNode()
+            self._scene.RemoveNode(node)
+            if display is not None:
+                self._scene.RemoveNode(display)
+        self._arrays.clear()
+        self._images.clear()
+
+    def _add_layer(self, grid: Geometry, count: int) -> Any:
+        # Zeros from calloc: pages are touched one by one as slices arrive, not all at once here.
+        array = np.zeros(grid.shape, dtype=np.uint8 if count <= 255 else np.uint16)
+        image = slicer.vtkOrientedImageData()
+        k, j, i = grid.shape
+        image.SetExtent(0, i - 1, 0, j - 1, 0, k - 1)
+        matrix = vtk.vtkMatrix4x4()
+        matrix.DeepCopy(ijk_to_ras(grid).reshape(-1))
+        image.SetGeometryFromImageToWorldMatrix(matrix)
+        scalars = numpy_to_vtk(array.reshape(-1), deep=False)
+        scalars.SetName("ImageScalars")
+        image.GetPointData().SetScalars(scalars)
+        self._arrays.append(array)
+        self._images.append(image)
+        return image

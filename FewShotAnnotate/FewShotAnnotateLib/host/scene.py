@@ -1,0 +1,291 @@
+"""Reading MRML: the grid of a segmentation, its layers as numpy views, and the volume on that grid.
+
+Everything a run works on lies on the segmentation's own grid, so painted voxels are never resampled. The volume is
+resampled onto it only where the two grids differ. Nothing here changes a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..core.axis import SliceAxis
+from ..core.errors import InputError
+from ..core.volume import SAME_GRID_TOLERANCE, Geometry
+
+BINARY_LABELMAP = "Binary labelmap"
+CLOSED_SURFACE = "Closed surface"
+LOCKED_TAG = "FewShotAnnotate.Locked"
+_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One labelmap that segments share.
+
+    Attributes
+    ----------
+    array : ndarray [k, j, i]
+        View of the labelmap's voxels; it may cover a part of the grid only. Holding the view keeps the memory valid.
+    offset : (int, int, int)
+        Position of its first voxel in the grid, array order.
+    segments : dict
+        Label value -> segment id.
+    """
+
+    array: np.ndarray
+    offset: tuple[int, int, int]
+    segments: dict[int, str]
+
+    def slice(self, axis: SliceAxis, index: int, shape: tuple[int, int]) -> np.ndarray:
+        """Values [h, w] of a slice of the whole grid, 0 where the labelmap does not reach."""
+        slices = axis.slices(self.array)
+        first = list(self.offset)
+        own = index - first.pop(axis.index)
+        whole = np.zeros(shape, dtype=self.array.dtype)
+        if 0 <= own < len(slices):
+            part = slices[own]
+            whole[first[0] : first[0] + part.shape[0], first[1] : first[1] + part.shape[1]] = part
+        return whole
+
+
+@dataclass(frozen=True)
+class SegmentationGrid:
+    """A segmentation's voxels as they lie on its reference geometry.
+
+    Attributes
+    ----------
+    geometry : Geometry
+        In the segmentation node's own coordinates (its transform not applied), LPS.
+    layers : tuple of Layer
+    first : (int, int, int)
+        Slicer's own number (i, j, k) of the grid's first voxel; a reference geometry need not begin at 0.
+    """
+
+    geometry: Geometry
+    layers: tuple[Layer, ...]
+    first: tuple[int, int, int] = (0, 0, 0)
+
+    def slice_shape(self, axis: SliceAxis) -> tuple[int, int]:
+        """Rows and columns of a slice."""
+        rows, columns = (size for number, size in enumerate(self.geometry.shape) if number != axis.index)
+        return rows, columns
+
+    def layer_of(self, segment_id: str) -> tuple[Layer, int] | None:
+        """Layer and label value of a segment, None if the segment has no labelmap."""
+        for layer in self.layers:
+            for value, identifier in layer.segments.items():
+                if identifier == segment_id:
+                    return layer, value
+        return None
+
+    def segment_slice(self, segment_id: str, axis: SliceAxis, index: int) -> np.ndarray:
+        """Voxels of a segment on a slice, bool [h, w]."""
+        found = self.layer_of(segment_id)
+        shape = self.slice_shape(axis)
+        if found is None:
+            return np.zeros(shape, dtype=bool)
+        layer, value = found
+        return layer.slice(axis, index, shape) == value
+
+    def union_slice(self, segment_ids: Sequence[str], axis: SliceAxis, index: int) -> np.ndarray:
+        """Voxels of any of the segments on a slice, bool [h, w]."""
+        wanted = set(segment_ids)
+        shape = self.slice_shape(axis)
+        union = np.zeros(shape, dtype=bool)
+        for layer in self.layers:
+            values = [value for value, identifier in layer.segments.items() if identifier in wanted]
+            if values:
+                part = layer.slice(axis, index, shape)
+                for value in values:
+                    union |= part == value
+        return union
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A volume node's voxels, and how the grid lies in them.
+
+    Attributes
+    ----------
+    array : ndarray [k, j, i]
+        View of the volume's voxels.
+    grid_to_array : ndarray 4x4 or None
+        Array index (k, j, i) in the grid -> array index in `array`; None if the grids are the same.
+    """
+
+    array: np.ndarray
+    grid_to_array: np.ndarray | None
+
+    def on_grid(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """Voxels on the grid, trilinear where the grids differ, edge values outside. For a background thread."""
+        if self.grid_to_array is None:
+            return self.array
+        from scipy.ndimage import affine_transform
+
+        matrix = self.grid_to_array
+        result = np.empty(shape, dtype=np.float32)
+        for k in range(shape[0]):  # slice by slice: short calls let the GUI thread in between
+            start = matrix[:3, :3] @ (k, 0, 0) + matrix[:3, 3]
+            result[k] = affine_transform(
+                self.array, matrix[:3, :3], start, (1, *shape[1:]), np.float32, order=1, mode="nearest"
+            )[0]
+        return result
+
+
+def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
+    """Grid and layers of a segmentation; the volume's grid if the segmentation has none yet.
+
+    Raises
+    ------
+    InputError
+        The segments are no labelmaps, or one of them lies on another lattice.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    name = segmentation_node.GetName()
+    if segmentation.GetNumberOfSegments() and segmentation.GetSourceRepresentationName() != BINARY_LABELMAP:
+        raise InputError("source_not_labelmap", name=name, source=segmentation.GetSourceRepresentationName())
+    to_world, extent = _reference(segmentation, volume_node)
+    geometry = _geometry(to_world, extent)
+    layers: list[Layer] = []
+    seen: dict[Any, Layer] = {}
+    for segment_id in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segment_id)
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        if image is None or not image.GetNumberOfPoints() or image.GetPointData().GetScalars() is None:
+            continue
+        if image not in seen:
+            offset = _offset(image, to_world, extent, name, segment.GetName())
+            seen[image] = Layer(image_array(image), offset, {})
+            layers.append(seen[image])
+        seen[image].segments[segment.GetLabelValue()] = segment_id
+    clipped = tuple(clip for layer in layers if (clip := _clip(layer, geometry.shape)) is not None)
+    return SegmentationGrid(geometry, clipped, (extent[0], extent[2], extent[4]))
+
+
+def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> ImageSource:
+    """Voxels of a volume and how `grid`, in the segmentation's coordinates, lies in them.
+
+    Raises
+    ------
+    InputError
+        The volume is empty or no single-channel 3D volume, or a transform between the two is not linear.
+    """
+    image = volume_node.GetImageData()
+    name = volume_node.GetName()
+    if image is None or image.GetPointData().GetScalars() is None:
+        raise InputError("node_empty", name=name)
+    if image.GetNumberOfScalarComponents() != 1 or min(image.GetDimensions()) < 2:
+        raise InputError("node_not_volume", name=name)
+    array = image_array(image)
+    segmentation_to_volume = vtk.vtkMatrix4x4()
+    linear = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        segmentation_node.GetParentTransformNode(), volume_node.GetParentTransformNode(), segmentation_to_volume
+    )
+    if not linear:
+        raise InputError("transform_not_linear", name=name)
+    volume_ijk_to_ras = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(volume_ijk_to_ras)
+    grid_ijk_to_volume_ijk = (
+        np.linalg.inv(slicer.util.arrayFromVTKMatrix(volume_ijk_to_ras))
+        @ slicer.util.arrayFromVTKMatrix(segmentation_to_volume)
+        @ ijk_to_ras(grid)
+    )
+    last = np.array(grid.shape[::-1]) - 1
+    corners = np.array([(*(last * (i, j, k)), 1.0) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    moved = corners @ grid_ijk_to_volume_ijk.T
+    if array.shape == grid.shape and np.abs(moved - corners).max() < SAME_GRID_TOLERANCE:
+        return ImageSource(array, None)
+    flip = np.eye(4)[[2, 1, 0, 3]]
+    return ImageSource(array, flip @ grid_ijk_to_volume_ijk @ flip)
+
+
+def ijk_to_ras(grid: Geometry, first: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
+    """4x4 matrix of voxel (i, j, k) to RAS in mm, where the grid's first voxel has the number `first`."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(grid.direction).reshape(3, 3) * grid.spacing
+    matrix[:3, 3] = np.array(grid.origin) - matrix[:3, :3] @ first
+    return np.asarray(_LPS_RAS @ matrix)
+
+
+def image_array(image: Any) -> np.ndarray:
+    """View [k, j, i] of a vtkImageData's voxels."""
+    i, j, k = image.GetDimensions()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
+
+
+def is_locked(segment: Any) -> bool:
+    """Whether the user locked a segment. Slicer has no lock of its own; the tag is saved with the segment."""
+    text = vtk.reference("")
+    return bool(segment.GetTag(LOCKED_TAG, text)) and str(text) == "1"
+
+
+def set_locked(segment: Any, locked: bool) -> None:
+    """Lock or unlock a segment."""
+    if locked:
+        segment.SetTag(LOCKED_TAG, "1")
+    else:
+        segment.RemoveTag(LOCKED_TAG)
+
+
+def _reference(segmentation: Any, volume_node: Any) -> tuple[np.ndarray, tuple[int, ...]]:
+    """IJK-to-RAS matrix and extent of the reference geometry."""
+    converter = slicer.vtkSegmentationConverter
+    text = segmentation.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
+    image = slicer.vtkOrientedImageData()
+    matrix = vtk.vtkMatrix4x4()
+    if text and converter.DeserializeImageGeometry(text, image, False):
+        image.GetImageToWorldMatrix(matrix)
+        return slicer.util.arrayFromVTKMatrix(matrix), tuple(image.GetExtent())
+    if volume_node.GetImageData() is None:
+        raise InputError("node_empty", name=volume_node.GetName())
+    volume_node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix), tuple(volume_node.GetImageData().GetExtent())
+
+
+def _geometry(to_world: np.ndarray, extent: tuple[int, ...]) -> Geometry:
+    first = np.array([extent[0], extent[2], extent[4], 1.0])
+    lps = _LPS_RAS @ to_world
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    origin = (lps @ first)[:3]
+    shape = (extent[5] - extent[4] + 1, extent[3] - extent[2] + 1, extent[1] - extent[0] + 1)
+    direction = tuple(float(value) for value in (lps[:3, :3] / spacing).reshape(-1))
+    sx, sy, sz = (float(value) for value in spacing)
+    ox, oy, oz = (float(value) for value in origin)
+    return Geometry(shape, (sx, sy, sz), (ox, oy, oz), direction)
+
+
+def _offset(
+    image: Any, to_world: np.ndarray, extent: tuple[int, ...], name: str, segment_name: str
+) -> tuple[int, int, int]:
+    """First voxel of a labelmap in the grid; refuses one on another lattice."""
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    own_to_grid = np.linalg.inv(to_world) @ slicer.util.arrayFromVTKMatrix(matrix)
+    own = image.GetExtent()
+    last = own_to_grid[:3, :3] @ (own[1] - own[0], own[3] - own[2], own[5] - own[4])
+    expected = np.array((own[1] - own[0], own[3] - own[2], own[5] - own[4]))
+    first = own_to_grid @ (own[0], own[2], own[4], 1.0)
+    nearest = np.rint(first[:3])
+    if np.abs(last - expected).max() > SAME_GRID_TOLERANCE or np.abs(first[:3] - nearest).max() > SAME_GRID_TOLERANCE:
+        raise InputError("segment_off_grid", name=name, segment=segment_name)
+    i, j, k = (int(value) for value in nearest - (extent[0], extent[2], extent[4]))
+    return k, j, i
+
+
+def _clip(layer: Layer, shape: tuple[int, int, int]) -> Layer | None:
+    """The part of a layer inside the grid."""
+    cut, offset = [], []
+    for start, size, most in zip(layer.offset, layer.array.shape, shape, strict=True):
+        first, stop = max(0, -start), min(size, most - start)
+        if first >= stop:
+            return None
+        cut.append(slice(first, stop))
+        offset.append(start + first)
+    return Layer(layer.array[tuple(cut)], (offset[0], offset[1], offset[2]), layer.segments)
