@@ -1,4 +1,4 @@
-"""The test support itself: real MRML, and a stand-in that behaves as PythonQt and the scripted module framework."""
+"""The test support itself: real MRML, and a stand-in for PythonQt and the scripted module framework."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ MODULE = dedent(
             ScriptedLoadableModuleWidget.__init__(self, parent)
             VTKObservationMixin.__init__(self)
             self.clicks, self.ticks, self.closed, self.cleaned = [], 0, [], False
+            self.wrapped = None
 
         def setup(self):
             ScriptedLoadableModuleWidget.setup(self)
@@ -81,7 +82,8 @@ MODULE = dedent(
 
         def exit(self):
             self.ui.editor.uninstallKeyboardShortcuts()
-            self.wrapped.disconnectGui(self.tag)
+            if self.wrapped:  # after a reload Slicer leaves without having entered
+                self.wrapped.disconnectGui(self.tag)
 
         def cleanup(self):
             self.cleaned = True
@@ -199,9 +201,7 @@ def test_a_volume_keeps_its_voxels_and_its_lps_geometry(scene: Any) -> None:
     assert np.array_equal(slicer.util.arrayFromVolume(node), voxels)
     image = slicer.util.arrayFromVTKMatrix(_ijk_to_ras(node))
     direction = Rotation.from_euler("xyz", [20, -13, 37], degrees=True).as_matrix()
-    expected_ras = np.diag([-1, -1, 1]) @ (
-        direction @ ([0.7, 0.9, 3.3] * np.array([2, 3, 4])) + [11, -22, 33]
-    )
+    expected_ras = np.diag([-1, -1, 1]) @ (direction @ ([0.7, 0.9, 3.3] * np.array([2, 3, 4])) + [11, -22, 33])
     assert np.allclose((image @ [2, 3, 4, 1])[:3], expected_ras, atol=1e-9)
 
 

@@ -64,9 +64,7 @@ def start_mrml() -> Any:
             _kept[registered_name].SetMRMLApplicationLogic(_kept["application"])
         share = Path(_kept["application"].GetHomeDirectory()) / "share"
         _kept["Terminologies"].SetModuleShareDirectory(str(share / "Terminologies"))
-        slicer.modules = SimpleNamespace(
-            **{key: ModuleStandIn(name, _kept[name]) for key, name, _ in _MODULES}
-        )
+        slicer.modules = SimpleNamespace(**{key: ModuleStandIn(name, _kept[name]) for key, name, _ in _MODULES})
         new_scene()
         atexit.register(_close_for_good)
     return slicer.mrmlScene
@@ -188,9 +186,7 @@ def add_volume(
     """
     start_mrml()
     ijk_to_ras = np.eye(4)
-    ijk_to_ras[:3, :3] = (
-        LPS_TO_RAS @ np.asarray(direction, float).reshape(3, 3) @ np.diag(np.asarray(spacing))
-    )
+    ijk_to_ras[:3, :3] = LPS_TO_RAS @ np.asarray(direction, float).reshape(3, 3) @ np.diag(np.asarray(spacing))
     ijk_to_ras[:3, 3] = LPS_TO_RAS @ np.asarray(origin_lps, float)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))

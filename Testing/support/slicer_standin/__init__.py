@@ -1,7 +1,7 @@
 """Stand-in for what slicer-core lacks: Qt widgets, the scripted module framework, the application object.
 
-Passing against it proves consistency with the stand-in, not with Slicer itself. `install` is the only way in: after
-it, `import qt`, `import ctk` and `from slicer.ScriptedLoadableModule import *` work as in Slicer.
+Passing against it proves consistency with the stand-in, not with Slicer itself. `install` is the only way in:
+after it, `import qt`, `import ctk` and `from slicer.ScriptedLoadableModule import *` work as in Slicer.
 """
 
 from __future__ import annotations

@@ -86,9 +86,7 @@ class ctkCollapsibleGroupBox(qt.QGroupBox):
 class ctkComboBox(qt.QComboBox):
     """A combo box with a text for the empty choice."""
 
-    defaultText = Property(
-        str, lambda self: self.placeholderText, lambda self, text: self.setPlaceholderText(text)
-    )
+    defaultText = Property(str, lambda self: self.placeholderText, lambda self, text: self.setPlaceholderText(text))
 
 
 @custom_widget
@@ -182,9 +180,7 @@ class ctkPathLineEdit(_PathWidget):
         """Do nothing: the stand-in has no history."""
 
     currentPath = Property(str, _PathWidget._get_path, _PathWidget._set_path)
-    settingKey = Property(
-        str, lambda self: self.property("_key"), lambda self, key: self.setProperty("_key", key)
-    )
+    settingKey = Property(str, lambda self: self.property("_key"), lambda self, key: self.setProperty("_key", key))
     filters = Property(int, lambda self: 2, lambda self, filters: None)
     nameFilters = Property("QStringList", lambda self: [], lambda self, filters: None)
 
@@ -212,9 +208,7 @@ class ctkMessageBox(qt.QMessageBox):
 
     def exec_(self) -> int:
         """Show the box, unless an answer is stored in the settings."""
-        stored = (
-            qt.QSettings().value(self.dontShowAgainSettingsKey) if self.dontShowAgainSettingsKey else None
-        )
+        stored = qt.QSettings().value(self.dontShowAgainSettingsKey) if self.dontShowAgainSettingsKey else None
         return int(stored) if stored is not None else super().exec_()
 
 

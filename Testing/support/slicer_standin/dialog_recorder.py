@@ -30,9 +30,9 @@ class ShownDialog:
 class Dialogs:
     """All dialogs shown since the last `clear`, and the answers prepared for the coming ones.
 
-    An answer is the text or the standard name of a button ("Yes", "Cancel", "Keep"), "Accepted" or "Rejected" for a
-    plain QDialog, a path or a text for a file or input dialog. With none prepared, a message box is answered with its
-    accepting button, a plain dialog is accepted, and a file or input dialog is cancelled.
+    An answer is the text or the standard name of a button ("Yes", "Cancel", "Keep"), "Accepted" or "Rejected"
+    for a plain QDialog, a path or a text for a file or input dialog. With none prepared, a message box is
+    answered with its accepting button, a plain dialog is accepted, and a file or input dialog is cancelled.
     """
 
     shown: list[ShownDialog] = field(default_factory=list)
@@ -63,9 +63,7 @@ class Dialogs:
             return self._execute_message_box(dialog)
         labels = [label.text for label in dialog.findChildren(QtWidgets.QLabel)]
         answer = self._take_answer("Accepted")
-        self.shown.append(
-            ShownDialog(type(dialog).__name__, dialog.windowTitle, "\n".join(labels), answer=answer)
-        )
+        self.shown.append(ShownDialog(type(dialog).__name__, dialog.windowTitle, "\n".join(labels), answer=answer))
         dialog.done(int(answer == "Accepted"))
         return dialog.result()
 

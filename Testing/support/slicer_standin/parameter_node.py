@@ -180,7 +180,7 @@ class _Wrapper:
 
 
 def parameterNodeWrapper(cls: type | None = None) -> Any:
-    """Class decorator: annotated attributes become parameters of the parameter node given to the constructor."""
+    """Class decorator: annotated attributes become parameters of the node given to the constructor."""
     if cls is None:
         return parameterNodeWrapper
     hints = typing.get_type_hints(cls, include_extras=True)

@@ -1,8 +1,9 @@
 """Stand-in for PythonQt's manner of speaking, on top of PySide6.
 
 Slicer's `qt` module is made by PythonQt, where a Qt property is an attribute without parentheses, a signal is
-connected by its C++ signature, `name` is another word for `objectName`, and a C++ object takes no new attributes.
-Properties are installed on PySide6's own classes; `connect` needs Python subclasses, which `python_class` makes.
+connected by its C++ signature, `name` is another word for `objectName`, and a C++ object takes no new
+attributes. Properties are installed on PySide6's own classes; `connect` needs the Python subclasses that
+`python_class` makes, because PySide6 does not let it be replaced.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
-# In PythonQt too these are methods: Qt declares them as properties, but Python overrides of them must stay possible.
+# Qt declares these as properties, but Python overrides of them must stay possible.
 _KEEP_AS_METHODS = {"sizeHint", "minimumSizeHint"}
 # PythonQt has no such names in Slicer; leaving them out keeps product code from relying on PySide6.
 _NOT_IN_PYTHONQT = {"Signal", "SignalInstance", "Slot", "Property", "ClassInfo", "QEnum", "QFlag"}
@@ -95,7 +96,7 @@ def accepted_arguments(function: Callable[..., Any]) -> int | None:
 
 
 class PythonQtObject:
-    """Mixin of every exported QObject class: `connect`, `disconnect` by signature, and no invented attributes."""
+    """Mixin of every exported QObject class: signals by signature, and no invented attributes."""
 
     # C++ signature of signals that Python declares with other argument types -> name of the Python signal.
     SIGNALS: ClassVar[dict[str, str]] = {}
@@ -125,7 +126,7 @@ class PythonQtObject:
         return True
 
     def disconnect(self, signature: str, target: Any = None, slot: str | None = None) -> bool:
-        """Undo `connect`; without a target every function connected to the signature. False if there was none."""
+        """Undo `connect`, without a target for every function connected. False if there was none."""
         function = target if slot is None else getattr(target, slot.split("(")[0])
         self._declared_signal(signature)
         kept, dropped = [], []

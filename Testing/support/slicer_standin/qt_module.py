@@ -31,7 +31,7 @@ qt = _make_qt()
 
 
 class QUiLoader(QtUiTools.QUiLoader):
-    """Loads .ui files into the exported classes, and makes the connections that Qt Designer stored in them."""
+    """Loads .ui files into the exported classes, and makes the connections stored in them."""
 
     def createWidget(self, class_name: str, parent: Any = None, name: str = "") -> Any:
         """Make one widget of a .ui file; called by Qt for each of them."""
@@ -54,9 +54,7 @@ class QUiLoader(QtUiTools.QUiLoader):
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
         widget = super().load(buffer, parent)
         for connection in connections if connections is not None else ():
-            _connect(
-                widget, *(connection.findtext(key, "") for key in ("sender", "signal", "receiver", "slot"))
-            )
+            _connect(widget, *(connection.findtext(key, "") for key in ("sender", "signal", "receiver", "slot")))
         return widget
 
 

@@ -44,7 +44,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         return getattr(slicer.modules, f"{self._module_name}Widget")
 
     def reload(self) -> None:
-        """Make the Python widget anew from the current source."""
+        """Make the Python widget anew from the current source; as in Slicer, without entering it."""
         make_widget(sys.modules[self._module_name], self)
 
 
@@ -93,9 +93,7 @@ class ScriptedLoadableModuleWidget:
         if not parent:
             self.setup()
             self.parent.show()
-        slicer.app.moduleManager().connect(
-            "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
-        )
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, filename: str) -> str:
         """Return the path of a file in the module's Resources folder."""
@@ -114,9 +112,7 @@ class ScriptedLoadableModuleWidget:
     def _onModuleAboutToBeUnloaded(self, name: str) -> None:
         if name == self.moduleName:
             self.cleanup()
-            slicer.app.moduleManager().disconnect(
-                "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
-            )
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
 
 class ScriptedLoadableModuleLogic:
@@ -182,8 +178,8 @@ def load_module(path: str | Path, enter: bool = True) -> tuple[Any, Any]:
     Returns
     -------
     module, widget
-        The imported Python module and the widget object. `slicer.modules` has `<Name>Instance`, `<Name>Widget`
-        and the lower-cased module entry.
+        The imported Python module and the widget object. `slicer.modules` has `<Name>Instance`,
+        `<Name>Widget` and the lower-cased module entry.
     """
     path = Path(path).resolve()
     name = path.stem
@@ -207,7 +203,7 @@ def load_module(path: str | Path, enter: bool = True) -> tuple[Any, Any]:
 
 
 def close_module(widget: Any) -> None:
-    """Leave and unload a module: `exit`, then `cleanup` through the module manager, then the panel is deleted.
+    """Leave and unload a module: `exit`, `cleanup` through the module manager, panel deleted.
 
     A widget made anew by a reload stands for the one it replaced; a closed one is left alone.
     """
