@@ -26,6 +26,7 @@ from ..run.process import WorkerProcess
 from .commit import EditRules, Filled, apply, decide
 from .painted import slice_digests
 from .preview import Preview, PreviewSegment
+from .record import PaintRecord
 from .scene import ImageSource, SegmentationGrid, is_locked, read_grid, read_image
 
 # A tick shows slices for no longer than this; the rest waits for the next tick.
@@ -101,7 +102,7 @@ class FillController:
     ----------
     scene : vtkMRMLScene
     save_undo : function
-        Saves the segmentation's state for undo, as the Segment Editor widget does.
+        `save_undo(segmentation_node)` saves its state for undo, as the Segment Editor widget does.
     editor_node : function
         Gives the vtkMRMLSegmentEditorNode whose masking and overwrite mode count, or None.
     python : str
@@ -113,7 +114,7 @@ class FillController:
     def __init__(
         self,
         scene: Any,
-        save_undo: Callable[[], object],
+        save_undo: Callable[[Any], object],
         editor_node: Callable[[], Any],
         python: str,
         on_change: Callable[[], object] = lambda: None,
@@ -334,8 +335,12 @@ class FillController:
         )
         changes = decide(node, grid, image, filled, rules)
         if changes.add or changes.remove:
-            self._save_undo()
+            self._save_undo(node)
             apply(node, volume_node, grid, changes)
+        if filled.slices:
+            labelled = run.folders[0].indices
+            ids = [name for layer in run.layers for name in layer]
+            PaintRecord.of_node(node).after_run(run.settings.axis.index, labelled, ids).keep(node)
         self.commit_seconds = time.monotonic() - began
         self.discard()
         self.message = f"{prefix} {len(filled.slices)} slices filled.".strip()

@@ -38,6 +38,7 @@ class ModuleManagerStandIn(qt.QObject):
 class ApplicationStandIn(qt.QApplication):
     """What Slicer calls qSlicerApplication, reduced to what a module without views can use."""
 
+    startupCompleted = Signal()
     majorVersion, minorVersion = 5, 12
     revision, releaseType = "0", "Release"
     slicerHome = launcherExecutableFilePath = launcherSettingsFilePath = ""

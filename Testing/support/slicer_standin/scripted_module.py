@@ -35,6 +35,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     def __init__(self, name: str, parent: Any = None) -> None:
         super().__init__(parent)
         self._module_name = name
+        self._entered = False
         self.windowTitle = name
         qt.QVBoxLayout(self)
         self.setMRMLScene(slicer.mrmlScene)
@@ -42,6 +43,23 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     def self(self) -> Any:
         """Return the Python widget."""
         return getattr(slicer.modules, f"{self._module_name}Widget")
+
+    @property
+    def isEntered(self) -> bool:
+        """Return whether the user has this module open."""
+        return self._entered
+
+    def enter(self) -> None:
+        """The user opens the module."""
+        self._entered = True
+        if hasattr(self.self(), "enter"):
+            self.self().enter()
+
+    def exit(self) -> None:
+        """The user opens another module."""
+        self._entered = False
+        if hasattr(self.self(), "exit"):
+            self.self().exit()
 
     def reload(self) -> None:
         """Make the Python widget anew from the current source; as in Slicer, without entering it."""
@@ -197,8 +215,8 @@ def load_module(path: str | Path, enter: bool = True) -> tuple[Any, Any]:
     panel = qSlicerScriptedLoadableModuleWidget(name)
     entry._widget = panel
     widget = make_widget(python_module, panel)
-    if enter and hasattr(widget, "enter"):
-        widget.enter()
+    if enter:
+        panel.enter()
     return python_module, widget
 
 
@@ -210,9 +228,7 @@ def close_module(widget: Any) -> None:
     panel, name = widget.parent, widget.moduleName
     if not shiboken6.isValid(panel):
         return
-    current = panel.self()
-    if hasattr(current, "exit"):
-        current.exit()
+    panel.exit()
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(name)
     panel.hide()
     panel.deleteLater()

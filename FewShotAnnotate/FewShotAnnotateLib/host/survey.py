@@ -1,0 +1,79 @@
+"""Survey: keeps track of which slices are painted, off the GUI thread and not at every brush stroke."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from ..core.errors import InputError
+from .painted import SegmentExtent, segment_extents
+from .scene import SegmentationGrid, read_grid
+
+# Painting makes many changes a second; wait until it paused this long.
+PAUSE_SECONDS = 0.4
+
+
+class Survey:
+    """Extents of a segmentation's segments, brought up to date in the background.
+
+    Attributes
+    ----------
+    extents : dict
+        Segment id -> SegmentExtent, as of the last finished look.
+    grid : SegmentationGrid or None
+    error : InputError or None
+        Why the segmentation cannot be looked at.
+    """
+
+    def __init__(self) -> None:
+        self.extents: Mapping[str, SegmentExtent] = {}
+        self.grid: SegmentationGrid | None = None
+        self.error: InputError | None = None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="FewShotAnnotateSurvey")
+        self._looking: tuple[SegmentationGrid, Future[dict[str, SegmentExtent]]] | None = None
+        self._wanted_at: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a look is due or under way."""
+        return self._looking is not None or self._wanted_at is not None
+
+    def request(self, pause: float = PAUSE_SECONDS) -> None:
+        """Something changed: look again once nothing has changed for `pause` seconds."""
+        self._wanted_at = time.monotonic() + pause
+
+    def reset(self) -> None:
+        """Forget everything, for another segmentation."""
+        self.extents, self.grid, self.error = {}, None, None
+        self._looking, self._wanted_at = None, None
+
+    def poll(self, segmentation_node: Any, volume_node: Any) -> bool:
+        """Begin or end a look; True if there is something new. Takes milliseconds."""
+        if self._looking is not None:
+            grid, future = self._looking
+            if not future.done():
+                return False
+            self._looking = None
+            self.grid, self.extents = grid, future.result()
+            return True
+        if self._wanted_at is None or time.monotonic() < self._wanted_at:
+            return False
+        self._wanted_at = None
+        if segmentation_node is None or volume_node is None:
+            return False
+        try:
+            grid = read_grid(segmentation_node, volume_node)
+        except InputError as error:
+            self.reset()
+            self.error = error
+            return True
+        self.error = None
+        self._looking = (grid, self._threads.submit(segment_extents, grid))
+        return False
+
+    def close(self) -> None:
+        """Release the thread."""
+        self.reset()
+        self._threads.shutdown(wait=False, cancel_futures=True)
