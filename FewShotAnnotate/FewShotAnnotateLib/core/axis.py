@@ -9,7 +9,9 @@ import numpy as np
 from .errors import InputError
 from .volume import Geometry
 
-# Run lengths below this many voxels say nothing about the direction someone painted in.
+# Painted slices of a crossing axis are sheets this thin (two slices side by side) and this wide, in voxels. Tried on
+# every 2nd to 16th slice, and on runs of slices, of nine labelled volumes: all crossings found, none made up.
+SHEET_THICKNESS = 2
 LONG_RUN = 5
 # Fewer voxels than this are a stray click, not a painted slice.
 PAINTED_VOXELS = 10
@@ -39,6 +41,12 @@ class SliceAxis:
     def count(self, geometry: Geometry) -> int:
         """Number of slices along this axis."""
         return geometry.shape[self.index]
+
+    def shape(self, geometry: Geometry) -> tuple[int, int, int]:
+        """Slices, rows and columns `(n, h, w)` along this axis."""
+        array_order = list(geometry.shape)
+        count = array_order.pop(self.index)
+        return count, array_order[0], array_order[1]
 
     def spacing(self, geometry: Geometry) -> tuple[float, float, float]:
         """Spacing in mm between slices, rows and columns `(n, h, w)`."""
@@ -101,24 +109,24 @@ def detect_axis(array: np.ndarray, geometry: Geometry, path: object = "The label
 
 
 def require_one_axis(array: np.ndarray, axis: SliceAxis, path: object = "The labels") -> None:
-    """Raise `InputError` if a slice across `axis` is painted as well."""
+    """Raise `InputError` if slices across `axis` are painted as well as slices of `axis`."""
     labelled = _cropped(array, path)
     runs = [run_lengths(labelled, a) for a in range(3)]
-    own = (runs[axis.index] == 1).sum() >= PAINTED_VOXELS
-    if not own:
-        return
     for other in range(3):
-        if other == axis.index:
+        if other == axis.index or _sheet(runs, axis.index, other).sum() < PAINTED_VOXELS:
             continue
-        sheet = (runs[other] == 1) & (runs[axis.index] >= LONG_RUN)
         across = tuple(a for a in range(3) if a != other)
-        painted, all_labelled = sheet.sum(axis=across), labelled.sum(axis=across)
-        # A sheet one voxel thin across and long along `axis` is a painted slice of the other axis, provided
-        # it is most of what its plane holds (the rest is where the painted slices of `axis` cut through it).
+        painted, all_labelled = _sheet(runs, other, axis.index).sum(axis=across), labelled.sum(axis=across)
+        # The sheet must be most of what its plane holds; the rest is where the painted slices of `axis` cut it.
         crossing = (painted >= PAINTED_VOXELS) & (2 * painted >= all_labelled)
         if crossing.any():
             first = int(np.flatnonzero(crossing)[0]) + _first_labelled(array, other)
             raise InputError("crossing_axes", path=path, axis=axis.index, other=other, index=first)
+
+
+def _sheet(runs: list[np.ndarray], thin: int, wide: int) -> np.ndarray:
+    """Voxels that lie in a sheet: thin along one axis, wide along another."""
+    return (runs[thin] <= SHEET_THICKNESS) & (runs[wide] >= LONG_RUN)
 
 
 def _cropped(array: np.ndarray, path: object) -> np.ndarray:

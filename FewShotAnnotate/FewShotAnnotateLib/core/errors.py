@@ -83,4 +83,5 @@ class InputError(ValueError):
     def __init__(self, code: str, **data: object) -> None:
         self.code = code
         self.data = data
-        super().__init__(MESSAGES[code].format(**data))
+        # A path may hold a line break; the sentence stays one line.
+        super().__init__(" ".join(MESSAGES[code].format(**data).splitlines()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -82,12 +83,7 @@ ENDINGS = (Finished, Cancelled, Failed)
 _KINDS: dict[str, type[Event]] = {
     kind.kind: kind for kind in (Started, Progress, SliceDone, Warned, Finished, Cancelled, Failed)
 }
-_CHECKS: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "float | None": (int, float, type(None)),
-}
+_LARGEST = 2**31 - 1
 
 
 def event_from_line(line: str) -> Event | None:
@@ -98,8 +94,20 @@ def event_from_line(line: str) -> Event | None:
         event = kind(**data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    for name, annotation in kind.__annotations__.items():
-        value = getattr(event, name)
-        if not isinstance(value, _CHECKS[str(annotation)]) or isinstance(value, bool):
-            return None
+    fields = kind.__annotations__.items()
+    if not all(_fits(getattr(event, name), str(annotation)) for name, annotation in fields):
+        return None
+    if isinstance(event, Started) and event.pid < 2:  # the host may end this process: never a whole group, never init
+        return None
     return event
+
+
+def _fits(value: object, annotation: str) -> bool:
+    """Whether a value from JSON is what a field of an event holds."""
+    if annotation == "str":
+        return isinstance(value, str)
+    if value is None:
+        return annotation == "float | None"
+    if isinstance(value, bool) or not isinstance(value, int if annotation == "int" else (int, float)):
+        return False
+    return 0 <= value <= _LARGEST and math.isfinite(value)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def read_volume(path: str | Path) -> Volume:
     array = sitk.GetArrayFromImage(image)
     if array.dtype.kind == "c":
         raise InputError("not_scalar", path=path, components=2)
+    if min(array.shape) < 2:
+        raise InputError("not_3d", path=path, dimension=sum(size > 1 for size in array.shape))
     volume = Volume(array, Geometry.of_image(image))
     volume.require_usable(path)
     return volume
@@ -86,7 +89,8 @@ def read_label_maps(path: str | Path, grid: Geometry) -> list[LabelMap]:
 def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
     """Write label maps to one file, whose suffix says the format. Whole or not at all.
 
-    Names, colours and terminology go into the .seg.nrrd itself, else into NAME.labels.json beside the file.
+    Names, colours and terminology go into the .seg.nrrd itself, else into a sidecar beside the file, called
+    as the file and '.labels.json'.
 
     Raises
     ------
@@ -98,10 +102,14 @@ def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
         _write_image(seg_nrrd.to_image(layers), path)
         return
     label_map = layers[0] if len(layers) == 1 else merge_layers(layers, path)
-    _write_image(to_image(label_map.array, label_map.geometry), path)
     named = [segment for segment in label_map.segments if segment != default_segment(segment.value)]
     if named:
-        _write_sidecar(_sidecar(path), named)
+        with _replaced(_sidecar(path)) as temporary:
+            temporary.write_text(_sidecar_text(named), encoding="utf-8")
+            _write_image(to_image(label_map.array, label_map.geometry), path)
+    else:
+        _write_image(to_image(label_map.array, label_map.geometry), path)
+        _sidecar(path).unlink(missing_ok=True)  # names of the labels that were in the file before
 
 
 def write_array(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
@@ -115,7 +123,7 @@ def require_writable(path: str | Path, *inputs: str | Path) -> None:
     path = Path(path)
     image_suffix(path)
     for source in map(Path, inputs):
-        same = path.resolve() == source.resolve() or (path.exists() and path.samefile(source))
+        same = path.resolve() == source.resolve() or (path.exists() and source.exists() and path.samefile(source))
         inside = source.is_dir() and source.resolve() in path.resolve().parents
         if same or inside:
             raise InputError("output_is_input", path=path)
@@ -147,7 +155,7 @@ def merge_layers(layers: Sequence[LabelMap], path: object) -> LabelMap:
             value = len(segments) + 1 if renumber else segment.value
             merged[layer.array == segment.value] = value
             segments.append(Segment(value, segment.name, segment.colour, segment.tags, segment.segment_id))
-    array = merged.astype(np.uint8) if max(s.value for s in segments) <= 255 else merged
+    array = merged.astype(np.uint8) if max((s.value for s in segments), default=0) <= 255 else merged
     return LabelMap(array, layers[0].geometry, tuple(segments))
 
 
@@ -169,9 +177,8 @@ def _read_image(path: Path) -> sitk.Image:
         raise InputError("file_unreadable", path=path, detail=detail) from None
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
-    if image.GetDimension() != 3 or min(image.GetSize()) < 2:
-        dimension = sum(size > 1 for size in image.GetSize())
-        raise InputError("not_3d", path=path, dimension=dimension)
+    if image.GetDimension() != 3:
+        raise InputError("not_3d", path=path, dimension=image.GetDimension())
     return image
 
 
@@ -199,6 +206,10 @@ def _require_whole_nifti(path: Path, size: int) -> None:
                     found = len(header)
                     while block := stream.read(1 << 24):
                         found += len(block)
+    except gzip.BadGzipFile:
+        return  # not compressed, or a damaged checksum: left to the reader
+    except zlib.error:
+        raise InputError("file_unreadable", path=path, detail="its compression is damaged") from None
     except (OSError, EOFError) as error:
         raise InputError("file_truncated", path=path, detail=_first_sentence(error)) from None
     if not zipped and found < expected:
@@ -225,9 +236,8 @@ def _read_series(folder: Path) -> sitk.Image:
             image = sitk.ReadImage(names)
         except RuntimeError:
             raise InputError("file_unreadable", path=folder, detail="a slice is damaged") from None
-    if image.GetDimension() != 3 or min(image.GetSize()) < 2:
-        dimension = sum(size > 1 for size in image.GetSize())
-        raise InputError("not_3d", path=folder, dimension=dimension)
+    if image.GetDimension() != 3:
+        raise InputError("not_3d", path=folder, dimension=image.GetDimension())
     return image
 
 
@@ -258,11 +268,16 @@ def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
 
 
 def _write_image(image: sitk.Image, path: Path) -> None:
-    suffix = image_suffix(path)
-    temporary = path.with_name(f".{path.name[: -len(suffix)]}.{os.getpid()}{suffix}")
+    with _replaced(path) as temporary, _silent_stderr():
+        sitk.WriteImage(image, str(temporary), useCompression=image_suffix(path) != ".nii")
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A file of the same type beside `path` that takes its place once the block has written it."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        with _silent_stderr():
-            sitk.WriteImage(image, str(temporary), useCompression=suffix != ".nii")
+        yield temporary
         temporary.replace(path)
     except (RuntimeError, OSError) as error:
         detail = getattr(error, "strerror", None) or "the disk is full or the folder is not writable"
@@ -272,13 +287,11 @@ def _write_image(image: sitk.Image, path: Path) -> None:
 
 
 def _sidecar(path: Path) -> Path:
-    for suffix in IMAGE_SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.with_name(path.name[: -len(suffix)] + ".labels.json")
+    """One for each file: `a.nii.gz` and `a.nrrd` in one folder may hold different labels."""
     return path.with_name(path.name + ".labels.json")
 
 
-def _write_sidecar(path: Path, segments: Sequence[Segment]) -> None:
+def _sidecar_text(segments: Sequence[Segment]) -> str:
     content = {
         str(segment.value): {
             "name": segment.name,
@@ -287,7 +300,7 @@ def _write_sidecar(path: Path, segments: Sequence[Segment]) -> None:
         }
         for segment in segments
     }
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def _read_sidecar(path: Path) -> dict[int, Segment]:
@@ -297,7 +310,7 @@ def _read_sidecar(path: Path) -> dict[int, Segment]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {int(value): _segment_from_json(int(value), entry) for value, entry in content.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError):
         raise InputError("sidecar_unreadable", path=path) from None
 
 
@@ -312,7 +325,8 @@ def _segment_from_json(value: int, entry: Any) -> Segment:
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Image libraries written in C print to the process's stderr what they then also raise."""
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     try:
         saved = os.dup(2)
     except OSError:  # no stderr at all, as in a windowed program

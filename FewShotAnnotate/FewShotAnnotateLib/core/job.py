@@ -59,13 +59,9 @@ class Job:
         """
         if data["version"] != JOB_VERSION:
             raise ValueError(f"job version {data['version']}, this program reads {JOB_VERSION}")
-        job = cls(
-            str(data["engine"]),
-            int(data["start"]),
-            int(data["stop"]),
-            Device(data["device"]),
-            dict(data["options"]),
-        )
+        job = cls(data["engine"], data["start"], data["stop"], Device(data["device"]), dict(data["options"]))
+        if not isinstance(job.engine, str) or type(job.start) is not int or type(job.stop) is not int:
+            raise TypeError("engine must be a name, start and stop whole numbers")
         if not 0 <= job.start <= job.stop:
             raise ValueError(f"slice range {job.start}:{job.stop}")
         return job

@@ -26,7 +26,10 @@ def label_maps(image: sitk.Image, grid: Geometry, path: Path) -> list[LabelMap]:
     layers = layers[None] if image.GetNumberOfComponentsPerPixel() == 1 else np.moveaxis(layers, -1, 0)
     own = Geometry.of_image(image)
     offset = _offset(own, grid, path)
-    described = _segments(image)
+    try:
+        described = _segments(image)
+    except ValueError:
+        raise InputError("file_unreadable", path=path, detail="its list of segments is damaged") from None
     result = []
     for number, values in enumerate(layers):
         array = _place(as_label_array(values, path), offset, grid.shape)
@@ -107,7 +110,8 @@ def _segments(image: sitk.Image) -> dict[int, dict[int, Segment]]:
 
         def text(name: str, default: str, number: int = number) -> str:
             key = f"Segment{number}_{name}"
-            return image.GetMetaData(key) if image.HasMetaDataKey(key) else default
+            content = image.GetMetaData(key) if image.HasMetaDataKey(key) else default
+            return content.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
         value = int(text("LabelValue", "1"))
         layer = int(text("Layer", "0"))

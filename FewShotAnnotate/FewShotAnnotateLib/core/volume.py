@@ -54,6 +54,10 @@ class Geometry:
         direction = tuple(float(value) for value in data["direction"])
         if len(direction) != 9:
             raise ValueError("direction needs nine numbers")
+        if not np.isfinite([sx, sy, sz, ox, oy, oz, *direction]).all():
+            raise ValueError("spacing, origin and direction must be finite")
+        if min(k, j, i) < 1 or min(sx, sy, sz) <= 0 or not np.linalg.det(np.reshape(direction, (3, 3))):
+            raise ValueError("size and spacing must be positive and the direction no plane")
         return cls((k, j, i), (sx, sy, sz), (ox, oy, oz), direction)
 
     def to_json(self) -> dict[str, Any]:
@@ -218,8 +222,10 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
     Raises
     ------
     InputError
-        A value is fractional, negative or above 65535.
+        A value is complex, fractional, negative or above 65535.
     """
+    if array.dtype.kind == "c":
+        raise InputError("not_scalar", path=path, components=2)
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.rint(array))
         if not whole.all():
@@ -231,6 +237,8 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
 
 
 def present_values(array: np.ndarray) -> tuple[int, ...]:
-    """Label values that occur in a uint8 or uint16 array, ascending, without 0. Counts, does not sort."""
-    counts = np.bincount(array.reshape(-1), minlength=1)
-    return tuple(int(value) for value in np.flatnonzero(counts) if value)
+    """Label values that occur in a uint8 or uint16 array, ascending, without 0."""
+    found = np.zeros(np.iinfo(array.dtype).max + 1, dtype=bool)
+    for part in array:  # marks, slice by slice: neither sorts nor copies the array
+        found[part] = True
+    return tuple(int(value) for value in np.flatnonzero(found) if value)

@@ -1,0 +1,148 @@
+"""Slices and their axis: there and back, and found from what was painted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis, detect_axis, labelled_indices, require_one_axis, run_lengths
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.volume import Geometry
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from support.data import case_names, case_or_mni152, load_case
+from support.labels import OBLIQUE, every, keep_slices
+
+AXES = (0, 1, 2)
+arrays = npst.arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 3))
+
+
+@given(arrays, st.sampled_from(AXES))
+def test_slices_lead_back_to_the_array(array: np.ndarray, index: int) -> None:
+    axis = SliceAxis(index)
+    slices = axis.slices(array)
+    geometry = Geometry(array.shape)
+    assert slices.shape == axis.shape(geometry)
+    assert len(slices) == axis.count(geometry)
+    assert np.array_equal(axis.restore(slices), array)
+    for number, one in enumerate(slices):
+        assert np.array_equal(one, array.take(number, axis=index))
+
+
+def test_slices_are_views_so_that_writing_to_them_writes_to_the_array() -> None:
+    array = np.zeros((3, 4, 5), dtype=np.uint8)
+    for index in AXES:
+        SliceAxis(index).slices(array)[1] = index + 1
+    assert (array[1, 1, 1], array[1, 0, 0], array[0, 1, 0], array[0, 0, 1]) == (3, 1, 2, 3)
+
+
+@given(st.sampled_from(AXES), st.tuples(*[st.floats(0.1, 9)] * 3))
+def test_spacing_is_given_in_the_order_of_the_slices(index: int, spacing: tuple[float, float, float]) -> None:
+    array_order = spacing[::-1]
+    slice_spacing, row, column = SliceAxis(index).spacing(Geometry((2, 2, 2), spacing))
+    others = [array_order[axis] for axis in AXES if axis != index]
+    assert (slice_spacing, row, column) == (array_order[index], *others)
+
+
+@pytest.mark.parametrize("index", [-1, 3, 99])
+def test_a_fourth_axis_is_refused(index: int) -> None:
+    with pytest.raises(InputError, match="0, 1 or 2"):
+        SliceAxis(index)
+
+
+def test_axes_are_named_after_the_nearest_patient_plane() -> None:
+    straight, tilted = Geometry((2, 2, 2)), Geometry((2, 2, 2), direction=OBLIQUE)
+    assert [SliceAxis(index).patient_name(straight) for index in AXES] == ["axial", "coronal", "sagittal"]
+    assert [SliceAxis(index).patient_name(tilted) for index in AXES] == [
+        "oblique axial",
+        "oblique coronal",
+        "oblique sagittal",
+    ]
+    if "mr_brain_t1_freesurfer" in case_names():
+        coronal_stack = load_case("mr_brain_t1_freesurfer")[0].geometry
+        assert [SliceAxis(index).patient_name(coronal_stack) for index in AXES] == ["coronal", "axial", "sagittal"]
+
+
+@given(arrays, st.sampled_from(AXES))
+def test_run_lengths_are_those_counted_one_by_one(array: np.ndarray, index: int) -> None:
+    lengths = np.moveaxis(run_lengths(array != 0, index), index, -1)
+    lines = np.moveaxis(array != 0, index, -1)
+    for place in np.ndindex(lines.shape[:-1]):
+        text = "".join("x" if voxel else " " for voxel in lines[place])
+        counted = [len(run) for run in text.split(" ") for _ in run]
+        assert lengths[place][lines[place]].tolist() == counted
+        assert not lengths[place][~lines[place]].any()
+
+
+@pytest.mark.parametrize("index", AXES)
+@pytest.mark.parametrize("step", [4, 8, 16])
+@pytest.mark.parametrize("name", case_names())
+def test_the_painted_axis_is_found_when_every_nth_slice_is_labelled(name: str, step: int, index: int) -> None:
+    label_map = load_case(name)[1]
+    axis = SliceAxis(index)
+    indices = every(label_map, axis, step)
+    kept = keep_slices(label_map, axis, indices)
+    assert detect_axis(kept.array, kept.geometry) == axis
+    assert labelled_indices(kept.array, axis) == indices
+
+
+@pytest.mark.parametrize("index", AXES)
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", case_names())
+def test_the_painted_axis_is_found_from_a_few_slices_side_by_side(name: str, count: int, index: int) -> None:
+    label_map = load_case(name)[1]
+    axis = SliceAxis(index)
+    held = labelled_indices(label_map.array, axis)
+    first = len(held) // 2
+    kept = keep_slices(label_map, axis, held[first : first + count])
+    assert detect_axis(kept.array, kept.geometry) == axis
+
+
+@pytest.mark.parametrize("sheets", [1, 2])
+@pytest.mark.parametrize("painted", ["every eighth", "one", "two side by side"])
+@pytest.mark.parametrize(("index", "other"), [(a, b) for a in AXES for b in AXES if a != b])
+@pytest.mark.parametrize("name", case_names())
+def test_slices_painted_across_the_others_are_refused(
+    name: str, index: int, other: int, painted: str, sheets: int
+) -> None:
+    label_map = load_case(name)[1]
+    axis, crossing = SliceAxis(index), SliceAxis(other)
+    held = labelled_indices(label_map.array, axis)
+    middle = len(held) // 2
+    indices = {"one": held[middle : middle + 1], "two side by side": held[middle : middle + 2]}.get(
+        painted, every(label_map, axis, 8)
+    )
+    across = labelled_indices(label_map.array, crossing)
+    across = across[len(across) // 2 :][:sheets]
+    array = np.maximum(keep_slices(label_map, axis, indices).array, keep_slices(label_map, crossing, across).array)
+    with pytest.raises(InputError) as error:
+        detect_axis(array, label_map.geometry, "labels.nrrd")
+    assert error.value.code == "crossing_axes"
+    assert {error.value.data["axis"], error.value.data["other"]} == {index, other}
+    assert error.value.data["index"] in (across if error.value.data["other"] == other else indices)
+
+
+@pytest.mark.parametrize("index", AXES)
+@pytest.mark.parametrize("name", case_names())
+def test_a_completely_labelled_volume_is_not_taken_for_crossing_slices(name: str, index: int) -> None:
+    label_map = load_case(name)[1]
+    require_one_axis(label_map.array, SliceAxis(index))
+
+
+def test_nothing_painted_has_no_axis() -> None:
+    label_map = load_case(case_or_mni152("ct_spleen"))[1]
+    with pytest.raises(InputError) as error:
+        detect_axis(np.zeros_like(label_map.array), label_map.geometry, "empty.nrrd")
+    assert error.value.code == "no_labelled_slice"
+    assert str(error.value).startswith("empty.nrrd:")
+
+
+@given(arrays)
+def test_detection_of_anything_ends_in_an_axis_or_in_bad_input(array: np.ndarray) -> None:
+    try:
+        axis = detect_axis(array, Geometry(array.shape))
+    except InputError as error:
+        assert error.code in ("no_labelled_slice", "crossing_axes")
+    else:
+        assert axis.index in AXES
+        assert array.any()

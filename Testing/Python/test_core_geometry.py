@@ -1,0 +1,136 @@
+"""Where voxels lie, and that no file format moves them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
+from FewShotAnnotateLib.core.volume import GEOMETRY_TOLERANCE, Geometry, Volume
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from support.data import case_names, case_or_mni152, data_dir, load_case
+from support.labels import oblique
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+SMALL = case_or_mni152("mr_hippocampus_003")
+
+lengths = st.floats(0.05, 20.0)
+places = st.floats(-500.0, 500.0)
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> Geometry:
+    shape = draw(st.tuples(*[st.integers(2, 9)] * 3))
+    turn = Rotation.from_euler("xyz", draw(st.tuples(*[st.floats(-180, 180)] * 3)), degrees=True).as_matrix()
+    return Geometry(
+        shape,
+        draw(st.tuples(lengths, lengths, lengths)),
+        draw(st.tuples(places, places, places)),
+        tuple(float(part) for part in turn.flat),
+    )
+
+
+@given(geometries())
+def test_a_geometry_survives_json(geometry: Geometry) -> None:
+    assert Geometry.from_json(json.loads(json.dumps(geometry.to_json()))) == geometry
+
+
+@given(geometries(), st.integers(0, 2), st.sampled_from([-1, 1]))
+def test_a_grid_moved_by_a_hundredth_voxel_is_another_grid(geometry: Geometry, axis: int, sign: int) -> None:
+    moved = list(geometry.origin)
+    moved[axis] += sign * 0.01 * max(geometry.spacing)
+    other = Geometry(geometry.shape, geometry.spacing, (moved[0], moved[1], moved[2]), geometry.direction)
+    with pytest.raises(InputError) as error:
+        geometry.require_same(other, "labels.nrrd")
+    assert error.value.code == "geometry_differs"
+    assert "origin" in str(error.value)
+
+
+@given(geometries())
+def test_a_grid_is_its_own_grid(geometry: Geometry) -> None:
+    assert geometry.difference(geometry) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spacing": [1, 1, 0]},
+        {"spacing": [1, float("nan"), 1]},
+        {"origin": [0, float("inf"), 0]},
+        {"direction": [1, 0, 0] * 3},
+        {"direction": [1, 0, 0]},
+        {"shape": [4, 0, 4]},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_a_grid_that_is_none_is_refused(change: dict[str, list[float]]) -> None:
+    with pytest.raises(ValueError, match=r"must|needs"):
+        Geometry.from_json(Geometry((4, 4, 4)).to_json() | change)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(geometry=geometries())
+def test_files_keep_the_geometry_of_oblique_and_anisotropic_volumes(
+    suffix: str, geometry: Geometry, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any grid{suffix}"
+    array = np.arange(np.prod(geometry.shape), dtype=np.int16).reshape(geometry.shape)
+    write_array(path, array, geometry)
+    read = read_volume(path)
+    assert np.array_equal(read.array, array)
+    # NIfTI keeps 32-bit numbers: what it can hold of a position is relative to its size.
+    scale = max(1.0, *map(abs, geometry.origin)) if ".nii" in suffix else 1.0
+    assert np.allclose(read.geometry.spacing, geometry.spacing, rtol=1e-6, atol=0)
+    assert np.allclose(read.geometry.origin, geometry.origin, rtol=0, atol=GEOMETRY_TOLERANCE * scale)
+    assert np.allclose(read.geometry.direction, geometry.direction, rtol=0, atol=GEOMETRY_TOLERANCE)
+
+
+@pytest.mark.parametrize("suffix", (*SUFFIXES, ".seg.nrrd"))
+def test_labels_stay_on_their_tilted_image_through_every_format(suffix: str, tmp_path: Path) -> None:
+    volume, label_map = oblique(*load_case(SMALL))
+    write_array(tmp_path / f"image{suffix.replace('.seg', '')}", volume.array, volume.geometry)
+    write_label_maps(tmp_path / f"label{suffix}", [label_map])
+    image = read_volume(tmp_path / f"image{suffix.replace('.seg', '')}")
+    (read,) = read_label_maps(tmp_path / f"label{suffix}", image.geometry)
+    assert np.array_equal(image.array, volume.array)
+    assert np.array_equal(read.array, label_map.array)
+    assert read.geometry.difference(volume.geometry, 1e-4) is None
+    assert np.allclose(read.geometry.direction, volume.geometry.direction, rtol=0, atol=1e-6)
+    assert read.segments == tuple(
+        segment if ".seg" not in suffix else read.segments[number]
+        for number, segment in enumerate(label_map.segments)
+    )
+
+
+@pytest.mark.parametrize("name", case_names())
+def test_every_case_comes_back_from_nrrd_and_nifti_as_it_was(name: str, tmp_path: Path) -> None:
+    volume, label_map = load_case(name)
+    write_label_maps(tmp_path / "label.nrrd", [label_map])
+    write_array(tmp_path / "image.nii", volume.array, volume.geometry)
+    image = read_volume(tmp_path / "image.nii")
+    (labels,) = read_label_maps(tmp_path / "label.nrrd", image.geometry)
+    assert np.array_equal(image.array, volume.array)
+    assert image.array.dtype == volume.array.dtype
+    assert image.geometry.difference(volume.geometry) is None
+    assert np.array_equal(labels.array, label_map.array)
+    assert [segment.name for segment in labels.segments] == [segment.name for segment in label_map.segments]
+
+
+@pytest.mark.skipif(data_dir() is None or "dicom_ct" not in case_names(), reason="needs the DICOM case")
+def test_a_dicom_folder_reads_as_the_volume_it_was_exported_to() -> None:
+    folder = data_dir()
+    assert folder
+    from_dicom = read_volume(folder / "dicom_ct" / "series")
+    from_nifti, _ = load_case("dicom_ct")
+    assert np.array_equal(from_dicom.array, from_nifti.array)
+    from_dicom.geometry.require_same(from_nifti.geometry, "series")
+
+
+def test_voxels_and_grid_must_have_one_size() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        Volume(np.zeros((2, 3, 4)), Geometry((2, 3, 5)))

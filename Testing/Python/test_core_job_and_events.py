@@ -1,0 +1,167 @@
+"""Job and events as JSON: what is written is read, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Any
+
+import pytest
+from FewShotAnnotateLib.core.errors import MESSAGES, InputError
+from FewShotAnnotateLib.core.event import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Progress,
+    SliceDone,
+    Started,
+    Warned,
+    event_from_line,
+)
+from FewShotAnnotateLib.core.job import JOB_VERSION, Device, Job
+from hypothesis import given
+from hypothesis import strategies as st
+
+counts = st.integers(0, 10_000)
+seconds = st.floats(0, 1e6)
+events = st.one_of(
+    st.builds(Started, st.integers(2, 2**22), st.text(), st.text()),
+    st.builds(Progress, counts, counts, st.none() | seconds),
+    st.builds(SliceDone, counts),
+    st.builds(Warned, st.text()),
+    st.builds(Finished, seconds),
+    st.builds(Cancelled),
+    st.builds(Failed, st.text(), st.text()),
+)
+jobs = st.builds(
+    lambda engine, start, length, device, options: Job(engine, start, start + length, device, options),
+    st.text(min_size=1),
+    counts,
+    counts,
+    st.sampled_from(Device),
+    st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()),
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(events)
+def test_an_event_survives_its_line(event: Event) -> None:
+    line = event.to_line()
+    assert line.isascii()
+    assert "\n" not in line
+    assert event_from_line(line) == event
+
+
+@given(jobs)
+def test_a_job_survives_json(job: Job) -> None:
+    assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
+
+
+@given(st.text() | json_values.map(json.dumps))
+def test_foreign_lines_are_no_events(line: str) -> None:
+    assert event_from_line(line) is None
+
+
+@given(
+    st.sampled_from(["started", "progress", "slice", "warning", "finished", "cancelled", "failed"]),
+    st.dictionaries(
+        st.sampled_from(["pid", "version", "path", "done", "total", "eta", "index", "message", "reason", "code"]),
+        json_values,
+    ),
+)
+def test_an_event_with_fields_of_another_kind_is_none(kind: str, fields: dict[str, Any]) -> None:
+    event = event_from_line(json.dumps({"event": kind, **fields}))
+    if event is not None:
+        for name, value in vars(event).items():
+            assert type(value) in (str, int, float, type(None)), (name, value)
+        assert event_from_line(event.to_line()) == event
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "slice", "index": true}',
+        '{"event": "slice", "index": -1}',
+        '{"event": "slice", "index": 1.0}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": NaN}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": 1e999}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": -Infinity}',
+        '{"event": "started", "pid": -1, "version": "0.1.0", "path": ""}',
+        '{"event": "started", "pid": 1, "version": "0.1.0", "path": ""}',
+        '{"event": "started", "pid": 99999999999, "version": "0.1.0", "path": ""}',
+        '{"event": ["slice"], "index": 1}',
+        '{"event": "slice", "index": 1, "more": 1}',
+        '{"event": "slice", "index": 1' + "1" * 5000 + "}",
+        "[" * 100_000,
+    ],
+    ids=lambda line: line[:60],
+)
+def test_a_line_that_could_mislead_the_host_is_no_event(line: str) -> None:
+    assert event_from_line(line) is None
+
+
+def test_torn_and_flipped_lines_never_raise() -> None:
+    chance = random.Random(4)
+    lines = [
+        Started(4711, "0.1.0", "/a/worker.py").to_line(),
+        Progress(3, 10, 1.5).to_line(),
+        Failed("No room é", "output_unwritable").to_line(),
+    ]
+    read = 0
+    for _ in range(3000):
+        data = bytearray(chance.choice(lines).encode())
+        for _ in range(chance.randrange(1, 4)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        event = event_from_line(
+            bytes(data[chance.choice([0, 0, 5]) : chance.choice([None, None, 9])]).decode("latin-1")
+        )
+        read += event is not None
+        assert event is None or isinstance(event, Event)
+    assert read, "some changes are harmless, such as one inside a text"
+
+
+@given(json_values)
+def test_what_is_no_job_is_refused_with_one_of_three_errors(value: Any) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Job.from_json(value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": JOB_VERSION + 1},
+        {"start": -1},
+        {"start": 9, "stop": 3},
+        {"stop": math.inf},
+        {"stop": math.nan},
+        {"stop": 3.5},
+        {"start": None},
+        {"device": "tpu"},
+        {"options": 3},
+        {"engine": None},
+    ],
+    ids=str,
+)
+def test_a_job_with_a_wrong_entry_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Job.from_json(Job("propagate", 2, 7).to_json() | change)
+
+
+@pytest.mark.parametrize("code", MESSAGES)
+def test_every_message_is_one_sentence_that_ends_and_one_line_whatever_the_name(code: str) -> None:
+    class AnyValue(dict[str, Any]):
+        def __missing__(self, key: str) -> Any:
+            return 1
+
+    sentence = MESSAGES[code].format_map(AnyValue())
+    assert sentence.endswith((".", "pip install 1", ": 1")), sentence
+    if "{path}" in MESSAGES[code]:
+        fields = dict.fromkeys(["detail", "allowed", "count", "least", "most", "angle", "dimension", "components"], 1)
+        fields |= dict.fromkeys(["value", "what", "found", "expected", "index", "axis", "other", "last", "suffix"], 1)
+        assert "\n" not in str(InputError(code, path="two\nlines.nrrd", **fields))

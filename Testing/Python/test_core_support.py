@@ -1,0 +1,153 @@
+"""What the labelled slices say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, as_label_array, present_values
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from support.data import case_or_mni152, load_case
+from support.labels import every, keep_slices
+
+BRAIN = case_or_mni152("mr_brain_t1_freesurfer")
+SPLEEN = case_or_mni152("ct_spleen")
+label_arrays = npst.arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 4))
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_painted_slices_are_taken_as_they_are(index: int) -> None:
+    label_map = load_case(BRAIN)[1]
+    axis = SliceAxis(index)
+    indices = every(label_map, axis, 16)
+    support = Support.from_label_map(keep_slices(label_map, axis, indices))
+    assert support.axis == axis
+    assert list(support.indices) == indices
+    assert np.array_equal(support.masks, axis.slices(label_map.array)[indices])
+    assert support.labels == present_values(support.masks)
+    assert support.unlabelled(support.range_between()) == sorted(
+        set(range(indices[0], indices[-1] + 1)) - set(indices)
+    )
+
+
+def test_an_empty_slice_is_labelled_if_the_user_says_so() -> None:
+    label_map = load_case(SPLEEN)[1]
+    axis = SliceAxis(0)
+    held = labelled_indices(label_map.array, axis)
+    empty = held[0] - 1 if held[0] else held[-1] + 1
+    support = Support.from_label_map(label_map, labelled_slices=[held[3], empty], axis=axis)
+    assert support.indices == tuple(sorted([held[3], empty]))
+    assert not support.masks[support.indices.index(empty)].any()
+    assert support.known.all()
+
+
+def test_slices_that_are_not_named_are_not_support_even_if_they_hold_labels() -> None:
+    label_map = load_case(SPLEEN)[1]
+    held = labelled_indices(label_map.array, SliceAxis(0))
+    named = [held[2], held[-3]]
+    support = Support.from_label_map(label_map, labelled_slices=named)
+    assert support.axis == SliceAxis(0)  # the thickest spacing, as every slice along every axis holds labels
+    assert list(support.indices) == named
+
+
+def test_named_slices_choose_the_axis_on_which_nothing_else_is_painted() -> None:
+    label_map = load_case(BRAIN)[1]
+    for index in (0, 1, 2):
+        axis = SliceAxis(index)
+        indices = every(label_map, axis, 16)
+        empty = [0] if 0 not in indices else []
+        kept = keep_slices(label_map, axis, indices)
+        assert Support.from_label_map(kept, labelled_slices=[*empty, *indices]).axis == axis
+
+
+def test_a_complete_slice_says_that_what_is_not_on_it_is_absent() -> None:
+    label_map = load_case(BRAIN)[1]
+    kept = keep_slices(label_map, SliceAxis(0), every(label_map, SliceAxis(0), 16))
+    assert Support.from_label_map(kept, complete=True).known.all()
+
+
+def test_an_incomplete_slice_says_nothing_about_labels_that_are_not_on_it() -> None:
+    label_map = load_case(BRAIN)[1]
+    axis = SliceAxis(0)
+    indices = every(label_map, axis, 16)
+    kept = keep_slices(label_map, axis, indices)
+    support = Support.from_label_map(kept, axis, [0, *indices], complete=False)
+    assert support.known[0].all(), "a slice labelled and empty speaks about every label"
+    for mask, known in zip(support.masks[1:], support.known[1:], strict=True):
+        assert set(np.array(support.labels)[known]) == set(present_values(mask[None]))
+    if BRAIN != "mni152":
+        assert not support.known.all()
+
+
+@pytest.mark.parametrize("bad", [-1, 10_000])
+def test_a_slice_outside_the_volume_is_refused(bad: int) -> None:
+    label_map = load_case(SPLEEN)[1]
+    with pytest.raises(InputError) as error:
+        Support.from_label_map(label_map, SliceAxis(0), [3, bad])
+    assert error.value.code == "slice_out_of_range"
+    assert str(bad) in str(error.value)
+
+
+def test_named_slices_without_any_label_are_refused() -> None:
+    label_map = load_case(SPLEEN)[1]
+    held = labelled_indices(label_map.array, SliceAxis(0))
+    blank = keep_slices(label_map, SliceAxis(0), held[4:6])
+    with pytest.raises(InputError) as error:
+        Support.from_label_map(blank, SliceAxis(0), [held[8], held[9]])
+    assert error.value.code == "no_labelled_slice"
+
+
+def test_an_axis_that_the_user_gives_does_not_hide_crossing_slices() -> None:
+    label_map = load_case(SPLEEN)[1]
+    first, second = SliceAxis(0), SliceAxis(1)
+    array = np.maximum(
+        keep_slices(label_map, first, every(label_map, first, 4)).array,
+        keep_slices(label_map, second, labelled_indices(label_map.array, second)[40:41]).array,
+    )
+    with pytest.raises(InputError, match="axis"):
+        Support.from_label_map(label_map.with_array(array), first)
+
+
+@given(label_arrays, st.sampled_from([0, 1, 2]), st.booleans(), st.data())
+def test_any_labels_make_a_consistent_support_or_bad_input(
+    array: np.ndarray, index: int, complete: bool, data: st.DataObject
+) -> None:
+    label_map = LabelMap(array, Geometry(array.shape))
+    named = data.draw(st.none() | st.lists(st.integers(0, array.shape[index] - 1), min_size=1))
+    try:
+        support = Support.from_label_map(label_map, SliceAxis(index), named, complete=complete)
+    except InputError as error:
+        assert error.code in ("no_labelled_slice", "crossing_axes")
+        return
+    assert support.masks.shape == (len(support.indices), *SliceAxis(index).shape(label_map.geometry)[1:])
+    assert set(support.labels) == set(np.unique(support.masks)) - {0}
+    assert support.known.shape == (len(support.indices), len(support.labels))
+    for mask, known in zip(support.masks, support.known, strict=True):
+        for label, speaks in zip(support.labels, known, strict=True):
+            assert speaks or (not complete and label not in mask and mask.any())
+
+
+@given(npst.arrays(st.sampled_from([np.uint8, np.uint16]), st.tuples(*[st.integers(1, 5)] * 3)))
+def test_present_values_are_the_unique_ones(array: np.ndarray) -> None:
+    assert list(present_values(array)) == [value for value in np.unique(array).tolist() if value]
+
+
+@given(
+    npst.arrays(
+        st.sampled_from(["u1", "i2", "u4", "i8", "u8", "f4", "f8", "c8", ">i2"]), st.tuples(*[st.integers(1, 4)] * 3)
+    )
+)
+def test_any_numbers_are_labels_without_loss_or_bad_input(array: np.ndarray) -> None:
+    try:
+        labels = as_label_array(array, "labels.nrrd")
+    except InputError as error:
+        assert error.code in ("label_not_integer", "label_out_of_range", "not_scalar")
+        whole = array.dtype.kind != "c" and np.isfinite(array).all() and (array == np.rint(array)).all()
+        assert not whole or array.min() < 0 or array.max() > 65535
+    else:
+        assert labels.dtype in (np.uint8, np.uint16)
+        assert np.array_equal(labels, array)

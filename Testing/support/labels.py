@@ -1,0 +1,60 @@
+"""What a person with little time leaves behind: a full label map reduced to a few slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
+
+# 30 degrees about x, then 20 degrees about z: no axis is a patient axis.
+OBLIQUE = (
+    0.939692620785908,
+    -0.296198132726024,
+    0.171010071662834,
+    0.342020143325669,
+    0.813797681349374,
+    -0.469846310392954,
+    0.0,
+    0.5,
+    0.866025403784439,
+)
+TERMINOLOGY = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
+    "~SCT^10200004^Liver~^^~Anatomic codes - DICOM master list~^^~^^"
+)
+
+
+def keep_slices(label_map: LabelMap, axis: SliceAxis, indices: Sequence[int]) -> LabelMap:
+    """The label map as if only these slices had been painted."""
+    array = np.zeros_like(label_map.array)
+    axis.slices(array)[list(indices)] = axis.slices(label_map.array)[list(indices)]
+    return label_map.with_array(array)
+
+
+def every(label_map: LabelMap, axis: SliceAxis, step: int) -> list[int]:
+    """Every `step`-th of the slices with labels, starting half a step inside; at least one."""
+    held = labelled_indices(label_map.array, axis)
+    return held[step // 2 :: step] or [held[len(held) // 2]]
+
+
+def oblique(volume: Volume, label_map: LabelMap) -> tuple[Volume, LabelMap]:
+    """The same voxels on a tilted and anisotropic grid."""
+    geometry = Geometry(volume.geometry.shape, (0.7, 1.3, 2.9), (-17.25, 33.1, -204.7), OBLIQUE)
+    return Volume(volume.array, geometry), LabelMap(label_map.array, geometry, label_map.segments)
+
+
+def overlapping_layers(label_map: LabelMap, count: int) -> list[LabelMap]:
+    """Layers that overlap each other: the label map's foreground, each time moved by two voxels along i."""
+    layers = []
+    for number in range(count):
+        array = (np.roll(label_map.array, 2 * number, axis=2) != 0).astype(np.uint8)
+        segments = [
+            Segment(1, f"Étage {number}", (0.25, 0.5, number / 8), {"TerminologyEntry": TERMINOLOGY}, f"id{number}")
+        ]
+        if number == 0:  # two segments that share a layer
+            array[: array.shape[0] // 2][array[: array.shape[0] // 2] != 0] = 2
+            segments.append(Segment(2, "lower half", (1.0, 0.0, 0.5), {"Segmentation.Status": "inprogress"}, "lower"))
+        layers.append(LabelMap(array, label_map.geometry, tuple(segments)))
+    return layers
