@@ -1,0 +1,119 @@
+"""Speed and memory of `propagate` beside Slicer's own tools, as a table.
+
+A brain (case mr_brain_t1_freesurfer, else the MNI152 brain) resampled to 256x256x128, 4 labels, 11 labelled slices.
+`propagate` runs as users run it: a worker process over a job folder; its times begin at the start of that process.
+
+    python Testing/Benchmarks/propagate_speed.py [--repeats 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+import numpy as np
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.job import Job
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from FewShotAnnotateLib.review.metrics import dice
+from FewShotAnnotateLib.run.folder import JobFolder
+from FewShotAnnotateLib.run.process import WORKER_SCRIPT
+from measured import run_measured
+from peers import PEERS, run_peer
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import zoom
+from support.data import case_or_mni152, load_case
+
+SHAPE = (128, 256, 256)
+LABELLED = 11
+LABELS = 4
+AXIS = SliceAxis(0)
+
+
+def brain() -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels [n, h, w] of the benchmark's size: the four largest labels of the case."""
+    volume, label_map = load_case(case_or_mni152("mr_brain_t1_freesurfer"))
+    counts = np.bincount(label_map.array.reshape(-1))
+    counts[0] = 0
+    largest = [int(value) for value in counts.argsort()[::-1][:LABELS] if counts[value]]
+    factors = np.divide(SHAPE, volume.array.shape)
+    image = zoom(volume.array.astype(np.float32), factors, order=1)
+    shrunk = zoom(label_map.array, factors, order=0)
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    for value, original in enumerate(largest, start=1):
+        labels[shrunk == original] = value
+    return image, labels
+
+
+def run_propagate(
+    image: np.ndarray, labels: np.ndarray, indices: list[int]
+) -> tuple[float, float, float, np.ndarray]:
+    """Seconds to the first slice and to all, peak MiB of the worker, and the labels."""
+    geometry = Geometry(SHAPE)
+    painted = np.zeros_like(labels)
+    painted[indices] = labels[indices]
+    support = Support.from_label_map(LabelMap(painted, geometry), AXIS, indices)
+    with tempfile.TemporaryDirectory() as place:
+        job = Job("propagate", indices[0], indices[-1] + 1)
+        folder = JobFolder.create(Path(place) / "job", job, Volume(image, geometry), support)
+        command = [sys.executable, str(WORKER_SCRIPT), str(folder.path), "--host-pid", str(os.getpid())]
+        began = time.perf_counter()
+        slices: list[float] = []
+
+        def note(line: bytes) -> None:
+            if b'"slice"' in line:
+                slices.append(time.perf_counter() - began)
+
+        seconds, peak, code = run_measured(command, note)
+        if code:
+            raise RuntimeError(f"the worker ended with code {code}")
+        result, _ = folder.assemble()
+    return slices[0], seconds, peak, result
+
+
+def mean_dice(truth: np.ndarray, result: np.ndarray, indices: list[int]) -> float:
+    """Mean over labels of Dice pooled over the unlabelled slices between labelled ones."""
+    between = [index for index in range(indices[0], indices[-1]) if index not in indices]
+    values = range(1, int(truth.max()) + 1)
+    return float(np.mean([dice(truth[between], result[between], value) for value in values]))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each method; medians are shown")
+    repeats = parser.parse_args().repeats
+    image, labels = brain()
+    indices = [int(index) for index in np.linspace(4, SHAPE[0] - 5, LABELLED)]
+    volume_mib = image.nbytes / 2**20
+    table = Table("method", "first slice s", "all slices s", "peak MiB", "peak / volume", "Dice")
+    runs = [run_propagate(image, labels, indices) for _ in range(repeats)]
+    first, seconds, peak = (float(np.median([run[number] for run in runs])) for number in range(3))
+    shown = f"{first:.2f}", f"{seconds:.1f}", f"{peak:.0f}", f"{peak / volume_mib:.1f}"
+    table.add_row("propagate", *shown, f"{mean_dice(labels, runs[0][3], indices):.3f}")
+    for name in PEERS:
+        results = [run_peer(name, image, labels, indices) for _ in range(repeats)]
+        peer_seconds = float(np.median([result.seconds for result in results]))
+        peer_peak = float(np.median([result.peak_mib for result in results]))
+        shown = "-", f"{peer_seconds:.1f}", f"{peer_peak:.0f}", f"{peer_peak / volume_mib:.1f}"
+        table.add_row(name, *shown, f"{mean_dice(labels, results[0].labels, indices):.3f}")
+    console = Console(width=120)
+    console.print(
+        f"{SHAPE[2]}x{SHAPE[1]}x{SHAPE[0]}, {LABELLED} labelled slices, {LABELS} labels, {os.cpu_count()} cores"
+    )
+    console.print(
+        f"volume in float32: {volume_mib:.0f} MiB; peaks are of the whole process; medians of {repeats} runs"
+    )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
