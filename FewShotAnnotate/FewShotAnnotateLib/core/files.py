@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
+import math
 import os
 import sys
 import tempfile
@@ -31,6 +33,7 @@ from .volume import (
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 _NIFTI = (".nii", ".nii.gz")
+_BLOCK = 1 << 24
 
 
 def image_suffix(path: Path) -> str:
@@ -168,7 +171,7 @@ def _read_image(path: Path) -> sitk.Image:
     if size == 0:
         raise InputError("file_empty", path=path)
     if path.name.lower().endswith(_NIFTI):
-        _require_whole_nifti(path, size)
+        _require_sound_nifti(path, size)
     try:
         with _silent_stderr():
             image = sitk.ReadImage(str(path))
@@ -182,40 +185,66 @@ def _read_image(path: Path) -> sitk.Image:
     return image
 
 
-def _require_whole_nifti(path: Path, size: int) -> None:
-    """ITK reads a truncated NIfTI file without complaint and leaves the rest undefined: compare lengths first."""
+def _require_sound_nifti(path: Path, size: int) -> None:
+    """Raise for what ITK's reader hides: it fills up a truncated file and turns NaN into 0."""
     zipped = path.name.lower().endswith(".gz")
     try:
         with gzip.open(path) if zipped else path.open("rb") as stream:
-            header = stream.read(348)
-            little = int.from_bytes(header[:4], "little") == 348
-            if len(header) < 348 or not (little or int.from_bytes(header[:4], "big") == 348):
-                return  # NIfTI-2, or no NIfTI at all: left to the reader
-            order = "<" if little else ">"
-            dimensions = np.frombuffer(header, f"{order}i2", 8, 40)
-            bits = int(np.frombuffer(header, f"{order}i2", 1, 72)[0])
-            offset = int(np.frombuffer(header, f"{order}f4", 1, 108)[0])
-            expected = offset + int(np.prod(dimensions[1 : 1 + dimensions[0]], dtype=np.int64)) * bits // 8
-            found = size
-            if zipped:
-                with path.open("rb") as raw:
-                    raw.seek(-4, os.SEEK_END)
-                    found = int.from_bytes(raw.read(4), "little")
-                # The trailer holds the length modulo 2**32 of the last member only: count if it does not fit.
-                if found != expected % 2**32:
-                    found = len(header)
-                    while block := stream.read(1 << 24):
-                        found += len(block)
+            layout = _nifti_layout(stream.read(348))
+            if layout is None:
+                return
+            kind, start, length = layout
+            expected = start + length
+            if kind is not None:
+                stream.seek(start)
+                found = start + _require_finite(stream, kind, length, path)
+            elif not zipped:
+                found = size
+            elif _length_in_trailer(path) == expected % 2**32:
+                found = expected
+            else:  # the trailer counts the last of several gzip members only, so go there
+                found = stream.seek(expected)
     except gzip.BadGzipFile:
         return  # not compressed, or a damaged checksum: left to the reader
     except zlib.error:
         raise InputError("file_unreadable", path=path, detail="its compression is damaged") from None
     except (OSError, EOFError) as error:
         raise InputError("file_truncated", path=path, detail=_first_sentence(error)) from None
-    if not zipped and found < expected:
+    if found < expected:
         raise InputError("file_truncated", path=path, detail=f"{found} of {expected} bytes")
-    if zipped and found != expected % 2**32 and found < expected:
-        raise InputError("file_truncated", path=path, detail=f"{found} of {expected} bytes")
+
+
+def _nifti_layout(header: bytes) -> tuple[np.dtype | None, int, int] | None:
+    """Type of the voxels if it is floating point, first byte and number of bytes; None if it is no NIfTI-1."""
+    order = {348: "<"}.get(int.from_bytes(header[:4], "little"), ">")
+    if len(header) < 348 or int.from_bytes(header[:4], "little" if order == "<" else "big") != 348:
+        return None
+    dimensions = [int(size) for size in np.frombuffer(header, f"{order}i2", 8, 40)]
+    code, bits = (int(part) for part in np.frombuffer(header, f"{order}i2", 2, 70))
+    start = float(np.frombuffer(header, f"{order}f4", 1, 108)[0])
+    if not (0 < dimensions[0] <= 7 and 0 <= start < 2**31 and bits > 0):
+        return None
+    kind = {16: "f4", 64: "f8"}.get(code)
+    length = math.prod(dimensions[1 : 1 + dimensions[0]]) * bits // 8
+    return np.dtype(order + kind) if kind else None, int(start), length
+
+
+def _require_finite(stream: io.BufferedIOBase, kind: np.dtype, length: int, path: Path) -> int:
+    """Number of bytes read of `length`; raises if a voxel among them is not finite."""
+    found = bad = 0
+    while block := stream.read(min(_BLOCK, length - found)):
+        found += len(block)
+        values = np.frombuffer(block, kind, len(block) // kind.itemsize)
+        bad += values.size - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise InputError("volume_nan", path=path, count=bad)
+    return found
+
+
+def _length_in_trailer(path: Path) -> int:
+    with path.open("rb") as raw:
+        raw.seek(-4, os.SEEK_END)
+        return int.from_bytes(raw.read(4), "little")
 
 
 def _first_sentence(error: Exception) -> str:
