@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
-from ..core.volume import LabelMap, Volume
+from ..core.volume import Geometry, LabelMap, Volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,6 +65,17 @@ def contact_sheet(
         raise InputError("output_unwritable", path=path, detail=error.strerror) from None
 
 
+def _as_radiologists_look(axis: SliceAxis, geometry: Geometry) -> tuple[slice, slice]:
+    """How rows and columns are flipped so that left is on the right, and anterior or superior at the top."""
+    directions = np.array(geometry.direction).reshape(3, 3)[:, ::-1]  # columns in array order
+    flips = []
+    for column in (number for number in range(3) if number != axis.index):
+        patient_axis = int(np.abs(directions[:, column]).argmax())
+        grows = directions[patient_axis, column]  # to the left, posterior or superior in LPS
+        flips.append(slice(None, None, -1) if (grows > 0) == (patient_axis == 2) else slice(None))
+    return flips[0], flips[1]
+
+
 def _tile(
     volume: Volume,
     label_map: LabelMap,
@@ -79,8 +90,8 @@ def _tile(
 
     image = axis.slices(volume.array)[index].astype(np.float32)
     labels = axis.slices(label_map.array)[index]
-    if axis.index:  # coronal and sagittal slices have the head at the last row
-        image, labels = image[::-1], labels[::-1]
+    turned = _as_radiologists_look(axis, volume.geometry)
+    image, labels = image[turned], labels[turned]
     grey = np.clip((image - window[0]) / max(window[1] - window[0], 1e-6), 0, 1)
     rgb = np.repeat(grey[..., None], 3, axis=-1)
     for segment in label_map.segments:

@@ -1,0 +1,72 @@
+"""Make the project's environment and run the demo or the tests in it, with nothing but Python on the machine.
+
+    python3 Testing/run.py demo [options of fewshot-annotate demo]
+    python3 Testing/run.py test [options of pytest]
+
+The environment is `.venv` at the root; it is made once and brought up to date when pyproject.toml changes.
+On Windows write `py` for `python3`.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+LEAST = (3, 11)
+# The newest Python that slicer-core==5.12.4.0, which the tests need, has wheels for.
+NEWEST_FOR_TESTS = (3, 13)
+
+
+def main(arguments):
+    """Run the command; returns the exit code."""
+    if not arguments or arguments[0] not in ("demo", "test"):
+        print(__doc__)
+        return 2
+    kind, *rest = arguments
+    if sys.version_info[:2] < LEAST:
+        print(f"Python {LEAST[0]}.{LEAST[1]} or newer is needed, this is {sys.version.split()[0]}.", file=sys.stderr)
+        return 2
+    if kind == "test" and sys.version_info[:2] > NEWEST_FOR_TESTS:
+        return _rerun_with_older_python(arguments)
+    _make_environment(kind)
+    command = [BIN / "fewshot-annotate", "demo"] if kind == "demo" else [PYTHON, "-m", "pytest"]
+    return subprocess.call([*map(str, command), *rest], cwd=ROOT)
+
+
+def _make_environment(kind):
+    """Create `.venv` and install what `kind` needs, unless that was done for this very pyproject.toml."""
+    stamp = VENV / f"installed-{kind}"
+    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    if PYTHON.exists() and stamp.exists() and stamp.read_text() == digest:
+        return
+    if not PYTHON.exists():
+        print(f"Making {VENV} ...", flush=True)
+        if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]):
+            sys.exit("The environment could not be made; on Debian and Ubuntu install python3-venv first.")
+    print("Installing what is needed ...", flush=True)
+    install = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if subprocess.call([*install, "--editable", f"{ROOT}[{kind}]"]):
+        sys.exit("pip could not install the packages; see its message above.")
+    stamp.write_text(digest)
+
+
+def _rerun_with_older_python(arguments):
+    """slicer-core has no build for this Python yet: take an older one if the machine has it."""
+    for minor in range(NEWEST_FOR_TESTS[1], LEAST[1] - 1, -1):
+        launcher = ["py", f"-3.{minor}"] if os.name == "nt" else [f"python3.{minor}"]
+        works = shutil.which(launcher[0]) and not subprocess.call([*launcher, "-c", ""], stderr=subprocess.DEVNULL)
+        if works:
+            return subprocess.call([*launcher, __file__, *arguments])
+    newest = ".".join(map(str, NEWEST_FOR_TESTS))
+    print(f"The tests need Python 3.{LEAST[1]} to {newest} (slicer-core has no newer build).", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
