@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -21,7 +22,15 @@ from . import __version__, demo
 from .core.axis import SliceAxis
 from .core.errors import InputError
 from .core.event import Cancelled, Event, Failed, Finished
-from .core.files import image_suffix, read_label_maps, read_volume, require_writable, write_array, write_label_maps
+from .core.files import (
+    image_suffix,
+    merge_layers,
+    read_label_maps,
+    read_volume,
+    require_writable,
+    write_array,
+    write_label_maps,
+)
 from .core.job import Device
 from .core.volume import LabelMap, Volume
 from .engines import engine_class, engine_names
@@ -54,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(unfinished.ending, Failed) and unfinished.ending.code:
             return BAD_INPUT
         return EXIT_CODES[type(unfinished.ending)]
+    except BrokenPipeError:  # whoever read our output is gone, so there is nobody to tell
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
+        return EXIT_CODES[Failed]
     except KeyboardInterrupt:
         print("fewshot-annotate: cancelled; nothing was written.", file=sys.stderr)
         return EXIT_CODES[Cancelled]
@@ -98,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_argument("--resume", action="store_true", help="continue the job in --job-dir if there is one")
 
     show = verbs.add_parser("demo", help="fill grey and white matter of the MNI152 brain")
-    show.set_defaults(command=_demo)
+    show.set_defaults(command=_demo, job_dir=None, resume=False)
     show.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo-output"))
     show.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
 
@@ -121,7 +133,7 @@ def _fill(options: argparse.Namespace) -> int:
     volume = read_volume(options.image)
     layers = read_label_maps(options.support, volume.geometry)
     if len(layers) > 1 and image_suffix(options.output) != ".seg.nrrd":
-        raise InputError("layers_overlap", path=options.output, suffix=image_suffix(options.output))
+        layers = [merge_layers(layers, options.output)]
     request = FillRequest(
         volume,
         layers,
@@ -155,15 +167,17 @@ def _run_all(
     place: Path,
     options: argparse.Namespace,
 ) -> tuple[list[LabelMap], np.ndarray]:
-    """Run every layer; layers without labels stay as they are."""
-    filled = list(layers)
+    """Run every layer; layers without labels on the labelled slices come out empty."""
+    filled = [layer.with_array(np.zeros_like(layer.array)) for layer in layers]
     confidence = np.ones(volume.geometry.shape, dtype=np.float32)
+    if len(layers) > 1 and not options.resume and place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise InputError("job_folder_used", path=place)
     for run in runs:
         path = place if len(layers) == 1 else place / f"layer{run.layer}"
-        folder = open_or_create(path, run, volume, getattr(options, "resume", False))
+        folder = open_or_create(path, run, volume, options.resume)
         ending = _run_one(folder, options.progress)
         if not isinstance(ending, Finished):
-            raise Unfinished(ending, getattr(options, "job_dir", None))
+            raise Unfinished(ending, options.job_dir)
         labels, sureness = folder.assemble()
         filled[run.layer] = layers[run.layer].with_array(labels)
         np.minimum(confidence, sureness, out=confidence)
@@ -194,17 +208,21 @@ def _demo(options: argparse.Namespace) -> int:
         (filled,), _ = _run_all([run], [painted], volume, place, options)
     seconds = time.monotonic() - began
     unlabelled = run.support.unlabelled(run.job.slices)
-    print(f"MNI152 brain: {len(unlabelled)} slices filled from {len(indices)} labelled ones in {seconds:.1f} s")
+    summary = sys.stderr if options.progress == "json" else sys.stdout
+    print(
+        f"MNI152 brain: {len(unlabelled)} slices filled from {len(indices)} labelled ones in {seconds:.1f} s",
+        file=summary,
+    )
     for segment in demo.SEGMENTS:
         score = dice(
             demo.AXIS.slices(truth.array)[unlabelled], demo.AXIS.slices(filled.array)[unlabelled], segment.value
         )
-        print(f"  Dice {segment.name:<14} {score:.3f}  (unlabelled slices only)")
+        print(f"  Dice {segment.name:<14} {score:.3f}  (unlabelled slices only)", file=summary)
     write_label_maps(label_path, [filled])
     middle = [indices[number] for number in range(2, len(indices) - 2, 3)]
     shown = [index + step for index in middle for step in (0, 3, 6, 9)]
     contact_sheet(picture_path, volume, filled, demo.AXIS, shown, indices, columns=4)
-    print(f"{label_path}\n{picture_path}")
+    print(f"{label_path}\n{picture_path}", file=summary)
     return 0
 
 
@@ -224,8 +242,13 @@ def _job_place(kept: Path | None) -> Iterator[Path]:
     if kept:
         yield kept
         return
-    with tempfile.TemporaryDirectory(prefix="fewshot-annotate-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder) / "job"
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="fewshot-annotate-", ignore_cleanup_errors=True)
+    except OSError as error:
+        place = os.environ.get("TMPDIR", "the folder for temporary files")
+        raise InputError("output_unwritable", path=place, detail=error.strerror) from None
+    with folder:
+        yield Path(folder.name) / "job"
 
 
 def _axis(text: str) -> SliceAxis | None:

@@ -13,6 +13,9 @@ worker.lock     held by the one worker of this folder
 worker.log      what the worker printed to stderr
 ==============  ===========================================================================================
 
+job.json is written as job.json.partial first and renamed last: a folder with only the latter is left over from a
+process that died while it made the folder, and is made anew.
+
 All room is taken when the folder is made, so a full disk is found before the work and not in the middle of it.
 Written files are read and written by plain input and output, never mapped, so they can be deleted at any time.
 """
@@ -22,7 +25,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +41,22 @@ from ..core.job import Job
 from ..core.support import Support
 from ..core.volume import Geometry, Volume
 
+# Exit code of a worker that cannot write its events, EX_IOERR of sysexits.h: only the code is left to say so.
+CANNOT_WRITE = 74
 CONFIDENCE_SCALE = 255.0
 _BLOCK = 1 << 24
+_ARRAYS = ("image", "support", "result", "confidence", "finished")
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
 
 
 class JobFolder:
@@ -52,8 +71,11 @@ class JobFolder:
         self.labels = tuple(int(label) for label in description["labels"])
         self.known = np.array(description["known"], dtype=bool).reshape(len(self.indices), len(self.labels))
         self.fingerprint = str(description["fingerprint"])
-        if self.job.stop > self.axis.count(self.grid):
+        self.shape = self.axis.shape(self.grid)
+        if self.job.stop > self.shape[0]:
             raise ValueError(f"slice range {self.job.start}:{self.job.stop} leaves the volume")
+        if not _ascending(self.indices, 0, self.shape[0] - 1) or not _ascending(self.labels, 1, 65535):
+            raise ValueError("the labelled slices or the labels do not ascend or do not exist")
 
     @classmethod
     def create(cls, path: str | Path, job: Job, volume: Volume, support: Support) -> JobFolder:
@@ -65,9 +87,11 @@ class JobFolder:
             The folder holds something already, or cannot be written.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError("job_folder_used", path=path)
         existed = path.exists()
+        if existed:
+            _empty_if_torn(path)
+            if not path.is_dir() or any(path.iterdir()):
+                raise InputError("job_folder_used", path=path)
         description = {
             "job": job.to_json(),
             "grid": volume.geometry.to_json(),
@@ -79,6 +103,8 @@ class JobFolder:
         }
         try:
             path.mkdir(parents=True, exist_ok=True)
+            partial = path / "job.json.partial"
+            partial.write_text(json.dumps(description), encoding="ascii")
             slices = support.axis.slices(volume.array)
             np.save(path / "image.npy", np.ascontiguousarray(slices))
             np.save(path / "support.npy", support.masks)
@@ -87,9 +113,6 @@ class JobFolder:
             _allocate(path / "confidence.npy", slices.shape, np.dtype(np.uint8))
             _allocate(path / "finished.npy", slices.shape[:1], np.dtype(np.uint8))
             (path / "events.jsonl").touch()
-            # Last and at once, so that a folder with a job.json is complete.
-            partial = path / "job.json.partial"
-            partial.write_text(json.dumps(description), encoding="ascii")
             partial.replace(path / "job.json")
         except OSError as error:
             if existed:
@@ -97,7 +120,9 @@ class JobFolder:
                     file.unlink()
             else:
                 shutil.rmtree(path, ignore_errors=True)
-            raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+            # numpy's own error for a full disk carries no system message
+            detail = error.strerror or "the disk is full"
+            raise InputError("output_unwritable", path=path, detail=detail) from None
         return cls(path, description)
 
     @classmethod
@@ -112,22 +137,31 @@ class JobFolder:
         path = Path(path)
         try:
             folder = cls(path, json.loads((path / "job.json").read_text(encoding="ascii")))
-            shape = folder.axis.slices(np.empty(folder.grid.shape, dtype=np.void)).shape
-            for name in ("image", "result", "confidence", "finished", "support"):
-                found, kind, start = _layout(path / f"{name}.npy")
-                expected = {"finished": shape[:1], "support": (len(folder.indices), *shape[1:])}.get(name, shape)
-                size = (path / f"{name}.npy").stat().st_size
-                if found != expected or size < start + int(np.prod(found)) * kind.itemsize:
-                    raise ValueError(f"{name}.npy does not fit job.json")
+            for name in _ARRAYS:
+                folder._require_array(name)
         except FileNotFoundError as error:
             name = Path(error.filename).name
             raise InputError("job_folder_unreadable", path=path, detail=f"{name} is missing") from None
         except InputError:
             raise InputError("job_folder_unreadable", path=path, detail="job.json names no axis") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, RecursionError) as error:
+        except _DAMAGE as error:
             detail = str(error).split("\n")[0] or type(error).__name__
             raise InputError("job_folder_unreadable", path=path, detail=detail) from None
         return folder
+
+    def _require_array(self, name: str) -> None:
+        """Raise `ValueError` if an array is not what job.json says, or cut short."""
+        path = self.path / f"{name}.npy"
+        shape, kind, start = _layout(path)
+        expected = {"finished": self.shape[:1], "support": (len(self.indices), *self.shape[1:])}.get(name, self.shape)
+        kinds = {"image": "iuf", "finished": "u", "confidence": "u"}.get(name, "u")
+        fits = (
+            shape == expected
+            and kind.kind in kinds
+            and (kind.itemsize == 1 or name not in ("finished", "confidence"))
+        )
+        if not fits or path.stat().st_size < start + math.prod(shape) * kind.itemsize:
+            raise ValueError(f"{name}.npy does not fit job.json")
 
     @staticmethod
     def holds_job(path: str | Path) -> bool:
@@ -184,9 +218,8 @@ class JobFolder:
             1 on labelled slices, 0 on slices that are neither.
         """
         support = self.read_support()
-        shape = self.axis.slices(np.empty(self.grid.shape, dtype=np.void)).shape
-        labels = np.zeros(shape, dtype=_layout(self.path / "result.npy")[1])
-        confidence = np.zeros(shape, dtype=np.float32)
+        labels = np.zeros(self.shape, dtype=_layout(self.path / "result.npy")[1])
+        confidence = np.zeros(self.shape, dtype=np.float32)
         for done in map(int, np.flatnonzero(self.finished())):
             labels[done] = self.result_slice(done)
             confidence[done] = self.confidence_slice(done)
@@ -232,6 +265,14 @@ class JobFolder:
             if not _lock(file):
                 raise InputError("job_busy", path=self.path)
             yield
+
+    def busy(self) -> bool:
+        """Whether a worker holds the folder at this moment."""
+        try:
+            with self.exclusive():
+                return False
+        except InputError:
+            return True
 
     def delete(self) -> None:
         """Remove the folder and all in it."""
@@ -286,6 +327,18 @@ def fingerprint(volume: Volume, support: Support) -> str:
     return digest.hexdigest()
 
 
+def _ascending(numbers: tuple[int, ...], least: int, most: int) -> bool:
+    """Whether there are numbers, each larger than the one before, all within limits."""
+    return list(numbers) == sorted(set(numbers)) and bool(numbers) and numbers[0] >= least and numbers[-1] <= most
+
+
+def _empty_if_torn(path: Path) -> None:
+    """Remove what is left of a folder whose making was interrupted; nothing else is ever removed."""
+    if (path / "job.json.partial").is_file() and not (path / "job.json").exists():
+        for name in (*(f"{array}.npy" for array in _ARRAYS), "events.jsonl", "job.json.partial"):
+            (path / name).unlink(missing_ok=True)
+
+
 def _allocate(path: Path, shape: tuple[int, ...], kind: np.dtype) -> None:
     """An .npy file of zeros that really occupies its room."""
     left = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
@@ -298,15 +351,22 @@ def _allocate(path: Path, shape: tuple[int, ...], kind: np.dtype) -> None:
 
 
 def _layout(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and first data byte of an .npy file in C order."""
+    """Shape, dtype and first data byte of an .npy file of real numbers in C order, as NEP 1 describes it.
+
+    Raises
+    ------
+    ValueError
+        It is none. numpy's own reader lets all kinds of exceptions and warnings through for a damaged header.
+    """
     with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"{path.name}: unexpected format version")
-        shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
-        if fortran or kind.hasobject:
-            raise ValueError(f"{path.name}: unexpected memory order or type")
-        return shape, kind, file.tell()
+        start = file.read(10)
+        header = file.read(int.from_bytes(start[8:], "little"))
+    pattern = rb"\{'descr': '([<>|][iufb][1248])', 'fortran_order': False, 'shape': \(((?:\d{1,9},? ?)+)\), \}\s*"
+    found = re.fullmatch(pattern, header)
+    if start[:8] != b"\x93NUMPY\x01\x00" or found is None:
+        raise ValueError(f"{path.name} is damaged")
+    shape = tuple(int(size) for size in found[2].decode().split(",") if size.strip())
+    return shape, np.dtype(found[1].decode()), len(start) + len(header)
 
 
 def _read_slice(path: Path, index: int) -> np.ndarray:

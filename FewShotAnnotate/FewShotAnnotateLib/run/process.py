@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 
 from .. import __version__
-from ..core.event import ENDINGS, Cancelled, Event, Failed, Started, Warned, event_from_line
-from .folder import JobFolder
+from ..core.errors import InputError
+from ..core.event import ENDINGS, Cancelled, Event, Failed, SliceDone, Started, Warned, event_from_line
+from .folder import CANNOT_WRITE, JobFolder
 
 WORKER_SCRIPT = Path(__file__).resolve().with_name("worker.py")
 CANCEL_GRACE_SECONDS = 10.0
 # One poll reads no more than this, so that it stays short whatever the worker prints.
 POLL_BYTES = 1 << 16
+_SIGKILL = getattr(signal, "SIGKILL", 9)
 
 
 class WorkerProcess:
@@ -41,14 +43,19 @@ class WorkerProcess:
         self._rest = b""
         self._warned = False
         self._kill_at: float | None = None
-        self._read_from = folder.events_path.stat().st_size
+        self._cannot_start: Event | None = None
+        self._read_from = folder.events_path.stat().st_size if folder.events_path.exists() else 0
 
     def start(self) -> None:
         """Start the worker. A failure to start is reported by `poll`, like any other."""
-        self.folder.clear_cancel()
+        if self.folder.busy():
+            refusal = InputError("job_busy", path=self.folder.path)
+            self._cannot_start = Failed(str(refusal), refusal.code)
+            return
         command = [self._python, str(WORKER_SCRIPT), str(self.folder.path), "--host-pid", str(os.getpid())]
         hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         try:
+            self.folder.clear_cancel()
             with self.folder.log_path.open("wb") as log:
                 self._process = subprocess.Popen(
                     command,
@@ -59,15 +66,19 @@ class WorkerProcess:
                     start_new_session=True,
                 )
         except OSError as error:
-            self.ending = Failed(f"The worker could not be started ({error.strerror}): {self._python}")
+            where = error.filename or self._python
+            self._cannot_start = Failed(f"The worker could not be started ({error.strerror}): {where}")
 
     @property
     def running(self) -> bool:
-        """Whether the worker was started and its end was not yet seen by `poll`."""
-        return self._process is not None and self.ending is None
+        """Whether `start` was called and the end was not yet seen by `poll`."""
+        return self.ending is None and (self._process is not None or self._cannot_start is not None)
 
     def poll(self) -> list[Event]:
         """What happened since the last call; the last event of a run is one of `ENDINGS`. Takes milliseconds."""
+        if self.ending is None and self._cannot_start is not None:
+            self.ending = self._cannot_start
+            return [self.ending]
         if self._process is None or self.ending is not None:
             return []
         exited = self._process.poll() is not None  # looked at first, so that no line is missed after it
@@ -78,6 +89,7 @@ class WorkerProcess:
                 self._refusal = _mismatch(event)
             if isinstance(event, ENDINGS):
                 self._announced = event
+                self._kill_at = self._kill_at or time.monotonic() + CANCEL_GRACE_SECONDS
             else:
                 events.append(event)
         if self._refusal or (self._kill_at is not None and time.monotonic() > self._kill_at):
@@ -90,8 +102,9 @@ class WorkerProcess:
     def cancel(self, grace: float = CANCEL_GRACE_SECONDS) -> None:
         """Ask the worker to stop; it is killed if it has not after `grace` seconds. Finished slices stay."""
         if self.running and self._kill_at is None:
-            self.folder.request_cancel()
             self._kill_at = time.monotonic() + grace
+            with contextlib.suppress(OSError):  # a worker that cannot be asked is killed
+                self.folder.request_cancel()
 
     def kill(self) -> None:
         """End the worker at once: the process itself, then the launcher that may stand before it."""
@@ -99,7 +112,7 @@ class WorkerProcess:
             return
         if self._worker_pid and self._worker_pid not in (0, os.getpid(), self._process.pid):
             with contextlib.suppress(OSError):
-                os.kill(self._worker_pid, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+                os.kill(self._worker_pid, signal.SIGTERM if os.name == "nt" else _SIGKILL)
         self._process.kill()
 
     def wait(self, seconds: float) -> bool:
@@ -117,7 +130,7 @@ class WorkerProcess:
             return Failed(self._refusal)
         if self._announced is not None:
             return self._announced
-        return Cancelled() if self._kill_at is not None else Failed(self._death())
+        return Cancelled() if self._kill_at is not None else self._death()
 
     def _more_to_read(self) -> bool:
         return self.folder.events_path.exists() and self.folder.events_path.stat().st_size > self._read_from
@@ -138,31 +151,41 @@ class WorkerProcess:
         events: list[Event] = []
         for line in lines:
             event = event_from_line(line.decode("ascii", "replace"))
+            if isinstance(event, SliceDone) and event.index not in self.folder.job.slices:
+                event = None
             if event is not None:
                 events.append(event)
-            elif not self._warned:
+            elif line and not self._warned:
                 self._warned = True
                 events.append(Warned("The worker wrote a line that is no event; it was passed over."))
         return events
 
-    def _death(self) -> str:
+    def _death(self) -> Event:
         """One plain sentence about a worker that ended without a word."""
         assert self._process is not None
         code = self._process.returncode
-        if code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-            how = f"was ended from outside ({name}), often because memory ran out"
+        words = self._last_words()
+        refusal = event_from_line(words)
+        if isinstance(refusal, Failed):
+            return refusal
+        if code == CANNOT_WRITE:
+            how = "could not write to the job folder, often because the disk is full"
+        elif code == -signal.SIGTERM or code == -_SIGKILL:
+            how = "was ended from outside, often because memory ran out"
+        elif code < 0:
+            how = f"crashed (signal {-code})"
         else:
-            how = f"ended unexpectedly (code {code}{self._last_words()})"
-        return f"The worker process {how}; finished slices are kept and the job can be resumed."
+            how = f"ended unexpectedly (code {code}{words and ': '}{words[:300]})"
+        return Failed(f"The worker process {how}; finished slices are kept and the job can be resumed.")
 
     def _last_words(self) -> str:
+        """Last line of the log."""
         try:
             lines = self.folder.log_path.read_bytes()[-POLL_BYTES:].decode("utf-8", "replace").split("\n")
         except OSError:
             return ""
         words = [line.strip() for line in lines if line.strip()]
-        return f": {words[-1][:300]}" if words else ""
+        return words[-1] if words else ""
 
 
 def _mismatch(started: Started) -> str:

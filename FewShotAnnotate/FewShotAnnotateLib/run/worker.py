@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -20,20 +22,32 @@ from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.event import Cancelled, Event, Failed, Finished, Progress, SliceDone, Started
 from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import label_slice
-from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
+from FewShotAnnotateLib.run.folder import CANNOT_WRITE, JobFolder, SliceWriter
 from FewShotAnnotateLib.run.host_watch import host_watch
 
 EXIT_CODES = {Finished: 0, Failed: 1, Cancelled: 130}
+BAD_INPUT = 2
 HOST_CHECK_SECONDS = 1.0
 # A worker without a host may finish the slice it is at, but not stay longer than this.
 ORPHAN_SECONDS = 10.0
+
+
+class CannotWrite(Exception):
+    """The folder takes no more events."""
 
 
 class Reporter:
     """Writes events to the folder and to stdout; a reader that went away stops neither."""
 
     def __init__(self, folder: JobFolder) -> None:
-        self._file = folder.events_path.open("a", encoding="ascii", newline="\n")
+        try:
+            self._file = folder.events_path.open("a+b", buffering=0)
+            if self._file.seek(0, os.SEEK_END):
+                self._file.seek(-1, os.SEEK_END)
+                if self._file.read(1) != b"\n":  # torn by the death of an earlier worker
+                    self._file.write(b"\n")
+        except OSError as error:
+            raise CannotWrite from error
 
     def __call__(self, event: Event) -> None:
         line = event.to_line() + "\n"
@@ -41,8 +55,17 @@ class Reporter:
             print(line, end="", flush=True)
         except OSError:
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
-        self._file.write(line)
-        self._file.flush()
+        data = line.encode("ascii")
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            raise CannotWrite from error
+        if written != len(data):
+            raise CannotWrite
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 class Orphaned:
@@ -87,40 +110,51 @@ def run(folder: JobFolder, report: Reporter, orphaned: Orphaned) -> Event:
             report(Progress(done + count, total, round(eta, 2)))
             if orphaned or (count < len(pending) and folder.cancel_requested()):
                 return Cancelled()
+    left = len(folder.pending())
+    if left:
+        return Failed(f"Engine {job.engine} gave no result for {left} slices.")
     return Finished(round(time.monotonic() - began, 3))
 
 
 def main(arguments: list[str]) -> int:
-    """Run the folder named on the command line; exit code as in `EXIT_CODES`, 2 for bad input."""
+    """Run the folder named on the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Fill the slices of one job folder.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host-pid", type=int, required=True)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
     folder = JobFolder.open(options.folder)
-    with folder.exclusive():
-        report = Reporter(folder)
+    with folder.exclusive(), contextlib.closing(Reporter(folder)) as report:
         report(Started(os.getpid(), __version__, str(Path(__file__).resolve())))
         try:
             ending = run(folder, report, Orphaned(options.host_pid))
+        except CannotWrite:
+            raise
         except InputError as error:
             ending = Failed(str(error), error.code)
-        except MemoryError:
-            traceback.print_exc()
-            ending = Failed("There is not enough memory for this engine on this volume.")
         except Exception as error:
             traceback.print_exc()
-            ending = Failed(f"{type(error).__name__}: {error}".split("\n")[0])
+            ending = Failed(_plain_sentence(error))
         report(ending)
         if isinstance(ending, Failed) and ending.code:
-            return 2
+            return BAD_INPUT
         return EXIT_CODES[type(ending)]
+
+
+def _plain_sentence(error: Exception) -> str:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return "There is not enough memory for this engine on this volume."
+    if isinstance(error, OSError):
+        return f"The job folder cannot be read or written ({error.strerror or error})."
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 if __name__ == "__main__":
     try:
         code = main(sys.argv[1:])
     except InputError as error:
-        print(error, file=sys.stderr)
-        code = 2
+        print(Failed(str(error), error.code).to_line(), file=sys.stderr)  # the log's last line, for the host
+        code = BAD_INPUT
+    except CannotWrite:
+        code = CANNOT_WRITE
     sys.exit(code)

@@ -1,0 +1,293 @@
+"""The job folder: what is written is read, and a damaged one is refused in one line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import random
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.job import Job
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
+from support.data import case_or_mni152, load_case
+from support.labels import every
+from support.processes import make_folder
+
+SMALL = case_or_mni152("mr_hippocampus_003")
+AXIS = SliceAxis(1)
+
+
+@pytest.fixture
+def folder(awkward_path: Path) -> JobFolder:
+    return make_folder(awkward_path / "job", *load_case(SMALL), AXIS, 8)
+
+
+def refusal(path: Path) -> InputError:
+    with pytest.raises(InputError) as error:
+        JobFolder.open(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+def test_a_folder_gives_back_the_job_and_its_input(folder: JobFolder) -> None:
+    volume, label_map = load_case(SMALL)
+    opened = JobFolder.open(folder.path)
+    support = opened.read_support()
+    assert opened.job == folder.job
+    assert opened.axis == AXIS
+    assert np.array_equal(opened.read_volume().array, volume.array)
+    assert opened.read_volume().geometry == volume.geometry
+    assert list(support.indices) == every(label_map, AXIS, 8)
+    assert np.array_equal(support.masks, AXIS.slices(label_map.array)[list(support.indices)])
+    assert opened.pending() == support.unlabelled(opened.job.slices)
+    opened.require_same_input(folder.job, volume, support)
+
+
+def test_a_slice_counts_as_finished_only_once_it_is_written(folder: JobFolder) -> None:
+    shape = folder.shape[1:]
+    first, second = folder.pending()[:2]
+    labels = np.arange(np.prod(shape)).reshape(shape) % 3
+    confidence = np.linspace(0, 1, labels.size).reshape(shape)
+    with SliceWriter(folder) as writer:
+        writer.write(first, labels, confidence)
+        with pytest.raises(ValueError, match="does not fit"):
+            writer.write(second, labels[1:], confidence)
+    assert np.flatnonzero(folder.finished()).tolist() == [first]
+    assert np.array_equal(folder.result_slice(first), labels)
+    assert np.allclose(folder.confidence_slice(first), confidence, atol=0.5 / 255 + 1e-6)
+    assert first not in folder.pending()
+
+
+def test_the_result_holds_labelled_and_finished_slices_and_nothing_else(folder: JobFolder) -> None:
+    label_map = load_case(SMALL)[1]
+    shape = folder.shape[1:]
+    done = folder.pending()[0]
+    with SliceWriter(folder) as writer:
+        writer.write(done, np.full(shape, 2), np.full(shape, 0.5))
+    labels, confidence = (AXIS.slices(array) for array in folder.assemble())
+    for index, (one, sureness) in enumerate(zip(labels, confidence, strict=True)):
+        if index in folder.indices:
+            assert np.array_equal(one, AXIS.slices(label_map.array)[index])
+            assert (sureness == 1).all()
+        else:
+            assert (one == (2 if index == done else 0)).all()
+            assert np.allclose(sureness, 0.5 if index == done else 0, atol=1 / 255)
+
+
+def test_label_values_above_255_are_kept(tmp_path: Path) -> None:
+    volume, label_map = load_case(SMALL)
+    large = LabelMap(label_map.array.astype(np.uint16) * 20_000, label_map.geometry)
+    folder = make_folder(tmp_path / "job", volume, large, AXIS, 8)
+    done = folder.pending()[0]
+    with SliceWriter(folder) as writer:
+        writer.write(done, np.full(folder.shape[1:], 40_000), np.ones(folder.shape[1:]))
+    assert (folder.result_slice(done) == 40_000).all()
+
+
+def test_a_used_folder_is_not_used_again(folder: JobFolder, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.path.iterdir()}
+    other = tmp_path / "notes"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for place in (folder.path, other, file):
+        with pytest.raises(InputError) as error:
+            make_folder(place, *load_case(SMALL), AXIS, 8)
+        assert error.value.code == "job_folder_used"
+    assert before == {path: path.read_bytes() for path in folder.path.iterdir()}
+
+
+def test_a_folder_whose_making_was_interrupted_is_made_anew(folder: JobFolder) -> None:
+    (folder.path / "job.json").rename(folder.path / "job.json.partial")
+    (folder.path / "finished.npy").unlink()
+    again = make_folder(folder.path, *load_case(SMALL), AXIS, 8)
+    assert JobFolder.open(folder.path).pending() == again.pending()
+
+
+def test_an_interrupted_folder_with_a_file_of_the_users_is_left_alone(folder: JobFolder) -> None:
+    (folder.path / "job.json").rename(folder.path / "job.json.partial")
+    (folder.path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError):
+        make_folder(folder.path, *load_case(SMALL), AXIS, 8)
+    assert (folder.path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(existed: bool, tmp_path: Path) -> None:
+    path = tmp_path / "job"
+    if existed:
+        path.mkdir()
+    volume, _ = load_case(SMALL)
+    with largest_file(volume.array.nbytes // 2), pytest.raises(InputError) as error:
+        make_folder(path, *load_case(SMALL), AXIS, 8)
+    assert error.value.code == "output_unwritable"
+    assert "None" not in str(error.value)
+    assert path.exists() == existed
+    assert not existed or not list(path.iterdir())
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes, as on a disk with no more room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError) as error:
+        make_folder(tmp_path / "file" / "job", *load_case(SMALL), AXIS, 8)
+    assert error.value.code == "output_unwritable"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def _other_volume(volume: Volume, support: Support, job: Job) -> tuple[Job, Volume, Support]:
+    array = volume.array.copy()
+    array[3, 3, 3] += 1
+    return job, Volume(array, volume.geometry), support
+
+
+def _other_spacing(volume: Volume, support: Support, job: Job) -> tuple[Job, Volume, Support]:
+    return job, Volume(volume.array, replace(volume.geometry, spacing=(1.0, 1.0, 1.5))), support
+
+
+def _other_label(volume: Volume, support: Support, job: Job) -> tuple[Job, Volume, Support]:
+    masks = support.masks.copy()
+    masks[0, 0, 0] = 1
+    return job, volume, replace(support, masks=masks)
+
+
+def _other_completeness(volume: Volume, support: Support, job: Job) -> tuple[Job, Volume, Support]:
+    return job, volume, replace(support, known=~support.known)
+
+
+def _other_range(volume: Volume, support: Support, job: Job) -> tuple[Job, Volume, Support]:
+    return replace(job, stop=job.stop - 1), volume, support
+
+
+@pytest.mark.parametrize("change", [_other_volume, _other_spacing, _other_label, _other_completeness, _other_range])
+def test_a_job_is_not_continued_with_other_input(change: Callable[..., Any], folder: JobFolder) -> None:
+    volume, _ = load_case(SMALL)
+    with pytest.raises(InputError) as error:
+        folder.require_same_input(*change(volume, folder.read_support(), folder.job))
+    assert error.value.code == "job_differs"
+
+
+# --- damage
+
+
+@pytest.mark.parametrize(
+    "name", ["job.json", "image.npy", "support.npy", "result.npy", "confidence.npy", "finished.npy"]
+)
+def test_a_missing_empty_or_truncated_file_is_refused(name: str, folder: JobFolder) -> None:
+    file = folder.path / name
+    whole = file.read_bytes()
+    for data in (None, b"", whole[:5], whole[: len(whole) // 2], whole[:-1]):
+        file.unlink()
+        if data is not None:
+            file.write_bytes(data)
+        assert refusal(folder.path).code == "job_folder_unreadable"
+        file.write_bytes(whole)
+    assert JobFolder.open(folder.path).pending() == folder.pending()
+
+
+def test_missing_events_are_no_damage(folder: JobFolder) -> None:
+    folder.events_path.unlink()
+    assert JobFolder.open(folder.path).pending() == folder.pending()
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("axis", 3),
+        ("axis", "0"),
+        ("axis", None),
+        ("labelled", []),
+        ("labelled", [5, 3]),
+        ("labelled", [1, 10_000]),
+        ("labelled", [-1, 3]),
+        ("labels", []),
+        ("labels", [0, 1]),
+        ("labels", [1, 70_000]),
+        ("known", [[True]]),
+        ("known", None),
+        ("grid", {}),
+        ("grid", {"shape": [1e999, 2, 2]}),
+        ("job", {"version": 1}),
+        ("job", []),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused(entry: str, value: Any, folder: JobFolder) -> None:
+    file = folder.path / "job.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {entry: value}))
+    assert refusal(folder.path).code == "job_folder_unreadable"
+
+
+@pytest.mark.parametrize("name", ["image", "support", "result", "confidence", "finished"])
+def test_an_array_of_another_type_or_size_is_refused(name: str, folder: JobFolder) -> None:
+    file = folder.path / f"{name}.npy"
+    array = np.load(file)
+    for wrong in (array.astype("c8"), array.astype("U1"), array.T if array.ndim > 1 else array[1:], array[:-1]):
+        np.save(file, wrong)
+        assert refusal(folder.path).code == "job_folder_unreadable"
+
+
+def test_flipped_bits_in_a_folder_are_bad_input_or_harmless(folder: JobFolder, tmp_path: Path) -> None:
+    chance = random.Random(3)
+    names = ["job.json", "image.npy", "support.npy", "result.npy", "confidence.npy", "finished.npy"]
+    headers = {name: (folder.path / name).read_bytes() for name in names}
+    refused = 0
+    for _ in range(500):
+        name = chance.choice(names)
+        data = bytearray(headers[name])
+        for _ in range(chance.randrange(1, 4)):
+            end = len(data) if name == "job.json" else 128
+            data[chance.randrange(end)] = chance.choice([0, 0xFF, chance.randrange(256), *b"0123456789,:[]{}()'\\"])
+        (folder.path / name).write_bytes(data)
+        try:
+            opened = JobFolder.open(folder.path)
+        except InputError as error:
+            refused += 1
+            assert error.code == "job_folder_unreadable"
+            assert "\n" not in str(error)
+        else:
+            opened.pending()
+            opened.assemble()
+            opened.read_volume()
+        (folder.path / name).write_bytes(headers[name])
+    assert refused > 150
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "none", tmp_path / "file"):
+        assert refusal(path).code == "job_folder_unreadable"
+
+
+def test_the_folder_can_be_deleted_while_the_volume_is_read(folder: JobFolder) -> None:
+    folder.finished()
+    folder.result_slice(folder.pending()[0])
+    folder.delete()
+    assert not folder.path.exists()
+    assert shutil.disk_usage(folder.path.parent)
+    with pytest.raises(OSError) as error:
+        folder.finished()
+    assert error.value.errno == errno.ENOENT

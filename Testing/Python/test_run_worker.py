@@ -1,0 +1,522 @@
+"""The worker seen from its host: real processes over real volumes that end well, late, early or badly."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib import __version__
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.event import Cancelled, Event, Failed, Finished, Progress, SliceDone, Started, Warned
+from FewShotAnnotateLib.core.job import Job
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from FewShotAnnotateLib.run import process as process_module
+from FewShotAnnotateLib.run.folder import JobFolder
+from FewShotAnnotateLib.run.process import WORKER_SCRIPT, WorkerProcess
+from support.data import case_or_mni152, load_case
+from support.processes import (
+    PACKAGE_PARENT,
+    Spawned,
+    alive,
+    make_folder,
+    paused,
+    poll_to_end,
+    poll_until,
+    slices_done,
+    wait_for,
+    worker_pid,
+)
+
+LONG = case_or_mni152("ct_aortic_dissection")  # 162 slices to fill: enough to catch the worker in the middle
+SHORT = case_or_mni152("mr_hippocampus_003")
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
+
+
+def long_case() -> tuple[Volume, LabelMap]:
+    """A real volume with one of its labels, so that a slice takes little time."""
+    volume, label_map = load_case(LONG)
+    return volume, label_map.with_array((label_map.array == label_map.values[-1]).astype(np.uint8))
+
+
+@pytest.fixture
+def long_job(awkward_path: Path) -> JobFolder:
+    return make_folder(awkward_path / "job", *long_case(), SliceAxis(0), 82)
+
+
+@pytest.fixture
+def short_job(awkward_path: Path) -> JobFolder:
+    return make_folder(awkward_path / "job", *load_case(SHORT), SliceAxis(0), 8)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
+    """What the long job gives if nothing happens to it."""
+    folder = make_folder(tmp_path_factory.mktemp("undisturbed") / "job", *long_case(), SliceAxis(0), 82)
+    with Spawned() as spawned:
+        assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
+    return folder.assemble()
+
+
+def caught_in_the_middle(process: WorkerProcess) -> tuple[list[Event], int]:
+    """Events up to the third slice, and the worker's process id."""
+    events = poll_until(process, lambda events: len(slices_done(events)) >= 3)
+    return events, worker_pid(events)
+
+
+def finished_slices(folder: JobFolder) -> dict[int, np.ndarray]:
+    return {int(index): folder.result_slice(int(index)) for index in np.flatnonzero(folder.finished())}
+
+
+# --- a run that ends well
+
+
+def test_a_run_tells_its_start_every_slice_and_its_end(short_job: JobFolder, spawned: Spawned) -> None:
+    pending = short_job.pending()
+    events = poll_to_end(spawned.worker(short_job))
+    assert isinstance(events[0], Started)
+    assert (events[0].version, events[0].path) == (__version__, str(WORKER_SCRIPT))
+    assert sorted(slices_done(events)) == pending
+    assert isinstance(events[-1], Finished)
+    assert not [event for event in events if isinstance(event, Warned)]
+    assert JobFolder.open(short_job.path).pending() == []
+
+
+def test_progress_counts_up_to_all_slices_and_its_eta_down_to_nothing(short_job: JobFolder, spawned: Spawned) -> None:
+    pending = short_job.pending()
+    progress = [event for event in poll_to_end(spawned.worker(short_job)) if isinstance(event, Progress)]
+    assert [event.done for event in progress] == list(range(len(pending) + 1))
+    assert {event.total for event in progress} == {len(pending)}
+    assert progress[0].eta is None, "nothing is known before the first slice"
+    assert all(event.eta is not None and event.eta >= 0 for event in progress[1:])
+    assert progress[-1].eta == 0
+
+
+def test_slices_arrive_one_by_one_and_can_be_read_at_once(long_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(long_job)
+    events = poll_until(process, slices_done)
+    with paused(worker_pid(events)):
+        events += process.poll()
+        done = slices_done(events)
+        assert 0 < len(done) < len(long_job.pending()) + len(done)
+        assert long_job.finished()[done].all()
+        early = {index: long_job.result_slice(index) for index in done}
+    poll_to_end(process)
+    for index, labels in early.items():
+        assert np.array_equal(long_job.result_slice(index), labels)
+
+
+def test_polling_after_the_end_says_nothing_more(short_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(short_job)
+    events = poll_to_end(process)
+    assert process.ending is events[-1]
+    assert not process.running
+    assert process.poll() == []
+
+
+def test_the_worker_gets_along_without_simpleitk_torch_slicer_and_qt(long_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(long_job)
+    with paused(worker_pid(poll_until(process, slices_done))):
+        maps = Path(f"/proc/{process._worker_pid}/maps").read_text()
+    assert "numpy" in maps
+    for name in ("SimpleITK", "torch", "slicer", "PySide6", "libQt", "vtk"):
+        assert name not in maps
+
+
+def test_a_finished_folder_is_finished_at_once_when_run_again(short_job: JobFolder, spawned: Spawned) -> None:
+    poll_to_end(spawned.worker(short_job))
+    before = finished_slices(short_job)
+    events = poll_to_end(spawned.worker(short_job))
+    assert slices_done(events) == []
+    assert isinstance(events[-1], Finished)
+    assert all(np.array_equal(before[index], labels) for index, labels in finished_slices(short_job).items())
+
+
+# --- cancel
+
+
+def test_cancel_keeps_what_is_finished(long_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(long_job)
+    events, _ = caught_in_the_middle(process)
+    process.cancel()
+    events += poll_to_end(process)
+    assert isinstance(events[-1], Cancelled)
+    assert sorted(slices_done(events)) == np.flatnonzero(long_job.finished()).tolist()
+    assert long_job.pending(), "it stopped before the last slice"
+    assert process._process is not None
+    assert process._process.returncode == 130
+
+
+def test_cancel_before_the_first_slice_ends_the_run(long_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(long_job)
+    process.cancel()
+    assert isinstance(poll_to_end(process)[-1], Cancelled)
+    assert long_job.pending()
+
+
+def test_a_worker_that_does_not_react_to_cancel_is_killed(long_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(long_job)
+    events, pid = caught_in_the_middle(process)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    process.cancel(grace=0.3)
+    events += poll_to_end(process)
+    assert time.monotonic() - began >= 0.3
+    assert isinstance(events[-1], Cancelled)
+    assert not alive(pid)
+    assert long_job.finished()[slices_done(events)].all()
+
+
+def test_a_cancelled_run_continues_and_is_not_cancelled_again(
+    long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
+) -> None:
+    process = spawned.worker(long_job)
+    caught_in_the_middle(process)
+    process.cancel()
+    poll_to_end(process)
+    missing = long_job.pending()
+    events = poll_to_end(spawned.worker(long_job))
+    assert isinstance(events[-1], Finished)
+    assert sorted(slices_done(events)) == missing
+    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
+        assert np.array_equal(result, expected)
+
+
+# --- death of the worker
+
+
+def test_a_killed_worker_is_reported_and_what_it_finished_is_kept(
+    long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
+) -> None:
+    process = spawned.worker(long_job)
+    events, pid = caught_in_the_middle(process)
+    os.kill(pid, signal.SIGKILL)
+    events += poll_to_end(process)
+    ending = events[-1]
+    assert isinstance(ending, Failed)
+    assert ending.reason.count(".") == 1, "one plain sentence"
+    assert "can be resumed" in ending.reason
+
+    kept = finished_slices(long_job)
+    assert set(slices_done(events)) <= set(kept)
+    missing = JobFolder.open(long_job.path).pending()
+    assert missing
+
+    events = poll_to_end(spawned.worker(long_job))
+    assert isinstance(events[-1], Finished)
+    assert sorted(slices_done(events)) == missing, "only what was missing is computed"
+    first = next(event for event in events if isinstance(event, Progress))
+    assert first.done == len(kept)
+    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
+        assert np.array_equal(result, expected)
+
+
+def test_a_worker_that_crashes_is_reported(long_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(long_job)
+    _, pid = caught_in_the_middle(process)
+    os.kill(pid, signal.SIGSEGV)
+    ending = poll_to_end(process)[-1]
+    assert isinstance(ending, Failed)
+    assert "crashed" in ending.reason
+
+
+def test_a_worker_that_cannot_be_started_is_reported_by_poll(short_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(short_job, python=str(short_job.path / "no such python"))
+    assert process.running
+    (ending,) = poll_to_end(process)
+    assert isinstance(ending, Failed)
+    assert "no such python" in ending.reason
+
+
+def test_a_python_that_is_none_is_reported_with_its_last_words(short_job: JobFolder, spawned: Spawned) -> None:
+    broken = short_job.path.parent / "python"
+    broken.write_text("#!/bin/sh\necho some noise >&2\necho no licence found >&2\nexit 3\n")
+    broken.chmod(0o755)
+    (ending,) = poll_to_end(spawned.worker(short_job, python=str(broken)))
+    assert isinstance(ending, Failed)
+    assert "code 3: no licence found" in ending.reason
+
+
+def test_killing_ends_the_worker_behind_a_launcher(long_job: JobFolder, spawned: Spawned) -> None:
+    launcher = long_job.path.parent / "launcher"
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" &\nwait\n')
+    launcher.chmod(0o755)
+    process = spawned.worker(long_job, python=str(launcher))
+    events, pid = caught_in_the_middle(process)
+    assert process._process is not None
+    assert pid != process._process.pid
+    process.kill()
+    assert process.wait(10)
+    wait_for(lambda: not alive(pid), 5)
+    assert long_job.finished()[slices_done(events)].all()
+
+
+# --- no room, no memory
+
+
+def limited(folder: JobFolder, kind: str, limit: int) -> str:
+    """A program that runs Python with a resource limit, in place of Python."""
+    path = folder.path.parent / "limited"
+    path.write_text(
+        f"#!{sys.executable}\n"
+        "import os, resource, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_{kind}, ({limit}, {limit}))\n"
+        "os.environ['OPENBLAS_NUM_THREADS'] = '1'\n"
+        f"os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])\n"
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+def require_plain_failure_and_resume(
+    folder: JobFolder,
+    spawned: Spawned,
+    python: str,
+    free: Callable[[], None],
+    expected: tuple[np.ndarray, np.ndarray],
+) -> None:
+    events = poll_to_end(spawned.worker(folder, python))
+    ending = events[-1]
+    assert isinstance(ending, Failed)
+    assert "disk is full" in ending.reason
+    assert ending.reason.count(".") == 1
+    assert len(slices_done(events)) <= np.count_nonzero(folder.finished())
+    assert folder.pending()
+    free()
+    events = poll_to_end(spawned.worker(folder))
+    assert isinstance(events[-1], Finished)
+    assert not [event for event in events if isinstance(event, Warned)], "the torn line does not spoil the next one"
+    for result, whole in zip(folder.assemble(), expected, strict=True):
+        assert np.array_equal(result, whole)
+
+
+def test_events_that_find_no_room_end_the_run_with_one_clear_line_and_nothing_is_corrupt(
+    long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
+) -> None:
+    # The arrays have their room from the start, so only the events can meet a limit: make them the longest file.
+    room = 1000 + max(file.stat().st_size for file in long_job.path.iterdir())
+    long_job.events_path.write_bytes(b"\n" * room)
+    python = limited(long_job, "FSIZE", room + 2000)
+    require_plain_failure_and_resume(long_job, spawned, python, lambda: None, undisturbed)
+
+
+def test_a_full_disk_is_one_clear_line_and_nothing_is_corrupt(
+    spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray], small_disk: Path
+) -> None:
+    folder = make_folder(small_disk / "job", *long_case(), SliceAxis(0), 82)
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 12))
+    require_plain_failure_and_resume(folder, spawned, sys.executable, ballast.unlink, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, twice as large as the long job."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    size = 8 * long_case()[0].array.nbytes
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_too_little_memory_is_one_plain_sentence(tmp_path: Path, spawned: Spawned) -> None:
+    volume, label_map = load_case(SHORT)
+    wide = (1, 1 + 2000 // volume.array.shape[1], 1 + 2000 // volume.array.shape[2])
+    middle = volume.array.shape[0] // 2
+    image, labels = (np.tile(array[middle - 2 : middle + 3], wide) for array in (volume.array, label_map.array))
+    grid = Geometry(image.shape)
+    support = Support.from_label_map(LabelMap(labels, grid), SliceAxis(0), [0, 4])
+    folder = JobFolder.create(tmp_path / "job", Job("propagate", 0, 5), Volume(image, grid), support)
+    enough_to_start = 2**20 * 30 + address_space_of_an_idle_worker()
+    ending = poll_to_end(spawned.worker(folder, limited(folder, "AS", enough_to_start)))[-1]
+    assert ending == Failed("There is not enough memory for this engine on this volume.")
+
+
+def address_space_of_an_idle_worker() -> int:
+    """Bytes of address space that a worker with its engine loaded takes before it has a volume."""
+    code = """
+        import threading
+        import FewShotAnnotateLib.run.worker
+        from FewShotAnnotateLib.engines import engine_class
+
+        engine_class("propagate")
+        thread = threading.Thread(target=dict)
+        thread.start()
+        thread.join()
+        (line,) = [line for line in open("/proc/self/status") if line.startswith("VmPeak")]
+        print(int(line.split()[1]) * 1024)
+    """
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "OPENBLAS_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", dedent(code)], env=environment, capture_output=True, text=True, check=True
+    )
+    return int(result.stdout)
+
+
+# --- what the host reads
+
+
+def test_nothing_that_stands_among_the_events_breaks_polling(long_job: JobFolder, spawned: Spawned) -> None:
+    chance = random.Random(5)
+    process = spawned.worker(long_job)
+    events = poll_until(process, slices_done)
+    with paused(worker_pid(events)), long_job.events_path.open("ab") as file:
+        for junk in (
+            b"\n",
+            b"Traceback (most recent call last):\n",
+            b'{"event": "slice", "index"\n',
+            b'{"event": "slice", "index": 99999}\n',
+            b'{"event": "started", "pid": -1, "version": "", "path": ""}\n',
+            chance.randbytes(10_000) + b"\n",
+            b"x" * 500_000 + b"\n",
+            b'{"event": "warning", "message": "' + b"y" * 200_000 + b'"}\n',
+            b"[" * 100_000 + b"\n",
+            "événement\n".encode(),
+            b"\0" * 100 + b"\n",
+        ):
+            file.write(junk)
+            file.flush()
+            for _ in range(12):
+                began = time.monotonic()
+                events += process.poll()
+                assert time.monotonic() - began < 1, "a poll stays short"
+    events += poll_to_end(process)
+    assert isinstance(events[-1], Finished)
+    assert len([event for event in events if isinstance(event, Warned)]) == 1, "said once"
+    assert len(slices_done(events)) == np.count_nonzero(long_job.finished())
+
+
+def test_events_that_disappear_do_not_break_polling(long_job: JobFolder, spawned: Spawned) -> None:
+    process = spawned.worker(long_job)
+    events, _ = caught_in_the_middle(process)
+    long_job.events_path.unlink()
+    events += poll_to_end(process)
+    assert isinstance(events[-1], (Failed, Finished))
+    assert np.count_nonzero(long_job.finished()) >= len(slices_done(events))
+
+
+def test_a_worker_of_another_version_is_refused(
+    long_job: JobFolder, spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(PACKAGE_PARENT / "FewShotAnnotateLib", other / "FewShotAnnotateLib")
+    init = other / "FewShotAnnotateLib" / "__init__.py"
+    init.write_text(init.read_text().replace(__version__, "0.0.9"))
+    monkeypatch.setattr(process_module, "WORKER_SCRIPT", other / "FewShotAnnotateLib" / "run" / "worker.py")
+    events = poll_to_end(spawned.worker(long_job))
+    ending = events[-1]
+    assert isinstance(ending, Failed)
+    assert "0.0.9" in ending.reason
+    assert __version__ in ending.reason
+
+
+def test_a_worker_from_another_place_is_refused(long_job: JobFolder, spawned: Spawned, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(PACKAGE_PARENT / "FewShotAnnotateLib", other / "FewShotAnnotateLib")
+    launcher = tmp_path / "launcher"
+    script = other / "FewShotAnnotateLib" / "run" / "worker.py"
+    launcher.write_text(f'#!/bin/sh\nshift\nexec "{sys.executable}" "{script}" "$@"\n')
+    launcher.chmod(0o755)
+    ending = poll_to_end(spawned.worker(long_job, python=str(launcher)))[-1]
+    assert isinstance(ending, Failed)
+    assert str(script) in ending.reason
+
+
+def test_the_worker_runs_the_package_it_belongs_to_whatever_else_is_installed(
+    short_job: JobFolder, spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor = tmp_path / "impostor" / "FewShotAnnotateLib"
+    impostor.mkdir(parents=True)
+    (impostor / "__init__.py").write_text("raise SystemExit('wrong package')")
+    monkeypatch.setenv("PYTHONPATH", str(impostor.parent))
+    assert isinstance(poll_to_end(spawned.worker(short_job))[-1], Finished)
+
+
+# --- two workers, no host
+
+
+def test_a_second_worker_on_a_folder_is_refused_and_the_first_is_not_disturbed(
+    long_job: JobFolder, spawned: Spawned
+) -> None:
+    first = spawned.worker(long_job)
+    events = poll_until(first, slices_done)
+    with paused(worker_pid(events)):
+        (refused,) = poll_to_end(spawned.worker(JobFolder.open(long_job.path)))
+        assert isinstance(refused, Failed)
+        assert refused.code == "job_busy"
+        direct = subprocess.run(
+            [sys.executable, str(WORKER_SCRIPT), str(long_job.path), "--host-pid", str(os.getpid())],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert direct.returncode == 2
+        assert "another worker" in direct.stderr
+    events += poll_to_end(first)
+    assert isinstance(events[-1], Finished)
+    assert len([event for event in events if isinstance(event, Started)]) == 1
+
+
+def test_a_damaged_folder_is_refused_by_the_worker_in_one_line(short_job: JobFolder, spawned: Spawned) -> None:
+    os.truncate(short_job.path / "image.npy", 1000)
+    (ending,) = poll_to_end(spawned.worker(short_job))
+    assert isinstance(ending, Failed)
+    assert ending.code == "job_folder_unreadable"
+    assert "image.npy" in ending.reason
+
+
+HOST = """
+    import sys, time
+    from FewShotAnnotateLib.core.event import SliceDone, Started
+    from FewShotAnnotateLib.run.folder import JobFolder
+    from FewShotAnnotateLib.run.process import WorkerProcess
+
+    process = WorkerProcess(JobFolder.open(sys.argv[1]))
+    process.start()
+    while process.running:
+        for event in process.poll():
+            if isinstance(event, (Started, SliceDone)):
+                print(event.to_line(), flush=True)
+        time.sleep(0.002)
+"""
+
+
+def test_a_worker_whose_host_is_killed_ends_by_itself_and_the_job_can_be_resumed(
+    long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
+) -> None:
+    host = spawned.python("-c", dedent(HOST), str(long_job.path))
+    assert host.stdout is not None
+    started = process_module.event_from_line(host.stdout.readline())
+    assert isinstance(started, Started)
+    assert isinstance(process_module.event_from_line(host.stdout.readline()), SliceDone)
+    with paused(started.pid):  # however quick the engine is, the host dies first
+        host.kill()
+        host.wait()
+        done = np.count_nonzero(long_job.finished())
+        assert alive(started.pid)
+    wait_for(lambda: not alive(started.pid), 5)
+    assert done <= np.count_nonzero(long_job.finished())
+    missing = JobFolder.open(long_job.path).pending()
+    events = poll_to_end(spawned.worker(long_job))
+    assert sorted(slices_done(events)) == missing
+    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
+        assert np.array_equal(result, expected)

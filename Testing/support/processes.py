@@ -1,0 +1,150 @@
+"""Real processes for tests: started, watched, stopped and killed, and gone when the test is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import FewShotAnnotateLib
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.event import Event, SliceDone, Started
+from FewShotAnnotateLib.core.job import Job
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from FewShotAnnotateLib.run.folder import JobFolder
+from FewShotAnnotateLib.run.process import WorkerProcess
+
+from support.labels import every
+
+PACKAGE_PARENT = Path(FewShotAnnotateLib.__file__).parents[1]
+WAIT_SECONDS = 60.0
+
+
+def make_folder(path: Path, volume: Volume, label_map: LabelMap, axis: SliceAxis, step: int) -> JobFolder:
+    """A job over the whole volume, every `step`-th of the slices with labels being labelled."""
+    support = Support.from_label_map(label_map, axis, every(label_map, axis, step))
+    job = Job("propagate", 0, axis.count(volume.geometry))
+    return JobFolder.create(path, job, volume, support)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    """Return once `condition` holds; fail if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def poll_until(process: WorkerProcess, condition: Callable[[list[Event]], bool]) -> list[Event]:
+    """Poll until the events so far fulfil `condition`; fails if the worker ends before."""
+    events: list[Event] = []
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition(events):
+        assert process.running, f"ended before: {events[-3:]}"
+        assert time.monotonic() < end, f"waited in vain: {events[-3:]}"
+        events += process.poll()
+        time.sleep(0.002)
+    return events
+
+
+def poll_to_end(process: WorkerProcess) -> list[Event]:
+    """All events until the end."""
+    events: list[Event] = []
+    end = time.monotonic() + WAIT_SECONDS
+    while process.running:
+        assert time.monotonic() < end, f"waited in vain: {events[-3:]}"
+        events += process.poll()
+        time.sleep(0.002)
+    return events
+
+
+def worker_pid(events: list[Event]) -> int:
+    """Process id that the worker told."""
+    (pid,) = [event.pid for event in events if isinstance(event, Started)]
+    return pid
+
+
+def slices_done(events: list[Event]) -> list[int]:
+    """Indices in the order in which they arrived."""
+    return [event.index for event in events if isinstance(event, SliceDone)]
+
+
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """A process that stands still for the time of the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: state(pid) in "T")
+        yield
+    finally:
+        if alive(pid):
+            os.kill(pid, signal.SIGCONT)
+
+
+def state(pid: int) -> str:
+    """Linux: R running, S sleeping, T stopped, Z zombie; X if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs, or stands still, but is not dead."""
+    return state(pid) not in "XZ"
+
+
+def python(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    """A Python that finds the package, its output captured."""
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+class Spawned:
+    """Processes of one test; those still alive at its end are killed."""
+
+    def __init__(self) -> None:
+        self._children: list[subprocess.Popen[str]] = []
+        self._workers: list[WorkerProcess] = []
+
+    def worker(self, folder: JobFolder, python: str = sys.executable) -> WorkerProcess:
+        """A started worker."""
+        process = WorkerProcess(folder, python)
+        self._workers.append(process)
+        process.start()
+        return process
+
+    def python(self, *arguments: str, **options: object) -> subprocess.Popen[str]:
+        """As the function of this name."""
+        self._children.append(python(*arguments, **options))
+        return self._children[-1]
+
+    def cli(self, *arguments: object, **options: object) -> subprocess.Popen[str]:
+        """The command line in a process of its own."""
+        return self.python("-m", "FewShotAnnotateLib.cli", *map(str, arguments), **options)
+
+    def __enter__(self) -> Spawned:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            child.kill()
+            child.communicate()
+        for process in self._workers:
+            process.kill()
+            assert process.wait(10)
