@@ -8,8 +8,9 @@ import vtk
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import MESSAGES, InputError
 from FewShotAnnotateLib.engines import engine_class, engine_names
-from FewShotAnnotateLib.host.controller import FillController, FillSettings, State
+from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.dependencies import worker_python
+from FewShotAnnotateLib.host.preparation import FillSettings
 from FewShotAnnotateLib.host.record import PaintRecord, Selection, select
 from FewShotAnnotateLib.host.sample_data import register_sample_data
 from FewShotAnnotateLib.host.scene import is_locked, set_locked

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,25 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from ..core.axis import SliceAxis, require_one_axis
 from ..core.errors import InputError
 from ..core.event import Event, Failed, Finished, Progress, SliceDone, Warned
-from ..core.job import Device, Job
-from ..core.support import Support
-from ..core.volume import Volume
-from ..engines import runnable_engine
-from ..run.folder import JobFolder
 from ..run.process import WorkerProcess
-from .commit import EditRules, Filled, apply, decide
+from .commit import commit
+from .decide import Changes, EditRules, Filled, decide
 from .painted import slice_digests
+from .preparation import FillSettings, Prepared, RunInput, prepare, read_input
 from .preview import Preview, PreviewSegment
 from .record import PaintRecord
-from .scene import ImageSource, SegmentationGrid, is_locked, read_grid, read_image
+from .scene import ImageSource, SegmentationGrid, labels_version, read_grid, read_image
 
 # A tick shows slices for no longer than this; the rest waits for the next tick.
-TICK_SECONDS = 0.02
-# Every n-th voxel of the volume is compared to find out whether it changed.
-_SAMPLE = 16
+TICK_SECONDS = 0.01
+_LISTED = 10
+_WAIT_SECONDS = 5.0
 
 
 class State(Enum):
@@ -42,57 +39,35 @@ class State(Enum):
     PREPARING = "preparing"
     RUNNING = "running"
     STOPPED = "stopped"  # the worker died or failed; finished slices can be kept, dropped or resumed
-
-
-@dataclass(frozen=True)
-class FillSettings:
-    """What the user asked for.
-
-    Attributes
-    ----------
-    segment_ids : sequence of str
-        Segments to fill.
-    labelled : sequence of int
-        The painted slices, empty ones among them.
-    slices : range or None
-        None: from the first to the last painted slice.
-    complete : bool
-        Whether a segment that is not on a painted slice is absent there.
-    may_overwrite : bool
-        Whether other segments may lose voxels.
-    """
-
-    segment_ids: Sequence[str]
-    axis: SliceAxis
-    labelled: Sequence[int]
-    slices: range | None = None
-    engine: str = "auto"
-    device: Device = Device.AUTO
-    options: Mapping[str, Any] = field(default_factory=dict)
-    complete: bool = True
-    may_overwrite: bool = False
+    FINISHING = "finishing"  # what may be written is being worked out; then it is written
 
 
 @dataclass
 class _Run:
     """One run. Nodes are held by id and looked up when needed: the user may remove them at any time."""
 
-    settings: FillSettings
+    given: RunInput
     segmentation_id: str
     volume_id: str
-    grid: SegmentationGrid
-    image: ImageSource
     place: Path
-    layers: list[list[str]]  # segment ids of each layer of segments that do not overlap
-    names: dict[str, PreviewSegment]
+    shown_as: dict[str, PreviewSegment]
+    prepared: Prepared | None = None
     preview: Preview | None = None
-    folders: list[JobFolder] = field(default_factory=list)
-    digests: dict[int, int] = field(default_factory=dict)
-    sample: bytes = b""
-    slices: list[int] = field(default_factory=list)
-    shown: list[tuple[int, int]] = field(default_factory=list)  # (layer, slice) still to be shown
+    to_show: deque[tuple[int, int]] = field(default_factory=deque)  # (layer, slice)
     layer: int = 0
-    keep: bool = True
+    stopping: bool = False
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What the background thread found at the end of a run, and the labels and rules it looked at."""
+
+    grid: SegmentationGrid
+    rules: EditRules
+    version: tuple[object, ...]
+    changes: Changes
+    filled: list[int]
+    painted: list[int]
 
 
 class FillController:
@@ -104,11 +79,21 @@ class FillController:
     save_undo : function
         `save_undo(segmentation_node)` saves its state for undo, as the Segment Editor widget does.
     editor_node : function
-        Gives the vtkMRMLSegmentEditorNode whose masking and overwrite mode count, or None.
+        Gives the vtkMRMLSegmentEditorNode whose masking and overwrite mode count.
     python : str
         Program that runs the worker.
     on_change : function
         Called after every change of `state`, `progress` or `message`.
+
+    Attributes
+    ----------
+    message : str
+        How the last run ended, in a sentence.
+    warnings : list of str
+    error : InputError or None
+        Why the last run was given up.
+    commit_seconds : float or None
+        How long the last commit held up the application.
     """
 
     def __init__(
@@ -132,115 +117,100 @@ class FillController:
         self._on_change = on_change
         self._run: _Run | None = None
         self._process: WorkerProcess | None = None
-        self._preparing: Future[None] | None = None
+        self._preparing: Future[Prepared] | None = None
+        self._deciding: Future[_Decision] | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="FewShotAnnotate")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was asked to stop and keep what is finished."""
+        return self._run is not None and self._run.stopping
 
     # --- what the user does
 
     def start(self, volume_node: Any, segmentation_node: Any, settings: FillSettings) -> None:
-        """Begin a run. Only looks at the input here; copying and checking voxels is done by a background thread.
+        """Begin a run. Reads the nodes; copying and checking voxels is done by a background thread.
 
         Raises
         ------
         InputError
             The input cannot be used; nothing was started or changed.
         """
-        if self.state in (State.PREPARING, State.RUNNING):
+        if self.state is not State.IDLE:
             raise InputError("run_active")
-        self.discard()
-        engine = runnable_engine(settings.engine)
-        engine(settings.device, settings.options)
+        given = read_input(volume_node, segmentation_node, settings)
         segmentation = segmentation_node.GetSegmentation()
-        wanted = [name for name in settings.segment_ids if segmentation.GetSegment(name)]
-        wanted = [name for name in wanted if not is_locked(segmentation.GetSegment(name))]
-        grid = read_grid(segmentation_node, volume_node)
-        image = read_image(volume_node, segmentation_node, grid.geometry)
-        slices, labelled = _slices(settings, grid, segmentation_node.GetName())
-        present = [name for name in wanted if _present(grid, name, settings.axis, labelled)]
-        if not present:
-            raise InputError("no_labelled_slice", path=f"Segmentation '{segmentation_node.GetName()}'")
-        layers = _separate(grid, present, settings.axis, labelled)
-        names = {
-            name: PreviewSegment(
-                segmentation.GetSegment(name).GetName(), tuple(segmentation.GetSegment(name).GetColor())
-            )
-            for name in present
+        segments = {name: segmentation.GetSegment(name) for name in given.segment_ids}
+        shown_as = {
+            name: PreviewSegment(segment.GetName(), tuple(segment.GetColor())) for name, segment in segments.items()
         }
-        job = Job(engine.name, slices.start, slices.stop, settings.device, dict(settings.options))
-        run = _Run(
-            settings,
-            segmentation_node.GetID(),
-            volume_node.GetID(),
-            grid,
-            image,
-            Path(tempfile.mkdtemp(prefix="FewShotAnnotate-")),
-            layers,
-            names,
-            slices=[index for index in slices if index not in set(labelled)],
-        )
-        supports = [_support(grid, layer, settings, labelled) for layer in layers]
-        self._run = run
-        self.progress = Progress(0, len(run.slices) * len(layers), None)
+        try:
+            place = Path(tempfile.mkdtemp(prefix="FewShotAnnotate-"))
+        except OSError as error:
+            raise InputError("output_unwritable", path=tempfile.gettempdir(), detail=error.strerror) from None
+        self._run = _Run(given, segmentation_node.GetID(), volume_node.GetID(), place, shown_as)
+        self.progress = Progress(0, len(given.to_fill), None)
         self.message, self.warnings, self.error = "", [], None
-        self._preparing = self._threads.submit(_prepare, run, job, supports, volume_node.GetName())
+        self._preparing = self._threads.submit(prepare, given, place)
         self._change(State.PREPARING)
 
     def tick(self) -> None:
         """Take one bounded step. Called by a timer, some ten times a second."""
         run = self._run
-        if run is None or self.state in (State.IDLE, State.STOPPED):
+        if run is None or not self._nodes_there(run):
             return
-        if not self._nodes_there(run):
-            return
-        if self.state is State.PREPARING:
-            self._finish_preparing(run)
-            return
-        assert self._process is not None
-        deadline = time.monotonic() + TICK_SECONDS
-        for event in self._process.poll():
-            self._take(run, event)
-        self._show_slices(run, deadline)
-        if not self._process.running and not run.shown:
-            self._layer_ended(run, self._process.ending)
-        self._on_change()
+        try:
+            if self.state is State.PREPARING:
+                self._finish_preparing(run)
+            elif self.state is State.RUNNING:
+                self._follow_worker(run)
+            elif self.state is State.FINISHING:
+                self._finish(run)
+        except InputError as error:
+            self._give_up(error)
+        except MemoryError:
+            self._give_up(InputError("host_memory"))
+        except (OSError, RuntimeError, ValueError, IndexError) as error:  # job folder unreadable, or not written
+            self._stop(f"{type(error).__name__}: {error}")
 
     def cancel(self, keep: bool) -> None:
         """Stop the run. The finished slices are committed if `keep`, else the segmentation stays as it was."""
-        if self._run is None:
+        run = self._run
+        if run is None:
             return
-        self._run.keep = keep
-        if self.state is State.STOPPED or (self.state is State.PREPARING and not keep):
-            if keep:
-                self._commit(self._run, "Stopped.")
-            else:
-                self.discard()
-                self.message = "Cancelled; nothing was changed."
-                self._on_change()
-        elif self._process is not None:
-            if not keep:
-                self._drop_preview(self._run)
+        if not keep or self.state is State.PREPARING:
+            self.discard()
+            self.message = "Cancelled; nothing was changed."
+            self._on_change()
+        elif self.state is State.STOPPED:
+            run.stopping = True
+            self._change(State.FINISHING)
+        elif self.state is State.RUNNING and self._process is not None:
+            run.stopping = True
             self._process.cancel()
+            self._on_change()
 
     def resume(self) -> None:
         """Continue a stopped run with the slices that are not finished."""
-        if self.state is State.STOPPED and self._run is not None and self._run.folders:
-            self.message, self.error = "", None
-            self._start_worker(self._run)
+        run = self._run
+        if self.state is State.STOPPED and run is not None and run.prepared is not None:
+            self.message = ""
+            run.stopping = False
+            self._start_worker(run, run.prepared)
 
     def discard(self) -> None:
-        """End whatever is going on at once and forget it: scene closed, module left, or nothing to keep."""
+        """End whatever is going on at once and forget it: cancelled, scene closed, or done."""
         run, self._run = self._run, None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(1.0)
-            self._process = None
+        process, self._process = self._process, None
+        self._preparing = self._deciding = None
+        if process is not None:
+            process.cancel()  # read by a worker whose launcher alone could be killed
+            process.kill()
         if run is not None:
-            self._drop_preview(run)
-            preparing, self._preparing = self._preparing, None
-            if preparing is not None and not preparing.done():
-                preparing.add_done_callback(lambda _: shutil.rmtree(run.place, ignore_errors=True))
-            else:
-                shutil.rmtree(run.place, ignore_errors=True)
+            if run.preview is not None:
+                run.preview.remove()
+            self._threads.submit(_dispose, process, run.place)  # comes after preparing: there is one thread
+        self.progress = Progress(0, 0, None)
         if self.state is not State.IDLE:
             self._change(State.IDLE)
 
@@ -248,132 +218,121 @@ class FillController:
         """Release everything; the controller cannot be used afterwards."""
         self._on_change = lambda: None
         self.discard()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)
 
     # --- steps of a run
 
     def _finish_preparing(self, run: _Run) -> None:
-        preparing = self._preparing
-        assert preparing is not None
-        if not preparing.done():
+        if self._preparing is None or not self._preparing.done():
             return
+        run.prepared = self._preparing.result()
         self._preparing = None
-        try:
-            preparing.result()
-        except InputError as error:
-            self._give_up(error)
-            return
-        except MemoryError:
-            self._give_up(InputError("host_memory"))
-            return
-        if not run.keep:
-            self.discard()
-            return
-        node = self._scene.GetNodeByID(run.segmentation_id)
-        run.preview = Preview(node, run.grid.geometry, [[run.names[name] for name in layer] for layer in run.layers])
-        self._start_worker(run)
+        node, _, _ = self._unchanged_input(run)
+        layers = [[run.shown_as[name] for name in layer] for layer in run.prepared.layers]
+        run.preview = Preview(node, run.given.grid.geometry, layers)
+        self._start_worker(run, run.prepared)
 
-    def _start_worker(self, run: _Run) -> None:
-        self._process = WorkerProcess(run.folders[run.layer], self._python)
+    def _start_worker(self, run: _Run, prepared: Prepared) -> None:
+        if self._process is not None:
+            self._process.wait(_WAIT_SECONDS)  # it has ended or was killed
+        self._process = WorkerProcess(prepared.folders[run.layer], self._python)
         self._process.start()
         self._change(State.RUNNING)
 
+    def _follow_worker(self, run: _Run) -> None:
+        assert self._process is not None and run.prepared is not None
+        deadline = time.monotonic() + TICK_SECONDS
+        for event in self._process.poll():
+            self._take(run, event)
+        self._show_slices(run, run.prepared, deadline)
+        if not self._process.running and not run.to_show:
+            self._worker_ended(run, run.prepared, self._process.ending)
+        self._on_change()
+
     def _take(self, run: _Run, event: Event) -> None:
         if isinstance(event, Progress):
-            before = len(run.slices) * run.layer
-            self.progress = Progress(before + event.done, len(run.slices) * len(run.layers), event.eta)
+            count = len(run.given.to_fill)
+            layers = len(run.prepared.layers) if run.prepared is not None else 1
+            self.progress = Progress(count * run.layer + event.done, count * layers, event.eta)
         elif isinstance(event, SliceDone):
-            run.shown.append((run.layer, event.index))
+            run.to_show.append((run.layer, event.index))
         elif isinstance(event, Warned):
             self.warnings.append(event.message)
 
-    def _show_slices(self, run: _Run, deadline: float) -> None:
-        while run.shown and time.monotonic() < deadline:
-            layer, index = run.shown.pop(0)
-            if run.preview is not None:
-                run.preview.write(layer, run.settings.axis, index, run.folders[layer].result_slice(index))
-        if run.preview is not None:
-            run.preview.redraw()
-
-    def _layer_ended(self, run: _Run, ending: Event | None) -> None:
-        if not run.keep:
-            self.discard()
-            self.message = "Cancelled; nothing was changed."
-        elif isinstance(ending, Finished) and run.layer + 1 < len(run.layers):
-            run.layer += 1
-            self._start_worker(run)
-        elif isinstance(ending, Finished):
-            self._commit(run, "")
-        elif isinstance(ending, Failed):
-            self.message = ending.reason
-            self._change(State.STOPPED)
-        else:
-            self._commit(run, "Stopped.")
-
-    def _commit(self, run: _Run, prefix: str) -> None:
-        """Write finished slices into the user's segmentation, as one undo step."""
-        node = self._scene.GetNodeByID(run.segmentation_id)
-        volume_node = self._scene.GetNodeByID(run.volume_id)
-        began = time.monotonic()
-        try:
-            grid = read_grid(node, volume_node)
-            image = read_image(volume_node, node, grid.geometry)
-            if grid.geometry.difference(run.grid.geometry) or grid.first != run.grid.first:
-                raise InputError("grid_changed", name=node.GetName())
-            if _sample(image) != run.sample:
-                raise InputError("volume_changed", name=volume_node.GetName())
-        except InputError as error:
-            self._give_up(error)
+    def _show_slices(self, run: _Run, prepared: Prepared, deadline: float) -> None:
+        if run.preview is None:
             return
-        filled = self._filled(run, grid)
-        self._warn_of_missing(run, node)
-        editor_node = self._editor_node()
-        rules = (
-            EditRules.of_editor(editor_node, run.settings.may_overwrite)
-            if editor_node is not None
-            else EditRules(node.EditAllowedEverywhere, may_overwrite=run.settings.may_overwrite)
-        )
-        changes = decide(node, grid, image, filled, rules)
-        if changes.add or changes.remove:
+        while run.to_show and time.monotonic() < deadline:
+            layer, index = run.to_show[0]
+            labels = prepared.folders[layer].result_slice(index)
+            run.preview.write(layer, run.given.settings.axis, index, labels)
+            run.to_show.popleft()
+        run.preview.follow(self._scene.GetNodeByID(run.segmentation_id))
+        run.preview.redraw()
+
+    def _worker_ended(self, run: _Run, prepared: Prepared, ending: Event | None) -> None:
+        if isinstance(ending, Failed):
+            self._stop(ending.reason)
+        elif isinstance(ending, Finished) and run.layer + 1 < len(prepared.layers):
+            run.layer += 1
+            self._start_worker(run, prepared)
+        else:
+            run.stopping = not isinstance(ending, Finished)
+            self._change(State.FINISHING)
+
+    def _finish(self, run: _Run) -> None:
+        """Have the changes worked out in the background; write them if nothing was changed meanwhile."""
+        if self._deciding is not None and not self._deciding.done():
+            return
+        decision, self._deciding = self._deciding, None
+        node, grid, image = self._unchanged_input(run)
+        rules = EditRules.of_nodes(node, self._editor_node(), run.given.settings.may_overwrite)
+        version = labels_version(node)
+        found = decision.result() if decision is not None else None
+        if found is None or found.version != version or found.rules != rules:
+            self._deciding = self._threads.submit(_decide, run, grid, image, rules, version)
+            return
+        began = time.monotonic()
+        self._warn(run, found)
+        if found.changes.add or found.changes.remove:
             self._save_undo(node)
-            apply(node, volume_node, grid, changes)
-        if filled.slices:
-            labelled = run.folders[0].indices
-            ids = [name for layer in run.layers for name in layer]
-            PaintRecord.of_node(node).after_run(run.settings.axis.index, labelled, ids).keep(node)
+            commit(node, self._scene.GetNodeByID(run.volume_id), grid, found.changes)
+        if found.filled:
+            labelled = sorted({*run.given.labelled, *found.painted})
+            ids = [name for name in run.given.segment_ids if name in rules.segment_ids]
+            PaintRecord.of_node(node).after_run(run.given.settings.axis.index, labelled, ids).keep(node)
         self.commit_seconds = time.monotonic() - began
+        text = f"{len(found.filled)} slices filled."
+        progress, stopping = self.progress, run.stopping
         self.discard()
-        self.message = f"{prefix} {len(filled.slices)} slices filled.".strip()
+        self.progress = progress
+        self.message = f"Stopped; {text}" if stopping else text
         self._on_change()
 
-    def _filled(self, run: _Run, grid: SegmentationGrid) -> Filled:
-        """Slices finished in every layer and not painted on since the start."""
-        done = np.logical_and.reduce([folder.finished() for folder in run.folders])
-        candidates = [index for index in run.slices if done[index]]
-        ids = [name for layer in run.layers for name in layer]
-        own = run.settings.axis
-        painted = [
-            index
-            for index in candidates
-            if slice_digests(grid, ids, own, range(index, index + 1))[index] != run.digests[index]
-        ]
-        if painted:
-            listed = ", ".join(map(str, painted[:10]))
+    def _warn(self, run: _Run, found: _Decision) -> None:
+        if found.painted:
+            listed = ", ".join(map(str, found.painted[:_LISTED])) + (" ..." if len(found.painted) > _LISTED else "")
             self.warnings.append(f"Slices painted during the run were left as they are: {listed}.")
-
-        def read(index: int) -> np.ndarray:
-            masks: list[np.ndarray] = []
-            for folder, layer in zip(run.folders, run.layers, strict=True):
-                labels = folder.result_slice(index)
-                masks.extend(labels == value for value in range(1, len(layer) + 1))
-            return np.array(masks)
-
-        return Filled(own, ids, [index for index in candidates if index not in set(painted)], read)
-
-    def _warn_of_missing(self, run: _Run, node: Any) -> None:
-        gone = [shown.name for name, shown in run.names.items() if not node.GetSegmentation().GetSegment(name)]
+        gone = [run.shown_as[name].name for name in run.given.segment_ids if name not in found.rules.segment_ids]
         if gone:
             self.warnings.append(f"Removed during the run and not filled: {', '.join(gone)}.")
+        if found.filled and not (found.changes.add or found.changes.remove):
+            self.warnings.append("Nothing was written: the mask, locks and other segments left no room.")
+
+    def _unchanged_input(self, run: _Run) -> tuple[Any, SegmentationGrid, ImageSource]:
+        """Segmentation node, its grid and the image; InputError if they no longer are what the run started from."""
+        node = self._scene.GetNodeByID(run.segmentation_id)
+        volume_node = self._scene.GetNodeByID(run.volume_id)
+        grid = read_grid(node, volume_node)
+        image = read_image(volume_node, node, grid.geometry)
+        given = run.given
+        if grid.geometry.difference(given.grid.geometry) or grid.first != given.grid.first:
+            raise InputError("grid_changed", name=node.GetName())
+        if not _same_matrix(image.grid_to_array, given.image.grid_to_array):
+            raise InputError("grid_changed", name=node.GetName())
+        if image.sample() != given.sample:
+            raise InputError("volume_changed", name=volume_node.GetName())
+        return node, grid, image
 
     def _nodes_there(self, run: _Run) -> bool:
         for what, identifier in (("segmentation", run.segmentation_id), ("volume", run.volume_id)):
@@ -382,92 +341,56 @@ class FillController:
                 return False
         return True
 
+    def _stop(self, reason: str) -> None:
+        """Wait for the user's word on what is finished."""
+        if self._process is not None:
+            self._process.kill()
+        self._deciding = None
+        self.message = reason
+        self._change(State.STOPPED)
+
     def _give_up(self, error: InputError) -> None:
         self.discard()
         self.error, self.message = error, str(error)
         self._on_change()
-
-    def _drop_preview(self, run: _Run) -> None:
-        if run.preview is not None:
-            run.preview.remove()
-            run.preview = None
 
     def _change(self, state: State) -> None:
         self.state = state
         self._on_change()
 
 
-def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[range, list[int]]:
-    """Range to fill and the labelled slices, checked."""
-    count = settings.axis.count(grid.geometry)
-    labelled = sorted(set(settings.labelled))
-    if not labelled:
-        raise InputError("no_labelled_slice", path=f"Segmentation '{name}'")
-    slices = settings.slices if settings.slices is not None else range(labelled[0], labelled[-1] + 1)
-    for index in (labelled[0], labelled[-1], slices.start, slices.stop - 1):
-        if not 0 <= index < count:
-            raise InputError("slice_out_of_range", index=index, axis=settings.axis.index, last=count - 1)
-    if not set(slices) - set(labelled):
-        if len(labelled) == 1 and settings.slices is None:
-            raise InputError("one_labelled_slice_host", index=labelled[0])
-        raise InputError("nothing_to_fill", path=f"Segmentation '{name}'")
-    return slices, labelled
+def _decide(
+    run: _Run, grid: SegmentationGrid, image: ImageSource, rules: EditRules, version: tuple[object, ...]
+) -> _Decision:
+    """Background part of the end: which slices are filled, which the user painted meanwhile, and what may change."""
+    given, prepared = run.given, run.prepared
+    assert prepared is not None
+    axis = given.settings.axis
+    digests = slice_digests(grid, given.segment_ids, axis, given.to_fill)
+    painted = [index for index in given.to_fill if digests[index] != prepared.digests[index]]
+    done = np.logical_and.reduce([folder.finished() for folder in prepared.folders])
+    slices = [index for index in given.to_fill if done[index] and index not in painted]
+
+    def read(index: int) -> dict[str, np.ndarray]:
+        masks = {}
+        for folder, layer in zip(prepared.folders, prepared.layers, strict=True):
+            labels = folder.result_slice(index)
+            if labels.any():
+                masks.update({name: labels == value for value, name in enumerate(layer, start=1)})
+        return {name: mask for name, mask in masks.items() if mask.any()}
+
+    changes = decide(grid, image, Filled(axis, given.segment_ids, slices, read), rules)
+    return _Decision(grid, rules, version, changes, slices, painted)
 
 
-def _present(grid: SegmentationGrid, segment_id: str, axis: SliceAxis, labelled: Sequence[int]) -> bool:
-    return any(grid.segment_slice(segment_id, axis, index).any() for index in labelled)
+def _same_matrix(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(np.allclose(one, other, atol=1e-6))
 
 
-def _separate(
-    grid: SegmentationGrid, segment_ids: Sequence[str], axis: SliceAxis, labelled: Sequence[int]
-) -> list[list[str]]:
-    """Segments in as few layers as keep painted segments of a layer from overlapping."""
-    layers: list[tuple[list[str], np.ndarray]] = []
-    for segment_id in segment_ids:
-        mask = np.stack([grid.segment_slice(segment_id, axis, index) for index in labelled])
-        for ids, taken in layers:
-            if not (taken & mask).any():
-                ids.append(segment_id)
-                taken |= mask
-                break
-        else:
-            layers.append(([segment_id], mask))
-    return [ids for ids, _ in layers]
-
-
-def _support(
-    grid: SegmentationGrid, segment_ids: Sequence[str], settings: FillSettings, labelled: Sequence[int]
-) -> Support:
-    """Support of one layer; label 1 + n is its n-th segment."""
-    axis = settings.axis
-    kind = np.uint8 if len(segment_ids) <= 255 else np.uint16
-    masks = np.zeros((len(labelled), *grid.slice_shape(axis)), dtype=kind)
-    for value, segment_id in enumerate(segment_ids, start=1):
-        for number, index in enumerate(labelled):
-            masks[number][grid.segment_slice(segment_id, axis, index)] = value
-    labels = tuple(range(1, len(segment_ids) + 1))
-    painted = np.array([[bool((mask == value).any()) for value in labels] for mask in masks])
-    known = np.ones_like(painted) if settings.complete else painted | ~painted.any(axis=1, keepdims=True)
-    return Support(axis, tuple(labelled), masks, labels, known)
-
-
-def _sample(image: ImageSource) -> bytes:
-    return image.array[::_SAMPLE, ::_SAMPLE, ::_SAMPLE].tobytes()
-
-
-def _prepare(run: _Run, job: Job, supports: Sequence[Support], volume_name: str) -> None:
-    """Background part of `start`: everything that touches all voxels. Touches no node."""
-    ids = [name for layer in run.layers for name in layer]
-    painted = np.zeros(run.grid.geometry.shape, dtype=np.uint8)
-    for index in range(painted.shape[0]):
-        painted[index] = run.grid.union_slice(ids, SliceAxis(0), index)
-    on_named_slices = run.settings.axis.slices(painted)[list(supports[0].indices)].sum()
-    if on_named_slices == painted.sum():
-        require_one_axis(painted, run.settings.axis, "The painted slices")
-    del painted
-    volume = Volume(run.image.on_grid(run.grid.geometry.shape), run.grid.geometry)
-    volume.require_usable(f"Volume '{volume_name}'")
-    run.sample = _sample(run.image)
-    run.digests = slice_digests(run.grid, ids, run.settings.axis, job.slices)
-    for number, support in enumerate(supports):
-        run.folders.append(JobFolder.create(run.place / f"layer{number}", job, volume, support))
+def _dispose(process: WorkerProcess | None, place: Path) -> None:
+    """Delete the job folders once the worker has let go of them."""
+    if process is not None:
+        process.wait(_WAIT_SECONDS)
+    shutil.rmtree(place, ignore_errors=True)

@@ -49,8 +49,14 @@ def segment_extents(grid: SegmentationGrid) -> dict[str, SegmentExtent]:
     """Extent of every segment with a labelmap, by segment id."""
     result = {}
     for layer in grid.layers:
+        boxes = _boxes(layer.array)
         for value, segment_id in layer.segments.items():
-            result[segment_id] = _extent(layer.array == value, layer.offset)
+            box = boxes.get(value)
+            if box is None:
+                result[segment_id] = SegmentExtent(((), (), ()), (0.0, 0.0, 0.0))
+            else:
+                starts = [start + part.start for start, part in zip(layer.offset, box, strict=True)]
+                result[segment_id] = _extent(layer.array[box] == value, starts)
     return result
 
 
@@ -77,30 +83,48 @@ def painted_slices(
 
 
 def slice_digests(
-    grid: SegmentationGrid, segment_ids: Sequence[str], axis: SliceAxis, slices: range
+    grid: SegmentationGrid, segment_ids: Sequence[str], axis: SliceAxis, slices: Sequence[int]
 ) -> dict[int, int]:
     """Checksum of what the segments hold on each slice: another checksum later means someone painted there."""
     digests = {}
     for index in slices:
+        masks = grid.segment_slices(segment_ids, axis, index)
         digest = 0
         for segment_id in segment_ids:
-            mask = grid.segment_slice(segment_id, axis, index)
-            digest = zlib.crc32(np.packbits(mask).tobytes() if mask.any() else b"", digest)
+            if segment_id in masks:
+                digest = zlib.crc32(np.packbits(masks[segment_id]).tobytes(), zlib.crc32(segment_id.encode(), digest))
         digests[index] = digest
     return digests
 
 
-def _extent(mask: np.ndarray, offset: tuple[int, int, int]) -> SegmentExtent:
+def _boxes(labels: np.ndarray) -> dict[int, tuple[slice, slice, slice]]:
+    """Bounding box of every label value; slice by slice, so that other threads get their turn."""
+    from scipy.ndimage import find_objects
+
+    boxes: dict[int, tuple[slice, slice, slice]] = {}
+    for k, part in enumerate(labels):
+        if not part.any():
+            continue
+        for value, found in enumerate(find_objects(part), start=1):
+            if found is not None:
+                _, rows, columns = boxes.get(value, (None, *found))
+                boxes[value] = (
+                    slice(boxes[value][0].start if value in boxes else k, k + 1),
+                    slice(min(rows.start, found[0].start), max(rows.stop, found[0].stop)),
+                    slice(min(columns.start, found[1].start), max(columns.stop, found[1].stop)),
+                )
+    return boxes
+
+
+def _extent(mask: np.ndarray, offset: Sequence[int]) -> SegmentExtent:
+    """Extent of a mask that fills its box."""
     flat = mask.any(axis=2)
     columns = np.any(mask.any(axis=0), axis=0)
     indices = [np.flatnonzero(line) for line in (np.any(flat, axis=1), np.any(flat, axis=0), columns)]
-    if not len(indices[0]):
-        return SegmentExtent(((), (), ()), (0.0, 0.0, 0.0))
-    box = mask[tuple(slice(line[0], line[-1] + 1) for line in indices)]
-    count = np.count_nonzero(box)
+    count = np.count_nonzero(mask)
     runs = []
     for axis in range(3):
-        lines = np.moveaxis(box, axis, 0)
+        lines = np.moveaxis(mask, axis, 0)
         starts = np.count_nonzero(lines[0]) + np.count_nonzero(lines[1:] & ~lines[:-1])
         runs.append(float(count / starts))
     k, j, i = (tuple(int(index) + start for index in line) for line, start in zip(indices, offset, strict=True))

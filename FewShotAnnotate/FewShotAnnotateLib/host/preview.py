@@ -87,6 +87,12 @@ class Preview:
         axis.slices(self._arrays[layer])[index] = labels
         self._dirty.add(layer)
 
+    def follow(self, segmentation_node: Any) -> None:
+        """Stand under the same transform as the user's segmentation, should that have been given another."""
+        node = self.node
+        if node is not None and node.GetTransformNodeID() != segmentation_node.GetTransformNodeID():
+            node.SetAndObserveTransformNodeID(segmentation_node.GetTransformNodeID())
+
     def redraw(self, now: bool = False) -> None:
         """Tell the views what is new, if the last time is long enough ago."""
         if not self._dirty or not (now or time.monotonic() - self._drawn > REDRAW_SECONDS):

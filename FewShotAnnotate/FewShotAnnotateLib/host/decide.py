@@ -1,0 +1,220 @@
+"""Decide: which voxels a run may change, by the rules of the Segment Editor. Numpy alone, off the GUI thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..core.axis import SliceAxis
+from .scene import ImageSource, SegmentationGrid, is_locked
+
+_Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class EditRules:
+    """Where the user allows edits: the Segment Editor's masking section, the locks and our own switch.
+
+    Attributes
+    ----------
+    segment_ids, visible, locked : tuples of str
+        Segments of the segmentation, those shown, and those never changed.
+    may_overwrite : bool
+        Whether other segments may lose voxels to the filled ones at all.
+    mask_mode : int
+        vtkMRMLSegmentationNode.EditAllowed...
+    mask_segment_id : str
+        For 'inside single segment'.
+    intensity_range : (float, float) or None
+        Editable range of the volume's values.
+    overwrite_mode : int
+        vtkMRMLSegmentEditorNode.Overwrite...: which other segments a voxel is taken from or shared with.
+    """
+
+    segment_ids: tuple[str, ...]
+    visible: tuple[str, ...]
+    locked: tuple[str, ...]
+    may_overwrite: bool
+    mask_mode: int
+    mask_segment_id: str
+    intensity_range: tuple[float, float] | None
+    overwrite_mode: int
+
+    @classmethod
+    def of_nodes(cls, segmentation_node: Any, editor_node: Any, may_overwrite: bool) -> EditRules:
+        """Rules that hold now for a segmentation, edited with a vtkMRMLSegmentEditorNode."""
+        segmentation = segmentation_node.GetSegmentation()
+        display = segmentation_node.GetDisplayNode()
+        names = tuple(segmentation.GetSegmentIDs())
+        limits = editor_node.GetSourceVolumeIntensityMaskRange()
+        return cls(
+            names,
+            tuple(name for name in names if display is None or display.GetSegmentVisibility(name)),
+            tuple(name for name in names if is_locked(segmentation.GetSegment(name))),
+            may_overwrite,
+            editor_node.GetMaskMode(),
+            editor_node.GetMaskSegmentID() or "",
+            (limits[0], limits[1]) if editor_node.GetSourceVolumeIntensityMask() else None,
+            editor_node.GetOverwriteMode(),
+        )
+
+    def shared_with(self, others: Sequence[str]) -> list[str]:
+        """Segments a filled one may overlap: all with overwrite mode 'none', the hidden ones with 'visible'."""
+        editor = slicer.vtkMRMLSegmentEditorNode
+        if self.overwrite_mode == editor.OverwriteNone:
+            return list(others)
+        if self.overwrite_mode == editor.OverwriteVisibleSegments:
+            return [name for name in others if name not in self.visible]
+        return []
+
+    def masking(self, own: Sequence[str]) -> tuple[bool, list[str]]:
+        """Whether edits are allowed inside (or outside) of segments, and which. Filled ones shut none out."""
+        modes = slicer.vtkMRMLSegmentationNode
+        inside = {
+            modes.EditAllowedInsideAllSegments: self.segment_ids,
+            modes.EditAllowedInsideVisibleSegments: self.visible,
+            modes.EditAllowedInsideSingleSegment: (self.mask_segment_id,),
+        }
+        outside = {
+            modes.EditAllowedOutsideAllSegments: self.segment_ids,
+            modes.EditAllowedOutsideVisibleSegments: self.visible,
+        }
+        if self.mask_mode in inside:
+            return True, list(inside[self.mask_mode])
+        return False, [name for name in outside.get(self.mask_mode, ()) if name not in own]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a run found.
+
+    Attributes
+    ----------
+    axis : SliceAxis
+    segment_ids : sequence of str
+        Segments of the run.
+    slices : sequence of int
+        Slices to write, none of them painted.
+    read : function
+        `read(index)` gives the masks, bool [h, w], of the segments found on a slice.
+    """
+
+    axis: SliceAxis
+    segment_ids: Sequence[str]
+    slices: Sequence[int]
+    read: Callable[[int], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Voxels of a segment: bool [k, j, i] for a part of the grid, and the part's first voxel (k, j, i)."""
+
+    first: tuple[int, int, int]
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Voxels to add to and remove from segments, by segment id."""
+
+    add: dict[str, Box]
+    remove: dict[str, Box]
+
+
+def decide(grid: SegmentationGrid, image: ImageSource, filled: Filled, rules: EditRules) -> Changes:
+    """Voxels to change, by the rules.
+
+    Segments of the run get what the run found, inside the editor's mask. Locked segments keep every voxel; other
+    segments too, unless the user allowed overwriting. With overwrite mode 'none' segments may overlap instead.
+    """
+    own = [name for name in filled.segment_ids if name in rules.segment_ids and name not in rules.locked]
+    others = [name for name in rules.segment_ids if name not in own]
+    shared = rules.shared_with(others)
+    taken = [name for name in others if name not in (*shared, *rules.locked)] if rules.may_overwrite else []
+    protected = [name for name in others if name not in (*shared, *taken)]
+    axis = filled.axis
+    add, remove = _Marks(axis), _Marks(axis)
+    for index in filled.slices:
+        found = {name: mask for name, mask in filled.read(index).items() if name in own}
+        before = grid.segment_slices(own, axis, index)
+        if not found and not before:
+            continue
+        window = _window([*found.values(), *before.values()])
+        allowed = _editable(grid, image, axis, index, own, rules)[window]
+        free = allowed & ~grid.union_slice(protected, axis, index)[window]
+        claimed = np.zeros_like(free)
+        nothing = np.zeros_like(free)
+        for name in {**found, **before}:
+            wanted = found[name][window] & free if name in found else nothing
+            held = before[name][window] if name in before else nothing
+            claimed |= wanted
+            add.mark(name, index, window, wanted & ~held)
+            remove.mark(name, index, window, held & ~wanted & allowed)
+        for name, mask in grid.segment_slices(taken, axis, index).items():
+            remove.mark(name, index, window, mask[window] & claimed)
+    return Changes(add.boxes(), remove.boxes())
+
+
+def _editable(
+    grid: SegmentationGrid, image: ImageSource, axis: SliceAxis, index: int, own: Sequence[str], rules: EditRules
+) -> np.ndarray:
+    """Where the editor's mask allows edits on a slice, bool [h, w]."""
+    inside, names = rules.masking(own)
+    allowed = grid.union_slice(names, axis, index)
+    if not inside:
+        allowed = ~allowed
+    if rules.intensity_range:
+        values = image.slice(axis, index, grid.geometry.shape)
+        least, most = rules.intensity_range
+        if values.dtype.kind in "iu":  # as VTK's threshold: limits in the image's own type
+            limits = np.iinfo(values.dtype)
+            least, most = (int(np.clip(np.trunc(value), limits.min, limits.max)) for value in (least, most))
+        allowed &= (values >= least) & (values <= most)
+    return allowed
+
+
+class _Marks:
+    """Voxels of segments, gathered slice by slice as small pieces."""
+
+    def __init__(self, axis: SliceAxis) -> None:
+        self._axis = axis
+        self._pieces: dict[str, list[tuple[int, int, int, np.ndarray]]] = {}
+
+    def mark(self, name: str, index: int, window: _Window, mask: np.ndarray) -> None:
+        if mask.any():
+            rows, columns = _window([mask])
+            place = (index, window[0].start + rows.start, window[1].start + columns.start)
+            self._pieces.setdefault(name, []).append((*place, mask[rows, columns].copy()))
+
+    def boxes(self) -> dict[str, Box]:
+        return {name: self._box(pieces) for name, pieces in self._pieces.items()}
+
+    def _box(self, pieces: Sequence[tuple[int, int, int, np.ndarray]]) -> Box:
+        first = (
+            min(index for index, *_ in pieces),
+            min(row for _, row, _, _ in pieces),
+            min(column for _, _, column, _ in pieces),
+        )
+        stop = (
+            max(index for index, *_ in pieces) + 1,
+            max(row + mask.shape[0] for _, row, _, mask in pieces),
+            max(column + mask.shape[1] for _, _, column, mask in pieces),
+        )
+        whole = np.zeros([b - a for a, b in zip(first, stop, strict=True)], dtype=bool)
+        for index, row, column, mask in pieces:
+            part = whole[index - first[0], row - first[1] :, column - first[2] :]
+            part[: mask.shape[0], : mask.shape[1]] = mask
+        place = [first[1], first[2]]
+        place.insert(self._axis.index, first[0])
+        return Box((place[0], place[1], place[2]), np.ascontiguousarray(self._axis.restore(whole)))
+
+
+def _window(masks: Sequence[np.ndarray]) -> _Window:
+    """Bounding box of all masks together; one of them holds a voxel."""
+    union = masks[0] if len(masks) == 1 else np.logical_or.reduce(masks)
+    rows, columns = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

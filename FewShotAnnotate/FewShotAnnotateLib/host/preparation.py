@@ -1,0 +1,204 @@
+"""Preparation: from what the user asked for to job folders. Reading the nodes is quick; the rest is for a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.axis import SliceAxis, require_one_axis
+from ..core.errors import InputError
+from ..core.job import Device, Job
+from ..core.support import Support
+from ..core.volume import Volume
+from ..engines import runnable_engine
+from ..run.folder import JobFolder
+from .painted import slice_digests
+from .scene import ImageSource, SegmentationGrid, is_locked, read_grid, read_image
+
+
+@dataclass(frozen=True)
+class FillSettings:
+    """What the user asked for.
+
+    Attributes
+    ----------
+    segment_ids : sequence of str
+        Segments to fill.
+    labelled : sequence of int
+        The painted slices, empty ones among them.
+    slices : range or None
+        None: from the first to the last painted slice.
+    complete : bool
+        Whether a segment that is not on a painted slice is absent there.
+    may_overwrite : bool
+        Whether other segments may lose voxels.
+    """
+
+    segment_ids: Sequence[str]
+    axis: SliceAxis
+    labelled: Sequence[int]
+    slices: range | None = None
+    engine: str = "auto"
+    device: Device = Device.AUTO
+    options: Mapping[str, Any] = field(default_factory=dict)
+    complete: bool = True
+    may_overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """What a run starts from, free of nodes.
+
+    Attributes
+    ----------
+    segment_ids : tuple of str
+        Segments to fill that exist and are not locked.
+    labelled : tuple of int, ascending
+    job : Job
+    grid : SegmentationGrid
+        Copy of these segments' labels, so that painting from now on is not part of the run.
+    image : ImageSource
+    sample : bytes
+        Some voxels of the volume, to find out later whether it was changed.
+    """
+
+    settings: FillSettings
+    segment_ids: tuple[str, ...]
+    labelled: tuple[int, ...]
+    job: Job
+    grid: SegmentationGrid
+    image: ImageSource
+    sample: bytes
+    segmentation_name: str
+    volume_name: str
+
+    @property
+    def to_fill(self) -> list[int]:
+        """The slices of the job that are not painted."""
+        return [index for index in self.job.slices if index not in self.labelled]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready for the worker.
+
+    Attributes
+    ----------
+    layers : list of lists of str
+        Segments of each layer; those that overlap are in different ones. Label 1 + n is a layer's n-th segment.
+    folders : list of JobFolder
+        One for each layer.
+    digests : dict
+        Checksum of what the segments held on each slice to fill.
+    """
+
+    layers: list[list[str]]
+    folders: list[JobFolder]
+    digests: dict[int, int]
+
+
+def read_input(volume_node: Any, segmentation_node: Any, settings: FillSettings) -> RunInput:
+    """Read the nodes and check what can be checked at once. Copies labels, touches no other voxels.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used.
+    """
+    engine = runnable_engine(settings.engine)
+    engine(settings.device, settings.options)
+    name = segmentation_node.GetName()
+    segmentation = segmentation_node.GetSegmentation()
+    segments = {segment_id: segmentation.GetSegment(segment_id) for segment_id in settings.segment_ids}
+    wanted = tuple(key for key, segment in segments.items() if segment is not None and not is_locked(segment))
+    grid = read_grid(segmentation_node, volume_node)
+    image = read_image(volume_node, segmentation_node, grid.geometry)
+    slices, labelled = _slices(settings, grid, name)
+    job = Job(engine.name, slices.start, slices.stop, settings.device, dict(settings.options))
+    return RunInput(
+        settings, wanted, labelled, job, grid.snapshot(wanted), image, image.sample(), name, volume_node.GetName()
+    )
+
+
+def prepare(given: RunInput, place: Path) -> Prepared:
+    """Check all voxels and write the job folders below `place`. Touches no node: for a background thread.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used, or the folders cannot be written.
+    """
+    axis = given.settings.axis
+    masks = {index: given.grid.segment_slices(given.segment_ids, axis, index) for index in given.labelled}
+    present = [name for name in given.segment_ids if any(name in found for found in masks.values())]
+    if not present:
+        raise InputError("no_labelled_slice", path=f"Segmentation '{given.segmentation_name}'")
+    _require_one_axis(given)
+    layers = _separate(masks, present)
+    volume = Volume(given.image.on_grid(given.grid.geometry.shape), given.grid.geometry)
+    volume.require_usable(f"Volume '{given.volume_name}'")
+    folders = [
+        JobFolder.create(place / f"layer{number}", given.job, volume, _support(given, layer, masks))
+        for number, layer in enumerate(layers)
+    ]
+    return Prepared(layers, folders, slice_digests(given.grid, given.segment_ids, axis, given.to_fill))
+
+
+def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[range, tuple[int, ...]]:
+    """Range to fill and the labelled slices, checked."""
+    count = settings.axis.count(grid.geometry)
+    labelled = tuple(sorted(set(settings.labelled)))
+    if not labelled:
+        raise InputError("no_labelled_slice", path=f"Segmentation '{name}'")
+    slices = settings.slices if settings.slices is not None else range(labelled[0], labelled[-1] + 1)
+    for index in (labelled[0], labelled[-1], slices.start, slices.stop - 1):
+        if not 0 <= index < count:
+            raise InputError("slice_out_of_range", index=index, axis=settings.axis.index, last=count - 1)
+    if not set(slices) - set(labelled):
+        if len(labelled) == 1 and settings.slices is None:
+            raise InputError("one_labelled_slice_host", index=labelled[0])
+        raise InputError("nothing_to_fill", path=f"Segmentation '{name}'")
+    return slices, labelled
+
+
+def _require_one_axis(given: RunInput) -> None:
+    """Refuse slices painted across the axis. After an earlier run every slice holds labels: nothing can be told."""
+    painted = np.zeros(given.grid.geometry.shape, dtype=bool)
+    for index, part in enumerate(painted):
+        part[:] = given.grid.union_slice(given.segment_ids, SliceAxis(0), index)
+    along = given.settings.axis.slices(painted)
+    if np.count_nonzero(along[list(given.labelled)]) == np.count_nonzero(along):
+        require_one_axis(painted, given.settings.axis, "The painted slices")
+
+
+def _separate(masks: Mapping[int, Mapping[str, np.ndarray]], segment_ids: Sequence[str]) -> list[list[str]]:
+    """Segments in as few layers as keep painted segments of a layer from overlapping."""
+    layers: list[tuple[list[str], dict[int, np.ndarray]]] = []
+    for name in segment_ids:
+        own = {index: found[name] for index, found in masks.items() if name in found}
+        for names, taken in layers:
+            if not any((mask & taken[index]).any() for index, mask in own.items() if index in taken):
+                names.append(name)
+                taken.update({index: mask | taken[index] if index in taken else mask for index, mask in own.items()})
+                break
+        else:
+            layers.append(([name], own))
+    return [names for names, _ in layers]
+
+
+def _support(given: RunInput, segment_ids: Sequence[str], painted: Mapping[int, Mapping[str, np.ndarray]]) -> Support:
+    """Support of one layer; label 1 + n is its n-th segment."""
+    axis = given.settings.axis
+    kind = np.uint8 if len(segment_ids) <= 255 else np.uint16
+    masks = np.zeros((len(given.labelled), *given.grid.slice_shape(axis)), dtype=kind)
+    for labels, index in zip(masks, given.labelled, strict=True):
+        for value, name in enumerate(segment_ids, start=1):
+            if name in painted[index]:
+                labels[painted[index][name]] = value
+    present = np.array([[name in painted[index] for name in segment_ids] for index in given.labelled])
+    known = np.ones_like(present) if given.settings.complete else present | ~present.any(axis=1, keepdims=True)
+    return Support(axis, given.labelled, masks, tuple(range(1, len(segment_ids) + 1)), known)
