@@ -1,0 +1,336 @@
+"""The main job through the controller: real MRML, the real worker, real volumes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.volume import Volume
+from FewShotAnnotateLib.host.controller import State
+from FewShotAnnotateLib.host.preview import PREVIEW_ATTRIBUTE
+from FewShotAnnotateLib.review.metrics import dice
+from FewShotAnnotateLib.run.fill import FillRequest, plan, run_in_worker
+from FewShotAnnotateLib.run.folder import JobFolder
+
+slicer = pytest.importorskip("slicer")
+
+from support import scene_cases  # noqa: E402
+from support.labels import OBLIQUE  # noqa: E402
+from support.scene_cases import Gate, Runs, all_equal, case, scene_of  # noqa: E402
+
+CASES = ("mr_hippocampus_003", "mr_spine_cord_t2", "ct_spleen", "mr_cardiac_sax", "mic_ovule_cells")
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    started = Runs(tmp_path)
+    yield started
+    started.finish()
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    return Gate(folder, monkeypatch)
+
+
+def _preview() -> Any:
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return next((node for node in nodes if node.GetAttribute(PREVIEW_ATTRIBUTE)), None)
+
+
+def _displays() -> int:
+    return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode")
+
+
+def _headless(scene: scene_cases.Scene, folder: Path, slices: str = "between") -> dict[str, np.ndarray]:
+    """What the command line's path makes of the same input."""
+    labels = scene_cases.label_map_of(scene.painted(), scene.case.volume)
+    (run,) = plan(FillRequest(scene.case.volume, [labels], scene.axis, scene.labelled, slices))
+    job = JobFolder.create(folder, run.job, scene.case.volume, run.support)
+    run_in_worker(job, lambda event: None)
+    array, _ = job.assemble()
+    return {name: array == value for value, name in enumerate(scene.ids, start=1)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fill_keeps_painted_slices_and_equals_the_headless_result(runs: Runs, tmp_path: Path, name: str) -> None:
+    scene = scene_of(case(name))
+    runs(scene).fill()
+    result = scene.arrays()
+    assert all_equal(result, _headless(scene, tmp_path / "headless"))
+    for segment_id, truth in scene.case.masks.items():
+        np.testing.assert_array_equal(result[segment_id][scene.labelled], truth[scene.labelled])
+        assert dice(truth[scene.between], result[segment_id][scene.between], True) > 0.6
+
+
+@pytest.mark.parametrize("axis", (0, 1, 2))
+def test_every_array_axis_of_an_oblique_anisotropic_volume_is_filled(runs: Runs, tmp_path: Path, axis: int) -> None:
+    given = case("mr_hippocampus_003")
+    geometry = replace(
+        given.volume.geometry, spacing=(0.7, 1.3, 2.9), origin=(-17.25, 33.1, -204.7), direction=OBLIQUE
+    )
+    scene = scene_of(replace(given, volume=Volume(given.volume.array, geometry)), axis)
+    runs(scene).fill()
+    assert all_equal(scene.arrays(), _headless(scene, tmp_path / "headless"))
+    filled = [scene.axis.slices(mask)[scene.between].any() for mask in scene.arrays().values()]
+    assert all(filled)
+
+
+def test_slices_outside_the_painted_range_are_filled_when_asked(runs: Runs, tmp_path: Path) -> None:
+    given = case("mr_hippocampus_003")
+    scene = scene_of(given)
+    scene.labelled = scene.labelled[2:-2]
+    for segment_id, mask in scene.painted().items():
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            mask.astype(np.uint8), scene.node, segment_id, scene.volume_node
+        )
+    runs(scene).fill(slices=range(len(given.volume.array)))
+    assert all_equal(scene.arrays(), _headless(scene, tmp_path / "headless", "all"))
+    assert any(mask[scene.labelled[0] - 1].any() for mask in scene.arrays().values())
+
+
+def test_a_fill_is_one_undo_step_that_restores_everything(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    segmentation = scene.node.GetSegmentation()
+    before, layers = scene.arrays(), segmentation.GetNumberOfLayers()
+    runner = runs(scene)
+    runner.fill()
+    assert runner.undo_states_saved == 1
+    assert not all_equal(scene.arrays(), before)
+    runner.undo_logic.Undo()
+    assert all_equal(scene.arrays(), before)
+    assert segmentation.GetNumberOfLayers() == layers
+    assert list(segmentation.GetSegmentIDs()) == scene.ids
+
+
+def test_slices_stream_into_the_preview_and_the_segmentation_changes_once_at_the_end(runs: Runs, gate: Gate) -> None:
+    scene = scene_of(case("ct_spleen", 1), step=6)
+    (segment_id,) = scene.ids
+    displays = _displays()
+    changes: list[str] = []
+    scene.node.GetSegmentation().AddObserver(
+        slicer.vtkSegmentation.SourceRepresentationModified, lambda *_: changes.append(runner.controller.state.name)
+    )
+    before = scene.arrays()
+    runner = runs(scene)
+    runner.start()
+    for count in (1, 4):
+        gate.allow(count)
+        runner.until(lambda count=count: runner.shown() == count)
+        runner.controller._run.preview.redraw(now=True)
+        shown = slicer.util.arrayFromSegmentBinaryLabelmap(_preview(), "Preview_0_1", scene.volume_node) > 0
+        assert np.count_nonzero(shown.any(axis=(1, 2))) == count
+        assert not changes
+        assert all_equal(scene.arrays(), before)
+    gate.open()
+    runner.to_end()
+    assert set(changes) == {"FINISHING"}
+    assert _preview() is None
+    assert _displays() == displays
+    in_preview = shown.any(axis=(1, 2))
+    np.testing.assert_array_equal(scene.array(segment_id)[in_preview], shown[in_preview])
+
+
+def test_the_preview_is_hidden_from_selectors_not_saved_and_follows_the_transform(runs: Runs, gate: Gate) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner = runs(scene)
+    runner.start()
+    gate.allow(1)
+    runner.until(lambda: runner.shown() == 1)
+    node = _preview()
+    assert node.GetHideFromEditors()
+    slicer.mrmlScene.SetSaveToXMLString(1)
+    slicer.mrmlScene.Commit()
+    saved = slicer.mrmlScene.GetSceneXMLString()
+    assert scene.node.GetID() in saved
+    for part in (node, node.GetDisplayNode()):
+        assert f'id="{part.GetID()}"' not in saved
+    assert "preview" not in saved.lower()
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    assert not hierarchy.GetItemByDataNode(node)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    for moved in (scene.node, scene.volume_node):
+        moved.SetAndObserveTransformNodeID(transform.GetID())
+    gate.open()
+    runner.until(lambda: runner.controller.state is not State.RUNNING or node.GetParentTransformNode() is transform)
+    assert node.GetParentTransformNode() is transform
+    runner.to_end()
+    assert runner.controller.error is None
+
+
+def test_overlapping_painted_segments_stay_in_their_layers(runs: Runs) -> None:
+    given = case("mr_hippocampus_003")
+    masks = dict(given.masks)
+    masks["both"] = np.logical_or.reduce(list(masks.values()))
+    scene = scene_of(replace(given, masks=masks))
+    assert scene.node.GetSegmentation().GetNumberOfLayers() == 2
+    runs(scene).fill()
+    assert scene.node.GetSegmentation().GetNumberOfLayers() == 2
+    result = scene.arrays()
+    for name, truth in masks.items():
+        np.testing.assert_array_equal(result[name][scene.labelled], truth[scene.labelled])
+        assert result[name][scene.between].any()
+    assert (result["both"] & result[next(iter(masks))])[scene.between].any()
+
+
+def test_a_slice_marked_as_labelled_though_empty_ends_the_segment_there(runs: Runs) -> None:
+    given = case("mr_hippocampus_003", 1)
+    scene = scene_of(given, step=5)
+    (segment_id,) = scene.ids
+    last = scene.labelled[-1]
+    assert last + 4 < len(given.volume.array)
+    empty = last + 2
+    runs(scene).fill(labelled=[*scene.labelled, empty], slices=range(scene.labelled[0], empty + 3))
+    result = scene.array(segment_id)
+    assert not result[empty].any()
+    assert not result[empty + 1 :].any()
+
+
+def test_cancel_changes_nothing_at_all(runs: Runs, gate: Gate) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    before, displays = scene.arrays(), _displays()
+    time_of_change = scene.node.GetSegmentation().GetMTime()
+    runner = runs(scene)
+    runner.start()
+    gate.allow(3)
+    runner.until(lambda: runner.shown() == 3)
+    runner.controller.cancel(keep=False)
+    assert runner.controller.state is State.IDLE
+    assert runner.controller.message == "Cancelled; nothing was changed."
+    assert scene.node.GetSegmentation().GetMTime() == time_of_change
+    assert all_equal(scene.arrays(), before)
+    assert runner.undo_states_saved == 0
+    assert _preview() is None
+    assert _displays() == displays
+
+
+@pytest.mark.parametrize("keep", (False, True))
+def test_cancel_while_preparing_ends_the_run_at_once(runs: Runs, keep: bool) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    before = scene.arrays()
+    runner = runs(scene)
+    runner.start()
+    assert runner.controller.state is State.PREPARING
+    runner.controller.cancel(keep)
+    assert runner.controller.state is State.IDLE
+    assert all_equal(scene.arrays(), before)
+
+
+def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tmp_path: Path) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    expected = _whole_result(scene, gate, tmp_path)
+    runner = runs(scene)
+    gate.allow(3)
+    runner.start()
+    runner.until(lambda: runner.shown() == 3)
+    runner.controller.cancel(keep=True)
+    gate.allow(4)  # the worker stops after the slice it is at
+    runner.to_end()
+    result = scene.arrays()
+    kept = [i for i in scene.between if any(mask[i].any() for mask in result.values())]
+    assert kept == scene.between[:4]
+    for name in scene.ids:
+        np.testing.assert_array_equal(result[name][kept], expected[name][kept])
+    assert runner.controller.message == "Stopped; 4 slices filled."
+    assert runner.undo_states_saved == 1
+
+
+@pytest.mark.parametrize("end", ("keep", "cancel", "resume"))
+def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_path: Path, end: str) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    before, expected = scene.arrays(), _whole_result(scene, gate, tmp_path)
+    runner = runs(scene)
+    gate.allow(3)
+    runner.start()
+    runner.until(lambda: runner.shown() == 3)
+    runner.controller._process.kill()
+    runner.until(lambda: runner.controller.state is State.STOPPED)
+    assert "ended" in runner.controller.message
+    assert runner.controller.message.endswith("finished slices are kept and the job can be resumed.")
+    assert all_equal(scene.arrays(), before)
+    gate.open()
+    if end == "resume":
+        runner.controller.resume()
+        runner.to_end()
+        assert all_equal(scene.arrays(), expected)
+    elif end == "keep":
+        runner.controller.cancel(keep=True)
+        runner.to_end()
+        kept = [i for i in scene.between if any(mask[i].any() for mask in scene.arrays().values())]
+        assert kept == scene.between[:3]
+    else:
+        runner.controller.cancel(keep=False)
+        assert runner.controller.state is State.IDLE
+        assert all_equal(scene.arrays(), before)
+
+
+def test_a_job_folder_that_vanished_stops_the_run_with_a_word(runs: Runs, gate: Gate) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    before = scene.arrays()
+    runner = runs(scene)
+    runner.start()
+    gate.allow(1)
+    runner.until(lambda: runner.shown() == 1)
+    for file in Path(runner.controller._run.place, "layer0").iterdir():
+        file.unlink()
+    gate.open()
+    runner.until(lambda: runner.controller.state is not State.RUNNING)
+    runner.controller.cancel(keep=False)
+    assert all_equal(scene.arrays(), before)
+
+
+def test_a_second_fill_is_refused_while_one_runs(runs: Runs, gate: Gate) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner = runs(scene)
+    runner.start()
+    for state in (State.PREPARING, State.RUNNING):
+        runner.until(lambda state=state: runner.controller.state is state)
+        with pytest.raises(InputError, match="A run is active"):
+            runner.start()
+    gate.open()
+    runner.to_end()
+    assert runner.controller.error is None
+
+
+def test_a_second_fill_replaces_filled_voxels_and_keeps_painted_ones(runs: Runs, tmp_path: Path) -> None:
+    given = case("mr_hippocampus_003")
+    scene = scene_of(given)
+    runner = runs(scene)
+    runner.fill()
+    first = scene.arrays()
+    corrected = scene.labelled[1] + 1
+    truth = {name: mask.copy() for name, mask in first.items()}
+    for name, mask in given.masks.items():
+        truth[name][corrected] = mask[corrected]
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            truth[name].astype(np.uint8), scene.node, name, scene.volume_node
+        )
+    scene.labelled = sorted([*scene.labelled, corrected])
+    runner.fill()
+    result = scene.arrays()
+    assert all_equal(result, _headless(scene, tmp_path / "headless"))
+    assert not all_equal(result, truth)
+
+
+def _whole_result(scene: scene_cases.Scene, gate: Gate, tmp_path: Path) -> dict[str, np.ndarray]:
+    gate.open()
+    expected = _headless(scene, tmp_path / "whole")
+    gate.allow(0)
+    return expected
+
+
+def test_the_axis_of_a_run_is_a_slice_axis(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    with pytest.raises(InputError, match="Axis 3"):
+        runs(scene).start(axis=SliceAxis(3))

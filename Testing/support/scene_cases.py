@@ -1,0 +1,263 @@
+"""Real cases as scenes: a volume and a segmentation with a few painted slices, and a run on them to its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
+from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from FewShotAnnotateLib.host.controller import FillController, State
+from FewShotAnnotateLib.host.dependencies import worker_python
+from FewShotAnnotateLib.host.preparation import FillSettings
+
+from support import mrml
+from support.data import case_or_mni152, load_case
+
+WAIT_SECONDS = 60.0
+GATE_VARIABLE = "FEWSHOT_TEST_GATE"
+
+# Imported by every Python that starts with this file's folder on PYTHONPATH: the worker then waits before each slice
+# until the gate file lets it through.
+_GATE = f"""
+import os, time
+gate = os.environ.get("{GATE_VARIABLE}")
+if gate:
+    from FewShotAnnotateLib.run.folder import SliceWriter
+    write = SliceWriter.write
+    def wait_and_write(self, index, labels, confidence):
+        while int(self.finished_so_far) >= int(open(gate).read() or 0):
+            time.sleep(0.002)
+        self.finished_so_far += 1
+        write(self, index, labels, confidence)
+    SliceWriter.finished_so_far = 0
+    SliceWriter.write = wait_and_write
+"""
+
+
+class Gate:
+    """Lets a worker write so many slices and no more, so that a test can look at the middle of a run."""
+
+    def __init__(self, folder: Path, monkeypatch: Any) -> None:
+        (folder / "sitecustomize.py").write_text(_GATE, encoding="utf-8")
+        self._file = folder / "allowed"
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setenv(GATE_VARIABLE, str(self._file))
+        self.allow(0)
+
+    def allow(self, count: int) -> None:
+        """Let `count` slices in all through."""
+        partial = self._file.with_suffix(".partial")
+        partial.write_text(str(count), encoding="ascii")
+        partial.replace(self._file)
+
+    def open(self) -> None:
+        """Let everything through."""
+        self.allow(1 << 30)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A real case, cropped to the box of a few labels.
+
+    Attributes
+    ----------
+    volume : Volume
+    masks : dict
+        Segment id -> true mask, bool [k, j, i].
+    """
+
+    volume: Volume
+    masks: dict[str, np.ndarray]
+
+    def labelled(self, axis: SliceAxis, step: int) -> list[int]:
+        """Every `step`-th slice that holds any label."""
+        anything = np.logical_or.reduce(list(self.masks.values()))
+        return labelled_indices(anything, axis)[::step]
+
+
+def case(name: str, count: int = 2) -> Case:
+    """The `count` largest labels of a case, or of the MNI152 brain where that case is not at hand."""
+    volume, labels = load_case(case_or_mni152(name))
+    sizes = {value: np.count_nonzero(labels.array == value) for value in labels.values}
+    values = sorted(sizes, key=lambda value: -sizes[value])[:count]
+    return Case(volume, {f"segment {value}": labels.array == value for value in sorted(values)})
+
+
+@dataclass
+class Scene:
+    """A case in MRML, its segmentation painted on some slices."""
+
+    case: Case
+    axis: SliceAxis
+    labelled: list[int]
+    volume_node: Any
+    node: Any
+    editor_node: Any
+
+    @property
+    def ids(self) -> list[str]:
+        """Segments of the case."""
+        return list(self.case.masks)
+
+    @property
+    def between(self) -> list[int]:
+        """Slices that a run fills."""
+        first, last = self.labelled[0], self.labelled[-1]
+        return [index for index in range(first, last + 1) if index not in self.labelled]
+
+    def settings(self, **changed: Any) -> FillSettings:
+        """A fill of all segments between the painted slices."""
+        return FillSettings(
+            **{"segment_ids": self.ids, "axis": self.axis, "labelled": self.labelled, **changed},
+        )
+
+    def array(self, segment_id: str) -> np.ndarray:
+        """Voxels of a segment on the volume's grid, bool [k, j, i]."""
+        return mrml.segment_array(self.node, segment_id)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Voxels of all segments."""
+        return {name: self.array(name) for name in self.node.GetSegmentation().GetSegmentIDs()}
+
+    def painted(self) -> dict[str, np.ndarray]:
+        """What was painted at the start."""
+        return painted(self.case, self.axis, self.labelled)
+
+
+def painted(case: Case, axis: SliceAxis, labelled: Sequence[int]) -> dict[str, np.ndarray]:
+    """The true masks on the labelled slices alone."""
+    result = {}
+    for name, mask in case.masks.items():
+        result[name] = np.zeros_like(mask)
+        axis.slices(result[name])[labelled] = axis.slices(mask)[labelled]
+    return result
+
+
+def add_volume(volume: Volume, name: str = "Volume") -> Any:
+    """Volume node of a volume."""
+    geometry = volume.geometry
+    return mrml.add_volume(volume.array, geometry.spacing, geometry.origin, geometry.direction, name)
+
+
+def scene_of(given: Case, axis: int = 0, step: int = 4) -> Scene:
+    """A new scene with every `step`-th slice of a case painted."""
+    mrml.new_scene()
+    slice_axis = SliceAxis(axis)
+    labelled = given.labelled(slice_axis, step)
+    volume_node = add_volume(given.volume)
+    node = mrml.add_segmentation(volume_node, painted(given, slice_axis, labelled))
+    node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    return Scene(given, slice_axis, labelled, volume_node, node, mrml.segment_editor_node(node, volume_node))
+
+
+class Runner:
+    """A controller on the current scene with the Segment Editor's undo, as the panel has it."""
+
+    def __init__(self, scene: Scene) -> None:
+        import slicer
+
+        self.scene = scene
+        self.undo_logic = slicer.vtkSlicerSegmentEditorLogic()
+        self.undo_logic.SetMRMLScene(slicer.mrmlScene)
+        self.undo_logic.SetSegmentEditorNode(scene.editor_node)
+        self.undo_logic.SetSegmentationNode(scene.node)
+        self.undo_states_saved = 0
+        self.states: list[State] = []
+        self.controller = FillController(
+            slicer.mrmlScene,
+            self._save_undo,
+            lambda: scene.editor_node,
+            worker_python(),
+            lambda: self.states.append(self.controller.state),
+        )
+
+    def _save_undo(self, node: Any) -> None:
+        assert node is self.scene.node
+        self.undo_states_saved += 1
+        self.undo_logic.SaveStateForUndo()
+
+    def start(self, **changed: Any) -> FillController:
+        """Start a fill with the scene's settings."""
+        self.controller.start(self.scene.volume_node, self.scene.node, self.scene.settings(**changed))
+        return self.controller
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        """Tick until something is reached."""
+        end = time.monotonic() + WAIT_SECONDS
+        while not reached():
+            assert time.monotonic() < end, (self.controller.state, self.controller.message)
+            self.controller.tick()
+            time.sleep(0.002)
+
+    def to_end(self) -> None:
+        """Tick until nothing runs any more."""
+        self.until(lambda: self.controller.state is State.IDLE)
+
+    def fill(self, **changed: Any) -> None:
+        """One whole run."""
+        self.start(**changed)
+        self.to_end()
+        assert self.controller.error is None, self.controller.message
+
+    def shown(self) -> int:
+        """How many slices the worker has finished so far."""
+        return self.controller.progress.done
+
+
+def all_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    """Whether two sets of segments are the same, voxel by voxel."""
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def job_folders(parent: str | os.PathLike[str]) -> list[str]:
+    """Job folders that runs made below a temporary folder."""
+    return sorted(path.name for path in Path(parent).glob("FewShotAnnotate-*"))
+
+
+def label_map_of(masks: dict[str, np.ndarray], volume: Volume) -> LabelMap:
+    """Masks that do not overlap as one label map, values 1, 2, ... in their order."""
+    from FewShotAnnotateLib.core.volume import default_segment
+
+    array = np.zeros(volume.geometry.shape, dtype=np.uint8)
+    for value, mask in enumerate(masks.values(), start=1):
+        array[mask] = value
+    return LabelMap(array, volume.geometry, tuple(default_segment(value + 1) for value in range(len(masks))))
+
+
+class Runs:
+    """Runners of one test; at its end nothing of them may be left."""
+
+    def __init__(self, temporary_folder: Path) -> None:
+        self._folder = temporary_folder
+        self._runners: list[Runner] = []
+
+    def __call__(self, scene: Scene) -> Runner:
+        """A runner on a scene."""
+        self._runners.append(Runner(scene))
+        return self._runners[-1]
+
+    def finish(self) -> None:
+        """Close all; job folders, threads and workers must go."""
+        for runner in self._runners:
+            runner.controller.close()
+        end = time.monotonic() + WAIT_SECONDS
+        while job_folders(self._folder) or _threads():
+            assert time.monotonic() < end, f"left behind: {job_folders(self._folder)} {_threads()}"
+            time.sleep(0.005)
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("FewShotAnnotate")]
+
+
+def require_quiet(captured: Any) -> None:
+    """Fail if VTK or a Python observer complained on stderr."""
+    errors = [line for line in captured.err.splitlines() if "ERR" in line or "Error" in line or "Traceback" in line]
+    assert not errors, captured.err
