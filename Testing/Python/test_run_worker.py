@@ -30,6 +30,7 @@ from support.processes import (
     PACKAGE_PARENT,
     Spawned,
     alive,
+    long_case,
     make_folder,
     paused,
     poll_to_end,
@@ -39,16 +40,9 @@ from support.processes import (
     worker_pid,
 )
 
-LONG = case_or_mni152("ct_aortic_dissection")  # 162 slices to fill: enough to catch the worker in the middle
 SHORT = case_or_mni152("mr_hippocampus_003")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
-
-
-def long_case() -> tuple[Volume, LabelMap]:
-    """A real volume with one of its labels, so that a slice takes little time."""
-    volume, label_map = load_case(LONG)
-    return volume, label_map.with_array((label_map.array == label_map.values[-1]).astype(np.uint8))
 
 
 @pytest.fixture

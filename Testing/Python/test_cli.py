@@ -1,0 +1,624 @@
+"""The command line as its users meet it: one clear line for bad input, and files for good input."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
+from FewShotAnnotateLib.core.event import Finished, Started, event_from_line
+from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
+from FewShotAnnotateLib.run.folder import JobFolder
+from support.data import case_names, case_or_mni152, data_dir, load_case
+from support.labels import every, keep_slices, overlapping_layers
+from support.processes import Spawned, alive, long_case, paused, slices_done, wait_for
+
+SMALL = case_or_mni152("mr_hippocampus_003")
+AXIS = SliceAxis(0)
+
+
+@dataclass
+class Desk:
+    """A folder with an image and its support, as a user has it."""
+
+    folder: Path
+    volume: Volume
+    support: LabelMap
+    indices: list[int]
+
+    @property
+    def image(self) -> Path:
+        return self.folder / "image.nii.gz"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "support.nii.gz"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "filled.nii.gz"
+
+    @property
+    def job(self) -> Path:
+        return self.folder / "job"
+
+    def fill(self, *more: object) -> list[str]:
+        """Arguments of the plain command."""
+        return ["fill", *map(str, (self.image, self.labels, "-o", self.output, "--progress", "none", *more))]
+
+    def files(self) -> dict[str, bytes | None]:
+        """Everything in the folder, with its bytes."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes() if path.is_file() else None
+            for path in self.folder.rglob("*")
+        }
+
+    def put_support(self, label_map: LabelMap) -> None:
+        write_label_maps(self.labels, [label_map])
+
+
+def make_desk(folder: Path, case: str, step: int) -> Desk:
+    volume, label_map = load_case(case)
+    label_map = LabelMap(label_map.array, label_map.geometry, label_map.segments)
+    indices = every(label_map, AXIS, step)
+    desk = Desk(folder, volume, keep_slices(label_map, AXIS, indices), indices)
+    write_array(desk.image, volume.array, volume.geometry)
+    desk.put_support(desk.support)
+    return desk
+
+
+@pytest.fixture
+def desk(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    temporary = awkward_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return make_desk(awkward_path, SMALL, 8)
+
+
+def overwrite_image(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Desk], None]:
+    def prepare(desk: Desk) -> None:
+        import SimpleITK as sitk
+
+        array = change(desk.volume.array.astype(np.float32))
+        sitk.WriteImage(
+            sitk.GetImageFromArray(array, isVector=array.ndim == 4 and array.shape[-1] == 3), str(desk.image)
+        )
+
+    return prepare
+
+
+def overwrite_labels(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Desk], None]:
+    def prepare(desk: Desk) -> None:
+        write_array(desk.labels, change(desk.support.array), desk.volume.geometry)
+
+    return prepare
+
+
+def with_voxel(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array = array.astype(np.float32)
+        array[3, 4, 5] = value
+        return array
+
+    return change
+
+
+def another_grid(desk: Desk) -> None:
+    geometry = desk.volume.geometry
+    write_array(desk.labels, desk.support.array, Geometry(geometry.shape, (1.0, 1.0, 1.5), geometry.origin))
+
+
+def painted_across(desk: Desk) -> None:
+    _, label_map = load_case(SMALL)
+    other = SliceAxis(2)
+    held = labelled_indices(label_map.array, other)
+    across = keep_slices(label_map, other, [held[len(held) // 2]])
+    desk.put_support(desk.support.with_array(np.maximum(desk.support.array, across.array)))
+
+
+def one_slice(desk: Desk) -> None:
+    desk.put_support(keep_slices(desk.support, AXIS, desk.indices[1:2]))
+
+
+def neighbours(desk: Desk) -> None:
+    desk.put_support(keep_slices(load_case(SMALL)[1], AXIS, [desk.indices[1], desk.indices[1] + 1]))
+
+
+def truncate(name: str) -> Callable[[Desk], None]:
+    def prepare(desk: Desk) -> None:
+        path = desk.folder / name
+        os.truncate(path, path.stat().st_size // 2)
+
+    return prepare
+
+
+def content(name: str, data: bytes) -> Callable[[Desk], None]:
+    def prepare(desk: Desk) -> None:
+        (desk.folder / name).write_bytes(data)
+
+    return prepare
+
+
+def remove(name: str) -> Callable[[Desk], None]:
+    return lambda desk: (desk.folder / name).unlink()
+
+
+def used_job_folder(desk: Desk) -> None:
+    desk.job.mkdir()
+    (desk.job / "notes.txt").write_text("mine")
+
+
+def job_of_other_labels(desk: Desk) -> None:
+    assert main(desk.fill("--job-dir", desk.job)) == 0
+    desk.output.unlink()
+    array = desk.support.array.copy()
+    AXIS.slices(array)[desk.indices[1]][:] = 0
+    desk.put_support(desk.support.with_array(array))
+
+
+def job_of_another_range(desk: Desk) -> None:
+    assert main(desk.fill("--job-dir", desk.job, "--slices", "all")) == 0
+    desk.output.unlink()
+
+
+def damaged_job(desk: Desk) -> None:
+    job_of_another_range(desk)
+    truncate("job/result.npy")(desk)
+
+
+def linked_output(desk: Desk) -> None:
+    desk.output.symlink_to(desk.image)
+
+
+def hard_linked_output(desk: Desk) -> None:
+    desk.output.hardlink_to(desk.labels)
+
+
+def overlapping_segments(desk: Desk) -> None:
+    desk.labels.unlink()
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(desk.support, 2)]
+    write_label_maps(desk.folder / "support.seg.nrrd", layers)
+
+
+def only_an_old_output(desk: Desk) -> None:
+    desk.image.unlink()
+    desk.output.write_bytes(b"old")
+
+
+def empty_image_folder(desk: Desk) -> None:
+    desk.image.unlink()
+    desk.image.mkdir()
+
+
+def nothing(_desk: Desk) -> None:
+    pass
+
+
+BAD_INPUT = {
+    "no labelled slice": (overwrite_labels(np.zeros_like), [], "no slice is labelled"),
+    "one labelled slice": (one_slice, [], "label one more slice"),
+    "labels on crossing axes": (painted_across, [], "keep the painted slices of one axis"),
+    "labels on crossing axes, axis given": (painted_across, ["--axis", "0"], "keep the painted slices of one axis"),
+    "support grid differs": (another_grid, [], "spacing differs"),
+    "2D image": (overwrite_image(lambda array: array[4]), [], "2 dimensions"),
+    "4D image": (overwrite_image(lambda array: np.stack([array, array])), [], "4 dimensions"),
+    "colour image": (overwrite_image(lambda array: np.stack([array] * 3, axis=-1)), [], "3 values per voxel"),
+    "NaN": (overwrite_image(with_voxel(np.nan)), [], "1 voxels are not finite"),
+    "constant": (overwrite_image(np.zeros_like), [], "every voxel has the same value"),
+    "missing image": (remove("image.nii.gz"), [], "no such file"),
+    "missing image, output exists": (only_an_old_output, [], "no such file"),
+    "missing support": (remove("support.nii.gz"), [], "no such file"),
+    "unreadable image": (content("image.nii.gz", b"garbage " * 99), [], "cannot be read"),
+    "unreadable support": (content("support.nii.gz", b"garbage " * 99), [], "cannot be read"),
+    "truncated image": (truncate("image.nii.gz"), [], "ends too early"),
+    "truncated support": (truncate("support.nii.gz"), [], "ends too early"),
+    "empty image": (content("image.nii.gz", b""), [], "empty"),
+    "empty support": (content("support.nii.gz", b""), [], "empty"),
+    "fractional labels": (overwrite_labels(with_voxel(1.5)), [], "found 1.5"),
+    "negative labels": (overwrite_labels(with_voxel(-1)), [], "-1 is outside"),
+    "damaged names": (content("support.nii.gz.labels.json", b"{"), [], "label names"),
+    "axis 3": (nothing, ["--axis", "3"], "Axis 3 does not exist"),
+    "axis -1": (nothing, ["--axis=-1"], "Axis -1 does not exist"),
+    "axis x": (nothing, ["--axis", "x"], "Axis x does not exist"),
+    "labelled slice outside": (nothing, ["--axis", "0", "--labelled-slices", "3,9999"], "Slice 9999 does not exist"),
+    "labelled slices without labels": (nothing, ["--axis", "0", "--labelled-slices", "0"], "no slice is labelled"),
+    "labelled slices malformed": (nothing, ["--labelled-slices", "3;4"], "'3;4' is not a list"),
+    "labelled slices empty": (nothing, ["--labelled-slices", ""], "is not a list"),
+    "slice range malformed": (nothing, ["--slices", "some"], "'some' is not a slice range"),
+    "slice range backwards": (nothing, ["--slices", "9:3"], "'9:3' is not a slice range"),
+    "slice range outside": (nothing, ["--slices", "0:9999"], "Slice 9998 does not exist"),
+    "nothing between": (neighbours, [], "labelled already"),
+    "output folder missing": (nothing, ["-o", "{folder}/none/a.nii.gz"], "cannot be written"),
+    "output folder is a file": (nothing, ["-o", "{folder}/image.nii.gz/a.nii.gz"], "cannot be written"),
+    "output folder not writable": (nothing, ["-o", "/proc/a.nii.gz"], "cannot be written"),
+    "output is a folder": (lambda desk: desk.output.mkdir(), [], "it is a folder"),
+    "output is the image": (nothing, ["-o", "{folder}/../{name}/image.nii.gz"], "replace the input"),
+    "output is the support": (nothing, ["-o", "{folder}/support.nii.gz"], "replace the input"),
+    "output is a link to the image": (linked_output, [], "replace the input"),
+    "output is another name of the support": (hard_linked_output, [], "replace the input"),
+    "output of unknown type": (nothing, ["-o", "{folder}/a.png"], "unknown file type"),
+    "confidence is the image": (nothing, ["--confidence", "{folder}/image.nii.gz"], "replace the input"),
+    "confidence is the output": (nothing, ["--confidence", "{folder}/filled.nii.gz"], "choose another name"),
+    "confidence of unknown type": (nothing, ["--confidence", "{folder}/a.txt"], "unknown file type"),
+    "unknown engine": (nothing, ["--engine", "magic"], "no engine named 'magic'"),
+    "engine without that device": (nothing, ["--device", "cuda"], "cannot use device 'cuda'"),
+    "job folder used": (used_job_folder, ["--job-dir", "{folder}/job"], "not empty"),
+    "job folder used, resume": (used_job_folder, ["--job-dir", "{folder}/job", "--resume"], "not empty"),
+    "job folder is a file": (nothing, ["--job-dir", "{folder}/image.nii.gz"], "not empty"),
+    "job folder not writable": (nothing, ["--job-dir", "/proc/none/job"], "cannot be written"),
+    "resume without a folder": (nothing, ["--resume"], "--job-dir"),
+    "resume with other labels": (
+        job_of_other_labels,
+        ["--job-dir", "{folder}/job", "--resume"],
+        "another image or labels",
+    ),
+    "resume with another range": (job_of_another_range, ["--job-dir", "{folder}/job", "--resume"], "slice range"),
+    "resume of a damaged job": (damaged_job, ["--job-dir", "{folder}/job", "--resume"], "result.npy"),
+    "image folder without images": (empty_image_folder, [], "no DICOM image series"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_one_clear_line_and_changes_nothing(
+    name: str, desk: Desk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prepare, more, said = BAD_INPUT[name]
+    prepare(desk)
+    before = desk.files()
+    capfd.readouterr()
+    code = main(desk.fill(*(text.format(folder=desk.folder, name=desk.folder.name) for text in more)))
+    out, err = capfd.readouterr()
+    assert code == 2
+    assert err.count("\n") == 1, err
+    assert err.startswith("fewshot-annotate: ")
+    assert said in err
+    assert out == ""
+    assert desk.files() == before
+
+
+def test_overlapping_segments_need_an_output_with_layers(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    overlapping_segments(desk)
+    before = desk.files()
+    assert main(["fill", str(desk.image), str(desk.folder / "support.seg.nrrd"), "-o", str(desk.output)]) == 2
+    assert ".seg.nrrd" in capfd.readouterr().err
+    assert desk.files() == before
+
+
+def test_bad_input_is_exit_code_2_of_the_real_program(desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*desk.fill("--axis", "7"))
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out) == (2, "")
+    assert err == "fewshot-annotate: Axis 7 does not exist; choose 0, 1 or 2 (array order: slices, rows, columns).\n"
+
+
+# --- what comes out
+
+
+def test_labelled_slices_come_back_exactly_and_those_between_are_filled(desk: Desk) -> None:
+    assert main(desk.fill()) == 0
+    (filled,) = read_label_maps(desk.output, desk.volume.geometry)
+    assert filled.geometry.difference(desk.volume.geometry, 1e-6) is None
+    slices = AXIS.slices(filled.array)
+    for index in desk.indices:
+        assert np.array_equal(slices[index], AXIS.slices(desk.support.array)[index])
+    between = [index for index in range(desk.indices[0], desk.indices[-1]) if index not in desk.indices]
+    assert slices[between].any(axis=(1, 2)).all()
+    assert not slices[: desk.indices[0]].any()
+    assert not slices[desk.indices[-1] + 1 :].any()
+    assert sorted(file.name for file in desk.folder.iterdir() if "filled" in file.name)[0] == desk.output.name
+    assert not list((desk.folder / "temporary").iterdir()), "the temporary job folder is gone"
+
+
+@pytest.mark.parametrize(("axis", "suffix"), [(0, ".seg.nrrd"), (1, ".nrrd"), (1, ".mha"), (2, ".nii")])
+def test_any_axis_and_any_format(axis: int, suffix: str, desk: Desk) -> None:
+    label_map = load_case(SMALL)[1]
+    painted = SliceAxis(axis)
+    indices = every(label_map, painted, 8)
+    support = keep_slices(label_map, painted, indices)
+    desk.put_support(support)
+    output = desk.folder / f"out{suffix}"
+    assert main(desk.fill("-o", output)) == 0
+    (filled,) = read_label_maps(output, desk.volume.geometry)
+    assert np.array_equal(painted.slices(filled.array)[indices], painted.slices(support.array)[indices])
+    assert np.count_nonzero(filled.array) > 2 * np.count_nonzero(support.array)
+    assert [segment.name for segment in filled.segments] == [segment.name for segment in support.segments]
+
+
+def test_all_slices_are_filled_when_asked(desk: Desk) -> None:
+    first, last = desk.indices[1], desk.indices[2]
+    desk.put_support(keep_slices(desk.support, AXIS, [first, last]))
+    assert main(desk.fill("--slices", "all")) == 0
+    slices = AXIS.slices(read_label_maps(desk.output, desk.volume.geometry)[0].array)
+    assert slices[first - 1].any()
+    assert slices[last + 1].any()
+
+
+def test_a_range_of_slices_is_filled_when_asked(desk: Desk) -> None:
+    first, second = desk.indices[:2]
+    assert main(desk.fill("--slices", f"{first + 2}:{second - 1}")) == 0
+    slices = AXIS.slices(read_label_maps(desk.output, desk.volume.geometry)[0].array)
+    assert np.flatnonzero(slices.any(axis=(1, 2))).tolist() == sorted({*desk.indices, *range(first + 2, second - 1)})
+
+
+def test_a_slice_labelled_and_empty_stays_empty(desk: Desk) -> None:
+    empty = desk.indices[1]
+    desk.put_support(keep_slices(desk.support, AXIS, [index for index in desk.indices if index != empty]))
+    named = ",".join(map(str, desk.indices))
+    assert main(desk.fill("--axis", "0", "--labelled-slices", named)) == 0
+    slices = AXIS.slices(read_label_maps(desk.output, desk.volume.geometry)[0].array)
+    assert not slices[empty].any()
+
+
+def test_slices_that_are_not_named_do_not_leak_into_the_result(desk: Desk) -> None:
+    complete = load_case(SMALL)[1]
+    desk.put_support(complete)
+    named = ",".join(map(str, desk.indices))
+    assert main(desk.fill("--axis", "0", "--labelled-slices", named)) == 0
+    from_complete = desk.output.read_bytes()
+    desk.put_support(keep_slices(complete, AXIS, desk.indices))
+    assert main(desk.fill("--axis", "0")) == 0
+    assert desk.output.read_bytes() == from_complete
+
+
+def test_the_confidence_is_between_0_and_1_and_1_on_labelled_slices(desk: Desk) -> None:
+    path = desk.folder / "confidence.nii.gz"
+    assert main(desk.fill("--confidence", path)) == 0
+    confidence = read_volume(path)
+    slices = AXIS.slices(confidence.array)
+    assert confidence.geometry.difference(desk.volume.geometry, 1e-6) is None
+    assert 0 <= slices.min() <= slices.max() <= 1
+    assert (slices[desk.indices] == 1).all()
+    assert slices[desk.indices[0] + 3].min() > 0
+    assert not slices[: desk.indices[0]].any()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_overlapping_segments_are_filled_each_on_its_own_with_their_names_and_colours(count: int, desk: Desk) -> None:
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(load_case(SMALL)[1], count)]
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    write_label_maps(support, layers)
+    assert main(["fill", str(desk.image), str(support), "-o", str(output), "--progress", "none"]) == 0
+    filled = read_label_maps(output, desk.volume.geometry)
+    assert len(filled) == count
+    for before, after in zip(layers, filled, strict=True):
+        assert after.segments == before.segments
+        assert np.array_equal(AXIS.slices(after.array)[desk.indices], AXIS.slices(before.array)[desk.indices])
+        assert AXIS.slices(after.array)[desk.indices[0] + 3].any()
+    both = (filled[0].array != 0) & (filled[1].array != 0)
+    assert AXIS.slices(both)[desk.indices[0] + 3].any(), "they still overlap between the labelled slices"
+
+
+def test_layers_that_do_not_overlap_fit_into_one_label_map(desk: Desk) -> None:
+    layers = [
+        LabelMap(
+            (desk.support.array == value).astype(np.uint8), desk.support.geometry, (Segment(1, f"part {value}"),)
+        )
+        for value in (1, 2)
+    ]
+    support = desk.folder / "support.seg.nrrd"
+    write_label_maps(support, layers)
+    assert main(["fill", str(desk.image), str(support), "-o", str(desk.output), "--progress", "none"]) == 0
+    (filled,) = read_label_maps(desk.output, desk.volume.geometry)
+    assert [segment.name for segment in filled.segments] == ["part 1", "part 2"]
+    expected = np.where(desk.support.array <= 2, desk.support.array, 0)
+    assert np.array_equal(AXIS.slices(filled.array)[desk.indices], AXIS.slices(expected)[desk.indices])
+
+
+def test_a_layer_without_labels_on_the_named_slices_comes_out_empty(desk: Desk) -> None:
+    first, *rest = desk.indices
+    layers = overlapping_layers(load_case(SMALL)[1], 2)
+    layers = [keep_slices(layers[0], AXIS, rest), keep_slices(layers[1], AXIS, [first])]
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    write_label_maps(support, layers)
+    named = ",".join(map(str, rest))
+    command = ["fill", str(desk.image), str(support), "-o", str(output), "--progress", "none"]
+    assert main([*command, "--axis", "0", "--labelled-slices", named]) == 0
+    filled = read_label_maps(output, desk.volume.geometry)
+    assert filled[0].array.any()
+    assert not filled[1].array.any()
+
+
+def test_several_layers_are_not_put_into_a_used_job_folder(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    overlapping_segments(desk)
+    used_job_folder(desk)
+    before = desk.files()
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    command = ["fill", str(desk.image), str(support), "-o", str(output), "--job-dir", str(desk.job)]
+    assert main(command) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    assert desk.files() == before
+
+
+@pytest.mark.skipif("dicom_ct" not in case_names(), reason="needs the DICOM case")
+def test_a_dicom_folder_is_an_image(tmp_path: Path) -> None:
+    folder = data_dir()
+    assert folder
+    image = read_volume(folder / "dicom_ct" / "series")
+    full = load_case("dicom_ct")[1]
+    aorta = LabelMap((full.array == 52).astype(np.uint8), image.geometry)
+    write_label_maps(tmp_path / "support.nrrd", [keep_slices(aorta, AXIS, [4, 7])])
+    series = str(folder / "dicom_ct" / "series")
+    output = tmp_path / "out.nrrd"
+    assert main(["fill", series, str(tmp_path / "support.nrrd"), "-o", str(output), "--progress", "none"]) == 0
+    (filled,) = read_label_maps(output, image.geometry)
+    assert AXIS.slices(filled.array)[5].any()
+    assert main(["fill", series, str(tmp_path / "support.nrrd"), "-o", f"{series}/out.nrrd"]) == 2
+
+
+# --- what is said meanwhile
+
+
+def test_progress_json_prints_events_and_nothing_else(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*desk.fill(), "--progress", "json"]) == 0
+    out, err = capfd.readouterr()
+    events = [event_from_line(line) for line in out.splitlines()]
+    assert None not in events
+    assert isinstance(events[0], Started)
+    assert isinstance(events[-1], Finished)
+    between = set(range(desk.indices[0], desk.indices[-1])) - set(desk.indices)
+    assert set(slices_done([event for event in events if event])) == between
+    assert err == ""
+
+
+def test_progress_none_prints_the_summary_only(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(desk.fill()) == 0
+    out, err = capfd.readouterr()
+    assert re.fullmatch(r".*filled\.nii\.gz: \d+ slices filled from \d+ labelled ones \(axis 0, axial, .*s\n", out)
+    assert err == ""
+
+
+def test_the_bar_goes_to_stderr(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*desk.fill(), "--progress", "bar"]) == 0
+    out, err = capfd.readouterr()
+    assert out.count("\n") == 1
+    assert "slices" in err
+
+
+def test_models_list_names_every_engine_and_whether_it_can_run(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list"]) == 0
+    out, _ = capfd.readouterr()
+    (line,) = [line for line in out.splitlines() if "propagate" in line and "│" in line]
+    assert "ready" in line
+    assert "Apache-2.0" in line
+
+
+def test_the_demo_fills_a_brain_and_prints_dice(tmp_path: Path, spawned: Spawned) -> None:
+    from PIL import Image
+
+    output = tmp_path / "made" / "demo"
+    program = spawned.cli("demo", "-o", output, "--progress", "none")
+    out, err = program.communicate(timeout=200)
+    assert (program.returncode, err) == (0, "")
+    scores = {name: float(score) for name, score in re.findall(r"Dice (\w+ matter)\s+(0\.\d+)", out)}
+    assert set(scores) == {"grey matter", "white matter"}
+    assert min(scores.values()) > 0.6
+    volume, _ = load_case("mni152")
+    (filled,) = read_label_maps(output / "label.nii.gz", volume.geometry)
+    assert [segment.name for segment in filled.segments] == ["grey matter", "white matter"]
+    with Image.open(output / "contact-sheet.png") as picture:
+        assert np.asarray(picture.convert("RGB")).std() > 20
+
+
+def test_the_demo_refuses_a_file_as_its_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert main(["demo", "-o", str(tmp_path / "file")]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# --- interrupted
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
+
+
+@pytest.fixture(scope="module")
+def long_desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    folder = tmp_path_factory.mktemp("long") / "deuxième étude"
+    folder.mkdir()
+    volume, one = long_case()
+    held = labelled_indices(one.array, AXIS)
+    indices = [held[1], held[-2]]
+    desk = Desk(folder, volume, keep_slices(one, AXIS, indices), indices)
+    write_array(desk.image, volume.array, volume.geometry)
+    desk.put_support(desk.support)
+    assert main([*desk.fill("-o", folder / "expected.nii.gz"), "--slices", "all"]) == 0
+    return desk
+
+
+def worker_in_the_middle(desk: Desk) -> tuple[JobFolder, int]:
+    """The job of a running command line and its worker's process id, once three slices are finished."""
+    wait_for(lambda: JobFolder.holds_job(desk.job))
+    folder = JobFolder.open(desk.job)
+    wait_for(lambda: np.count_nonzero(folder.finished()) >= 3)
+    started = [event_from_line(line) for line in folder.events_path.read_text().splitlines()]
+    return folder, [event.pid for event in started if isinstance(event, Started)][-1]
+
+
+def require_resumes(desk: Desk, spawned: Spawned, kept: int) -> None:
+    program = spawned.cli(*desk.fill("--slices", "all", "--job-dir", desk.job, "--resume"), "--progress", "json")
+    out, err = program.communicate(timeout=120)
+    assert (program.returncode, err) == (0, "")
+    events = [event for event in map(event_from_line, out.splitlines()) if event]
+    assert len(slices_done(events)) + kept == desk.volume.array.shape[0] - len(desk.indices)
+    assert desk.output.read_bytes() == (desk.folder / "expected.nii.gz").read_bytes()
+    desk.output.unlink()
+    shutil.rmtree(desk.job)
+
+
+@needs_proc
+def test_ctrl_c_keeps_the_job_and_it_can_be_resumed(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))
+    folder, pid = worker_in_the_middle(long_desk)
+    with paused(pid):
+        program.send_signal(signal.SIGINT)
+        wait_for(folder.cancel_requested)
+    out, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--resume" in err
+    assert not long_desk.output.exists()
+    assert not alive(pid)
+    require_resumes(long_desk, spawned, np.count_nonzero(folder.finished()))
+
+
+@needs_proc
+def test_a_killed_command_line_ends_its_worker_and_the_job_can_be_resumed(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))
+    folder, pid = worker_in_the_middle(long_desk)
+    with paused(pid):
+        program.kill()
+        program.wait()
+    wait_for(lambda: not alive(pid), 5)
+    assert not long_desk.output.exists()
+    require_resumes(long_desk, spawned, np.count_nonzero(folder.finished()))
+
+
+@needs_proc
+def test_a_worker_killed_under_the_command_line_is_one_plain_line(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))
+    folder, pid = worker_in_the_middle(long_desk)
+    os.kill(pid, signal.SIGKILL)
+    out, err = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--resume" in err
+    require_resumes(long_desk, spawned, np.count_nonzero(folder.finished()))
+
+
+@needs_proc
+def test_ctrl_c_without_a_kept_job_leaves_nothing(long_desk: Desk, spawned: Spawned, tmp_path: Path) -> None:
+    before = long_desk.files()
+    program = spawned.cli(
+        *long_desk.fill("--slices", "all"), "--progress", "json", environment={"TMPDIR": str(tmp_path)}
+    )
+    assert program.stdout is not None
+    while '"slice"' not in program.stdout.readline():
+        pass
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert err == "fewshot-annotate: cancelled; no output was written.\n"
+    assert long_desk.files() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all"), "--progress", "json")
+    assert program.stdout is not None
+    program.stdout.readline()
+    program.stdout.close()
+    program.stdout = None
+    _, err = program.communicate(timeout=60)
+    assert (program.returncode, err) == (1, "")
+    assert not long_desk.output.exists()
