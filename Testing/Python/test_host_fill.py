@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import slicer
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.volume import Volume
@@ -18,12 +19,9 @@ from FewShotAnnotateLib.host.preview import PREVIEW_ATTRIBUTE
 from FewShotAnnotateLib.review.metrics import dice
 from FewShotAnnotateLib.run.fill import FillRequest, plan, run_in_worker
 from FewShotAnnotateLib.run.folder import JobFolder
-
-slicer = pytest.importorskip("slicer")
-
-from support import scene_cases  # noqa: E402
-from support.labels import OBLIQUE  # noqa: E402
-from support.scene_cases import Gate, Runs, all_equal, case, scene_of  # noqa: E402
+from support import scene_cases
+from support.labels import OBLIQUE
+from support.scene_cases import Gate, Runs, all_equal, case, scene_of
 
 CASES = ("mr_hippocampus_003", "mr_spine_cord_t2", "ct_spleen", "mr_cardiac_sax", "mic_ovule_cells")
 

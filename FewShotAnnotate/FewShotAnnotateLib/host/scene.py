@@ -212,12 +212,18 @@ def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> Imag
     if image.GetNumberOfScalarComponents() != 1 or min(image.GetDimensions()) < 2:
         raise InputError("node_not_volume", name=name)
     array = image_array(image)
-    segmentation_to_volume = vtk.vtkMatrix4x4()
-    linear = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        segmentation_node.GetParentTransformNode(), volume_node.GetParentTransformNode(), segmentation_to_volume
+    above_segmentation, above_volume = (
+        segmentation_node.GetParentTransformNode(),
+        volume_node.GetParentTransformNode(),
     )
-    if not linear:
-        raise InputError("transform_not_linear", name=name)
+    if above_segmentation is not above_volume:
+        for one, other in ((above_segmentation, above_volume), (above_volume, above_segmentation)):
+            if one is not None and not one.IsTransformToNodeLinear(other):
+                raise InputError("transform_not_linear", name=name)
+    segmentation_to_volume = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        above_segmentation, above_volume, segmentation_to_volume
+    )
     volume_ijk_to_ras = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(volume_ijk_to_ras)
     grid_ijk_to_volume_ijk = (

@@ -1,0 +1,339 @@
+"""Where volume and segmentation lie: transforms, other grids, and what is refused in one clear sentence."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.volume import Geometry, Volume, to_image
+from FewShotAnnotateLib.host.scene import BINARY_LABELMAP, ijk_to_ras, read_grid, read_image
+from FewShotAnnotateLib.host.views import current_slice, jump_to_slice
+from scipy.spatial.transform import Rotation
+from support import mrml, scene_cases
+from support.scene_cases import Case, Runs, Scene, add_volume, all_equal, case, painted, scene_of
+from vtk.util.numpy_support import numpy_to_vtk
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    started = Runs(tmp_path)
+    yield started
+    started.finish()
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+@pytest.fixture
+def plain(runs: Runs) -> dict[str, np.ndarray]:
+    """What a fill gives where nothing is transformed."""
+    scene = scene_of(case("mr_hippocampus_003"))
+    runs(scene).fill()
+    return scene.arrays()
+
+
+def _matrix(angles: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    matrix[:3, 3] = shift
+    return matrix
+
+
+def _transform(matrix: np.ndarray) -> Any:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    return node
+
+
+def _image(array: np.ndarray, to_ras: np.ndarray, first: tuple[int, int, int] = (0, 0, 0)) -> Any:
+    k, j, i = array.shape
+    image = slicer.vtkOrientedImageData()
+    extent = [number for start, size in zip(first, (i, j, k), strict=True) for number in (start, start + size - 1)]
+    image.SetExtent(extent)
+    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(to_ras))
+    scalars = numpy_to_vtk(np.ascontiguousarray(array).reshape(-1), deep=True)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
+    return image
+
+
+def _segmentation_on(
+    masks: dict[str, np.ndarray], to_ras: np.ndarray, first: tuple[int, int, int] = (0, 0, 0)
+) -> Any:
+    """Segmentation whose reference geometry has this matrix and begins at voxel `first` (i, j, k)."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Elsewhere")
+    node.CreateDefaultDisplayNodes()
+    segmentation = node.GetSegmentation()
+    segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
+    converter = slicer.vtkSegmentationConverter
+    image = _image(np.zeros_like(next(iter(masks.values())), dtype=np.uint8), to_ras, first)
+    text = converter.SerializeImageGeometry(image)
+    segmentation.SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), text)
+    for name, mask in masks.items():
+        segment = slicer.vtkSegment()
+        segment.SetName(name)
+        segment.AddRepresentation(BINARY_LABELMAP, _image(mask.astype(np.uint8), to_ras, first))
+        segmentation.AddSegment(segment, name)
+    return node
+
+
+def _scene_on(
+    given: Case, segment_masks: dict[str, np.ndarray], labelled: list[int], to_ras: np.ndarray, **where: Any
+) -> Scene:
+    mrml.new_scene()
+    volume_node = add_volume(given.volume)
+    node = _segmentation_on(segment_masks, to_ras, **where)
+    editor = mrml.segment_editor_node(node, volume_node)
+    return Scene(given, SliceAxis(0), labelled, volume_node, node, editor)
+
+
+def _on_grid(scene: Scene) -> dict[str, np.ndarray]:
+    grid = read_grid(scene.node, scene.volume_node)
+    return {name: grid.segment_box(name, (0, 0, 0), grid.geometry.shape) for name in scene.ids}
+
+
+def test_volume_and_segmentation_under_one_transform(runs: Runs, plain: dict[str, np.ndarray]) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    transform = _transform(_matrix((10, 20, 30), (1, 2, 3)))
+    for node in (scene.volume_node, scene.node):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    runs(scene).fill()
+    assert all_equal(_on_grid(scene), plain)
+
+
+@pytest.mark.parametrize("segmentation_too", (False, True))
+def test_a_volume_under_a_transform_with_a_segmentation_under_none_or_another(
+    runs: Runs, plain: dict[str, np.ndarray], segmentation_too: bool
+) -> None:
+    given = case("mr_hippocampus_003")
+    labelled = given.labelled(SliceAxis(0), 4)
+    moved, other = _matrix((10, 20, 30), (1, 2, 3)), _matrix((-5, 40, 0), (9, -8, 7))
+    place = moved @ ijk_to_ras(given.volume.geometry)
+    if segmentation_too:
+        place = np.linalg.inv(other) @ place
+    scene = _scene_on(given, painted(given, SliceAxis(0), labelled), labelled, place)
+    scene.volume_node.SetAndObserveTransformNodeID(_transform(moved).GetID())
+    if segmentation_too:
+        scene.node.SetAndObserveTransformNodeID(_transform(other).GetID())
+    runs(scene).fill()
+    assert all_equal(_on_grid(scene), plain)
+
+
+def test_a_cropped_reference_geometry_that_does_not_begin_at_zero(runs: Runs) -> None:
+    given = case("mr_hippocampus_003")
+    box = (slice(2, -1), slice(5, -4), slice(3, -2))
+    array = np.ascontiguousarray(given.volume.array[box])
+    to_ras = ijk_to_ras(given.volume.geometry)
+    first = (3, 5, 2)
+    origin = (to_ras @ (*first, 1.0))[:3] * (-1, -1, 1)
+    geometry = replace(given.volume.geometry, shape=array.shape, origin=tuple(float(x) for x in origin))
+    cropped = Case(Volume(array, geometry), {name: mask[box] for name, mask in given.masks.items()})
+    labelled = cropped.labelled(SliceAxis(0), 4)
+    expected = scene_of(cropped)
+    runs(expected).fill()
+    result = expected.arrays()
+
+    scene = _scene_on(given, painted(cropped, SliceAxis(0), labelled), labelled, to_ras, first=first)
+    runs(scene).fill()
+    assert all_equal(_on_grid(scene), result)
+    assert all(mask[scene.between].any() for mask in result.values())
+
+
+def test_a_coarser_reference_geometry_keeps_its_painted_voxels_and_gets_its_own_slices(runs: Runs) -> None:
+    given = case("mr_hippocampus_003")
+    to_ras = ijk_to_ras(given.volume.geometry) @ np.diag([2.0, 2.0, 1.0, 1.0])
+    coarse = {name: np.ascontiguousarray(mask[:, ::2, ::2]) for name, mask in given.masks.items()}
+    labelled = given.labelled(SliceAxis(0), 4)
+    start = painted(Case(given.volume, coarse), SliceAxis(0), labelled)
+    scene = _scene_on(given, start, labelled, to_ras)
+    runs(scene).fill()
+    for name, mask in _on_grid(scene).items():
+        np.testing.assert_array_equal(mask[labelled], coarse[name][labelled])
+        both = np.count_nonzero(mask[scene.between] & coarse[name][scene.between])
+        either = np.count_nonzero(mask[scene.between]) + np.count_nonzero(coarse[name][scene.between])
+        assert 2 * both / either > 0.6
+        assert scene.node.GetSegmentation().GetSegment(name).GetRepresentation(BINARY_LABELMAP).GetSpacing()[0] == 2
+
+
+@pytest.mark.parametrize("axis", (0, 1, 2))
+def test_the_volume_on_another_grid_is_what_itk_resamples(axis: int) -> None:
+    import SimpleITK as sitk
+
+    given = case("mr_hippocampus_003")
+    to_ras = ijk_to_ras(given.volume.geometry) @ _matrix((7, -4, 11), (5.0, 12.3, 4.5)) @ np.diag([0.9, 1.2, 0.8, 1])
+    masks = {"a": np.zeros((20, 18, 22), dtype=np.uint8)}
+    scene = _scene_on(given, masks, [0], to_ras)
+    grid = read_grid(scene.node, scene.volume_node).geometry
+    source = read_image(scene.volume_node, scene.node, grid)
+    found = source.on_grid(grid.shape)
+    moving = to_image(given.volume.array, given.volume.geometry)
+    reference = to_image(np.zeros(grid.shape, np.float32), grid)
+    expected = sitk.GetArrayFromImage(sitk.Resample(moving, reference, sitk.Transform(), sitk.sitkLinear, -1e6))
+    inside = expected > -1e5
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-2)
+    slice_axis = SliceAxis(axis)
+    np.testing.assert_allclose(source.slice(slice_axis, 7, grid.shape), slice_axis.slices(found)[7], atol=1e-3)
+
+
+def _bent_transform() -> Any:
+    bent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
+    spline = vtk.vtkThinPlateSplineTransform()
+    points, moved = vtk.vtkPoints(), vtk.vtkPoints()
+    for x, y, z in ((0, 0, 0), (50, 0, 0), (0, 50, 0), (0, 0, 50), (20, 20, 20)):
+        points.InsertNextPoint(x, y, z)
+        moved.InsertNextPoint(x, y, z + (5 if x == y == z == 20 else 0))
+    spline.SetSourceLandmarks(points)
+    spline.SetTargetLandmarks(moved)
+    spline.SetBasisToR()
+    bent.SetAndObserveTransformToParent(spline)
+    return bent
+
+
+def _refused(scene: Scene, runs: Runs, sentence: str) -> None:
+    before = scene.node.GetSegmentation().GetMTime()
+    with pytest.raises(InputError) as raised:
+        runs(scene).start()
+    assert str(raised.value) == sentence
+    assert scene.node.GetSegmentation().GetMTime() == before
+
+
+def test_a_non_linear_transform_is_refused(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    scene.volume_node.SetAndObserveTransformNodeID(_bent_transform().GetID())
+    _refused(
+        scene,
+        runs,
+        "Volume 'Volume' and the segmentation are related by a non-linear transform; harden it first.",
+    )
+
+
+def test_volume_and_segmentation_under_one_non_linear_transform_lie_as_without(
+    runs: Runs, plain: dict[str, np.ndarray]
+) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    bent = _bent_transform()
+    for node in (scene.volume_node, scene.node):
+        node.SetAndObserveTransformNodeID(bent.GetID())
+    runs(scene).fill()
+    assert all_equal(_on_grid(scene), plain)
+
+
+def test_a_segment_on_another_grid_is_refused(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    to_ras = ijk_to_ras(scene.case.volume.geometry) @ _matrix((0, 0, 15), (0.4, 0, 0))
+    segment = slicer.vtkSegment()
+    segment.SetName("tilted")
+    segment.AddRepresentation(BINARY_LABELMAP, _image(np.ones((4, 5, 6), np.uint8), to_ras))
+    scene.node.GetSegmentation().AddSegment(segment, "tilted")
+    _refused(
+        scene,
+        runs,
+        "Segment 'tilted' of 'Segmentation' lies on another grid than its segmentation; choose the source geometry "
+        "in the Segment Editor so that it is resampled.",
+    )
+
+
+def test_a_segmentation_stored_as_surfaces_is_refused(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    assert scene.node.CreateClosedSurfaceRepresentation()
+    scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    _refused(
+        scene,
+        runs,
+        "Segmentation 'Segmentation' is stored as Closed surface; make its binary labelmap the source first "
+        "(Segmentations module, Representations).",
+    )
+
+
+def test_an_empty_volume_is_refused(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    scene.volume_node.SetAndObserveImageData(None)
+    _refused(scene, runs, "Volume 'Volume' holds no voxels; choose another one.")
+
+
+def test_a_vector_volume_is_refused(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    vector = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Colours")
+    image = vtk.vtkImageData()
+    image.SetDimensions(4, 5, 6)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
+    vector.SetAndObserveImageData(image)
+    scene.volume_node = vector
+    _refused(scene, runs, "Volume 'Colours' is not a single-channel 3D volume; choose another one.")
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (np.nan, "Volume 'Volume': 1 voxels are not finite numbers; replace them before labelling."),
+        (None, "Volume 'Volume': every voxel has the same value (7); this is no image to label."),
+    ],
+)
+def test_an_unusable_volume_is_told_after_a_look_at_its_voxels(
+    runs: Runs, value: float | None, sentence: str
+) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    array = np.array(scene.case.volume.array, dtype=np.float32)
+    if value is None:
+        array[:] = 7
+    else:
+        array[1, 2, 3] = value
+    slicer.util.updateVolumeFromArray(scene.volume_node, array)
+    before = scene.arrays()
+    runner = runs(scene)
+    runner.start()
+    runner.to_end()
+    assert runner.controller.message == sentence
+    assert all_equal(scene.arrays(), before)
+
+
+def test_slices_painted_across_the_axis_are_refused(runs: Runs) -> None:
+    given = case("ct_spleen", 1)
+    scene = scene_of(given, step=6)
+    (name,) = scene.ids
+    mask = scene.painted()[name]
+    middle = int(np.median(np.nonzero(given.masks[name])[2]))
+    mask[:, :, middle] = given.masks[name][:, :, middle]
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
+    before = scene.arrays()
+    scene.labelled = [index for index in range(len(mask)) if mask[index].any()][:-1]
+    everywhere = [*scene.labelled, scene.labelled[-1] + 1]
+    runner = runs(scene)
+    runner.start(labelled=everywhere, slices=range(len(mask)))
+    runner.to_end()
+    assert "labels are painted on slices of axis 0 and of axis 2" in runner.controller.message
+    assert all_equal(scene.arrays(), before)
+
+
+def test_a_slice_is_found_in_a_view_and_shown_there_whatever_the_transforms() -> None:
+    scene = scene_of(case("mr_spine_cord_t2", 1))
+    scene.node.SetAndObserveTransformNodeID(_transform(_matrix((8, -6, 4), (3, 2, 1))).GetID())
+    grid = read_grid(scene.node, scene.volume_node)
+    for axis in (0, 1, 2):
+        assert current_slice(scene.node, grid, SliceAxis(axis)) is None
+    for number, (normal, across) in enumerate(
+        (((0, 0, 1), (1, 0, 0)), ((0, 1, 0), (1, 0, 0)), ((1, 0, 0), (0, 1, 0)))
+    ):
+        view = slicer.vtkMRMLSliceNode()
+        view.SetLayoutName(str(number))
+        view.SetSingletonTag(str(number))
+        view = slicer.mrmlScene.AddNode(view)
+        view.SetSliceToRASByNTP(*normal, *across, 30.0, -40.0, 50.0, 0)
+    for axis in (0, 1, 2):
+        jump_to_slice(scene.node, grid, SliceAxis(axis), 11)
+        assert current_slice(scene.node, grid, SliceAxis(axis)) == 11
+
+
+def test_the_first_voxel_of_a_grid_keeps_its_number() -> None:
+    geometry = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
+    numbered = ijk_to_ras(geometry, (2, 3, 4))
+    np.testing.assert_allclose(numbered @ (2, 3, 4, 1), ijk_to_ras(geometry) @ (0, 0, 0, 1))

@@ -1,0 +1,365 @@
+"""What a commit may change: locks, other segments, the editor's masks and overwrite modes; what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.host.commit import commit
+from FewShotAnnotateLib.host.decide import EditRules, Filled, decide
+from FewShotAnnotateLib.host.scene import image_array, read_grid, read_image, set_locked
+from support import mrml, scene_cases
+from support.scene_cases import Scene, all_equal, case, scene_of
+
+Node = slicer.vtkMRMLSegmentationNode
+Editor = slicer.vtkMRMLSegmentEditorNode
+SURFACE = "Closed surface"
+TERMINOLOGY = "Segmentation category and type - 3D Slicer General Anatomy list~SCT^85756007^Tissue^Tissue~x~^^~~^^~^^"
+
+MASK_MODES = {
+    "everywhere": Node.EditAllowedEverywhere,
+    "inside all": Node.EditAllowedInsideAllSegments,
+    "inside visible": Node.EditAllowedInsideVisibleSegments,
+    "outside all": Node.EditAllowedOutsideAllSegments,
+    "outside visible": Node.EditAllowedOutsideVisibleSegments,
+    "inside single": Node.EditAllowedInsideSingleSegment,
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    yield
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """The hippocampus' two parts painted; beside them a complete segment that cuts through where they will be."""
+    found = scene_of(case("mr_hippocampus_003"))
+    columns = np.zeros(found.case.volume.geometry.shape, dtype=bool)
+    columns[:, :, : _middle(found)] = True
+    for name, half in (("shown", columns), ("hidden", ~columns)):
+        block = np.zeros_like(columns)
+        block[:, ::2] = half[:, ::2]
+        _add(found, name, block)
+    found.node.GetDisplayNode().SetSegmentVisibility("hidden", False)
+    return found
+
+
+def _middle(scene: Scene) -> int:
+    anything = np.logical_or.reduce(list(scene.case.masks.values()))
+    return int(np.median(np.nonzero(anything)[2]))
+
+
+def _add(scene: Scene, name: str, mask: np.ndarray) -> None:
+    scene.node.GetSegmentation().AddEmptySegment(name, name)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
+
+
+def _found(scene: Scene, ids: list[str] | None = None) -> Filled:
+    """As if an engine had found the truth."""
+
+    def read(index: int) -> dict[str, np.ndarray]:
+        masks = {name: scene.axis.slices(mask)[index] for name, mask in scene.case.masks.items()}
+        return {name: mask for name, mask in masks.items() if mask.any()}
+
+    return Filled(scene.axis, ids or scene.ids, scene.between, read)
+
+
+def _apply(scene: Scene, may_overwrite: bool = False, ids: list[str] | None = None) -> None:
+    grid = read_grid(scene.node, scene.volume_node)
+    image = read_image(scene.volume_node, scene.node, grid.geometry)
+    rules = EditRules.of_nodes(scene.node, scene.editor_node, may_overwrite)
+    commit(scene.node, scene.volume_node, grid, decide(grid, image, _found(scene, ids), rules))
+
+
+def _wanted(scene: Scene) -> dict[str, np.ndarray]:
+    """The truth from the first to the last painted slice."""
+    slices = slice(scene.labelled[0], scene.labelled[-1] + 1)
+    result = {}
+    for name, mask in scene.case.masks.items():
+        result[name] = np.zeros_like(mask)
+        scene.axis.slices(result[name])[slices] = scene.axis.slices(mask)[slices]
+    return result
+
+
+def _slicers_mask(scene: Scene, segment_id: str, intensity: tuple[float, float] | None = None) -> np.ndarray:
+    """Where Slicer itself would let a segment be edited."""
+    mask, reference, source = (slicer.vtkOrientedImageData() for _ in range(3))
+    converter = slicer.vtkSegmentationConverter
+    name = converter.GetReferenceImageGeometryParameterName()
+    text = scene.node.GetSegmentation().GetConversionParameter(name)
+    assert converter.DeserializeImageGeometry(text, reference, False)
+    source.ShallowCopy(scene.volume_node.GetImageData())
+    matrix = vtk.vtkMatrix4x4()
+    scene.volume_node.GetIJKToRASMatrix(matrix)
+    source.SetGeometryFromImageToWorldMatrix(matrix)
+    editor = scene.editor_node
+    assert scene.node.GenerateEditMask(
+        mask,
+        editor.GetMaskMode(),
+        reference,
+        segment_id,
+        editor.GetMaskSegmentID() or "",
+        source if intensity else None,
+        intensity or (0.0, 0.0),
+        None,
+    )
+    return image_array(mask) == 0
+
+
+def test_no_other_segment_loses_a_voxel_unless_the_user_allowed_it(scene: Scene) -> None:
+    before = scene.arrays()
+    others = before["shown"] | before["hidden"]
+    _apply(scene)
+    after, wanted = scene.arrays(), _wanted(scene)
+    assert all(np.array_equal(after[name], before[name]) for name in ("shown", "hidden"))
+    for name in scene.ids:
+        np.testing.assert_array_equal(after[name], before[name] | (wanted[name] & ~others))
+        assert (wanted[name] & others).any()
+
+
+@pytest.mark.parametrize(
+    ("mode", "loses", "shared"),
+    [
+        (Editor.OverwriteAllSegments, ("shown", "hidden"), ()),
+        (Editor.OverwriteVisibleSegments, ("shown",), ("hidden",)),
+        (Editor.OverwriteNone, (), ("shown", "hidden")),
+    ],
+)
+def test_the_overwrite_mode_says_which_segments_lose_voxels_when_allowed(
+    scene: Scene, mode: int, loses: tuple[str, ...], shared: tuple[str, ...]
+) -> None:
+    scene.editor_node.SetOverwriteMode(mode)
+    before, wanted = scene.arrays(), _wanted(scene)
+    _apply(scene, may_overwrite=True)
+    after = scene.arrays()
+    everything = np.logical_or.reduce(list(wanted.values()))
+    claimed = everything.copy()
+    scene.axis.slices(claimed)[scene.labelled] = False  # painted slices are not written, so nothing is taken there
+    for name in loses:
+        np.testing.assert_array_equal(after[name], before[name] & ~claimed)
+        assert not np.array_equal(after[name], before[name])
+    for name in shared:
+        np.testing.assert_array_equal(after[name], before[name])
+        assert (before[name] & claimed).any()
+    for name in scene.ids:
+        np.testing.assert_array_equal(after[name], before[name] | wanted[name])
+
+
+def test_a_locked_segment_keeps_every_voxel_even_when_overwriting(scene: Scene) -> None:
+    scene.editor_node.SetOverwriteMode(Editor.OverwriteAllSegments)
+    set_locked(scene.node.GetSegmentation().GetSegment("shown"), True)
+    before = scene.arrays()
+    _apply(scene, may_overwrite=True)
+    after = scene.arrays()
+    np.testing.assert_array_equal(after["shown"], before["shown"])
+    assert not np.array_equal(after["hidden"], before["hidden"])
+    for name in scene.ids:
+        assert not (after[name] & before["shown"])[scene.between].any()
+
+
+def test_a_segment_of_the_run_that_was_locked_meanwhile_is_left_alone(scene: Scene) -> None:
+    locked, other = scene.ids
+    set_locked(scene.node.GetSegmentation().GetSegment(locked), True)
+    before = scene.arrays()
+    _apply(scene)
+    after = scene.arrays()
+    np.testing.assert_array_equal(after[locked], before[locked])
+    assert not np.array_equal(after[other], before[other])
+
+
+@pytest.mark.parametrize("intensity", (None, (150.4, 420.7)))
+@pytest.mark.parametrize("mode", MASK_MODES)
+def test_the_mask_is_the_one_slicer_makes(scene: Scene, mode: str, intensity: tuple[float, float] | None) -> None:
+    segment_id = scene.ids[0]
+    others = [scene.ids[1], "shown", "hidden"]
+    editor = scene.editor_node
+    editor.SetMaskMode(MASK_MODES[mode])
+    editor.SetMaskSegmentID("shown")
+    editor.SetOverwriteMode(Editor.OverwriteNone)  # so that other segments do not limit it as well
+    if intensity:
+        volume = slicer.util.arrayFromVolume(scene.volume_node)
+        intensity = tuple(float(x) for x in np.percentile(volume, (30, 90)))
+        editor.SetSourceVolumeIntensityMask(True)
+        editor.SetSourceVolumeIntensityMaskRange(*intensity)
+    allowed = _slicers_mask(scene, segment_id, intensity)
+    before, wanted = scene.arrays(), _wanted(scene)[segment_id]
+    _apply(scene, ids=[segment_id])
+    after = scene.arrays()
+    np.testing.assert_array_equal(after[segment_id], before[segment_id] | (wanted & allowed))
+    assert all(np.array_equal(after[name], before[name]) for name in others)
+    if mode != "everywhere" or intensity:
+        assert (wanted & ~allowed)[scene.between].any()
+    assert (wanted & allowed)[scene.between].any()
+
+
+@pytest.mark.parametrize("kind", (np.int16, np.uint8))
+def test_fractional_limits_mask_whole_numbers_as_vtk_does(kind: type) -> None:
+    scene = scene_of(case("mr_hippocampus_003", 1))
+    (segment_id,) = scene.ids
+    array = np.clip(scene.case.volume.array, 0, 255).astype(kind)
+    slicer.util.updateVolumeFromArray(scene.volume_node, array)
+    values = array[scene.case.masks[segment_id]]
+    limits = (float(np.percentile(values, 20)) + 0.5, float(np.percentile(values, 70)) + 0.5)
+    scene.editor_node.SetSourceVolumeIntensityMask(True)
+    scene.editor_node.SetSourceVolumeIntensityMaskRange(*limits)
+    allowed = _slicers_mask(scene, segment_id, limits)
+    before = scene.array(segment_id)
+    _apply(scene)
+    np.testing.assert_array_equal(scene.array(segment_id), before | (_wanted(scene)[segment_id] & allowed))
+
+
+def test_segments_of_a_run_do_not_mask_each_other_from_outside(scene: Scene) -> None:
+    scene.editor_node.SetMaskMode(Node.EditAllowedOutsideAllSegments)
+    _apply(scene)
+    first = scene.arrays()
+    _apply(scene)  # as after a second run: old voxels of one do not keep the other out
+    assert all_equal(scene.arrays(), first)
+    outside = ~(first["shown"] | first["hidden"])
+    for name, wanted in _wanted(scene).items():
+        np.testing.assert_array_equal(first[name][scene.between], (wanted & outside)[scene.between])
+
+
+def test_voxels_of_an_earlier_fill_outside_the_mask_stay(scene: Scene) -> None:
+    segment_id = scene.ids[0]
+    old = scene.array(segment_id)
+    stray = np.zeros_like(old)
+    index = scene.between[0]
+    stray[index, 1:5:2, 1:30] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        (old | stray).astype(np.uint8), scene.node, segment_id, scene.volume_node
+    )
+    editor = scene.editor_node
+    editor.SetMaskMode(Node.EditAllowedInsideSingleSegment)
+    editor.SetMaskSegmentID("shown")
+    editor.SetOverwriteMode(Editor.OverwriteNone)
+    mask, wanted = scene.array("shown"), _wanted(scene)[segment_id]
+    _apply(scene)
+    expected = (stray & ~mask) | (wanted & mask)
+    np.testing.assert_array_equal(scene.array(segment_id)[index], expected[index])
+
+
+def test_names_colours_tags_order_status_visibility_and_parent_survive(scene: Scene) -> None:
+    segmentation, display = scene.node.GetSegmentation(), scene.node.GetDisplayNode()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    first, second = (segmentation.GetSegment(name) for name in scene.ids)
+    first.SetName("Anterior é")
+    first.SetColor(0.1, 0.2, 0.3)
+    first.SetTerminology(TERMINOLOGY)
+    first.SetTag("Ours", "kept")
+    logic.SetSegmentStatus(first, logic.Completed)
+    logic.SetSegmentStatus(second, logic.NotStarted)
+    display.SetSegmentVisibility(scene.ids[1], False)
+    display.SetSegmentOpacity2DFill(scene.ids[0], 0.37)
+    segmentation.ReorderSegments(["hidden", scene.ids[1], scene.ids[0], "shown"])
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    item = hierarchy.GetItemByDataNode(scene.node)
+    hierarchy.SetItemParent(item, study)
+    _apply(scene)
+    assert list(segmentation.GetSegmentIDs()) == ["hidden", scene.ids[1], scene.ids[0], "shown"]
+    assert first.GetName() == "Anterior é"
+    assert first.GetColor() == pytest.approx((0.1, 0.2, 0.3))
+    assert first.GetTerminology() == TERMINOLOGY
+    assert _tag(first, "Ours") == "kept"
+    assert logic.GetSegmentStatus(first) == logic.Completed
+    assert logic.GetSegmentStatus(second) == logic.InProgress
+    assert not display.GetSegmentVisibility(scene.ids[1])
+    assert not display.GetSegmentVisibility("hidden")
+    assert display.GetSegmentVisibility(scene.ids[0])
+    assert display.GetSegmentOpacity2DFill(scene.ids[0]) == 0.37
+    assert hierarchy.GetItemParent(item) == study
+
+
+def _tag(segment: Any, name: str) -> str:
+    text = vtk.reference("")
+    assert segment.GetTag(name, text)
+    return str(text)
+
+
+def test_the_editors_own_settings_survive(scene: Scene) -> None:
+    editor = scene.editor_node
+    editor.SetMaskMode(Node.EditAllowedOutsideAllSegments)
+    editor.SetOverwriteMode(Editor.OverwriteVisibleSegments)
+    editor.SetSelectedSegmentID("shown")
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    _apply(scene)
+    assert editor.GetMaskMode() == Node.EditAllowedOutsideAllSegments
+    assert editor.GetOverwriteMode() == Editor.OverwriteVisibleSegments
+    assert editor.GetSelectedSegmentID() == "shown"
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+
+
+def test_segments_that_share_a_layer_go_on_sharing_it(scene: Scene) -> None:
+    segmentation = scene.node.GetSegmentation()
+    segmentation.CollapseBinaryLabelmaps(False)
+    assert segmentation.GetNumberOfLayers() == 2  # painted slices overlap the two blocks
+    _apply(scene)
+    assert segmentation.GetNumberOfLayers() == 2
+
+
+def test_a_closed_surface_is_made_anew_and_undone_in_the_same_step(scene: Scene) -> None:
+    segmentation = scene.node.GetSegmentation()
+    assert scene.node.CreateClosedSurfaceRepresentation()
+    segment_id = scene.ids[0]
+    before, voxels = _height(segmentation, segment_id), scene.arrays()
+    logic = slicer.vtkSlicerSegmentEditorLogic()
+    logic.SetMRMLScene(slicer.mrmlScene)
+    logic.SetSegmentEditorNode(scene.editor_node)
+    logic.SetSegmentationNode(scene.node)
+    logic.SaveStateForUndo()
+    scene.editor_node.SetOverwriteMode(Editor.OverwriteNone)
+    _apply(scene)
+    for name in segmentation.GetSegmentIDs():
+        assert segmentation.GetSegment(name).GetRepresentation(SURFACE).GetNumberOfPoints() > 0
+    assert _height(segmentation, segment_id) != before
+    logic.Undo()
+    assert all_equal(scene.arrays(), voxels)
+    assert segmentation.ContainsRepresentation(SURFACE)
+    assert _height(segmentation, segment_id) == before
+
+
+def _height(segmentation: Any, segment_id: str) -> int:
+    return segmentation.GetSegment(segment_id).GetRepresentation(SURFACE).GetNumberOfPoints()
+
+
+def test_without_a_closed_surface_none_is_made(scene: Scene) -> None:
+    _apply(scene)
+    assert not scene.node.GetSegmentation().ContainsRepresentation(SURFACE)
+
+
+def test_many_segments_of_one_layer_are_written_each_to_its_place() -> None:
+    scene = scene_of(case("mic_ovule_cells", 12))
+    before, wanted = scene.arrays(), _wanted(scene)
+    _apply(scene)
+    assert all_equal(scene.arrays(), {name: before[name] | wanted[name] for name in scene.ids})
+    assert scene.node.GetSegmentation().GetNumberOfLayers() == 1
+
+
+@pytest.mark.parametrize("axis", (1, 2))
+def test_other_axes_are_written_as_well(axis: int) -> None:
+    scene = scene_of(case("mr_hippocampus_003"), axis)
+    assert scene.axis == SliceAxis(axis)
+    before, wanted = scene.arrays(), _wanted(scene)
+    _apply(scene)
+    assert all_equal(scene.arrays(), {name: before[name] | wanted[name] for name in scene.ids})
+
+
+def test_a_second_commit_takes_back_what_the_first_wrote_and_the_second_did_not_find(scene: Scene) -> None:
+    _apply(scene)
+    segment_id = scene.ids[0]
+    assert scene.array(segment_id)[scene.between].any()
+    grid = read_grid(scene.node, scene.volume_node)
+    image = read_image(scene.volume_node, scene.node, grid.geometry)
+    nothing = Filled(scene.axis, scene.ids, scene.between, lambda index: {})
+    rules = EditRules.of_nodes(scene.node, scene.editor_node, False)
+    commit(scene.node, scene.volume_node, grid, decide(grid, image, nothing, rules))
+    painted = scene.painted()
+    for name in scene.ids:
+        np.testing.assert_array_equal(mrml.segment_array(scene.node, name), painted[name])
