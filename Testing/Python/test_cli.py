@@ -20,11 +20,10 @@ from FewShotAnnotateLib.core.event import Finished, Started, event_from_line
 from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
 from FewShotAnnotateLib.run.folder import JobFolder
-from support.data import case_names, case_or_mni152, data_dir, load_case
-from support.labels import every, keep_slices, overlapping_layers
-from support.processes import Spawned, alive, long_case, paused, slices_done, wait_for
+from support.data import case_names, data_dir, load_case
+from support.labels import every, keep_slices, long_case, overlapping_layers, small_case
+from support.processes import Spawned, alive, paused, slices_done, wait_for
 
-SMALL = case_or_mni152("mr_hippocampus_003")
 AXIS = SliceAxis(0)
 
 
@@ -68,10 +67,10 @@ class Desk:
         write_label_maps(self.labels, [label_map])
 
 
-def make_desk(folder: Path, case: str, step: int) -> Desk:
-    volume, label_map = load_case(case)
+def make_desk(folder: Path) -> Desk:
+    volume, label_map = small_case()
     label_map = LabelMap(label_map.array, label_map.geometry, label_map.segments)
-    indices = every(label_map, AXIS, step)
+    indices = every(label_map, AXIS, 8)
     desk = Desk(folder, volume, keep_slices(label_map, AXIS, indices), indices)
     write_array(desk.image, volume.array, volume.geometry)
     desk.put_support(desk.support)
@@ -83,7 +82,7 @@ def desk(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     temporary = awkward_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    return make_desk(awkward_path, SMALL, 8)
+    return make_desk(awkward_path)
 
 
 def overwrite_image(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Desk], None]:
@@ -120,7 +119,7 @@ def another_grid(desk: Desk) -> None:
 
 
 def painted_across(desk: Desk) -> None:
-    _, label_map = load_case(SMALL)
+    _, label_map = small_case()
     other = SliceAxis(2)
     held = labelled_indices(label_map.array, other)
     across = keep_slices(label_map, other, [held[len(held) // 2]])
@@ -132,7 +131,7 @@ def one_slice(desk: Desk) -> None:
 
 
 def neighbours(desk: Desk) -> None:
-    desk.put_support(keep_slices(load_case(SMALL)[1], AXIS, [desk.indices[1], desk.indices[1] + 1]))
+    desk.put_support(keep_slices(small_case()[1], AXIS, [desk.indices[1], desk.indices[1] + 1]))
 
 
 def truncate(name: str) -> Callable[[Desk], None]:
@@ -322,7 +321,7 @@ def test_labelled_slices_come_back_exactly_and_those_between_are_filled(desk: De
 
 @pytest.mark.parametrize(("axis", "suffix"), [(0, ".seg.nrrd"), (1, ".nrrd"), (1, ".mha"), (2, ".nii")])
 def test_any_axis_and_any_format(axis: int, suffix: str, desk: Desk) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     painted = SliceAxis(axis)
     indices = every(label_map, painted, 8)
     support = keep_slices(label_map, painted, indices)
@@ -361,7 +360,7 @@ def test_a_slice_labelled_and_empty_stays_empty(desk: Desk) -> None:
 
 
 def test_slices_that_are_not_named_do_not_leak_into_the_result(desk: Desk) -> None:
-    complete = load_case(SMALL)[1]
+    complete = small_case()[1]
     desk.put_support(complete)
     named = ",".join(map(str, desk.indices))
     assert main(desk.fill("--axis", "0", "--labelled-slices", named)) == 0
@@ -385,7 +384,7 @@ def test_the_confidence_is_between_0_and_1_and_1_on_labelled_slices(desk: Desk) 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_overlapping_segments_are_filled_each_on_its_own_with_their_names_and_colours(count: int, desk: Desk) -> None:
-    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(load_case(SMALL)[1], count)]
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], count)]
     support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
     write_label_maps(support, layers)
     assert main(["fill", str(desk.image), str(support), "-o", str(output), "--progress", "none"]) == 0
@@ -417,7 +416,7 @@ def test_layers_that_do_not_overlap_fit_into_one_label_map(desk: Desk) -> None:
 
 def test_a_layer_without_labels_on_the_named_slices_comes_out_empty(desk: Desk) -> None:
     first, *rest = desk.indices
-    layers = overlapping_layers(load_case(SMALL)[1], 2)
+    layers = overlapping_layers(small_case()[1], 2)
     layers = [keep_slices(layers[0], AXIS, rest), keep_slices(layers[1], AXIS, [first])]
     support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
     write_label_maps(support, layers)

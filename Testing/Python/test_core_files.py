@@ -25,10 +25,9 @@ from FewShotAnnotateLib.core.files import (
     write_label_maps,
 )
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
-from support.data import case_names, case_or_mni152, data_dir, load_case
-from support.labels import TERMINOLOGY
+from support.data import case_names, data_dir, load_case
+from support.labels import TERMINOLOGY, small_case
 
-SMALL = case_or_mni152("mr_hippocampus_003")
 NAMED = (
     Segment(1, "corps calleux", (0.25, 0.5, 0.75), {"TerminologyEntry": TERMINOLOGY}),
     Segment(2, "白質", (0.1, 0.2, 0.3)),
@@ -37,7 +36,7 @@ NAMED = (
 
 def small_volume() -> Volume:
     """A corner of a real volume, so that writing and reading it again many times is quick."""
-    volume = load_case(SMALL)[0]
+    volume = small_case()[0]
     array = np.ascontiguousarray(volume.array[:20, -30:, -24:])
     return Volume(array, Geometry(array.shape, volume.geometry.spacing))
 
@@ -57,7 +56,7 @@ def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], is_vector: b
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 def test_names_and_colours_are_kept(suffix: str, tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     path = tmp_path / f"label{suffix}"
     write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, NAMED)])
     (read,) = read_label_maps(path, label_map.geometry)
@@ -66,7 +65,7 @@ def test_names_and_colours_are_kept(suffix: str, tmp_path: Path) -> None:
 
 
 def test_labels_without_names_get_a_number_and_distinct_colours(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     sitk.WriteImage(sitk.GetImageFromArray(label_map.array), str(tmp_path / "label.nrrd"))
     (read,) = read_label_maps(tmp_path / "label.nrrd", Geometry(label_map.array.shape))
     assert [segment.name for segment in read.segments] == [f"Label {value}" for value in read.values]
@@ -74,7 +73,7 @@ def test_labels_without_names_get_a_number_and_distinct_colours(tmp_path: Path) 
 
 
 def test_label_values_above_255_are_kept(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     large = label_map.array.astype(np.uint16) * 20_000
     for suffix in IMAGE_SUFFIXES:
         write_label_maps(tmp_path / f"a{suffix}", [label_map.with_array(large)])
@@ -83,7 +82,7 @@ def test_label_values_above_255_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_bare_list_of_names_beside_the_file_is_understood(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     write_array(tmp_path / "label.nii.gz", label_map.array, label_map.geometry)
     (tmp_path / "label.nii.gz.labels.json").write_text('{"1": "head"}', encoding="utf-8")
     (read,) = read_label_maps(tmp_path / "label.nii.gz", label_map.geometry)
@@ -94,7 +93,7 @@ def test_a_bare_list_of_names_beside_the_file_is_understood(tmp_path: Path) -> N
     "content", ["", "[", "[]", "3", '{"x": "head"}', '{"1": {}}', '{"1": {"name": "a", "colour": [1]}}', "[" * 99999]
 )
 def test_a_damaged_list_of_names_is_refused(content: str, tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     write_array(tmp_path / "label.nrrd", label_map.array, label_map.geometry)
     (tmp_path / "label.nrrd.labels.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match="label names") as error:
@@ -103,7 +102,7 @@ def test_a_damaged_list_of_names_is_refused(content: str, tmp_path: Path) -> Non
 
 
 def test_names_of_an_overwritten_file_do_not_stick_to_the_new_labels(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     path = tmp_path / "label.nrrd"
     write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, NAMED)])
     write_label_maps(path, [LabelMap(label_map.array, label_map.geometry)])
@@ -111,7 +110,7 @@ def test_names_of_an_overwritten_file_do_not_stick_to_the_new_labels(tmp_path: P
 
 
 def test_two_formats_of_one_name_keep_their_own_names(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     write_label_maps(tmp_path / "a.nii.gz", [LabelMap(label_map.array, label_map.geometry, NAMED)])
     other = (Segment(1, "other"), *NAMED[1:])
     write_label_maps(tmp_path / "a.nrrd", [LabelMap(label_map.array, label_map.geometry, other)])
@@ -120,7 +119,7 @@ def test_two_formats_of_one_name_keep_their_own_names(tmp_path: Path) -> None:
 
 
 def test_writing_leaves_nothing_else_behind(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     write_label_maps(tmp_path / "a.seg.nrrd", [label_map])
     write_array(tmp_path / "b.nii.gz", label_map.array, label_map.geometry)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.seg.nrrd", "b.nii.gz"]
@@ -129,7 +128,7 @@ def test_writing_leaves_nothing_else_behind(tmp_path: Path) -> None:
 def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     path = tmp_path / "a.nii.gz"
     path.write_bytes(b"precious")
 
@@ -275,7 +274,7 @@ def test_values_that_are_no_labels_are_refused(value: float, code: str, tmp_path
 
 
 def test_whole_numbers_stored_as_floats_are_labels(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     write_array(tmp_path / "a.nii.gz", label_map.array.astype(np.float32), label_map.geometry)
     (read,) = read_label_maps(tmp_path / "a.nii.gz", label_map.geometry)
     assert np.array_equal(read.array, label_map.array)
@@ -352,7 +351,7 @@ def test_a_folder_without_images_is_no_series(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.nii.gzz", ".nii.gz", "a.json"])
 def test_unknown_file_types_are_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     with pytest.raises(InputError) as error:
         write_label_maps(tmp_path / name, [label_map])
     assert error.value.code == "suffix_unknown"
@@ -397,7 +396,7 @@ def test_the_check_for_writing_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_layers_that_do_not_overlap_become_one_label_map() -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     layers = [
         LabelMap((label_map.array == value).astype(np.uint8), label_map.geometry, (Segment(1, f"part {value}"),))
         for value in (1, 2)
@@ -408,7 +407,7 @@ def test_layers_that_do_not_overlap_become_one_label_map() -> None:
 
 
 def test_layers_that_overlap_need_a_format_with_layers(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     layers = [LabelMap((label_map.array > 0).astype(np.uint8), label_map.geometry, (Segment(1, "a"),))] * 2
     with pytest.raises(InputError) as error:
         write_label_maps(tmp_path / "a.nii.gz", layers)
@@ -417,7 +416,7 @@ def test_layers_that_overlap_need_a_format_with_layers(tmp_path: Path) -> None:
 
 
 def test_the_sidecar_is_plain_json(tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     write_label_maps(tmp_path / "a.nii.gz", [LabelMap(label_map.array, label_map.geometry, NAMED)])
     content = json.loads((tmp_path / "a.nii.gz.labels.json").read_text(encoding="utf-8"))
     assert content["1"] == {"name": "corps calleux", "colour": [0.25, 0.5, 0.75], "tags": dict(NAMED[0].tags)}

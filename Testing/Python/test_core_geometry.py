@@ -13,11 +13,10 @@ from FewShotAnnotateLib.core.volume import GEOMETRY_TOLERANCE, Geometry, Volume
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from support.data import case_names, case_or_mni152, data_dir, load_case
-from support.labels import oblique
+from support.data import case_names, data_dir, load_case
+from support.labels import oblique, small_case
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-SMALL = case_or_mni152("mr_hippocampus_003")
 
 lengths = st.floats(0.05, 20.0)
 places = st.floats(-500.0, 500.0)
@@ -92,7 +91,7 @@ def test_files_keep_the_geometry_of_oblique_and_anisotropic_volumes(
 
 @pytest.mark.parametrize("suffix", (*SUFFIXES, ".seg.nrrd"))
 def test_labels_stay_on_their_tilted_image_through_every_format(suffix: str, tmp_path: Path) -> None:
-    volume, label_map = oblique(*load_case(SMALL))
+    volume, label_map = oblique(*small_case())
     write_array(tmp_path / f"image{suffix.replace('.seg', '')}", volume.array, volume.geometry)
     write_label_maps(tmp_path / f"label{suffix}", [label_map])
     image = read_volume(tmp_path / f"image{suffix.replace('.seg', '')}")

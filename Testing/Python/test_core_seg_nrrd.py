@@ -13,12 +13,10 @@ from FewShotAnnotateLib.core.files import read_label_maps, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
 from hypothesis import given
 from hypothesis import strategies as st
-from support.data import case_or_mni152, load_case
-from support.labels import OBLIQUE, TERMINOLOGY, keep_slices, oblique, overlapping_layers
+from support.labels import OBLIQUE, TERMINOLOGY, keep_slices, oblique, overlapping_layers, small_case
 
 # A tag ends at '|' in this format, and a NRRD value cannot hold a carriage return.
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="|"), max_size=20)
-SMALL = case_or_mni152("mr_hippocampus_003")
 
 
 def described(layers: list[LabelMap]) -> list[tuple[str, str, Any, Any]]:
@@ -35,7 +33,7 @@ def masks_by_id(layers: list[LabelMap]) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_overlapping_layers_come_back_as_they_were(count: int, tmp_path: Path) -> None:
-    _, label_map = oblique(*load_case(SMALL))
+    _, label_map = oblique(*small_case())
     layers = overlapping_layers(label_map, count)
     write_label_maps(tmp_path / "a.seg.nrrd", layers)
     read = read_label_maps(tmp_path / "a.seg.nrrd", label_map.geometry)
@@ -89,7 +87,7 @@ def test_a_cut_out_that_is_no_part_of_the_grid_is_refused(shift: tuple[float, fl
     [("_LabelValue:=1", "_LabelValue:=x"), ("_Layer:=0", "_Layer:=?"), ("_Color:=0.25 0.5 ", "_Color:=0.25 0,5 ")],
 )
 def test_a_damaged_segment_list_is_refused(entry: str, damaged: str, tmp_path: Path) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     path = tmp_path / "a.seg.nrrd"
     write_label_maps(path, overlapping_layers(label_map, 1))
     data = path.read_bytes()
@@ -161,7 +159,7 @@ class SlicerStorage:
 def test_slicer_reads_what_we_write(count: int, slicer_storage: SlicerStorage, awkward_path: Path) -> None:
     from support import mrml
 
-    volume, label_map = oblique(*load_case(SMALL))
+    volume, label_map = oblique(*small_case())
     layers = overlapping_layers(label_map, count)
     write_label_maps(awkward_path / "a.seg.nrrd", layers)
     geometry = volume.geometry
@@ -185,7 +183,7 @@ def test_slicer_reads_what_we_write(count: int, slicer_storage: SlicerStorage, a
 def test_we_read_what_slicer_writes(crop: bool, slicer_storage: SlicerStorage, awkward_path: Path) -> None:
     from support import mrml
 
-    volume, label_map = oblique(*load_case(SMALL))
+    volume, label_map = oblique(*small_case())
     geometry = volume.geometry
     volume_node = mrml.add_volume(
         volume.array, geometry.spacing, geometry.origin, np.reshape(geometry.direction, (3, 3))
@@ -215,7 +213,7 @@ def test_we_read_a_single_painted_slice_that_slicer_cropped(
     from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
     from support import mrml
 
-    volume, label_map = load_case(SMALL)
+    volume, label_map = small_case()
     axis = SliceAxis(painted)
     held = labelled_indices(label_map.array, axis)
     kept = keep_slices(label_map, axis, [held[len(held) // 2]])

@@ -21,17 +21,15 @@ from FewShotAnnotateLib.core.job import Job
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import LabelMap, Volume
 from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
-from support.data import case_or_mni152, load_case
-from support.labels import every
+from support.labels import every, small_case
 from support.processes import make_folder
 
-SMALL = case_or_mni152("mr_hippocampus_003")
 AXIS = SliceAxis(1)
 
 
 @pytest.fixture
 def folder(awkward_path: Path) -> JobFolder:
-    return make_folder(awkward_path / "job", *load_case(SMALL), AXIS, 8)
+    return make_folder(awkward_path / "job", *small_case(), AXIS, 8)
 
 
 def refusal(path: Path) -> InputError:
@@ -43,7 +41,7 @@ def refusal(path: Path) -> InputError:
 
 
 def test_a_folder_gives_back_the_job_and_its_input(folder: JobFolder) -> None:
-    volume, label_map = load_case(SMALL)
+    volume, label_map = small_case()
     opened = JobFolder.open(folder.path)
     support = opened.read_support()
     assert opened.job == folder.job
@@ -72,7 +70,7 @@ def test_a_slice_counts_as_finished_only_once_it_is_written(folder: JobFolder) -
 
 
 def test_the_result_holds_labelled_and_finished_slices_and_nothing_else(folder: JobFolder) -> None:
-    label_map = load_case(SMALL)[1]
+    label_map = small_case()[1]
     shape = folder.shape[1:]
     done = folder.pending()[0]
     with SliceWriter(folder) as writer:
@@ -88,7 +86,7 @@ def test_the_result_holds_labelled_and_finished_slices_and_nothing_else(folder: 
 
 
 def test_label_values_above_255_are_kept(tmp_path: Path) -> None:
-    volume, label_map = load_case(SMALL)
+    volume, label_map = small_case()
     large = LabelMap(label_map.array.astype(np.uint16) * 20_000, label_map.geometry)
     folder = make_folder(tmp_path / "job", volume, large, AXIS, 8)
     done = folder.pending()[0]
@@ -106,7 +104,7 @@ def test_a_used_folder_is_not_used_again(folder: JobFolder, tmp_path: Path) -> N
     file.write_text("mine")
     for place in (folder.path, other, file):
         with pytest.raises(InputError) as error:
-            make_folder(place, *load_case(SMALL), AXIS, 8)
+            make_folder(place, *small_case(), AXIS, 8)
         assert error.value.code == "job_folder_used"
     assert before == {path: path.read_bytes() for path in folder.path.iterdir()}
 
@@ -114,7 +112,7 @@ def test_a_used_folder_is_not_used_again(folder: JobFolder, tmp_path: Path) -> N
 def test_a_folder_whose_making_was_interrupted_is_made_anew(folder: JobFolder) -> None:
     (folder.path / "job.json").rename(folder.path / "job.json.partial")
     (folder.path / "finished.npy").unlink()
-    again = make_folder(folder.path, *load_case(SMALL), AXIS, 8)
+    again = make_folder(folder.path, *small_case(), AXIS, 8)
     assert JobFolder.open(folder.path).pending() == again.pending()
 
 
@@ -122,7 +120,7 @@ def test_an_interrupted_folder_with_a_file_of_the_users_is_left_alone(folder: Jo
     (folder.path / "job.json").rename(folder.path / "job.json.partial")
     (folder.path / "notes.txt").write_text("mine")
     with pytest.raises(InputError):
-        make_folder(folder.path, *load_case(SMALL), AXIS, 8)
+        make_folder(folder.path, *small_case(), AXIS, 8)
     assert (folder.path / "notes.txt").read_text() == "mine"
 
 
@@ -131,9 +129,9 @@ def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(existed: boo
     path = tmp_path / "job"
     if existed:
         path.mkdir()
-    volume, _ = load_case(SMALL)
+    volume, _ = small_case()
     with largest_file(volume.array.nbytes // 2), pytest.raises(InputError) as error:
-        make_folder(path, *load_case(SMALL), AXIS, 8)
+        make_folder(path, *small_case(), AXIS, 8)
     assert error.value.code == "output_unwritable"
     assert "None" not in str(error.value)
     assert path.exists() == existed
@@ -154,7 +152,7 @@ def largest_file(size: int) -> Iterator[None]:
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError) as error:
-        make_folder(tmp_path / "file" / "job", *load_case(SMALL), AXIS, 8)
+        make_folder(tmp_path / "file" / "job", *small_case(), AXIS, 8)
     assert error.value.code == "output_unwritable"
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -185,7 +183,7 @@ def _other_range(volume: Volume, support: Support, job: Job) -> tuple[Job, Volum
 
 @pytest.mark.parametrize("change", [_other_volume, _other_spacing, _other_label, _other_completeness, _other_range])
 def test_a_job_is_not_continued_with_other_input(change: Callable[..., Any], folder: JobFolder) -> None:
-    volume, _ = load_case(SMALL)
+    volume, _ = small_case()
     with pytest.raises(InputError) as error:
         folder.require_same_input(*change(volume, folder.read_support(), folder.job))
     assert error.value.code == "job_differs"

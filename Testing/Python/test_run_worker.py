@@ -25,12 +25,11 @@ from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.run import process as process_module
 from FewShotAnnotateLib.run.folder import JobFolder
 from FewShotAnnotateLib.run.process import WORKER_SCRIPT, WorkerProcess
-from support.data import case_or_mni152, load_case
+from support.labels import long_case, small_case
 from support.processes import (
     PACKAGE_PARENT,
     Spawned,
     alive,
-    long_case,
     make_folder,
     paused,
     poll_to_end,
@@ -39,8 +38,6 @@ from support.processes import (
     wait_for,
     worker_pid,
 )
-
-SHORT = case_or_mni152("mr_hippocampus_003")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
 
@@ -52,7 +49,7 @@ def long_job(awkward_path: Path) -> JobFolder:
 
 @pytest.fixture
 def short_job(awkward_path: Path) -> JobFolder:
-    return make_folder(awkward_path / "job", *load_case(SHORT), SliceAxis(0), 8)
+    return make_folder(awkward_path / "job", *small_case(), SliceAxis(0), 8)
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +330,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_too_little_memory_is_one_plain_sentence(tmp_path: Path, spawned: Spawned) -> None:
-    volume, label_map = load_case(SHORT)
+    volume, label_map = small_case()
     wide = (1, 1 + 2000 // volume.array.shape[1], 1 + 2000 // volume.array.shape[2])
     middle = volume.array.shape[0] // 2
     image, labels = (np.tile(array[middle - 2 : middle + 3], wide) for array in (volume.array, label_map.array))

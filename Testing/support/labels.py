@@ -1,12 +1,15 @@
-"""What a person with little time leaves behind: a full label map reduced to a few slices."""
+"""Real labelled volumes made handy: cut, tilted, layered, and reduced to a few slices as a person leaves them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
+
+from support.data import MNI152, case_names, case_or_mni152, load_case
 
 # 30 degrees about x, then 20 degrees about z: no axis is a patient axis.
 OBLIQUE = (
@@ -24,6 +27,29 @@ TERMINOLOGY = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
     "~SCT^10200004^Liver~^^~Anatomic codes - DICOM master list~^^~^^"
 )
+
+
+@cache
+def small_case() -> tuple[Volume, LabelMap]:
+    """A real volume of 35x52x34 voxels with two labels: the hippocampus, or a piece of the MNI152 brain."""
+    if "mr_hippocampus_003" in case_names():
+        return load_case("mr_hippocampus_003")
+    volume, label_map = load_case(MNI152)
+    piece = (slice(70, 105), slice(90, 142), slice(60, 94))
+    image, labels = (np.ascontiguousarray(array[piece]) for array in (volume.array, label_map.array))
+    grid = Geometry(image.shape, volume.geometry.spacing, direction=volume.geometry.direction)
+    return Volume(image, grid), LabelMap(labels, grid, label_map.segments)
+
+
+def long_case() -> tuple[Volume, LabelMap]:
+    """A narrow column of a real volume with one label: many slices, each soon filled, so that a run can be caught."""
+    volume, label_map = load_case(case_or_mni152("ct_aortic_dissection"))
+    mask = label_map.array == label_map.values[-1]
+    row, column = (int(np.median(np.flatnonzero(mask.any(axis=other)))) for other in ((0, 2), (0, 1)))
+    around = (slice(None), slice(max(0, row - 24), row + 24), slice(max(0, column - 24), column + 24))
+    image = np.ascontiguousarray(volume.array[around])
+    grid = Geometry(image.shape, volume.geometry.spacing)
+    return Volume(image, grid), LabelMap(np.ascontiguousarray(mask[around]).astype(np.uint8), grid)
 
 
 def keep_slices(label_map: LabelMap, axis: SliceAxis, indices: Sequence[int]) -> LabelMap:

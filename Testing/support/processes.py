@@ -12,31 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import FewShotAnnotateLib
-import numpy as np
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.event import Event, SliceDone, Started
 from FewShotAnnotateLib.core.job import Job
 from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from FewShotAnnotateLib.core.volume import LabelMap, Volume
 from FewShotAnnotateLib.run.folder import JobFolder
 from FewShotAnnotateLib.run.process import WorkerProcess
 
-from support.data import case_or_mni152, load_case
 from support.labels import every
 
 PACKAGE_PARENT = Path(FewShotAnnotateLib.__file__).parents[1]
 WAIT_SECONDS = 60.0
-
-
-def long_case() -> tuple[Volume, LabelMap]:
-    """A narrow column of a real volume with one label: many slices, each soon filled, so that a run can be disturbed."""
-    volume, label_map = load_case(case_or_mni152("ct_aortic_dissection"))
-    mask = label_map.array == label_map.values[-1]
-    row, column = (int(np.median(np.flatnonzero(mask.any(axis=other)))) for other in ((0, 2), (0, 1)))
-    around = (slice(None), slice(max(0, row - 24), row + 24), slice(max(0, column - 24), column + 24))
-    image = np.ascontiguousarray(volume.array[around])
-    grid = Geometry(image.shape, volume.geometry.spacing)
-    return Volume(image, grid), LabelMap(np.ascontiguousarray(mask[around]).astype(np.uint8), grid)
 
 
 def make_folder(path: Path, volume: Volume, label_map: LabelMap, axis: SliceAxis, step: int) -> JobFolder:
