@@ -100,12 +100,13 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
 
     def selection(self, segmentationNode) -> Selection:
         """What a fill would use now."""
-        if segmentationNode is None:
+        if segmentationNode is None or self.survey.grid is None:
             return Selection()
         segmentation = segmentationNode.GetSegmentation()
         extents = {name: e for name, e in self.survey.extents.items() if segmentation.GetSegment(name)}
         locked = [name for name in extents if is_locked(segmentation.GetSegment(name))]
-        return select(extents, PaintRecord.of_node(segmentationNode), locked)
+        shape = self.survey.grid.geometry.shape
+        return select(extents, PaintRecord.of_node(segmentationNode), shape, locked, self.survey.digests)
 
     def fill(self, parameters) -> None:
         """Start a run with what the parameter node says; raises InputError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.volume import Volume
 from FewShotAnnotateLib.host.controller import State
 from FewShotAnnotateLib.host.preview import PREVIEW_ATTRIBUTE
+from FewShotAnnotateLib.host.record import PaintRecord, Selection, select
+from FewShotAnnotateLib.host.survey import Survey
 from FewShotAnnotateLib.review.metrics import dice
 from FewShotAnnotateLib.run.fill import FillRequest, plan, run_in_worker
 from FewShotAnnotateLib.run.folder import JobFolder
@@ -319,6 +322,56 @@ def test_a_second_fill_replaces_filled_voxels_and_keeps_painted_ones(runs: Runs,
     result = scene.arrays()
     assert all_equal(result, _headless(scene, tmp_path / "headless"))
     assert not all_equal(result, truth)
+
+
+def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner, survey = runs(scene), Survey()
+    runner.fill()
+    found = _look(survey, scene)
+    assert list(found.labelled) == scene.labelled
+
+    name, index = scene.ids[0], scene.labelled[1] + 1
+    filled = scene.arrays()
+    corrected = filled[name].copy()
+    corrected[index, 5:9, 5:9] ^= True
+    runner.undo_logic.SaveStateForUndo()
+    slicer.util.updateSegmentBinaryLabelmapFromArray(corrected.astype(np.uint8), scene.node, name, scene.volume_node)
+    found = _look(survey, scene)
+    assert list(found.labelled) == sorted([*scene.labelled, index])
+    runner.fill(labelled=found.labelled)
+    np.testing.assert_array_equal(scene.array(name)[index], corrected[index])
+    assert index in PaintRecord.of_node(scene.node).marked
+    survey.close()
+
+
+def test_a_fill_taken_back_leaves_no_slice_that_counts_as_painted(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner, survey = runs(scene), Survey()
+    for _ in range(2):  # the second run finds what the first found, so there is nothing new to undo
+        runner.fill()
+        runner.undo_logic.Undo()
+        assert list(_look(survey, scene).labelled) == scene.labelled
+        runner.undo_logic.Redo()
+        assert list(_look(survey, scene).labelled) == scene.labelled
+    survey.close()
+
+
+def test_a_removed_segment_does_not_make_every_slice_look_corrected(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner, survey = runs(scene), Survey()
+    runner.fill()
+    scene.node.GetSegmentation().RemoveSegment(scene.ids[0])
+    assert list(_look(survey, scene).labelled) == scene.labelled
+    survey.close()
+
+
+def _look(survey: Survey, scene: scene_cases.Scene) -> Selection:
+    survey.request(0.0)
+    while not survey.poll(scene.node, scene.volume_node):
+        time.sleep(0.001)
+    record = PaintRecord.of_node(scene.node)
+    return select(survey.extents, record, survey.grid.geometry.shape, digests=survey.digests)
 
 
 def _whole_result(scene: scene_cases.Scene, gate: Gate, tmp_path: Path) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from support import mrml
 from support.data import case_or_mni152, load_case
 
 WAIT_SECONDS = 60.0
+GONE_SECONDS = 10.0
 GATE_VARIABLE = "FEWSHOT_TEST_GATE"
 
 # Imported by every Python that starts with this file's folder on PYTHONPATH: the worker then waits before each slice
@@ -247,7 +248,7 @@ class Runs:
         """Close all; job folders, threads and workers must go."""
         for runner in self._runners:
             runner.controller.close()
-        end = time.monotonic() + WAIT_SECONDS
+        end = time.monotonic() + GONE_SECONDS
         while job_folders(self._folder) or _threads():
             assert time.monotonic() < end, f"left behind: {job_folders(self._folder)} {_threads()}"
             time.sleep(0.005)

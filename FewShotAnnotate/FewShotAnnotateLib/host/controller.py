@@ -20,7 +20,7 @@ from ..core.event import Event, Failed, Finished, Progress, SliceDone, Warned
 from ..run.process import WorkerProcess
 from .commit import commit
 from .decide import Changes, EditRules, Filled, decide
-from .painted import slice_digests
+from .painted import masks_digest, slice_digests
 from .preparation import FillSettings, Prepared, RunInput, prepare, read_input
 from .preview import Preview, PreviewSegment
 from .record import PaintRecord
@@ -66,7 +66,7 @@ class _Decision:
     rules: EditRules
     version: tuple[object, ...]
     changes: Changes
-    filled: list[int]
+    filled: dict[int, tuple[int, int]]  # slice -> its checksum after and before
     painted: list[int]
 
 
@@ -298,9 +298,10 @@ class FillController:
             self._save_undo(node)
             commit(node, self._scene.GetNodeByID(run.volume_id), grid, found.changes)
         if found.filled:
+            axis = run.given.settings.axis
             labelled = sorted({*run.given.labelled, *found.painted})
             ids = [name for name in run.given.segment_ids if name in rules.segment_ids]
-            PaintRecord.of_node(node).after_run(run.given.settings.axis.index, labelled, ids).keep(node)
+            PaintRecord.of_node(node).after_run(axis.index, labelled, ids, found.filled).keep(node)
         self.commit_seconds = time.monotonic() - began
         text = f"{len(found.filled)} slices filled."
         progress, stopping = self.progress, run.stopping
@@ -366,8 +367,10 @@ def _decide(
     given, prepared = run.given, run.prepared
     assert prepared is not None
     axis = given.settings.axis
-    digests = slice_digests(grid, given.segment_ids, axis, given.to_fill)
-    painted = [index for index in given.to_fill if digests[index] != prepared.digests[index]]
+    ids = [name for name in given.segment_ids if name in rules.segment_ids]
+    digests = slice_digests(grid, ids, axis, given.to_fill)
+    at_start = slice_digests(given.grid, ids, axis, given.to_fill)
+    painted = [index for index in given.to_fill if digests[index] != at_start[index]]
     done = np.logical_and.reduce([folder.finished() for folder in prepared.folders])
     slices = [index for index in given.to_fill if done[index] and index not in painted]
 
@@ -380,7 +383,12 @@ def _decide(
         return {name: mask for name, mask in masks.items() if mask.any()}
 
     changes = decide(grid, image, Filled(axis, given.segment_ids, slices, read), rules)
-    return _Decision(grid, rules, version, changes, slices, painted)
+    shape = grid.slice_shape(axis)
+    filled = {}
+    for index in slices:
+        after = changes.applied(grid.segment_slices(ids, axis, index), axis, index, shape)
+        filled[index] = (masks_digest(after, ids), digests[index])
+    return _Decision(grid, rules, version, changes, filled, painted)
 
 
 def _same_matrix(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -116,6 +116,16 @@ class Box:
     first: tuple[int, int, int]
     mask: np.ndarray
 
+    def place(self, axis: SliceAxis, index: int) -> tuple[np.ndarray, _Window] | None:
+        """The box's part of a slice of the grid, and the rows and columns where it lies."""
+        first = list(self.first)
+        own = index - first.pop(axis.index)
+        slices = axis.slices(self.mask)
+        if not 0 <= own < len(slices):
+            return None
+        rows, columns = slices.shape[1:]
+        return slices[own], (slice(first[0], first[0] + rows), slice(first[1], first[1] + columns))
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -123,6 +133,19 @@ class Changes:
 
     add: dict[str, Box]
     remove: dict[str, Box]
+
+    def applied(
+        self, masks: Mapping[str, np.ndarray], axis: SliceAxis, index: int, shape: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """Masks, bool [h, w], of a slice as they are once the changes are written."""
+        result = {name: mask.copy() for name, mask in masks.items()}
+        for boxes, value in ((self.remove, False), (self.add, True)):
+            for name, box in boxes.items():
+                placed = box.place(axis, index)
+                if placed is not None:
+                    part, window = placed
+                    result.setdefault(name, np.zeros(shape, dtype=bool))[window][part] = value
+        return result
 
 
 def decide(grid: SegmentationGrid, image: ImageSource, filled: Filled, rules: EditRules) -> Changes:

@@ -86,15 +86,16 @@ def slice_digests(
     grid: SegmentationGrid, segment_ids: Sequence[str], axis: SliceAxis, slices: Sequence[int]
 ) -> dict[int, int]:
     """Checksum of what the segments hold on each slice: another checksum later means someone painted there."""
-    digests = {}
-    for index in slices:
-        masks = grid.segment_slices(segment_ids, axis, index)
-        digest = 0
-        for segment_id in segment_ids:
-            if segment_id in masks:
-                digest = zlib.crc32(np.packbits(masks[segment_id]).tobytes(), zlib.crc32(segment_id.encode(), digest))
-        digests[index] = digest
-    return digests
+    return {index: masks_digest(grid.segment_slices(segment_ids, axis, index), segment_ids) for index in slices}
+
+
+def masks_digest(masks: Mapping[str, np.ndarray], segment_ids: Sequence[str]) -> int:
+    """Checksum of the masks of a slice; segments without a voxel do not count."""
+    digest = 0
+    for segment_id in segment_ids:
+        if segment_id in masks and masks[segment_id].any():
+            digest = zlib.crc32(np.packbits(masks[segment_id]).tobytes(), zlib.crc32(segment_id.encode(), digest))
+    return digest
 
 
 def _boxes(labels: np.ndarray) -> dict[int, tuple[slice, slice, slice]]:

@@ -16,7 +16,6 @@ from ..core.support import Support
 from ..core.volume import Volume
 from ..engines import runnable_engine
 from ..run.folder import JobFolder
-from .painted import slice_digests
 from .scene import ImageSource, SegmentationGrid, is_locked, read_grid, read_image
 
 
@@ -92,13 +91,10 @@ class Prepared:
         Segments of each layer; those that overlap are in different ones. Label 1 + n is a layer's n-th segment.
     folders : list of JobFolder
         One for each layer.
-    digests : dict
-        Checksum of what the segments held on each slice to fill.
     """
 
     layers: list[list[str]]
     folders: list[JobFolder]
-    digests: dict[int, int]
 
 
 def read_input(volume_node: Any, segmentation_node: Any, settings: FillSettings) -> RunInput:
@@ -145,7 +141,7 @@ def prepare(given: RunInput, place: Path) -> Prepared:
         JobFolder.create(place / f"layer{number}", given.job, volume, _support(given, layer, masks))
         for number, layer in enumerate(layers)
     ]
-    return Prepared(layers, folders, slice_digests(given.grid, given.segment_ids, axis, given.to_fill))
+    return Prepared(layers, folders)
 
 
 def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[range, tuple[int, ...]]:

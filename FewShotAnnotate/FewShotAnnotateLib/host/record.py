@@ -14,6 +14,8 @@ from typing import Any
 from .painted import SegmentExtent, painted_axis, painted_slices
 
 RECORD_ATTRIBUTE = "FewShotAnnotate.PaintedSlices"
+# States of a slice that are known not to be painted by hand; undo and redo go back and forth between them.
+_KNOWN_STATES = 6
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,19 @@ class PaintRecord:
         Slices that do not count although they hold labels.
     chosen : dict
         Segment id -> whether to fill it, where the user or an earlier run decided.
+    filled : dict
+        Slice -> checksums of what the filled segments held after and before earlier runs, newest first. Any other
+        checksum means that someone corrected the slice since; see `slice_digests`.
+    filled_ids : tuple of str
+        The segments of these checksums, in their order.
     """
 
     axis: int | None = None
     marked: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
     chosen: Mapping[str, bool] = field(default_factory=dict)
+    filled: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    filled_ids: tuple[str, ...] = ()
 
     @classmethod
     def of_node(cls, node: Any) -> PaintRecord:
@@ -48,8 +57,10 @@ class PaintRecord:
                 tuple(sorted({int(index) for index in data.get("marked", ())})),
                 tuple(sorted({int(index) for index in data.get("left_out", ())})),
                 {str(name): bool(fill) for name, fill in data.get("chosen", {}).items()},
+                {int(index): tuple(map(int, known)) for index, known in data.get("filled", {}).items()},
+                tuple(str(name) for name in data.get("filled_ids", ())),
             )
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
 
     def keep(self, node: Any) -> None:
@@ -72,11 +83,34 @@ class PaintRecord:
         """The record with a segment chosen or not."""
         return replace(self, chosen={**self.chosen, segment_id: fill})
 
-    def after_run(self, axis: int, labelled: Sequence[int], segment_ids: Sequence[str]) -> PaintRecord:
-        """The record once a run has filled the slices between."""
-        marked = tuple(sorted({*self.marked, *labelled})) if self.axis == axis else tuple(labelled)
+    def after_run(
+        self,
+        axis: int,
+        labelled: Sequence[int],
+        segment_ids: Sequence[str],
+        filled: Mapping[int, tuple[int, int]] | None = None,
+    ) -> PaintRecord:
+        """The record once a run has filled the slices between.
+
+        Parameters
+        ----------
+        axis, labelled, segment_ids : what the run worked with
+        filled : slice -> checksums after and before the run
+        """
+        same = self.axis == axis
+        marked = {*labelled, *(self.marked if same else ())}
+        earlier = self.filled if same and self.filled_ids == tuple(segment_ids) else {}
+        known = dict(earlier)
+        for index, pair in (filled or {}).items():
+            known[index] = tuple(dict.fromkeys((*pair, *earlier.get(index, ()))))[:_KNOWN_STATES]
+        known = {index: digests for index, digests in known.items() if index not in marked}
         chosen = {**self.chosen, **dict.fromkeys(segment_ids, True)}
-        return PaintRecord(axis, marked, self.left_out if self.axis == axis else (), chosen)
+        left_out = tuple(index for index in self.left_out if same and index not in labelled)
+        return PaintRecord(axis, tuple(sorted(marked)), left_out, chosen, known, tuple(segment_ids))
+
+    def corrected(self, digests: Mapping[int, int]) -> list[int]:
+        """Filled slices that someone changed since, from their checksums now."""
+        return [index for index, digest in digests.items() if digest not in self.filled.get(index, (digest,))]
 
 
 @dataclass(frozen=True)
@@ -101,14 +135,22 @@ class Selection:
     labelled: tuple[int, ...] = ()
 
 
-def select(extents: Mapping[str, SegmentExtent], record: PaintRecord, locked: Sequence[str] = ()) -> Selection:
+def select(
+    extents: Mapping[str, SegmentExtent],
+    record: PaintRecord,
+    shape: Sequence[int],
+    locked: Sequence[str] = (),
+    digests: Mapping[int, int] | None = None,
+) -> Selection:
     """Combine what the voxels show with what the record says. The user's word counts.
 
     Parameters
     ----------
     extents : segment id -> SegmentExtent
     record : PaintRecord
+    shape : size of the grid (k, j, i); a record may name slices that a grid of another size had
     locked : segments never filled
+    digests : checksums now of the slices that an earlier run filled
     """
     free = {name: extent for name, extent in extents.items() if name not in locked}
     axis = record.axis if record.axis is not None else painted_axis(free)
@@ -119,7 +161,8 @@ def select(extents: Mapping[str, SegmentExtent], record: PaintRecord, locked: Se
     # A segment that is complete says nothing about which slices were painted: all of its slices hold voxels.
     found = painted_slices(free, [name for name in segment_ids if name in sparse], axis)
     on_all = painted_slices(free, segment_ids, axis)
-    numbers = sorted({*found, *record.marked, *record.left_out})
+    named = {*found, *record.marked, *record.left_out, *record.corrected(digests or {})}
+    numbers = sorted(index for index in named if 0 <= index < shape[axis])
     slices = {index: on_all.get(index, []) for index in numbers}
     labelled = tuple(index for index in numbers if index not in record.left_out)
     return Selection(axis, segment_ids, slices, labelled)

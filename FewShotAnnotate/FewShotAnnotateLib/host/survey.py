@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from ..core.axis import SliceAxis
 from ..core.errors import InputError
-from .painted import SegmentExtent, segment_extents
+from .painted import SegmentExtent, segment_extents, slice_digests
+from .record import PaintRecord
 from .scene import SegmentationGrid, read_grid
 
+_Found = tuple[dict[str, SegmentExtent], dict[int, int]]
 # Painting makes many changes a second; wait until it paused this long.
 PAUSE_SECONDS = 0.4
 
@@ -23,6 +26,8 @@ class Survey:
     extents : dict
         Segment id -> SegmentExtent, as of the last finished look.
     grid : SegmentationGrid or None
+    digests : dict
+        Checksums now of the slices that an earlier run filled.
     error : InputError or None
         Why the segmentation cannot be looked at.
     """
@@ -30,9 +35,10 @@ class Survey:
     def __init__(self) -> None:
         self.extents: Mapping[str, SegmentExtent] = {}
         self.grid: SegmentationGrid | None = None
+        self.digests: Mapping[int, int] = {}
         self.error: InputError | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="FewShotAnnotateSurvey")
-        self._looking: tuple[SegmentationGrid, Future[dict[str, SegmentExtent]]] | None = None
+        self._looking: tuple[SegmentationGrid, Future[_Found]] | None = None
         self._wanted_at: float | None = None
 
     @property
@@ -46,7 +52,7 @@ class Survey:
 
     def reset(self) -> None:
         """Forget everything, for another segmentation."""
-        self.extents, self.grid, self.error = {}, None, None
+        self.extents, self.digests, self.grid, self.error = {}, {}, None, None
         self._looking, self._wanted_at = None, None
 
     def poll(self, segmentation_node: Any, volume_node: Any) -> bool:
@@ -56,7 +62,7 @@ class Survey:
             if not future.done():
                 return False
             self._looking = None
-            self.grid, self.extents = grid, future.result()
+            self.grid, (self.extents, self.digests) = grid, future.result()
             return True
         if self._wanted_at is None or time.monotonic() < self._wanted_at:
             return False
@@ -70,10 +76,20 @@ class Survey:
             self.error = error
             return True
         self.error = None
-        self._looking = (grid, self._threads.submit(segment_extents, grid))
+        self._looking = (grid, self._threads.submit(_look, grid, PaintRecord.of_node(segmentation_node)))
         return False
 
     def close(self) -> None:
         """Release the thread."""
         self.reset()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _look(grid: SegmentationGrid, record: PaintRecord) -> _Found:
+    """Background part of a look; touches no node."""
+    extents = segment_extents(grid)
+    if record.axis is None or any(name not in extents for name in record.filled_ids):
+        return extents, {}  # with a segment gone, every slice would look corrected
+    axis = SliceAxis(record.axis)
+    filled = [index for index in record.filled if 0 <= index < axis.count(grid.geometry)]
+    return extents, slice_digests(grid, record.filled_ids, axis, filled)

@@ -1,0 +1,328 @@
+"""What the user does while a run is under way: nothing of it is lost, and nothing of it breaks the run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from FewShotAnnotateLib.host.controller import State
+from FewShotAnnotateLib.host.preview import PREVIEW_ATTRIBUTE
+from FewShotAnnotateLib.host.record import PaintRecord
+from FewShotAnnotateLib.host.scene import set_locked
+from support import mrml, scene_cases
+from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    return Gate(folder, monkeypatch)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    started = Runs(tmp_path)
+    yield started
+    started.finish()
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+@pytest.fixture
+def running(runs: Runs, gate: Gate) -> tuple[Scene, Runner]:
+    """A run whose first two slices are finished, and whose third waits."""
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner = runs(scene)
+    gate.allow(2)
+    runner.start()
+    runner.until(lambda: runner.shown() == 2)
+    return scene, runner
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, np.ndarray]:
+    """What the run gives when nobody interferes."""
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner = Runner(scene)
+    runner.fill()
+    runner.controller.close()
+    return scene.arrays()
+
+
+def _paint(scene: Scene, name: str, index: int) -> np.ndarray:
+    """A small square painted by hand on a slice, in place of what was there. Returns the new voxels."""
+    mask = scene.array(name)
+    mask[index] = False
+    mask[index, 3:7, 2:6] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
+    return mask[index]
+
+
+def _end(gate: Gate, runner: Runner) -> None:
+    gate.open()
+    runner.to_end()
+
+
+def _require_nothing_left() -> None:
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert not [node for node in nodes if node.GetAttribute(PREVIEW_ATTRIBUTE)]
+
+
+def test_a_renamed_segment_is_filled_under_its_new_name(
+    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = running
+    segment = scene.node.GetSegmentation().GetSegment(scene.ids[0])
+    segment.SetName("renamed")
+    _end(gate, runner)
+    assert segment.GetName() == "renamed"
+    assert all_equal(scene.arrays(), whole)
+
+
+def test_an_added_segment_keeps_its_voxels(running: tuple[Scene, Runner], gate: Gate) -> None:
+    scene, runner = running
+    index = scene.between[0]
+    added = np.zeros_like(scene.array(scene.ids[0]))
+    added[index] = scene.case.masks[scene.ids[0]][index]
+    assert added.any()
+    scene.node.GetSegmentation().AddEmptySegment("added", "added")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(added.astype(np.uint8), scene.node, "added", scene.volume_node)
+    _end(gate, runner)
+    np.testing.assert_array_equal(scene.array("added"), added)
+    for name in scene.ids:
+        assert not (scene.array(name) & added)[index].any()
+
+
+def test_a_deleted_segment_is_left_out_with_a_word(
+    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = running
+    gone, kept = scene.ids
+    scene.node.GetSegmentation().RemoveSegment(gone)
+    _end(gate, runner)
+    np.testing.assert_array_equal(scene.array(kept)[scene.labelled], scene.case.masks[kept][scene.labelled])
+    assert scene.array(kept)[scene.between].any()
+    assert runner.controller.error is None
+    assert f"Removed during the run and not filled: {gone}." in runner.controller.warnings
+
+
+def test_a_segment_locked_during_the_run_is_not_filled(running: tuple[Scene, Runner], gate: Gate) -> None:
+    scene, runner = running
+    locked, other = scene.ids
+    before = scene.array(locked)
+    set_locked(scene.node.GetSegmentation().GetSegment(locked), True)
+    _end(gate, runner)
+    np.testing.assert_array_equal(scene.array(locked), before)
+    assert scene.array(other)[scene.between].any()
+
+
+@pytest.mark.parametrize("place", ("not filled yet", "filled already"))
+def test_a_slice_painted_during_the_run_stays_as_the_user_painted_it(
+    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray], place: str
+) -> None:
+    scene, runner = running
+    index = scene.between[0] if place == "filled already" else scene.between[-1]
+    drawn = _paint(scene, scene.ids[0], index)
+    _end(gate, runner)
+    result = scene.arrays()
+    np.testing.assert_array_equal(result[scene.ids[0]][index], drawn)
+    assert not result[scene.ids[1]][index].any()
+    for name in scene.ids:
+        result[name][index] = whole[name][index]
+    assert all_equal(result, whole)
+    assert f"Slices painted during the run were left as they are: {index}." in runner.controller.warnings
+    assert index in PaintRecord.of_node(scene.node).marked
+
+
+def test_a_painted_slice_corrected_during_the_run_keeps_the_correction(
+    running: tuple[Scene, Runner], gate: Gate
+) -> None:
+    scene, runner = running
+    index = scene.labelled[1]
+    drawn = _paint(scene, scene.ids[0], index)
+    _end(gate, runner)
+    np.testing.assert_array_equal(scene.array(scene.ids[0])[index], drawn)
+
+
+def test_painting_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner = runs(scene)
+    runner.start()
+    drawn = _paint(scene, scene.ids[0], scene.between[0])
+    runner.to_end()
+    np.testing.assert_array_equal(scene.array(scene.ids[0])[scene.between[0]], drawn)
+
+
+def test_painting_in_place_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
+    """The Segment Editor paints into the labelmap's own memory."""
+    scene = scene_of(case("mr_hippocampus_003"))
+    index = scene.between[0]
+    drawn = _paint(scene, scene.ids[0], index)  # so that the labelmap reaches this slice
+    runner = runs(scene)
+    runner.start()
+    segment = scene.node.GetSegmentation().GetSegment(scene.ids[0])
+    image = segment.GetRepresentation("Binary labelmap")
+    slicer.util.arrayFromSegmentInternalBinaryLabelmap(scene.node, scene.ids[0])[:] += 0
+    labels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(scene.node, scene.ids[0])
+    extent = image.GetExtent()
+    labels[index - extent[4], 8 - extent[2], 3 - extent[0]] = segment.GetLabelValue()
+    image.Modified()
+    drawn[8, 3] = True
+    runner.to_end()
+    np.testing.assert_array_equal(scene.array(scene.ids[0])[index], drawn)
+
+
+def test_painting_while_the_changes_are_worked_out_is_kept(running: tuple[Scene, Runner], gate: Gate) -> None:
+    scene, runner = running
+    gate.open()
+    runner.until(lambda: runner.controller.state is State.FINISHING)
+    runner.controller.tick()
+    drawn = _paint(scene, scene.ids[0], scene.between[0])
+    runner.to_end()
+    np.testing.assert_array_equal(scene.array(scene.ids[0])[scene.between[0]], drawn)
+
+
+def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, whole: dict[str, np.ndarray]) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner = runs(scene)
+    before = scene.arrays()
+    runner.undo_logic.SaveStateForUndo()
+    _paint(scene, scene.ids[0], scene.labelled[-1])
+    runner.start(labelled=scene.labelled)
+    gate.allow(1)
+    runner.until(lambda: runner.shown() == 1)
+    runner.undo_logic.Undo()
+    assert all_equal(scene.arrays(), before)
+    _end(gate, runner)
+    for name in scene.ids:
+        np.testing.assert_array_equal(scene.array(name)[scene.labelled], whole[name][scene.labelled])
+    runner.undo_logic.Undo()
+    assert all_equal(scene.arrays(), before)
+
+
+@pytest.mark.parametrize("state", (State.PREPARING, State.RUNNING, State.STOPPED))
+@pytest.mark.parametrize("what", ("segmentation", "volume"))
+def test_a_removed_node_ends_the_run_with_a_word(runs: Runs, gate: Gate, what: str, state: State) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner = runs(scene)
+    runner.start()
+    if state is not State.PREPARING:
+        runner.until(lambda: runner.controller.state is State.RUNNING)
+    if state is State.STOPPED:
+        runner.controller._process.kill()
+        runner.until(lambda: runner.controller.state is State.STOPPED)
+    slicer.mrmlScene.RemoveNode(scene.node if what == "segmentation" else scene.volume_node)
+    runner.to_end()
+    assert runner.controller.message == f"The {what} was removed during the run; nothing was filled."
+    _require_nothing_left()
+
+
+def test_other_voxels_in_the_volume_are_noticed(running: tuple[Scene, Runner], gate: Gate) -> None:
+    scene, runner = running
+    before = scene.arrays()
+    frame = np.roll(scene.case.volume.array, 1, axis=0)
+    slicer.util.updateVolumeFromArray(scene.volume_node, np.ascontiguousarray(frame))
+    _end(gate, runner)
+    assert runner.controller.message == (
+        "The voxels of volume 'Volume' changed during the run (another time frame?); nothing was filled."
+    )
+    assert all_equal(scene.arrays(), before)
+    _require_nothing_left()
+
+
+def test_a_volume_moved_against_the_segmentation_is_noticed(running: tuple[Scene, Runner], gate: Gate) -> None:
+    scene, runner = running
+    before = scene.arrays()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[0, 3] = 3.0
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    scene.volume_node.SetAndObserveTransformNodeID(transform.GetID())
+    _end(gate, runner)
+    assert runner.controller.message.startswith("The geometry of segmentation 'Segmentation' changed")
+    scene.volume_node.SetAndObserveTransformNodeID(None)
+    assert all_equal(scene.arrays(), before)
+
+
+def test_another_reference_geometry_is_noticed(running: tuple[Scene, Runner], gate: Gate) -> None:
+    scene, runner = running
+    bigger = mrml.add_volume(np.zeros((40, 60, 60), np.int16), (1, 1, 1), (0, 0, 0), name="Bigger")
+    scene.node.SetReferenceImageGeometryParameterFromVolumeNode(bigger)
+    _end(gate, runner)
+    assert runner.controller.error is not None
+    _require_nothing_left()
+
+
+def test_window_and_level_of_the_volume_do_not_matter(
+    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = running
+    scene.volume_node.GetDisplayNode().SetWindowLevel(10, 20)
+    scene.volume_node.SetName("Renamed")
+    _end(gate, runner)
+    assert all_equal(scene.arrays(), whole)
+
+
+def test_the_editor_rules_at_the_end_of_the_run_count(running: tuple[Scene, Runner], gate: Gate) -> None:
+    scene, runner = running
+    scene.editor_node.SetSourceVolumeIntensityMask(True)
+    scene.editor_node.SetSourceVolumeIntensityMaskRange(1e9, 2e9)
+    before = scene.arrays()
+    _end(gate, runner)
+    assert all_equal(scene.arrays(), before)
+    assert runner.controller.warnings == ["Nothing was written: the mask, locks and other segments left no room."]
+    assert runner.undo_states_saved == 0
+
+
+def test_a_removed_preview_does_not_stop_the_run(
+    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = running
+    slicer.mrmlScene.RemoveNode(runner.controller._run.preview.node)
+    _end(gate, runner)
+    assert all_equal(scene.arrays(), whole)
+
+
+@pytest.mark.parametrize("state", (State.PREPARING, State.RUNNING))
+def test_a_closed_scene_ends_the_run(runs: Runs, gate: Gate, state: State) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    runner = runs(scene)
+    runner.start()
+    runner.until(lambda: runner.controller.state is state)
+    mrml.clear_scene()
+    runner.to_end()
+    assert "was removed during the run" in runner.controller.message
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode") == 0
+
+
+def test_the_commit_that_slicer_refuses_stops_the_run_and_can_be_tried_again(
+    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, runner = running
+    from FewShotAnnotateLib.host import controller
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Slicer's segment editor did not write the filled voxels; undo and try again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(controller, "commit", refuse)
+        gate.open()
+        runner.until(lambda: runner.controller.state is State.STOPPED)
+    assert "did not write" in runner.controller.message
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    assert all_equal(scene.arrays(), whole)
+
+
+def test_a_closed_controller_leaves_no_worker_behind(running: tuple[Scene, Runner]) -> None:
+    _, runner = running
+    process = runner.controller._process
+    runner.controller.close()
+    assert process.wait(5)
+    assert runner.controller.state is State.IDLE
+    _require_nothing_left()

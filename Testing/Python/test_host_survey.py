@@ -1,0 +1,231 @@
+"""Painted slices: found from the voxels, remembered after a fill, and what the user said about them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import slicer
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.host.painted import painted_axis, segment_extents, slice_digests
+from FewShotAnnotateLib.host.record import RECORD_ATTRIBUTE, PaintRecord, Selection, select
+from FewShotAnnotateLib.host.scene import read_grid
+from FewShotAnnotateLib.host.survey import Survey
+from support import mrml, scene_cases
+from support.data import case_names
+from support.scene_cases import Scene, case, scene_of
+
+SEVERAL_LABELS = ("mr_hippocampus_003", "mic_ovule_cells", "ct_aortic_dissection")
+
+
+@pytest.fixture(autouse=True)
+def quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    yield
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+def _selection(scene: Scene) -> Selection:
+    grid = read_grid(scene.node, scene.volume_node)
+    return select(segment_extents(grid), PaintRecord.of_node(scene.node), grid.geometry.shape)
+
+
+@pytest.mark.parametrize("axis", (0, 1, 2))
+@pytest.mark.parametrize("name", case_names())
+def test_painted_slices_are_found_along_every_axis_with_their_segments(name: str, axis: int) -> None:
+    scene = scene_of(case(name, 3), axis, step=5)
+    if len(scene.labelled) < 3:
+        pytest.skip("too thin along this axis")
+    found = _selection(scene)
+    assert found.axis == axis
+    assert list(found.labelled) == scene.labelled
+    assert found.segment_ids == tuple(scene.ids)
+    for index, segment_ids in found.slices.items():
+        assert set(segment_ids) == {n for n, m in scene.painted().items() if scene.axis.slices(m)[index].any()}
+
+
+@pytest.mark.parametrize("name", SEVERAL_LABELS)
+def test_a_complete_neighbour_is_not_taken_for_painted(name: str) -> None:
+    given = case(name, 3)
+    scene = scene_of(given, step=4)
+    complete = scene.ids[0]
+    mask = given.masks[complete].astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, scene.node, complete, scene.volume_node)
+    found = _selection(scene)
+    assert complete not in found.segment_ids
+    assert set(found.segment_ids) == set(scene.ids) - {complete}
+    painted = scene.painted()
+    own = [i for i in scene.labelled if any(painted[name][i].any() for name in scene.ids[1:])]
+    assert list(found.labelled) == own
+
+
+def test_a_segmentation_without_voxels_or_segments_has_no_painted_slice() -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    for name in scene.ids:
+        scene.node.GetSegmentation().RemoveSegment(name)
+    assert _selection(scene) == Selection()
+    scene.node.GetSegmentation().AddEmptySegment("empty", "empty")
+    assert _selection(scene) == Selection()
+
+
+def test_a_locked_segment_is_not_proposed() -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    grid = read_grid(scene.node, scene.volume_node)
+    locked, free = scene.ids
+    assert select(segment_extents(grid), PaintRecord(), grid.geometry.shape, [locked]).segment_ids == (free,)
+
+
+def test_extents_equal_a_plain_count_of_each_segment() -> None:
+    scene = scene_of(case("mic_ovule_cells", 8), step=3)
+    extents = segment_extents(read_grid(scene.node, scene.volume_node))
+    for name, mask in scene.painted().items():
+        for axis in range(3):
+            plain = [i for i, part in enumerate(SliceAxis(axis).slices(mask)) if part.any()]
+            assert list(extents[name].slices[axis]) == plain
+        padded = np.pad(mask, 1).astype(np.int8)
+        for axis in range(3):
+            starts = np.count_nonzero(np.diff(padded, axis=axis) == 1)
+            assert extents[name].mean_run[axis] == pytest.approx(mask.sum() / starts)
+
+
+def test_after_a_fill_the_painted_slices_are_remembered_in_a_saved_scene() -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    marked = [*scene.labelled, 2]
+    PaintRecord().after_run(0, marked, scene.ids).with_slice(scene.labelled[1], False).keep(scene.node)
+    for name, mask in scene.case.masks.items():  # full now
+        array = mask.astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, name, scene.volume_node)
+    slicer.mrmlScene.SetSaveToXMLString(1)
+    slicer.mrmlScene.Commit()
+    text = slicer.mrmlScene.GetSceneXMLString()
+    record = PaintRecord.of_node(scene.node)
+
+    other = mrml.new_scene()
+    for _ in range(3):
+        other.AddNewNodeByClass("vtkMRMLSegmentationNode")  # takes the number that the saved node had
+    other.SetLoadFromXMLString(1)
+    other.SetSceneXMLString(text)
+    other.Import()
+    loaded = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if n.GetAttribute(RECORD_ATTRIBUTE)]
+    assert len(loaded) == 1
+    assert loaded[0].GetID() != "vtkMRMLSegmentationNode1"
+    assert PaintRecord.of_node(loaded[0]) == record
+    assert record.left_out == (scene.labelled[1],)
+    assert sorted({*record.marked, *record.left_out}) == sorted(marked)
+
+
+def test_after_a_fill_the_remembered_slices_count_and_filled_ones_do_not() -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    PaintRecord().after_run(0, scene.labelled, scene.ids).keep(scene.node)
+    for name, mask in scene.case.masks.items():
+        array = mask.astype(np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, name, scene.volume_node)
+    found = _selection(scene)
+    assert list(found.labelled) == scene.labelled
+    assert found.segment_ids == tuple(scene.ids)
+
+
+def test_an_empty_slice_counts_once_marked_and_a_painted_one_not_once_left_out() -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    PaintRecord().with_slice(0, True).with_slice(scene.labelled[1], False).keep(scene.node)
+    found = _selection(scene)
+    assert 0 in found.labelled
+    assert found.slices[0] == []
+    assert scene.labelled[1] in found.slices
+    assert scene.labelled[1] not in found.labelled
+
+
+def test_a_chosen_axis_wins_and_forgets_slices_of_the_old_one() -> None:
+    record = PaintRecord(0, (1, 2), (3,), {"a": True})
+    assert record.with_axis(2) == PaintRecord(2, (), (), {"a": True})
+    assert record.with_axis(0) is record
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"marked": 5}',
+        '{"marked": ["x"]}',
+        '{"marked": [Infinity]}',
+        '{"marked": [NaN]}',
+        '{"chosen": [1]}',
+        "[" * 100_000,
+    ],
+)
+def test_a_malformed_record_is_ignored(text: str) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    scene.node.SetAttribute(RECORD_ATTRIBUTE, text)
+    assert PaintRecord.of_node(scene.node) == PaintRecord()
+    assert list(_selection(scene).labelled) == scene.labelled
+
+
+def test_slices_that_the_grid_does_not_have_are_ignored() -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    scene.node.SetAttribute(RECORD_ATTRIBUTE, json.dumps({"axis": 0, "marked": [-3, 4000], "left_out": [5000]}))
+    assert list(_selection(scene).slices) == scene.labelled
+
+
+def test_the_digest_of_a_slice_tells_segments_apart_and_not_layers() -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    both = range(len(scene.case.volume.array))
+    before = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, both)
+    scene.node.GetSegmentation().SeparateSegmentLabelmap(scene.ids[0])
+    assert slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, both) == before
+    first, second = (scene.array(name) for name in scene.ids)
+    for name, mask in zip(scene.ids, (second, first), strict=True):
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
+    after = slice_digests(read_grid(scene.node, scene.volume_node), scene.ids, scene.axis, both)
+    changed = [index for index in both if after[index] != before[index]]
+    assert changed == [i for i in scene.labelled if not np.array_equal(first[i], second[i])]
+
+
+def _look(survey: Survey, scene: Scene) -> bool:
+    end = time.monotonic() + 20
+    while survey.busy:
+        assert time.monotonic() < end
+        if survey.poll(scene.node, scene.volume_node):
+            return True
+        time.sleep(0.001)
+    return False
+
+
+def test_a_survey_looks_in_the_background_once_painting_pauses() -> None:
+    scene = scene_of(case("mr_brain_t1_freesurfer", 4), step=10)
+    survey = Survey()
+    try:
+        for _ in range(3):
+            survey.request(0.2)
+            assert not survey.poll(scene.node, scene.volume_node)
+        assert survey.extents == {}
+        assert _look(survey, scene)
+        assert painted_axis(survey.extents) == 0
+        assert not survey.busy
+        assert not survey.poll(scene.node, scene.volume_node)
+    finally:
+        survey.close()
+
+
+def test_a_survey_says_what_is_wrong_and_recovers() -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    survey = Survey()
+    try:
+        assert scene.node.CreateClosedSurfaceRepresentation()
+        scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+        survey.request(0.0)
+        assert _look(survey, scene)
+        assert survey.error is not None
+        assert "stored as Closed surface" in str(survey.error)
+        assert scene.node.CreateBinaryLabelmapRepresentation()
+        scene.node.GetSegmentation().SetSourceRepresentationName("Binary labelmap")
+        survey.request(0.0)
+        assert _look(survey, scene)
+        assert survey.error is None
+        assert set(survey.extents) == set(scene.ids)
+    finally:
+        survey.close()
