@@ -50,6 +50,16 @@ def test_a_grid_moved_by_a_hundredth_voxel_is_another_grid(geometry: Geometry, a
     assert "origin" in str(error.value)
 
 
+@given(geometries(), st.integers(0, 2))
+def test_a_difference_of_a_millionth_voxel_is_none_and_of_a_thousandth_is_one(geometry: Geometry, axis: int) -> None:
+    def moved(by: float) -> Geometry:
+        x, y, z = np.add(geometry.origin, by * min(geometry.spacing) * np.eye(3)[axis])
+        return Geometry(geometry.shape, geometry.spacing, (float(x), float(y), float(z)), geometry.direction)
+
+    assert geometry.difference(moved(1e-7)) is None
+    assert geometry.difference(moved(1e-3)) is not None
+
+
 @given(geometries())
 def test_a_grid_is_its_own_grid(geometry: Geometry) -> None:
     assert geometry.difference(geometry) is None

@@ -25,6 +25,7 @@ from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.run import process as process_module
 from FewShotAnnotateLib.run.folder import JobFolder
 from FewShotAnnotateLib.run.process import WORKER_SCRIPT, WorkerProcess
+from FewShotAnnotateLib.run.worker import HOST_CHECK_SECONDS
 from support.labels import long_case, small_case
 from support.processes import (
     PACKAGE_PARENT,
@@ -248,6 +249,7 @@ def test_killing_ends_the_worker_behind_a_launcher(long_job: JobFolder, spawned:
     events, pid = caught_in_the_middle(process)
     assert process._process is not None
     assert pid != process._process.pid
+    os.kill(pid, signal.SIGSTOP)  # else it might just come to its end
     process.kill()
     assert process.wait(10)
     wait_for(lambda: not alive(pid), 5)
@@ -454,6 +456,9 @@ def test_a_second_worker_on_a_folder_is_refused_and_the_first_is_not_disturbed(
         (refused,) = poll_to_end(spawned.worker(JobFolder.open(long_job.path)))
         assert isinstance(refused, Failed)
         assert refused.code == "job_busy"
+        first.cancel()
+        poll_to_end(spawned.worker(JobFolder.open(long_job.path)))
+        assert long_job.cancel_requested(), "the second does not take back what the first was asked"
         direct = subprocess.run(
             [sys.executable, str(WORKER_SCRIPT), str(long_job.path), "--host-pid", str(os.getpid())],
             capture_output=True,
@@ -463,7 +468,7 @@ def test_a_second_worker_on_a_folder_is_refused_and_the_first_is_not_disturbed(
         assert direct.returncode == 2
         assert "another worker" in direct.stderr
     events += poll_to_end(first)
-    assert isinstance(events[-1], Finished)
+    assert isinstance(events[-1], Cancelled)
     assert len([event for event in events if isinstance(event, Started)]) == 1
 
 
@@ -473,6 +478,32 @@ def test_a_damaged_folder_is_refused_by_the_worker_in_one_line(short_job: JobFol
     assert isinstance(ending, Failed)
     assert ending.code == "job_folder_unreadable"
     assert "image.npy" in ending.reason
+
+
+def test_a_worker_that_is_stuck_when_its_host_goes_away_does_not_stay(spawned: Spawned) -> None:
+    code = """
+        import sys, time
+        from FewShotAnnotateLib.run import worker
+
+        worker.HOST_CHECK_SECONDS, worker.ORPHAN_SECONDS = 0.05, 0.2
+        worker.Orphaned(int(sys.argv[1]))
+        time.sleep(100)
+    """
+    host = spawned.python("-c", "import time; time.sleep(100)")
+    stuck = spawned.python("-c", dedent(code), str(host.pid))
+    with pytest.raises(subprocess.TimeoutExpired):
+        stuck.wait(1.0)
+    host.kill()
+    host.wait()
+    assert stuck.wait(5) == 130
+
+
+def test_a_torn_event_does_not_spoil_those_of_the_next_worker(short_job: JobFolder, spawned: Spawned) -> None:
+    short_job.events_path.write_text('{"event": "slice", "ind')
+    told = poll_to_end(spawned.worker(short_job))
+    torn, *lines = short_job.events_path.read_text().splitlines()
+    assert torn == '{"event": "slice", "ind'
+    assert [process_module.event_from_line(line) for line in lines] == told
 
 
 HOST = """
@@ -499,14 +530,15 @@ def test_a_worker_whose_host_is_killed_ends_by_itself_and_the_job_can_be_resumed
     started = process_module.event_from_line(host.stdout.readline())
     assert isinstance(started, Started)
     assert isinstance(process_module.event_from_line(host.stdout.readline()), SliceDone)
-    with paused(started.pid):  # however quick the engine is, the host dies first
+    with paused(started.pid):  # however quick the engine is, the worker looks for its host before it is through
         host.kill()
         host.wait()
-        done = np.count_nonzero(long_job.finished())
         assert alive(started.pid)
+        time.sleep(1.2 * HOST_CHECK_SECONDS)
     wait_for(lambda: not alive(started.pid), 5)
-    assert done <= np.count_nonzero(long_job.finished())
+    assert long_job.events_path.read_text().splitlines()[-1] == Cancelled().to_line()
     missing = JobFolder.open(long_job.path).pending()
+    assert missing
     events = poll_to_end(spawned.worker(long_job))
     assert sorted(slices_done(events)) == missing
     for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
