@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -10,16 +12,26 @@ import numpy as np
 from ..core.support import Support
 from ..core.volume import Volume
 from .base import Engine
-from .flow import compose, flow, pyramid, smooth, warp
+from .flow import compose, flow, pyramid
+from .vote import Source, label_boxes, vote
 
 # Pixels around the labels that take part in the flow.
 MARGIN = 32
-# How fast a side loses its say where the slice does not look like what was carried there.
-MISMATCH = 10.0
+# numpy and scipy compute most of this outside the interpreter's lock, but memory grows with each thread.
+THREADS = min(2, os.cpu_count() or 1)
+# Voxels looked at to find the range of intensities.
+SAMPLE = 500_000
+
+Fields = dict[int, np.ndarray]
 
 
 class Propagate(Engine):
-    """Optical-flow propagation. Between labelled slices labels come from both, outside them from the nearest."""
+    """Optical-flow propagation with a label vote.
+
+    Flow between neighbouring slices is composed outward from each labelled slice, so labels are interpolated once.
+    Between labelled slices both sides vote, outside them the nearest one. A label that a labelled slice does not know
+    comes from the nearest slices that know it.
+    """
 
     name = "propagate"
     title = "Propagate"
@@ -27,76 +39,140 @@ class Propagate(Engine):
     licence = "Apache-2.0 (built in)"
 
     def prepare(self, volume: Volume, support: Support) -> None:
-        """Keep views, and the range of intensities."""
+        """Keep views; find the range of intensities and the part of the slices that matters."""
         self._support = support
         self._slices = support.axis.slices(volume.array)
-        thinned = np.ascontiguousarray(self._slices[:: max(1, len(self._slices) // 64)])
-        self._low, self._high = (float(value) for value in np.percentile(thinned, [0.5, 99.5]))
-        if self._low == self._high:
-            self._low, self._high = float(thinned.min()), float(thinned.max()) + 1e-6
+        self._low, self._high = _intensity_range(self._slices)
         self._window = _window(support.masks)
+        self._masks = support.masks[(slice(None), *self._window)]
+        self._boxes = [label_boxes(mask) for mask in self._masks]
+        self._hops: dict[tuple[int, int], np.ndarray] = {}
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Gap by gap between labelled slices."""
+        """Gap by gap between labelled slices; a labelled slice that is asked for comes back as it is."""
         support = self._support
         asked = set(slice_indices)
+        for row in range(len(support.indices)):
+            if support.indices[row] in asked:
+                yield support.indices[row], self._painted(row)
         bounds = [-1, *support.indices, len(self._slices)]
-        for gap, (before, after) in enumerate(pairwise(bounds)):
-            wanted = sorted(asked.intersection(range(before + 1, after)))
-            if wanted:
-                sources = [row for row in (gap - 1, gap) if 0 <= row < len(support.indices)]
-                yield from self._fill_gap(wanted, sources)
+        with ThreadPoolExecutor(THREADS) as pool:
+            for gap, (before, after) in enumerate(pairwise(bounds)):
+                wanted = sorted(asked.intersection(range(before + 1, after)))
+                if wanted:
+                    yield from self._fill_gap(gap - 1, wanted, pool)
 
-    def _fill_gap(self, wanted: list[int], sources: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        chains = {row: self._chain(self._support.indices[row], wanted) for row in sources}
-        for index in wanted:
-            yield index, self._blend(index, {row: chains[row][index] for row in sources})
+    def _painted(self, row: int) -> np.ndarray:
+        values = np.array([0, *self._support.labels])[:, None, None]
+        return (self._support.masks[row] == values).astype(np.float32)
+
+    def _fill_gap(self, left: int, wanted: list[int], pool: ThreadPoolExecutor) -> Iterator[tuple[int, np.ndarray]]:
+        """Fill slices between labelled slices number `left` and `left` + 1, of which one may not exist."""
+        sides = [row for row in (left, left + 1) if 0 <= row < len(self._support.indices)]
+        fields = dict(zip(sides, pool.map(lambda row: self._chain(row, wanted), sides), strict=True))
+        teams = self._teams(left)
+        for row in {row for team in teams for row in team}:
+            if row not in fields:
+                nearest = min(sides, key=lambda side: abs(side - row))
+                hop = self._hop(nearest, row)
+                fields[row] = {index: compose(field, hop) for index, field in fields[nearest].items()}
+        for first in range(0, len(wanted), THREADS):
+            batch = wanted[first : first + THREADS]
+            jobs = [pool.submit(self._fill_slice, index, fields, teams) for index in batch]
+            for index, job in zip(batch, jobs, strict=True):
+                yield index, job.result()
+
+    def _teams(self, left: int) -> dict[tuple[int, ...], list[int]]:
+        """Which labelled slices (by number) speak in a gap, and the places of the labels they speak about."""
+        teams: dict[tuple[int, ...], list[int]] = {}
+        for place in range(len(self._support.labels)):
+            knowing = np.flatnonzero(self._support.known[:, place])
+            before, after = knowing[knowing <= left], knowing[knowing > left]
+            team = tuple(int(row) for row in (*before[-1:], *after[:1]))
+            if team:
+                teams.setdefault(team, []).append(place)
+        return teams
+
+    def _fill_slice(
+        self, index: int, fields: dict[int, Fields], teams: dict[tuple[int, ...], list[int]]
+    ) -> np.ndarray:
+        support = self._support
+        image = self._image(index)
+        sources = {
+            row: Source(
+                self._image(support.indices[row]),
+                self._masks[row],
+                self._boxes[row],
+                chain[index],
+                abs(index - support.indices[row]),
+            )
+            for row, chain in fields.items()
+        }
+        result = np.zeros((len(support.labels) + 1, *support.masks.shape[1:]), dtype=np.float32)
+        for team, places in teams.items():
+            labels = [support.labels[place] for place in places]
+            result[([place + 1 for place in places], *self._window)] = vote(
+                image, [sources[row] for row in team], labels
+            )
+        total = result[1:].sum(axis=0)
+        np.subtract(1, total, out=result[0])
+        np.maximum(result[0], 0, out=result[0])
+        # Labels that different slices speak about may claim more than all of a pixel.
+        result /= np.maximum(total, 1)
+        return result
 
     def _image(self, index: int) -> np.ndarray:
         """One slice in the window, intensities from 0 to 1."""
         image = self._slices[index][self._window].astype(np.float32)
-        return np.clip((image - np.float32(self._low)) / np.float32(self._high - self._low), 0, 1)
+        image -= np.float32(self._low)
+        image /= np.float32(self._high - self._low)
+        return np.clip(image, 0, 1, out=image)
 
-    def _chain(self, source: int, wanted: list[int]) -> dict[int, np.ndarray]:
-        """Fields from each wanted slice to the source slice, composed outward."""
-        path = range(source + 1, wanted[-1] + 1) if source < wanted[0] else range(source - 1, wanted[0] - 1, -1)
-        last = pyramid(self._image(source))
+    def _chain(self, row: int, wanted: Sequence[int]) -> Fields:
+        """Fields from each wanted slice to labelled slice number `row`, composed outward."""
+        start = self._support.indices[row]
+        path = range(start + 1, wanted[-1] + 1) if start < wanted[0] else range(start - 1, wanted[0] - 1, -1)
+        last = pyramid(self._image(start))
         field = np.zeros((2, *last[0].shape), dtype=np.float32)
-        chain = {}
+        fields = {}
         for index in path:
             current = pyramid(self._image(index))
             field = compose(flow(current, last), field)
             last = current
             if index in wanted:
-                chain[index] = field
-        return chain
+                fields[index] = field
+        return fields
 
-    def _blend(self, index: int, fields: dict[int, np.ndarray]) -> np.ndarray:
-        support = self._support
-        image = self._image(index)
-        weights = {}
-        for row, field in fields.items():
-            carried = warp(self._image(support.indices[row]), field)
-            mismatch = smooth(np.abs(image - carried), 2.0)
-            weights[row] = np.exp(-MISMATCH * mismatch) / abs(index - support.indices[row])
-        total = sum(weights.values())
-        result = np.zeros((len(support.labels) + 1, *support.masks.shape[1:]), dtype=np.float32)
-        for row, field in fields.items():
-            share = weights[row] / total
-            mask = support.masks[row][self._window]
-            for place, label in enumerate(support.labels, start=1):
-                one_hot = (mask == label).astype(np.float32)
-                if one_hot.any():
-                    result[(place, *self._window)] += share * warp(one_hot, field)
-        result[0] = np.maximum(0, 1 - result[1:].sum(axis=0))
-        return result
+    def _hop(self, start: int, end: int) -> np.ndarray:
+        """Field from one labelled slice to another, both by number, over those between."""
+        step = 1 if end > start else -1
+        field = None
+        for row in range(start, end, step):
+            if (row, row + step) not in self._hops:
+                here = self._support.indices[row]
+                self._hops[row, row + step] = self._chain(row + step, [here])[here]
+            hop = self._hops[row, row + step]
+            field = hop if field is None else compose(field, hop)
+        assert field is not None
+        return field
+
+
+def _intensity_range(slices: np.ndarray) -> tuple[float, float]:
+    """Intensities that become 0 and 1: nearly all voxels lie between them, so stray ones do not flatten the rest."""
+    stride = max(1, round((slices.size / SAMPLE) ** (1 / 3)))
+    low, high = (float(value) for value in np.percentile(slices[::stride, ::stride, ::stride], [0.5, 99.5]))
+    if low == high:
+        low, high = float(slices.min()), float(slices.max())
+    return (low, high) if low < high else (low, low + 1)
 
 
 def _window(masks: np.ndarray) -> tuple[slice, slice]:
     """Bounding box of all labels and a margin around it."""
     labelled = (masks != 0).any(axis=0)
-    window = []
-    for axis in (0, 1):
-        hit = np.flatnonzero(labelled.any(axis=1 - axis))
-        window.append(slice(max(0, int(hit[0]) - MARGIN), int(hit[-1]) + 1 + MARGIN))
-    return window[0], window[1]
+    rows, columns = (np.flatnonzero(labelled.any(axis=1 - axis)) for axis in (0, 1))
+    if not len(rows):
+        return slice(0, 1), slice(0, 1)
+    return (
+        slice(max(0, int(rows[0]) - MARGIN), int(rows[-1]) + 1 + MARGIN),
+        slice(max(0, int(columns[0]) - MARGIN), int(columns[-1]) + 1 + MARGIN),
+    )

@@ -1,0 +1,169 @@
+"""Label vote: each pixel takes the labels of those carried pixels near it that look like it.
+
+Non-local label fusion after Coupé et al., "Patch-based segmentation using expert priors" (NeuroImage 2011), on slices
+that optical flow has already laid over the target, so that a search of a few pixels is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from .flow import smooth, warp
+
+# Pixels searched in each direction, and how fast far ones lose their say.
+REACH = 2
+REACH_SIGMA = 2.0
+# Smoothing of differences in intensity, in pixels: the size of what is compared.
+PATCH_SIGMA = 0.6
+# A difference greater than the best one by this many usual differences divides a vote by e.
+TOLERANCE = 1.0
+# The usual difference is never taken to be smaller than this (intensities run from 0 to 1).
+LEAST_DIFFERENCE = 0.002
+OFFSETS = tuple((row, column) for row in range(-REACH, REACH + 1) for column in range(-REACH, REACH + 1))
+
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A labelled slice and the way to it.
+
+    Attributes
+    ----------
+    image : float32 ndarray, shape [h, w]
+        Intensities from 0 to 1.
+    mask : integer ndarray, shape [h, w]
+    boxes : mapping of label to two slices
+        Bounding box of each label on the mask.
+    field : float32 ndarray, shape [2, h, w]
+        From the target slice to this one, in pixels.
+    distance : int
+        Slices between the two, at least 1.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    boxes: Mapping[int, Box]
+    field: np.ndarray
+    distance: int
+
+
+def label_boxes(mask: np.ndarray) -> dict[int, Box]:
+    """Bounding box of each label on an integer mask `[h, w]`."""
+    found = ndimage.find_objects(mask.astype(np.int32))
+    return {label: box for label, box in enumerate(found, start=1) if box is not None}
+
+
+def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int]) -> np.ndarray:
+    """Probability of each label at each pixel of a slice.
+
+    Parameters
+    ----------
+    image : float32 ndarray, shape [h, w]
+        The target slice, intensities from 0 to 1.
+    sources : sequence of Source
+        At least one; nearer ones count more, by inverse distance.
+    labels : sequence of int
+
+    Returns
+    -------
+    float32 ndarray, shape [len(labels), h, w]
+        They sum to 1 at most; the rest is background.
+    """
+    result = np.zeros((len(labels), *image.shape), dtype=np.float32)
+    reached = [_reached_boxes(source, labels) for source in sources]
+    boxes = [box for found in reached for box in found.values()]
+    if not boxes:
+        return result
+    active = _grow(_union(boxes), image.shape)
+    weights = _weights(image, sources, labels, active)
+    for place, label in enumerate(labels):
+        for number, (source, found) in enumerate(zip(sources, reached, strict=True)):
+            if label in found:
+                one_hot = (source.mask == label).astype(np.float32)
+                area = _grow(found[label], image.shape)
+                seen = _padded(one_hot, source.field, area)
+                inside = tuple(slice(a.start - w.start, a.stop - w.start) for a, w in zip(area, active, strict=True))
+                votes = result[(place, *area)]
+                for offset, weight in zip(OFFSETS, weights[number], strict=True):
+                    votes += weight[inside] * _shifted(seen, offset)
+    return result
+
+
+def _reached_boxes(source: Source, labels: Sequence[int]) -> dict[int, Box]:
+    """Bounding box on the target slice of the pixels that see a label."""
+    rows = source.field[0] + np.arange(source.field.shape[1], dtype=np.float32)[:, None]
+    columns = source.field[1] + np.arange(source.field.shape[2], dtype=np.float32)
+    boxes = {}
+    for label in labels:
+        if label not in source.boxes:
+            continue
+        tall, wide = source.boxes[label]
+        last_row, last_column = source.mask.shape[0] - 1, source.mask.shape[1] - 1
+        # The border goes on outwards, so a label on it is seen from beyond.
+        sees = rows > tall.start - 1 if tall.start else np.ones(rows.shape, dtype=bool)
+        if tall.stop <= last_row:
+            sees &= rows < tall.stop
+        if wide.start:
+            sees &= columns > wide.start - 1
+        if wide.stop <= last_column:
+            sees &= columns < wide.stop
+        found = ndimage.find_objects(sees.view(np.uint8))
+        if found:
+            boxes[label] = found[0]
+    return boxes
+
+
+def _weights(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], active: Box) -> np.ndarray:
+    """Say of each source and offset at each active pixel, summing to 1: float32 [sources, offsets, h, w]."""
+    target = image[active]
+    weights = np.empty((len(sources), len(OFFSETS), *target.shape), dtype=np.float32)
+    labelled = np.zeros(target.shape, dtype=bool)
+    for own, source in zip(weights, sources, strict=True):
+        carried = _padded(source.image, source.field, active)
+        for row, offset in zip(own, OFFSETS, strict=True):
+            np.subtract(target, _shifted(carried, offset), out=row)
+            np.abs(row, out=row)
+            row[...] = smooth(row, PATCH_SIGMA)
+        mask = np.isin(source.mask, labels).astype(np.float32)
+        labelled |= warp(mask, source.field, active) > 0
+    usual = float(weights[:, len(OFFSETS) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
+    weights -= weights.min(axis=(0, 1))
+    weights *= -1 / (TOLERANCE * max(usual, LEAST_DIFFERENCE))
+    np.exp(weights, out=weights)
+    for own, source in zip(weights, sources, strict=True):
+        for row, (down, right) in zip(own, OFFSETS, strict=True):
+            row *= np.exp(-(down**2 + right**2) / (2 * REACH_SIGMA**2)) / source.distance
+    weights /= weights.sum(axis=(0, 1))
+    return weights
+
+
+def _padded(image: np.ndarray, field: np.ndarray, box: Box) -> np.ndarray:
+    """`image` seen through a field in a box and `REACH` pixels around it; the border goes on outwards."""
+    outer = _grow(box, image.shape)
+    missing = [(REACH - (b.start - o.start), REACH - (o.stop - b.stop)) for b, o in zip(box, outer, strict=True)]
+    return np.pad(warp(image, field, outer), missing, mode="edge")
+
+
+def _shifted(padded: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
+    rows, columns = (size - 2 * REACH for size in padded.shape)
+    row, column = offset[0] + REACH, offset[1] + REACH
+    return padded[row : row + rows, column : column + columns]
+
+
+def _union(boxes: Sequence[Box]) -> Box:
+    rows, columns = (
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in (0, 1)
+    )
+    return rows, columns
+
+
+def _grow(box: Box, shape: tuple[int, ...]) -> Box:
+    rows, columns = (
+        slice(max(0, part.start - REACH), min(size, part.stop + REACH)) for part, size in zip(box, shape, strict=True)
+    )
+    return rows, columns
