@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
         return EXIT_CODES[Failed]
     except KeyboardInterrupt:
-        print("fewshot-annotate: cancelled; nothing was written.", file=sys.stderr)
+        print("fewshot-annotate: cancelled; no output was written.", file=sys.stderr)
         return EXIT_CODES[Cancelled]
     return code
 

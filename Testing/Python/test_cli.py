@@ -16,13 +16,16 @@ import numpy as np
 import pytest
 from FewShotAnnotateLib.cli import main
 from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.event import Finished, Started, event_from_line
+from FewShotAnnotateLib.core.event import Cancelled, Finished, Started, event_from_line
 from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
+from FewShotAnnotateLib.run import fill as fill_module
+from FewShotAnnotateLib.run.fill import run_in_worker
 from FewShotAnnotateLib.run.folder import JobFolder
+from FewShotAnnotateLib.run.process import WorkerProcess
 from support.data import case_names, data_dir, load_case
 from support.labels import every, keep_slices, long_case, overlapping_layers, small_case
-from support.processes import Spawned, alive, paused, slices_done, wait_for
+from support.processes import Spawned, alive, make_folder, paused, slices_done, wait_for
 
 AXIS = SliceAxis(0)
 
@@ -569,6 +572,42 @@ def test_ctrl_c_keeps_the_job_and_it_can_be_resumed(long_desk: Desk, spawned: Sp
     assert not long_desk.output.exists()
     assert not alive(pid)
     require_resumes(long_desk, spawned, np.count_nonzero(folder.finished()))
+
+
+@needs_proc
+def test_ctrl_c_is_not_lost_wherever_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted at every call on the way, not only while it sleeps."""
+    for moment in ("start", "running", "poll"):
+        folder = make_folder(tmp_path / moment, *long_case(), AXIS, 82)
+
+        class Interrupted(WorkerProcess):
+            def __getattribute__(self, name: str, moment: str = moment) -> object:
+                if name == moment and not vars(self).get("told"):
+                    self.told = True
+                    signal.raise_signal(signal.SIGINT)
+                return super().__getattribute__(name)
+
+        monkeypatch.setattr(fill_module, "WorkerProcess", Interrupted)
+        if moment == "start":  # nothing is finished yet that could be kept
+            with pytest.raises(KeyboardInterrupt):
+                run_in_worker(folder, lambda event: None)
+        else:
+            assert isinstance(run_in_worker(folder, lambda event: None), Cancelled)
+        assert folder.pending()
+
+
+@needs_proc
+def test_a_second_ctrl_c_ends_a_worker_that_does_not_react(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))
+    folder, pid = worker_in_the_middle(long_desk)
+    with paused(pid):
+        program.send_signal(signal.SIGINT)
+        wait_for(folder.cancel_requested)
+        program.send_signal(signal.SIGINT)
+        _, err = program.communicate(timeout=60)
+        assert (program.returncode, err.count("\n")) == (130, 1)
+        wait_for(lambda: not alive(pid))
+    shutil.rmtree(long_desk.job)
 
 
 @needs_proc

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,21 +97,41 @@ def plan(request: FillRequest) -> list[PlannedRun]:
 
 
 def run_in_worker(folder: JobFolder, on_event: Callable[[Event], None], python: str = sys.executable) -> Event:
-    """Run a folder in a worker process to its end and return that. Ctrl+C cancels and keeps finished slices."""
+    """Run a folder in a worker process to its end and return that.
+
+    The first Ctrl+C cancels and keeps finished slices, a second one kills the worker.
+    """
     process = WorkerProcess(folder, python)
-    process.start()
     try:
-        while process.running:
-            try:
+        process.start()
+        with _first_interrupt(process.cancel):
+            while process.running:
                 for event in process.poll():
                     on_event(event)
                 time.sleep(POLL_SECONDS)
-            except KeyboardInterrupt:
-                process.cancel()
     finally:
         process.kill()
         process.wait(POLL_SECONDS)
     return process.ending or Failed("The worker did not start.")
+
+
+@contextmanager
+def _first_interrupt(action: Callable[[], None]) -> Iterator[None]:
+    """Ctrl+C does `action` instead of raising KeyboardInterrupt wherever the program happens to be; once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        action()
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def open_or_create(path: Path, run: PlannedRun, volume: Volume, resume: bool) -> JobFolder:
