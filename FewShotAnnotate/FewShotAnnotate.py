@@ -77,6 +77,7 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         self.saveUndo = lambda segmentationNode: None
         self.onChange = lambda: None
         self.survey = Survey()
+        self.fillWanted = False
         self.controller = FillController(
             slicer.mrmlScene,
             lambda node: self.saveUndo(node),
@@ -109,7 +110,26 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         return select(extents, PaintRecord.of_node(segmentationNode), shape, locked, self.survey.digests)
 
     def fill(self, parameters) -> None:
-        """Start a run with what the parameter node says; raises InputError."""
+        """Start a run with what the parameter node says, as soon as all that was painted is known.
+
+        Raises InputError; so does `tick` if the run starts later.
+        """
+        self.fillWanted = True
+        self._startIfKnown(parameters)
+
+    def cancel(self, keep) -> None:
+        """Stop the run, or do not start it."""
+        self.fillWanted = False
+        self.controller.cancel(keep)
+
+    def _startIfKnown(self, parameters) -> None:
+        if not self.fillWanted or self.survey.busy:
+            return
+        self.fillWanted = False
+        if parameters.volume is None or parameters.segmentation is None:
+            return
+        if self.survey.error is not None:
+            raise self.survey.error
         selection = self.selection(parameters.segmentation)
         if selection.axis is None or not selection.labelled:
             raise InputError("no_labelled_slice", path=parameters.segmentation.GetName())
@@ -128,10 +148,19 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
     def tick(self, parameters) -> bool:
         """One bounded step of run and survey; True if the survey has news."""
         self.controller.tick()
-        return self.survey.poll(parameters.segmentation, parameters.volume)
+        news = self.survey.poll(parameters.segmentation, parameters.volume)
+        self._startIfKnown(parameters)
+        return news
+
+    def discard(self) -> None:
+        """End a run at once and forget what was surveyed: the scene is about to be closed."""
+        self.fillWanted = False
+        self.controller.discard()
+        self.survey.reset()
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop everything for good."""
+        self.fillWanted = False
         self.controller.close()
         self.survey.close()
 
@@ -146,6 +175,8 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._observed = None
+        self._surveyedVolume = None
+        self._ownToolTips = {}
 
     # --- life cycle
 
@@ -201,6 +232,8 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resumeButton.connect("clicked(bool)", self._onResume)
         self.ui.keepButton.connect("clicked(bool)", self._onKeep)
         self.ui.cancelButton.connect("clicked(bool)", self._onCancel)
+        widgets = vars(self.ui).items()
+        self._ownToolTips = {name: widget.toolTip for name, widget in widgets if hasattr(widget, "toolTip")}
 
     def enter(self):
         """The user opens the module."""
@@ -235,8 +268,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # --- scene and parameter node
 
     def _onSceneStartClose(self, caller, event):
-        self.logic.controller.discard()
-        self.logic.survey.reset()
+        self.logic.discard()
         self.ui.segmentEditor.setSegmentationNode(None)
         self._setParameterNode(None)
 
@@ -252,6 +284,8 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.segmentation = _firstSegmentation()
 
     def _setParameterNode(self, parameterNode):
+        if _sameNode(parameterNode, self._parameterNode):
+            return
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
@@ -267,7 +301,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         volume = parameters.volume if parameters is not None else None
         segmentation = parameters.segmentation if parameters is not None else None
-        if segmentation is not None and volume is not None and not _hasGeometry(segmentation):
+        if segmentation is not None and _hasVoxels(volume) and not _hasGeometry(segmentation):
             segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         if self.ui.segmentEditor.segmentationNode() is not segmentation:
             self.ui.segmentEditor.setSegmentationNode(segmentation)
@@ -276,6 +310,9 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is not None:
             _choose(self.ui.engineComboBox, parameters.engine)
         self._observeSegmentation(segmentation)
+        if volume is not self._surveyedVolume:  # gives a segmentation without geometry its grid
+            self._surveyedVolume = volume
+            self.logic.survey.request(0.0)
         self._showSelection()
 
     def _observeSegmentation(self, node):
@@ -307,7 +344,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # --- what is shown
 
     def _onTimer(self):
-        if self._parameterNode is not None and self.logic.tick(self._parameterNode):
+        if self._parameterNode is not None and self._attempt(lambda: self.logic.tick(self._parameterNode)):
             self._showSelection()
         if not self.parent.isEntered and self.logic.controller.state is State.IDLE:
             self._timer.stop()
@@ -344,12 +381,10 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         table.blockSignals(True)
         table.setRowCount(len(selection.slices))
         for row, (index, segmentIds) in enumerate(selection.slices.items()):
-            item = _checkItem(str(index), index in selection.labelled)
-            item.setData(qt.Qt.UserRole, index)
-            table.setItem(row, 0, item)
+            _setCheckItem(table, row, 0, str(index), index in selection.labelled, index)
             segments = [node.GetSegmentation().GetSegment(name) for name in segmentIds]
             names = ", ".join(segment.GetName() for segment in segments if segment is not None)
-            table.setItem(row, 1, _textItem(names or _("nothing here")))
+            _setTextItem(table, row, 1, names or _("nothing here"))
         table.blockSignals(False)
 
     def _showSegments(self, node, selection):
@@ -360,33 +395,49 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         table.setRowCount(len(segmentIds))
         for row, name in enumerate(segmentIds):
             segment = segmentation.GetSegment(name)
-            fill = _checkItem(segment.GetName(), name in selection.segment_ids)
-            lock = _checkItem("", is_locked(segment))
-            for column, item in enumerate((fill, lock)):
-                item.setData(qt.Qt.UserRole, name)
-                table.setItem(row, column, item)
+            locked = is_locked(segment)
+            reason = _("Locked: it is not filled and never changed.") if locked else ""
+            _setCheckItem(table, row, 0, segment.GetName(), name in selection.segment_ids, name, reason)
+            _setCheckItem(table, row, 1, "", locked, name)
         table.blockSignals(False)
 
     def _showRun(self):
         controller = self.logic.controller
-        running = controller.state in (State.PREPARING, State.RUNNING)
-        reason = self._whyNot()
-        self.ui.fillButton.enabled = not running and not reason
-        self.ui.fillButton.toolTip = reason or _("Fill the slices between the painted ones.")
-        self.ui.resumeButton.visible = controller.state is State.STOPPED
-        for button in (self.ui.keepButton, self.ui.cancelButton):
-            button.enabled = running or controller.state is State.STOPPED
-        for selector in (self.ui.volumeSelector, self.ui.segmentationSelector):
-            selector.enabled = not running
-        done, total = controller.progress.done, controller.progress.total
-        self.ui.progressBar.setMaximum(max(1, total))
-        self.ui.progressBar.setValue(done)
-        self.ui.statusLabel.text = "\n".join([self._status(), *controller.warnings])
+        state, stopped = controller.state, controller.state is State.STOPPED
+        idle = state is State.IDLE and not self.logic.fillWanted
+        busy = "" if idle else _("Wait for the run to end, or cancel it.")
+        missing = "" if self.logic.survey.grid is not None else _("Choose a volume and a segmentation first.")
+        self._enable("fillButton", busy or self._whyNot())
+        self._enable("keepButton", self._whyNotKeep())
+        self._enable("cancelButton", _("Nothing is running.") if idle else "")
+        for name in ("volumeSelector", "segmentationSelector"):
+            self._enable(name, busy)
+        for name in ("axisComboBox", "sliceSpinBox", "currentSliceButton", "markSliceButton"):
+            self._enable(name, missing)
+        self.ui.resumeButton.visible = stopped
+        self.ui.keepButton.visible = not idle
+        self.ui.cancelButton.visible = not idle
+        self.ui.progressBar.visible = not idle or controller.progress.total > 0
+        self.ui.progressBar.setMaximum(max(1, controller.progress.total))
+        self.ui.progressBar.setValue(controller.progress.done)
+        self.ui.statusLabel.text = "\n".join([self._status(), *controller.warnings]).strip()
+
+    def _enable(self, name, reason):
+        """Enable a control, or disable it and let its tool tip say why."""
+        widget = getattr(self.ui, name)
+        widget.enabled = not reason
+        widget.toolTip = reason or self._ownToolTips[name]
 
     def _status(self):
         controller = self.logic.controller
+        if self.logic.fillWanted:
+            return _("Looking at the painted slices ...")
         if controller.state is State.PREPARING:
             return _("Preparing ...")
+        if controller.state is State.FINISHING:
+            return _("Putting the slices into the segmentation ...")
+        if controller.stopping:
+            return _("Stopping after the slice at hand ...")
         if controller.state is State.RUNNING:
             text = _("{done} of {total} slices").format(
                 done=controller.progress.done, total=controller.progress.total
@@ -395,19 +446,28 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return text if eta is None else text + _(", {seconds} s left").format(seconds=round(eta))
         if controller.error is not None:
             return _sentence(controller.error)
-        if self.logic.survey.error is not None:
-            return _sentence(self.logic.survey.error)
-        return controller.message
+        return controller.message or self._whyNot()
+
+    def _whyNotKeep(self):
+        """Why finished slices cannot be kept, or nothing."""
+        controller = self.logic.controller
+        if controller.state is State.STOPPED or (controller.state is State.RUNNING and not controller.stopping):
+            return ""
+        if controller.state in (State.RUNNING, State.FINISHING):
+            return _("The finished slices are being kept.")
+        return _("No slice is finished yet.")
 
     def _whyNot(self):
         """Why Fill cannot be pressed, or nothing."""
-        parameters = self._parameterNode
+        parameters, survey = self._parameterNode, self.logic.survey
         if parameters is None or parameters.volume is None:
             return _("Choose a volume first.")
         if parameters.segmentation is None:
             return _("Choose or create a segmentation first.")
-        if self.logic.survey.error is not None:
-            return _sentence(self.logic.survey.error)
+        if survey.error is not None:
+            return _sentence(survey.error)
+        if survey.grid is None:
+            return _("Looking at the segmentation ...")
         selection = self.logic.selection(parameters.segmentation)
         if not selection.labelled or not selection.segment_ids:
             return _("Paint at least two slices first.")
@@ -464,19 +524,26 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._changeRecord(lambda record: record.with_slice(index, True))
 
     def _onFill(self, checked=False):
+        self._attempt(lambda: self.logic.fill(self._parameterNode))
+        self._showRun()
+
+    def _attempt(self, step):
+        """Take a step that may refuse its input; say why if it does."""
         try:
-            self.logic.fill(self._parameterNode)
+            return step()
         except InputError as error:
             slicer.util.errorDisplay(_sentence(error))
+            return True
 
     def _onResume(self, checked=False):
         self.logic.controller.resume()
 
     def _onKeep(self, checked=False):
-        self.logic.controller.cancel(keep=True)
+        self.logic.cancel(keep=True)
 
     def _onCancel(self, checked=False):
-        self.logic.controller.cancel(keep=False)
+        self.logic.cancel(keep=False)
+        self._showRun()
 
 
 def _sentence(error):
@@ -494,6 +561,10 @@ def _hasGeometry(segmentationNode):
     return bool(segmentationNode.GetSegmentation().GetConversionParameter(name))
 
 
+def _hasVoxels(volumeNode):
+    return volumeNode is not None and volumeNode.GetImageData() is not None
+
+
 def _choose(comboBox, data):
     row = comboBox.findData(data)
     if row >= 0 and row != comboBox.currentIndex:
@@ -509,17 +580,35 @@ def _setHeader(table, titles, wide):
     table.horizontalHeader().setSectionResizeMode(wide, qt.QHeaderView.Stretch)
 
 
-def _textItem(text):
-    item = qt.QTableWidgetItem(text)
-    item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-    return item
+def _setTextItem(table, row, column, text):
+    item = table.item(row, column)
+    if item is None:
+        item = qt.QTableWidgetItem()
+        item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+        table.setItem(row, column, item)
+    item.setText(text)
+    item.setToolTip(text)
 
 
-def _checkItem(text, checked):
-    item = qt.QTableWidgetItem(text)
-    item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+def _setCheckItem(table, row, column, text, checked, data, reason=""):
+    """Show a check box with a text; with a reason it cannot be changed. Items stay: one may be being clicked."""
+    item = table.item(row, column)
+    if item is None:
+        item = qt.QTableWidgetItem()
+        table.setItem(row, column, item)
+    item.setText(text)
+    item.setToolTip(reason or text)
+    item.setData(qt.Qt.UserRole, data)
     item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
-    return item
+    enabled = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable
+    item.setFlags(qt.Qt.ItemIsSelectable if reason else enabled)
+
+
+def _sameNode(one, other):
+    """Whether two wrapped parameter nodes are the same node."""
+    if one is None or other is None:
+        return one is other
+    return one.parameterNode is other.parameterNode
 
 
 class FewShotAnnotateTest(ScriptedLoadableModuleTest):

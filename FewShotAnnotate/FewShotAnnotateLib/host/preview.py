@@ -105,6 +105,8 @@ class Preview:
 
     def remove(self) -> None:
         """Take the preview out of the scene."""
+        for image in self._images:
+            image.Initialize()  # else VTK erases each segment's voxels, one segment after the other
         node = self.node
         if node is not None:
             display = node.GetDisplayNode()
