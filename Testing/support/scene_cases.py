@@ -249,12 +249,12 @@ class Runs:
         for runner in self._runners:
             runner.controller.close()
         end = time.monotonic() + GONE_SECONDS
-        while job_folders(self._folder) or _threads():
-            assert time.monotonic() < end, f"left behind: {job_folders(self._folder)} {_threads()}"
+        while job_folders(self._folder) or threads():
+            assert time.monotonic() < end, f"left behind: {job_folders(self._folder)} {threads()}"
             time.sleep(0.005)
 
 
-def _threads() -> list[str]:
+def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("FewShotAnnotate")]
 
 
