@@ -367,12 +367,14 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         grid, extents = self.logic.survey.grid, self.logic.survey.extents.values()
         titles = [_("Found from the painted slices")]
         for axis in range(3):
-            plane = _(SliceAxis(axis).patient_name(grid.geometry)) if grid is not None else _("axis")
+            if grid is None:
+                titles.append(_("Axis {axis}").format(axis=axis))
+                continue
             along = [extent.slices[axis] for extent in extents if extent.painted_axis == axis]
             count = len(selection.labelled) if axis == selection.axis else len(set().union(*along))
-            titles.append(
-                _("{plane} slices, axis {axis}: {count} painted").format(plane=plane, axis=axis, count=count)
-            )
+            plane = _(SliceAxis(axis).patient_name(grid.geometry))
+            text = _("{plane} slices, axis {axis}: {count} painted")
+            titles.append(text.format(plane=plane, axis=axis, count=count))
         for row, title in enumerate(titles):
             self.ui.axisComboBox.setItemText(row, title)
 
@@ -444,8 +446,9 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
             eta = controller.progress.eta
             return text if eta is None else text + _(", {seconds} s left").format(seconds=round(eta))
-        if controller.error is not None:
-            return _sentence(controller.error)
+        error = self.logic.survey.error or controller.error
+        if error is not None:
+            return _sentence(error)
         return controller.message or self._whyNot()
 
     def _whyNotKeep(self):
