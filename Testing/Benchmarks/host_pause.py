@@ -25,6 +25,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 import numpy as np
 import slicer
 from FewShotAnnotateLib.core.volume import Geometry, Volume
+from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.host.controller import State
 from FewShotAnnotateLib.host.record import PaintRecord, select
 from FewShotAnnotateLib.host.survey import Survey
@@ -112,6 +113,7 @@ def run(scene: Scene) -> tuple[Steps, float]:
     while survey.busy:
         steps.time("survey, a poll", look)
         time.sleep(TIMER_SECONDS)
+    runnable_engine("auto")  # the panel has listed the engines by then
     steps.phase = "prepare"
     steps.time("start()", runner.start)
     controller = runner.controller

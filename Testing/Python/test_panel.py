@@ -607,4 +607,5 @@ def test_pictures_of_the_panel_are_taken(open_panel: Callable[..., Panel], gate:
     panel.scene.node.CreateClosedSurfaceRepresentation()
     panel.scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     panel.until(lambda: not panel.ui.fillButton.enabled)
+    assert panel.status.startswith("Segmentation 'Segmentation' is stored as Closed surface")
     panel.picture("error")
