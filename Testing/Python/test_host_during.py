@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 
 import numpy as np
@@ -158,33 +159,46 @@ def test_painting_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
     np.testing.assert_array_equal(scene.array(scene.ids[0])[scene.between[0]], drawn)
 
 
-def test_painting_in_place_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
-    """The Segment Editor paints into the labelmap's own memory."""
-    scene = scene_of(case("mr_hippocampus_003"))
-    index = scene.between[0]
-    drawn = _paint(scene, scene.ids[0], index)  # so that the labelmap reaches this slice
-    runner = runs(scene)
-    runner.start()
-    segment = scene.node.GetSegmentation().GetSegment(scene.ids[0])
+def _paint_in_place(scene: Scene, name: str, index: int) -> None:
+    """One voxel painted into the labelmap's own memory, as the Segment Editor does where it reaches."""
+    segment = scene.node.GetSegmentation().GetSegment(name)
     image = segment.GetRepresentation("Binary labelmap")
-    slicer.util.arrayFromSegmentInternalBinaryLabelmap(scene.node, scene.ids[0])[:] += 0
-    labels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(scene.node, scene.ids[0])
     extent = image.GetExtent()
+    labels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(scene.node, name)
     labels[index - extent[4], 8 - extent[2], 3 - extent[0]] = segment.GetLabelValue()
     image.Modified()
+
+
+def test_painting_in_place_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    name, index = scene.ids[0], scene.between[0]
+    drawn = _paint(scene, name, index)  # so that the labelmap reaches this slice
+    runner = runs(scene)
+    runner.start()
+    _paint_in_place(scene, name, index)
     drawn[8, 3] = True
     runner.to_end()
-    np.testing.assert_array_equal(scene.array(scene.ids[0])[index], drawn)
+    np.testing.assert_array_equal(scene.array(name)[index], drawn)
 
 
-def test_painting_while_the_changes_are_worked_out_is_kept(running: tuple[Scene, Runner], gate: Gate) -> None:
+@pytest.mark.parametrize("in_place", (False, True))
+def test_painting_while_the_changes_are_worked_out_is_kept(
+    running: tuple[Scene, Runner], gate: Gate, in_place: bool
+) -> None:
     scene, runner = running
+    name, index = scene.ids[0], scene.between[0]
     gate.open()
     runner.until(lambda: runner.controller.state is State.FINISHING)
     runner.controller.tick()
-    drawn = _paint(scene, scene.ids[0], scene.between[0])
+    wait([runner.controller._deciding])
+    if in_place:
+        _paint_in_place(scene, name, index)
+    else:
+        _paint(scene, name, index)
+    drawn = scene.array(name)[index]
+    assert drawn.any()
     runner.to_end()
-    np.testing.assert_array_equal(scene.array(scene.ids[0])[scene.between[0]], drawn)
+    np.testing.assert_array_equal(scene.array(name)[index], drawn)
 
 
 def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, whole: dict[str, np.ndarray]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -226,6 +227,21 @@ def test_segments_of_a_run_do_not_mask_each_other_from_outside(scene: Scene) -> 
         np.testing.assert_array_equal(first[name][scene.between], (wanted & outside)[scene.between])
 
 
+@pytest.mark.parametrize("mode", ("everywhere", "outside all"))
+def test_a_second_run_may_give_voxels_of_one_filled_segment_to_another(scene: Scene, mode: str) -> None:
+    scene.editor_node.SetMaskMode(MASK_MODES[mode])
+    _apply(scene)
+    first, second = scene.ids
+    before = scene.arrays()
+    masks = {first: scene.case.masks[second], second: scene.case.masks[first]}
+    swapped = replace(scene, case=replace(scene.case, masks=masks))
+    _apply(swapped)
+    after = scene.arrays()
+    for name, other in ((first, second), (second, first)):
+        np.testing.assert_array_equal(after[name][scene.between], before[other][scene.between])
+        np.testing.assert_array_equal(after[name][scene.labelled], before[name][scene.labelled])
+
+
 def test_voxels_of_an_earlier_fill_outside_the_mask_stay(scene: Scene) -> None:
     segment_id = scene.ids[0]
     old = scene.array(segment_id)
@@ -262,6 +278,8 @@ def test_names_colours_tags_order_status_visibility_and_parent_survive(scene: Sc
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
     item = hierarchy.GetItemByDataNode(scene.node)
     hierarchy.SetItemParent(item, study)
+    other = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study of the volume")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(scene.volume_node), other)
     _apply(scene)
     assert list(segmentation.GetSegmentIDs()) == ["hidden", scene.ids[1], scene.ids[0], "shown"]
     assert first.GetName() == "Anterior é"
