@@ -104,13 +104,17 @@ def _enlarge(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(parts)
 
 
+def _gradient(image: np.ndarray) -> list[np.ndarray]:
+    return [np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image) for axis in (0, 1)]
+
+
 def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray) -> np.ndarray:
     """A few Lucas-Kanade iterations at one resolution, with the mean of both slices' gradients."""
-    reference_rows, reference_columns = np.gradient(reference)
+    reference_rows, reference_columns = _gradient(reference)
     for _ in range(ITERATIONS):
         warped = warp(moving, field)
         error = reference - warped
-        warped_rows, warped_columns = np.gradient(warped)
+        warped_rows, warped_columns = _gradient(warped)
         rows = 0.5 * (reference_rows + warped_rows)
         columns = 0.5 * (reference_columns + warped_columns)
         a = smooth(rows * rows, WINDOW) + GRADIENT_FLOOR

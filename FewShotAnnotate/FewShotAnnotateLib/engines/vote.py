@@ -19,8 +19,6 @@ REACH = 2
 REACH_SIGMA = 2.0
 # Smoothing of differences in intensity, in pixels: the size of what is compared.
 PATCH_SIGMA = 0.6
-# A difference greater than the best one by this many usual differences divides a vote by e.
-TOLERANCE = 1.0
 # The usual difference is never taken to be smaller than this (intensities run from 0 to 1).
 LEAST_DIFFERENCE = 0.002
 OFFSETS = tuple((row, column) for row in range(-REACH, REACH + 1) for column in range(-REACH, REACH + 1))
@@ -58,7 +56,7 @@ def label_boxes(mask: np.ndarray) -> dict[int, Box]:
     return {label: box for label, box in enumerate(found, start=1) if box is not None}
 
 
-def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int]) -> np.ndarray:
+def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], tolerance: float = 1.0) -> np.ndarray:
     """Probability of each label at each pixel of a slice.
 
     Parameters
@@ -68,6 +66,8 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int]) ->
     sources : sequence of Source
         At least one; nearer ones count more, by inverse distance.
     labels : sequence of int
+    tolerance : float
+        A difference in intensity greater than the best one by this many usual differences divides a vote by e.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int]) ->
     if not boxes:
         return result
     active = _grow(_union(boxes), image.shape)
-    weights = _weights(image, sources, labels, active)
+    weights = _weights(image, sources, labels, active, tolerance)
     for place, label in enumerate(labels):
         for number, (source, found) in enumerate(zip(sources, reached, strict=True)):
             if label in found:
@@ -118,7 +118,9 @@ def _reached_boxes(source: Source, labels: Sequence[int]) -> dict[int, Box]:
     return boxes
 
 
-def _weights(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], active: Box) -> np.ndarray:
+def _weights(
+    image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], active: Box, tolerance: float
+) -> np.ndarray:
     """Say of each source and offset at each active pixel, summing to 1: float32 [sources, offsets, h, w]."""
     target = image[active]
     weights = np.empty((len(sources), len(OFFSETS), *target.shape), dtype=np.float32)
@@ -133,7 +135,7 @@ def _weights(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int]
         labelled |= warp(mask, source.field, active) > 0
     usual = float(weights[:, len(OFFSETS) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
     weights -= weights.min(axis=(0, 1))
-    weights *= -1 / (TOLERANCE * max(usual, LEAST_DIFFERENCE))
+    weights *= -1 / (tolerance * max(usual, LEAST_DIFFERENCE))
     np.exp(weights, out=weights)
     for own, source in zip(weights, sources, strict=True):
         for row, (down, right) in zip(own, OFFSETS, strict=True):

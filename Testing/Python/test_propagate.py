@@ -1,0 +1,235 @@
+"""What `propagate` promises, on real volumes with every n-th slice labelled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from FewShotAnnotateLib.engines.base import label_slice
+from FewShotAnnotateLib.engines.propagate import Propagate
+from support.data import case_names, case_or_mni152, load_case
+
+SMALL_CASES = sorted({case_or_mni152(name) for name in ("mr_hippocampus_003", "mr_spine_cord_t2", "ct_spleen")})
+LEAST_VOXELS = 200
+# Slices are cropped in number, so that the largest cases stay quick.
+MOST_SLICES = 40
+
+
+def middle_slices(name: str, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels [n, h, w] of the middle of a case along an axis."""
+    volume, label_map = load_case(case_or_mni152(name))
+    image, labels = (SliceAxis(axis).slices(array) for array in (volume.array, label_map.array))
+    start = max(0, (len(labels) - MOST_SLICES) // 2)
+    part = slice(start, start + MOST_SLICES)
+    return image[part], labels[part]
+
+
+def every(labels: np.ndarray, spacing: int, axis: int = 0) -> Support:
+    """Support of every n-th slice of fully labelled slices, empty ones as known-empty."""
+    array = SliceAxis(axis).restore(labels)
+    indices = list(range(0, len(labels), spacing))
+    return Support.from_label_map(LabelMap(array, Geometry(array.shape)), SliceAxis(axis), indices)
+
+
+def probabilities(image: np.ndarray, support: Support, slices: list[int] | None = None) -> dict[int, np.ndarray]:
+    """Probabilities [labels + 1, h, w] of each unlabelled slice (or of the slices named)."""
+    array = support.axis.restore(image)
+    engine = Propagate()
+    engine.prepare(Volume(array, Geometry(array.shape)), support)
+    wanted = support.unlabelled(range(len(image))) if slices is None else slices
+    return dict(engine.predict(wanted))
+
+
+def mean_dice(truth: np.ndarray, result: dict[int, np.ndarray]) -> float:
+    """Mean over labels of Dice pooled over the slices of `result`."""
+    indices = list(result)
+    own, other = truth[indices], np.stack([result[index] for index in indices])
+    values = [
+        2 * np.sum((own == value) & (other == value)) / (np.sum(own == value) + np.sum(other == value))
+        for value in np.flatnonzero(np.bincount(truth.reshape(-1)) >= LEAST_VOXELS)
+        if value and (np.any(own == value) or np.any(other == value))
+    ]
+    return float(np.mean(values))
+
+
+def filled(image: np.ndarray, support: Support) -> dict[int, np.ndarray]:
+    """Labels of the slices between the labelled ones."""
+    found = probabilities(image, support, support.unlabelled(support.range_between()))
+    return {index: label_slice(values, support.labels)[0] for index, values in found.items()}
+
+
+def copied(support: Support) -> dict[int, np.ndarray]:
+    """The nearest labelled slice in place of each slice between them."""
+    indices = np.array(support.indices)
+    return {
+        index: support.masks[np.abs(indices - index).argmin()]
+        for index in support.unlabelled(support.range_between())
+    }
+
+
+@cache
+def spleen() -> tuple[np.ndarray, Support, dict[int, np.ndarray]]:
+    """A case of moderate size, its support, and what propagate makes of it."""
+    image, labels = middle_slices("ct_spleen")
+    support = every(labels, 4)
+    return image, support, probabilities(image, support)
+
+
+@pytest.mark.parametrize("spacing", [4, 8])
+@pytest.mark.parametrize("case", SMALL_CASES)
+def test_beats_nearest_copy_on_small_cases(case: str, spacing: int) -> None:
+    image, labels = middle_slices(case)
+    support = every(labels, spacing)
+    assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support)) + 0.02
+
+
+@pytest.mark.parametrize("case", case_names())
+def test_beats_nearest_copy_with_every_eighth_slice_labelled(case: str) -> None:
+    image, labels = middle_slices(case)
+    support = every(labels, 8)
+    assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support)) + 0.01
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("case", SMALL_CASES)
+def test_beats_nearest_copy_along_other_axes(case: str, axis: int) -> None:
+    image, labels = middle_slices(case, axis)
+    support = every(labels, 8, axis)
+    assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support))
+
+
+def test_probabilities_sum_to_one_at_native_resolution() -> None:
+    image, support, found = spleen()
+    assert sorted(found) == support.unlabelled(range(len(image)))
+    for values in found.values():
+        assert values.dtype == np.float32
+        assert values.shape == (len(support.labels) + 1, *image.shape[1:])
+        assert values.min() >= 0
+        np.testing.assert_allclose(values.sum(axis=0), 1, atol=1e-5)
+
+
+def test_probabilities_are_soft_at_outlines() -> None:
+    _, _, found = spleen()
+    assert all(np.any((values[1] > 0.1) & (values[1] < 0.9)) for values in found.values() if values[1].max() > 0.5)
+
+
+def test_same_input_gives_same_bits() -> None:
+    image, support, found = spleen()
+    again = probabilities(image, support)
+    assert all(np.array_equal(found[index], again[index]) for index in found)
+
+
+def test_a_slice_comes_out_the_same_whichever_others_are_asked_for() -> None:
+    image, support, found = spleen()
+    index = support.indices[0] + 2
+    np.testing.assert_array_equal(probabilities(image, support, [index])[index], found[index])
+
+
+def test_same_result_on_transposed_axes() -> None:
+    image, support, found = spleen()
+    for axis in (1, 2):
+        turned = probabilities(image, replace(support, axis=SliceAxis(axis)))
+        assert all(np.array_equal(found[index], turned[index]) for index in found)
+
+
+def test_scale_and_offset_of_intensities_do_not_matter() -> None:
+    image, support, found = spleen()
+    scaled = probabilities(image.astype(np.float32) * 0.013 + 7, support)
+    changed = [np.mean(found[index].argmax(0) != scaled[index].argmax(0)) for index in found]
+    assert max(changed) < 1e-3
+
+
+def test_read_only_volume_is_accepted() -> None:
+    image, support, found = spleen()
+    assert not image.flags.writeable
+    assert len(found) == len(image) - len(support.indices)
+
+
+def test_extrapolates_outside_the_labelled_range() -> None:
+    image, labels = middle_slices("mr_spine_cord_t2")
+    filled_slices = np.flatnonzero(labels.any(axis=(1, 2)))
+    middle = int(filled_slices[len(filled_slices) // 2])
+    support = every(labels, 1)
+    row = support.indices.index(middle)
+    single = replace(support, indices=(middle,), masks=support.masks[[row]], known=support.known[[row]])
+    found = probabilities(image, single, [middle - 2, middle + 2])
+    for index, values in found.items():
+        result = {index: label_slice(values, single.labels)[0]}
+        assert mean_dice(labels, result) > 0.6
+
+
+def test_unknown_label_on_a_slice_contributes_nothing() -> None:
+    image, support, found = spleen()
+    gap = next(row for row in range(1, len(support.indices) - 1) if support.masks[row].any())
+    known = support.known.copy()
+    known[gap] = False
+    masks = support.masks.copy()
+    masks[gap] = 0
+    unknown = probabilities(image, replace(support, masks=masks, known=known))
+    kept = [row for row in range(len(support.indices)) if row != gap]
+    absent = replace(
+        support,
+        indices=tuple(support.indices[row] for row in kept),
+        masks=support.masks[kept],
+        known=support.known[kept],
+    )
+    without = probabilities(image, absent)
+    for index in found:
+        assert np.mean(unknown[index].argmax(0) != without[index].argmax(0)) < 0.02
+
+
+def test_unknown_label_is_kept_where_a_known_absence_ends_it() -> None:
+    image, labels = middle_slices("mr_spine_cord_t2")
+    support = every(labels, 8)
+    row = int(support.masks.any(axis=(1, 2)).nonzero()[0][1])
+    masks = support.masks.copy()
+    masks[row] = 0
+    known = support.known.copy()
+    known[row] = False
+    near = support.indices[row] + 1
+    absent = probabilities(image, replace(support, masks=masks), [near])[near]
+    unknown = probabilities(image, replace(support, masks=masks, known=known), [near])[near]
+    assert unknown[1].sum() > 2 * absent[1].sum()
+
+
+def test_a_label_that_ends_fades_with_distance() -> None:
+    image, labels = middle_slices("ct_spleen")
+    still = np.repeat(image[[len(image) // 2]], len(image), axis=0)
+    support = every(labels, 8)
+    masks = np.zeros_like(support.masks)
+    masks[1, 40:80, 40:80] = support.labels[0]
+    found = probabilities(still, replace(support, masks=masks, known=np.ones_like(support.known)))
+    start = support.indices[1]
+    inside = [float(found[start + step][1, 50:70, 50:70].mean()) for step in range(1, 8)]
+    assert inside == sorted(inside, reverse=True)
+    assert inside[0] > 0.8
+    assert inside[-1] < 0.2
+
+
+def test_constant_slices_do_not_break_it() -> None:
+    image, support, _ = spleen()
+    image = image.copy()
+    image[support.indices[1] + 1] = image.min()
+    image[support.indices[2]] = image.min()
+    for values in probabilities(image, support).values():
+        np.testing.assert_allclose(values.sum(axis=0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 30, 30), (9, 7, 5), (9, 1, 40), (9, 33, 3)])
+def test_tiny_slices_with_labels_on_their_border(shape: tuple[int, int, int]) -> None:
+    image, _ = middle_slices("mr_hippocampus_003")
+    image = np.resize(image, shape)
+    masks = np.zeros((3, *shape[1:]), dtype=np.uint8)
+    masks[:, 0, :3] = 1
+    masks[1, -1, -1] = 2
+    support = Support(SliceAxis(0), (0, 4, 8), masks, (1, 2), np.ones((3, 2), dtype=bool))
+    found = probabilities(image, support)
+    assert sorted(found) == support.unlabelled(range(9))
+    for values in found.values():
+        np.testing.assert_allclose(values.sum(axis=0), 1, atol=1e-5)
+    assert found[1][1, 0, 0] > 0.3
