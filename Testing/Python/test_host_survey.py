@@ -61,6 +61,16 @@ def test_a_complete_neighbour_is_not_taken_for_painted(name: str) -> None:
     assert list(found.labelled) == own
 
 
+def test_a_complete_segment_in_two_parts_is_not_taken_for_painted() -> None:
+    scene = scene_of(case("mr_hippocampus_003", 1))
+    (name,) = scene.ids
+    parts = scene.case.masks[name].astype(np.uint8)
+    middle = scene.labelled[len(scene.labelled) // 2]
+    parts[middle - 1 : middle + 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(parts, scene.node, name, scene.volume_node)
+    assert _selection(scene) == Selection()
+
+
 def test_a_segmentation_without_voxels_or_segments_has_no_painted_slice() -> None:
     scene = scene_of(case("mr_hippocampus_003"))
     for name in scene.ids:
