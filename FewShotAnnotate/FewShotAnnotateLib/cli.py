@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from rich.console import Console
@@ -34,9 +35,8 @@ from .core.files import (
 from .core.job import Device
 from .core.volume import LabelMap, Volume
 from .engines import engine_class, engine_names
-from .progress import open_reporter
+from .progress import one_of_several, open_reporter
 from .run.fill import FillRequest, PlannedRun, open_or_create, plan, run_in_worker
-from .run.folder import JobFolder
 
 EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
@@ -72,8 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"fewshot-annotate: {message}; see {self.prog} --help.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fewshot-annotate",
         description="Label a few slices of a medical volume and let the rest be filled.",
         epilog="Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.",
@@ -172,21 +179,17 @@ def _run_all(
     confidence = np.ones(volume.geometry.shape, dtype=np.float32)
     if len(layers) > 1 and not options.resume and place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError("job_folder_used", path=place)
-    for run in runs:
-        path = place if len(layers) == 1 else place / f"layer{run.layer}"
-        folder = open_or_create(path, run, volume, options.resume)
-        ending = _run_one(folder, options.progress)
-        if not isinstance(ending, Finished):
-            raise Unfinished(ending, options.job_dir)
-        labels, sureness = folder.assemble()
-        filled[run.layer] = layers[run.layer].with_array(labels)
-        np.minimum(confidence, sureness, out=confidence)
+    with open_reporter(options.progress) as report:
+        for number, run in enumerate(runs):
+            path = place if len(layers) == 1 else place / f"layer{run.layer}"
+            folder = open_or_create(path, run, volume, options.resume)
+            ending = run_in_worker(folder, one_of_several(report, number, len(runs)))
+            if not isinstance(ending, Finished):
+                raise Unfinished(ending, options.job_dir)
+            labels, sureness = folder.assemble()
+            filled[run.layer] = layers[run.layer].with_array(labels)
+            np.minimum(confidence, sureness, out=confidence)
     return filled, confidence
-
-
-def _run_one(folder: JobFolder, progress: str) -> Event:
-    with open_reporter(progress) as report:
-        return run_in_worker(folder, report)
 
 
 def _demo(options: argparse.Namespace) -> int:

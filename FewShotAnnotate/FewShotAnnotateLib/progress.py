@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from .core.event import Event, Progress, Warned
+from .core.event import Event, Finished, Progress, Warned
 
 
 @contextmanager
@@ -27,6 +27,18 @@ def open_reporter(kind: str) -> Iterator[Callable[[Event], None]]:
         yield _warn
     else:
         yield from _bar()
+
+
+def one_of_several(report: Callable[[Event], None], number: int, count: int) -> Callable[[Event], None]:
+    """What run `number` of `count` reports, told as a part of the whole: one count of slices, one end."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Progress):
+            event = Progress(number * event.total + event.done, count * event.total, event.eta)
+        if not (isinstance(event, Finished) and number + 1 < count):
+            report(event)
+
+    return tell
 
 
 def _warn(event: Event) -> None:
