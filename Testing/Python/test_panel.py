@@ -324,6 +324,16 @@ def test_a_segmentation_without_geometry_gets_that_of_the_volume(open_panel: Cal
     assert own.split(";")[:16] == other.split(";")[:16]
 
 
+def test_a_volume_chosen_after_the_segmentation_starts_the_look_at_it(open_panel: Callable[..., Panel]) -> None:
+    panel = open_panel()
+    panel.ui.segmentationSelector.addNode()
+    slicer_standin.process_events(250)
+    assert panel.status == "Choose a volume first."
+    scene_cases.add_volume(case("mr_hippocampus_003").volume)
+    panel.ui.volumeSelector.setCurrentNodeIndex(0)
+    panel.until(lambda: panel.status == "Paint at least two slices first.")
+
+
 def test_what_cannot_be_surveyed_is_said_in_one_sentence(panel: Panel) -> None:
     panel.ready()
     assert panel.scene.node.CreateClosedSurfaceRepresentation()
@@ -474,6 +484,7 @@ def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
     assert panel.rows("slicesTable") == []
     assert panel.rows("segmentsTable") == []
     assert panel.ui.fillButton.toolTip == "Choose a volume first."
+    assert panel.status == "Choose a volume first."
     gate.open()
     given = case("mr_hippocampus_003")
     volume_node = scene_cases.add_volume(given.volume)
