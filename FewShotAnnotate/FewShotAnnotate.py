@@ -29,6 +29,8 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 TIMER_MILLISECONDS = 100
+# While the background thread works: it may need its turns, see host/background.py.
+BUSY_TIMER_MILLISECONDS = 20
 UNDO_STATES = 10
 
 
@@ -145,6 +147,11 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         )
         self.controller.start(parameters.volume, parameters.segmentation, settings)
 
+    @property
+    def busy(self) -> bool:
+        """Whether background work is under way."""
+        return self.controller.busy or self.survey.busy
+
     def tick(self, parameters) -> bool:
         """One bounded step of run and survey; True if the survey has news."""
         self.controller.tick()
@@ -243,12 +250,10 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer.start()
 
     def exit(self):
-        """The user opens another module; a run goes on."""
+        """The user opens another module; a run goes on, and the timer until it has ended."""
         self.ui.segmentEditor.setActiveEffect(None)
         self.ui.segmentEditor.uninstallKeyboardShortcuts()
         self.ui.segmentEditor.removeViewObservations()
-        if self.logic.controller.state is State.IDLE:
-            self._timer.stop()
 
     def cleanup(self):
         """The application closes or the module is reloaded."""
@@ -346,8 +351,12 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onTimer(self):
         if self._parameterNode is not None and self._attempt(lambda: self.logic.tick(self._parameterNode)):
             self._showSelection()
-        if not self.parent.isEntered and self.logic.controller.state is State.IDLE:
+        busy = self.logic.busy
+        if not self.parent.isEntered and self.logic.controller.state is State.IDLE and not busy:
             self._timer.stop()
+        interval = BUSY_TIMER_MILLISECONDS if busy else TIMER_MILLISECONDS
+        if self._timer.interval != interval:
+            self._timer.setInterval(interval)
 
     def _showSelection(self):
         node = self._parameterNode.segmentation if self._parameterNode is not None else None

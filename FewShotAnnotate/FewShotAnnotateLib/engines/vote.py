@@ -19,8 +19,9 @@ REACH = 2
 REACH_SIGMA = 2.0
 # Smoothing of differences in intensity, in pixels: the size of what is compared.
 PATCH_SIGMA = 0.6
-# The usual difference is never taken to be smaller than this (intensities run from 0 to 1).
-LEAST_DIFFERENCE = 0.002
+# The usual difference is never taken to be smaller than this (intensities run from 0 to 1): where slices hardly
+# differ, looks say little about which label a pixel has.
+LEAST_DIFFERENCE = 0.02
 OFFSETS = tuple((row, column) for row in range(-REACH, REACH + 1) for column in range(-REACH, REACH + 1))
 
 Box = tuple[slice, slice]

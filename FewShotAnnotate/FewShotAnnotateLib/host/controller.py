@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.event import Event, Failed, Finished, Progress, SliceDone, Warned
 from ..run.process import WorkerProcess
+from .background import Background
 from .commit import commit
 from .decide import Changes, EditRules, Filled, decide
 from .painted import masks_digest, slice_digests
@@ -119,12 +120,17 @@ class FillController:
         self._process: WorkerProcess | None = None
         self._preparing: Future[Prepared] | None = None
         self._deciding: Future[_Decision] | None = None
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="FewShotAnnotate")
+        self._background = Background("FewShotAnnotate")
 
     @property
     def stopping(self) -> bool:
         """Whether the run was asked to stop and keep what is finished."""
         return self._run is not None and self._run.stopping
+
+    @property
+    def busy(self) -> bool:
+        """Whether background work is under way, which short ticks bring to its end sooner."""
+        return self._background.busy
 
     # --- what the user does
 
@@ -151,11 +157,12 @@ class FillController:
         self._run = _Run(given, segmentation_node.GetID(), volume_node.GetID(), place, shown_as)
         self.progress = Progress(0, len(given.to_fill), None)
         self.message, self.warnings, self.error = "", [], None
-        self._preparing = self._threads.submit(prepare, given, place)
+        self._preparing = self._background.submit(prepare, given, place)
         self._change(State.PREPARING)
 
     def tick(self) -> None:
-        """Take one bounded step. Called by a timer, some ten times a second."""
+        """Take one bounded step. Called by a timer, some ten times a second, more often while `busy`."""
+        self._background.give_turn()
         run = self._run
         if run is None or not self._nodes_there(run):
             return
@@ -209,7 +216,7 @@ class FillController:
         if run is not None:
             if run.preview is not None:
                 run.preview.remove()
-            self._threads.submit(_dispose, process, run.place)  # comes after preparing: there is one thread
+            self._background.submit(_dispose, process, run.place)  # comes after preparing: there is one thread
         self.progress = Progress(0, 0, None)
         if self.state is not State.IDLE:
             self._change(State.IDLE)
@@ -218,7 +225,7 @@ class FillController:
         """Release everything; the controller cannot be used afterwards."""
         self._on_change = lambda: None
         self.discard()
-        self._threads.shutdown(wait=False)
+        self._background.close()
 
     # --- steps of a run
 
@@ -290,7 +297,7 @@ class FillController:
         version = labels_version(node)
         found = decision.result() if decision is not None else None
         if found is None or found.version != version or found.rules != rules:
-            self._deciding = self._threads.submit(_decide, run, grid, image, rules, version)
+            self._deciding = self._background.submit(_decide, run, grid, image, rules, version)
             return
         began = time.monotonic()
         self._warn(run, found)

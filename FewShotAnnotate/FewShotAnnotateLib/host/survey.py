@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
+from .background import Background
 from .painted import SegmentExtent, segment_extents, slice_digests
 from .record import PaintRecord
 from .scene import SegmentationGrid, read_grid
@@ -37,7 +38,7 @@ class Survey:
         self.grid: SegmentationGrid | None = None
         self.digests: Mapping[int, int] = {}
         self.error: InputError | None = None
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="FewShotAnnotateSurvey")
+        self._background = Background("FewShotAnnotateSurvey")
         self._looking: tuple[SegmentationGrid, Future[_Found]] | None = None
         self._wanted_at: float | None = None
 
@@ -57,6 +58,7 @@ class Survey:
 
     def poll(self, segmentation_node: Any, volume_node: Any) -> bool:
         """Begin or end a look; True if there is something new. Takes milliseconds."""
+        self._background.give_turn()
         if self._looking is not None:
             grid, future = self._looking
             if not future.done():
@@ -76,13 +78,13 @@ class Survey:
             self.error = error
             return True
         self.error = None
-        self._looking = (grid, self._threads.submit(_look, grid, PaintRecord.of_node(segmentation_node)))
+        self._looking = (grid, self._background.submit(_look, grid, PaintRecord.of_node(segmentation_node)))
         return False
 
     def close(self) -> None:
         """Release the thread."""
         self.reset()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._background.close()
 
 
 def _look(grid: SegmentationGrid, record: PaintRecord) -> _Found:
