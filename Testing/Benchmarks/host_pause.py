@@ -187,8 +187,9 @@ def main() -> None:
     voxels = np.prod(size)
     console.print(
         f"Longest step but the commit: {longest:.1f} ms (target {TARGET_MS:g}). From start to end "
-        f"{plain_seconds:.0f} s and {shown_seconds:.0f} s. Memory of the host grew by {plain.most_mib - base:.0f} MiB in "
-        f"the first run; the volume takes {voxels * 2 / 2**20:.0f} MiB, a label map {voxels / 2**20:.0f} MiB.\n"
+        f"{plain_seconds:.0f} s and {shown_seconds:.0f} s. Memory of the host grew by {plain.most_mib - base:.0f} "
+        f"MiB in the first run; the volume takes {voxels * 2 / 2**20:.0f} MiB, a label map "
+        f"{voxels / 2**20:.0f} MiB.\n"
         "A step is what the timer's slot takes. A heartbeat gap is the longest time a thread that sleeps 1 ms did "
         "not get its turn, whoever held it up (interpreter lock, worker, other processes): an upper bound only."
     )
