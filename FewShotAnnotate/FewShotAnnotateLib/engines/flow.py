@@ -18,8 +18,9 @@ SMOOTHING = 1.0
 # More iterations follow noise and end in worse labels.
 ITERATIONS = 2
 LEVELS = 3
-# Squared gradient of the noise that must not move anything (intensities run from 0 to 1).
-GRADIENT_FLOOR = 1e-4
+# Squared gradient below which nothing moves (intensities run from 0 to 1). Lower values follow finer structures and
+# gain up to 0.01 Dice on most volumes, but lose to standing still where labels hardly change from slice to slice.
+GRADIENT_FLOOR = 7e-4
 # Longest step in pixels of one iteration: Lucas-Kanade is a linearisation.
 LONGEST_STEP = 1.0
 # A slice is not halved below this many pixels.
