@@ -666,7 +666,7 @@ class FewShotAnnotateTest(ScriptedLoadableModuleTest):
         waitUntil(lambda: widget.ui.fillButton.enabled)
         self.delayDisplay("Painted slices found")
         widget.ui.fillButton.click()
-        self.assertIsNot(widget.logic.controller.state, State.IDLE)
+        waitUntil(lambda: widget.logic.controller.state is not State.IDLE)  # a fill waits for the survey
         waitUntil(lambda: widget.logic.controller.state is State.IDLE)
         result = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volume) > 0
         np.testing.assert_array_equal(result[5:-5:10], truth[5:-5:10])

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import __version__, demo
-from .core.axis import SliceAxis
+from .core.axis import SliceAxis, labelled_indices
 from .core.errors import InputError
 from .core.event import Cancelled, Event, Failed, Finished
 from .core.files import (
@@ -135,6 +135,8 @@ def _fill(options: argparse.Namespace) -> int:
     if options.resume and not options.job_dir:
         raise InputError("resume_needs_folder")
     outputs = [path for path in (options.output, options.confidence) if path]
+    if options.confidence and image_suffix(options.confidence) == ".seg.nrrd":
+        raise InputError("confidence_no_labels", path=options.confidence)
     for number, path in enumerate(outputs):
         require_writable(path, options.image, options.support, *outputs[:number])
     volume = read_volume(options.image)
@@ -152,6 +154,7 @@ def _fill(options: argparse.Namespace) -> int:
         source=options.support,
     )
     runs = plan(request)
+    _warn_of_unnamed(runs[0], layers)
     began = time.monotonic()
     with _job_place(options.job_dir) as place:
         filled, confidence = _run_all(runs, layers, volume, place, options)
@@ -161,10 +164,21 @@ def _fill(options: argparse.Namespace) -> int:
     if options.progress != "json":
         count = len(runs[0].support.unlabelled(runs[0].job.slices))
         print(
-            f"{options.output}: {count} slices filled from {len(runs[0].support.indices)} labelled ones "
+            f"{options.output}: {count} slices filled, {len(runs[0].support.indices)} were labelled "
             f"({_plane(runs[0], volume)}, engine {runs[0].job.engine}) in {time.monotonic() - began:.1f} s"
         )
     return 0
+
+
+def _warn_of_unnamed(run: PlannedRun, layers: Sequence[LabelMap]) -> None:
+    """Say which slices hold labels but are not among the named ones: what was painted there does not count."""
+    held = {index for layer in layers for index in labelled_indices(layer.array, run.support.axis)}
+    unnamed = sorted(held - set(run.support.indices))
+    if unnamed:
+        shown = ", ".join(map(str, unnamed[:10])) + (" ..." if len(unnamed) > 10 else "")
+        print(
+            f"fewshot-annotate: labels on slices not named do not count and are replaced: {shown}.", file=sys.stderr
+        )
 
 
 def _run_all(
@@ -179,10 +193,10 @@ def _run_all(
     confidence = np.ones(volume.geometry.shape, dtype=np.float32)
     if len(layers) > 1 and not options.resume and place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError("job_folder_used", path=place)
+    paths = [place if len(layers) == 1 else place / f"layer{run.layer}" for run in runs]
+    folders = [open_or_create(path, run, volume, options.resume) for path, run in zip(paths, runs, strict=True)]
     with open_reporter(options.progress) as report:
-        for number, run in enumerate(runs):
-            path = place if len(layers) == 1 else place / f"layer{run.layer}"
-            folder = open_or_create(path, run, volume, options.resume)
+        for number, (run, folder) in enumerate(zip(runs, folders, strict=True)):
             ending = run_in_worker(folder, one_of_several(report, number, len(runs)))
             if not isinstance(ending, Finished):
                 raise Unfinished(ending, options.job_dir)

@@ -193,6 +193,11 @@ def overlapping_segments(desk: Desk) -> None:
     write_label_maps(desk.folder / "support.seg.nrrd", layers)
 
 
+def folder_as_support(desk: Desk) -> None:
+    desk.labels.unlink()
+    desk.labels.mkdir()
+
+
 def only_an_old_output(desk: Desk) -> None:
     desk.image.unlink()
     desk.output.write_bytes(b"old")
@@ -240,7 +245,10 @@ BAD_INPUT = {
     "slice range malformed": (nothing, ["--slices", "some"], "'some' is not a slice range"),
     "slice range backwards": (nothing, ["--slices", "9:3"], "'9:3' is not a slice range"),
     "slice range outside": (nothing, ["--slices", "0:9999"], "Slice 9998 does not exist"),
-    "nothing between": (neighbours, [], "labelled already"),
+    "nothing between": (neighbours, [], "every slice of axis 0 in the asked range"),
+    "another axis than the painted one": (nothing, ["--axis", "1"], "axis that was painted along"),
+    "support is a folder": (folder_as_support, [], "give one image file"),
+    "confidence as a segmentation": (nothing, ["--confidence", "{folder}/a.seg.nrrd"], "no segmentation"),
     "output folder missing": (nothing, ["-o", "{folder}/none/a.nii.gz"], "cannot be written"),
     "output folder is a file": (nothing, ["-o", "{folder}/image.nii.gz/a.nii.gz"], "cannot be written"),
     "output folder not writable": (nothing, ["-o", "/proc/a.nii.gz"], "cannot be written"),
@@ -255,9 +263,9 @@ BAD_INPUT = {
     "confidence of unknown type": (nothing, ["--confidence", "{folder}/a.txt"], "unknown file type"),
     "unknown engine": (nothing, ["--engine", "magic"], "no engine named 'magic'"),
     "engine without that device": (nothing, ["--device", "cuda"], "cannot use device 'cuda'"),
-    "job folder used": (used_job_folder, ["--job-dir", "{folder}/job"], "not empty"),
-    "job folder used, resume": (used_job_folder, ["--job-dir", "{folder}/job", "--resume"], "not empty"),
-    "job folder is a file": (nothing, ["--job-dir", "{folder}/image.nii.gz"], "not empty"),
+    "job folder used": (used_job_folder, ["--job-dir", "{folder}/job"], "not an empty folder"),
+    "job folder used, resume": (used_job_folder, ["--job-dir", "{folder}/job", "--resume"], "not an empty folder"),
+    "job folder is a file": (nothing, ["--job-dir", "{folder}/image.nii.gz"], "not an empty folder"),
     "job folder not writable": (nothing, ["--job-dir", "/proc/none/job"], "cannot be written"),
     "resume without a folder": (nothing, ["--resume"], "--job-dir"),
     "resume with other labels": (
@@ -279,7 +287,8 @@ def test_bad_input_is_one_clear_line_and_changes_nothing(
     prepare(desk)
     before = desk.files()
     capfd.readouterr()
-    code = main(desk.fill(*(text.format(folder=desk.folder, name=desk.folder.name) for text in more)))
+    arguments = [text.format(folder=desk.folder, name=desk.folder.name) for text in more]
+    code = main(desk.fill(*arguments, "--progress", "bar"))
     out, err = capfd.readouterr()
     assert code == 2
     assert err.count("\n") == 1, err
@@ -295,6 +304,23 @@ def test_overlapping_segments_need_an_output_with_layers(desk: Desk, capfd: pyte
     assert main(["fill", str(desk.image), str(desk.folder / "support.seg.nrrd"), "-o", str(desk.output)]) == 2
     assert ".seg.nrrd" in capfd.readouterr().err
     assert desk.files() == before
+
+
+@pytest.mark.parametrize("wrong", [["--device", "abacus"], ["--slices"], ["--no-such-option"], ["second", "third"]])
+def test_wrong_arguments_are_one_clear_line(wrong: list[str], desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(desk.fill(*wrong))
+    out, err = capfd.readouterr()
+    assert (stopped.value.code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("fewshot-annotate: ")
+
+
+def test_labels_on_slices_not_named_are_said_not_to_count(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    first, *middle, last = desk.indices
+    assert main(desk.fill("--axis", "0", "--labelled-slices", f"{first},{last}")) == 0
+    err = capfd.readouterr().err
+    assert "not named" in err
+    assert ", ".join(map(str, middle)) in err
 
 
 def test_bad_input_is_exit_code_2_of_the_real_program(desk: Desk, spawned: Spawned) -> None:
@@ -476,7 +502,7 @@ def test_progress_json_prints_events_and_nothing_else(desk: Desk, capfd: pytest.
 def test_progress_none_prints_the_summary_only(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(desk.fill()) == 0
     out, err = capfd.readouterr()
-    assert re.fullmatch(r".*filled\.nii\.gz: \d+ slices filled from \d+ labelled ones \(axis 0, axial, .*s\n", out)
+    assert re.fullmatch(r".*filled\.nii\.gz: \d+ slices filled, \d+ were labelled \(axis 0, axial, .*s\n", out)
     assert err == ""
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 MESSAGES = {
     "file_missing": "{path}: no such file or folder; check the name.",
     "file_unreadable": "{path}: cannot be read as an image ({detail}); check that the file is complete.",
+    "file_is_folder": "{path}: this is a folder; give one image file.",
     "file_empty": "{path}: the file is empty; export or copy it again.",
     "file_truncated": "{path}: the file ends too early ({detail}); export or copy it again.",
     "suffix_unknown": "{path}: unknown file type; use a name that ends in {allowed}.",
@@ -32,7 +33,9 @@ MESSAGES = {
     "slice, or ask for all slices (--slices all).",
     "crossing_axes": "{path}: labels are painted on slices of axis {axis} and of axis {other} (slice {index}); "
     "keep the painted slices of one axis.",
-    "nothing_to_fill": "{path}: no unlabelled slice lies in the asked range; every slice is labelled already.",
+    "nothing_to_fill": "{path}: every slice of axis {axis} in the asked range is labelled; "
+    "ask for other slices, or for the axis that was painted along.",
+    "confidence_no_labels": "{path}: a confidence is no segmentation; use a name that ends in .nii.gz or .nrrd.",
     "range_malformed": "'{text}' is not a slice range; write between, all, or FIRST:LAST+1, for example 5:40.",
     "layers_overlap": "{path}: the segments overlap and {suffix} keeps one label per voxel; "
     "use a name that ends in .seg.nrrd.",
@@ -43,7 +46,8 @@ MESSAGES = {
     "device_unavailable": "Engine {engine} cannot use device '{device}'; choose one of: {known}.",
     "option_unknown": "Engine {engine} has no option '{option}'; it knows: {known}.",
     "option_invalid": "Option {option} of engine {engine} cannot be {value!r}; {expected}.",
-    "job_folder_used": "{path}: the folder is not empty; choose a new one, or continue its job (--resume).",
+    "job_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or continue its "
+    "job (--resume).",
     "job_folder_unreadable": "{path}: the job cannot be read ({detail}); start a new one.",
     "job_differs": "{path}: the job in this folder was started with another {what}; "
     "give the same input or a new folder.",

@@ -164,6 +164,8 @@ def _read_image(path: Path) -> sitk.Image:
         size = path.stat().st_size
     except OSError:
         raise InputError("file_missing", path=path) from None
+    if path.is_dir():
+        raise InputError("file_is_folder", path=path)
     if size == 0:
         raise InputError("file_empty", path=path)
     if path.name.lower().endswith(_NIFTI):

@@ -18,9 +18,6 @@ SMOOTHING = 1.0
 # More iterations follow noise and end in worse labels.
 ITERATIONS = 2
 LEVELS = 3
-# Squared gradient below which nothing moves (intensities run from 0 to 1). Lower values follow finer structures and
-# gain up to 0.01 Dice on most volumes, but lose to standing still where labels hardly change from slice to slice.
-GRADIENT_FLOOR = 7e-4
 # Longest step in pixels of one iteration: Lucas-Kanade is a linearisation.
 LONGEST_STEP = 1.0
 # A slice is not halved below this many pixels.
@@ -76,13 +73,15 @@ def pyramid(image: np.ndarray) -> list[np.ndarray]:
     return levels
 
 
-def flow(reference: list[np.ndarray], moving: list[np.ndarray]) -> np.ndarray:
+def flow(reference: list[np.ndarray], moving: list[np.ndarray], inertia: float) -> np.ndarray:
     """Field from a reference slice to a moving slice of the same shape.
 
     Parameters
     ----------
     reference, moving : list of float32 ndarray
         From `pyramid`.
+    inertia : float
+        Squared gradient (intensities run from 0 to 1) below which pixels rather stand still than move.
 
     Returns
     -------
@@ -90,7 +89,7 @@ def flow(reference: list[np.ndarray], moving: list[np.ndarray]) -> np.ndarray:
     """
     field = np.zeros((2, *reference[-1].shape), dtype=np.float32)
     for level in range(len(reference) - 1, -1, -1):
-        field = _refine(reference[level], moving[level], _enlarge(field, reference[level].shape))
+        field = _refine(reference[level], moving[level], _enlarge(field, reference[level].shape), inertia)
     return field
 
 
@@ -109,7 +108,7 @@ def _gradient(image: np.ndarray) -> list[np.ndarray]:
     return [np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image) for axis in (0, 1)]
 
 
-def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray) -> np.ndarray:
+def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, inertia: float) -> np.ndarray:
     """A few Lucas-Kanade iterations at one resolution, with the mean of both slices' gradients."""
     reference_rows, reference_columns = _gradient(reference)
     for _ in range(ITERATIONS):
@@ -118,9 +117,9 @@ def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray) -> np.
         warped_rows, warped_columns = _gradient(warped)
         rows = 0.5 * (reference_rows + warped_rows)
         columns = 0.5 * (reference_columns + warped_columns)
-        a = smooth(rows * rows, WINDOW) + GRADIENT_FLOOR
+        a = smooth(rows * rows, WINDOW) + inertia
         b = smooth(rows * columns, WINDOW)
-        c = smooth(columns * columns, WINDOW) + GRADIENT_FLOOR
+        c = smooth(columns * columns, WINDOW) + inertia
         p = smooth(rows * error, WINDOW)
         q = smooth(columns * error, WINDOW)
         determinant = a * c - b * b

@@ -22,6 +22,10 @@ THREADS = min(2, os.cpu_count() or 1)
 # Voxels looked at to find the range of intensities.
 SAMPLE = 500_000
 
+# Inertia of the flow times slices from one labelled slice to the next. Where these are near, labels hardly change and
+# standing still is a good guess; where they are far, it is not.
+INERTIA = 2.8e-3
+
 Fields = dict[int, np.ndarray]
 
 
@@ -60,16 +64,18 @@ class Propagate(Engine):
             for gap, (before, after) in enumerate(pairwise(bounds)):
                 wanted = sorted(asked.intersection(range(before + 1, after)))
                 if wanted:
-                    yield from self._fill_gap(gap - 1, wanted, pool)
+                    yield from self._fill_gap(gap - 1, wanted, INERTIA / (after - before), pool)
 
     def _painted(self, row: int) -> np.ndarray:
         values = np.array([0, *self._support.labels])[:, None, None]
         return (self._support.masks[row] == values).astype(np.float32)
 
-    def _fill_gap(self, left: int, wanted: list[int], pool: ThreadPoolExecutor) -> Iterator[tuple[int, np.ndarray]]:
+    def _fill_gap(
+        self, left: int, wanted: list[int], inertia: float, pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Fill slices between labelled slices number `left` and `left` + 1, of which one may not exist."""
         sides = [row for row in (left, left + 1) if 0 <= row < len(self._support.indices)]
-        fields = dict(zip(sides, pool.map(lambda row: self._chain(row, wanted), sides), strict=True))
+        fields = dict(zip(sides, pool.map(lambda row: self._chain(row, wanted, inertia), sides), strict=True))
         teams = self._teams(left)
         for row in {row for team in teams for row in team}:
             if row not in fields:
@@ -128,7 +134,7 @@ class Propagate(Engine):
         image /= np.float32(self._high - self._low)
         return np.clip(image, 0, 1, out=image)
 
-    def _chain(self, row: int, wanted: Sequence[int]) -> Fields:
+    def _chain(self, row: int, wanted: Sequence[int], inertia: float) -> Fields:
         """Fields from each wanted slice to labelled slice number `row`, composed outward."""
         start = self._support.indices[row]
         path = range(start + 1, wanted[-1] + 1) if start < wanted[0] else range(start - 1, wanted[0] - 1, -1)
@@ -137,7 +143,7 @@ class Propagate(Engine):
         fields = {}
         for index in path:
             current = pyramid(self._image(index))
-            field = compose(flow(current, last), field)
+            field = compose(flow(current, last, inertia), field)
             last = current
             if index in wanted:
                 fields[index] = field
@@ -150,7 +156,8 @@ class Propagate(Engine):
         for row in range(start, end, step):
             if (row, row + step) not in self._hops:
                 here = self._support.indices[row]
-                self._hops[row, row + step] = self._chain(row + step, [here])[here]
+                inertia = INERTIA / abs(self._support.indices[row + step] - here)
+                self._hops[row, row + step] = self._chain(row + step, [here], inertia)[here]
             hop = self._hops[row, row + step]
             field = hop if field is None else compose(field, hop)
         assert field is not None

@@ -157,7 +157,7 @@ def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[
     if not set(slices) - set(labelled):
         if len(labelled) == 1 and settings.slices is None:
             raise InputError("one_labelled_slice_host", index=labelled[0])
-        raise InputError("nothing_to_fill", path=f"Segmentation '{name}'")
+        raise InputError("nothing_to_fill", path=f"Segmentation '{name}'", axis=settings.axis.index)
     return slices, labelled
 
 

@@ -83,7 +83,7 @@ def plan(request: FillRequest) -> list[PlannedRun]:
     if not support.unlabelled(range(start, stop)):
         if len(support.indices) == 1 and request.slices == "between":
             raise InputError("one_labelled_slice", path=request.source, index=support.indices[0])
-        raise InputError("nothing_to_fill", path=request.source)
+        raise InputError("nothing_to_fill", path=request.source, axis=support.axis.index)
     job = Job(engine.name, start, stop, request.device, dict(request.options))
     return [
         PlannedRun(
