@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import slicer
 from support import mrml, scene_cases, slicer_standin
+from support.data import case_or_mni152, load_case
 from support.scene_cases import Gate, Scene, all_equal, case, job_folders, scene_of
 
 slicer_standin.install()
@@ -563,7 +564,7 @@ class _SampleData(types.ModuleType):
 
         class SampleDataLogic:
             def downloadSample(self, name: str) -> Any:
-                volume = case("mr_brain_t1_freesurfer", 1).volume
+                volume, _ = load_case(case_or_mni152("mr_brain_t1_freesurfer"))
                 cut = np.ascontiguousarray(volume.array[::4, ::2, ::2])
                 bright = cut * (60.0 / np.percentile(cut, 90))
                 return mrml.add_volume(bright.astype(np.int16), (2, 2, 4), name=name)

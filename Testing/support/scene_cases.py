@@ -7,18 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.dependencies import worker_python
 from FewShotAnnotateLib.host.preparation import FillSettings
 
 from support import mrml
-from support.data import case_or_mni152, load_case
+from support.data import MNI152, case_or_mni152, load_case
 
 WAIT_SECONDS = 60.0
 GONE_SECONDS = 10.0
@@ -84,11 +85,20 @@ class Case:
 
 
 def case(name: str, count: int = 2) -> Case:
-    """The `count` largest labels of a case, or of the MNI152 brain where that case is not at hand."""
-    volume, labels = load_case(case_or_mni152(name))
+    """The `count` largest labels of a case, or of the MNI152 brain at 3 mm where that case is not at hand."""
+    volume, labels = _coarse_mni152() if case_or_mni152(name) == MNI152 else load_case(name)
     sizes = {value: np.count_nonzero(labels.array == value) for value in labels.values}
     values = sorted(sizes, key=lambda value: -sizes[value])[:count]
     return Case(volume, {f"segment {value}": labels.array == value for value in sorted(values)})
+
+
+@cache
+def _coarse_mni152() -> tuple[Volume, LabelMap]:
+    """Every third voxel: the whole brain is too large for the many scenes made of it."""
+    volume, labels = load_case(MNI152)
+    image, mask = (np.ascontiguousarray(array[::3, ::3, ::3]) for array in (volume.array, labels.array))
+    grid = Geometry(image.shape, (3.0, 3.0, 3.0), volume.geometry.origin, volume.geometry.direction)
+    return Volume(image.astype(np.float32), grid), LabelMap(mask, grid, labels.segments)
 
 
 @dataclass
