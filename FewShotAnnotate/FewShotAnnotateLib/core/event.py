@@ -14,6 +14,10 @@ class Event:
 
     kind: ClassVar[str]
 
+    def makes_sense(self) -> bool:
+        """Whether values of the right type are also possible ones."""
+        return True
+
     def to_line(self) -> str:
         """One ASCII line of JSON, without a line break."""
         return json.dumps({"event": self.kind, **asdict(self)}, ensure_ascii=True)
@@ -28,23 +32,62 @@ class Started(Event):
     version: str
     path: str
 
+    def makes_sense(self) -> bool:
+        """The host may end this process: never a whole group, never init."""
+        return self.pid >= 2
+
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """`done` of `total` slices are finished; `eta` is the expected remaining time in s, None if not known yet."""
+    """How far a run is.
+
+    Attributes
+    ----------
+    done : int
+        Slices that are finished, drafts among them: what a cancel keeps.
+    total : int
+    eta : float or None
+        Expected remaining time in s, None if it is not known.
+    fraction : float
+        Part of all work that is done, 0..1; never falls within a run.
+    drafts : int
+        How many of `done` are drafts, to be replaced by better slices. Always 0 with an engine that makes none.
+    """
 
     kind = "progress"
     done: int
     total: int
     eta: float | None
+    fraction: float = 0.0
+    drafts: int = 0
+
+    def makes_sense(self) -> bool:
+        """The fraction is one."""
+        return self.fraction <= 1
 
 
 @dataclass(frozen=True)
 class SliceDone(Event):
-    """The slice of this index is written."""
+    """The slice of this index is written; a draft is written again later."""
 
     kind = "slice"
     index: int
+    draft: bool = False
+
+
+@dataclass(frozen=True)
+class Expected(Event):
+    """The Dice that the engine expects of a label, see `ExpectedDice`; a later one takes its place."""
+
+    kind = "expected"
+    label: int
+    dice: float
+    low: float
+    high: float
+
+    def makes_sense(self) -> bool:
+        """The range is one, and the Dice lies in it."""
+        return self.low <= self.dice <= self.high <= 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +124,7 @@ class Failed(Event):
 
 ENDINGS = (Finished, Cancelled, Failed)
 _KINDS: dict[str, type[Event]] = {
-    kind.kind: kind for kind in (Started, Progress, SliceDone, Warned, Finished, Cancelled, Failed)
+    kind.kind: kind for kind in (Started, Progress, SliceDone, Expected, Warned, Finished, Cancelled, Failed)
 }
 _LARGEST = 2**31 - 1
 
@@ -97,15 +140,15 @@ def event_from_line(line: str) -> Event | None:
     fields = kind.__annotations__.items()
     if not all(_fits(getattr(event, name), str(annotation)) for name, annotation in fields):
         return None
-    if isinstance(event, Started) and event.pid < 2:  # the host may end this process: never a whole group, never init
-        return None
-    return event
+    return event if event.makes_sense() else None
 
 
 def _fits(value: object, annotation: str) -> bool:
     """Whether a value from JSON is what a field of an event holds."""
     if annotation == "str":
         return isinstance(value, str)
+    if annotation == "bool":
+        return isinstance(value, bool)
     if value is None:
         return annotation == "float | None"
     if isinstance(value, bool) or not isinstance(value, int if annotation == "int" else (int, float)):

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-JOB_VERSION = 1
+JOB_VERSION = 2
+_MOST_SECONDS = 1e9
 
 
 class Device(StrEnum):
@@ -31,6 +32,9 @@ class Job:
     device : Device
     options : mapping of str to number, str or bool
         The engine's own options; those left out have the engine's defaults.
+    budget : float or None
+        Seconds after which the user wants the run over, None for as long as it takes. What an engine does better in
+        more time it does in less, less well; drafts are always made.
     """
 
     engine: str
@@ -38,6 +42,7 @@ class Job:
     stop: int
     device: Device = Device.AUTO
     options: Mapping[str, Any] = field(default_factory=dict)
+    budget: float | None = None
 
     @property
     def slices(self) -> range:
@@ -59,9 +64,19 @@ class Job:
         """
         if data["version"] != JOB_VERSION:
             raise ValueError(f"job version {data['version']}, this program reads {JOB_VERSION}")
-        job = cls(data["engine"], data["start"], data["stop"], Device(data["device"]), dict(data["options"]))
+        device, options, budget = Device(data["device"]), dict(data["options"]), data["budget"]
+        job = cls(data["engine"], data["start"], data["stop"], device, options, budget)
         if not isinstance(job.engine, str) or type(job.start) is not int or type(job.stop) is not int:
             raise TypeError("engine must be a name, start and stop whole numbers")
         if not 0 <= job.start <= job.stop:
             raise ValueError(f"slice range {job.start}:{job.stop}")
+        if not is_budget(budget):
+            raise ValueError(f"time limit {budget!r}")
         return job
+
+
+def is_budget(value: object) -> bool:
+    """Whether a value is a time limit: None, or a number of seconds greater than 0."""
+    if value is None:
+        return True
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MOST_SECONDS

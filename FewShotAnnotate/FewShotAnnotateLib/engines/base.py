@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.expected import ExpectedDice
 from ..core.job import Device
 from ..core.support import Support
 from ..core.volume import Volume
+
+
+class Stopped(BaseException):
+    """The run should stop now. Raised by `Engine.pulse`; an engine lets it pass.
+
+    No `Exception`, so that code which catches those lets it pass as well.
+    """
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,18 @@ class Option:
 class Engine(ABC):
     """One way to fill slices from labelled ones.
 
-    `prepare` is called once, then `predict` any number of times. Both run in the worker process.
-    The class attributes are what menus and `models list` show before anything is started.
+    `prepare` is called once, then `draft` at most once, then `predict` any number of times. All run in the worker
+    process. The class attributes are what menus and `models list` show before anything is started.
+
+    Attributes
+    ----------
+    pulse : function
+        Set before `prepare`; does nothing by default. An engine that works without yielding calls `pulse(fraction)`
+        several times a second with the part of all its work that is done, 0..1, from `prepare` to the last slice.
+        It raises `Stopped` when the run should stop, which the engine lets pass.
+    deadline : float or None
+        `time.monotonic()` at which the user wants the run over; None: no limit. Set before `prepare`. An engine that
+        can do its work in less time, less well, plans by it.
     """
 
     name: ClassVar[str]
@@ -85,6 +105,13 @@ class Engine(ABC):
             name: option.check(self.name, name, given.get(name, option.default))
             for name, option in self.options.items()
         }
+        self.pulse: Callable[[float], None] = lambda fraction: None
+        self.deadline: float | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds to the deadline, 0 once it is over; infinity if there is none."""
+        return math.inf if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     @classmethod
     def cannot_run(cls) -> str | None:
@@ -103,9 +130,18 @@ class Engine(ABC):
             On the same grid.
         """
 
+    def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield first results within seconds, as `predict` does; those of `predict` take their place.
+
+        By default there are none: for an engine whose only results are its last ones.
+        """
+        return iter(())
+
     @abstractmethod
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield `(index, probabilities)` for each asked slice, in the order that suits the engine.
+
+        Called after `draft`, or without it: where a run goes on in another process, slices may be drafted already.
 
         Parameters
         ----------
@@ -119,6 +155,13 @@ class Engine(ABC):
             Row 0 is background, row 1 + i is `support.labels[i]`; they sum to 1 at every pixel.
             The yielded array is the caller's to keep.
         """
+
+    def expected(self) -> tuple[ExpectedDice, ...]:
+        """Expected Dice of the labels, as far as the engine can say; by default it says nothing.
+
+        Asked after the last slice of `predict`, and after the last slice of `draft`: then about the drafts.
+        """
+        return ()
 
 
 def label_slice(probabilities: np.ndarray, labels: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

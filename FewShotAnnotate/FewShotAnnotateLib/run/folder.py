@@ -6,7 +6,8 @@ image.npy       [n, h, w] slices along the job's axis, the volume's own dtype
 support.npy     [m, h, w] label values of the labelled slices
 result.npy      [n, h, w] label values, written slice by slice
 confidence.npy  [n, h, w] uint8, 0..255 for 0..1, written slice by slice
-finished.npy    [n] uint8, 1 once a slice of both is completely written
+finished.npy    [n] uint8, a slice of both is: 0 not yet written, 1 a draft, 2 final
+expected.json   the Dice that the engine expects of its result, once it said so
 events.jsonl    one event a line, appended
 cancel          its presence asks the worker to stop
 worker.lock     held by the one worker of this folder
@@ -15,6 +16,9 @@ worker.log      what the worker printed to stderr
 
 job.json is written as job.json.partial first and renamed last: a folder with only the latter is left over from a
 process that died while it made the folder, and is made anew.
+
+A final slice is written over its draft and flagged after that. If the worker dies in between, the slice is still a
+draft, though some of its rows may be those of the final one.
 
 All room is taken when the folder is made, so a full disk is found before the work and not in the middle of it.
 Written files are read and written by plain input and output, never mapped, so they can be deleted at any time.
@@ -29,7 +33,8 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +42,7 @@ import numpy as np
 
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
+from ..core.expected import ExpectedDice
 from ..core.job import Job
 from ..core.support import Support
 from ..core.volume import Geometry, Volume
@@ -57,6 +63,14 @@ _DAMAGE = (
     MemoryError,
     RecursionError,
 )
+
+
+class Flag(IntEnum):
+    """State of a slice in finished.npy."""
+
+    NOT_YET = 0
+    DRAFT = 1
+    FINAL = 2
 
 
 class JobFolder:
@@ -188,16 +202,41 @@ class JobFolder:
     # --- output
 
     def finished(self) -> np.ndarray:
-        """Which slices are written, bool [n]."""
-        name = self.path / "finished.npy"
-        shape, kind, start = _layout(name)
-        return np.fromfile(name, kind, shape[0], offset=start).astype(bool)
+        """Which slices are written, be it as drafts, bool [n]."""
+        return np.isin(self._flags(), (Flag.DRAFT, Flag.FINAL))
+
+    def drafts(self) -> np.ndarray:
+        """Which slices hold drafts, to be replaced by final ones, bool [n]."""
+        return self._flags() == Flag.DRAFT
 
     def pending(self) -> list[int]:
-        """Slices of the job that are neither labelled nor finished, ascending."""
-        finished = self.finished()
+        """Slices of the job that are neither labelled nor final, ascending."""
+        flags = self._flags()
         labelled = set(self.indices)
-        return [index for index in self.job.slices if index not in labelled and not finished[index]]
+        return [index for index in self.job.slices if index not in labelled and flags[index] != Flag.FINAL]
+
+    def _flags(self) -> np.ndarray:
+        name = self.path / "finished.npy"
+        shape, kind, start = _layout(name)
+        return np.fromfile(name, kind, shape[0], offset=start)
+
+    def expected(self) -> tuple[ExpectedDice, ...]:
+        """What the engine said last of the Dice to expect; empty if it said nothing, or if the file is damaged."""
+        try:
+            entries = json.loads((self.path / "expected.json").read_text(encoding="ascii"))
+            expected = tuple(ExpectedDice.from_json(entry) for entry in entries)
+        except _DAMAGE:
+            return ()
+        return expected if {one.label for one in expected} <= set(self.labels) else ()
+
+    def write_expected(self, expected: Sequence[ExpectedDice]) -> None:
+        """Keep what the engine said; a reader sees the old or the new, never a part."""
+        self._replace("expected.json", [one.to_json() for one in expected])
+
+    def _replace(self, name: str, data: object) -> None:
+        partial = self.path / f"{name}.partial"
+        partial.write_text(json.dumps(data), encoding="ascii")
+        partial.replace(self.path / name)
 
     def result_slice(self, index: int) -> np.ndarray:
         """Label values [h, w] of a finished slice."""
@@ -241,7 +280,7 @@ class JobFolder:
         return self.path / "worker.log"
 
     def request_cancel(self) -> None:
-        """Ask the worker to stop after the slice it is at."""
+        """Ask the worker to stop."""
         (self.path / "cancel").touch()
 
     def clear_cancel(self) -> None:
@@ -290,10 +329,11 @@ class SliceWriter:
             size = int(np.prod(shape[1:], dtype=np.int64)) * kind.itemsize
             self._files[name] = (path.open("r+b", buffering=0), kind, start, size)
 
-    def write(self, index: int, labels: np.ndarray, confidence: np.ndarray) -> None:
+    def write(self, index: int, labels: np.ndarray, confidence: np.ndarray, draft: bool = False) -> None:
         """Write one slice: label values [h, w] and confidence 0..1 [h, w]."""
+        flag = np.array([Flag.DRAFT if draft else Flag.FINAL])
         scaled = np.rint(np.clip(confidence, 0.0, 1.0) * CONFIDENCE_SCALE)
-        for name, array in (("result", labels), ("confidence", scaled), ("finished", np.ones(1))):
+        for name, array in (("result", labels), ("confidence", scaled), ("finished", flag)):
             file, kind, start, size = self._files[name]
             data = memoryview(np.ascontiguousarray(array.astype(kind))).cast("B")
             if len(data) != size:

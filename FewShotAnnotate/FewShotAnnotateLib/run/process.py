@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.errors import InputError
-from ..core.event import ENDINGS, Cancelled, Event, Failed, SliceDone, Started, Warned, event_from_line
+from ..core.event import ENDINGS, Cancelled, Event, Expected, Failed, SliceDone, Started, Warned, event_from_line
 from .folder import CANNOT_WRITE, JobFolder
 
 WORKER_SCRIPT = Path(__file__).resolve().with_name("worker.py")
@@ -152,6 +152,8 @@ class WorkerProcess:
         for line in lines:
             event = event_from_line(line.decode("ascii", "replace"))
             if isinstance(event, SliceDone) and event.index not in self.folder.job.slices:
+                event = None
+            if isinstance(event, Expected) and event.label not in self.folder.labels:
                 event = None
             if event is not None:
                 events.append(event)

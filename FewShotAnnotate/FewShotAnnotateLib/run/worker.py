@@ -11,7 +11,10 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 if __name__ == "__main__":
     # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
@@ -19,11 +22,12 @@ if __name__ == "__main__":
 
 from FewShotAnnotateLib import __version__
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.event import Cancelled, Event, Failed, Finished, Progress, SliceDone, Started
+from FewShotAnnotateLib.core.event import Cancelled, Event, Expected, Failed, Finished, Started
 from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.base import label_slice
+from FewShotAnnotateLib.engines.base import Engine, Stopped, label_slice
 from FewShotAnnotateLib.run.folder import CANNOT_WRITE, JobFolder, SliceWriter
 from FewShotAnnotateLib.run.host_watch import host_watch
+from FewShotAnnotateLib.run.pace import Pace
 
 EXIT_CODES = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
@@ -88,32 +92,53 @@ class Orphaned:
 
 
 def run(folder: JobFolder, report: Reporter, orphaned: Orphaned) -> Event:
-    """Fill the pending slices of a folder and return how it ended."""
-    began = time.monotonic()
-    job = folder.job
-    total = sum(index not in folder.indices for index in job.slices)
-    pending = folder.pending()
-    done = total - len(pending)
-    report(Progress(done, total, None))
-    if not pending:
-        return Finished(time.monotonic() - began)
-    engine = runnable_engine(job.engine)(job.device, job.options)
-    support = folder.read_support()
-    engine.prepare(folder.read_volume(), support)
-    with SliceWriter(folder) as writer:
-        if orphaned or folder.cancel_requested():
-            return Cancelled()
-        for count, (index, probabilities) in enumerate(engine.predict(pending), start=1):
-            writer.write(index, *label_slice(probabilities, support.labels))
-            eta = (time.monotonic() - began) / count * (len(pending) - count)
-            report(SliceDone(index))
-            report(Progress(done + count, total, round(eta, 2)))
-            if orphaned or (count < len(pending) and folder.cancel_requested()):
+    """Fill the pending slices of a folder, first with drafts if the engine makes any, and return how it ended."""
+    pace = Pace(folder, report, lambda: bool(orphaned) or folder.cancel_requested())
+    pace.tell()
+    if folder.pending():
+        try:
+            _fill(folder, report, pace)
+        except Stopped:
+            if folder.pending():
                 return Cancelled()
     left = len(folder.pending())
     if left:
-        return Failed(f"Engine {job.engine} gave no result for {left} slices.")
-    return Finished(round(time.monotonic() - began, 3))
+        return Failed(f"Engine {folder.job.engine} gave no result for {left} slices.")
+    return Finished(round(pace.seconds, 3))
+
+
+def _fill(folder: JobFolder, report: Reporter, pace: Pace) -> None:
+    job = folder.job
+    engine = runnable_engine(job.engine)(job.device, job.options)
+    engine.pulse, engine.deadline = pace.pulse, pace.deadline
+    support = folder.read_support()
+    engine.prepare(folder.read_volume(), support)
+    pace.require_going()
+    pending, written = folder.pending(), folder.finished()
+    unwritten = [index for index in pending if not written[index]]
+    with SliceWriter(folder) as writer:
+
+        def write(results: Iterator[tuple[int, np.ndarray]], asked: Sequence[int], draft: bool) -> int:
+            count = 0
+            for index, probabilities in results:
+                if index in asked:
+                    writer.write(index, *label_slice(probabilities, support.labels), draft)
+                    pace.wrote(index, draft)
+                    count += 1
+            return count
+
+        if unwritten and write(engine.draft(unwritten), unwritten, draft=True):
+            _tell_expected(engine, folder, report)
+        if write(engine.predict(pending), pending, draft=False):
+            _tell_expected(engine, folder, report)
+
+
+def _tell_expected(engine: Engine, folder: JobFolder, report: Reporter) -> None:
+    expected = engine.expected()
+    if expected:
+        folder.write_expected(expected)
+    for one in expected:
+        report(Expected(**one.to_json()))
 
 
 def main(arguments: list[str]) -> int:
