@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from FewShotAnnotateLib.core.errors import MESSAGES, InputError
 from FewShotAnnotateLib.core.event import (
     Cancelled,
     Event,
+    Expected,
     Failed,
     Finished,
     Progress,
@@ -24,24 +26,32 @@ from FewShotAnnotateLib.core.job import JOB_VERSION, Device, Job
 from hypothesis import given
 from hypothesis import strategies as st
 
+KINDS = (Started, Progress, SliceDone, Expected, Warned, Finished, Cancelled, Failed)
 counts = st.integers(0, 10_000)
+fractions = st.floats(0, 1)
 seconds = st.floats(0, 1e6)
 events = st.one_of(
     st.builds(Started, st.integers(2, 2**22), st.text(), st.text()),
-    st.builds(Progress, counts, counts, st.none() | seconds),
-    st.builds(SliceDone, counts),
+    st.builds(Progress, counts, counts, st.none() | seconds, fractions, counts),
+    st.builds(SliceDone, counts, st.booleans()),
+    st.builds(
+        lambda label, figures: Expected(label, figures[1], figures[0], figures[2]),
+        st.integers(1, 65535),
+        st.tuples(fractions, fractions, fractions).map(sorted),
+    ),
     st.builds(Warned, st.text()),
     st.builds(Finished, seconds),
     st.builds(Cancelled),
     st.builds(Failed, st.text(), st.text()),
 )
 jobs = st.builds(
-    lambda engine, start, length, device, options: Job(engine, start, start + length, device, options),
+    lambda engine, start, length, *more: Job(engine, start, start + length, *more),
     st.text(min_size=1),
     counts,
     counts,
     st.sampled_from(Device),
     st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()),
+    st.none() | st.floats(1e-3, 1e6) | st.integers(1, 1000),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -69,17 +79,14 @@ def test_foreign_lines_are_no_events(line: str) -> None:
 
 
 @given(
-    st.sampled_from(["started", "progress", "slice", "warning", "finished", "cancelled", "failed"]),
-    st.dictionaries(
-        st.sampled_from(["pid", "version", "path", "done", "total", "eta", "index", "message", "reason", "code"]),
-        json_values,
-    ),
+    st.sampled_from([kind.kind for kind in KINDS]),
+    st.dictionaries(st.sampled_from(sorted({entry.name for kind in KINDS for entry in fields(kind)})), json_values),
 )
 def test_an_event_with_fields_of_another_kind_is_none(kind: str, fields: dict[str, Any]) -> None:
     event = event_from_line(json.dumps({"event": kind, **fields}))
     if event is not None:
         for name, value in vars(event).items():
-            assert type(value) in (str, int, float, type(None)), (name, value)
+            assert type(value) in (str, int, float, bool, type(None)), (name, value)
         assert event_from_line(event.to_line()) == event
 
 
@@ -89,6 +96,19 @@ def test_an_event_with_fields_of_another_kind_is_none(kind: str, fields: dict[st
         '{"event": "slice", "index": true}',
         '{"event": "slice", "index": -1}',
         '{"event": "slice", "index": 1.0}',
+        '{"event": "slice", "index": 1, "draft": 1}',
+        '{"event": "slice", "index": 1, "draft": null}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "fraction": 1.5}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "fraction": -0.5}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "fraction": NaN}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "fraction": null}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "drafts": -1}',
+        '{"event": "expected", "label": 1, "dice": 0.5, "low": 0.6, "high": 0.7}',
+        '{"event": "expected", "label": 1, "dice": 0.8, "low": 0.6, "high": 0.7}',
+        '{"event": "expected", "label": 1, "dice": 0.8, "low": 0.6, "high": 1.7}',
+        '{"event": "expected", "label": 1, "dice": NaN, "low": 0.6, "high": 0.7}',
+        '{"event": "expected", "label": 1.0, "dice": 0.6, "low": 0.6, "high": 0.7}',
+        '{"event": "expected", "label": 1, "dice": 0.6, "low": 0.6}',
         '{"event": "progress", "done": 1, "total": 2, "eta": NaN}',
         '{"event": "progress", "done": 1, "total": 2, "eta": 1e999}',
         '{"event": "progress", "done": 1, "total": 2, "eta": -Infinity}',
@@ -106,11 +126,19 @@ def test_a_line_that_could_mislead_the_host_is_no_event(line: str) -> None:
     assert event_from_line(line) is None
 
 
+def test_lines_of_before_there_were_drafts_are_events() -> None:
+    assert event_from_line('{"event": "slice", "index": 1}') == SliceDone(1, draft=False)
+    line = '{"event": "progress", "done": 1, "total": 2, "eta": 1.5}'
+    assert event_from_line(line) == Progress(1, 2, 1.5, fraction=0.0, drafts=0)
+
+
 def test_torn_and_flipped_lines_never_raise() -> None:
     chance = random.Random(4)
     lines = [
         Started(4711, "0.1.0", "/a/worker.py").to_line(),
-        Progress(3, 10, 1.5).to_line(),
+        Progress(3, 10, 1.5, 0.3, 2).to_line(),
+        SliceDone(3, draft=True).to_line(),
+        Expected(2, 0.8, 0.7, 0.9).to_line(),
         Failed("No room é", "output_unwritable").to_line(),
     ]
     read = 0
@@ -145,8 +173,15 @@ def test_what_is_no_job_is_refused_with_one_of_three_errors(value: Any) -> None:
         {"device": "tpu"},
         {"options": 3},
         {"engine": None},
+        {"budget": 0},
+        {"budget": -5.0},
+        {"budget": math.nan},
+        {"budget": math.inf},
+        {"budget": 10**400},
+        {"budget": True},
+        {"budget": "60"},
     ],
-    ids=str,
+    ids=lambda change: str(change)[:40],
 )
 def test_a_job_with_a_wrong_entry_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.expected import ExpectedDice
 from FewShotAnnotateLib.core.job import Job
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import LabelMap, Volume
@@ -67,6 +68,64 @@ def test_a_slice_counts_as_finished_only_once_it_is_written(folder: JobFolder) -
     assert np.array_equal(folder.result_slice(first), labels)
     assert np.allclose(folder.confidence_slice(first), confidence, atol=0.5 / 255 + 1e-6)
     assert first not in folder.pending()
+
+
+def test_a_draft_is_kept_and_still_to_be_done_until_it_is_replaced(folder: JobFolder) -> None:
+    shape = folder.shape[1:]
+    pending = folder.pending()
+    first, second = pending[:2]
+    with SliceWriter(folder) as writer:
+        for index in (first, second):
+            writer.write(index, np.full(shape, 1), np.full(shape, 0.5), draft=True)
+        assert np.flatnonzero(folder.finished()).tolist() == [first, second]
+        assert np.flatnonzero(folder.drafts()).tolist() == [first, second]
+        assert folder.pending() == pending
+        assert (AXIS.slices(folder.assemble()[0])[[first, second]] == 1).all()
+        writer.write(first, np.full(shape, 2), np.ones(shape))
+    assert np.flatnonzero(folder.drafts()).tolist() == [second]
+    assert folder.pending() == pending[1:]
+    assert (AXIS.slices(folder.assemble()[0])[first] == 2).all()
+    assert (AXIS.slices(folder.assemble()[0])[second] == 1).all()
+
+
+def test_a_slice_with_a_flag_that_means_nothing_is_done_again(folder: JobFolder) -> None:
+    before = folder.pending()
+    file = folder.path / "finished.npy"
+    np.save(file, np.full_like(np.load(file), 77))
+    opened = JobFolder.open(folder.path)
+    assert opened.pending() == before
+    assert not opened.finished().any()
+    assert not opened.drafts().any()
+
+
+def test_the_expected_dice_is_read_as_written_and_replaced_as_a_whole(folder: JobFolder) -> None:
+    assert folder.expected() == ()
+    first = [ExpectedDice(label, 0.5, 0.25, 0.75) for label in folder.labels]
+    folder.write_expected(first)
+    assert JobFolder.open(folder.path).expected() == tuple(first)
+    second = [ExpectedDice(folder.labels[0], np.float32(0.75), np.float32(0.5), 1)]
+    folder.write_expected(second)  # type: ignore[arg-type]
+    assert folder.expected() == tuple(second)
+    assert sorted(path.name for path in folder.path.glob("expected*")) == ["expected.json"]
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        (0, 0.5, 0.4, 0.6),
+        (True, 0.5, 0.4, 0.6),
+        (1.0, 0.5, 0.4, 0.6),
+        (1, 0.5, 0.6, 0.7),
+        (1, 0.5, 0.4, 1.1),
+        (1, -0.1, -0.2, 0.5),
+        (1, float("nan"), 0.4, 0.6),
+        (70000, 0.5, 0.4, 0.6),
+        (1, "0.5", 0.4, 0.6),
+    ],
+)
+def test_an_expected_dice_is_of_a_label_and_within_its_range(figures: tuple[Any, ...]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        ExpectedDice(*figures)
 
 
 def test_the_result_holds_labelled_and_finished_slices_and_nothing_else(folder: JobFolder) -> None:
@@ -272,6 +331,44 @@ def test_flipped_bits_in_a_folder_are_bad_input_or_harmless(folder: JobFolder, t
             opened.read_volume()
         (folder.path / name).write_bytes(headers[name])
     assert refused > 150
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[",
+        "[[]]",
+        "3",
+        "null",
+        "[null]",
+        '{"label": 1}',
+        '[{"label": 1, "dice": 0.5, "low": 0.4}]',
+        "[" * 100000,
+        '[{"label": 1, "dice": 2, "low": 0.4, "high": 3}]',
+        '[{"label": 999, "dice": 0.5, "low": 0.4, "high": 1}]',
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_damaged_expected_dice_is_none(text: str, folder: JobFolder) -> None:
+    (folder.path / "expected.json").write_text(text)
+    assert JobFolder.open(folder.path).expected() == ()
+
+
+def test_flipped_bits_in_an_expected_dice_are_none_or_harmless(folder: JobFolder) -> None:
+    chance = random.Random(6)
+    file = folder.path / "expected.json"
+    folder.write_expected([ExpectedDice(label, 0.5, 0.25, 0.75) for label in folder.labels])
+    whole = file.read_bytes()
+    damaged = 0
+    for _ in range(500):
+        data = bytearray(whole)
+        data[chance.randrange(len(data))] = chance.choice([0xFF, chance.randrange(256), *b'0123456789,:[]{}."-e'])
+        file.write_bytes(data)
+        expected = folder.expected()
+        damaged += not expected
+        assert all(one.label in folder.labels and 0 <= one.low <= one.dice <= one.high <= 1 for one in expected)
+    assert damaged > 150
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

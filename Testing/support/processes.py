@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import FewShotAnnotateLib
 from FewShotAnnotateLib.core.axis import SliceAxis
@@ -26,11 +27,12 @@ PACKAGE_PARENT = Path(FewShotAnnotateLib.__file__).parents[1]
 WAIT_SECONDS = 60.0
 
 
-def make_folder(path: Path, volume: Volume, label_map: LabelMap, axis: SliceAxis, step: int) -> JobFolder:
-    """A job over the whole volume, every `step`-th of the slices with labels being labelled."""
+def make_folder(
+    path: Path, volume: Volume, label_map: LabelMap, axis: SliceAxis, step: int, engine: str = "propagate", **job: Any
+) -> JobFolder:
+    """A job over the whole volume, every `step`-th of the slices with labels being labelled; `job` is more of it."""
     support = Support.from_label_map(label_map, axis, every(label_map, axis, step))
-    job = Job("propagate", 0, axis.count(volume.geometry))
-    return JobFolder.create(path, job, volume, support)
+    return JobFolder.create(path, Job(engine, 0, axis.count(volume.geometry), **job), volume, support)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:

@@ -11,6 +11,8 @@ from .folder import JobFolder
 
 # However often the engine gives signs of life, progress is told no more often than this.
 TELL_SECONDS = 0.5
+# With less of the work done than this the time left is anybody's guess.
+LEAST_WORK = 0.01
 # A run that is over its time limit by more than this is worth a warning.
 GRACE_SECONDS = 2.0
 
@@ -106,7 +108,7 @@ class Pace:
     def _eta(self) -> float | None:
         if not self._unwritten and not self._drafts:
             return 0.0
-        if self._work == 0:
+        if self._work < LEAST_WORK:
             return None
         eta = self.seconds / self._work * (1 - self._work)
         if self.deadline is None:

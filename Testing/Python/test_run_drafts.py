@@ -1,0 +1,452 @@
+"""Runs of an engine that drafts first: real workers, caught while they draft, fit and refine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.event import (
+    Cancelled,
+    Event,
+    Expected,
+    Failed,
+    Finished,
+    Progress,
+    SliceDone,
+    Started,
+    Warned,
+    event_from_line,
+)
+from FewShotAnnotateLib.engines.base import Stopped
+from FewShotAnnotateLib.engines.propagate import Propagate
+from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
+from FewShotAnnotateLib.run.pace import GRACE_SECONDS, LEAST_WORK, Pace
+from FewShotAnnotateLib.run.process import WorkerProcess
+from hypothesis import given
+from hypothesis import strategies as st
+from support import stepwise
+from support.labels import small_case
+from support.processes import (
+    Spawned,
+    alive,
+    make_folder,
+    paused,
+    poll_to_end,
+    poll_until,
+    slices_done,
+    wait_for,
+    worker_pid,
+)
+from support.stepwise import DRAFT_DICE, FINAL_DICE, FIT_FRACTION, python_with_stepwise
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
+
+AXIS = SliceAxis(0)
+FOREVER = 1000.0
+
+MakeJob = Callable[..., JobFolder]
+
+
+@pytest.fixture
+def make_job(awkward_path: Path) -> MakeJob:
+    """Makes a job of the real volume for the stepwise engine with the given options."""
+
+    def make(name: str = "job", budget: float | None = None, **options: Any) -> JobFolder:
+        return make_folder(
+            awkward_path / name, *small_case(), AXIS, 8, engine=stepwise.NAME, options=options, budget=budget
+        )
+
+    return make
+
+
+@pytest.fixture
+def start(spawned: Spawned, tmp_path: Path) -> Callable[[JobFolder], WorkerProcess]:
+    """Starts a worker that knows the stepwise engine."""
+    python = python_with_stepwise(tmp_path)
+    return lambda folder: spawned.worker(folder, python)
+
+
+@pytest.fixture(scope="module")
+def final_slices(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """What the run gives if nothing happens to it: the slices of propagate."""
+    folder = make_folder(tmp_path_factory.mktemp("whole") / "job", *small_case(), AXIS, 8)
+    with Spawned() as spawned:
+        assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
+    return AXIS.slices(folder.assemble()[0])
+
+
+def drafted(events: list[Event]) -> list[int]:
+    return [event.index for event in events if isinstance(event, SliceDone) and event.draft]
+
+
+def refined(events: list[Event]) -> list[int]:
+    return [event.index for event in events if isinstance(event, SliceDone) and not event.draft]
+
+
+def all_drafted(folder: JobFolder) -> Callable[[list[Event]], bool]:
+    count = len(folder.pending())
+    return lambda events: len(drafted(events)) == count
+
+
+def fitting(events: list[Event]) -> bool:
+    progress = [event for event in events if isinstance(event, Progress)]
+    return bool(progress) and progress[-1].fraction > 0
+
+
+def require_drafts(folder: JobFolder, indices: list[int]) -> None:
+    """These slices hold copies of the nearest labelled slice, complete and flagged as drafts."""
+    support = folder.read_support()
+    for index in indices:
+        nearest = np.abs(np.array(support.indices) - index).argmin()
+        assert np.array_equal(folder.result_slice(index), support.masks[nearest])
+        assert folder.finished()[index]
+        assert folder.drafts()[index]
+
+
+# --- a run that ends well
+
+
+def test_every_slice_is_drafted_then_replaced_by_its_final_one(
+    make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
+) -> None:
+    folder = make_job(fit=1.0)
+    pending = folder.pending()
+    process = start(folder)
+    events = poll_until(process, all_drafted(folder))
+    with paused(worker_pid(events)):
+        assert slices_done(events) == pending
+        require_drafts(folder, pending)
+        assert folder.pending() == pending
+    events += poll_to_end(process)
+    assert isinstance(events[-1], Finished)
+    assert [event.draft for event in events if isinstance(event, SliceDone)] == [True] * len(pending) + [False] * len(
+        pending
+    )
+    assert sorted(refined(events)) == pending
+    assert folder.pending() == []
+    assert not folder.drafts().any()
+    assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
+
+
+def test_progress_tells_of_drafts_of_the_fit_and_of_final_slices(
+    make_job: MakeJob, start: Callable[..., Any]
+) -> None:
+    folder = make_job(fit=1.5)
+    total = len(folder.pending())
+    progress = [event for event in poll_to_end(start(folder)) if isinstance(event, Progress)]
+    written = [(event.done, event.drafts) for event in progress]
+    expected = [(count, count) for count in range(total + 1)]
+    expected += [(total, total - count) for count in range(1, total + 1)]
+    assert list(dict.fromkeys(written)) == expected, "drafts count up, then final slices replace them"
+    fractions = [event.fraction for event in progress]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0, 1)
+    assert 1 <= len({fraction for fraction in fractions if 0 < fraction < FIT_FRACTION}) < 6, "not at every pulse"
+    assert {event.eta is None for event in progress if event.fraction == 0} == {True}
+    assert all(event.eta is not None for event in progress if event.fraction > LEAST_WORK)
+    assert progress[-1].eta == 0
+
+
+def test_the_expected_dice_is_told_for_the_drafts_and_again_at_the_end(
+    make_job: MakeJob, start: Callable[..., Any]
+) -> None:
+    folder = make_job(fit=1.0)
+    process = start(folder)
+    events = poll_until(process, lambda events: any(isinstance(event, Expected) for event in events))
+    wait_for(lambda: bool(folder.expected()))
+    assert {(one.dice, one.low, one.high) for one in folder.expected()} == {DRAFT_DICE}
+    events += poll_to_end(process)
+    told = [event for event in events if isinstance(event, Expected)]
+    assert told == [Expected(label, *figures) for figures in (DRAFT_DICE, FINAL_DICE) for label in folder.labels]
+    assert refined(events)
+    assert events.index(told[0]) < events.index(SliceDone(refined(events)[0])) < events.index(told[-1])
+    assert [(one.label, one.dice, one.low, one.high) for one in folder.expected()] == [
+        (label, *FINAL_DICE) for label in folder.labels
+    ]
+
+
+def test_an_engine_that_says_nothing_of_dice_leaves_none(make_job: MakeJob, start: Callable[..., Any]) -> None:
+    folder = make_job(fit=0.0, talks=False)
+    events = poll_to_end(start(folder))
+    assert isinstance(events[-1], Finished)
+    assert not [event for event in events if isinstance(event, Expected)]
+    assert folder.expected() == ()
+
+
+def test_expected_dice_of_a_label_that_is_not_in_the_job_is_passed_over(
+    make_job: MakeJob, start: Callable[..., Any]
+) -> None:
+    folder = make_job(fit=0.5)
+    process = start(folder)
+    events = poll_until(process, drafted)
+    with paused(worker_pid(events)), folder.events_path.open("a") as file:
+        file.write(Expected(60_000, 0.5, 0.5, 0.5).to_line() + "\n")
+    events += poll_to_end(process)
+    assert {event.label for event in events if isinstance(event, Expected)} == set(folder.labels)
+
+
+# --- cancel
+
+
+def test_cancel_while_it_drafts_keeps_the_drafts_made(make_job: MakeJob, start: Callable[..., Any]) -> None:
+    folder = make_job(pause=0.05)
+    process = start(folder)
+    events = poll_until(process, lambda events: len(drafted(events)) >= 3)
+    process.cancel()
+    events += poll_to_end(process)
+    assert isinstance(events[-1], Cancelled)
+    assert np.flatnonzero(folder.finished()).tolist() == sorted(drafted(events))
+    assert len(drafted(events)) < len(folder.pending())
+    require_drafts(folder, drafted(events))
+
+
+def test_cancel_during_the_fit_takes_a_second_and_keeps_all_drafts(
+    make_job: MakeJob, start: Callable[..., Any]
+) -> None:
+    folder = make_job(fit=FOREVER)
+    pending = folder.pending()
+    process = start(folder)
+    events = poll_until(process, fitting)
+    began = time.monotonic()
+    process.cancel(grace=60)
+    events += poll_to_end(process)
+    assert time.monotonic() - began < 1.5
+    assert isinstance(events[-1], Cancelled)
+    assert process._process.returncode == 130, "it ended by itself"
+    require_drafts(folder, pending)
+    labels, _ = folder.assemble()
+    assert AXIS.slices(labels)[pending].any()
+
+
+def test_cancel_while_it_refines_keeps_the_best_of_each_slice(
+    make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
+) -> None:
+    folder = make_job(fit=0.0, pause=0.03)
+    process = start(folder)
+    events = poll_until(process, lambda events: len(refined(events)) >= 3)
+    process.cancel()
+    events += poll_to_end(process)
+    assert isinstance(events[-1], Cancelled)
+    left = folder.pending()
+    assert left
+    require_drafts(folder, left)
+    for index in refined(events):
+        assert np.array_equal(folder.result_slice(index), final_slices[index])
+        assert not folder.drafts()[index]
+
+
+def test_a_cancelled_fit_goes_on_without_drafting_again(
+    make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
+) -> None:
+    folder = make_job(fit=1.0)
+    process = start(folder)
+    poll_until(process, fitting)
+    process.cancel()
+    assert isinstance(poll_to_end(process)[-1], Cancelled)
+    events = poll_to_end(start(folder))
+    assert isinstance(events[-1], Finished)
+    assert drafted(events) == []
+    assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
+
+
+# --- death and failure
+
+
+@pytest.mark.parametrize("moment", ["drafting", "fitting", "refining"])
+def test_a_killed_worker_loses_nothing_and_only_what_is_missing_is_done_again(
+    moment: str, make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
+) -> None:
+    folder = make_job(fit=0.7, pause=0.02)
+    process = start(folder)
+    caught = {
+        "drafting": lambda events: len(drafted(events)) >= 3,
+        "fitting": fitting,
+        "refining": lambda events: len(refined(events)) >= 3,
+    }
+    events = poll_until(process, caught[moment])
+    os.kill(worker_pid(events), signal.SIGKILL)
+    events += poll_to_end(process)
+    assert isinstance(events[-1], Failed)
+    assert "can be resumed" in events[-1].reason
+    kept, drafts, left = folder.finished(), folder.drafts(), folder.pending()
+    assert kept[slices_done(events)].all()
+    assert not set(left) & set(refined(events))
+
+    first, *_ = rest = [event for event in poll_to_end(start(folder)) if not isinstance(event, Started)]
+    assert isinstance(first, Progress)
+    assert (first.done, first.drafts) == (kept.sum(), drafts.sum())
+    assert isinstance(rest[-1], Finished)
+    assert sorted(drafted(rest)) == [index for index in left if not kept[index]]
+    assert sorted(refined(rest)) == left
+    assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
+
+
+@pytest.mark.parametrize(("trouble", "code"), [("bug", ""), ("input", "volume_constant")])
+def test_an_engine_that_fails_after_its_drafts_leaves_them(
+    trouble: str, code: str, make_job: MakeJob, start: Callable[..., Any]
+) -> None:
+    folder = make_job(fit=0.0, trouble=trouble)
+    pending = folder.pending()
+    ending = poll_to_end(start(folder))[-1]
+    assert isinstance(ending, Failed)
+    assert ending.code == code
+    assert "\n" not in ending.reason
+    require_drafts(folder, pending)
+
+
+HOST = """
+    import sys, time
+    from pathlib import Path
+    from FewShotAnnotateLib.run.folder import JobFolder
+    from FewShotAnnotateLib.run.process import WorkerProcess
+
+    WorkerProcess(JobFolder.open(sys.argv[1]), sys.argv[2]).start()
+    time.sleep(100)
+"""
+
+
+def test_a_fit_whose_host_is_killed_ends_by_itself_with_its_drafts(
+    make_job: MakeJob, spawned: Spawned, tmp_path: Path
+) -> None:
+    folder = make_job(fit=FOREVER)
+    pending = folder.pending()
+    host = spawned.python("-c", dedent(HOST), str(folder.path), python_with_stepwise(tmp_path))
+
+    def told() -> list[Event]:
+        lines = folder.events_path.read_text().splitlines()
+        return [event for event in map(event_from_line, lines) if event]
+
+    wait_for(lambda: fitting(told()))
+    host.kill()
+    host.wait()
+    wait_for(lambda: not alive(worker_pid(told())), 8)
+    assert told()[-1] == Cancelled(), "sooner than a worker that does not react is ended"
+    require_drafts(folder, pending)
+
+
+# --- time limit
+
+
+def test_a_run_with_a_time_limit_ends_by_then(make_job: MakeJob, start: Callable[..., Any]) -> None:
+    folder = make_job(budget=2.0, fit=FOREVER)
+    events = poll_to_end(start(folder))
+    ending = events[-1]
+    assert isinstance(ending, Finished)
+    assert ending.seconds < 2.0 + GRACE_SECONDS
+    assert not [event for event in events if isinstance(event, Warned)]
+    etas = [event.eta for event in events if isinstance(event, Progress) and event.eta is not None]
+    assert etas
+    assert max(etas) <= 2.0
+
+
+def test_an_engine_that_overruns_the_time_limit_is_told_of_once_and_still_gives_every_slice(
+    make_job: MakeJob, start: Callable[..., Any]
+) -> None:
+    folder = make_job(budget=0.5, fit=0.5 + GRACE_SECONDS + 0.7, heeds=False)
+    events = poll_to_end(start(folder))
+    (warning,) = [event for event in events if isinstance(event, Warned)]
+    assert "time limit of 0.5 s" in warning.message
+    assert isinstance(events[-1], Finished)
+    assert folder.pending() == []
+    late = [event for event in events[events.index(warning) :] if isinstance(event, Progress)]
+    assert {event.eta for event in late} == {None, 0.0}, "no time is left, so none is promised"
+
+
+def test_without_a_time_limit_an_engine_has_all_the_time_it_wants() -> None:
+    engine = Propagate()
+    assert engine.seconds_left == float("inf")
+    engine.deadline = time.monotonic() + 5
+    assert 0 < engine.seconds_left <= 5
+    engine.deadline -= 10
+    assert engine.seconds_left == 0
+
+
+def test_an_engine_can_be_used_without_a_runner() -> None:
+    engine = Propagate()
+    engine.pulse(0.5)
+    assert list(engine.draft([1, 2])) == []
+    assert engine.expected() == ()
+
+
+# --- counting
+
+
+steps = st.one_of(
+    st.tuples(st.just("pulse"), st.floats() | st.integers(-2, 3)),
+    st.tuples(st.just("draft"), st.integers(0, 40)),
+    st.tuples(st.just("final"), st.integers(0, 40)),
+)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
+    return make_folder(tmp_path_factory.mktemp("untouched") / "job", *small_case(), AXIS, 8)
+
+
+@given(taken=st.lists(steps, max_size=30))
+def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, taken: list[tuple[str, Any]]) -> None:
+    folder, pending = untouched, untouched.pending()
+    told: list[Event] = []
+    pace = Pace(folder, told.append, lambda: False)
+    pace.tell()
+    final: set[int] = set()
+    for what, value in taken:
+        if what == "pulse":
+            pace.pulse(value)
+            pace.tell()
+            continue
+        index = pending[value % len(pending)]
+        if index not in final:
+            pace.wrote(index, draft=what == "draft")
+            final |= {index} if what == "final" else set()
+    progress = [event for event in told if isinstance(event, Progress)]
+    assert all(event_from_line(event.to_line()) == event for event in told)
+    assert [event.fraction for event in progress] == sorted(event.fraction for event in progress)
+    assert all(0 <= event.drafts <= event.done <= event.total for event in progress)
+    assert progress[-1].done - progress[-1].drafts == len(final)
+
+
+def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
+    folder = make_job()
+    one, two, *_ = pending = folder.pending()
+    shape = folder.shape[1:]
+    with SliceWriter(folder) as writer:
+        writer.write(one, np.ones(shape), np.ones(shape))
+        writer.write(two, np.ones(shape), np.ones(shape), draft=True)
+    told: list[Event] = []
+    pace = Pace(folder, told.append, lambda: False)
+    pace.tell()
+    assert told == [Progress(2, len(pending), None, round(1 / len(pending), 4), 1)]
+
+
+def test_a_pulse_stops_the_run_when_asked(make_job: MakeJob) -> None:
+    folder = make_job()
+    pace = Pace(folder, lambda event: None, folder.cancel_requested)
+    pace.pulse(0.1)
+    folder.request_cancel()
+    with pytest.raises(Stopped):
+        pace.pulse(0.2)
+    assert not isinstance(Stopped(), Exception), "an engine that catches every Exception lets it pass"
+
+
+def test_a_run_asked_to_stop_at_its_last_slice_is_finished(make_job: MakeJob) -> None:
+    folder = make_job()
+    *most, last = folder.pending()
+    shape = folder.shape[1:]
+    with SliceWriter(folder) as writer:
+        for index in most:
+            writer.write(index, np.ones(shape), np.ones(shape))
+    folder.request_cancel()
+    pace = Pace(folder, lambda event: None, folder.cancel_requested)
+    with pytest.raises(Stopped):
+        pace.wrote(last, draft=True)
+    pace.wrote(last, draft=False)

@@ -1,0 +1,100 @@
+"""A stand-in for an engine that drafts, fits and refines, and a way to have a real worker run it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import FewShotAnnotateLib
+import numpy as np
+from FewShotAnnotateLib import engines
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.expected import ExpectedDice
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Volume
+from FewShotAnnotateLib.engines.base import Option
+from FewShotAnnotateLib.engines.propagate import Propagate
+
+NAME = "stepwise"
+FIT_FRACTION = 0.8
+DRAFT_DICE, FINAL_DICE = (0.5, 0.25, 0.75), (0.8, 0.6, 0.9)  # expected, lowest, highest
+
+
+class Stepwise(Propagate):
+    """Drafts copy the nearest labelled slice, the fit only waits, and the final slices are those of propagate."""
+
+    name = NAME
+    title = "Stepwise"
+    options = {  # noqa: RUF012
+        "fit": Option(0.5, "Seconds of the fit.", 0.0),
+        "heeds": Option(True, "Whether the fit is over at the deadline."),
+        "trouble": Option("", "What happens at the end of the fit: nothing, 'bug' or 'input'."),
+        "pause": Option(0.0, "Seconds before each slice.", 0.0),
+        "talks": Option(True, "Whether it tells the expected Dice."),
+    }
+
+    def prepare(self, volume: Volume, support: Support) -> None:
+        super().prepare(volume, support)
+        self._given = support
+        self._fitted = False
+
+    def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        values = np.array([0, *self._given.labels])[:, None, None]
+        labelled = np.array(self._given.indices)
+        yield self._given.indices[0], np.ones((len(values), *self._given.masks.shape[1:]))  # not asked for
+        for index in slice_indices:
+            time.sleep(self.settings["pause"])
+            nearest = self._given.masks[np.abs(labelled - index).argmin()]
+            yield index, (nearest == values).astype(np.float32)
+
+    def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        self._fit()
+        for index, probabilities in super().predict(slice_indices):
+            time.sleep(self.settings["pause"])
+            yield index, probabilities
+
+    def expected(self) -> tuple[ExpectedDice, ...]:
+        if not self.settings["talks"]:
+            return ()
+        figures = FINAL_DICE if self._fitted else DRAFT_DICE
+        return tuple(ExpectedDice(label, *figures) for label in self._given.labels)
+
+    def _fit(self) -> None:
+        seconds = self.settings["fit"]
+        if self.settings["heeds"]:
+            seconds = min(seconds, self.seconds_left / 2)
+        began = time.monotonic()
+        while (spent := time.monotonic() - began) < seconds:
+            self.pulse(FIT_FRACTION * spent / seconds)
+            time.sleep(0.01)
+        if self.settings["trouble"] == "bug":
+            raise ZeroDivisionError("the loss is gone")
+        if self.settings["trouble"] == "input":
+            raise InputError("volume_constant", path="image", value=0)
+        self._fitted = True
+
+
+def register() -> None:
+    """Make the engine known in this process, as if its file were one of the engines'."""
+    sys.modules[f"{engines.__name__}.{NAME}"] = sys.modules[__name__]
+    engines._ENGINES[NAME] = (NAME, "Stepwise")
+
+
+def python_with_stepwise(folder: Path) -> str:
+    """A program that runs a Python script as Python does, the engine being known."""
+    places = [str(Path(FewShotAnnotateLib.__file__).parents[1]), str(Path(__file__).parents[1])]
+    program = folder / "python-with-stepwise"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import runpy, sys\n"
+        f"sys.path[:0] = {places!r}\n"
+        "from support.stepwise import register\n"
+        "register()\n"
+        "del sys.argv[0]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    return str(program)
