@@ -33,11 +33,11 @@ gate = os.environ.get("{GATE_VARIABLE}")
 if gate:
     from FewShotAnnotateLib.run.folder import SliceWriter
     write = SliceWriter.write
-    def wait_and_write(self, index, labels, confidence):
+    def wait_and_write(self, *slice):
         while int(self.finished_so_far) >= int(open(gate).read() or 0):
             time.sleep(0.002)
         self.finished_so_far += 1
-        write(self, index, labels, confidence)
+        write(self, *slice)
     SliceWriter.finished_so_far = 0
     SliceWriter.write = wait_and_write
 """
