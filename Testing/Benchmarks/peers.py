@@ -81,6 +81,7 @@ def _grow_from_seeds(image: np.ndarray, seeds: np.ndarray, indices: np.ndarray) 
 
 
 def _main() -> None:
+    import slicer  # noqa: F401  (not part of the time measured)
     from vtk.util.numpy_support import vtk_to_numpy
 
     name, folder = sys.argv[1], Path(sys.argv[2])

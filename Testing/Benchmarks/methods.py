@@ -1,0 +1,263 @@
+"""The ways to fill slices that the benchmarks compare: ours as users run them, Slicer's own, and two simple ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import LabelMap, Volume, to_image
+from FewShotAnnotateLib.engines import engine_class, engine_names
+from FewShotAnnotateLib.engines.base import label_slice
+from measured import run_measured
+from peers import FILL_BETWEEN_SLICES, GROW_FROM_SEEDS, PEERS, run_peer
+from scipy.ndimage import distance_transform_edt
+
+NEAREST_COPY = "nearest copy"
+SHAPE_INTERPOLATION = "shape interpolation"
+# What a user of Slicer could do instead: ours are measured against the best of these.
+RIVALS = (NEAREST_COPY, FILL_BETWEEN_SLICES, GROW_FROM_SEEDS)
+OTHERS = (*RIVALS, SHAPE_INTERPOLATION)
+ENGINES = ("propagate", "adapt")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case of which some slices are labelled: what every method is given.
+
+    Attributes
+    ----------
+    volume : Volume
+    truth : LabelMap
+        Labels of the whole case.
+    axis : SliceAxis
+    indices : tuple of int, ascending
+        The labelled slices, empty ones too.
+    """
+
+    volume: Volume
+    truth: LabelMap
+    axis: SliceAxis
+    indices: tuple[int, ...]
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """Intensities as slices [n, h, w]."""
+        return np.ascontiguousarray(self.axis.slices(self.volume.array))
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Labels [n, h, w] of the labelled slices, 0 on the others."""
+        slices = self.axis.slices(self.truth.array)
+        labels = np.zeros(slices.shape, dtype=slices.dtype)
+        labels[list(self.indices)] = slices[list(self.indices)]
+        return labels
+
+    @property
+    def painted(self) -> LabelMap:
+        """`labels` on the case's own grid."""
+        return self.truth.with_array(self.axis.restore(self.labels))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a method gave.
+
+    Attributes
+    ----------
+    labels : integer ndarray, shape [n, h, w]
+    seconds : float
+        Of the whole command for our engines, start of Python and reading and writing of files included; of the work
+        alone for all others.
+    peak_mib : float or None
+        Most memory that one process took; None where the method has no process of its own.
+    first_slice : float or None
+        Seconds from the start of the command to its first slice.
+    expected : dict
+        Label to (Dice, low, high) as the engine expects them over all unlabelled slices it filled.
+    confidence : float32 ndarray, shape [n, h, w], or None
+    """
+
+    labels: np.ndarray
+    seconds: float
+    peak_mib: float | None = None
+    first_slice: float | None = None
+    expected: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    confidence: np.ndarray | None = None
+
+
+def runnable_engines() -> list[str]:
+    """Those of `ENGINES` that this version has and this machine can run."""
+    return [name for name in ENGINES if name in engine_names() and engine_class(name).cannot_run() is None]
+
+
+def fill(method: str, task: Task, cache: Path | None = None, slices: str = "all") -> Filled:
+    """Fill a task by a method of `OTHERS` or an engine.
+
+    Parameters
+    ----------
+    cache : folder, optional
+        Results of all but our engines are kept here and taken from here, with the seconds of the first time.
+    slices : 'all' or 'between'
+        What engines are asked for; other methods do what they do.
+
+    Raises
+    ------
+    RuntimeError
+        The method gave no result.
+    """
+    if method in OTHERS:
+        return _remembered(cache, method, task)
+    return run_engine(method, task, slices)
+
+
+def run_engine(name: str, task: Task, slices: str = "all") -> Filled:
+    """Run `fewshot-annotate fill` in a process of its own."""
+    expected: dict[int, tuple[float, float, float]] = {}
+    first_slice: list[float] = []
+
+    def note(line: bytes) -> None:
+        event = _event(line)
+        if event.get("event") == "slice" and not first_slice:
+            first_slice.append(time.perf_counter() - began)
+        elif event.get("event") == "expected":
+            expected[event["label"]] = (event["dice"], event["low"], event["high"])
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        image, support = write_inputs(task, place)
+        output, confidence = place / "output.nii", place / "confidence.nii"
+        command = [sys.executable, "-m", "FewShotAnnotateLib.cli", "fill", image, support, "-o", output]
+        command += ["--engine", name, "--axis", task.axis.index, "--slices", slices, "--progress", "json"]
+        command += ["--labelled-slices", ",".join(map(str, task.indices)), "--confidence", confidence]
+        began = time.perf_counter()
+        seconds, peak, code = run_measured([str(part) for part in command], note)
+        if code:
+            raise RuntimeError(f"fewshot-annotate fill --engine {name} ended with code {code}")
+        labels, sureness = (task.axis.slices(_read(path)) for path in (output, confidence))
+    return Filled(labels, seconds, peak, first_slice[0] if first_slice else None, expected, sureness)
+
+
+def run_in_process(name: str, task: Task) -> np.ndarray:
+    """Labels [n, h, w] by an engine in this process, between the labelled slices only: quick, for many runs."""
+    support = Support.from_label_map(task.painted, task.axis, task.indices)
+    engine = engine_class(name)()
+    engine.prepare(task.volume, support)
+    result = task.labels.copy()
+    for index, probabilities in engine.predict(support.unlabelled(support.range_between())):
+        result[index], _ = label_slice(probabilities, support.labels)
+    return result
+
+
+def write_inputs(task: Task, folder: Path) -> tuple[Path, Path]:
+    """Image and painted labels as uncompressed files; their paths."""
+    paths = folder / "image.nrrd", folder / "support.nrrd"
+    for path, array in zip(paths, (task.volume.array, task.painted.array), strict=True):
+        sitk.WriteImage(to_image(array, task.volume.geometry), str(path), useCompression=False)
+    return paths
+
+
+def nearest_copy(image: np.ndarray, labels: np.ndarray, indices: list[int]) -> np.ndarray:
+    """The nearest labelled slice, the lower one of two. Arrays are slices [n, h, w]."""
+    distances = np.abs(np.array(indices)[:, None] - np.arange(len(labels)))
+    return labels[np.array(indices)[distances.argmin(axis=0)]]
+
+
+def shape_interpolation(image: np.ndarray, labels: np.ndarray, indices: list[int]) -> np.ndarray:
+    """Signed distances to each outline, blended (Raya & Udupa 1990). A label on one side shrinks until midway."""
+    result = nearest_copy(image, labels, indices)
+    for before, after in pairwise(indices):
+        inner = range(before + 1, after)
+        best = np.zeros((len(inner), *labels.shape[1:]), dtype=np.float32)
+        result[before + 1 : after] = 0
+        for value in np.union1d(labels[before], labels[after]):
+            if value == 0 or not inner:
+                continue
+            start, end = _signed_distance(labels[before] == value), _signed_distance(labels[after] == value)
+            start = np.full_like(end, -end.max()) if start is None and end is not None else start
+            end = np.full_like(start, -start.max()) if end is None and start is not None else end
+            for place, index in enumerate(inner):
+                share = (index - before) / (after - before)
+                blend = (1 - share) * start + share * end
+                wins = blend > best[place]
+                best[place][wins] = blend[wins]
+                result[index][wins] = value
+    return result
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray | None:
+    """Pixels to the outline, positive inside; None for an empty mask."""
+    if not mask.any():
+        return None
+    outside = distance_transform_edt(~mask) if not mask.all() else np.zeros(mask.shape)
+    return np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - outside).astype(np.float32)
+
+
+_SIMPLE: dict[str, Callable[[np.ndarray, np.ndarray, list[int]], np.ndarray]] = {
+    NEAREST_COPY: nearest_copy,
+    SHAPE_INTERPOLATION: shape_interpolation,
+}
+
+
+def _run_other(method: str, task: Task) -> Filled:
+    indices = list(task.indices)
+    if method in PEERS:
+        peer = run_peer(method, task.image, task.labels, indices)
+        labels, seconds, peak = peer.labels, peer.seconds, peer.peak_mib
+    else:
+        began = time.perf_counter()
+        labels, peak = _SIMPLE[method](task.image, task.labels, indices), None
+        seconds = time.perf_counter() - began
+    labels[indices] = task.labels[indices]
+    return Filled(labels, seconds, peak)
+
+
+def _remembered(cache: Path | None, method: str, task: Task) -> Filled:
+    """`_run_other`, or what it gave for the same image, labels and labelled slices before."""
+    if cache is None:
+        return _run_other(method, task)
+    kept = cache / f"{_digest(method, task)}.npz"
+    if kept.exists():
+        with np.load(kept) as found:
+            peak = float(found["peak_mib"])
+            return Filled(found["labels"], float(found["seconds"]), None if np.isnan(peak) else peak)
+    filled = _run_other(method, task)
+    cache.mkdir(parents=True, exist_ok=True)
+    unfinished = kept.with_suffix(f".{os.getpid()}.tmp")
+    with unfinished.open("wb") as file:
+        peak = np.nan if filled.peak_mib is None else filled.peak_mib
+        np.savez_compressed(file, labels=filled.labels, seconds=filled.seconds, peak_mib=peak)
+    unfinished.replace(kept)
+    return filled
+
+
+def _digest(method: str, task: Task) -> str:
+    digest = hashlib.sha256(f"{method} {task.indices}".encode())
+    for array in (task.image, task.labels[list(task.indices)]):
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(array)
+    return digest.hexdigest()[:32]
+
+
+def _event(line: bytes) -> dict:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def _read(path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
