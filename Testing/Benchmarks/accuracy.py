@@ -2,8 +2,8 @@
 
 Every n-th slice of each case is labelled, empty ones too. Dice and HD95 are pooled over the unlabelled slices, once
 between the first and the last labelled one and once over all; their means are over labels of at least 200 voxels. Our
-engines run as users run them, `fewshot-annotate fill` in a process of its own: seconds are of the whole command, start
-of Python and files included; those of the others are of their work alone. Peaks are of the largest process.
+engines run as users run them, `fewshot-annotate fill` in a process of its own: seconds are of the whole command,
+start of Python and files included; those of the others are of their work alone. Peaks are of the largest process.
 
     python Testing/Benchmarks/accuracy.py [--cases ct_spleen ...] [--spacings 4 8 16] [--cache DIR] [-o DIR]
 """

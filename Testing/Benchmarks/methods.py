@@ -123,18 +123,32 @@ def fill(method: str, task: Task, cache: Path | None = None, slices: str = "all"
     return run_engine(method, task, slices)
 
 
+class Listener:
+    """Called with each line that a command prints, keeps what the benchmark wants of its events.
+
+    Attributes
+    ----------
+    first_slice : float or None
+        Seconds from now to the first slice, be it a draft.
+    expected : dict
+        Label to (Dice, low, high); the last word on each label counts.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.first_slice: float | None = None
+        self.expected: dict[int, tuple[float, float, float]] = {}
+
+    def __call__(self, line: bytes) -> None:
+        match _event(line):
+            case {"event": "slice"} if self.first_slice is None:
+                self.first_slice = time.perf_counter() - self._began
+            case {"event": "expected", "label": label, "dice": dice, "low": low, "high": high}:
+                self.expected[label] = (dice, low, high)
+
+
 def run_engine(name: str, task: Task, slices: str = "all") -> Filled:
     """Run `fewshot-annotate fill` in a process of its own."""
-    expected: dict[int, tuple[float, float, float]] = {}
-    first_slice: list[float] = []
-
-    def note(line: bytes) -> None:
-        event = _event(line)
-        if event.get("event") == "slice" and not first_slice:
-            first_slice.append(time.perf_counter() - began)
-        elif event.get("event") == "expected":
-            expected[event["label"]] = (event["dice"], event["low"], event["high"])
-
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         image, support = write_inputs(task, place)
@@ -142,12 +156,12 @@ def run_engine(name: str, task: Task, slices: str = "all") -> Filled:
         command = [sys.executable, "-m", "FewShotAnnotateLib.cli", "fill", image, support, "-o", output]
         command += ["--engine", name, "--axis", task.axis.index, "--slices", slices, "--progress", "json"]
         command += ["--labelled-slices", ",".join(map(str, task.indices)), "--confidence", confidence]
-        began = time.perf_counter()
-        seconds, peak, code = run_measured([str(part) for part in command], note)
+        listener = Listener()
+        seconds, peak, code = run_measured([str(part) for part in command], listener)
         if code:
             raise RuntimeError(f"fewshot-annotate fill --engine {name} ended with code {code}")
         labels, sureness = (task.axis.slices(_read(path)) for path in (output, confidence))
-    return Filled(labels, seconds, peak, first_slice[0] if first_slice else None, expected, sureness)
+    return Filled(labels, seconds, peak, listener.first_slice, listener.expected, sureness)
 
 
 def run_in_process(name: str, task: Task) -> np.ndarray:

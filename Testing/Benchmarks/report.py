@@ -42,7 +42,8 @@ def write_markdown(
     parts = []
     for title, cells in _tables(rows, methods, over):
         parts += [f"{title}:", "", *markdown_table(cells), ""]
-    parts += [line if line.startswith("  ") else f"- {line}" for line in summary(rows, label_rows, engines, over)]
+    for line in summary(rows, label_rows, engines, over):
+        parts.append(f"  - {line.strip()}" if line.startswith(" ") else f"- {line}")
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -54,7 +55,10 @@ def markdown_table(cells: Cells) -> list[str]:
 
 def summary(rows: Sequence[Row], label_rows: Sequence[LabelRow], engines: Sequence[str], over: str) -> list[str]:
     """Each engine against the best rival, and its expected Dice and confidence against the truth."""
-    lines = []
+    lines = [
+        "HD95 of a label that only truth or only the result has counts as the diagonal of its box",
+        *_left_out(rows, over),
+    ]
     for engine in engines:
         found = compare(rows, engine, RIVALS, over)
         if found:
@@ -82,6 +86,11 @@ def summary(rows: Sequence[Row], label_rows: Sequence[LabelRow], engines: Sequen
             else f"{engine}: no ranking of slices by confidence"
         )
     return lines
+
+
+def _left_out(rows: Sequence[Row], over: str) -> list[str]:
+    count = len({row.setting for row in rows} - {row.setting for row in rows if row.dice(over) is not None})
+    return [f"left out: {count} settings without unlabelled slices {_RANGES[over]}"] if count else []
 
 
 def _tables(rows: Sequence[Row], methods: Sequence[str], over: str) -> list[tuple[str, Cells]]:
