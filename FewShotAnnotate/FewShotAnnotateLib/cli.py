@@ -12,8 +12,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +24,7 @@ from . import __version__, demo
 from .core.axis import SliceAxis, labelled_indices
 from .core.errors import InputError
 from .core.event import Cancelled, Event, Failed, Finished
+from .core.expected import ExpectedDice
 from .core.files import (
     image_suffix,
     merge_layers,
@@ -32,7 +34,7 @@ from .core.files import (
     write_array,
     write_label_maps,
 )
-from .core.job import Device
+from .core.job import Device, is_budget
 from .core.volume import LabelMap, Volume
 from .engines import engine_class, engine_names
 from .progress import one_of_several, open_reporter
@@ -40,6 +42,23 @@ from .run.fill import FillRequest, PlannedRun, open_or_create, plan, run_in_work
 
 EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """What all runs gave together.
+
+    Attributes
+    ----------
+    layers : list of LabelMap
+    confidence : float32 ndarray [k, j, i]
+    expected : list of (str, ExpectedDice)
+        With the names of the segments, where the engine says so.
+    """
+
+    layers: list[LabelMap]
+    confidence: np.ndarray
+    expected: list[tuple[str, ExpectedDice]]
 
 
 class Unfinished(Exception):
@@ -112,6 +131,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     fill.add_argument("--confidence", metavar="OUT2", type=Path, help="also write the confidence, 0..1")
     fill.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    fill.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="an option of the engine; may be given several times",
+    )
+    fill.add_argument("--budget", metavar="SECONDS", help="time limit; a result is better with more time")
     fill.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
     fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
     fill.add_argument("--resume", action="store_true", help="continue the job in --job-dir if there is one")
@@ -132,6 +160,8 @@ def _fill(options: argparse.Namespace) -> int:
     axis = _axis(options.axis)
     labelled = _slice_numbers(options.labelled_slices)
     slices = _slice_range(options.slices)
+    budget = _seconds(options.budget)
+    settings = _engine_options(options.engine, options.settings)
     if options.resume and not options.job_dir:
         raise InputError("resume_needs_folder")
     outputs = [path for path in (options.output, options.confidence) if path]
@@ -151,22 +181,26 @@ def _fill(options: argparse.Namespace) -> int:
         slices,
         options.engine,
         Device(options.device),
+        settings,
+        budget,
         source=options.support,
     )
     runs = plan(request)
     _warn_of_unnamed(runs[0], layers)
     began = time.monotonic()
     with _job_place(options.job_dir) as place:
-        filled, confidence = _run_all(runs, layers, volume, place, options)
-    write_label_maps(options.output, filled)
+        result = _run_all(runs, layers, volume, place, options)
+    write_label_maps(options.output, result.layers)
     if options.confidence:
-        write_array(options.confidence, confidence, volume.geometry)
+        write_array(options.confidence, result.confidence, volume.geometry)
     if options.progress != "json":
         count = len(runs[0].support.unlabelled(runs[0].job.slices))
         print(
             f"{options.output}: {count} slices filled, {len(runs[0].support.indices)} were labelled "
             f"({_plane(runs[0], volume)}, engine {runs[0].job.engine}) in {time.monotonic() - began:.1f} s"
         )
+        for name, one in result.expected:
+            print(f"  Expected Dice {name:<14} {one.dice:.3f}  (9 times of 10 from {one.low:.3f} to {one.high:.3f})")
     return 0
 
 
@@ -187,10 +221,11 @@ def _run_all(
     volume: Volume,
     place: Path,
     options: argparse.Namespace,
-) -> tuple[list[LabelMap], np.ndarray]:
+) -> Result:
     """Run every layer; layers without labels on the labelled slices come out empty."""
     filled = [layer.with_array(np.zeros_like(layer.array)) for layer in layers]
     confidence = np.ones(volume.geometry.shape, dtype=np.float32)
+    expected = []
     if len(layers) > 1 and not options.resume and place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError("job_folder_used", path=place)
     paths = [place if len(layers) == 1 else place / f"layer{run.layer}" for run in runs]
@@ -203,7 +238,9 @@ def _run_all(
             labels, sureness = folder.assemble()
             filled[run.layer] = layers[run.layer].with_array(labels)
             np.minimum(confidence, sureness, out=confidence)
-    return filled, confidence
+            names = {segment.value: segment.name for segment in layers[run.layer].segments}
+            expected += [(names[one.label], one) for one in folder.expected()]
+    return Result(filled, confidence, expected)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -222,7 +259,7 @@ def _demo(options: argparse.Namespace) -> int:
     (run,) = plan(FillRequest(volume, [painted], demo.AXIS, indices))
     began = time.monotonic()
     with _job_place(None) as place:
-        (filled,), _ = _run_all([run], [painted], volume, place, options)
+        (filled,) = _run_all([run], [painted], volume, place, options).layers
     seconds = time.monotonic() - began
     unlabelled = run.support.unlabelled(run.job.slices)
     summary = sys.stderr if options.progress == "json" else sys.stdout
@@ -298,6 +335,29 @@ def _slice_range(text: str) -> str | tuple[int, int]:
     if start >= stop:
         raise InputError("range_malformed", text=text)
     return start, stop
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        seconds = None if text is None else float(text)
+    except ValueError:
+        raise InputError("budget_invalid", budget=text) from None
+    if not is_budget(seconds):
+        raise InputError("budget_invalid", budget=text)
+    return seconds
+
+
+def _engine_options(engine_name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Options by name; those the engine does not have are left for it to refuse."""
+    engine = engine_class(engine_name)
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise InputError("option_malformed", text=text)
+        known = engine.options.get(name)
+        options[name] = known.parse(engine.name, name, value) if known else value
+    return options
 
 
 def _plane(run: PlannedRun, volume: Volume) -> str:

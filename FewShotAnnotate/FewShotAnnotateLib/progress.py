@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from .core.event import Event, Finished, Progress, Warned
@@ -30,11 +31,12 @@ def open_reporter(kind: str) -> Iterator[Callable[[Event], None]]:
 
 
 def one_of_several(report: Callable[[Event], None], number: int, count: int) -> Callable[[Event], None]:
-    """What run `number` of `count` reports, told as a part of the whole: one count of slices, one end."""
+    """What run `number` of `count` reports from now on, told as a part of the whole: one count, one end."""
+    began = time.monotonic()
 
     def tell(event: Event) -> None:
         if isinstance(event, Progress):
-            event = Progress(number * event.total + event.done, count * event.total, event.eta)
+            event = event.as_part(number, count, time.monotonic() - began)
         if not (isinstance(event, Finished) and number + 1 < count):
             report(event)
 
@@ -48,20 +50,21 @@ def _warn(event: Event) -> None:
 
 def _bar() -> Iterator[Callable[[Event], None]]:
     columns = (
-        TextColumn("Filling"),
+        TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("slices"),
+        TextColumn("{task.fields[slices]} slices"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("fill", total=None, left="")
+        task = bar.add_task("Filling", total=None, slices="", left="")
 
         def show(event: Event) -> None:
             if isinstance(event, Progress):
                 left = "" if event.eta is None else f"{event.eta:.0f} s left"
-                bar.update(task, completed=event.done, total=event.total, left=left)
+                slices = f"{event.counted}/{event.total}"
+                doing = str(event.stage).capitalize()
+                bar.update(task, completed=event.fraction, total=1.0, description=doing, slices=slices, left=left)
             elif isinstance(event, Warned):
                 bar.console.print(event.message)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support import stepwise
 from support.processes import Spawned
 
 settings.register_profile(
@@ -21,6 +22,13 @@ def awkward_path(tmp_path: Path) -> Path:
     folder = tmp_path / "deuxième étude"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def python_with_stepwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The stepwise engine is known to this process, and to workers that this program runs."""
+    stepwise.register(monkeypatch.setitem)
+    return stepwise.python_with_stepwise(tmp_path)
 
 
 @pytest.fixture

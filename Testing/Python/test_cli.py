@@ -8,21 +8,26 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from FewShotAnnotateLib import cli
 from FewShotAnnotateLib.cli import main
 from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.event import Cancelled, Finished, Started, event_from_line
+from FewShotAnnotateLib.core.event import Cancelled, Event, Expected, Finished, Progress, Started, event_from_line
 from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
+from FewShotAnnotateLib.progress import one_of_several
 from FewShotAnnotateLib.run import fill as fill_module
 from FewShotAnnotateLib.run.fill import run_in_worker
 from FewShotAnnotateLib.run.folder import JobFolder
 from FewShotAnnotateLib.run.process import WorkerProcess
+from support import stepwise
 from support.data import case_names, data_dir, load_case
 from support.labels import every, keep_slices, long_case, overlapping_layers, small_case
 from support.processes import Spawned, alive, make_folder, paused, slices_done, wait_for
@@ -262,6 +267,14 @@ BAD_INPUT = {
     "confidence is the output": (nothing, ["--confidence", "{folder}/filled.nii.gz"], "choose another name"),
     "confidence of unknown type": (nothing, ["--confidence", "{folder}/a.txt"], "unknown file type"),
     "unknown engine": (nothing, ["--engine", "magic"], "no engine named 'magic'"),
+    "unknown option": (nothing, ["--option", "speed=3"], "no option 'speed'; it knows:"),
+    "option without a value": (nothing, ["--option", "speed"], "'speed' sets no option; write NAME=VALUE"),
+    "option without a name": (nothing, ["--option", "=3"], "'=3' sets no option"),
+    "time limit 0": (nothing, ["--budget", "0"], "'0' is no time limit"),
+    "time limit negative": (nothing, ["--budget=-3"], "'-3' is no time limit"),
+    "time limit in words": (nothing, ["--budget", "a minute"], "'a minute' is no time limit"),
+    "time limit NaN": (nothing, ["--budget", "nan"], "'nan' is no time limit"),
+    "time limit infinite": (nothing, ["--budget", "inf"], "'inf' is no time limit"),
     "engine without that device": (nothing, ["--device", "cuda"], "cannot use device 'cuda'"),
     "job folder used": (used_job_folder, ["--job-dir", "{folder}/job"], "not an empty folder"),
     "job folder used, resume": (used_job_folder, ["--job-dir", "{folder}/job", "--resume"], "not an empty folder"),
@@ -513,6 +526,92 @@ def test_the_bar_goes_to_stderr(desk: Desk, capfd: pytest.CaptureFixture[str]) -
     assert "slices" in err
 
 
+@pytest.fixture
+def stepwise_engine(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of an engine that drafts, fits and refines."""
+    monkeypatch.setattr(cli, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
+    return stepwise.NAME
+
+
+def test_options_of_the_engine_reach_it_with_their_types(desk: Desk, stepwise_engine: str) -> None:
+    more = ["--option", "fit=0", "--option", "talks=False", "--option", "fit=0.25", "--option", "trouble="]
+    assert main(desk.fill("--engine", stepwise_engine, "--job-dir", desk.job, *more)) == 0
+    job = JobFolder.open(desk.job).job
+    assert job.options == {"fit": 0.25, "talks": False, "trouble": ""}
+    assert job.budget is None
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("fit=soon", "Option fit of engine stepwise cannot be 'soon'; it must be a float from 0 to inf."),
+        ("fit=-1", "cannot be -1.0"),
+        ("fit=nan", "cannot be nan"),
+        ("talks=1", "Option talks of engine stepwise cannot be '1'; it must be a bool (true or false)."),
+        ("talks=", "cannot be ''"),
+    ],
+)
+def test_an_option_of_another_type_is_one_clear_line(
+    option: str, said: str, desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = desk.files()
+    assert main(desk.fill("--engine", stepwise_engine, "--option", option)) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+    assert desk.files() == before
+
+
+def test_the_expected_dice_ends_what_is_printed(
+    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = desk.fill("--engine", stepwise_engine, "--option", "fit=0")
+    assert main(command) == 0
+    first, *more = capfd.readouterr().out.splitlines()
+    assert "slices filled" in first
+    assert [re.sub(" +", " ", line) for line in more] == [
+        f" Expected Dice {segment.name} 0.800 (9 times of 10 from 0.600 to 0.900)"
+        for segment in desk.support.segments
+    ]
+    assert main([*command, "--progress", "json"]) == 0
+    events = [event_from_line(line) for line in capfd.readouterr().out.splitlines()]
+    told = [event.dice for event in events if isinstance(event, Expected)]
+    assert told == [0.5] * len(more) + [0.8] * len(more), "of the drafts, then of the result"
+
+
+def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(desk: Desk, stepwise_engine: str) -> None:
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    write_label_maps(support, layers)
+    more = ["--engine", stepwise_engine, "--option", "fit=1000", "--budget", "3", "--job-dir", desk.job]
+    began = time.monotonic()
+    assert main(["fill", *map(str, (desk.image, support, "-o", output, *more)), "--progress", "none"]) == 0
+    assert time.monotonic() - began < 30
+    assert [JobFolder.open(desk.job / f"layer{number}").job.budget for number in range(2)] == [1.5, 1.5]
+    assert len(read_label_maps(output, desk.volume.geometry)) == 2
+
+
+def test_a_job_is_continued_with_another_time_limit(desk: Desk) -> None:
+    assert main(desk.fill("--job-dir", desk.job, "--budget", "50")) == 0
+    assert JobFolder.open(desk.job).job.budget == 50
+    assert main(desk.fill("--job-dir", desk.job, "--resume")) == 0
+    assert JobFolder.open(desk.job).job.budget is None
+
+
+def test_the_bar_tells_what_is_being_done(
+    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    more = ["--engine", stepwise_engine, "--option", "fit=0.7", "--option", "pause=0.02", "--progress", "bar"]
+    assert main(desk.fill(*more)) == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
+    count = len(set(range(desk.indices[0], desk.indices[-1])) - set(desk.indices))
+    assert re.search(rf"Drafting .* \d+/{count} slices", shown)
+    assert re.search(rf"Refining .* 0/{count} slices", shown)
+    assert re.search(rf"Refining .* {count}/{count} slices", shown)
+
+
 def test_models_list_names_every_engine_and_whether_it_can_run(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     out, _ = capfd.readouterr()
@@ -543,6 +642,27 @@ def test_the_demo_refuses_a_file_as_its_folder(tmp_path: Path, capfd: pytest.Cap
     assert main(["demo", "-o", str(tmp_path / "file")]) == 2
     assert capfd.readouterr().err.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Event] = []
+    for number in range(2):
+        report = one_of_several(told.append, number, 2)
+        monkeypatch.setattr(time, "monotonic", partial(lambda now: now, time.monotonic() + 10))
+        for done, eta in ((0, None), (5, 10.0), (10, 0.0)):
+            report(Progress(done, 10, eta, done / 10))
+        report(Finished(20.0))
+        monkeypatch.undo()
+    assert told[-1] == Finished(20.0)
+    progress = [event for event in told[:-1] if isinstance(event, Progress)]
+    assert [event.done for event in progress] == [0, 5, 10, 10, 15, 20]
+    assert {event.total for event in progress} == {20}
+    assert [event.fraction for event in progress] == [0, 0.25, 0.5, 0.5, 0.75, 1]
+    first, second = (
+        [round(event.eta) for event in part if event.eta is not None] for part in (progress[:3], progress[3:])
+    )
+    assert first == [30, 10], "the second layer will take as long as the first"
+    assert second == [10, 0]
 
 
 # --- interrupted

@@ -22,6 +22,7 @@ from FewShotAnnotateLib.core.event import (
     Finished,
     Progress,
     SliceDone,
+    Stage,
     Started,
     Warned,
     event_from_line,
@@ -46,7 +47,7 @@ from support.processes import (
     wait_for,
     worker_pid,
 )
-from support.stepwise import DRAFT_DICE, FINAL_DICE, FIT_FRACTION, python_with_stepwise
+from support.stepwise import DRAFT_DICE, FINAL_DICE, FIT_FRACTION
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
 
@@ -69,10 +70,9 @@ def make_job(awkward_path: Path) -> MakeJob:
 
 
 @pytest.fixture
-def start(spawned: Spawned, tmp_path: Path) -> Callable[[JobFolder], WorkerProcess]:
+def start(spawned: Spawned, python_with_stepwise: str) -> Callable[[JobFolder], WorkerProcess]:
     """Starts a worker that knows the stepwise engine."""
-    python = python_with_stepwise(tmp_path)
-    return lambda folder: spawned.worker(folder, python)
+    return lambda folder: spawned.worker(folder, python_with_stepwise)
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,10 @@ def test_progress_tells_of_drafts_of_the_fit_and_of_final_slices(
     expected = [(count, count) for count in range(total + 1)]
     expected += [(total, total - count) for count in range(1, total + 1)]
     assert list(dict.fromkeys(written)) == expected, "drafts count up, then final slices replace them"
+    assert list(dict.fromkeys(event.stage for event in progress)) == list(Stage)
+    for stage in (Stage.DRAFTING, Stage.REFINING):
+        counted = dict.fromkeys(event.counted for event in progress if event.stage == stage)
+        assert list(counted) == list(range(stage == Stage.DRAFTING, total + (stage == Stage.REFINING)))
     fractions = [event.fraction for event in progress]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0, 1)
@@ -315,11 +319,11 @@ HOST = """
 
 
 def test_a_fit_whose_host_is_killed_ends_by_itself_with_its_drafts(
-    make_job: MakeJob, spawned: Spawned, tmp_path: Path
+    make_job: MakeJob, spawned: Spawned, python_with_stepwise: str
 ) -> None:
     folder = make_job(fit=FOREVER)
     pending = folder.pending()
-    host = spawned.python("-c", dedent(HOST), str(folder.path), python_with_stepwise(tmp_path))
+    host = spawned.python("-c", dedent(HOST), str(folder.path), python_with_stepwise)
 
     def told() -> list[Event]:
         lines = folder.events_path.read_text().splitlines()
@@ -425,7 +429,7 @@ def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
     told: list[Event] = []
     pace = Pace(folder, told.append, lambda: False)
     pace.tell()
-    assert told == [Progress(2, len(pending), None, round(1 / len(pending), 4), 1)]
+    assert told == [Progress(2, len(pending), None, round(1 / len(pending), 4), 1, Stage.DRAFTING)]
 
 
 def test_a_pulse_stops_the_run_when_asked(make_job: MakeJob) -> None:

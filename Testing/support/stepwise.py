@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import FewShotAnnotateLib
 import numpy as np
@@ -76,10 +78,10 @@ class Stepwise(Propagate):
         self._fitted = True
 
 
-def register() -> None:
+def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:
     """Make the engine known in this process, as if its file were one of the engines'."""
-    sys.modules[f"{engines.__name__}.{NAME}"] = sys.modules[__name__]
-    engines._ENGINES[NAME] = (NAME, "Stepwise")
+    set_item(sys.modules, f"{engines.__name__}.{NAME}", sys.modules[__name__])
+    set_item(engines._ENGINES, NAME, (NAME, "Stepwise"))
 
 
 def python_with_stepwise(folder: Path) -> str:

@@ -45,6 +45,8 @@ MESSAGES = {
     "engine_unavailable": "Engine {engine} cannot run here: {detail}",
     "device_unavailable": "Engine {engine} cannot use device '{device}'; choose one of: {known}.",
     "option_unknown": "Engine {engine} has no option '{option}'; it knows: {known}.",
+    "option_malformed": "'{text}' sets no option; write NAME=VALUE.",
+    "budget_invalid": "'{budget}' is no time limit; give the seconds, more than 0, for example 60.",
     "option_invalid": "Option {option} of engine {engine} cannot be {value!r}; {expected}.",
     "job_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or continue its "
     "job (--resume).",

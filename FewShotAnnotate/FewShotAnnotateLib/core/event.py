@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import ClassVar
+
+
+class Stage(StrEnum):
+    """What a run is at."""
+
+    FILLING = "filling"
+    DRAFTING = "drafting"
+    REFINING = "refining"
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Progress(Event):
         Part of all work that is done, 0..1; never falls within a run.
     drafts : int
         How many of `done` are drafts, to be replaced by better slices. Always 0 with an engine that makes none.
+    stage : str
+        One of `Stage`: filling, or drafting and then refining.
     """
 
     kind = "progress"
@@ -60,10 +71,27 @@ class Progress(Event):
     eta: float | None
     fraction: float = 0.0
     drafts: int = 0
+    stage: str = Stage.FILLING
 
     def makes_sense(self) -> bool:
-        """The fraction is one."""
-        return self.fraction <= 1
+        """The fraction is one, and the stage exists."""
+        return self.fraction <= 1 and self.stage in tuple(Stage)
+
+    @property
+    def counted(self) -> int:
+        """Slices with which the stage at hand is through."""
+        return self.done - self.drafts if self.stage == Stage.REFINING else self.done
+
+    def as_part(self, number: int, count: int, seconds: float) -> Progress:
+        """The same of `count` runs of which this is number `number` and `seconds` old; the rest may take as long."""
+        rest = count - number - 1
+        return replace(
+            self,
+            done=number * self.total + self.done,
+            total=count * self.total,
+            eta=None if self.eta is None else self.eta + rest * (seconds + self.eta),
+            fraction=(number + self.fraction) / count,
+        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -48,6 +48,10 @@ class Job:
     def slices(self) -> range:
         """The range of slices."""
         return range(self.start, self.stop)
+
+    def with_share(self, count: int) -> Job:
+        """This job as one of `count` runs that follow each other within its time limit."""
+        return self if self.budget is None else replace(self, budget=self.budget / count)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dict with the version of this format."""

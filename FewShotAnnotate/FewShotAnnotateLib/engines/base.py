@@ -55,8 +55,19 @@ class Option:
             expected = f"it must be a {kind.__name__}"
             if kind in (int, float):
                 expected += f" from {self.least:g} to {self.most:g}"
+            if kind is bool:
+                expected += " (true or false)"
             raise InputError("option_invalid", option=name, engine=engine, value=value, expected=expected)
         return kind(value)
+
+    def parse(self, engine: str, name: str, text: str) -> Any:
+        """The value that a text of the command line stands for; `InputError` if it does not fit."""
+        kind = type(self.default)
+        try:
+            value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            value = text
+        return self.check(engine, name, value)
 
 
 class Engine(ABC):

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.event import Event, Failed
-from ..core.job import Device, Job
+from ..core.job import Device, Job, is_budget
 from ..core.support import Support
 from ..core.volume import LabelMap, Volume
 from ..engines import runnable_engine
@@ -40,6 +40,8 @@ class FillRequest:
     labelled_slices : sequence of int or None
         None: the slices that hold any label of any layer.
     slices : 'between', 'all' or (start, stop)
+    budget : float or None
+        Seconds for all layers together, None for as long as it takes.
     source : object
         Names the labels in errors.
     """
@@ -52,6 +54,7 @@ class FillRequest:
     engine: str = "auto"
     device: Device = Device.AUTO
     options: dict[str, Any] = field(default_factory=dict)
+    budget: float | None = None
     source: object = "The labels"
 
 
@@ -65,13 +68,15 @@ class PlannedRun:
 
 
 def plan(request: FillRequest) -> list[PlannedRun]:
-    """One run for each layer that holds labels, all along the same axis and labelled slices.
+    """One run for each layer that holds labels, all along the same axis and labelled slices, with equal time limits.
 
     Raises
     ------
     InputError
-        No or one labelled slice, crossing axes, unknown engine or option, nothing to fill.
+        No or one labelled slice, crossing axes, unknown engine or option, no time, nothing to fill.
     """
+    if not is_budget(request.budget):
+        raise InputError("budget_invalid", budget=request.budget)
     engine = runnable_engine(request.engine)
     engine(request.device, request.options)
     anything = np.zeros(request.volume.geometry.shape, dtype=np.uint8)
@@ -84,15 +89,20 @@ def plan(request: FillRequest) -> list[PlannedRun]:
         if len(support.indices) == 1 and request.slices == "between":
             raise InputError("one_labelled_slice", path=request.source, index=support.indices[0])
         raise InputError("nothing_to_fill", path=request.source, axis=support.axis.index)
-    job = Job(engine.name, start, stop, request.device, dict(request.options))
+    job = Job(engine.name, start, stop, request.device, dict(request.options), request.budget)
+    held = [
+        number
+        for number, layer in enumerate(request.layers)
+        if support.axis.slices(layer.array)[list(support.indices)].any()
+    ]
+    job = job.with_share(len(held))
     return [
         PlannedRun(
             number,
             job,
-            Support.from_label_map(layer, support.axis, support.indices, path=request.source),
+            Support.from_label_map(request.layers[number], support.axis, support.indices, path=request.source),
         )
-        for number, layer in enumerate(request.layers)
-        if support.axis.slices(layer.array)[list(support.indices)].any()
+        for number in held
     ]
 
 
@@ -145,6 +155,7 @@ def open_or_create(path: Path, run: PlannedRun, volume: Volume, resume: bool) ->
     if resume and JobFolder.holds_job(path):
         folder = JobFolder.open(path)
         folder.require_same_input(run.job, volume, run.support)
+        folder.set_budget(run.job.budget)
         return folder
     return JobFolder.create(path, run.job, volume, run.support)
 

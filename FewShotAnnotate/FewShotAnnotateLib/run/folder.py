@@ -34,6 +34,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import IO, Any
@@ -78,6 +79,7 @@ class JobFolder:
 
     def __init__(self, path: Path, description: dict[str, Any]) -> None:
         self.path = path
+        self._description = description
         self.job = Job.from_json(description["job"])
         self.grid = Geometry.from_json(description["grid"])
         self.axis = SliceAxis(description["axis"])
@@ -183,11 +185,31 @@ class JobFolder:
         return (Path(path) / "job.json").is_file()
 
     def require_same_input(self, job: Job, volume: Volume, support: Support) -> None:
-        """Raise `InputError` if this folder's job is not the one described, so it cannot be continued."""
-        if self.job != job:
+        """Raise `InputError` if this folder's job is not the one described, so it cannot be continued.
+
+        The time limit may be another one.
+        """
+        if replace(self.job, budget=job.budget) != job:
             raise InputError("job_differs", path=self.path, what="engine, slice range or option")
         if self.fingerprint != fingerprint(volume, support):
             raise InputError("job_differs", path=self.path, what="image or labels")
+
+    def set_budget(self, budget: float | None) -> None:
+        """Give the job another time limit, which the next worker counts from its start.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written.
+        """
+        if budget == self.job.budget:
+            return
+        self.job = replace(self.job, budget=budget)
+        self._description["job"] = self.job.to_json()
+        try:
+            self._replace("job.json", self._description)
+        except OSError as error:
+            raise InputError("output_unwritable", path=self.path, detail=error.strerror) from None
 
     # --- input, as the worker reads it
 

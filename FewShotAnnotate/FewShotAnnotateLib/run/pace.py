@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..core.event import Event, Progress, SliceDone, Warned
+from ..core.event import Event, Progress, SliceDone, Stage, Warned
 from ..engines.base import Stopped
 from .folder import JobFolder
 
@@ -44,6 +44,7 @@ class Pace:
         self._total = sum(index not in folder.indices for index in folder.job.slices)
         self._drafts = {index for index in pending if drafts[index]}
         self._unwritten = set(pending) - self._drafts
+        self._drafting = bool(self._drafts)
         self._before = 1 - len(pending) / self._total if self._total else 1.0
         self._work = 0.0
         self._told = self._began
@@ -78,6 +79,7 @@ class Pace:
         self._unwritten.discard(index)
         if draft:
             self._drafts.add(index)
+            self._drafting = True
         else:
             self._drafts.discard(index)
             self._advance(self._work + (1 - self._work) / max(1, left))
@@ -91,7 +93,8 @@ class Pace:
         self._told = time.monotonic()
         fraction = self._before + (1 - self._before) * self._work
         done = self._total - len(self._unwritten)
-        self._report(Progress(done, self._total, self._eta(), round(fraction, 4), len(self._drafts)))
+        stage = Stage.FILLING if not self._drafting else Stage.DRAFTING if self._unwritten else Stage.REFINING
+        self._report(Progress(done, self._total, self._eta(), round(fraction, 4), len(self._drafts), stage))
 
     def require_going(self) -> None:
         """Raise `Stopped` if the run should stop; warn once if it is over its time limit."""
