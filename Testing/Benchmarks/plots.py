@@ -102,5 +102,5 @@ def finish(path: Path, figure: Figure, panels: Sequence[Axes], x: str, y: str) -
     for panel in panels:
         handles, names = panel.get_legend_handles_labels()
         entries |= dict(zip(names, handles, strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=3)
+    figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=min(COLUMNS, len(panels)))
     figure.savefig(path, dpi=120)

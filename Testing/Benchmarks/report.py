@@ -59,13 +59,14 @@ def summary(rows: Sequence[Row], label_rows: Sequence[LabelRow], engines: Sequen
         "HD95 of a label that only truth or only the result has counts as the diagonal of its box",
         *_left_out(rows, over),
     ]
+    rivals = [rival for rival in RIVALS if any(row.method == rival for row in rows)]
     for engine in engines:
-        found = compare(rows, engine, RIVALS, over)
+        found = compare(rows, engine, rivals, over) if rivals else None
         if found:
             (worst, gain), *_ = found.gains.items()
             behind = found.notably_behind
             lines += [
-                f"{engine}: error / error of the best of {', '.join(RIVALS)}, geometric mean over "
+                f"{engine}: error / error of the best of {', '.join(rivals)}, geometric mean over "
                 f"{len(found.gains)} settings, {_RANGES[over]}: {found.ratio:.3f}",
                 f"{engine}: Dice less that of the best, at worst {gain:+.3f} ({worst}); "
                 f"more than 0.01 below in {len(behind)} settings",
