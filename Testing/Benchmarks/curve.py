@@ -182,7 +182,7 @@ def main() -> None:
         runs += [(engine, True) for engine in chosen.curve_engine]
     else:
         print("no suggest: this version of fewshot-annotate does not know it; evenly spaced slices only")
-    counts = [count for count in COUNTS if chosen.first <= count <= chosen.most] or [chosen.first]
+    counts = sorted({chosen.first, *(count for count in COUNTS if chosen.first < count <= chosen.most)})
     points: list[Point] = []
     for name in chosen.cases or case_names():
         case = Case(name, *load_case(name), SliceAxis(chosen.axis))
