@@ -67,7 +67,7 @@ def plot_curve(path: Path, points: Sequence[Point], levels: Sequence[float]) -> 
         for level in levels:
             panel.axhline(level, color="0.4", linewidth=0.8, linestyle=":")
         most = max(point.slices for point in points if point.case == case)
-        shown = [count for count in (3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96) if count <= most]
+        shown = [count for count in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96) if count <= most]
         panel.set_xscale("log", base=2)
         panel.set_xticks(shown, [str(count) for count in shown])
         panel.set_title(case)
