@@ -7,6 +7,7 @@ import slicer
 import vtk
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import MESSAGES, InputError
+from FewShotAnnotateLib.core.event import Stage
 from FewShotAnnotateLib.engines import engine_class, engine_names
 from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.dependencies import worker_python
@@ -32,6 +33,7 @@ TIMER_MILLISECONDS = 100
 # While the background thread works: it may need its turns, see host/background.py.
 BUSY_TIMER_MILLISECONDS = 20
 UNDO_STATES = 10
+PROGRESS_STEPS = 1000
 
 
 class FewShotAnnotate(ScriptedLoadableModule):
@@ -429,9 +431,10 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.keepButton.visible = not idle
         self.ui.cancelButton.visible = not idle
         self.ui.progressBar.visible = not idle or controller.progress.total > 0
-        self.ui.progressBar.setMaximum(max(1, controller.progress.total))
-        self.ui.progressBar.setValue(controller.progress.done)
-        self.ui.statusLabel.text = "\n".join([self._status(), *controller.warnings]).strip()
+        self.ui.progressBar.setMaximum(PROGRESS_STEPS)
+        self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
+        lines = [self._status(), *self._expectedDice(), *controller.warnings]
+        self.ui.statusLabel.text = "\n".join(lines).strip()
 
     def _enable(self, name, reason):
         """Enable a control, or disable it and let its tool tip say why."""
@@ -450,15 +453,24 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if controller.stopping:
             return _("Stopping after the slice at hand ...")
         if controller.state is State.RUNNING:
-            text = _("{done} of {total} slices").format(
-                done=controller.progress.done, total=controller.progress.total
-            )
-            eta = controller.progress.eta
+            progress = controller.progress
+            text = {
+                Stage.FILLING: _("{done} of {total} slices"),
+                Stage.DRAFTING: _("{done} of {total} slices drafted"),
+                Stage.REFINING: _("{done} of {total} slices refined"),
+            }[progress.stage].format(done=progress.counted, total=progress.total)
+            eta = progress.eta
             return text if eta is None else text + _(", {seconds} s left").format(seconds=round(eta))
         error = self.logic.survey.error or controller.error
         if error is not None:
             return _sentence(error)
         return controller.message or self._whyNot()
+
+    def _expectedDice(self):
+        """One line for each segment of which the engine expects a Dice."""
+        text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
+        told = self.logic.controller.expected.values()
+        return [text.format(name=name, dice=one.dice, low=one.low, high=one.high) for name, one in told]
 
     def _whyNotKeep(self):
         """Why finished slices cannot be kept, or nothing."""

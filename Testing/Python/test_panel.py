@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from support import mrml, scene_cases, slicer_standin
+from support import mrml, scene_cases, slicer_standin, stepwise
 from support.data import case_or_mni152, load_case
 from support.scene_cases import Gate, Scene, all_equal, case, job_folders, scene_of
 
@@ -596,6 +597,35 @@ def test_sample_data_is_registered_with_checksums_once_the_application_has_start
         assert kind == "SHA256"
         assert len(digest) == 64
         assert sample["uris"].endswith(digest)
+
+
+def test_the_panel_tells_drafts_from_refined_slices_and_the_expected_dice(
+    python_with_stepwise: str, gate: Gate, open_panel: Callable[..., Panel]
+) -> None:
+    panel = open_panel(scene_of(case("mr_hippocampus_003")))
+    panel.controller._python = python_with_stepwise
+    panel.ready()
+    panel.parameters.engine = stepwise.NAME
+    count = len(panel.scene.between)
+    gate.allow(2)
+    panel.click("fillButton")
+    panel.until(lambda: panel.status == f"2 of {count} slices drafted")
+    assert panel.ui.progressBar.value == 0
+    gate.allow(count + 2)
+    panel.until(lambda: f"2 of {count} slices refined" in panel.status)
+    lines = panel.status.splitlines()
+    assert re.fullmatch(rf"2 of {count} slices refined, \d+ s left", lines[0])
+    names = [segment.GetName() for segment in map(panel.scene.node.GetSegmentation().GetSegment, panel.scene.ids)]
+    assert lines[1:] == [f"{name}: expected Dice 0.50 (0.25 to 0.75)" for name in names]
+    assert 800 < panel.ui.progressBar.value < 1000
+    panel.picture("refining", 400)
+    gate.open()
+    panel.until(lambda: panel.state == "IDLE")
+    assert panel.status.splitlines() == [
+        f"{count} slices filled.",
+        *(f"{name}: expected Dice 0.80 (0.60 to 0.90)" for name in names),
+    ]
+    assert panel.ui.progressBar.value == panel.ui.progressBar.maximum
 
 
 def test_pictures_of_the_panel_are_taken(open_panel: Callable[..., Panel], gate: Gate) -> None:

@@ -171,7 +171,7 @@ def scene_of(given: Case, axis: int = 0, step: int = 4) -> Scene:
 class Runner:
     """A controller on the current scene with the Segment Editor's undo, as the panel has it."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, python: str | None = None) -> None:
         import slicer
 
         self.scene = scene
@@ -185,7 +185,7 @@ class Runner:
             slicer.mrmlScene,
             self._save_undo,
             lambda: scene.editor_node,
-            worker_python(),
+            python or worker_python(),
             lambda: self.states.append(self.controller.state),
         )
 
@@ -249,9 +249,9 @@ class Runs:
         self._folder = temporary_folder
         self._runners: list[Runner] = []
 
-    def __call__(self, scene: Scene) -> Runner:
-        """A runner on a scene."""
-        self._runners.append(Runner(scene))
+    def __call__(self, scene: Scene, python: str | None = None) -> Runner:
+        """A runner on a scene, whose worker is run by a program other than Python if one is given."""
+        self._runners.append(Runner(scene, python))
         return self._runners[-1]
 
     def finish(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.event import Event, Failed, Finished, Progress, SliceDone, Warned
+from ..core.event import Event, Expected, Failed, Finished, Progress, SliceDone, Warned
 from ..run.process import WorkerProcess
 from .background import Background
 from .commit import commit
@@ -56,6 +56,7 @@ class _Run:
     preview: Preview | None = None
     to_show: deque[tuple[int, int]] = field(default_factory=deque)  # (layer, slice)
     layer: int = 0
+    layer_began: float = 0.0
     stopping: bool = False
 
 
@@ -69,6 +70,7 @@ class _Decision:
     changes: Changes
     filled: dict[int, tuple[int, int]]  # slice -> its checksum after and before
     painted: list[int]
+    drafts: int
 
 
 class FillController:
@@ -91,6 +93,8 @@ class FillController:
     message : str
         How the last run ended, in a sentence.
     warnings : list of str
+    expected : dict of str to (str, Expected)
+        Segment id -> its name, and the Dice that the engine expects of it: of its drafts, then of its final slices.
     error : InputError or None
         Why the last run was given up.
     commit_seconds : float or None
@@ -109,6 +113,7 @@ class FillController:
         self.progress = Progress(0, 0, None)
         self.message = ""
         self.warnings: list[str] = []
+        self.expected: dict[str, tuple[str, Expected]] = {}
         self.error: InputError | None = None
         self.commit_seconds: float | None = None
         self._scene = scene
@@ -155,7 +160,7 @@ class FillController:
         except OSError as error:
             raise InputError("output_unwritable", path=tempfile.gettempdir(), detail=error.strerror) from None
         self._run = _Run(given, segmentation_node.GetID(), volume_node.GetID(), place, shown_as)
-        self.progress = Progress(0, len(given.to_fill), None)
+        self.progress, self.expected = Progress(0, len(given.to_fill), None), {}
         self.message, self.warnings, self.error = "", [], None
         self._preparing = self._background.submit(prepare, given, place)
         self._change(State.PREPARING)
@@ -217,7 +222,7 @@ class FillController:
             if run.preview is not None:
                 run.preview.remove()
             self._background.submit(_dispose, process, run.place)  # comes after preparing: there is one thread
-        self.progress = Progress(0, 0, None)
+        self.progress, self.expected = Progress(0, 0, None), {}
         if self.state is not State.IDLE:
             self._change(State.IDLE)
 
@@ -244,25 +249,27 @@ class FillController:
             self._process.wait(_WAIT_SECONDS)  # it has ended or was killed
         self._process = WorkerProcess(prepared.folders[run.layer], self._python)
         self._process.start()
+        run.layer_began = time.monotonic()
         self._change(State.RUNNING)
 
     def _follow_worker(self, run: _Run) -> None:
         assert self._process is not None and run.prepared is not None
         deadline = time.monotonic() + TICK_SECONDS
         for event in self._process.poll():
-            self._take(run, event)
+            self._take(run, run.prepared, event)
         self._show_slices(run, run.prepared, deadline)
         if not self._process.running and not run.to_show:
             self._worker_ended(run, run.prepared, self._process.ending)
         self._on_change()
 
-    def _take(self, run: _Run, event: Event) -> None:
+    def _take(self, run: _Run, prepared: Prepared, event: Event) -> None:
         if isinstance(event, Progress):
-            count = len(run.given.to_fill)
-            layers = len(run.prepared.layers) if run.prepared is not None else 1
-            self.progress = Progress(count * run.layer + event.done, count * layers, event.eta)
+            self.progress = event.as_part(run.layer, len(prepared.layers), time.monotonic() - run.layer_began)
         elif isinstance(event, SliceDone):
             run.to_show.append((run.layer, event.index))
+        elif isinstance(event, Expected):
+            name = prepared.layers[run.layer][event.label - 1]
+            self.expected[name] = run.shown_as[name].name, event
         elif isinstance(event, Warned):
             self.warnings.append(event.message)
 
@@ -310,10 +317,10 @@ class FillController:
             ids = [name for name in run.given.segment_ids if name in rules.segment_ids]
             PaintRecord.of_node(node).after_run(axis.index, labelled, ids, found.filled).keep(node)
         self.commit_seconds = time.monotonic() - began
-        text = f"{len(found.filled)} slices filled."
-        progress, stopping = self.progress, run.stopping
+        text = f"{len(found.filled)} slices filled" + (f", {found.drafts} of them drafts." if found.drafts else ".")
+        progress, expected, stopping = self.progress, self.expected, run.stopping
         self.discard()
-        self.progress = progress
+        self.progress, self.expected = progress, expected
         self.message = f"Stopped; {text}" if stopping else text
         self._on_change()
 
@@ -395,7 +402,8 @@ def _decide(
     for index in slices:
         after = changes.applied(grid.segment_slices(ids, axis, index), axis, index, shape)
         filled[index] = (masks_digest(after, ids), digests[index])
-    return _Decision(grid, rules, version, changes, filled, painted)
+    drafts = np.logical_or.reduce([folder.drafts() for folder in prepared.folders])
+    return _Decision(grid, rules, version, changes, filled, painted, int(drafts[slices].sum()))
 
 
 def _same_matrix(one: np.ndarray | None, other: np.ndarray | None) -> bool:

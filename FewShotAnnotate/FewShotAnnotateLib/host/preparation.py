@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.axis import SliceAxis, require_one_axis
 from ..core.errors import InputError
-from ..core.job import Device, Job
+from ..core.job import Device, Job, is_budget
 from ..core.support import Support
 from ..core.volume import Volume
 from ..engines import runnable_engine
@@ -31,6 +31,8 @@ class FillSettings:
         The painted slices, empty ones among them.
     slices : range or None
         None: from the first to the last painted slice.
+    budget : float or None
+        Seconds for the whole run, None for as long as it takes.
     complete : bool
         Whether a segment that is not on a painted slice is absent there.
     may_overwrite : bool
@@ -44,6 +46,7 @@ class FillSettings:
     engine: str = "auto"
     device: Device = Device.AUTO
     options: Mapping[str, Any] = field(default_factory=dict)
+    budget: float | None = None
     complete: bool = True
     may_overwrite: bool = False
 
@@ -105,6 +108,8 @@ def read_input(volume_node: Any, segmentation_node: Any, settings: FillSettings)
     InputError
         The input cannot be used.
     """
+    if not is_budget(settings.budget):
+        raise InputError("budget_invalid", budget=settings.budget)
     engine = runnable_engine(settings.engine)
     engine(settings.device, settings.options)
     name = segmentation_node.GetName()
@@ -114,7 +119,7 @@ def read_input(volume_node: Any, segmentation_node: Any, settings: FillSettings)
     grid = read_grid(segmentation_node, volume_node)
     image = read_image(volume_node, segmentation_node, grid.geometry)
     slices, labelled = _slices(settings, grid, name)
-    job = Job(engine.name, slices.start, slices.stop, settings.device, dict(settings.options))
+    job = Job(engine.name, slices.start, slices.stop, settings.device, dict(settings.options), settings.budget)
     return RunInput(
         settings, wanted, labelled, job, grid.snapshot(wanted), image, image.sample(), name, volume_node.GetName()
     )
@@ -137,8 +142,9 @@ def prepare(given: RunInput, place: Path) -> Prepared:
     layers = _separate(masks, present)
     volume = Volume(given.image.on_grid(given.grid.geometry.shape), given.grid.geometry)
     volume.require_usable(f"Volume '{given.volume_name}'")
+    job = given.job.with_share(len(layers))
     folders = [
-        JobFolder.create(place / f"layer{number}", given.job, volume, _support(given, layer, masks))
+        JobFolder.create(place / f"layer{number}", job, volume, _support(given, layer, masks))
         for number, layer in enumerate(layers)
     ]
     return Prepared(layers, folders)
