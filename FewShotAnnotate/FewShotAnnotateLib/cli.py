@@ -37,8 +37,9 @@ from .core.files import (
 from .core.job import Device, is_budget
 from .core.volume import LabelMap, Volume
 from .engines import engine_class, engine_names
-from .progress import one_of_several, open_reporter
+from .progress import as_part_of, open_reporter
 from .run.fill import FillRequest, PlannedRun, open_or_create, plan, run_in_worker
+from .run.legs import Whole, legs
 
 EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
@@ -230,16 +231,22 @@ def _run_all(
         raise InputError("job_folder_used", path=place)
     paths = [place if len(layers) == 1 else place / f"layer{run.layer}" for run in runs]
     folders = [open_or_create(path, run, volume, options.resume) for path, run in zip(paths, runs, strict=True)]
+    ahead, whole = legs(runs[0].job.engine, len(runs)), Whole(len(runs))
     with open_reporter(options.progress) as report:
-        for number, (run, folder) in enumerate(zip(runs, folders, strict=True)):
-            ending = run_in_worker(folder, one_of_several(report, number, len(runs)))
+        for leg in ahead:
+            tell = as_part_of(whole, leg, leg is ahead[-1], report)
+            folder = folders[leg.layer]
+            ending = run_in_worker(folder, tell, drafts_only=leg.drafts_only)
+            if leg is not ahead[-1] and folder.cancel_requested():  # too late for its worker, but not for the next
+                ending = Cancelled()
             if not isinstance(ending, Finished):
                 raise Unfinished(ending, options.job_dir)
-            labels, sureness = folder.assemble()
-            filled[run.layer] = layers[run.layer].with_array(labels)
-            np.minimum(confidence, sureness, out=confidence)
-            names = {segment.value: segment.name for segment in layers[run.layer].segments}
-            expected += [(names[one.label], one) for one in folder.expected()]
+    for run, folder in zip(runs, folders, strict=True):
+        labels, sureness = folder.assemble()
+        filled[run.layer] = layers[run.layer].with_array(labels)
+        np.minimum(confidence, sureness, out=confidence)
+        names = {segment.value: segment.name for segment in layers[run.layer].segments}
+        expected += [(names[one.label], one) for one in folder.expected()]
     return Result(filled, confidence, expected)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from .core.event import Event, Finished, Progress, Warned
+from .run.legs import Leg, Whole
 
 
 @contextmanager
@@ -30,14 +30,13 @@ def open_reporter(kind: str) -> Iterator[Callable[[Event], None]]:
         yield from _bar()
 
 
-def one_of_several(report: Callable[[Event], None], number: int, count: int) -> Callable[[Event], None]:
-    """What run `number` of `count` reports from now on, told as a part of the whole: one count, one end."""
-    began = time.monotonic()
+def as_part_of(whole: Whole, leg: Leg, last: bool, report: Callable[[Event], None]) -> Callable[[Event], None]:
+    """What the worker of a leg reports, told as a part of the whole: one count of slices, one end."""
 
     def tell(event: Event) -> None:
         if isinstance(event, Progress):
-            event = event.as_part(number, count, time.monotonic() - began)
-        if not (isinstance(event, Finished) and number + 1 < count):
+            event = whole.with_part(leg, event)
+        if last or not isinstance(event, Finished):
             report(event)
 
     return tell

@@ -13,19 +13,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from FewShotAnnotateLib import cli
 from FewShotAnnotateLib.cli import main
 from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.event import Cancelled, Event, Expected, Finished, Progress, Started, event_from_line
+from FewShotAnnotateLib.core.event import (
+    Cancelled,
+    Event,
+    Expected,
+    Finished,
+    Progress,
+    SliceDone,
+    Stage,
+    Started,
+    event_from_line,
+)
 from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
-from FewShotAnnotateLib.progress import one_of_several
+from FewShotAnnotateLib.progress import as_part_of
 from FewShotAnnotateLib.run import fill as fill_module
 from FewShotAnnotateLib.run.fill import run_in_worker
 from FewShotAnnotateLib.run.folder import JobFolder
+from FewShotAnnotateLib.run.legs import Leg, Whole, legs
 from FewShotAnnotateLib.run.process import WorkerProcess
 from support import stepwise
 from support.data import case_names, data_dir, load_case
@@ -591,6 +603,32 @@ def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(desk: Desk, stepwise_
     assert len(read_label_maps(output, desk.volume.geometry)) == 2
 
 
+def test_layers_are_all_drafted_before_the_first_is_refined(
+    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    write_label_maps(support, layers)
+    command = ["fill", *map(str, (desk.image, support, "-o", output, "--engine", stepwise_engine))]
+    assert main([*command, "--option", "fit=0.6", "--progress", "json"]) == 0
+    events = [event for event in map(event_from_line, capfd.readouterr().out.splitlines()) if event]
+    half = len(slices_done(events)) // 2
+    assert [event.draft for event in events if isinstance(event, SliceDone)] == [True] * half + [False] * half
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert {event.total for event in progress} == {half}
+    for figures in (
+        [event.done for event in progress],
+        [event.done - event.drafts for event in progress],
+        [event.fraction for event in progress],
+    ):
+        assert figures == sorted(figures)
+    assert list(dict.fromkeys(event.stage for event in progress)) == list(Stage)
+    assert progress[-1] == Progress(half, half, 0.0, 1.0, 0, Stage.REFINING)
+    assert [isinstance(event, Finished) for event in events].index(True) == len(events) - 1
+    assert legs("propagate", 2) == [Leg(0), Leg(1)], "without drafts there is nothing to go back for"
+    assert legs(stepwise_engine, 1) == [Leg(0)]
+
+
 def test_a_job_is_continued_with_another_time_limit(desk: Desk) -> None:
     assert main(desk.fill("--job-dir", desk.job, "--budget", "50")) == 0
     assert JobFolder.open(desk.job).job.budget == 50
@@ -646,10 +684,12 @@ def test_the_demo_refuses_a_file_as_its_folder(tmp_path: Path, capfd: pytest.Cap
 
 def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Event] = []
+    whole = Whole(2)
     for number in range(2):
-        report = one_of_several(told.append, number, 2)
+        report = as_part_of(whole, Leg(number), number == 1, told.append)
+        report(Progress(0, 10, None))
         monkeypatch.setattr(time, "monotonic", partial(lambda now: now, time.monotonic() + 10))
-        for done, eta in ((0, None), (5, 10.0), (10, 0.0)):
+        for done, eta in ((5, 10.0), (10, 0.0)):
             report(Progress(done, 10, eta, done / 10))
         report(Finished(20.0))
         monkeypatch.undo()
@@ -740,6 +780,28 @@ def test_ctrl_c_is_not_lost_wherever_it_arrives(tmp_path: Path, monkeypatch: pyt
         else:
             assert isinstance(run_in_worker(folder, lambda event: None), Cancelled)
         assert folder.pending()
+
+
+@needs_proc
+def test_ctrl_c_at_the_end_of_a_layer_does_not_start_the_next(
+    desk: Desk, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    write_label_maps(support, layers)
+
+    def interrupted_at_its_end(folder: JobFolder, *more: Any, **options: Any) -> Event:
+        ending = run_in_worker(folder, *more, **options)
+        assert isinstance(ending, Finished)
+        folder.request_cancel()
+        return ending
+
+    monkeypatch.setattr(cli, "run_in_worker", interrupted_at_its_end)
+    command = ["fill", *map(str, (desk.image, support, "-o", output, "--job-dir", desk.job))]
+    assert main([*command, "--progress", "none"]) == 130
+    assert "cancelled; no output was written. Continue" in capfd.readouterr().err
+    assert len(JobFolder.open(desk.job / "layer1").pending()) > 0
+    assert not output.exists()
 
 
 @needs_proc

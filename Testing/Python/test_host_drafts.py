@@ -207,12 +207,19 @@ def test_the_expected_dice_of_each_segment_is_known_and_kept_after_the_run(
     runner.to_end()
 
 
-def test_segments_that_overlap_have_one_progress_and_each_its_expected_dice(start: Callable[..., Runner]) -> None:
+@pytest.fixture
+def overlapping() -> Scene:
+    """A scene whose segments need two layers."""
     given = case("mr_hippocampus_003")
     masks = dict(given.masks)
     masks["both"] = np.logical_or.reduce(list(masks.values()))
-    scene = scene_of(replace(given, masks=masks))
-    runner = start(scene, fit=0.3)
+    return scene_of(replace(given, masks=masks))
+
+
+def test_segments_that_overlap_have_one_progress_and_each_its_expected_dice(
+    overlapping: Scene, start: Callable[..., Runner]
+) -> None:
+    runner = start(overlapping, fit=0.6)
     told: list[Progress] = []
 
     def ended() -> bool:
@@ -221,18 +228,26 @@ def test_segments_that_overlap_have_one_progress_and_each_its_expected_dice(star
         return runner.controller.state is State.IDLE
 
     runner.until(ended)
-    assert set(runner.controller.expected) == set(scene.ids)
+    assert set(runner.controller.expected) == set(overlapping.ids)
     fractions = [progress.fraction for progress in told]
     assert fractions == sorted(fractions)
-    assert told[-1].total == 2 * len(scene.between)
+    assert list(dict.fromkeys(progress.stage for progress in told)) == list(Stage)
+    assert told[-1].total == 2 * len(overlapping.between)
     assert runner.controller.progress.done == runner.controller.progress.total
 
 
-def test_the_time_limit_goes_into_the_job_and_is_shared_by_layers(tmp_path: Path) -> None:
-    given = case("mr_hippocampus_003")
-    masks = dict(given.masks)
-    masks["both"] = np.logical_or.reduce(list(masks.values()))
-    scene = scene_of(replace(given, masks=masks))
+def test_segments_that_overlap_are_all_drafted_before_the_fit_so_that_a_stop_keeps_them(
+    overlapping: Scene, start: Callable[..., Runner]
+) -> None:
+    runner = start(overlapping, fit=FOREVER)
+    runner.until(lambda: runner.controller.progress.stage == Stage.REFINING)
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    assert all_equal(overlapping.arrays(), drafts_of(overlapping))
+
+
+def test_the_time_limit_goes_into_the_job_and_is_shared_by_layers(overlapping: Scene, tmp_path: Path) -> None:
+    scene = overlapping
     read = read_input(scene.volume_node, scene.node, scene.settings(budget=60.0))
     assert [folder.job.budget for folder in prepare(read, tmp_path / "jobs").folders] == [30.0, 30.0]
     with pytest.raises(InputError, match="no time limit"):

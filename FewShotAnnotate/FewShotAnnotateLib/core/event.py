@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import ClassVar
 
@@ -82,17 +82,6 @@ class Progress(Event):
         """Slices with which the stage at hand is through."""
         return self.done - self.drafts if self.stage == Stage.REFINING else self.done
 
-    def as_part(self, number: int, count: int, seconds: float) -> Progress:
-        """The same of `count` runs of which this is number `number` and `seconds` old; the rest may take as long."""
-        rest = count - number - 1
-        return replace(
-            self,
-            done=number * self.total + self.done,
-            total=count * self.total,
-            eta=None if self.eta is None else self.eta + rest * (seconds + self.eta),
-            fraction=(number + self.fraction) / count,
-        )
-
 
 @dataclass(frozen=True)
 class SliceDone(Event):
@@ -128,7 +117,7 @@ class Warned(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """All slices are written."""
+    """All slices are written; if only drafts were asked for, all that the engine drafts."""
 
     kind = "finished"
     seconds: float

@@ -129,6 +129,11 @@ class Engine(ABC):
         """Why this engine cannot run on this machine, in one line with what to do, or None if it can."""
         return None
 
+    @classmethod
+    def makes_drafts(cls) -> bool:
+        """Whether `draft` gives anything."""
+        return cls.draft is not Engine.draft
+
     @abstractmethod
     def prepare(self, volume: Volume, support: Support) -> None:
         """Take the input; do what is needed once. Keeps no copy of the voxels where a view will do.

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.event import Event, Expected, Failed, Finished, Progress, SliceDone, Warned
+from ..run.legs import Leg, Whole, legs
 from ..run.process import WorkerProcess
 from .background import Background
 from .commit import commit
@@ -55,8 +56,8 @@ class _Run:
     prepared: Prepared | None = None
     preview: Preview | None = None
     to_show: deque[tuple[int, int]] = field(default_factory=deque)  # (layer, slice)
-    layer: int = 0
-    layer_began: float = 0.0
+    legs: list[Leg] = field(default_factory=list)  # the first is under way, the rest ahead
+    whole: Whole = field(default_factory=lambda: Whole(1))
     stopping: bool = False
 
 
@@ -242,14 +243,15 @@ class FillController:
         node, _, _ = self._unchanged_input(run)
         layers = [[run.shown_as[name] for name in layer] for layer in run.prepared.layers]
         run.preview = Preview(node, run.given.grid.geometry, layers)
+        run.legs, run.whole = legs(run.given.job.engine, len(layers)), Whole(len(layers))
         self._start_worker(run, run.prepared)
 
     def _start_worker(self, run: _Run, prepared: Prepared) -> None:
         if self._process is not None:
             self._process.wait(_WAIT_SECONDS)  # it has ended or was killed
-        self._process = WorkerProcess(prepared.folders[run.layer], self._python)
+        leg = run.legs[0]
+        self._process = WorkerProcess(prepared.folders[leg.layer], self._python, leg.drafts_only)
         self._process.start()
-        run.layer_began = time.monotonic()
         self._change(State.RUNNING)
 
     def _follow_worker(self, run: _Run) -> None:
@@ -264,11 +266,11 @@ class FillController:
 
     def _take(self, run: _Run, prepared: Prepared, event: Event) -> None:
         if isinstance(event, Progress):
-            self.progress = event.as_part(run.layer, len(prepared.layers), time.monotonic() - run.layer_began)
+            self.progress = run.whole.with_part(run.legs[0], event)
         elif isinstance(event, SliceDone):
-            run.to_show.append((run.layer, event.index))
+            run.to_show.append((run.legs[0].layer, event.index))
         elif isinstance(event, Expected):
-            name = prepared.layers[run.layer][event.label - 1]
+            name = prepared.layers[run.legs[0].layer][event.label - 1]
             self.expected[name] = run.shown_as[name].name, event
         elif isinstance(event, Warned):
             self.warnings.append(event.message)
@@ -287,11 +289,11 @@ class FillController:
     def _worker_ended(self, run: _Run, prepared: Prepared, ending: Event | None) -> None:
         if isinstance(ending, Failed):
             self._stop(ending.reason)
-        elif isinstance(ending, Finished) and run.layer + 1 < len(prepared.layers):
-            run.layer += 1
+        elif isinstance(ending, Finished) and len(run.legs) > 1 and not run.stopping:
+            del run.legs[0]
             self._start_worker(run, prepared)
         else:
-            run.stopping = not isinstance(ending, Finished)
+            run.stopping = not isinstance(ending, Finished) or len(run.legs) > 1
             self._change(State.FINISHING)
 
     def _finish(self, run: _Run) -> None:

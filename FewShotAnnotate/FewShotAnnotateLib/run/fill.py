@@ -106,12 +106,14 @@ def plan(request: FillRequest) -> list[PlannedRun]:
     ]
 
 
-def run_in_worker(folder: JobFolder, on_event: Callable[[Event], None], python: str = sys.executable) -> Event:
+def run_in_worker(
+    folder: JobFolder, on_event: Callable[[Event], None], python: str = sys.executable, drafts_only: bool = False
+) -> Event:
     """Run a folder in a worker process to its end and return that.
 
     The first Ctrl+C cancels and keeps finished slices, a second one kills the worker.
     """
-    process = WorkerProcess(folder, python)
+    process = WorkerProcess(folder, python, drafts_only)
     try:
         process.start()
         with _first_interrupt(process.cancel):

@@ -30,12 +30,15 @@ class WorkerProcess:
     folder : JobFolder
     python : str
         Program that runs the worker: this Python, or Slicer's `PythonSlicer`.
+    drafts_only : bool
+        Whether the worker ends once the slices are drafted.
     """
 
-    def __init__(self, folder: JobFolder, python: str = sys.executable) -> None:
+    def __init__(self, folder: JobFolder, python: str = sys.executable, drafts_only: bool = False) -> None:
         self.folder = folder
         self.ending: Event | None = None
         self._python = python
+        self._drafts_only = drafts_only
         self._process: subprocess.Popen[bytes] | None = None
         self._worker_pid: int | None = None
         self._announced: Event | None = None
@@ -53,6 +56,7 @@ class WorkerProcess:
             self._cannot_start = Failed(str(refusal), refusal.code)
             return
         command = [self._python, str(WORKER_SCRIPT), str(self.folder.path), "--host-pid", str(os.getpid())]
+        command += ["--drafts-only"] if self._drafts_only else []
         hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         try:
             self.folder.clear_cancel()

@@ -91,23 +91,23 @@ class Orphaned:
         os._exit(EXIT_CODES[Cancelled])
 
 
-def run(folder: JobFolder, report: Reporter, orphaned: Orphaned) -> Event:
+def run(folder: JobFolder, report: Reporter, orphaned: Orphaned, drafts_only: bool) -> Event:
     """Fill the pending slices of a folder, first with drafts if the engine makes any, and return how it ended."""
     pace = Pace(folder, report, lambda: bool(orphaned) or folder.cancel_requested())
     pace.tell()
     if folder.pending():
         try:
-            _fill(folder, report, pace)
+            _fill(folder, report, pace, drafts_only)
         except Stopped:
             if folder.pending():
                 return Cancelled()
     left = len(folder.pending())
-    if left:
+    if left and not drafts_only:
         return Failed(f"Engine {folder.job.engine} gave no result for {left} slices.")
     return Finished(round(pace.seconds, 3))
 
 
-def _fill(folder: JobFolder, report: Reporter, pace: Pace) -> None:
+def _fill(folder: JobFolder, report: Reporter, pace: Pace, drafts_only: bool) -> None:
     job = folder.job
     engine = runnable_engine(job.engine)(job.device, job.options)
     engine.pulse, engine.deadline = pace.pulse, pace.deadline
@@ -129,7 +129,7 @@ def _fill(folder: JobFolder, report: Reporter, pace: Pace) -> None:
 
         if unwritten and write(engine.draft(unwritten), unwritten, draft=True):
             _tell_expected(engine, folder, report)
-        if write(engine.predict(pending), pending, draft=False):
+        if not drafts_only and write(engine.predict(pending), pending, draft=False):
             _tell_expected(engine, folder, report)
 
 
@@ -146,13 +146,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Fill the slices of one job folder.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host-pid", type=int, required=True)
+    parser.add_argument("--drafts-only", action="store_true")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
     folder = JobFolder.open(options.folder)
     with folder.exclusive(), contextlib.closing(Reporter(folder)) as report:
         report(Started(os.getpid(), __version__, str(Path(__file__).resolve())))
         try:
-            ending = run(folder, report, Orphaned(options.host_pid))
+            ending = run(folder, report, Orphaned(options.host_pid), options.drafts_only)
         except CannotWrite:
             raise
         except InputError as error:
