@@ -18,6 +18,7 @@ from FewShotAnnotateLib.core.event import (
     Finished,
     Progress,
     SliceDone,
+    Stage,
     Started,
     Warned,
     event_from_line,
@@ -32,7 +33,7 @@ fractions = st.floats(0, 1)
 seconds = st.floats(0, 1e6)
 events = st.one_of(
     st.builds(Started, st.integers(2, 2**22), st.text(), st.text()),
-    st.builds(Progress, counts, counts, st.none() | seconds, fractions, counts),
+    st.builds(Progress, counts, counts, st.none() | seconds, fractions, counts, st.sampled_from(Stage)),
     st.builds(SliceDone, counts, st.booleans()),
     st.builds(
         lambda label, figures: Expected(label, figures[1], figures[0], figures[2]),
@@ -103,6 +104,7 @@ def test_an_event_with_fields_of_another_kind_is_none(kind: str, fields: dict[st
         '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "fraction": NaN}',
         '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "fraction": null}',
         '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "drafts": -1}',
+        '{"event": "progress", "done": 1, "total": 2, "eta": 1.0, "stage": "resting"}',
         '{"event": "expected", "label": 1, "dice": 0.5, "low": 0.6, "high": 0.7}',
         '{"event": "expected", "label": 1, "dice": 0.8, "low": 0.6, "high": 0.7}',
         '{"event": "expected", "label": 1, "dice": 0.8, "low": 0.6, "high": 1.7}',

@@ -30,9 +30,10 @@ from FewShotAnnotateLib.core.event import (
 from FewShotAnnotateLib.engines.base import Stopped
 from FewShotAnnotateLib.engines.propagate import Propagate
 from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
+from FewShotAnnotateLib.run.legs import Leg, Whole
 from FewShotAnnotateLib.run.pace import GRACE_SECONDS, LEAST_WORK, Pace
 from FewShotAnnotateLib.run.process import WorkerProcess
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support import stepwise
 from support.labels import small_case
@@ -396,6 +397,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
     return make_folder(tmp_path_factory.mktemp("untouched") / "job", *small_case(), AXIS, 8)
 
 
+@example(taken=[("pulse", 1e-84)])
 @given(taken=st.lists(steps, max_size=30))
 def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, taken: list[tuple[str, Any]]) -> None:
     folder, pending = untouched, untouched.pending()
@@ -417,6 +419,23 @@ def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, tak
     assert [event.fraction for event in progress] == sorted(event.fraction for event in progress)
     assert all(0 <= event.drafts <= event.done <= event.total for event in progress)
     assert progress[-1].done - progress[-1].drafts == len(final)
+
+
+def test_layers_that_are_drafted_then_refined_make_one_progress_that_never_falls() -> None:
+    drafted = [Progress(4, 4, None, 0.1, 4, Stage.REFINING)]
+    refined = [
+        Progress(4, 4, None, 0.0, 4, Stage.REFINING),
+        Progress(4, 4, 6.0, 0.5, 2, Stage.REFINING),
+        Progress(4, 4, 0.0, 1.0, 0, Stage.REFINING),
+    ]
+    whole = Whole(2)
+    told = [whole.with_part(Leg(layer, drafts_only=True), one) for layer in range(2) for one in drafted]
+    told += [whole.with_part(Leg(layer), one) for layer in range(2) for one in refined]
+    assert [one.stage for one in told] == [Stage.DRAFTING] + [Stage.REFINING] * 7
+    assert [one.done for one in told] == [4] + [8] * 7
+    assert [one.counted for one in told] == [4, 0, 0, 2, 4, 4, 6, 8]
+    assert [one.fraction for one in told] == [0.05, 0.1, 0.1, 0.3, 0.55, 0.55, 0.75, 1.0]
+    assert [one.eta is None for one in told] == [True, True, True, False, False, True, False, False]
 
 
 def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
