@@ -94,6 +94,11 @@ class Support:
         known = np.ones_like(painted) if complete else painted | empty
         return cls(axis, tuple(indices), masks, labels, known)
 
+    def only(self, rows: Sequence[int]) -> Support:
+        """The labelled slices of these numbers alone; the labels to fill stay the same."""
+        indices = tuple(self.indices[row] for row in rows)
+        return Support(self.axis, indices, self.masks[list(rows)], self.labels, self.known[list(rows)])
+
     def range_between(self) -> range:
         """Slices from the first to the last labelled one."""
         return range(self.indices[0], self.indices[-1] + 1)

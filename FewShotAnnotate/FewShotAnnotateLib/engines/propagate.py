@@ -42,13 +42,13 @@ class Propagate(Engine):
     summary = "Carries labels from slice to slice along optical flow. No download, no GPU."
     licence = "Apache-2.0 (built in)"
 
-    def prepare(self, volume: Volume, support: Support) -> None:
-        """Keep views; find the range of intensities and the part of the slices that matters."""
+    def prepare(self, volume: Volume, support: Support, window: tuple[slice, slice] | None = None) -> None:
+        """Keep views; find the range of intensities and, unless given, the window of the slices that matters."""
         self._support = support
         self._slices = support.axis.slices(volume.array)
         self._low, self._high = _intensity_range(self._slices)
-        self._window = _window(support.masks)
-        self._masks = support.masks[(slice(None), *self._window)]
+        self.window = window or _window(support.masks)
+        self._masks = support.masks[(slice(None), *self.window)]
         self._boxes = [label_boxes(mask) for mask in self._masks]
         self._hops: dict[tuple[int, int], np.ndarray] = {}
 
@@ -103,10 +103,10 @@ class Propagate(Engine):
         self, index: int, fields: dict[int, Fields], teams: dict[tuple[int, ...], list[int]]
     ) -> np.ndarray:
         support = self._support
-        image = self._image(index)
+        image = self.image(index)
         sources = {
             row: Source(
-                self._image(support.indices[row]),
+                self.image(support.indices[row]),
                 self._masks[row],
                 self._boxes[row],
                 chain[index],
@@ -117,7 +117,7 @@ class Propagate(Engine):
         result = np.zeros((len(support.labels) + 1, *support.masks.shape[1:]), dtype=np.float32)
         for team, places in teams.items():
             labels = [support.labels[place] for place in places]
-            result[([place + 1 for place in places], *self._window)] = vote(
+            result[([place + 1 for place in places], *self.window)] = vote(
                 image, [sources[row] for row in team], labels
             )
         total = result[1:].sum(axis=0)
@@ -127,9 +127,9 @@ class Propagate(Engine):
         result /= np.maximum(total, 1)
         return result
 
-    def _image(self, index: int) -> np.ndarray:
-        """One slice in the window, intensities from 0 to 1."""
-        image = self._slices[index][self._window].astype(np.float32)
+    def image(self, index: int) -> np.ndarray:
+        """One slice in the window, float32 `[h, w]`, intensities from 0 to 1."""
+        image = self._slices[index][self.window].astype(np.float32)
         image -= np.float32(self._low)
         image /= np.float32(self._high - self._low)
         return np.clip(image, 0, 1, out=image)
@@ -138,11 +138,11 @@ class Propagate(Engine):
         """Fields from each wanted slice to labelled slice number `row`, composed outward."""
         start = self._support.indices[row]
         path = range(start + 1, wanted[-1] + 1) if start < wanted[0] else range(start - 1, wanted[0] - 1, -1)
-        last = pyramid(self._image(start))
+        last = pyramid(self.image(start))
         field = np.zeros((2, *last[0].shape), dtype=np.float32)
         fields = {}
         for index in path:
-            current = pyramid(self._image(index))
+            current = pyramid(self.image(index))
             field = compose(flow(current, last, inertia), field)
             last = current
             if index in wanted:

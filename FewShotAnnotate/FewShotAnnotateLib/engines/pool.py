@@ -1,0 +1,146 @@
+"""Pool: what three simple ways to fill say about the same slices, and about labelled slices hidden from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from ..core.support import Support
+from ..core.volume import Volume
+from .base import label_slice
+from .grow import grow, soften
+from .propagate import Propagate
+from .shape import Outline, interpolate, outlines
+
+CANDIDATES = ("propagation", "region growing", "shape interpolation")
+# Least probability of a label by each candidate: how far it can rule one out.
+FLOORS = np.array([1e-3, 1e-2, 1e-3], dtype=np.float32)
+# A side of a slice longer than this many pixels is thinned out for region growing.
+LONGEST_SIDE = 256
+
+
+class Pool:
+    """The candidates on one volume.
+
+    Parameters
+    ----------
+    volume : Volume
+    support : Support
+        Complete: every labelled slice knows every label, see `completed`.
+    """
+
+    def __init__(self, volume: Volume, support: Support) -> None:
+        self._volume = volume
+        self.support = support
+        self._propagate = Propagate()
+        self._propagate.prepare(volume, support)
+        self.window = self._propagate.window
+        self.shape = self._propagate.image(0).shape
+        self._outlines: dict[int, dict[int, Outline]] = {}
+
+    def image(self, index: int) -> np.ndarray:
+        """One slice in the window, float32 `[h, w]`, intensities from 0 to 1."""
+        return self._propagate.image(index)
+
+    def mask(self, row: int) -> np.ndarray:
+        """Labels `[h, w]` of labelled slice number `row` in the window."""
+        window: np.ndarray = self.support.masks[(row, *self.window)]
+        return window
+
+    def candidates(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """What the candidates say of unlabelled slices, gap by gap.
+
+        Yields
+        ------
+        index : int
+        float32 ndarray, shape [len(CANDIDATES), len(labels) + 1, h, w]
+            Logarithms of probabilities, in the window.
+        """
+        rows = range(len(self.support.indices))
+        yield from self._fill(self._propagate, list(rows), wanted)
+
+    def hidden(self, row: int) -> np.ndarray:
+        """What the candidates say of labelled slice number `row` from the labelled slices next to it alone.
+
+        Returns
+        -------
+        float32 ndarray, shape [len(CANDIDATES), len(labels) + 1, h, w]
+        """
+        rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
+        propagate = Propagate()
+        propagate.prepare(self._volume, self.support.only(rows), self.window)
+        ((_, candidates),) = self._fill(propagate, rows, [self.support.indices[row]])
+        return candidates
+
+    def _fill(
+        self, propagate: Propagate, rows: Sequence[int], wanted: Sequence[int]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        labels = self.support.labels
+        bounds: list[int | None] = [None, *rows, None]
+        for before, after in pairwise(bounds):
+            first = -1 if before is None else self.support.indices[before]
+            last = self._volume.array.size if after is None else self.support.indices[after]
+            inner = sorted(index for index in wanted if first < index < last)
+            if not inner:
+                continue
+            grown = self._grow(before, after, inner)
+            for index, carried in propagate.predict(inner):
+                result = np.empty((len(CANDIDATES), len(labels) + 1, *self.shape), dtype=np.float32)
+                result[0] = carried[(slice(None), *self.window)]
+                result[1] = soften(grown[index], labels)
+                result[2] = self._interpolate(before, after, index)
+                result += FLOORS[:, None, None, None]
+                yield index, np.log(result, out=result)
+
+    def _grow(self, before: int | None, after: int | None, wanted: Sequence[int]) -> dict[int, np.ndarray]:
+        """Labels of wanted slices grown from the labelled slices, by number, around them."""
+        ends = {self.support.indices[row]: row for row in (before, after) if row is not None}
+        start, stop = min([*ends, *wanted]), max([*ends, *wanted]) + 1
+        stride = tuple(slice(None, None, -(-size // LONGEST_SIDE)) for size in self.shape)
+        images = np.stack([self.image(index)[stride] for index in range(start, stop)])
+        seeds = np.zeros(images.shape, dtype=self.support.masks.dtype)
+        for index, row in ends.items():
+            seeds[index - start] = self.mask(row)[stride]
+        grown = grow(images, seeds, [index - start for index in ends])
+        return {index: _enlarge(grown[index - start], stride, self.shape) for index in wanted}
+
+    def _interpolate(self, before: int | None, after: int | None, index: int) -> np.ndarray:
+        sides = [row for row in (before, after) if row is not None]
+        for row in sides:
+            if row not in self._outlines:
+                self._outlines[row] = outlines(self.mask(row))
+        first, last = sides[0], sides[-1]
+        gap = self.support.indices[last] - self.support.indices[first]
+        share = (index - self.support.indices[first]) / gap if gap else 0.0
+        return interpolate(self._outlines[first], self._outlines[last], share, self.support.labels, self.shape)
+
+
+def completed(volume: Volume, support: Support) -> Support:
+    """The support with labels a slice does not speak about carried there from slices that do.
+
+    Painted pixels stay as they are.
+    """
+    if support.known.all():
+        return support
+    masks = support.masks.copy()
+    for row, index in enumerate(support.indices):
+        unknown = [place for place in range(len(support.labels)) if not support.known[row, place]]
+        if unknown:
+            others = support.only([other for other in range(len(support.indices)) if other != row])
+            engine = Propagate()
+            engine.prepare(volume, others)
+            ((_, probabilities),) = engine.predict([index])
+            carried, _ = label_slice(probabilities, support.labels)
+            told = np.isin(carried, [support.labels[place] for place in unknown]) & (masks[row] == 0)
+            masks[row][told] = carried[told]
+    return Support(support.axis, support.indices, masks, support.labels, np.ones_like(support.known))
+
+
+def _enlarge(mask: np.ndarray, stride: tuple[slice, ...], shape: tuple[int, int]) -> np.ndarray:
+    """A thinned-out mask on all pixels again."""
+    for axis, part in enumerate(stride):
+        if part.step > 1:
+            mask = np.repeat(mask, part.step, axis=axis)
+    return mask[: shape[0], : shape[1]]
