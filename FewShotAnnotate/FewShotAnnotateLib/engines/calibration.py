@@ -1,0 +1,266 @@
+"""Calibration: probabilities that mean what they say, and the Dice to expect, learned from hidden labelled slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.expected import ExpectedDice
+
+Distances = tuple[int | None, int | None]
+
+# Sharpness is what logits are multiplied by. Its prior at distance 1, the spread of its logarithm from volume to
+# volume, and how it falls with distance: sharpness = prior * distance ** -FALL.
+SHARPNESS = 0.75
+SPREAD = 0.25
+FALL = 0.2
+GRID = np.linspace(-1.6, 1.0, 53)
+# Pixels that a hidden slice counts for at most: neighbours err together. From one side alone it tells little about
+# slices between two.
+WORTH = 100
+WORTH_ONE_SIDED = 5
+# A pixel is contested if a second label is more probable than this before calibration; there sharpness is fitted.
+CONTESTED = 1e-4
+# Probabilities below this are left out of expected sizes: over all the background they would add up to a label.
+FAINT = 0.01
+
+# How many of a label's voxels must be expected wrong on hidden slices to be heard in the volume's mean and by itself,
+# and how many such labels outweigh the prior (wrong as often as expected).
+HEARD = 100
+OWN = 300
+LABELS = 2
+# Weight of hidden slices seen from one side.
+ONE_SIDED = 0.3
+
+# Half of the width of the range, in log-odds of Dice: WIDTH at least, and more the fewer voxels there were to learn
+# from and to average over, as a standard error does.
+WIDTH = 0.3
+WIDTH_VOXELS = 300
+FEWEST_VOXELS = 40
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What was predicted for a labelled slice that was hidden, and what it really shows.
+
+    Attributes
+    ----------
+    logits : float ndarray, shape [L + 1, h, w]
+        Unnormalised logarithms of probabilities; row 0 is background.
+    truth : integer ndarray, shape [h, w]
+        Row of each pixel's label.
+    distances : tuple of int or None
+        Slices to the labelled slices before and after that the prediction stands on; None: there was none.
+    """
+
+    logits: np.ndarray
+    truth: np.ndarray
+    distances: Distances
+
+
+class Calibration:
+    """What hidden slices teach about predictions.
+
+    Two things, each drawn towards a prior as far as there is little to learn from:
+
+    - how much to sharpen or soften logits (temperature scaling, Guo et al. 2017, arXiv 1706.04599), fitted where
+      labels are contested. Softer with distance from the labelled slices, by a fixed law, because a hidden slice is
+      at least twice as far from them as the slices to be filled are;
+    - per label, how many times more voxels were wrong than those probabilities said.
+
+    Attributes
+    ----------
+    sharpness : float
+        At distance 1.
+    log_excess : float ndarray, shape [L + 1]
+        Logarithm of wrong voxels over expected wrong voxels per label; `log_excess_of_others` for labels that no
+        hidden slice tells about.
+    evidence : float ndarray, shape [L + 1]
+        Voxels of each label on hidden slices.
+    """
+
+    def __init__(
+        self,
+        sharpness: float = SHARPNESS,
+        log_excess: np.ndarray | None = None,
+        evidence: np.ndarray | None = None,
+        log_excess_of_others: float = 0.0,
+    ) -> None:
+        self.sharpness = sharpness
+        self.log_excess = np.zeros(0) if log_excess is None else log_excess
+        self.evidence = np.zeros(0) if evidence is None else evidence
+        self.log_excess_of_others = log_excess_of_others
+
+    @classmethod
+    def fit(cls, hidden: Iterable[Hidden]) -> Calibration:
+        """Learn from hidden slices; without any, the prior. Each is looked at once and not kept."""
+        slices = [_Evidence.of(one) for one in hidden]
+        if not slices:
+            return cls()
+        sharpness = _fit_sharpness(slices)
+        wrong, expected, voxels = np.sum([one.errors(sharpness) for one in slices], axis=0)
+        log_excess, of_others = _fit_excess(wrong, expected)
+        return cls(sharpness, log_excess, voxels, of_others)
+
+    def probabilities(self, logits: np.ndarray, distances: Distances) -> np.ndarray:
+        """Calibrated probabilities of one slice, float32 of the same shape; the most probable label stays."""
+        scaled = logits * np.float32(self.sharpness * reach(distances) ** -FALL)
+        scaled -= scaled.max(axis=0)
+        np.exp(scaled, out=scaled)
+        scaled /= scaled.sum(axis=0)
+        return scaled
+
+    def excess(self, row: int) -> tuple[float, float]:
+        """Logarithm of a label's wrong voxels over the expected ones, and the voxels that told so."""
+        if row < len(self.log_excess) and self.evidence[row] > 0:
+            return float(self.log_excess[row]), float(self.evidence[row])
+        return self.log_excess_of_others, 0.0
+
+
+class DiceExpectation:
+    """Dice to expect over the predicted slices; they are added one by one and not kept.
+
+    The Dice of a label follows from calibrated probabilities (soft Dice confidence, arXiv 2402.10665); its odds are
+    divided by the excess of wrong voxels on hidden slices.
+    """
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._sums = np.zeros((3, 0))
+
+    def add(self, probabilities: np.ndarray) -> None:
+        """Count one predicted slice.
+
+        Parameters
+        ----------
+        probabilities : float ndarray, shape [L + 1, h, w]
+            Calibrated; the same rows for each slice.
+        """
+        sums = _sizes(probabilities.reshape(len(probabilities), -1))
+        self._sums = sums if not self._sums.size else self._sums + sums
+
+    def expected(self, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
+        """Dice to expect of each label, but for those that are neither predicted nor likely anywhere.
+
+        Parameters
+        ----------
+        labels : sequence of int
+            Value of each row but the first.
+        """
+        found = []
+        for row, label in enumerate(labels[: max(0, self._sums.shape[1] - 1)], start=1):
+            right, likely, predicted = self._sums[:, row]
+            if likely + predicted > 0:
+                log_excess, evidence = self._calibration.excess(row)
+                wrong = likely + predicted - 2 * right + 1
+                log_odds = np.log((2 * right + 1) / wrong) - log_excess
+                width = _width(evidence, predicted)
+                low, dice, high = (
+                    float(1 / (1 + np.exp(-x))) for x in (log_odds - width, log_odds, log_odds + width)
+                )
+                found.append(ExpectedDice(int(label), dice, low, high))
+        return tuple(found)
+
+
+def reach(distances: Distances) -> float:
+    """Distance of a slice from the labelled ones: `a * b / (a + b)` between two, as the variance of a bridge."""
+    sides = [side for side in distances if side is not None]
+    if not sides:
+        raise ValueError("a prediction stands on one labelled slice at least")
+    return 1 / sum(1 / side for side in sides)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """A hidden slice, reduced to the pixels where labels are contested; of the others only counts.
+
+    Attributes
+    ----------
+    logits : float16 ndarray, shape [L + 1, n]
+        0 for the most probable label.
+    truth : ndarray, shape [n]
+    right, predicted, real : int ndarrays, shape [L + 1]
+        Uncontested pixels of each label: predicted rightly, predicted, really there.
+    distances : tuple of int or None
+    """
+
+    logits: np.ndarray
+    truth: np.ndarray
+    right: np.ndarray
+    predicted: np.ndarray
+    real: np.ndarray
+    distances: Distances
+
+    @classmethod
+    def of(cls, hidden: Hidden) -> _Evidence:
+        rows = len(hidden.logits)
+        logits = hidden.logits.reshape(rows, -1).astype(np.float32)
+        logits -= logits.max(axis=0)
+        truth = hidden.truth.reshape(-1)
+        contested = np.exp(logits).sum(axis=0) > 1 + CONTESTED
+        best = logits[:, ~contested].argmax(axis=0)
+        real = truth[~contested]
+        right, predicted, there = (np.bincount(each, minlength=rows) for each in (best[best == real], best, real))
+        return cls(
+            logits[:, contested].astype(np.float16), truth[contested], right, predicted, there, hidden.distances
+        )
+
+    @property
+    def one_sided(self) -> bool:
+        return None in self.distances
+
+    def loss(self, log_sharpness: np.ndarray) -> np.ndarray:
+        """Negative log-likelihood of the contested pixels at each sharpness, as if there were few of them."""
+        size = len(self.truth)
+        if not size:
+            return np.zeros(len(log_sharpness))
+        logits = self.logits.astype(np.float32)
+        of_truth = logits[self.truth, np.arange(size)].sum()
+        scales = np.exp(log_sharpness) * reach(self.distances) ** -FALL
+        total = np.array([np.log(np.exp(np.float32(s) * logits).sum(axis=0)).sum() - s * of_truth for s in scales])
+        return total * (WORTH_ONE_SIDED if self.one_sided else WORTH) / (size + WORTH)
+
+    def errors(self, sharpness: float) -> np.ndarray:
+        """Voxels of each label that were wrong, those expected to be, and all there are; shape [3, L + 1]."""
+        rows = len(self.logits)
+        logits = self.logits.astype(np.float32) * np.float32(sharpness * reach(self.distances) ** -FALL)
+        probabilities = np.exp(logits)
+        probabilities /= probabilities.sum(axis=0)
+        right, likely, predicted = _sizes(probabilities)
+        best = self.logits.argmax(axis=0)
+        hits = np.bincount(best[best == self.truth], minlength=rows) + self.right
+        size = predicted + self.predicted + np.bincount(self.truth, minlength=rows) + self.real
+        result = np.stack([size - 2 * hits, predicted + likely - 2 * right, size / 2])
+        return result * (ONE_SIDED if self.one_sided else 1.0)
+
+
+def _sizes(probabilities: np.ndarray) -> np.ndarray:
+    """Of each label the voxels expected to be rightly predicted, to be there, and predicted; shape [3, L + 1]."""
+    rows = len(probabilities)
+    best = probabilities.argmax(axis=0)
+    of_best = np.take_along_axis(probabilities, best[None], axis=0)[0]
+    right = np.bincount(best, of_best, rows)
+    likely = np.where(probabilities >= FAINT, probabilities, 0).sum(axis=1, dtype=np.float64)
+    return np.stack([right, likely, np.bincount(best, minlength=rows)])
+
+
+def _fit_sharpness(slices: Sequence[_Evidence]) -> float:
+    """The most probable sharpness at distance 1, given a log-normal prior."""
+    loss = (GRID - np.log(SHARPNESS)) ** 2 / (2 * SPREAD**2) + sum(one.loss(GRID) for one in slices)
+    return float(np.exp(GRID[loss.argmin()]))
+
+
+def _fit_excess(wrong: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, float]:
+    """Logarithm of wrong over expected voxels of each label, drawn to the mean of all labels, which is drawn to 0."""
+    own = np.log((wrong + HEARD / 10) / (expected + HEARD / 10))
+    heard = (expected / (expected + HEARD))[1:]
+    mean = float((heard * own[1:]).sum() / (heard.sum() + LABELS))
+    return (expected * own + OWN * mean) / (expected + OWN), mean
+
+
+def _width(evidence: float, predicted: float) -> float:
+    """Half of the width of the range, in log-odds of Dice."""
+    voxels = min(evidence, predicted) + FEWEST_VOXELS
+    return float(np.hypot(WIDTH, np.sqrt(WIDTH_VOXELS / voxels)))
