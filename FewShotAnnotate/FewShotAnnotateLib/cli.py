@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -40,6 +41,7 @@ from .engines import engine_class, engine_names
 from .progress import as_part_of, open_reporter
 from .run.fill import FillRequest, PlannedRun, open_or_create, plan, run_in_worker
 from .run.legs import Whole, legs
+from .suggestions import suggestions
 
 EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
@@ -110,26 +112,9 @@ def _parser() -> argparse.ArgumentParser:
 
     fill = verbs.add_parser("fill", help="fill the slices between labelled ones")
     fill.set_defaults(command=_fill)
-    fill.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
-    fill.add_argument("support", metavar="SUPPORT", type=Path, help="label map on the image's grid")
+    _add_input(fill, "what to fill", "between")
     fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
     fill.add_argument("--engine", default="auto", help=f"auto, {', '.join(engine_names())} (default: %(default)s)")
-    fill.add_argument(
-        "--axis",
-        default="auto",
-        help="array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns (default: %(default)s)",
-    )
-    fill.add_argument(
-        "--labelled-slices",
-        metavar="3,10,20",
-        help="the labelled slices, empty ones too (default: those with any label)",
-    )
-    fill.add_argument(
-        "--slices",
-        default="between",
-        metavar="between|all|A:B",
-        help="what to fill: between the labelled slices, all, or A up to but not B (default: %(default)s)",
-    )
     fill.add_argument("--confidence", metavar="OUT2", type=Path, help="also write the confidence, 0..1")
     fill.add_argument("--device", choices=[str(device) for device in Device], default="auto")
     fill.add_argument(
@@ -145,6 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
     fill.add_argument("--resume", action="store_true", help="continue the job in --job-dir if there is one")
 
+    suggest = verbs.add_parser("suggest", help="which slice to label next, best first, as JSON")
+    suggest.set_defaults(command=_suggest)
+    _add_input(suggest, "what may be suggested and is to be right", "all")
+    suggest.add_argument("--count", metavar="N", default="3", help="at most so many slices (default: %(default)s)")
+
     show = verbs.add_parser("demo", help="fill grey and white matter of the MNI152 brain")
     show.set_defaults(command=_demo, job_dir=None, resume=False)
     show.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo-output"))
@@ -155,6 +145,28 @@ def _parser() -> argparse.ArgumentParser:
     listing = actions.add_parser("list", help="all engines, and whether they can run here")
     listing.set_defaults(command=_list_models)
     return parser
+
+
+def _add_input(verb: argparse.ArgumentParser, purpose: str, slices: str) -> None:
+    """The arguments that say what is labelled, and which slices are meant."""
+    verb.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
+    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map on the image's grid")
+    verb.add_argument(
+        "--axis",
+        default="auto",
+        help="array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--labelled-slices",
+        metavar="3,10,20",
+        help="the labelled slices, empty ones too (default: those with any label)",
+    )
+    verb.add_argument(
+        "--slices",
+        default=slices,
+        metavar="between|all|A:B",
+        help=f"{purpose}: between the labelled slices, all, or A up to but not B (default: %(default)s)",
+    )
 
 
 def _fill(options: argparse.Namespace) -> int:
@@ -250,6 +262,18 @@ def _run_all(
     return Result(filled, confidence, expected)
 
 
+def _suggest(options: argparse.Namespace) -> int:
+    axis = _axis(options.axis)
+    labelled = _slice_numbers(options.labelled_slices)
+    slices = _slice_range(options.slices)
+    count = _count(options.count)
+    volume = read_volume(options.image)
+    layers = read_label_maps(options.support, volume.geometry)
+    request = FillRequest(volume, layers, axis, labelled, slices, "propagate", source=options.support)
+    print(json.dumps(suggestions(request, count), indent=1))
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     from .review.metrics import dice
     from .review.picture import contact_sheet
@@ -342,6 +366,12 @@ def _slice_range(text: str) -> str | tuple[int, int]:
     if start >= stop:
         raise InputError("range_malformed", text=text)
     return start, stop
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise InputError("count_invalid", count=text)
+    return int(text)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -91,6 +91,8 @@ def suggest_next(case: Case, painted: Sequence[int]) -> int | None:
         task = Task(case.volume, case.truth, case.axis, tuple(painted))
         image, support = write_inputs(task, Path(folder))
         command = [sys.executable, "-m", "FewShotAnnotateLib.cli", SUGGEST, str(image), str(support)]
+        command += ["--axis", str(case.axis.index), "--labelled-slices", ",".join(map(str, sorted(painted)))]
+        command += ["--slices", "between"]
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     slices = [int(one["slice"]) for one in json.loads(printed)]
     return next((index for index in slices if index not in painted), None)

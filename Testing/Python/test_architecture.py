@@ -14,7 +14,7 @@ PACKAGE = PACKAGE_PARENT / "FewShotAnnotateLib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 SLICER = {"slicer", "qt", "ctk", "vtk"}
 AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "slicer", "vtk"}
-HEADLESS = {"cli", "demo", "progress", "dataset", "__main__"}
+HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 # Room -> rooms it may import. A file directly in the package is a room of its own.
 ARROWS = {
     "__init__": set(),

@@ -37,6 +37,7 @@ MESSAGES = {
     "ask for other slices, or for the axis that was painted along.",
     "confidence_no_labels": "{path}: a confidence is no segmentation; use a name that ends in .nii.gz or .nrrd.",
     "range_malformed": "'{text}' is not a slice range; write between, all, or FIRST:LAST+1, for example 5:40.",
+    "count_invalid": "'{count}' is no number of slices; give 1 or more.",
     "layers_overlap": "{path}: the segments overlap and {suffix} keeps one label per voxel; "
     "use a name that ends in .seg.nrrd.",
     "output_is_input": "{path}: the output would replace the input; choose another name.",
