@@ -8,7 +8,7 @@ from ..core.errors import InputError
 from .base import Engine
 
 # name -> (file in this folder, class)
-_ENGINES = {"propagate": ("propagate", "Propagate")}
+_ENGINES = {"propagate": ("propagate", "Propagate"), "adapt": ("adapt", "Adapt")}
 # Best first: 'auto' is the first of these that can run here.
 _AUTO = ("propagate",)
 

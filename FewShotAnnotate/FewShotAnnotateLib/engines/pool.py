@@ -29,13 +29,15 @@ class Pool:
     volume : Volume
     support : Support
         Complete: every labelled slice knows every label, see `completed`.
+    window : (slice, slice), optional
+        Part of the slices to look at; default: the labels and a margin.
     """
 
-    def __init__(self, volume: Volume, support: Support) -> None:
+    def __init__(self, volume: Volume, support: Support, window: tuple[slice, slice] | None = None) -> None:
         self._volume = volume
         self.support = support
         self._propagate = Propagate()
-        self._propagate.prepare(volume, support)
+        self._propagate.prepare(volume, support, window)
         self.window = self._propagate.window
         self.shape = self._propagate.image(0).shape
         self._outlines: dict[int, dict[int, Outline]] = {}
@@ -58,27 +60,8 @@ class Pool:
         float32 ndarray, shape [len(CANDIDATES), len(labels) + 1, h, w]
             Logarithms of probabilities, in the window.
         """
-        rows = range(len(self.support.indices))
-        yield from self._fill(self._propagate, list(rows), wanted)
-
-    def hidden(self, row: int) -> np.ndarray:
-        """What the candidates say of labelled slice number `row` from the labelled slices next to it alone.
-
-        Returns
-        -------
-        float32 ndarray, shape [len(CANDIDATES), len(labels) + 1, h, w]
-        """
-        rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
-        propagate = Propagate()
-        propagate.prepare(self._volume, self.support.only(rows), self.window)
-        ((_, candidates),) = self._fill(propagate, rows, [self.support.indices[row]])
-        return candidates
-
-    def _fill(
-        self, propagate: Propagate, rows: Sequence[int], wanted: Sequence[int]
-    ) -> Iterator[tuple[int, np.ndarray]]:
         labels = self.support.labels
-        bounds: list[int | None] = [None, *rows, None]
+        bounds: list[int | None] = [None, *range(len(self.support.indices)), None]
         for before, after in pairwise(bounds):
             first = -1 if before is None else self.support.indices[before]
             last = self._volume.array.size if after is None else self.support.indices[after]
@@ -86,13 +69,23 @@ class Pool:
             if not inner:
                 continue
             grown = self._grow(before, after, inner)
-            for index, carried in propagate.predict(inner):
+            for index, carried in self._propagate.predict(inner):
                 result = np.empty((len(CANDIDATES), len(labels) + 1, *self.shape), dtype=np.float32)
                 result[0] = carried[(slice(None), *self.window)]
                 result[1] = soften(grown[index], labels)
                 result[2] = self._interpolate(before, after, index)
                 result += FLOORS[:, None, None, None]
                 yield index, np.log(result, out=result)
+
+    def without(self, rows: Sequence[int]) -> Pool:
+        """The pool with labelled slices of these numbers hidden."""
+        left = [row for row in range(len(self.support.indices)) if row not in rows]
+        return Pool(self._volume, self.support.only(left), self.window)
+
+    def part(self, row: int) -> Pool:
+        """The labelled slices next to number `row` alone: all that is needed to fill it when it is hidden."""
+        rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
+        return Pool(self._volume, self.support.only(rows), self.window)
 
     def _grow(self, before: int | None, after: int | None, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         """Labels of wanted slices grown from the labelled slices, by number, around them."""

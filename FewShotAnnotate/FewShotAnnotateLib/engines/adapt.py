@@ -1,0 +1,285 @@
+"""Engine `adapt`: a small network fitted in place, fused with propagation, region growing and shape interpolation."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..core.expected import ExpectedDice
+from ..core.job import Device
+from ..core.support import Support
+from ..core.volume import Volume
+from .base import Engine, Option
+from .calibration import Calibration, DiceExpectation
+from .calibration import Hidden as Fused
+from .fusion import Hidden, Weights, choose_weights, usual_weights
+from .pool import CANDIDATES, Pool, completed
+from .propagate import THREADS, Propagate
+
+if TYPE_CHECKING:
+    from .network import Example, Stack
+
+# Parts that the labelled slices between the outermost are divided in; each is hidden from one network.
+FOLDS = 3
+# Slices that one network learns from at most: labelled ones, and ones between them as soft targets.
+LABELLED_EXAMPLES = 24
+SOFT_EXAMPLES = 40
+# Hidden slices looked at, at most.
+HIDDEN_SLICES = 16
+# Share of a fit's steps that a network gets which some labelled slices are hidden from.
+HIDDEN_STEPS = 0.5
+# Least probability of a label by the network: how far it can rule one out.
+FLOOR = 1e-3
+# With a time limit: how many times the drafts' time all else but the fits takes, seconds to load torch, and the
+# seconds of a fit below which there is none.
+POOL_WORK = 6.0
+START_SECONDS = 3.0
+FIT_SECONDS = 3.0
+
+
+class Adapt(Engine):
+    """A network fitted on the labelled slices, fused with simpler ways to fill.
+
+    Labelled slices are hidden in turn: how well each candidate fills them decides how much it counts, and what Dice
+    to expect. The networks that did not see some of them stay in the ensemble.
+    """
+
+    name = "adapt"
+    title = "Adapt"
+    summary = "Fits a small network to your slices and fuses it with propagation and region growing. No download."
+    licence = "Apache-2.0 (built in)"
+    devices = (Device.CPU, Device.CUDA)
+    options: ClassVar[Mapping[str, Option]] = {
+        "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
+        "steps": Option(200, "steps of the longest fit; more are slower and better", 1, 100_000),
+    }
+
+    @classmethod
+    def cannot_run(cls) -> str | None:
+        """Without torch there is no network."""
+        return None if find_spec("torch") else "it needs the Python package torch: pip install torch"
+
+    def prepare(self, volume: Volume, support: Support) -> None:
+        """Keep views. The work begins with the first prediction."""
+        self._volume = volume
+        self._support = support
+        self._draft = Propagate()
+        self._draft.prepare(volume, support)
+        self._draft_seconds = 0.0
+        self._expectation: DiceExpectation | None = None
+
+    def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """The slices that `propagate` gives."""
+        began = time.monotonic()
+        yield from self._draft.predict(slice_indices)
+        self._draft_seconds = time.monotonic() - began
+
+    def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Fit, weigh, and fill gap by gap; a labelled slice that is asked for comes back as it is."""
+        labelled = set(self._support.indices)
+        wanted = sorted(set(slice_indices) - labelled)
+        yield from self._draft.predict([index for index in slice_indices if index in labelled])
+        pool = Pool(self._volume, completed(self._volume, self._support), self._draft.window)
+        work = _Work(self.pulse, len(wanted))
+        ensemble, weights, calibration = self._fit(pool, wanted, work)
+        self._expectation = DiceExpectation(calibration)
+        for index, logs in pool.candidates(wanted):
+            logits = weights.fuse(ensemble.join(logs, index), *_around(pool.support, index))
+            probabilities = calibration.probabilities(logits, _distances(index, pool.support.indices))
+            self._expectation.add(probabilities)
+            result = np.zeros((len(logits), *self._support.masks.shape[1:]), dtype=np.float32)
+            result[0] = 1
+            result[(slice(None), *pool.window)] = probabilities
+            work.done(1)
+            yield index, result
+
+    def expected(self) -> tuple[ExpectedDice, ...]:
+        """Expected Dice of each label over the slices predicted so far; nothing about drafts."""
+        return self._expectation.expected(self._support.labels) if self._expectation else ()
+
+    def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> tuple[Ensemble, Weights, Calibration]:
+        """Networks, how much each candidate counts, and how sure the result is."""
+        support = pool.support
+        inner = range(1, len(support.indices) - 1)
+        folds = [tuple(inner[start::FOLDS]) for start in range(min(FOLDS, len(inner)))]
+        plan = self._plan(len(folds), len(wanted))
+        counts = len(CANDIDATES) + (plan is not None), len(support.labels)
+        if plan is None:
+            from_networks = Ensemble(())
+            hidden = [[_hidden(pool.part(row), row, pool, from_networks)] for row in _spread(inner, HIDDEN_SLICES)]
+            return from_networks, *_learn(hidden, *counts)
+        from .network import Stack, torch_device
+
+        count = len(support.axis.slices(self._volume.array))
+        stack = Stack(pool.image, count, pool.shape, torch_device(self.device))
+        work.plan(plan.steps + len(folds) * plan.hidden_steps)
+        seed = self.settings["seed"] * (FOLDS + 1)
+
+        def member(number: int, fold: tuple[int, ...]) -> tuple[Ensemble, list[Hidden]]:
+            part = pool.without(fold) if fold else pool
+            steps, seconds = (plan.hidden_steps, plan.hidden_seconds) if fold else (plan.steps, plan.seconds)
+            examples = list(_examples(part, wanted, stack, work))
+            network = fit(stack, examples, steps, seed + number, lambda part: work.done(part * steps), seconds)
+            alone = Ensemble((network,), stack)
+            looked_at = [row for row in fold if row in _spread(inner, HIDDEN_SLICES)]
+            return alone, [_hidden(part, row, pool, alone) for row in looked_at]
+
+        from .network import fit
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            jobs = [threads.submit(member, number, fold) for number, fold in enumerate([(), *folds])]
+            results = [job.result() for job in jobs]
+        networks = tuple(network for alone, _ in results for network in alone.networks)
+        return Ensemble(networks, stack), *_learn([hidden for _, hidden in results if hidden], *counts)
+
+    def _plan(self, folds: int, slices: int) -> _Plan | None:
+        """How long to fit; None: not at all, for want of slices to learn from or of time."""
+        if len(self._support.indices) < 2:
+            return None
+        steps = self.settings["steps"]
+        hidden_steps = max(1, round(steps * HIDDEN_STEPS))
+        if self.seconds_left == math.inf:
+            return _Plan(steps, hidden_steps)
+        left = self.seconds_left - POOL_WORK * self._draft_seconds - START_SECONDS
+        rounds = 1 + folds * HIDDEN_STEPS / THREADS
+        if left < FIT_SECONDS * rounds:
+            return None
+        return _Plan(steps, hidden_steps, left / rounds, HIDDEN_STEPS * left / rounds)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Steps of the network that sees all labelled slices and of each that does not, or seconds instead."""
+
+    steps: int
+    hidden_steps: int
+    seconds: float | None = None
+    hidden_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks whose probabilities are averaged.
+
+    Attributes
+    ----------
+    networks : tuple of function
+        From `network.fit`.
+    stack : Stack
+        What they see; None without networks.
+    """
+
+    networks: tuple[Callable[[int, Any], np.ndarray], ...]
+    stack: Stack | None = None
+
+    def join(self, logs: np.ndarray, index: int) -> np.ndarray:
+        """The candidates' logarithms for a slice, and those of the networks, if any, as one more."""
+        if self.stack is None:
+            return logs
+        prior = self.stack.prior(_pooled(logs))
+        mean = sum(network(index, prior) for network in self.networks) / np.float32(len(self.networks))
+        return np.concatenate([logs, np.log(mean + np.float32(FLOOR))[None]])
+
+
+class _Work:
+    """Tells the fraction of work that is done, from any thread."""
+
+    def __init__(self, pulse: Callable[[float], None], total: float) -> None:
+        self._pulse = pulse
+        self._total = total
+        self._done = 0.0
+        self._lock = threading.Lock()
+
+    def plan(self, amount: float) -> None:
+        """There is more to do."""
+        self._total += amount
+
+    def done(self, amount: float) -> None:
+        """This much more is done."""
+        with self._lock:
+            self._done += amount
+            self._pulse(min(1.0, self._done / max(self._total, 1)))
+
+
+def _learn(hidden: Sequence[Sequence[Hidden]], candidates: int, labels: int) -> tuple[Weights, Calibration]:
+    """Weights from all hidden slices; calibration of each group of them by weights that did not see it."""
+    everything = [one for group in hidden for one in group]
+    weights = choose_weights(everything, candidates, labels)
+    fused = []
+    for group in hidden:
+        others = [one for one in everything if all(one is not own for own in group)]
+        unseen = choose_weights(others, candidates, labels)
+        for one in group:
+            nearest = min(side for side in one.distances if side is not None)
+            fused.append(Fused(unseen.fuse(one.logs, nearest, one.one_sided), one.truth, one.distances))
+    return weights, Calibration.fit(fused)
+
+
+def _hidden(part: Pool, row: int, pool: Pool, ensemble: Ensemble) -> Hidden:
+    """What a pool that did not see labelled slice number `row` of `pool` says of it."""
+    support = pool.support
+    index = support.indices[row]
+    ((_, logs),) = part.candidates([index])
+    return Hidden(
+        ensemble.join(logs, index).astype(np.float16),
+        np.searchsorted(np.array([0, *support.labels]), pool.mask(row)),
+        _distances(index, part.support.indices),
+        _around(part.support, index)[1],
+    )
+
+
+def _examples(pool: Pool, wanted: Sequence[int], stack: Stack, work: _Work) -> Iterator[Example]:
+    """Labelled slices with what their neighbours say of them, and slices between with what the pool says."""
+    from .network import Example, one_hot
+
+    support = pool.support
+    for row in _spread(range(len(support.indices)), LABELLED_EXAMPLES):
+        ((_, logs),) = pool.part(row).candidates([support.indices[row]])
+        prior = _pooled(logs)
+        target = one_hot(pool.mask(row), support.labels)
+        yield Example(support.indices[row], stack.target(target), stack.prior(prior), True)
+        work.done(0)
+    for index, logs in pool.candidates(_spread(wanted, SOFT_EXAMPLES)):
+        pooled = _pooled(logs)
+        yield Example(index, stack.target(pooled), stack.prior(pooled), False)
+        work.done(0)
+
+
+def _pooled(logs: np.ndarray) -> np.ndarray:
+    return _softmax(usual_weights(len(logs), logs.shape[1] - 1).fuse(logs, 1))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    result = logits - logits.max(axis=0)
+    np.exp(result, out=result)
+    result /= result.sum(axis=0)
+    return result
+
+
+def _distances(index: int, labelled: Sequence[int]) -> tuple[int | None, int | None]:
+    before = max((other for other in labelled if other < index), default=None)
+    after = min((other for other in labelled if other > index), default=None)
+    return (None if before is None else index - before), (None if after is None else after - index)
+
+
+def _around(support: Support, index: int) -> tuple[int, np.ndarray]:
+    """Slices to the nearest labelled slice, and the labels that only one of those around shows."""
+    after = int(np.searchsorted(support.indices, index))
+    rows = [row for row in (after - 1, after) if 0 <= row < len(support.indices)]
+    shown = [np.isin(support.labels, support.masks[row]) for row in rows]
+    return min(abs(index - support.indices[row]) for row in rows), shown[0] ^ shown[-1]
+
+
+def _spread(values: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the values, evenly spread."""
+    if len(values) <= count:
+        return list(values)
+    return [values[round(place)] for place in np.linspace(0, len(values) - 1, count)]

@@ -1,0 +1,354 @@
+"""A compact 2.5D U-Net, fitted in place on a few slices of one volume.
+
+It sees five neighbouring slices, the place in the volume, and a blurred idea of where each label lies (the prior); it
+learns where exactly the outlines are. Targets are the labelled slices and, as soft targets, what simpler ways to fill
+say about slices between them: the network keeps what fits the images everywhere.
+
+Ronneberger et al., "U-Net" (MICCAI 2015); distillation after Hinton et al. (2015); weight averaging after Polyak &
+Juditsky (1992).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..core.job import Device
+
+# Pixels of the longest side of a slice as the network sees it.
+LONGEST_SIDE = 128
+# Neighbouring slices seen with each slice.
+CONTEXT = (-2, -1, 0, 1, 2)
+CHANNELS = (16, 32, 64, 64)
+# Channels that the prior of all labels is mixed down to.
+PRIOR_CHANNELS = 16
+# Standard deviation in pixels of the prior's blur: it tells the place of a label, not its outline.
+PRIOR_BLUR = 3.0
+# Least prior probability of a label.
+PRIOR_FLOOR = 1e-3
+CROP = 64
+BATCH = 16
+# Part of each batch that comes from labelled slices.
+LABELLED_SHARE = 0.4
+LEARNING_RATE = 4e-3
+WEIGHT_DECAY = 1e-4
+WARM_UP = 0.15
+# One network at a time draws its first weights: torch has one source of randomness for all threads.
+_WEIGHTS = threading.Lock()
+# The averaged weights forget over about this many steps.
+AVERAGING = 50
+
+
+class _Block(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        layers: list[nn.Module] = []
+        for count in (inputs, outputs):
+            layers += [
+                nn.Conv2d(count, outputs, 3, padding=1, bias=False),
+                nn.GroupNorm(4, outputs),
+                nn.LeakyReLU(0.01, inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class _UNet(nn.Module):
+    """Prior log-probabilities plus what the images say: logits `[batch, classes, h, w]`."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(classes, PRIOR_CHANNELS, 1)
+        count = len(CONTEXT) + 3 + PRIOR_CHANNELS
+        self.down = nn.ModuleList()
+        for channels in CHANNELS:
+            self.down.append(_Block(count, channels))
+            count = channels
+        self.up = nn.ModuleList(_Block(low + high, low) for low, high in reversed(list(pairwise(CHANNELS))))
+        self.head = nn.Conv2d(CHANNELS[0], classes, 1)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([images, self.mix(prior)], dim=1)
+        skips: list[torch.Tensor] = []
+        for block in self.down:
+            if skips:
+                x = functional.max_pool2d(x, 2, ceil_mode=True)
+            x = block(x)
+            skips.append(x)
+        for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
+            x = functional.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = block(torch.cat([x, skip], dim=1))
+        logits: torch.Tensor = self.head(x)
+        return logits.float() + torch.log(prior.float() + PRIOR_FLOOR)
+
+
+def torch_device(device: Device) -> torch.device:
+    """Where torch computes."""
+    return torch.device("cuda" if device is Device.CUDA else "cpu")
+
+
+def one_hot(mask: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """Probabilities 0 and 1, float32 `[len(labels) + 1, h, w]`, of a mask `[h, w]`."""
+    values = np.array([0, *labels])[:, None, None]
+    return (mask == values).astype(np.float32)
+
+
+class Stack:
+    """All slices as the network sees them.
+
+    Parameters
+    ----------
+    image : function
+        Gives slice `index` in the window: float32 `[h, w]`, 0..1.
+    count : int
+    shape : (h, w)
+    device : torch.device
+    """
+
+    def __init__(
+        self, image: Callable[[int], np.ndarray], count: int, shape: Sequence[int], device: torch.device
+    ) -> None:
+        self.shape = (int(shape[0]), int(shape[1]))
+        scale = min(1.0, LONGEST_SIDE / max(shape))
+        self.size = tuple(max(8, round(side * scale)) for side in self.shape)
+        self.count = count
+        self.device = device
+        reach = CONTEXT[-1]
+        slices = torch.stack([self.shrink(torch.from_numpy(image(index))[None])[0] for index in range(count)])
+        self.slices = torch.cat([slices[:1]] * reach + [slices] + [slices[-1:]] * reach).to(device) * 2 - 1
+        rows, columns = (torch.linspace(-1, 1, side) for side in self.size)
+        self.places = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).to(device)
+
+    def shrink(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps `[c, h, w]` at the network's resolution."""
+        if tuple(maps.shape[-2:]) == self.size:
+            return maps
+        return functional.interpolate(
+            maps[None].float(), size=self.size, mode="bilinear", align_corners=False, antialias=True
+        )[0]
+
+    def enlarge(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps `[c, h, w]` at the window's resolution."""
+        if tuple(maps.shape[-2:]) == self.shape:
+            return maps
+        return functional.interpolate(maps[None], size=self.shape, mode="bilinear", align_corners=False)[0]
+
+    def target(self, probabilities: np.ndarray) -> torch.Tensor:
+        """Probabilities `[classes, h, w]` in the window, shrunk."""
+        return self.shrink(torch.from_numpy(probabilities)).to(self.device)
+
+    def prior(self, probabilities: np.ndarray) -> torch.Tensor:
+        """Probabilities `[classes, h, w]` in the window, shrunk and blurred."""
+        maps = self.shrink(torch.from_numpy(probabilities))[:, None]
+        reach = int(2 * PRIOR_BLUR)
+        kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / PRIOR_BLUR) ** 2)
+        kernel /= kernel.sum()
+        maps = functional.pad(maps, (reach, reach, reach, reach), mode="replicate")
+        maps = functional.conv2d(functional.conv2d(maps, kernel[None, None, :, None]), kernel[None, None, None, :])
+        return maps[:, 0].to(self.device)
+
+    def inputs(self, index: int, rows: slice, columns: slice) -> torch.Tensor:
+        """What the network sees of a part of a slice: `[len(CONTEXT) + 3, h, w]`."""
+        near = self.slices[index : index + len(CONTEXT), rows, columns]
+        places = self.places[:, rows, columns]
+        depth = torch.full_like(places[:1], 2 * index / max(1, self.count - 1) - 1)
+        return torch.cat([near, places, depth])
+
+
+@dataclass(frozen=True)
+class Example:
+    """One slice to learn from.
+
+    Attributes
+    ----------
+    index : int
+    target, prior : tensor [classes, h, w] at the network's resolution
+    labelled : bool
+        A labelled slice, not a soft target.
+    """
+
+    index: int
+    target: torch.Tensor
+    prior: torch.Tensor
+    labelled: bool
+
+
+def fit(
+    stack: Stack,
+    examples: Sequence[Example],
+    steps: int,
+    seed: int,
+    on_step: Callable[[float], object],
+    seconds: float | None = None,
+) -> Callable[[int, torch.Tensor], np.ndarray]:
+    """Fit a network, on one processor core; several fits may go on in threads.
+
+    Parameters
+    ----------
+    stack : Stack
+    examples : sequence of Example
+    steps : int
+    seed : int
+    on_step : function
+        Called after each step with the part of the fit, 0..1, that this step was; what it raises ends the fit.
+    seconds : float, optional
+        Time for the fit instead of `steps`.
+
+    Returns
+    -------
+    function
+        `(index, prior) -> probabilities`, float32 `[classes, h, w]` in the window.
+    """
+    torch.set_num_threads(1)
+    batches = _Batches(stack, examples, seed)
+    with _WEIGHTS:
+        torch.manual_seed(seed)
+        network = _UNet(len(examples[0].target)).to(stack.device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = list(network.parameters())
+    averages = [weight.detach().clone() for weight in weights]
+    optimizer = torch.optim.AdamW(weights, LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    began, step, part = time.monotonic(), 0, 0.0
+    while part < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(part)
+        inputs, target, prior = batches.draw()
+        with torch.autocast(stack.device.type, torch.bfloat16, enabled=_bfloat16(stack.device)):
+            logits = network(inputs.contiguous(memory_format=torch.channels_last), prior)
+        optimizer.zero_grad()
+        _loss(logits, target).backward()
+        nn.utils.clip_grad_norm_(weights, 5.0)
+        optimizer.step()
+        keep = min(1 - 1 / AVERAGING, (step + 1) / (step + 10))
+        torch._foreach_lerp_(averages, [weight.detach() for weight in weights], 1 - keep)
+        step += 1
+        last, part = part, step / steps if seconds is None else (time.monotonic() - began) / seconds
+        on_step(min(1.0, part) - last)
+    with torch.no_grad():
+        for weight, average in zip(weights, averages, strict=True):
+            weight.copy_(average)
+    network.eval()
+
+    def predict(index: int, prior: torch.Tensor) -> np.ndarray:
+        whole = slice(None)
+        with torch.inference_mode():
+            logits = network(stack.inputs(index, whole, whole)[None], prior[None])
+            probabilities: np.ndarray = stack.enlarge(torch.softmax(logits, dim=1)[0]).cpu().numpy()
+        return probabilities
+
+    return predict
+
+
+def _rate(part: float) -> float:
+    """Learning rate at a part, 0..1, of the fit: up along a line, down along a cosine."""
+    if part < WARM_UP:
+        return LEARNING_RATE * (0.04 + 0.96 * part / WARM_UP)
+    return LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * (part - WARM_UP) / (1 - WARM_UP)))
+
+
+def _bfloat16(device: torch.device) -> bool:
+    """Whether the processor computes with bfloat16 itself."""
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus the mean Dice loss of the labels that are there (Milletari et al., 2016)."""
+    log = functional.log_softmax(logits, dim=1)
+    probabilities = log.exp()
+    entropy = -(target * log).sum(dim=1).mean()
+    both = (probabilities * target).sum(dim=(0, 2, 3))
+    each = probabilities.sum(dim=(0, 2, 3)) + target.sum(dim=(0, 2, 3))
+    present = (target.sum(dim=(0, 2, 3)) > 5).float()
+    dice = 1 - (2 * both + 1) / (each + 1)
+    return entropy + (dice * present).sum() / present.sum().clamp(min=1)
+
+
+class _Batches:
+    """Random crops, each label as often as any other, slightly deformed."""
+
+    def __init__(self, stack: Stack, examples: Sequence[Example], seed: int) -> None:
+        self._stack = stack
+        self._examples = examples
+        self._rng = np.random.default_rng(seed)
+        self._noise = torch.Generator().manual_seed(seed)
+        self._crop = [min(CROP, side) for side in stack.size]
+        self._pixels: list[dict[int, np.ndarray]] = []
+        for example in examples:
+            hard = example.target.argmax(dim=0).cpu().numpy().reshape(-1)
+            order = np.argsort(hard, kind="stable")
+            values, starts = np.unique(hard[order], return_index=True)
+            parts = np.split(order.astype(np.int32), starts[1:])
+            self._pixels.append(dict(zip(values.tolist(), parts, strict=True)))
+        present = sorted({value for pixels in self._pixels for value in pixels})
+        self._showing = {
+            value: [
+                [n for n, pixels in enumerate(self._pixels) if value in pixels and examples[n].labelled == labelled]
+                for labelled in (True, False)
+            ]
+            for value in present
+        }
+
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Inputs, targets and priors of one batch."""
+        crops = [self._one() for _ in range(BATCH)]
+        inputs, target, prior = (torch.stack(parts) for parts in zip(*crops, strict=True))
+        maps = torch.cat([inputs, target, prior], dim=1)
+        maps = functional.grid_sample(maps, self._deformation(), align_corners=False, padding_mode="border")
+        inputs, target, prior = maps.split([inputs.shape[1], target.shape[1], prior.shape[1]], dim=1)
+        images = len(CONTEXT)
+        gain = torch.exp(self._normal(0.1, BATCH, 1, 1, 1))
+        shift = self._normal(0.05, BATCH, 1, 1, 1)
+        noise = self._normal(0.03, BATCH, images, *inputs.shape[2:])
+        moved = self._normal(0.05, BATCH, 3, 1, 1)
+        inputs = torch.cat([inputs[:, :images] * gain + shift + noise, inputs[:, images:] + moved], dim=1)
+        return inputs, target, prior
+
+    def _one(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        rng = self._rng
+        values = list(self._showing)
+        value = values[rng.integers(len(values))]
+        labelled, soft = self._showing[value]
+        several = labelled if labelled and (not soft or rng.random() < LABELLED_SHARE) else soft
+        number = several[rng.integers(len(several))]
+        example = self._examples[number]
+        places = self._pixels[number][value]
+        place = divmod(int(places[rng.integers(len(places))]), self._stack.size[1])
+        part, prior_part = [], []
+        for centre, side, size in zip(place, self._crop, self._stack.size, strict=True):
+            start = int(np.clip(centre - rng.integers(side // 4, side - side // 4 + 1), 0, size - side))
+            moved = int(np.clip(start + rng.integers(-2, 3), 0, size - side))
+            part.append(slice(start, start + side))
+            prior_part.append(slice(moved, moved + side))
+        return (
+            self._stack.inputs(example.index, *part),
+            example.target[(slice(None), *part)],
+            example.prior[(slice(None), *prior_part)],
+        )
+
+    def _deformation(self) -> torch.Tensor:
+        rng = self._rng
+        turn = rng.normal(0, 0.1, BATCH)
+        scale = np.exp(rng.normal(0, 0.07, (BATCH, 2)))
+        aspect = self._crop[0] / self._crop[1]
+        matrix = np.zeros((BATCH, 2, 3), dtype=np.float32)
+        matrix[:, 0, 0], matrix[:, 0, 1] = np.cos(turn) * scale[:, 0], -np.sin(turn) * aspect
+        matrix[:, 1, 0], matrix[:, 1, 1] = np.sin(turn) / aspect, np.cos(turn) * scale[:, 1]
+        grid = functional.affine_grid(torch.from_numpy(matrix), [BATCH, 1, *self._crop], align_corners=False)
+        bend = functional.interpolate(
+            self._normal(0.03, BATCH, 2, 4, 4), size=tuple(self._crop), mode="bicubic", align_corners=False
+        )
+        return grid.to(self._stack.device) + bend.permute(0, 2, 3, 1)
+
+    def _normal(self, deviation: float, *shape: int) -> torch.Tensor:
+        """Normally distributed numbers, the same on every device."""
+        return (torch.randn(shape, generator=self._noise) * deviation).to(self._stack.device)
