@@ -116,7 +116,7 @@ def _from_labels(support: Support, index: int, labels: np.ndarray, confidence: n
     unsure = (best == 0) & (doubt > 0)
     outside: np.ndarray = np.zeros(count)
     if near.any() and unsure.any():
-        ((rows, columns),) = ndimage.find_objects((near > 0) | unsure)
+        ((rows, columns),) = ndimage.find_objects(((near > 0) | unsure).view(np.uint8))
         near, unsure, doubt = (array[rows, columns] for array in (near, unsure, doubt))
         nearest = ndimage.distance_transform_edt(near == 0, return_distances=False, return_indices=True)
         outside = np.bincount(near[tuple(nearest)][unsure], doubt[unsure], minlength=count)

@@ -81,16 +81,19 @@ def _hidden(doubt: Doubt) -> np.ndarray:
     """Expected errors in labels that no prediction tells of, as a sum over labels of 1 - Dice: float64 [n].
 
     How many labels no labelled slice shows is estimated from how many are shown by just one and by two of them
-    (Chao, Scandinavian Journal of Statistics 11, 1984). They are more likely where labelled slices are far.
+    (Chao, Scandinavian Journal of Statistics 11, 1984), at most as many as are shown by one. They are more likely
+    where labelled slices are far, but not beyond an outermost labelled slice that shows nothing.
     """
     times = doubt.shown.sum(axis=0)
     once, twice = np.count_nonzero(times == 1), np.count_nonzero(times == 2)
-    unseen = once * (once - 1) / (2 * (twice + 1))
+    unseen = min(once * (once - 1) / (2 * (twice + 1)), once)
     seen = _errors(doubt.wrong.sum(axis=0), doubt.size.sum(axis=0)).sum()
     far = np.zeros(len(doubt.unlabelled))
     at = np.array(doubt.unlabelled, dtype=int)
     for before, after, places in _gaps(at, doubt.labelled):
-        far[places] = _distance(at[places], before, after)
+        edge = doubt.shown[0] if before is None else doubt.shown[-1] if after is None else True
+        if np.any(edge):
+            far[places] = _distance(at[places], before, after)
     return far / max(far.sum(), 1) * max(unseen + HIDDEN * seen, LEAST_HIDDEN)
 
 
@@ -145,46 +148,42 @@ def _best(gains: np.ndarray, centred: np.ndarray) -> int:
 
 def _suggestion(doubt: Doubt, index: int, gains: np.ndarray) -> Suggestion:
     """Put a slice's gains into words."""
-    *seen, hidden = gains
-    order = np.argsort(-np.array(seen), kind="stable")
+    seen, hidden = gains[:-1], gains[-1]
     after = int(np.searchsorted(doubt.labelled, index))
-    inner = 0 < after < len(doubt.labelled)
-    gain = max(0.0, float(gains.sum()))
-    if seen[order[0]] <= 0 or hidden > sum(value for value in seen if value > 0):
-        return Suggestion(index, gain, _far_sentence(doubt, after), ())
-    ends = inner & (doubt.shown[after - 1] != doubt.shown[after % len(doubt.labelled)])
-    named = [
-        int(place)
-        for place in order
-        if seen[place] >= WORTH_NAMING * seen[order[0]] and ends[place] == ends[order[0]]
-    ][:MOST_NAMED]
+    rows = [row for row in (after - 1, after) if 0 <= row < len(doubt.labelled)]
+    around = [doubt.labelled[row] for row in rows]
+    ends = doubt.shown[rows[0]] != doubt.shown[rows[-1]]
+    if len(rows) == 1:
+        named = _worth_naming(np.where(doubt.shown[rows[0]], seen, 0), ends)
+    else:
+        named = _worth_naming(seen if hidden <= seen.clip(min=0).sum() else 0 * seen, ends)
+    where = f"{'After' if after else 'Before'} slice {around[0]}"
+    if len(rows) == 2:
+        where = f"Between slices {around[0]} and {around[1]}"
     several = len(named) > 1
     names = _listed([doubt.names[place] for place in named])
-    if not inner:
-        edge, which = (doubt.labelled[0], "first") if after == 0 else (doubt.labelled[-1], "last")
-        which = which if len(doubt.labelled) > 1 else "only"
-        rest = f"reach slice {edge}" if several else f"reaches slice {edge}"
-        reason = f"{names} {rest}, the {which} labelled one: where {'they end' if several else 'it ends'} is unknown."
+    if not named:
+        reason = f"{where} no slice is labelled: there may be structures that no labelled slice shows."
+    elif len(rows) == 1:
+        edge = "only" if len(doubt.labelled) == 1 else "last" if after else "first"
+        reach, end = ("reach", "they end") if several else ("reaches", "it ends")
+        reason = f"{names} {reach} slice {around[0]}, the {edge} labelled one: where {end} is unknown."
     elif ends[named[0]]:
-        reason = f"{_between(doubt, after)} {names} {'begin or end' if several else 'begins or ends'}."
+        reason = f"{where} {names} {'begin or end' if several else 'begins or ends'}."
     else:
-        reason = f"{_between(doubt, after)} {names} {'are' if several else 'is'} least certain."
-    return Suggestion(index, gain, reason, tuple(named))
+        reason = f"{where} {names} {'are' if several else 'is'} least certain."
+    return Suggestion(index, max(0.0, float(gains.sum())), reason, named)
 
 
-def _far_sentence(doubt: Doubt, after: int) -> str:
-    if after == 0:
-        where = f"Before slice {doubt.labelled[0]}"
-    elif after == len(doubt.labelled):
-        where = f"After slice {doubt.labelled[-1]}"
-    else:
-        where = _between(doubt, after)
-    return f"{where} no slice is labelled: there may be structures that no labelled slice shows."
-
-
-def _between(doubt: Doubt, after: int) -> str:
-    return f"Between slices {doubt.labelled[after - 1]} and {doubt.labelled[after]}"
+def _worth_naming(gains: np.ndarray, ends: np.ndarray) -> tuple[int, ...]:
+    """Places of the labels that gain most, all of which end between the same labelled slices or none."""
+    order = np.argsort(-gains, kind="stable")
+    first = order[0]
+    if gains[first] <= 0:
+        return ()
+    worth = [int(place) for place in order if gains[place] >= WORTH_NAMING * gains[first]]
+    return tuple(place for place in worth if ends[place] == ends[first])[:MOST_NAMED]
 
 
 def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

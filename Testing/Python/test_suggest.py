@@ -1,0 +1,427 @@
+"""What `suggest` promises: extents first, then where most is uncertain, and never the same place twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
+from FewShotAnnotateLib.core.job import Job
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from FewShotAnnotateLib.engines.base import label_slice
+from FewShotAnnotateLib.engines.propagate import Propagate
+from FewShotAnnotateLib.review.doubt import Doubt
+from FewShotAnnotateLib.review.suggest import Suggestion, suggest
+from FewShotAnnotateLib.run.fill import run_in_worker
+from FewShotAnnotateLib.run.folder import JobFolder
+from hypothesis import given
+from hypothesis import strategies as st
+from support.labels import keep_slices, overlapping_layers, small_case
+from support.processes import Spawned
+
+AXIS = SliceAxis(0)
+LAST = small_case()[0].array.shape[0] - 1
+HELD = labelled_indices(small_case()[1].array, AXIS)
+ENDS = [HELD[0], HELD[-1]]
+MIDDLE = (HELD[0] + HELD[-1]) // 2
+
+
+def support_of(labelled: Sequence[int]) -> Support:
+    return Support.from_label_map(small_case()[1], AXIS, labelled)
+
+
+def names_of(support: Support) -> list[str]:
+    return [segment.name for segment in small_case()[1].segments if segment.value in support.labels]
+
+
+def propagated(support: Support, slices: range | None = None) -> dict[int, np.ndarray]:
+    engine = Propagate()
+    engine.prepare(small_case()[0], support)
+    return dict(engine.predict(support.unlabelled(slices or range(LAST + 1))))
+
+
+def doubt_of(labelled: Sequence[int], slices: range | None = None) -> Doubt:
+    """Doubt about the small case when some slices are labelled."""
+    support = support_of(labelled)
+    return Doubt.of_probabilities(support, names_of(support), propagated(support, slices).items())
+
+
+def suggested(labelled: Sequence[int], slices: range | None = None, count: int = 1) -> list[Suggestion]:
+    return suggest(doubt_of(labelled, slices), count)
+
+
+def table(
+    labelled: Sequence[int], shown: Sequence[Sequence[int]], wrong: dict[int, Sequence[float]], size: float = 100.0
+) -> Doubt:
+    """Doubt written down by hand: for each unlabelled slice the wrong voxels of each label, of `size`."""
+    errors = np.array(list(wrong.values()), dtype=float)
+    names = tuple(f"organ {number}" for number in range(errors.shape[1]))
+    return Doubt(tuple(labelled), names, np.array(shown, bool), tuple(wrong), errors, np.full(errors.shape, size))
+
+
+def even_doubt(labelled: Sequence[int], unlabelled: Sequence[int]) -> Doubt:
+    return table(labelled, [[1]] * len(labelled), {index: [10.0] for index in unlabelled if index not in labelled})
+
+
+# --- which slice
+
+
+def test_where_labels_reach_the_outermost_labelled_slices_the_ends_come_first() -> None:
+    first, second = suggested([MIDDLE, MIDDLE + 4], count=2)
+    for one in (first, second):
+        assert not MIDDLE < one.index < MIDDLE + 4
+        assert "labelled one: where" in one.reason
+        assert one.reason.endswith("is unknown.")
+
+
+def test_ends_settled_by_empty_slices_are_not_asked_for_again() -> None:
+    labelled = [8, MIDDLE, LAST - 8]
+    array = np.zeros_like(small_case()[1].array)
+    AXIS.slices(array)[MIDDLE] = AXIS.slices(small_case()[1].array)[MIDDLE]
+    support = Support.from_label_map(small_case()[1].with_array(array), AXIS, labelled)
+    doubt = Doubt.of_probabilities(support, names_of(support), propagated(support).items())
+    assert all(labelled[0] < one.index < labelled[-1] for one in suggest(doubt, 4))
+
+
+def test_the_gap_with_most_doubt_comes_first() -> None:
+    labelled = [HELD[0], HELD[0] + 2, HELD[0] + 4, HELD[-1]]
+    (first,) = suggested(labelled, range(HELD[0], HELD[-1] + 1))
+    assert labelled[2] + 2 < first.index < labelled[3] - 2
+
+
+def test_a_doubtful_gap_goes_before_a_wider_one_without_doubt() -> None:
+    wrong = {index: [0.0] for index in range(1, 20)} | {index: [30.0] for index in range(21, 27)}
+    (first,) = suggest(table([0, 20, 27], [[1]] * 3, wrong), 1)
+    assert 20 < first.index < 27
+
+
+def test_a_small_label_counts_as_much_as_a_large_one() -> None:
+    wrong = {index: [3000.0, 0.0] for index in range(1, 10)} | {index: [0.0, 6.0] for index in range(11, 20)}
+    doubt = table([0, 10, 20], [[1, 1]] * 3, wrong)
+    sized = replace(doubt, size=np.tile([30_000.0, 30.0], (len(wrong), 1)))
+    (first,) = suggest(sized, 1)
+    assert first.index > 10
+    assert first.labels == (1,)
+
+
+def test_within_a_gap_even_doubt_asks_for_the_middle_and_uneven_doubt_for_where_it_is() -> None:
+    (even,) = suggest(even_doubt([0, 20], range(1, 20)), 1)
+    assert even.index == 10
+    peak = {index: [40.0 if index in (15, 16) else 1.0] for index in range(1, 20)}
+    assert suggest(table([0, 20], [[1], [0]], peak), 1)[0].index in (15, 16)
+
+
+def test_several_suggestions_are_spread() -> None:
+    chosen = sorted(one.index for one in suggested(ENDS, range(HELD[0], HELD[-1] + 1), count=4))
+    assert min(np.diff([HELD[0], *chosen, HELD[-1]])) >= 2
+    smooth = table([0, 40], [[1], [1]], {index: [index * (40 - index) / 40] for index in range(1, 40)})
+    assert sorted(one.index for one in suggest(smooth, 3)) == [10, 20, 30]
+
+
+def test_labels_seen_on_one_slice_only_tell_of_others_not_seen_yet() -> None:
+    shown = [[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0] * 6]
+    wrong = {index: [20.0 if index < 6 else 0.0] * 6 for index in range(1, 37) if index not in (6,)}
+    (seen,) = suggest(table([0, 6, 37], [[1] * 6] * 3, wrong), 1)
+    (unseen,) = suggest(table([0, 6, 37], shown, wrong), 1)
+    assert seen.index < 6 < unseen.index
+    assert unseen.labels == ()
+    assert unseen.reason == (
+        "Between slices 6 and 37 no slice is labelled: there may be structures that no labelled slice shows."
+    )
+
+
+def test_labelling_what_is_suggested_helps_more_than_the_usual_slice() -> None:
+    between = range(HELD[0], HELD[-1] + 1)
+    truth = AXIS.slices(small_case()[1].array)
+
+    def errors(labelled: list[int]) -> int:
+        support = support_of(labelled)
+        results = propagated(support, between).items()
+        return sum(int((label_slice(one, support.labels)[0] != truth[index]).sum()) for index, one in results)
+
+    (first,) = suggested(ENDS, between)
+    others = [errors([*ENDS, index]) for index in between if index not in ENDS]
+    assert errors([*ENDS, first.index]) < np.median(others)
+
+
+# --- what is never done
+
+
+def test_labelled_slices_are_never_suggested_and_all_others_once() -> None:
+    labelled = [*ENDS, MIDDLE]
+    every = [one.index for one in suggested(labelled, count=1000)]
+    assert sorted([*every, *labelled]) == list(range(LAST + 1))
+
+
+def test_nothing_is_suggested_outside_the_range() -> None:
+    part = range(HELD[0] + 2, HELD[0] + 7)
+    assert sorted(one.index for one in suggested(ENDS, part, count=99)) == list(part)
+
+
+def test_the_same_input_gives_the_same_answer() -> None:
+    assert suggested(ENDS, count=5) == suggested(ENDS, count=5)
+
+
+def test_one_labelled_slice_is_enough() -> None:
+    first, second = suggested([MIDDLE], count=2)
+    assert first.index != MIDDLE
+    assert f"slice {MIDDLE}, the only labelled one" in first.reason
+    assert second.index not in (first.index, MIDDLE)
+
+
+# --- the reason
+
+
+def test_the_reason_names_the_segments_and_the_labelled_slices_around() -> None:
+    (first,) = suggested(ENDS, range(HELD[0], HELD[-1] + 1))
+    assert first.labels
+    assert all(doubt_of(ENDS).names[place] in first.reason for place in first.labels)
+    assert first.reason.startswith(f"Between slices {ENDS[0]} and {ENDS[1]} ")
+
+
+@pytest.mark.parametrize(
+    ("shown", "wrong", "said"),
+    [
+        ([[1, 0], [1, 0]], (9, 0), "Between slices 0 and 9 organ 0 is least certain."),
+        ([[1, 1], [1, 1]], (9, 8), "Between slices 0 and 9 organ 0 and organ 1 are least certain."),
+        ([[1, 1], [1, 1]], (9, 1), "Between slices 0 and 9 organ 0 is least certain."),
+        ([[1, 1], [0, 1]], (9, 8), "Between slices 0 and 9 organ 0 begins or ends."),
+        ([[1, 0], [0, 1]], (9, 8), "Between slices 0 and 9 organ 0 and organ 1 begin or end."),
+    ],
+)
+def test_reasons_between_labelled_slices(shown: list[list[int]], wrong: tuple[float, float], said: str) -> None:
+    (first,) = suggest(table([0, 9, 10], [*shown, [1, 1]], dict.fromkeys(range(1, 9), wrong)), 1)
+    assert first.reason == said
+
+
+def test_reasons_beyond_the_labelled_slices() -> None:
+    after = table([0, 9], [[1, 1], [1, 1]], dict.fromkeys(range(10, 15), (9, 8)))
+    before = table([5, 9], [[1, 0], [1, 0]], dict.fromkeys(range(5), (9, 0)))
+    assert suggest(after, 1)[0].reason == (
+        "organ 0 and organ 1 reach slice 9, the last labelled one: where they end is unknown."
+    )
+    assert (
+        suggest(before, 1)[0].reason == "organ 0 reaches slice 5, the first labelled one: where it ends is unknown."
+    )
+
+
+# --- the doubt
+
+
+def test_sure_predictions_leave_no_doubt() -> None:
+    support = support_of(ENDS)
+    sure = (AXIS.slices(small_case()[1].array)[MIDDLE] == np.array([0, *support.labels])[:, None, None]).astype(float)
+    doubt = Doubt.of_probabilities(support, names_of(support), [(MIDDLE, sure)])
+    assert not doubt.wrong.any()
+    assert doubt.size[0].tolist() == (2 * sure[1:].sum(axis=(1, 2))).tolist()
+
+
+def test_the_doubt_tells_about_how_right_the_result_is() -> None:
+    labelled = list(range(HELD[0], HELD[-1] + 1, 4))
+    support, doubt = support_of(labelled), doubt_of(labelled, range(HELD[0], labelled[-1]))
+    truth = AXIS.slices(small_case()[1].array)
+    results = propagated(support, range(HELD[0], labelled[-1]))
+    ours = np.stack([label_slice(one, support.labels)[0] for one in results.values()])
+    theirs = truth[list(results)]
+    for place, label in enumerate(support.labels):
+        overlap = 2 * np.sum((ours == label) & (theirs == label))
+        dice = overlap / (np.sum(ours == label) + np.sum(theirs == label))
+        expected = 1 - doubt.wrong[:, place].sum() / doubt.size[:, place].sum()
+        assert abs(dice - expected) < 0.15
+
+
+def test_labels_and_confidence_of_a_finished_job_tell_about_the_same(tmp_path: Path) -> None:
+    support = support_of([HELD[0], MIDDLE, HELD[-1]])
+    folder = JobFolder.create(tmp_path / "job", Job("propagate", 0, LAST + 1), small_case()[0], support)
+    run_in_worker(folder, lambda event: None)
+    finished = support.unlabelled(range(LAST + 1))
+    kept = ((index, folder.result_slice(index), folder.confidence_slice(index)) for index in finished)
+    read = Doubt.of_labels(folder.read_support(), names_of(support), kept)
+    computed = doubt_of(support.indices)
+    assert read.unlabelled == computed.unlabelled
+    # Doubt between two labels is told only of the one that won, so sums over labels are compared.
+    assert np.corrcoef(read.wrong.sum(axis=1), computed.wrong.sum(axis=1))[0, 1] > 0.9
+    assert read.size.sum() == pytest.approx(computed.size.sum(), rel=0.1)
+    assert abs(suggest(read, 1)[0].index - suggest(computed, 1)[0].index) <= 3
+
+
+def test_uncertain_background_counts_to_the_label_nearby() -> None:
+    masks = np.zeros((2, 9, 9), dtype=np.uint8)
+    masks[:, 1:4, 1:4], masks[:, 6:8, 6:8] = 3, 7
+    support = Support(AXIS, (0, 4), masks, (3, 7), np.ones((2, 2), bool))
+    confidence = np.ones((9, 9), np.float32)
+    confidence[6, 6] = 0.25
+    doubt = Doubt.of_labels(support, ["a", "b"], [(2, np.zeros((9, 9), np.uint8), confidence)])
+    assert doubt.wrong.tolist() == [[0, 0.75]]
+
+
+def test_beyond_the_labelled_slices_a_label_may_have_ended() -> None:
+    masks = np.ones((2, 4, 4), dtype=np.uint8)
+    support = Support(AXIS, (10, 19), masks, (1,), np.ones((2, 1), bool))
+    sure = np.stack([np.zeros((4, 4)), np.ones((4, 4))])
+    doubt = Doubt.of_probabilities(support, ["a"], [(index, sure) for index in (15, 29, 0)])
+    assert doubt.unlabelled == (0, 15, 29)
+    assert doubt.wrong[:, 0].tolist() == [8, 0, 8], "as likely as not, as far away as it is known to be long"
+
+
+def test_layers_are_weighed_together_and_must_fit() -> None:
+    one, other = even_doubt([0, 9], range(1, 9)), even_doubt([0, 9], range(1, 9))
+    both = Doubt.joined([one, replace(other, names=("tumour",), wrong=3 * other.wrong)])
+    assert suggest(both, 1)[0].labels == (1,)
+    assert "tumour" in suggest(both, 1)[0].reason
+    with pytest.raises(ValueError, match="same slices"):
+        Doubt.joined([one, even_doubt([0, 8], range(1, 8))])
+
+
+@st.composite
+def doubts(draw: st.DrawFn) -> Doubt:
+    count = draw(st.integers(2, 24))
+    labelled = sorted(draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=count)))
+    unlabelled = tuple(index for index in range(count) if index not in labelled)
+    labels = draw(st.integers(1, 4))
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    size = random.integers(0, 50, (len(unlabelled), labels)) * 2.0
+    wrong = size * random.random(size.shape) * draw(st.sampled_from([0.0, 0.1, 1.0]))
+    shown = random.random((len(labelled), labels)) < 0.7
+    return Doubt(tuple(labelled), tuple("abcd"[:labels]), shown, unlabelled, wrong, size)
+
+
+@given(doubts(), st.integers(1, 30))
+def test_whatever_the_doubt_suggestions_are_new_slices_with_sound_gains(doubt: Doubt, count: int) -> None:
+    found = suggest(doubt, count)
+    indices = [one.index for one in found]
+    assert len(found) == len(set(indices)) == min(count, len(doubt.unlabelled))
+    assert set(indices) <= set(doubt.unlabelled)
+    assert all(np.isfinite(one.gain) and one.gain >= 0 for one in found)
+    assert all(one.reason.endswith(".") and "\n" not in one.reason for one in found)
+    assert suggest(doubt, max(1, count - 1)) == found[: max(1, count - 1)]
+
+
+@given(doubts())
+def test_a_mirrored_volume_gains_as_much(doubt: Doubt) -> None:
+    last = max(*doubt.labelled, *doubt.unlabelled, 0)
+    mirrored = Doubt(
+        tuple(last - index for index in doubt.labelled[::-1]),
+        doubt.names,
+        doubt.shown[::-1],
+        tuple(last - index for index in doubt.unlabelled[::-1]),
+        doubt.wrong[::-1],
+        doubt.size[::-1],
+    )
+    gains = [[one.gain for one in suggest(each, 1)] for each in (doubt, mirrored)]
+    assert gains[0] == pytest.approx(gains[1], abs=1e-9)
+
+
+# --- the command
+
+
+@pytest.fixture
+def desk(awkward_path: Path) -> Path:
+    """A folder with an image and a support that has three labelled slices."""
+    put(awkward_path, small_case()[0], keep_slices(small_case()[1], AXIS, [HELD[0], MIDDLE, HELD[-1]]))
+    return awkward_path
+
+
+def put(folder: Path, volume: Volume, *layers: LabelMap) -> None:
+    write_array(folder / "image.nii.gz", volume.array, volume.geometry)
+    write_label_maps(folder / "support.seg.nrrd", layers)
+
+
+def command(desk: Path, *more: object) -> list[str]:
+    return ["suggest", *map(str, (desk / "image.nii.gz", desk / "support.seg.nrrd", *more))]
+
+
+def printed(capfd: pytest.CaptureFixture[str], desk: Path, *more: object) -> list[dict]:
+    capfd.readouterr()
+    assert main(command(desk, *more)) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    found: list[dict] = json.loads(out)
+    return found
+
+
+def test_the_command_prints_json_best_first(desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {path.name: path.read_bytes() for path in desk.iterdir()}
+    found = printed(capfd, desk)
+    assert len(found) == 3
+    assert all(list(one) == ["slice", "gain", "reason", "labels"] for one in found)
+    assert [one["slice"] for one in found] == [one.index for one in suggested([HELD[0], MIDDLE, HELD[-1]], count=3)]
+    names = {segment.name for segment in small_case()[1].segments}
+    assert all(set(one["labels"]) <= names for one in found)
+    assert {path.name: path.read_bytes() for path in desk.iterdir()} == before
+
+
+def test_range_count_and_empty_slices_are_heeded(desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    between = printed(capfd, desk, "--slices", "between", "--count", "99")
+    inner = set(range(HELD[0], HELD[-1])) - {HELD[0], MIDDLE}
+    assert {one["slice"] for one in between} == inner
+    part = printed(capfd, desk, "--slices", f"{HELD[0] + 1}:{HELD[0] + 4}", "--count", "99")
+    assert {one["slice"] for one in part} == set(range(HELD[0] + 1, HELD[0] + 4))
+    named = ",".join(map(str, [HELD[0], HELD[0] + 2, MIDDLE, HELD[-1]]))
+    with_empty = printed(capfd, desk, "--axis", 0, "--labelled-slices", named, "--count", "99")
+    assert HELD[0] + 2 not in {one["slice"] for one in with_empty}
+
+
+def test_where_every_slice_is_labelled_there_is_nothing_to_suggest(
+    desk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    every = ",".join(map(str, range(LAST + 1)))
+    assert printed(capfd, desk, "--axis", 0, "--labelled-slices", every) == []
+    put(desk, small_case()[0], keep_slices(small_case()[1], AXIS, [MIDDLE]))
+    assert printed(capfd, desk, "--axis", 0, "--slices", "between") == []
+    assert len(printed(capfd, desk, "--axis", 0)) == 3
+
+
+def test_overlapping_segments_are_weighed_together(desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    labelled = [HELD[0], HELD[-1]]
+    layers = [keep_slices(layer, AXIS, labelled) for layer in overlapping_layers(small_case()[1], 2)]
+    put(desk, small_case()[0], *layers)
+    names = {segment.name for layer in layers for segment in layer.segments}
+    found = printed(capfd, desk, "--axis", 0, "--slices", "between")
+    assert len(found) == 3
+    assert {name for one in found for name in one["labels"]} <= names
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--count", "0"], "'0' is no number of slices"),
+        (["--count", "-2"], "'-2' is no number of slices"),
+        (["--count", "two"], "'two' is no number of slices"),
+        (["--slices", "9:3"], "'9:3' is not a slice range"),
+        (["--slices", "0:9999"], "Slice 9998 does not exist"),
+        (["--axis", "7"], "Axis 7 does not exist"),
+        (["--labelled-slices", "1;2"], "'1;2' is not a list"),
+        (["--axis", "0", "--labelled-slices", "9999"], "Slice 9999 does not exist"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    more: list[str], said: str, desk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if more[0] == "--count":
+        more = ["--count=" + more[1]]
+    assert main(command(desk, *more)) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("fewshot-annotate: ")
+    assert said in err
+
+
+def test_without_a_label_there_is_nothing_to_go_by(desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    put(desk, small_case()[0], small_case()[1].with_array(np.zeros_like(small_case()[1].array)))
+    assert main(command(desk)) == 2
+    assert "no slice is labelled" in capfd.readouterr().err
+
+
+def test_the_real_program_prints_nothing_but_json(desk: Path, spawned: Spawned) -> None:
+    program = spawned.cli(*command(desk, "--count", 1))
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, err) == (0, "")
+    assert len(json.loads(out)) == 1
