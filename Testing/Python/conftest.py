@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from FewShotAnnotateLib import engines
 from hypothesis import HealthCheck, settings
 from support import stepwise
 from support.processes import Spawned
@@ -14,6 +15,12 @@ settings.register_profile(
     "repository", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("repository")
+
+
+@pytest.fixture(autouse=True)
+def auto_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engine `auto` is `propagate` in this process: most tests are about what surrounds an engine."""
+    monkeypatch.setattr(engines, "_AUTO", ("propagate",))
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Fusion: how much each candidate counts, per label, as labelled slices that were hidden tell.
 
 Candidates are pooled by their log-odds of each label against background (logarithmic opinion pool, Genest & Zidek
-1986). Weights move away from the usual ones only as far as hidden slices ask for it, and only with the distance those were
-hidden at: beside a labelled slice the usual weights hold.
+1986). Weights move away from the usual ones only as far as hidden slices ask for it, and only with the distance those
+were hidden at: beside a labelled slice the usual weights hold.
 """
 
 from __future__ import annotations

@@ -1,0 +1,185 @@
+"""What `adapt` promises, with real fits on real volumes; fits are short, so accuracy is judged with a margin."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib import engines
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from FewShotAnnotateLib.engines import adapt, engine_class
+from FewShotAnnotateLib.engines.adapt import Adapt
+from FewShotAnnotateLib.engines.base import Stopped, label_slice
+from FewShotAnnotateLib.engines.propagate import Propagate
+from support.data import case_or_mni152, load_case
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
+STEPS = 20
+
+
+def brain_part(spacing: int = 4, slices: int = 25) -> tuple[Volume, np.ndarray, Support]:
+    """A small case, cropped in the number of its slices, with every n-th of them labelled."""
+    volume, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    middle = len(volume.array) // 2
+    part = slice(middle - slices // 2, middle - slices // 2 + slices)
+    image, labels = volume.array[part, ::1, ::1], label_map.array[part]
+    if image.shape[1] > 100:  # the MNI152 brain
+        image, labels = image[:, ::3, ::3], labels[:, ::3, ::3]
+    geometry = Geometry(image.shape)
+    support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), range(0, len(labels), spacing))
+    return Volume(np.ascontiguousarray(image), geometry), np.ascontiguousarray(labels), support
+
+
+def prepared(volume: Volume, support: Support, **options: int) -> Adapt:
+    engine = Adapt(options={"steps": STEPS, **options})
+    engine.prepare(volume, support)
+    return engine
+
+
+def predicted(engine: Adapt, support: Support) -> dict[int, np.ndarray]:
+    return dict(engine.predict(support.unlabelled(support.range_between())))
+
+
+def mean_dice(truth: np.ndarray, result: dict[int, np.ndarray], support: Support) -> float:
+    slices = sorted(result)
+    own = truth[slices]
+    other = np.stack([label_slice(result[index], support.labels)[0] for index in slices])
+    return float(
+        np.mean(
+            [
+                2 * np.sum((own == label) & (other == label)) / (np.sum(own == label) + np.sum(other == label))
+                for label in support.labels
+            ]
+        )
+    )
+
+
+def test_is_more_accurate_than_propagate() -> None:
+    volume, truth, support = brain_part(spacing=6)
+    engine = prepared(volume, support, steps=60)
+    drafts = dict(engine.draft(support.unlabelled(support.range_between())))
+    assert mean_dice(truth, predicted(engine, support), support) > mean_dice(truth, drafts, support)
+
+
+def test_drafts_are_what_propagate_gives() -> None:
+    volume, _, support = brain_part()
+    wanted = support.unlabelled(support.range_between())
+    propagate = Propagate()
+    propagate.prepare(volume, support)
+    drafts = dict(prepared(volume, support).draft(wanted))
+    assert sorted(drafts) == wanted
+    for index, probabilities in propagate.predict(wanted):
+        np.testing.assert_array_equal(drafts[index], probabilities)
+
+
+def test_probabilities_sum_to_one_on_every_slice_asked_for() -> None:
+    volume, truth, support = brain_part()
+    result = predicted(prepared(volume, support), support)
+    assert sorted(result) == support.unlabelled(support.range_between())
+    for probabilities in result.values():
+        assert probabilities.dtype == np.float32
+        assert probabilities.shape == (len(support.labels) + 1, *truth.shape[1:])
+        np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+def test_the_same_input_and_seed_give_the_same_output_and_another_seed_another() -> None:
+    volume, _, support = brain_part()
+    first, second, other = (predicted(prepared(volume, support, seed=seed), support) for seed in (0, 0, 1))
+    assert all(np.array_equal(first[index], second[index]) for index in first)
+    assert any(not np.array_equal(first[index], other[index]) for index in first)
+
+
+def test_expects_a_dice_for_each_label_near_the_true_one() -> None:
+    volume, truth, support = brain_part()
+    engine = prepared(volume, support)
+    assert engine.expected() == ()
+    result = predicted(engine, support)
+    expected = engine.expected()
+    assert [one.label for one in expected] == list(support.labels)
+    assert abs(np.mean([one.dice for one in expected]) - mean_dice(truth, result, support)) < 0.1
+
+
+def test_a_run_that_should_stop_stops_during_the_fit() -> None:
+    volume, _, support = brain_part()
+    engine = prepared(volume, support, steps=100_000)
+
+    def pulse(_: float) -> None:
+        if time.monotonic() > until:
+            raise Stopped
+
+    engine.pulse = pulse
+    until = time.monotonic() + 1
+    with pytest.raises(Stopped):
+        predicted(engine, support)
+    assert time.monotonic() < until + 5
+
+
+def test_the_fraction_of_work_rises_to_one() -> None:
+    volume, _, support = brain_part()
+    engine, told = prepared(volume, support), []
+    engine.pulse = told.append
+    predicted(engine, support)
+    assert told[-1] == pytest.approx(1)
+    assert told == sorted(told)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 12.0])
+def test_keeps_to_a_time_limit(seconds: float) -> None:
+    volume, _, support = brain_part()
+    engine = prepared(volume, support, steps=100_000)
+    began = time.monotonic()
+    engine.deadline = began + seconds
+    result = predicted(engine, support)
+    assert sorted(result) == support.unlabelled(support.range_between())
+    assert time.monotonic() - began < seconds + 10
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_labelled_slices_are_enough(count: int) -> None:
+    volume, truth, support = brain_part(spacing=6)
+    rows = range(1, 1 + count)
+    few = support.only(rows)
+    engine = prepared(volume, few)
+    wanted = few.unlabelled(range(few.indices[0] - 2, few.indices[-1] + 3))
+    result = dict(engine.predict(wanted))
+    assert sorted(result) == wanted
+    assert mean_dice(truth, result, few) > 0.3
+    assert all(one.low <= one.dice <= one.high for one in engine.expected())
+
+
+def test_a_label_that_a_slice_does_not_speak_about_is_carried_there() -> None:
+    volume, _, support = brain_part()
+    known = support.known.copy()
+    known[2, 0] = False
+    masks = support.masks.copy()
+    masks[2][masks[2] == support.labels[0]] = 0
+    silent, denied = (dataclasses.replace(support, known=one, masks=masks) for one in (known, support.known))
+    index = support.indices[2] + 1
+    sizes = []
+    for one in (silent, denied):
+        probabilities = predicted(prepared(volume, one), one)[index]
+        sizes.append(int((label_slice(probabilities, support.labels)[0] == support.labels[0]).sum()))
+    assert sizes[0] > 2 * sizes[1]
+
+
+def test_many_labels_are_filled() -> None:
+    volume, label_map = load_case(case_or_mni152("mic_ovule_cells"))
+    image, labels = volume.array[:9], label_map.array[:9]
+    if image.shape[1] > 130:
+        image, labels = image[:, ::2, ::2], labels[:, ::2, ::2]
+    geometry = Geometry(image.shape)
+    support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), [0, 4, 8])
+    result = predicted(prepared(Volume(np.ascontiguousarray(image), geometry), support), support)
+    assert mean_dice(labels, result, support) > 0.5
+
+
+def test_without_torch_it_says_what_to_install_and_auto_is_propagate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_AUTO", ("adapt", "propagate"))
+    assert engine_class("auto") is Adapt
+    monkeypatch.setattr(adapt, "find_spec", lambda name: None)
+    assert "pip install torch" in str(Adapt.cannot_run())
+    assert engine_class("auto") is Propagate
