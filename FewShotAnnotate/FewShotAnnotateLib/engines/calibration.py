@@ -19,10 +19,13 @@ FALL = 0.2
 GRID = np.linspace(-1.6, 1.0, 53)
 # Pixels that a hidden slice counts for at most: neighbours err together. From one side alone it tells little about
 # slices between two.
-WORTH = 100
+WORTH = 30
 WORTH_ONE_SIDED = 5
 # A pixel is contested if a second label is more probable than this before calibration; there sharpness is fitted.
 CONTESTED = 1e-4
+# A truth less probable than this counts hardly more than one that is as probable: whole structures come and go, and
+# how sharp boundaries are does not depend on it.
+BLUNDER = 0.05
 # Probabilities below this are left out of expected sizes: over all the background they would add up to a label.
 FAINT = 0.01
 
@@ -212,14 +215,17 @@ class _Evidence:
         return None in self.distances
 
     def loss(self, log_sharpness: np.ndarray) -> np.ndarray:
-        """Negative log-likelihood of the contested pixels at each sharpness, as if there were few of them."""
+        """Negative log-likelihood of the contested pixels at each sharpness, as if they were few, and bounded."""
         size = len(self.truth)
         if not size:
             return np.zeros(len(log_sharpness))
         logits = self.logits.astype(np.float32)
-        of_truth = logits[self.truth, np.arange(size)].sum()
+        of_truth = logits[self.truth, np.arange(size)]
         scales = np.exp(log_sharpness) * reach(self.distances) ** -FALL
-        total = np.array([np.log(np.exp(np.float32(s) * logits).sum(axis=0)).sum() - s * of_truth for s in scales])
+        total = np.empty(len(scales))
+        for place, scale in enumerate(scales.astype(np.float32)):
+            right = np.exp(scale * of_truth) / np.exp(scale * logits).sum(axis=0)
+            total[place] = -np.log(right + BLUNDER).sum()
         return total * (WORTH_ONE_SIDED if self.one_sided else WORTH) / (size + WORTH)
 
     def errors(self, sharpness: float) -> np.ndarray:
