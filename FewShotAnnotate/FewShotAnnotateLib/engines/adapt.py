@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..core.volume import Volume
 from .base import Engine, Option
 from .calibration import Calibration, DiceExpectation
 from .calibration import Hidden as Fused
-from .fusion import Hidden, Weights, choose_weights, usual_weights
+from .fusion import Hidden, Tally, Weights, choose_weights, usual_weights
 from .pool import CANDIDATES, Pool, completed
 from .propagate import THREADS, Propagate
 
@@ -35,7 +36,7 @@ SOFT_EXAMPLES = 40
 # Hidden slices looked at, at most.
 HIDDEN_SLICES = 16
 # Share of a fit's steps that a network gets which some labelled slices are hidden from.
-HIDDEN_STEPS = 0.5
+HIDDEN_STEPS = 0.4
 # Least probability of a label by the network: how far it can rule one out.
 FLOOR = 1e-3
 # With a time limit: how many times the drafts' time all else but the fits takes, seconds to load torch, and the
@@ -48,8 +49,8 @@ FIT_SECONDS = 3.0
 class Adapt(Engine):
     """A network fitted on the labelled slices, fused with simpler ways to fill.
 
-    Labelled slices are hidden in turn: how well each candidate fills them decides how much it counts, and what Dice
-    to expect. The networks that did not see some of them stay in the ensemble.
+    Labelled slices are hidden in turn, from networks of their own too: how well each candidate fills them decides how
+    much it counts, and what Dice to expect.
     """
 
     name = "adapt"
@@ -59,7 +60,7 @@ class Adapt(Engine):
     devices = (Device.CPU, Device.CUDA)
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
-        "steps": Option(200, "steps of the longest fit; more are slower and better", 1, 100_000),
+        "steps": Option(250, "steps of the longest fit; more are slower and better", 1, 100_000),
     }
 
     @classmethod
@@ -89,10 +90,10 @@ class Adapt(Engine):
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
         pool = Pool(self._volume, completed(self._volume, self._support), self._draft.window)
         work = _Work(self.pulse, len(wanted))
-        ensemble, weights, calibration = self._fit(pool, wanted, work)
+        network, weights, calibration = self._fit(pool, wanted, work)
         self._expectation = DiceExpectation(calibration)
         for index, logs in pool.candidates(wanted):
-            logits = weights.fuse(ensemble.join(logs, index), *_around(pool.support, index))
+            logits = weights.fuse(network.join(logs, index), *_around(pool.support, index))
             probabilities = calibration.probabilities(logits, _distances(index, pool.support.indices))
             self._expectation.add(probabilities)
             result = np.zeros((len(logits), *self._support.masks.shape[1:]), dtype=np.float32)
@@ -105,7 +106,7 @@ class Adapt(Engine):
         """Expected Dice of each label over the slices predicted so far; nothing about drafts."""
         return self._expectation.expected(self._support.labels) if self._expectation else ()
 
-    def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> tuple[Ensemble, Weights, Calibration]:
+    def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> tuple[Network, Weights, Calibration]:
         """Networks, how much each candidate counts, and how sure the result is."""
         support = pool.support
         inner = range(1, len(support.indices) - 1)
@@ -113,9 +114,9 @@ class Adapt(Engine):
         plan = self._plan(len(folds), len(wanted))
         counts = len(CANDIDATES) + (plan is not None), len(support.labels)
         if plan is None:
-            from_networks = Ensemble(())
-            hidden = [[_hidden(pool.part(row), row, pool, from_networks)] for row in _spread(inner, HIDDEN_SLICES)]
-            return from_networks, *_learn(hidden, *counts)
+            nothing = Network()
+            hidden = [[_hidden(pool.part(row), row, pool, nothing)] for row in _spread(inner, HIDDEN_SLICES)]
+            return nothing, *_learn(hidden, *counts)
         from .network import Stack, torch_device
 
         count = len(support.axis.slices(self._volume.array))
@@ -123,22 +124,21 @@ class Adapt(Engine):
         work.plan(plan.steps + len(folds) * plan.hidden_steps)
         seed = self.settings["seed"] * (FOLDS + 1)
 
-        def member(number: int, fold: tuple[int, ...]) -> tuple[Ensemble, list[Hidden]]:
+        def member(number: int, fold: tuple[int, ...]) -> tuple[Network, list[Hidden]]:
             part = pool.without(fold) if fold else pool
             steps, seconds = (plan.hidden_steps, plan.hidden_seconds) if fold else (plan.steps, plan.seconds)
             examples = list(_examples(part, wanted, stack, work))
-            network = fit(stack, examples, steps, seed + number, lambda part: work.done(part * steps), seconds)
-            alone = Ensemble((network,), stack)
+            predict = fit(stack, examples, steps, seed + number, lambda part: work.done(part * steps), seconds)
+            network = Network(predict, stack)
             looked_at = [row for row in fold if row in _spread(inner, HIDDEN_SLICES)]
-            return alone, [_hidden(part, row, pool, alone) for row in looked_at]
+            return network, [_hidden(part, row, pool, network) for row in looked_at]
 
         from .network import fit
 
         with ThreadPoolExecutor(THREADS) as threads:
             jobs = [threads.submit(member, number, fold) for number, fold in enumerate([(), *folds])]
             results = [job.result() for job in jobs]
-        networks = tuple(network for alone, _ in results for network in alone.networks)
-        return Ensemble(networks, stack), *_learn([hidden for _, hidden in results if hidden], *counts)
+        return results[0][0], *_learn([hidden for _, hidden in results if hidden], *counts)
 
     def _plan(self, folds: int, slices: int) -> _Plan | None:
         """How long to fit; None: not at all, for want of slices to learn from or of time."""
@@ -166,27 +166,26 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """Networks whose probabilities are averaged.
+class Network:
+    """A fitted network, or none.
 
     Attributes
     ----------
-    networks : tuple of function
+    predict : function or None
         From `network.fit`.
-    stack : Stack
-        What they see; None without networks.
+    stack : Stack or None
+        What it sees.
     """
 
-    networks: tuple[Callable[[int, Any], np.ndarray], ...]
+    predict: Callable[[int, Any], np.ndarray] | None = None
     stack: Stack | None = None
 
     def join(self, logs: np.ndarray, index: int) -> np.ndarray:
-        """The candidates' logarithms for a slice, and those of the networks, if any, as one more."""
-        if self.stack is None:
+        """The candidates' logarithms for a slice, and the network's, if there is one, as one more."""
+        if self.predict is None or self.stack is None:
             return logs
-        prior = self.stack.prior(_pooled(logs))
-        mean = sum(network(index, prior) for network in self.networks) / np.float32(len(self.networks))
-        return np.concatenate([logs, np.log(mean + np.float32(FLOOR))[None]])
+        probabilities = self.predict(index, self.stack.prior(_pooled(logs)))
+        return np.concatenate([logs, np.log(probabilities + np.float32(FLOOR))[None]])
 
 
 class _Work:
@@ -211,11 +210,11 @@ class _Work:
 
 def _learn(hidden: Sequence[Sequence[Hidden]], candidates: int, labels: int) -> tuple[Weights, Calibration]:
     """Weights from all hidden slices; calibration of each group of them by weights that did not see it."""
-    everything = [one for group in hidden for one in group]
-    weights = choose_weights(everything, candidates, labels)
+    tallies = [[Tally.of(one) for one in group] for group in hidden]
+    weights = choose_weights(list(chain(*tallies)), candidates, labels)
     fused = []
-    for group in hidden:
-        others = [one for one in everything if all(one is not own for own in group)]
+    for number, group in enumerate(hidden):
+        others = list(chain(*tallies[:number], *tallies[number + 1 :]))
         unseen = choose_weights(others, candidates, labels)
         for one in group:
             nearest = min(side for side in one.distances if side is not None)
@@ -223,13 +222,13 @@ def _learn(hidden: Sequence[Sequence[Hidden]], candidates: int, labels: int) -> 
     return weights, Calibration.fit(fused)
 
 
-def _hidden(part: Pool, row: int, pool: Pool, ensemble: Ensemble) -> Hidden:
+def _hidden(part: Pool, row: int, pool: Pool, network: Network) -> Hidden:
     """What a pool that did not see labelled slice number `row` of `pool` says of it."""
     support = pool.support
     index = support.indices[row]
     ((_, logs),) = part.candidates([index])
     return Hidden(
-        ensemble.join(logs, index).astype(np.float16),
+        network.join(logs, index).astype(np.float16),
         np.searchsorted(np.array([0, *support.labels]), pool.mask(row)),
         _distances(index, part.support.indices),
         _around(part.support, index)[1],

@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 
 # Usual weights of propagation, region growing, shape interpolation and the network.
-USUAL = np.array([1.0, 0.5, 0.25, 1.0], dtype=np.float32)
+USUAL = np.array([1.0, 0.5, 0.25, 0.5], dtype=np.float32)
 # What they are multiplied by for a label that only one of the labelled slices around shows: where it ends,
 # intensities know better than what lies straight across.
 ONE_SIDED = np.array([0.5, 2.0, 0.4, 1.0], dtype=np.float32)
@@ -94,34 +94,80 @@ def usual_weights(candidates: int, labels: int) -> Weights:
     return Weights(np.repeat(USUAL[:candidates, None], labels, axis=1), 1.0)
 
 
-def choose_weights(hidden: Sequence[Hidden], candidates: int, labels: int) -> Weights:
+def choose_weights(tallies: Sequence[Tally], candidates: int, labels: int) -> Weights:
     """Weights that would have filled the hidden slices best, shrunk towards the usual ones.
 
     Each label weighs the Dice of its own hidden slices against that of all labels, so that a label seen once is
     treated like the others.
     """
-    options = [np.array([*simple, net], dtype=np.float32)[:candidates] for simple, net in product(_SIMPLE, _NETWORK)]
-    options = [USUAL[:candidates], *np.unique(options, axis=0)]
-    both = np.zeros((len(options), labels))
-    each = np.zeros((len(options), labels))
-    shown = np.zeros(labels)
-    for one in hidden:
-        shown += np.bincount(one.truth.reshape(-1), minlength=labels + 1)[1:] > 0
-        for number, (own_both, own_each) in enumerate(_overlaps(one, options, labels)):
-            both[number] += own_both
-            each[number] += own_each
-    seen = each.min(axis=0) > 0
+    usual = usual_weights(candidates, labels)
+    if not tallies:
+        return usual
+    options = _options(candidates)
+    right, sizes, shown = (
+        np.sum([getattr(tally, name) for tally in tallies], axis=0) for name in ("right", "sizes", "shown")
+    )
+    seen = sizes.min(axis=0) > 0
     if not seen.any():
-        return usual_weights(candidates, labels)
-    dice = 2 * both[:, seen] / each[:, seen]
+        return usual
+    dice = 2 * right[:, seen] / sizes[:, seen]
     share = shown[seen] / (shown[seen] + SHARED_SLICES)
     score = share * dice + (1 - share) * dice.mean(axis=1, keepdims=True)
-    far = np.repeat(USUAL[:candidates, None], labels, axis=1)
+    far = usual.far.copy()
     far[:, ~seen] = _blend(options, dice.mean(axis=1))[:, None]
     for place, column in zip(np.flatnonzero(seen), score.T, strict=True):
         far[:, place] = _blend(options, column)
-    nearest = [min(d for d in one.distances if d is not None) for one in hidden]
-    return Weights(far.astype(np.float32), float(np.median(nearest)))
+    return Weights(far, float(np.median([tally.nearest for tally in tallies])))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How well each weighting fills one hidden slice.
+
+    Attributes
+    ----------
+    right, sizes : int ndarrays, shape [weightings, labels]
+        Pixels rightly predicted, and pixels predicted plus pixels there.
+    shown : int ndarray, shape [labels]
+        1 for labels the slice shows.
+    nearest : int
+        Slices to the nearest labelled slice.
+    """
+
+    right: np.ndarray
+    sizes: np.ndarray
+    shown: np.ndarray
+    nearest: int
+
+    @classmethod
+    def of(cls, hidden: Hidden) -> Tally:
+        """Try every weighting on a hidden slice."""
+        count = len(hidden.logs)
+        rows = hidden.logs.shape[1]
+        scale = np.where(hidden.one_sided, ONE_SIDED[:count, None], 1)
+        usual = _pool(hidden.logs, USUAL[:count, None] * scale)
+        first = usual.argmax(axis=0)
+        usual -= usual.max(axis=0)
+        sure = 1 / np.exp(usual, out=usual).sum(axis=0) > SURE
+        true = np.bincount(hidden.truth.reshape(-1), minlength=rows)
+        sure_right = np.bincount(hidden.truth[sure & (first == hidden.truth)], minlength=rows)
+        sure_all = np.bincount(first[sure], minlength=rows)
+        odds = hidden.logs[:, :, ~sure].astype(np.float32)
+        truth = hidden.truth[~sure]
+        right, sizes = [], []
+        for weights in _options(count):
+            chosen = _pool(odds, weights[:, None] * scale).argmax(axis=0)
+            right.append(sure_right + np.bincount(chosen[chosen == truth], minlength=rows))
+            sizes.append(sure_all + np.bincount(chosen, minlength=rows) + true)
+        shown = (true[1:] > 0).astype(int)
+        nearest = min(side for side in hidden.distances if side is not None)
+        return cls(np.array(right)[:, 1:], np.array(sizes)[:, 1:], shown, nearest)
+
+
+def _options(candidates: int) -> list[np.ndarray]:
+    """The weightings to choose from, the usual one first."""
+    options = [np.array([*simple, net], dtype=np.float32)[:candidates] for simple, net in product(_SIMPLE, _NETWORK)]
+    return [USUAL[:candidates], *np.unique(options, axis=0)]
 
 
 def _blend(options: Sequence[np.ndarray], score: np.ndarray) -> np.ndarray:
@@ -130,26 +176,6 @@ def _blend(options: Sequence[np.ndarray], score: np.ndarray) -> np.ndarray:
     gain = max(0.0, float(score[best] - score[0]))
     share = gain / (gain + DOUBT)
     return (1 - share) * options[0] + share * options[best]
-
-
-def _overlaps(one: Hidden, options: Sequence[np.ndarray], labels: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each weighting, per label: pixels right, and pixels predicted plus pixels true."""
-    scale = np.where(one.one_sided, ONE_SIDED[: len(one.logs), None], 1)
-    usual = _pool(one.logs, USUAL[: len(one.logs), None] * scale)
-    usual -= usual.max(axis=0)
-    sure = 1 / np.exp(usual).sum(axis=0) > SURE
-    first = usual.argmax(axis=0)
-    true = np.bincount(one.truth.reshape(-1), minlength=labels + 1)
-    sure_right = np.bincount(one.truth[sure & (first == one.truth)], minlength=labels + 1)
-    sure_all = np.bincount(first[sure], minlength=labels + 1)
-    open_logs, open_truth = one.logs[:, :, ~sure], one.truth[~sure]
-    result = []
-    for weights in options:
-        chosen = _pool(open_logs, weights[:, None] * scale).argmax(axis=0)
-        right = sure_right + np.bincount(open_truth[chosen == open_truth], minlength=labels + 1)
-        predicted = sure_all + np.bincount(chosen, minlength=labels + 1)
-        result.append((right[1:], (predicted + true)[1:]))
-    return result
 
 
 def _pool(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
