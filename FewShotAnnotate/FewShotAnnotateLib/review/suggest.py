@@ -54,27 +54,58 @@ def suggest(doubt: Doubt, count: int) -> list[Suggestion]:
     count : int
         At most so many.
     """
-    wrong, size, hidden = doubt.wrong.copy(), doubt.size.copy(), _hidden(doubt)
-    bounds, found = list(doubt.labelled), []
-    at = np.array(doubt.unlabelled, dtype=int)
-    for _ in range(min(count, len(at))):
-        gains = np.full((len(at), len(doubt.names) + 1), -np.inf)
-        centred = np.zeros(len(at))
-        for before, after, places in _gaps(at, bounds):
-            gains[places] = _gains(_kept(at[places], before, after), places, wrong, size, hidden)
-            if before is not None and after is not None:
-                centred[places] = -np.abs(2 * at[places] - before - after)
-        best = _best(gains.sum(axis=1), centred)
-        found.append(_suggestion(doubt, int(at[best]), gains[best]))
-        for before, after, places in _gaps(at, bounds):
-            if best in places:
-                kept = _kept(at[places], before, after)[int(np.flatnonzero(places == best)[0])]
-                wrong[places] *= kept[:, None]
-                hidden[places] *= kept
-        size[best] = 0
-        bounds = sorted([*bounds, int(at[best])])
-        wrong, size, hidden, at = (np.delete(table, best, axis=0) for table in (wrong, size, hidden, at))
+    outlook, found = _Outlook(doubt), []
+    for _ in range(min(count, len(doubt.unlabelled))):
+        gains = outlook.gains()
+        best = outlook.best(gains.sum(axis=1))
+        found.append(_suggestion(doubt, int(outlook.unlabelled[best]), gains[best]))
+        outlook.label(best)
     return found
+
+
+class _Outlook:
+    """What is expected of the slices left, while one after the other is labelled.
+
+    Tables have one row for each slice of `unlabelled`; a place is the number of a row.
+    """
+
+    def __init__(self, doubt: Doubt) -> None:
+        self.labelled = list(doubt.labelled)
+        self.unlabelled = np.array(doubt.unlabelled, dtype=int)
+        self._wrong, self._size, self._hidden = doubt.wrong, doubt.size, _hidden(doubt)
+
+    def gains(self) -> np.ndarray:
+        """Gain in mean Dice by each slice, for each label and at last for hidden ones: float64 [n, L + 1]."""
+        count, labels = self._wrong.shape
+        errors, sizes = self._wrong.sum(axis=0), self._size.sum(axis=0)
+        result = np.empty((count, labels + 1))
+        for before, after, places in _gaps(self.unlabelled, self.labelled):
+            settled = 1 - _kept(self.unlabelled[places], before, after)
+            left = _errors(errors - settled @ self._wrong[places], sizes - self._size[places])
+            result[places, :-1] = _errors(errors, sizes) - left
+            result[places, -1] = settled @ self._hidden[places]
+        return result / labels
+
+    def best(self, gains: np.ndarray) -> int:
+        """Place of the greatest gain; of equal ones that nearest to the middle of its gap, then the first."""
+        off_centre = np.zeros(len(gains))
+        for before, after, places in _gaps(self.unlabelled, self.labelled):
+            if before is not None and after is not None:
+                off_centre[places] = np.abs(2 * self.unlabelled[places] - before - after)
+        rounded = np.round(gains / max(np.abs(gains).max(), 1e-300), 9)
+        return int(np.lexsort((off_centre, -rounded))[0])
+
+    def label(self, place: int) -> None:
+        """Go on as if a slice were labelled."""
+        kept = np.ones(len(self.unlabelled))
+        for before, after, places in _gaps(self.unlabelled, self.labelled):
+            if place in places:
+                kept[places] = _kept(self.unlabelled[places], before, after)[places == place][0]
+        self.labelled = sorted([*self.labelled, int(self.unlabelled[place])])
+        self.unlabelled = np.delete(self.unlabelled, place)
+        self._wrong = np.delete(self._wrong * kept[:, None], place, axis=0)
+        self._size = np.delete(self._size, place, axis=0)
+        self._hidden = np.delete(self._hidden * kept, place)
 
 
 def _hidden(doubt: Doubt) -> np.ndarray:
@@ -94,7 +125,7 @@ def _hidden(doubt: Doubt) -> np.ndarray:
         edge = doubt.shown[0] if before is None else doubt.shown[-1] if after is None else True
         if np.any(edge):
             far[places] = _distance(at[places], before, after)
-    return far / max(far.sum(), 1) * max(unseen + HIDDEN * seen, LEAST_HIDDEN)
+    return far / max(far.sum(), 1e-300) * max(unseen + HIDDEN * seen, LEAST_HIDDEN)
 
 
 def _errors(wrong: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -127,23 +158,6 @@ def _kept(at: np.ndarray, before: int | None, after: int | None) -> np.ndarray:
     nearer = np.where(other < chosen, _distance(other, before, chosen), _distance(other, chosen, after))
     np.fill_diagonal(nearer, 0)
     return nearer / _distance(other, before, after)
-
-
-def _gains(
-    kept: np.ndarray, places: np.ndarray, wrong: np.ndarray, size: np.ndarray, hidden: np.ndarray
-) -> np.ndarray:
-    """Gain in mean Dice by each slice of a gap, for each label and at last for hidden ones: [slices, L + 1]."""
-    errors, sizes = wrong.sum(axis=0), size.sum(axis=0)
-    settled = 1 - kept
-    left = _errors(errors - settled @ wrong[places], sizes - size[places])
-    seen = _errors(errors, sizes) - left
-    return np.column_stack([seen, settled @ hidden[places]]) / wrong.shape[1]
-
-
-def _best(gains: np.ndarray, centred: np.ndarray) -> int:
-    """Place of the greatest gain; of equal ones that nearest to the middle of its gap, then the first."""
-    rounded = np.round(gains / max(np.abs(gains).max(), 1e-300), 9)
-    return int(np.lexsort((-centred, -rounded))[0])
 
 
 def _suggestion(doubt: Doubt, index: int, gains: np.ndarray) -> Suggestion:
