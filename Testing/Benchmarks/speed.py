@@ -1,9 +1,10 @@
-"""Speed and memory of `propagate` beside Slicer's own tools, as a table.
+"""Speed and memory of our engines beside Slicer's own tools, as a table.
 
 A brain (case mr_brain_t1_freesurfer, else the MNI152 brain) resampled to 256x256x128, 4 labels, 11 labelled slices.
-`propagate` runs as users run it: a worker process over a job folder; its times begin at the start of that process.
+Engines run as users run them: a worker process over a job folder; times begin at the start of that process, and the
+first slice may be a draft.
 
-    python Testing/Benchmarks/propagate_speed.py [--repeats 3]
+    python Testing/Benchmarks/speed.py [--repeats 3] [--engines propagate adapt]
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.job import Job
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from FewShotAnnotateLib.engines import engine_names
 from FewShotAnnotateLib.review.metrics import dice
 from FewShotAnnotateLib.run.folder import JobFolder
 from FewShotAnnotateLib.run.process import WORKER_SCRIPT
@@ -53,8 +55,8 @@ def brain() -> tuple[np.ndarray, np.ndarray]:
     return image, labels
 
 
-def run_propagate(
-    image: np.ndarray, labels: np.ndarray, indices: list[int]
+def run_engine(
+    name: str, image: np.ndarray, labels: np.ndarray, indices: list[int]
 ) -> tuple[float, float, float, np.ndarray]:
     """Seconds to the first slice and to all, peak MiB of the worker, and the labels."""
     geometry = Geometry(SHAPE)
@@ -62,7 +64,7 @@ def run_propagate(
     painted[indices] = labels[indices]
     support = Support.from_label_map(LabelMap(painted, geometry), AXIS, indices)
     with tempfile.TemporaryDirectory() as place:
-        job = Job("propagate", indices[0], indices[-1] + 1)
+        job = Job(name, indices[0], indices[-1] + 1)
         folder = JobFolder.create(Path(place) / "job", job, Volume(image, geometry), support)
         command = [sys.executable, str(WORKER_SCRIPT), str(folder.path), "--host-pid", str(os.getpid())]
         began = time.perf_counter()
@@ -90,15 +92,18 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each method; medians are shown")
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--engines", nargs="+", default=["propagate", "adapt"], choices=engine_names())
+    chosen = parser.parse_args()
+    repeats = chosen.repeats
     image, labels = brain()
     indices = [int(index) for index in np.linspace(4, SHAPE[0] - 5, LABELLED)]
     volume_mib = image.nbytes / 2**20
     table = Table("method", "first slice s", "all slices s", "peak MiB", "peak / volume", "Dice")
-    runs = [run_propagate(image, labels, indices) for _ in range(repeats)]
-    first, seconds, peak = (float(np.median([run[number] for run in runs])) for number in range(3))
-    shown = f"{first:.2f}", f"{seconds:.1f}", f"{peak:.0f}", f"{peak / volume_mib:.1f}"
-    table.add_row("propagate", *shown, f"{mean_dice(labels, runs[0][3], indices):.3f}")
+    for name in chosen.engines:
+        runs = [run_engine(name, image, labels, indices) for _ in range(repeats)]
+        first, seconds, peak = (float(np.median([run[number] for run in runs])) for number in range(3))
+        shown = f"{first:.2f}", f"{seconds:.1f}", f"{peak:.0f}", f"{peak / volume_mib:.1f}"
+        table.add_row(name, *shown, f"{mean_dice(labels, runs[0][3], indices):.3f}")
     for name in PEERS:
         results = [run_peer(name, image, labels, indices) for _ in range(repeats)]
         peer_seconds = float(np.median([result.seconds for result in results]))
