@@ -369,7 +369,7 @@ def _set_engine(panel: Panel) -> None:
     [
         (_set_vector, "Volume 'Colours' is not a single-channel 3D volume; choose another one."),
         (_set_empty, "Volume 'Nothing' holds no voxels; choose another one."),
-        (_set_engine, "There is no engine named 'divination'; choose one of: auto, propagate."),
+        (_set_engine, "There is no engine named 'divination'; choose one of: auto, propagate, adapt."),
     ],
 )
 def test_input_that_is_refused_is_told_in_a_dialog_and_changes_nothing(

@@ -10,7 +10,7 @@ from .base import Engine
 # name -> (file in this folder, class)
 _ENGINES = {"propagate": ("propagate", "Propagate"), "adapt": ("adapt", "Adapt")}
 # Best first: 'auto' is the first of these that can run here.
-_AUTO = ("propagate",)
+_AUTO = ("adapt", "propagate")
 
 
 def engine_names() -> tuple[str, ...]:

@@ -57,11 +57,15 @@ class Adapt(Engine):
     title = "Adapt"
     summary = "Fits a small network to your slices and fuses it with propagation and region growing. No download."
     licence = "Apache-2.0 (built in)"
-    devices = (Device.CPU, Device.CUDA)
+    devices = (Device.CPU, Device.CUDA, Device.MPS)
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
         "steps": Option(250, "steps of the longest fit; more are slower and better", 1, 100_000),
     }
+
+    def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(device, options)
+        self._asked_device = device
 
     @classmethod
     def cannot_run(cls) -> str | None:
@@ -120,7 +124,7 @@ class Adapt(Engine):
         from .network import Stack, torch_device
 
         count = len(support.axis.slices(self._volume.array))
-        stack = Stack(pool.image, count, pool.shape, torch_device(self.device))
+        stack = Stack(pool.image, count, pool.shape, torch_device(self._asked_device))
         work.plan(plan.steps + len(folds) * plan.hidden_steps)
         seed = self.settings["seed"] * (FOLDS + 1)
 
