@@ -11,18 +11,19 @@ from ..core.expected import ExpectedDice
 
 Distances = tuple[int | None, int | None]
 
-# Sharpness is what logits are multiplied by. Its prior at distance 1, the spread of its logarithm from volume to
-# volume, and how it falls with distance: sharpness = prior * distance ** -FALL.
-SHARPNESS = 0.75
+# Logits differ in scale with what was fused, so they are measured by the margin of the surest pixel of a slice.
+# Sharpness is what that margin becomes, in nats: its prior at distance 1, the spread of its logarithm from volume to
+# volume, and how it falls with distance, as distance ** -FALL.
+SHARPNESS = 8.5
 SPREAD = 0.25
-FALL = 0.2
-GRID = np.linspace(-1.6, 1.0, 53)
+FALL = 0.15
+GRID = np.linspace(0.8, 3.4, 53)
 # Pixels that a hidden slice counts for at most: neighbours err together. From one side alone it tells little about
 # slices between two.
 WORTH = 30
 WORTH_ONE_SIDED = 5
-# A pixel is contested if a second label is more probable than this before calibration; there sharpness is fitted.
-CONTESTED = 1e-4
+# A pixel is contested if its margin is less than this part of the surest pixel's; there sharpness is fitted.
+CONTESTED = 0.85
 # A truth less probable than this counts hardly more than one that is as probable: whole structures come and go, and
 # how sharp boundaries are does not depend on it.
 BLUNDER = 0.05
@@ -39,7 +40,7 @@ ONE_SIDED = 0.3
 
 # Half of the width of the range, in log-odds of Dice: WIDTH at least, and more the fewer voxels there were to learn
 # from and to average over, as a standard error does.
-WIDTH = 0.3
+WIDTH = 0.4
 WIDTH_VOXELS = 300
 FEWEST_VOXELS = 40
 
@@ -109,8 +110,8 @@ class Calibration:
 
     def probabilities(self, logits: np.ndarray, distances: Distances) -> np.ndarray:
         """Calibrated probabilities of one slice, float32 of the same shape; the most probable label stays."""
-        scaled = logits * np.float32(self.sharpness * reach(distances) ** -FALL)
-        scaled -= scaled.max(axis=0)
+        scaled = np.subtract(logits, logits.max(axis=0), dtype=np.float32)
+        scaled *= np.float32(self.sharpness * reach(distances) ** -FALL / _margins(scaled).max())
         np.exp(scaled, out=scaled)
         scaled /= scaled.sum(axis=0)
         return scaled
@@ -182,7 +183,7 @@ class _Evidence:
     Attributes
     ----------
     logits : float16 ndarray, shape [L + 1, n]
-        0 for the most probable label.
+        0 for the most probable label, -1 for the second of the surest pixel.
     truth : ndarray, shape [n]
     right, predicted, real : int ndarrays, shape [L + 1]
         Uncontested pixels of each label: predicted rightly, predicted, really there.
@@ -201,8 +202,10 @@ class _Evidence:
         rows = len(hidden.logits)
         logits = hidden.logits.reshape(rows, -1).astype(np.float32)
         logits -= logits.max(axis=0)
+        margins = _margins(logits)
+        logits /= margins.max()
         truth = hidden.truth.reshape(-1)
-        contested = np.exp(logits).sum(axis=0) > 1 + CONTESTED
+        contested = margins < CONTESTED * margins.max()
         best = logits[:, ~contested].argmax(axis=0)
         real = truth[~contested]
         right, predicted, there = (np.bincount(each, minlength=rows) for each in (best[best == real], best, real))
@@ -240,6 +243,14 @@ class _Evidence:
         size = predicted + self.predicted + np.bincount(self.truth, minlength=rows) + self.real
         result = np.stack([size - 2 * hits, predicted + likely - 2 * right, size / 2])
         return result * (ONE_SIDED if self.one_sided else 1.0)
+
+
+def _margins(logits: np.ndarray) -> np.ndarray:
+    """By how much the most probable label of each pixel, whose logit is 0, leads; above 0."""
+    others = logits.copy()
+    np.put_along_axis(others, logits.argmax(axis=0)[None], -np.inf, axis=0)
+    lead = -others.max(axis=0)
+    return np.clip(lead, np.float32(1e-6), np.float32(1e6))
 
 
 def _sizes(probabilities: np.ndarray) -> np.ndarray:

@@ -1,0 +1,263 @@
+"""What calibration promises, on what the pool says of real volumes and of their hidden labelled slices."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.expected import ExpectedDice
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.engines.calibration import Calibration, DiceExpectation, Hidden, reach
+from FewShotAnnotateLib.engines.pool import Pool
+from FewShotAnnotateLib.review.confidence import slice_confidence
+from FewShotAnnotateLib.review.metrics import dice
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import spearmanr
+from support.data import case_or_mni152, load_case
+
+WEIGHTS = np.array([1, 0.5, 0.25], dtype=np.float32)
+SMALL = sorted({case_or_mni152(name) for name in ("mr_hippocampus_003", "mr_spine_cord_t2", "mr_cardiac_sax")})
+SPACINGS = (4, 6)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A volume of which every n-th slice is labelled, predicted and with each labelled slice hidden in turn."""
+
+    labels: tuple[int, ...]
+    hidden: list[Hidden]
+    logits: dict[int, np.ndarray]
+    truth: dict[int, np.ndarray]
+    distances: dict[int, tuple[int | None, int | None]]
+
+    def expected(self, calibration: Calibration) -> dict[int, ExpectedDice]:
+        expectation = DiceExpectation(calibration)
+        for index, logits in self.logits.items():
+            expectation.add(calibration.probabilities(logits, self.distances[index]))
+        return {one.label: one for one in expectation.expected(self.labels)}
+
+    def true_dice(self) -> dict[int, float]:
+        truth = np.stack(list(self.truth.values()))
+        result = np.stack([logits.argmax(axis=0) for logits in self.logits.values()])
+        return {label: dice(truth, result, row) for row, label in enumerate(self.labels, start=1)}
+
+
+@cache
+def setting(name: str, spacing: int) -> Setting:
+    volume, label_map = load_case(name)
+    holding = np.flatnonzero(label_map.array.any(axis=(1, 2)))
+    # Large volumes are looked at in part, as the pool's work grows with slices.
+    first, last = max(holding[0], holding[len(holding) // 2] - 18), min(holding[-1], holding[len(holding) // 2] + 18)
+    support = Support.from_label_map(label_map, SliceAxis(0), range(first, last + 1, spacing))
+    pool = Pool(volume, support)
+    values = np.array([0, *support.labels])
+
+    def rows(index: int) -> np.ndarray:
+        labels = label_map.array[index][pool.window]
+        return np.searchsorted(values, np.where(np.isin(labels, values), labels, 0))
+
+    hidden = []
+    for row, (before, after) in enumerate(zip([None, *support.indices], [*support.indices[1:], None], strict=False)):
+        index = support.indices[row]
+        distances = None if before is None else index - before, None if after is None else after - index
+        ((_, logs),) = pool.part(row).candidates([index])
+        hidden.append(Hidden(np.tensordot(WEIGHTS, logs, 1), rows(index), distances))
+    logits = {
+        index: np.tensordot(WEIGHTS, logs, 1)
+        for index, logs in pool.candidates(support.unlabelled(support.range_between()))
+    }
+    around = {
+        index: (
+            index - max(other for other in support.indices if other < index),
+            min(other for other in support.indices if other > index) - index,
+        )
+        for index in logits
+    }
+    return Setting(support.labels, hidden, logits, {index: rows(index) for index in logits}, around)
+
+
+SETTINGS = list(itertools.product(SMALL, SPACINGS))
+
+
+def test_calibrated_probabilities_sum_to_one_and_keep_the_most_probable_label() -> None:
+    one = setting(*SETTINGS[0])
+    calibration = Calibration.fit(one.hidden)
+    for index, logits in one.logits.items():
+        probabilities = calibration.probabilities(logits, one.distances[index])
+        assert probabilities.dtype == np.float32 and probabilities.shape == logits.shape
+        assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+        assert np.array_equal(probabilities.argmax(axis=0), logits.argmax(axis=0))
+
+
+def test_the_same_logits_are_surer_beside_a_labelled_slice_than_far_from_it() -> None:
+    one = setting(*SETTINGS[0])
+    calibration = Calibration.fit(one.hidden)
+    logits = next(iter(one.logits.values()))
+    sure = [calibration.probabilities(logits, around).max(axis=0).mean() for around in ((1, 9), (5, 5), (None, 9))]
+    assert sure[0] > sure[1] > sure[2]
+
+
+def test_a_slice_between_two_labelled_ones_is_nearer_than_either() -> None:
+    assert reach((4, 4)) == 2 and reach((None, 3)) == 3 and reach((1, 7)) < 1
+    with pytest.raises(ValueError, match="labelled slice"):
+        reach((None, None))
+
+
+@pytest.mark.parametrize(("name", "spacing"), SETTINGS)
+def test_probabilities_are_right_as_often_as_they_say_where_labels_are_contested(name: str, spacing: int) -> None:
+    one = setting(name, spacing)
+    calibration = Calibration.fit(one.hidden)
+    said, right = [], []
+    for index, logits in one.logits.items():
+        probabilities = calibration.probabilities(logits, one.distances[index])
+        best = probabilities.max(axis=0)
+        contested = best < 0.99
+        said.append(best[contested])
+        right.append((probabilities.argmax(axis=0) == one.truth[index])[contested])
+    assert abs(np.concatenate(said).mean() - np.concatenate(right).mean()) < 0.1
+
+
+def test_the_scale_of_logits_does_not_matter() -> None:
+    one = setting(*SETTINGS[0])
+    scaled = [Hidden(3 * hidden.logits, hidden.truth, hidden.distances) for hidden in one.hidden]
+    index, logits = next(iter(one.logits.items()))
+    around = one.distances[index]
+    plain = Calibration.fit(one.hidden).probabilities(logits, around)
+    assert np.allclose(Calibration.fit(scaled).probabilities(3 * logits, around), plain, atol=1e-3)
+
+
+def test_the_more_is_wrong_on_hidden_slices_the_softer_probabilities_become() -> None:
+    one = setting(*SETTINGS[0])
+    sharpness = []
+    for pixels in (0, 2, 4):
+        hidden = [Hidden(np.roll(each.logits, pixels, axis=1), each.truth, each.distances) for each in one.hidden]
+        sharpness.append(Calibration.fit(hidden).sharpness)
+    assert sharpness[0] > sharpness[1] > sharpness[2]
+
+
+def test_expected_dice_is_near_the_true_dice() -> None:
+    errors = []
+    for name, spacing in SETTINGS:
+        one = setting(name, spacing)
+        expected, true = one.expected(Calibration.fit(one.hidden)), one.true_dice()
+        errors.append(np.mean([abs(expected[label].dice - true[label]) for label in expected]))
+    assert np.mean(errors) < 0.05
+
+
+def test_the_range_holds_the_true_dice() -> None:
+    held = []
+    for name, spacing in SETTINGS:
+        one = setting(name, spacing)
+        true = one.true_dice()
+        for label, expected in one.expected(Calibration.fit(one.hidden)).items():
+            assert 0 <= expected.low < expected.dice < expected.high <= 1
+            held.append(expected.low <= true[label] <= expected.high)
+    assert np.mean(held) >= 0.8
+
+
+def test_without_hidden_slices_there_is_an_expectation_with_a_wider_range() -> None:
+    one = setting(*SETTINGS[0])
+    blind, seeing = one.expected(Calibration.fit([])), one.expected(Calibration.fit(one.hidden))
+    true = one.true_dice()
+    for label, expected in blind.items():
+        assert expected.high - expected.low > seeing[label].high - seeing[label].low
+        assert expected.low <= true[label] <= expected.high
+
+
+def test_a_label_that_no_hidden_slice_shows_behaves_as_the_others() -> None:
+    one = setting(*SETTINGS[0])
+    last = len(one.labels)
+    absent = [
+        Hidden(hidden.logits - 50 * (np.arange(last + 1) == last)[:, None, None], hidden.truth * 0, hidden.distances)
+        for hidden in one.hidden
+    ]
+    calibration = Calibration.fit(absent)
+    assert calibration.excess(last) == calibration.excess(last + 1) == (calibration.log_excess_of_others, 0.0)
+
+
+def test_predictions_that_are_wrong_on_hidden_slices_are_expected_to_be_wrong() -> None:
+    one = setting(*SETTINGS[0])
+    shifted = [Hidden(np.roll(hidden.logits, 4, axis=1), hidden.truth, hidden.distances) for hidden in one.hidden]
+    good, bad = one.expected(Calibration.fit(one.hidden)), one.expected(Calibration.fit(shifted))
+    assert all(bad[label].dice < good[label].dice for label in good)
+
+
+def test_without_slices_nothing_is_expected_and_labels_that_are_nowhere_are_left_out() -> None:
+    expectation = DiceExpectation(Calibration.fit([]))
+    assert expectation.expected([3, 7]) == ()
+    probabilities = np.zeros((3, 8, 8), dtype=np.float32)
+    probabilities[0], probabilities[1, :4] = 1, 1
+    probabilities[0, :4] = 0
+    expectation.add(probabilities)
+    (found,) = expectation.expected([3, 7])
+    assert found.label == 3 and found.dice > 0.9
+
+
+LOGITS = arrays(
+    np.float32,
+    st.tuples(st.integers(2, 4), st.integers(1, 5), st.integers(1, 5)),
+    elements=st.floats(-80, 0, width=32),
+)
+SIDES = st.tuples(st.integers(1, 300), st.integers(1, 300)) | st.integers(1, 300).map(lambda side: (None, side))
+
+
+@settings(deadline=None)
+@given(logits=LOGITS, distances=SIDES, seed=st.integers(0, 99))
+def test_any_finite_logits_give_probabilities_and_a_range(
+    logits: np.ndarray, distances: tuple[int | None, int | None], seed: int
+) -> None:
+    truth = np.random.default_rng(seed).integers(0, len(logits), logits.shape[1:])
+    calibration = Calibration.fit([Hidden(logits, truth, distances)])
+    probabilities = calibration.probabilities(logits, distances)
+    assert np.isfinite(probabilities).all() and np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    expectation = DiceExpectation(calibration)
+    expectation.add(probabilities)
+    for found in expectation.expected(range(1, len(logits))):
+        assert 0 <= found.low <= found.dice <= found.high <= 1
+
+
+def confidences(one: Setting, calibration: Calibration) -> tuple[list[float], list[float]]:
+    """Confidence and true Dice of each predicted slice."""
+    found, true = [], []
+    for index, logits in one.logits.items():
+        probabilities = calibration.probabilities(logits, one.distances[index])
+        labels = probabilities.argmax(axis=0)
+        stored = np.round(255 * probabilities.max(axis=0)).astype(np.uint8)
+        found.append(slice_confidence(labels, stored))
+        truth = one.truth[index]
+        total = np.count_nonzero(labels) + np.count_nonzero(truth)
+        true.append(2 * np.count_nonzero((labels == truth) & (labels > 0)) / total if total else 1.0)
+    return found, true
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_wrong_slices_have_low_confidence(name: str) -> None:
+    found, true = confidences(setting(name, SPACINGS[-1]), Calibration.fit(setting(name, SPACINGS[-1]).hidden))
+    order = np.argsort(true)
+    worst, best = order[: len(order) // 3], order[-(len(order) // 3) :]
+    assert np.mean(np.array(found)[worst]) < np.mean(np.array(found)[best])
+
+
+def test_confidence_ranks_the_slices_of_all_settings_by_their_dice() -> None:
+    pairs = [confidences(setting(*one), Calibration.fit(setting(*one).hidden)) for one in SETTINGS]
+    assert spearmanr(*(np.concatenate(each) for each in zip(*pairs, strict=True)))[0] > 0.5
+
+
+def test_confidence_of_a_slice_is_the_same_from_bytes_and_from_probabilities() -> None:
+    labels = np.zeros((8, 8), dtype=np.uint16)
+    labels[2:6, 2:6] = 3
+    confidence = np.linspace(0.5, 1, 64, dtype=np.float32).reshape(8, 8)
+    stored = np.round(255 * confidence).astype(np.uint8)
+    assert slice_confidence(labels, stored) == pytest.approx(slice_confidence(labels, confidence), abs=0.01)
+
+
+def test_a_slice_that_is_surely_empty_is_confident_and_one_that_may_not_be_is_not() -> None:
+    nothing = np.zeros((8, 8), dtype=np.uint8)
+    assert slice_confidence(nothing, np.full((8, 8), 255, dtype=np.uint8)) == 1
+    assert slice_confidence(nothing, np.full((8, 8), 150, dtype=np.uint8)) == 0
