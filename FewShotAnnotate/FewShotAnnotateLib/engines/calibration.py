@@ -33,7 +33,7 @@ FAINT = 0.01
 # How many of a label's voxels must be expected wrong on hidden slices to be heard in the volume's mean and by itself,
 # and how many such labels outweigh the prior (wrong as often as expected).
 HEARD = 100
-OWN = 300
+OWN = 1000
 LABELS = 2
 # Weight of hidden slices seen from one side.
 ONE_SIDED = 0.3
