@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -26,15 +26,13 @@ from .pool import CANDIDATES, Pool, completed
 from .propagate import THREADS, Propagate
 
 if TYPE_CHECKING:
-    from .network import Example, Stack
+    from .network import Stack
 
 # Parts that the labelled slices between the outermost are divided in; each is hidden from one network.
 FOLDS = 3
-# Slices that one network learns from at most: labelled ones, and ones between them as soft targets.
-LABELLED_EXAMPLES = 24
+# Slices that one network learns from at most: labelled ones, each hidden in turn, and others as soft targets.
+HIDDEN_SLICES = 24
 SOFT_EXAMPLES = 40
-# Hidden slices looked at, at most.
-HIDDEN_SLICES = 16
 # Share of a fit's steps that a network gets which some labelled slices are hidden from.
 HIDDEN_STEPS = 0.4
 # Least probability of a label by the network: how far it can rule one out.
@@ -111,40 +109,65 @@ class Adapt(Engine):
         return self._expectation.expected(self._support.labels) if self._expectation else ()
 
     def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> tuple[Network, Weights, Calibration]:
-        """Networks, how much each candidate counts, and how sure the result is."""
+        """A network, how much each candidate counts, and how sure the result is."""
         support = pool.support
-        inner = range(1, len(support.indices) - 1)
+        rows = range(len(support.indices))
+        inner = rows[1:-1]
         folds = [tuple(inner[start::FOLDS]) for start in range(min(FOLDS, len(inner)))]
-        plan = self._plan(len(folds), len(wanted))
+        plan = self._plan(len(folds))
         counts = len(CANDIDATES) + (plan is not None), len(support.labels)
-        if plan is None:
-            nothing = Network()
-            hidden = [[_hidden(pool.part(row), row, pool, nothing)] for row in _spread(inner, HIDDEN_SLICES)]
-            return nothing, *_learn(hidden, *counts)
-        from .network import Stack, torch_device
+        looked_at = _spread(rows if plan else inner, HIDDEN_SLICES) if len(rows) > 1 else []
+        soft_targets = _spread(wanted, SOFT_EXAMPLES) if plan else []
+        if plan:
+            work.plan(plan.steps + len(folds) * plan.hidden_steps)
+        work.plan(len(looked_at) + len(soft_targets))
 
-        count = len(support.axis.slices(self._volume.array))
-        stack = Stack(pool.image, count, pool.shape, torch_device(self._asked_device))
-        work.plan(plan.steps + len(folds) * plan.hidden_steps)
-        seed = self.settings["seed"] * (FOLDS + 1)
+        def hide(row: int) -> np.ndarray:
+            ((_, logs),) = pool.part(row).candidates([support.indices[row]])
+            work.done(1)
+            return logs.astype(np.float16)
 
-        def member(number: int, fold: tuple[int, ...]) -> tuple[Network, list[Hidden]]:
-            part = pool.without(fold) if fold else pool
-            steps, seconds = (plan.hidden_steps, plan.hidden_seconds) if fold else (plan.steps, plan.seconds)
-            examples = list(_examples(part, wanted, stack, work))
-            predict = fit(stack, examples, steps, seed + number, lambda part: work.done(part * steps), seconds)
-            network = Network(predict, stack)
-            looked_at = [row for row in fold if row in _spread(inner, HIDDEN_SLICES)]
-            return network, [_hidden(part, row, pool, network) for row in looked_at]
-
-        from .network import fit
+        def soft(gap: Sequence[int]) -> list[tuple[int, np.ndarray]]:
+            pooled = [(index, _pooled(logs)) for index, logs in pool.fresh().candidates(gap)]
+            work.done(len(gap))
+            return pooled
 
         with ThreadPoolExecutor(THREADS) as threads:
-            jobs = [threads.submit(member, number, fold) for number, fold in enumerate([(), *folds])]
-            results = [job.result() for job in jobs]
-        return results[0][0], *_learn([hidden for _, hidden in results if hidden], *counts)
+            hidden = dict(zip(looked_at, threads.map(hide, looked_at), strict=True))
+            if plan is None:
+                evidence = [[_hidden(hidden[row], row, pool, Network())] for row in looked_at]
+                return Network(), *_learn(evidence, *counts)
+            from .network import Example, Stack, fit, one_hot, torch_device
 
-    def _plan(self, folds: int, slices: int) -> _Plan | None:
+            count = len(support.axis.slices(self._volume.array))
+            stack = Stack(pool.image, count, pool.shape, torch_device(self._asked_device))
+            examples = {
+                support.indices[row]: Example(
+                    support.indices[row],
+                    stack.target(one_hot(pool.mask(row), support.labels)),
+                    stack.prior(_pooled(hidden[row])),
+                    True,
+                )
+                for row in looked_at
+            }
+            for pooled in threads.map(soft, _gaps(soft_targets, support.indices)):
+                for index, one in pooled:
+                    examples[index] = Example(index, stack.target(one), stack.prior(one), False)
+
+            def member(number: int, fold: tuple[int, ...]) -> tuple[Network, list[Hidden]]:
+                """The network that `fold` is hidden from, and what it says of that."""
+                unseen = {support.indices[row] for row in fold}
+                seen = [one for one in examples.values() if unseen.isdisjoint(_ends(one.index, support.indices))]
+                steps, seconds = (plan.hidden_steps, plan.hidden_seconds) if fold else (plan.steps, plan.seconds)
+                seed = self.settings["seed"] * (FOLDS + 1) + number
+                predict = fit(stack, seen, steps, seed, lambda part: work.done(part * steps), seconds)
+                network = Network(predict, stack)
+                return network, [_hidden(hidden[row], row, pool, network) for row in fold if row in hidden]
+
+            results = list(threads.map(member, range(len(folds) + 1), [(), *folds]))
+        return results[0][0], *_learn([evidence for _, evidence in results if evidence], *counts)
+
+    def _plan(self, folds: int) -> _Plan | None:
         """How long to fit; None: not at all, for want of slices to learn from or of time."""
         if len(self._support.indices) < 2:
             return None
@@ -226,34 +249,28 @@ def _learn(hidden: Sequence[Sequence[Hidden]], candidates: int, labels: int) -> 
     return weights, Calibration.fit(fused)
 
 
-def _hidden(part: Pool, row: int, pool: Pool, network: Network) -> Hidden:
-    """What a pool that did not see labelled slice number `row` of `pool` says of it."""
+def _hidden(logs: np.ndarray, row: int, pool: Pool, network: Network) -> Hidden:
+    """What the candidates, and a network that did not see it, say of labelled slice number `row`."""
     support = pool.support
     index = support.indices[row]
-    ((_, logs),) = part.candidates([index])
+    others = [other for other in support.indices if other != index]
     return Hidden(
         network.join(logs, index).astype(np.float16),
         np.searchsorted(np.array([0, *support.labels]), pool.mask(row)),
-        _distances(index, part.support.indices),
-        _around(part.support, index)[1],
+        _distances(index, others),
+        _around(support.only([other for other in range(len(support.indices)) if other != row]), index)[1],
     )
 
 
-def _examples(pool: Pool, wanted: Sequence[int], stack: Stack, work: _Work) -> Iterator[Example]:
-    """Labelled slices with what their neighbours say of them, and slices between with what the pool says."""
-    from .network import Example, one_hot
+def _gaps(wanted: Sequence[int], labelled: Sequence[int]) -> list[list[int]]:
+    """Slices in groups that lie between the same labelled slices."""
+    return [list(group) for _, group in groupby(wanted, lambda index: int(np.searchsorted(labelled, index)))]
 
-    support = pool.support
-    for row in _spread(range(len(support.indices)), LABELLED_EXAMPLES):
-        ((_, logs),) = pool.part(row).candidates([support.indices[row]])
-        prior = _pooled(logs)
-        target = one_hot(pool.mask(row), support.labels)
-        yield Example(support.indices[row], stack.target(target), stack.prior(prior), True)
-        work.done(0)
-    for index, logs in pool.candidates(_spread(wanted, SOFT_EXAMPLES)):
-        pooled = _pooled(logs)
-        yield Example(index, stack.target(pooled), stack.prior(pooled), False)
-        work.done(0)
+
+def _ends(index: int, labelled: Sequence[int]) -> tuple[int, ...]:
+    """The labelled slices that speak about a slice: itself, or those around it."""
+    after = int(np.searchsorted(labelled, index))
+    return (index,) if index in labelled else tuple(labelled[max(0, after - 1) : after + 1])
 
 
 def _pooled(logs: np.ndarray) -> np.ndarray:

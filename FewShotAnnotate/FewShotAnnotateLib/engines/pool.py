@@ -77,10 +77,9 @@ class Pool:
                 result += FLOORS[:, None, None, None]
                 yield index, np.log(result, out=result)
 
-    def without(self, rows: Sequence[int]) -> Pool:
-        """The pool with labelled slices of these numbers hidden."""
-        left = [row for row in range(len(self.support.indices)) if row not in rows]
-        return Pool(self._volume, self.support.only(left), self.window)
+    def fresh(self) -> Pool:
+        """The same pool, for another thread."""
+        return Pool(self._volume, self.support, self.window)
 
     def part(self, row: int) -> Pool:
         """The labelled slices next to number `row` alone: all that is needed to fill it when it is hidden."""
