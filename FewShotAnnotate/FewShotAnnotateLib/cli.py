@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     show = verbs.add_parser("demo", help="fill grey and white matter of the MNI152 brain")
     show.set_defaults(command=_demo, job_dir=None, resume=False)
     show.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo-output"))
+    show.add_argument("--engine", default="auto", help=f"auto, {', '.join(engine_names())} (default: %(default)s)")
     show.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
 
     models = verbs.add_parser("models", help="the engines and what they need")
@@ -287,7 +288,7 @@ def _demo(options: argparse.Namespace) -> int:
     require_writable(label_path)
     indices = demo.labelled_slices(truth)
     painted = demo.keep_slices(truth, indices)
-    (run,) = plan(FillRequest(volume, [painted], demo.AXIS, indices))
+    (run,) = plan(FillRequest(volume, [painted], demo.AXIS, indices, engine=options.engine))
     began = time.monotonic()
     with _job_place(None) as place:
         (filled,) = _run_all([run], [painted], volume, place, options).layers

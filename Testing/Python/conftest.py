@@ -17,10 +17,12 @@ settings.register_profile(
 settings.load_profile("repository")
 
 
-@pytest.fixture(autouse=True)
-def auto_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def auto_is_quick() -> Iterator[None]:
     """Engine `auto` is `propagate` in this process: most tests are about what surrounds an engine."""
-    monkeypatch.setattr(engines, "_AUTO", ("propagate",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "_AUTO", ("propagate",))
+        yield
 
 
 @pytest.fixture

@@ -137,7 +137,10 @@ class Spawned:
 
     def cli(self, *arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """The command line in a process of its own."""
-        return self.python("-m", "FewShotAnnotateLib.cli", *map(str, arguments), environment=environment)
+        words = list(map(str, arguments))
+        if words[0] in ("fill", "demo") and "--engine" not in words:
+            words += ["--engine", "propagate"]  # most tests are about what surrounds an engine
+        return self.python("-m", "FewShotAnnotateLib.cli", *words, environment=environment)
 
     def __enter__(self) -> Spawned:
         return self
