@@ -20,9 +20,9 @@ USUAL = np.array([1.0, 0.5, 0.25, 0.5], dtype=np.float32)
 ONE_SIDED = np.array([0.5, 2.0, 0.4, 1.0], dtype=np.float32)
 # Weightings that hidden slices may choose from: three of the simple candidates, times one of the network.
 _SIMPLE = ((1, 0.5, 0.25), (1, 0, 0.25), (1, 0, 1), (1, 0.5, 0), (1, 1, 0.25), (0.5, 1, 0), (1, 0, 0))
-_NETWORK = (0.0, 0.5, 1.0, 2.0)
+_NETWORK = (0.0, 0.25, 0.5, 1.0)
 # Hidden slices that show a label count as much as this many of all labels together.
-SHARED_SLICES = 6.0
+SHARED_SLICES = 60.0
 # Mean Dice by which a weighting must beat the usual one to take half of its place.
 DOUBT = 0.01
 # A pixel whose usual prediction is surer than this is not looked at again.
