@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib import cli
-from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.cli import main, running
 from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
 from FewShotAnnotateLib.core.event import (
     Cancelled,
@@ -541,7 +540,7 @@ def test_the_bar_goes_to_stderr(desk: Desk, capfd: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def stepwise_engine(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of an engine that drafts, fits and refines."""
-    monkeypatch.setattr(cli, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
+    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
     return stepwise.NAME
 
 
@@ -796,7 +795,7 @@ def test_ctrl_c_at_the_end_of_a_layer_does_not_start_the_next(
         folder.request_cancel()
         return ending
 
-    monkeypatch.setattr(cli, "run_in_worker", interrupted_at_its_end)
+    monkeypatch.setattr(running, "run_in_worker", interrupted_at_its_end)
     command = ["fill", *map(str, (desk.image, support, "-o", output, "--job-dir", desk.job))]
     assert main([*command, "--progress", "none"]) == 130
     assert "cancelled; no output was written. Continue" in capfd.readouterr().err

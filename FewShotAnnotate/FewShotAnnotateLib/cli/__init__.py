@@ -1,0 +1,64 @@
+"""The command line: the same rooms as the Slicer module, without Slicer. One file per command.
+
+Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..core.errors import InputError
+from ..core.event import Cancelled, Event, Failed, Finished
+from . import demo, fill, models, suggest
+from .running import Unfinished, sentence
+
+COMMANDS = (fill, suggest, demo, models)
+EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except InputError as error:
+        print(f"fewshot-annotate: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except Unfinished as unfinished:
+        print(f"fewshot-annotate: {sentence(unfinished)}", file=sys.stderr)
+        if isinstance(unfinished.ending, Failed) and unfinished.ending.code:
+            return BAD_INPUT
+        return EXIT_CODES[type(unfinished.ending)]
+    except BrokenPipeError:  # whoever read our output is gone, so there is nobody to tell
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
+        return EXIT_CODES[Failed]
+    except KeyboardInterrupt:
+        print("fewshot-annotate: cancelled; no output was written.", file=sys.stderr)
+        return EXIT_CODES[Cancelled]
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"fewshot-annotate: {message}; see {self.prog} --help.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fewshot-annotate",
+        description="Label a few slices of a medical volume and let the rest be filled.",
+        epilog="Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.",
+    )
+    parser.add_argument("--version", action="version", version=f"fewshot-annotate {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(verbs)
+    return parser

@@ -1,0 +1,106 @@
+"""What words on the command line stand for; bad ones raise `InputError`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.axis import SliceAxis
+from ..core.errors import InputError
+from ..core.job import is_budget
+from ..engines import engine_class, engine_names
+
+
+def add_input(verb: argparse.ArgumentParser, purpose: str, slices: str) -> None:
+    """The arguments that say what is labelled, and which slices are meant."""
+    verb.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
+    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map on the image's grid")
+    verb.add_argument(
+        "--axis",
+        default="auto",
+        help="array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--labelled-slices",
+        metavar="3,10,20",
+        help="the labelled slices, empty ones too (default: those with any label)",
+    )
+    verb.add_argument(
+        "--slices",
+        default=slices,
+        metavar="between|all|A:B",
+        help=f"{purpose}: between the labelled slices, all, or A up to but not B (default: %(default)s)",
+    )
+
+
+def add_engine(verb: argparse.ArgumentParser) -> None:
+    """The argument that names the engine."""
+    verb.add_argument("--engine", default="auto", help=f"auto, {', '.join(engine_names())} (default: %(default)s)")
+
+
+def add_progress(verb: argparse.ArgumentParser) -> None:
+    """The argument that says how progress is shown."""
+    verb.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+
+
+def as_axis(text: str) -> SliceAxis | None:
+    if text == "auto":
+        return None
+    try:
+        return SliceAxis(int(text))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("axis_out_of_range", axis=text) from None
+
+
+def as_slice_numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError("slices_malformed", text=text) from None
+
+
+def as_slice_range(text: str) -> str | tuple[int, int]:
+    if text in ("between", "all"):
+        return text
+    try:
+        start, stop = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError("range_malformed", text=text) from None
+    if start >= stop:
+        raise InputError("range_malformed", text=text)
+    return start, stop
+
+
+def as_count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise InputError("count_invalid", count=text)
+    return int(text)
+
+
+def as_seconds(text: str | None) -> float | None:
+    try:
+        seconds = None if text is None else float(text)
+    except ValueError:
+        raise InputError("budget_invalid", budget=text) from None
+    if not is_budget(seconds):
+        raise InputError("budget_invalid", budget=text)
+    return seconds
+
+
+def as_engine_options(engine_name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Options by name; those the engine does not have are left for it to refuse."""
+    engine = engine_class(engine_name)
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise InputError("option_malformed", text=text)
+        known = engine.options.get(name)
+        options[name] = known.parse(engine.name, name, value) if known else value
+    return options

@@ -1,0 +1,123 @@
+"""`fill`: the slices between labelled ones."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.axis import labelled_indices
+from ..core.errors import InputError
+from ..core.files import (
+    image_suffix,
+    merge_layers,
+    read_label_maps,
+    read_volume,
+    require_writable,
+    write_array,
+    write_label_maps,
+)
+from ..core.job import Device
+from ..core.volume import LabelMap, Volume
+from ..run.fill import FillRequest, PlannedRun, plan
+from .arguments import (
+    add_engine,
+    add_input,
+    add_progress,
+    as_axis,
+    as_engine_options,
+    as_seconds,
+    as_slice_numbers,
+    as_slice_range,
+)
+from .running import job_place, run_all
+
+
+def add(verbs: Any) -> None:
+    """Add the command to the parser's subcommands."""
+    fill = verbs.add_parser("fill", help="fill the slices between labelled ones")
+    fill.set_defaults(command=_fill)
+    add_input(fill, "what to fill", "between")
+    fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
+    add_engine(fill)
+    fill.add_argument("--confidence", metavar="OUT2", type=Path, help="also write the confidence, 0..1")
+    fill.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    fill.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="an option of the engine; may be given several times",
+    )
+    fill.add_argument("--budget", metavar="SECONDS", help="time limit; a result is better with more time")
+    add_progress(fill)
+    fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
+    fill.add_argument("--resume", action="store_true", help="continue the job in --job-dir if there is one")
+
+
+def _fill(options: argparse.Namespace) -> int:
+    axis = as_axis(options.axis)
+    labelled = as_slice_numbers(options.labelled_slices)
+    slices = as_slice_range(options.slices)
+    budget = as_seconds(options.budget)
+    settings = as_engine_options(options.engine, options.settings)
+    if options.resume and not options.job_dir:
+        raise InputError("resume_needs_folder")
+    outputs = [path for path in (options.output, options.confidence) if path]
+    if options.confidence and image_suffix(options.confidence) == ".seg.nrrd":
+        raise InputError("confidence_no_labels", path=options.confidence)
+    for number, path in enumerate(outputs):
+        require_writable(path, options.image, options.support, *outputs[:number])
+    volume = read_volume(options.image)
+    layers = read_label_maps(options.support, volume.geometry)
+    if len(layers) > 1 and image_suffix(options.output) != ".seg.nrrd":
+        layers = [merge_layers(layers, options.output)]
+    request = FillRequest(
+        volume,
+        layers,
+        axis,
+        labelled,
+        slices,
+        options.engine,
+        Device(options.device),
+        settings,
+        budget,
+        source=options.support,
+    )
+    runs = plan(request)
+    _warn_of_unnamed(runs[0], layers)
+    began = time.monotonic()
+    with job_place(options.job_dir) as place:
+        result = run_all(runs, layers, volume, place, options)
+    write_label_maps(options.output, result.layers)
+    if options.confidence:
+        write_array(options.confidence, result.confidence, volume.geometry)
+    if options.progress != "json":
+        count = len(runs[0].support.unlabelled(runs[0].job.slices))
+        print(
+            f"{options.output}: {count} slices filled, {len(runs[0].support.indices)} were labelled "
+            f"({_plane(runs[0], volume)}, engine {runs[0].job.engine}) in {time.monotonic() - began:.1f} s"
+        )
+        for name, one in result.expected:
+            print(f"  Expected Dice {name:<14} {one.dice:.3f}  (9 times of 10 from {one.low:.3f} to {one.high:.3f})")
+    return 0
+
+
+def _warn_of_unnamed(run: PlannedRun, layers: Sequence[LabelMap]) -> None:
+    """Say which slices hold labels but are not among the named ones: what was painted there does not count."""
+    held = {index for layer in layers for index in labelled_indices(layer.array, run.support.axis)}
+    unnamed = sorted(held - set(run.support.indices))
+    if unnamed:
+        shown = ", ".join(map(str, unnamed[:10])) + (" ..." if len(unnamed) > 10 else "")
+        print(
+            f"fewshot-annotate: labels on slices not named do not count and are replaced: {shown}.", file=sys.stderr
+        )
+
+
+def _plane(run: PlannedRun, volume: Volume) -> str:
+    axis = run.support.axis
+    return f"axis {axis.index}, {axis.patient_name(volume.geometry)}"
