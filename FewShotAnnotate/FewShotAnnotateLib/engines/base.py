@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.example import Example
 from ..core.expected import ExpectedDice
 from ..core.job import Device
 from ..core.support import Support
@@ -85,6 +86,17 @@ class Engine(ABC):
     deadline : float or None
         `time.monotonic()` at which the user wants the run over; None: no limit. Set before `prepare`. An engine that
         can do its work in less time, less well, plans by it.
+    examples : sequence of Example
+        Labelled slices of other volumes, from the support library, that count as support too. Set before `prepare`;
+        empty by default, and always with an engine whose `uses_library` is False. They lie as the slices of the
+        volume at hand do (same anatomical plane, rows and columns in the same patient directions), and their label
+        values are those of `support.labels`. With examples the support may be empty: no indices, masks [0, h, w].
+    uses_library : bool
+        Whether the engine can fill a volume by examples alone. One that needs labelled slices of the same volume
+        cannot.
+
+    What is dear to load and the same for every volume, such as weights, is kept for the life of the process
+    (`functools.lru_cache` on the function that loads it): in a batch one process makes an engine for each volume.
     """
 
     name: ClassVar[str]
@@ -94,6 +106,7 @@ class Engine(ABC):
     devices: ClassVar[tuple[Device, ...]] = (Device.CPU,)
     options: ClassVar[Mapping[str, Option]] = {}
     needs_weights: ClassVar[bool] = False
+    uses_library: ClassVar[bool] = False
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         """Check device and options.
@@ -118,6 +131,7 @@ class Engine(ABC):
         }
         self.pulse: Callable[[float], None] = lambda fraction: None
         self.deadline: float | None = None
+        self.examples: Sequence[Example] = ()
 
     @property
     def seconds_left(self) -> float:
