@@ -72,6 +72,24 @@ MESSAGES = {
     "choose to fill all slices.",
     "node_gone": "The {what} was removed during the run; nothing was filled.",
     "grid_changed": "The geometry of segmentation '{name}' changed during the run; nothing was filled.",
+    "weights_unknown": "There is no checkpoint named '{name}'; choose one of: {known}.",
+    "weights_missing": "Weights '{name}' are not here; fetch them with: fewshot-annotate models download {name} "
+    "(or take in a file: fewshot-annotate models import {name} FILE).",
+    "weights_unrecorded": "{path}: it is not known where this file came from; take it in with: "
+    "fewshot-annotate models import {name} FILE.",
+    "weights_size": "{path}: this is not '{name}' as published ({found} bytes instead of {expected}); "
+    "fetch it again.",
+    "weights_differ": "{path}: this is not '{name}' as published or first seen (its {algorithm} differs); "
+    "remove it and fetch it again.",
+    "weights_damaged": "{path}: the weights cannot be read ({detail}); fetch the file again.",
+    "weights_code": "{path}: the file holds more than tensors and could run code; it was not loaded. "
+    "Fetch it from its publisher.",
+    "weights_bomb": "{path}: the file would unpack to more than its own size; it was not loaded. "
+    "Fetch it from its publisher.",
+    "weights_escape": "{path}: the archive names files outside itself; it was not loaded. "
+    "Fetch it from its publisher.",
+    "weights_no_state": "{path}: the file holds no weights by name; fetch it from its publisher.",
+    "weights_architecture": "{path}: these weights belong to another model ({detail}); fetch the right file.",
     "package_missing": "The package {package} is missing; install it with: pip install {install}",
 }
 
