@@ -16,7 +16,7 @@ SLICER = {"slicer", "qt", "ctk", "vtk"}
 AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "slicer", "vtk"}
 HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 # Files that need torch; whoever uses one imports it when it is needed.
-TORCH = {"engines/network.py"}
+TORCH = {"engines/device.py", "engines/network.py"}
 # Room -> rooms it may import. A file directly in the package is a room of its own.
 ARROWS = {
     "__init__": set(),

@@ -72,6 +72,8 @@ MESSAGES = {
     "choose to fill all slices.",
     "node_gone": "The {what} was removed during the run; nothing was filled.",
     "grid_changed": "The geometry of segmentation '{name}' changed during the run; nothing was filled.",
+    "memory_short": "There is not enough memory on device {device} for engine {engine}; close other programs, choose "
+    "device cpu, or crop the volume.",
     "weights_unknown": "There is no checkpoint named '{name}'; choose one of: {known}.",
     "weights_missing": "Weights '{name}' are not here; fetch them with: fewshot-annotate models download {name} "
     "(or take in a file: fewshot-annotate models import {name} FILE).",

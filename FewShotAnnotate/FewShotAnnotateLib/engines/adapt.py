@@ -137,10 +137,11 @@ class Adapt(Engine):
             if plan is None:
                 evidence = [[_hidden(hidden[row], row, pool, Network())] for row in looked_at]
                 return Network(), *_learn(evidence, *counts)
-            from .network import Example, Stack, fit, one_hot, torch_device
+            from .device import torch_device
+            from .network import Example, Stack, fit, one_hot
 
             count = len(support.axis.slices(self._volume.array))
-            stack = Stack(pool.image, count, pool.shape, torch_device(self._asked_device))
+            stack = Stack(pool.image, count, pool.shape, torch_device(self._asked_device, self.name))
             examples = {
                 support.indices[row]: Example(
                     support.indices[row],

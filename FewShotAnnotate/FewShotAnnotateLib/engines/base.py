@@ -36,6 +36,8 @@ class Option:
         Also fixes the type.
     least, most : number
         Allowed range of a number.
+    choices : tuple of str
+        Allowed values of a text; empty: any.
     help : str
         One line for users, with the unit.
     """
@@ -44,6 +46,7 @@ class Option:
     help: str
     least: float = -np.inf
     most: float = np.inf
+    choices: tuple[str, ...] = ()
 
     def check(self, engine: str, name: str, value: Any) -> Any:
         """`value` as this option's type; `InputError` if it does not fit."""
@@ -52,12 +55,16 @@ class Option:
         fits = fits and isinstance(value, (int, float) if kind is float else kind)
         if fits and kind in (int, float):
             fits = self.least <= value <= self.most
+        if fits and self.choices:
+            fits = value in self.choices
         if not fits:
             expected = f"it must be a {kind.__name__}"
             if kind in (int, float):
                 expected += f" from {self.least:g} to {self.most:g}"
             if kind is bool:
                 expected += " (true or false)"
+            if self.choices:
+                expected = f"it must be one of: {', '.join(self.choices)}"
             raise InputError("option_invalid", option=name, engine=engine, value=value, expected=expected)
         return kind(value)
 
@@ -83,6 +90,9 @@ class Engine(ABC):
         Set before `prepare`; does nothing by default. An engine that works without yielding calls `pulse(fraction)`
         several times a second with the part of all its work that is done, 0..1, from `prepare` to the last slice.
         It raises `Stopped` when the run should stop, which the engine lets pass.
+    warn : function
+        Set before `prepare`; does nothing by default. Takes a sentence for the user about something that does not
+        stop the run.
     deadline : float or None
         `time.monotonic()` at which the user wants the run over; None: no limit. Set before `prepare`. An engine that
         can do its work in less time, less well, plans by it.
@@ -130,6 +140,7 @@ class Engine(ABC):
             for name, option in self.options.items()
         }
         self.pulse: Callable[[float], None] = lambda fraction: None
+        self.warn: Callable[[str], None] = lambda message: None
         self.deadline: float | None = None
         self.examples: Sequence[Example] = ()
 

@@ -22,9 +22,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..core.errors import InputError
-from ..core.job import Device
-
 # Pixels of the longest side of a slice as the network sees it.
 LONGEST_SIDE = 128
 # Neighbouring slices seen with each slice.
@@ -91,27 +88,6 @@ class _UNet(nn.Module):
             x = block(torch.cat([x, skip], dim=1))
         logits: torch.Tensor = self.head(x)
         return logits.float() + torch.log(prior.float() + PRIOR_FLOOR)
-
-
-def torch_device(device: Device) -> torch.device:
-    """Where torch computes; `auto` is an NVIDIA GPU if there is one, else the processor.
-
-    Raises
-    ------
-    InputError
-        This machine has no such device, or torch cannot use it.
-    """
-    present = {
-        Device.CUDA: torch.cuda.is_available(),
-        Device.MPS: torch.backends.mps.is_available(),
-        Device.CPU: True,
-    }
-    if device is Device.AUTO:
-        device = Device.CUDA if present[Device.CUDA] else Device.CPU
-    if not present[device]:
-        known = ", ".join(["auto", *(str(other) for other, there in present.items() if there)])
-        raise InputError("device_unavailable", engine="adapt", device=device, known=known)
-    return torch.device(str(device))
 
 
 def one_hot(mask: np.ndarray, labels: Sequence[int]) -> np.ndarray:

@@ -22,7 +22,7 @@ if __name__ == "__main__":
 
 from FewShotAnnotateLib import __version__
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.event import Cancelled, Event, Expected, Failed, Finished, Started
+from FewShotAnnotateLib.core.event import Cancelled, Event, Expected, Failed, Finished, Started, Warned
 from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import Engine, Stopped, label_slice
 from FewShotAnnotateLib.run.folder import CANNOT_WRITE, JobFolder, SliceWriter
@@ -111,6 +111,7 @@ def _fill(folder: JobFolder, report: Reporter, pace: Pace, drafts_only: bool) ->
     job = folder.job
     engine = runnable_engine(job.engine)(job.device, job.options)
     engine.pulse, engine.deadline = pace.pulse, pace.deadline
+    engine.warn = lambda message: report(Warned(message))
     support = folder.read_support()
     engine.prepare(folder.read_volume(), support)
     pace.require_going()
