@@ -16,6 +16,10 @@ MESSAGES = {
     "find the missing or doubled slices.",
     "series_tilted": "{path}: the DICOM slices are shifted against each other (gantry tilt {angle:.1f} degrees); "
     "resample the series onto an upright grid first.",
+    "series_mixed": "{path}: the slices of the series do not lie in parallel ({count} others, such as {first}); "
+    "move them, a localizer perhaps, to another folder.",
+    "series_doubled": "{path}: {first} and {second} lie at the same place; keep one slice for each place.",
+    "series_gap": "{path}: slices are missing ({missing}); copy them from the archive.",
     "sidecar_unreadable": "{path}: the list of label names cannot be read; mend it or move it away.",
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
     "not_scalar": "{path}: the image has {components} values per voxel; give a single-channel volume.",
@@ -56,6 +60,24 @@ MESSAGES = {
     "give the same input or a new folder.",
     "job_busy": "{path}: another worker is still running on this job; wait for it or stop it first.",
     "resume_needs_folder": "--resume continues a kept job; say which one with --job-dir.",
+    "manifest_unreadable": "{path}: the manifest cannot be read ({detail}); save it as CSV in UTF-8.",
+    "manifest_columns": "{path}: the manifest has no column {missing}; its first row must name the columns, for "
+    "example {header}.",
+    "manifest_column_twice": "{path}: the manifest has two columns {column}; keep one.",
+    "manifest_empty": "{path}: the manifest lists no case; add a row for each volume.",
+    "manifest_row": "{path}, row {row}: {detail}",
+    "manifest_cells": "it has {count} cells and the header {columns}; put text that holds the separator in quotes.",
+    "manifest_cell_empty": "nothing is in column {column}; name a file there.",
+    "case_name_twice": "case '{name}' is in row {row} already; give each case a name of its own (column name).",
+    "case_name": "'{name}' cannot name a case; use a plain folder name without / and \\ (column name).",
+    "case_link": "{path}: this is a link; a case's folder must lie in the output folder itself.",
+    "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume by "
+    "itself into a .seg.nrrd (fewshot-annotate fill).",
+    "engine_left": "Engine {engine} gave no result for {count} slices; choose another engine.",
+    "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
+    "batch_folder_foreign": "{path}: it holds other files and no batch; choose a new folder.",
+    "batch_busy": "{path}: another batch runs in this folder; wait for it or stop it first.",
+    "status_unreadable": "{path}: this is no table of cases as a batch writes it; mend it or move it away.",
     "source_not_labelmap": "Segmentation '{name}' is stored as {source}; make its binary labelmap the source first "
     "(Segmentations module, Representations).",
     "segment_off_grid": "Segment '{segment}' of '{name}' lies on another grid than its segmentation; choose the "
@@ -92,6 +114,27 @@ MESSAGES = {
     "Fetch it from its publisher.",
     "weights_no_state": "{path}: the file holds no weights by name; fetch it from its publisher.",
     "weights_architecture": "{path}: these weights belong to another model ({detail}); fetch the right file.",
+    "series_unknown": "{path}: the folder holds no series {series}; it holds {known}.",
+    "series_no_place": "{path}: the images do not say where they lie in the patient; give a CT, MR or PET series.",
+    "series_multiframe": "{path}: {first} holds many frames in one file; split it into single slices first.",
+    "series_sizes": "{path}: the slices differ in {what} ({first}); keep those of one series.",
+    "series_one_slice": "{path}: the folder holds one slice only; give the whole series.",
+    "series_frames": "{path}: {first} does not name its study, patient position or frame of reference ({what}); "
+    "export the series again.",
+    "code_malformed": "'{text}' is no known structure and no code; write a name such as 'liver', or "
+    "SCHEME^VALUE^MEANING, for example SCT^10200004^Liver.",
+    "code_without_segment": "There is no segment named '{name}' to give a code; there are: {known}.",
+    "structures_unreadable": "{path}: the table of structures cannot be read at row {row}; it needs the columns name, "
+    "category, category_meaning, type, type_meaning.",
+    "compare_too_few": "Comparing needs two labelled slices, one with a label, and found {count}; paint more slices.",
+    "support_sizes_impossible": "None of these support sizes is possible here; choose from 1 to {most}.",
+    "no_engine_runs": "No engine to compare can run here ({detail}).",
+    "comparison_differs": "{path}: the comparison in this folder was started with another image, labels, sizes, draws "
+    "or seed; give the same or a new folder.",
+    "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go on with "
+    "its comparison (--resume).",
+    "engine_option_malformed": "'{text}' sets no engine's option; write ENGINE.NAME=VALUE.",
+    "engine_not_compared": "Engine {engine} is given an option but is not compared; compared are: {compared}.",
     "package_missing": "The package {package} is missing; install it with: pip install {install}",
 }
 

@@ -323,7 +323,7 @@ class JobFolder:
             Another worker holds it.
         """
         with (self.path / "worker.lock").open("a+b") as file:
-            if not _lock(file):
+            if not take_lock(file):
                 raise InputError("job_busy", path=self.path)
             yield
 
@@ -439,7 +439,7 @@ def _read_slice(path: Path, index: int) -> np.ndarray:
     return np.fromfile(path, kind, size, offset=start + index * size * kind.itemsize).reshape(height, width)
 
 
-def _lock(file: IO[bytes]) -> bool:
+def take_lock(file: IO[bytes]) -> bool:
     """Take the system's lock on an open file, or say that another process has it."""
     try:
         if os.name == "nt":

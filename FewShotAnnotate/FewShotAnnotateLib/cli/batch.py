@@ -1,0 +1,143 @@
+"""`batch`: many volumes, from a manifest into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..core.errors import InputError
+from ..core.job import Device
+from ..dataset.batch import CANCELLED, Pool, Tally, run_batch
+from ..dataset.case import Settings
+from ..dataset.manifest import read_manifest
+from ..dataset.one_process import OneProcess
+from ..dataset.status import Status
+from .arguments import add_engine, add_progress, as_count, as_engine_options, as_seconds, as_slice_range
+
+_DONE, _FAILED, _CANCELLED = 0, 1, 130
+
+
+def add(verbs: Any) -> None:
+    """Add the command to the parser's subcommands."""
+    batch = verbs.add_parser("batch", help="fill many volumes that a manifest lists")
+    batch.set_defaults(command=_batch)
+    batch.add_argument(
+        "manifest",
+        metavar="MANIFEST.csv",
+        type=Path,
+        help="table with columns image,support and optionally name,engine,axis,labelled_slices,library",
+    )
+    batch.add_argument("-o", "--output", metavar="OUT_DIR", type=Path, required=True, help="folder to write")
+    batch.add_argument("--resume", action="store_true", help="run only what is not done yet in OUT_DIR")
+    add_engine(batch)
+    batch.add_argument(
+        "--slices", default="between", metavar="between|all|A:B", help="what to fill (default: %(default)s)"
+    )
+    batch.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    batch.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="an option of the engine; may be given several times",
+    )
+    batch.add_argument("--budget", metavar="SECONDS", help="time limit for each case")
+    batch.add_argument(
+        "--threads",
+        metavar="N",
+        default="1",
+        help="processor cores that a case may use (default: %(default)s); results may depend on it in the last digit",
+    )
+    where = batch.add_mutually_exclusive_group()
+    where.add_argument("--workers", metavar="N", help="run N cases at the same time on this machine")
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS", help="use the workers of this dask scheduler, tcp://HOST:PORT"
+    )
+    add_progress(batch)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    settings = Settings(
+        as_slice_range(options.slices),
+        Device(options.device),
+        as_engine_options(options.engine, options.settings),
+        as_seconds(options.budget),
+    )
+    make_pool = _pool(options)
+    manifest = read_manifest(options.manifest)
+    if manifest.unknown:
+        columns = ", ".join(manifest.unknown)
+        print(f"fewshot-annotate: columns that mean nothing here are passed over: {columns}.", file=sys.stderr)
+    with _shown(options.progress, len(manifest.cases)) as report:
+        cases = run_batch(
+            manifest,
+            options.output,
+            settings,
+            make_pool,
+            engine=options.engine,
+            resume=options.resume,
+            report=report,
+        )
+    counts = {status: sum(case.status is status for case in cases.values()) for status in Status}
+    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    print(f"{options.output}: {told}", file=sys.stderr if options.progress == "json" else sys.stdout)
+    if counts[Status.SKIPPED]:
+        print(f"fewshot-annotate: {CANCELLED}; --resume runs what is left.", file=sys.stderr)
+        return _CANCELLED
+    return _FAILED if counts[Status.FAILED] else _DONE
+
+
+def _pool(options: argparse.Namespace) -> Callable[[], Pool]:
+    threads = as_count(options.threads)
+    if options.workers is None and options.scheduler is None:
+        return lambda: OneProcess(threads)
+    raise InputError("package_missing", package="distributed", install='"fewshot-annotate[cluster]"')
+
+
+@contextmanager
+def _shown(kind: str, total: int) -> Iterator[Callable[[Tally], None]]:
+    """A function that shows how far the batch is; failed cases get their line on stderr in any case."""
+    if kind == "json":
+        yield lambda tally: print(_as_line(tally), flush=True)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} cases"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=kind == "none") as bar:
+        row = bar.add_task("Filling", total=total, visible=False)
+
+        def show(tally: Tally) -> None:
+            failed = f", {tally.failed} failed" if tally.failed else ""
+            bar.update(row, completed=tally.done + tally.failed, description=f"Filling{failed}", visible=True)
+            if tally.case.status is Status.FAILED:
+                # no markup and no folding: the line is the same in a log and on a terminal
+                console.print(
+                    f"fewshot-annotate: {tally.case.name}: {tally.case.message}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
+                )
+
+        yield show
+
+
+def _as_line(tally: Tally) -> str:
+    case = asdict(tally.case)
+    del case["accepted"]
+    counts = {name: getattr(tally, name) for name in ("done", "failed", "running", "total")}
+    return json.dumps({"event": "case", **case, "counts": counts}, ensure_ascii=True)

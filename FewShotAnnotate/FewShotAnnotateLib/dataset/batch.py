@@ -1,0 +1,250 @@
+"""Batch: runs the cases of a manifest into a folder, keeps its status, and can go on where it was ended."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from ..core.errors import InputError
+from ..engines import engine_class
+from .case import Settings, Task
+from .folder import BatchFolder
+from .gallery import write_page
+from .manifest import Case, Manifest
+from .status import CaseStatus, Status
+
+_WAIT_SECONDS = 0.2
+# What runs is written this often at most; what ended, at once.
+_SAVE_SECONDS = 1.0
+_PAGE_SECONDS = 10.0
+NOT_BEGUN = "not begun"
+CANCELLED = "cancelled"
+
+
+class Pool(Protocol):
+    """Processes that run cases."""
+
+    def slots(self) -> int:
+        """How many cases may run at the same time; may change, and be 0 for a while."""
+
+    def submit(self, task: Task) -> None:
+        """Begin a case."""
+
+    def ended(self, seconds: float) -> list[CaseStatus]:
+        """The cases that ended since the last call; waits for the first one, but no longer than `seconds`."""
+
+    def close(self) -> None:
+        """End all processes of our own; cases that still run may stop by themselves for a moment."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How far a batch is.
+
+    Attributes
+    ----------
+    case : CaseStatus
+        The one that changed.
+    done, failed, running, total : int
+    """
+
+    case: CaseStatus
+    done: int
+    failed: int
+    running: int
+    total: int
+
+
+def run_batch(
+    manifest: Manifest,
+    output: str | Path,
+    settings: Settings,
+    make_pool: Callable[[], Pool],
+    *,
+    engine: str = "auto",
+    resume: bool = False,
+    report: Callable[[Tally], None] = lambda _: None,
+) -> dict[str, CaseStatus]:
+    """Run the cases that are not done.
+
+    Parameters
+    ----------
+    output : path of a folder
+        See `folder.py`.
+    make_pool : function
+        Called once the input is found to be good.
+    engine : str
+        For rows that name none.
+    resume : bool
+        Whether `output` may hold an earlier run: cases that were done from the same input, engine and options, and
+        cases that a person accepted, stay as they are.
+    report : function
+        Told of every change.
+
+    Returns
+    -------
+    dict of str to CaseStatus
+        The cases of the manifest. Those skipped were not run because the batch was cancelled.
+
+    Raises
+    ------
+    InputError
+        A row cannot be used, the folder cannot, or another batch runs in it. Nothing was run.
+    KeyboardInterrupt
+        A second one; the first one cancels.
+    """
+    require_pages()
+    folder = BatchFolder(output)
+    tasks = [Task(case, settings, folder.path) for case in require_runnable(manifest, folder, settings, engine)]
+    with folder.exclusive(resume):
+        folder.cancel_file.unlink(missing_ok=True)
+        board = _Board(folder, tasks, report)
+        if board.waiting:
+            pool = make_pool()
+            try:
+                _run(board, pool)
+            finally:
+                pool.close()
+        board.save()
+        board.write_page()
+        return {task.case.name: board.statuses[task.case.name] for task in tasks}
+
+
+def require_pages() -> None:
+    """Raise `InputError` if a package is missing that pictures or pages need."""
+    for module, package in (("PIL", "pillow"), ("jinja2", "jinja2")):
+        if find_spec(module) is None:
+            raise InputError("package_missing", package=package, install='"fewshot-annotate[batch]"')
+
+
+def require_runnable(manifest: Manifest, folder: BatchFolder, settings: Settings, engine: str) -> list[Case]:
+    """The cases, their engines resolved.
+
+    Raises
+    ------
+    InputError
+        A row's engine does not exist or does not take the options, or its files lie in the batch's own folder. The
+        error names the row.
+    """
+    cases = []
+    for case in manifest.cases:
+        try:
+            chosen = engine_class(case.engine or engine)
+            chosen(settings.device, settings.options)
+            for path in (case.image, case.support):
+                if path is not None and folder.path in (path, *path.parents):
+                    raise InputError("output_is_input", path=path)
+            folder.case(case.name)
+        except InputError as error:
+            raise InputError("manifest_row", path=manifest.path, row=case.row, detail=error) from None
+        cases.append(replace(case, engine=chosen.name))
+    return cases
+
+
+def _run(board: _Board, pool: Pool) -> None:
+    """Keep the pool busy until nothing is left or the batch is cancelled."""
+    try:
+        while board.running or board.waiting:
+            for _ in range(pool.slots() - len(board.running)):
+                if board.waiting:
+                    pool.submit(board.begin())
+            for status in pool.ended(_WAIT_SECONDS):
+                board.end(status)
+            board.keep_up()
+            if board.folder.cancel_file.exists():
+                break
+    except KeyboardInterrupt:
+        board.folder.cancel_file.touch()
+    if board.running or board.waiting:
+        board.give_up()
+
+
+class _Board:
+    """Status of all cases, in memory and in the files."""
+
+    def __init__(self, folder: BatchFolder, tasks: Sequence[Task], report: Callable[[Tally], None]) -> None:
+        self.folder = folder
+        self.running: dict[str, Task] = {}
+        self.waiting: deque[Task] = deque()
+        self._report = report
+        self._total = len(tasks)
+        self._counts = dict.fromkeys(Status, 0)
+        self._tasks = {task.case.name: task for task in tasks}
+        before = folder.status.read()
+        changed = []
+        for task in tasks:
+            name = task.case.name
+            status = _kept(task, before.get(name))
+            if status is None:
+                status = CaseStatus(name, Status.SKIPPED, None, NOT_BEGUN)
+                self.waiting.append(task)
+            changed.append(status)
+            self._counts[status.status] += 1
+        self.statuses = folder.status.update(changed)
+        self._unsaved: dict[str, CaseStatus] = {}
+        self._saved = self._paged = time.monotonic()
+        self.write_page()
+
+    def begin(self) -> Task:
+        """The next case, which runs now."""
+        task = self.waiting.popleft()
+        self.running[task.case.name] = task
+        self._set(CaseStatus(task.case.name, Status.RUNNING))
+        return task
+
+    def end(self, status: CaseStatus) -> None:
+        """A case came to its end."""
+        self.running.pop(status.name, None)
+        self._set(status)
+        self.save()
+
+    def give_up(self) -> None:
+        """The batch was cancelled."""
+        for task in [*self.running.values(), *self.waiting]:
+            self._set(CaseStatus(task.case.name, Status.SKIPPED, None, CANCELLED))
+        self.running.clear()
+        self.waiting.clear()
+
+    def keep_up(self) -> None:
+        """Write what is due."""
+        if self._unsaved and time.monotonic() - self._saved > _SAVE_SECONDS:
+            self.save()
+        if time.monotonic() - self._paged > _PAGE_SECONDS:
+            self.write_page()
+
+    def save(self) -> None:
+        """Write the changes to status.csv."""
+        if self._unsaved:
+            self.statuses = self.folder.status.update(self._unsaved.values())
+            self._unsaved = {}
+        self._saved = time.monotonic()
+
+    def write_page(self) -> None:
+        """Write the page."""
+        write_page(self.folder, [self.statuses[name] for name in self._tasks])
+        self._paged = time.monotonic()
+
+    def _set(self, status: CaseStatus) -> None:
+        self._counts[self.statuses[status.name].status] -= 1
+        self._counts[status.status] += 1
+        self.statuses[status.name] = self._unsaved[status.name] = status
+        count = self._counts
+        self._report(Tally(status, count[Status.DONE], count[Status.FAILED], count[Status.RUNNING], self._total))
+
+
+def _kept(task: Task, before: CaseStatus | None) -> CaseStatus | None:
+    """The status of a case that need not be run again, or None."""
+    record = task.files.read_record()
+    if record is None:
+        return None
+    request, outcome = record
+    if before is not None and before.accepted:
+        return before
+    if request != task.request():
+        return None
+    return CaseStatus(task.case.name, Status.DONE, outcome.get("seconds"), str(outcome.get("message", "")))

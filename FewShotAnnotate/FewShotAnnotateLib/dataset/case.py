@@ -1,0 +1,261 @@
+"""One case of a batch, from its files to its files: the same function in every process that works on a batch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..core.axis import labelled_indices
+from ..core.errors import InputError
+from ..core.files import merge_layers, read_label_maps, read_volume, write_array, write_label_maps
+from ..core.job import Device
+from ..core.volume import LabelMap, Volume
+from ..engines import runnable_engine
+from ..engines.base import Engine, Stopped, label_slice
+from ..review.picture import contact_sheet
+from ..run.fill import FillRequest, PlannedRun, plan
+from ..run.folder import CONFIDENCE_SCALE
+from .folder import BatchFolder, CaseFiles
+from .manifest import Case
+from .status import CaseStatus, Status
+
+PREVIEW_SLICES = 10
+# A shared file system need not be asked more often than this whether the batch was cancelled.
+_ASK_SECONDS = 0.5
+# A slip of the pen on many slices is still one line.
+_MOST_NUMBERS = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every case of a batch.
+
+    Attributes
+    ----------
+    slices : 'between', 'all' or (start, stop)
+    device : Device
+    options : mapping of str to number, str or bool
+        Of the engine.
+    budget : float or None
+        Seconds for each case.
+    """
+
+    slices: str | tuple[int, int] = "between"
+    device: Device = Device.AUTO
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case to run, small and plain: it travels to the process that runs it, voxels do not.
+
+    Attributes
+    ----------
+    case : Case
+        Its engine has a name, never 'auto'.
+    settings : Settings
+    folder : Path
+        Of the batch, absolute; every process sees the same files there.
+    version : str
+        Of the program that made the task.
+    """
+
+    case: Case
+    settings: Settings
+    folder: Path
+    version: str = __version__
+
+    @property
+    def files(self) -> CaseFiles:
+        """The files of the case."""
+        return BatchFolder(self.folder).case(self.case.name)
+
+    def request(self) -> dict[str, Any]:
+        """All that the result depends on, as plain JSON: a case is done if this is what was asked then."""
+        case = self.case
+        content = {
+            "image": _identity(case.image),
+            "support": case.support and _identity(case.support),
+            "engine": case.engine,
+            "axis": case.axis and case.axis.index,
+            "labelled_slices": case.labelled_slices,
+            "library": case.library,
+            "slices": self.settings.slices,
+            "options": dict(self.settings.options),
+        }
+        return dict(json.loads(json.dumps(content)))
+
+
+def run_case(task: Task) -> CaseStatus:
+    """Fill one case and write its files; whatever goes wrong with it is told in the status and nowhere else.
+
+    Without `Settings.budget` the result is the same in whichever process it is made.
+    """
+    name, began = task.case.name, time.monotonic()
+
+    def ended(status: Status, message: str = "") -> CaseStatus:
+        return CaseStatus(name, status, round(time.monotonic() - began, 2), message)
+
+    if task.version != __version__:
+        return ended(Status.FAILED, f"This worker has version {__version__}, the batch {task.version}; update it.")
+    try:
+        message, outcome = _fill_and_write(task)
+        status = ended(Status.DONE, message)
+        task.files.write_record(task.request(), {"seconds": status.seconds, "message": message, **outcome})
+        return status
+    except Stopped:
+        return CaseStatus(name, Status.SKIPPED, None, "cancelled")
+    except InputError as error:
+        return ended(Status.FAILED, f"row {task.case.row}: {error}")
+    except MemoryError:
+        return ended(Status.FAILED, f"row {task.case.row}: there is not enough memory for this case.")
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            task.files.error_log.write_text(traceback.format_exc(), encoding="utf-8")
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        return ended(Status.FAILED, f"row {task.case.row}: {words[:300]} (see {name}/error.log)")
+
+
+def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
+    """Make all files of the case but its record; returns a message for the user, and what the record tells."""
+    case, files = task.case, task.files
+    try:
+        files.clear()
+    except OSError as error:
+        raise InputError("output_unwritable", path=files.folder, detail=error.strerror) from None
+    _require_going(task)
+    volume = read_volume(case.image)
+    label_map = _label_map(case, volume)
+    run = _plan(task, volume, label_map)
+    engine = runnable_engine(run.job.engine)(run.job.device, run.job.options)
+    labels, confidence = _fill(engine, run, volume, _asking(task))
+    filled = label_map.with_array(labels)
+    axis, indices = run.support.axis, run.support.indices
+    write_array(files.confidence, confidence, volume.geometry)
+    shown = np.linspace(run.job.start, run.job.stop - 1, PREVIEW_SLICES).round().astype(int)
+    with _replaced(files.preview) as temporary:
+        contact_sheet(temporary, volume, filled, axis, list(dict.fromkeys(map(int, shown))), indices)
+    write_label_maps(files.label, [filled])
+    outcome = {
+        "engine": run.job.engine,
+        "version": __version__,
+        "axis": axis.index,
+        "labelled_slices": list(indices),
+        "filled_slices": len(run.support.unlabelled(run.job.slices)),
+        "expected": [one.to_json() for one in engine.expected()],
+    }
+    return _unnamed(label_map, run), outcome
+
+
+def _label_map(case: Case, volume: Volume) -> LabelMap:
+    """The labels of a case as one label map."""
+    assert case.support is not None
+    layers = read_label_maps(case.support, volume.geometry)
+    if len(layers) == 1:
+        return layers[0]
+    try:
+        return merge_layers(layers, "label.nii.gz")
+    except InputError:
+        raise InputError("case_overlaps", path=case.support) from None
+
+
+def _plan(task: Task, volume: Volume, label_map: LabelMap) -> PlannedRun:
+    case, settings = task.case, task.settings
+    request = FillRequest(
+        volume,
+        [label_map],
+        case.axis,
+        case.labelled_slices,
+        settings.slices,
+        case.engine,
+        settings.device,
+        dict(settings.options),
+        settings.budget,
+        source=case.support,
+    )
+    (run,) = plan(request)
+    return run
+
+
+def _fill(
+    engine: Engine, run: PlannedRun, volume: Volume, pulse: Callable[[float], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and confidence [k, j, i], as a job folder gives them, without one.
+
+    Confidence is kept in steps of 1/255, as job folders do.
+    """
+    support = run.support
+    engine.pulse = pulse
+    engine.deadline = None if run.job.budget is None else time.monotonic() + run.job.budget
+    shape = support.axis.shape(volume.geometry)
+    labels = np.zeros(shape, dtype=np.uint8 if max(support.labels) <= 255 else np.uint16)
+    confidence = np.zeros(shape, dtype=np.float32)
+    left = set(support.unlabelled(run.job.slices))
+    engine.prepare(volume, support)
+    for index, probabilities in engine.predict(sorted(left)):
+        if index in left:
+            left.remove(index)
+            labels[index], sure = label_slice(probabilities, support.labels)
+            confidence[index] = np.rint(np.clip(sure, 0, 1) * CONFIDENCE_SCALE) / np.float32(CONFIDENCE_SCALE)
+        pulse(0.0)
+    if left:
+        raise InputError("engine_left", engine=engine.name, count=len(left))
+    for index, mask in zip(support.indices, support.masks, strict=True):
+        labels[index] = mask
+        confidence[index] = 1.0
+    return support.axis.restore(labels), support.axis.restore(confidence)
+
+
+def _asking(task: Task) -> Callable[[float], None]:
+    """A pulse that ends the case when the batch was cancelled."""
+    asked = time.monotonic()
+
+    def pulse(_fraction: float) -> None:
+        nonlocal asked
+        if time.monotonic() - asked > _ASK_SECONDS:
+            asked = time.monotonic()
+            _require_going(task)
+
+    return pulse
+
+
+def _require_going(task: Task) -> None:
+    if BatchFolder(task.folder).cancel_file.exists():
+        raise Stopped
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unnamed(label_map: LabelMap, run: PlannedRun) -> str:
+    """Which slices hold labels but are not among the named ones: what was painted there does not count."""
+    unnamed = sorted(set(labelled_indices(label_map.array, run.support.axis)) - set(run.support.indices))
+    return f"labels on slices not named were replaced: {_shortened(unnamed)}" if unnamed else ""
+
+
+def _shortened(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:_MOST_NUMBERS])) + (" ..." if len(numbers) > _MOST_NUMBERS else "")
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """What tells a file from a changed one without reading it."""
+    about = path.stat()
+    return {"path": str(path), "bytes": about.st_size, "modified": about.st_mtime_ns}

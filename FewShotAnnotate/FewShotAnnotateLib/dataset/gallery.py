@@ -1,0 +1,27 @@
+"""The page of a batch: all cases with their previews, to look through in a browser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .folder import BatchFolder
+from .status import CaseStatus, Status
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+def write_page(folder: BatchFolder, cases: Sequence[CaseStatus]) -> None:
+    """Write index.html of a batch folder; it needs no network and no other file but the previews."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True)
+    counts = {str(status): sum(case.status is status for case in cases) for status in Status}
+    text = environment.get_template("index.html").render(title=folder.path.name, cases=cases, counts=counts)
+    temporary = folder.page.with_name(f".{os.getpid()}.{folder.page.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder.page)
+    finally:
+        temporary.unlink(missing_ok=True)
