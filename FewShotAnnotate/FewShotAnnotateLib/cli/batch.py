@@ -14,7 +14,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..core.errors import InputError
 from ..core.job import Device
 from ..dataset.batch import CANCELLED, Pool, Tally, run_batch
 from ..dataset.case import Settings
@@ -101,7 +100,13 @@ def _pool(options: argparse.Namespace) -> Callable[[], Pool]:
     threads = as_count(options.threads)
     if options.workers is None and options.scheduler is None:
         return lambda: OneProcess(threads)
-    raise InputError("package_missing", package="distributed", install='"fewshot-annotate[cluster]"')
+    from ..dataset.cluster import local_cluster, require_distributed, scheduler_cluster
+
+    require_distributed()
+    if options.workers is not None:
+        workers = as_count(options.workers)
+        return lambda: local_cluster(workers, threads)
+    return lambda: scheduler_cluster(options.scheduler)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ MESSAGES = {
     "series_mixed": "{path}: the slices of the series do not lie in parallel ({count} others, such as {first}); "
     "move them, a localizer perhaps, to another folder.",
     "series_doubled": "{path}: {first} and {second} lie at the same place; keep one slice for each place.",
-    "series_gap": "{path}: slices are missing ({missing}); copy them from the archive.",
     "sidecar_unreadable": "{path}: the list of label names cannot be read; mend it or move it away.",
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
     "not_scalar": "{path}: the image has {components} values per voxel; give a single-channel volume.",
@@ -77,6 +76,10 @@ MESSAGES = {
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
     "batch_folder_foreign": "{path}: it holds other files and no batch; choose a new folder.",
     "batch_busy": "{path}: another batch runs in this folder; wait for it or stop it first.",
+    "scheduler_unreachable": "{address}: no dask scheduler answers there ({detail}); start one, or mend the address.",
+    "scheduler_workers": "{address}: its workers do not have this version of fewshot-annotate ({detail}); install it "
+    "for them.",
+    "scheduler_gone": "{address}: the dask scheduler is gone; start it again and go on with --resume.",
     "status_unreadable": "{path}: this is no table of cases as a batch writes it; mend it or move it away.",
     "source_not_labelmap": "Segmentation '{name}' is stored as {source}; make its binary labelmap the source first "
     "(Segmentations module, Representations).",
@@ -121,6 +124,25 @@ MESSAGES = {
     "series_one_slice": "{path}: the folder holds one slice only; give the whole series.",
     "series_frames": "{path}: {first} does not name its study, patient position or frame of reference ({what}); "
     "export the series again.",
+    "series_gap_labels": "{path}: slices are missing ({missing}), and {count} labelled voxels lie on them; copy the "
+    "slices from the archive, or agree to leave them out.",
+    "reference_missing": "{path}: a DICOM segmentation belongs to a DICOM series; name the folder of its images, or "
+    "agree to derive a series from the volume.",
+    "labels_off_grid": "{path}: the labels lie on another grid than the images ({what} {found} instead of {expected}); "
+    "give the label map that belongs to these images, or agree to resample it.",
+    "labels_upright": "{path}: the labels lie on upright slices, those of the series are tilted by {angle:.1f} degrees; "
+    "say whether they match slice by slice or are to be resampled.",
+    "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",
+    "labels_empty": "{path}: there is no labelled voxel to export; fill or paint something first.",
+    "labels_long": "Names longer than {length} characters are shortened: {segments}.",
+    "segments_empty": "Segments without a voxel are left out: {segments}.",
+    "export_overlap": "{path}: segments overlap and this format keeps one label per voxel; choose another format.",
+    "output_exists": "{path}: it is there already; choose another name, or agree to overwrite it.",
+    "codes_missing": "Segments without a code, with a suggestion for each: {segments}.",
+    "codes_suggested": "Codes suggested by name: {segments}.",
+    "codes_unknown": "Segments without a code, of an unknown name: {segments}; say what they are.",
+    "codes_generic": "Segments coded as plain tissue: {segments}; their names suggest better codes.",
+    "engine_unnamed": "Nothing says which engine made the segments; '{name}' is noted.",
     "code_malformed": "'{text}' is no known structure and no code; write a name such as 'liver', or "
     "SCHEME^VALUE^MEANING, for example SCT^10200004^Liver.",
     "code_without_segment": "There is no segment named '{name}' to give a code; there are: {known}.",

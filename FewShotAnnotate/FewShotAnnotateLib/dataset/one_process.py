@@ -93,16 +93,18 @@ class OneProcess:
             self._send()
             return []
         self._task = None
-        return [died_status(task, self._process.exitcode)]
+        return [died_status(task, self._deaths, self._process.exitcode)]
 
 
-def died_status(task: Task, code: int | None) -> CaseStatus:
-    """A case whose process died `MOST_DEATHS` times, with its last exit code if that is known."""
-    if code is not None and code < 0 and -code not in (signal.SIGKILL, signal.SIGTERM):
+def died_status(task: Task, times: int, code: int | None = None) -> CaseStatus:
+    """A case whose process died so many times, with the last exit code if that is known."""
+    if code is None:
+        how = "died, often because memory ran out"
+    elif code < 0 and -code not in (signal.SIGKILL, signal.SIGTERM):
         how = f"crashed (signal {-code})"
     else:
         how = "was ended from outside, often because memory ran out"
-    message = f"row {task.case.row}: the process that ran this case {how}, {MOST_DEATHS} times."
+    message = f"row {task.case.row}: the process that ran this case {how}, {times} times."
     return CaseStatus(task.case.name, Status.FAILED, None, message)
 
 

@@ -1,0 +1,159 @@
+"""Batches for tests: real cases on disk with their manifest, and stand-in engines that whole process trees know."""
+
+from __future__ import annotations
+
+import csv
+import operator
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from FewShotAnnotateLib import engines
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Volume
+from FewShotAnnotateLib.dataset.folder import CaseFiles
+from FewShotAnnotateLib.dataset.status import CaseStatus, StatusFile
+from FewShotAnnotateLib.engines.base import Option
+from FewShotAnnotateLib.engines.propagate import Propagate
+
+from support.labels import every, keep_slices, small_case
+from support.processes import PACKAGE_PARENT
+
+AXIS = SliceAxis(0)
+
+
+@dataclass
+class Dataset:
+    """A folder with one real volume and its labelled slices, and a manifest that lists them under many names."""
+
+    folder: Path
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def image(self) -> Path:
+        return self.folder / "image.nii.gz"
+
+    @property
+    def support(self) -> Path:
+        return self.folder / "support.nii.gz"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.csv"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out"
+
+    def add(self, *names: str, **columns: str) -> None:
+        """Rows for these names; further columns are the same for all of them."""
+        for name in names:
+            self.rows.append({"image": self.image.name, "support": self.support.name, "name": name, **columns})
+        self.write()
+
+    def write(self) -> None:
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        with self.manifest.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def case(self, name: str) -> CaseFiles:
+        return CaseFiles(self.output / name)
+
+    def status(self) -> dict[str, CaseStatus]:
+        return StatusFile(self.output / "status.csv").read()
+
+    def command(self, *more: object, engine: str = "propagate") -> list[str]:
+        """Arguments of the plain command."""
+        words = ("batch", self.manifest, "-o", self.output, "--engine", engine, "--progress", "none", *more)
+        return list(map(str, words))
+
+    def results(self) -> dict[str, bytes]:
+        """The files of all cases that depend on the input alone, with their bytes."""
+        found = (path for path in self.output.glob("*/*") if path.name not in ("case.json", "error.log"))
+        return {str(path.relative_to(self.output)): path.read_bytes() for path in found}
+
+
+def make_dataset(folder: Path, names: Sequence[str] = (), step: int = 8) -> Dataset:
+    volume, label_map = small_case()
+    dataset = Dataset(folder)
+    write_array(dataset.image, volume.array, volume.geometry)
+    write_label_maps(dataset.support, [keep_slices(label_map, AXIS, every(label_map, AXIS, step))])
+    dataset.add(*names)
+    return dataset
+
+
+class Deadly(Propagate):
+    """A stand-in that ends its own process, as a crash in a library would: always, or until a file is there."""
+
+    name = "deadly"
+    options = {  # noqa: RUF012
+        "signal": Option(int(signal.SIGSEGV), "Signal."),
+        "once": Option("", "File that it makes before it dies; it does not die if it is there."),
+    }
+
+    def prepare(self, volume: Volume, support: Support) -> None:
+        once = self.settings["once"]
+        if not once or not Path(once).exists():
+            if once:
+                Path(once).touch()
+            os.kill(os.getpid(), self.settings["signal"])
+            time.sleep(60)
+        super().prepare(volume, support)
+
+
+class Heavy(Propagate):
+    """A stand-in whose weights take long to load: it notes each time, with its process."""
+
+    name = "heavy"
+    options = {"log": Option("", "File to note in."), "pause": Option(0.0, "Seconds.")}  # noqa: RUF012
+
+    def prepare(self, volume: Volume, support: Support) -> None:
+        _weights(self.settings["log"])
+        super().prepare(volume, support)
+
+    def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        end = time.monotonic() + self.settings["pause"]
+        while time.monotonic() < end:
+            self.pulse(0.1)
+            time.sleep(0.01)
+        yield from super().predict(slice_indices)
+
+
+_LOADED: dict[str, object] = {}
+
+
+def _weights(log: str) -> object:
+    if log and log not in _LOADED:
+        with Path(log).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        _LOADED[log] = object()
+    return _LOADED.get(log)
+
+
+_STANDINS = (Deadly, Heavy)
+
+
+def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:
+    """Make the stand-ins known in this process, as if their files were among the engines'."""
+    for engine in _STANDINS:
+        set_item(sys.modules, f"{engines.__name__}.{engine.name}", sys.modules[__name__])
+        set_item(engines._ENGINES, engine.name, (engine.name, engine.__name__))
+
+
+def environment_with_standins(folder: Path) -> dict[str, str]:
+    """Environment in which every Python knows the stand-ins, and so do all that it starts."""
+    (folder / "sitecustomize.py").write_text(
+        "try:\n    from support.batches import register\n    register()\nexcept ImportError:\n    pass\n"
+    )
+    places = (folder, PACKAGE_PARENT, Path(__file__).parents[1])
+    return {"PYTHONPATH": os.pathsep.join(map(str, places))}
