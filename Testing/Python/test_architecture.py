@@ -16,7 +16,7 @@ SLICER = {"slicer", "qt", "ctk", "vtk"}
 AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "slicer", "vtk"}
 HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 # Files that need torch; whoever uses one imports it when it is needed.
-TORCH = {"engines/device.py", "engines/network.py"}
+TORCH = {"engines/device.py", "engines/network.py", "engines/persam_model.py", "engines/sam_model.py"}
 # Room -> rooms it may import. A file directly in the package is a room of its own.
 ARROWS = {
     "__init__": set(),
@@ -25,8 +25,9 @@ ARROWS = {
     "review": {"core", "review"},
     "export": {"core", "export"},
     "run": {"__init__", "core", "engines", "run"},
-    **{room: {"__init__", "core", "engines", "review", "export", "run", *HEADLESS} for room in HEADLESS},
-    "host": {"__init__", "core", "engines", "review", "export", "run", "dataset", "host"},
+    "comparison": {"__init__", "core", "engines", "review", "run", "comparison"},
+    **{room: {"__init__", "core", "engines", "review", "export", "run", "comparison", *HEADLESS} for room in HEADLESS},
+    "host": {"__init__", "core", "engines", "review", "export", "run", "comparison", "dataset", "host"},
 }
 
 

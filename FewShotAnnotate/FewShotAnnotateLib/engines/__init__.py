@@ -8,7 +8,12 @@ from ..core.errors import InputError
 from .base import Engine
 
 # name -> (file in this folder, class)
-_ENGINES = {"propagate": ("propagate", "Propagate"), "adapt": ("adapt", "Adapt")}
+_ENGINES = {
+    "propagate": ("propagate", "Propagate"),
+    "adapt": ("adapt", "Adapt"),
+    "sam": ("sam", "Sam"),
+    "medsam": ("medsam", "MedSam"),
+}
 # Best first: 'auto' is the first of these that can run here.
 _AUTO = ("adapt", "propagate")
 
