@@ -142,6 +142,8 @@ MESSAGES = {
     "codes_suggested": "Codes suggested by name: {segments}.",
     "codes_unknown": "Segments without a code, of an unknown name: {segments}; say what they are.",
     "codes_generic": "Segments coded as plain tissue: {segments}; their names suggest better codes.",
+    "one_file_dicom": "A DICOM segmentation holds all segments in one file; leave out --one-file-per-segment.",
+    "derive_needs_image": "--derive-series writes the images as DICOM; name them with --image.",
     "engine_unnamed": "Nothing says which engine made the segments; '{name}' is noted.",
     "code_malformed": "'{text}' is no known structure and no code; write a name such as 'liver', or "
     "SCHEME^VALUE^MEANING, for example SCT^10200004^Liver.",

@@ -65,7 +65,7 @@ def contact_sheet(
         raise InputError("output_unwritable", path=path, detail=error.strerror) from None
 
 
-def _as_radiologists_look(axis: SliceAxis, geometry: Geometry) -> tuple[slice, slice]:
+def as_radiologists_look(axis: SliceAxis, geometry: Geometry) -> tuple[slice, slice]:
     """How rows and columns are flipped so that left is on the right, and anterior or superior at the top."""
     directions = np.array(geometry.direction).reshape(3, 3)[:, ::-1]  # columns in array order
     flips = []
@@ -90,7 +90,7 @@ def _tile(
 
     image = axis.slices(volume.array)[index].astype(np.float32)
     labels = axis.slices(label_map.array)[index]
-    turned = _as_radiologists_look(axis, volume.geometry)
+    turned = as_radiologists_look(axis, volume.geometry)
     image, labels = image[turned], labels[turned]
     grey = np.clip((image - window[0]) / max(window[1] - window[0], 1e-6), 0, 1)
     rgb = np.repeat(grey[..., None], 3, axis=-1)

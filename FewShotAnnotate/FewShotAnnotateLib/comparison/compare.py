@@ -1,0 +1,121 @@
+"""Comparison of engines on a case: every trial in a worker, what came out as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError
+from ..engines import runnable_engine
+from ..run.folder import fingerprint
+from .case import Case
+from .clock import Clock, Step
+from .design import Trial, Wish, design
+from .results import Absent, Comparison, Outcomes, sum_up
+from .store import Store
+from .trial import Contender, EngineFailed, run_trial
+
+
+def compare(
+    case: Case,
+    contenders: Sequence[Contender],
+    wish: Wish,
+    place: Path,
+    tell: Callable[[Step], None] = lambda step: None,
+    resume: bool = False,
+) -> Comparison:
+    """Run all trials of all engines, and sum up.
+
+    An engine that cannot run here or fails is among the absent ones and does not stop the others. May be called from
+    a thread other than the main one.
+
+    Parameters
+    ----------
+    place : Path
+        Folder in which finished trials are kept.
+    tell : function
+        Called often. What it raises ends the comparison; finished trials are kept.
+    resume : bool
+        Whether to go on with the finished trials in `place`.
+
+    Raises
+    ------
+    InputError
+        Too few labelled slices, an unknown engine or option, a used folder, no engine that can run.
+    EngineFailed
+        No engine finished; says why each did not.
+    Interrupted
+        Ctrl+C.
+    """
+    trials = design(case.painted, wish)
+    able, absent = ready(contenders)
+    store = Store(place, describe(case, wish), resume)
+    outcomes, failed = run_trials(case, trials, able, store, tell)
+    store.close()
+    absent += failed
+    finished = [one.engine for one in able if one.engine not in {gone.engine for gone in failed}]
+    if not finished:
+        raise EngineFailed(" ".join(f"{one.engine}: {one.reason}" for one in absent))
+    return sum_up(case, trials, finished, absent, outcomes)
+
+
+def ready(contenders: Sequence[Contender]) -> tuple[list[Contender], list[Absent]]:
+    """The engines that can run here, and why the others cannot.
+
+    Raises
+    ------
+    InputError
+        None can, or one does not exist or has no such option.
+    """
+    able, absent = [], []
+    for contender in contenders:
+        try:
+            runnable_engine(contender.engine)(contender.device, contender.options)
+            able.append(contender)
+        except InputError as error:
+            if error.code not in ("engine_unavailable", "device_unavailable"):
+                raise
+            absent.append(Absent(contender.engine, str(error.data.get("detail", error)), started=False))
+    if not able:
+        raise InputError("no_engine_runs", detail="; ".join(f"{one.engine}: {one.reason}" for one in absent))
+    return able, absent
+
+
+def describe(case: Case, wish: Wish) -> dict[str, Any]:
+    """What trials depend on beside the engines."""
+    return {"input": [fingerprint(case.volume, support) for support in case.supports], **asdict(wish)}
+
+
+def run_trials(
+    case: Case,
+    trials: Sequence[Trial],
+    contenders: Sequence[Contender],
+    store: Store,
+    tell: Callable[[Step], None],
+) -> tuple[Outcomes, list[Absent]]:
+    """Outcomes of all trials, taken from the store where they are there; and the engines that failed.
+
+    The first failure of an engine is its last trial.
+    """
+    asked = [(contender, trial) for trial in trials for contender in contenders]
+    loaded = ((contender, trial, store.load(contender, trial)) for contender, trial in asked)
+    outcomes: Outcomes = {(one.engine, trial): found for one, trial, found in loaded if found is not None}
+    pending = [(one, trial) for one, trial in asked if (one.engine, trial) not in outcomes]
+    clock = Clock([one.engine for one, _ in pending], len(outcomes), tell)
+    failed: dict[str, Absent] = {}
+    for contender, trial in pending:
+        if contender.engine in failed:
+            continue
+        clock.begin(contender.engine, trial.size)
+        try:
+            outcome = run_trial(case, trial, contender, store.working, clock.within)
+        except EngineFailed as failure:
+            failed[contender.engine] = Absent(contender.engine, str(failure), started=True)
+            clock.give_up()
+            continue
+        store.save(contender, trial, outcome)
+        outcomes[contender.engine, trial] = outcome
+        clock.end()
+    return outcomes, list(failed.values())

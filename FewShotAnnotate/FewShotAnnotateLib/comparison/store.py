@@ -1,0 +1,121 @@
+"""Store: finished trials on disk, so that a comparison that was stopped or killed goes on where it was.
+
+===========================  ==============================================================================
+comparison.json              what is compared: a fingerprint of the input, and the design
+runs/ENGINE/TRIAL.json       engine settings, trial, voxel counts and seconds; written last and at once
+runs/ENGINE/TRIAL.npz        the label values that the engine gave on the held-out slices
+working/                     the job of the moment
+===========================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from .design import Trial
+from .trial import Contender, Outcome
+
+STORE_VERSION = 1
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+class Store:
+    """The folder of one comparison.
+
+    Parameters
+    ----------
+    path : Path
+    description : mapping
+        Everything that trials depend on, beside engine and trial themselves; plain JSON.
+    resume : bool
+        Whether the folder may hold finished trials of the same comparison.
+
+    Raises
+    ------
+    InputError
+        The folder is used and `resume` is false, it holds another comparison, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, description: Mapping[str, Any], resume: bool) -> None:
+        self.path = path
+        kept = path / "comparison.json"
+        description = {"version": STORE_VERSION, **description}
+        try:
+            if resume and kept.is_file():
+                if _read(kept) != json.loads(json.dumps(description)):
+                    raise InputError("comparison_differs", path=path)
+            else:
+                if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                    raise InputError("comparison_folder_used", path=path)
+                path.mkdir(parents=True, exist_ok=True)
+                write_json(kept, description)
+            shutil.rmtree(self.working, ignore_errors=True)
+            self.working.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+
+    @property
+    def working(self) -> Path:
+        """Folder for what is needed during a trial."""
+        return self.path / "working"
+
+    def load(self, contender: Contender, trial: Trial) -> Outcome | None:
+        """The outcome of a finished trial, None if there is none, of other settings, or a damaged one."""
+        place = self._place(contender, trial)
+        try:
+            kept = _read(place.with_suffix(".json"))
+            if kept["asked"] != _asked(contender, trial):
+                return None
+            with np.load(place.with_suffix(".npz")) as arrays:
+                masks = arrays["masks"]
+            counts = np.array(kept["counts"], dtype=np.int64).reshape(len(trial.held_out), -1, 3)
+            return Outcome(counts, float(kept["start_seconds"]), float(kept["slice_seconds"]), masks)
+        except _DAMAGE:
+            return None
+
+    def save(self, contender: Contender, trial: Trial, outcome: Outcome) -> None:
+        """Keep an outcome."""
+        place = self._place(contender, trial)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(place.with_suffix(".npz"), masks=outcome.masks)
+            content = {
+                "asked": _asked(contender, trial),
+                "counts": outcome.counts.tolist(),
+                "start_seconds": round(outcome.start_seconds, 3),
+                "slice_seconds": round(outcome.slice_seconds, 4),
+            }
+            write_json(place.with_suffix(".json"), content)
+        except OSError as error:
+            raise InputError("output_unwritable", path=self.path, detail=error.strerror) from None
+
+    def close(self) -> None:
+        """Remove what only a running comparison needs."""
+        shutil.rmtree(self.working, ignore_errors=True)
+
+    def _place(self, contender: Contender, trial: Trial) -> Path:
+        return self.path / "runs" / contender.engine / trial.name
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file; a reader sees the old or the new, never a part."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1), encoding="ascii")
+    partial.replace(path)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="ascii"))
+
+
+def _asked(contender: Contender, trial: Trial) -> Any:
+    """As it reads back from JSON."""
+    return json.loads(json.dumps({**asdict(contender), **asdict(trial)}))

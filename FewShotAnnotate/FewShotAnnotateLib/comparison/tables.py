@@ -1,0 +1,76 @@
+"""A comparison's figures as CSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..core.errors import InputError
+from .results import Comparison
+from .scores import dice
+
+SUMMARY_HEAD = (
+    "engine",
+    "support_size",
+    "draws",
+    "dice_mean",
+    "dice_least",
+    "dice_most",
+    "seconds_to_first_slice",
+    "seconds_per_further_slice",
+)
+SLICES_HEAD = (
+    "engine",
+    "support_size",
+    "draw",
+    "slice",
+    "label",
+    "voxels_truth",
+    "voxels_result",
+    "voxels_both",
+    "dice",
+)
+
+
+def write_summary(path: Path, comparison: Comparison) -> None:
+    """One row for each engine and support size."""
+    rows = (
+        (
+            one.engine,
+            one.size,
+            one.draws,
+            f"{one.dice:.4f}",
+            f"{one.least:.4f}",
+            f"{one.most:.4f}",
+            f"{one.start_seconds:.3f}",
+            f"{one.slice_seconds:.4f}",
+        )
+        for one in comparison.points
+    )
+    write_csv(path, SUMMARY_HEAD, rows)
+
+
+def write_slices(path: Path, comparison: Comparison) -> None:
+    """One row for each engine, support size, draw, held-out slice and label; Dice is empty where neither has any."""
+
+    def rows() -> Iterable[Sequence[object]]:
+        for (engine, size), counts in comparison.counts.items():
+            for draw, of_draw in enumerate(counts):
+                for index, of_slice in zip(comparison.held_out, of_draw, strict=True):
+                    for label, voxels in zip(comparison.labels, of_slice, strict=True):
+                        score = f"{dice(voxels):.4f}" if voxels[:2].any() else ""
+                        yield engine, size, draw, index, label, *map(int, voxels), score
+
+    write_csv(path, SLICES_HEAD, rows())
+
+
+def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file; `InputError` where that cannot be."""
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(head)
+            writer.writerows(rows)
+    except OSError as error:
+        raise InputError("output_unwritable", path=path, detail=error.strerror) from None

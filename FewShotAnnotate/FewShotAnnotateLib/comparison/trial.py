@@ -1,0 +1,172 @@
+"""One trial of one engine: fill held-out slices in a worker, as `fill` does, and count what is right."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.event import Event, Failed, Finished, Progress, SliceDone
+from ..core.job import Device, Job
+from ..core.support import Support
+from ..core.volume import Volume
+from ..run.fill import run_in_worker
+from ..run.folder import Flag, JobFolder
+from .case import Case, shown
+from .design import Trial
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An engine with its settings.
+
+    Attributes
+    ----------
+    engine : str
+        Its name, never 'auto'.
+    options : mapping
+        The engine's own.
+    device : Device
+    budget : float or None
+        Seconds that one filling may take.
+    """
+
+    engine: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    device: Device = Device.AUTO
+    budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of one trial.
+
+    Attributes
+    ----------
+    counts : int64 ndarray, shape [held-out slices, structures, 3]
+        Voxels in the truth, in the result, in both; 0 where the slice does not speak about the structure.
+    start_seconds : float
+        From the start of the worker to the first slice: loading, fitting, encoding.
+    slice_seconds : float
+        Each further slice.
+    masks : uint16 ndarray, shape [layers, held-out slices, h, w]
+        The label values that the engine gave.
+    """
+
+    counts: np.ndarray
+    start_seconds: float
+    slice_seconds: float
+    masks: np.ndarray
+
+
+class EngineFailed(Exception):
+    """The engine ended in an error; `str` is the reason in one line."""
+
+
+class Interrupted(Exception):
+    """The user stopped the comparison; the trials that were finished are kept."""
+
+
+def run_trial(case: Case, trial: Trial, contender: Contender, place: Path, tell: Callable[[float], None]) -> Outcome:
+    """Show an engine the support slices only, have it fill the held-out ones, and compare.
+
+    Parameters
+    ----------
+    place : Path
+        An existing folder for the job's files, which are deleted at the end.
+    tell : function
+        Takes the part of the work that is done, 0..1. What it raises ends the trial.
+
+    Raises
+    ------
+    EngineFailed, Interrupted
+    """
+    slices = [case.indices[row] for row in trial.held_out]
+    masks = np.zeros((len(case.supports), len(slices), *case.supports[0].masks.shape[1:]), dtype=np.uint16)
+    told = [shown(support, trial.support) for support in case.supports]
+    asked = [number for number, support in enumerate(told) if support is not None]
+    starts, steps = 0.0, 0.0
+    for turn, number in enumerate(asked):
+        support = told[number]
+        assert support is not None
+
+        def share(fraction: float, turn: int = turn) -> None:
+            tell((turn + fraction) / len(asked))
+
+        masks[number], start, step = _fill(case.volume, support, slices, contender, place, share)
+        starts, steps = starts + start, steps + step
+    return Outcome(_counts(case, trial.held_out, masks), starts, steps, masks)
+
+
+def _fill(
+    volume: Volume,
+    support: Support,
+    slices: Sequence[int],
+    contender: Contender,
+    place: Path,
+    tell: Callable[[float], None],
+) -> tuple[np.ndarray, float, float]:
+    """Label values [slices, h, w], seconds to the first of them and for each further one."""
+    options = dict(contender.options)
+    job = Job(contender.engine, min(slices), max(slices) + 1, contender.device, options, contender.budget)
+    with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as temporary:
+        folder = JobFolder.create(Path(temporary) / "job", job, volume, support)
+        _ask_only(folder, slices)
+        watch = _Watch(tell)
+        ending = run_in_worker(folder, watch)
+        if isinstance(ending, Failed):
+            raise EngineFailed(ending.reason.replace(str(folder.path), "the job folder"))
+        if not isinstance(ending, Finished):
+            raise Interrupted
+        result = np.stack([folder.result_slice(index) for index in slices])
+    return result, *watch.seconds(len(slices))
+
+
+def _ask_only(folder: JobFolder, slices: Sequence[int]) -> None:
+    """Count all other slices of the job as done, so that no time is spent on what is not looked at."""
+    flags = np.full(folder.shape[0], Flag.FINAL, dtype=np.uint8)
+    flags[list(slices)] = Flag.NOT_YET
+    np.save(folder.path / "finished.npy", flags)
+
+
+class _Watch:
+    """Times the slices of a run, and tells how far it is beyond where it began."""
+
+    def __init__(self, tell: Callable[[float], None]) -> None:
+        self._tell = tell
+        self._began = time.monotonic()
+        self._before: float | None = None
+        self._finals: list[float] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, SliceDone) and not event.draft:
+            self._finals.append(time.monotonic() - self._began)
+        elif isinstance(event, Progress):
+            if self._before is None:
+                self._before = event.fraction
+            rest = 1 - self._before
+            self._tell((event.fraction - self._before) / rest if rest else 1.0)
+
+    def seconds(self, count: int) -> tuple[float, float]:
+        """Seconds to the first slice and for each further one, given how many there were."""
+        if not self._finals:  # the worker died after its last word and was believed
+            return time.monotonic() - self._began, 0.0
+        first, last = self._finals[0], self._finals[-1]
+        return first, (last - first) / (count - 1) if count > 1 else 0.0
+
+
+def _counts(case: Case, rows: Sequence[int], masks: np.ndarray) -> np.ndarray:
+    counts = np.zeros((len(rows), len(case.structures), 3), dtype=np.int64)
+    for column, structure in enumerate(case.structures):
+        support = case.supports[structure.layer]
+        for number, row in enumerate(rows):
+            if support.known[row, structure.place]:
+                truth = support.masks[row] == structure.segment.value
+                result = masks[structure.layer, number] == structure.segment.value
+                counts[number, column] = truth.sum(), result.sum(), (truth & result).sum()
+    return counts
