@@ -62,10 +62,11 @@ def read_volume(path: str | Path) -> Volume:
     return volume
 
 
-def read_label_maps(path: str | Path, grid: Geometry) -> list[LabelMap]:
+def read_label_maps(path: str | Path, grid: Geometry | None = None) -> list[LabelMap]:
     """Label maps of a file, placed on `grid`: one, or one per layer of a .seg.nrrd with overlapping segments.
 
     A .seg.nrrd may hold a cut-out of the grid, as Slicer saves it; any other file must be on the grid itself.
+    Without `grid` they stay on the file's own.
 
     Raises
     ------
@@ -74,6 +75,8 @@ def read_label_maps(path: str | Path, grid: Geometry) -> list[LabelMap]:
     """
     path = Path(path)
     image = _read_image(path)
+    if grid is None:
+        grid = Geometry.of_image(image)
     if path.name.lower().endswith(".seg.nrrd"):
         return seg_nrrd.label_maps(image, grid, path)
     if image.GetNumberOfComponentsPerPixel() != 1:

@@ -1,0 +1,172 @@
+"""`export`: a label map as DICOM SEG, NIfTI, NRRD or .seg.nrrd, read back and compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..core.errors import InputError
+from ..core.files import read_label_maps, read_volume
+
+if TYPE_CHECKING:
+    from ..export.algorithm import Algorithm
+    from ..export.request import Derivation, ExportRequest, Problem
+    from ..export.structures import Structures
+    from ..export.terminology import Terminology
+
+_FAILED = 1
+_BAD_INPUT = 2
+
+
+def add(verbs: Any) -> None:
+    """Add the command to the parser's subcommands."""
+    from ..export.dicom_seg import SegType
+    from ..export.request import Modality, Target
+
+    export = verbs.add_parser("export", help="write a label map as DICOM SEG, NIfTI, NRRD or .seg.nrrd, verified")
+    export.set_defaults(command=_export)
+    export.add_argument("labels", metavar="LABELMAP", type=Path, help="label map, its names beside it or in it")
+    export.add_argument("--to", choices=[str(target) for target in Target], required=True)
+    export.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="file to write, or folder")
+    export.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    export.add_argument("--one-file-per-segment", action="store_true", help="OUT is a folder; not for dicom-seg")
+    export.add_argument("--resample", action="store_true", help="put labels of another grid onto the images' grid")
+    export.add_argument("--crop", action="store_true", help="drop labels outside the images")
+    codes = export.add_argument_group("codes (SNOMED CT)")
+    codes.add_argument("--suggest-codes", action="store_true", help="take codes from the segments' names")
+    codes.add_argument(
+        "--code",
+        metavar="NAME=WHAT",
+        action="append",
+        default=[],
+        dest="codes",
+        help="what a segment is: a structure such as liver, or SCHEME^VALUE^MEANING; NAME * is all without a code",
+    )
+    codes.add_argument("--structures", metavar="CSV", type=Path, help="own table of structures, used first")
+    dicom = export.add_argument_group("DICOM")
+    dicom.add_argument("--reference", metavar="DIR", type=Path, help="the DICOM series (or image) of the labels")
+    dicom.add_argument("--series", metavar="UID", help="which series, if the folder holds several")
+    dicom.add_argument("--type", choices=[str(kind) for kind in SegType], default="binary")
+    dicom.add_argument("--leave-out-missing-slices", action="store_true", help="export though slices are missing")
+    dicom.add_argument("--slice-by-slice", action="store_true", help="upright labels of a tilted series match so")
+    dicom.add_argument("--engine", metavar="NAME[:VERSION]", help="what filled the slices, if the labels do not say")
+    dicom.add_argument("--weights", metavar="TEXT", help="weights of the engine, such as their name and checksum")
+    derive = export.add_argument_group("images that did not come from DICOM")
+    derive.add_argument("--derive-series", metavar="DIR", type=Path, help="write a DICOM series of IMAGE there")
+    derive.add_argument("--image", metavar="IMAGE", type=Path, help="the image of the labels")
+    derive.add_argument("--modality", choices=[str(kind) for kind in Modality], default="OT")
+    derive.add_argument("--patient-id", metavar="ID", default="", help="(default: made up)")
+    derive.add_argument("--patient-name", metavar="NAME", default="", help="(default: Anonymous)")
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ..export.deliver import deliver
+    from ..export.preflight import check
+
+    preflight = check(_request(options))
+    for problem in preflight.notes:
+        print(f"Note: {problem.error}{_flags(problem)}", file=sys.stderr)
+    if preflight.blocking:
+        for problem in preflight.blocking:
+            print(f"fewshot-annotate: {problem.error}{_flags(problem)}", file=sys.stderr)
+        return _BAD_INPUT
+    report = deliver(preflight)
+    for difference in report.differences:
+        print(f"fewshot-annotate: what was written differs: {difference}", file=sys.stderr)
+    if not report.verified:
+        print(f"fewshot-annotate: {options.output}: not verified, nothing was kept.", file=sys.stderr)
+        return _FAILED
+    for path in report.paths:
+        print(f"{path}: verified")
+    return 0
+
+
+def _request(options: argparse.Namespace) -> ExportRequest:
+    from ..export.dicom_seg import SegType
+    from ..export.dicom_series import read_series
+    from ..export.request import ExportRequest, Mend, Target
+    from ..export.structures import common_structures
+
+    target = Target(options.to)
+    if options.one_file_per_segment and target is Target.DICOM_SEG:
+        raise InputError("one_file_dicom")
+    structures = common_structures()
+    if options.structures:
+        structures = structures.with_table(options.structures)
+    codes = _codes(options.codes, structures)
+    series = grid = None
+    if options.reference:
+        if target is Target.DICOM_SEG or options.reference.is_dir():
+            series = read_series(options.reference, options.series)
+            grid = series.geometry
+        else:
+            grid = read_volume(options.reference).geometry
+    layers = read_label_maps(options.labels)
+    _require_other(options)
+    agreed = {mend for mend in Mend if getattr(options, mend.value.replace("-", "_"), False) is True}
+    return ExportRequest(
+        tuple(layers),
+        options.output,
+        target,
+        __version__,
+        _algorithm(options),
+        series,
+        grid,
+        _derivation(options),
+        SegType(options.type),
+        options.one_file_per_segment,
+        frozenset(agreed),
+        codes,
+        structures,
+        options.labels,
+    )
+
+
+def _require_other(options: argparse.Namespace) -> None:
+    """Refuse to write over an input."""
+    for source in (options.labels, options.image, options.reference):
+        if source and options.output.resolve() == source.resolve():
+            raise InputError("output_is_input", path=options.output)
+
+
+def _codes(texts: Sequence[str], structures: Structures) -> dict[str, Terminology]:
+    from ..export.structures import as_terminology
+
+    codes = {}
+    for text in texts:
+        name, separator, what = text.rpartition("=")
+        if not separator or not name:
+            raise InputError("option_malformed", text=text)
+        codes[name] = as_terminology(what, structures)
+    return codes
+
+
+def _algorithm(options: argparse.Namespace) -> Algorithm | None:
+    from ..export.algorithm import Algorithm
+
+    if not options.engine:
+        return None
+    name, _, version = options.engine.partition(":")
+    return Algorithm(f"FewShotAnnotate {name}", version or __version__, options.weights or "")
+
+
+def _derivation(options: argparse.Namespace) -> Derivation | None:
+    from ..export.request import Derivation, Modality
+
+    if not options.derive_series or options.reference:
+        return None
+    if not options.image:
+        raise InputError("derive_needs_image")
+    volume = read_volume(options.image)
+    modality = Modality(options.modality)
+    return Derivation(volume, options.derive_series, modality, options.patient_id, options.patient_name)
+
+
+def _flags(problem: Problem) -> str:
+    """The flags that mend a problem."""
+    flags = [f"--{mend.value.replace('=', ' ')}" for mend in problem.mends]
+    return f" ({' or '.join(flags)})" if flags else ""

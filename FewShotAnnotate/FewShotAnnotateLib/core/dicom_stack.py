@@ -1,0 +1,141 @@
+"""How the slices of a DICOM series lie: their order, the lattice they stand on, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InputError
+
+# Slices within this part of the usual gap stand where they should; scanners round positions.
+_GAP_TOLERANCE = 0.01
+_LEAST_TOLERANCE = 1e-3
+_PARALLEL_TOLERANCE = 1e-3
+# A shift of a slice against its neighbour by this part of the gap is a gantry tilt.
+_SHIFT_TOLERANCE = 0.01
+# Rounded gaps add up over a series; so far a slice may stand beside its place on the lattice.
+_LATTICE_TOLERANCE = 0.05
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class SlicePlace:
+    """Where one slice lies, and what to call it.
+
+    Attributes
+    ----------
+    name : str
+        File name, for errors.
+    position : (float, float, float)
+        Image Position (Patient): centre of the first pixel in mm, LPS.
+    row, column : (float, float, float)
+        Image Orientation (Patient): direction of a row (i) and of a column (j).
+    """
+
+    name: str
+    position: tuple[float, float, float]
+    row: tuple[float, float, float]
+    column: tuple[float, float, float]
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Direction across the slice."""
+        return np.cross(self.row, self.column)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices of a series on their lattice.
+
+    Attributes
+    ----------
+    order : tuple of int
+        Numbers of the given slices along their normal.
+    places : tuple of int, ascending from 0
+        Place of each of these on the lattice; a place that is left out is a missing slice.
+    step : ndarray, shape [3]
+        From one place to the next in mm, LPS.
+    tilt : float
+        Angle between step and normal in degrees; 0 unless the gantry was tilted.
+    """
+
+    order: tuple[int, ...]
+    places: tuple[int, ...]
+    step: np.ndarray
+    tilt: float
+
+    @property
+    def count(self) -> int:
+        """Places on the lattice."""
+        return self.places[-1] + 1
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Places without a slice."""
+        return tuple(sorted(set(range(self.count)) - set(self.places)))
+
+
+def stack_slices(slices: Sequence[SlicePlace], path: object) -> Stack:
+    """Order slices and find their lattice.
+
+    Parameters
+    ----------
+    slices : sequence of SlicePlace, in any order, at least two
+    path : object
+        Names the series in errors.
+
+    Raises
+    ------
+    InputError
+        Slices that are not parallel, two at one place, or gaps that fit no lattice.
+    """
+    _require_parallel(slices, path)
+    normal = slices[0].normal
+    normal = normal / np.linalg.norm(normal)
+    positions = np.array([place.position for place in slices], dtype=float)
+    along = positions @ normal
+    order = np.argsort(along, kind="stable")
+    gaps = np.diff(along[order])
+    usual = float(np.median(gaps))
+    tolerance = max(_GAP_TOLERANCE * usual, _LEAST_TOLERANCE)
+    for number in np.flatnonzero(gaps <= tolerance):
+        first, second = sorted(slices[order[number + end]].name for end in (0, 1))
+        raise InputError("series_doubled", path=path, first=first, second=second)
+    steps = np.maximum(1, np.rint(gaps / usual)).astype(int)
+    if np.abs(gaps - steps * usual).max() > tolerance * steps.max():
+        raise InputError("series_uneven", path=path, least=float(gaps.min()), most=float(gaps.max()))
+    step = (positions[order[-1]] - positions[order[0]]) / steps.sum()
+    shift = float(np.linalg.norm(step - (step @ normal) * normal))
+    lattice = positions[order[0]] + np.concatenate(([0], np.cumsum(steps)))[:, None] * step
+    if np.abs(positions[order] - lattice).max() > max(_LATTICE_TOLERANCE * usual, _LEAST_TOLERANCE):
+        raise InputError("series_uneven", path=path, least=float(gaps.min()), most=float(gaps.max()))
+    tilted = shift > _SHIFT_TOLERANCE * usual
+    tilt = float(np.degrees(np.arctan2(shift, abs(step @ normal)))) if tilted else 0.0
+    places = tuple(int(place) for place in np.concatenate(([0], np.cumsum(steps))))
+    return Stack(tuple(int(number) for number in order), places, step, tilt)
+
+
+def missing_words(stack: Stack, slices: Sequence[SlicePlace]) -> str:
+    """Where slices are missing, in words: '2 after 007.dcm, 1 after 012.dcm'."""
+    found = []
+    for number, (place, following) in enumerate(zip(stack.places, stack.places[1:], strict=False)):
+        if following > place + 1:
+            before, after = (slices[stack.order[number + end]].name for end in (0, 1))
+            found.append(f"{following - place - 1} between {before} and {after}")
+    return ", ".join(found[:_LISTED]) + (" ..." if len(found) > _LISTED else "")
+
+
+def _require_parallel(slices: Sequence[SlicePlace], path: object) -> None:
+    """Refuse slices of several orientations, and name one of the fewer."""
+    turned = [
+        place.name
+        for place in slices
+        if np.abs(np.subtract(place.row, slices[0].row)).max() > _PARALLEL_TOLERANCE
+        or np.abs(np.subtract(place.column, slices[0].column)).max() > _PARALLEL_TOLERANCE
+    ]
+    if turned:
+        others = [place.name for place in slices if place.name not in turned]
+        fewer = min((turned, others), key=len)
+        raise InputError("series_mixed", path=path, count=len(fewer), first=sorted(fewer)[0])

@@ -1,0 +1,1 @@
+"""Out of the house: label maps as DICOM SEG, NIfTI, NRRD or .seg.nrrd, each read back and compared."""

@@ -1,0 +1,56 @@
+"""What made a segment: kind of algorithm, its name and version, and the weights it used. Kept as segment tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..core.volume import Segment
+
+# The first two are Slicer's own segment tags.
+TYPE_TAG = "DICOM.SegmentAlgorithmType"
+NAME_TAG = "DICOM.SegmentAlgorithmName"
+VERSION_TAG = "FewShotAnnotate.AlgorithmVersion"
+WEIGHTS_TAG = "FewShotAnnotate.Weights"
+
+
+class AlgorithmType(StrEnum):
+    """DICOM's Segment Algorithm Type (0062,0008)."""
+
+    MANUAL = "MANUAL"
+    SEMIAUTOMATIC = "SEMIAUTOMATIC"
+    AUTOMATIC = "AUTOMATIC"
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What made a segment.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the engine, such as 'FewShotAnnotate propagate' and '0.1.0'.
+    weights : str
+        Name and checksum of its weights; empty if it has none.
+    type : AlgorithmType
+        Painted slices, filled by an engine and reviewed, are SEMIAUTOMATIC.
+    """
+
+    name: str
+    version: str
+    weights: str = ""
+    type: AlgorithmType = AlgorithmType.SEMIAUTOMATIC
+
+    def tags(self) -> dict[str, str]:
+        """As segment tags, which `of_segment` reads."""
+        tags = {TYPE_TAG: str(self.type), NAME_TAG: self.name, VERSION_TAG: self.version, WEIGHTS_TAG: self.weights}
+        return {name: text for name, text in tags.items() if text}
+
+
+def of_segment(segment: Segment) -> Algorithm | None:
+    """What the segment's tags say, or None if they do not name an algorithm."""
+    tags = segment.tags
+    name = tags.get(NAME_TAG, "")
+    if not name or tags.get(TYPE_TAG) not in set(AlgorithmType):
+        return None
+    return Algorithm(name, tags.get(VERSION_TAG, ""), tags.get(WEIGHTS_TAG, ""), AlgorithmType(tags[TYPE_TAG]))

@@ -1,0 +1,107 @@
+"""Coding: which terminology each segment gets: as given, as tagged, or as its name suggests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..core.errors import InputError
+from ..core.volume import LabelMap, Segment
+from .request import ExportRequest, Mend, Problem
+from .structures import TISSUE
+from .terminology import TERMINOLOGY_TAG, Terminology, of_segment, to_tag
+
+ALL_OTHERS = "*"
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Coding:
+    """Terminology of the segments of a request.
+
+    Attributes
+    ----------
+    chosen : dict of (int, int) to Terminology
+        (layer, label value) -> terminology, where there is one.
+    problems : tuple of Problem
+    """
+
+    chosen: dict[tuple[int, int], Terminology]
+    problems: tuple[Problem, ...]
+
+    def of(self, layer: int, segment: Segment) -> Terminology | None:
+        """Terminology of a segment."""
+        return self.chosen.get((layer, segment.value))
+
+    def tagged(self, layers: Sequence[LabelMap]) -> list[LabelMap]:
+        """The layers, their segments' tags brought up to date."""
+        result = []
+        for number, layer in enumerate(layers):
+            segments = [_tagged(segment, self.of(number, segment)) for segment in layer.segments]
+            result.append(LabelMap(layer.array, layer.geometry, tuple(segments)))
+        return result
+
+
+def code_segments(request: ExportRequest, layers: Sequence[LabelMap], required: bool) -> Coding:
+    """Choose terminology for the segments of `layers`; without `required` what is missing does not block.
+
+    Raises
+    ------
+    InputError
+        A code was given for a segment that does not exist.
+    """
+    segments = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
+    names = [segment.name for _, segment in segments]
+    for name in request.codes:
+        if name not in names and name != ALL_OTHERS:
+            raise InputError("code_without_segment", name=name, known=_listed(names))
+    chosen: dict[tuple[int, int], Terminology] = {}
+    suggested: dict[str, Terminology] = {}
+    agreed = Mend.SUGGEST_CODES in request.agreed
+    unknown, generic = [], []
+    for number, segment in segments:
+        tagged = of_segment(segment)
+        suggestion = request.structures.suggest(segment.name)
+        vague = tagged is not None and tagged.means(TISSUE)
+        found = request.codes.get(segment.name) or (None if vague and suggestion and agreed else tagged)
+        if found is None and suggestion and (agreed or ALL_OTHERS not in request.codes):
+            suggested[segment.name] = suggestion
+            found = suggestion if agreed else None
+        elif found is None:
+            found = request.codes.get(ALL_OTHERS)
+            if found is None:
+                unknown.append(segment.name)
+        elif vague and suggestion and segment.name not in request.codes:
+            generic.append(segment.name)
+        if found is not None:
+            chosen[number, segment.value] = found
+    return Coding(chosen, _problems(suggested, unknown, generic, agreed, required))
+
+
+def _problems(
+    suggested: dict[str, Terminology], unknown: list[str], generic: list[str], agreed: bool, required: bool
+) -> tuple[Problem, ...]:
+    problems = []
+    if suggested:
+        words = _listed([f"{name}: {terms.words}" for name, terms in suggested.items()])
+        code = "codes_suggested" if agreed else "codes_missing"
+        mends = () if agreed else (Mend.SUGGEST_CODES, Mend.GIVE_CODE)
+        blocks = required and not agreed
+        problems.append(Problem(InputError(code, segments=words), mends, blocks, tuple(suggested)))
+    if unknown:
+        error = InputError("codes_unknown", segments=_listed(unknown))
+        problems.append(Problem(error, (Mend.GIVE_CODE,), required, tuple(unknown)))
+    if generic:
+        error = InputError("codes_generic", segments=_listed(generic))
+        problems.append(Problem(error, (Mend.SUGGEST_CODES, Mend.GIVE_CODE), False, tuple(generic)))
+    return tuple(problems)
+
+
+def _tagged(segment: Segment, terminology: Terminology | None) -> Segment:
+    if terminology is None or terminology.means(of_segment(segment)):
+        return segment
+    return replace(segment, tags={**segment.tags, TERMINOLOGY_TAG: to_tag(terminology)})
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

@@ -1,0 +1,108 @@
+"""Delivery: what passed the pre-flight is written, read back, and only then put in its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.volume import LabelMap
+from .algorithm import Algorithm, of_segment
+from .derive import write_series
+from .dicom_seg import PRODUCT, CodedSegment, SegContent, write_segmentation
+from .dicom_series import DicomSeries, read_series
+from .nifti import write_each_verified, write_verified
+from .placement import place
+from .preflight import Preflight
+from .readback import Difference, compare_segmentation, compare_series
+from .request import Problem, Target
+from .staging import move, staged
+
+
+@dataclass(frozen=True)
+class Report:
+    """How an export ended.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Files and folders that were written; none if something differed.
+    differences : tuple of Difference
+        What came back other than it was.
+    notes : tuple of Problem
+    """
+
+    paths: tuple[Path, ...]
+    differences: tuple[Difference, ...]
+    notes: tuple[Problem, ...]
+
+    @property
+    def verified(self) -> bool:
+        """Whether what was written was read back and is the same."""
+        return not self.differences
+
+
+def deliver(preflight: Preflight) -> Report:
+    """Write, read back and compare. Nothing stays on the disk unless all is right.
+
+    Raises
+    ------
+    InputError
+        A problem is left, or the files cannot be written.
+    """
+    if preflight.blocking:
+        raise preflight.blocking[0].error
+    request = preflight.request
+    with staged(request.output) as folder:
+        file = folder / request.output.name
+        if request.target is Target.DICOM_SEG:
+            places, differences = _deliver_segmentation(preflight, folder, file)
+        else:
+            layers = preflight.coding.tagged(preflight.layers)
+            if request.one_file_per_segment:
+                file.mkdir()
+                differences = write_each_verified(file, request.target.suffixes[0], layers)
+                places = {file: request.output}
+            else:
+                differences = write_verified(file, layers)
+                places = {path: request.output.with_name(path.name) for path in sorted(folder.iterdir())}
+        if differences:
+            return Report((), tuple(differences), preflight.notes)
+        for made, target in places.items():
+            move(made, target)
+    return Report(tuple(places.values()), (), preflight.notes)
+
+
+def _deliver_segmentation(
+    preflight: Preflight, folder: Path, file: Path
+) -> tuple[dict[Path, Path], list[Difference]]:
+    request = preflight.request
+    places = {file: request.output}
+    series, differences = request.series, []
+    if series is None:
+        assert request.derivation is not None
+        made = folder / "series"
+        made.mkdir()
+        write_series(made, request.derivation, request.software_version)
+        differences = compare_series(made, request.derivation.volume)
+        series = read_series(made)
+        places = {made: request.derivation.folder, **places}
+    # The slices of a derived series may run against the volume's.
+    layers = tuple(place(layer, series.geometry)[0] for layer in preflight.layers)
+    content = _content(preflight, series, layers)
+    write_segmentation(file, content)
+    return places, [*differences, *compare_segmentation(file, content)]
+
+
+def _content(preflight: Preflight, series: DicomSeries, layers: tuple[LabelMap, ...]) -> SegContent:
+    request, coding = preflight.request, preflight.coding
+    unnamed = Algorithm(PRODUCT, request.software_version)
+    segments: list[CodedSegment] = []
+    for number, layer in enumerate(layers):
+        for segment in layer.segments:
+            terminology = coding.of(number, segment)
+            if terminology is None:
+                raise InputError("codes_unknown", segments=segment.name)
+            made_by = of_segment(segment) or request.algorithm or unnamed
+            segments.append(CodedSegment(len(segments) + 1, number, segment, terminology, made_by))
+    return SegContent(series, layers, tuple(segments), request.type, request.software_version)

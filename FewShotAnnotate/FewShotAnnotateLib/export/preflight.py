@@ -1,0 +1,199 @@
+"""Pre-flight: all that stands in the way of an export is found and listed before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import combinations
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.files import merge_layers
+from ..core.volume import Geometry, LabelMap
+from .algorithm import of_segment
+from .coding import Coding, code_segments
+from .dicom_seg import PRODUCT, SegType
+from .placement import Fit, fit, on_grid, place, resample
+from .request import ExportRequest, Mend, Problem, Target
+from .staging import require_place
+
+_LABEL_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found.
+
+    Attributes
+    ----------
+    request : ExportRequest
+    problems : tuple of Problem
+    layers : tuple of LabelMap
+        As they will be written: on the grid of the images, without empty segments.
+    coding : Coding
+    """
+
+    request: ExportRequest
+    problems: tuple[Problem, ...]
+    layers: tuple[LabelMap, ...]
+    coding: Coding
+
+    @property
+    def blocking(self) -> tuple[Problem, ...]:
+        """The problems that must be mended before the export."""
+        return tuple(problem for problem in self.problems if problem.blocks)
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What is worth knowing."""
+        return tuple(problem for problem in self.problems if not problem.blocks)
+
+
+def check(request: ExportRequest) -> Preflight:
+    """Look at everything; nothing is written. Problems are collected, so that all can be mended at once.
+
+    Raises
+    ------
+    InputError
+        What no mend can help: the place cannot be written, a code for a segment that does not exist.
+    """
+    problems = [*_check_place(request)]
+    layers = list(request.layers)
+    if request.target is Target.DICOM_SEG:
+        problems += _check_series(request)
+    grid = _grid(request)
+    if grid is not None:
+        layers, found = _placed(request, layers, grid)
+        problems += found
+    layers, found = _without_empty(request, layers)
+    problems += found
+    layers, found = _merged(request, layers)
+    problems += found
+    if request.target is Target.DICOM_SEG and request.algorithm is None:
+        problems += _check_algorithm(request, layers)
+    coding = code_segments(request, layers, required=request.target is Target.DICOM_SEG)
+    problems += coding.problems
+    return Preflight(request, tuple(problems), tuple(layers), coding)
+
+
+def _check_place(request: ExportRequest) -> Iterator[Problem]:
+    places = [request.output]
+    if request.derivation and request.target is Target.DICOM_SEG:
+        places.append(request.derivation.folder)
+    for path in places:
+        if request.series and request.series.path.resolve() in (path.resolve(), *path.resolve().parents):
+            raise InputError("output_is_input", path=path)
+        is_folder = path is not request.output or request.one_file_per_segment
+        suffixes = () if is_folder else request.target.suffixes
+        require_place(path, suffixes)
+        used = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if used and Mend.OVERWRITE not in request.agreed:
+            yield Problem(InputError("output_exists", path=path), (Mend.OVERWRITE,))
+
+
+def _check_series(request: ExportRequest) -> Iterator[Problem]:
+    for package in ("pydicom", "highdicom"):
+        if find_spec(package) is None:
+            yield Problem(InputError("package_missing", package=package, install='"fewshot-annotate[dicom]"'))
+            return
+    if request.series is None and request.derivation is None:
+        yield Problem(InputError("reference_missing", path=request.source), (Mend.GIVE_REFERENCE, Mend.DERIVE_SERIES))
+
+
+def _check_algorithm(request: ExportRequest, layers: Sequence[LabelMap]) -> Iterator[Problem]:
+    unnamed = [segment.name for layer in layers for segment in layer.segments if of_segment(segment) is None]
+    if unnamed:
+        error = InputError("engine_unnamed", name=f"{PRODUCT} {request.software_version}")
+        yield Problem(error, (Mend.GIVE_ENGINE,), blocks=False, segments=tuple(unnamed))
+
+
+def _grid(request: ExportRequest) -> Geometry | None:
+    if request.target is not Target.DICOM_SEG:
+        return request.grid
+    if request.series:
+        return request.series.geometry
+    return request.derivation.volume.geometry if request.derivation else None
+
+
+def _placed(request: ExportRequest, layers: list[LabelMap], grid: Geometry) -> tuple[list[LabelMap], list[Problem]]:
+    """The layers on the grid, if it can be done in the ways that the user agreed to."""
+    series = request.series
+    tilted = bool(series and series.tilt)
+    own = layers[0].geometry
+    lost = 0
+    match fit(own, grid, tilted):
+        case Fit.EXACT:
+            placed = [place(layer, grid) for layer in layers]
+            layers, lost = [layer for layer, _ in placed], sum(count for _, count in placed)
+        case Fit.BY_SLICE if Mend.SLICE_BY_SLICE in request.agreed:
+            layers = on_grid(layers, grid)
+        case _ if Mend.RESAMPLE in request.agreed:
+            layers = [resample(layer, grid) for layer in layers]
+        case Fit.BY_SLICE:
+            assert series is not None
+            error = InputError("labels_upright", path=request.source, angle=series.tilt)
+            return layers, [Problem(error, (Mend.SLICE_BY_SLICE, Mend.RESAMPLE))]
+        case _:
+            what, expected, found = grid.difference(own) or ("grid", grid.shape[::-1], own.shape[::-1])
+            error = InputError("labels_off_grid", path=request.source, what=what, found=found, expected=expected)
+            return layers, [Problem(error, (Mend.RESAMPLE,))]
+    problems = []
+    if lost:
+        error = InputError("labels_outside", path=request.source, count=lost)
+        problems.append(Problem(error, (Mend.CROP,), Mend.CROP not in request.agreed))
+    if series and series.missing:
+        places = sorted(set(range(grid.shape[0])) - set(series.places))
+        count = sum(int(np.count_nonzero(layer.array[places])) for layer in layers)
+        error = InputError("series_gap_labels", path=series.path, missing=series.missing, count=count)
+        agreed = Mend.LEAVE_OUT_MISSING in request.agreed
+        problems.append(Problem(error, (Mend.LEAVE_OUT_MISSING,), not agreed))
+        layers = [_emptied(layer, places) for layer in layers]
+    return layers, problems
+
+
+def _emptied(layer: LabelMap, places: Sequence[int]) -> LabelMap:
+    array = layer.array.copy()
+    array[places] = 0
+    return layer.with_array(array)
+
+
+def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list[LabelMap], list[Problem]]:
+    """The layers without segments that hold no voxel, where the format is made of voxels only."""
+    present = [np.bincount(layer.array.reshape(-1)) for layer in layers]
+
+    def held(number: int, value: int) -> bool:
+        return value < len(present[number]) and present[number][value] > 0
+
+    empty = [s.name for number, layer in enumerate(layers) for s in layer.segments if not held(number, s.value)]
+    if not any(counts[1:].any() for counts in present):
+        return layers, [Problem(InputError("labels_empty", path=request.source))]
+    problems = []
+    if request.target is Target.DICOM_SEG or request.one_file_per_segment:
+        if empty:
+            error = InputError("segments_empty", segments=", ".join(empty))
+            problems.append(Problem(error, blocks=False, segments=tuple(empty)))
+        kept = [
+            LabelMap(layer.array, layer.geometry, tuple(s for s in layer.segments if held(number, s.value)))
+            for number, layer in enumerate(layers)
+        ]
+        layers = [layer for layer in kept if layer.segments]
+    long = [segment.name for layer in layers for segment in layer.segments if len(segment.name) > _LABEL_LENGTH]
+    if long and request.target is Target.DICOM_SEG:
+        error = InputError("labels_long", segments=", ".join(long), length=_LABEL_LENGTH)
+        problems.append(Problem(error, blocks=False, segments=tuple(long)))
+    return layers, problems
+
+
+def _merged(request: ExportRequest, layers: list[LabelMap]) -> tuple[list[LabelMap], list[Problem]]:
+    """One layer where they do not overlap or the format needs it."""
+    if len(layers) < 2 or request.one_file_per_segment or request.target is Target.SEG_NRRD:
+        return layers, []
+    if any(((one.array != 0) & (two.array != 0)).any() for one, two in combinations(layers, 2)):
+        if request.target is Target.DICOM_SEG and request.type is SegType.BINARY:
+            return layers, []
+        binary = request.target is Target.DICOM_SEG
+        mends = (Mend.TYPE_BINARY,) if binary else (Mend.ONE_FILE_PER_SEGMENT, Mend.TO_SEG_NRRD)
+        return layers, [Problem(InputError("export_overlap", path=request.source), mends)]
+    return [merge_layers(layers, request.output)], []

@@ -1,0 +1,146 @@
+"""What is to be exported, and what the user agreed to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.volume import Geometry, LabelMap, Volume
+from .algorithm import Algorithm
+from .dicom_seg import SegType
+from .dicom_series import DicomSeries
+from .structures import Structures, common_structures
+from .terminology import Terminology
+
+
+class Target(StrEnum):
+    """Format to export to."""
+
+    DICOM_SEG = "dicom-seg"
+    NIFTI = "nifti"
+    NRRD = "nrrd"
+    SEG_NRRD = "seg-nrrd"
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """File names of this format end in one of these; the first is usual."""
+        return {
+            Target.DICOM_SEG: (".dcm",),
+            Target.NIFTI: (".nii.gz", ".nii"),
+            Target.NRRD: (".nrrd",),
+            Target.SEG_NRRD: (".seg.nrrd",),
+        }[self]
+
+
+class Mend(StrEnum):
+    """What mends a problem if the user agrees. The value is the flag of the command line without its dashes."""
+
+    SUGGEST_CODES = "suggest-codes"
+    GIVE_CODE = "code"
+    GIVE_ENGINE = "engine"
+    RESAMPLE = "resample"
+    SLICE_BY_SLICE = "slice-by-slice"
+    LEAVE_OUT_MISSING = "leave-out-missing-slices"
+    CROP = "crop"
+    OVERWRITE = "overwrite"
+    GIVE_REFERENCE = "reference"
+    DERIVE_SERIES = "derive-series"
+    TYPE_BINARY = "type=binary"
+    ONE_FILE_PER_SEGMENT = "one-file-per-segment"
+    TO_SEG_NRRD = "to=seg-nrrd"
+
+
+class Modality(StrEnum):
+    """Kind of images a derived series claims to hold: DICOM's Modality (0008,0060)."""
+
+    CT = "CT"
+    MR = "MR"
+    OTHER = "OT"
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The DICOM series to derive from a volume that did not come from DICOM.
+
+    Attributes
+    ----------
+    volume : Volume
+    folder : Path
+        New folder for its files.
+    patient_id, patient_name : str
+        All that is said about the patient. Empty: made up, the name 'Anonymous'.
+    """
+
+    volume: Volume
+    folder: Path
+    modality: Modality = Modality.OTHER
+    patient_id: str = ""
+    patient_name: str = ""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """One export.
+
+    Attributes
+    ----------
+    layers : tuple of LabelMap
+        All on one grid; overlapping segments lie in several.
+    output : Path
+        File to write; with `one_file_per_segment` a folder.
+    software_version : str
+        Of this program.
+    algorithm : Algorithm or None
+        What made the segments whose tags do not say it; None: not known.
+    series : DicomSeries or None
+        The images that a DICOM segmentation belongs to.
+    grid : Geometry or None
+        Grid that an image file must have; None: the label map's own. Of a DICOM segmentation it is the series'.
+    derivation : Derivation or None
+        The series to derive where there is none; giving it is the user's consent.
+    agreed : frozenset of Mend
+    codes : mapping of str to Terminology
+        Segment name -> what it is, '*' for all that have no code otherwise.
+    source : object
+        Names the label map in errors.
+    """
+
+    layers: tuple[LabelMap, ...]
+    output: Path
+    target: Target
+    software_version: str
+    algorithm: Algorithm | None = None
+    series: DicomSeries | None = None
+    grid: Geometry | None = None
+    derivation: Derivation | None = None
+    type: SegType = SegType.BINARY
+    one_file_per_segment: bool = False
+    agreed: frozenset[Mend] = frozenset()
+    codes: Mapping[str, Terminology] = field(default_factory=dict)
+    structures: Structures = field(default_factory=common_structures)
+    source: object = "The labels"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something found before the export.
+
+    Attributes
+    ----------
+    error : InputError
+        What is wrong, in one sentence.
+    mends : tuple of Mend
+        Any of these mends it.
+    blocks : bool
+        Whether nothing can be exported before it is mended; else it is only worth knowing.
+    segments : tuple of str
+        Names of the segments concerned.
+    """
+
+    error: InputError
+    mends: tuple[Mend, ...] = ()
+    blocks: bool = True
+    segments: tuple[str, ...] = ()

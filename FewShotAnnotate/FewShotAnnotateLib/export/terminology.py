@@ -1,0 +1,112 @@
+"""Terminology of a segment: what it is in coded words, as DICOM SEG wants it and Slicer's segment tag keeps it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..core.volume import Segment
+
+# Name of Slicer's segment tag. Its content is seven parts: name of the terminology, category, type, type modifier,
+# name of the anatomic context, region, region modifier. A code in it is scheme^value^meaning.
+TERMINOLOGY_TAG = "TerminologyEntry"
+_CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
+_ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
+_PARTS, _WORDS = "~", "^"
+_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}")  # SH of DICOM: at most 16 characters
+_SCHEME_LENGTH, _MEANING_LENGTH = 16, 64
+
+
+@dataclass(frozen=True)
+class Code:
+    """One coded word: DICOM's Code Value, Coding Scheme Designator and Code Meaning (PS3.3 section 8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether DICOM can hold it."""
+        return (
+            bool(_VALUE.fullmatch(self.value))
+            and 0 < len(self.scheme) <= _SCHEME_LENGTH
+            and 0 < len(self.meaning) <= _MEANING_LENGTH
+            and "\\" not in self.scheme + self.meaning
+        )
+
+    def means(self, other: Code | None) -> bool:
+        """Whether both stand for the same; the meaning is a comment only."""
+        return other is not None and (self.value, self.scheme) == (other.value, other.scheme)
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """What a segment is.
+
+    Attributes
+    ----------
+    category, type : Code
+        Segmented Property Category and Type, such as Anatomical Structure and Liver.
+    modifier : Code or None
+        Of the type, such as Left.
+    region, region_modifier : Code or None
+        Anatomic region, where the type does not say it.
+    """
+
+    category: Code
+    type: Code
+    modifier: Code | None = None
+    region: Code | None = None
+    region_modifier: Code | None = None
+
+    @property
+    def codes(self) -> tuple[Code | None, ...]:
+        """All of them in the order of the attributes."""
+        return self.category, self.type, self.modifier, self.region, self.region_modifier
+
+    @property
+    def words(self) -> str:
+        """For people: type, modifier and region."""
+        words = [code.meaning for code in (self.modifier, self.type) if code]
+        region = [code.meaning for code in (self.region_modifier, self.region) if code]
+        return " ".join(words) + (f" of {' '.join(region)}" if region else "")
+
+    def means(self, other: Terminology | None) -> bool:
+        """Whether both are the same codes."""
+        return other is not None and all(
+            one is two if one is None or two is None else one.means(two)
+            for one, two in zip(self.codes, other.codes, strict=True)
+        )
+
+
+def of_segment(segment: Segment) -> Terminology | None:
+    """What the segment's tag says; None if it has none or one that DICOM cannot hold."""
+    return from_tag(segment.tags.get(TERMINOLOGY_TAG, ""))
+
+
+def from_tag(text: str) -> Terminology | None:
+    """The inverse of `to_tag`; None if category or type is missing or malformed."""
+    parts = [*text.split(_PARTS), *[""] * 7][:7]
+    category, kind, modifier, region, region_modifier = (_code(parts[number]) for number in (1, 2, 3, 5, 6))
+    if category is None or kind is None:
+        return None
+    return Terminology(category, kind, modifier, region, region_modifier)
+
+
+def to_tag(terminology: Terminology) -> str:
+    """Content of Slicer's segment tag."""
+    category, kind, modifier, region, region_modifier = map(_text, terminology.codes)
+    return _PARTS.join((_CONTEXT, category, kind, modifier, _ANATOMIC_CONTEXT, region, region_modifier))
+
+
+def _code(text: str) -> Code | None:
+    words = text.split(_WORDS)
+    if len(words) != 3:
+        return None
+    code = Code(words[1].strip(), words[0].strip(), words[2].strip())
+    return code if code.is_valid else None
+
+
+def _text(code: Code | None) -> str:
+    return _WORDS.join((code.scheme, code.value, code.meaning)) if code else _WORDS * 2
