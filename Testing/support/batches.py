@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,32 +113,43 @@ class Deadly(Propagate):
 
 
 class Heavy(Propagate):
-    """A stand-in whose weights take long to load: it notes each time, with its process."""
+    """A stand-in with weights, which a process loads once, and that is slow once a process has done some cases."""
 
     name = "heavy"
-    options = {"log": Option("", "File to note in."), "pause": Option(0.0, "Seconds.")}  # noqa: RUF012
+    options = {  # noqa: RUF012
+        "log": Option("", "File to note the process in that loads weights."),
+        "quick": Option(1000, "Cases that a process does before it is slow."),
+        "slow": Option("", "File to note the process in that is slow now, until there is one named so and .go."),
+    }
 
     def prepare(self, volume: Volume, support: Support) -> None:
         _weights(self.settings["log"])
         super().prepare(volume, support)
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        end = time.monotonic() + self.settings["pause"]
-        while time.monotonic() < end:
-            self.pulse(0.1)
-            time.sleep(0.01)
+        global _cases
+        _cases += 1
+        if _cases > self.settings["quick"]:
+            _note(self.settings["slow"])
+            while not Path(f"{self.settings['slow']}.go").exists():
+                self.pulse(0.1)
+                time.sleep(0.01)
         yield from super().predict(slice_indices)
 
 
-_LOADED: dict[str, object] = {}
+_cases = 0
 
 
+@cache
 def _weights(log: str) -> object:
-    if log and log not in _LOADED:
-        with Path(log).open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        _LOADED[log] = object()
-    return _LOADED.get(log)
+    if log:
+        _note(log)
+    return object()
+
+
+def _note(path: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(f"{os.getpid()}\n")
 
 
 _STANDINS = (Deadly, Heavy)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..core.job import Device
-from ..dataset.batch import CANCELLED, Pool, Tally, run_batch
+from ..dataset.batch import CANCELLED, Pool, PoolLost, Tally, run_batch
 from ..dataset.case import Settings
 from ..dataset.manifest import read_manifest
 from ..dataset.one_process import OneProcess
@@ -77,16 +77,20 @@ def _batch(options: argparse.Namespace) -> int:
     if manifest.unknown:
         columns = ", ".join(manifest.unknown)
         print(f"fewshot-annotate: columns that mean nothing here are passed over: {columns}.", file=sys.stderr)
-    with _shown(options.progress, len(manifest.cases)) as report:
-        cases = run_batch(
-            manifest,
-            options.output,
-            settings,
-            make_pool,
-            engine=options.engine,
-            resume=options.resume,
-            report=report,
-        )
+    try:
+        with _shown(options.progress, len(manifest.cases)) as report:
+            cases = run_batch(
+                manifest,
+                options.output,
+                settings,
+                make_pool,
+                engine=options.engine,
+                resume=options.resume,
+                report=report,
+            )
+    except PoolLost as lost:
+        print(f"fewshot-annotate: {lost}", file=sys.stderr)
+        return _FAILED
     counts = {status: sum(case.status is status for case in cases.values()) for status in Status}
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     print(f"{options.output}: {told}", file=sys.stderr if options.progress == "json" else sys.stdout)

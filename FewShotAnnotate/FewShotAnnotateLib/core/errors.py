@@ -79,7 +79,6 @@ MESSAGES = {
     "scheduler_unreachable": "{address}: no dask scheduler answers there ({detail}); start one, or mend the address.",
     "scheduler_workers": "{address}: its workers do not have this version of fewshot-annotate ({detail}); install it "
     "for them.",
-    "scheduler_gone": "{address}: the dask scheduler is gone; start it again and go on with --resume.",
     "status_unreadable": "{path}: this is no table of cases as a batch writes it; mend it or move it away.",
     "source_not_labelmap": "Segmentation '{name}' is stored as {source}; make its binary labelmap the source first "
     "(Segmentations module, Representations).",
@@ -124,6 +123,7 @@ MESSAGES = {
     "series_one_slice": "{path}: the folder holds one slice only; give the whole series.",
     "series_frames": "{path}: {first} does not name its study, patient position or frame of reference ({what}); "
     "export the series again.",
+    "series_gap": "{path}: slices are missing ({missing}); copy them from the archive.",
     "series_gap_labels": "{path}: slices are missing ({missing}), and {count} labelled voxels lie on them; copy the "
     "slices from the archive, or agree to leave them out.",
     "reference_missing": "{path}: a DICOM segmentation belongs to a DICOM series; name the folder of its images, or "
@@ -134,7 +134,9 @@ MESSAGES = {
     "say whether they match slice by slice or are to be resampled.",
     "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",
     "labels_empty": "{path}: there is no labelled voxel to export; fill or paint something first.",
-    "labels_long": "Names longer than {length} characters are shortened: {segments}.",
+    "labels_changed": "Names that DICOM cannot hold are written otherwise: {segments}.",
+    "folder_not_empty": "{path}: the folder is not empty; choose a new one.",
+    "engine_malformed": "'{text}' is no engine with its version; write NAME or NAME:VERSION, 40 characters at most.",
     "segments_empty": "Segments without a voxel are left out: {segments}.",
     "export_overlap": "{path}: segments overlap and this format keeps one label per voxel; choose another format.",
     "output_exists": "{path}: it is there already; choose another name, or agree to overwrite it.",
@@ -150,11 +152,11 @@ MESSAGES = {
     "code_without_segment": "There is no segment named '{name}' to give a code; there are: {known}.",
     "structures_unreadable": "{path}: the table of structures cannot be read at row {row}; it needs the columns name, "
     "category, category_meaning, type, type_meaning.",
-    "compare_too_few": "Comparing needs two labelled slices, one with a label, and found {count}; paint more slices.",
+    "compare_too_few": "Comparing needs at least two slices that show a label, and found {count}; paint more slices.",
     "support_sizes_impossible": "None of these support sizes is possible here; choose from 1 to {most}.",
     "no_engine_runs": "No engine to compare can run here ({detail}).",
-    "comparison_differs": "{path}: the comparison in this folder was started with another image, labels, sizes, draws "
-    "or seed; give the same or a new folder.",
+    "comparison_differs": "{path}: the comparison in this folder was started with another image or labels; give the "
+    "same or a new folder.",
     "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go on with "
     "its comparison (--resume).",
     "engine_option_malformed": "'{text}' sets no engine's option; write ENGINE.NAME=VALUE.",

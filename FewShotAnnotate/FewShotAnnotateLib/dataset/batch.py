@@ -19,11 +19,13 @@ from .manifest import Case, Manifest
 from .status import CaseStatus, Status
 
 _WAIT_SECONDS = 0.2
-# What runs is written this often at most; what ended, at once.
-_SAVE_SECONDS = 1.0
 _PAGE_SECONDS = 10.0
 NOT_BEGUN = "not begun"
 CANCELLED = "cancelled"
+
+
+class PoolLost(Exception):
+    """The processes that run cases cannot be reached any more; the message is one line for users."""
 
 
 class Pool(Protocol):
@@ -36,7 +38,12 @@ class Pool(Protocol):
         """Begin a case."""
 
     def ended(self, seconds: float) -> list[CaseStatus]:
-        """The cases that ended since the last call; waits for the first one, but no longer than `seconds`."""
+        """The cases that ended since the last call; waits for the first one, but no longer than `seconds`.
+
+        Raises
+        ------
+        PoolLost
+        """
 
     def close(self) -> None:
         """End all processes of our own; cases that still run may stop by themselves for a moment."""
@@ -95,6 +102,8 @@ def run_batch(
     ------
     InputError
         A row cannot be used, the folder cannot, or another batch runs in it. Nothing was run.
+    PoolLost
+        After the status of all cases was written.
     KeyboardInterrupt
         A second one; the first one cancels.
     """
@@ -110,8 +119,9 @@ def run_batch(
                 _run(board, pool)
             finally:
                 pool.close()
-        board.save()
-        board.write_page()
+                board.give_up()
+                board.save()
+                board.write_page()
         return {task.case.name: board.statuses[task.case.name] for task in tasks}
 
 
@@ -153,15 +163,14 @@ def _run(board: _Board, pool: Pool) -> None:
             for _ in range(pool.slots() - len(board.running)):
                 if board.waiting:
                     pool.submit(board.begin())
+            board.save()  # what ended in the last round too: a process waits for its next case, not for the file
             for status in pool.ended(_WAIT_SECONDS):
                 board.end(status)
-            board.keep_up()
+            board.write_page_if_due()
             if board.folder.cancel_file.exists():
                 break
     except KeyboardInterrupt:
         board.folder.cancel_file.touch()
-    if board.running or board.waiting:
-        board.give_up()
 
 
 class _Board:
@@ -187,7 +196,6 @@ class _Board:
             self._counts[status.status] += 1
         self.statuses = folder.status.update(changed)
         self._unsaved: dict[str, CaseStatus] = {}
-        self._saved = self._paged = time.monotonic()
         self.write_page()
 
     def begin(self) -> Task:
@@ -201,28 +209,24 @@ class _Board:
         """A case came to its end."""
         self.running.pop(status.name, None)
         self._set(status)
-        self.save()
 
     def give_up(self) -> None:
-        """The batch was cancelled."""
+        """No case that is left is run any more."""
         for task in [*self.running.values(), *self.waiting]:
             self._set(CaseStatus(task.case.name, Status.SKIPPED, None, CANCELLED))
         self.running.clear()
         self.waiting.clear()
-
-    def keep_up(self) -> None:
-        """Write what is due."""
-        if self._unsaved and time.monotonic() - self._saved > _SAVE_SECONDS:
-            self.save()
-        if time.monotonic() - self._paged > _PAGE_SECONDS:
-            self.write_page()
 
     def save(self) -> None:
         """Write the changes to status.csv."""
         if self._unsaved:
             self.statuses = self.folder.status.update(self._unsaved.values())
             self._unsaved = {}
-        self._saved = time.monotonic()
+
+    def write_page_if_due(self) -> None:
+        """Write the page if it is a while ago."""
+        if time.monotonic() - self._paged > _PAGE_SECONDS:
+            self.write_page()
 
     def write_page(self) -> None:
         """Write the page."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..core.errors import InputError
+from .batch import PoolLost
 from .case import Task, run_case
 from .one_process import CANCEL_GRACE_SECONDS, MOST_DEATHS, died_status, thread_environment
 from .status import CaseStatus, Status
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
 _CONNECT_SECONDS = 20
+_GONE = "The dask scheduler is gone; start it again and go on with --resume."
 # Voxels hardly share a process: where a worker has several threads, its cases take turns.
 _TURN = threading.Lock()
 
@@ -46,8 +48,11 @@ class Cluster:
         self._count = 0
 
     def slots(self) -> int:
-        """The number of workers at this moment."""
-        return len(self._client.nthreads())
+        """The number of workers at this moment; 0 while the scheduler does not answer."""
+        try:
+            return len(self._client.nthreads())
+        except OSError:  # what is known of the scheduler's end is told by `ended`
+            return 0
 
     def submit(self, task: Task) -> None:
         """Give a case to the scheduler."""
@@ -61,7 +66,7 @@ class Cluster:
 
         Raises
         ------
-        InputError
+        PoolLost
             The scheduler is gone.
         """
         from distributed import wait
@@ -72,7 +77,7 @@ class Cluster:
         else:
             time.sleep(seconds)  # there are no workers now
         if self._client.status != "running":
-            raise InputError("scheduler_gone", address=self._client.scheduler.address)
+            raise PoolLost(_GONE)
         ended = [future for future in self._running if future.done()]
         for future in [future for future in ended if future.status in ("cancelled", "lost")]:
             ended.remove(future)
@@ -101,6 +106,8 @@ class Cluster:
             status: CaseStatus = future.result()
         except KilledWorker as killed:
             return died_status(task, killed.allowed_failures + 1)
+        except OSError:  # on the way here: a case tells its own errors
+            raise PoolLost(_GONE) from None
         except Exception as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
             return CaseStatus(task.case.name, Status.FAILED, None, f"row {task.case.row}: {words[:300]}")
@@ -120,6 +127,7 @@ def local_cluster(workers: int, threads: int = 1) -> Cluster:
     import dask
     from distributed import Client, LocalCluster
 
+    _hush()
     environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     settings = {
         "distributed.nanny.pre-spawn-environ": environment,
@@ -153,7 +161,7 @@ def scheduler_cluster(address: str) -> Cluster:
     require_distributed()
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _hush()
     try:
         client = Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError, TypeError) as error:
@@ -178,6 +186,12 @@ def require_distributed() -> None:
     except ImportError:
         install = '"fewshot-annotate[cluster]"'
         raise InputError("package_missing", package="distributed", install=install) from None
+
+
+def _hush() -> None:
+    """What dask logs about workers that come and go is told to users in our own words."""
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _run_in_turn(task: Task) -> CaseStatus:

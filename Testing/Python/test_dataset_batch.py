@@ -1,0 +1,387 @@
+"""`batch` as its users meet it: real volumes, real processes, killed and continued."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
+from FewShotAnnotateLib.core.volume import Geometry
+from FewShotAnnotateLib.dataset.folder import BatchFolder
+from FewShotAnnotateLib.dataset.status import CaseStatus, Status, StatusFile
+from PIL import Image
+from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.labels import overlapping_layers, small_case
+from support.processes import Spawned, alive, wait_for
+
+AXIS = SliceAxis(0)
+
+
+@pytest.fixture
+def dataset(awkward_path: Path) -> Dataset:
+    return make_dataset(awkward_path)
+
+
+@pytest.fixture
+def standins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The stand-in engines are known to this process, and to processes with this environment."""
+    register(monkeypatch.setitem)
+    environment = environment_with_standins(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment
+
+
+def slow_batch(dataset: Dataset, quick: int = 0) -> list[str]:
+    """Arguments of a batch each of whose processes does some cases and then is at the next one for good."""
+    settings = (f"quick={quick}", f"slow={dataset.folder / 'slow'}")
+    return dataset.command(*(word for setting in settings for word in ("--option", setting)), engine="heavy")
+
+
+def slow_process(dataset: Dataset) -> int:
+    """Id of the process that is at a case for good, once there is one."""
+    log = dataset.folder / "slow"
+    wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
+    pid = int(log.read_text())
+    log.unlink()
+    return pid
+
+
+def test_each_case_gets_its_files_and_its_row(dataset: Dataset) -> None:
+    dataset.add("a", "été 2")
+    assert main(dataset.command()) == 0
+    lines = (dataset.output / "status.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "name,status,seconds,message"
+    assert [line.split(",")[:2] for line in lines[1:]] == [["a", "done"], ["été 2", "done"]]
+    assert all(float(row["seconds"]) > 0 for row in csv.DictReader(lines))
+    volume, truth = small_case()
+    for name in ("a", "été 2"):
+        files = dataset.case(name)
+        (filled,) = read_label_maps(files.label, volume.geometry)
+        (painted,) = read_label_maps(dataset.support, volume.geometry)
+        indices = np.flatnonzero(painted.array.any(axis=(1, 2)))
+        np.testing.assert_array_equal(filled.array[indices], painted.array[indices])
+        assert [segment.name for segment in filled.segments] == [segment.name for segment in truth.segments]
+        confidence = sitk.GetArrayFromImage(sitk.ReadImage(str(files.confidence)))
+        assert confidence.shape == volume.array.shape
+        assert (confidence[indices] == 1).all()
+        with Image.open(files.preview) as preview:
+            assert preview.width > 400
+
+
+def test_a_case_is_filled_as_fill_does_it(dataset: Dataset) -> None:
+    dataset.add("a")
+    assert main(dataset.command()) == 0
+    alone, sureness = dataset.folder / "alone.nii.gz", dataset.folder / "sureness.nii.gz"
+    words = ("fill", dataset.image, dataset.support, "-o", alone, "--confidence", sureness, "--engine", "propagate")
+    assert main([*map(str, words), "--progress", "none"]) == 0
+    for own, other in ((dataset.case("a").label, alone), (dataset.case("a").confidence, sureness)):
+        np.testing.assert_array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (own, other)))
+
+
+def test_a_row_says_how_its_case_is_run(dataset: Dataset) -> None:
+    dataset.add("a", axis="0", labelled_slices="8;24")
+    assert main(dataset.command()) == 0
+    _, outcome = dataset.case("a").read_record() or ({}, {})
+    assert (outcome["labelled_slices"], outcome["filled_slices"]) == ([8, 24], 15)
+    assert dataset.status()["a"].message == "labels on slices not named were replaced: 16"
+
+
+def test_one_bad_case_fails_alone_with_the_line_that_names_its_row(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume, label_map = small_case()
+    write_array(dataset.folder / "moved.nii.gz", label_map.array, Geometry(volume.geometry.shape, (2.0, 1.0, 1.0)))
+    write_label_maps(dataset.folder / "layers.seg.nrrd", overlapping_layers(label_map, 2))
+    two = dataset.folder / "two series"
+    for number in range(2):
+        series(two, number)
+    cases = {
+        "moved": ("image.nii.gz", "moved.nii.gz", "spacing differs"),
+        "layers": ("image.nii.gz", "layers.seg.nrrd", "the segments overlap"),
+        "two": ("two series", "support.nii.gz", "the folder holds 2 DICOM series"),
+        "text": ("manifest.csv", "support.nii.gz", "cannot be read as an image"),
+    }
+    dataset.add("good")
+    for name, (image, support, _) in cases.items():
+        dataset.rows.append({"image": image, "support": support, "name": name})
+    dataset.add("good too")
+    assert main(dataset.command()) == 1
+    status = dataset.status()
+    assert [name for name, one in status.items() if one.status is Status.DONE] == ["good", "good too"]
+    said = capsys.readouterr().err.splitlines()
+    for number, (name, (_, _, reason)) in enumerate(cases.items()):
+        assert status[name].status is Status.FAILED
+        assert re.match(rf"row {number + 3}: .*{reason}", status[name].message)
+        assert said[number] == f"fewshot-annotate: {name}: {status[name].message}"
+        assert not dataset.case(name).label.exists()
+
+
+def series(folder: Path, number: int) -> None:
+    """A DICOM series of two slices, written into a folder."""
+    folder.mkdir(exist_ok=True)
+    image = sitk.Cast(sitk.GetImageFromArray(small_case()[0].array[:2].astype(np.int16)), sitk.sitkInt16)
+    for k in range(2):
+        piece = image[:, :, k]
+        tags = {
+            "0020|000d": "1.2.3",
+            "0020|000e": f"1.2.3.{number + 1}",
+            "0008|0018": f"1.2.3.{number + 1}.{k + 1}",
+            "0020|0037": r"1\0\0\0\1\0",
+            "0020|0032": rf"0\0\{k}",
+        }
+        for tag, value in tags.items():
+            piece.SetMetaData(tag, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{number}-{k}.dcm"))
+        writer.Execute(piece)
+
+
+def test_a_failure_of_the_programs_own_is_one_line_and_a_log(dataset: Dataset, standins: dict[str, str]) -> None:
+    dataset.add("a")
+    dataset.add("b", engine="propagate")
+    assert main(dataset.command("--option", "signal=99999", engine="deadly")) == 2  # not an option of propagate
+    dataset.rows.pop()
+    dataset.write()
+    assert main(dataset.command("--option", "signal=99999", engine="deadly")) == 1
+    assert re.match(r"row 2: OSError: .*\(see a/error\.log\)", dataset.status()["a"].message)
+    assert "os.kill" in dataset.case("a").error_log.read_text()
+
+
+def test_a_case_that_crashes_its_process_fails_alone(dataset: Dataset, standins: dict[str, str]) -> None:
+    dataset.add("a")
+    dataset.add("bad", engine="deadly")
+    dataset.add("b")
+    assert main(dataset.command()) == 1
+    status = dataset.status()
+    assert [one.status for one in status.values()] == [Status.DONE, Status.FAILED, Status.DONE]
+    assert status["bad"].message == "row 3: the process that ran this case crashed (signal 11), 2 times."
+
+
+def test_a_process_that_dies_once_does_not_cost_its_case(dataset: Dataset, standins: dict[str, str]) -> None:
+    dataset.add("a", "b")
+    once = f"once={dataset.folder / 'died'}"
+    assert main(dataset.command("--option", once, "--option", f"signal={int(signal.SIGKILL)}", engine="deadly")) == 0
+    assert (dataset.folder / "died").exists()
+
+
+def test_weights_are_loaded_once_for_all_cases(dataset: Dataset, standins: dict[str, str]) -> None:
+    dataset.add("a", "b", "c")
+    log = dataset.folder / "loaded"
+    assert main(dataset.command("--option", f"log={log}", engine="heavy")) == 0
+    assert len(log.read_text().split()) == 1
+
+
+def test_resume_runs_only_what_is_not_done(dataset: Dataset) -> None:
+    dataset.add("a", "b")
+    assert main(dataset.command()) == 0
+    before = {name: dataset.case(name).record.stat().st_mtime_ns for name in "ab"}
+    dataset.case("b").label.unlink()
+    dataset.add("c")
+    assert main(dataset.command("--resume")) == 0
+    after = {name: dataset.case(name).record.stat().st_mtime_ns for name in "ab"}
+    assert before["a"] == after["a"]
+    assert before["b"] < after["b"]
+    assert [one.status for one in dataset.status().values()] == [Status.DONE] * 3
+
+
+@pytest.mark.parametrize("change", ["row", "option", "image"])
+def test_resume_runs_a_case_again_that_was_asked_otherwise(dataset: Dataset, change: str) -> None:
+    dataset.add("a")
+    assert main(dataset.command()) == 0
+    before = dataset.case("a").record.stat().st_mtime_ns
+    more: tuple[str, ...] = ()
+    if change == "row":
+        dataset.rows[0]["labelled_slices"] = "8 16"
+        dataset.write()
+    elif change == "option":
+        more = ("--slices", "all")
+    else:
+        os.utime(dataset.image)
+    assert main(dataset.command("--resume", *more)) == 0
+    assert dataset.case("a").record.stat().st_mtime_ns > before
+
+
+def test_an_accepted_case_is_never_run_again(dataset: Dataset) -> None:
+    dataset.add("a", "b")
+    assert main(dataset.command()) == 0
+    status = StatusFile(dataset.output / "status.csv")
+    status.update([CaseStatus("a", Status.DONE, 1.0, "", accepted=True)])
+    assert status.path.read_text().splitlines()[0] == "name,status,seconds,message,accepted"
+    before = dataset.case("a").record.stat().st_mtime_ns
+    assert main(dataset.command("--resume", "--slices", "all")) == 0
+    assert dataset.case("a").record.stat().st_mtime_ns == before
+    assert [one.accepted for one in dataset.status().values()] == [True, False]
+
+
+def test_a_batch_killed_again_and_again_goes_on_where_it_was(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned
+) -> None:
+    dataset.add("a", "b", "c")
+    done: dict[str, int] = {}
+    for caught in "bc":
+        batch = spawned.cli(*slow_batch(dataset, 1), "--resume", environment=standins)
+        child = slow_process(dataset)
+        batch.kill()
+        batch.wait()
+        assert {name: dataset.case(name).record.stat().st_mtime_ns for name in done} == done
+        before = [name for name in "abc" if name < caught]
+        done = {name: dataset.case(name).record.stat().st_mtime_ns for name in before}
+        status = [one.status for one in dataset.status().values()]
+        assert status == [*[Status.DONE] * len(before), Status.RUNNING, *[Status.SKIPPED] * (2 - len(before))]
+        wait_for(lambda: not alive(child))  # noqa: B023 (nothing goes on without the batch)
+        (dataset.case(caught).folder / ".99.label.nii.gz").write_bytes(b"half")
+    assert main([*slow_batch(dataset, 1), "--resume"]) == 0
+    assert [one.status for one in dataset.status().values()] == [Status.DONE] * 3
+    for name in "abc":
+        assert sorted(path.name for path in dataset.case(name).folder.iterdir()) == [
+            "case.json",
+            "confidence.nii.gz",
+            "label.nii.gz",
+            "label.nii.gz.labels.json",
+            "preview.png",
+        ]
+
+
+def test_a_case_that_was_finished_before_its_status_was_written_is_not_run_again(dataset: Dataset) -> None:
+    dataset.add("a")
+    assert main(dataset.command()) == 0
+    before = dataset.case("a").record.stat().st_mtime_ns
+    StatusFile(dataset.output / "status.csv").update([CaseStatus("a", Status.RUNNING)])
+    assert main(dataset.command("--resume")) == 0
+    assert dataset.status()["a"].status is Status.DONE
+    assert dataset.case("a").record.stat().st_mtime_ns == before
+
+
+def test_a_second_batch_on_the_folder_is_refused_while_one_is_active(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    words = slow_batch(dataset)
+    batch = spawned.cli(*words, environment=standins)
+    slow_process(dataset)
+    for more in ((), ("--resume",)):
+        assert main([*words, *more]) == 2
+        assert "another batch runs in this folder" in capsys.readouterr().err
+    assert BatchFolder(dataset.output).busy()
+    batch.kill()
+    batch.wait()
+    assert not BatchFolder(dataset.output).busy()
+
+
+@pytest.mark.parametrize("how", ["interrupt", "file"])
+def test_a_cancelled_batch_says_so_and_goes_on_later(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned, how: str
+) -> None:
+    dataset.add("a", "b")
+    batch = spawned.cli(*slow_batch(dataset), environment=standins)
+    child = slow_process(dataset)
+    if how == "interrupt":
+        batch.send_signal(signal.SIGINT)
+    else:
+        (dataset.output / "cancel").touch()
+    _, said = batch.communicate(timeout=20)
+    assert batch.returncode == 130
+    assert said == "fewshot-annotate: cancelled; --resume runs what is left.\n"
+    assert not alive(child)
+    assert {(one.status, one.message) for one in dataset.status().values()} == {(Status.SKIPPED, "cancelled")}
+    assert main([*dataset.command("--resume")]) == 0
+
+
+def test_a_used_folder_is_refused_without_resume_and_a_foreign_one_always(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    assert main(dataset.command()) == 0
+    assert main(dataset.command()) == 2
+    assert "continue that one (--resume)" in capsys.readouterr().err
+    foreign = dataset.folder / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").touch()
+    for more in ((), ("--resume",)):
+        assert main([*dataset.command(*more)[:2], "-o", str(foreign), *more]) == 2
+        assert "it holds other files and no batch" in capsys.readouterr().err
+
+
+def test_progress_for_machines_is_one_line_of_json_a_change(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a", "b")
+    assert main(dataset.command("--progress", "json")) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(event["name"], event["status"]) for event in events] == [
+        ("a", "running"),
+        ("a", "done"),
+        ("b", "running"),
+        ("b", "done"),
+    ]
+    assert events[-1]["counts"] == {"done": 2, "failed": 0, "running": 0, "total": 2}
+
+
+def test_the_page_lists_every_case_and_takes_no_name_for_markup(dataset: Dataset) -> None:
+    dataset.add("a & 'b' é", "c")
+    dataset.rows.append({"image": "manifest.csv", "support": "support.nii.gz", "name": "bad"})
+    dataset.write()
+    assert main(dataset.command()) == 1
+    page = (dataset.output / "index.html").read_text(encoding="utf-8")
+    assert "a &amp; &#39;b&#39; é" in page
+    previews = re.findall(r'data-preview="([^"]*)"', page)
+    assert previews == ["a%20%26%20%27b%27%20%C3%A9/preview.png", "c/preview.png", ""]
+    assert "cannot be read as an image" in page
+    assert not re.search(r"https?://", page)
+
+
+def test_a_status_file_that_is_no_table_is_refused(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset.add("a")
+    assert main(dataset.command()) == 0
+    (dataset.output / "status.csv").write_text("shopping list\nmilk\n")
+    assert main(dataset.command("--resume")) == 2
+    assert "this is no table of cases" in capsys.readouterr().err
+
+
+def test_two_writers_of_the_status_lose_no_row(tmp_path: Path, spawned: Spawned) -> None:
+    path = tmp_path / "status.csv"
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from FewShotAnnotateLib.dataset.status import CaseStatus, Status, StatusFile\n"
+        "for number in range(40):\n"
+        "    StatusFile(Path(sys.argv[1])).update([CaseStatus(f'{sys.argv[2]}{number}', Status.DONE)])\n"
+    )
+    writers = [spawned.python("-c", code, str(path), name) for name in "ab"]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert len(StatusFile(path).read()) == 80
+
+
+def test_what_pages_need_is_asked_for_before_anything_runs(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr("FewShotAnnotateLib.dataset.batch.find_spec", lambda name: name == "PIL" or None)
+    assert main(dataset.command()) == 2
+    assert "jinja2 is missing" in capsys.readouterr().err
+    assert not dataset.output.exists()
+
+
+def test_a_dicom_folder_is_a_case(dataset: Dataset) -> None:
+    folder = dataset.folder / "series"
+    series(folder, 0)
+    volume = read_volume(folder)
+    array = np.zeros(volume.array.shape, np.uint8)
+    array[0, 10:30, 10:30] = 1
+    write_array(dataset.support, array, volume.geometry)
+    dataset.rows = [{"image": "series", "support": "support.nii.gz"}]
+    dataset.write()
+    assert main(dataset.command("--slices", "all")) == 0
+    assert dataset.status()["series"].status is Status.DONE

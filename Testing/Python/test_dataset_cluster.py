@@ -1,0 +1,195 @@
+"""`batch` on several real worker processes: the same results, also when one of them is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.dataset import cluster
+from FewShotAnnotateLib.dataset.status import Status
+from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.processes import Spawned, alive, wait_for
+
+
+@pytest.fixture
+def dataset(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    register(monkeypatch.setitem)
+    return make_dataset(awkward_path, [f"case {number}" for number in range(6)])
+
+
+@pytest.fixture
+def standins(tmp_path: Path) -> dict[str, str]:
+    return environment_with_standins(tmp_path)
+
+
+def serial_results(dataset: Dataset) -> dict[str, bytes]:
+    """Files that a batch in one process gives; they are removed again."""
+    assert main(dataset.command()) == 0
+    results = dataset.results()
+    dataset.output.rename(dataset.folder / "serial")
+    assert len(results) == 4 * len(dataset.rows)
+    return results
+
+
+def held_batch(dataset: Dataset, *more: str) -> list[str]:
+    """Arguments of a batch whose cases wait for a file."""
+    return dataset.command(
+        "--option", "quick=0", "--option", f"slow={dataset.folder / 'slow'}", *more, engine="heavy"
+    )
+
+
+def processes_at_a_case(dataset: Dataset, count: int) -> list[int]:
+    """Ids of the processes that are at a case, once there are so many."""
+    log = dataset.folder / "slow"
+    wait_for(lambda: log.exists() and len(set(log.read_text().split())) >= count)
+    return [int(pid) for pid in dict.fromkeys(log.read_text().split())]
+
+
+def let_go(dataset: Dataset) -> None:
+    (dataset.folder / "slow.go").touch()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def start_scheduler(spawned: Spawned, environment: dict[str, str]) -> tuple[str, int]:
+    """A dask scheduler as users start one, with its address and process id."""
+    port = free_port()
+    words = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show")
+    process = spawned.python("-W", "ignore", "-m", "distributed.cli.dask_scheduler", *words, environment=environment)
+    return f"tcp://127.0.0.1:{port}", process.pid
+
+
+def start_worker(spawned: Spawned, address: str, environment: dict[str, str]) -> None:
+    words = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", "/tmp", "--host", "127.0.0.1")
+    spawned.python("-W", "ignore", "-m", "distributed.cli.dask_worker", address, *words, environment=environment)
+
+
+def test_workers_of_this_machine_give_what_one_process_gives_though_one_is_killed(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned
+) -> None:
+    expected = serial_results(dataset)
+    words = held_batch(dataset, "--workers", "2", "--progress", "json")
+    batch = spawned.cli(*words, environment=standins)
+    first, _ = processes_at_a_case(dataset, 2)
+    os.kill(first, signal.SIGKILL)
+    let_go(dataset)
+    out, said = batch.communicate(timeout=60)
+    assert batch.returncode == 0, said
+    assert dataset.results() == expected
+    counts = [json.loads(line)["counts"] for line in out.splitlines()]
+    assert max(count["running"] for count in counts) == 2  # never more at the scheduler than there are workers
+    assert counts[-1] == {"done": 6, "failed": 0, "running": 0, "total": 6}
+    assert said == f"{dataset.output}: 6 done\n"
+
+
+def test_workers_of_a_scheduler_give_what_one_process_gives_though_one_is_killed(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned
+) -> None:
+    expected = serial_results(dataset)
+    address, _ = start_scheduler(spawned, standins)
+    for _ in range(2):
+        start_worker(spawned, address, standins)
+    batch = spawned.cli(*held_batch(dataset, "--scheduler", address), environment=standins)
+    first, _ = processes_at_a_case(dataset, 2)
+    os.kill(first, signal.SIGKILL)
+    let_go(dataset)
+    _, said = batch.communicate(timeout=60)
+    assert batch.returncode == 0, said
+    assert dataset.results() == expected
+    assert {one.status for one in dataset.status().values()} == {Status.DONE}
+
+
+def test_a_case_that_kills_its_worker_each_time_fails_alone(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned
+) -> None:
+    dataset.rows[2]["engine"] = "deadly"
+    del dataset.rows[4:]
+    dataset.write()
+    batch = spawned.cli(*dataset.command("--workers", "2"), environment=standins)
+    _, said = batch.communicate(timeout=60)
+    assert batch.returncode == 1
+    status = dataset.status()
+    line = "row 4: the process that ran this case died, often because memory ran out, 2 times."
+    assert status["case 2"].message == line
+    assert [one.status for name, one in status.items() if name != "case 2"] == [Status.DONE] * 3
+    assert said == f"fewshot-annotate: case 2: {line}\n"
+
+
+def test_cancelling_ends_the_workers(dataset: Dataset, standins: dict[str, str], spawned: Spawned) -> None:
+    batch = spawned.cli(*held_batch(dataset, "--workers", "2"), environment=standins)
+    workers = processes_at_a_case(dataset, 2)
+    for process in (*workers, batch.pid):  # as a terminal does it
+        os.kill(process, signal.SIGINT)
+    _, said = batch.communicate(timeout=30)
+    assert (batch.returncode, said) == (130, "fewshot-annotate: cancelled; --resume runs what is left.\n")
+    assert not any(map(alive, workers))
+    assert {one.status for one in dataset.status().values()} == {Status.SKIPPED}
+    assert main(dataset.command("--resume")) == 0
+
+
+def test_workers_do_not_outlive_a_batch_that_is_killed(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned
+) -> None:
+    batch = spawned.cli(*held_batch(dataset, "--workers", "2"), environment=standins)
+    workers = processes_at_a_case(dataset, 2)
+    batch.kill()
+    batch.wait()
+    wait_for(lambda: not any(map(alive, workers)), 15)
+    assert main(dataset.command("--resume")) == 0
+    assert {one.status for one in dataset.status().values()} == {Status.DONE}
+
+
+def test_a_scheduler_that_dies_ends_the_batch_with_one_line(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned
+) -> None:
+    address, scheduler = start_scheduler(spawned, standins)
+    start_worker(spawned, address, standins)
+    batch = spawned.cli(*held_batch(dataset, "--scheduler", address), environment=standins)
+    processes_at_a_case(dataset, 1)
+    os.kill(scheduler, signal.SIGKILL)
+    began = time.monotonic()
+    _, said = batch.communicate(timeout=60)
+    assert time.monotonic() - began < 30
+    assert batch.returncode == 1
+    assert said == "fewshot-annotate: The dask scheduler is gone; start it again and go on with --resume.\n"
+    assert {one.status for one in dataset.status().values()} == {Status.SKIPPED}
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense", "carrier://pigeon:1"])
+def test_an_address_where_no_scheduler_answers_is_refused(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
+    assert main(dataset.command("--scheduler", address.format(port=free_port()))) == 2
+    said = capsys.readouterr().err
+    assert "no dask scheduler answers there" in said
+    assert said.count("\n") == 1
+
+
+def test_workers_of_another_version_are_refused(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _ = start_scheduler(spawned, standins)
+    start_worker(spawned, address, standins)
+    code = (
+        "import sys, FewShotAnnotateLib; FewShotAnnotateLib.__version__ = '9'\n"
+        "from FewShotAnnotateLib.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    with Client(address) as client:
+        client.wait_for_workers(1, timeout=30)
+    newer = spawned.python("-c", code, *dataset.command("--scheduler", address), environment=standins)
+    _, said = newer.communicate(timeout=60)
+    assert newer.returncode == 2
+    assert "its workers do not have this version of fewshot-annotate (version 0.1.0)" in said
