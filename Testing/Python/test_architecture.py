@@ -16,7 +16,13 @@ SLICER = {"slicer", "qt", "ctk", "vtk"}
 AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "slicer", "vtk"}
 HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 # Files that need torch; whoever uses one imports it when it is needed.
-TORCH = {"engines/device.py", "engines/network.py", "engines/persam_model.py", "engines/sam_model.py"}
+TORCH = {
+    "engines/device.py",
+    "engines/network.py",
+    "engines/persam_model.py",
+    "engines/sam_model.py",
+    "engines/seggpt_model.py",
+}
 # Room -> rooms it may import. A file directly in the package is a room of its own.
 ARROWS = {
     "__init__": set(),

@@ -160,3 +160,58 @@ def python_with_shelf(folder: Path) -> str:
     )
     program.chmod(0o755)
     return str(program)
+
+
+def random_seggpt(types: bool = True, side: int = 64, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Weights in the layout of the authors' SegGPT file; without tokens of types, in that of Painter's."""
+    width, heads, depth, decoder = 32, 2, 24, 8
+    tall, wide = 2 * side // PATCH, side // PATCH
+    shapes: dict[str, tuple[int, ...]] = {
+        "mask_token": (1, 1, 1, width),
+        "segment_token_x": (1, 1, 1, width),
+        "segment_token_y": (1, 1, 1, width),
+        "pos_embed": (1, 1 + 3 * 3, width),
+        "patch_embed.proj.weight": (width, 3, PATCH, PATCH),
+        "patch_embed.proj.bias": (width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+        "decoder_embed.weight": (PATCH**2 * decoder, 4 * width),
+        "decoder_embed.bias": (PATCH**2 * decoder,),
+        "decoder_pred.0.weight": (decoder, decoder, 3, 3),
+        "decoder_pred.0.bias": (decoder,),
+        "decoder_pred.1.weight": (decoder,),
+        "decoder_pred.1.bias": (decoder,),
+        "decoder_pred.3.weight": (3, decoder, 1, 1),
+        "decoder_pred.3.bias": (3,),
+    }
+    if types:
+        shapes |= {"type_token_cls": (1, 1, 1, width), "type_token_ins": (1, 1, 1, width)}
+    for block in range(depth):
+        shapes |= {
+            f"blocks.{block}.norm1.weight": (width,),
+            f"blocks.{block}.norm1.bias": (width,),
+            f"blocks.{block}.attn.rel_pos_h": (2 * tall - 1, width // heads),
+            f"blocks.{block}.attn.rel_pos_w": (2 * wide - 1, width // heads),
+            f"blocks.{block}.attn.qkv.weight": (3 * width, width),
+            f"blocks.{block}.attn.qkv.bias": (3 * width,),
+            f"blocks.{block}.attn.proj.weight": (width, width),
+            f"blocks.{block}.attn.proj.bias": (width,),
+            f"blocks.{block}.norm2.weight": (width,),
+            f"blocks.{block}.norm2.bias": (width,),
+            f"blocks.{block}.mlp.fc1.weight": (4 * width, width),
+            f"blocks.{block}.mlp.fc1.bias": (4 * width,),
+            f"blocks.{block}.mlp.fc2.weight": (width, 4 * width),
+            f"blocks.{block}.mlp.fc2.bias": (width,),
+        }
+    return random_tensors(shapes, seed)
+
+
+def random_tensors(
+    shapes: Mapping[str, tuple[int, ...]], seed: int = 0, spread: float = 0.1
+) -> dict[str, torch.Tensor]:
+    """Normally distributed tensors; scales of norms (vectors named weight) are around 1."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: spread * torch.randn(shape, generator=generator) + (len(shape) == 1 and name.endswith("weight"))
+        for name, shape in shapes.items()
+    }

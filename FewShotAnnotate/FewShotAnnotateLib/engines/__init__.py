@@ -13,6 +13,10 @@ _ENGINES = {
     "adapt": ("adapt", "Adapt"),
     "sam": ("sam", "Sam"),
     "medsam": ("medsam", "MedSam"),
+    "persam": ("persam", "PerSam"),
+    "persam-f": ("persam", "PerSamF"),
+    "seggpt": ("seggpt", "SegGpt"),
+    "painter": ("painter", "Painter"),
 }
 # Best first: 'auto' is the first of these that can run here.
 _AUTO = ("adapt", "propagate")

@@ -50,6 +50,36 @@ class Prompt:
     inside: np.ndarray
 
 
+class Extents:
+    """Where labels can be on the slices between and beyond the labelled ones."""
+
+    def __init__(self, support: Support) -> None:
+        self._support = support
+        self._boxes = [label_boxes(mask) for mask in support.masks]
+
+    def rows(self, index: int, place: int) -> list[int]:
+        """The labelled slices, by number, next to a slice that speak about a label: at most one on each side."""
+        rows = np.flatnonzero(self._support.known[:, place])
+        at = int(np.searchsorted(np.array(self._support.indices)[rows], index))
+        return [int(row) for row in (*rows[max(0, at - 1) : at], *rows[at : at + 1])]
+
+    def showing(self, place: int) -> list[int]:
+        """The labelled slices, by number, that show a label."""
+        label = self._support.labels[place]
+        return [row for row, boxes in enumerate(self._boxes) if label in boxes and self._support.known[row, place]]
+
+    def limit(self, index: int, place: int) -> Box | None:
+        """Where a label may lie on a slice; None if the labelled slices around say that it is not there."""
+        label = self._support.labels[place]
+        boxes = [self._boxes[row][label] for row in self.rows(index, place) if label in self._boxes[row]]
+        if not boxes:
+            return None
+        tall = min(box[0].start for box in boxes), max(box[0].stop for box in boxes) - 1
+        wide = min(box[1].start for box in boxes), max(box[1].stop for box in boxes) - 1
+        shape = self._support.masks.shape[1:]
+        return grown((wide[0], tall[0], wide[1], tall[1]), REACH, LEAST_REACH, (0, 0, shape[1] - 1, shape[0] - 1))
+
+
 class Carried:
     """Prompts carried from the labelled slices to others.
 
@@ -66,7 +96,7 @@ class Carried:
         self._propagate = propagate
         self._support = support
         self._outside = outside
-        self._boxes = [label_boxes(mask) for mask in support.masks]
+        self.extents = Extents(support)
 
     def prompts(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, dict[int, list[Prompt]]]]:
         """For each slice, the prompts of each label that shows there, by the label's place in `support.labels`."""
@@ -74,27 +104,13 @@ class Carried:
             found = {}
             labels, _ = label_slice(probabilities, self._support.labels)
             for place, label in enumerate(self._support.labels):
-                limit = self.limit(index, place)
+                limit = self.extents.limit(index, place)
                 if limit is not None:
                     mask = carried_mask(labels == label, probabilities[place + 1])
                     parts = prompts_of(mask, limit, self._outside)
                     if parts:
                         found[place] = parts
             yield index, found
-
-    def limit(self, index: int, place: int) -> Box | None:
-        """Where a label may lie on a slice; None if the labelled slices around say that it is not there."""
-        label = self._support.labels[place]
-        rows = np.flatnonzero(self._support.known[:, place])
-        at = np.searchsorted(np.array(self._support.indices)[rows], index)
-        around = {*rows[max(0, at - 1) : at], *rows[at : at + 1]}
-        boxes = [self._boxes[row][label] for row in around if label in self._boxes[row]]
-        if not boxes:
-            return None
-        tall = min(box[0].start for box in boxes), max(box[0].stop for box in boxes) - 1
-        wide = min(box[1].start for box in boxes), max(box[1].stop for box in boxes) - 1
-        shape = self._support.masks.shape[1:]
-        return grown((wide[0], tall[0], wide[1], tall[1]), REACH, LEAST_REACH, (0, 0, shape[1] - 1, shape[0] - 1))
 
 
 def carried_mask(mask: np.ndarray, probability: np.ndarray) -> np.ndarray:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..core.errors import InputError
 from ..core.support import Support
 from ..core.volume import Volume
 from . import weights
+from .architecture import built_from
 from .base import Option
 from .embeddings import EmbeddingCache, embedding_key
 from .intensity import INTENSITIES, Greys, Scale
@@ -21,7 +21,7 @@ from .joint import present, within
 from .pretrained import PRECISION, PretrainedEngine, checkpoint_options
 from .prompts import Carried, Prompt
 from .propagate import Propagate
-from .turns import Turns
+from .turns import Turns, watched
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +75,7 @@ class EmbeddingEngine(PretrainedEngine):
                 return self.see(model, grey, known)
 
             def encode(_: int) -> Picture:
-                with model.watched(turns.within):
+                with watched(model.sam.image_encoder.blocks, turns.within):
                     return self.see(model, grey)
 
             picture, _ = self.with_less_memory(encode, (1,), model.device)
@@ -112,7 +112,7 @@ class PromptedEngine(EmbeddingEngine):
             if prompts:
                 picture = self.picture(index, turns)
                 for place, parts in prompts.items():
-                    limit = self._carried.limit(index, place)
+                    limit = self._carried.extents.limit(index, place)
                     if limit is not None:
                         answers = [self.answer(picture, part) for part in parts]
                         found[place] = within(np.max(answers, axis=0), limit)
@@ -156,12 +156,5 @@ def _load(checkpoint: weights.Checkpoint, path: Path, device: torch.device) -> S
     from .sam_model import SamModel
 
     state = weights.load_state(checkpoint)
-    try:
+    with built_from(path):
         return SamModel(state, device)
-    except (KeyError, ValueError, RuntimeError, IndexError) as error:
-        from .device import is_out_of_memory
-
-        if is_out_of_memory(error):
-            raise
-        detail = str(error).strip().splitlines()[0][:200]
-        raise InputError("weights_architecture", path=path, detail=detail) from None

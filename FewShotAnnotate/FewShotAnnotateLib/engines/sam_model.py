@@ -7,7 +7,7 @@ with a target is that of PerSAM (Zhang et al., "Personalize Segment Anything Mod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from .architecture import count
 
 # Mean and deviation of the pictures that SAM was trained on, red, green, blue in 0..255.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -123,22 +125,6 @@ class SamModel:
         small = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
         return f"{kind} {small}"
 
-    @contextmanager
-    def watched(self, tell: Callable[[float], None]) -> Iterator[None]:
-        """Call `tell` with the part of the encoder that is done, 0..1, after each of its blocks."""
-        blocks = self.sam.image_encoder.blocks
-        count = len(blocks)
-
-        def done(number: int, *_: object) -> None:
-            tell((number + 1) / count)
-
-        hooks = [block.register_forward_hook(partial(done, number)) for number, block in enumerate(blocks)]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
     @torch.no_grad()
     def decode(
         self,
@@ -221,7 +207,7 @@ def build(state: Mapping[str, Tensor]) -> Any:
     patch = state["image_encoder.patch_embed.proj.weight"]
     width, patch_size = patch.shape[0], patch.shape[-1]
     grid = state["image_encoder.pos_embed"].shape[1]
-    depth = _count(state, "image_encoder.blocks.")
+    depth = count(state, "image_encoder.blocks.")
     reach = [state[f"image_encoder.blocks.{block}.attn.rel_pos_h"].shape for block in range(depth)]
     everywhere = 2 * grid - 1
     windowed = [length for length, _ in reach if length != everywhere]
@@ -252,13 +238,13 @@ def build(state: Mapping[str, Tensor]) -> Any:
         mask_decoder=MaskDecoder(
             num_multimask_outputs=state["mask_decoder.mask_tokens.weight"].shape[0] - 1,
             transformer=TwoWayTransformer(
-                depth=_count(state, layers),
+                depth=count(state, layers),
                 embedding_dim=channels,
                 mlp_dim=state[f"{layers}0.mlp.lin1.weight"].shape[0],
                 num_heads=DECODER_HEADS,
             ),
             transformer_dim=channels,
-            iou_head_depth=_count(state, "mask_decoder.iou_prediction_head.layers."),
+            iou_head_depth=count(state, "mask_decoder.iou_prediction_head.layers."),
             iou_head_hidden_dim=state["mask_decoder.iou_prediction_head.layers.0.weight"].shape[0],
         ),
         pixel_mean=list(PIXEL_MEAN),
@@ -266,11 +252,6 @@ def build(state: Mapping[str, Tensor]) -> Any:
     )
     sam.load_state_dict(dict(state))
     return sam.eval()
-
-
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of the repeated parts whose keys begin so."""
-    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in state if key.startswith(prefix))
 
 
 @contextmanager

@@ -1,8 +1,14 @@
-"""Turns: how far an engine is that takes one slice after the other."""
+"""Turns: how far an engine is that takes one slice after the other, and within its model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Turns:
@@ -29,3 +35,18 @@ class Turns:
         """The turn is over."""
         self._done += 1
         self.within(0)
+
+
+@contextmanager
+def watched(blocks: Sequence[nn.Module], tell: Callable[[float], None]) -> Iterator[None]:
+    """Call `tell` with the part that is done, 0..1, after each of the blocks that a model goes through in turn."""
+
+    def done(number: int, *_: object) -> None:
+        tell((number + 1) / len(blocks))
+
+    hooks = [block.register_forward_hook(partial(done, number)) for number, block in enumerate(blocks)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

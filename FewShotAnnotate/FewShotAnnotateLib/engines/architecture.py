@@ -1,0 +1,68 @@
+"""Architecture: a model is built by the keys and shapes of its weights, or the weights are refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_MOST_CHARACTERS = 200
+
+
+@contextmanager
+def built_from(path: Path) -> Iterator[None]:
+    """Errors in the block mean that the weights in `path` are not those of the model that it builds.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
+        from .device import is_out_of_memory
+
+        if is_out_of_memory(error) or isinstance(error, InputError):
+            raise
+        what = f"no {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)
+        lines = [line.strip() for line in what.splitlines() if line.strip()]
+        # torch names the model first and what does not fit on the lines below.
+        detail = " ".join(lines[:2])[:_MOST_CHARACTERS].rstrip(". ")
+        raise InputError("weights_architecture", path=path, detail=detail) from None
+
+
+def count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Number of the repeated parts whose keys begin so."""
+    numbers = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
+    if not numbers:
+        raise KeyError(prefix)
+    return 1 + max(map(int, numbers))
+
+
+def load(model: nn.Module, state: Mapping[str, Tensor], optional: Collection[str] = ()) -> None:
+    """Give a model its weights, without a copy of them; they must be all that it has.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Built on torch's device `meta`, or with weights of its own, which are replaced.
+    state : mapping of str to Tensor
+    optional : collection of str
+        Beginnings of keys that may be missing, or be more than the model has.
+
+    Raises
+    ------
+    KeyError
+        A key is missing or unknown.
+    """
+    found: Any = model.load_state_dict(dict(state), strict=False, assign=True)
+    for kind, keys in (("missing", found.missing_keys), ("unknown", found.unexpected_keys)):
+        wrong = [key for key in keys if not key.startswith(tuple(optional))]
+        if wrong:
+            raise ValueError(f"{kind}: {', '.join(wrong[:3])}")

@@ -1,0 +1,138 @@
+"""Engine `seggpt`: labelled slices as painted examples beside the slice to fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from ..core.support import Support
+from ..core.volume import Volume
+from . import weights
+from .architecture import built_from
+from .base import Option
+from .intensity import INTENSITIES, Greys, Scale
+from .joint import present, within
+from .pretrained import PRECISION, PretrainedEngine, checkpoint_options
+from .prompts import Extents
+from .turns import Turns
+
+if TYPE_CHECKING:
+    import torch
+
+    from .seggpt_model import InContextModel
+
+MODEL = "model"
+CHECKPOINTS = {MODEL: ("seggpt-vit-large", "seggpt-vit-large-original")}
+
+
+class SegGpt(PretrainedEngine):
+    """In-context painting: each label is asked for on its own, white on black.
+
+    The nearest labelled slices that show the label are the prompts, with feature ensemble where there are several.
+    """
+
+    name = "seggpt"
+    title = "SegGPT"
+    summary = "Shows the model your nearest slices beside each slice to fill. Slow without a GPU."
+    licence = "code Apache-2.0; weights Apache-2.0 or MIT"
+    packages = ("transformers", "safetensors", "PIL")
+    checkpoints: ClassVar[Mapping[str, tuple[str, ...]]] = CHECKPOINTS
+    options: ClassVar[Mapping[str, Option]] = {
+        **checkpoint_options(CHECKPOINTS),
+        "prompts": Option(2, "labelled slices shown with each slice; time and memory grow with them", 1, 64),
+        "intensities": INTENSITIES,
+        "precision": PRECISION,
+    }
+
+    def prepare(self, volume: Volume, support: Support) -> None:
+        """Keep views and find how intensities become grey values."""
+        self._support = support
+        self._shape = support.masks.shape[1], support.masks.shape[2]
+        self._greys = Greys(support.axis.slices(volume.array), Scale(self.settings["intensities"]))
+        self._extents = Extents(support)
+
+    def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Slice by slice and label by label; labels do not leave the reach of the labelled slices around."""
+        from .seggpt_model import as_input
+
+        device = self.choose_device()
+        model = self.load(device)
+        limits = {
+            index: {
+                place: limit
+                for place in range(len(self._support.labels))
+                if (limit := self._extents.limit(index, place)) is not None
+            }
+            for index in slice_indices
+        }
+        turns = Turns(self.pulse, sum(map(len, limits.values())))
+        most = self.settings.get("prompts", 1)
+        images: dict[int, np.ndarray] = {}
+        for index in slice_indices:
+            image = as_input(self._greys.rgb(index), model.side)
+            found = {}
+            for place, limit in limits[index].items():
+                grey, most = self.with_less_memory(
+                    lambda count, place=place, index=index, image=image: self._paint(  # type: ignore[misc]
+                        model, index, image, place, count, images, turns
+                    ),
+                    range(most, 0, -1),
+                    device,
+                )
+                found[place] = within(grey, limit)
+                turns.next()
+            yield index, present(self._support.labels, found, self._shape)
+
+    def load(self, device: torch.device) -> InContextModel:
+        """The model on its device."""
+        checkpoint = self.checkpoint(MODEL)
+        return _load(checkpoint, weights.path_of(checkpoint), device)
+
+    def _paint(
+        self,
+        model: InContextModel,
+        index: int,
+        image: np.ndarray,
+        place: int,
+        count: int,
+        images: dict[int, np.ndarray],
+        turns: Turns,
+    ) -> np.ndarray:
+        """Probability `[h, w]` of a label; half of it lies where the model paints its threshold."""
+        from .sam_model import resized
+        from .seggpt_model import THRESHOLD, as_input, as_painting
+
+        support = self._support
+        prompts = []
+        for row in self.nearest(index, place, count):
+            if row not in images:
+                images[row] = as_input(self._greys.rgb(support.indices[row]), model.side)
+            mask = support.masks[row] == support.labels[place]
+            prompts.append((images[row], as_painting(mask, model.side)))
+        with self.precision(model.device):
+            grey = model.paint(image, prompts, turns.within)
+        probability: np.ndarray = resized((grey / (2 * THRESHOLD))[None], self._shape)[0].cpu().numpy()
+        return probability
+
+    def nearest(self, index: int, place: int, count: int) -> list[int]:
+        """Labelled slices by number that show a label, nearest first, of two as near the one with more of it."""
+        support = self._support
+        label = support.labels[place]
+        return sorted(
+            self._extents.showing(place),
+            key=lambda row: (abs(support.indices[row] - index), -int((support.masks[row] == label).sum())),
+        )[:count]
+
+
+@lru_cache(maxsize=1)
+def _load(checkpoint: weights.Checkpoint, path: Path, device: torch.device) -> InContextModel:
+    """The model of a checkpoint, kept for the life of the process."""
+    from .seggpt_model import InContextModel
+
+    state = weights.load_state(checkpoint)
+    with built_from(path):
+        return InContextModel(state, device)

@@ -1,0 +1,91 @@
+"""Painter: SegGPT's module with the tokens for types left out, and one prompt."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.engines import runnable_engine
+from FewShotAnnotateLib.engines.intensity import Greys
+from support import reference
+from support.labels import every, small_case
+from support.tiny_weights import Shelf, random_seggpt
+
+# isort: split
+from FewShotAnnotateLib.engines import seggpt_model
+from FewShotAnnotateLib.engines.seggpt_model import InContextModel, as_input, as_painting
+
+AXIS = SliceAxis(0)
+REFERENCE = os.environ.get("FEWSHOT_PAINTER_REFERENCE")
+SIDE = 64
+
+
+def test_a_file_without_tokens_of_types_is_a_model_where_they_are_0() -> None:
+    state = random_seggpt(types=False)
+    zeros = {"type_token_cls": torch.zeros(1, 1, 1, 32), "type_token_ins": torch.zeros(1, 1, 1, 32)}
+    volume, label_map = small_case()
+    rgb = Greys(volume.array).rgb(12)
+    image, painting = as_input(rgb, SIDE), as_painting(label_map.array[12] > 0, SIDE)
+    painted = InContextModel(state).paint(image, [(image, painting)])
+    torch.testing.assert_close(painted, InContextModel(state | zeros).paint(image, [(image, painting)]))
+
+
+def test_it_takes_the_nearest_slice_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Shelf(tmp_path, monkeypatch).put("painter-vit-large", random_seggpt(types=False))
+    seen: list[int] = []
+    paint = InContextModel.paint
+
+    def counted(self: InContextModel, image: np.ndarray, prompts: list[object], *more: object) -> torch.Tensor:
+        seen.append(len(prompts))
+        return paint(self, image, prompts, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(InContextModel, "paint", counted)
+    volume, label_map = small_case()
+    engine = runnable_engine("painter")()
+    engine.prepare(volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6)))
+    ((_, probabilities),) = engine.predict([15])
+    assert seen == [1, 1]
+    assert 0 < probabilities[1:].max() < 1
+
+
+if REFERENCE:  # a checkout of baaivision/Painter
+
+    def test_it_paints_as_the_official_model() -> None:
+        official = reference.painter(Path(str(REFERENCE)), "models_painter", "Painter")
+        state = random_seggpt(types=False)
+        net = official.Painter(
+            img_size=(2 * SIDE, SIDE),
+            pretrain_img_size=48,
+            embed_dim=32,
+            num_heads=2,
+            decoder_embed_dim=8,
+            window_size=14,
+            window_block_indexes=([0, 1], [3, 4]),  # nested as in the released model, so no block has windows
+            use_rel_pos=True,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        ).eval()
+        net.load_state_dict(state)
+        volume, label_map = small_case()
+        greys = Greys(volume.array)
+        prompt, image = (as_input(greys.rgb(index), SIDE) for index in (12, 15))
+        painting = as_painting(label_map.array[12] > 0, SIDE)
+        x, y = (
+            torch.tensor(np.concatenate(pair)).permute(2, 0, 1)[None].float()
+            for pair in ((prompt, image), (painting, painting))
+        )
+        masked = torch.zeros(1, net.patch_embed.num_patches)
+        masked[:, net.patch_embed.num_patches // 2 :] = 1
+        with torch.no_grad():
+            patches = net(x, y, masked, torch.ones_like(y))[1]
+        painted = net.unpatchify(patches)[0, :, SIDE:].permute(1, 2, 0)
+        mean, std = torch.tensor(seggpt_model.MEAN), torch.tensor(seggpt_model.STD)
+        theirs = torch.clip((painted * std + mean) * 255, 0, 255).mean(-1)
+        difference = float((InContextModel(state).paint(image, [(prompt, painting)]) - theirs).abs().max())
+        print(f"Painter: largest difference {difference / 255:.1e} of the range of grey values")
+        assert difference / 255 < 1e-6

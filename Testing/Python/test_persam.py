@@ -1,0 +1,254 @@
+"""PerSAM and PerSAM-F: the same masks as the official scripts, and an answer where those stop with an error."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from FewShotAnnotateLib.engines import runnable_engine
+from FewShotAnnotateLib.engines.intensity import Greys
+from support import reference
+from support.data import load_case
+from support.labels import every, small_case
+from support.tiny_weights import Shelf, random_sam, randomise, seeded
+
+# isort: split
+from FewShotAnnotateLib.engines import persam_model
+from FewShotAnnotateLib.engines.sam_model import Picture, SamModel, Target
+
+AXIS = SliceAxis(0)
+REFERENCE = os.environ.get("FEWSHOT_PERSAM_REFERENCE")
+ENGINES = ("persam", "persam-f")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    monkeypatch.setattr(persam_model, "STEPS", 20)
+    shelf = Shelf(tmp_path, monkeypatch)
+    shelf.put("sam-vit-b", random_sam().state_dict())
+    return shelf
+
+
+@pytest.fixture(scope="module")
+def model() -> SamModel:
+    return SamModel(random_sam().state_dict())
+
+
+def slice_and_mask() -> tuple[np.ndarray, np.ndarray]:
+    volume, label_map = small_case()
+    index = int((label_map.array > 0).sum(axis=(1, 2)).argmax())
+    return Greys(volume.array).rgb(index), label_map.array[index] > 0
+
+
+def predict(name: str, volume: Volume, support: Support, indices: list[int], **options: Any) -> dict[int, np.ndarray]:
+    engine = runnable_engine(name)(options=options)
+    engine.prepare(volume, support)
+    return dict(engine.predict(indices))
+
+
+def test_the_target_is_added_to_tokens_and_attention_as_the_original_does_in_place(model: SamModel) -> None:
+    transformer = model.sam.mask_decoder.transformer
+    channels, grid = model.features_shape[1], model.features_shape[2]
+    with seeded(1):
+        image, place, tokens = (torch.randn(1, channels, grid, grid) for _ in range(3))
+        tokens = torch.randn(1, 7, channels)
+        target = Target(torch.randn(1, 1, channels), torch.rand(1, 1, 1, grid * grid))
+    with torch.no_grad():
+        expected = in_place(transformer, image, place, tokens.clone(), target)
+        with persam_model_targeted(transformer, target):
+            found = transformer(image, place, tokens)
+        plain = transformer(image, place, tokens)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    assert (plain[0] - found[0]).abs().max() > 1e-3
+
+
+def persam_model_targeted(transformer: Any, target: Target) -> Any:
+    from FewShotAnnotateLib.engines.sam_model import _targeted
+
+    return _targeted(transformer, target)
+
+
+def in_place(transformer: Any, image: Any, place: Any, tokens: Any, target: Target) -> tuple[Any, Any]:
+    """The steps that the PerSAM paper's decoder takes, the sums done in place on shared tensors."""
+    keys, place = (one.flatten(2).permute(0, 2, 1) for one in (image, place))
+    queries = tokens
+    for number, layer in enumerate(transformer.layers):
+        queries += target.embedding
+        if number == 0:
+            queries = layer.norm1(layer.self_attn(queries, queries, queries))
+        else:
+            moved = queries + tokens
+            queries = layer.norm1(queries + layer.self_attn(moved, moved, queries))
+        attention = layer.cross_attn_token_to_image
+        q, k, v = (
+            attention._separate_heads(part, attention.num_heads)
+            for part in (attention.q_proj(queries + tokens), attention.k_proj(keys + place), attention.v_proj(keys))
+        )
+        weights = (q @ k.permute(0, 1, 3, 2) / q.shape[-1] ** 0.5).softmax(-1)
+        weights = (weights + target.attention).softmax(-1)
+        queries = layer.norm2(queries + attention.out_proj(attention._recombine_heads(weights @ v)))
+        queries = layer.norm3(queries + layer.mlp(queries))
+        keys = layer.norm4(keys + layer.cross_attn_image_to_token(keys + place, queries + tokens, queries))
+    asked = queries + tokens
+    asked += target.embedding
+    queries = queries + transformer.final_attn_token_to_image(asked, keys + place, keys)
+    return transformer.norm_final_attn(queries), keys
+
+
+@pytest.mark.parametrize("sharp", [False, True])
+def test_a_mask_too_small_for_a_cell_still_gives_a_target(model: SamModel, sharp: bool) -> None:
+    rgb, _ = slice_and_mask()
+    picture = model.picture(rgb)
+    mask = np.zeros(rgb.shape[:2], dtype=bool)
+    mask[7, 9] = True
+    target = persam_model.wanted(model, picture, mask, sharp)
+    assert torch.isfinite(target.direction).all()
+    row, column = (int(place * model.features_shape[2] / max(mask.shape)) for place in (7, 9))
+    torch.testing.assert_close(target.embedding[0, 0], picture.features[0, :, row, column])
+
+
+def test_a_mask_that_vanishes_where_a_large_slice_is_made_smaller_still_gives_a_target(model: SamModel) -> None:
+    side = 4 * model.side
+    picture = Picture(torch.randn(model.features_shape), (side, side), (model.side, model.side))
+    mask = np.zeros((side, side), dtype=bool)
+    mask[side - 1, side - 1] = True
+    target = persam_model.wanted(model, picture, mask)
+    torch.testing.assert_close(target.embedding[0, 0], picture.features[0, :, -1, -1])
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0], ids=["nothing", "everything"])
+def test_an_answer_without_a_box_is_kept_and_not_an_error(model: SamModel, side: float) -> None:
+    rgb, mask = slice_and_mask()
+    picture = model.picture(rgb)
+    target = persam_model.wanted(model, picture, mask)
+    low = torch.full((4 * model.features_shape[2],) * 2, side)
+    refined = persam_model._refined(model, picture, np.array([[3.0, 4.0]]), np.array([True]), low)
+    assert refined.shape == mask.shape
+    if side < 0:
+        assert (refined < 0).all()
+    mixture = torch.tensor([0.3, 0.3, 0.4]) * side * 1e-3
+    assert persam_model.persam_f(model, picture, target, mixture).shape == mask.shape
+
+
+def test_the_fitted_mixture_sums_to_1_and_gives_the_labelled_mask_back_better(model: SamModel) -> None:
+    rgb, mask = slice_and_mask()
+    picture = model.picture(rgb)
+    target = persam_model.wanted(model, picture, mask, sharp=True)
+    told: list[float] = []
+    weights = persam_model.fit_weights(model, picture, target, mask, told.append)
+    assert weights.sum() == pytest.approx(1, abs=1e-6)
+    assert told == sorted(told)
+    assert told[-1] == 1
+    cosine = persam_model.likeness(model, picture, target)
+    points = np.array([persam_model._best(cosine, None)], dtype=np.float64)
+    low, _ = model.decode(picture, points, np.array([True]), several=True)
+    logits = model.enlarge(low, picture).flatten(1)
+    truth = torch.from_numpy(mask.astype(np.float32)).flatten()[None]
+
+    def loss(mixture: torch.Tensor) -> float:
+        return float(persam_model._loss((logits * mixture[:, None]).sum(0)[None], truth))
+
+    assert loss(weights) < loss(torch.ones(3) / 3)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_labels_are_found_where_the_slices_around_show_them_and_nowhere_else(name: str, shelf: Shelf) -> None:
+    volume, label_map = small_case()
+    array = label_map.array.copy()
+    array[array == 2] *= 0
+    array[4][label_map.array[12] == 2] = 2  # the second label shows on one slice only
+    array[10] = array[16] = label_map.array[16] == 1
+    support = Support.from_label_map(LabelMap(array, label_map.geometry), AXIS, [4, 10, 16])
+    results = predict(name, volume, support, [5, 12])
+    assert results[5].shape == (3, *array.shape[1:])
+    assert results[5][2].max() > 0
+    assert results[12][1].max() > 0
+    assert results[12][2].max() == 0
+    rows, columns = np.nonzero(array[4] == 2)
+    reached = np.argwhere(results[5][2] > 0)
+    assert (reached.min(axis=0) >= (rows.min() - 12, columns.min() - 12)).all()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_one_labelled_slice_is_enough(name: str, shelf: Shelf) -> None:
+    volume, label_map = small_case()
+    support = Support.from_label_map(label_map, AXIS, [16])
+    results = predict(name, volume, support, [14, 18])
+    assert all(probabilities[1:].max() > 0 for probabilities in results.values())
+
+
+def test_persam_takes_the_nearest_slice_and_persam_f_the_one_that_shows_most(shelf: Shelf) -> None:
+    volume, label_map = small_case()
+    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
+    for name, rows in (("persam", {0, 1}), ("persam-f", None)):
+        engine = runnable_engine(name)()
+        engine.prepare(volume, support)
+        index = support.indices[0] + 1
+        row = engine.reference(index, 0)  # type: ignore[attr-defined]
+        areas = (support.masks == support.labels[0]).sum(axis=(1, 2))
+        assert row in rows if rows else areas[row] == areas.max()
+
+
+if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
+
+    @pytest.mark.parametrize("script", ["persam", "persam_f"])
+    def test_the_official_script_finds_the_same(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(persam_model, "STEPS", 50)
+        volume, label_map = load_case("ct_spleen")
+        greys = Greys(volume.array)
+        indices = every(label_map, AXIS, 3)
+        mask = label_map.array[indices[2]] > 0
+        images = {f"{number:02}.jpg": greys.rgb(index) for number, index in enumerate(indices[2:5])}
+        official = reference.persam(Path(str(REFERENCE)), script)
+        make = official.sam_model_registry["vit_h"].__globals__["_build_sam"]
+        with seeded(0):
+            sam = make(32, 2, 2, [1])
+            randomise(sam)
+        monkeypatch.setattr(torch.Tensor, "cuda", lambda self: self)
+        monkeypatch.setattr(torch.nn.Module, "cuda", lambda self: self)
+        monkeypatch.setattr(official, "sam_model_registry", {"vit_h": lambda checkpoint: sam})
+        written: dict[str, np.ndarray] = {}
+        folder = tmp_path / "Images" / "organ"
+        folder.mkdir(parents=True)
+        for name in images:
+            (folder / name).touch()
+
+        def read(path: str) -> np.ndarray:
+            if path.endswith(".png"):
+                return np.repeat((mask * np.uint8(255))[:, :, None], 3, axis=2)
+            return images[Path(path).name][:, :, ::-1].copy()
+
+        files = SimpleNamespace(
+            COLOR_BGR2RGB=4,
+            cvtColor=lambda image, code: image[:, :, ::-1].copy(),
+            imread=read,
+            imwrite=lambda path, image: written.update({Path(path).stem: image}),
+        )
+        monkeypatch.setattr(official, "cv2", files)
+        places = (f"{tmp_path}/Images/", f"{tmp_path}/Masks/", f"{tmp_path}/out")
+        arguments = Namespace(sam_type="vit_h", ref_idx="00", train_epoch=50, log_epoch=1000, lr=1e-3)
+        getattr(official, script)(arguments, "organ", *places)
+
+        model = SamModel({key: value.detach().clone() for key, value in sam.state_dict().items()})
+        pictures = [model.picture(image) for image in images.values()]
+        target = persam_model.wanted(model, pictures[0], mask, sharp=script == "persam_f")
+        for name, picture in zip(images, pictures, strict=True):
+            if script == "persam":
+                logits = persam_model.persam(model, picture, target)
+            else:
+                weights = persam_model.fit_weights(model, pictures[0], target, mask, lambda part: None)
+                logits = persam_model.persam_f(model, picture, target, weights)
+            theirs = written[Path(name).stem][:, :, 2] > 0
+            ours = logits.numpy() > 0
+            print(f"{script} {name}: {int(theirs.sum())} pixels, {int((ours != theirs).sum())} differ")
+            assert (ours != theirs).sum() <= 2

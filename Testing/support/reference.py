@@ -1,0 +1,92 @@
+"""Official repositories imported from a checkout, without the training packages that their files name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+
+@contextmanager
+def modules(places: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Modules of these dotted names, with these contents, for the time of the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, content in places.items():
+            parts = name.split(".")
+            for count in range(1, len(parts) + 1):
+                whole = ".".join(parts[:count])
+                if whole not in sys.modules:
+                    module = ModuleType(whole)
+                    module.__spec__ = ModuleSpec(whole, None)
+                    patch.setitem(sys.modules, whole, module)
+                if count > 1:
+                    above = sys.modules[".".join(parts[: count - 1])]
+                    patch.setattr(above, parts[count - 1], sys.modules[whole], raising=False)
+            for key, value in content.items():
+                patch.setattr(sys.modules[name], key, value, raising=False)
+        yield
+
+
+def from_checkout(folder: Path, name: str, forget: tuple[str, ...] = ()) -> Any:
+    """A module in a folder of a checkout; it and those that `forget` names can be imported from elsewhere again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        try:
+            return importlib.import_module(name)
+        finally:
+            for own in [own for own in sys.modules if own.split(".")[0] in (name.split(".")[0], *forget)]:
+                del sys.modules[own]
+
+
+class _Mlp(nn.Module):
+    """As timm's: two layers with GELU between."""
+
+    def __init__(self, in_features: int, hidden_features: int, act_layer: type[nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(in_features, hidden_features)
+        self.act = act_layer()
+        self.fc2 = nn.Linear(hidden_features, in_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.fc2(self.act(self.fc1(x)))
+        return result
+
+
+class _Unused(nn.Module):
+    """In place of what only training, or parts that the released models lack, would use."""
+
+
+def painter(checkout: Path, file: str, folder: str) -> Any:
+    """A model file of baaivision/Painter."""
+    layers = {"DropPath": lambda rate: nn.Identity(), "trunc_normal_": nn.init.trunc_normal_}
+    places: dict[str, dict[str, Any]] = {
+        "fvcore.nn.weight_init": {},
+        "detectron2.layers": {"CNNBlockBase": _Unused, "Conv2d": _Unused, "get_norm": None},
+        "fairscale.nn.checkpoint": {"checkpoint_wrapper": None},
+        "timm.models.layers": layers,
+        "timm.models.vision_transformer": {"Mlp": _Mlp},
+    }
+    with modules(places):
+        return from_checkout(checkout / folder, file, ("util",))
+
+
+def persam(checkout: Path, file: str) -> Any:
+    """A script of ZrrSkywalker/Personalize-SAM: its caller gives it a `cv2` to read and write images with."""
+    layers = {"DropPath": _Unused, "to_2tuple": None, "trunc_normal_": nn.init.trunc_normal_}
+    places: dict[str, dict[str, Any]] = {
+        "cv2": {},
+        "tqdm": {"tqdm": iter},
+        "timm.models.layers": layers,
+        "timm.models.registry": {"register_model": lambda function: function},
+    }
+    with modules(places):
+        return from_checkout(checkout, file, ("show", "per_segment_anything"))
