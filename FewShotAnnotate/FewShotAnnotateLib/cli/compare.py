@@ -149,21 +149,26 @@ def _reporter(kind: str) -> Iterator[Callable[[Step], None]]:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        with Bar(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("Comparing", total=1.0, trials="", left="")
+        bar = Bar(*columns, console=Console(stderr=True))
+        task = bar.add_task("Comparing", total=1.0, trials="", left="")
 
-            def show(step: Step) -> None:
-                left = "" if step.eta is None else f"{duration(step.eta)} left"
-                doing = f"{step.engine} from {step.size} slice{'' if step.size == 1 else 's'}"
-                trials = f"trial {step.done + 1} of {step.total}"
-                bar.update(task, completed=step.fraction, description=doing, trials=trials, left=left)
+        def show(step: Step) -> None:
+            bar.start()  # not before there is something to show
+            left = "" if step.eta is None else f"{duration(step.eta)} left"
+            doing = f"{step.engine} from {_slices(step.size)}"
+            trials = f"trial {step.done + 1} of {step.total}"
+            bar.update(task, completed=step.fraction, description=doing, trials=trials, left=left)
 
+        try:
             yield show
+        finally:
+            if bar.live.is_started:
+                bar.stop()
 
 
 def _show(case: Case, comparison: Comparison) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    sizes = [f"{size} slice{'' if size == 1 else 's'}" for size in comparison.sizes]
+    sizes = [_slices(size) for size in comparison.sizes]
     time = [f"time for {case.to_fill} slices"] if case.to_fill else []
     table = Table("engine", *sizes, *time, title="Mean Dice on hidden slices, by painted slices")
     for engine in comparison.engines:
@@ -175,5 +180,12 @@ def _show(case: Case, comparison: Comparison) -> None:
     console.print(table)
     for one in comparison.absent:
         print(f"Not compared: {one.engine}: {'failed: ' if one.started else ''}{one.reason}")
+    for engine, told in comparison.warnings.items():
+        for message in told:
+            print(f"{engine} said: {message}")
     for reason in comparison.recommendation.reasons:
         console.print(reason)
+
+
+def _slices(count: int) -> str:
+    return "1 slice" if count == 1 else f"{count} slices"

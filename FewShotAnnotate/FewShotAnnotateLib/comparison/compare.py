@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,9 @@ from .design import Trial, Wish, design
 from .results import Absent, Comparison, Outcomes, sum_up
 from .store import Store
 from .trial import Contender, EngineFailed, run_trial
+
+# Errors that say that an engine cannot run here; others say that it was asked wrongly.
+NOT_HERE = ("engine_unavailable", "device_unavailable", "weights_missing")
 
 
 def compare(
@@ -51,9 +53,8 @@ def compare(
     """
     trials = design(case.painted, wish)
     able, absent = ready(contenders)
-    store = Store(place, describe(case, wish), resume)
-    outcomes, failed = run_trials(case, trials, able, store, tell)
-    store.close()
+    with Store(place, describe(case), resume) as store:
+        outcomes, failed = run_trials(case, trials, able, store, tell)
     absent += failed
     finished = [one.engine for one in able if one.engine not in {gone.engine for gone in failed}]
     if not finished:
@@ -75,7 +76,7 @@ def ready(contenders: Sequence[Contender]) -> tuple[list[Contender], list[Absent
             runnable_engine(contender.engine)(contender.device, contender.options)
             able.append(contender)
         except InputError as error:
-            if error.code not in ("engine_unavailable", "device_unavailable"):
+            if error.code not in NOT_HERE:
                 raise
             absent.append(Absent(contender.engine, str(error.data.get("detail", error)), started=False))
     if not able:
@@ -83,9 +84,9 @@ def ready(contenders: Sequence[Contender]) -> tuple[list[Contender], list[Absent
     return able, absent
 
 
-def describe(case: Case, wish: Wish) -> dict[str, Any]:
-    """What trials depend on beside the engines."""
-    return {"input": [fingerprint(case.volume, support) for support in case.supports], **asdict(wish)}
+def describe(case: Case) -> dict[str, Any]:
+    """What all trials of a case have in common: a store that holds this may be gone on with."""
+    return {"input": [fingerprint(case.volume, support) for support in case.supports]}
 
 
 def run_trials(

@@ -69,7 +69,7 @@ class Wish:
 
 
 def design(painted: Sequence[bool], wish: Wish = Wish()) -> tuple[Trial, ...]:
-    """Trials in an order whose first part already tells something: all sizes of the first draw, then the next.
+    """Trials, the largest size first, and all sizes of one draw before the next.
 
     Every held-out slice is held out once per size and draw. The outermost labelled slices are not held out where
     there are enough others: what is filled in practice lies between. The support is drawn from the slices that are
@@ -83,13 +83,13 @@ def design(painted: Sequence[bool], wish: Wish = Wish()) -> tuple[Trial, ...]:
     Raises
     ------
     InputError
-        Fewer than two labelled slices, none that shows a label beside another, or no size that is possible.
+        Fewer than two labelled slices, labels on fewer than two of them, or no size that is possible.
     """
-    if len(painted) < 2 or not any(painted):
-        raise InputError("compare_too_few", count=len(painted))
-    folds = _folds(len(painted), wish.held_out)
+    folds = _folds(painted, wish.held_out)
     pools = [tuple(row for row in range(len(painted)) if row not in fold) for fold in folds]
     usable = [number for number, pool in enumerate(pools) if any(painted[row] for row in pool)]
+    if not any(painted[row] for number in usable for row in folds[number]):
+        raise InputError("compare_too_few", count=sum(painted))
     most = min(len(pools[number]) for number in usable)
     sizes = _sizes(wish.sizes, most)
     chosen = {
@@ -100,7 +100,7 @@ def design(painted: Sequence[bool], wish: Wish = Wish()) -> tuple[Trial, ...]:
     return tuple(
         Trial(size, draw, number, chosen[size, number][draw], folds[number])
         for draw in range(wish.draws)
-        for size in sizes
+        for size in reversed(sizes)
         for number in usable
         if draw < min(len(chosen[size, other]) for other in usable)
     )
@@ -113,9 +113,10 @@ def spread(rows: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(rows[int((place + 0.5) * len(rows) / count)] for place in range(count))
 
 
-def _folds(labelled: int, most: int) -> list[tuple[int, ...]]:
-    rows = range(labelled)
-    held = spread(rows[1:-1] if labelled >= LEAST_WITH_ENDS else rows, most)
+def _folds(painted: Sequence[bool], most: int) -> list[tuple[int, ...]]:
+    labelled, rows = len(painted), range(len(painted))
+    enough = labelled >= LEAST_WITH_ENDS and any(painted[1:-1])
+    held = spread(rows[1:-1] if enough else rows, most)
     least = min(FOLDS, len(held))
     count = next((n for n in range(1, least) if labelled - math.ceil(len(held) / n) >= LEFT_OVER * labelled), least)
     return [held[start::count] for start in range(count)]

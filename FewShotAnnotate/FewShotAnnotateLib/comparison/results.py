@@ -66,6 +66,8 @@ class Comparison:
         One for each engine that finished, and size.
     absent : tuple of Absent
     recommendation : Recommendation
+    warnings : mapping of engine to tuple of str
+        What it warned of.
     samples : tuple of Sample
         From the best slice of the recommended engine to its worst.
     counts : mapping of (engine, size) to int ndarray, shape [draws, held-out slices, scored labels, 3]
@@ -80,6 +82,7 @@ class Comparison:
     points: tuple[Point, ...]
     absent: tuple[Absent, ...]
     recommendation: Recommendation
+    warnings: Mapping[str, tuple[str, ...]]
     samples: tuple[Sample, ...]
     counts: Mapping[tuple[str, int], np.ndarray]
 
@@ -102,6 +105,7 @@ class Comparison:
             "points": [asdict(one) for one in self.points],
             "absent": [asdict(one) for one in self.absent],
             "recommendation": asdict(self.recommendation),
+            "warnings": {engine: list(told) for engine, told in self.warnings.items()},
         }
 
 
@@ -127,7 +131,7 @@ def sum_up(
             [
                 (outcomes[engine, trial].start_seconds, outcomes[engine, trial].slice_seconds)
                 for trial in trials
-                if trial.size == size
+                if (trial.size, trial.draw) == (size, 0)
             ],
         )
         for engine in engines
@@ -145,6 +149,7 @@ def sum_up(
         tuple(points),
         tuple(absent),
         advice,
+        {engine: _warnings(engine, outcomes) for engine in engines},
         _samples(case, trials, engines, outcomes, scored, advice.engine),
         counts,
     )
@@ -157,6 +162,12 @@ def _by_draw(trials: Sequence[Trial], rows: Sequence[int], engine: str, outcomes
     for trial in trials:
         whole[trial.draw, [rows.index(row) for row in trial.held_out]] = outcomes[engine, trial].counts
     return whole
+
+
+def _warnings(engine: str, outcomes: Outcomes) -> tuple[str, ...]:
+    """Each sentence once, in the order in which they came."""
+    told = (message for (name, _), one in outcomes.items() if name == engine for message in one.warnings)
+    return tuple(dict.fromkeys(told))
 
 
 def _samples(

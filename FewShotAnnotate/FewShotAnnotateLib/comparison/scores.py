@@ -29,7 +29,8 @@ class Point:
         Mean over draws, in the order of the scored labels.
     draws : int
     start_seconds, slice_seconds : float
-        Median over trials: to the first slice, and each further one.
+        Median over trials of the first draw: to the first slice, and each further one. Later ones may profit from
+        what an engine keeps on disk.
     """
 
     engine: str
@@ -90,7 +91,7 @@ def point(engine: str, size: int, draws: np.ndarray, seconds: Sequence[tuple[flo
     ----------
     draws : int ndarray, shape [draws, slices, labels, 3]
     seconds : sequence of (float, float)
-        To the first slice and for each further one, of each trial.
+        To the first slice and for each further one, of each trial that counts.
     """
     means = np.array([pooled(counts) for counts in draws])
     by_label = np.mean([dice(counts.sum(axis=0)) for counts in draws], axis=0)

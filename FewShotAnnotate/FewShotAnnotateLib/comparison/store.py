@@ -1,10 +1,11 @@
 """Store: finished trials on disk, so that a comparison that was stopped or killed goes on where it was.
 
 ===========================  ==============================================================================
-comparison.json              what is compared: a fingerprint of the input, and the design
+comparison.json              what is compared: a fingerprint of the input
 runs/ENGINE/TRIAL.json       engine settings, trial, voxel counts and seconds; written last and at once
 runs/ENGINE/TRIAL.npz        the label values that the engine gave on the held-out slices
 working/                     the job of the moment
+comparison.lock              held by the one program that works here
 ===========================  ==============================================================================
 """
 
@@ -15,11 +16,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..run.folder import take_lock
 from .design import Trial
 from .trial import Contender, Outcome
 
@@ -28,20 +30,21 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Store:
-    """The folder of one comparison.
+    """The folder of one comparison, for a `with` statement: what only a running comparison needs goes at its end.
 
     Parameters
     ----------
     path : Path
     description : mapping
-        Everything that trials depend on, beside engine and trial themselves; plain JSON.
+        What all trials have in common; plain JSON.
     resume : bool
         Whether the folder may hold finished trials of the same comparison.
 
     Raises
     ------
     InputError
-        The folder is used and `resume` is false, it holds another comparison, or it cannot be written.
+        The folder is used and `resume` is false, it holds another comparison, another program is at work in it, or
+        it cannot be written.
     """
 
     def __init__(self, path: Path, description: Mapping[str, Any], resume: bool) -> None:
@@ -57,6 +60,7 @@ class Store:
                     raise InputError("comparison_folder_used", path=path)
                 path.mkdir(parents=True, exist_ok=True)
                 write_json(kept, description)
+            self._lock = _locked(path)
             shutil.rmtree(self.working, ignore_errors=True)
             self.working.mkdir(exist_ok=True)
         except OSError as error:
@@ -77,7 +81,8 @@ class Store:
             with np.load(place.with_suffix(".npz")) as arrays:
                 masks = arrays["masks"]
             counts = np.array(kept["counts"], dtype=np.int64).reshape(len(trial.held_out), -1, 3)
-            return Outcome(counts, float(kept["start_seconds"]), float(kept["slice_seconds"]), masks)
+            warnings = tuple(map(str, kept["warnings"]))
+            return Outcome(counts, float(kept["start_seconds"]), float(kept["slice_seconds"]), masks, warnings)
         except _DAMAGE:
             return None
 
@@ -90,16 +95,20 @@ class Store:
             content = {
                 "asked": _asked(contender, trial),
                 "counts": outcome.counts.tolist(),
-                "start_seconds": round(outcome.start_seconds, 3),
-                "slice_seconds": round(outcome.slice_seconds, 4),
+                "start_seconds": outcome.start_seconds,
+                "slice_seconds": outcome.slice_seconds,
+                "warnings": list(outcome.warnings),
             }
             write_json(place.with_suffix(".json"), content)
         except OSError as error:
             raise InputError("output_unwritable", path=self.path, detail=error.strerror) from None
 
-    def close(self) -> None:
-        """Remove what only a running comparison needs."""
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.working, ignore_errors=True)
+        self._lock.close()
 
     def _place(self, contender: Contender, trial: Trial) -> Path:
         return self.path / "runs" / contender.engine / trial.name
@@ -110,6 +119,15 @@ def write_json(path: Path, content: object) -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(content, indent=1), encoding="ascii")
     partial.replace(path)
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """The folder's lock, held until it is closed or the process ends, however it ends."""
+    file = (folder / "comparison.lock").open("a+b")
+    if not take_lock(file):
+        file.close()
+        raise InputError("job_busy", path=folder)
+    return file
 
 
 def _read(path: Path) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.event import Event, Failed, Finished, Progress, SliceDone
+from ..core.event import Event, Failed, Finished, Progress, SliceDone, Warned
 from ..core.job import Device, Job
 from ..core.support import Support
 from ..core.volume import Volume
@@ -56,12 +56,15 @@ class Outcome:
         Each further slice.
     masks : uint16 ndarray, shape [layers, held-out slices, h, w]
         The label values that the engine gave.
+    warnings : tuple of str
+        What it warned of, each sentence once.
     """
 
     counts: np.ndarray
     start_seconds: float
     slice_seconds: float
     masks: np.ndarray
+    warnings: tuple[str, ...] = ()
 
 
 class EngineFailed(Exception):
@@ -90,7 +93,7 @@ def run_trial(case: Case, trial: Trial, contender: Contender, place: Path, tell:
     masks = np.zeros((len(case.supports), len(slices), *case.supports[0].masks.shape[1:]), dtype=np.uint16)
     told = [shown(support, trial.support) for support in case.supports]
     asked = [number for number, support in enumerate(told) if support is not None]
-    starts, steps = 0.0, 0.0
+    watches: list[_Watch] = []
     for turn, number in enumerate(asked):
         support = told[number]
         assert support is not None
@@ -98,9 +101,11 @@ def run_trial(case: Case, trial: Trial, contender: Contender, place: Path, tell:
         def share(fraction: float, turn: int = turn) -> None:
             tell((turn + fraction) / len(asked))
 
-        masks[number], start, step = _fill(case.volume, support, slices, contender, place, share)
-        starts, steps = starts + start, steps + step
-    return Outcome(_counts(case, trial.held_out, masks), starts, steps, masks)
+        watches.append(_Watch(share))
+        masks[number] = _fill(case.volume, support, slices, contender, place, watches[-1])
+    starts, steps = zip(*(watch.seconds(len(slices)) for watch in watches), strict=True)
+    warnings = tuple(dict.fromkeys(message for watch in watches for message in watch.warnings))
+    return Outcome(_counts(case, trial.held_out, masks), sum(starts), sum(steps), masks, warnings)
 
 
 def _fill(
@@ -109,22 +114,20 @@ def _fill(
     slices: Sequence[int],
     contender: Contender,
     place: Path,
-    tell: Callable[[float], None],
-) -> tuple[np.ndarray, float, float]:
-    """Label values [slices, h, w], seconds to the first of them and for each further one."""
+    watch: _Watch,
+) -> np.ndarray:
+    """Label values [slices, h, w]."""
     options = dict(contender.options)
     job = Job(contender.engine, min(slices), max(slices) + 1, contender.device, options, contender.budget)
     with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as temporary:
         folder = JobFolder.create(Path(temporary) / "job", job, volume, support)
         _ask_only(folder, slices)
-        watch = _Watch(tell)
         ending = run_in_worker(folder, watch)
         if isinstance(ending, Failed):
             raise EngineFailed(ending.reason.replace(str(folder.path), "the job folder"))
         if not isinstance(ending, Finished):
             raise Interrupted
-        result = np.stack([folder.result_slice(index) for index in slices])
-    return result, *watch.seconds(len(slices))
+        return np.stack([folder.result_slice(index) for index in slices])
 
 
 def _ask_only(folder: JobFolder, slices: Sequence[int]) -> None:
@@ -135,17 +138,20 @@ def _ask_only(folder: JobFolder, slices: Sequence[int]) -> None:
 
 
 class _Watch:
-    """Times the slices of a run, and tells how far it is beyond where it began."""
+    """Times the slices of a run, keeps its warnings, and tells how far it is beyond where it began."""
 
     def __init__(self, tell: Callable[[float], None]) -> None:
         self._tell = tell
         self._began = time.monotonic()
         self._before: float | None = None
         self._finals: list[float] = []
+        self.warnings: list[str] = []
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, SliceDone) and not event.draft:
             self._finals.append(time.monotonic() - self._began)
+        elif isinstance(event, Warned):
+            self.warnings.append(event.message)
         elif isinstance(event, Progress):
             if self._before is None:
                 self._before = event.fraction
@@ -157,7 +163,7 @@ class _Watch:
         if not self._finals:  # the worker died after its last word and was believed
             return time.monotonic() - self._began, 0.0
         first, last = self._finals[0], self._finals[-1]
-        return first, (last - first) / (count - 1) if count > 1 else 0.0
+        return round(first, 3), round((last - first) / (count - 1), 4) if count > 1 else 0.0
 
 
 def _counts(case: Case, rows: Sequence[int], masks: np.ndarray) -> np.ndarray:

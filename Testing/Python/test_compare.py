@@ -1,0 +1,565 @@
+"""What `compare` promises: nothing of a hidden slice leaks, figures are what they say, and advice is honest."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.comparison import compare as compare_module
+from FewShotAnnotateLib.comparison import report
+from FewShotAnnotateLib.comparison import trial as trial_module
+from FewShotAnnotateLib.comparison.case import Case, shown
+from FewShotAnnotateLib.comparison.clock import Step
+from FewShotAnnotateLib.comparison.compare import compare
+from FewShotAnnotateLib.comparison.design import Trial, Wish, design
+from FewShotAnnotateLib.comparison.recommend import Evidence, recommend
+from FewShotAnnotateLib.comparison.results import Comparison
+from FewShotAnnotateLib.comparison.scores import dice, difference, point, pooled
+from FewShotAnnotateLib.comparison.trial import Contender, EngineFailed, Outcome, run_trial
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.event import Event, Progress, Started, event_from_line
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.engines.adapt import Adapt
+from FewShotAnnotateLib.engines.propagate import Propagate
+from FewShotAnnotateLib.review import metrics
+from FewShotAnnotateLib.run.fill import run_in_worker
+from FewShotAnnotateLib.run.folder import JobFolder
+from hypothesis import given
+from hypothesis import strategies as st
+from support.labels import every, keep_slices, overlapping_layers, small_case
+from support.processes import Spawned, wait_for
+
+AXIS = SliceAxis(0)
+PROPAGATE = Contender("propagate")
+QUICK = Wish(sizes=(2,), draws=1)
+needs_proc = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+
+
+def case_of(indices: Sequence[int]) -> Case:
+    volume, label_map = small_case()
+    return Case.of_label_maps(volume, [label_map], AXIS, indices)
+
+
+def usual_case() -> Case:
+    return case_of(every(small_case()[1], AXIS, 4))
+
+
+# --- which slices are hidden
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=60), st.integers(1, 20), st.integers(1, 4), st.integers(0, 9))
+def test_every_trial_hides_what_it_does_not_show(painted: list[bool], held_out: int, draws: int, seed: int) -> None:
+    try:
+        trials = design(painted, Wish(draws=draws, held_out=held_out, seed=seed))
+    except InputError as error:
+        assert error.code == "compare_too_few"
+        assert sum(painted) < 3 or held_out < len(painted)
+        return
+    for trial in trials:
+        assert len(trial.support) == trial.size == len(set(trial.support))
+        assert list(trial.support) == sorted(trial.support)
+        assert not set(trial.support) & set(trial.held_out)
+        assert any(painted[row] for row in trial.support)
+        assert {*trial.support, *trial.held_out} <= set(range(len(painted)))
+    assert len(set(trials)) == len(trials)
+    by_draw = {}
+    for trial in trials:
+        by_draw.setdefault((trial.size, trial.draw), []).extend(trial.held_out)
+    assert all(len(rows) == len(set(rows)) for rows in by_draw.values())  # each slice once per size and draw
+    assert len({tuple(sorted(rows)) for rows in by_draw.values()}) == 1  # all sizes are judged on the same slices
+    assert len(set(next(iter(by_draw.values())))) <= held_out
+
+
+def test_sizes_double_up_to_all_that_is_there_and_the_ends_stay_in_the_support() -> None:
+    trials = design([True] * 12, Wish(draws=2))
+    assert sorted({trial.size for trial in trials}) == [1, 2, 4, 8, 9]
+    hidden = sorted({row for trial in trials for row in trial.held_out})
+    assert hidden == list(range(1, 11))
+    assert trials[0].size == 9  # the most telling ones first
+    draws = {trial.draw: trial.support for trial in trials if (trial.size, trial.fold) == (4, 0)}
+    assert len(set(draws.values())) == 2
+    for support in draws.values():  # spread: one in each quarter
+        assert np.diff(support).max() <= 6
+    assert design([True] * 12, Wish(draws=2)) == trials
+    assert design([True] * 12, Wish(draws=2, seed=1)) != trials
+
+
+def test_sizes_that_are_asked_for_are_taken_if_they_are_possible() -> None:
+    assert {trial.size for trial in design([True] * 9, Wish(sizes=(3, 2, 64)))} == {2, 3}
+    with pytest.raises(InputError, match="choose from 1 to 7"):
+        design([True] * 9, Wish(sizes=(64,)))
+
+
+@pytest.mark.parametrize("painted", [[], [True], [False, False, False], [False, True, False]])
+def test_too_few_labelled_slices_are_refused(painted: list[bool]) -> None:
+    with pytest.raises(InputError, match="two slices that show a label"):
+        design(painted)
+
+
+# --- what an engine is told
+
+
+def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    case = usual_case()
+    trial = design(case.painted, Wish(sizes=(1,), draws=1))[0]
+    seen: list[JobFolder] = []
+
+    def look(folder: JobFolder, *_: object) -> None:
+        seen.append(folder)
+        support = folder.read_support()
+        assert support.indices == tuple(case.indices[row] for row in trial.support)
+        assert (support.masks == case.supports[0].masks[list(trial.support)]).all()
+        assert set(support.labels) == set(np.unique(support.masks)) - {0}
+        bytes_of_hidden = [case.supports[0].masks[row].tobytes() for row in trial.held_out if case.painted[row]]
+        written = b"".join(path.read_bytes() for path in folder.path.iterdir() if path.name != "image.npy")
+        assert bytes_of_hidden
+        assert not any(mask in written for mask in bytes_of_hidden)
+        raise EngineFailed("seen")
+
+    monkeypatch.setattr(trial_module, "run_in_worker", look)
+    with pytest.raises(EngineFailed, match="seen"):
+        run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
+    assert seen
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_label_that_is_on_no_shown_slice_is_not_even_named() -> None:
+    support = usual_case().supports[0]
+    rows = [row for row, mask in enumerate(support.masks) if set(np.unique(mask)) == {0, support.labels[0]}]
+    told = shown(support, rows[:1])
+    assert told is not None
+    assert told.labels == support.labels[:1]
+    assert told.known.shape == (1, 1)
+    empty = Support(support.axis, support.indices, np.zeros_like(support.masks), support.labels, support.known)
+    assert shown(empty, [0, 1]) is None
+
+
+# --- what is counted
+
+
+def test_a_trial_counts_what_the_engine_itself_gives(tmp_path: Path) -> None:
+    case = usual_case()
+    trial = design(case.painted, Wish(sizes=(3,), draws=1))[0]
+    outcome = run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
+    engine = Propagate()
+    told = shown(case.supports[0], trial.support)
+    assert told is not None
+    engine.prepare(case.volume, told)
+    asked = [case.indices[row] for row in trial.held_out]
+    own = {index: np.array([0, *told.labels])[found.argmax(axis=0)] for index, found in engine.predict(asked)}
+    assert sorted(own) == asked
+    for number, index in enumerate(asked):
+        assert (outcome.masks[0, number] == own[index]).all()
+    truth = case.supports[0].masks[list(trial.held_out)]
+    for place, structure in enumerate(case.structures):
+        expected = metrics.dice(truth, outcome.masks[0], structure.segment.value)
+        assert dice(outcome.counts[:, place].sum(axis=0)) == pytest.approx(expected, nan_ok=True)
+    assert outcome.start_seconds > 0
+
+
+def test_only_hidden_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    case = usual_case()
+    trial = design(case.painted, Wish(sizes=(2,), draws=1))[0]
+    asked: list[list[int]] = []
+    run = trial_module.run_in_worker
+
+    def look(folder: JobFolder, *rest: object) -> object:
+        asked.append(folder.pending())
+        return run(folder, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trial_module, "run_in_worker", look)
+    told: list[float] = []
+    run_trial(case, trial, PROPAGATE, tmp_path, told.append)
+    assert asked == [[case.indices[row] for row in trial.held_out]]
+    assert told == sorted(told)
+    assert told[0] == 0
+    assert told[-1] == 1
+
+
+def test_a_slice_that_says_nothing_about_a_label_is_not_counted_for_it() -> None:
+    case = usual_case()
+    silent = np.ones_like(case.supports[0].known)
+    silent[:, 0] = False
+    (support,) = case.supports
+    half = replace(case, supports=(replace(support, known=silent),))
+    masks = support.masks[None].astype(np.uint16)
+    rows = range(len(support.indices))
+    counts, whole = (trial_module._counts(one, rows, masks) for one in (half, case))
+    assert whole[:, 0].any()
+    assert not counts[:, 0].any()
+    assert (counts[:, 1:] == whole[:, 1:]).all()
+
+
+def test_a_label_on_an_empty_slice_costs_dice() -> None:
+    right = np.array([[[100, 100, 100]], [[0, 0, 0]]])
+    wrong = np.array([[[100, 100, 100]], [[0, 100, 0]]])
+    assert pooled(right) == 1
+    assert pooled(wrong) == pytest.approx(2 / 3)
+    assert np.isnan(pooled(np.zeros((2, 1, 3))))
+
+
+def test_voxels_are_pooled_not_slices_averaged() -> None:
+    counts = np.array([[[1000, 1000, 1000]], [[10, 10, 0]]])
+    assert pooled(counts) == pytest.approx(2000 / 2020)
+
+
+def test_a_difference_is_beyond_chance_only_if_most_slices_agree() -> None:
+    random = np.random.default_rng(5)
+    truth = random.integers(80, 120, 12)
+
+    def counts(share: np.ndarray) -> np.ndarray:
+        return np.stack([truth, truth, np.rint(truth * share)], axis=-1)[:, None].astype(np.int64)
+
+    good, worse = counts(np.full(12, 0.9)), counts(np.full(12, 0.8))
+    found = difference(good, worse)
+    assert found.beyond_chance
+    assert found.low <= found.dice <= found.high
+    mixed = counts(np.where(np.arange(12) % 2, 0.99, 0.8))
+    assert not difference(mixed, good).beyond_chance
+    assert difference(good, good).dice == 0
+
+
+# --- what is recommended
+
+
+def advice(slices: int, to_fill: int = 50, **engines_seconds: tuple[Sequence[float], float]):  # type: ignore[no-untyped-def]
+    """Advice where each engine has this part of 100 voxels right on each slice, and takes so long a slice."""
+    counts = {}
+    points = []
+    for engine, (share, seconds) in engines_seconds.items():
+        right = np.resize(np.rint(100 * np.array(share)), slices).astype(np.int64)
+        own = np.stack([np.full(slices, 100), np.full(slices, 100), right], axis=-1)[:, None]
+        counts[engine] = own
+        points += [point(engine, 4, own[None], [(seconds, seconds)])]
+    return recommend(points, counts, ["organ"], slices, to_fill)
+
+
+def test_a_clear_lead_is_called_one() -> None:
+    found = advice(10, slow=([0.9, 0.92], 100.0), quick=([0.7, 0.72], 1.0))
+    assert (found.engine, found.evidence) == ("slow", Evidence.CLEAR)
+    assert "0.910" in found.reasons[0]
+    assert "quick" in found.reasons[0]
+    assert "about 83 minutes" in found.reasons[1]
+
+
+def test_of_equal_engines_the_fastest_is_taken() -> None:
+    found = advice(10, slow=([0.9, 0.7, 0.92], 100.0), quick=([0.7, 0.9, 0.91], 1.0))
+    assert (found.engine, found.evidence) == ("quick", Evidence.EQUAL)
+    assert "within what varies from slice to slice" in found.reasons[0]
+    assert "100 times as fast" in found.reasons[0]
+    tiny = advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0))
+    assert (tiny.engine, tiny.evidence) == ("quick", Evidence.EQUAL)
+
+
+def test_few_hidden_slices_decide_nothing() -> None:
+    found = advice(4, one=([0.9], 1.0), other=([0.2], 1.0))
+    assert found.evidence is Evidence.TOO_LITTLE
+    assert "too little evidence" in found.reasons[0]
+    assert "at least 7 slices" in found.reasons[0]
+
+
+def test_one_engine_alone_is_not_praised() -> None:
+    found = advice(10, one=([0.5], 1.0))
+    assert found.evidence is Evidence.ONE_ENGINE
+    assert "nothing to compare" in found.reasons[0]
+    assert any("is low" in reason for reason in found.reasons)
+
+
+# --- the loop over trials
+
+
+@pytest.fixture
+def stand_in(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of trials know the stand-in engine."""
+    monkeypatch.setattr(trial_module, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
+
+
+def compared(place: Path, *contenders: Contender, wish: Wish = QUICK, resume: bool = False) -> Comparison:
+    return compare(usual_case(), contenders, wish, place, resume=resume)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_an_engine_that_fails_fails_alone(tmp_path: Path) -> None:
+    broken = Contender("stepwise", {"fit": 0.0, "trouble": "bug"})
+    found = compared(tmp_path / "report", broken, PROPAGATE)
+    assert found.engines == ("propagate",)
+    (absent,) = found.absent
+    assert (absent.engine, absent.started) == ("stepwise", True)
+    assert "the loss is gone" in absent.reason
+    assert not (tmp_path / "report" / "working").exists()
+
+
+@needs_proc
+@pytest.mark.usefixtures("stand_in")
+def test_an_engine_whose_process_is_killed_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trial_module.run_in_worker
+
+    def kill(folder: JobFolder, tell: Callable[[Event], None]) -> Event:
+        def strike(event: Event) -> None:
+            if isinstance(event, Started) and folder.job.engine == "stepwise":
+                os.kill(event.pid, signal.SIGKILL)
+            tell(event)
+
+        return run(folder, strike)
+
+    monkeypatch.setattr(trial_module, "run_in_worker", kill)
+    found = compared(tmp_path / "report", Contender("stepwise"), PROPAGATE)
+    assert found.engines == ("propagate",)
+    assert "was ended from outside" in found.absent[0].reason
+    assert str(tmp_path) not in found.absent[0].reason
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_if_every_engine_fails_each_reason_is_told(tmp_path: Path) -> None:
+    broken = Contender("stepwise", {"fit": 0.0, "trouble": "bug"})
+    with pytest.raises(EngineFailed, match=r"stepwise: .*the loss is gone"):
+        compared(tmp_path / "report", broken)
+
+
+def test_an_engine_that_cannot_run_here_is_listed_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Adapt, "cannot_run", classmethod(lambda cls: "it needs the Python package torch"))
+    found = compared(tmp_path / "report", Contender("adapt"), PROPAGATE)
+    (absent,) = found.absent
+    assert (absent.engine, absent.reason, absent.started) == ("adapt", "it needs the Python package torch", False)
+    with pytest.raises(InputError, match=r"No engine .* \(adapt: it needs"):
+        compared(tmp_path / "other", Contender("adapt"))
+    with pytest.raises(InputError, match="no option 'colour'"):
+        compared(tmp_path / "other", Contender("propagate", {"colour": 1}))
+    assert not (tmp_path / "other").exists()
+
+
+def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Step] = []
+
+    def stop_after_two(step: Step) -> None:
+        steps.append(step)
+        if step.done == 2:
+            raise KeyboardInterrupt
+
+    place = tmp_path / "report"
+    with pytest.raises(KeyboardInterrupt):
+        compare(usual_case(), [PROPAGATE], QUICK, place, stop_after_two)
+    assert not (place / "working").exists()
+    ran: list[str] = []
+    run = compare_module.run_trial
+
+    def note(case: Case, trial: Trial, *rest: Any) -> Outcome:
+        ran.append(trial.name)
+        return run(case, trial, *rest)
+
+    monkeypatch.setattr(compare_module, "run_trial", note)
+    with pytest.raises(InputError, match="--resume"):
+        compared(place, PROPAGATE)
+    whole = compared(place, PROPAGATE, resume=True)
+    assert len(ran) == steps[0].total - 2
+    ran.clear()
+    again = compared(place, PROPAGATE, resume=True)
+    assert not ran
+    assert again.to_json() == whole.to_json()
+    torn = next((place / "runs" / "propagate").glob("*.json"))
+    torn.write_text("{", encoding="ascii")
+    compared(place, PROPAGATE, resume=True)
+    assert ran == [torn.stem]
+    with pytest.raises(InputError, match="another image or labels"):
+        compare(case_of(every(small_case()[1], AXIS, 5)), [PROPAGATE], QUICK, place, resume=True)
+
+
+def test_other_settings_of_an_engine_are_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "report"
+    compared(place, PROPAGATE)
+    ran: list[str] = []
+    monkeypatch.setattr(compare_module, "run_trial", lambda case, trial, *r: ran.append(trial.name))
+    with pytest.raises(AttributeError):
+        compared(place, Contender("propagate", budget=60.0), resume=True)
+    assert len(ran) == 1
+
+
+def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
+    steps: list[Step] = []
+    compare(usual_case(), [PROPAGATE], QUICK, tmp_path / "report", steps.append)
+    fractions = [step.fraction for step in steps]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert steps[-1].eta == pytest.approx(0, abs=1)
+    assert all(step.eta is None or step.eta >= 0 for step in steps)
+
+
+def test_overlapping_segments_are_compared_layer_by_layer(tmp_path: Path) -> None:
+    indices = every(small_case()[1], AXIS, 4)
+    layers = overlapping_layers(small_case()[1], 2)
+    case = Case.of_label_maps(small_case()[0], layers, AXIS, indices)
+    found = compare(case, [PROPAGATE], QUICK, tmp_path / "report")
+    assert set(found.labels) | set(found.not_scored) == {"Étage 0", "Étage 1", "lower half"}
+    assert found.points[0].dice > 0.3
+
+
+# --- the command
+
+
+@dataclass
+class Desk:
+    """A folder with an image and its support, as a user has it; the patient's name is in every path."""
+
+    folder: Path
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report"
+
+    def command(self, *more: object) -> list[str]:
+        inputs = self.folder / "image.nii.gz", self.folder / "support.seg.nrrd"
+        return ["compare", *map(str, (*inputs, "-o", self.report, *more))]
+
+
+COUNTED = ("truth", "result", "both")
+PATIENT = "Doe^Jane 1970-01-31"
+QUICKLY = ("--engines", "propagate", "--sizes", "2", "--draws", "1", "--progress", "none")
+
+
+@pytest.fixture
+def desk(awkward_path: Path) -> Desk:
+    folder = awkward_path / PATIENT
+    folder.mkdir()
+    volume, label_map = small_case()
+    write_array(folder / "image.nii.gz", volume.array, volume.geometry)
+    write_label_maps(folder / "support.seg.nrrd", [keep_slices(label_map, AXIS, every(label_map, AXIS, 4))])
+    return Desk(folder)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
+    desk: Desk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--sizes", "1,3", "--draws", "1", "--held-out", "2", "--option", "adapt.steps=3", "--progress", "json")
+    assert main(desk.command("--engines", "propagate,adapt", *more)) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    *progress, last = out.splitlines()
+    assert all(isinstance(event_from_line(line), Progress) for line in progress)
+    assert json.loads(last)["evidence"] == "too little"
+    summary = rows_of(desk.report / "summary.csv")
+    assert [(row["engine"], row["support_size"]) for row in summary] == [
+        ("propagate", "1"),
+        ("propagate", "3"),
+        ("adapt", "1"),
+        ("adapt", "3"),
+    ]
+    slices = rows_of(desk.report / "slices.csv")
+    for row in summary:  # the mean over labels of what the rows of the slices add up to
+        own = [one for one in slices if (one["engine"], one["support_size"]) == (row["engine"], row["support_size"])]
+        voxels = [
+            [sum(int(one[f"voxels_{name}"]) for one in own if one["label"] == label) for name in COUNTED]
+            for label in {one["label"] for one in own}
+        ]
+        dices = [2 * both / (truth + result) for truth, result, both in voxels]
+        assert float(row["dice_mean"]) == pytest.approx(np.mean(dices), abs=1e-4)
+    html = (desk.report / "report.html").read_text(encoding="utf-8")
+    parts = [
+        html.index(words) for words in ("Paint more slices first", "Dice by the number", "How this was measured")
+    ]
+    assert parts == sorted(parts)
+    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)|https?://|<script|<link', html)
+    assert html.count("data:image/png;base64,") == 1 + 3 * 2  # the plot; worst and best slice: truth, two engines
+    assert "steps = 3" in html
+
+
+def test_report_and_figures_name_no_patient_and_no_path(desk: Desk) -> None:
+    assert main(desk.command(*QUICKLY)) == 0
+    written = [path for path in desk.report.rglob("*") if path.is_file()]
+    assert {"report.html", "dice.png", "summary.csv", "slices.csv", "result.json"} <= {path.name for path in written}
+    for path in written:
+        content = path.read_bytes()
+        for word in ("Doe^Jane", "1970-01", "support.seg", "deuxi", str(desk.folder)):
+            assert word.encode() not in content, path.name
+
+
+def test_the_terminal_shows_table_and_advice(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(desk.command(*QUICKLY)) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "Mean Dice on hidden slices" in out
+    assert "nothing to compare" in out
+    assert out.rstrip().endswith("report.html")
+
+
+@needs_proc
+def test_ctrl_c_keeps_finished_trials_and_resume_goes_on(desk: Desk, spawned: Spawned) -> None:
+    options = ("--engines", "propagate", "--sizes", "1,2", "--draws", "3", "--held-out", "2")
+    program = spawned.cli(*desk.command(*options, "--progress", "none"))
+    finished = desk.report / "runs" / "propagate"
+    wait_for(lambda: len(list(finished.glob("*.json"))) >= 2)
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out, err.count("\n")) == (130, "", 1)
+    assert "--resume" in err
+    assert not (desk.report / "working").exists()
+    assert not (desk.report / "report.html").exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in finished.glob("*.json")}
+    assert main(desk.command(*options, "--progress", "none", "--resume")) == 0
+    assert {name: (finished / name).stat().st_mtime_ns for name in kept} == kept
+    assert (desk.report / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--engines", "nobody"], "no engine named 'nobody'"),
+        (["--sizes", "1;2"], "not a list of slice numbers"),
+        (["--sizes", "400"], "support sizes"),
+        (["--draws", "0"], "'0' is no number"),
+        (["--held-out", "none"], "'none' is no number"),
+        (["--option", "steps"], "ENGINE.NAME=VALUE"),
+        (["--option", "adapt.steps=3"], "Engine adapt is given an option but is not compared"),
+        (["--option", "propagate.colour=red"], "no option 'colour'"),
+        (["--budget", "-1"], "no time limit"),
+        (["--axis", "3"], "Axis 3 does not exist"),
+        (["--labelled-slices", str(every(small_case()[1], AXIS, 4)[1])], "two slices that show a label"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(
+    more: list[str], said: str, desk: Desk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    usual = [] if "--engines" in more else ["--engines", "propagate"]
+    assert main(desk.command(*usual, *more)) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+    assert not desk.report.exists()
+
+
+def test_a_used_folder_is_left_alone(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    desk.report.mkdir()
+    (desk.report / "thesis.txt").write_text("mine", encoding="ascii")
+    for more in ((), ("--resume",)):
+        assert main(desk.command(*QUICKLY, *more)) == 2
+        assert "not an empty folder" in capfd.readouterr().err
+    assert [path.name for path in desk.report.iterdir()] == ["thesis.txt"]
+
+
+def test_without_the_packages_of_the_report_nothing_is_begun(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(report.NEEDED, "no_such_module", "matplotlib")
+    assert main(desk.command(*QUICKLY)) == 2
+    assert 'pip install "fewshot-annotate[report]"' in capfd.readouterr().err
+    assert not desk.report.exists()
