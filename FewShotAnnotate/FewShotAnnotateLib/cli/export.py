@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..export.structures import Structures
     from ..export.terminology import Terminology
 
+_ENGINE_LENGTH = 40
 _FAILED = 1
 _BAD_INPUT = 2
 
@@ -151,6 +152,8 @@ def _algorithm(options: argparse.Namespace) -> Algorithm | None:
     if not options.engine:
         return None
     name, _, version = options.engine.partition(":")
+    if not 0 < len(name.strip()) <= _ENGINE_LENGTH or len(version) > _ENGINE_LENGTH:
+        raise InputError("engine_malformed", text=options.engine)
     return Algorithm(f"FewShotAnnotate {name}", version or __version__, options.weights or "")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from . import seg_nrrd
+from .dicom_stack import SlicePlace, missing_words, stack_slices
 from .errors import InputError
 from .nifti_check import require_sound_nifti
 from .volume import (
@@ -83,7 +84,7 @@ def read_label_maps(path: str | Path, grid: Geometry | None = None) -> list[Labe
         raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
     grid.require_same(Geometry.of_image(image), path)
     array = as_label_array(sitk.GetArrayFromImage(image), path)
-    named = _read_sidecar(_sidecar(path))
+    named = _read_sidecar(sidecar_path(path))
     segments = tuple(named.get(value, default_segment(value)) for value in present_values(array))
     return [LabelMap(array, grid, segments)]
 
@@ -106,12 +107,12 @@ def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
     label_map = layers[0] if len(layers) == 1 else merge_layers(layers, path)
     named = [segment for segment in label_map.segments if segment != default_segment(segment.value)]
     if named:
-        with _replaced(_sidecar(path)) as temporary:
+        with _replaced(sidecar_path(path)) as temporary:
             temporary.write_text(_sidecar_text(named), encoding="utf-8")
             _write_image(to_image(label_map.array, label_map.geometry), path)
     else:
         _write_image(to_image(label_map.array, label_map.geometry), path)
-        _sidecar(path).unlink(missing_ok=True)  # names of the labels that were in the file before
+        sidecar_path(path).unlink(missing_ok=True)  # names of the labels that were in the file before
 
 
 def write_array(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
@@ -207,7 +208,7 @@ def _read_series(folder: Path) -> sitk.Image:
 
 def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
     """ITK takes the mean gap and an orthogonal grid for granted: refuse what is neither."""
-    positions = []
+    slices = []
     for name in names:
         reader = sitk.ImageFileReader()
         reader.SetFileName(name)
@@ -215,20 +216,15 @@ def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
             reader.ReadImageInformation()
         except RuntimeError:
             raise InputError("file_unreadable", path=name, detail="the slice is damaged") from None
-        positions.append(reader.GetOrigin())
-        normal = np.array(reader.GetDirection()).reshape(3, 3)[:, 2]
-    if len(positions) < 2:
+        row, column, _ = np.array(reader.GetDirection()).reshape(3, 3).T.tolist()
+        slices.append(SlicePlace(Path(name).name, reader.GetOrigin(), tuple(row), tuple(column)))
+    if len(slices) < 2:
         return
-    steps = np.diff(np.array(positions), axis=0)
-    gaps = steps @ normal
-    if gaps.max() - gaps.min() > max(0.01 * abs(float(np.median(gaps))), 1e-3):
-        raise InputError(
-            "series_uneven", path=folder, least=float(np.abs(gaps).min()), most=float(np.abs(gaps).max())
-        )
-    shift = np.linalg.norm(steps - gaps[:, None] * normal, axis=1).max()
-    if shift > 0.01 * abs(gaps.mean()):
-        angle = float(np.degrees(np.arctan2(shift, abs(gaps.mean()))))
-        raise InputError("series_tilted", path=folder, angle=angle)
+    stack = stack_slices(slices, folder)
+    if stack.missing:
+        raise InputError("series_gap", path=folder, missing=missing_words(stack, slices))
+    if stack.tilt:
+        raise InputError("series_tilted", path=folder, angle=stack.tilt)
 
 
 def _write_image(image: sitk.Image, path: Path) -> None:
@@ -250,8 +246,8 @@ def _replaced(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _sidecar(path: Path) -> Path:
-    """One for each file: `a.nii.gz` and `a.nrrd` in one folder may hold different labels."""
+def sidecar_path(path: Path) -> Path:
+    """Where names of labels are kept, for each file: `a.nii.gz` and `a.nrrd` in a folder may hold different ones."""
     return path.with_name(path.name + ".labels.json")
 
 

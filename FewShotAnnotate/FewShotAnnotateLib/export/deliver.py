@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.files import sidecar_path
 from ..core.volume import LabelMap
 from .algorithm import Algorithm, of_segment
 from .derive import write_series
@@ -16,7 +18,7 @@ from .placement import place
 from .preflight import Preflight
 from .readback import Difference, compare_segmentation, compare_series
 from .request import Problem, Target
-from .staging import move, staged
+from .staging import move_all, staged
 
 
 @dataclass(frozen=True)
@@ -52,46 +54,55 @@ def deliver(preflight: Preflight) -> Report:
     """
     if preflight.blocking:
         raise preflight.blocking[0].error
+    if preflight.request.target is Target.DICOM_SEG:
+        return _deliver_segmentation(preflight)
+    return _deliver_images(preflight)
+
+
+def _deliver_images(preflight: Preflight) -> Report:
     request = preflight.request
+    layers = preflight.coding.tagged(preflight.layers)
     with staged(request.output) as folder:
-        file = folder / request.output.name
-        if request.target is Target.DICOM_SEG:
-            places, differences = _deliver_segmentation(preflight, folder, file)
+        if request.one_file_per_segment:
+            differences = write_each_verified(folder, request.target.suffixes[0], layers)
+            places = {folder: request.output}
+            images = [request.output / file.name for file in folder.iterdir()]
         else:
-            layers = preflight.coding.tagged(preflight.layers)
-            if request.one_file_per_segment:
-                file.mkdir()
-                differences = write_each_verified(file, request.target.suffixes[0], layers)
-                places = {file: request.output}
-            else:
-                differences = write_verified(file, layers)
-                places = {path: request.output.with_name(path.name) for path in sorted(folder.iterdir())}
+            differences = write_verified(folder / request.output.name, layers)
+            places = {file: request.output.with_name(file.name) for file in sorted(folder.iterdir())}
+            images = [request.output]
         if differences:
             return Report((), tuple(differences), preflight.notes)
-        for made, target in places.items():
-            move(made, target)
+        # Names of labels that were in an overwritten file before must not stay beside it.
+        stale = [sidecar_path(image) for image in images if not (folder / sidecar_path(image).name).exists()]
+        move_all(places)
+        for sidecar in stale:
+            sidecar.unlink(missing_ok=True)
     return Report(tuple(places.values()), (), preflight.notes)
 
 
-def _deliver_segmentation(
-    preflight: Preflight, folder: Path, file: Path
-) -> tuple[dict[Path, Path], list[Difference]]:
+def _deliver_segmentation(preflight: Preflight) -> Report:
     request = preflight.request
-    places = {file: request.output}
-    series, differences = request.series, []
-    if series is None:
-        assert request.derivation is not None
-        made = folder / "series"
-        made.mkdir()
-        write_series(made, request.derivation, request.software_version)
-        differences = compare_series(made, request.derivation.volume)
-        series = read_series(made)
-        places = {made: request.derivation.folder, **places}
-    # The slices of a derived series may run against the volume's.
-    layers = tuple(place(layer, series.geometry)[0] for layer in preflight.layers)
-    content = _content(preflight, series, layers)
-    write_segmentation(file, content)
-    return places, [*differences, *compare_segmentation(file, content)]
+    with ExitStack() as stack:
+        file = stack.enter_context(staged(request.output)) / request.output.name
+        places, differences = {file: request.output}, []
+        series = request.series
+        if series is None:
+            assert request.derivation is not None
+            made = stack.enter_context(staged(request.derivation.folder))
+            write_series(made, request.derivation, request.software_version)
+            differences = compare_series(made, request.derivation.volume)
+            series = read_series(made)
+            places = {made: request.derivation.folder, **places}
+        # The slices of a derived series may run against the volume's.
+        layers = tuple(place(layer, series.geometry)[0] for layer in preflight.layers)
+        content = _content(preflight, series, layers)
+        write_segmentation(file, content)
+        differences += compare_segmentation(file, content)
+        if differences:
+            return Report((), tuple(differences), preflight.notes)
+        move_all(places)
+    return Report(tuple(places.values()), (), preflight.notes)
 
 
 def _content(preflight: Preflight, series: DicomSeries, layers: tuple[LabelMap, ...]) -> SegContent:

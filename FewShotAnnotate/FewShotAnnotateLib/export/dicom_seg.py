@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.volume import LabelMap, Segment
-from .algorithm import Algorithm
+from .algorithm import Algorithm, AlgorithmType
 from .dicom_series import DicomSeries
 from .terminology import Code, Terminology
 
 if TYPE_CHECKING:
+    from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
 
 PRODUCT = "FewShotAnnotate"
+UNKNOWN = "unknown"
+# The nearest of CID 7162: engines learn from the painted slices.
+_FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 _SERIES_NUMBER_STEP = 100  # as Slicer numbers the segmentation of a series
-_LABEL_LENGTH = 64  # LO
+_LABEL_LENGTH = 64  # characters of a LO, as all short texts are
 
 
 class SegType(StrEnum):
@@ -51,7 +55,13 @@ class CodedSegment:
     @property
     def label(self) -> str:
         """Segment Label."""
-        return self.segment.name.replace("\\", "/").strip()[:_LABEL_LENGTH] or f"Segment {self.number}"
+        return dicom_text(self.segment.name) or f"Segment {self.number}"
+
+
+def dicom_text(text: str) -> str:
+    """What DICOM can hold of a short text: no backslash, no control characters, at most 64 characters."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.replace("\\", "/").strip()[:_LABEL_LENGTH].strip()
 
 
 @dataclass(frozen=True)
@@ -142,10 +152,8 @@ def _pixels(content: SegContent) -> np.ndarray:
 
 
 def _description(segment: CodedSegment) -> SegmentDescription:
-    from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
-    from pydicom.sr.coding import Code as DicomCode
 
     algorithm, terms = segment.algorithm, segment.terminology
     red, green, blue = (round(255 * min(max(part, 0.0), 1.0)) for part in segment.segment.colour)
@@ -155,12 +163,7 @@ def _description(segment: CodedSegment) -> SegmentDescription:
         _dicom(terms.category),
         _dicom(terms.type),
         str(algorithm.type),
-        AlgorithmIdentificationSequence(
-            name=algorithm.name,
-            family=DicomCode("123110", "DCM", "Artificial Intelligence"),
-            version=algorithm.version or "unknown",
-            parameters={"weights": algorithm.weights} if algorithm.weights else None,
-        ),
+        _identification(algorithm) if algorithm.type is not AlgorithmType.MANUAL else None,
         anatomic_regions=[_dicom(terms.region)] if terms.region else None,
         display_color=CIELabColor.from_rgb(red, green, blue),
     )
@@ -171,6 +174,17 @@ def _description(segment: CodedSegment) -> SegmentDescription:
         region = description.AnatomicRegionSequence[0]
         region.AnatomicRegionModifierSequence = [_dicom(terms.region_modifier)]
     return description
+
+
+def _identification(algorithm: Algorithm) -> AlgorithmIdentificationSequence:
+    from highdicom import AlgorithmIdentificationSequence
+
+    return AlgorithmIdentificationSequence(
+        name=dicom_text(algorithm.name),
+        family=_dicom(_FAMILY),
+        version=dicom_text(algorithm.version) or UNKNOWN,
+        parameters={"weights": algorithm.weights} if algorithm.weights else None,
+    )
 
 
 def _dicom(code: Code) -> Any:

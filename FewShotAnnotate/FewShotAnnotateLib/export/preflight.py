@@ -10,16 +10,14 @@ from itertools import combinations
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.files import merge_layers
+from ..core.files import merge_layers, sidecar_path
 from ..core.volume import Geometry, LabelMap
 from .algorithm import of_segment
 from .coding import Coding, code_segments
-from .dicom_seg import PRODUCT, SegType
+from .dicom_seg import PRODUCT, SegType, dicom_text
 from .placement import Fit, fit, on_grid, place, resample
 from .request import ExportRequest, Mend, Problem, Target
-from .staging import require_place
-
-_LABEL_LENGTH = 64
+from .staging import is_used, require_place
 
 
 @dataclass(frozen=True)
@@ -79,18 +77,18 @@ def check(request: ExportRequest) -> Preflight:
 
 
 def _check_place(request: ExportRequest) -> Iterator[Problem]:
-    places = [request.output]
-    if request.derivation and request.target is Target.DICOM_SEG:
-        places.append(request.derivation.folder)
-    for path in places:
-        if request.series and request.series.path.resolve() in (path.resolve(), *path.resolve().parents):
-            raise InputError("output_is_input", path=path)
-        is_folder = path is not request.output or request.one_file_per_segment
-        suffixes = () if is_folder else request.target.suffixes
-        require_place(path, suffixes)
-        used = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        if used and Mend.OVERWRITE not in request.agreed:
+    output, series = request.output, request.series
+    if series and series.path.resolve() in (output.resolve(), *output.resolve().parents):
+        raise InputError("output_is_input", path=output)
+    require_place(output, () if request.one_file_per_segment else request.target.suffixes)
+    for path in (output, sidecar_path(output)):
+        if is_used(path) and Mend.OVERWRITE not in request.agreed:
             yield Problem(InputError("output_exists", path=path), (Mend.OVERWRITE,))
+            break
+    if request.derivation and request.target is Target.DICOM_SEG:
+        require_place(request.derivation.folder)
+        if is_used(request.derivation.folder):  # with other slices in it, it would be no series
+            raise InputError("folder_not_empty", path=request.derivation.folder)
 
 
 def _check_series(request: ExportRequest) -> Iterator[Problem]:
@@ -179,10 +177,11 @@ def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list
             for number, layer in enumerate(layers)
         ]
         layers = [layer for layer in kept if layer.segments]
-    long = [segment.name for layer in layers for segment in layer.segments if len(segment.name) > _LABEL_LENGTH]
-    if long and request.target is Target.DICOM_SEG:
-        error = InputError("labels_long", segments=", ".join(long), length=_LABEL_LENGTH)
-        problems.append(Problem(error, blocks=False, segments=tuple(long)))
+    names = [segment.name for layer in layers for segment in layer.segments]
+    changed = [name for name in names if dicom_text(name) != name]
+    if changed and request.target is Target.DICOM_SEG:
+        words = ", ".join(f"'{name}' as '{dicom_text(name)}'" for name in changed)
+        problems.append(Problem(InputError("labels_changed", segments=words), blocks=False, segments=tuple(changed)))
     return layers, problems
 
 

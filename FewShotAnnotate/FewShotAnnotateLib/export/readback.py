@@ -11,10 +11,11 @@ import numpy as np
 
 from ..core.files import read_label_maps, read_volume
 from ..core.volume import SAME_GRID_TOLERANCE, LabelMap, Volume
-from .dicom_seg import CodedSegment, SegContent, SegType
+from .algorithm import AlgorithmType
+from .dicom_seg import UNKNOWN, CodedSegment, SegContent, SegType, dicom_text
 from .dicom_series import file_name
 from .placement import Fit, fit, place_array
-from .terminology import TERMINOLOGY_TAG, Code
+from .terminology import Code
 
 _SOP_CLASSES = {
     SegType.BINARY: "1.2.840.10008.5.1.4.1.1.66.4",
@@ -82,7 +83,7 @@ def compare_label_maps(path: Path, layers: Sequence[LabelMap]) -> list[Differenc
                 continue
             for what, own, others in (
                 ("name", segment.name, other.name),
-                ("terminology", segment.tags.get(TERMINOLOGY_TAG), other.tags.get(TERMINOLOGY_TAG)),
+                ("tags", dict(segment.tags), dict(other.tags)),
             ):
                 if own != others:
                     differences.append(Difference(f"{what} of segment {segment.name}", own, others))
@@ -157,10 +158,12 @@ def _words(segment: CodedSegment, item: Any) -> Iterator[tuple[str, object, obje
     for name, code, other in zip(names, segment.terminology.codes, found, strict=True):
         yield name, code, _as_code(other)
     algorithm = segment.algorithm
-    identification = item.SegmentationAlgorithmIdentificationSequence[0]
     yield "algorithm type", str(algorithm.type), str(item.SegmentAlgorithmType)
-    yield "algorithm name", algorithm.name, str(item.SegmentAlgorithmName)
-    yield "algorithm version", algorithm.version or "unknown", str(identification.AlgorithmVersion)
+    if algorithm.type is AlgorithmType.MANUAL:
+        return
+    identification = item.SegmentationAlgorithmIdentificationSequence[0]
+    yield "algorithm name", dicom_text(algorithm.name), str(item.SegmentAlgorithmName)
+    yield "algorithm version", dicom_text(algorithm.version) or UNKNOWN, str(identification.AlgorithmVersion)
     if algorithm.weights:
         yield "weights", f"weights={algorithm.weights}", str(identification.get("AlgorithmParameters", ""))
 
@@ -227,11 +230,20 @@ def _expected_frames(content: SegContent) -> dict[tuple[int, int], Any]:
 
 
 def _frames(dataset: Any) -> tuple[Any, Iterator[np.ndarray]]:
-    """Functional groups and pixels of each frame."""
-    from pydicom.pixels import iter_pixels
+    """Functional groups and pixels [j, i] of each frame of an uncompressed file."""
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    return groups, (_frame_pixels(dataset, number) for number in range(len(groups)))
 
-    pixels = iter_pixels(dataset, raw=True)
-    return dataset.PerFrameFunctionalGroupsSequence, (np.asarray(frame) for frame in pixels)
+
+def _frame_pixels(dataset: Any, number: int) -> np.ndarray:
+    shape, bits = (int(dataset.Rows), int(dataset.Columns)), int(dataset.BitsAllocated)
+    size = shape[0] * shape[1]
+    first, last = number * size * bits, (number + 1) * size * bits
+    part = np.frombuffer(dataset.PixelData[first // 8 : -(-last // 8)], dtype=np.uint8)
+    if bits > 1:
+        return part.view(f"<u{bits // 8}").reshape(shape)
+    # Frames of single bits follow each other without gaps: one may begin within a byte.
+    return np.unpackbits(part, bitorder="little")[first % 8 :][:size].reshape(shape)
 
 
 def _colour(item: Any) -> tuple[float, ...]:

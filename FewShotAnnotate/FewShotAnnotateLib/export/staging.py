@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -22,6 +22,11 @@ def require_place(path: Path, suffixes: Sequence[str] = ()) -> None:
             pass
     except OSError as error:
         raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+
+
+def is_used(path: Path) -> bool:
+    """Whether something is there: a file, or a folder that is not empty."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 @contextlib.contextmanager
@@ -44,17 +49,29 @@ def staged(beside: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def move(staged_path: Path, place: Path) -> None:
-    """Put a file, or the files of a folder, in their place; files of the same name are replaced.
+def move_all(places: Mapping[Path, Path]) -> None:
+    """Put staged files, and the files of staged folders, in their places; what was there of that name is replaced.
 
     Raises
     ------
     OSError
-        They cannot be moved.
+        One cannot be moved; those moved to where nothing was before are removed again.
     """
-    if staged_path.is_file():
-        staged_path.replace(place)
-        return
-    place.mkdir(exist_ok=True)
-    for file in sorted(staged_path.iterdir()):
-        file.replace(place / file.name)
+    new: list[Path] = []
+    try:
+        for staged_path, place in places.items():
+            if staged_path.is_dir():
+                if not place.exists():
+                    place.mkdir()
+                    new.append(place)
+                pairs = {file: place / file.name for file in sorted(staged_path.iterdir())}
+            else:
+                pairs = {staged_path: place}
+            for source, goal in pairs.items():
+                if not goal.exists():
+                    new.append(goal)
+                source.replace(goal)
+    except OSError:
+        for path in reversed(new):
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        raise

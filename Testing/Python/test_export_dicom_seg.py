@@ -1,0 +1,391 @@
+"""DICOM SEG of a real CT series: same voxels for other readers, valid, coded, on its slices wherever they lie."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap
+from FewShotAnnotateLib.export.algorithm import Algorithm, AlgorithmType
+from FewShotAnnotateLib.export.deliver import Report, deliver
+from FewShotAnnotateLib.export.dicom_seg import SegType
+from FewShotAnnotateLib.export.dicom_series import DicomSeries, read_series
+from FewShotAnnotateLib.export.preflight import check
+from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
+from FewShotAnnotateLib.export.terminology import TERMINOLOGY_TAG
+from pydicom import Dataset, dcmread
+from support.data import load_case
+from support.dicom import (
+    CASE,
+    COUNT,
+    cut_labels,
+    cut_series,
+    dciodvfy_errors,
+    dcmqi_segments,
+    names_of,
+    needs_dicom,
+    needs_programs,
+    series_folder,
+    two_layers,
+)
+from support.labels import OBLIQUE
+
+pytestmark = needs_dicom
+
+ENGINE = Algorithm("FewShotAnnotate universeg", "0.1.0", "universeg_v1_nf64_ss64_STA sha256:0123abcd")
+
+
+def request_for(
+    layers: LabelMap | tuple[LabelMap, ...], series: DicomSeries, output: Path, *agreed: Mend, **more: Any
+) -> ExportRequest:
+    layers = layers if isinstance(layers, tuple) else (layers,)
+    values: dict[str, Any] = {"algorithm": ENGINE, "agreed": frozenset({Mend.SUGGEST_CODES, *agreed}), **more}
+    return ExportRequest(layers, output, Target.DICOM_SEG, "0.1.0", series=series, **values)
+
+
+def export(layers: LabelMap | tuple[LabelMap, ...], series: DicomSeries, output: Path, *agreed: Mend) -> Report:
+    report = deliver(check(request_for(layers, series, output, *agreed)))
+    assert report.verified, report.differences
+    return report
+
+
+def masks(layers: tuple[LabelMap, ...]) -> dict[str, np.ndarray]:
+    return {segment.name: layer.array == segment.value for layer in layers for segment in layer.segments}
+
+
+def read_by_highdicom(path: Path) -> dict[str, np.ndarray]:
+    """Segment label -> mask [k, j, i] in the order of rising position along the normal."""
+    from highdicom.seg import segread
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        segmentation = segread(path)
+        volume = segmentation.get_volume(combine_segments=False)
+    normal = np.cross(*np.array(volume.affine[:3, [2, 1]].T))
+    array = volume.array if volume.affine[:3, 0] @ normal > 0 else volume.array[::-1]
+    labels = [str(item.SegmentLabel) for item in segmentation.SegmentSequence if item.SegmentNumber > 0]
+    return {label: array[..., number] > 0 for number, label in enumerate(labels)}
+
+
+def same_where_present(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Readers begin with the first slice that holds anything and end with the last."""
+    first = int(np.flatnonzero(expected.any(axis=(1, 2)))[0])
+    found = found[np.flatnonzero(found.any(axis=(1, 2)))]
+    expected = expected[np.flatnonzero(expected.any(axis=(1, 2)))]
+    return first >= 0 and found.shape == expected.shape and bool((found == expected).all())
+
+
+@needs_programs("dciodvfy")
+def test_the_whole_series_passes_the_validator_and_reads_back_the_same_by_dcmqi(tmp_path: Path) -> None:
+    _, label_map = load_case(CASE)
+    output = tmp_path / "seg.dcm"
+    export(label_map, read_series(series_folder()), output)
+    assert dciodvfy_errors(output) == []
+    found = dcmqi_segments(output, tmp_path / "dcmqi")
+    expected = masks((label_map,))
+    assert found.keys() == expected.keys()
+    for name, (mask, grid) in found.items():
+        placed = np.zeros(label_map.array.shape, bool)
+        first = round((grid.origin[2] - label_map.geometry.origin[2]) / label_map.geometry.spacing[2])
+        placed[first : first + len(mask)] = mask
+        assert (placed == expected[name]).all(), name
+        assert np.allclose(grid.spacing, label_map.geometry.spacing)
+
+
+@needs_programs("dciodvfy")
+def test_overlapping_segments_are_kept_and_valid(tmp_path: Path) -> None:
+    layers = two_layers(cut_labels())
+    output = tmp_path / "seg.dcm"
+    export(layers, read_series(cut_series(tmp_path / "series")), output)
+    assert dciodvfy_errors(output) == []
+    expected = masks(layers)
+    for name, mask in read_by_highdicom(output).items():
+        assert same_where_present(mask, expected[name]), name
+    assert {name for name, _ in dcmqi_segments(output, tmp_path / "dcmqi").items()} == set(expected)
+
+
+def test_a_label_map_segmentation_holds_the_same_voxels(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    output = tmp_path / "seg.dcm"
+    series = read_series(cut_series(tmp_path / "series"))
+    report = deliver(check(request_for(label_map, series, output, type=SegType.LABELMAP)))
+    assert report.verified
+    assert dcmread(output).SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage
+    expected = masks((label_map,))
+    found = dcmqi_segments(output, tmp_path / "dcmqi")
+    assert {name for name in found if name in expected} == set(expected)
+    for name, mask in expected.items():
+        assert same_where_present(found[name][0], mask), name
+
+
+def test_a_label_map_segmentation_refuses_overlap_and_offers_binary(tmp_path: Path) -> None:
+    series = read_series(cut_series(tmp_path / "series"))
+    preflight = check(request_for(two_layers(cut_labels()), series, tmp_path / "a.dcm", type=SegType.LABELMAP))
+    assert [problem.error.code for problem in preflight.blocking] == ["export_overlap"]
+    assert preflight.blocking[0].mends == (Mend.TYPE_BINARY,)
+
+
+def test_layers_that_do_not_overlap_become_one_label_map(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    first, *others = label_map.segments
+    layers = (
+        LabelMap(np.where(label_map.array == first.value, label_map.array, 0), label_map.geometry, (first,)),
+        LabelMap(np.where(label_map.array != first.value, label_map.array, 0), label_map.geometry, tuple(others)),
+    )
+    series = read_series(cut_series(tmp_path / "series"))
+    output = tmp_path / "seg.dcm"
+    assert deliver(check(request_for(layers, series, output, type=SegType.LABELMAP))).verified
+
+
+def test_every_segment_says_what_it_is_and_what_made_it(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    output = tmp_path / "seg.dcm"
+    export(label_map, read_series(cut_series(tmp_path / "series")), output)
+    dataset = dcmread(output)
+    items = {item.SegmentLabel: item for item in dataset.SegmentSequence}
+    assert list(items) == names_of(label_map.segments)
+    assert [item.SegmentNumber for item in items.values()] == list(range(1, len(items) + 1))
+    adrenal = items["adrenal_gland_right"]
+    assert adrenal.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "123037004"
+    kind = adrenal.SegmentedPropertyTypeCodeSequence[0]
+    assert (kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning) == ("23451007", "SCT", "Adrenal gland")
+    assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Right"
+    for item in items.values():
+        assert item.SegmentAlgorithmType == "SEMIAUTOMATIC"
+        assert item.SegmentAlgorithmName == "FewShotAnnotate universeg"
+        identification = item.SegmentationAlgorithmIdentificationSequence[0]
+        assert identification.AlgorithmVersion == "0.1.0"
+        assert "universeg_v1_nf64_ss64_STA sha256:0123abcd" in identification.AlgorithmParameters
+        assert len(item.RecommendedDisplayCIELabValue) == 3
+
+
+def test_what_the_segments_tags_say_of_their_maker_counts_first(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    by_hand = Algorithm("someone", "", type=AlgorithmType.MANUAL)
+    by_adapt = Algorithm("FewShotAnnotate adapt", "0.2.0")
+    first, second, *others = label_map.segments
+    segments = (replace(first, tags=by_hand.tags()), replace(second, tags=by_adapt.tags()), *others)
+    output = tmp_path / "seg.dcm"
+    tagged = LabelMap(label_map.array, label_map.geometry, segments)
+    export(tagged, read_series(cut_series(tmp_path / "series")), output)
+    items = list(dcmread(output).SegmentSequence)
+    assert [item.SegmentAlgorithmType for item in items[:3]] == ["MANUAL", "SEMIAUTOMATIC", "SEMIAUTOMATIC"]
+    assert "SegmentAlgorithmName" not in items[0]
+    assert [item.SegmentAlgorithmName for item in items[1:3]] == ["FewShotAnnotate adapt", ENGINE.name]
+
+
+@needs_programs("dciodvfy")
+def test_a_region_and_its_side_arrive(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    tag = (
+        "any~SCT^49755003^Morphologically Altered Structure~SCT^367643001^Cyst~^^"
+        "~any~SCT^64033007^Kidney~SCT^7771000^Left"
+    )
+    first, *others = label_map.segments
+    segments = (replace(first, name="Zyste links Öl\\Niere", tags={TERMINOLOGY_TAG: tag}), *others)
+    output = tmp_path / "seg.dcm"
+    tagged = LabelMap(label_map.array, label_map.geometry, segments)
+    report = export(tagged, read_series(cut_series(tmp_path / "series")), output)
+    assert "labels_changed" in [note.error.code for note in report.notes]
+    item = dcmread(output).SegmentSequence[0]
+    assert item.SegmentLabel == "Zyste links Öl/Niere"
+    assert item.AnatomicRegionSequence[0].CodeMeaning == "Kidney"
+    assert item.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0].CodeMeaning == "Left"
+    assert dciodvfy_errors(output) == []
+
+
+def test_every_frame_refers_to_its_source_slice_whatever_the_files_are_called(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    output = tmp_path / "seg.dcm"
+    series = read_series(cut_series(tmp_path / "series"))
+    assert [Path(str(header.filename)).name for header in series.headers] != sorted(
+        Path(str(header.filename)).name for header in series.headers
+    )
+    export(label_map, series, output)
+    dataset = dcmread(output)
+    place_of = {str(header.SOPInstanceUID): place for place, header in enumerate(series.headers)}
+    pixels = dataset.pixel_array
+    for frame, mask in zip(dataset.PerFrameFunctionalGroupsSequence, pixels, strict=True):
+        number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        value = label_map.segments[number - 1].value
+        assert (mask == (label_map.array[place_of[str(source)]] == value)).all()
+    (referenced,) = dataset.ReferencedSeriesSequence
+    assert {item.ReferencedSOPInstanceUID for item in referenced.ReferencedInstanceSequence} == set(place_of)
+
+
+def test_patient_study_and_frame_of_reference_are_the_sources(tmp_path: Path) -> None:
+    def name_patient(header: Dataset, place: int) -> None:
+        header.PatientName, header.PatientID = "Müller^Jürgen", "4711"
+        del header.StudyID, header.AccessionNumber
+
+    series = read_series(cut_series(tmp_path / "series", name_patient))
+    output = tmp_path / "seg.dcm"
+    export(cut_labels(), series, output)
+    dataset, source = dcmread(output), series.headers[0]
+    assert str(dataset.PatientName) == "Müller^Jürgen"
+    for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert dataset.get(name) == source.get(name), name
+    assert dataset.SeriesInstanceUID != source.SeriesInstanceUID
+
+
+def oblique_series(folder: Path) -> tuple[Path, Geometry]:
+    """The cut on slices that lie along no patient axis."""
+    direction = np.array(OBLIQUE).reshape(3, 3)
+    origin, shape = np.array((-17.25, 33.1, -204.7)), cut_labels().array.shape
+
+    def turn(header: Dataset, place: int) -> None:
+        header.ImageOrientationPatient = [round(float(part), 12) for part in direction[:, :2].T.reshape(-1)]
+        header.ImagePositionPatient = [round(float(part), 6) for part in origin + place * 2.9 * direction[:, 2]]
+        header.PixelSpacing = [1.3, 0.7]
+
+    return cut_series(folder, turn), Geometry(shape, (0.7, 1.3, 2.9), tuple(origin), OBLIQUE)
+
+
+@needs_programs("dciodvfy")
+def test_oblique_slices_keep_their_place(tmp_path: Path) -> None:
+    folder, grid = oblique_series(tmp_path / "series")
+    label_map = LabelMap(cut_labels().array, grid, cut_labels().segments)
+    output = tmp_path / "seg.dcm"
+    export(label_map, read_series(folder), output)
+    assert dciodvfy_errors(output) == []
+    expected = masks((label_map,))
+    found = dcmqi_segments(output, tmp_path / "dcmqi")
+    for name, (mask, other) in found.items():
+        assert same_where_present(mask, expected[name]), name
+        assert np.allclose(other.direction, grid.direction, atol=1e-5)
+        assert np.allclose(other.spacing, grid.spacing, atol=1e-5)
+
+
+TILT_DEGREES = 18.0
+
+
+def tilted_series(folder: Path) -> Path:
+    """The cut as a scanner with a tilted gantry stores it: slices turned about i, the table moved along z."""
+    angle = math.radians(TILT_DEGREES)
+
+    def tilt(header: Dataset, place: int) -> None:
+        header.ImageOrientationPatient = [1, 0, 0, 0, round(math.cos(angle), 12), round(-math.sin(angle), 12)]
+        header.GantryDetectorTilt = TILT_DEGREES
+
+    return cut_series(folder, tilt)
+
+
+@needs_programs("dciodvfy")
+def test_slices_of_a_tilted_gantry_keep_their_place(tmp_path: Path) -> None:
+    series = read_series(tilted_series(tmp_path / "series"))
+    assert series.tilt == pytest.approx(TILT_DEGREES, abs=0.01)
+    label_map = LabelMap(cut_labels().array, series.geometry, cut_labels().segments)
+    output = tmp_path / "seg.dcm"
+    export(label_map, series, output)
+    assert dciodvfy_errors(output) == []
+    positions = {tuple(np.round(position, 4)) for position in series.positions}
+    dataset = dcmread(output)
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        position = frame.PlanePositionSequence[0].ImagePositionPatient
+        assert tuple(np.round(np.array(position, float), 4)) in positions
+    counted = sum(int(mask.sum()) for mask in dataset.pixel_array)
+    assert counted == np.count_nonzero(label_map.array)
+
+
+def test_upright_labels_of_a_tilted_series_need_a_word_and_then_match_by_slice(tmp_path: Path) -> None:
+    series = read_series(tilted_series(tmp_path / "series"))
+    grid, direction = series.geometry, np.array(series.geometry.direction).reshape(3, 3).copy()
+    direction[:, 2] = np.cross(direction[:, 0], direction[:, 1])
+    # As ITK shows such a series: upright, with the distance between the slices' corners.
+    upright = Geometry(grid.shape, grid.spacing, grid.origin, tuple(float(part) for part in direction.reshape(-1)))
+    label_map = LabelMap(cut_labels().array, upright, cut_labels().segments)
+    output = tmp_path / "seg.dcm"
+    (problem,) = check(request_for(label_map, series, output)).blocking
+    assert problem.error.code == "labels_upright"
+    assert problem.mends == (Mend.SLICE_BY_SLICE, Mend.RESAMPLE)
+    export(label_map, series, output, Mend.SLICE_BY_SLICE)
+    counted = sum(int(mask.sum()) for mask in dcmread(output).pixel_array)
+    assert counted == np.count_nonzero(label_map.array)
+
+
+def test_turned_and_cut_out_labels_are_put_in_place_without_loss(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    series = read_series(cut_series(tmp_path / "series"))
+    part = (slice(1, 8), slice(2, 50), slice(3, 70))
+    array = np.transpose(label_map.array[part], (2, 0, 1))[:, ::-1]  # axes (i, -k, j)
+    x, y, z = label_map.geometry.origin
+    sx, sy, sz = label_map.geometry.spacing
+    turned = Geometry(array.shape, (sy, sz, sx), (x + 3 * sx, y + 2 * sy, z + 7 * sz), (0, 0, 1, 1, 0, 0, 0, -1, 0))
+    output = tmp_path / "seg.dcm"
+    export(LabelMap(np.ascontiguousarray(array), turned, label_map.segments), series, output)
+    whole = np.zeros_like(label_map.array)
+    whole[part] = label_map.array[part]
+    expected = masks((label_map.with_array(whole),))
+    for name, mask in read_by_highdicom(output).items():
+        assert same_where_present(mask, expected[name]), name
+
+
+def test_missing_slices_are_named_and_left_out_by_consent(tmp_path: Path) -> None:
+    folder = cut_series(tmp_path / "series")
+    whole = read_series(folder)
+    gone = [Path(str(whole.headers[place].filename)) for place in (3, 4, 6)]
+    for path in gone:
+        path.unlink()
+    series = read_series(folder)
+    label_map, output = cut_labels(), tmp_path / "seg.dcm"
+    names = [Path(str(whole.headers[place].filename)).name for place in (2, 5, 7)]
+    assert series.missing == f"2 between {names[0]} and {names[1]}, 1 between {names[1]} and {names[2]}"
+    (problem,) = check(request_for(label_map, series, output)).blocking
+    assert problem.error.code == "series_gap_labels"
+    assert series.missing in str(problem.error)
+    assert str(np.count_nonzero(label_map.array[[3, 4, 6]])) in str(problem.error)
+    export(label_map, series, output, Mend.LEAVE_OUT_MISSING)
+    kept = [place for place in range(COUNT) if place not in (3, 4, 6)]
+    counted = sum(int(mask.sum()) for mask in dcmread(output).pixel_array)
+    assert counted == np.count_nonzero(label_map.array[kept])
+
+
+def test_labels_of_another_grid_are_refused_and_resampled_by_consent(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    x, y, z = label_map.geometry.origin
+    shifted = replace(label_map.geometry, origin=(x + 0.4, y, z))
+    series = read_series(cut_series(tmp_path / "series"))
+    output = tmp_path / "seg.dcm"
+    moved = LabelMap(label_map.array, shifted, label_map.segments)
+    (problem,) = check(request_for(moved, series, output)).blocking
+    assert (problem.error.code, problem.mends) == ("labels_off_grid", (Mend.RESAMPLE,))
+    export(moved, series, output, Mend.RESAMPLE)
+    expected = masks((label_map,))  # less than half a voxel away, so the nearest voxel is the same
+    for name, mask in read_by_highdicom(output).items():
+        assert same_where_present(mask, expected[name]), name
+
+
+def test_labels_outside_the_images_are_counted_and_cropped_by_consent(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    folder = cut_series(tmp_path / "series")
+    for header in read_series(folder).headers[-2:]:
+        Path(str(header.filename)).unlink()
+    series = read_series(folder)
+    (problem,) = check(request_for(label_map, series, tmp_path / "seg.dcm")).blocking
+    assert (problem.error.code, problem.mends) == ("labels_outside", (Mend.CROP,))
+    assert str(np.count_nonzero(label_map.array[-2:])) in str(problem.error)
+    export(label_map, series, tmp_path / "seg.dcm", Mend.CROP)
+
+
+def test_a_segment_without_voxels_is_left_out_and_told(tmp_path: Path) -> None:
+    label_map = cut_labels()
+    array = np.where(label_map.array == label_map.values[0], 0, label_map.array)
+    series = read_series(cut_series(tmp_path / "series"))
+    report = export(label_map.with_array(array), series, tmp_path / "seg.dcm")
+    assert [note.segments for note in report.notes if note.error.code == "segments_empty"] == [("liver",)]
+    labels = [item.SegmentLabel for item in dcmread(tmp_path / "seg.dcm").SegmentSequence]
+    assert labels == names_of(label_map.segments)[1:]
+
+
+def test_a_file_among_the_source_slices_is_refused(tmp_path: Path) -> None:
+    folder = cut_series(tmp_path / "series")
+    with pytest.raises(InputError) as refused:
+        check(request_for(cut_labels(), read_series(folder), folder / "seg.dcm"))
+    assert refused.value.code == "output_is_input"

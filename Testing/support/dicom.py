@@ -1,0 +1,116 @@
+"""Real DICOM for tests: a cut of the real series, its slices moved and renamed; and tools that judge ours."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from pydicom import Dataset, dcmread
+
+from support.data import case_names, data_dir, load_case
+
+CASE = "dicom_ct"
+needs_dicom = pytest.mark.skipif(CASE not in case_names(), reason="needs the DICOM case")
+_PACKAGES = {"dciodvfy": "dicom3tools", "Orthanc": "orthanc", "dcmsend": "dcmtk", "findscu": "dcmtk"}
+# A cut with six structures, of a size that is no multiple of 8: rows and columns of the whole series.
+ROWS, COLUMNS, COUNT = slice(250, 305), slice(215, 288), 9
+
+
+def series_folder() -> Path:
+    """The real series, compressed with JPEG 2000."""
+    folder = data_dir()
+    assert folder
+    return folder / CASE / "series"
+
+
+@cache
+def _headers() -> tuple[Dataset, ...]:
+    """Headers of the first slices in spatial order."""
+    found = [dcmread(path, stop_before_pixels=True) for path in sorted(series_folder().iterdir())]
+    return tuple(sorted(found, key=lambda header: header.ImagePositionPatient[2])[:COUNT])
+
+
+def cut_series(folder: Path, change: Callable[[Dataset, int], None] = lambda header, place: None) -> Path:
+    """Write the headers of the cut into a folder, file names against the spatial order.
+
+    Parameters
+    ----------
+    change : function
+        `change(header, place)` may move, turn or spoil a slice before it is written.
+    """
+    folder.mkdir(exist_ok=True)
+    for place, original in enumerate(_headers()):
+        header = deepcopy(original)
+        header.Rows, header.Columns = ROWS.stop - ROWS.start, COLUMNS.stop - COLUMNS.start
+        x, y, z = original.ImagePositionPatient
+        spacing = original.PixelSpacing
+        header.ImagePositionPatient = [x + COLUMNS.start * spacing[1], y + ROWS.start * spacing[0], z]
+        change(header, place)
+        header.save_as(folder / f"{(place * 5 + 3) % COUNT:02}.dcm", enforce_file_format=True)
+    return folder
+
+
+def cut_labels() -> LabelMap:
+    """The real labels of the cut, with the names of their structures."""
+    _, whole = load_case(CASE)
+    part = (slice(0, COUNT), ROWS, COLUMNS)
+    array = np.ascontiguousarray(whole.array[part])
+    grid, spacing = whole.geometry, whole.geometry.spacing
+    x, y, z = grid.origin
+    origin = (x + COLUMNS.start * spacing[0], y + ROWS.start * spacing[1], z)
+    segments = tuple(segment for segment in whole.segments if (array == segment.value).any())
+    return LabelMap(array, Geometry(array.shape, spacing, origin, grid.direction), segments)
+
+
+def two_layers(label_map: LabelMap) -> tuple[LabelMap, LabelMap]:
+    """The label map and, overlapping it, all of its structures as one."""
+    whole = (label_map.array != 0).astype(np.uint8)
+    return label_map, LabelMap(whole, label_map.geometry, (Segment(1, "abdomen", (0.2, 0.4, 0.6)),))
+
+
+def dcmqi_segments(path: Path, folder: Path) -> dict[str, tuple[np.ndarray, Geometry]]:
+    """What dcmqi's `segimage2itkimage` reads: segment label -> mask [k, j, i] and its grid."""
+    import json
+
+    import SimpleITK as sitk
+
+    folder.mkdir()
+    program = Path(sys.executable).with_name("segimage2itkimage")
+    command = [program, "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nii"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    described = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    found = {}
+    for number, group in enumerate(described["segmentAttributes"], start=1):
+        image = sitk.ReadImage(str(folder / f"{number}.nii.gz"))
+        array = sitk.GetArrayFromImage(image)
+        for item in group:
+            found[item["SegmentLabel"]] = (array == item["labelID"], Geometry.of_image(image))
+    return found
+
+
+def dciodvfy_errors(path: Path) -> list[str]:
+    """Errors that dicom3tools' validator finds in a file."""
+    result = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True)
+    lines = (result.stdout + result.stderr).splitlines()
+    assert any(not line.startswith(("Error", "Warning")) for line in lines), lines  # the object it recognised
+    return [line for line in lines if line.startswith(("Error", "Abort"))]
+
+
+def needs_programs(*programs: str) -> Any:
+    """Skip where a Debian package is not installed; the reason names it."""
+    missing = sorted({_PACKAGES[name] for name in programs if not shutil.which(name)})
+    return pytest.mark.skipif(bool(missing), reason=f"needs the Debian package {', '.join(missing)}")
+
+
+def names_of(segments: Sequence[Segment]) -> list[str]:
+    """Names in order."""
+    return [segment.name for segment in segments]
