@@ -22,6 +22,8 @@ TORCH = {
     "engines/persam_model.py",
     "engines/sam_model.py",
     "engines/seggpt_model.py",
+    "engines/universeg_net.py",
+    "engines/window.py",
 }
 # Room -> rooms it may import. A file directly in the package is a room of its own.
 ARROWS = {

@@ -11,6 +11,7 @@ from .base import Engine
 _ENGINES = {
     "propagate": ("propagate", "Propagate"),
     "adapt": ("adapt", "Adapt"),
+    "universeg": ("universeg", "UniverSeg"),
     "sam": ("sam", "Sam"),
     "medsam": ("medsam", "MedSam"),
     "persam": ("persam", "PerSam"),
