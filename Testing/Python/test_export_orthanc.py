@@ -1,0 +1,88 @@
+"""A segmentation through a real archive: sent, found, retrieved, and the same afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from FewShotAnnotateLib.export.deliver import deliver
+from FewShotAnnotateLib.export.dicom_seg import CodedSegment, SegContent, SegType
+from FewShotAnnotateLib.export.dicom_series import read_series
+from FewShotAnnotateLib.export.preflight import check
+from FewShotAnnotateLib.export.readback import compare_segmentation
+from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
+from FewShotAnnotateLib.export.structures import common_structures
+from pydicom import dcmread
+from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of, needs_dicom, needs_programs, two_layers
+from support.orthanc import DICOMWEB_PLUGIN, Orthanc, running_orthanc
+from test_export_dicom_seg import ENGINE
+
+pytestmark = [
+    needs_dicom,
+    needs_programs("Orthanc", "dcmsend", "findscu"),
+    pytest.mark.skipif(not DICOMWEB_PLUGIN.exists(), reason="needs the Debian package orthanc-dicomweb"),
+]
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+def exported(folder: Path, kind: SegType = SegType.BINARY) -> tuple[Path, SegContent]:
+    """A segmentation file of the cut, with overlap where the type keeps it, and what it says."""
+    layers = two_layers(cut_labels()) if kind is SegType.BINARY else (cut_labels(),)
+    series = read_series(cut_series(folder / "series"))
+    path = folder / "seg.dcm"
+    agreed = frozenset({Mend.SUGGEST_CODES})
+    request = ExportRequest(layers, path, Target.DICOM_SEG, "0.1.0", ENGINE, series, type=kind, agreed=agreed)
+    preflight = check(request)
+    assert deliver(preflight).verified
+    segments = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
+    coded = tuple(
+        CodedSegment(count, number, segment, terminology, ENGINE)
+        for count, (number, segment) in enumerate(segments, start=1)
+        if (terminology := common_structures().suggest(segment.name))
+    )
+    return path, SegContent(series, layers, coded, kind, "0.1.0")
+
+
+def test_sent_by_c_store_found_by_c_find_and_retrieved_by_c_get(orthanc: Orthanc, tmp_path: Path) -> None:
+    path, content = exported(tmp_path)
+    sent = dcmread(path)
+    orthanc.c_store(path)
+    answer = orthanc.c_find(
+        "SERIES", StudyInstanceUID=sent.StudyInstanceUID, SeriesInstanceUID=sent.SeriesInstanceUID, Modality=""
+    )
+    assert "SEG" in answer
+    (returned,) = orthanc.c_get(tmp_path / "returned", sent.StudyInstanceUID, sent.SeriesInstanceUID)
+    assert compare_segmentation(returned, content) == []
+    names = [name for layer in content.layers for name in names_of(layer.segments)]
+    assert sorted(dcmqi_segments(returned, tmp_path / "dcmqi")) == sorted(names)
+
+
+@pytest.mark.parametrize("kind", list(SegType))
+def test_sent_by_stow_found_by_qido_and_retrieved_by_wado(orthanc: Orthanc, tmp_path: Path, kind: SegType) -> None:
+    path, content = exported(tmp_path, kind)
+    sent = dcmread(path)
+    answer = orthanc.stow(path)
+    assert answer.get("00081198", {}).get("Value", []) == []  # Failed SOP Sequence
+    where = f"studies/{sent.StudyInstanceUID}/series/{sent.SeriesInstanceUID}"
+    (found,) = orthanc.qido(f"{where}/instances")
+    assert found["00080018"]["Value"] == [sent.SOPInstanceUID]
+    (series,) = orthanc.qido(f"studies/{sent.StudyInstanceUID}/series?SeriesInstanceUID={sent.SeriesInstanceUID}")
+    assert series["00080060"]["Value"] == ["SEG"]
+    (body,) = orthanc.wado(where)
+    returned = tmp_path / "returned.dcm"
+    returned.write_bytes(body)
+    assert compare_segmentation(returned, content) == []
+
+
+def test_what_came_back_otherwise_would_be_seen(tmp_path: Path) -> None:
+    path, content = exported(tmp_path)
+    first, *others = content.segments
+    renamed = replace(first, segment=replace(first.segment, name="another"))
+    assert compare_segmentation(path, replace(content, segments=(renamed, *others))) != []
