@@ -23,6 +23,7 @@ _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+_NO_IMAGES = ("SEG", "PR", "RTDOSE")  # objects about images that lie beside them
 _SPACING_TOLERANCE = 1e-4
 
 
@@ -112,6 +113,7 @@ def _read_headers(files: Iterable[Path], path: Path) -> list[Any]:
     """
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+    from pydicom.uid import UID
 
     found, placeless = [], 0
     for file in files:
@@ -121,14 +123,16 @@ def _read_headers(files: Iterable[Path], path: Path) -> list[Any]:
             continue
         except (OSError, EOFError, ValueError, AttributeError, NotImplementedError):
             raise InputError("file_unreadable", path=file, detail="the slice is damaged") from None
-        if "Rows" not in header or "SeriesInstanceUID" not in header or header.get("Modality") in ("SEG", "PR"):
+        if "Rows" not in header or "SeriesInstanceUID" not in header:
+            if header.file_meta.get("MediaStorageSOPClassUID", UID("")).name.endswith("Image Storage"):
+                raise InputError("file_truncated", path=file, detail="its header is incomplete")
+            continue
+        if header.get("Modality") in _NO_IMAGES:
             continue
         if int(header.get("NumberOfFrames") or 1) > 1:
             raise InputError("series_multiframe", path=path, first=file.name)
-        if (
-            len(header.get("ImagePositionPatient") or ()) != 3
-            or len(header.get("ImageOrientationPatient") or ()) != 6
-        ):
+        position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+        if len(position or ()) != 3 or len(orientation or ()) != 6:
             placeless += 1
             continue
         found.append(header)

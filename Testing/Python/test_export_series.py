@@ -1,0 +1,173 @@
+"""DICOM folders as they come: what is wrong with a series is said in one line that names it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.dicom_stack import SlicePlace, stack_slices
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_volume
+from FewShotAnnotateLib.export.dicom_series import read_series
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+from support.data import load_case
+from support.dicom import CASE, COUNT, cut_series, needs_dicom, series_folder
+
+pytestmark = needs_dicom
+
+
+def refusal(folder: Path) -> InputError:
+    with pytest.raises(InputError) as refused:
+        read_series(folder)
+    assert "\n" not in str(refused.value)
+    assert str(folder) in str(refused.value)
+    return refused.value
+
+
+def test_the_grid_is_the_one_that_itk_reads() -> None:
+    assert read_series(series_folder()).geometry.difference(load_case(CASE)[0].geometry) is None
+
+
+def test_other_objects_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    folder = cut_series(tmp_path / "series")
+    (folder / "notes.txt").write_text("notes")
+    (folder / "inner").mkdir()
+    assert len(read_series(folder).headers) == COUNT
+
+
+def spoil(folder: Path, change: Callable[[Dataset], None], place: int = 4) -> Path:
+    def at_one(header: Dataset, number: int) -> None:
+        if number == place:
+            change(header)
+
+    return cut_series(folder, at_one)
+
+
+def test_two_series_are_refused_unless_one_is_named(tmp_path: Path) -> None:
+    other = generate_uid()
+
+    def belongs_elsewhere(header: Dataset, place: int) -> None:
+        if place >= 5:
+            header.SeriesInstanceUID = other
+
+    folder = cut_series(tmp_path / "series", belongs_elsewhere)
+    assert refusal(folder).code == "many_series"
+    assert len(read_series(folder, other).headers) == COUNT - 5
+    with pytest.raises(InputError) as refused:
+        read_series(folder, "1.2.3")
+    assert refused.value.code == "series_unknown"
+
+
+def test_mixed_orientations_are_refused_and_one_is_named(tmp_path: Path) -> None:
+    def turn(header: Dataset) -> None:
+        header.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+
+    error = refusal(spoil(tmp_path / "series", turn))
+    assert error.code == "series_mixed"
+    assert error.data["first"] == f"{(4 * 5 + 3) % COUNT:02}.dcm"
+    assert error.data["count"] == 1
+
+
+def test_two_slices_at_one_place_are_refused_and_named(tmp_path: Path) -> None:
+    folder = cut_series(tmp_path / "series")
+    shutil.copyfile(folder / "03.dcm", folder / "copy.dcm")
+    error = refusal(folder)
+    assert error.code == "series_doubled"
+    assert (error.data["first"], error.data["second"]) == ("03.dcm", "copy.dcm")
+
+
+def test_uneven_slices_are_refused(tmp_path: Path) -> None:
+    def shift(header: Dataset) -> None:
+        x, y, z = header.ImagePositionPatient
+        header.ImagePositionPatient = [x, y, z + 0.7]
+
+    assert refusal(spoil(tmp_path / "series", shift)).code == "series_uneven"
+
+
+@pytest.mark.parametrize(("name", "value"), [("Rows", 40), ("Columns", 40), ("PixelSpacing", [0.5, 0.5])])
+def test_slices_of_several_sizes_are_refused(tmp_path: Path, name: str, value: object) -> None:
+    error = refusal(spoil(tmp_path / "series", lambda header: setattr(header, name, value)))
+    assert (error.code, error.data["what"]) == ("series_sizes", name)
+
+
+def test_images_without_a_place_in_the_patient_are_refused(tmp_path: Path) -> None:
+    def forget(header: Dataset, place: int) -> None:
+        del header.ImagePositionPatient
+
+    assert refusal(cut_series(tmp_path / "series", forget)).code == "series_no_place"
+
+
+def test_a_series_without_frame_of_reference_is_refused(tmp_path: Path) -> None:
+    def forget(header: Dataset, place: int) -> None:
+        del header.FrameOfReferenceUID
+
+    error = refusal(cut_series(tmp_path / "series", forget))
+    assert (error.code, error.data["what"]) == ("series_frames", "FrameOfReferenceUID")
+
+
+def test_many_frames_in_one_file_are_refused(tmp_path: Path) -> None:
+    assert refusal(spoil(tmp_path / "series", lambda header: setattr(header, "NumberOfFrames", 3))).code == (
+        "series_multiframe"
+    )
+
+
+def test_one_slice_an_empty_folder_and_none_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    assert refusal(folder).code == "no_series"
+    shutil.copyfile(next(series_folder().iterdir()), folder / "1.dcm")
+    assert refusal(folder).code == "series_one_slice"
+    assert refusal(tmp_path / "nowhere").code == "file_missing"
+
+
+def test_a_truncated_slice_is_refused(tmp_path: Path) -> None:
+    folder = cut_series(tmp_path / "series")
+    os.truncate(folder / "03.dcm", 900)
+    with pytest.raises(InputError):
+        read_series(folder)
+
+
+@pytest.mark.parametrize(("broken", "code"), [("mixed", "series_mixed"), ("doubled", "series_doubled")])
+def test_a_volume_is_not_read_from_such_a_folder_either(tmp_path: Path, broken: str, code: str) -> None:
+    from pydicom import dcmread
+
+    for path in sorted(series_folder().iterdir())[:6]:
+        shutil.copyfile(path, tmp_path / path.name)
+    header = dcmread(tmp_path / "003.dcm")
+    if broken == "mixed":
+        header.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    else:
+        header.ImagePositionPatient = dcmread(tmp_path / "005.dcm").ImagePositionPatient
+    header.save_as(tmp_path / "003.dcm")
+    with pytest.raises(InputError) as refused:
+        read_volume(tmp_path)
+    assert refused.value.code == code
+    assert "003.dcm" in str(refused.value)
+
+
+@given(
+    count=st.integers(2, 40),
+    gap=st.floats(0.05, 20),
+    tilt=st.floats(-0.6, 0.6),
+    seed=st.integers(0, 999),
+    left_out=st.sets(st.integers(0, 39), max_size=3),
+)
+def test_slices_in_any_order_find_their_places(
+    count: int, gap: float, tilt: float, seed: int, left_out: set[int]
+) -> None:
+    kept = [place for place in range(count) if place not in left_out or count < 12]
+    row, column = (1.0, 0.0, 0.0), (0.0, float(np.cos(tilt)), float(np.sin(tilt)))
+    shuffled = np.random.default_rng(seed).permutation(kept)
+    slices = [SlicePlace(str(place), (3.0, -4.0, 5 + place * gap), row, column) for place in shuffled.tolist()]
+    stack = stack_slices(slices, "the series")
+    assert [int(slices[number].name) - min(kept) for number in stack.order] == list(stack.places)
+    assert stack.count == max(kept) - min(kept) + 1
+    assert np.allclose(stack.step, (0, 0, gap))
+    assert stack.tilt == pytest.approx(np.degrees(abs(tilt)) if abs(np.tan(tilt)) > 0.01 else 0, abs=1e-3)
