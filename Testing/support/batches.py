@@ -22,7 +22,7 @@ from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Volume
 from FewShotAnnotateLib.dataset.folder import CaseFiles
 from FewShotAnnotateLib.dataset.status import CaseStatus, StatusFile
-from FewShotAnnotateLib.engines.base import Option
+from FewShotAnnotateLib.engines.base import Engine, Option
 from FewShotAnnotateLib.engines.propagate import Propagate
 
 from support.labels import every, keep_slices, small_case
@@ -152,7 +152,26 @@ def _note(path: str) -> None:
         file.write(f"{os.getpid()}\n")
 
 
-_STANDINS = (Deadly, Heavy)
+class Lookalike(Engine):
+    """A stand-in for an engine that needs no slices of the same volume: it takes the mask of the likest example."""
+
+    name = "lookalike"
+    title = summary = licence = ""
+    uses_library = True
+
+    def prepare(self, volume: Volume, support: Support) -> None:
+        self._slices = support.axis.slices(volume.array)
+        self._labels = support.labels
+
+    def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        values = np.array([0, *self._labels])[:, None, None]
+        for index in slice_indices:
+            image = self._slices[index].astype(np.float32)
+            alike = min(self.examples, key=lambda example: float(np.abs(example.image - image).mean()))
+            yield index, (alike.mask == values).astype(np.float32)
+
+
+_STANDINS = (Deadly, Heavy, Lookalike)
 
 
 def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:

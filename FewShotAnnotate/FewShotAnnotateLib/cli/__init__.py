@@ -14,10 +14,10 @@ from typing import NoReturn
 from .. import __version__
 from ..core.errors import InputError
 from ..core.event import Cancelled, Event, Failed, Finished
-from . import batch, compare, demo, export, fill, models, suggest
+from . import batch, compare, demo, export, fill, library, models, suggest
 from .running import Unfinished, sentence
 
-COMMANDS = (fill, suggest, compare, batch, export, demo, models)
+COMMANDS = (fill, suggest, compare, batch, library, export, demo, models)
 EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
 

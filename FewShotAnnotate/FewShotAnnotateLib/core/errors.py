@@ -76,6 +76,21 @@ MESSAGES = {
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
     "batch_folder_foreign": "{path}: it holds other files and no batch; choose a new folder.",
     "batch_busy": "{path}: another batch runs in this folder; wait for it or stop it first.",
+    "library_name": "'{name}' cannot name a library task; use a plain folder name without / and \\.",
+    "library_unknown": "There is no library task '{name}'; there are: {known}.",
+    "library_taken": "There is a library task '{name}' already; choose another name, or add to it (--add).",
+    "library_damaged": "Library task '{name}' is damaged ({file}); import or save it again.",
+    "library_full": "Library task '{name}' holds {most} slices, and no more fit; begin another one.",
+    "library_plane": "Library task '{name}' holds {plane} slices and those along axis {axis} are {other}; choose the "
+    "axis of the same plane.",
+    "library_labels": "None of the labels of the support is in library task '{name}', which has: {known}; give them "
+    "the same names.",
+    "library_engine": "Engine {engine} needs labelled slices of the same volume and cannot use a library task; "
+    "engines that can: {known}.",
+    "library_overlaps": "{path}: the segments overlap and a library task keeps one label per pixel; save them as tasks "
+    "of their own.",
+    "library_file": "{path}: this is no library task as `library export` writes it; export it again.",
+    "library_file_there": "{path}: it is there already; choose another name.",
     "scheduler_unreachable": "{address}: no dask scheduler answers there ({detail}); start one, or mend the address.",
     "scheduler_workers": "{address}: its workers do not have this version of fewshot-annotate ({detail}); install it "
     "for them.",
@@ -153,6 +168,9 @@ MESSAGES = {
     "structures_unreadable": "{path}: the table of structures cannot be read at row {row}; it needs the columns name, "
     "category, category_meaning, type, type_meaning.",
     "compare_too_few": "Comparing needs at least two slices that show a label, and found {count}; paint more slices.",
+    "volume_name_twice": "the name '{name}' is in an earlier row already; give each volume a name of its own.",
+    "volume_unusable": "Volume '{name}' of the study cannot be used ({detail})",
+    "compare_inputs": "Give IMAGE and SUPPORT, or --study MANIFEST.csv alone.",
     "support_sizes_impossible": "None of these support sizes is possible here; choose from 1 to {most}.",
     "no_engine_runs": "No engine to compare can run here ({detail}).",
     "comparison_differs": "{path}: the comparison in this folder was started with another image or labels; give the "

@@ -15,7 +15,9 @@ from ..engines import engine_class
 from .case import Settings, Task
 from .folder import BatchFolder
 from .gallery import write_page
-from .manifest import Case, Manifest
+from .library import task_folder
+from .library_use import require_library_engine
+from .manifest import Manifest
 from .status import CaseStatus, Status
 
 _WAIT_SECONDS = 0.2
@@ -109,7 +111,7 @@ def run_batch(
     """
     require_pages()
     folder = BatchFolder(output)
-    tasks = [Task(case, settings, folder.path) for case in require_runnable(manifest, folder, settings, engine)]
+    tasks = require_runnable(manifest, folder, settings, engine)
     with folder.exclusive(resume):
         folder.cancel_file.unlink(missing_ok=True)
         board = _Board(folder, tasks, report)
@@ -132,19 +134,21 @@ def require_pages() -> None:
             raise InputError("package_missing", package=package, install='"fewshot-annotate[batch]"')
 
 
-def require_runnable(manifest: Manifest, folder: BatchFolder, settings: Settings, engine: str) -> list[Case]:
-    """The cases, their engines resolved.
+def require_runnable(manifest: Manifest, folder: BatchFolder, settings: Settings, engine: str) -> list[Task]:
+    """The cases as tasks, their engines and library tasks resolved.
 
     Raises
     ------
     InputError
-        A row's engine does not exist or does not take the options, or its files lie in the batch's own folder. The
-        error names the row.
+        A row's engine does not exist or does not take the options or a library task, there is no such task, or its
+        files lie in the batch's own folder. The error names the row.
     """
-    cases = []
+    tasks = []
     for case in manifest.cases:
         try:
-            chosen = engine_class(case.engine or engine)
+            name = case.engine or engine
+            library = task_folder(case.library).resolve() if case.library else None
+            chosen = engine_class(require_library_engine(name) if library else name)
             chosen(settings.device, settings.options)
             for path in (case.image, case.support):
                 if path is not None and folder.path in (path, *path.parents):
@@ -152,8 +156,8 @@ def require_runnable(manifest: Manifest, folder: BatchFolder, settings: Settings
             folder.case(case.name)
         except InputError as error:
             raise InputError("manifest_row", path=manifest.path, row=case.row, detail=error) from None
-        cases.append(replace(case, engine=chosen.name))
-    return cases
+        tasks.append(Task(replace(case, engine=chosen.name), settings, folder.path, library))
+    return tasks
 
 
 def _run(board: _Board, pool: Pool) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..core.axis import labelled_indices
+from ..core.axis import SliceAxis, labelled_indices
 from ..core.errors import InputError
+from ..core.example import Example
 from ..core.files import merge_layers, read_label_maps, read_volume, write_array, write_label_maps
-from ..core.job import Device
+from ..core.job import Device, Job
 from ..core.volume import LabelMap, Volume
 from ..engines import runnable_engine
 from ..engines.base import Engine, Stopped, label_slice
@@ -26,6 +27,8 @@ from ..review.picture import contact_sheet
 from ..run.fill import FillRequest, PlannedRun, plan
 from ..run.folder import CONFIDENCE_SCALE
 from .folder import BatchFolder, CaseFiles
+from .library_task import LibraryTask, read_task
+from .library_use import axis_of_plane, empty_support, examples_of, values_by_name
 from .manifest import Case
 from .status import CaseStatus, Status
 
@@ -67,6 +70,8 @@ class Task:
     settings : Settings
     folder : Path
         Of the batch, absolute; every process sees the same files there.
+    library : Path or None
+        Folder of the library task that the case names, absolute; every process sees it, too.
     version : str
         Of the program that made the task.
     """
@@ -74,6 +79,7 @@ class Task:
     case: Case
     settings: Settings
     folder: Path
+    library: Path | None = None
     version: str = __version__
 
     @property
@@ -136,9 +142,9 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
         raise InputError("output_unwritable", path=files.folder, detail=error.strerror) from None
     _require_going(task)
     volume = read_volume(case.image)
-    label_map = _label_map(case, volume)
-    run = _plan(task, volume, label_map)
+    label_map, run, examples = _prepared(task, volume)
     engine = runnable_engine(run.job.engine)(run.job.device, run.job.options)
+    engine.examples = examples
     labels, confidence = _fill(engine, run, volume, _asking(task))
     filled = label_map.with_array(labels)
     axis, indices = run.support.axis, run.support.indices
@@ -152,22 +158,40 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
         "version": __version__,
         "axis": axis.index,
         "labelled_slices": list(indices),
+        "examples": len(examples),
         "filled_slices": len(run.support.unlabelled(run.job.slices)),
         "expected": [one.to_json() for one in engine.expected()],
     }
     return _unnamed(label_map, run), outcome
 
 
-def _label_map(case: Case, volume: Volume) -> LabelMap:
-    """The labels of a case as one label map."""
-    assert case.support is not None
-    layers = read_label_maps(case.support, volume.geometry)
+def _prepared(task: Task, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example]]:
+    """The labels of a case, what to fill, and the examples of the library if the case names a task there."""
+    case, geometry = task.case, volume.geometry
+    library = None if task.library is None else read_task(task.library)
+    if case.support is None:
+        assert library is not None
+        axis = axis_of_plane(library, geometry) if case.axis is None else case.axis
+        kind = np.uint8 if len(library.segments) <= 255 else np.uint16
+        label_map = LabelMap(np.zeros(geometry.shape, dtype=kind), geometry, library.segments)
+        return label_map, _plan_without_support(task, volume, library, axis), examples_of(library, geometry, axis)
+    label_map = _label_map(case.support, volume)
+    run = _plan(task, volume, label_map)
+    if library is None:
+        return label_map, run, []
+    values = values_by_name(library, label_map.segments, run.support.labels)
+    return label_map, run, examples_of(library, geometry, run.support.axis, values)
+
+
+def _label_map(path: Path, volume: Volume) -> LabelMap:
+    """The labels of a file as one label map."""
+    layers = read_label_maps(path, volume.geometry)
     if len(layers) == 1:
         return layers[0]
     try:
         return merge_layers(layers, "label.nii.gz")
     except InputError:
-        raise InputError("case_overlaps", path=case.support) from None
+        raise InputError("case_overlaps", path=path) from None
 
 
 def _plan(task: Task, volume: Volume, label_map: LabelMap) -> PlannedRun:
@@ -186,6 +210,17 @@ def _plan(task: Task, volume: Volume, label_map: LabelMap) -> PlannedRun:
     )
     (run,) = plan(request)
     return run
+
+
+def _plan_without_support(task: Task, volume: Volume, library: LibraryTask, axis: SliceAxis) -> PlannedRun:
+    """All slices of a volume on which nothing is painted, or those of the asked range."""
+    settings, last = task.settings, axis.count(volume.geometry) - 1
+    start, stop = (0, last + 1) if isinstance(settings.slices, str) else settings.slices
+    for index in (start, stop - 1):
+        if not 0 <= index <= last:
+            raise InputError("slice_out_of_range", index=index, axis=axis.index, last=last)
+    job = Job(task.case.engine, start, stop, settings.device, dict(settings.options), settings.budget)
+    return PlannedRun(0, job, empty_support(library, volume.geometry, axis))
 
 
 def _fill(

@@ -114,10 +114,16 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def require_case_name(name: str) -> None:
-    """Raise `InputError` unless a name is that of a folder, on every system, and of one right below its parent."""
-    whole = bool(name) and len(name) <= _MOST_CHARACTERS and not _FORBIDDEN.search(name)
-    if not whole or name[0] in ". " or name[-1] in ". " or _DEVICES.fullmatch(name) or name.lower() in _TAKEN:
+    """Raise `InputError` unless a name can be that of a case's folder."""
+    if not is_folder_name(name) or name.lower() in _TAKEN:
         raise InputError("case_name", name=name[:_MOST_CHARACTERS])
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name is that of a folder, on every system, and of one right below its parent."""
+    if not name or len(name) > _MOST_CHARACTERS or _FORBIDDEN.search(name):
+        return False
+    return name[0] not in ". " and name[-1] not in ". " and not _DEVICES.fullmatch(name)
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -1,0 +1,131 @@
+"""`library`: labelled slices kept as named tasks, for volumes of other patients."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..core.errors import InputError
+from ..core.files import merge_layers, read_label_maps, read_volume
+from ..core.support import Support
+from ..dataset.library import library_folder, read_task, remove_task, save_slices, task_folder, task_names
+from ..dataset.library_file import export_task, import_task
+from ..dataset.library_task import LibraryTask, Origin
+from .arguments import as_axis, as_slice_numbers
+
+
+def add(verbs: Any) -> None:
+    """Add the command to the parser's subcommands."""
+    library = verbs.add_parser("library", help="labelled slices kept for volumes of other patients")
+    actions = library.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="all tasks")
+    listing.set_defaults(command=_list)
+    _add_named(actions, "show", "the slices of a task, and where their thumbnails lie", _show)
+    save = _add_named(actions, "save", "keep labelled slices as a new task", _save)
+    add = _add_named(actions, "add", "add labelled or corrected slices to a task", _save)
+    save.set_defaults(add=False, corrected=False)
+    add.set_defaults(add=True)
+    add.add_argument("--corrected", action="store_true", help="the slices were filled and then corrected")
+    for verb in (save, add):
+        verb.add_argument(
+            "image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder"
+        )
+        verb.add_argument("labels", metavar="LABELS", type=Path, help="label map on the image's grid")
+        verb.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
+        verb.add_argument(
+            "--labelled-slices", metavar="3,10,20", help="the slices to keep (default: those with any label)"
+        )
+    export = _add_named(actions, "export", "write a task to one file", _export)
+    export.add_argument("-o", "--output", metavar="FILE.zip", type=Path, required=True)
+    bring = actions.add_parser("import", help="put the task of a file into the library")
+    bring.set_defaults(command=_import)
+    bring.add_argument("file", metavar="FILE.zip", type=Path)
+    bring.add_argument("--name", metavar="TASK", help="call it so (default: as the file)")
+    _add_named(actions, "remove", "remove a task", _remove)
+
+
+def _add_named(actions: Any, verb: str, purpose: str, command: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(verb, help=purpose)
+    parser.set_defaults(command=command)
+    parser.add_argument("name", metavar="TASK")
+    return parser
+
+
+def _list(_options: argparse.Namespace) -> int:
+    table = Table("task", "slices", "plane", "labels")
+    for name in task_names():
+        try:
+            task = read_task(task_folder(name))
+        except InputError as error:
+            table.add_row(name, "", "", str(error))
+            continue
+        table.add_row(name, str(len(task.slices)), task.plane, _labels(task))
+    _console().print(table)
+    print(library_folder())
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    task = read_task(task_folder(options.name))
+    table = Table("slice", "size", "spacing mm", "labels", "origin", "added", "version")
+    names = {segment.value: segment.name for segment in task.segments}
+    for one in task.slices:
+        rows, columns = one.spacing
+        table.add_row(
+            one.file,
+            f"{one.shape[1]}x{one.shape[0]}",
+            f"{columns:.3g}x{rows:.3g}",
+            ", ".join(names[value] for value in one.known),
+            str(one.origin),
+            one.added,
+            one.program,
+        )
+    _console().print(table)
+    print(f"{task.name}: {task.plane}, {_labels(task)}\n{task.folder}")
+    return 0
+
+
+def _save(options: argparse.Namespace) -> int:
+    axis = as_axis(options.axis)
+    labelled = as_slice_numbers(options.labelled_slices)
+    volume = read_volume(options.image)
+    layers = read_label_maps(options.labels, volume.geometry)
+    try:
+        label_map = layers[0] if len(layers) == 1 else merge_layers(layers, "labels.nii.gz")
+    except InputError:
+        raise InputError("library_overlaps", path=options.labels) from None
+    support = Support.from_label_map(label_map, axis, labelled, path=options.labels)
+    origin = Origin.CORRECTED if options.corrected else Origin.PAINTED
+    task = save_slices(options.name, volume, label_map, support, add=options.add, origin=origin)
+    print(f"{task.name}: {len(task.slices)} {task.plane} slices, {_labels(task)}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    export_task(read_task(task_folder(options.name)), options.output)
+    print(options.output)
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    task = import_task(options.file, options.name)
+    print(f"{task.name}: {len(task.slices)} {task.plane} slices, {_labels(task)}")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    remove_task(options.name)
+    return 0
+
+
+def _labels(task: LibraryTask) -> str:
+    return ", ".join(segment.name for segment in task.segments)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 200)

@@ -1,0 +1,335 @@
+"""The support library: labelled slices kept under a name, handed on as a file, used on another patient's volume."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume, to_image
+from FewShotAnnotateLib.dataset.library import read_task, save_slices, task_folder, task_names
+from FewShotAnnotateLib.dataset.library_file import import_task
+from FewShotAnnotateLib.dataset.library_task import LibraryTask
+from FewShotAnnotateLib.dataset.library_use import examples_of, values_by_name
+from FewShotAnnotateLib.dataset.status import Status
+from PIL import Image
+from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.labels import every, overlapping_layers, small_case
+
+AXIS = SliceAxis(0)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's data folder."""
+    folder = tmp_path / "chez moi"
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def dataset(awkward_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Dataset:
+    register(monkeypatch.setitem)
+    for name, value in environment_with_standins(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    return make_dataset(awkward_path)
+
+
+def save(name: str = "hippocampus", step: int = 1, **more: object) -> LibraryTask:
+    volume, label_map = small_case()
+    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, step))
+    return save_slices(name, volume, label_map, support, **more)  # type: ignore[arg-type]
+
+
+def turned(orientation: str) -> tuple[Volume, LabelMap]:
+    """The same head in the same place, its array stored in another order."""
+    volume, label_map = small_case()
+    image, labels = (
+        sitk.DICOMOrient(to_image(array.astype(np.float32), volume.geometry), orientation)
+        for array in (volume.array, label_map.array)
+    )
+    geometry = Geometry.of_image(image)
+    array = sitk.GetArrayFromImage(labels).astype(np.uint8)
+    return Volume(sitk.GetArrayFromImage(image), geometry), LabelMap(array, geometry, label_map.segments)
+
+
+def test_slices_are_kept_at_their_own_resolution_with_all_labels_and_thumbnails(home: Path) -> None:
+    volume, label_map = small_case()
+    task = save(step=8)
+    assert task_names() == ["hippocampus"]
+    task = read_task(task_folder("hippocampus"))
+    assert task.folder == home / "library" / "hippocampus"
+    indices = every(label_map, AXIS, 8)
+    assert [segment.name for segment in task.segments] == [segment.name for segment in label_map.segments]
+    assert len(task.slices) == len(indices)
+    for one, index in zip(task.slices, indices, strict=True):
+        image, mask = task.pixels(one)
+        np.testing.assert_array_equal(image, volume.array[index])
+        np.testing.assert_array_equal(mask, label_map.array[index])
+        assert (image.dtype, one.spacing) == (volume.array.dtype, volume.geometry.spacing[1::-1])
+        assert (one.quantiles[0], one.quantiles[-1]) == (volume.array.min(), volume.array.max())
+        with Image.open(task.thumbnail(one)) as picture:
+            assert max(picture.size) == 160
+            assert np.ptp(np.asarray(picture).astype(int), axis=-1).max() > 20  # colours of labels
+
+
+def test_nothing_kept_says_whose_slices_they_are(dataset: Dataset) -> None:
+    _, label_map = small_case()
+    tags = {"TerminologyEntry": "Anatomy", "Segment.Note": "JOHN DOE"}
+    segments = tuple(Segment(s.value, s.name, s.colour, tags, "DOE-1") for s in label_map.segments)
+    path = dataset.folder / "DOE^JOHN.seg.nrrd"
+    write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, segments)])
+    image = dataset.image.rename(dataset.folder / "DOE^JOHN.nii.gz")
+    assert main(["library", "save", "task", str(image), str(path), "--labelled-slices", "12,20"]) == 0
+    for file in task_folder("task").iterdir():
+        assert b"DOE" not in file.read_bytes(), file.name
+    assert read_task(task_folder("task")).segments[0].tags == {"TerminologyEntry": "Anatomy"}
+
+
+def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
+    task = save(step=8)
+    _, label_map = small_case()
+    corrected = label_map.array.copy()
+    corrected[every(label_map, AXIS, 8)[0]] = 0
+    path = dataset.folder / "corrected.seg.nrrd"
+    more = (*label_map.segments, Segment(9, "Cyst", (1.0, 1.0, 0.0)))
+    corrected[10, :4, :4] = 9
+    write_label_maps(path, [LabelMap(corrected, label_map.geometry, more)])
+    words = ["library", "add", task.name, str(dataset.image), str(path), "--axis", "0", "--corrected"]
+    first = every(label_map, AXIS, 8)[0]
+    assert main([*words, "--labelled-slices", f"{first},10"]) == 0
+    after = read_task(task_folder(task.name))
+    assert len(after.slices) == len(task.slices) + 1  # the same slice is kept once
+    assert [segment.name for segment in after.segments][-1] == "Cyst"
+    assert [str(one.origin) for one in after.slices] == ["painted"] * (len(task.slices) - 1) + ["corrected"] * 2
+    assert not after.pixels(after.slices[-2])[1].any() or not after.pixels(after.slices[-1])[1].any()
+    # what was painted before there was a cyst says nothing about cysts
+    assert 3 not in after.slices[0].known
+    assert after.slices[-1].known == (1, 2, 3)
+    assert len(list(after.folder.glob("*.png"))) == len(after.slices)
+
+
+def test_a_task_travels_as_one_file(dataset: Dataset, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = save(step=8)
+    file = dataset.folder / "à emporter.zip"
+    assert main(["library", "export", task.name, "-o", str(file)]) == 0
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(dataset.folder / "elsewhere"))
+    assert task_names() == []
+    assert main(["library", "import", str(file)]) == 0
+    assert main(["library", "import", str(file), "--name", "again"]) == 0
+    assert task_names() == ["again", "à emporter"]
+    there = read_task(task_folder("again"))
+    assert (there.segments, there.slices, there.plane) == (task.segments, task.slices, task.plane)
+    for one in task.slices:
+        for mine, theirs in zip(task.pixels(one), there.pixels(one), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert there.thumbnail(one).is_file()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "../../evil",
+        "/evil",
+        "sub/0001.png",
+        "evil.exe",
+        "0001.image.npy",
+        "task.json",
+        "cut",
+        "text",
+        "pickle",
+        "huge",
+    ],
+)
+def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
+    dataset: Dataset, home: Path, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = save(step=8)
+    good, bad = dataset.folder / "good.zip", dataset.folder / "bad.zip"
+    assert main(["library", "export", task.name, "-o", str(good)]) == 0
+    with zipfile.ZipFile(good) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    if harm == "task.json":
+        content = json.loads(members["task.json"])
+        content["slices"][0]["file"] = "../../../evil"
+        members["task.json"] = json.dumps(content).encode()
+    elif harm == "0001.image.npy":
+        members[harm] = members[harm][:-1]
+    elif harm == "huge":
+        members["0001.image.npy"] = b"\x93NUMPY\x01\x00\x76\x00" + (
+            b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + b"\n"
+        )
+    elif harm == "pickle":
+        np.save(dataset.folder / "objects.npy", np.array([{}, {}]), allow_pickle=True)
+        members["0001.image.npy"] = (dataset.folder / "objects.npy").read_bytes()
+    else:
+        members[harm] = b"evil"
+    with zipfile.ZipFile(bad, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    if harm == "cut":
+        bad.write_bytes(bad.read_bytes()[:-100])
+    if harm == "text":
+        bad.write_text("no archive")
+    before = sorted(path for path in dataset.folder.parent.rglob("*") if path.name != ".lock")
+    capsys.readouterr()
+    assert main(["library", "import", str(bad)]) == 2
+    said = capsys.readouterr().err
+    assert f"{bad}: this is no library task" in said
+    assert said.count("\n") == 1
+    assert sorted(path for path in dataset.folder.parent.rglob("*") if path.name != ".lock") == before
+
+
+def test_what_cannot_be_saved_is_refused_in_one_line(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    _, label_map = small_case()
+    write_label_maps(dataset.folder / "layers.seg.nrrd", overlapping_layers(label_map, 2))
+    image, labels = str(dataset.image), str(dataset.support)
+    refused = {
+        "no library task 'none'; there are: none yet": ["show", "none"],
+        "cannot name a library task": ["save", "../up", image, labels],
+        "the segments overlap": ["save", "layers", image, str(dataset.folder / "layers.seg.nrrd"), "--axis", "0"],
+        "there are: none yet": ["remove", "none"],
+    }
+    for line, words in refused.items():
+        assert main(["library", *words]) == 2
+        said = capsys.readouterr().err
+        assert line in said
+        assert said.count("\n") == 1
+    save(step=8)
+    assert main(["library", "save", "hippocampus", image, labels]) == 2
+    assert "already; choose another name, or add to it" in capsys.readouterr().err
+    assert main(["library", "add", "hippocampus", image, labels, "--axis", "1", "--labelled-slices", "20"]) == 2
+    assert "slices and those along axis 1 are" in capsys.readouterr().err
+    assert len(read_task(task_folder("hippocampus")).slices) == len(every(label_map, AXIS, 8))
+
+
+def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    task = save(step=8)
+    for words in (["list"], ["show", task.name]):
+        assert main(["library", *words]) == 0
+        said = capsys.readouterr().out
+        assert task.name in said
+        assert task.segments[0].name in said
+        assert str(task.folder.parent) in said
+    assert main(["library", "remove", task.name]) == 0
+    assert task_names() == []
+    assert [path.name for path in task.folder.parent.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAI", "ASL", "PIR", "SLA", "IPR"])
+def test_examples_lie_as_the_slices_of_the_volume_do(orientation: str) -> None:
+    task = save(step=8)
+    volume, label_map = turned(orientation)
+    axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_name(volume.geometry).endswith(task.plane))
+    slices, masks = axis.slices(volume.array), axis.slices(label_map.array)
+    for example in examples_of(task, volume.geometry, axis):
+        (index,) = [number for number, image in enumerate(slices) if np.array_equal(image, example.image)]
+        np.testing.assert_array_equal(example.mask, masks[index])
+        assert example.spacing == pytest.approx(axis.spacing(volume.geometry)[1:])
+    crossing = next(other for other in map(SliceAxis, range(3)) if other != axis)
+    with pytest.raises(InputError, match="choose the axis of the same plane"):
+        examples_of(task, volume.geometry, crossing)
+
+
+def test_labels_are_matched_by_name() -> None:
+    task = save(step=8)
+    first, second = task.segments
+    others = (Segment(7, second.name.upper()), Segment(4, "Something else"))
+    values = values_by_name(task, others, (4, 7))
+    assert values == {2: 7}
+    volume, _ = small_case()
+    for example in examples_of(task, volume.geometry, AXIS, values):
+        assert set(np.unique(example.mask)) <= {0, 7}
+        assert example.known == (7,)
+    with pytest.raises(InputError, match=f"which has: {first.name}, {second.name}"):
+        values_by_name(task, others[1:], (4,))
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "PIR"])
+def test_a_batch_fills_a_volume_by_a_library_task_alone(dataset: Dataset, orientation: str) -> None:
+    save()
+    volume, truth = turned(orientation)
+    write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
+    dataset.rows = [{"image": "other.nii.gz", "support": "", "library": "hippocampus", "engine": "lookalike"}]
+    dataset.write()
+    assert main(dataset.command()) == 0
+    (filled,) = read_label_maps(dataset.case("other").label, volume.geometry)
+    held = truth.array != 0
+    assert (filled.array[held] == truth.array[held]).all()
+    assert {segment.name for segment in filled.segments} == {segment.name for segment in truth.segments}
+    _, outcome = dataset.case("other").read_record() or ({}, {})
+    assert (outcome["labelled_slices"], outcome["examples"] > 20) == ([], True)
+
+
+def test_a_batch_uses_a_library_task_beside_painted_slices(dataset: Dataset) -> None:
+    save()
+    dataset.add("a", library="hippocampus", engine="lookalike")
+    assert main(dataset.command()) == 0
+    _, truth = small_case()
+    volume, _ = small_case()
+    (filled,) = read_label_maps(dataset.case("a").label, volume.geometry)
+    indices = every(truth, AXIS, 8)
+    between = slice(indices[0], indices[-1] + 1)
+    np.testing.assert_array_equal(filled.array[between], truth.array[between])
+
+
+def test_an_engine_that_cannot_use_the_library_is_refused_with_its_row(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save()
+    dataset.add("a")
+    dataset.add("b", library="hippocampus", engine="propagate")
+    assert main(dataset.command()) == 2
+    said = capsys.readouterr().err
+    assert "row 3: Engine propagate needs labelled slices of the same volume and cannot use a library task" in said
+    assert "lookalike" in said
+    dataset.rows[1].update(library="unknown", engine="lookalike")
+    dataset.write()
+    assert main(dataset.command()) == 2
+    assert "row 3: There is no library task 'unknown'; there are: hippocampus." in capsys.readouterr().err
+    assert not dataset.output.exists()
+
+
+def test_a_damaged_task_fails_its_case_alone(dataset: Dataset) -> None:
+    task = save(step=8)
+    dataset.add("a", library=task.name, engine="lookalike")
+    dataset.add("b")
+    file = task.folder / f"{task.slices[0].file}.mask.npy"
+    file.write_bytes(file.read_bytes()[:-5])
+    assert main(dataset.command()) == 1
+    assert dataset.status()["a"].message.startswith("row 2: Library task 'hippocampus' is damaged (0001)")
+    assert dataset.status()["b"].status is Status.DONE
+
+
+def test_half_a_save_leaves_the_task_as_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = save(step=8)
+    monkeypatch.setattr(LibraryTask, "write", lambda self: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(InputError, match="No space left"):
+        save(step=4, add=True)
+    with pytest.raises(InputError, match="No space left"):
+        save("another")
+    monkeypatch.undo()
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(home))
+    assert task_names() == ["hippocampus"]
+    after = read_task(task_folder("hippocampus"))
+    assert after.slices == before.slices
+    for one in after.slices:
+        after.pixels(one)
+
+
+def test_a_file_that_is_there_is_not_replaced_by_an_export(dataset: Dataset) -> None:
+    task = save(step=8)
+    file = dataset.folder / "there.zip"
+    file.touch()
+    assert main(["library", "export", task.name, "-o", str(file)]) == 2
+    assert file.stat().st_size == 0
+    with pytest.raises(InputError):
+        import_task(dataset.folder / "nowhere.zip")
