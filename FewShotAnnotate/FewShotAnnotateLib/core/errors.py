@@ -113,6 +113,13 @@ MESSAGES = {
     "grid_changed": "The geometry of segmentation '{name}' changed during the run; nothing was filled.",
     "memory_short": "There is not enough memory on device {device} for engine {engine}; close other programs, choose "
     "device cpu, or crop the volume.",
+    "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read it "
+    "(fewshot-annotate models info {name}) and agree with --accept-licence.",
+    "download_failed": "{url}: cannot be fetched ({detail}); try again, it goes on where it broke off, or take in a "
+    "file: fewshot-annotate models import {name} FILE.",
+    "download_wrong": "{url}: gave something else than '{name}', which was deleted: {detail}",
+    "download_busy": "The weights '{name}' are just being fetched by another program; wait for it.",
+    "import_wrong": "{path}: was not taken in as '{name}': {detail}",
     "weights_unknown": "There is no checkpoint named '{name}'; choose one of: {known}.",
     "weights_missing": "Weights '{name}' are not here; fetch them with: fewshot-annotate models download {name} "
     "(or take in a file: fewshot-annotate models import {name} FILE).",

@@ -234,6 +234,20 @@ def read_state(
     return _read_torch(path, expected, optional, state_key)
 
 
+def require_whole(path: Path, suffix: str) -> None:
+    """Raise `InputError` if a file of weights of this kind is cut off or something else, a web page perhaps.
+
+    Needs no torch. Says nothing about a kind of file that is no weights.
+    """
+    if suffix == ".safetensors":
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size or file.read(1) != b"{":
+                raise InputError("weights_damaged", path=path, detail="it is no safetensors file")
+    elif suffix in (".pt", ".pth"):
+        _require_plain_zip(path)
+
+
 def _recorded(checkpoint: Checkpoint) -> str | None:
     try:
         text = record_of(checkpoint).read_text(encoding="ascii")
