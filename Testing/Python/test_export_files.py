@@ -1,0 +1,197 @@
+"""Export to image files: one for all segments or one for each; names, colours and codes travel with them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, sidecar_path, write_label_maps
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, default_segment
+from FewShotAnnotateLib.export.deliver import Report, deliver
+from FewShotAnnotateLib.export.preflight import check
+from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
+from FewShotAnnotateLib.export.terminology import of_segment
+from support.labels import OBLIQUE, oblique, overlapping_layers, small_case
+
+NAMES = ("hippocampus left", "amygdala left")
+
+
+def named() -> LabelMap:
+    """The real labels with names that suggest codes."""
+    _, label_map = small_case()
+    segments = tuple(
+        replace(segment, name=name, colour=(0.2 + 0.1 * number, 0.4, 0.6))
+        for number, (segment, name) in enumerate(zip(label_map.segments, NAMES, strict=True))
+    )
+    return LabelMap(label_map.array, label_map.geometry, segments)
+
+
+def export(layers: tuple[LabelMap, ...], output: Path, target: Target, *agreed: Mend, **more: Any) -> Report:
+    request = ExportRequest(layers, output, target, "0.1.0", agreed=frozenset({Mend.SUGGEST_CODES, *agreed}), **more)
+    report = deliver(check(request))
+    assert report.verified, report.differences
+    return report
+
+
+def problems(layers: tuple[LabelMap, ...], output: Path, target: Target, **more: Any) -> dict[str, tuple[Mend, ...]]:
+    found = check(ExportRequest(layers, output, target, "0.1.0", **more)).blocking
+    return {problem.error.code: problem.mends for problem in found}
+
+
+@pytest.mark.parametrize("target", [Target.NIFTI, Target.NRRD, Target.SEG_NRRD])
+def test_one_file_holds_all_with_names_colours_and_codes(target: Target, awkward_path: Path) -> None:
+    label_map = named()
+    output = awkward_path / f"label{target.suffixes[0]}"
+    report = export((label_map,), output, target)
+    assert {*report.paths} == set(awkward_path.iterdir())
+    (found,) = read_label_maps(output)
+    assert (found.array == label_map.array).all()
+    assert found.geometry.difference(label_map.geometry, 1e-3) is None
+    for segment, name in zip(found.segments, NAMES, strict=True):
+        assert segment.name == name
+        assert np.allclose(segment.colour, label_map.segments[NAMES.index(name)].colour, atol=1e-5)
+        terminology = of_segment(segment)
+        assert terminology is not None
+        assert terminology.words.lower().split() == ["left", name.split()[0]]
+
+
+def test_codes_stand_in_the_seg_nrrd_itself(tmp_path: Path) -> None:
+    output = tmp_path / "a.seg.nrrd"
+    export((named(),), output, Target.SEG_NRRD)
+    assert not sidecar_path(output).exists()
+    tags = sitk.ReadImage(str(output)).GetMetaData("Segment0_Tags")
+    assert "TerminologyEntry:" in tags
+    assert "SCT^5366008^Hippocampus~SCT^7771000^Left" in tags
+
+
+@pytest.mark.parametrize("target", [Target.NIFTI, Target.NRRD, Target.SEG_NRRD])
+def test_one_file_for_each_segment_is_named_after_it(target: Target, tmp_path: Path) -> None:
+    label_map = named()
+    first, second = label_map.segments
+    label_map = LabelMap(
+        label_map.array, label_map.geometry, (replace(first, name="a/b: c"), replace(second, name="A b c"))
+    )
+    folder = tmp_path / "each"
+    export((label_map,), folder, target, one_file_per_segment=True)
+    suffix = target.suffixes[0]
+    assert sorted(path.name for path in folder.glob(f"*{suffix}")) == [f"A_b_c_2{suffix}", f"a_b_c{suffix}"]
+    for name, segment in ((f"a_b_c{suffix}", label_map.segments[0]), (f"A_b_c_2{suffix}", label_map.segments[1])):
+        (found,) = read_label_maps(folder / name)
+        assert (found.array == (label_map.array == segment.value)).all()
+        assert found.segments[0].name == segment.name
+
+
+def test_overlapping_segments_are_kept_or_refused_aloud(tmp_path: Path) -> None:
+    _, label_map = small_case()
+    layers = tuple(overlapping_layers(label_map, 3))
+    for target in (Target.NIFTI, Target.NRRD):
+        found = problems(layers, tmp_path / f"a{target.suffixes[0]}", target)
+        assert found == {"export_overlap": (Mend.ONE_FILE_PER_SEGMENT, Mend.TO_SEG_NRRD)}
+    assert list(tmp_path.iterdir()) == []
+    export(layers, tmp_path / "a.seg.nrrd", Target.SEG_NRRD)
+    back = read_label_maps(tmp_path / "a.seg.nrrd")
+    assert [(one.array == two.array).all() for one, two in zip(layers, back, strict=True)] == [True] * 3
+    export(layers, tmp_path / "each", Target.NIFTI, one_file_per_segment=True)
+    masks = {
+        segment.name: read_label_maps(path)[0].array.astype(bool)
+        for path in (tmp_path / "each").glob("*.nii.gz")
+        for segment in read_label_maps(path)[0].segments
+    }
+    for layer in layers:
+        for segment in layer.segments:
+            assert (masks[segment.name] == (layer.array == segment.value)).all()
+
+
+@pytest.mark.parametrize("target", [Target.NIFTI, Target.NRRD, Target.SEG_NRRD])
+def test_oblique_grids_stay_where_they_are(target: Target, tmp_path: Path) -> None:
+    _, label_map = oblique(*small_case())
+    export((label_map,), tmp_path / f"a{target.suffixes[0]}", target)
+    (found,) = read_label_maps(tmp_path / f"a{target.suffixes[0]}")
+    assert found.geometry.difference(label_map.geometry, 1e-3) is None
+    assert np.allclose(found.geometry.direction, OBLIQUE, atol=1e-6)
+
+
+def test_a_file_that_is_there_needs_a_word_and_its_old_names_go_with_it(tmp_path: Path) -> None:
+    label_map, output = named(), tmp_path / "a.nii.gz"
+    export((label_map,), output, Target.NIFTI)
+    before = output.read_bytes()
+    _, plain = small_case()
+    bare = LabelMap(plain.array, plain.geometry, tuple(default_segment(value) for value in plain.values))
+    assert problems((bare,), output, Target.NIFTI) == {"output_exists": (Mend.OVERWRITE,)}
+    assert output.read_bytes() == before
+    export((bare,), output, Target.NIFTI, Mend.OVERWRITE)
+    assert not sidecar_path(output).exists()
+    assert [segment.name for segment in read_label_maps(output)[0].segments] == ["Label 1", "Label 2"]
+
+
+def test_names_that_are_there_without_their_file_count_as_there(tmp_path: Path) -> None:
+    sidecar_path(tmp_path / "a.nii.gz").write_text(json.dumps({"1": "another"}))
+    assert "output_exists" in problems((named(),), tmp_path / "a.nii.gz", Target.NIFTI)
+
+
+def test_a_grid_given_as_reference_counts(tmp_path: Path) -> None:
+    label_map = named()
+    x, y, z = label_map.geometry.origin
+    half = replace(label_map.geometry, origin=(x + label_map.geometry.spacing[0] / 2, y, z))
+    output = tmp_path / "a.nii.gz"
+    assert problems((label_map,), output, Target.NIFTI, grid=half) == {"labels_off_grid": (Mend.RESAMPLE,)}
+    corner = np.array(half.direction).reshape(3, 3) @ (2 * np.array(half.spacing))
+    larger = Geometry(
+        tuple(size + 4 for size in label_map.geometry.shape),  # type: ignore[arg-type]
+        label_map.geometry.spacing,
+        tuple(np.array(label_map.geometry.origin) - corner),
+        label_map.geometry.direction,
+    )
+    export((label_map,), output, Target.NIFTI, grid=larger)
+    (found,) = read_label_maps(output)
+    assert found.array.shape == larger.shape
+    assert (found.array[2:-2, 2:-2, 2:-2] == label_map.array).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("a.dcm", Target.NIFTI), ("a.nii.gz", Target.NRRD), ("a.nrrd", Target.SEG_NRRD)]
+)
+def test_a_suffix_of_another_format_is_refused(name: str, target: Target, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        check(ExportRequest((named(),), tmp_path / name, target, "0.1.0"))
+    assert refused.value.code == "suffix_unknown"
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        check(ExportRequest((named(),), tmp_path / "no" / "a.nii.gz", Target.NIFTI, "0.1.0"))
+    assert refused.value.code == "output_unwritable"
+
+
+def test_nothing_labelled_is_nothing_to_export(tmp_path: Path) -> None:
+    label_map = named()
+    empty = label_map.with_array(np.zeros_like(label_map.array))
+    assert problems((empty,), tmp_path / "a.nii.gz", Target.NIFTI) == {"labels_empty": ()}
+
+
+def test_layers_that_do_not_overlap_become_one_file(tmp_path: Path) -> None:
+    label_map = named()
+    layers = tuple(
+        LabelMap(
+            np.where(label_map.array == s.value, 1, 0).astype(np.uint8), label_map.geometry, (replace(s, value=1),)
+        )
+        for s in label_map.segments
+    )
+    export(layers, tmp_path / "a.nii.gz", Target.NIFTI)
+    (found,) = read_label_maps(tmp_path / "a.nii.gz")
+    assert [segment.name for segment in found.segments] == list(NAMES)
+    for number, segment in enumerate(found.segments):
+        assert ((found.array == segment.value) == (layers[number].array == 1)).all()
+
+
+def test_what_is_read_from_a_label_map_on_its_own_grid_is_what_was_written(tmp_path: Path) -> None:
+    _, label_map = oblique(*small_case())
+    write_label_maps(tmp_path / "a.nrrd", [label_map])
+    (found,) = read_label_maps(tmp_path / "a.nrrd")
+    assert found.geometry.difference(label_map.geometry) is None

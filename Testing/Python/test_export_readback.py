@@ -1,0 +1,203 @@
+"""Read-back: whatever comes back otherwise than it was is found, and then nothing is left on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import sidecar_path, write_label_maps
+from FewShotAnnotateLib.core.volume import LabelMap, Segment
+from FewShotAnnotateLib.export import deliver as deliver_module
+from FewShotAnnotateLib.export import nifti
+from FewShotAnnotateLib.export.deliver import deliver
+from FewShotAnnotateLib.export.dicom_series import read_series
+from FewShotAnnotateLib.export.preflight import Preflight, check
+from FewShotAnnotateLib.export.readback import compare_label_maps
+from FewShotAnnotateLib.export.request import Derivation, ExportRequest, Mend, Target
+from FewShotAnnotateLib.export.structures import TISSUE
+from pydicom import Dataset, dcmread
+from support.dicom import cut_labels, cut_series, needs_dicom
+from support.labels import small_case
+from test_export_dicom_seg import ENGINE
+
+
+def passed(tmp_path: Path) -> Preflight:
+    """The cut, ready to be written."""
+    series = read_series(cut_series(tmp_path / "series"))
+    output = tmp_path / "out" / "seg.dcm"
+    output.parent.mkdir()
+    agreed = frozenset({Mend.SUGGEST_CODES})
+    return check(ExportRequest((cut_labels(),), output, Target.DICOM_SEG, "0.1.0", ENGINE, series, agreed=agreed))
+
+
+def flip_a_voxel(dataset: Dataset) -> None:
+    pixels = bytearray(dataset.PixelData)
+    pixels[1000] ^= 0b100
+    dataset.PixelData = bytes(pixels)
+
+
+def move_a_frame(dataset: Dataset) -> None:
+    frame = dataset.PerFrameFunctionalGroupsSequence[3]
+    frame.PlanePositionSequence[0].ImagePositionPatient[2] += 0.5
+
+
+def swap_segments(dataset: Dataset) -> None:
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    frames[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 5
+
+
+def point_elsewhere(dataset: Dataset) -> None:
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    frames[0].DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+
+
+def drop_a_reference(dataset: Dataset) -> None:
+    del dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
+
+
+def rename(dataset: Dataset) -> None:
+    dataset.SegmentSequence[0].SegmentLabel = "another"
+
+
+def recode(dataset: Dataset) -> None:
+    dataset.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeValue = "78961009"
+
+
+def drop_the_side(dataset: Dataset) -> None:
+    del dataset.SegmentSequence[3].SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence
+
+
+def recolour(dataset: Dataset) -> None:
+    dataset.SegmentSequence[0].RecommendedDisplayCIELabValue = [30000, 30000, 30000]
+
+
+def rename_the_engine(dataset: Dataset) -> None:
+    dataset.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion = "9"
+
+
+def squeeze(dataset: Dataset) -> None:
+    measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.PixelSpacing = [0.9, 0.9765625]
+
+
+def mistake_the_patient(dataset: Dataset) -> None:
+    dataset.PatientID = "another"
+
+
+SPOILERS = {
+    flip_a_voxel: "voxels on",
+    move_a_frame: "position of frame 4",
+    swap_segments: "frames with voxels",
+    point_elsewhere: "source of frame 1",
+    drop_a_reference: "referenced slices",
+    rename: "label of segment liver",
+    recode: "type of segment stomach",
+    drop_the_side: "type modifier of segment adrenal_gland_right",
+    recolour: "colour of segment liver",
+    rename_the_engine: "algorithm version of segment liver",
+    squeeze: "pixel spacing",
+    mistake_the_patient: "PatientID",
+}
+
+
+@needs_dicom
+@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+def test_whatever_differs_is_named_and_nothing_is_kept(
+    spoil: Callable[[Dataset], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preflight = passed(tmp_path)
+    write = deliver_module.write_segmentation
+
+    def write_and_spoil(path: Path, content: object) -> None:
+        write(path, content)  # type: ignore[arg-type]
+        dataset = dcmread(path)
+        spoil(dataset)
+        dataset.save_as(path)
+
+    monkeypatch.setattr(deliver_module, "write_segmentation", write_and_spoil)
+    report = deliver(preflight)
+    assert not report.verified
+    assert any(SPOILERS[spoil] in str(difference) for difference in report.differences), report.differences
+    assert report.paths == ()
+    assert list(preflight.request.output.parent.iterdir()) == []
+
+
+@needs_dicom
+@pytest.mark.parametrize("length", [0, 100, 3000, 20000])
+def test_a_file_that_ends_too_early_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    preflight = passed(tmp_path)
+    write = deliver_module.write_segmentation
+
+    def write_and_cut(path: Path, content: object) -> None:
+        write(path, content)  # type: ignore[arg-type]
+        path.write_bytes(path.read_bytes()[:length])
+
+    monkeypatch.setattr(deliver_module, "write_segmentation", write_and_cut)
+    assert not deliver(preflight).verified
+    assert list(preflight.request.output.parent.iterdir()) == []
+
+
+@needs_dicom
+def test_a_full_disk_leaves_nothing_and_an_older_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preflight = passed(tmp_path)
+    output = preflight.request.output
+    output.write_bytes(b"older")
+
+    def fail(path: Path, content: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(deliver_module, "write_segmentation", fail)
+    with pytest.raises(InputError, match="No space left"):
+        deliver(preflight)
+    assert [path.name for path in output.parent.iterdir()] == ["seg.dcm"]
+    assert output.read_bytes() == b"older"
+
+
+@needs_dicom
+def test_a_derived_series_goes_with_its_segmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, label_map = small_case()
+    derivation = Derivation(volume, tmp_path / "images")
+    request = ExportRequest(
+        (label_map,),
+        tmp_path / "seg.dcm",
+        Target.DICOM_SEG,
+        "0.1.0",
+        ENGINE,
+        derivation=derivation,
+        codes={"*": TISSUE},
+    )
+    monkeypatch.setattr(deliver_module, "compare_series", lambda folder, volume: ["something"])
+    assert not deliver(check(request)).verified
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, label_map = small_case()
+    write = nifti.write_label_maps
+
+    def write_others(path: Path, layers: list[LabelMap]) -> None:
+        write(path, [layer.with_array(np.roll(layer.array, 1, axis=0)) for layer in layers])
+
+    monkeypatch.setattr(nifti, "write_label_maps", write_others)
+    report = deliver(check(ExportRequest((label_map,), tmp_path / "a.nii.gz", Target.NIFTI, "0.1.0")))
+    assert ["voxels" in str(difference) for difference in report.differences] == [True]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_colours_and_tags_are_compared(tmp_path: Path) -> None:
+    _, label_map = small_case()
+    path = tmp_path / "a.nrrd"
+    write_label_maps(path, [label_map])
+    assert compare_label_maps(path, [label_map]) == []
+    first, *others = label_map.segments
+    changed = Segment(first.value, "another", (0.0, 0.0, 0.0), {"Terminology": "x"})
+    found = compare_label_maps(path, [LabelMap(label_map.array, label_map.geometry, (changed, *others))])
+    assert [difference.what.split(" of ")[0] for difference in found] == ["name", "tags", "colour"]
+    sidecar_path(path).unlink()
+    assert compare_label_maps(path, [label_map]) != []
