@@ -1,46 +1,47 @@
-"""`compare`: which engine fills one's own labelled slices best, measured on slices hidden in turn."""
+"""`compare`: which engine fills one's own labelled slices best, or those of many labelled volumes."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from ..comparison.case import Case
-from ..comparison.clock import Step
 from ..comparison.compare import compare
 from ..comparison.design import Wish
 from ..comparison.recommend import duration
 from ..comparison.report import comparison_png, require_packages, write_report
-from ..comparison.results import Comparison
+from ..comparison.results import Absent, Comparison
 from ..comparison.store import write_json
+from ..comparison.study import Study, study
+from ..comparison.study_manifest import read_manifest
+from ..comparison.study_report import study_png, write_study_report, write_tables
+from ..comparison.study_scores import GroupPoint, findings, group_points
 from ..comparison.tables import write_slices, write_summary
-from ..comparison.trial import Contender, EngineFailed, Interrupted
+from ..comparison.trial import Contender
 from ..core.errors import InputError
-from ..core.event import Progress
 from ..core.files import read_label_maps, read_volume
 from ..core.job import Device
-from ..engines import engine_class, engine_names
-from .arguments import add_progress, as_axis, as_count, as_engine_options, as_seconds, as_slice_numbers
-
-FAILED, CANCELLED = 1, 130
+from ..engines import engine_names
+from .arguments import add_progress, as_axis, as_slice_numbers
+from .comparing import as_contenders, as_wish, ending, open_reporter, slices
 
 
 def add(verbs: Any) -> None:
     """Add the command to the parser's subcommands."""
     verb = verbs.add_parser("compare", help="which engine fills your slices best, as a report")
     verb.set_defaults(command=_compare)
-    verb.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
-    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map on the image's grid")
+    verb.add_argument("image", metavar="IMAGE", nargs="?", type=Path, help="any image file, or a DICOM folder")
+    verb.add_argument("support", metavar="SUPPORT", nargs="?", type=Path, help="label map on the image's grid")
+    verb.add_argument(
+        "--study", metavar="MANIFEST.csv", type=Path, help="instead: labelled volumes, columns image,label,group"
+    )
     verb.add_argument("-o", "--output", metavar="REPORT_DIR", type=Path, required=True, help="folder for the report")
     verb.add_argument(
         "--engines",
@@ -69,106 +70,63 @@ def add(verbs: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    axis, labelled = as_axis(options.axis), as_slice_numbers(options.labelled_slices)
-    wish, contenders = _wish(options), _contenders(options)
+    alone = options.study is not None
+    of_one = [options.image, options.support, options.axis != "auto", options.labelled_slices]
+    if any(of_one) if alone else not all(of_one[:2]):
+        raise InputError("compare_inputs")
+    wish, contenders = as_wish(options), as_contenders(options)
     require_packages()
+    return (_study if alone else _own)(options, wish, contenders)
+
+
+def _own(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender]) -> int:
+    """Compare on one's own slices."""
+    axis, labelled = as_axis(options.axis), as_slice_numbers(options.labelled_slices)
     volume = read_volume(options.image)
     layers = read_label_maps(options.support, volume.geometry)
     case = Case.of_label_maps(volume, layers, axis, labelled, options.support)
     folder: Path = options.output
-    with _ending(folder) as code, _reporter(options.progress) as tell:
-        comparison = compare(case, contenders, wish, folder, tell, options.resume)
+    with ending(folder) as code, open_reporter(options.progress) as tell:
+        found = compare(case, contenders, wish, folder, tell, options.resume)
     if code:
         return code[0]
-    plot = comparison_png(comparison)
+    plot = comparison_png(found)
     (folder / "dice.png").write_bytes(plot)
-    write_json(folder / "result.json", comparison.to_json())
-    write_summary(folder / "summary.csv", comparison)
-    write_slices(folder / "slices.csv", comparison)
-    write_report(folder / "report.html", case, comparison, contenders, wish, plot)
+    write_json(folder / "result.json", found.to_json())
+    write_summary(folder / "summary.csv", found)
+    write_slices(folder / "slices.csv", found)
+    write_report(folder / "report.html", case, found, contenders, wish, plot)
     if options.progress == "json":
-        print(json.dumps(comparison.to_json()["recommendation"]))
+        print(json.dumps(found.to_json()["recommendation"]))
     else:
-        _show(case, comparison)
+        _show(case, found)
         print(folder / "report.html")
     return 0
 
 
-def _wish(options: argparse.Namespace) -> Wish:
-    sizes = tuple(as_slice_numbers(options.sizes) or ())
-    return Wish(sizes, as_count(options.draws), as_count(options.held_out), options.seed)
-
-
-def _contenders(options: argparse.Namespace) -> list[Contender]:
-    """The engines in the order given, none twice, each with its options."""
-    asked = list(engine_names()) if options.engines == "all" else options.engines.split(",")
-    names = list(dict.fromkeys(engine_class(name.strip()).name for name in asked))
-    settings: dict[str, list[str]] = {name: [] for name in names}
-    for text in options.settings:
-        engine, separator, setting = text.partition(".")
-        if not separator:
-            raise InputError("engine_option_malformed", text=text)
-        if engine not in settings:
-            raise InputError("engine_not_compared", engine=engine, compared=", ".join(names))
-        settings[engine].append(setting)
-    budget, device = as_seconds(options.budget), Device(options.device)
-    return [Contender(name, as_engine_options(name, settings[name]), device, budget) for name in names]
-
-
-@contextmanager
-def _ending(folder: Path) -> Iterator[list[int]]:
-    """Turns what ends a comparison early into one line and an exit code."""
-    code: list[int] = []
-    try:
-        yield code
-    except (Interrupted, KeyboardInterrupt):
-        print(
-            f"fewshot-annotate: cancelled. Finished trials are kept in {folder}; go on with --resume.",
-            file=sys.stderr,
-        )
-        code.append(CANCELLED)
-    except EngineFailed as failure:
-        print(f"fewshot-annotate: no engine finished. {failure}", file=sys.stderr)
-        code.append(FAILED)
-
-
-@contextmanager
-def _reporter(kind: str) -> Iterator[Callable[[Step], None]]:
-    """Shows steps as a bar on stderr, as progress events of the trials on stdout, or not at all."""
-    if kind == "none":
-        yield lambda step: None
-    elif kind == "json":
-        yield lambda step: print(
-            Progress(step.done, step.total, step.eta, round(step.fraction, 4)).to_line(), flush=True
-        )
+def _study(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender]) -> int:
+    """Compare on the volumes of a manifest."""
+    listed = read_manifest(options.study)
+    folder: Path = options.output
+    with ending(folder) as code, open_reporter(options.progress) as tell:
+        found = study(listed, contenders, wish, folder, tell, options.resume)
+    if code:
+        return code[0]
+    plot = study_png(found)
+    (folder / "dice.png").write_bytes(plot)
+    write_tables(folder, found)
+    write_study_report(folder / "report.html", found, contenders, wish, plot)
+    if options.progress == "json":
+        print(json.dumps({"findings": findings(found)}))
     else:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[trials]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-        )
-        bar = Bar(*columns, console=Console(stderr=True))
-        task = bar.add_task("Comparing", total=1.0, trials="", left="")
-
-        def show(step: Step) -> None:
-            bar.start()  # not before there is something to show
-            left = "" if step.eta is None else f"{duration(step.eta)} left"
-            doing = f"{step.engine} from {_slices(step.size)}"
-            trials = f"trial {step.done + 1} of {step.total}"
-            bar.update(task, completed=step.fraction, description=doing, trials=trials, left=left)
-
-        try:
-            yield show
-        finally:
-            if bar.live.is_started:
-                bar.stop()
+        _show_study(found)
+        print(folder / "report.html")
+    return 0
 
 
 def _show(case: Case, comparison: Comparison) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    sizes = [_slices(size) for size in comparison.sizes]
+    console = _console()
+    sizes = [slices(size) for size in comparison.sizes]
     time = [f"time for {case.to_fill} slices"] if case.to_fill else []
     table = Table("engine", *sizes, *time, title="Mean Dice on hidden slices, by painted slices")
     for engine in comparison.engines:
@@ -178,8 +136,7 @@ def _show(case: Case, comparison: Comparison) -> None:
         ]
         table.add_row(engine, *cells, *([duration(points[-1].fill_seconds(case.to_fill))] if time else []))
     console.print(table)
-    for one in comparison.absent:
-        print(f"Not compared: {one.engine}: {'failed: ' if one.started else ''}{one.reason}")
+    _show_absent(comparison.absent)
     for engine, told in comparison.warnings.items():
         for message in told:
             print(f"{engine} said: {message}")
@@ -187,5 +144,37 @@ def _show(case: Case, comparison: Comparison) -> None:
         console.print(reason)
 
 
-def _slices(count: int) -> str:
-    return "1 slice" if count == 1 else f"{count} slices"
+def _show_study(found: Study) -> None:
+    console = _console()
+    points = group_points(found)
+    for group in dict.fromkeys(one.group for one in points):
+        own = [one for one in points if one.group == group]
+        sizes = sorted({one.size for one in own})
+        volumes = max(one.volumes for one in own)
+        title = f"{group}: mean Dice of {volumes} volume{'' if volumes == 1 else 's'}, standard deviation in brackets"
+        table = Table("engine", *map(slices, sizes), title=title)
+        for engine in found.engines:
+            cells = {one.size: one for one in own if one.engine == engine}
+            table.add_row(engine, *(_mean_and_spread(cells.get(size)) for size in sizes))
+        console.print(table)
+    _show_absent(found.absent)
+    for volume in found.volumes:
+        for one in volume.absent:
+            print(f"No figure on {volume.name}: {one.engine}: {one.reason}")
+    for sentence in findings(found):
+        console.print(sentence)
+
+
+def _mean_and_spread(point: GroupPoint | None) -> str:
+    if point is None:
+        return "-"
+    return f"{point.dice:.3f}" + (f" ({point.spread:.3f})" if point.volumes > 1 else "")
+
+
+def _show_absent(absent: Sequence[Absent]) -> None:
+    for one in absent:
+        print(f"Not compared: {one.engine}: {'failed: ' if one.started else ''}{one.reason}")
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)

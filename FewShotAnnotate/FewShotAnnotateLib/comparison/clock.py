@@ -74,9 +74,10 @@ class Clock:
         self._took[self._engine].append(time.monotonic() - self._began)
         self._done += 1
 
-    def give_up(self) -> None:
-        """The trial failed, and its engine has no more of them."""
-        self._done += 1 + self._left.pop(self._engine)
+    def give_up(self, dropped: int) -> None:
+        """The trial failed, and so many more of its engine will not be run."""
+        self._done += 1 + dropped
+        self._left[self._engine] -= dropped
 
     def _eta(self, fraction: float) -> float | None:
         spent = time.monotonic() - self._began

@@ -16,6 +16,7 @@ from .results import Absent, Comparison, Outcomes, sum_up
 from .store import Store
 from .trial import Contender, EngineFailed, run_trial
 
+Pending = list[tuple[Contender, Trial]]
 # Errors that say that an engine cannot run here; others say that it was asked wrongly.
 NOT_HERE = ("engine_unavailable", "device_unavailable", "weights_missing")
 
@@ -54,12 +55,14 @@ def compare(
     trials = design(case.painted, wish)
     able, absent = ready(contenders)
     with Store(place, describe(case), resume) as store:
-        outcomes, failed = run_trials(case, trials, able, store, tell)
+        outcomes, pending = finished(store, trials, able)
+        clock = Clock([one.engine for one, _ in pending], len(outcomes), tell)
+        added, failed = run_trials(case, pending, store, clock)
     absent += failed
-    finished = [one.engine for one in able if one.engine not in {gone.engine for gone in failed}]
-    if not finished:
+    engines = [one.engine for one in able if one.engine not in {gone.engine for gone in failed}]
+    if not engines:
         raise EngineFailed(" ".join(f"{one.engine}: {one.reason}" for one in absent))
-    return sum_up(case, trials, finished, absent, outcomes)
+    return sum_up(case, trials, engines, absent, outcomes | added)
 
 
 def ready(contenders: Sequence[Contender]) -> tuple[list[Contender], list[Absent]]:
@@ -89,34 +92,36 @@ def describe(case: Case) -> dict[str, Any]:
     return {"input": [fingerprint(case.volume, support) for support in case.supports]}
 
 
-def run_trials(
-    case: Case,
-    trials: Sequence[Trial],
-    contenders: Sequence[Contender],
-    store: Store,
-    tell: Callable[[Step], None],
-) -> tuple[Outcomes, list[Absent]]:
-    """Outcomes of all trials, taken from the store where they are there; and the engines that failed.
+def finished(store: Store, trials: Sequence[Trial], contenders: Sequence[Contender]) -> tuple[Outcomes, Pending]:
+    """Outcomes that are in the store already, and what is still to be run, in this order."""
+    outcomes: Outcomes = {}
+    pending: Pending = []
+    for trial in trials:
+        for contender in contenders:
+            outcome = store.load(contender, trial)
+            if outcome is None:
+                pending.append((contender, trial))
+            else:
+                outcomes[contender.engine, trial] = outcome
+    return outcomes, pending
 
-    The first failure of an engine is its last trial.
-    """
-    asked = [(contender, trial) for trial in trials for contender in contenders]
-    loaded = ((contender, trial, store.load(contender, trial)) for contender, trial in asked)
-    outcomes: Outcomes = {(one.engine, trial): found for one, trial, found in loaded if found is not None}
-    pending = [(one, trial) for one, trial in asked if (one.engine, trial) not in outcomes]
-    clock = Clock([one.engine for one, _ in pending], len(outcomes), tell)
+
+def run_trials(case: Case, pending: Pending, store: Store, clock: Clock) -> tuple[Outcomes, list[Absent]]:
+    """Outcomes of these trials, and the engines that failed; the first failure of an engine is its last trial."""
+    outcomes: Outcomes = {}
     failed: dict[str, Absent] = {}
-    for contender, trial in pending:
-        if contender.engine in failed:
+    for place, (contender, trial) in enumerate(pending):
+        engine = contender.engine
+        if engine in failed:
             continue
-        clock.begin(contender.engine, trial.size)
+        clock.begin(engine, trial.size)
         try:
             outcome = run_trial(case, trial, contender, store.working, clock.within)
         except EngineFailed as failure:
-            failed[contender.engine] = Absent(contender.engine, str(failure), started=True)
-            clock.give_up()
+            failed[engine] = Absent(engine, str(failure), started=True)
+            clock.give_up(sum(one.engine == engine for one, _ in pending[place + 1 :]))
             continue
         store.save(contender, trial, outcome)
-        outcomes[contender.engine, trial] = outcome
+        outcomes[engine, trial] = outcome
         clock.end()
     return outcomes, list(failed.values())

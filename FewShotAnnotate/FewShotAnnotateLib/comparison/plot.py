@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from .scores import Point
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,13 +18,32 @@ _PANELS_IN_A_ROW = 3
 _LEAST_GAP = 0.055
 
 
+class Plotted(Protocol):
+    """What is drawn of an engine at a support size: Dice, and the ends of its band."""
+
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def dice(self) -> float: ...
+
+    @property
+    def least(self) -> float: ...
+
+    @property
+    def most(self) -> float: ...
+
+
 def colour_of(engine: str, engines: Sequence[str]) -> str:
     """The same colour for an engine in plot, table and pictures."""
     return COLOURS[engines.index(engine) % len(COLOURS)]
 
 
-def curve_png(panels: Mapping[str, Sequence[Point]], engines: Sequence[str]) -> bytes:
-    """PNG with one panel for each title: mean Dice by support size, the range of the draws as a band.
+def curve_png(panels: Mapping[str, Sequence[Plotted]], engines: Sequence[str]) -> bytes:
+    """PNG with one panel for each title: Dice by support size, with a band.
 
     Parameters
     ----------
@@ -56,7 +73,7 @@ def curve_png(panels: Mapping[str, Sequence[Point]], engines: Sequence[str]) -> 
     return buffer.getvalue()
 
 
-def _curve(axes: Axes, points: Sequence[Point], engines: Sequence[str], lowest: float) -> None:
+def _curve(axes: Axes, points: Sequence[Plotted], engines: Sequence[str], lowest: float) -> None:
     sizes = sorted({one.size for one in points})
     bottom = max(0.0, round(lowest - 0.08, 1)) if lowest > 0.2 else 0.0
     ends = []
