@@ -149,9 +149,7 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
     filled = label_map.with_array(labels)
     axis, indices = run.support.axis, run.support.indices
     write_array(files.confidence, confidence, volume.geometry)
-    shown = np.linspace(run.job.start, run.job.stop - 1, PREVIEW_SLICES).round().astype(int)
-    with _replaced(files.preview) as temporary:
-        contact_sheet(temporary, volume, filled, axis, list(dict.fromkeys(map(int, shown))), indices)
+    write_preview(files, volume, filled, axis, indices, run.job.slices)
     write_label_maps(files.label, [filled])
     outcome = {
         "engine": run.job.engine,
@@ -163,6 +161,29 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
         "expected": [one.to_json() for one in engine.expected()],
     }
     return _unnamed(label_map, run), outcome
+
+
+def write_preview(
+    files: CaseFiles,
+    volume: Volume,
+    label_map: LabelMap,
+    axis: SliceAxis,
+    labelled: Sequence[int],
+    slices: range | None = None,
+) -> None:
+    """Write the picture of a case: some slices of a range, by default of all that hold labels.
+
+    Raises
+    ------
+    InputError
+        Pillow is missing, or the picture cannot be written.
+    """
+    if slices is None:
+        held = labelled_indices(label_map.array, axis) or [0]
+        slices = range(held[0], held[-1] + 1)
+    shown = np.linspace(slices.start, slices.stop - 1, PREVIEW_SLICES).round().astype(int)
+    with _replaced(files.preview) as temporary:
+        contact_sheet(temporary, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
 
 
 def _prepared(task: Task, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example]]:

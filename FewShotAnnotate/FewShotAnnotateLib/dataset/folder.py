@@ -5,6 +5,7 @@ status.csv              a row for each case: name, status, seconds, message; `ac
 index.html              the cases with their previews, to page through
 NAME/label.nii.gz       the filled label map, names of labels beside it
 NAME/confidence.nii.gz  0..1
+NAME/label.filled...    the label map as it was filled, kept when a person corrected label.nii.gz
 NAME/preview.png        some slices of it
 NAME/case.json          what was asked and how it came out; written last, so a folder with it is a finished case
 NAME/error.log          where in the program a case failed that should not have
@@ -45,6 +46,11 @@ class CaseFiles:
         return self.folder / "label.nii.gz"
 
     @property
+    def filled(self) -> Path:
+        """The label map as it was filled, if a person corrected it."""
+        return self.folder / "label.filled.nii.gz"
+
+    @property
     def confidence(self) -> Path:
         """The confidence, 0..1."""
         return self.folder / "confidence.nii.gz"
@@ -68,7 +74,7 @@ class CaseFiles:
         """Remove all files of an earlier run, the record first; also what a killed process left half written."""
         self.folder.mkdir(exist_ok=True)
         sidecar = self.label.with_name(f"{self.label.name}.labels.json")
-        for file in (self.record, self.label, sidecar, self.confidence, self.preview, self.error_log):
+        for file in (self.record, self.label, sidecar, self.filled, self.confidence, self.preview, self.error_log):
             file.unlink(missing_ok=True)
             for half in self.folder.glob(f".*.{file.name}"):
                 half.unlink(missing_ok=True)

@@ -1,0 +1,213 @@
+"""A batch folder opened in Slicer: real MRML, real files, the table written back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.dataset.status import CaseStatus, Status
+from FewShotAnnotateLib.host.batch_review import BatchReview
+from support import mrml
+from support.batches import AXIS, Dataset, make_dataset
+from support.labels import every, keep_slices, oblique, small_case
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A batch of four cases on a tilted grid, one of which failed. Tests work on copies."""
+    dataset = make_dataset(tmp_path_factory.mktemp("batch"), ["a", "b", "c"])
+    volume, label_map = oblique(*small_case())
+    write_array(dataset.image, volume.array, volume.geometry)
+    write_label_maps(dataset.support, [keep_slices(label_map, AXIS, every(label_map, AXIS, 8))])
+    dataset.rows.insert(1, {"image": "manifest.csv", "support": "support.nii.gz", "name": "failed"})
+    dataset.write()
+    assert main(dataset.command()) == 1
+    return dataset
+
+
+@pytest.fixture
+def dataset(finished: Dataset, awkward_path: Path) -> Dataset:
+    shutil.copytree(finished.output, awkward_path / "out")
+    return Dataset(awkward_path, list(finished.rows))
+
+
+@pytest.fixture
+def review(dataset: Dataset) -> Iterator[BatchReview]:
+    mrml.new_scene()
+    opened = BatchReview(slicer.mrmlScene, dataset.output)
+    yield opened
+    opened.close()
+
+
+def show(review: BatchReview, name: str) -> None:
+    review.show(name)
+    review.wait()
+
+
+def accept(review: BatchReview) -> None:
+    review.accept()
+    review.wait()
+
+
+def labels(review: BatchReview) -> dict[str, np.ndarray]:
+    """Voxels of the segments in the scene, by name."""
+    node = review.segmentation_node
+    ids = node.GetSegmentation().GetSegmentIDs()
+    return {node.GetSegmentation().GetSegment(one).GetName(): mrml.segment_array(node, one) for one in ids}
+
+
+def test_the_table_is_that_of_the_folder(review: BatchReview, dataset: Dataset) -> None:
+    assert [case.name for case in review.cases] == ["a", "failed", "b", "c"]
+    assert review.cases[1].status is Status.FAILED
+    assert "row 3: " in review.cases[1].message
+    assert review.preview("a") == dataset.case("a").preview
+    assert review.preview("failed") is None
+
+
+def test_a_case_is_shown_with_image_and_result_where_they_lie_in_the_patient(
+    review: BatchReview, dataset: Dataset
+) -> None:
+    show(review, "a")
+    volume, truth = oblique(*small_case())
+    assert review.current == "a"
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(review.volume_node), volume.array)
+    assert review.volume_node.GetOrigin() == pytest.approx((17.25, -33.1, -204.7))  # RAS
+    assert review.volume_node.GetSpacing() == pytest.approx(volume.geometry.spacing)
+    (filled,) = read_label_maps(dataset.case("a").label, volume.geometry)
+    shown = labels(review)
+    assert list(shown) == [segment.name for segment in truth.segments]
+    for segment in truth.segments:
+        np.testing.assert_array_equal(shown[segment.name], filled.array == segment.value)
+        node_segment = review.segmentation_node.GetSegmentation().GetSegment(f"Segment_{segment.value}")
+        assert node_segment.GetColor() == pytest.approx(segment.colour, abs=1e-6)
+    assert not review.changed
+
+
+def test_the_next_case_takes_the_place_of_the_one_before(review: BatchReview) -> None:
+    show(review, "a")
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    show(review, "b")
+    assert review.current == "b"
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+    review.clear()
+    assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+
+
+def test_accepting_is_written_to_the_table_and_changes_no_other_file(review: BatchReview, dataset: Dataset) -> None:
+    before = dataset.results()
+    show(review, "a")
+    accept(review)
+    lines = (dataset.output / "status.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "name,status,seconds,message,accepted"
+    assert [line.endswith(",yes") for line in lines[1:]] == [True, False, False, False]
+    assert [case.accepted for case in review.cases] == [True, False, False, False]
+    assert dataset.results() == before
+    review.withdraw("a")
+    assert not dataset.status()["a"].accepted
+
+
+def test_next_goes_through_the_cases_that_are_done_and_not_accepted(review: BatchReview) -> None:
+    seen = []
+    while (name := review.next()) is not None:
+        seen.append(name)
+        show(review, name)
+        accept(review)
+    assert seen == ["a", "b", "c"]
+    review.withdraw("b")
+    assert review.next() == "b"
+
+
+def test_a_corrected_result_is_written_and_the_filled_one_kept(review: BatchReview, dataset: Dataset) -> None:
+    files = dataset.case("a")
+    filled, picture = files.label.read_bytes(), files.preview.read_bytes()
+    show(review, "a")
+    node, volume = review.segmentation_node, oblique(*small_case())[0]
+    first = node.GetSegmentation().GetNthSegmentID(0)
+    mask = mrml.segment_array(node, first)
+    mask[:12] = False
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, first, review.volume_node)
+    node.GetSegmentation().GetSegment(first).SetName("Tête")
+    node.GetSegmentation().AddEmptySegment("cyst", "Cyst", (1.0, 1.0, 0.0))
+    cyst = np.zeros(mask.shape, np.uint8)
+    cyst[:2, :3, :4] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(cyst, node, "cyst", review.volume_node)
+    expected = labels(review)
+    assert review.changed
+    accept(review)
+    assert not review.changed
+    (written,) = read_label_maps(files.label, volume.geometry)
+    assert {segment.name for segment in written.segments} == set(expected) >= {"Tête", "Cyst"}
+    for segment in written.segments:
+        np.testing.assert_array_equal(written.array == segment.value, expected[segment.name])
+    assert files.filled.read_bytes() == filled
+    assert files.preview.read_bytes() != picture
+    show(review, "b")
+    show(review, "a")
+    for name, voxels in labels(review).items():
+        np.testing.assert_array_equal(voxels, expected[name])
+
+
+def test_overlapping_segments_are_refused_and_nothing_is_written(review: BatchReview, dataset: Dataset) -> None:
+    show(review, "a")
+    node = review.segmentation_node
+    node.GetSegmentation().AddEmptySegment("other", "Other")
+    everything = np.ones(small_case()[0].array.shape, np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(everything, node, "other", review.volume_node)
+    node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    before = dataset.results()
+    with pytest.raises(InputError, match="Segment 'Other' overlaps another one"):
+        review.accept()
+    assert dataset.results() == before
+    assert not dataset.status()["a"].accepted
+
+
+def test_what_cannot_be_shown_or_accepted_is_said_in_one_line(review: BatchReview, dataset: Dataset) -> None:
+    with pytest.raises(InputError, match="No case is shown"):
+        review.accept()
+    with pytest.raises(InputError, match="Case 'failed' has no result"):
+        show(review, "failed")
+    dataset.case("b").label.write_bytes(b"")
+    show(review, "a")
+    with pytest.raises(InputError, match="the file is empty"):
+        show(review, "b")
+    assert review.current == "a"
+    review.show("c")
+    with pytest.raises(InputError, match="wait for it"):
+        review.accept()
+    review.wait()
+    slicer.mrmlScene.RemoveNode(review.segmentation_node)
+    with pytest.raises(InputError, match="No case is shown"):
+        review.accept()
+    with pytest.raises(InputError, match="no batch was written here"):
+        BatchReview(slicer.mrmlScene, dataset.folder)
+
+
+def test_reading_and_writing_keep_the_application_going(review: BatchReview) -> None:
+    review.show("a")
+    assert review.busy
+    assert review.current is None
+    review.wait()
+    review.accept()
+    assert review.busy
+    assert not review.cases[0].accepted
+    review.wait()
+    assert review.cases[0].accepted
+
+
+def test_a_batch_that_goes_on_meanwhile_keeps_what_was_accepted(review: BatchReview, dataset: Dataset) -> None:
+    show(review, "a")
+    accept(review)
+    review._folder.status.update([CaseStatus("late", Status.RUNNING)])
+    review.reload()
+    assert [case.name for case in review.cases][-1] == "late"
+    show(review, "c")
+    accept(review)
+    assert [one.accepted for one in dataset.status().values()] == [True, False, False, True, False]
