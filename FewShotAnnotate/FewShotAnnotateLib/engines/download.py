@@ -185,14 +185,18 @@ def _exclusive(checkpoint: Checkpoint) -> Iterator[None]:
         from filelock import FileLock, Timeout
     except ImportError:
         raise InputError("package_missing", package="filelock", install="filelock") from None
+    lock = FileLock(folder() / f"{checkpoint.file}.lock", timeout=0)
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        with FileLock(folder() / f"{checkpoint.file}.lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise InputError("download_busy", name=checkpoint.name) from None
-    except PermissionError as error:
-        raise InputError("output_unwritable", path=folder(), detail=error.strerror) from None
+    except OSError as error:
+        raise InputError("output_unwritable", path=folder(), detail=error.strerror or error) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

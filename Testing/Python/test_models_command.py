@@ -1,0 +1,414 @@
+"""`models`: downloads from a real server that misbehaves, import, verify, remove; what is told."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.engines import download, weights
+from FewShotAnnotateLib.engines.weights import Checkpoint
+from huggingface_hub import constants
+from support.processes import Spawned, wait_for
+from support.weights_server import Fault, Server, serving, toy_row, use_table
+
+CHUNK = 1 << 14
+TESTING = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    """A file of weights of some 400 kB."""
+    file = io.BytesIO()
+    torch.save({"a.weight": torch.rand(10, 10_000)}, file)
+    return file.getvalue()
+
+
+@pytest.fixture
+def server(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server, and a client that soon gives up on it."""
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
+    with serving(content) as server:
+        server.good_bytes = 10 * CHUNK
+        yield server
+    weights.checkpoints.cache_clear()
+
+
+Toy = Callable[..., Checkpoint]
+
+
+@pytest.fixture
+def toy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """Makes a checkpoint that the server has, as its publisher tells of it."""
+
+    def make(published: bool = True, **row: Any) -> Checkpoint:
+        if published:
+            row = {"sha256": hashlib.sha256(server.content).hexdigest(), "size": len(server.content), **row}
+        return use_table(tmp_path, monkeypatch, toy_row(**{"url": f"{server.address}/file.pt", **row}))
+
+    return make
+
+
+def fetch(*more: str) -> int:
+    return main(["models", "download", "toy", "--progress", "none", *more])
+
+
+def error_line(capfd: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr."""
+    (line,) = capfd.readouterr().err.splitlines()
+    return line
+
+
+def files(one: Checkpoint) -> list[str]:
+    """What lies beside the lock."""
+    return sorted(path.name for path in weights.path_of(one).parent.iterdir() if path.suffix != ".lock")
+
+
+def test_a_download_gives_the_file_and_leaves_nothing_else(toy: Toy, server: Server) -> None:
+    one = toy()
+    assert fetch() == 0
+    assert weights.path_of(one).read_bytes() == server.content
+    assert files(one) == ["toy.pt"]
+    assert server.asked == [("/file.pt", "")]
+
+
+def test_what_is_here_and_right_is_not_fetched_again(toy: Toy, server: Server) -> None:
+    toy()
+    assert fetch() == fetch() == 0
+    assert len(server.asked) == 1
+
+
+def test_an_engine_stands_for_the_weights_it_needs(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    toy()
+    assert main(["models", "info", "universeg"]) == 0
+    out, _ = capfd.readouterr()
+    for words in ("universeg-v1", "OpenRAIL++-M", "research only", "Nobody published one", "Butoi"):
+        assert words in out
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.STALL])
+def test_a_broken_transfer_goes_on_where_it_broke_off(toy: Toy, server: Server, fault: Fault) -> None:
+    one = toy()
+    server.faults = [fault]
+    assert fetch() == 0
+    assert weights.path_of(one).read_bytes() == server.content
+    (_, first), (_, second) = server.asked
+    assert first == ""
+    assert second == f"bytes={server.good_bytes}-"
+
+
+def test_an_interrupted_download_goes_on_in_the_next_call(
+    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = toy()
+    download.partial_of(one).parent.mkdir(parents=True)
+    download.partial_of(one).write_bytes(server.content[:100_000])
+    assert "partly here (0.1 MB)" in shown_state(one, capfd)
+    assert fetch() == 0
+    assert weights.path_of(one).read_bytes() == server.content
+    assert server.asked == [("/file.pt", "bytes=100000-")]
+
+
+def shown_state(one: Checkpoint, capfd: pytest.CaptureFixture[str]) -> str:
+    assert main(["models", "info", one.name]) == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "state:" in line]
+    return line
+
+
+def test_a_killed_download_goes_on_where_it_was_killed(toy: Toy, server: Server, spawned: Spawned) -> None:
+    server.content, server.good_bytes = bytes(26 << 20), 25 << 20
+    server.faults = [Fault.STALL]
+    one = toy()
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom FewShotAnnotateLib.cli import main\n"
+        f"from FewShotAnnotateLib.engines import weights\nweights.TABLE = Path({str(weights.TABLE)!r})\n"
+        "sys.exit(main(['models', 'download', 'toy', '--progress', 'none']))"
+    )
+    child = spawned.python("-c", program)  # as a user's: with the library's own chunks and patience
+    partial = download.partial_of(one)
+    wait_for(lambda: partial.is_file() and partial.stat().st_size >= 20 << 20)
+    child.kill()
+    child.communicate()
+    there = partial.stat().st_size
+    assert not weights.path_of(one).exists()
+    assert fetch() == 0
+    assert server.asked[-1] == ("/file.pt", f"bytes={there}-")
+    assert weights.path_of(one).stat().st_size == len(server.content)
+
+
+def test_wrong_bytes_are_deleted_and_told(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    one = toy()
+    server.faults = [Fault.WRONG]
+    assert fetch() == 2
+    assert "SHA-256" in error_line(capfd).replace("SHA256", "SHA-256")
+    assert files(one) == []
+    assert fetch() == 0
+
+
+def test_a_wrong_part_does_not_spoil_the_next_try(toy: Toy, server: Server) -> None:
+    one = toy()
+    download.partial_of(one).parent.mkdir(parents=True)
+    download.partial_of(one).write_bytes(b"x" * 1000)
+    assert fetch() == 2
+    assert fetch() == 0
+    assert server.asked == [("/file.pt", "bytes=1000-"), ("/file.pt", "")]
+
+
+def test_a_redirect_is_followed(toy: Toy, server: Server) -> None:
+    one = toy()
+    server.faults = [Fault.REDIRECT]
+    assert fetch() == 0
+    assert [path for path, _ in server.asked] == ["/file.pt", "/elsewhere/file.pt"]
+    assert weights.path_of(one).read_bytes() == server.content
+
+
+def test_the_server_does_not_choose_the_name(toy: Toy, server: Server) -> None:
+    one = toy()
+    server.faults = [Fault.ELSEWHERE]
+    assert fetch() == 0
+    assert files(one) == ["toy.pt"]
+
+
+def test_a_missing_file_is_told_and_what_is_there_stays(
+    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = toy()
+    download.partial_of(one).parent.mkdir(parents=True)
+    download.partial_of(one).write_bytes(server.content[:1000])
+    server.faults = [Fault.MISSING]
+    assert fetch() == 2
+    line = error_line(capfd)
+    assert "404 Not Found" in line
+    assert "models import toy FILE" in line
+    assert download.partial_of(one).stat().st_size == 1000
+
+
+def test_a_part_that_the_server_cannot_continue_is_fetched_anew(toy: Toy, server: Server) -> None:
+    one = toy(published=False)
+    download.partial_of(one).parent.mkdir(parents=True)
+    download.partial_of(one).write_bytes(server.content)  # all of it, but never given its name
+    assert fetch() == 0
+    assert [asked for _, asked in server.asked] == [f"bytes={len(server.content)}-", ""]
+    assert weights.path_of(one).read_bytes() == server.content
+
+
+def test_a_refused_range_is_told_when_nothing_is_there(
+    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    toy()
+    server.faults = [Fault.BAD_RANGE]
+    assert fetch() == 2
+    assert "416" in error_line(capfd)
+
+
+def test_a_server_that_cannot_continue_gives_the_whole_file(toy: Toy, server: Server) -> None:
+    one = toy()
+    download.partial_of(one).parent.mkdir(parents=True)
+    download.partial_of(one).write_bytes(server.content[:1000])
+    server.faults = [Fault.NO_RANGE]
+    assert fetch() == 0
+    assert weights.path_of(one).read_bytes() == server.content
+
+
+def test_nobody_there_is_told(toy: Toy, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import file_download
+
+    monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        toy(url=f"http://127.0.0.1:{unused.getsockname()[1]}/file.pt")
+        assert fetch() == 2
+    assert "cannot be fetched" in error_line(capfd)
+
+
+def test_two_programs_do_not_fetch_the_same_file_at_once(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    from filelock import FileLock
+
+    one = toy()
+    weights.folder().mkdir(parents=True)
+    with FileLock(weights.folder() / f"{one.file}.lock"):
+        assert fetch() == 2
+    assert "another program" in error_line(capfd)
+
+
+def test_a_checksum_that_nobody_published_is_recorded_and_holds_from_then_on(
+    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = toy(published=False)
+    assert fetch() == 0
+    digest = hashlib.sha256(server.content).hexdigest()
+    assert weights.record_of(one).read_text() == f"{digest}  toy.pt\n"
+    assert main(["models", "verify", "toy"]) == 0
+    assert "first seen" in capfd.readouterr().out
+    assert main(["models", "remove", "toy"]) == 0
+    server.faults = [Fault.WRONG]
+    assert fetch() == 2
+    assert "differs" in error_line(capfd)
+    assert files(one) == ["toy.pt.sha256"]
+    assert main(["models", "remove", "toy", "--forget"]) == 0
+    assert files(one) == []
+
+
+def test_a_web_page_in_place_of_the_file_is_not_recorded(toy: Toy, server: Server) -> None:
+    one = toy(published=False)
+    server.faults = [Fault.PAGE]
+    assert fetch() == 2
+    assert files(one) == []
+
+
+def test_a_licence_that_is_not_permissive_is_to_be_agreed_to(
+    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy(permissive=False, licence="Research-1.0", restrictions="For research only.")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))  # no terminal: nobody is asked
+    assert fetch() == 2
+    err = capfd.readouterr().err
+    assert "For research only." in err
+    assert err.splitlines()[-1].endswith("agree with --accept-licence.")
+    assert server.asked == []
+    assert fetch("--accept-licence") == 0
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("", 2)])
+def test_somebody_at_a_terminal_is_asked(
+    toy: Toy, server: Server, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    toy(permissive=False)
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(sys, "stderr", shown)
+    assert fetch() == code
+    assert "Do you agree" in shown.getvalue()
+    assert bool(server.asked) == (code == 0)
+
+
+def test_progress_and_speed_are_shown(
+    toy: Toy, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    toy()
+    assert main(["models", "download", "toy"]) == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
+    assert re.search(r"toy .*\d/\d.* [kM]B", shown)
+    assert re.search(r"B/s", shown)
+
+
+def test_progress_for_machines_is_one_event_a_line(
+    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    toy()
+    server.faults = [Fault.CUT]
+    assert main(["models", "download", "toy", "--progress", "json"]) == 0
+    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    done = [event["done"] for event in events]
+    assert done == sorted(done)
+    assert done[-1] == len(server.content)
+    assert {(event["event"], event["name"], event["total"]) for event in events} == {
+        ("download", "toy", len(server.content))
+    }
+
+
+def test_a_file_is_taken_in_where_there_is_no_internet(
+    toy: Toy, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = toy()
+    source = tmp_path / "brought on a stick.pt"
+    source.write_bytes(server.content[:-1])
+    assert main(["models", "import", "toy", str(source)]) == 2
+    assert str(source) in error_line(capfd)
+    assert files(one) == []
+    source.write_bytes(server.content)
+    assert main(["models", "import", "toy", str(source)]) == 0
+    assert weights.path_of(one).read_bytes() == source.read_bytes() == server.content
+    assert main(["models", "import", "toy", str(tmp_path / "nothing.pt")]) == 2
+    assert server.asked == []
+
+
+def test_verify_names_what_was_changed(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    one = toy()
+    assert main(["models", "verify"]) == 0
+    assert "no weights" in capfd.readouterr().out
+    assert fetch() == main(["models", "verify"]) == 0
+    weights.path_of(one).write_bytes(server.content[:-1] + b"x")
+    capfd.readouterr()
+    assert main(["models", "verify"]) == 2
+    assert str(weights.path_of(one)) in error_line(capfd)
+
+
+def test_remove_deletes_whole_and_partial_files(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    one = toy()
+    assert fetch() == 0
+    download.partial_of(one).write_bytes(b"x")
+    assert main(["models", "remove", "toy"]) == 0
+    assert files(one) == []
+    assert main(["models", "remove", "toy"]) == 0
+    assert "was not here" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "toys", ""])
+@pytest.mark.parametrize("action", ["info", "download", "verify", "remove"])
+def test_unknown_names_are_refused(toy: Toy, capfd: pytest.CaptureFixture[str], action: str, name: str) -> None:
+    toy()
+    assert main(["models", action, name]) == 2
+    assert "choose one of: toy" in error_line(capfd)
+
+
+def test_list_says_which_weights_are_here(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    toy()
+    assert fetch() == main(["models", "list"]) == 0
+    lines = [line for line in capfd.readouterr().out.splitlines() if "│" in line]
+    (mine,) = [line for line in lines if line.startswith("│ toy")]
+    assert "│ here" in mine
+    (other,) = [line for line in lines if line.startswith("│ universeg-v1")]
+    assert "not here" in other
+
+
+def test_nothing_but_download_uses_the_network(
+    toy: Toy, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*_: object) -> None:
+        raise AssertionError("a request")
+
+    one = toy()
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    (tmp_path / "file.pt").write_bytes(b"x" * (one.size or 0))
+    for words in (["list"], ["info", "toy"], ["verify"], ["import", "toy", str(tmp_path / "file.pt")]):
+        main(["models", *words])
+    image = str(tmp_path / "image.nii.gz")
+    assert main(["fill", image, image, "-o", str(tmp_path / "out.nii.gz"), "--engine", "universeg"]) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    toy: Toy, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(weights.HOME_VARIABLE, str(tmp_path / "file"))
+    assert fetch() == 2
+    assert "cannot be written" in error_line(capfd)
+
+
+def test_without_room_nothing_is_fetched(
+    toy: Toy, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = toy(size=1 << 60)
+    assert fetch() == 2
+    assert "MB are free" in error_line(capfd)
+    assert files(one) == server.asked == []

@@ -1,0 +1,160 @@
+"""A real HTTP server on this machine that gives files of weights as badly as servers do, and a table to name it."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from FewShotAnnotateLib.engines import weights
+from FewShotAnnotateLib.engines.weights import Checkpoint
+
+NAME = "toy"
+# Long enough that a client with a time limit of seconds gives up.
+STALL_SECONDS = 30.0
+
+
+class Fault(StrEnum):
+    """What is wrong with an answer."""
+
+    NONE = "none"
+    CUT = "cut"
+    STALL = "stall"
+    WRONG = "wrong"
+    REDIRECT = "redirect"
+    MISSING = "missing"
+    BAD_RANGE = "bad range"
+    NO_RANGE = "no range"
+    PAGE = "page"
+    ELSEWHERE = "elsewhere"
+
+
+@dataclass
+class Server:
+    """What a server gives, and what it was asked for.
+
+    Attributes
+    ----------
+    content : bytes
+    faults : list of Fault
+        Of the next answers; then there are none.
+    good_bytes : int
+        Bytes that a cut or stalled answer gives.
+    asked : list of (str, str)
+        Path and range of each request; an empty range is the whole file.
+    """
+
+    content: bytes
+    faults: list[Fault] = field(default_factory=list)
+    good_bytes: int = 0
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    address: str = ""
+    released: threading.Event = field(default_factory=threading.Event)
+
+
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range", "")
+            server.asked.append((self.path, asked))
+            fault = server.faults.pop(0) if server.faults else Fault.NONE
+            if fault is Fault.REDIRECT:
+                self.send_response(302)
+                self.send_header("Location", f"{server.address}/elsewhere/file.pt")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if fault in (Fault.MISSING, Fault.BAD_RANGE):
+                self.send_error(404 if fault is Fault.MISSING else 416)
+                return
+            content = server.content
+            if fault is Fault.WRONG:
+                content = bytes(255 - value for value in content)
+            if fault is Fault.PAGE:
+                content = b"<!DOCTYPE html><html>Log in to download</html>"
+            start = re.match(r"bytes=(\d+)-", asked)
+            first = int(start[1]) if start and fault is not Fault.NO_RANGE else 0
+            if first > len(content) or (first and first == len(content)):
+                self.send_error(416)
+                return
+            self.send_response(206 if first else 200)
+            if first:
+                self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+            if fault is Fault.ELSEWHERE:
+                self.send_header("Content-Disposition", 'attachment; filename="../../elsewhere.pt"')
+            self.send_header("Content-Length", str(len(content) - first))
+            self.end_headers()
+            stop = len(content) if fault not in (Fault.CUT, Fault.STALL) else first + server.good_bytes
+            self.wfile.write(content[first:stop])
+            if fault is Fault.STALL:
+                self.wfile.flush()
+                server.released.wait(STALL_SECONDS)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except (BrokenPipeError, ConnectionResetError):
+                return
+
+    return Handler
+
+
+@contextmanager
+def serving(content: bytes) -> Iterator[Server]:
+    """A server for the time of the block."""
+    server = Server(content)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as http:
+        http.daemon_threads = True
+        server.address = f"http://127.0.0.1:{http.server_port}"
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.released.set()
+            http.shutdown()
+
+
+def toy_row(**changes: Any) -> dict[str, Any]:
+    """A row of the table."""
+    row = {
+        "name": NAME,
+        "title": "Toy",
+        "file": "toy.pt",
+        "url": "http://127.0.0.1:9/file.pt",
+        "revision": "",
+        "size": None,
+        "sha256": None,
+        "md5": None,
+        "checksum_source": "None.",
+        "licence": "MIT",
+        "licence_url": "https://example.org",
+        "permissive": True,
+        "restrictions": "None.",
+        "citation": "Nobody.",
+        "good_at": "Tests.",
+        "seconds_per_slice": None,
+    }
+    return row | changes
+
+
+def use_table(folder: Path, patch: pytest.MonkeyPatch, *rows: dict[str, Any]) -> Checkpoint:
+    """Let `weights` know these rows beside those of the product, and keep files in `folder`; returns the first."""
+    table = folder / "table.json"
+    known = json.loads(weights.TABLE.read_text(encoding="utf-8"))["checkpoints"]
+    table.write_text(json.dumps({"version": 1, "checkpoints": [*rows, *known]}), encoding="utf-8")
+    patch.setattr(weights, "TABLE", table)
+    patch.setenv(weights.HOME_VARIABLE, str(folder / "home"))
+    weights.checkpoints.cache_clear()
+    return weights.checkpoint(rows[0]["name"])
