@@ -15,10 +15,13 @@ from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume, to_image
+from FewShotAnnotateLib.dataset.case import Settings, run_case
+from FewShotAnnotateLib.dataset.case import Task as BatchTask
 from FewShotAnnotateLib.dataset.library import read_task, save_slices, task_folder, task_names
 from FewShotAnnotateLib.dataset.library_file import import_task
 from FewShotAnnotateLib.dataset.library_task import LibraryTask
 from FewShotAnnotateLib.dataset.library_use import examples_of, values_by_name
+from FewShotAnnotateLib.dataset.manifest import Case
 from FewShotAnnotateLib.dataset.status import Status
 from PIL import Image
 from support.batches import Dataset, environment_with_standins, make_dataset, register
@@ -333,3 +336,32 @@ def test_a_file_that_is_there_is_not_replaced_by_an_export(dataset: Dataset) -> 
     assert file.stat().st_size == 0
     with pytest.raises(InputError):
         import_task(dataset.folder / "nowhere.zip")
+
+
+def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_once(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights: what it fills is noise, but it is filled by the real engine from the real library."""
+    import torch
+    from FewShotAnnotateLib.engines import universeg
+    from FewShotAnnotateLib.engines.universeg_net import state_shapes
+    from support.tiny_weights import Shelf
+
+    generator = torch.Generator().manual_seed(0)
+    state = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in state_shapes().items()}
+    Shelf(tmp_path, monkeypatch).put("universeg-v1", state)
+    universeg._network.cache_clear()
+    task = save(step=8)
+    volume, _ = turned("PIR")
+    write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
+    for name in ("first", "second"):
+        case = Case(2, name, dataset.folder / "other.nii.gz", None, "universeg", library=task.name)
+        dataset.output.mkdir(exist_ok=True)
+        settings = Settings(slices=(15, 17), options={"supports": 2})
+        status = run_case(BatchTask(case, settings, dataset.output, task.folder))
+        assert status.status is Status.DONE, status.message
+    assert universeg._network.cache_info().misses == 1
+    (filled,) = read_label_maps(dataset.case("first").label, volume.geometry)
+    axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_name(volume.geometry).endswith(task.plane))
+    held = np.flatnonzero(axis.slices(filled.array).any(axis=(1, 2)))
+    assert set(held) <= {15, 16}

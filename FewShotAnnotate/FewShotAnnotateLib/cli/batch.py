@@ -86,6 +86,7 @@ def _batch(options: argparse.Namespace) -> int:
                 make_pool,
                 engine=options.engine,
                 resume=options.resume,
+                elsewhere=options.scheduler is not None,
                 report=report,
             )
     except PoolLost as lost:

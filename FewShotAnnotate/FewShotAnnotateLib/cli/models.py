@@ -54,12 +54,14 @@ def _add(
 
 def _list(_options: argparse.Namespace) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
-    engines = Table("engine", "state", "licence", "what it does")
+    engines = Table("engine", "state", "library", "licence", "what it does")
     for name in engine_names():
         engine = engine_class(name)
-        engines.add_row(name, engine.cannot_run() or "ready", engine.licence, engine.summary)
+        library = "yes" if engine.uses_library else "no"
+        engines.add_row(name, engine.cannot_run() or "ready", library, engine.licence, engine.summary)
     console.print(engines)
     print(f"auto is {engine_class('auto').name} here. {_where_computed()}")
+    print("library: whether labelled slices of other patients (`library`) are enough for it.")
     table = Table("weights", "state", "MB", "licence", "good at")
     for one in weights.checkpoints():
         table.add_row(one.name, _state(one), _megabytes(one.size), one.licence, one.good_at)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..core.errors import InputError
-from ..engines import engine_class
+from ..engines import engine_class, runnable_engine
 from .case import Settings, Task
 from .folder import BatchFolder
 from .gallery import write_page
@@ -77,6 +77,7 @@ def run_batch(
     *,
     engine: str = "auto",
     resume: bool = False,
+    elsewhere: bool = False,
     report: Callable[[Tally], None] = lambda _: None,
 ) -> dict[str, CaseStatus]:
     """Run the cases that are not done.
@@ -92,6 +93,8 @@ def run_batch(
     resume : bool
         Whether `output` may hold an earlier run: cases that were done from the same input, engine and options, and
         cases that a person accepted, stay as they are.
+    elsewhere : bool
+        Whether cases run on other machines, so that engines need not be able to run on this one.
     report : function
         Told of every change.
 
@@ -111,7 +114,7 @@ def run_batch(
     """
     require_pages()
     folder = BatchFolder(output)
-    tasks = require_runnable(manifest, folder, settings, engine)
+    tasks = require_runnable(manifest, folder, settings, engine, elsewhere)
     with folder.exclusive(resume):
         folder.cancel_file.unlink(missing_ok=True)
         board = _Board(folder, tasks, report)
@@ -134,14 +137,16 @@ def require_pages() -> None:
             raise InputError("package_missing", package=package, install='"fewshot-annotate[batch]"')
 
 
-def require_runnable(manifest: Manifest, folder: BatchFolder, settings: Settings, engine: str) -> list[Task]:
+def require_runnable(
+    manifest: Manifest, folder: BatchFolder, settings: Settings, engine: str, elsewhere: bool
+) -> list[Task]:
     """The cases as tasks, their engines and library tasks resolved.
 
     Raises
     ------
     InputError
-        A row's engine does not exist or does not take the options or a library task, there is no such task, or its
-        files lie in the batch's own folder. The error names the row.
+        A row's engine does not exist, cannot run or does not take the options or a library task, there is no such
+        task, or its files lie in the batch's own folder. The error names the row.
     """
     tasks = []
     for case in manifest.cases:
@@ -149,6 +154,8 @@ def require_runnable(manifest: Manifest, folder: BatchFolder, settings: Settings
             name = case.engine or engine
             library = task_folder(case.library).resolve() if case.library else None
             chosen = engine_class(require_library_engine(name) if library else name)
+            if not elsewhere:
+                runnable_engine(chosen.name)
             chosen(settings.device, settings.options)
             for path in (case.image, case.support):
                 if path is not None and folder.path in (path, *path.parents):

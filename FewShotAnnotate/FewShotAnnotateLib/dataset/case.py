@@ -145,6 +145,8 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
     label_map, run, examples = _prepared(task, volume)
     engine = runnable_engine(run.job.engine)(run.job.device, run.job.options)
     engine.examples = examples
+    warnings = [_unnamed(label_map, run)]
+    engine.warn = warnings.append
     labels, confidence = _fill(engine, run, volume, _asking(task))
     filled = label_map.with_array(labels)
     axis, indices = run.support.axis, run.support.indices
@@ -160,7 +162,7 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
         "filled_slices": len(run.support.unlabelled(run.job.slices)),
         "expected": [one.to_json() for one in engine.expected()],
     }
-    return _unnamed(label_map, run), outcome
+    return " ".join(warning for warning in dict.fromkeys(warnings) if warning), outcome
 
 
 def write_preview(
@@ -304,7 +306,7 @@ def _replaced(path: Path) -> Iterator[Path]:
 def _unnamed(label_map: LabelMap, run: PlannedRun) -> str:
     """Which slices hold labels but are not among the named ones: what was painted there does not count."""
     unnamed = sorted(set(labelled_indices(label_map.array, run.support.axis)) - set(run.support.indices))
-    return f"labels on slices not named were replaced: {_shortened(unnamed)}" if unnamed else ""
+    return f"Labels on slices not named were replaced: {_shortened(unnamed)}." if unnamed else ""
 
 
 def _shortened(numbers: Sequence[int]) -> str:
