@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.errors import InputError
 from ..core.volume import LabelMap, Segment
 from .algorithm import Algorithm, AlgorithmType
 from .dicom_series import DicomSeries
@@ -24,6 +25,7 @@ UNKNOWN = "unknown"
 # The nearest of CID 7162: engines learn from the painted slices.
 _FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 _SERIES_NUMBER_STEP = 100  # as Slicer numbers the segmentation of a series
+_DETAIL_LENGTH = 200
 _LABEL_LENGTH = 64  # characters of a LO, as all short texts are
 
 
@@ -90,14 +92,20 @@ def write_segmentation(path: Path, content: SegContent) -> None:
 
     Raises
     ------
+    InputError
+        The headers of the series are not such that a segmentation can belong to it.
     OSError
         It cannot be written.
     """
     with warnings.catch_warnings():
         # highdicom warns of what the source's own headers hold, such as a name of one word.
         warnings.simplefilter("ignore")
-        segmentation = _segmentation(content)
-    segmentation.save_as(path, enforce_file_format=True)
+        try:
+            segmentation = _segmentation(content)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:  # what the source's headers lack
+            detail = " ".join(str(error).split())[:_DETAIL_LENGTH] or type(error).__name__
+            raise InputError("dicom_refused", path=content.series.path, detail=detail) from None
+        segmentation.save_as(path, enforce_file_format=True)
 
 
 def _segmentation(content: SegContent) -> Segmentation:

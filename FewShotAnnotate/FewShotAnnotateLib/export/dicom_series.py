@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,9 @@ def read_series(folder: str | Path, series: str | None = None) -> DicomSeries:
 
 def read_series_files(files: Iterable[Path], path: Path, series: str | None = None) -> DicomSeries:
     """As `read_series`, of these files; `path` names them in errors."""
-    headers = _read_headers(files, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of values that are nearly as they should be
+        headers = _read_headers(files, path)
     found = sorted({str(header.SeriesInstanceUID) for header in headers})
     if series is not None:
         if series not in found:
