@@ -1,0 +1,281 @@
+"""What a study promises: the same trials on many volumes, figures by group, and nothing lost when it is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.comparison.design import Wish
+from FewShotAnnotateLib.comparison.results import Absent
+from FewShotAnnotateLib.comparison.scores import Point
+from FewShotAnnotateLib.comparison.study import Measured, Study, study
+from FewShotAnnotateLib.comparison.study_manifest import read_manifest
+from FewShotAnnotateLib.comparison.study_report import study_png, write_study_report, write_tables
+from FewShotAnnotateLib.comparison.study_scores import EVERYTHING, findings, group_points, groups_of, sizes_of
+from FewShotAnnotateLib.comparison.trial import Contender
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from support.labels import long_case, small_case
+from support.processes import Spawned, alive, wait_for
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
+QUICK = ("--sizes", "1,2", "--draws", "1", "--held-out", "2")
+
+
+def piece(volume: Volume, label_map: LabelMap, start: int, stop: int) -> tuple[Volume, LabelMap]:
+    """Some slices of a volume, as a volume of their own."""
+    image, labels = (np.ascontiguousarray(array[start:stop]) for array in (volume.array, label_map.array))
+    grid = Geometry(image.shape, (1.0, 1.0, 3.0))
+    return Volume(image, grid), LabelMap(labels, grid, label_map.segments)
+
+
+@pytest.fixture
+def manifest(awkward_path: Path) -> Path:
+    """Three small volumes in two groups."""
+    hippocampus, aorta = small_case(), long_case()
+    volumes = {
+        "Roe^Jack": piece(*hippocampus, 4, 20),
+        "Roe^Jill": piece(*hippocampus, 16, 32),
+        "Roe^Jim": piece(*aorta, 60, 76),
+    }
+    rows = []
+    for (name, (volume, label_map)), group in zip(volumes.items(), ("MR", "MR", "CT"), strict=True):
+        write_array(awkward_path / f"{name}.nii.gz", volume.array, volume.geometry)
+        write_label_maps(awkward_path / f"{name}.seg.nrrd", [label_map])
+        rows.append(f"{name}.nii.gz,{name}.seg.nrrd,{group},")
+    rows[0] += "head"
+    return put(awkward_path, rows)
+
+
+def put(folder: Path, rows: Sequence[str], header: str = "image,label,group,name") -> Path:
+    path = folder / "manifest.csv"
+    path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    return path
+
+
+def command(manifest: Path, *more: object) -> list[str]:
+    return ["compare", "--study", str(manifest), "-o", str(manifest.parent / "study"), *map(str, more)]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# --- from manifest to report
+
+
+def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    more = ("--engines", "propagate,adapt", "--option", "adapt.steps=3", "--progress", "json")
+    assert main(command(manifest, *QUICK, *more)) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    said = json.loads(out.splitlines()[-1])["findings"]
+    folder = manifest.parent / "study"
+    volumes = rows_of(folder / "volumes.csv")
+    assert {(row["volume"], row["group"]) for row in volumes} == {
+        ("head", "MR"),
+        ("volume 2", "MR"),
+        ("volume 3", "CT"),
+    }
+    assert len(volumes) == 3 * 2 * 2
+    for row in rows_of(folder / "groups.csv"):
+        own = [
+            float(one["dice_mean"])
+            for one in volumes
+            if (one["engine"], one["support_size"]) == (row["engine"], row["support_size"])
+            and row["group"] in (one["group"], EVERYTHING)
+        ]
+        assert int(row["volumes"]) == len(own)
+        assert float(row["dice_mean"]) == pytest.approx(np.mean(own), abs=1e-3)
+        if len(own) > 1:
+            assert float(row["dice_sd"]) == pytest.approx(np.std(own, ddof=1), abs=1e-3)
+    labels = rows_of(folder / "labels.csv")
+    one = [row for row in volumes if (row["volume"], row["engine"], row["support_size"]) == ("head", "adapt", "2")]
+    own = [
+        float(row["dice"])
+        for row in labels
+        if (row["volume"], row["engine"], row["support_size"]) == ("head", "adapt", "2")
+    ]
+    assert float(one[0]["dice_mean"]) == pytest.approx(np.mean(own), abs=1e-3)
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert "With 3 volumes that is no finding yet" in html
+    assert any("One-shot (one painted slice)" in sentence for sentence in said)
+    assert html.index("What was found") < html.index("One-shot: one painted") < html.index("Few-shot: as many")
+    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)|https?://|<script|<link', html)
+    for path in folder.rglob("*"):
+        assert path.is_dir() or b"Roe^J" not in path.read_bytes(), path.name
+
+
+@needs_proc
+def test_a_killed_study_goes_on_where_it_was(manifest: Path, spawned: Spawned) -> None:
+    options = (*QUICK, "--draws", "2", "--engines", "propagate", "--progress", "none")
+    folder = manifest.parent / "study"
+    program = spawned.cli(*command(manifest, *options))
+    wait_for(lambda: len(list(folder.glob("volumes/*/runs/propagate/*.json"))) >= 3)
+    program.kill()
+    program.wait()
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("volumes/*/runs/propagate/*.json")}
+    assert not (folder / "report.html").exists()
+    wait_for(lambda: not workers_of(folder))
+    assert main(command(manifest, *options)) == 2
+    assert main(command(manifest, *options, "--resume")) == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert (folder / "report.html").exists()
+    assert not list(folder.rglob("working"))
+
+
+def workers_of(folder: Path) -> list[int]:
+    """Processes whose command line names the folder."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit() and int(place.name) != os.getpid() and alive(int(place.name)):
+            try:
+                words = (place / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(folder).encode() in words:
+                found.append(int(place.name))
+    return found
+
+
+@needs_proc
+def test_ctrl_c_is_one_line_and_keeps_what_is_finished(manifest: Path, spawned: Spawned) -> None:
+    program = spawned.cli(*command(manifest, *QUICK, "--engines", "propagate", "--progress", "none"))
+    folder = manifest.parent / "study"
+    wait_for(lambda: any(folder.glob("volumes/*/runs/propagate/*.json")))
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out, err.count("\n")) == (130, "", 1)
+    assert "--resume" in err
+
+
+def test_volumes_may_be_added_later(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = read_manifest(manifest)
+    wish, place = Wish(sizes=(2,), draws=1, held_out=2), manifest.parent / "study"
+    study(listed[1:2], [Contender("propagate")], wish, place)
+    before = set(place.rglob("*.json"))
+    times = {path: path.stat().st_mtime_ns for path in before}
+    found = study(listed, [Contender("propagate")], wish, place, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == times
+    assert [volume.name for volume in found.volumes] == ["head", "volume 2", "volume 3"]
+    assert len(set(place.rglob("*.json"))) > len(before)
+
+
+# --- the manifest
+
+
+def test_volumes_are_labelled_across_their_thickest_spacing_unless_told(manifest: Path) -> None:
+    first, *_ = read_manifest(manifest)
+    assert first.read().axis == SliceAxis(0)
+    assert replace(first, axis=SliceAxis(2)).read().axis == SliceAxis(2)
+    put(manifest.parent, ["Roe^Jack.nii.gz,Roe^Jack.seg.nrrd,MR,1"], "image,label,group,axis")
+    assert read_manifest(manifest)[0].axis == SliceAxis(1)
+    assert read_manifest(manifest)[0].name == "volume 1"
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "said"),
+    [
+        (["a.nii.gz,MR"], "image,group", "no column label"),
+        ([], "image,label,group", "lists no case"),
+        ([",Roe^Jack.seg.nrrd,MR"], "image,label,group", "row 2: nothing is in column image"),
+        (["no.nii.gz,Roe^Jack.seg.nrrd,MR"], "image,label,group", "no such file"),
+        (["Roe^Jack.nii.gz,Roe^Jack.seg.nrrd,MR,4"], "image,label,group,axis", "row 2: Axis 4 does not exist"),
+        (["Roe^Jack.nii.gz,Roe^Jack.seg.nrrd,MR,x"] * 2, "image,label,group,name", "row 3: the name 'x'"),
+        (
+            ["Roe^Jack.nii.gz,Roe^Jim.seg.nrrd,MR"],
+            "image,label,group",
+            "Volume 'volume 1' of the study",
+        ),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_one_clear_line(
+    rows: list[str], header: str, said: str, manifest: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(manifest.parent, rows, header)
+    assert main(command(manifest, "--engines", "propagate")) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+
+
+@pytest.mark.parametrize("more", [["image.nii.gz"], ["--axis", "0"], ["--labelled-slices", "1,2"]])
+def test_what_is_said_of_one_volume_is_refused_for_a_study(
+    more: list[str], manifest: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(manifest, *more)) == 2
+    assert "Give IMAGE and SUPPORT, or --study" in capfd.readouterr().err
+
+
+# --- the figures
+
+
+def measured(name: str, group: str, dice: dict[str, dict[int, float]], absent: Sequence[Absent] = ()) -> Measured:
+    """A volume on which each engine reached this Dice at each size."""
+    points = tuple(
+        Point(engine, size, value, value, value, (value,), 1, 1.0, 0.1)
+        for engine, sizes in dice.items()
+        for size, value in sizes.items()
+    )
+    return Measured(name, group, 20, 8, ("organ",), points, tuple(absent))
+
+
+def series(count: int, lead: float, varies: float = 0.0) -> Study:
+    volumes = [
+        measured(
+            f"v{number}",
+            "AB"[number % 2],
+            {"one": {1: 0.5, 4: 0.6 + lead + (-1) ** number * varies}, "two": {1: 0.4, 4: 0.6}},
+        )
+        for number in range(count)
+    ]
+    return Study(("one", "two"), tuple(volumes), ())
+
+
+def test_a_lead_counts_if_it_holds_over_volumes() -> None:
+    assert any("+0.050" in words and "is beyond" in words for words in findings(series(8, 0.05)))
+    assert any("+0.010" in words and "is within" in words for words in findings(series(8, 0.01, varies=0.1)))
+    assert any("no finding yet: 5 or more" in words for words in findings(series(4, 0.05)))
+
+
+def test_sizes_that_a_volume_lacks_are_left_out_of_its_group() -> None:
+    volumes = [
+        measured("long", "A", {"one": {1: 0.5, 4: 0.6, 16: 0.9}}),
+        measured("short", "A", {"one": {1: 0.5, 4: 0.6}}),
+        measured("other", "B", {"one": {1: 0.3, 16: 0.5}}),
+    ]
+    found = Study(("one",), tuple(volumes), ())
+    assert [sizes_of(own) for own in groups_of(found).values()] == [[1, 4], [1, 16], [1]]
+    points = {(one.group, one.size): one for one in group_points(found)}
+    assert points["A", 4].volumes == 2
+    assert points[EVERYTHING, 1].dice == pytest.approx(1.3 / 3)
+
+
+def test_an_engine_that_failed_on_a_volume_has_fewer_volumes(tmp_path: Path) -> None:
+    broken = Absent("two", "it ran out of memory", started=True)
+    volumes = [
+        measured("v1", "A", {"one": {1: 0.5, 4: 0.7}, "two": {1: 0.4, 4: 0.8}}),
+        measured("v2", "A", {"one": {1: 0.5, 4: 0.7}}, [broken]),
+    ]
+    found = Study(("one", "two"), tuple(volumes), (Absent("three", "it needs weights", started=False),))
+    assert {one.engine: one.volumes for one in group_points(found) if one.size == 4} == {"one": 2, "two": 1}
+    assert "rises at every step for all engines" in " ".join(findings(found))
+    write_tables(tmp_path, found)
+    contenders = [Contender("one"), Contender("two")]
+    write_study_report(tmp_path / "report.html", found, contenders, Wish(), study_png(found))
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Failed on v2: it ran out of memory" in html
+    assert "it needs weights" in html
+    assert "(1 of 2)" in html
