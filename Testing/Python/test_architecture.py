@@ -20,6 +20,7 @@ TORCH = {
     "engines/device.py",
     "engines/network.py",
     "engines/persam_model.py",
+    "engines/sam2_model.py",
     "engines/sam_model.py",
     "engines/seggpt_model.py",
     "engines/universeg_net.py",

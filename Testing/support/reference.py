@@ -90,3 +90,51 @@ def persam(checkout: Path, file: str) -> Any:
     }
     with modules(places):
         return from_checkout(checkout, file, ("show", "per_segment_anything"))
+
+
+def medsam2(checkout: Path, side: int) -> Any:
+    """The video predictor of bowang-lab/MedSAM2, which is SAM 2.1's, built from its configuration for a size."""
+    import yaml
+
+    started = type("GlobalHydra", (), {"instance": staticmethod(lambda: _Started())})
+    places: dict[str, dict[str, Any]] = {
+        "hydra": {"initialize_config_module": None, "compose": None},
+        "hydra.core.global_hydra": {"GlobalHydra": started},
+        "hydra.utils": {"instantiate": None},
+        "omegaconf": {"OmegaConf": None},
+        "iopath.common.file_io": {"g_pathmgr": None},
+    }
+    path = checkout / "sam2" / "configs" / "sam2.1_hiera_t512.yaml"
+    configuration = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+    configuration["_target_"] = "sam2.sam2_video_predictor_npz.SAM2VideoPredictorNPZ"
+    configuration["image_size"] = side
+    configuration.pop("compile_image_encoder")
+    layer = configuration["memory_attention"]["layer"]
+    for attention in (layer["self_attention"], layer["cross_attention"]):
+        attention["feat_sizes"] = [side // 16, side // 16]
+
+    def make(part: Any) -> Any:
+        if isinstance(part, list):
+            return [make(one) for one in part]
+        if not isinstance(part, dict):
+            return 1e-6 if part == "1e-6" else part  # YAML takes it for a word
+        values = {key: make(value) for key, value in part.items()}
+        if "_target_" not in values:
+            return values
+        module, name = values.pop("_target_").rsplit(".", 1)
+        return getattr(importlib.import_module(module), name)(**values)
+
+    with modules(places), pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(checkout))
+        try:
+            return make(configuration).eval()
+        finally:
+            for own in [own for own in sys.modules if own.split(".")[0] == "sam2"]:
+                del sys.modules[own]
+
+
+class _Started:
+    """Hydra, which is not asked for anything."""
+
+    def is_initialized(self) -> bool:
+        return True

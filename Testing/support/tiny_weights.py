@@ -215,3 +215,120 @@ def random_tensors(
         name: spread * torch.randn(shape, generator=generator) + (len(shape) == 1 and name.endswith("weight"))
         for name, shape in shapes.items()
     }
+
+
+def random_sam2(seed: int = 0) -> dict[str, torch.Tensor]:
+    """Weights in the layout of the authors' SAM 2.1 files, which MedSAM2 shares; objects are always there."""
+    wide, hidden, memory, deep = 16, 128, 64, 64
+    quarter, eighth = hidden // 4, hidden // 8
+    shapes: dict[str, tuple[int, ...]] = {
+        "maskmem_tpos_enc": (7, 1, 1, memory),
+        "no_mem_embed": (1, 1, hidden),
+        "no_mem_pos_enc": (1, 1, hidden),
+        "no_obj_ptr": (1, hidden),
+        "no_obj_embed_spatial": (1, memory),
+        "image_encoder.trunk.pos_embed": (1, wide, 7, 7),
+        "image_encoder.trunk.pos_embed_window": (1, wide, 8, 8),
+        "image_encoder.trunk.patch_embed.proj.weight": (wide, 3, 7, 7),
+        "image_encoder.trunk.patch_embed.proj.bias": (wide,),
+        "mask_downsample.weight": (1, 1, 4, 4),
+        "mask_downsample.bias": (1,),
+        "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix": (2, hidden // 2),
+        "sam_prompt_encoder.not_a_point_embed.weight": (1, hidden),
+        "sam_prompt_encoder.no_mask_embed.weight": (1, hidden),
+        "sam_mask_decoder.iou_token.weight": (1, hidden),
+        "sam_mask_decoder.mask_tokens.weight": (4, hidden),
+        "sam_mask_decoder.obj_score_token.weight": (1, hidden),
+    }
+    for number in range(4):
+        shapes[f"sam_prompt_encoder.point_embeddings.{number}.weight"] = (1, hidden)
+
+    def layer(name: str, *shape: int) -> None:
+        shapes[f"{name}.weight"] = shape
+        shapes[f"{name}.bias"] = (shape[0],)
+
+    def norm(name: str, size: int) -> None:
+        shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (size,)
+
+    def attention(name: str, inner: int, keys: int = hidden) -> None:
+        for part, size in (("q", hidden), ("k", keys), ("v", keys)):
+            layer(f"{name}.{part}_proj", inner, size)
+        layer(f"{name}.out_proj", hidden, inner)
+
+    def head(name: str, out: int, middle: int = hidden) -> None:
+        for number, (rows, columns) in enumerate(((middle, hidden), (middle, middle), (out, middle))):
+            layer(f"{name}.layers.{number}", rows, columns)
+
+    before, block = wide, 0
+    for stage, blocks in enumerate((1, 2, 7, 2)):
+        width = wide * 2**stage
+        for _ in range(blocks):
+            name = f"image_encoder.trunk.blocks.{block}"
+            norm(f"{name}.norm1", before)
+            layer(f"{name}.attn.qkv", 3 * width, before)
+            layer(f"{name}.attn.proj", width, width)
+            norm(f"{name}.norm2", width)
+            layer(f"{name}.mlp.layers.0", 4 * width, width)
+            layer(f"{name}.mlp.layers.1", width, 4 * width)
+            if before != width:
+                layer(f"{name}.proj", width, before)
+            before, block = width, block + 1
+        layer(f"image_encoder.neck.convs.{3 - stage}.conv", hidden, width, 1, 1)
+    for number in range(4):
+        name = f"memory_attention.layers.{number}"
+        attention(f"{name}.self_attn", hidden)
+        attention(f"{name}.cross_attn_image", hidden, memory)
+        layer(f"{name}.linear1", deep, hidden)
+        layer(f"{name}.linear2", hidden, deep)
+        for which in (1, 2, 3):
+            norm(f"{name}.norm{which}", hidden)
+    norm("memory_attention.norm", hidden)
+    channels = (1, 4, 16, 64, 256)
+    for number in range(4):
+        name = "memory_encoder.mask_downsampler.encoder"
+        layer(f"{name}.{3 * number}", channels[number + 1], channels[number], 3, 3)
+        norm(f"{name}.{3 * number + 1}", channels[number + 1])
+    layer("memory_encoder.mask_downsampler.encoder.12", hidden, channels[-1], 1, 1)
+    layer("memory_encoder.pix_feat_proj", hidden, hidden, 1, 1)
+    layer("memory_encoder.out_proj", memory, hidden, 1, 1)
+    for number in range(2):
+        name = f"memory_encoder.fuser.layers.{number}"
+        shapes[f"{name}.gamma"] = (hidden,)
+        layer(f"{name}.dwconv", hidden, 1, 7, 7)
+        norm(f"{name}.norm", hidden)
+        layer(f"{name}.pwconv1", 4 * hidden, hidden)
+        layer(f"{name}.pwconv2", hidden, 4 * hidden)
+    name = "sam_prompt_encoder.mask_downscaling"
+    layer(f"{name}.0", 4, 1, 2, 2)
+    norm(f"{name}.1", 4)
+    layer(f"{name}.3", 16, 4, 2, 2)
+    norm(f"{name}.4", 16)
+    layer(f"{name}.6", hidden, 16, 1, 1)
+    decoder = "sam_mask_decoder"
+    for number in range(2):
+        name = f"{decoder}.transformer.layers.{number}"
+        attention(f"{name}.self_attn", hidden)
+        attention(f"{name}.cross_attn_token_to_image", hidden // 2)
+        attention(f"{name}.cross_attn_image_to_token", hidden // 2)
+        layer(f"{name}.mlp.layers.0", deep, hidden)
+        layer(f"{name}.mlp.layers.1", hidden, deep)
+        for which in (1, 2, 3, 4):
+            norm(f"{name}.norm{which}", hidden)
+    attention(f"{decoder}.transformer.final_attn_token_to_image", hidden // 2)
+    norm(f"{decoder}.transformer.norm_final_attn", hidden)
+    # Transposed convolutions: the first number is of what comes in.
+    for place, rows, columns in ((0, hidden, quarter), (3, quarter, eighth)):
+        shapes[f"{decoder}.output_upscaling.{place}.weight"] = (rows, columns, 2, 2)
+        shapes[f"{decoder}.output_upscaling.{place}.bias"] = (columns,)
+    norm(f"{decoder}.output_upscaling.1", quarter)
+    layer(f"{decoder}.conv_s0", eighth, hidden, 1, 1)
+    layer(f"{decoder}.conv_s1", quarter, hidden, 1, 1)
+    for number in range(4):
+        head(f"{decoder}.output_hypernetworks_mlps.{number}", eighth)
+    head(f"{decoder}.iou_prediction_head", 4)
+    head(f"{decoder}.pred_obj_score_head", 1)
+    head("obj_ptr_proj", hidden)
+    layer("obj_ptr_tpos_proj", memory, hidden)
+    state = random_tensors(shapes, seed)
+    state[f"{decoder}.pred_obj_score_head.layers.2.bias"] += 10
+    return state

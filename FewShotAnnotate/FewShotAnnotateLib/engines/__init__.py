@@ -18,6 +18,7 @@ _ENGINES = {
     "persam-f": ("persam", "PerSamF"),
     "seggpt": ("seggpt", "SegGpt"),
     "painter": ("painter", "Painter"),
+    "sam2-video": ("sam2_video", "Sam2Video"),
 }
 # Best first: 'auto' is the first of these that can run here.
 _AUTO = ("adapt", "propagate")

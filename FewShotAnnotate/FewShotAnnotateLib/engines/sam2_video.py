@@ -1,0 +1,172 @@
+"""Engine `sam2-video`: the volume as a video, through which SAM 2 tracks each label between labelled slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from ..core.support import Support
+from ..core.volume import Volume
+from . import weights
+from .architecture import built_from
+from .base import Option
+from .intensity import INTENSITIES, Greys, Scale
+from .joint import present
+from .pretrained import PRECISION, PretrainedEngine, checkpoint_options
+from .prompts import Extents
+from .turns import Turns
+
+if TYPE_CHECKING:
+    import torch
+
+    from .sam2_model import Track, VideoModel
+
+MODEL = "model"
+CHECKPOINTS = {MODEL: ("sam2.1-hiera-tiny", "medsam2-latest")}
+# Sides of the square are multiples of this.
+STEP = 64
+# Frames whose features are kept for the way back: about 9 MiB each at 512 pixels.
+KEPT_FRAMES = 24
+
+
+class Sam2Video(PretrainedEngine):
+    """Tracking from both sides.
+
+    All labelled slices condition the model's memory. Each gap between two of them is tracked forward from the one and
+    backward from the other; the two are blended by inverse distance. Beyond the outermost labelled slices that speak
+    about a label it is not followed: the model would not know where to stop.
+    """
+
+    name = "sam2-video"
+    title = "SAM 2 video"
+    summary = "Tracks labels through the slices as through a video, from both sides."
+    licence = "Apache-2.0; weights Apache-2.0 or CC-BY-SA-4.0"
+    packages = ("transformers", "safetensors", "PIL")
+    checkpoints: ClassVar[Mapping[str, tuple[str, ...]]] = CHECKPOINTS
+    options: ClassVar[Mapping[str, Option]] = {
+        **checkpoint_options(CHECKPOINTS),
+        "side": Option(
+            512, "pixels of the square that slices are stretched to; SAM 2.1 was trained at 1024", STEP, 2048
+        ),
+        "memory": Option(8, "labelled slices remembered at each slice, the nearest; 0: all, as released", 0, 1000),
+        "intensities": INTENSITIES,
+        "precision": PRECISION,
+    }
+
+    def prepare(self, volume: Volume, support: Support) -> None:
+        """Keep views and find how intensities become grey values."""
+        self._support = support
+        self._shape = support.masks.shape[1], support.masks.shape[2]
+        self._greys = Greys(support.axis.slices(volume.array), Scale(self.settings["intensities"]))
+        self._extents = Extents(support)
+        self._tracks: dict[int, Track] | None = None
+
+    def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Gap by gap; what lies beyond the labelled slices comes back empty."""
+        asked = set(slice_indices)
+        labelled = set(self._support.indices)
+        gaps = [(before, after) for before, after in pairwise(self._support.indices)]
+        wanted = [[index for index in range(before + 1, after) if index in asked] for before, after in gaps]
+        inside = {index for gap in wanted for index in gap}
+        for index in sorted(asked - inside - labelled):
+            yield index, present(self._support.labels, {}, self._shape)
+        if not inside:
+            return
+        device = self.choose_device()
+        model = self.load(device)
+        # Conditioning slices count as turns, and each slice of a gap is gone through twice.
+        work = [2 * (after - before - 1) if gap else 0 for (before, after), gap in zip(gaps, wanted, strict=True)]
+        turns = Turns(self.pulse, len(labelled) + sum(work))
+        (tracks, _) = self.with_less_memory(lambda _: self._condition(model, turns), (1,), device)
+        for gap in wanted:
+            if gap:
+                found, _ = self.with_less_memory(
+                    lambda _, gap=gap: self._fill(model, tracks, gap, turns),  # type: ignore[misc]
+                    (1,),
+                    device,
+                )
+                for index, probabilities in found:
+                    yield index, present(self._support.labels, probabilities, self._shape)
+
+    def load(self, device: torch.device) -> VideoModel:
+        """The model on its device."""
+        checkpoint = self.checkpoint(MODEL)
+        side = max(STEP, self.settings["side"] // STEP * STEP)
+        return _load(checkpoint, weights.path_of(checkpoint), device, side, self.settings["memory"] or -1)
+
+    def _condition(self, model: VideoModel, turns: Turns) -> dict[int, Track]:
+        """A track for each label that shows, by its place, conditioned on the labelled slices that speak about it."""
+        from .sam2_model import Frames, Track, shared_features
+
+        support = self._support
+        first = support.indices[0]
+        frames = Frames(support.indices[-1] - first + 1, lambda frame: model.frame(self._greys.rgb(frame + first)))
+        features = shared_features(model, KEPT_FRAMES)
+        places = [place for place in range(len(support.labels)) if self._extents.showing(place)]
+        tracks = {place: Track(model, frames, features) for place in places}
+        with self.precision(model.device):
+            for row, index in enumerate(support.indices):
+                for number, place in enumerate(places):
+                    if support.known[row, place]:
+                        tracks[place].condition(index - first, support.masks[row] == support.labels[place])
+                    turns.within((number + 1) / len(places))
+                turns.next()
+        return tracks
+
+    def _fill(
+        self, model: VideoModel, tracks: Mapping[int, Track], gap: Sequence[int], turns: Turns
+    ) -> list[tuple[int, dict[int, np.ndarray]]]:
+        """Probabilities `[h, w]` of labels by their place, on the wanted slices of a gap between labelled slices."""
+        from .sam2_model import resized_logits
+
+        first = self._support.indices[0]
+        ends = {place: self._ends(gap[0], place) for place in tracks}
+        found: dict[int, dict[int, np.ndarray]] = {index: {} for index in gap}
+        for reverse in (False, True):
+            with self.precision(model.device):
+                ways = {place: _way(*pair, gap, reverse) for place, pair in ends.items() if pair}
+                order = sorted({index for way in ways.values() for index in way}, reverse=reverse)
+                for index in order:
+                    for place, way in ways.items():
+                        if index not in way:
+                            continue
+                        logits = tracks[place].follow(index - first, reverse)
+                        if index in found:
+                            before, after = ends[place] or (index, index)
+                            share = (index - before if reverse else after - index) / (after - before)
+                            probability = share * resized_logits(logits, self._shape)
+                            found[index][place] = found[index].get(place, np.float32(0)) + probability
+                        turns.within(0.0)
+                    turns.next()
+                for place in ways:
+                    tracks[place].forget()
+        return list(found.items())
+
+    def _ends(self, index: int, place: int) -> tuple[int, int] | None:
+        """The labelled slices on both sides that speak about a label, if one of them shows it."""
+        rows = self._extents.rows(index, place)
+        if len(rows) < 2 or self._extents.limit(index, place) is None:
+            return None
+        return self._support.indices[rows[0]], self._support.indices[rows[1]]
+
+
+def _way(before: int, after: int, gap: Sequence[int], reverse: bool) -> range:
+    """Slices to go through from a labelled one to the last wanted slice of a gap."""
+    return range(after - 1, gap[0] - 1, -1) if reverse else range(before + 1, gap[-1] + 1)
+
+
+@lru_cache(maxsize=1)
+def _load(
+    checkpoint: weights.Checkpoint, path: Path, device: torch.device, side: int, conditioning: int
+) -> VideoModel:
+    """The model of a checkpoint, kept for the life of the process."""
+    from .sam2_model import VideoModel
+
+    state = weights.load_state(checkpoint)
+    with built_from(path):
+        return VideoModel(state, side, device, conditioning)
