@@ -18,6 +18,8 @@ HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 # Files that need torch; whoever uses one imports it when it is needed.
 TORCH = {
     "engines/device.py",
+    "engines/feature_maps.py",
+    "engines/multiverseg_net.py",
     "engines/network.py",
     "engines/persam_model.py",
     "engines/sam2_model.py",

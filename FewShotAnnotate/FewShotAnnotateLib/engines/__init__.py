@@ -12,12 +12,14 @@ _ENGINES = {
     "propagate": ("propagate", "Propagate"),
     "adapt": ("adapt", "Adapt"),
     "universeg": ("universeg", "UniverSeg"),
+    "multiverseg": ("multiverseg", "MultiverSeg"),
     "sam": ("sam", "Sam"),
     "medsam": ("medsam", "MedSam"),
     "persam": ("persam", "PerSam"),
     "persam-f": ("persam", "PerSamF"),
     "seggpt": ("seggpt", "SegGpt"),
     "painter": ("painter", "Painter"),
+    "grounding-dino": ("grounding_dino", "GroundingDino"),
     "sam2-video": ("sam2_video", "Sam2Video"),
 }
 # Best first: 'auto' is the first of these that can run here.

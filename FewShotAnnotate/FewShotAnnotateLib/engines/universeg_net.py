@@ -20,16 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from .feature_maps import act, conv, enlarge, join, pool
 
 FEATURES = 64
 LEVELS = 4
 # Side of the square images the network was trained on.
 SIDE = 128
-SLOPE = 0.01
 # Values of one chunk's intermediate result.
 CHUNK_VALUES = 1 << 20
 
@@ -78,7 +79,7 @@ class _Block:
 
     def for_target(self, crossed: Tensor) -> Tensor:
         """The target's output, from the mean over supports of the cross convolution."""
-        return _act(_conv(crossed, self.target, self.target_bias))
+        return act(conv(crossed, self.target, self.target_bias))
 
 
 class UniverSegNet:
@@ -115,10 +116,10 @@ class UniverSegNet:
         first = supports.new_empty(*supports.shape[:-1], FEATURES)
         total = torch.zeros_like(first[:1])
         for part in _chunks(first):
-            crossed = _conv(supports[part], block.of_support, block.bias)
+            crossed = conv(supports[part], block.of_support, block.bias)
             _add_all(total, crossed)
-            first[part] = _conv(crossed, block.support, block.support_bias)
-        return SupportSet(first, _conv(total.div_(len(supports)), block.target, block.target_bias))
+            first[part] = conv(crossed, block.support, block.support_bias)
+        return SupportSet(first, conv(total.div_(len(supports)), block.target, block.target_bias))
 
     @torch.inference_mode()
     def logits(self, image: Tensor, supports: SupportSet) -> Tensor:
@@ -126,20 +127,20 @@ class UniverSegNet:
         target, support, mean_skip = self._first(image.to(self.device)[None, :, :, None], supports)
         skips, passed = [target], []
         for block in self._encoder[1:-1]:
-            target, pooled = self._encode(block, _pool(target), support)
+            target, pooled = self._encode(block, pool(target), support)
             skips.append(target)
             passed.append(support)
             support = pooled
-        target = self._cross(self._encoder[-1], _pool(target), support, support.__getitem__)
+        target = self._cross(self._encoder[-1], pool(target), support, support.__getitem__)
         for block in self._decoder[:-1]:
             deep, support = support, passed.pop()
-            target = torch.cat([_enlarge(target), skips.pop()], dim=-1)
-            target = self._cross(block, target, support, _Joined(deep, support))
+            target = join(enlarge(target), skips.pop())
+            target = self._cross(block, target, support, partial(_joined, deep, support))
         mean = support.mean(dim=0, keepdim=True)
-        both = torch.cat([_enlarge(target), skips.pop(), _enlarge(mean), mean_skip], dim=-1)
+        both = torch.cat([enlarge(target), skips.pop(), enlarge(mean), mean_skip], dim=-1)
         last = self._decoder[-1]
-        target = last.for_target(_conv(both, self._last_cross, last.bias))
-        return functional.conv2d(target.permute(0, 3, 1, 2), *self._out)[0, 0]
+        target = last.for_target(conv(both, self._last_cross, last.bias))
+        return conv(target, *self._out)[0, :, :, 0]
 
     def _first(self, image: Tensor, supports: SupportSet) -> tuple[Tensor, Tensor, Tensor]:
         """The first block: target, pooled supports, and the mean of the supports before pooling."""
@@ -149,16 +150,16 @@ class UniverSegNet:
         total, seen = torch.zeros_like(query), torch.empty_like(query)
         for number, one in enumerate(supports.first):
             torch.add(one, query, out=seen)
-            pooled[number] = _pool(seen)
-            total.add_(_act(seen))
-        return _act(target + supports.mean), _act(pooled), total.div_(len(pooled))
+            pooled[number] = pool(seen)
+            total.add_(act(seen))
+        return act(target + supports.mean), act(pooled), total.div_(len(pooled))
 
     def _encode(self, block: _Block, target: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
         """A block of the encoder: takes the supports' place, and returns the target and the supports pooled."""
         pooled = _half(support)
 
         def keep(part: slice) -> None:
-            pooled[part] = _pool(support[part])
+            pooled[part] = pool(support[part])
 
         return self._cross(block, target, support, support.__getitem__, keep), pooled
 
@@ -174,14 +175,14 @@ class UniverSegNet:
 
         `then(part)` is called when a part is written.
         """
-        own = _conv(target, block.of_target, block.bias)
-        query = _conv(own, block.support, block.support_bias)
+        own = conv(target, block.of_target, block.bias)
+        query = conv(own, block.support, block.support_bias)
         total = torch.zeros_like(own)
         for part in _chunks(support):
-            crossed = _conv(look(part), block.of_support)
+            crossed = conv(look(part), block.of_support)
             _add_all(total, crossed)
-            torch.add(_conv(crossed, block.support), query, out=support[part])
-            _act(support[part])
+            torch.add(conv(crossed, block.support), query, out=support[part])
+            act(support[part])
             then(part)
         return block.for_target(own.add_(total.div_(len(support))))
 
@@ -195,15 +196,16 @@ class _TwoConvolutions:
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
         self._first, self._second = first, second
-        merged = first.new_zeros(len(second), first.shape[1], 5, 5, dtype=torch.float64)
+        inner, outer = first.cpu().double(), second.cpu().double()
+        merged = inner.new_zeros(len(outer), inner.shape[1], 5, 5)
         for row in range(3):
             for column in range(3):
-                part = torch.einsum("om,mihw->oihw", second[:, :, row, column].double(), first.double())
+                part = torch.einsum("om,mihw->oihw", outer[:, :, row, column], inner)
                 merged[:, :, row : row + 3, column : column + 3] += part
-        self._merged = merged.float()
+        self._merged = merged.to(first.device, first.dtype)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        result = functional.conv2d(inputs.permute(0, 3, 1, 2), self._merged, padding=2).permute(0, 2, 3, 1)
+        result = conv(inputs, self._merged)
         result[:, :1] = self._exact(inputs[:, :3], slice(2), slice(None))[:, :1]
         result[:, -1:] = self._exact(inputs[:, -3:], slice(-2, None), slice(None))[:, -1:]
         result[:, :, :1] = self._exact(inputs[:, :, :3], slice(None), slice(2))[:, :, :1]
@@ -212,18 +214,12 @@ class _TwoConvolutions:
 
     def _exact(self, inputs: Tensor, rows: slice, columns: slice) -> Tensor:
         """Both convolutions in turn, the second on these rows and columns."""
-        return _conv(_conv(inputs, self._first)[:, rows, columns], self._second)
+        return conv(conv(inputs, self._first)[:, rows, columns], self._second)
 
 
-class _Joined:
+def _joined(deep: Tensor, skip: Tensor, part: slice) -> Tensor:
     """Deeper supports, enlarged, beside those of their level."""
-
-    def __init__(self, deep: Tensor, skip: Tensor) -> None:
-        self._deep = deep
-        self._skip = skip
-
-    def __call__(self, part: slice) -> Tensor:
-        return torch.cat([_enlarge(self._deep[part]), self._skip[part]], dim=-1)
+    return join(enlarge(deep[part]), skip[part])
 
 
 def _chunks(supports: Tensor) -> Iterator[slice]:
@@ -231,23 +227,6 @@ def _chunks(supports: Tensor) -> Iterator[slice]:
     step = max(1, CHUNK_VALUES // supports[0].numel())
     for start in range(0, len(supports), step):
         yield slice(start, start + step)
-
-
-def _conv(inputs: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    return functional.conv2d(inputs.permute(0, 3, 1, 2), kernel, bias, padding=1).permute(0, 2, 3, 1)
-
-
-def _act(tensor: Tensor) -> Tensor:
-    return functional.leaky_relu_(tensor, SLOPE)
-
-
-def _pool(tensor: Tensor) -> Tensor:
-    return functional.max_pool2d(tensor.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-
-
-def _enlarge(tensor: Tensor) -> Tensor:
-    large = functional.interpolate(tensor.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear", align_corners=True)
-    return large.permute(0, 2, 3, 1)
 
 
 def _half(supports: Tensor) -> Tensor:
