@@ -129,12 +129,14 @@ def _shown(kind: str, total: int) -> Iterator[Callable[[Tally], None]]:
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=kind == "none") as bar:
-        row = bar.add_task("Filling", total=total, visible=False)
+        row = bar.add_task("Starting", total=total, visible=False)
 
         def show(tally: Tally) -> None:
-            failed = f", {tally.failed} failed" if tally.failed else ""
-            bar.update(row, completed=tally.done + tally.failed, description=f"Filling{failed}", visible=True)
-            if tally.case.status is Status.FAILED:
+            doing = (
+                "Starting" if tally.case is None else f"Filling, {tally.failed} failed" if tally.failed else "Filling"
+            )
+            bar.update(row, completed=tally.done + tally.failed, description=doing, visible=True)
+            if tally.case is not None and tally.case.status is Status.FAILED:
                 # no markup and no folding: the line is the same in a log and on a terminal
                 console.print(
                     f"fewshot-annotate: {tally.case.name}: {tally.case.message}",
@@ -147,7 +149,9 @@ def _shown(kind: str, total: int) -> Iterator[Callable[[Tally], None]]:
 
 
 def _as_line(tally: Tally) -> str:
+    counts = {name: getattr(tally, name) for name in ("done", "failed", "running", "total")}
+    if tally.case is None:
+        return json.dumps({"event": "batch", "counts": counts})
     case = asdict(tally.case)
     del case["accepted"]
-    counts = {name: getattr(tally, name) for name in ("done", "failed", "running", "total")}
     return json.dumps({"event": "case", **case, "counts": counts}, ensure_ascii=True)

@@ -57,12 +57,12 @@ class Tally:
 
     Attributes
     ----------
-    case : CaseStatus
-        The one that changed.
+    case : CaseStatus or None
+        The one that changed; None at the beginning.
     done, failed, running, total : int
     """
 
-    case: CaseStatus
+    case: CaseStatus | None
     done: int
     failed: int
     running: int
@@ -208,6 +208,7 @@ class _Board:
         self.statuses = folder.status.update(changed)
         self._unsaved: dict[str, CaseStatus] = {}
         self.write_page()
+        self._tell(None)
 
     def begin(self) -> Task:
         """The next case, which runs now."""
@@ -248,8 +249,11 @@ class _Board:
         self._counts[self.statuses[status.name].status] -= 1
         self._counts[status.status] += 1
         self.statuses[status.name] = self._unsaved[status.name] = status
+        self._tell(status)
+
+    def _tell(self, changed: CaseStatus | None) -> None:
         count = self._counts
-        self._report(Tally(status, count[Status.DONE], count[Status.FAILED], count[Status.RUNNING], self._total))
+        self._report(Tally(changed, count[Status.DONE], count[Status.FAILED], count[Status.RUNNING], self._total))
 
 
 def _kept(task: Task, before: CaseStatus | None) -> CaseStatus | None:

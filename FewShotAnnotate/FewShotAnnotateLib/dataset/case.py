@@ -254,7 +254,7 @@ def _fill(
     Confidence is kept in steps of 1/255, as job folders do.
     """
     support = run.support
-    engine.pulse = pulse
+    engine.pulse, engine.names = pulse, run.job.names
     engine.deadline = None if run.job.budget is None else time.monotonic() + run.job.budget
     shape = support.axis.shape(volume.geometry)
     labels = np.zeros(shape, dtype=np.uint8 if max(support.labels) <= 255 else np.uint16)

@@ -1,0 +1,44 @@
+"""A batch on a SLURM cluster: dask workers as SLURM jobs, and `fewshot-annotate batch` on them. A file to adapt.
+
+On a machine that may submit jobs, and in a Python environment that the compute nodes see too:
+
+    pip install "fewshot-annotate[cluster]" dask-jobqueue
+    python batch_on_slurm.py MANIFEST.csv -o OUT_DIR [other options of `fewshot-annotate batch`]
+
+MANIFEST.csv, the volumes it lists, OUT_DIR and the user's data folder (weights, library) must lie where the compute
+nodes find them under the same paths; FEWSHOT_ANNOTATE_HOME names another data folder. Each job is one worker process
+and runs one case at a time. When SLURM ends a job, its case is given to another one; when this program ends, start it
+again with --resume.
+"""
+
+import sys
+
+# What to ask SLURM for, for one worker.
+WORKER = {
+    "queue": "gpu",  # the partition
+    "account": None,
+    "cores": 1,  # each worker runs one case at a time, on one core
+    "processes": 1,
+    "memory": "16 GB",
+    "walltime": "08:00:00",
+    "job_extra_directives": ["--gres=gpu:1"],  # [] for engines that need no GPU
+    "job_script_prologue": [],  # for example ["module load cuda", "export FEWSHOT_ANNOTATE_HOME=/project/fewshot"]
+    "local_directory": "/tmp",
+    "death_timeout": 300,
+}
+# Jobs to begin with, and at most.
+LEAST, MOST = 1, 20
+
+
+def main(arguments):
+    """Start the jobs as they are needed, run the batch, and end them; returns its exit code."""
+    from dask_jobqueue import SLURMCluster
+    from FewShotAnnotateLib.cli import main as fewshot_annotate
+
+    with SLURMCluster(**WORKER) as cluster:
+        cluster.adapt(minimum_jobs=LEAST, maximum_jobs=MOST)
+        return fewshot_annotate(["batch", *arguments, "--scheduler", cluster.scheduler_address])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
