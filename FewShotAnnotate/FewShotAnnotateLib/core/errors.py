@@ -172,6 +172,10 @@ MESSAGES = {
     "codes_suggested": "Codes suggested by name: {segments}.",
     "codes_unknown": "Segments without a code, of an unknown name: {segments}; say what they are.",
     "codes_generic": "Segments coded as plain tissue: {segments}; their names suggest better codes.",
+    "database_missing": "There is no DICOM database; open one in the DICOM module, or choose a file.",
+    "database_incomplete": "Volume '{name}': {gone} of its {count} DICOM slices are no longer in the database; "
+    "import them again, or name their folder.",
+    "database_refused": "{path}: the DICOM database did not take the file; look at the DICOM module, or choose a file.",
     "dicom_refused": "{path}: no segmentation can be made for this series ({detail}); export the series again.",
     "one_file_dicom": "A DICOM segmentation holds all segments in one file; leave out --one-file-per-segment.",
     "derive_needs_image": "--derive-series writes the images as DICOM; name them with --image.",

@@ -212,23 +212,11 @@ def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> Imag
     if image.GetNumberOfScalarComponents() != 1 or min(image.GetDimensions()) < 2:
         raise InputError("node_not_volume", name=name)
     array = image_array(image)
-    above_segmentation, above_volume = (
-        segmentation_node.GetParentTransformNode(),
-        volume_node.GetParentTransformNode(),
-    )
-    if above_segmentation is not above_volume:
-        for one, other in ((above_segmentation, above_volume), (above_volume, above_segmentation)):
-            if one is not None and not one.IsTransformToNodeLinear(other):
-                raise InputError("transform_not_linear", name=name)
-    segmentation_to_volume = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        above_segmentation, above_volume, segmentation_to_volume
-    )
     volume_ijk_to_ras = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(volume_ijk_to_ras)
     grid_ijk_to_volume_ijk = (
         np.linalg.inv(slicer.util.arrayFromVTKMatrix(volume_ijk_to_ras))
-        @ slicer.util.arrayFromVTKMatrix(segmentation_to_volume)
+        @ segmentation_to_volume(segmentation_node, volume_node)
         @ ijk_to_ras(grid)
     )
     last = np.array(grid.shape[::-1]) - 1
@@ -238,6 +226,46 @@ def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> Imag
         return ImageSource(array, None)
     flip = np.eye(4)[[2, 1, 0, 3]]
     return ImageSource(array, flip @ grid_ijk_to_volume_ijk @ flip)
+
+
+def segmentation_to_volume(segmentation_node: Any, volume_node: Any) -> np.ndarray:
+    """4x4 matrix of RAS in the segmentation's own coordinates to RAS in the volume's own.
+
+    Raises
+    ------
+    InputError
+        A transform between the two is not linear.
+    """
+    above_segmentation, above_volume = (
+        segmentation_node.GetParentTransformNode(),
+        volume_node.GetParentTransformNode(),
+    )
+    if above_segmentation is not above_volume:
+        for one, other in ((above_segmentation, above_volume), (above_volume, above_segmentation)):
+            if one is not None and not one.IsTransformToNodeLinear(other):
+                raise InputError("transform_not_linear", name=volume_node.GetName())
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(above_segmentation, above_volume, matrix)
+    return np.asarray(slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def grid_in_volume(grid: Geometry, segmentation_node: Any, volume_node: Any) -> Geometry:
+    """The same grid in the volume's own coordinates, which are those of its images.
+
+    Raises
+    ------
+    InputError
+        A transform between the two is not linear.
+    """
+    extent = (0, grid.shape[2] - 1, 0, grid.shape[1] - 1, 0, grid.shape[0] - 1)
+    return _geometry(segmentation_to_volume(segmentation_node, volume_node) @ ijk_to_ras(grid), extent)
+
+
+def volume_geometry(volume_node: Any) -> Geometry:
+    """Grid of a volume in its own coordinates, LPS."""
+    matrix = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    return _geometry(slicer.util.arrayFromVTKMatrix(matrix), tuple(volume_node.GetImageData().GetExtent()))
 
 
 def labels_version(segmentation_node: Any) -> tuple[object, ...]:

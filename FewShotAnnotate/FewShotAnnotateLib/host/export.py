@@ -1,0 +1,358 @@
+"""ExportController: one segmentation of the scene checked, exported and verified, to a file or the DICOM database.
+
+No Qt; a timer calls `tick`. Nodes are read where `check` is called; all that takes time is done by a thread.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import vtk
+
+from .. import __version__
+from ..core.errors import InputError
+from ..core.volume import Geometry, LabelMap, Segment, Volume
+from ..export.algorithm import NAME_TAG, TYPE_TAG, VERSION_TAG, WEIGHTS_TAG, Algorithm
+from ..export.deliver import Report, deliver
+from ..export.dicom_seg import SegType
+from ..export.dicom_series import read_series, read_series_files
+from ..export.preflight import Preflight, check
+from ..export.request import Derivation, ExportRequest, Mend, Modality, Problem, Target
+from ..export.structures import TISSUE
+from ..export.terminology import TERMINOLOGY_TAG, Terminology
+from .background import Background
+from .dicom_database import DicomDatabase, insert_files, source_files
+from .scene import Layer, grid_in_volume, image_array, read_grid, volume_geometry
+
+_TAGS = (TERMINOLOGY_TAG, TYPE_TAG, NAME_TAG, VERSION_TAG, WEIGHTS_TAG)
+_DATABASE_NAME = "segmentation.dcm"
+
+
+class ExportState(Enum):
+    """What the controller is doing."""
+
+    IDLE = "idle"
+    CHECKING = "checking"
+    CHECKED = "checked"  # `preflight` says what was found
+    EXPORTING = "exporting"
+    DONE = "done"  # `report` says how it ended
+    FAILED = "failed"  # `error` says why
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What the user asked for.
+
+    Attributes
+    ----------
+    output : Path or None
+        File, or folder for one file per segment; None: the application's DICOM database.
+    segment_ids : tuple of str
+        Empty: all segments.
+    reference : Path or None
+        Folder of the DICOM series, where the volume does not name its files.
+    derived_folder : Path or None
+        Where a derived series goes; None: 'images' beside the output, or the database.
+    patient_id, patient_name : str
+        For a derived series; empty: made up.
+    agreed : frozenset of Mend
+    codes : mapping of str to Terminology
+        Segment name -> what it is; '*' for all that have no code otherwise.
+    algorithm : Algorithm or None
+        What made the segments whose tags do not say it.
+    """
+
+    target: Target
+    output: Path | None
+    segment_ids: tuple[str, ...] = ()
+    type: SegType = SegType.BINARY
+    one_file_per_segment: bool = False
+    reference: Path | None = None
+    derived_folder: Path | None = None
+    modality: Modality = Modality.OTHER
+    patient_id: str = ""
+    patient_name: str = ""
+    agreed: frozenset[Mend] = frozenset()
+    codes: Mapping[str, Terminology] = field(default_factory=dict)
+    algorithm: Algorithm | None = None
+
+
+def mended(settings: ExportSettings, mend: Mend) -> ExportSettings:
+    """The settings once the user clicked a mend. `GIVE_CODE` makes all segments without a code plain tissue.
+
+    `GIVE_REFERENCE` and `GIVE_ENGINE` need more than a click: set `reference` or `algorithm`.
+    """
+    match mend:
+        case Mend.GIVE_CODE:
+            return replace(settings, codes={**settings.codes, "*": TISSUE})
+        case Mend.TYPE_BINARY:
+            return replace(settings, type=SegType.BINARY)
+        case Mend.ONE_FILE_PER_SEGMENT:
+            return replace(settings, one_file_per_segment=True, output=_without_suffix(settings))
+        case Mend.TO_SEG_NRRD:
+            output = _without_suffix(settings)
+            return replace(
+                settings, target=Target.SEG_NRRD, output=output and output.with_name(f"{output.name}.seg.nrrd")
+            )
+        case _:
+            return replace(settings, agreed=settings.agreed | {mend})
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """What was read from the nodes."""
+
+    name: str
+    geometry: Geometry
+    layers: tuple[Layer, ...]
+    segments: Mapping[str, Segment]
+    files: Sequence[Path]
+    volume: Volume | None
+
+
+class ExportController:
+    """Checks and exports one segmentation at a time.
+
+    Parameters
+    ----------
+    database : DicomDatabase or None
+        `slicer.dicomDatabase`.
+    on_change : function
+        Called after every change of `state`.
+
+    Attributes
+    ----------
+    settings : ExportSettings or None
+        Of the last check.
+    preflight : Preflight or None
+        Problems, each with the mends that help, and notes.
+    report : Report or None
+        'verified', or what differs.
+    error : InputError or None
+        What no mend can help.
+    """
+
+    def __init__(self, database: DicomDatabase | None, on_change: Callable[[], object] = lambda: None) -> None:
+        self.state = ExportState.IDLE
+        self.settings: ExportSettings | None = None
+        self.preflight: Preflight | None = None
+        self.report: Report | None = None
+        self.error: InputError | None = None
+        self._database = database
+        self._on_change = on_change
+        self._copied: _Copied | None = None
+        self._place: Path | None = None
+        self._checking: Future[Preflight] | None = None
+        self._exporting: Future[Report] | None = None
+        self._background = Background("FewShotAnnotateExport")
+
+    @property
+    def busy(self) -> bool:
+        """Whether background work is under way, which short ticks bring to its end sooner."""
+        return self._background.busy
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What stands in the way, after a check."""
+        return self.preflight.blocking if self.preflight else ()
+
+    def check(self, segmentation_node: Any, volume_node: Any, settings: ExportSettings) -> None:
+        """Read the nodes and begin the pre-flight.
+
+        Raises
+        ------
+        InputError
+            The nodes cannot be used.
+        """
+        self._require_idle()
+        self._copied = _copy(segmentation_node, volume_node, settings, self._database)
+        self._begin_check(settings)
+
+    def mend(self, mend: Mend) -> None:
+        """Agree to a mend and check again."""
+        assert self.settings is not None
+        self.check_again(mended(self.settings, mend))
+
+    def check_again(self, settings: ExportSettings) -> None:
+        """Check the same copy of the nodes with other settings."""
+        self._require_idle()
+        self._begin_check(settings)
+
+    def export(self) -> None:
+        """Write, read back and compare what was checked; nothing of it may be left to mend."""
+        self._require_idle()
+        assert self.preflight is not None
+        if self.preflight.blocking:
+            raise self.preflight.blocking[0].error
+        self.report = None
+        self._exporting = self._background.submit(deliver, self.preflight)
+        self._set(ExportState.EXPORTING)
+
+    def tick(self) -> None:
+        """Bring the state up to date; call it several times a second."""
+        self._background.give_turn()
+        if self._checking is not None and self._checking.done():
+            future, self._checking = self._checking, None
+            self.preflight = self._result(future)
+            if self.preflight is not None:
+                self._set(ExportState.CHECKED)
+        if self._exporting is not None and self._exporting.done():
+            done, self._exporting = self._exporting, None
+            report = self._result(done)
+            if report is not None:
+                self._finish(report)
+
+    def close(self) -> None:
+        """Take no more work and clean up; what is being written is still brought to its end or undone."""
+        self._background.close()
+        self._forget_place()
+
+    def _require_idle(self) -> None:
+        if self._checking is not None or self._exporting is not None:
+            raise InputError("run_active")
+
+    def _begin_check(self, settings: ExportSettings) -> None:
+        assert self._copied is not None
+        self._forget_place()
+        if settings.output is None:
+            self._place = Path(tempfile.mkdtemp(prefix="fewshot-export-"))
+        self.settings, self.preflight, self.report, self.error = settings, None, None, None
+        self._checking = self._background.submit(_check, self._copied, settings, self._place)
+        self._set(ExportState.CHECKING)
+
+    def _result(self, future: Future[Any]) -> Any:
+        """Result of background work, or None and the error kept."""
+        try:
+            return future.result()
+        except InputError as error:
+            self.error = error
+        except MemoryError:
+            self.error = InputError("host_memory")
+        self._forget_place()
+        self._set(ExportState.FAILED)
+        return None
+
+    def _finish(self, report: Report) -> None:
+        if report.verified and self._place is not None:
+            try:
+                assert self._database is not None
+                files = [
+                    file for path in report.paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+                ]
+                insert_files(self._database, files)
+            except InputError as error:
+                self.error = error
+                self._forget_place()
+                self._set(ExportState.FAILED)
+                return
+            self._forget_place()
+        self.report = report
+        self._set(ExportState.DONE)
+
+    def _forget_place(self) -> None:
+        if self._place is not None:
+            shutil.rmtree(self._place, ignore_errors=True)
+            self._place = None
+
+    def _set(self, state: ExportState) -> None:
+        self.state = state
+        self._on_change()
+
+
+def _copy(
+    segmentation_node: Any, volume_node: Any, settings: ExportSettings, database: DicomDatabase | None
+) -> _Copied:
+    """Copy what the export needs, so that painting goes on meanwhile."""
+    if settings.output is None and database is None:
+        raise InputError("database_missing")
+    grid = read_grid(segmentation_node, volume_node)
+    segmentation = segmentation_node.GetSegmentation()
+    wanted = settings.segment_ids or tuple(segmentation.GetSegmentIDs())
+    segments = {name: _segment(segmentation.GetSegment(name), name) for name in wanted}
+    dicom = settings.target is Target.DICOM_SEG
+    files = source_files(volume_node, database) if dicom and settings.reference is None else []
+    volume = None
+    if dicom and not files and settings.reference is None:
+        image = volume_node.GetImageData()
+        if image is None or image.GetNumberOfScalarComponents() != 1:
+            raise InputError("node_not_volume", name=volume_node.GetName())
+        volume = Volume(image_array(image).copy(), volume_geometry(volume_node))
+    geometry = grid_in_volume(grid.geometry, segmentation_node, volume_node)
+    return _Copied(segmentation_node.GetName(), geometry, grid.snapshot(wanted).layers, segments, files, volume)
+
+
+def _segment(segment: Any, segment_id: str) -> Segment:
+    tags = {}
+    for name in _TAGS:
+        text = vtk.reference("")
+        if segment.GetTag(name, text):
+            tags[name] = str(text)
+    red, green, blue = (float(part) for part in segment.GetColor())
+    return Segment(segment.GetLabelValue(), segment.GetName(), (red, green, blue), tags, segment_id)
+
+
+def _check(copied: _Copied, settings: ExportSettings, place: Path | None) -> Preflight:
+    """The pre-flight of a copy. Touches no node: for a background thread."""
+    output = settings.output if place is None else place / _DATABASE_NAME
+    assert output is not None
+    series = None
+    if settings.target is Target.DICOM_SEG:
+        if settings.reference is not None:
+            series = read_series(settings.reference)
+        elif copied.files:
+            series = read_series_files(copied.files, copied.files[0].parent)
+    derivation = None
+    if series is None and copied.volume is not None and Mend.DERIVE_SERIES in settings.agreed:
+        folder = settings.derived_folder or output.with_name("images")
+        derivation = Derivation(copied.volume, folder, settings.modality, settings.patient_id, settings.patient_name)
+    return check(
+        ExportRequest(
+            tuple(_label_maps(copied)),
+            output,
+            settings.target,
+            __version__,
+            settings.algorithm,
+            series,
+            None,
+            derivation,
+            settings.type,
+            settings.one_file_per_segment,
+            settings.agreed,
+            settings.codes,
+            source=f"Segmentation '{copied.name}'",
+        )
+    )
+
+
+def _label_maps(copied: _Copied) -> list[LabelMap]:
+    """The layers on the whole grid; an empty one if no segment holds a voxel."""
+    result = []
+    for layer in copied.layers:
+        array = np.zeros(copied.geometry.shape, dtype=np.uint16)
+        part = tuple(slice(first, first + size) for first, size in zip(layer.offset, layer.array.shape, strict=True))
+        own = array[part]
+        kept = [(value, copied.segments[name]) for value, name in layer.segments.items()]
+        for value, _ in kept:
+            own[layer.array == value] = value
+        segments = tuple(replace(segment, value=value) for value, segment in kept)
+        kind = np.uint8 if max(value for value, _ in kept) <= np.iinfo(np.uint8).max else np.uint16
+        result.append(LabelMap(array.astype(kind, copy=False), copied.geometry, segments))
+    return result or [LabelMap(np.zeros(copied.geometry.shape, dtype=np.uint8), copied.geometry)]
+
+
+def _without_suffix(settings: ExportSettings) -> Path | None:
+    """Output without the suffix of its format."""
+    if settings.output is None:
+        return None
+    for suffix in settings.target.suffixes:
+        if settings.output.name.lower().endswith(suffix):
+            return settings.output.with_name(settings.output.name[: -len(suffix)])
+    return settings.output

@@ -1,0 +1,304 @@
+"""Export of a segmentation of the scene, on real MRML; the DICOM database is a stand-in."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps
+from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from FewShotAnnotateLib.export.algorithm import Algorithm
+from FewShotAnnotateLib.export.dicom_series import read_series
+from FewShotAnnotateLib.export.placement import place
+from FewShotAnnotateLib.export.request import Mend, Modality, Target
+from FewShotAnnotateLib.host.dicom_database import INSTANCES_ATTRIBUTE
+from FewShotAnnotateLib.host.export import ExportController, ExportSettings, ExportState, mended
+from pydicom import dcmread
+from support import mrml
+from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of, needs_dicom
+from support.dicom_database import DicomDatabaseStandIn
+from support.labels import small_case
+
+pytestmark = needs_dicom
+WAIT_SECONDS = 60.0
+
+
+@dataclass
+class Clinic:
+    """A scene with the cut loaded from the database, and its labels as a segmentation."""
+
+    database: DicomDatabaseStandIn
+    controller: ExportController
+    volume: Any
+    segmentation: Any
+    labels: LabelMap
+    folder: Path
+
+    def check(self, **settings: Any) -> None:
+        values = {"target": Target.DICOM_SEG, "output": self.folder / "seg.dcm", **settings}
+        self.controller.check(self.segmentation, self.volume, ExportSettings(**values))
+        self.wait()
+
+    def wait(self) -> None:
+        end = time.monotonic() + WAIT_SECONDS
+        while self.controller.state in (ExportState.CHECKING, ExportState.EXPORTING):
+            assert time.monotonic() < end, "waited in vain"
+            self.controller.tick()
+
+    def export(self) -> None:
+        self.controller.export()
+        self.wait()
+
+    @property
+    def codes(self) -> list[str]:
+        return [problem.error.code for problem in self.controller.problems]
+
+
+def add_nodes(volume: Volume, labels: LabelMap) -> tuple[Any, Any]:
+    grid = volume.geometry
+    node = mrml.add_volume(volume.array, grid.spacing, grid.origin, grid.direction, "CT")
+    masks = {segment.name: labels.array == segment.value for segment in labels.segments}
+    return node, mrml.add_segmentation(node, masks)
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Any:
+    mrml.new_scene()
+    series = read_series(cut_series(tmp_path / "series"))
+    database = DicomDatabaseStandIn(tmp_path / "database")
+    for header in series.headers:
+        database.insert(str(header.filename))
+    labels = cut_labels()
+    ramp = np.arange(labels.array.size, dtype=np.int16).reshape(labels.array.shape) % 997
+    node, segmentation = add_nodes(Volume(ramp, series.geometry), labels)
+    node.SetAttribute(INSTANCES_ATTRIBUTE, " ".join(str(header.SOPInstanceUID) for header in series.headers))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    controller = ExportController(database)
+    yield Clinic(database, controller, node, segmentation, labels, folder)
+    controller.close()
+
+
+def voxels(path: Path, folder: Path, labels: LabelMap) -> dict[str, np.ndarray]:
+    """Mask of each segment of a file on the grid of `labels`, as dcmqi reads it."""
+    found = {}
+    for name, (mask, grid) in dcmqi_segments(path, folder).items():
+        placed, lost = place(LabelMap(mask.astype(np.uint8), grid), labels.geometry)
+        assert lost == 0
+        found[name] = placed.array.astype(bool)
+    return found
+
+
+def test_a_click_mends_and_the_file_holds_what_the_scene_does(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.segmentation.GetSegmentation().GetSegment("liver").RemoveTag("TerminologyEntry")
+    clinic.check()
+    assert clinic.codes == ["codes_missing"]
+    with pytest.raises(InputError):
+        clinic.controller.export()
+    clinic.controller.mend(clinic.controller.problems[0].mends[0])
+    clinic.wait()
+    assert clinic.codes == []
+    clinic.export()
+    assert clinic.controller.state is ExportState.DONE
+    assert clinic.controller.report is not None
+    assert clinic.controller.report.verified
+    found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
+    assert sorted(found) == sorted(names_of(clinic.labels.segments))
+    for segment in clinic.labels.segments:
+        assert (found[segment.name] == (clinic.labels.array == segment.value)).all(), segment.name
+
+
+def test_the_tissue_that_slicer_gives_every_new_segment_is_told_and_bettered_by_a_click(clinic: Clinic) -> None:
+    clinic.check()
+    assert clinic.codes == []
+    assert clinic.controller.preflight is not None
+    (note,) = [note for note in clinic.controller.preflight.notes if note.error.code == "codes_generic"]
+    assert sorted(note.segments) == sorted(names_of(clinic.labels.segments))
+    clinic.controller.mend(note.mends[0])
+    clinic.wait()
+    clinic.export()
+    items = {item.SegmentLabel: item for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence}
+    assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
+
+
+def test_the_terminology_colour_and_maker_of_a_segment_arrive(clinic: Clinic) -> None:
+    segment = clinic.segmentation.GetSegmentation().GetSegment("liver")
+    logic_tag = "x~SCT^123037004^Anatomical Structure~SCT^78961009^Spleen~^^~x~^^~^^"
+    segment.SetTag("TerminologyEntry", logic_tag)
+    for name, text in Algorithm("FewShotAnnotate adapt", "0.1.0", "none").tags().items():
+        segment.SetTag(name, text)
+    segment.SetColor(0.2, 0.4, 0.6)
+    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.export()
+    items = {item.SegmentLabel: item for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence}
+    assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Spleen"
+    assert items["liver"].SegmentAlgorithmName == "FewShotAnnotate adapt"
+    assert items["aorta"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Aorta"
+    from highdicom.color import CIELabColor
+
+    colour = CIELabColor.from_dicom_value([int(v) for v in items["liver"].RecommendedDisplayCIELabValue]).to_rgb()
+    assert colour == (51, 102, 153)
+
+
+def test_only_the_segments_asked_for_are_exported(clinic: Clinic) -> None:
+    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}), segment_ids=("aorta", "pancreas"))
+    clinic.export()
+    labels = [item.SegmentLabel for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence]
+    assert sorted(labels) == ["aorta", "pancreas"]
+
+
+def test_overlapping_segments_of_the_scene_are_kept(clinic: Clinic, tmp_path: Path) -> None:
+    import slicer
+
+    segmentation = clinic.segmentation.GetSegmentation()
+    segmentation.AddEmptySegment("abdomen", "abdomen")
+    whole = (clinic.labels.array != 0).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(whole, clinic.segmentation, "abdomen", clinic.volume)
+    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.export()
+    found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
+    assert (found["abdomen"] == whole.astype(bool)).all()
+    assert (found["liver"] == (clinic.labels.array == clinic.labels.segments[0].value)).all()
+
+
+def test_painting_after_the_check_is_not_part_of_the_file(clinic: Clinic, tmp_path: Path) -> None:
+    import slicer
+
+    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    empty = np.zeros(clinic.labels.array.shape, np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(empty, clinic.segmentation, "liver", clinic.volume)
+    clinic.export()
+    found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
+    assert found["liver"].any()
+
+
+def test_a_transform_of_both_does_not_move_the_labels_on_their_images(clinic: Clinic, tmp_path: Path) -> None:
+    import slicer
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy((0, -1, 0, 5, 1, 0, 0, -7, 0, 0, 1, 9, 0, 0, 0, 1))
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(matrix)
+    for node in (clinic.volume, clinic.segmentation):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.export()
+    found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
+    assert (found["aorta"] == (clinic.labels.array == clinic.labels.values[5])).all()
+
+
+def test_labels_moved_against_their_images_are_found(clinic: Clinic) -> None:
+    import slicer
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 0.4)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(matrix)
+    clinic.segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    assert clinic.codes == ["labels_off_grid"]
+    clinic.controller.mend(Mend.RESAMPLE)
+    clinic.wait()
+    assert clinic.codes == []
+
+
+def test_export_into_the_database_arrives_there_and_nowhere_else(clinic: Clinic, tmp_path: Path) -> None:
+    before = clinic.database.count
+    clinic.check(output=None, agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.export()
+    assert clinic.controller.state is ExportState.DONE
+    assert clinic.database.count == before + 1
+    (made,) = [path for path in (tmp_path / "database").iterdir() if dcmread(path).Modality == "SEG"]
+    found = voxels(made, tmp_path / "dcmqi", clinic.labels)
+    assert (found["liver"] == (clinic.labels.array == clinic.labels.values[0])).all()
+    assert list(clinic.folder.iterdir()) == []
+
+
+def test_a_database_that_keeps_nothing_is_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    clinic.check(output=None, agreed=frozenset({Mend.SUGGEST_CODES}))
+    monkeypatch.setattr(clinic.database, "insert", lambda path: None)
+    clinic.export()
+    assert clinic.controller.state is ExportState.FAILED
+    assert clinic.controller.error is not None
+    assert clinic.controller.error.code == "database_refused"
+
+
+def test_slices_gone_from_the_database_are_told(clinic: Clinic) -> None:
+    clinic.database.forget(clinic.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[3])
+    with pytest.raises(InputError) as refused:
+        clinic.check()
+    assert refused.value.code == "database_incomplete"
+    clinic.check(reference=clinic.folder.parent / "series")
+    assert clinic.codes == []
+
+
+def test_a_volume_that_did_not_come_from_dicom_gets_a_series_by_consent(tmp_path: Path) -> None:
+    mrml.new_scene()
+    volume, labels = small_case()
+    node, segmentation = add_nodes(volume, labels)
+    database = DicomDatabaseStandIn(tmp_path / "database")
+    controller = ExportController(database)
+    clinic = Clinic(database, controller, node, segmentation, labels, tmp_path)
+    clinic.check(output=None, modality=Modality.MR, agreed=frozenset({Mend.SUGGEST_CODES}))
+    assert clinic.codes == ["reference_missing"]
+    controller.mend(Mend.DERIVE_SERIES)
+    clinic.wait()
+    assert clinic.codes == []
+    clinic.export()
+    assert controller.report is not None and controller.report.verified
+    assert database.count == volume.array.shape[0] + 1
+    controller.close()
+
+
+@pytest.mark.parametrize("target", [Target.NIFTI, Target.SEG_NRRD])
+def test_image_files_hold_what_the_scene_does(clinic: Clinic, target: Target) -> None:
+    output = clinic.folder / f"a{target.suffixes[0]}"
+    clinic.check(target=target, output=output)
+    clinic.export()
+    layers = read_label_maps(output)
+    found = {
+        segment.name: place(layer, clinic.labels.geometry)[0].array == segment.value
+        for layer in layers
+        for segment in layer.segments
+    }
+    for segment in clinic.labels.segments:
+        assert (found[segment.name] == (clinic.labels.array == segment.value)).all()
+
+
+def test_what_a_click_changes(tmp_path: Path) -> None:
+    settings = ExportSettings(Target.NIFTI, tmp_path / "a.nii.gz")
+    assert mended(settings, Mend.OVERWRITE) == replace(settings, agreed=frozenset({Mend.OVERWRITE}))
+    assert mended(settings, Mend.TO_SEG_NRRD).output == tmp_path / "a.seg.nrrd"
+    each = mended(settings, Mend.ONE_FILE_PER_SEGMENT)
+    assert (each.one_file_per_segment, each.output) == (True, tmp_path / "a")
+    assert mended(settings, Mend.GIVE_CODE).codes["*"].words == "Tissue"
+
+
+def test_a_file_that_is_there_is_told_and_replaced_by_a_click(clinic: Clinic) -> None:
+    output = clinic.folder / "seg.dcm"
+    output.write_bytes(b"older")
+    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    assert clinic.codes == ["output_exists"]
+    clinic.controller.mend(Mend.OVERWRITE)
+    clinic.wait()
+    clinic.export()
+    assert dcmread(output).Modality == "SEG"
+
+
+def test_nothing_to_export_and_no_database_are_told(clinic: Clinic) -> None:
+    empty = mrml.add_segmentation(clinic.volume, {"one": None}, "Empty")
+    clinic.controller.check(empty, clinic.volume, ExportSettings(Target.DICOM_SEG, clinic.folder / "a.dcm"))
+    clinic.wait()
+    assert clinic.codes == ["labels_empty"]
+    alone = ExportController(None)
+    with pytest.raises(InputError) as refused:
+        alone.check(clinic.segmentation, clinic.volume, ExportSettings(Target.DICOM_SEG, None))
+    assert refused.value.code == "database_missing"
+    alone.close()
