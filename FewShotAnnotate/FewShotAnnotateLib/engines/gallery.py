@@ -83,8 +83,8 @@ class Gallery:
         ]
         self._values = [frozenset(np.unique(one.mask).tolist()) for one in self._shown]
         self._spacing = spacing
-        self._shape = slices.shape[1:]
-        self._centre = _centre(support.masks != 0) or _middle(slices[0])
+        self._centre = _centre(support.masks != 0)
+        self._middle = _middle(slices[0])
         self._glances: dict[tuple[int, Window], np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -142,16 +142,19 @@ class Gallery:
         return chosen
 
     def _view(self, place: int, window: Window) -> Window:
-        """What corresponds to a window of the volume: as large in mm, and as far from the middle of the labels."""
+        """What corresponds to a window of the volume: as large in mm, and as far from the middle of the labels.
+
+        Where one of both has no labels, as far from the middle of the slice.
+        """
         one = self._shown[place]
         if one.index is not None:
             return window
-        centre = _centre(one.mask[None] != 0) or _middle(one.image)
+        labelled = None if self._centre is None else _centre(one.mask[None] != 0)
+        here, there = (self._middle, _middle(one.image)) if labelled is None else (self._centre, labelled)
+        assert here is not None
         own = [(start + stop - 1) / 2 for start, stop in (window.rows, window.columns)]
-        offsets = [
-            (here - middle) * size for here, middle, size in zip(own, self._centre, self._spacing, strict=True)
-        ]
-        place_there = [middle + off / size for middle, off, size in zip(centre, offsets, one.spacing, strict=True)]
+        offsets = [(at - middle) * size for at, middle, size in zip(own, here, self._spacing, strict=True)]
+        place_there = [middle + off / size for middle, off, size in zip(there, offsets, one.spacing, strict=True)]
         sides = [count * size for count, size in zip(window.shape, self._spacing, strict=True)]
         return Window.around((place_there[0], place_there[1]), (sides[0], sides[1]), one.spacing)
 

@@ -2,8 +2,8 @@
 
 Wong et al., "MultiverSeg: Scalable Interactive Segmentation of Biomedical Imaging Datasets with In-Context Guidance"
 (ICCV 2025). As UniverSeg's, with LeakyReLU before the mean over supports and a norm after each second convolution.
-What is exact here and saves work: the target's part of a cross convolution is computed once for all supports, what the
-last block makes of the supports is left out, and supports pass one by one.
+What is exact here and saves work: the target's part of a cross convolution is computed once for all supports, what
+the last block makes of the supports is left out, and supports pass one by one.
 
 Feature maps are `[n, h, w, channels]`.
 """
