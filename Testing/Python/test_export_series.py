@@ -124,6 +124,7 @@ def test_one_slice_an_empty_folder_and_none_are_refused(tmp_path: Path) -> None:
     assert refusal(folder).code == "no_series"
     shutil.copyfile(next(series_folder().iterdir()), folder / "1.dcm")
     assert refusal(folder).code == "series_one_slice"
+    assert refusal(folder / "1.dcm").code == "series_is_file"
     assert refusal(tmp_path / "nowhere").code == "file_missing"
 
 

@@ -101,7 +101,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
     codes = _codes(options.codes, structures)
     series = grid = None
     if options.reference:
-        if target is Target.DICOM_SEG or options.reference.is_dir():
+        if target is Target.DICOM_SEG:
             series = read_series(options.reference, options.series)
             grid = series.geometry
         else:

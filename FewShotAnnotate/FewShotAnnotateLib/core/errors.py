@@ -148,6 +148,7 @@ MESSAGES = {
     "series_no_place": "{path}: the images do not say where they lie in the patient; give a CT, MR or PET series.",
     "series_multiframe": "{path}: {first} holds many frames in one file; split it into single slices first.",
     "series_sizes": "{path}: the slices differ in {what} ({first}); keep those of one series.",
+    "series_is_file": "{path}: this is a file; name the folder of the DICOM series.",
     "series_one_slice": "{path}: the folder holds one slice only; give the whole series.",
     "series_frames": "{path}: {first} does not name its study, patient position or frame of reference ({what}); "
     "export the series again.",
@@ -176,6 +177,8 @@ MESSAGES = {
     "database_incomplete": "Volume '{name}': {gone} of its {count} DICOM slices are no longer in the database; "
     "import them again, or name their folder.",
     "database_refused": "{path}: the DICOM database did not take the file; look at the DICOM module, or choose a file.",
+    "dicom_packages_missing": "DICOM needs the Python package {package}, which Slicer has from 5.12 on; elsewhere "
+    'install it with: pip install "fewshot-annotate[dicom]"',
     "dicom_refused": "{path}: no segmentation can be made for this series ({detail}); export the series again.",
     "one_file_dicom": "A DICOM segmentation holds all segments in one file; leave out --one-file-per-segment.",
     "derive_needs_image": "--derive-series writes the images as DICOM; name them with --image.",

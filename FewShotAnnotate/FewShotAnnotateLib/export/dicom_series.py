@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,13 @@ class DicomSeries:
         return np.array([header.ImagePositionPatient for header in self.headers], dtype=float)
 
 
+def require_packages() -> None:
+    """Raise `InputError` if the packages for DICOM are not installed."""
+    for package in ("pydicom", "highdicom"):
+        if find_spec(package) is None:
+            raise InputError("dicom_packages_missing", package=package)
+
+
 def read_series(folder: str | Path, series: str | None = None) -> DicomSeries:
     """The image series of a folder. Other objects in it, such as segmentations or reports, are left alone.
 
@@ -77,12 +85,13 @@ def read_series(folder: str | Path, series: str | None = None) -> DicomSeries:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError("file_missing", path=folder)
+        raise InputError("series_is_file" if folder.exists() else "file_missing", path=folder)
     return read_series_files(sorted(path for path in folder.iterdir() if path.is_file()), folder, series)
 
 
 def read_series_files(files: Iterable[Path], path: Path, series: str | None = None) -> DicomSeries:
     """As `read_series`, of these files; `path` names them in errors."""
+    require_packages()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, of values that are nearly as they should be
         headers = _read_headers(files, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import combinations
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..core.volume import Geometry, LabelMap
 from .algorithm import of_segment
 from .coding import Coding, code_segments
 from .dicom_seg import PRODUCT, SegType, dicom_text
+from .dicom_series import require_packages
 from .placement import Fit, fit, on_grid, place, resample
 from .request import ExportRequest, Mend, Problem, Target
 from .staging import is_used, require_place
@@ -55,7 +55,8 @@ def check(request: ExportRequest) -> Preflight:
     Raises
     ------
     InputError
-        What no mend can help: the place cannot be written, a code for a segment that does not exist.
+        What no mend can help: packages are missing, the place cannot be written, a code for a segment that does
+        not exist.
     """
     problems = [*_check_place(request)]
     layers = list(request.layers)
@@ -92,10 +93,7 @@ def _check_place(request: ExportRequest) -> Iterator[Problem]:
 
 
 def _check_series(request: ExportRequest) -> Iterator[Problem]:
-    for package in ("pydicom", "highdicom"):
-        if find_spec(package) is None:
-            yield Problem(InputError("package_missing", package=package, install='"fewshot-annotate[dicom]"'))
-            return
+    require_packages()
     if request.series is None and request.derivation is None:
         yield Problem(InputError("reference_missing", path=request.source), (Mend.GIVE_REFERENCE, Mend.DERIVE_SERIES))
 
