@@ -41,7 +41,6 @@ def server(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with serving(content) as server:
         server.good_bytes = 10 * CHUNK
         yield server
-    weights.checkpoints.cache_clear()
 
 
 Toy = Callable[..., Checkpoint]

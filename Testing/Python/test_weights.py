@@ -9,7 +9,6 @@ import struct
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -24,13 +23,6 @@ from support.weights_server import toy_row, use_table
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
 SHAPES = {"a.weight": (2, 3), "a.bias": (2,)}
-
-
-@pytest.fixture(autouse=True)
-def own_table() -> Iterator[None]:
-    """What a test does to the table is forgotten."""
-    yield
-    weights.checkpoints.cache_clear()
 
 
 def saved(path: Path, content: object) -> Path:

@@ -104,7 +104,6 @@ class Shelf:
         patch.setattr(weights, "TABLE", self._table)
         patch.setenv(weights.HOME_VARIABLE, str(self.home))
         patch.setenv(TABLE_VARIABLE, str(self._table))
-        weights.checkpoints.cache_clear()
 
     def put(self, name: str, state: Mapping[str, torch.Tensor]) -> Path:
         """Lay a checkpoint of the table down, with these tensors in it."""
@@ -132,7 +131,6 @@ class Shelf:
     def _enter(self, row: dict[str, object], path: Path) -> None:
         row.update(size=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), md5=None)
         self._write()
-        weights.checkpoints.cache_clear()
 
     def _write(self) -> None:
         self._table.write_text(json.dumps(self._rows), encoding="utf-8")
@@ -141,7 +139,6 @@ class Shelf:
 def use_table_of_environment() -> None:
     """In a process of its own: know the table that a `Shelf` made."""
     weights.TABLE = Path(os.environ[TABLE_VARIABLE])
-    weights.checkpoints.cache_clear()
 
 
 def python_with_shelf(folder: Path) -> str:
@@ -332,3 +329,47 @@ def random_sam2(seed: int = 0) -> dict[str, torch.Tensor]:
     state = random_tensors(shapes, seed)
     state[f"{decoder}.pred_obj_score_head.layers.2.bias"] += 10
     return state
+
+
+WORDS = ("liver", "spleen", "left", "kidney", "##s", "tumour")
+
+
+def vocabulary() -> list[str]:
+    """Words with the special tokens where BERT's uncased vocabulary has them, which the model counts on."""
+    words = [f"[unused{number}]" for number in range(1030)]
+    words[0], words[100], words[101], words[102], words[103] = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+    words[1012], words[1029] = ".", "?"
+    return [*words, *WORDS]
+
+
+def random_grounding_dino(folder: Path, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Weights of a small Grounding DINO, in the layout that its publishers' file has; `folder` is written to."""
+    from safetensors.torch import load_file
+    from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    config = GroundingDinoConfig(
+        backbone_config=SwinConfig(
+            embed_dim=16, depths=[1, 1, 2, 1], num_heads=[1, 1, 2, 2], window_size=4, out_indices=[2, 3, 4]
+        ),
+        text_config=BertConfig(
+            vocab_size=len(vocabulary()),
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=1,
+            intermediate_size=32,
+            max_position_embeddings=32,
+        ),
+        num_queries=50,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        d_model=64,
+    )
+    with seeded(seed):
+        model = GroundingDinoForObjectDetection(config)
+        randomise(model, 0.05)
+    model.save_pretrained(folder)
+    return load_file(folder / "model.safetensors")

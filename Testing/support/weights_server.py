@@ -156,5 +156,4 @@ def use_table(folder: Path, patch: pytest.MonkeyPatch, *rows: dict[str, Any]) ->
     table.write_text(json.dumps({"version": 1, "checkpoints": [*rows, *known]}), encoding="utf-8")
     patch.setattr(weights, "TABLE", table)
     patch.setenv(weights.HOME_VARIABLE, str(folder / "home"))
-    weights.checkpoints.cache_clear()
     return weights.checkpoint(rows[0]["name"])

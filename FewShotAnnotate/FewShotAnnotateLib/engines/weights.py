@@ -13,7 +13,7 @@ import re
 from argparse import Namespace
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
@@ -101,10 +101,9 @@ class Checkpoint:
         return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
 
 
-@cache
 def checkpoints() -> tuple[Checkpoint, ...]:
     """All checkpoints of the table, in its order."""
-    return tuple(Checkpoint.from_json(row) for row in json.loads(TABLE.read_text(encoding="utf-8"))["checkpoints"])
+    return _read_table(TABLE, TABLE.stat().st_mtime_ns)
 
 
 def checkpoint(name: str) -> Checkpoint:
@@ -246,6 +245,12 @@ def require_whole(path: Path, suffix: str) -> None:
                 raise InputError("weights_damaged", path=path, detail="it is no safetensors file")
     elif suffix in (".pt", ".pth"):
         _require_plain_zip(path)
+
+
+@lru_cache(maxsize=1)
+def _read_table(path: Path, _changed: int) -> tuple[Checkpoint, ...]:
+    rows = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
+    return tuple(Checkpoint.from_json(row) for row in rows)
 
 
 def _recorded(checkpoint: Checkpoint) -> str | None:

@@ -1,0 +1,127 @@
+"""MultiverSeg: the same answers as its definition and official code, and a fill from the command line."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from FewShotAnnotateLib.cli import main, running
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap
+from FewShotAnnotateLib.engines import engine_class, runnable_engine, weights
+from FewShotAnnotateLib.engines.in_context import InContextEngine
+from FewShotAnnotateLib.engines.multiverseg_net import TARGET_CHANNELS, MultiverSegNet, state_shapes
+from FewShotAnnotateLib.run.fill import run_in_worker
+from support.labels import small_case
+from support.plain_networks import plain_multiverseg
+from support.tiny_weights import Shelf, python_with_shelf, random_tensors
+
+CPU = torch.device("cpu")
+REFERENCE = os.environ.get("FEWSHOT_MULTIVERSEG_REFERENCE")
+# Channels of a network small enough for tests; the official one has 256.
+FEW = 16
+
+
+def shown(count: int, size: tuple[int, int] = (16, 24)) -> tuple[torch.Tensor, ...]:
+    """A target with prompts `[5, h, w]`, and labelled images."""
+    generator = torch.Generator().manual_seed(count)
+    target = torch.rand(TARGET_CHANNELS, *size, generator=generator)
+    images = torch.rand(count, *size, generator=generator)
+    return target, images, (images > 0.6).float()
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest difference over the largest value."""
+    return float((one - other).abs().max() / other.abs().max())
+
+
+def test_the_state_is_that_of_the_official_file() -> None:
+    assert sum(int(np.prod(shape)) for shape in state_shapes().values()) == 18_903_297
+    assert state_shapes()["enc_blocks.0.cross.cross_conv.weight"] == (256, 7, 3, 3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_it_computes_what_the_definition_says(count: int) -> None:
+    state = random_tensors(state_shapes(FEW))
+    target, images, labels = shown(count)
+    net = MultiverSegNet(state, CPU)
+    ours = net.prompted(target.permute(1, 2, 0), net.see(images, labels))
+    assert difference(ours, plain_multiverseg(state, target, images, labels)) < 1e-5
+
+
+def test_without_prompts_their_channels_are_empty() -> None:
+    state = random_tensors(state_shapes(FEW))
+    target, images, labels = shown(3)
+    target[1:] = 0
+    net = MultiverSegNet(state, CPU)
+    ours = net.logits(target[0], net.see(images, labels))
+    assert difference(ours, plain_multiverseg(state, target, images, labels)) < 1e-5
+
+
+if REFERENCE:  # a checkout of halleewong/MultiverSeg, with universeg, einops and pydantic to be imported
+
+    @pytest.mark.filterwarnings("ignore")
+    @pytest.mark.parametrize("count", [1, 4])
+    def test_it_equals_the_official_network(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(REFERENCE)
+        from multiverseg.models.network import MultiverSegNet as OfficialNet
+
+        norms: dict[str, Any] = {"conv_kws": {"norm": "layer"}}
+        theirs = OfficialNet(in_channels=[5, 2], encoder_blocks=[256] * 4, block_kws=norms, cross_relu=True).eval()
+        state = random_tensors(state_shapes(), spread=0.05)
+        theirs.load_state_dict(state)
+        target, images, labels = shown(count, (128, 128))
+        with torch.inference_mode():
+            official = theirs(target[None], images[None, :, None], labels[None, :, None])[0, 0]
+        net = MultiverSegNet(state, CPU)
+        found = difference(net.prompted(target.permute(1, 2, 0), net.see(images, labels)), official)
+        print(f"MultiverSeg, {count} supports: logits differ by {found:.1e} of the largest")
+        assert found < 1e-5
+
+
+def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
+    awkward_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf(tmp_path, monkeypatch)
+    shelf.put("multiverseg-v1", random_tensors(state_shapes(), spread=0.05))
+    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
+    volume, label_map = small_case()
+    painted = np.where(label_map.array == label_map.values[0], 1, 0).astype(np.uint8)
+    middle = int(np.median(np.flatnonzero(painted.any(axis=(1, 2)))))
+    painted[[index for index in range(len(painted)) if index not in (middle, middle + 2)]] = 0
+    geometry = Geometry(painted.shape, volume.geometry.spacing, volume.geometry.origin, volume.geometry.direction)
+    write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
+    write_label_maps(awkward_path / "support.nii.gz", [LabelMap(painted, geometry)])
+    words = [
+        "fill",
+        awkward_path / "image.nii.gz",
+        awkward_path / "support.nii.gz",
+        "-o",
+        awkward_path / "out.nii.gz",
+    ]
+    code = main([*map(str, words), "--engine", "multiverseg", "--option", "supports=1", "--progress", "none"])
+    assert code == 0, capfd.readouterr().err
+    (filled,) = read_label_maps(awkward_path / "out.nii.gz", volume.geometry)
+    np.testing.assert_array_equal(filled.array[[middle, middle + 2]], painted[[middle, middle + 2]])
+    assert "engine multiverseg" in capfd.readouterr().out
+
+
+def test_it_shows_slices_as_universeg_does() -> None:
+    engine = engine_class("multiverseg")
+    assert issubclass(engine, InContextEngine)
+    assert engine.uses_library
+
+
+def test_the_card_says_that_no_licence_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = weights.checkpoint("multiverseg-v1")
+    assert (card.permissive, card.sha256, card.md5) == (False, None, None)
+    assert "no licence" in card.restrictions
+    Shelf(tmp_path, monkeypatch)
+    with pytest.raises(InputError, match="licence not stated"):
+        runnable_engine("multiverseg")
