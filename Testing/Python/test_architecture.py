@@ -19,7 +19,9 @@ HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 TORCH = {
     "engines/device.py",
     "engines/feature_maps.py",
+    "engines/grounding_model.py",
     "engines/multiverseg_net.py",
+    "engines/muon.py",
     "engines/network.py",
     "engines/persam_model.py",
     "engines/sam2_model.py",

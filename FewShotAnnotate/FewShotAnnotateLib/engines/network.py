@@ -22,6 +22,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .muon import Muon
+
 # Pixels of the longest side of a slice as the network sees it.
 LONGEST_SIDE = 128
 # Neighbouring slices seen with each slice.
@@ -210,18 +212,24 @@ def fit(
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = list(network.parameters())
     averages = [weight.detach().clone() for weight in weights]
-    optimizer = torch.optim.AdamW(weights, LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    blocks = [weight for part in (network.down, network.up) for weight in part.parameters() if weight.ndim == 4]
+    inner = {id(weight) for weight in blocks}
+    muon = Muon(blocks)
+    outer = [weight for weight in weights if id(weight) not in inner]
+    adam = torch.optim.AdamW(outer, LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     began, step, part = time.monotonic(), 0, 0.0
     while part < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(part)
+        rate = _rate(part)
+        for group in adam.param_groups:
+            group["lr"] = LEARNING_RATE * rate
         inputs, target, prior = batches.draw()
         with torch.autocast(stack.device.type, torch.bfloat16, enabled=_bfloat16(stack.device)):
             logits = network(inputs.contiguous(memory_format=torch.channels_last), prior)
-        optimizer.zero_grad()
+        network.zero_grad()
         _loss(logits, target).backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
-        optimizer.step()
+        adam.step()
+        muon.step(rate)
         keep = min(1 - 1 / AVERAGING, (step + 1) / (step + 10))
         torch._foreach_lerp_(averages, [weight.detach() for weight in weights], 1 - keep)
         step += 1
@@ -243,10 +251,10 @@ def fit(
 
 
 def _rate(part: float) -> float:
-    """Learning rate at a part, 0..1, of the fit: up along a line, down along a cosine."""
+    """Part of the full learning rate at a part, 0..1, of the fit: up along a line, down along a cosine."""
     if part < WARM_UP:
-        return LEARNING_RATE * (0.04 + 0.96 * part / WARM_UP)
-    return LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * (part - WARM_UP) / (1 - WARM_UP)))
+        return 0.04 + 0.96 * part / WARM_UP
+    return 0.5 + 0.5 * math.cos(math.pi * (part - WARM_UP) / (1 - WARM_UP))
 
 
 def _bfloat16(device: torch.device) -> bool:
