@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import SimpleITK as sitk
 from FewShotAnnotateLib.cli import main
 from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry
 from FewShotAnnotateLib.dataset.folder import BatchFolder
@@ -349,6 +351,33 @@ def test_a_status_file_that_is_no_table_is_refused(dataset: Dataset, capsys: pyt
     (dataset.output / "status.csv").write_text("shopping list\nmilk\n")
     assert main(dataset.command("--resume")) == 2
     assert "this is no table of cases" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("--workers", "0"), ("--workers", "many"), ("--threads", "-1")])
+def test_numbers_that_are_none_are_refused(
+    dataset: Dataset, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    assert main(dataset.command("=".join(words))) == 2
+    assert f"'{words[1]}' is no number of {words[0].strip('-')}" in capsys.readouterr().err
+    assert not dataset.output.exists()
+
+
+def test_a_status_file_that_cannot_be_written_for_a_while_does_not_stop_the_batch(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset.add("a", "b")
+    update, calls = StatusFile.update, []
+
+    def held(self: StatusFile, changed: Iterable[CaseStatus]) -> dict[str, CaseStatus]:
+        calls.append(changed)
+        if len(calls) in (2, 3):  # as a spreadsheet does on Windows
+            raise InputError("output_unwritable", path=self.path, detail="Permission denied")
+        return update(self, changed)
+
+    monkeypatch.setattr(StatusFile, "update", held)
+    assert main(dataset.command()) == 0
+    assert [one.status for one in dataset.status().values()] == [Status.DONE] * 2
 
 
 def test_two_writers_of_the_status_lose_no_row(tmp_path: Path, spawned: Spawned) -> None:

@@ -73,6 +73,7 @@ MESSAGES = {
     "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume by "
     "itself into a .seg.nrrd (fewshot-annotate fill).",
     "engine_left": "Engine {engine} gave no result for {count} slices; choose another engine.",
+    "number_invalid": "'{text}' is no number of {what}; give 1 or more.",
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
     "batch_folder_foreign": "{path}: it holds other files and no batch; choose a new folder.",
     "batch_busy": "{path}: another batch runs in this folder; wait for it or stop it first.",
@@ -119,6 +120,9 @@ MESSAGES = {
     "grid_changed": "The geometry of segmentation '{name}' changed during the run; nothing was filled.",
     "memory_short": "There is not enough memory on device {device} for engine {engine}; close other programs, choose "
     "device cpu, or crop the volume.",
+    "pytorch_extension_missing": "This engine needs PyTorch; install the extension PyTorch (Extensions Manager), "
+    "restart Slicer and try again.",
+    "install_failed": "{packages}: could not be installed ({detail}); see Slicer's Python console.",
     "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read it "
     "(fewshot-annotate models info {name}) and agree with --accept-licence.",
     "download_failed": "{url}: cannot be fetched ({detail}); try again, it goes on where it broke off, or take in a "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -174,7 +175,7 @@ def _run(board: _Board, pool: Pool) -> None:
             for _ in range(pool.slots() - len(board.running)):
                 if board.waiting:
                     pool.submit(board.begin())
-            board.save()  # what ended in the last round too: a process waits for its next case, not for the file
+            board.try_to_save()  # what ended in the last round too: a process waits for its case, not for the file
             for status in pool.ended(_WAIT_SECONDS):
                 board.end(status)
             board.write_page_if_due()
@@ -228,6 +229,11 @@ class _Board:
             self._set(CaseStatus(task.case.name, Status.SKIPPED, None, CANCELLED))
         self.running.clear()
         self.waiting.clear()
+
+    def try_to_save(self) -> None:
+        """As `save`, but what cannot be written now, such as while a spreadsheet holds the file, is written later."""
+        with contextlib.suppress(InputError):
+            self.save()
 
     def save(self) -> None:
         """Write the changes to status.csv."""
