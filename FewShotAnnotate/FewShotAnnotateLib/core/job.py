@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-JOB_VERSION = 2
+JOB_VERSION = 3
 _MOST_SECONDS = 1e9
 
 
@@ -36,6 +36,8 @@ class Job:
     budget : float or None
         Seconds after which the user wants the run over, None for as long as it takes. What an engine does better in
         more time it does in less, less well; drafts are always made.
+    names : mapping of int to str
+        Label value -> name of its segment; empty for engines that do not go by names.
     """
 
     engine: str
@@ -44,6 +46,7 @@ class Job:
     device: Device = Device.AUTO
     options: Mapping[str, Any] = field(default_factory=dict)
     budget: float | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def slices(self) -> range:
@@ -70,7 +73,9 @@ class Job:
         if data["version"] != JOB_VERSION:
             raise ValueError(f"job version {data['version']}, this program reads {JOB_VERSION}")
         device, options, budget = Device(data["device"]), dict(data["options"]), data["budget"]
-        job = cls(data["engine"], data["start"], data["stop"], device, options, budget)
+        # JSON knows no keys but texts.
+        names = {int(label): str(name) for label, name in data["names"].items()}
+        job = cls(data["engine"], data["start"], data["stop"], device, options, budget, names)
         if not isinstance(job.engine, str) or type(job.start) is not int or type(job.stop) is not int:
             raise TypeError("engine must be a name, start and stop whole numbers")
         if not 0 <= job.start <= job.stop:

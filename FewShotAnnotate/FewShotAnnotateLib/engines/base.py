@@ -17,6 +17,7 @@ from ..core.expected import ExpectedDice
 from ..core.job import Device
 from ..core.support import Support
 from ..core.volume import Volume
+from .weights import Checkpoint
 
 
 class Stopped(BaseException):
@@ -101,6 +102,11 @@ class Engine(ABC):
         empty by default, and always with an engine whose `uses_library` is False. They lie as the slices of the
         volume at hand do (same anatomical plane, rows and columns in the same patient directions), and their label
         values are those of `support.labels`. With examples the support may be empty: no indices, masks [0, h, w].
+    names : mapping of int to str
+        Label value -> the segment's name. Set before `prepare`; empty by default, and always with an engine whose
+        `uses_names` is False; not every label need have one. The user's words: they stand in no message and no log.
+    uses_names : bool
+        Whether the engine goes by the names of segments.
     uses_library : bool
         Whether the engine can fill a volume by examples alone. One that needs labelled slices of the same volume
         cannot.
@@ -117,6 +123,7 @@ class Engine(ABC):
     options: ClassVar[Mapping[str, Option]] = {}
     needs_weights: ClassVar[bool] = False
     uses_library: ClassVar[bool] = False
+    uses_names: ClassVar[bool] = False
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         """Check device and options.
@@ -143,6 +150,7 @@ class Engine(ABC):
         self.warn: Callable[[str], None] = lambda message: None
         self.deadline: float | None = None
         self.examples: Sequence[Example] = ()
+        self.names: Mapping[int, str] = {}
 
     @property
     def seconds_left(self) -> float:
@@ -153,6 +161,16 @@ class Engine(ABC):
     def cannot_run(cls) -> str | None:
         """Why this engine cannot run on this machine, in one line with what to do, or None if it can."""
         return None
+
+    @classmethod
+    def missing_packages(cls) -> tuple[str, ...]:
+        """Packages, as `pip` calls them, that this engine needs and that are not installed."""
+        return ()
+
+    @classmethod
+    def missing_checkpoints(cls) -> tuple[Checkpoint, ...]:
+        """Weights to fetch so that every need of this engine is met."""
+        return ()
 
     @classmethod
     def makes_drafts(cls) -> bool:

@@ -49,6 +49,10 @@ class Prompt:
     points: np.ndarray
     inside: np.ndarray
 
+    def without_points(self) -> Prompt:
+        """The box alone."""
+        return Prompt(self.box, np.empty((0, 2)), np.empty(0, dtype=bool))
+
 
 class Extents:
     """Where labels can be on the slices between and beyond the labelled ones."""

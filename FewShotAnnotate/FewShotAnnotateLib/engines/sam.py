@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from .base import Option
 from .embeddings import EmbeddingCache, embedding_key
 from .intensity import INTENSITIES, Greys, Scale
 from .joint import present, within
+from .manner import SAM, Manner
 from .pretrained import PRECISION, PretrainedEngine, checkpoint_options
 from .prompts import Carried, Prompt
 from .propagate import Propagate
@@ -43,7 +43,7 @@ class EmbeddingEngine(PretrainedEngine):
     finds it again.
     """
 
-    packages = SAM_PACKAGES
+    packages: ClassVar[tuple[str, ...]] = SAM_PACKAGES
     checkpoints: ClassVar[Mapping[str, tuple[str, ...]]] = SAM_CHECKPOINTS
 
     def prepare(self, volume: Volume, support: Support) -> None:
@@ -52,6 +52,11 @@ class EmbeddingEngine(PretrainedEngine):
         self._shape = support.masks.shape[1], support.masks.shape[2]
         self._greys = Greys(support.axis.slices(volume.array), Scale(self.settings["intensities"]))
         self._model: SamModel | None = None
+
+    @property
+    def manner(self) -> Manner:
+        """How the model was trained to see and to answer."""
+        return SAM
 
     def model(self) -> SamModel:
         """The model, loaded at the first call."""
@@ -69,25 +74,18 @@ class EmbeddingEngine(PretrainedEngine):
         model = self.model()
         grey = self._greys.grey(index)
         with self.precision(model.device):
-            key = embedding_key(grey, self._digest, f"{self.recipe} {model.precision()}")
+            key = embedding_key(grey, self._digest, f"{self.manner.recipe} {model.precision()}")
             known = self._cache.get(key)
             if known is not None and known.dtype == np.float32 and known.shape == model.features_shape:
-                return self.see(model, grey, known)
+                return self.manner.see(model, grey, known)
 
             def encode(_: int) -> Picture:
                 with watched(model.sam.image_encoder.blocks, turns.within):
-                    return self.see(model, grey)
+                    return self.manner.see(model, grey, None)
 
             picture, _ = self.with_less_memory(encode, (1,), model.device)
         self._cache.put(key, picture.features.cpu().numpy())
         return picture
-
-    # How an image is prepared for the encoder, as part of the key of its embedding.
-    recipe: ClassVar[str] = "long side, bilinear, padded"
-
-    def see(self, model: SamModel, grey: np.ndarray, features: np.ndarray | None = None) -> Picture:
-        """A slice, uint8 `[h, w]`, through the encoder, unless its embedding is given."""
-        return model.picture(np.repeat(grey[:, :, None], 3, axis=2), features)
 
 
 class PromptedEngine(EmbeddingEngine):
@@ -110,19 +108,20 @@ class PromptedEngine(EmbeddingEngine):
         for index, prompts in self._carried.prompts(slice_indices):
             found = {}
             if prompts:
+                refined = self.refine(index, prompts, turns)
                 picture = self.picture(index, turns)
-                for place, parts in prompts.items():
+                for place, parts in refined.items():
                     limit = self._carried.extents.limit(index, place)
                     if limit is not None:
-                        answers = [self.answer(picture, part) for part in parts]
+                        answers = [self.manner.answer(self.model(), picture, part) for part in parts]
                         found[place] = within(np.max(answers, axis=0), limit)
                     turns.within(1.0)
             yield index, present(self._support.labels, found, self._shape)
             turns.next()
 
-    @abstractmethod
-    def answer(self, picture: Picture, prompt: Prompt) -> np.ndarray:
-        """Probability, float32 `[h, w]`, of what a prompt points at."""
+    def refine(self, index: int, prompts: dict[int, list[Prompt]], turns: Turns) -> dict[int, list[Prompt]]:
+        """Better prompts for a slice than the carried ones, by place; here those themselves."""
+        return prompts
 
 
 class Sam(PromptedEngine):
@@ -141,13 +140,11 @@ class Sam(PromptedEngine):
         "cache": CACHE,
     }
 
-    def answer(self, picture: Picture, prompt: Prompt) -> np.ndarray:
-        """SAM's one mask for a box and points: its logits at the slice's resolution, as probabilities."""
-        model = self.model()
-        points, inside = (prompt.points, prompt.inside) if self.settings["points"] else (None, None)
-        logits, _ = model.decode(picture, points, inside, prompt.box)
-        probability: np.ndarray = model.enlarge(logits, picture)[0].sigmoid().cpu().numpy()
-        return probability
+    def refine(self, index: int, prompts: dict[int, list[Prompt]], turns: Turns) -> dict[int, list[Prompt]]:
+        """Boxes alone, if the user wants no points."""
+        if self.settings["points"]:
+            return prompts
+        return {place: [part.without_points() for part in parts] for place, parts in prompts.items()}
 
 
 @lru_cache(maxsize=1)

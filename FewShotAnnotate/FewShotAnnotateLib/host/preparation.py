@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class RunInput:
     image : ImageSource
     sample : bytes
         Some voxels of the volume, to find out later whether it was changed.
+    segment_names : mapping of str to str
+        Segment id -> name; empty for engines that do not go by names.
     """
 
     settings: FillSettings
@@ -77,6 +79,7 @@ class RunInput:
     sample: bytes
     segmentation_name: str
     volume_name: str
+    segment_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def to_fill(self) -> list[int]:
@@ -120,9 +123,9 @@ def read_input(volume_node: Any, segmentation_node: Any, settings: FillSettings)
     image = read_image(volume_node, segmentation_node, grid.geometry)
     slices, labelled = _slices(settings, grid, name)
     job = Job(engine.name, slices.start, slices.stop, settings.device, dict(settings.options), settings.budget)
-    return RunInput(
-        settings, wanted, labelled, job, grid.snapshot(wanted), image, image.sample(), name, volume_node.GetName()
-    )
+    names = {key: segments[key].GetName() for key in wanted} if engine.uses_names else {}
+    copy, sample = grid.snapshot(wanted), image.sample()
+    return RunInput(settings, wanted, labelled, job, copy, image, sample, name, volume_node.GetName(), names)
 
 
 def prepare(given: RunInput, place: Path) -> Prepared:
@@ -144,10 +147,16 @@ def prepare(given: RunInput, place: Path) -> Prepared:
     volume.require_usable(f"Volume '{given.volume_name}'")
     job = given.job.with_share(len(layers))
     folders = [
-        JobFolder.create(place / f"layer{number}", job, volume, _support(given, layer, masks))
+        JobFolder.create(place / f"layer{number}", _named(job, given, layer), volume, _support(given, layer, masks))
         for number, layer in enumerate(layers)
     ]
     return Prepared(layers, folders)
+
+
+def _named(job: Job, given: RunInput, layer: Sequence[str]) -> Job:
+    """The job of one layer: label 1 + n is its n-th segment."""
+    names = given.segment_names
+    return replace(job, names={value: names[name] for value, name in enumerate(layer, start=1) if name in names})
 
 
 def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[range, tuple[int, ...]]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +99,15 @@ def plan(request: FillRequest) -> list[PlannedRun]:
     return [
         PlannedRun(
             number,
-            job,
+            replace(job, names=_names(request.layers[number])) if engine.uses_names else job,
             Support.from_label_map(request.layers[number], support.axis, support.indices, path=request.source),
         )
         for number in held
     ]
+
+
+def _names(layer: LabelMap) -> dict[int, str]:
+    return {segment.value: segment.name for segment in layer.segments}
 
 
 def run_in_worker(

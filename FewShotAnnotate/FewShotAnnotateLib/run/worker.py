@@ -112,6 +112,7 @@ def _fill(folder: JobFolder, report: Reporter, pace: Pace, drafts_only: bool) ->
     engine = runnable_engine(job.engine)(job.device, job.options)
     engine.pulse, engine.deadline = pace.pulse, pace.deadline
     engine.warn = lambda message: report(Warned(message))
+    engine.names = job.names
     support = folder.read_support()
     engine.prepare(folder.read_volume(), support)
     pace.require_going()

@@ -1,0 +1,244 @@
+"""Grounding DINO: names as text, boxes kept honest by the labelled slices, outlines by SAM or MedSAM."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.job import Job
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import LabelMap, Segment, Volume
+from FewShotAnnotateLib.engines import runnable_engine
+from FewShotAnnotateLib.engines.base import Engine
+from FewShotAnnotateLib.run.fill import FillRequest, plan
+from support.labels import every, keep_slices, small_case
+from support.tiny_weights import Shelf, random_grounding_dino, random_sam, vocabulary
+
+# isort: split
+from FewShotAnnotateLib.engines.grounding_dino import overlaps
+from FewShotAnnotateLib.engines.grounding_model import GroundingModel, as_input, build, clean, resized_shape
+
+AXIS = SliceAxis(0)
+NAMES = {1: "Left_Kidneys", 2: "Liver."}
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return random_grounding_dino(tmp_path_factory.mktemp("detector"))
+
+
+@pytest.fixture(scope="module")
+def model(state: dict[str, torch.Tensor]) -> GroundingModel:
+    return GroundingModel(state, vocabulary())
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, torch.Tensor]) -> Shelf:
+    shelf = Shelf(tmp_path, monkeypatch)
+    shelf.put("grounding-dino-tiny", state)
+    shelf.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
+    shelf.put("sam-vit-b", random_sam().state_dict())
+    return shelf
+
+
+def picture(height: int = 60, width: int = 90) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def hippocampus() -> tuple[Volume, Support]:
+    volume, label_map = small_case()
+    return volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 3))
+
+
+def prepared(volume: Volume, support: Support, names: dict[int, str], **options: Any) -> Engine:
+    engine = runnable_engine("grounding-dino")(options={"side": 64, "cache": 0, **options})
+    engine.names = names
+    engine.prepare(volume, support)
+    return engine
+
+
+# --- the same as transformers
+
+
+def test_it_finds_what_the_model_and_processor_of_transformers_find(
+    tmp_path: Path, model: GroundingModel, state: dict[str, torch.Tensor]
+) -> None:
+    from transformers import BertTokenizer, GroundingDinoForObjectDetection
+    from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
+    from transformers.models.grounding_dino.processing_grounding_dino import GroundingDinoProcessor
+
+    official = GroundingDinoForObjectDetection.from_pretrained(None, config=model.net.config, state_dict=state).eval()
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary())})
+    images = GroundingDinoImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 160})
+    inputs = images(picture(), return_tensors="pt")
+    words = tokenizer(["left kidneys. liver."], return_tensors="pt")
+    with torch.no_grad():
+        answer = official(**inputs, **words)
+    found = GroundingDinoProcessor.post_process_grounded_object_detection(
+        _Decoder(tokenizer), answer, words.input_ids, threshold=0.0, target_sizes=[(60, 90)]
+    )[0]
+    (text,) = model.texts(NAMES.values())
+    assert list(text.ids) == words.input_ids[0].tolist()
+    boxes, scores = model.find(picture(), text, 96)
+    np.testing.assert_allclose(boxes, found["boxes"].numpy(), atol=1e-3)
+    probabilities = answer.logits[0].sigmoid().numpy()
+    for score, (start, stop) in zip(scores, text.spans, strict=True):
+        np.testing.assert_allclose(score, probabilities[:, start:stop].max(axis=1), atol=1e-5)
+
+
+class _Decoder:
+    """As much of a processor as reading the boxes takes."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.batch_decode = tokenizer.batch_decode
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (101, 122), (300, 1200), (1200, 300), (35, 52)])
+def test_slices_are_resampled_as_by_the_processor_of_transformers(shape: tuple[int, int]) -> None:
+    from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
+
+    rgb = picture(*shape)
+    expected = GroundingDinoImageProcessorPil()(rgb, return_tensors="np")["pixel_values"][0]
+    found = as_input(rgb, 800)
+    assert found.shape == expected.shape == (3, *resized_shape(*shape, 800))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_released_size_is_told_by_its_keys_and_shapes() -> None:
+    from transformers import GroundingDinoConfig
+
+    config = GroundingDinoConfig()
+    assert (config.encoder_attention_heads, config.text_config.hidden_size, config.max_text_len) == (8, 768, 256)
+    assert config.text_config.num_attention_heads == 768 // 64
+    assert config.backbone_config.window_size == 7
+
+
+def test_what_shapes_tell_is_what_the_model_was_made_with(state: dict[str, torch.Tensor]) -> None:
+    config = build(state).config
+    assert config.backbone_config.depths == [1, 1, 2, 1]
+    assert (config.backbone_config.window_size, config.backbone_config.num_heads) == (4, [1, 1, 2, 2])
+    assert (config.num_queries, config.d_model, config.text_config.max_position_embeddings) == (50, 64, 32)
+
+
+# --- names
+
+
+def test_names_become_words_in_lower_case_that_end_with_a_full_stop(model: GroundingModel) -> None:
+    assert [clean(name) for name in NAMES.values()] == ["left kidneys", "liver"]
+    (text,) = model.texts(["Left kidneys", "liver"])
+    words = vocabulary()
+    assert [words[token] for token in text.ids] == ["[CLS]", "left", "kidney", "##s", ".", "liver", ".", "[SEP]"]
+    assert text.spans == ((1, 4), (5, 6))
+
+
+def test_more_names_than_fit_make_several_texts(model: GroundingModel) -> None:
+    names = ["left kidney", "liver"] * 10
+    texts = model.texts(names)
+    assert len(texts) > 1
+    assert sum(len(text.spans) for text in texts) == len(names)
+    assert max(len(text.ids) for text in texts) <= model.most_tokens
+
+
+def test_a_name_without_any_word_is_no_trouble(model: GroundingModel) -> None:
+    (text,) = model.texts(["", "liver"])
+    _, scores = model.find(picture(), text, 64)
+    assert scores[0].max() == 0
+    assert scores[1].max() > 0
+
+
+def test_segment_names_reach_the_engine_by_the_job_and_no_other_engine(shelf: Shelf) -> None:
+    volume, label_map = small_case()
+    segments = tuple(Segment(value, name) for value, name in NAMES.items())
+    painted = keep_slices(LabelMap(label_map.array, label_map.geometry, segments), AXIS, every(label_map, AXIS, 6))
+    for engine, expected in (("grounding-dino", NAMES), ("propagate", {})):
+        (run,) = plan(FillRequest(volume, [painted], AXIS, engine=engine))
+        job = Job.from_json(json.loads(json.dumps(run.job.to_json())))
+        assert job.names == expected
+        assert job == run.job
+
+
+def test_segments_without_a_name_in_words_are_said_to_be_carried_alone(
+    shelf: Shelf, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    engine = runnable_engine("grounding-dino")(options={"cache": 0})
+    engine.warn = warnings.append
+    engine.names = {1: "Segment_1", 2: "Secret words"}
+    engine.prepare(*hippocampus)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("1 of 2 segments")
+    assert "ecret" not in warnings[0]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("asked for a name that is none")
+
+    monkeypatch.setattr(GroundingModel, "find", refuse)
+    ((_, probabilities),) = prepared(*hippocampus, {}).predict([hippocampus[1].indices[1] + 1])
+    assert probabilities[1:].max() > 0
+
+
+# --- boxes
+
+
+def test_a_box_counts_only_near_where_the_label_was_carried(
+    shelf: Shelf, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, support = hippocampus
+    engine = prepared(volume, support, NAMES)
+    index = support.indices[2] + 1
+    ((_, carried),) = engine._carried.prompts([index])  # type: ignore[attr-defined]
+    (place, parts) = next(iter(carried.items()))
+    x0, y0, x1, y1 = parts[0].box
+    near, far = (x0 + 1, y0, x1, y1), (0.0, 0.0, 3.0, 3.0)
+
+    def answer(boxes: list[tuple[float, ...]], score: list[float]) -> Any:
+        def find(self: Any, rgb: Any, text: Any, *_: Any) -> tuple[np.ndarray, np.ndarray]:
+            return np.array(boxes, dtype=np.float32), np.array([score] * len(text.spans), dtype=np.float32)
+
+        return find
+
+    for boxes, score, expected in (
+        ([far, near], [0.9, 0.5], near),
+        ([far, near], [0.9, 0.1], parts[0].box),  # below the threshold
+        ([far], [0.9], parts[0].box),
+    ):
+        monkeypatch.setattr(GroundingModel, "find", answer(boxes, score))
+        from FewShotAnnotateLib.engines.turns import Turns
+
+        refined = engine.refine(index, {place: parts[:1]}, Turns(engine.pulse, 1))  # type: ignore[attr-defined]
+        np.testing.assert_allclose(refined[place][0].box, expected, atol=1e-5)
+
+
+def test_overlap_is_intersection_over_union() -> None:
+    boxes = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6], [2, 2, 2, 2]], dtype=np.float32)
+    np.testing.assert_allclose(overlaps(boxes, (0, 0, 2, 2)), [1, 1 / 7, 0, 0])
+
+
+@pytest.mark.parametrize("outlines", ["sam-vit-b", "medsam-vit-b"])
+def test_outlines_are_drawn_by_sam_or_medsam(
+    outlines: str, shelf: Shelf, hippocampus: tuple[Volume, Support]
+) -> None:
+    shelf.put(outlines, random_sam().state_dict())
+    volume, support = hippocampus
+    index = support.indices[2] + 1
+    engine = prepared(volume, support, NAMES, model=outlines, threshold=0.0, overlap=0.0)
+    ((_, probabilities),) = engine.predict([index])
+    assert 0 < probabilities[1:].max() < 1
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    kind = "medsam" if outlines.startswith("medsam") else "sam"
+    alone = runnable_engine(kind)(options={"cache": 0})
+    assert engine.manner is alone.manner  # type: ignore[attr-defined]
+
+
+def test_a_vocabulary_of_another_length_is_refused(shelf: Shelf, hippocampus: tuple[Volume, Support]) -> None:
+    shelf.put_file("grounding-dino-vocabulary", b"too\nfew")
+    volume, support = hippocampus
+    with pytest.raises(InputError, match="2 words for"):
+        list(prepared(volume, support, NAMES).predict([support.indices[2] + 1]))
