@@ -11,6 +11,7 @@ from FewShotAnnotateLib.core.event import Stage
 from FewShotAnnotateLib.engines import engine_class, engine_names
 from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.dependencies import worker_python
+from FewShotAnnotateLib.host.offer import offer
 from FewShotAnnotateLib.host.preparation import FillSettings
 from FewShotAnnotateLib.host.record import PaintRecord, Selection, select
 from FewShotAnnotateLib.host.sample_data import register_sample_data
@@ -548,7 +549,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._changeRecord(lambda record: record.with_slice(index, True))
 
     def _onFill(self, checked=False):
-        self._attempt(lambda: self.logic.fill(self._parameterNode))
+        self._attempt(lambda: offer(self._parameterNode.engine) and self.logic.fill(self._parameterNode))
         self._showRun()
 
     def _attempt(self, step):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+from FewShotAnnotateLib.engines import engine_names
 from support import mrml, scene_cases, slicer_standin, stepwise
 from support.data import case_or_mni152, load_case
 from support.scene_cases import Gate, Scene, all_equal, case, job_folders, scene_of
@@ -369,7 +370,10 @@ def _set_engine(panel: Panel) -> None:
     [
         (_set_vector, "Volume 'Colours' is not a single-channel 3D volume; choose another one."),
         (_set_empty, "Volume 'Nothing' holds no voxels; choose another one."),
-        (_set_engine, "There is no engine named 'divination'; choose one of: auto, propagate, adapt."),
+        (
+            _set_engine,
+            f"There is no engine named 'divination'; choose one of: {', '.join(['auto', *engine_names()])}.",
+        ),
     ],
 )
 def test_input_that_is_refused_is_told_in_a_dialog_and_changes_nothing(

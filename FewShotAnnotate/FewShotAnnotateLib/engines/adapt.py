@@ -66,9 +66,14 @@ class Adapt(Engine):
         self._asked_device = device
 
     @classmethod
+    def missing_packages(cls) -> tuple[str, ...]:
+        """Without torch there is no network."""
+        return () if find_spec("torch") else ("torch",)
+
+    @classmethod
     def cannot_run(cls) -> str | None:
         """Without torch there is no network."""
-        return None if find_spec("torch") else "it needs the Python package torch: pip install torch"
+        return "it needs the Python package torch: pip install torch" if cls.missing_packages() else None
 
     def prepare(self, volume: Volume, support: Support) -> None:
         """Keep views. The work begins with the first prediction."""
