@@ -27,7 +27,7 @@ from FewShotAnnotateLib.comparison.design import Trial, Wish, design
 from FewShotAnnotateLib.comparison.recommend import Evidence, recommend
 from FewShotAnnotateLib.comparison.results import Comparison
 from FewShotAnnotateLib.comparison.scores import dice, difference, point, pooled
-from FewShotAnnotateLib.comparison.trial import Contender, EngineFailed, Outcome, run_trial
+from FewShotAnnotateLib.comparison.trial import Contender, EngineFailed, Interrupted, Outcome, run_trial
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.event import Event, Progress, Started, event_from_line
@@ -328,6 +328,16 @@ def test_if_every_engine_fails_each_reason_is_told(tmp_path: Path) -> None:
     broken = Contender("stepwise", {"fit": 0.0, "trouble": "bug"})
     with pytest.raises(EngineFailed, match=r"stepwise: .*the loss is gone"):
         compared(tmp_path / "report", broken)
+
+
+def test_a_stop_that_comes_too_late_for_a_worker_stops_the_comparison(tmp_path: Path) -> None:
+    def stop_at_the_end(folder: JobFolder, tell: Callable[[Event], None]) -> Event:
+        ending = run_in_worker(folder, tell)
+        folder.request_cancel()
+        return ending
+
+    with pytest.raises(Interrupted):
+        compare(usual_case(), [PROPAGATE], QUICK, tmp_path / "report", runner=stop_at_the_end)
 
 
 def test_an_engine_that_cannot_run_here_is_listed_with_its_reason(

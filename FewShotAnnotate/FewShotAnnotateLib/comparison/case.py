@@ -98,6 +98,11 @@ class Case:
         """For each labelled slice whether any label is on it."""
         return [any(bool(support.masks[row].any()) for support in self.supports) for row in range(len(self.indices))]
 
+    def names(self, layer: int, labels: Sequence[int]) -> dict[int, str]:
+        """Names of some label values of a layer."""
+        own = (structure.segment for structure in self.structures if structure.layer == layer)
+        return {segment.value: segment.name for segment in own if segment.value in labels}
+
     @property
     def to_fill(self) -> int:
         """Slices between the labelled ones."""

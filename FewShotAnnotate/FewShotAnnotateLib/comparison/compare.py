@@ -14,7 +14,7 @@ from .clock import Clock, Step
 from .design import Trial, Wish, design
 from .results import Absent, Comparison, Outcomes, sum_up
 from .store import Store
-from .trial import Contender, EngineFailed, run_trial
+from .trial import Contender, EngineFailed, Runner, run_trial
 
 Pending = list[tuple[Contender, Trial]]
 # Errors that say that an engine cannot run here; others say that it was asked wrongly.
@@ -28,6 +28,7 @@ def compare(
     place: Path,
     tell: Callable[[Step], None] = lambda step: None,
     resume: bool = False,
+    runner: Runner | None = None,
 ) -> Comparison:
     """Run all trials of all engines, and sum up.
 
@@ -42,6 +43,8 @@ def compare(
         Called often. What it raises ends the comparison; finished trials are kept.
     resume : bool
         Whether to go on with the finished trials in `place`.
+    runner : function, optional
+        See `run_trial`.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def compare(
     with Store(place, describe(case), resume) as store:
         outcomes, pending = finished(store, trials, able)
         clock = Clock([one.engine for one, _ in pending], len(outcomes), tell)
-        added, failed = run_trials(case, pending, store, clock)
+        added, failed = run_trials(case, pending, store, clock, runner)
     absent += failed
     engines = [one.engine for one in able if one.engine not in {gone.engine for gone in failed}]
     if not engines:
@@ -106,7 +109,9 @@ def finished(store: Store, trials: Sequence[Trial], contenders: Sequence[Contend
     return outcomes, pending
 
 
-def run_trials(case: Case, pending: Pending, store: Store, clock: Clock) -> tuple[Outcomes, list[Absent]]:
+def run_trials(
+    case: Case, pending: Pending, store: Store, clock: Clock, runner: Runner | None = None
+) -> tuple[Outcomes, list[Absent]]:
     """Outcomes of these trials, and the engines that failed; the first failure of an engine is its last trial."""
     outcomes: Outcomes = {}
     failed: dict[str, Absent] = {}
@@ -116,7 +121,7 @@ def run_trials(case: Case, pending: Pending, store: Store, clock: Clock) -> tupl
             continue
         clock.begin(engine, trial.size)
         try:
-            outcome = run_trial(case, trial, contender, store.working, clock.within)
+            outcome = run_trial(case, trial, contender, store.working, clock.within, runner)
         except EngineFailed as failure:
             failed[engine] = Absent(engine, str(failure), started=True)
             clock.give_up(sum(one.engine == engine for one, _ in pending[place + 1 :]))

@@ -5,20 +5,24 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.event import Event, Failed, Finished, Progress, SliceDone, Warned
+from ..core.event import Cancelled, Event, Failed, Progress, SliceDone, Warned
 from ..core.job import Device, Job
 from ..core.support import Support
 from ..core.volume import Volume
+from ..engines import engine_class
 from ..run.fill import run_in_worker
 from ..run.folder import Flag, JobFolder
 from .case import Case, shown
 from .design import Trial
+
+# Runs a job to its end, telling events, and returns how it ended; as `run_in_worker` does.
+Runner = Callable[[JobFolder, Callable[[Event], None]], Event]
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,14 @@ class Interrupted(Exception):
     """The user stopped the comparison; the trials that were finished are kept."""
 
 
-def run_trial(case: Case, trial: Trial, contender: Contender, place: Path, tell: Callable[[float], None]) -> Outcome:
+def run_trial(
+    case: Case,
+    trial: Trial,
+    contender: Contender,
+    place: Path,
+    tell: Callable[[float], None],
+    runner: Runner | None = None,
+) -> Outcome:
     """Show an engine the support slices only, have it fill the held-out ones, and compare.
 
     Parameters
@@ -84,6 +95,8 @@ def run_trial(case: Case, trial: Trial, contender: Contender, place: Path, tell:
         An existing folder for the job's files, which are deleted at the end.
     tell : function
         Takes the part of the work that is done, 0..1. What it raises ends the trial.
+    runner : function, optional
+        In a program that is no plain Python, such as Slicer, one that starts the worker with a Python that is.
 
     Raises
     ------
@@ -102,31 +115,38 @@ def run_trial(case: Case, trial: Trial, contender: Contender, place: Path, tell:
             tell((turn + fraction) / len(asked))
 
         watches.append(_Watch(share))
-        masks[number] = _fill(case.volume, support, slices, contender, place, watches[-1])
+        job = _job(contender, slices, case.names(number, support.labels))
+        masks[number] = _fill(case.volume, support, slices, job, place, watches[-1], runner or run_in_worker)
     starts, steps = zip(*(watch.seconds(len(slices)) for watch in watches), strict=True)
     warnings = tuple(dict.fromkeys(message for watch in watches for message in watch.warnings))
     return Outcome(_counts(case, trial.held_out, masks), sum(starts), sum(steps), masks, warnings)
+
+
+def _job(contender: Contender, slices: Sequence[int], names: dict[int, str]) -> Job:
+    job = Job(
+        contender.engine, min(slices), max(slices) + 1, contender.device, dict(contender.options), contender.budget
+    )
+    return replace(job, names=names) if engine_class(contender.engine).uses_names else job
 
 
 def _fill(
     volume: Volume,
     support: Support,
     slices: Sequence[int],
-    contender: Contender,
+    job: Job,
     place: Path,
     watch: _Watch,
+    runner: Runner,
 ) -> np.ndarray:
     """Label values [slices, h, w]."""
-    options = dict(contender.options)
-    job = Job(contender.engine, min(slices), max(slices) + 1, contender.device, options, contender.budget)
     with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as temporary:
         folder = JobFolder.create(Path(temporary) / "job", job, volume, support)
         _ask_only(folder, slices)
-        ending = run_in_worker(folder, watch)
+        ending = runner(folder, watch)
+        if folder.cancel_requested() or isinstance(ending, Cancelled):  # perhaps too late for this worker
+            raise Interrupted
         if isinstance(ending, Failed):
             raise EngineFailed(ending.reason.replace(str(folder.path), "the job folder"))
-        if not isinstance(ending, Finished):
-            raise Interrupted
         return np.stack([folder.result_slice(index) for index in slices])
 
 

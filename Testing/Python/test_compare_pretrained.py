@@ -1,0 +1,67 @@
+"""`compare` and the study with pretrained engines, on small random weights: what comes out is noise, but it comes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.comparison import trial as trial_module
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
+from FewShotAnnotateLib.engines.universeg_net import state_shapes
+from FewShotAnnotateLib.run.fill import run_in_worker
+from support.labels import every, keep_slices, small_case
+from support.tiny_weights import Shelf, python_with_shelf, random_sam, random_seggpt, random_tensors
+
+AXIS = SliceAxis(0)
+# Engine -> the checkpoint it loads, and how random weights of it are made.
+PRETRAINED: Mapping[str, tuple[str, Callable[[], Mapping[str, torch.Tensor]]]] = {
+    "sam": ("sam-vit-b", lambda: random_sam().state_dict()),
+    "universeg": ("universeg-v1", lambda: random_tensors(state_shapes())),
+    "painter": ("painter-vit-large", lambda: random_seggpt(types=False)),
+}
+QUICK = ("--sizes", "2", "--draws", "1", "--held-out", "1", "--progress", "none")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small volume with its labels, all and a few; the weights are there."""
+    shelf = Shelf(tmp_path, monkeypatch)
+    for checkpoint, state in PRETRAINED.values():
+        shelf.put(checkpoint, state())
+    monkeypatch.setattr(trial_module, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
+    volume, label_map = small_case()
+    write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
+    write_label_maps(awkward_path / "labels.nii.gz", [label_map])
+    write_label_maps(awkward_path / "painted.nii.gz", [keep_slices(label_map, AXIS, every(label_map, AXIS, 6))])
+    return awkward_path
+
+
+def test_pretrained_engines_are_compared_with_a_built_in_one(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    engines = [*PRETRAINED, "propagate", "medsam"]
+    inputs = (folder / "image.nii.gz", folder / "painted.nii.gz", "-o", folder / "report")
+    assert main(["compare", *map(str, inputs), "--engines", ",".join(engines), *QUICK]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    with (folder / "report" / "summary.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["engine"] for row in rows] == [*PRETRAINED, "propagate"]
+    assert all(0 <= float(row["dice_mean"]) <= 1 for row in rows)
+    assert all(float(row["seconds_to_first_slice"]) > 0 for row in rows)
+    assert "Not compared: medsam: it needs weights" in out
+    html = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert "it needs weights" in html
+
+
+def test_a_study_runs_with_a_pretrained_engine(folder: Path) -> None:
+    manifest = folder / "manifest.csv"
+    manifest.write_text("image,label,group\nimage.nii.gz,labels.nii.gz,MR\n", encoding="utf-8")
+    words = ("compare", "--study", manifest, "-o", folder / "study", "--engines", "sam,propagate", *QUICK)
+    assert main([*map(str, words)]) == 0
+    with (folder / "study" / "groups.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["engine"] for row in csv.DictReader(file)} == {"sam", "propagate"}
