@@ -339,6 +339,7 @@ def test_the_page_lists_every_case_and_takes_no_name_for_markup(dataset: Dataset
     assert main(dataset.command()) == 1
     page = (dataset.output / "index.html").read_text(encoding="utf-8")
     assert "a &amp; &#39;b&#39; é" in page
+    assert "a & 'b'" not in page
     previews = re.findall(r'data-preview="([^"]*)"', page)
     assert previews == ["a%20%26%20%27b%27%20%C3%A9/preview.png", "c/preview.png", ""]
     assert "cannot be read as an image" in page

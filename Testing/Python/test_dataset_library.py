@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from FewShotAnnotateLib.dataset.case import Settings, run_case
 from FewShotAnnotateLib.dataset.case import Task as BatchTask
 from FewShotAnnotateLib.dataset.library import read_task, save_slices, task_folder, task_names
 from FewShotAnnotateLib.dataset.library_file import import_task
-from FewShotAnnotateLib.dataset.library_task import LibraryTask
+from FewShotAnnotateLib.dataset.library_task import KINDS, LibraryTask
 from FewShotAnnotateLib.dataset.library_use import examples_of, values_by_name
 from FewShotAnnotateLib.dataset.manifest import Case
 from FewShotAnnotateLib.dataset.status import Status
@@ -163,6 +164,8 @@ def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
     if harm == "task.json":
         content = json.loads(members["task.json"])
         content["slices"][0]["file"] = "../../../evil"
+        for kind in KINDS:  # readable, were it looked for there
+            shutil.copy(task.folder / f"0001.{kind}.npy", home.parent / f"evil.{kind}.npy")
         members["task.json"] = json.dumps(content).encode()
     elif harm == "0001.image.npy":
         members[harm] = members[harm][:-1]
