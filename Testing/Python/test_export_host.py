@@ -107,6 +107,8 @@ def test_a_click_mends_and_the_file_holds_what_the_scene_does(clinic: Clinic, tm
     assert clinic.controller.state is ExportState.DONE
     assert clinic.controller.report is not None
     assert clinic.controller.report.verified
+    written = [item.SegmentLabel for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence]
+    assert written == names_of(clinic.labels.segments)
     found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
     assert sorted(found) == sorted(names_of(clinic.labels.segments))
     for segment in clinic.labels.segments:

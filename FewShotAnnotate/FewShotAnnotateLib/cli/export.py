@@ -122,8 +122,8 @@ def _request(options: argparse.Namespace) -> ExportRequest:
         options.one_file_per_segment,
         frozenset(agreed),
         codes,
-        structures,
-        options.labels,
+        structures=structures,
+        source=options.labels,
     )
 
 
@@ -147,14 +147,14 @@ def _codes(texts: Sequence[str], structures: Structures) -> dict[str, Terminolog
 
 
 def _algorithm(options: argparse.Namespace) -> Algorithm | None:
-    from ..export.algorithm import Algorithm
+    from ..export.algorithm import PRODUCT, Algorithm
 
     if not options.engine:
         return None
     name, _, version = options.engine.partition(":")
     if not 0 < len(name.strip()) <= _ENGINE_LENGTH or len(version) > _ENGINE_LENGTH:
         raise InputError("engine_malformed", text=options.engine)
-    return Algorithm(f"FewShotAnnotate {name}", version or __version__, options.weights or "")
+    return Algorithm(f"{PRODUCT} {name}", version or __version__, options.weights or "")
 
 
 def _derivation(options: argparse.Namespace) -> Derivation | None:

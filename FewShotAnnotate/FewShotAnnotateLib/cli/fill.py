@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..core.axis import labelled_indices
 from ..core.errors import InputError
 from ..core.files import (
@@ -22,6 +23,8 @@ from ..core.files import (
 )
 from ..core.job import Device
 from ..core.volume import LabelMap, Volume
+from ..engines.provenance import weights_in_use
+from ..export.algorithm import PRODUCT, Algorithm, tagged
 from ..run.fill import FillRequest, PlannedRun, plan
 from .arguments import (
     add_engine,
@@ -93,7 +96,9 @@ def _fill(options: argparse.Namespace) -> int:
     began = time.monotonic()
     with job_place(options.job_dir) as place:
         result = run_all(runs, layers, volume, place, options)
-    write_label_maps(options.output, result.layers)
+    job = runs[0].job
+    made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
+    write_label_maps(options.output, tagged(result.layers, made_by))
     if options.confidence:
         write_array(options.confidence, result.confidence, volume.geometry)
     if options.progress != "json":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ..core.volume import Segment
+from ..core.volume import LabelMap, Segment
 
+PRODUCT = "FewShotAnnotate"
 # The first two are Slicer's own segment tags.
 TYPE_TAG = "DICOM.SegmentAlgorithmType"
 NAME_TAG = "DICOM.SegmentAlgorithmName"
@@ -45,6 +47,15 @@ class Algorithm:
         """As segment tags, which `of_segment` reads."""
         tags = {TYPE_TAG: str(self.type), NAME_TAG: self.name, VERSION_TAG: self.version, WEIGHTS_TAG: self.weights}
         return {name: text for name, text in tags.items() if text}
+
+
+def tagged(layers: Sequence[LabelMap], algorithm: Algorithm) -> list[LabelMap]:
+    """The layers, their segments marked as made by the algorithm."""
+    tags = algorithm.tags()
+    return [
+        replace(layer, segments=tuple(replace(one, tags={**one.tags, **tags}) for one in layer.segments))
+        for layer in layers
+    ]
 
 
 def of_segment(segment: Segment) -> Algorithm | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..core.files import sidecar_path
 from ..core.volume import LabelMap
-from .algorithm import Algorithm, of_segment
+from .algorithm import PRODUCT, Algorithm, of_segment
 from .derive import write_series
-from .dicom_seg import PRODUCT, CodedSegment, SegContent, write_segmentation
+from .dicom_seg import CodedSegment, SegContent, write_segmentation
 from .dicom_series import DicomSeries, read_series
 from .nifti import write_each_verified, write_verified
 from .placement import place
@@ -108,12 +108,14 @@ def _deliver_segmentation(preflight: Preflight) -> Report:
 def _content(preflight: Preflight, series: DicomSeries, layers: tuple[LabelMap, ...]) -> SegContent:
     request, coding = preflight.request, preflight.coding
     unnamed = Algorithm(PRODUCT, request.software_version)
-    segments: list[CodedSegment] = []
-    for number, layer in enumerate(layers):
-        for segment in layer.segments:
-            terminology = coding.of(number, segment)
-            if terminology is None:
-                raise InputError("codes_unknown", segments=segment.name)
-            made_by = of_segment(segment) or request.algorithm or unnamed
-            segments.append(CodedSegment(len(segments) + 1, number, segment, terminology, made_by))
+    rank = {segment_id: number for number, segment_id in enumerate(request.order)}
+    held = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
+    held.sort(key=lambda one: rank.get(one[1].segment_id, len(rank)))
+    segments = []
+    for count, (number, segment) in enumerate(held, start=1):
+        terminology = coding.of(number, segment)
+        if terminology is None:
+            raise InputError("codes_unknown", segments=segment.name)
+        made_by = of_segment(segment) or request.algorithm or unnamed
+        segments.append(CodedSegment(count, number, segment, terminology, made_by))
     return SegContent(series, layers, tuple(segments), request.type, request.software_version)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dicom_seg import PRODUCT
+from .algorithm import PRODUCT
 from .request import Derivation, Modality
 
 if TYPE_CHECKING:

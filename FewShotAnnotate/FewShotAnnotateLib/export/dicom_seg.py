@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.volume import LabelMap, Segment
-from .algorithm import Algorithm, AlgorithmType
+from .algorithm import PRODUCT, Algorithm, AlgorithmType
 from .dicom_series import DicomSeries
 from .terminology import Code, Terminology
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
 
-PRODUCT = "FewShotAnnotate"
 UNKNOWN = "unknown"
 # The nearest of CID 7162: engines learn from the painted slices.
 _FAMILY = Code("123110", "DCM", "Artificial Intelligence")

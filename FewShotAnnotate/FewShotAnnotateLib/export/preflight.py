@@ -10,10 +10,10 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.files import merge_layers, sidecar_path
-from ..core.volume import Geometry, LabelMap
-from .algorithm import of_segment
+from ..core.volume import Geometry, LabelMap, present_values
+from .algorithm import PRODUCT, of_segment
 from .coding import Coding, code_segments
-from .dicom_seg import PRODUCT, SegType, dicom_text
+from .dicom_seg import SegType, dicom_text
 from .dicom_series import require_packages
 from .placement import Fit, fit, on_grid, place, resample
 from .request import ExportRequest, Mend, Problem, Target
@@ -157,13 +157,11 @@ def _emptied(layer: LabelMap, places: Sequence[int]) -> LabelMap:
 
 def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list[LabelMap], list[Problem]]:
     """The layers without segments that hold no voxel, where the format is made of voxels only."""
-    present = [np.bincount(layer.array.reshape(-1)) for layer in layers]
-
-    def held(number: int, value: int) -> bool:
-        return value < len(present[number]) and present[number][value] > 0
-
-    empty = [s.name for number, layer in enumerate(layers) for s in layer.segments if not held(number, s.value)]
-    if not any(counts[1:].any() for counts in present):
+    present = [set(present_values(layer.array)) for layer in layers]
+    empty = [
+        s.name for layer, held in zip(layers, present, strict=True) for s in layer.segments if s.value not in held
+    ]
+    if not any(present):
         return layers, [Problem(InputError("labels_empty", path=request.source))]
     problems = []
     if request.target is Target.DICOM_SEG or request.one_file_per_segment:
@@ -171,8 +169,8 @@ def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list
             error = InputError("segments_empty", segments=", ".join(empty))
             problems.append(Problem(error, blocks=False, segments=tuple(empty)))
         kept = [
-            LabelMap(layer.array, layer.geometry, tuple(s for s in layer.segments if held(number, s.value)))
-            for number, layer in enumerate(layers)
+            LabelMap(layer.array, layer.geometry, tuple(s for s in layer.segments if s.value in held))
+            for layer, held in zip(layers, present, strict=True)
         ]
         layers = [layer for layer in kept if layer.segments]
     names = [segment.name for layer in layers for segment in layer.segments]

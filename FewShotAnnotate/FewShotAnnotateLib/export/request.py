@@ -104,6 +104,8 @@ class ExportRequest:
     agreed : frozenset of Mend
     codes : mapping of str to Terminology
         Segment name -> what it is, '*' for all that have no code otherwise.
+    order : tuple of str
+        Ids of segments in the order in which they are numbered; those not named come last, layer by layer.
     source : object
         Names the label map in errors.
     """
@@ -120,6 +122,7 @@ class ExportRequest:
     one_file_per_segment: bool = False
     agreed: frozenset[Mend] = frozenset()
     codes: Mapping[str, Terminology] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
     structures: Structures = field(default_factory=common_structures)
     source: object = "The labels"
 

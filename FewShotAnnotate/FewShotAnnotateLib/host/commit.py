@@ -15,6 +15,10 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from .. import __version__
+from ..core.job import Job
+from ..engines.provenance import weights_in_use
+from ..export.algorithm import PRODUCT, Algorithm
 from .decide import Box, Changes
 from .scene import CLOSED_SURFACE, SegmentationGrid, ijk_to_ras, read_grid
 
@@ -40,6 +44,15 @@ def commit(node: Any, volume_node: Any, grid: SegmentationGrid, changes: Changes
         for segment_id, box in boxes.items():
             if (written.segment_box(segment_id, box.first, box.mask.shape)[box.mask] != expected).any():
                 raise RuntimeError("Slicer's segment editor did not write the filled voxels; undo and try again.")
+
+
+def mark_as_made(node: Any, changes: Changes, job: Job) -> None:
+    """Note at the changed segments which engine filled them, for an export."""
+    made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
+    for segment_id in {*changes.add, *changes.remove}:
+        segment = node.GetSegmentation().GetSegment(segment_id)
+        for name, text in made_by.tags().items():
+            segment.SetTag(name, text)
 
 
 def _private_editor(node: Any, volume_node: Any) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ from ..core.event import Event, Expected, Failed, Finished, Progress, SliceDone,
 from ..run.legs import Leg, Whole, legs
 from ..run.process import WorkerProcess
 from .background import Background
-from .commit import commit
+from .commit import commit, mark_as_made
 from .decide import Changes, EditRules, Filled, decide
 from .painted import masks_digest, slice_digests
 from .preparation import FillSettings, Prepared, RunInput, prepare, read_input
@@ -313,6 +313,7 @@ class FillController:
         if found.changes.add or found.changes.remove:
             self._save_undo(node)
             commit(node, self._scene.GetNodeByID(run.volume_id), grid, found.changes)
+            mark_as_made(node, found.changes, run.given.job)
         if found.filled:
             axis = run.given.settings.axis
             labelled = sorted({*run.given.labelled, *found.painted})

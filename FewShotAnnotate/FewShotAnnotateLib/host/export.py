@@ -276,7 +276,7 @@ def _copy(
     grid = read_grid(segmentation_node, volume_node)
     segmentation = segmentation_node.GetSegmentation()
     wanted = settings.segment_ids or tuple(segmentation.GetSegmentIDs())
-    segments = {name: _segment(segmentation.GetSegment(name), name) for name in wanted}
+    segments = {name: read_segment(segmentation.GetSegment(name), name) for name in wanted}
     dicom = settings.target is Target.DICOM_SEG
     files = source_files(volume_node, database) if dicom and settings.reference is None else []
     volume = None
@@ -289,7 +289,8 @@ def _copy(
     return _Copied(segmentation_node.GetName(), geometry, grid.snapshot(wanted).layers, segments, files, volume)
 
 
-def _segment(segment: Any, segment_id: str) -> Segment:
+def read_segment(segment: Any, segment_id: str) -> Segment:
+    """Name, colour, and the tags that an export knows of a segment of the scene."""
     tags = {}
     for name in _TAGS:
         text = vtk.reference("")
@@ -327,6 +328,7 @@ def _check(copied: _Copied, settings: ExportSettings, place: Path | None) -> Pre
             settings.one_file_per_segment,
             settings.agreed,
             settings.codes,
+            order=tuple(copied.segments),
             source=f"Segmentation '{copied.name}'",
         )
     )

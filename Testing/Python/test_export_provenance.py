@@ -1,0 +1,81 @@
+"""What filled a segment is known to the export, from the command line as from the scene."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import pytest
+from FewShotAnnotateLib import __version__
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.volume import Segment
+from FewShotAnnotateLib.engines import weights
+from FewShotAnnotateLib.engines.provenance import weights_in_use
+from FewShotAnnotateLib.export.algorithm import Algorithm, AlgorithmType, of_segment
+from FewShotAnnotateLib.host.export import read_segment
+from pydicom import dcmread
+from support.dicom import needs_dicom
+from support.labels import every, keep_slices, small_case
+from support.scene_cases import Runs, case, scene_of
+from support.tiny_weights import Shelf
+
+PROPAGATE = Algorithm("FewShotAnnotate propagate", __version__)
+
+
+@needs_dicom
+def test_a_filled_label_map_names_its_engine_in_the_exported_file(tmp_path: Path) -> None:
+    volume, label_map = small_case()
+    image, painted, filled, output = (tmp_path / name for name in ("i.nrrd", "p.nrrd", "f.nii.gz", "seg.dcm"))
+    write_array(image, volume.array, volume.geometry)
+    axis = SliceAxis(0)
+    write_label_maps(painted, [keep_slices(label_map, axis, every(label_map, axis, 8))])
+    words = ["--engine", "propagate", "--progress", "none"]
+    assert main(["fill", str(image), str(painted), "-o", str(filled), *words]) == 0
+    (found,) = read_label_maps(filled)
+    assert {of_segment(segment) for segment in found.segments} == {PROPAGATE}
+    more = ["--derive-series", str(tmp_path / "images"), "--image", str(image), "--code", "*=hippocampus"]
+    assert main(["export", str(filled), "--to", "dicom-seg", "-o", str(output), *more]) == 0
+    items = dcmread(output).SegmentSequence
+    assert {item.SegmentAlgorithmName for item in items} == {PROPAGATE.name}
+    versions = {item.SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion for item in items}
+    assert versions == {__version__}
+
+
+def test_a_fill_in_the_scene_marks_the_segments_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    runs = Runs(tmp_path)
+    scene = scene_of(case("mr_hippocampus_003"))
+    segmentation = scene.node.GetSegmentation()
+    ids = list(segmentation.GetSegmentIDs())
+    segmentation.AddEmptySegment("untouched", "untouched")
+    runs(scene).fill(segment_ids=ids, engine="propagate")
+    for name in ids:
+        assert of_segment(read_segment(segmentation.GetSegment(name), name)) == PROPAGATE
+    assert of_segment(read_segment(segmentation.GetSegment("untouched"), "untouched")) is None
+    runs.finish()
+
+
+def test_tags_say_what_they_were_told() -> None:
+    made_by = Algorithm("FewShotAnnotate sam", "1", "sam-vit-b sha256:ec2d", AlgorithmType.AUTOMATIC)
+    assert of_segment(Segment(1, "a", tags=made_by.tags())) == made_by
+    assert of_segment(Segment(1, "a", tags={"DICOM.SegmentAlgorithmType": "MAGIC"})) is None
+
+
+@pytest.mark.parametrize("engine", ["propagate", "adapt"])
+def test_engines_without_weights_name_none(engine: str) -> None:
+    assert weights_in_use(engine) == ""
+
+
+def test_an_engine_names_its_weights_and_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path, monkeypatch)
+    path = shelf.put_file("universeg-v1", b"no weights, but a file with a checksum")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert weights.known_digests(weights.checkpoint("universeg-v1"))["sha256"] == digest
+    named = weights_in_use("universeg")
+    assert named.startswith("universeg-v1 ")
+    assert f"sha256:{digest}" in named
+    path.unlink()
+    assert weights_in_use("universeg") == ""
