@@ -172,8 +172,9 @@ def test_a_trial_counts_what_the_engine_itself_gives(tmp_path: Path) -> None:
 
 
 def test_only_hidden_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    case = usual_case()
+    case = case_of(every(small_case()[1], AXIS, 2))
     trial = design(case.painted, Wish(sizes=(2,), draws=1))[0]
+    assert len(trial.held_out) > 1
     asked: list[list[int]] = []
     run = trial_module.run_in_worker
 
