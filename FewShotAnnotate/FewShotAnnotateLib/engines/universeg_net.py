@@ -25,7 +25,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .feature_maps import act, conv, enlarge, join, pool
+from .feature_maps import EnlargedConvolution, act, conv, pool, pool_into
 
 FEATURES = 64
 LEVELS = 4
@@ -65,12 +65,9 @@ class SupportSet:
 
 
 class _Block:
-    """One cross block's kernels, that of the cross convolution split by input channel."""
+    """One cross block: the kernels of the second convolutions, and the bias of the first."""
 
-    def __init__(self, state: Mapping[str, Tensor], name: str, channels: int) -> None:
-        weight = state[f"{name}.cross.cross_conv.weight"]
-        self.of_target = weight[:, :channels].contiguous()
-        self.of_support = weight[:, channels:].contiguous()
+    def __init__(self, state: Mapping[str, Tensor], name: str) -> None:
         self.bias = state[f"{name}.cross.cross_conv.bias"]
         self.target = state[f"{name}.target.vmapped.conv.weight"]
         self.target_bias = state[f"{name}.target.vmapped.conv.bias"]
@@ -80,6 +77,36 @@ class _Block:
     def for_target(self, crossed: Tensor) -> Tensor:
         """The target's output, from the mean over supports of the cross convolution."""
         return act(conv(crossed, self.target, self.target_bias))
+
+
+class _Encoding(_Block):
+    """A block of the encoder: the kernel of the cross convolution, split by input channel."""
+
+    def __init__(self, state: Mapping[str, Tensor], name: str, channels: int) -> None:
+        super().__init__(state, name)
+        weight = state[f"{name}.cross.cross_conv.weight"]
+        self.of_target, self.of_support = weight[:, :channels].contiguous(), weight[:, channels:].contiguous()
+
+
+class _Decoding(_Block):
+    """A block of the decoder, whose inputs are a deeper level, enlarged, beside its own."""
+
+    def __init__(self, state: Mapping[str, Tensor], name: str) -> None:
+        super().__init__(state, name)
+        weight = state[f"{name}.cross.cross_conv.weight"]
+        deep_target, target, deep_support, support = weight.split(FEATURES, dim=1)
+        self._target = EnlargedConvolution(deep_target), target.contiguous()
+        self._support = EnlargedConvolution(deep_support), support.contiguous()
+
+    def cross_target(self, deep: Tensor, skip: Tensor) -> Tensor:
+        """The target's part of the cross convolution."""
+        enlarged, kernel = self._target
+        return conv(skip, kernel, self.bias).add_(enlarged(deep))
+
+    def cross_support(self, deep: Tensor, skip: Tensor) -> Tensor:
+        """The supports' part of the cross convolution."""
+        enlarged, kernel = self._support
+        return conv(skip, kernel).add_(enlarged(deep))
 
 
 class UniverSegNet:
@@ -95,11 +122,10 @@ class UniverSegNet:
     def __init__(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         self.device = device
         state = {name: value.to(device, torch.float32) for name, value in state.items()}
-        self._encoder = [_Block(state, f"enc_blocks.{level}", FEATURES if level else 1) for level in range(LEVELS)]
-        self._decoder = [_Block(state, f"dec_blocks.{level}", 2 * FEATURES) for level in range(LEVELS - 1)]
+        self._encoder = [_Encoding(state, f"enc_blocks.{level}", FEATURES if level else 1) for level in range(LEVELS)]
+        self._decoder = [_Decoding(state, f"dec_blocks.{level}") for level in range(LEVELS - 1)]
         first = self._encoder[0]
         self._opening = _TwoConvolutions(first.of_target, torch.cat([first.target, first.support]))
-        self._last_cross = state[f"dec_blocks.{LEVELS - 2}.cross.cross_conv.weight"]
         self._out = state["out_conv.conv.weight"], state["out_conv.conv.bias"]
 
     @torch.inference_mode()
@@ -117,7 +143,8 @@ class UniverSegNet:
         total = torch.zeros_like(first[:1])
         for part in _chunks(first):
             crossed = conv(supports[part], block.of_support, block.bias)
-            _add_all(total, crossed)
+            for one in crossed:
+                total.add_(one)
             first[part] = conv(crossed, block.support, block.support_bias)
         return SupportSet(first, conv(total.div_(len(supports)), block.target, block.target_bias))
 
@@ -125,65 +152,68 @@ class UniverSegNet:
     def logits(self, image: Tensor, supports: SupportSet) -> Tensor:
         """Logits `[h, w]` of one target image `[h, w]`, 0..1."""
         target, support, mean_skip = self._first(image.to(self.device)[None, :, :, None], supports)
-        skips, passed = [target], []
-        for block in self._encoder[1:-1]:
-            target, pooled = self._encode(block, pool(target), support)
-            skips.append(target)
-            passed.append(support)
-            support = pooled
-        target = self._cross(self._encoder[-1], pool(target), support, support.__getitem__)
-        for block in self._decoder[:-1]:
-            deep, support = support, passed.pop()
-            target = join(enlarge(target), skips.pop())
-            target = self._cross(block, target, support, partial(_joined, deep, support))
-        mean = support.mean(dim=0, keepdim=True)
-        both = torch.cat([enlarge(target), skips.pop(), enlarge(mean), mean_skip], dim=-1)
+        passed = [target]
+        kept = []
+        for block in self._encoder[1:]:
+            own = conv(pool(target), block.of_target, block.bias)
+            pooled = None if block is self._encoder[-1] else _half(support)
+            target = self._cross(block, own, support, partial(_convolved, support, block.of_support), pooled)
+            passed.append(target)
+            kept.append(support)
+            support = support if pooled is None else pooled
+        deep, support = passed.pop(), kept.pop()
+        for decoding in self._decoder[:-1]:
+            deeper, support = support, kept.pop()
+            own = decoding.cross_target(deep, passed.pop())
+            deep = self._cross(decoding, own, support, partial(_joined, decoding, deeper, support))
         last = self._decoder[-1]
-        target = last.for_target(conv(both, self._last_cross, last.bias))
-        return conv(target, *self._out)[0, :, :, 0]
+        own = last.cross_target(deep, passed.pop())
+        own += last.cross_support(support.mean(dim=0, keepdim=True), mean_skip)
+        return conv(last.for_target(own), *self._out)[0, :, :, 0]
 
     def _first(self, image: Tensor, supports: SupportSet) -> tuple[Tensor, Tensor, Tensor]:
         """The first block: target, pooled supports, and the mean of the supports before pooling."""
         target, query = self._opening(image).split(FEATURES, dim=-1)
         query = query.contiguous()
         pooled = _half(supports.first)
-        total, seen = torch.zeros_like(query), torch.empty_like(query)
-        for number, one in enumerate(supports.first):
-            torch.add(one, query, out=seen)
-            pooled[number] = pool(seen)
+        total, seen = torch.zeros_like(query[0]), torch.empty_like(query[0])
+        for one, small in zip(supports.first, pooled, strict=True):
+            torch.add(one, query[0], out=seen)
+            pool_into(seen, small)
             total.add_(act(seen))
-        return act(target + supports.mean), act(pooled), total.div_(len(pooled))
-
-    def _encode(self, block: _Block, target: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
-        """A block of the encoder: takes the supports' place, and returns the target and the supports pooled."""
-        pooled = _half(support)
-
-        def keep(part: slice) -> None:
-            pooled[part] = pool(support[part])
-
-        return self._cross(block, target, support, support.__getitem__, keep), pooled
+        return act(target + supports.mean), act(pooled), total.div_(len(pooled))[None]
 
     def _cross(
         self,
         block: _Block,
-        target: Tensor,
+        own: Tensor,
         support: Tensor,
-        look: Callable[[slice], Tensor],
-        then: Callable[[slice], None] = lambda part: None,
+        crossed: Callable[[slice], Tensor],
+        pooled: Tensor | None = None,
     ) -> Tensor:
-        """A block on supports that `look(part)` gives: writes theirs into `support`, and returns the target.
+        """A block: takes the supports' place, and returns the target.
 
-        `then(part)` is called when a part is written.
+        Parameters
+        ----------
+        own : Tensor, shape [1, h, w, 64]
+            The target's part of the cross convolution; it is overwritten.
+        support : Tensor, shape [n, h, w, 64]
+        crossed : function
+            Gives the supports' part of the cross convolution for some of them.
+        pooled : Tensor, optional
+            Where to write the supports after pooling.
         """
-        own = conv(target, block.of_target, block.bias)
         query = conv(own, block.support, block.support_bias)
         total = torch.zeros_like(own)
         for part in _chunks(support):
-            crossed = conv(look(part), block.of_support)
-            _add_all(total, crossed)
-            torch.add(conv(crossed, block.support), query, out=support[part])
+            seen = crossed(part)
+            for one in seen:
+                total.add_(one)
+            torch.add(conv(seen, block.support), query, out=support[part])
             act(support[part])
-            then(part)
+            if pooled is not None:
+                for one, small in zip(support[part], pooled[part], strict=True):
+                    pool_into(one, small)
         return block.for_target(own.add_(total.div_(len(support))))
 
 
@@ -217,9 +247,12 @@ class _TwoConvolutions:
         return conv(conv(inputs, self._first)[:, rows, columns], self._second)
 
 
-def _joined(deep: Tensor, skip: Tensor, part: slice) -> Tensor:
-    """Deeper supports, enlarged, beside those of their level."""
-    return join(enlarge(deep[part]), skip[part])
+def _convolved(supports: Tensor, kernel: Tensor, part: slice) -> Tensor:
+    return conv(supports[part], kernel)
+
+
+def _joined(block: _Decoding, deep: Tensor, skip: Tensor, part: slice) -> Tensor:
+    return block.cross_support(deep[part], skip[part])
 
 
 def _chunks(supports: Tensor) -> Iterator[slice]:
@@ -233,9 +266,3 @@ def _half(supports: Tensor) -> Tensor:
     """Room for the supports after pooling."""
     count, height, width, channels = supports.shape
     return supports.new_empty(count, height // 2, width // 2, channels)
-
-
-def _add_all(total: Tensor, supports: Tensor) -> None:
-    """Add each of the supports to the total."""
-    for one in supports:
-        total.add_(one)
