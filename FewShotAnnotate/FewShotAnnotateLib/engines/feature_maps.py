@@ -28,11 +28,11 @@ def pool(tensor: Tensor) -> Tensor:
 
 
 def pool_into(tensor: Tensor, out: Tensor) -> None:
-    """As `pool` for one map `[h, w, channels]`, written into another."""
-    height, width, channels = tensor.shape
-    rows = tensor.view(height // 2, 2, width * channels)
-    high = torch.maximum(rows[:, 0], rows[:, 1]).view(height // 2, width // 2, 2, channels)
-    torch.maximum(high[:, :, 0], high[:, :, 1], out=out)
+    """As `pool` for maps `[..., h, w, channels]`, written into others."""
+    *_, width, channels = tensor.shape
+    rows = tensor.view(-1, 2, width * channels)
+    high = torch.maximum(rows[:, 0], rows[:, 1]).view(-1, 2, channels)
+    torch.maximum(high[:, 0], high[:, 1], out=out.view(-1, channels))
 
 
 def enlarge(tensor: Tensor) -> Tensor:

@@ -143,8 +143,7 @@ class UniverSegNet:
         total = torch.zeros_like(first[:1])
         for part in _chunks(first):
             crossed = conv(supports[part], block.of_support, block.bias)
-            for one in crossed:
-                total.add_(one)
+            total.add_(crossed.sum(dim=0))
             first[part] = conv(crossed, block.support, block.support_bias)
         return SupportSet(first, conv(total.div_(len(supports)), block.target, block.target_bias))
 
@@ -180,8 +179,9 @@ class UniverSegNet:
         for one, small in zip(supports.first, pooled, strict=True):
             torch.add(one, query[0], out=seen)
             pool_into(seen, small)
+            act(small)
             total.add_(act(seen))
-        return act(target + supports.mean), act(pooled), total.div_(len(pooled))[None]
+        return act(target + supports.mean), pooled, total.div_(len(pooled))[None]
 
     def _cross(
         self,
@@ -207,13 +207,11 @@ class UniverSegNet:
         total = torch.zeros_like(own)
         for part in _chunks(support):
             seen = crossed(part)
-            for one in seen:
-                total.add_(one)
+            total.add_(seen.sum(dim=0))
             torch.add(conv(seen, block.support), query, out=support[part])
             act(support[part])
             if pooled is not None:
-                for one, small in zip(support[part], pooled[part], strict=True):
-                    pool_into(one, small)
+                pool_into(support[part], pooled[part])
         return block.for_target(own.add_(total.div_(len(support))))
 
 
