@@ -136,8 +136,8 @@ def _segmentation(content: SegContent) -> Segmentation:
             slice_thickness=float(first.get("SliceThickness") or gap),
             spacing_between_slices=round(gap, 9),
         ),
-        specific_character_set="ISO_IR 192",
     )
+    segmentation.SpecificCharacterSet = "ISO_IR 192"  # names of segments are of any language
     segmentation.SeriesDescription = "Segmentation"
     return segmentation
 
