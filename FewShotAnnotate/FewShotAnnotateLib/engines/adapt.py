@@ -24,6 +24,7 @@ from .calibration import Hidden as Fused
 from .fusion import Hidden, Tally, Weights, choose_weights, usual_weights
 from .pool import CANDIDATES, Pool, completed
 from .propagate import THREADS, Propagate
+from .through_plane import consistent
 
 if TYPE_CHECKING:
     from .network import Stack
@@ -99,10 +100,13 @@ class Adapt(Engine):
         work = _Work(self.pulse, len(wanted))
         network, weights, calibration = self._fit(pool, wanted, work)
         self._expectation = DiceExpectation(calibration)
-        for index, logs in pool.candidates(wanted):
-            logits = weights.fuse(network.join(logs, index), *_around(pool.support, index))
+        fused = (
+            (index, weights.fuse(network.join(logs, index), *_around(pool.support, index)))
+            for index, logs in pool.candidates(wanted)
+        )
+        for index, logits in consistent(fused, pool.image, pool.rows, pool.support.indices):
             probabilities = calibration.probabilities(logits, _distances(index, pool.support.indices))
-            self._expectation.add(probabilities)
+            self._expectation.add(probabilities, _around(pool.support, index)[1])
             result = np.zeros((len(logits), *self._support.masks.shape[1:]), dtype=np.float32)
             result[0] = 1
             result[(slice(None), *pool.window)] = probabilities
@@ -262,7 +266,7 @@ def _hidden(logs: np.ndarray, row: int, pool: Pool, network: Network) -> Hidden:
     others = [other for other in support.indices if other != index]
     return Hidden(
         network.join(logs, index).astype(np.float16),
-        np.searchsorted(np.array([0, *support.labels]), pool.mask(row)),
+        pool.rows(index),
         _distances(index, others),
         _around(support.only([other for other in range(len(support.indices)) if other != row]), index)[1],
     )

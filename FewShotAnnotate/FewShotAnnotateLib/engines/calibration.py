@@ -20,8 +20,8 @@ FALL = 0.15
 GRID = np.linspace(0.8, 3.4, 53)
 # Pixels that a hidden slice counts for at most: neighbours err together. From one side alone it tells little about
 # slices between two.
-WORTH = 30
-WORTH_ONE_SIDED = 5
+WORTH = 10
+WORTH_ONE_SIDED = 2
 # A pixel is contested if its margin is less than this part of the surest pixel's; there sharpness is fitted.
 CONTESTED = 0.85
 # A truth less probable than this counts hardly more than one that is as probable: whole structures come and go, and
@@ -35,6 +35,9 @@ FAINT = 0.01
 HEARD = 100
 OWN = 1000
 LABELS = 2
+# Where only one of the labelled slices around shows a label, nobody knows how far it goes: what the log-odds of its
+# Dice lose if all its voxels are such.
+UNKNOWN_END = 0.75
 # Weight of hidden slices seen from one side.
 ONE_SIDED = 0.3
 
@@ -132,17 +135,21 @@ class DiceExpectation:
 
     def __init__(self, calibration: Calibration) -> None:
         self._calibration = calibration
-        self._sums = np.zeros((3, 0))
+        self._sums = np.zeros((4, 0))
 
-    def add(self, probabilities: np.ndarray) -> None:
+    def add(self, probabilities: np.ndarray, one_sided: np.ndarray | None = None) -> None:
         """Count one predicted slice.
 
         Parameters
         ----------
         probabilities : float ndarray, shape [L + 1, h, w]
             Calibrated; the same rows for each slice.
+        one_sided : bool ndarray, shape [L], optional
+            Labels that only one of the labelled slices around shows; default: none.
         """
-        sums = _sizes(probabilities.reshape(len(probabilities), -1))
+        sizes = _sizes(probabilities.reshape(len(probabilities), -1))
+        ending = np.zeros(len(probabilities)) if one_sided is None else np.append(0, one_sided) * sizes[2]
+        sums = np.vstack([sizes, ending])
         self._sums = sums if not self._sums.size else self._sums + sums
 
     def expected(self, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
@@ -155,11 +162,12 @@ class DiceExpectation:
         """
         found = []
         for row, label in enumerate(labels[: max(0, self._sums.shape[1] - 1)], start=1):
-            right, likely, predicted = self._sums[:, row]
+            right, likely, predicted, ending = self._sums[:, row]
             if likely + predicted > 0:
                 log_excess, evidence = self._calibration.excess(row)
                 wrong = likely + predicted - 2 * right + 1
                 log_odds = np.log((2 * right + 1) / wrong) - log_excess
+                log_odds -= UNKNOWN_END * ending / max(predicted, 1)
                 width = _width(evidence, predicted)
                 low, dice, high = (
                     float(1 / (1 + np.exp(-x))) for x in (log_odds - width, log_odds, log_odds + width)

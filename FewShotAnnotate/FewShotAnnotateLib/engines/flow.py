@@ -89,11 +89,12 @@ def flow(reference: list[np.ndarray], moving: list[np.ndarray], inertia: float) 
     """
     field = np.zeros((2, *reference[-1].shape), dtype=np.float32)
     for level in range(len(reference) - 1, -1, -1):
-        field = _refine(reference[level], moving[level], _enlarge(field, reference[level].shape), inertia)
+        field = _refine(reference[level], moving[level], enlarge(field, reference[level].shape), inertia)
     return field
 
 
-def _enlarge(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def enlarge(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A field found on smaller slices, for slices `[h, w]` of `shape`."""
     if field.shape[1:] == shape:
         return field
     factors = [new / old for new, old in zip(shape, field.shape[1:], strict=True)]

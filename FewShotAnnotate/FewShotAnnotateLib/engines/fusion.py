@@ -14,10 +14,10 @@ from itertools import product
 import numpy as np
 
 # Usual weights of propagation, region growing, shape interpolation and the network.
-USUAL = np.array([1.0, 0.5, 0.25, 0.5], dtype=np.float32)
+USUAL = np.array([1.0, 0.1, 0.1, 0.5], dtype=np.float32)
 # What they are multiplied by for a label that only one of the labelled slices around shows: where it ends,
 # intensities know better than what lies straight across.
-ONE_SIDED = np.array([0.5, 2.0, 0.4, 1.0], dtype=np.float32)
+ONE_SIDED = np.array([0.4, 3.5, 0.5, 1.0], dtype=np.float32)
 # Weightings that hidden slices may choose from: three of the simple candidates, times one of the network.
 _SIMPLE = ((1, 0.5, 0.25), (1, 0, 0.25), (1, 0, 1), (1, 0.5, 0), (1, 1, 0.25), (0.5, 1, 0), (1, 0, 0))
 _NETWORK = (0.0, 0.25, 0.5, 1.0)

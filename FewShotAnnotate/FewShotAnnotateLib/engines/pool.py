@@ -51,6 +51,11 @@ class Pool:
         window: np.ndarray = self.support.masks[(row, *self.window)]
         return window
 
+    def rows(self, index: int) -> np.ndarray:
+        """Row of each pixel's label, 0 for background, on labelled slice `index` in the window."""
+        mask = self.mask(self.support.indices.index(index))
+        return np.searchsorted(np.array([0, *self.support.labels]), mask)
+
     def candidates(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """What the candidates say of unlabelled slices, gap by gap.
 
