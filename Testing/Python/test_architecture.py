@@ -39,7 +39,7 @@ ARROWS = {
     "export": {"core", "export"},
     "run": {"__init__", "core", "engines", "run"},
     "comparison": {"__init__", "core", "engines", "review", "run", "comparison"},
-    **{room: {"__init__", "core", "engines", "review", "export", "run", "comparison", *HEADLESS} for room in HEADLESS},
+    **dict.fromkeys(HEADLESS, {"__init__", "core", "engines", "review", "export", "run", "comparison", *HEADLESS}),
     "host": {"__init__", "core", "engines", "review", "export", "run", "comparison", "dataset", "host"},
 }
 

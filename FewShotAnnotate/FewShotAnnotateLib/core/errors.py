@@ -200,10 +200,12 @@ MESSAGES = {
     "no_engine_runs": "No engine to compare can run here ({detail}).",
     "comparison_differs": "{path}: the comparison in this folder was started with another image or labels; give the "
     "same or a new folder.",
-    "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go on with "
-    "its comparison (--resume).",
+    "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go on "
+    "with its comparison (--resume).",
     "engine_option_malformed": "'{text}' sets no engine's option; write ENGINE.NAME=VALUE.",
     "engine_not_compared": "Engine {engine} is given an option but is not compared; compared are: {compared}.",
+    "package_broken": "The package {package} does not load ({detail}); install the one that was made for the installed "
+    "torch.",
     "package_missing": "The package {package} is missing; install it with: pip install {install}",
 }
 
