@@ -1,9 +1,11 @@
-"""Architecture: a model is built by the keys and shapes of its weights, or the weights are refused in one line."""
+"""Architecture: a model is built by its weights' keys and shapes, or what stands against it said in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,26 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _MOST_CHARACTERS = 200
+
+
+def require_importable(*packages: str) -> None:
+    """Import those of the packages that are installed.
+
+    Raises
+    ------
+    InputError
+        One does not load: most often torchvision, where it was made for another build of torch. The package
+        transformers imports it too, if it is there.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            continue
+        try:
+            import_module(package)
+        except (ImportError, RuntimeError, OSError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            detail = lines[0][:_MOST_CHARACTERS].rstrip(". ")
+            raise InputError("package_broken", package=package, detail=detail) from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.support import Support
 from ..core.volume import Volume
 from . import weights
-from .architecture import built_from
+from .architecture import built_from, require_importable
 from .base import Option
 from .intensity import INTENSITIES
 from .manner import MEDSAM, SAM, Manner
@@ -153,6 +153,7 @@ def _load(
     """The model of a checkpoint, kept for the life of the process."""
     from .grounding_model import GroundingModel
 
+    require_importable("torchvision", "transformers")
     state = weights.load_state(checkpoint)
     words = weights.verified(vocabulary).read_text(encoding="utf-8").splitlines()
     with built_from(path):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 AUTO = "auto"
 # What `pip` calls a package where that is not its name in Python.
-DISTRIBUTIONS = {"segment_anything": "segment-anything"}
+DISTRIBUTIONS = {"segment_anything": "segment-anything", "PIL": "pillow"}
 # Needed to find and read any weights.
 _ALWAYS = ("torch", "platformdirs")
 _MEGABYTE = 1e6

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.support import Support
 from ..core.volume import Volume
 from . import weights
-from .architecture import built_from
+from .architecture import built_from, require_importable
 from .base import Option
 from .embeddings import EmbeddingCache, embedding_key
 from .intensity import INTENSITIES, Greys, Scale
@@ -152,6 +152,7 @@ def _load(checkpoint: weights.Checkpoint, path: Path, device: torch.device) -> S
     """The model of a checkpoint, kept for the life of the process."""
     from .sam_model import SamModel
 
+    require_importable("torchvision", "segment_anything")
     state = weights.load_state(checkpoint)
     with built_from(path):
         return SamModel(state, device)

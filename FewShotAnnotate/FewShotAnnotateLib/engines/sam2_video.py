@@ -13,7 +13,7 @@ import numpy as np
 from ..core.support import Support
 from ..core.volume import Volume
 from . import weights
-from .architecture import built_from
+from .architecture import built_from, require_importable
 from .base import Option
 from .intensity import INTENSITIES, Greys, Scale
 from .joint import present
@@ -79,10 +79,10 @@ class Sam2Video(PretrainedEngine):
             return
         device = self.choose_device()
         model = self.load(device)
-        # Conditioning slices count as turns, and each slice of a gap is gone through twice.
-        work = [2 * (after - before - 1) if gap else 0 for (before, after), gap in zip(gaps, wanted, strict=True)]
-        turns = Turns(self.pulse, len(labelled) + sum(work))
-        (tracks, _) = self.with_less_memory(lambda _: self._condition(model, turns), (1,), device)
+        # Labelled slices count as turns, and those of a gap twice: they are gone through from both ends.
+        steps = [len(_order(self._ways(gap, reverse))) for gap in wanted if gap for reverse in (False, True)]
+        turns = Turns(self.pulse, len(labelled) + sum(steps))
+        tracks, _ = self.with_less_memory(lambda _: self._condition(model, turns), (1,), device)
         for gap in wanted:
             if gap:
                 found, _ = self.with_less_memory(
@@ -125,19 +125,18 @@ class Sam2Video(PretrainedEngine):
         from .sam2_model import resized_logits
 
         first = self._support.indices[0]
-        ends = {place: self._ends(gap[0], place) for place in tracks}
         found: dict[int, dict[int, np.ndarray]] = {index: {} for index in gap}
         for reverse in (False, True):
             with self.precision(model.device):
-                ways = {place: _way(*pair, gap, reverse) for place, pair in ends.items() if pair}
-                order = sorted({index for way in ways.values() for index in way}, reverse=reverse)
-                for index in order:
+                ways = self._ways(gap, reverse)
+                order = _order(ways)
+                for index in reversed(order) if reverse else order:
                     for place, way in ways.items():
                         if index not in way:
                             continue
                         logits = tracks[place].follow(index - first, reverse)
                         if index in found:
-                            before, after = ends[place] or (index, index)
+                            before, after = self._ends(gap[0], place)
                             share = (index - before if reverse else after - index) / (after - before)
                             probability = share * resized_logits(logits, self._shape)
                             found[index][place] = found[index].get(place, np.float32(0)) + probability
@@ -147,17 +146,25 @@ class Sam2Video(PretrainedEngine):
                     tracks[place].forget()
         return list(found.items())
 
-    def _ends(self, index: int, place: int) -> tuple[int, int] | None:
-        """The labelled slices on both sides that speak about a label, if one of them shows it."""
-        rows = self._extents.rows(index, place)
-        if len(rows) < 2 or self._extents.limit(index, place) is None:
-            return None
-        return self._support.indices[rows[0]], self._support.indices[rows[1]]
+    def _ways(self, gap: Sequence[int], reverse: bool) -> dict[int, range]:
+        """Slices to track each label through, by place: from a labelled one to the last wanted slice of a gap."""
+        ways = {}
+        for place in range(len(self._support.labels)):
+            known = len(self._extents.rows(gap[0], place)) == 2
+            if known and self._extents.limit(gap[0], place) is not None:
+                before, after = self._ends(gap[0], place)
+                ways[place] = range(after - 1, gap[0] - 1, -1) if reverse else range(before + 1, gap[-1] + 1)
+        return ways
+
+    def _ends(self, index: int, place: int) -> tuple[int, int]:
+        """The labelled slices on both sides of one that speak about a label."""
+        before, after = (self._support.indices[row] for row in self._extents.rows(index, place))
+        return before, after
 
 
-def _way(before: int, after: int, gap: Sequence[int], reverse: bool) -> range:
-    """Slices to go through from a labelled one to the last wanted slice of a gap."""
-    return range(after - 1, gap[0] - 1, -1) if reverse else range(before + 1, gap[-1] + 1)
+def _order(ways: Mapping[int, range]) -> list[int]:
+    """All slices that labels are tracked through, ascending."""
+    return sorted({index for way in ways.values() for index in way})
 
 
 @lru_cache(maxsize=1)
@@ -167,6 +174,7 @@ def _load(
     """The model of a checkpoint, kept for the life of the process."""
     from .sam2_model import VideoModel
 
+    require_importable("torchvision", "transformers")
     state = weights.load_state(checkpoint)
     with built_from(path):
         return VideoModel(state, side, device, conditioning)

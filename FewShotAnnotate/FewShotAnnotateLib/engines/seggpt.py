@@ -12,7 +12,7 @@ import numpy as np
 from ..core.support import Support
 from ..core.volume import Volume
 from . import weights
-from .architecture import built_from
+from .architecture import built_from, require_importable
 from .base import Option
 from .intensity import INTENSITIES, Greys, Scale
 from .joint import present, within
@@ -133,6 +133,7 @@ def _load(checkpoint: weights.Checkpoint, path: Path, device: torch.device) -> I
     """The model of a checkpoint, kept for the life of the process."""
     from .seggpt_model import InContextModel
 
+    require_importable("torchvision", "transformers")
     state = weights.load_state(checkpoint)
     with built_from(path):
         return InContextModel(state, device)

@@ -1,0 +1,156 @@
+"""What engines on published weights keep, whatever the weights: shapes, sums, absent labels, repeats, stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from FewShotAnnotateLib.engines import engine_class, runnable_engine
+from FewShotAnnotateLib.engines.base import Engine, Stopped
+from support.labels import small_case
+from support.tiny_weights import (
+    Shelf,
+    random_grounding_dino,
+    random_sam,
+    random_sam2,
+    random_seggpt,
+    vocabulary,
+)
+
+# isort: split
+from FewShotAnnotateLib.engines import persam_model
+
+ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "grounding-dino", "sam2-video")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "grounding-dino": {"side": 64, "text": "liver. spleen."},
+    "sam2-video": {"side": 64},
+}
+# Labelled slices of the small case: the first shows one label, the others both.
+LABELLED = [8, 14, 20]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("shelf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(persam_model, "STEPS", 10)
+        shelf = Shelf(folder, patch)
+        for name in ("sam-vit-b", "medsam-vit-b"):
+            shelf.put(name, random_sam().state_dict())
+        shelf.put("seggpt-vit-large-original", random_seggpt())
+        shelf.put("painter-vit-large", random_seggpt(types=False))
+        shelf.put("grounding-dino-tiny", random_grounding_dino(folder / "detector"))
+        shelf.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
+        shelf.put("medsam2-latest", random_sam2())
+        yield shelf
+
+
+def prepared(name: str, volume: Volume, support: Support, pulse: Callable[[float], None] | None = None) -> Engine:
+    engine = runnable_engine(name)(options=OPTIONS.get(name, {}))
+    engine.pulse = pulse or engine.pulse
+    engine.prepare(volume, support)
+    return engine
+
+
+def supported(change: Callable[[np.ndarray], None] | None = None, axis: int = 0) -> tuple[Volume, Support]:
+    volume, label_map = small_case()
+    array = label_map.array.copy()
+    if change is not None:
+        change(array)
+    labels = LabelMap(array, label_map.geometry)
+    if axis:
+        # Painted along another axis: slices are not in one piece in memory.
+        return volume, Support.from_label_map(labels, SliceAxis(axis), [18, 24])
+    return volume, Support.from_label_map(labels, SliceAxis(0), LABELLED)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_probabilities_have_the_slices_shape_and_sum_to_1(name: str, shelf: Shelf) -> None:
+    volume, support = supported()
+    results = dict(prepared(name, volume, support).predict([11, 17]))
+    assert sorted(results) == [11, 17]
+    for probabilities in results.values():
+        assert probabilities.dtype == np.float32
+        assert probabilities.shape == (3, *volume.array.shape[1:])
+        assert probabilities.min() >= 0
+        np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+        assert probabilities[1].max() > 0
+        assert probabilities[2].max() > 0
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_same_input_gives_the_same_result(name: str, shelf: Shelf) -> None:
+    volume, support = supported()
+    first, again = (dict(prepared(name, volume, support).predict([17]))[17] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_any_axis_will_do(name: str, shelf: Shelf) -> None:
+    volume, support = supported(axis=2)
+    ((index, probabilities),) = prepared(name, volume, support).predict([21])
+    assert index == 21
+    assert probabilities.shape[1:] == volume.array.shape[:2]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_labels_of_a_single_pixel_and_empty_slices_are_no_trouble(name: str, shelf: Shelf) -> None:
+    def sparse(array: np.ndarray) -> None:
+        for index in LABELLED:
+            array[index] = 0
+        array[14, 20, 10] = 1
+        array[20, 30, 12] = 2
+
+    volume, support = supported(sparse)
+    assert support.labels == (1, 2)
+    results = dict(prepared(name, volume, support).predict([11, 17]))
+    assert results[11][2].max() == 0  # both neighbours say that it is not there
+    for probabilities in results.values():
+        np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_run_can_be_stopped_within_the_first_slice(name: str, shelf: Shelf) -> None:
+    """And its progress never goes back."""
+    volume, support = supported()
+    told: list[float] = []
+
+    def pulse(fraction: float) -> None:
+        told.append(fraction)
+        if fraction > 0:
+            raise Stopped
+
+    # A slice of its own, so that no embedding of it is known yet.
+    index = 9 + ENGINES.index(name) % 5
+    with pytest.raises(Stopped):
+        list(prepared(name, volume, support, pulse).predict([index, 16]))
+    assert told[-1] <= 0.5
+    told.clear()
+    list(prepared(name, volume, support, told.append).predict([index, 16]))
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_menus_can_say_what_it_needs_before_anything_is_loaded(name: str, shelf: Shelf) -> None:
+    engine = engine_class(name)
+    assert engine.cannot_run() is None
+    assert engine.needs_weights
+    for text in (engine.title, engine.summary, engine.licence):
+        assert text
+        assert "\n" not in text
+
+
+def test_without_weights_each_says_in_one_line_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Shelf(tmp_path, monkeypatch)
+    for name in ENGINES:
+        reason = engine_class(name).cannot_run()
+        assert reason is not None
+        assert "fewshot-annotate models download" in reason
+        assert "\n" not in reason

@@ -1,0 +1,86 @@
+"""Packages that are there but do not load, and weights of another model: one clear line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.engines import engine_class, pretrained
+from FewShotAnnotateLib.engines.architecture import built_from, count, load, require_importable
+
+ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "grounding-dino", "sam2-video")
+
+
+@pytest.mark.parametrize(
+    "trouble", ["raise RuntimeError('operator torchvision::nms does not exist\\nmore')", "import no_such_package"]
+)
+def test_a_package_that_does_not_load_is_named_in_one_line(
+    trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_package.py").write_text(trouble)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="package broken_package does not load") as refused:
+        require_importable("broken_package")
+    assert refused.value.code == "package_broken"
+    assert "\n" not in str(refused.value)
+
+
+def test_a_package_that_is_not_there_is_left_to_the_check_for_missing_ones() -> None:
+    require_importable("no_such_package_at_all", "json")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("neck.weight"), "no neck.weight"),
+        (RuntimeError("Error(s) in loading state_dict for Sam:\n\tsize mismatch for x"), "size mismatch for x"),
+        (ZeroDivisionError("division by zero"), "division by zero"),
+    ],
+)
+def test_what_a_model_says_of_strange_weights_becomes_one_line(error: Exception, said: str) -> None:
+    with pytest.raises(InputError, match=said) as refused, built_from(Path("weights.pth")):
+        raise error
+    assert refused.value.code == "weights_architecture"
+    assert "\n" not in str(refused.value)
+
+
+def test_memory_that_runs_out_while_building_is_not_blamed_on_the_weights() -> None:
+    with pytest.raises(RuntimeError, match="out of memory"), built_from(Path("weights.pth")):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+def test_all_weights_must_be_there_and_no_others() -> None:
+    model = torch.nn.Linear(2, 3)
+    weight, bias = torch.ones(3, 2), torch.ones(3)
+    with pytest.raises(ValueError, match="missing: bias"):
+        load(model, {"weight": weight})
+    with pytest.raises(ValueError, match="unknown: more"):
+        load(model, {"weight": weight, "bias": bias, "more": bias})
+    load(model, {"weight": weight, "bias": bias, "more.of": bias}, optional=("more.",))
+    assert model.weight.data_ptr() == weight.data_ptr()
+
+
+def test_repeated_parts_are_counted_by_their_keys() -> None:
+    state = {"blocks.0.a": torch.ones(1), "blocks.11.a": torch.ones(1)}
+    assert count(state, "blocks.") == 12
+    with pytest.raises(KeyError):
+        count(state, "layers.")
+
+
+def test_what_is_missing_is_named_as_pip_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
+    named = {package for name in ENGINES for package in engine_class(name).missing_packages()}
+    assert named == {
+        "torch",
+        "platformdirs",
+        "segment-anything",
+        "torchvision",
+        "pillow",
+        "transformers",
+        "safetensors",
+    }
+    reason = engine_class("medsam").cannot_run()
+    assert reason is not None
+    assert reason.endswith("pip install torch platformdirs segment-anything torchvision pillow")
