@@ -1,0 +1,120 @@
+"""Where torch computes, why not on a GPU, in how many bits, and what happens when memory runs out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.job import Device
+from FewShotAnnotateLib.engines import device, universeg
+from FewShotAnnotateLib.engines.pretrained import PRECISION, PretrainedEngine
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The GPUs that torch finds, by name."""
+    found: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in found)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "got"),
+    [
+        ([], Device.AUTO, "cpu"),
+        (["cuda"], Device.AUTO, "cuda"),
+        (["mps"], Device.AUTO, "cpu"),
+        (["mps"], Device.MPS, "mps"),
+        (["cuda"], Device.CPU, "cpu"),
+    ],
+)
+def test_an_nvidia_gpu_is_used_by_itself_and_another_one_when_asked_for(
+    gpus: list[str], there: list[str], asked: Device, got: str
+) -> None:
+    gpus += there
+    assert device.torch_device(asked, "toy").type == got
+
+
+@pytest.mark.parametrize("asked", [Device.CUDA, Device.MPS])
+def test_a_gpu_that_is_not_there_is_refused_with_what_there_is(gpus: list[str], asked: Device) -> None:
+    with pytest.raises(InputError, match="choose one of: auto, cpu"):
+        device.torch_device(asked, "toy")
+
+
+def test_the_reason_why_no_gpu_is_used_says_what_to_do(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "built for processors only" in device.why_no_gpu()
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert "nvidia-smi" in device.why_no_gpu()
+    gpus.append("mps")
+    assert "device mps" in device.why_no_gpu()
+    gpus.append("cuda")
+    assert device.why_no_gpu() == ""
+
+
+class Toy(PretrainedEngine):
+    name = "toy"
+    options = {"precision": PRECISION}  # noqa: RUF012
+    half_devices = (Device.CPU,)
+
+    def prepare(self, volume: object, support: object) -> None:  # type: ignore[override]
+        return
+
+    def predict(self, slice_indices: object) -> object:  # type: ignore[override]
+        return iter(())
+
+
+@pytest.mark.parametrize(("asked", "small"), [("auto", True), ("half", True), ("full", False)])
+def test_half_precision_where_it_is_safe_or_asked_for(asked: str, small: bool) -> None:
+    with Toy(options={"precision": asked}).precision(CPU):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if small else torch.float32)
+
+
+def test_universeg_always_computes_in_full() -> None:
+    assert universeg.UniverSeg.half_devices == ()
+
+
+def test_the_user_is_told_once_why_the_processor_computes(gpus: list[str]) -> None:
+    engine, told = Toy(), []
+    engine.warn = told.append
+    assert engine.choose_device() == CPU
+    (line,) = told
+    assert line.startswith("Engine toy computes on the processor: ")
+    engine = Toy(Device.CPU)
+    engine.warn = told.append
+    engine.choose_device()
+    assert len(told) == 1
+
+
+def test_less_memory_is_tried_until_it_suffices() -> None:
+    tried = []
+
+    def work(size: int) -> str:
+        tried.append(size)
+        if size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    assert device.with_less_memory(work, [8, 4, 2, 1], "toy", CPU) == ("done", 2)
+    assert tried == [8, 4, 2]
+    with pytest.raises(InputError, match="close other programs"):
+        device.with_less_memory(work, [8, 4], "toy", CPU)
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (MemoryError(), True),
+        (RuntimeError("shape mismatch"), False),
+        (ValueError("out of memory"), False),
+    ],
+    ids=str,
+)
+def test_other_errors_are_not_taken_for_want_of_memory(error: Exception, short: bool) -> None:
+    assert device.is_out_of_memory(error) is short
