@@ -204,8 +204,8 @@ MESSAGES = {
     "with its comparison (--resume).",
     "engine_option_malformed": "'{text}' sets no engine's option; write ENGINE.NAME=VALUE.",
     "engine_not_compared": "Engine {engine} is given an option but is not compared; compared are: {compared}.",
-    "package_broken": "The package {package} does not load ({detail}); install the one that was made for the installed "
-    "torch.",
+    "package_broken": "The package {package} does not load ({detail}); install the one that was made for the "
+    "installed torch.",
     "package_missing": "The package {package} is missing; install it with: pip install {install}",
 }
 
