@@ -39,7 +39,9 @@ ARROWS = {
     "export": {"core", "export"},
     "run": {"__init__", "core", "engines", "run"},
     "comparison": {"__init__", "core", "engines", "review", "run", "comparison"},
-    **dict.fromkeys(HEADLESS, {"__init__", "core", "engines", "review", "export", "run", "comparison", *HEADLESS}),
+    **{
+        room: {"__init__", "core", "engines", "review", "export", "run", "comparison", *HEADLESS} for room in HEADLESS
+    },
     "host": {"__init__", "core", "engines", "review", "export", "run", "comparison", "dataset", "host"},
 }
 
