@@ -126,6 +126,32 @@ def test_a_mask_that_vanishes_where_a_large_slice_is_made_smaller_still_gives_a_
     torch.testing.assert_close(target.embedding[0, 0], picture.features[0, :, -1, -1])
 
 
+def test_it_points_at_what_is_most_and_least_like_the_target(
+    model: SamModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb, mask = slice_and_mask()
+    picture = model.picture(rgb)
+    target = persam_model.wanted(model, picture, mask)
+    pointed: list[np.ndarray] = []
+    decode = SamModel.decode
+
+    def spied(self: SamModel, picture: Picture, points: np.ndarray, *more: Any, **named: Any) -> Any:
+        pointed.append(points)
+        return decode(self, picture, points, *more, **named)
+
+    monkeypatch.setattr(SamModel, "decode", spied)
+    persam_model.persam(model, picture, target)
+    cosine = persam_model.likeness(model, picture, target).numpy()
+    best, worst = pointed[0].astype(int)
+    assert cosine[best[1], best[0]] == cosine.max()
+    assert cosine[worst[1], worst[0]] == cosine.min()
+    limit = (2.0, 3.0, 9.0, 12.0)
+    pointed.clear()
+    persam_model.persam(model, picture, target, limit)
+    (x, y), _ = pointed[0]
+    assert cosine[int(y), int(x)] == cosine[3:13, 2:10].max()
+
+
 @pytest.mark.parametrize("side", [-1.0, 1.0], ids=["nothing", "everything"])
 def test_an_answer_without_a_box_is_kept_and_not_an_error(model: SamModel, side: float) -> None:
     rgb, mask = slice_and_mask()
