@@ -21,7 +21,7 @@ from ..core.volume import Volume
 from .base import Engine, Option
 from .calibration import Calibration, DiceExpectation
 from .calibration import Hidden as Fused
-from .fusion import Hidden, Tally, Weights, choose_weights, usual_weights
+from .fusion import End, Hidden, Tally, Weights, choose_weights, usual_weights
 from .pool import CANDIDATES, Pool, completed
 from .propagate import THREADS, Propagate
 from .through_plane import consistent
@@ -36,6 +36,8 @@ HIDDEN_SLICES = 24
 SOFT_EXAMPLES = 40
 # Share of a fit's steps that a network gets which some labelled slices are hidden from.
 HIDDEN_STEPS = 0.4
+# Mean Dice by which region growing may be behind propagation on labels that end, and still be trusted with lone ones.
+GROWS_WORSE = 0.05
 # Least probability of a label by the network: how far it can rule one out.
 FLOOR = 1e-3
 # With a time limit: how many times the drafts' time all else but the fits takes, seconds to load torch, and the
@@ -98,15 +100,20 @@ class Adapt(Engine):
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
         pool = Pool(self._volume, completed(self._volume, self._support), self._draft.window)
         work = _Work(self.pulse, len(wanted))
-        network, weights, calibration = self._fit(pool, wanted, work)
-        self._expectation = DiceExpectation(calibration)
+        fitted = self._fit(pool, wanted, work)
+        self._expectation = DiceExpectation(fitted.calibration)
+        shown = _shown(pool.support)
+
+        def around(index: int) -> tuple[int, np.ndarray]:
+            return _around(pool.support.indices, shown, index, fitted.grows)
+
         fused = (
-            (index, weights.fuse(network.join(logs, index), *_around(pool.support, index)))
+            (index, fitted.weights.fuse(fitted.network.join(logs, index), *around(index)))
             for index, logs in pool.candidates(wanted)
         )
         for index, logits in consistent(fused, pool.image, pool.rows, pool.support.indices):
-            probabilities = calibration.probabilities(logits, _distances(index, pool.support.indices))
-            self._expectation.add(probabilities, _around(pool.support, index)[1])
+            probabilities = fitted.calibration.probabilities(logits, _distances(index, pool.support.indices))
+            self._expectation.add(probabilities, around(index)[1] != End.SEEN)
             result = np.zeros((len(logits), *self._support.masks.shape[1:]), dtype=np.float32)
             result[0] = 1
             result[(slice(None), *pool.window)] = probabilities
@@ -117,7 +124,7 @@ class Adapt(Engine):
         """Expected Dice of each label over the slices predicted so far; nothing about drafts."""
         return self._expectation.expected(self._support.labels) if self._expectation else ()
 
-    def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> tuple[Network, Weights, Calibration]:
+    def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> _Fitted:
         """A network, how much each candidate counts, and how sure the result is."""
         support = pool.support
         rows = range(len(support.indices))
@@ -143,9 +150,10 @@ class Adapt(Engine):
 
         with ThreadPoolExecutor(THREADS) as threads:
             hidden = dict(zip(looked_at, threads.map(hide, looked_at), strict=True))
+            grows = _grows_well(hidden, pool)
             if plan is None:
-                evidence = [[_hidden(hidden[row], row, pool, Network())] for row in looked_at]
-                return Network(), *_learn(evidence, *counts)
+                evidence = [[_hidden(hidden[row], row, pool, Network(), grows)] for row in looked_at]
+                return _Fitted(Network(), *_learn(evidence, *counts), grows)
             from .device import torch_device
             from .network import Example, Stack, fit, one_hot
 
@@ -172,10 +180,11 @@ class Adapt(Engine):
                 seed = self.settings["seed"] * (FOLDS + 1) + number
                 predict = fit(stack, seen, steps, seed, lambda part: work.done(part * steps), seconds)
                 network = Network(predict, stack)
-                return network, [_hidden(hidden[row], row, pool, network) for row in fold if row in hidden]
+                return network, [_hidden(hidden[row], row, pool, network, grows) for row in fold if row in hidden]
 
             results = list(threads.map(member, range(len(folds) + 1), [(), *folds]))
-        return results[0][0], *_learn([evidence for _, evidence in results if evidence], *counts)
+        learned = _learn([evidence for _, evidence in results if evidence], *counts)
+        return _Fitted(results[0][0], *learned, grows)
 
     def _plan(self, folds: int) -> _Plan | None:
         """How long to fit; None: not at all, for want of slices to learn from or of time."""
@@ -225,6 +234,25 @@ class Network:
         return np.concatenate([logs, np.log(probabilities + np.float32(FLOOR))[None]])
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """All that was learned from the labelled slices.
+
+    Attributes
+    ----------
+    network : Network
+    weights : Weights
+    calibration : Calibration
+    grows : bool
+        Region growing follows labels that end about as well as propagation.
+    """
+
+    network: Network
+    weights: Weights
+    calibration: Calibration
+    grows: bool
+
+
 class _Work:
     """Tells the fraction of work that is done, from any thread."""
 
@@ -255,20 +283,41 @@ def _learn(hidden: Sequence[Sequence[Hidden]], candidates: int, labels: int) -> 
         unseen = choose_weights(others, candidates, labels)
         for one in group:
             nearest = min(side for side in one.distances if side is not None)
-            fused.append(Fused(unseen.fuse(one.logs, nearest, one.one_sided), one.truth, one.distances))
+            fused.append(Fused(unseen.fuse(one.logs, nearest, one.ends), one.truth, one.distances))
     return weights, Calibration.fit(fused)
 
 
-def _hidden(logs: np.ndarray, row: int, pool: Pool, network: Network) -> Hidden:
+def _grows_well(hidden: Mapping[int, np.ndarray], pool: Pool) -> bool:
+    """Whether region growing fills labels that one neighbour of a hidden slice shows about as well as propagation."""
+    support = pool.support
+    shown = _shown(support)
+    dice = []
+    for candidate in (CANDIDATES.index("propagation"), CANDIDATES.index("region growing")):
+        right, size = np.zeros((2, len(support.labels) + 1))
+        for row, logs in hidden.items():
+            around = [other for other in (row - 1, row + 1) if 0 <= other < len(support.indices)]
+            ends = np.append(False, shown[around[0]] ^ shown[around[-1]])
+            truth, filled = pool.rows(support.indices[row]), logs[candidate].argmax(axis=0)
+            true, told, hits = (
+                np.bincount(rows.reshape(-1), minlength=len(ends)) for rows in (truth, filled, truth[truth == filled])
+            )
+            right += 2 * hits * ends
+            size += (true + told) * ends
+        dice.append(float((right[size > 0] / size[size > 0]).mean()) if size.any() else 0.0)
+    return dice[1] > max(0.0, dice[0] - GROWS_WORSE)
+
+
+def _hidden(logs: np.ndarray, row: int, pool: Pool, network: Network, grows: bool) -> Hidden:
     """What the candidates, and a network that did not see it, say of labelled slice number `row`."""
     support = pool.support
     index = support.indices[row]
-    others = [other for other in support.indices if other != index]
+    rows = [other for other in range(len(support.indices)) if other != row]
+    others = [support.indices[other] for other in rows]
     return Hidden(
         network.join(logs, index).astype(np.float16),
         pool.rows(index),
         _distances(index, others),
-        _around(support.only([other for other in range(len(support.indices)) if other != row]), index)[1],
+        _around(others, _shown(support)[rows], index, grows)[1],
     )
 
 
@@ -300,12 +349,19 @@ def _distances(index: int, labelled: Sequence[int]) -> tuple[int | None, int | N
     return (None if before is None else index - before), (None if after is None else after - index)
 
 
-def _around(support: Support, index: int) -> tuple[int, np.ndarray]:
-    """Slices to the nearest labelled slice, and the labels that only one of those around shows."""
-    after = int(np.searchsorted(support.indices, index))
-    rows = [row for row in (after - 1, after) if 0 <= row < len(support.indices)]
-    shown = [np.isin(support.labels, support.masks[row]) for row in rows]
-    return min(abs(index - support.indices[row]) for row in rows), shown[0] ^ shown[-1]
+def _shown(support: Support) -> np.ndarray:
+    """Which labels each labelled slice shows: bool `[n, labels]`."""
+    return np.array([np.isin(support.labels, np.unique(mask)) for mask in support.masks])
+
+
+def _around(labelled: Sequence[int], shown: np.ndarray, index: int, grows: bool) -> tuple[int, np.ndarray]:
+    """Slices to the nearest labelled slice, and the `End` of each label; `shown` is from `_shown`."""
+    after = int(np.searchsorted(labelled, index))
+    rows = [row for row in (after - 1, after) if 0 <= row < len(labelled)]
+    ends = np.where(shown[rows[0]] ^ shown[rows[-1]], End.BETWEEN, End.SEEN)
+    if grows:
+        ends[(ends == End.BETWEEN) & (shown.sum(axis=0) == 1)] = End.LONE
+    return min(abs(index - labelled[row]) for row in rows), ends
 
 
 def _spread(values: Sequence[int], count: int) -> list[int]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import product
 
 import numpy as np
 
 # Usual weights of propagation, region growing, shape interpolation and the network.
 USUAL = np.array([1.0, 0.1, 0.1, 0.5], dtype=np.float32)
-# What they are multiplied by for a label that only one of the labelled slices around shows: where it ends,
-# intensities know better than what lies straight across.
-ONE_SIDED = np.array([0.4, 3.5, 0.5, 1.0], dtype=np.float32)
+# What they are multiplied by for each `End`: where a label ends, intensities know better than what lies straight
+# across.
+BY_END = np.array([[1.0, 1.0, 1.0, 1.0], [0.4, 3.5, 0.5, 1.0], [0.05, 10.0, 0.0, 0.1]], dtype=np.float32)
 # Weightings that hidden slices may choose from: three of the simple candidates, times one of the network.
 _SIMPLE = ((1, 0.5, 0.25), (1, 0, 0.25), (1, 0, 1), (1, 0.5, 0), (1, 1, 0.25), (0.5, 1, 0), (1, 0, 0))
 _NETWORK = (0.0, 0.25, 0.5, 1.0)
@@ -27,6 +28,18 @@ SHARED_SLICES = 60.0
 DOUBT = 0.01
 # A pixel whose usual prediction is surer than this is not looked at again.
 SURE = 0.98
+
+
+class End(IntEnum):
+    """What the labelled slices around a slice say about a label: row of `BY_END`.
+
+    SEEN: both show it, or neither. BETWEEN: only one does, so it ends somewhere between. LONE: so it is, no other
+    labelled slice shows it at all, and region growing has proved itself.
+    """
+
+    SEEN = 0
+    BETWEEN = 1
+    LONE = 2
 
 
 @dataclass(frozen=True)
@@ -41,14 +54,14 @@ class Hidden:
         Row of the label, 0 is background.
     distances : (int or None, int or None)
         Slices to the labelled slices before and after that were used; None where there was none.
-    one_sided : bool ndarray, shape [labels]
-        Labels that only one of those shows.
+    ends : int ndarray, shape [labels]
+        Of `End`.
     """
 
     logs: np.ndarray
     truth: np.ndarray
     distances: tuple[int | None, int | None]
-    one_sided: np.ndarray
+    ends: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Weights:
     far: np.ndarray
     distance: float
 
-    def fuse(self, logs: np.ndarray, nearest: int, one_sided: np.ndarray | None = None) -> np.ndarray:
+    def fuse(self, logs: np.ndarray, nearest: int, ends: np.ndarray | None = None) -> np.ndarray:
         """Pool what the candidates say of a slice.
 
         Parameters
@@ -73,8 +86,8 @@ class Weights:
         logs : float ndarray, shape [candidates, labels + 1, h, w]
         nearest : int
             Slices to the nearest labelled slice.
-        one_sided : bool ndarray, shape [labels], optional
-            Labels that only one of the labelled slices around shows.
+        ends : int ndarray, shape [labels], optional
+            Of `End`; default: all are seen.
 
         Returns
         -------
@@ -84,8 +97,8 @@ class Weights:
         reach = min(1.0, nearest / self.distance)
         usual = USUAL[: len(logs), None]
         weights = usual + reach * (self.far - usual)
-        if one_sided is not None:
-            weights = np.where(one_sided, weights * ONE_SIDED[: len(logs), None], weights)
+        if ends is not None:
+            weights = weights * BY_END[ends, : len(logs)].T
         return _pool(logs, weights)
 
 
@@ -144,7 +157,7 @@ class Tally:
         """Try every weighting on a hidden slice."""
         count = len(hidden.logs)
         rows = hidden.logs.shape[1]
-        scale = np.where(hidden.one_sided, ONE_SIDED[:count, None], 1)
+        scale = BY_END[hidden.ends, :count].T
         usual = _pool(hidden.logs, USUAL[:count, None] * scale)
         first = usual.argmax(axis=0)
         usual -= usual.max(axis=0)
