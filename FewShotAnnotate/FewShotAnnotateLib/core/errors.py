@@ -81,8 +81,8 @@ MESSAGES = {
     "review_nothing": "No case is shown; choose one from the table first.",
     "review_busy": "A case is being read or written; wait for it.",
     "review_not_done": "Case '{name}' has no result to look at; choose one that is done.",
-    "review_overlap": "Segment '{segment}' overlaps another one and label.nii.gz keeps one label per voxel; remove the "
-    "overlap first.",
+    "review_overlap": "Segment '{segment}' overlaps another one and label.nii.gz keeps one label per voxel; remove "
+    "the overlap first.",
     "library_name": "'{name}' cannot name a library task; use a plain folder name without / and \\.",
     "library_unknown": "There is no library task '{name}'; there are: {known}.",
     "library_taken": "There is a library task '{name}' already; choose another name, or add to it (--add).",
@@ -94,8 +94,8 @@ MESSAGES = {
     "the same names.",
     "library_engine": "Engine {engine} needs labelled slices of the same volume and cannot use a library task; "
     "engines that can: {known}.",
-    "library_overlaps": "{path}: the segments overlap and a library task keeps one label per pixel; save them as tasks "
-    "of their own.",
+    "library_overlaps": "{path}: the segments overlap and a library task keeps one label per pixel; save them as "
+    "tasks of their own.",
     "library_file": "{path}: this is no library task as `library export` writes it; export it again.",
     "library_file_there": "{path}: it is there already; choose another name.",
     "scheduler_unreachable": "{address}: no dask scheduler answers there ({detail}); start one, or mend the address.",
@@ -161,10 +161,10 @@ MESSAGES = {
     "slices from the archive, or agree to leave them out.",
     "reference_missing": "{path}: a DICOM segmentation belongs to a DICOM series; name the folder of its images, or "
     "agree to derive a series from the volume.",
-    "labels_off_grid": "{path}: the labels lie on another grid than the images ({what} {found} instead of {expected}); "
-    "give the label map that belongs to these images, or agree to resample it.",
-    "labels_upright": "{path}: the labels lie on upright slices, those of the series are tilted by {angle:.1f} degrees; "
-    "say whether they match slice by slice or are to be resampled.",
+    "labels_off_grid": "{path}: the labels lie on another grid than the images ({what} {found} instead of "
+    "{expected}); give the label map that belongs to these images, or agree to resample it.",
+    "labels_upright": "{path}: the labels lie on upright slices, those of the series are tilted by {angle:.1f} "
+    "degrees; say whether they match slice by slice or are to be resampled.",
     "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",
     "labels_empty": "{path}: there is no labelled voxel to export; fill or paint something first.",
     "labels_changed": "Names that DICOM cannot hold are written otherwise: {segments}.",
@@ -180,7 +180,7 @@ MESSAGES = {
     "database_missing": "There is no DICOM database; open one in the DICOM module, or choose a file.",
     "database_incomplete": "Volume '{name}': {gone} of its {count} DICOM slices are no longer in the database; "
     "import them again, or name their folder.",
-    "database_refused": "{path}: the DICOM database did not take the file; look at the DICOM module, or choose a file.",
+    "database_refused": "{path}: the DICOM database did not take the file; look at module DICOM, or choose a file.",
     "dicom_packages_missing": "DICOM needs the Python package {package}, which Slicer has from 5.12 on; elsewhere "
     'install it with: pip install "fewshot-annotate[dicom]"',
     "dicom_refused": "{path}: no segmentation can be made for this series ({detail}); export the series again.",
@@ -190,11 +190,11 @@ MESSAGES = {
     "code_malformed": "'{text}' is no known structure and no code; write a name such as 'liver', or "
     "SCHEME^VALUE^MEANING, for example SCT^10200004^Liver.",
     "code_without_segment": "There is no segment named '{name}' to give a code; there are: {known}.",
-    "structures_unreadable": "{path}: the table of structures cannot be read at row {row}; it needs the columns name, "
-    "category, category_meaning, type, type_meaning.",
+    "structures_unreadable": "{path}: the table of structures cannot be read at row {row}; it needs the columns "
+    "name, category, category_meaning, type, type_meaning.",
     "compare_too_few": "Comparing needs at least two slices that show a label, and found {count}; paint more slices.",
     "volume_name_twice": "the name '{name}' is in an earlier row already; give each volume a name of its own.",
-    "volume_unusable": "Volume '{name}' of the study cannot be used ({detail})",
+    "volume_unusable": "Volume '{name}' of the study cannot be used: {detail}",
     "compare_inputs": "Give IMAGE and SUPPORT, or --study MANIFEST.csv, whose rows name image, label and axis.",
     "support_sizes_impossible": "None of these support sizes is possible here; choose from 1 to {most}.",
     "no_engine_runs": "No engine to compare can run here ({detail}).",
