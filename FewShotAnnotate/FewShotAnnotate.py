@@ -6,11 +6,13 @@ import qt
 import slicer
 import vtk
 from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import MESSAGES, InputError
+from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.event import Stage
 from FewShotAnnotateLib.engines import engine_class, engine_names
 from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.dependencies import worker_python
+from FewShotAnnotateLib.host.export import ExportController
+from FewShotAnnotateLib.host.export_section import ExportSection
 from FewShotAnnotateLib.host.offer import offer
 from FewShotAnnotateLib.host.preparation import FillSettings
 from FewShotAnnotateLib.host.record import PaintRecord, Selection, select
@@ -18,6 +20,7 @@ from FewShotAnnotateLib.host.sample_data import register_sample_data
 from FewShotAnnotateLib.host.scene import is_locked, set_locked
 from FewShotAnnotateLib.host.survey import Survey
 from FewShotAnnotateLib.host.views import current_slice, jump_to_slice
+from FewShotAnnotateLib.host.widgets import enable, sentence, set_header, set_text_item, tell
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -90,6 +93,9 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
             worker_python(),
             lambda: self.onChange(),
         )
+        self.onExportChange = lambda: None
+        self.database = getattr(slicer, "dicomDatabase", None)
+        self.export = ExportController(self.database, lambda: self.onExportChange())
 
     def getParameterNode(self):
         """The parameter node, wrapped."""
@@ -173,6 +179,7 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         self.fillWanted = False
         self.controller.close()
         self.survey.close()
+        self.export.close()
 
 
 class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -202,6 +209,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.onChange = self._showRun
         self._setUpEditor()
         self._setUpControls()
+        self._setUpSections()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneEndClose)
@@ -229,8 +237,8 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.engineComboBox.addItem(engine.title + (f" ({reason})" if reason else ""), name)
             row = self.ui.engineComboBox.count - 1
             self.ui.engineComboBox.setItemData(row, engine.summary, qt.Qt.ToolTipRole)
-        _setHeader(self.ui.slicesTable, (_("Slice"), _("Segments")), wide=1)
-        _setHeader(self.ui.segmentsTable, (_("Segments to fill"), _("Locked")), wide=0)
+        set_header(self.ui.slicesTable, (_("Slice"), _("Segments")), wide=1)
+        set_header(self.ui.segmentsTable, (_("Segments to fill"), _("Locked")), wide=0)
         self.ui.axisComboBox.connect("currentIndexChanged(int)", self._onAxisChosen)
         self.ui.engineComboBox.connect("currentIndexChanged(int)", self._onEngineChosen)
         self.ui.slicesTable.connect("itemChanged(QTableWidgetItem*)", self._onSliceChecked)
@@ -244,6 +252,11 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.cancelButton.connect("clicked(bool)", self._onCancel)
         widgets = vars(self.ui).items()
         self._ownToolTips = {name: widget.toolTip for name, widget in widgets if hasattr(widget, "toolTip")}
+
+    def _setUpSections(self):
+        hasDatabase = self.logic.database is not None
+        self.exportSection = ExportSection(self.ui.exportSection, self.logic.export, hasDatabase, self._chosenNodes)
+        self.logic.onExportChange = self.exportSection.show
 
     def enter(self):
         """The user opens the module."""
@@ -261,7 +274,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """The application closes or the module is reloaded."""
         self._timer.stop()
-        self.logic.onChange = lambda: None
+        self.logic.onChange = self.logic.onExportChange = lambda: None
         self.logic.close()
         self._setParameterNode(None)
         self.removeObservers()
@@ -279,6 +292,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.discard()
         self.ui.segmentEditor.setSegmentationNode(None)
         self._setParameterNode(None)
+        self.exportSection.forget()
 
     def _onSceneEndClose(self, caller, event):
         if self.parent.isEntered:
@@ -341,6 +355,10 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.addObserver(node.GetSegmentation(), event, self._onSegmentationChanged)
             self.logic.survey.request(0.0)
 
+    def _chosenNodes(self):
+        parameters = self._parameterNode
+        return (parameters.segmentation, parameters.volume) if parameters is not None else (None, None)
+
     def _onSegmentationChanged(self, caller=None, event=None):
         self.logic.survey.request()
 
@@ -354,7 +372,8 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onTimer(self):
         if self._parameterNode is not None and self._attempt(lambda: self.logic.tick(self._parameterNode)):
             self._showSelection()
-        busy = self.logic.busy
+        self.exportSection.tick()
+        busy = self.logic.busy or self.exportSection.busy
         if not self.parent.isEntered and self.logic.controller.state is State.IDLE and not busy:
             self._timer.stop()
         interval = BUSY_TIMER_MILLISECONDS if busy else TIMER_MILLISECONDS
@@ -398,7 +417,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _setCheckItem(table, row, 0, str(index), index in selection.labelled, index)
             segments = [node.GetSegmentation().GetSegment(name) for name in segmentIds]
             names = ", ".join(segment.GetName() for segment in segments if segment is not None)
-            _setTextItem(table, row, 1, names or _("nothing here"))
+            set_text_item(table, row, 1, names or _("nothing here"))
         table.blockSignals(False)
 
     def _showSegments(self, node, selection):
@@ -439,9 +458,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _enable(self, name, reason):
         """Enable a control, or disable it and let its tool tip say why."""
-        widget = getattr(self.ui, name)
-        widget.enabled = not reason
-        widget.toolTip = reason or self._ownToolTips[name]
+        enable(getattr(self.ui, name), reason, self._ownToolTips[name])
 
     def _status(self):
         controller = self.logic.controller
@@ -464,7 +481,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return text if eta is None else text + _(", {seconds} s left").format(seconds=round(eta))
         error = self.logic.survey.error or controller.error
         if error is not None:
-            return _sentence(error)
+            return sentence(error)
         return controller.message or self._whyNot()
 
     def _expectedDice(self):
@@ -490,7 +507,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters.segmentation is None:
             return _("Choose or create a segmentation first.")
         if survey.error is not None:
-            return _sentence(survey.error)
+            return sentence(survey.error)
         if survey.grid is None:
             return _("Looking at the segmentation ...")
         selection = self.logic.selection(parameters.segmentation)
@@ -557,7 +574,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             return step()
         except InputError as error:
-            slicer.util.errorDisplay(_sentence(error))
+            tell(error)
             return True
 
     def _onResume(self, checked=False):
@@ -569,10 +586,6 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onCancel(self, checked=False):
         self.logic.cancel(keep=False)
         self._showRun()
-
-
-def _sentence(error):
-    return _(MESSAGES[error.code]).format(**error.data)
 
 
 def _firstSegmentation():
@@ -596,23 +609,6 @@ def _choose(comboBox, data):
         comboBox.blockSignals(True)
         comboBox.setCurrentIndex(row)
         comboBox.blockSignals(False)
-
-
-def _setHeader(table, titles, wide):
-    table.setColumnCount(len(titles))
-    table.setHorizontalHeaderLabels(titles)
-    table.verticalHeader().hide()
-    table.horizontalHeader().setSectionResizeMode(wide, qt.QHeaderView.Stretch)
-
-
-def _setTextItem(table, row, column, text):
-    item = table.item(row, column)
-    if item is None:
-        item = qt.QTableWidgetItem()
-        item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-        table.setItem(row, column, item)
-    item.setText(text)
-    item.setToolTip(text)
 
 
 def _setCheckItem(table, row, column, text, checked, data, reason=""):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
-import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,123 +15,16 @@ import slicer
 from FewShotAnnotateLib.engines import engine_names
 from support import mrml, scene_cases, slicer_standin, stepwise
 from support.data import case_or_mni152, load_case
-from support.scene_cases import Gate, Scene, all_equal, case, job_folders, scene_of
+from support.panel import Panel
+from support.scene_cases import Gate, all_equal, case, scene_of
 
 slicer_standin.install()
 
 import qt  # noqa: E402
 
+pytest_plugins = ("support.panel_fixtures",)
+
 ROOT = Path(__file__).parents[2]
-MODULE = ROOT / "FewShotAnnotate" / "FewShotAnnotate.py"
-ARTIFACTS = ROOT / "artifacts"
-
-
-class Panel:
-    """The module's widget on a scene, driven as a user would."""
-
-    def __init__(self, scene: Scene | None) -> None:
-        self.scene = scene
-        self.module, self.widget = slicer_standin.load_module(MODULE)
-        self.ui = self.widget.ui
-
-    @property
-    def controller(self) -> Any:
-        """The run."""
-        return self.widget.logic.controller
-
-    @property
-    def state(self) -> str:
-        """Name of the run's state."""
-        return self.controller.state.name
-
-    @property
-    def parameters(self) -> Any:
-        """The wrapped parameter node."""
-        return self.widget._parameterNode
-
-    @property
-    def status(self) -> str:
-        """What the panel says."""
-        return self.ui.statusLabel.text
-
-    def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Run the event loop until something is reached."""
-        end = time.monotonic() + seconds
-        while not reached():
-            assert time.monotonic() < end, (self.state, self.status)
-            slicer_standin.process_events(5)
-
-    def ready(self) -> None:
-        """Wait until the painted slices are known."""
-        self.until(lambda: self.ui.fillButton.enabled)
-
-    def click(self, name: str) -> None:
-        """Press a button."""
-        button = getattr(self.ui, name)
-        assert button.enabled, button.toolTip
-        button.click()
-
-    def fill(self) -> None:
-        """One whole run."""
-        self.ready()
-        self.click("fillButton")
-        self.until(lambda: self.state == "IDLE" and not self.widget.logic.fillWanted)
-
-    def rows(self, name: str) -> list[tuple[str, ...]]:
-        """Texts of a table."""
-        table = getattr(self.ui, name)
-        columns = range(table.columnCount)
-        return [tuple(table.item(row, column).text() for column in columns) for row in range(table.rowCount)]
-
-    def check(self, name: str, row: int, column: int, checked: bool) -> None:
-        """Tick a box in a table."""
-        item = getattr(self.ui, name).item(row, column)
-        item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
-
-    def picture(self, name: str, width: int = 460) -> Any:
-        """Picture of the panel, kept to be looked at."""
-        ARTIFACTS.mkdir(exist_ok=True)
-        parent = self.widget.parent
-        parent.show()
-        parent.resize(width, 100)
-        slicer_standin.process_events(20)
-        parent.resize(width, parent.layout().sizeHint().height())
-        slicer_standin.process_events(20)
-        picture = parent.grab()
-        assert picture.save(str(ARTIFACTS / f"panel_{name}_{width}.png"))
-        return picture
-
-
-@pytest.fixture
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Nothing is left behind: no error in a slot, no folder, no thread, no complaint of VTK."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    slicer_standin.slot_errors.clear()
-    slicer_standin.dialogs().clear()
-    yield
-    end = time.monotonic() + 10
-    while job_folders(tmp_path) or scene_cases.threads():
-        assert time.monotonic() < end, (job_folders(tmp_path), scene_cases.threads())
-        time.sleep(0.005)
-    assert not slicer_standin.slot_errors
-    scene_cases.require_quiet(capfd.readouterr())
-
-
-@pytest.fixture
-def open_panel(clean: None) -> Iterator[Callable[..., Panel]]:
-    """Opens the panel on a scene; without one, on an empty scene."""
-    opened: list[Panel] = []
-
-    def open_on(scene: Scene | None = None) -> Panel:
-        if scene is None:
-            mrml.new_scene()
-        opened.append(Panel(scene))
-        return opened[-1]
-
-    yield open_on
-    for panel in opened:
-        slicer_standin.close_module(panel.widget)
-    mrml.clear_scene()
 
 
 @pytest.fixture

@@ -1,0 +1,343 @@
+"""ExportSection: the part of the panel where labels are checked, mended with a click, exported and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ctk
+import qt
+from slicer.i18n import tr as _
+
+from .. import __version__
+from ..core.errors import InputError
+from ..export.algorithm import Algorithm
+from ..export.dicom_seg import SegType
+from ..export.request import Mend, Modality, Problem, Target
+from .export import ExportController, ExportSettings, ExportState
+from .widgets import enable, sentence, tell
+
+_BUSY = (ExportState.CHECKING, ExportState.EXPORTING)
+
+
+def _targets() -> dict[Target, str]:
+    return {
+        Target.DICOM_SEG: _("DICOM segmentation (.dcm)"),
+        Target.NIFTI: _("NIfTI (.nii.gz)"),
+        Target.NRRD: _("NRRD (.nrrd)"),
+        Target.SEG_NRRD: _("Slicer segmentation (.seg.nrrd)"),
+    }
+
+
+def _mend_titles() -> dict[Mend, str]:
+    return {
+        Mend.SUGGEST_CODES: _("Use suggested codes"),
+        Mend.GIVE_CODE: _("Code as plain tissue"),
+        Mend.GIVE_ENGINE: _("Name the engine..."),
+        Mend.RESAMPLE: _("Resample to the images"),
+        Mend.SLICE_BY_SLICE: _("Match slice by slice"),
+        Mend.LEAVE_OUT_MISSING: _("Leave out missing slices"),
+        Mend.CROP: _("Crop to the images"),
+        Mend.OVERWRITE: _("Overwrite"),
+        Mend.GIVE_REFERENCE: _("Choose DICOM folder..."),
+        Mend.DERIVE_SERIES: _("Derive a series from the volume"),
+        Mend.TYPE_BINARY: _("Use type binary"),
+        Mend.ONE_FILE_PER_SEGMENT: _("One file per segment"),
+        Mend.TO_SEG_NRRD: _("Export as .seg.nrrd"),
+    }
+
+
+class ExportSection:
+    """Widgets of the export.
+
+    Parameters
+    ----------
+    parent : ctkCollapsibleButton
+        Empty section with a layout.
+    controller : ExportController
+        `show` is to be called after its changes.
+    has_database : bool
+        Whether there is a DICOM database to export to.
+    nodes : function
+        Returns the segmentation and the volume that are chosen, None where there is none.
+    """
+
+    def __init__(
+        self, parent: Any, controller: ExportController, has_database: bool, nodes: Callable[[], tuple[Any, Any]]
+    ) -> None:
+        self._controller = controller
+        self._has_database = has_database
+        self._nodes = nodes
+        self._checked: tuple[Any, Any] | None = None  # nodes of the last check
+        self._export_wanted = False
+        self._showing = False
+        self._build(parent)
+        self.show()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way whose end `tick` has to notice."""
+        return self._controller.state in _BUSY
+
+    def tick(self) -> None:
+        """Bring what is shown up to date; the panel's timer calls it."""
+        self._controller.tick()
+        if self._checked is not None and not self.busy and self._nodes() != self._checked:
+            self.forget()
+        self._show_buttons()
+
+    def forget(self) -> None:
+        """What was checked counts no more: other nodes, other settings, or no scene."""
+        if self._checked is not None:
+            self._checked = None
+            self.show()
+
+    # --- widgets
+
+    def _build(self, parent: Any) -> None:
+        self._body = qt.QWidget(parent)
+        parent.layout().addWidget(self._body)
+        form = qt.QFormLayout(self._body)
+        form.setContentsMargins(0, 0, 0, 0)
+        self.target_box = _combo(_targets(), _("Format of the file."))
+        form.addRow(_("Format:"), self.target_box)
+        self.database_box = qt.QCheckBox(_("Into Slicer's DICOM database"))
+        self.database_box.checked = self._has_database
+        form.addRow("", self.database_box)
+        self.path_edit = ctk.ctkPathLineEdit()
+        form.addRow(_("File:"), self.path_edit)
+        self.each_box = qt.QCheckBox(_("One file per segment, in a folder"))
+        form.addRow("", self.each_box)
+        types = {
+            SegType.BINARY: _("Binary: one bit per segment"),
+            SegType.LABELMAP: _("Labelmap: one label per voxel"),
+        }
+        self.type_box = _combo(types, "")
+        form.addRow(_("Segmentation type:"), self.type_box)
+        modalities = {Modality.OTHER: _("Other"), Modality.CT: "CT", Modality.MR: "MR"}
+        self.modality_box = _combo(modalities, "")
+        form.addRow(_("Images are:"), self.modality_box)
+        buttons = qt.QHBoxLayout()
+        self.check_button = qt.QPushButton(_("Check"))
+        self.export_button = qt.QPushButton(_("Export"))
+        buttons.addWidget(self.check_button)
+        buttons.addWidget(self.export_button)
+        form.addRow(buttons)
+        self._list = qt.QWidget(self._body)
+        self._rows = qt.QVBoxLayout(self._list)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        form.addRow(self._list)
+        self.status_label = qt.QLabel("")
+        self.status_label.wordWrap = True
+        form.addRow(self.status_label)
+        self.mend_buttons: list[Any] = []
+        self._shown_rows: list[Any] = []
+        for box in (self.target_box, self.type_box, self.modality_box):
+            box.connect("currentIndexChanged(int)", self._on_settings)
+        for box in (self.database_box, self.each_box):
+            box.connect("toggled(bool)", self._on_settings)
+        self.path_edit.connect("currentPathChanged(QString)", self._on_settings)
+        self.check_button.connect("clicked(bool)", self._on_check)
+        self.export_button.connect("clicked(bool)", self._on_export)
+
+    # --- what is shown
+
+    def show(self) -> None:
+        """Show the controller's state."""
+        controller = self._controller
+        if controller.state is ExportState.CHECKED and self._export_wanted:
+            self._export_wanted = False
+            if not controller.problems:
+                controller.export()  # comes back here
+                return
+        elif controller.state not in _BUSY:
+            self._export_wanted = False
+        self._show_settings()
+        listed = (
+            controller.preflight if self._checked is not None and controller.state is ExportState.CHECKED else None
+        )
+        self._show_problems((*listed.blocking, *listed.notes) if listed is not None else ())
+        self.status_label.text = self._status()
+        self._show_buttons()
+
+    def _show_settings(self) -> None:
+        """A mend may have changed what the user chose."""
+        settings = self._controller.settings if self._checked is not None else None
+        if settings is None:
+            return
+        self._showing = True
+        _choose(self.target_box, settings.target)
+        _choose(self.type_box, settings.type)
+        self.each_box.checked = settings.one_file_per_segment
+        if settings.output is not None and self.path_edit.currentPath != str(settings.output):
+            self.path_edit.currentPath = str(settings.output)
+        self._showing = False
+
+    def _show_problems(self, problems: tuple[Problem, ...]) -> None:
+        for row in self._shown_rows:
+            row.hide()
+            row.deleteLater()  # one of its buttons may be being clicked
+        self._shown_rows, self.mend_buttons = [], []
+        for problem in problems:
+            row = qt.QWidget(self._list)
+            lines = qt.QVBoxLayout(row)
+            lines.setContentsMargins(0, 0, 0, 0)
+            text = sentence(problem.error)
+            label = qt.QLabel(text if problem.blocks else _("Note: {text}").format(text=text))
+            label.wordWrap = True
+            lines.addWidget(label)
+            for mend in problem.mends:
+                button = qt.QPushButton(_mend_titles()[mend])
+                button.toolTip = text
+                self._connect_mend(button, mend)
+                lines.addWidget(button)
+                self.mend_buttons.append(button)
+            self._rows.addWidget(row)
+            self._shown_rows.append(row)
+
+    def _connect_mend(self, button: Any, mend: Mend) -> None:
+        def clicked(checked: bool = False) -> None:
+            self._on_mend(mend)
+
+        button.connect("clicked(bool)", clicked)
+
+    def _show_buttons(self) -> None:
+        busy = _("Wait for the export to end.") if self.busy else ""
+        dicom = self._target is Target.DICOM_SEG
+        other = "" if dicom else _("Only for DICOM segmentations.")
+        database = "" if self._has_database else _("There is no DICOM database; open one in the DICOM module.")
+        enable(self.target_box, busy, _("Format of the file."))
+        enable(self.database_box, busy or other or database, _("Off: into a file."))
+        in_database = _("The segmentation goes into the DICOM database.") if self._into_database else ""
+        enable(self.path_edit, busy or in_database, _("Where the file goes, or the folder for one file per segment."))
+        single = _("A DICOM segmentation holds all segments.") if dicom else ""
+        enable(self.each_box, busy or single, _("Overlapping segments are kept this way in every format."))
+        enable(self.type_box, busy or other, _("Labelmap is newer: not every program reads it."))
+        tip = _("Said of the series that is derived where the volume did not come from DICOM.")
+        enable(self.modality_box, busy or other, tip)
+        enable(self.check_button, busy or self._why_not_check(), _("List what stands in the way of the export."))
+        tip = _("Write what is in the scene now, read it back and compare.")
+        enable(self.export_button, busy or self._why_not_export(), tip)
+
+    def _status(self) -> str:
+        controller = self._controller
+        match controller.state:
+            case ExportState.CHECKING:
+                return _("Checking ...")
+            case ExportState.EXPORTING:
+                return _("Writing and reading back ...")
+            case ExportState.FAILED if self._checked is not None and controller.error is not None:
+                return sentence(controller.error)
+            case ExportState.CHECKED if self._checked is not None:
+                return _("Mend what is listed first.") if controller.problems else _("Ready to export.")
+            case ExportState.DONE if controller.report is not None and self._checked is not None:
+                return self._ending()
+        return ""
+
+    def _ending(self) -> str:
+        report, settings = self._controller.report, self._controller.settings
+        assert report is not None and settings is not None
+        if not report.verified:
+            title = _("Nothing was kept: what was read back differs.")
+            return "\n".join([title, *map(str, report.differences)])
+        place = _("the DICOM database") if settings.output is None else ", ".join(map(str, report.paths))
+        lines = [_("Verified: {place}").format(place=place)]
+        lines += [_("Note: {text}").format(text=sentence(note.error)) for note in report.notes]
+        return "\n".join(lines)
+
+    def _why_not_check(self) -> str:
+        segmentation, volume = self._nodes()
+        if volume is None:
+            return _("Choose a volume first.")
+        if segmentation is None:
+            return _("Choose or create a segmentation first.")
+        if not self._into_database and not self.path_edit.currentPath:
+            return _("Choose where the file goes first.")
+        return ""
+
+    def _why_not_export(self) -> str:
+        reason = self._why_not_check()
+        if reason:
+            return reason
+        if self._checked is None or self._controller.state is not ExportState.CHECKED:
+            return _("Check first.")
+        return _("Mend what is listed first.") if self._controller.problems else ""
+
+    # --- what the user does
+
+    @property
+    def _target(self) -> Target:
+        return Target(self.target_box.currentData)
+
+    @property
+    def _into_database(self) -> bool:
+        return self._has_database and self._target is Target.DICOM_SEG and self.database_box.checked
+
+    def _settings(self) -> ExportSettings:
+        path = Path(self.path_edit.currentPath).expanduser()
+        return ExportSettings(
+            self._target,
+            None if self._into_database else path,
+            type=SegType(self.type_box.currentData),
+            one_file_per_segment=self.each_box.checked and self._target is not Target.DICOM_SEG,
+            modality=Modality(self.modality_box.currentData),
+        )
+
+    def _on_settings(self, *_values: object) -> None:
+        if not self._showing:
+            files, folders = ctk.ctkPathLineEdit.Files, ctk.ctkPathLineEdit.Dirs
+            self.path_edit.filters = (folders if self.each_box.checked else files) | ctk.ctkPathLineEdit.Writable
+            self.forget()
+            self._show_buttons()
+
+    def _check(self, settings: ExportSettings) -> bool:
+        nodes = self._nodes()
+        try:
+            self._checked = nodes
+            self._controller.check(*nodes, settings)
+        except InputError as error:
+            self._checked = None
+            self.show()
+            tell(error)
+            return False
+        return True
+
+    def _on_check(self, checked: bool = False) -> None:
+        self._export_wanted = False
+        self._check(self._settings())
+
+    def _on_export(self, checked: bool = False) -> None:
+        """Check anew before the export: painting may have gone on since."""
+        assert self._controller.settings is not None
+        self._export_wanted = True
+        self._export_wanted = self._check(self._controller.settings)
+
+    def _on_mend(self, mend: Mend) -> None:
+        controller = self._controller
+        assert controller.settings is not None
+        if mend is Mend.GIVE_REFERENCE:
+            folder = qt.QFileDialog.getExistingDirectory(self._body, _("Folder of the DICOM series"))
+            if folder:
+                controller.check_again(replace(controller.settings, reference=Path(folder)))
+        elif mend is Mend.GIVE_ENGINE:
+            name = qt.QInputDialog.getText(self._body, _("Engine"), _("What made the segments?"))
+            if name:
+                controller.check_again(replace(controller.settings, algorithm=Algorithm(name, __version__)))
+        else:
+            controller.mend(mend)
+
+
+def _combo(titles: dict[Any, str], tool_tip: str) -> Any:
+    box = qt.QComboBox()
+    box.toolTip = tool_tip
+    box.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
+    box.minimumContentsLength = 12
+    for value, title in titles.items():
+        box.addItem(title, str(value))
+    return box
+
+
+def _choose(box: Any, value: Any) -> None:
+    box.setCurrentIndex(box.findData(str(value)))

@@ -1,0 +1,227 @@
+"""Export in the panel, on the stand-in for PythonQt: real MRML, real files; the DICOM database is a stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from pydicom import dcmread
+from support import mrml, slicer_standin
+from support.dicom import cut_labels, cut_series, names_of, needs_dicom
+from support.dicom_database import DicomDatabaseStandIn
+from support.panel import Panel
+
+slicer_standin.install()
+
+from FewShotAnnotateLib.core.files import read_label_maps  # noqa: E402
+from FewShotAnnotateLib.core.volume import Volume  # noqa: E402
+from FewShotAnnotateLib.export.dicom_series import read_series  # noqa: E402
+from FewShotAnnotateLib.export.request import Mend  # noqa: E402
+from FewShotAnnotateLib.host.dicom_database import INSTANCES_ATTRIBUTE  # noqa: E402
+from FewShotAnnotateLib.host.export_section import _mend_titles  # noqa: E402
+
+pytest_plugins = ("support.panel_fixtures",)
+pytestmark = needs_dicom
+
+
+class ExportPanel(Panel):
+    """The panel with the export opened."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        super().__init__(None)
+        self.collapsed_at_first = self.ui.exportSection.collapsed
+        self.ui.exportSection.collapsed = False
+        self.folder = tmp_path / "out"
+        self.folder.mkdir()
+        self.export = self.widget.exportSection
+
+    def press(self, name: str) -> None:
+        """Press Check, Export or a mend, by what is written on it, and wait for what follows."""
+        buttons = [self.export.check_button, self.export.export_button, *self.export.mend_buttons]
+        button = next(button for button in buttons if button.text == name)
+        assert button.enabled, button.toolTip
+        button.click()
+        self.until(lambda: not self.export.busy)
+
+    @property
+    def mends(self) -> list[str]:
+        """What the mends offered are called."""
+        return [button.text for button in self.export.mend_buttons]
+
+    @property
+    def said(self) -> str:
+        """What the section says."""
+        return self.export.status_label.text
+
+    def into_file(self, name: str) -> Path:
+        """Choose a file."""
+        self.export.database_box.setChecked(False)
+        path = self.folder / name
+        self.export.path_edit.setCurrentPath(str(path))
+        return path
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DicomDatabaseStandIn:
+    made = DicomDatabaseStandIn(tmp_path / "database")
+    monkeypatch.setattr(slicer, "dicomDatabase", made, raising=False)
+    return made
+
+
+@pytest.fixture
+def panel(clean: None, tmp_path: Path, database: DicomDatabaseStandIn) -> Iterator[ExportPanel]:
+    """The panel on a cut loaded from the database."""
+    mrml.new_scene()
+    series = read_series(cut_series(tmp_path / "series"))
+    for header in series.headers:
+        database.insert(str(header.filename))
+    labels = cut_labels()
+    ramp = np.arange(labels.array.size, dtype=np.int16).reshape(labels.array.shape) % 997
+    grid = Volume(ramp, series.geometry).geometry
+    node = mrml.add_volume(ramp, grid.spacing, grid.origin, grid.direction, "CT")
+    masks = {segment.name: labels.array == segment.value for segment in labels.segments}
+    mrml.add_segmentation(node, masks)
+    node.SetAttribute(INSTANCES_ATTRIBUTE, " ".join(str(header.SOPInstanceUID) for header in series.headers))
+    opened = ExportPanel(tmp_path)
+    opened.until(lambda: opened.parameters.volume is node and opened.export.check_button.enabled)
+    yield opened
+    slicer_standin.close_module(opened.widget)
+    mrml.clear_scene()
+
+
+def without_code(panel: ExportPanel, name: str) -> None:
+    panel.parameters.segmentation.GetSegmentation().GetSegment(name).RemoveTag("TerminologyEntry")
+
+
+def test_the_section_is_collapsed_until_it_is_opened(panel: ExportPanel) -> None:
+    assert panel.collapsed_at_first
+
+
+def test_what_is_missing_is_listed_mended_by_a_click_and_the_file_verified(panel: ExportPanel) -> None:
+    without_code(panel, "liver")
+    path = panel.into_file("seg.dcm")
+    assert panel.export.export_button.toolTip == "Check first."
+    panel.press("Check")
+    assert panel.mends[:2] == ["Use suggested codes", "Code as plain tissue"]
+    assert panel.export.export_button.toolTip == panel.said == "Mend what is listed first."
+    panel.picture("export_mends")
+    panel.press("Use suggested codes")
+    assert panel.said == "Ready to export."
+    panel.press("Export")
+    assert panel.said.splitlines()[0] == f"Verified: {path}"
+    panel.picture("export_verified")
+    items = {item.SegmentLabel: item for item in dcmread(path).SegmentSequence}
+    assert sorted(items) == sorted(names_of(cut_labels().segments))
+    assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
+
+
+def test_the_dicom_database_is_where_it_goes_unless_a_file_is_chosen(
+    panel: ExportPanel, database: DicomDatabaseStandIn, tmp_path: Path
+) -> None:
+    before = database.count
+    assert panel.export.database_box.checked
+    assert panel.export.path_edit.toolTip == "The segmentation goes into the DICOM database."
+    panel.press("Check")
+    panel.press("Export")
+    assert panel.said.splitlines()[0] == "Verified: the DICOM database"
+    assert database.count == before + 1
+    assert [dcmread(path).Modality for path in (tmp_path / "database").iterdir()].count("SEG") == 1
+
+
+def test_a_file_that_is_there_is_overwritten_only_after_a_click(panel: ExportPanel) -> None:
+    path = panel.into_file("seg.dcm")
+    path.write_bytes(b"older")
+    panel.press("Check")
+    assert "Overwrite" in panel.mends
+    panel.press("Overwrite")
+    panel.into_file("other.dcm")
+    assert panel.export.export_button.toolTip == "Check first."
+    panel.into_file("seg.dcm")
+    panel.press("Check")
+    assert "Overwrite" in panel.mends
+    assert path.read_bytes() == b"older"
+    panel.press("Overwrite")
+    panel.press("Export")
+    assert dcmread(path).Modality == "SEG"
+
+
+def test_what_is_painted_between_check_and_export_is_in_the_file(panel: ExportPanel) -> None:
+    path = panel.into_file("a.nii.gz")
+    panel.export.target_box.setCurrentIndex(1)
+    panel.press("Check")
+    whole = np.zeros(cut_labels().array.shape, np.uint8)
+    whole[:2] = 1
+    node, volume = panel.parameters.segmentation, panel.parameters.volume
+    for name in node.GetSegmentation().GetSegmentIDs()[1:]:
+        node.GetSegmentation().RemoveSegment(name)
+    (name,) = node.GetSegmentation().GetSegmentIDs()
+    slicer.util.updateSegmentBinaryLabelmapFromArray(whole, node, name, volume)
+    panel.press("Export")
+    (written,) = read_label_maps(path)
+    np.testing.assert_array_equal(written.array != 0, whole != 0)
+
+
+def test_overlap_is_mended_by_another_format_and_the_controls_show_it(panel: ExportPanel) -> None:
+    node = panel.parameters.segmentation
+    node.GetSegmentation().AddEmptySegment("abdomen", "abdomen")
+    whole = (cut_labels().array != 0).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(whole, node, "abdomen", panel.parameters.volume)
+    panel.into_file("a.nii.gz")
+    panel.export.target_box.setCurrentIndex(1)
+    panel.press("Check")
+    assert panel.mends[:2] == ["One file per segment", "Export as .seg.nrrd"]
+    panel.press("Export as .seg.nrrd")
+    assert panel.export.target_box.currentText == "Slicer segmentation (.seg.nrrd)"
+    assert panel.export.path_edit.currentPath == str(panel.folder / "a.seg.nrrd")
+    panel.press("Export")
+    names = {segment.name for layer in read_label_maps(panel.folder / "a.seg.nrrd") for segment in layer.segments}
+    assert "abdomen" in names
+
+
+def test_a_volume_without_dicom_takes_a_derived_series_or_the_folder_of_its_own(
+    panel: ExportPanel, tmp_path: Path, database: DicomDatabaseStandIn
+) -> None:
+    panel.parameters.volume.RemoveAttribute(INSTANCES_ATTRIBUTE)
+    path = panel.into_file("seg.dcm")
+    panel.press("Check")
+    assert panel.mends[:2] == ["Choose DICOM folder...", "Derive a series from the volume"]
+    slicer_standin.dialogs().answer_next(str(tmp_path / "series"))
+    panel.press("Choose DICOM folder...")
+    assert panel.said == "Ready to export."
+    panel.press("Export")
+    assert path.is_file()
+    panel.into_file("derived.dcm")
+    panel.press("Check")
+    panel.press("Derive a series from the volume")
+    panel.press("Export")
+    assert panel.said.startswith("Verified: ")
+    assert len(list((panel.folder / "images").iterdir())) == len(cut_labels().array)
+
+
+def test_every_disabled_control_says_why(panel: ExportPanel) -> None:
+    export = panel.export
+    export.database_box.setChecked(False)
+    assert export.check_button.toolTip == "Choose where the file goes first."
+    export.target_box.setCurrentIndex(1)
+    for control in (export.database_box, export.type_box, export.modality_box):
+        assert not control.enabled
+        assert control.toolTip == "Only for DICOM segmentations."
+    mrml.clear_scene()
+    slicer_standin.process_events(150)
+    assert export.check_button.toolTip == "Choose a volume first."
+    assert panel.mends == []
+
+
+def test_what_cannot_be_read_is_told_in_a_dialog(panel: ExportPanel, database: DicomDatabaseStandIn) -> None:
+    database.forget(panel.parameters.volume.GetAttribute(INSTANCES_ATTRIBUTE).split()[0])
+    panel.export.check_button.click()
+    (text,) = slicer_standin.dialogs().texts
+    assert text.startswith("Volume 'CT': 1 of its 9 DICOM slices are no longer in the database")
+    assert panel.export.export_button.toolTip == "Check first."
+
+
+def test_every_mend_has_a_button() -> None:
+    assert set(_mend_titles()) == set(Mend)

@@ -1,0 +1,95 @@
+"""The module's panel on the stand-in for PythonQt, driven as a user would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from support import slicer_standin
+from support.scene_cases import Scene
+
+slicer_standin.install()
+
+import qt  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+MODULE = ROOT / "FewShotAnnotate" / "FewShotAnnotate.py"
+ARTIFACTS = ROOT / "artifacts"
+
+
+class Panel:
+    """The module's widget on a scene, driven as a user would."""
+
+    def __init__(self, scene: Scene | None) -> None:
+        self.scene = scene
+        self.module, self.widget = slicer_standin.load_module(MODULE)
+        self.ui = self.widget.ui
+
+    @property
+    def controller(self) -> Any:
+        """The run."""
+        return self.widget.logic.controller
+
+    @property
+    def state(self) -> str:
+        """Name of the run's state."""
+        return self.controller.state.name
+
+    @property
+    def parameters(self) -> Any:
+        """The wrapped parameter node."""
+        return self.widget._parameterNode
+
+    @property
+    def status(self) -> str:
+        """What the panel says."""
+        return self.ui.statusLabel.text
+
+    def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Run the event loop until something is reached."""
+        end = time.monotonic() + seconds
+        while not reached():
+            assert time.monotonic() < end, (self.state, self.status)
+            slicer_standin.process_events(5)
+
+    def ready(self) -> None:
+        """Wait until the painted slices are known."""
+        self.until(lambda: self.ui.fillButton.enabled)
+
+    def click(self, name: str) -> None:
+        """Press a button."""
+        button = getattr(self.ui, name)
+        assert button.enabled, button.toolTip
+        button.click()
+
+    def fill(self) -> None:
+        """One whole run."""
+        self.ready()
+        self.click("fillButton")
+        self.until(lambda: self.state == "IDLE" and not self.widget.logic.fillWanted)
+
+    def rows(self, name: str) -> list[tuple[str, ...]]:
+        """Texts of a table."""
+        table = getattr(self.ui, name)
+        columns = range(table.columnCount)
+        return [tuple(table.item(row, column).text() for column in columns) for row in range(table.rowCount)]
+
+    def check(self, name: str, row: int, column: int, checked: bool) -> None:
+        """Tick a box in a table."""
+        item = getattr(self.ui, name).item(row, column)
+        item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+
+    def picture(self, name: str, width: int = 460) -> Any:
+        """Picture of the panel, kept to be looked at."""
+        ARTIFACTS.mkdir(exist_ok=True)
+        parent = self.widget.parent
+        parent.show()
+        parent.resize(width, 100)
+        slicer_standin.process_events(20)
+        parent.resize(width, parent.layout().sizeHint().height())
+        slicer_standin.process_events(20)
+        picture = parent.grab()
+        assert picture.save(str(ARTIFACTS / f"panel_{name}_{width}.png"))
+        return picture

@@ -1,0 +1,46 @@
+"""Fixtures of tests of the panel, loaded by `pytest_plugins`: panels are closed and nothing is left behind."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support import mrml, scene_cases, slicer_standin
+from support.panel import Panel
+from support.scene_cases import Scene, job_folders
+
+
+@pytest.fixture
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Nothing is left behind: no error in a slot, no folder, no thread, no complaint of VTK."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    slicer_standin.slot_errors.clear()
+    slicer_standin.dialogs().clear()
+    yield
+    end = time.monotonic() + 10
+    while job_folders(tmp_path) or scene_cases.threads():
+        assert time.monotonic() < end, (job_folders(tmp_path), scene_cases.threads())
+        time.sleep(0.005)
+    assert not slicer_standin.slot_errors
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+@pytest.fixture
+def open_panel(clean: None) -> Iterator[Callable[..., Panel]]:
+    """Opens the panel on a scene; without one, on an empty scene."""
+    opened: list[Panel] = []
+
+    def open_on(scene: Scene | None = None) -> Panel:
+        if scene is None:
+            mrml.new_scene()
+        opened.append(Panel(scene))
+        return opened[-1]
+
+    yield open_on
+    for panel in opened:
+        slicer_standin.close_module(panel.widget)
+    mrml.clear_scene()
