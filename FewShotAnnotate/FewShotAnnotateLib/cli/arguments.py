@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
-from ..core.job import is_budget
+from ..core.job import Device, is_budget
 from ..engines import engine_class, engine_names
 
 
@@ -38,6 +38,19 @@ def add_input(verb: argparse.ArgumentParser, purpose: str, slices: str) -> None:
 def add_engine(verb: argparse.ArgumentParser) -> None:
     """The argument that names the engine."""
     verb.add_argument("--engine", default="auto", help=f"auto, {', '.join(engine_names())} (default: %(default)s)")
+
+
+def add_settings(verb: argparse.ArgumentParser) -> None:
+    """The arguments that say where the engine computes, and its options."""
+    verb.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    verb.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="an option of the engine; may be given several times",
+    )
 
 
 def add_progress(verb: argparse.ArgumentParser) -> None:

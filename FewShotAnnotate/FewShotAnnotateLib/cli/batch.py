@@ -21,7 +21,7 @@ from ..dataset.case import Settings
 from ..dataset.manifest import read_manifest
 from ..dataset.one_process import OneProcess
 from ..dataset.status import Status
-from .arguments import add_engine, add_progress, as_engine_options, as_seconds, as_slice_range
+from .arguments import add_engine, add_progress, add_settings, as_engine_options, as_seconds, as_slice_range
 
 _DONE, _FAILED, _CANCELLED = 0, 1, 130
 
@@ -42,15 +42,7 @@ def add(verbs: Any) -> None:
     batch.add_argument(
         "--slices", default="between", metavar="between|all|A:B", help="what to fill (default: %(default)s)"
     )
-    batch.add_argument("--device", choices=[str(device) for device in Device], default="auto")
-    batch.add_argument(
-        "--option",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        dest="settings",
-        help="an option of the engine; may be given several times",
-    )
+    add_settings(batch)
     batch.add_argument("--budget", metavar="SECONDS", help="time limit for each case")
     batch.add_argument(
         "--threads",

@@ -30,6 +30,7 @@ from .arguments import (
     add_engine,
     add_input,
     add_progress,
+    add_settings,
     as_axis,
     as_engine_options,
     as_seconds,
@@ -47,15 +48,7 @@ def add(verbs: Any) -> None:
     fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
     add_engine(fill)
     fill.add_argument("--confidence", metavar="OUT2", type=Path, help="also write the confidence, 0..1")
-    fill.add_argument("--device", choices=[str(device) for device in Device], default="auto")
-    fill.add_argument(
-        "--option",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        dest="settings",
-        help="an option of the engine; may be given several times",
-    )
+    add_settings(fill)
     fill.add_argument("--budget", metavar="SECONDS", help="time limit; a result is better with more time")
     add_progress(fill)
     fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
