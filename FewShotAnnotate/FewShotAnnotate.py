@@ -9,6 +9,7 @@ from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.event import Stage
 from FewShotAnnotateLib.engines import engine_class, engine_names
+from FewShotAnnotateLib.host.batch_section import BatchSection
 from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.dependencies import worker_python
 from FewShotAnnotateLib.host.export import ExportController
@@ -257,6 +258,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         hasDatabase = self.logic.database is not None
         self.exportSection = ExportSection(self.ui.exportSection, self.logic.export, hasDatabase, self._chosenNodes)
         self.logic.onExportChange = self.exportSection.show
+        self.batchSection = BatchSection(self.ui.batchSection, self._chooseNodes, self._whyBusy)
 
     def enter(self):
         """The user opens the module."""
@@ -276,6 +278,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer.stop()
         self.logic.onChange = self.logic.onExportChange = lambda: None
         self.logic.close()
+        self.batchSection.forget()
         self._setParameterNode(None)
         self.removeObservers()
 
@@ -293,6 +296,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.segmentEditor.setSegmentationNode(None)
         self._setParameterNode(None)
         self.exportSection.forget()
+        self.batchSection.forget()
 
     def _onSceneEndClose(self, caller, event):
         if self.parent.isEntered:
@@ -359,6 +363,10 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         return (parameters.segmentation, parameters.volume) if parameters is not None else (None, None)
 
+    def _chooseNodes(self, segmentation, volume):
+        if self._parameterNode is not None:
+            self._parameterNode.volume, self._parameterNode.segmentation = volume, segmentation
+
     def _onSegmentationChanged(self, caller=None, event=None):
         self.logic.survey.request()
 
@@ -372,8 +380,10 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onTimer(self):
         if self._parameterNode is not None and self._attempt(lambda: self.logic.tick(self._parameterNode)):
             self._showSelection()
-        self.exportSection.tick()
-        busy = self.logic.busy or self.exportSection.busy
+        sections = (self.exportSection, self.batchSection)
+        for section in sections:
+            section.tick()
+        busy = self.logic.busy or any(section.busy for section in sections)
         if not self.parent.isEntered and self.logic.controller.state is State.IDLE and not busy:
             self._timer.stop()
         interval = BUSY_TIMER_MILLISECONDS if busy else TIMER_MILLISECONDS
@@ -438,7 +448,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         controller = self.logic.controller
         state, stopped = controller.state, controller.state is State.STOPPED
         idle = state is State.IDLE and not self.logic.fillWanted
-        busy = "" if idle else _("Wait for the run to end, or cancel it.")
+        busy = self._whyBusy()
         missing = "" if self.logic.survey.grid is not None else _("Choose a volume and a segmentation first.")
         self._enable("fillButton", busy or self._whyNot())
         self._enable("keepButton", self._whyNotKeep())
@@ -455,6 +465,10 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
         lines = [self._status(), *self._expectedDice(), *controller.warnings]
         self.ui.statusLabel.text = "\n".join(lines).strip()
+
+    def _whyBusy(self):
+        idle = self.logic.controller.state is State.IDLE and not self.logic.fillWanted
+        return "" if idle else _("Wait for the run to end, or cancel it.")
 
     def _enable(self, name, reason):
         """Enable a control, or disable it and let its tool tip say why."""

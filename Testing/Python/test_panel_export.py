@@ -111,7 +111,7 @@ def test_what_is_missing_is_listed_mended_by_a_click_and_the_file_verified(panel
     panel.press("Use suggested codes")
     assert panel.said == "Ready to export."
     panel.press("Export")
-    assert panel.said.splitlines()[0] == f"Verified: {path}"
+    assert panel.said.splitlines()[0] == f"Verified: {path.name}"
     panel.picture("export_verified")
     items = {item.SegmentLabel: item for item in dcmread(path).SegmentSequence}
     assert sorted(items) == sorted(names_of(cut_labels().segments))

@@ -131,6 +131,7 @@ class ExportSection:
         form.addRow(self._list)
         self.status_label = qt.QLabel("")
         self.status_label.wordWrap = True
+        self.status_label.setMinimumWidth(1)
         form.addRow(self.status_label)
         self.mend_buttons: list[Any] = []
         self._shown_rows: list[Any] = []
@@ -187,6 +188,7 @@ class ExportSection:
             text = sentence(problem.error)
             label = qt.QLabel(text if problem.blocks else _("Note: {text}").format(text=text))
             label.wordWrap = True
+            label.setMinimumWidth(1)  # a long path does not widen the panel
             lines.addWidget(label)
             for mend in problem.mends:
                 button = qt.QPushButton(_mend_titles()[mend])
@@ -242,7 +244,7 @@ class ExportSection:
         if not report.verified:
             title = _("Nothing was kept: what was read back differs.")
             return "\n".join([title, *map(str, report.differences)])
-        place = _("the DICOM database") if settings.output is None else ", ".join(map(str, report.paths))
+        place = _("the DICOM database") if settings.output is None else ", ".join(path.name for path in report.paths)
         lines = [_("Verified: {place}").format(place=place)]
         lines += [_("Note: {text}").format(text=sentence(note.error)) for note in report.notes]
         return "\n".join(lines)

@@ -1,0 +1,182 @@
+"""A batch reviewed in the panel, on the stand-in for PythonQt: real MRML, real files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from FewShotAnnotateLib.cli import main
+from support import mrml, slicer_standin
+from support.batches import Dataset, make_dataset
+from support.panel import Panel
+
+pytest_plugins = ("support.panel_fixtures",)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A batch of three cases, one of which failed. Tests work on copies."""
+    dataset = make_dataset(tmp_path_factory.mktemp("batch"), ["a", "b"])
+    dataset.rows.insert(1, {"image": "manifest.csv", "support": "support.nii.gz", "name": "failed"})
+    dataset.write()
+    assert main(dataset.command()) == 1
+    return dataset
+
+
+@pytest.fixture
+def dataset(finished: Dataset, tmp_path: Path) -> Dataset:
+    shutil.copytree(finished.output, tmp_path / "out")
+    return Dataset(tmp_path, list(finished.rows))
+
+
+class BatchPanel(Panel):
+    """The panel with the review of a batch opened."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.batch = self.widget.batchSection
+        self.collapsed_at_first = self.ui.batchSection.collapsed
+        self.ui.batchSection.collapsed = False
+
+    def settle(self) -> None:
+        """Let the timer show what happened."""
+        slicer_standin.process_events(150)
+        self.until(lambda: not self.batch.busy)
+
+    def press(self, name: str) -> None:
+        """Press a button and wait for what follows."""
+        button = getattr(self.batch, f"{name}_button")
+        self.until(lambda: button.enabled)
+        button.click()
+        self.settle()
+
+    def open(self, folder: Path) -> None:
+        """Open a folder."""
+        self.batch.folder_edit.setCurrentPath(str(folder))
+        self.press("open")
+
+    def click_case(self, row: int) -> None:
+        """Click a row of the table."""
+        assert self.batch.table.enabled, self.batch.table.toolTip
+        self.batch.table.cellClicked.emit(row, 0)
+        self.settle()
+
+    def case_rows(self) -> list[tuple[str, ...]]:
+        """Texts of the table."""
+        table = self.batch.table
+        return [tuple(table.item(row, column).text() for column in range(3)) for row in range(table.rowCount)]
+
+    def edit(self) -> np.ndarray:
+        """Empty some slices of the first segment; returns what it is then."""
+        node = self.batch.review.segmentation_node
+        name = node.GetSegmentation().GetNthSegmentID(0)
+        mask = mrml.segment_array(node, name)
+        mask[: len(mask) // 2] = False
+        volume = self.batch.review.volume_node
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, name, volume)
+        return mask
+
+
+@pytest.fixture
+def panel(clean: None, dataset: Dataset) -> Iterator[BatchPanel]:
+    mrml.new_scene()
+    opened = BatchPanel()
+    assert opened.collapsed_at_first
+    opened.open(dataset.output)
+    yield opened
+    slicer_standin.close_module(opened.widget)
+    mrml.clear_scene()
+
+
+def test_the_cases_are_listed_with_their_status(panel: BatchPanel) -> None:
+    assert panel.case_rows() == [("a", "done", ""), ("failed", "failed", ""), ("b", "done", "")]
+    assert "row 3: " in panel.batch.table.item(1, 1).toolTip()
+    assert panel.batch.status_label.text == "0 of 3 cases accepted."
+
+
+def test_a_click_loads_image_and_result_into_the_editor(panel: BatchPanel) -> None:
+    panel.click_case(0)
+    review = panel.batch.review
+    assert review.current == "a"
+    assert panel.parameters.volume is review.volume_node
+    assert panel.parameters.segmentation is review.segmentation_node
+    assert panel.ui.segmentEditor.segmentationNode() is review.segmentation_node
+    panel.picture("batch")
+    panel.click_case(2)
+    assert panel.parameters.segmentation is panel.batch.review.segmentation_node
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
+
+
+def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: BatchPanel, dataset: Dataset) -> None:
+    panel.press("next")
+    panel.press("accept")
+    assert panel.case_rows()[0] == ("a", "done", "yes")
+    assert dataset.status()["a"].accepted
+    assert panel.batch.accept_button.toolTip == "It is accepted already."
+    panel.press("withdraw")
+    assert not dataset.status()["a"].accepted
+    panel.press("accept_next")
+    assert panel.batch.review.current == "b"
+    assert panel.parameters.segmentation.GetName() == "b"
+    panel.press("accept_next")
+    assert [one.accepted for one in dataset.status().values()] == [True, False, True]
+    assert panel.batch.next_button.toolTip == "No other case is done and not accepted."
+    assert panel.batch.status_label.text == "b\n2 of 3 cases accepted."
+
+
+def test_a_correction_is_written_when_it_is_accepted(panel: BatchPanel, dataset: Dataset) -> None:
+    panel.click_case(0)
+    before = dataset.case("a").label.read_bytes()
+    mask = panel.edit()
+    panel.settle()
+    assert panel.batch.status_label.text.startswith("a, edited")
+    panel.press("accept")
+    assert dataset.case("a").filled.read_bytes() == before
+    panel.click_case(2)
+    panel.click_case(0)
+    node = panel.batch.review.segmentation_node
+    np.testing.assert_array_equal(mrml.segment_array(node, node.GetSegmentation().GetNthSegmentID(0)), mask)
+
+
+def test_an_edited_case_is_left_only_if_the_user_agrees(panel: BatchPanel) -> None:
+    panel.click_case(0)
+    panel.edit()
+    slicer_standin.dialogs().answer_next("Cancel")
+    panel.click_case(2)
+    assert panel.batch.review.current == "a"
+    assert slicer_standin.dialogs().texts == ["The result of a was edited and not accepted. Lose the changes?"]
+    panel.click_case(2)
+    assert panel.batch.review.current == "b"
+
+
+def test_a_case_without_a_result_and_a_folder_without_a_batch_are_told(panel: BatchPanel, tmp_path: Path) -> None:
+    panel.click_case(1)
+    panel.open(tmp_path)
+    first, second = slicer_standin.dialogs().texts
+    assert first.startswith("Case 'failed' has no result")
+    assert "no batch was written here" in second
+    assert len(panel.case_rows()) == 3
+
+
+def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(panel: BatchPanel) -> None:
+    batch = panel.batch
+    assert batch.accept_button.toolTip == batch.withdraw_button.toolTip == "Click a case first."
+    panel.click_case(0)
+    mrml.clear_scene()
+    panel.settle()
+    assert panel.case_rows() == []
+    for control in (
+        batch.table,
+        batch.accept_button,
+        batch.accept_next_button,
+        batch.next_button,
+        batch.refresh_button,
+    ):
+        assert not control.enabled
+        assert control.toolTip == "Open a batch folder first."
+    batch.folder_edit.setCurrentPath("")
+    assert batch.open_button.toolTip == "Choose the folder that a batch was written to first."
