@@ -121,7 +121,7 @@ def test_polling_after_the_end_says_nothing_more(short_job: JobFolder, spawned: 
 def test_the_worker_gets_along_without_simpleitk_torch_slicer_and_qt(long_job: JobFolder, spawned: Spawned) -> None:
     process = spawned.worker(long_job)
     with paused(worker_pid(poll_until(process, slices_done))):
-        maps = Path(f"/proc/{process._worker_pid}/maps").read_text()
+        maps = Path(f"/proc/{process._worker_pid}/maps").read_text(encoding="utf-8", errors="replace")
     assert "numpy" in maps
     for name in ("SimpleITK", "torch", "slicer", "PySide6", "libQt", "vtk"):
         assert name not in maps
