@@ -516,3 +516,8 @@ def test_the_official_implementation_is_refused_where_it_is_not_installed(shelf:
 def test_options_that_make_no_sense_are_refused(option: str, value: object, words: str) -> None:
     with pytest.raises(InputError, match=words):
         UniverSeg(options={option: value})
+
+
+def test_the_command_line_has_a_word_for_the_implementation(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fill", "i.nrrd", "s.nrrd", "-o", "o.nrrd", "--engine", "universeg", "--implementation", "x"]) == 2
+    assert "Option implementation of engine universeg cannot be 'x'" in capsys.readouterr().err

@@ -51,6 +51,14 @@ def add_settings(verb: argparse.ArgumentParser) -> None:
         dest="settings",
         help="an option of the engine; may be given several times",
     )
+    verb.add_argument(
+        "--implementation",
+        metavar="NAME",
+        action="append",
+        dest="settings",
+        type="implementation={}".format,
+        help="whose code runs an engine that has a choice, for example official: --option implementation=NAME",
+    )
 
 
 def add_progress(verb: argparse.ArgumentParser) -> None:
