@@ -107,13 +107,19 @@ class Adapt(Engine):
         def around(index: int) -> tuple[int, np.ndarray]:
             return _around(pool.support.indices, shown, index, fitted.grows)
 
-        fused = (
-            (index, fitted.weights.fuse(fitted.network.join(logs, index), *around(index)))
-            for index, logs in pool.candidates(wanted)
-        )
-        for index, logits in consistent(fused, pool.image, pool.rows, pool.support.indices):
-            probabilities = fitted.calibration.probabilities(logits, _distances(index, pool.support.indices))
-            self._expectation.add(probabilities, around(index)[1] != End.SEEN)
+        def fused() -> Iterator[tuple[int, np.ndarray]]:
+            for index, logs in pool.candidates(wanted):
+                nearest, ends = around(index)
+                logits = fitted.weights.fuse(fitted.network.join(logs, index), nearest, ends)
+                # Hidden slices were judged without their neighbours, so that is what the expectation is about.
+                self._expect(calibrated(logits, index), ends)
+                yield index, logits
+
+        def calibrated(logits: np.ndarray, index: int) -> np.ndarray:
+            return fitted.calibration.probabilities(logits, _distances(index, pool.support.indices))
+
+        for index, logits in consistent(fused(), pool.image, pool.rows, pool.support.indices):
+            probabilities = calibrated(logits, index)
             result = np.zeros((len(logits), *self._support.masks.shape[1:]), dtype=np.float32)
             result[0] = 1
             result[(slice(None), *pool.window)] = probabilities
@@ -123,6 +129,10 @@ class Adapt(Engine):
     def expected(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label over the slices predicted so far; nothing about drafts."""
         return self._expectation.expected(self._support.labels) if self._expectation else ()
+
+    def _expect(self, probabilities: np.ndarray, ends: np.ndarray) -> None:
+        assert self._expectation is not None
+        self._expectation.add(probabilities, ends != End.SEEN)
 
     def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> _Fitted:
         """A network, how much each candidate counts, and how sure the result is."""

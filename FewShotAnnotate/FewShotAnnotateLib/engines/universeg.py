@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def _has_official() -> bool:
+    """Whether the authors' package is installed; a single file of that name is none."""
+    found = find_spec("universeg")
+    return found is not None and found.submodule_search_locations is not None
+
+
 class UniverSeg(InContextEngine):
     """UniverSeg v1 (Butoi et al., ICCV 2023), one label at a time at 128 x 128 pixels.
 
@@ -40,7 +46,7 @@ class UniverSeg(InContextEngine):
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         """Check device and options, and that the authors' package is installed if it is asked for."""
         super().__init__(device, options)
-        if self.settings["implementation"] == "official" and find_spec("universeg") is None:
+        if self.settings["implementation"] == "official" and not _has_official():
             source = "git+https://github.com/JJGO/UniverSeg.git"
             raise InputError("package_missing", package="universeg", install=source)
 
