@@ -414,7 +414,7 @@ def test_a_worker_of_another_version_is_refused(
     shutil.copytree(PACKAGE_PARENT / "FewShotAnnotateLib", other / "FewShotAnnotateLib")
     init = other / "FewShotAnnotateLib" / "__init__.py"
     init.write_text(init.read_text().replace(__version__, "0.0.9"))
-    monkeypatch.setattr(process_module, "WORKER_SCRIPT", other / "FewShotAnnotateLib" / "run" / "worker.py")
+    monkeypatch.setattr(WorkerProcess, "script", other / "FewShotAnnotateLib" / "run" / "worker.py")
     events = poll_to_end(spawned.worker(long_job))
     ending = events[-1]
     assert isinstance(ending, Failed)

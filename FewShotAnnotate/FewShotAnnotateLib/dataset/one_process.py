@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from ..engines.threads import thread_variables
 from ..run.host_watch import host_watch
 from .case import Task, run_case
 from .status import CaseStatus, Status
@@ -20,7 +21,6 @@ from .status import CaseStatus, Status
 MOST_DEATHS = 2
 CANCEL_GRACE_SECONDS = 10.0
 _HOST_CHECK_SECONDS = 1.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class OneProcess:
@@ -111,8 +111,9 @@ def died_status(task: Task, times: int, code: int | None = None) -> CaseStatus:
 @contextlib.contextmanager
 def thread_environment(threads: int) -> Iterator[None]:
     """Processes started in the block let their numeric libraries use so many cores."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    variables = thread_variables(threads)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

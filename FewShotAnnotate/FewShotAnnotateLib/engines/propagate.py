@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -13,12 +12,13 @@ from ..core.support import Support
 from ..core.volume import Volume
 from .base import Engine
 from .flow import compose, flow, pyramid
+from .threads import threads
 from .vote import Source, label_boxes, vote
 
 # Pixels around the labels that take part in the flow.
 MARGIN = 32
 # numpy and scipy compute most of this outside the interpreter's lock, but memory grows with each thread.
-THREADS = min(2, os.cpu_count() or 1)
+THREADS = threads(2)
 # Voxels looked at to find the range of intensities.
 SAMPLE = 500_000
 

@@ -43,6 +43,7 @@ import numpy as np
 
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
+from ..core.event import Event, Expected, SliceDone
 from ..core.expected import ExpectedDice
 from ..core.job import Job
 from ..core.support import Support
@@ -300,6 +301,12 @@ class JobFolder:
     def log_path(self) -> Path:
         """Where the worker's stderr goes."""
         return self.path / "worker.log"
+
+    def concerns(self, event: Event) -> bool:
+        """Whether an event can be about this job: one about a slice or a label names one that is there."""
+        if isinstance(event, SliceDone):
+            return event.index in self.job.slices
+        return not isinstance(event, Expected) or event.label in self.labels
 
     def request_cancel(self) -> None:
         """Ask the worker to stop."""

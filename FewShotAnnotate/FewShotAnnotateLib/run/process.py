@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 from .. import __version__
 from ..core.errors import InputError
-from ..core.event import ENDINGS, Cancelled, Event, Expected, Failed, SliceDone, Started, Warned, event_from_line
-from .folder import CANNOT_WRITE, JobFolder
+from ..core.event import ENDINGS, Cancelled, Event, Failed, Started, Warned, event_from_line
+from ..engines.threads import worker_environment
+from .folder import CANNOT_WRITE
 
 WORKER_SCRIPT = Path(__file__).resolve().with_name("worker.py")
 CANCEL_GRACE_SECONDS = 10.0
@@ -22,19 +24,50 @@ POLL_BYTES = 1 << 16
 _SIGKILL = getattr(signal, "SIGKILL", 9)
 
 
+class WorkFolder(Protocol):
+    """What a folder must have for a worker to be started on it and followed; `JobFolder` has."""
+
+    @property
+    def path(self) -> Path:
+        """The folder; the worker is started with it."""
+
+    @property
+    def events_path(self) -> Path:
+        """Where the worker appends its events."""
+
+    @property
+    def log_path(self) -> Path:
+        """Where the worker's stderr goes."""
+
+    def busy(self) -> bool:
+        """Whether a worker holds the folder at this moment."""
+
+    def request_cancel(self) -> None:
+        """Ask the worker to stop."""
+
+    def clear_cancel(self) -> None:
+        """Forget an earlier request."""
+
+    def concerns(self, event: Event) -> bool:
+        """Whether an event can be about what is in the folder."""
+
+
 class WorkerProcess:
     """One worker on one folder.
 
     Parameters
     ----------
-    folder : JobFolder
+    folder : WorkFolder
     python : str
         Program that runs the worker: this Python, or Slicer's `PythonSlicer`.
     drafts_only : bool
         Whether the worker ends once the slices are drafted.
     """
 
-    def __init__(self, folder: JobFolder, python: str = sys.executable, drafts_only: bool = False) -> None:
+    script: ClassVar[Path] = WORKER_SCRIPT
+    afterwards: ClassVar[str] = "finished slices are kept and the job can be resumed"
+
+    def __init__(self, folder: WorkFolder, python: str = sys.executable, drafts_only: bool = False) -> None:
         self.folder = folder
         self.ending: Event | None = None
         self._python = python
@@ -55,7 +88,7 @@ class WorkerProcess:
             refusal = InputError("job_busy", path=self.folder.path)
             self._cannot_start = Failed(str(refusal), refusal.code)
             return
-        command = [self._python, str(WORKER_SCRIPT), str(self.folder.path), "--host-pid", str(os.getpid())]
+        command = [self._python, str(self.script), str(self.folder.path), "--host-pid", str(os.getpid())]
         command += ["--drafts-only"] if self._drafts_only else []
         hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         try:
@@ -66,6 +99,7 @@ class WorkerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
+                    env=worker_environment(),
                     creationflags=hidden,
                     start_new_session=True,
                 )
@@ -90,7 +124,7 @@ class WorkerProcess:
         for event in self._new_events(whole=exited):
             if isinstance(event, Started):
                 self._worker_pid = event.pid
-                self._refusal = _mismatch(event)
+                self._refusal = self._mismatch(event)
             if isinstance(event, ENDINGS):
                 self._announced = event
                 self._kill_at = self._kill_at or time.monotonic() + CANCEL_GRACE_SECONDS
@@ -155,9 +189,7 @@ class WorkerProcess:
         events: list[Event] = []
         for line in lines:
             event = event_from_line(line.decode("ascii", "replace"))
-            if isinstance(event, SliceDone) and event.index not in self.folder.job.slices:
-                event = None
-            if isinstance(event, Expected) and event.label not in self.folder.labels:
+            if event is not None and not self.folder.concerns(event):
                 event = None
             if event is not None:
                 events.append(event)
@@ -182,7 +214,18 @@ class WorkerProcess:
             how = f"crashed (signal {-code})"
         else:
             how = f"ended unexpectedly (code {code}{words and ': '}{words[:300]})"
-        return Failed(f"The worker process {how}; finished slices are kept and the job can be resumed.")
+        return Failed(f"The worker process {how}; {self.afterwards}.")
+
+    def _mismatch(self, started: Started) -> str:
+        """Why the worker that started is not ours, or nothing."""
+        if started.version != __version__:
+            return (
+                f"The worker has version {started.version}, this program {__version__}; "
+                "restart the application so that both are the same."
+            )
+        if os.path.normcase(started.path) != os.path.normcase(str(self.script)):
+            return f"Another copy of the worker started ({started.path}); remove the second installation."
+        return ""
 
     def _last_words(self) -> str:
         """Last line of the log."""
@@ -192,15 +235,3 @@ class WorkerProcess:
             return ""
         words = [line.strip() for line in lines if line.strip()]
         return words[-1] if words else ""
-
-
-def _mismatch(started: Started) -> str:
-    """Why the worker that started is not ours, or nothing."""
-    if started.version != __version__:
-        return (
-            f"The worker has version {started.version}, this program {__version__}; "
-            "restart the application so that both are the same."
-        )
-    if os.path.normcase(started.path) != os.path.normcase(str(WORKER_SCRIPT)):
-        return f"Another copy of the worker started ({started.path}); remove the second installation."
-    return ""
