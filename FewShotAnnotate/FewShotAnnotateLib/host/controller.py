@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.event import Event, Expected, Failed, Finished, Progress, SliceDone, Warned
+from ..core.expected import ExpectedDice
 from ..run.legs import Leg, Whole, legs
 from ..run.process import WorkerProcess
 from .background import Background
@@ -26,6 +27,7 @@ from .painted import masks_digest, slice_digests
 from .preparation import FillSettings, Prepared, RunInput, prepare, read_input
 from .preview import Preview, PreviewSegment
 from .record import PaintRecord
+from .run_outcome import RunOutcome, confidence_of
 from .scene import ImageSource, SegmentationGrid, labels_version, read_grid, read_image
 
 # A tick shows slices for no longer than this; the rest waits for the next tick.
@@ -70,6 +72,8 @@ class _Decision:
     version: tuple[object, ...]
     changes: Changes
     filled: dict[int, tuple[int, int]]  # slice -> its checksum after and before
+    kept: dict[int, int]  # slice to keep -> its checksum
+    confidence: dict[int, float]
     painted: list[int]
     drafts: int
 
@@ -88,6 +92,8 @@ class FillController:
         Program that runs the worker.
     on_change : function
         Called after every change of `state`, `progress` or `message`.
+    on_outcome : function
+        Called with the RunOutcome of a run whose slices were committed, before `on_change`.
 
     Attributes
     ----------
@@ -109,6 +115,7 @@ class FillController:
         editor_node: Callable[[], Any],
         python: str,
         on_change: Callable[[], object] = lambda: None,
+        on_outcome: Callable[[RunOutcome], object] = lambda outcome: None,
     ) -> None:
         self.state = State.IDLE
         self.progress = Progress(0, 0, None)
@@ -122,6 +129,7 @@ class FillController:
         self._editor_node = editor_node
         self._python = python
         self._on_change = on_change
+        self._on_outcome = on_outcome
         self._run: _Run | None = None
         self._process: WorkerProcess | None = None
         self._preparing: Future[Prepared] | None = None
@@ -316,9 +324,11 @@ class FillController:
             mark_as_made(node, found.changes, run.given.job)
         if found.filled:
             axis = run.given.settings.axis
-            labelled = sorted({*run.given.labelled, *found.painted})
+            labelled = sorted({*run.given.settings.labelled, *found.painted})
             ids = [name for name in run.given.segment_ids if name in rules.segment_ids]
-            PaintRecord.of_node(node).after_run(axis.index, labelled, ids, found.filled).keep(node)
+            known = {index: (checksum,) for index, checksum in found.kept.items()} | found.filled
+            PaintRecord.of_node(node).after_run(axis.index, labelled, ids, known).keep(node)
+            self._on_outcome(self._outcome(run, found))
         self.commit_seconds = time.monotonic() - began
         text = f"{len(found.filled)} slices filled" + (f", {found.drafts} of them drafts." if found.drafts else ".")
         progress, expected, stopping = self.progress, self.expected, run.stopping
@@ -326,6 +336,25 @@ class FillController:
         self.progress, self.expected = progress, expected
         self.message = f"Stopped; {text}" if stopping else text
         self._on_change()
+
+    def _outcome(self, run: _Run, found: _Decision) -> RunOutcome:
+        given = run.given
+        expected = {
+            name: ExpectedDice(one.label, one.dice, one.low, one.high)
+            for name, (_, one) in self.expected.items()
+            if name in found.rules.segment_ids
+        }
+        return RunOutcome(
+            run.segmentation_id,
+            given.settings.axis,
+            tuple(name for name in given.segment_ids if name in found.rules.segment_ids),
+            given.job.engine,
+            given.labelled,
+            {index: after for index, (after, _) in found.filled.items()},
+            found.confidence,
+            found.changes,
+            expected,
+        )
 
     def _warn(self, run: _Run, found: _Decision) -> None:
         if found.painted:
@@ -406,7 +435,9 @@ def _decide(
         after = changes.applied(grid.segment_slices(ids, axis, index), axis, index, shape)
         filled[index] = (masks_digest(after, ids), digests[index])
     drafts = np.logical_or.reduce([folder.drafts() for folder in prepared.folders])
-    return _Decision(grid, rules, version, changes, filled, painted, int(drafts[slices].sum()))
+    kept = slice_digests(grid, ids, axis, sorted(given.settings.keep))
+    confidence = {index: confidence_of(prepared.folders, index) for index in slices}
+    return _Decision(grid, rules, version, changes, filled, kept, confidence, painted, int(drafts[slices].sum()))
 
 
 def _same_matrix(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -37,6 +37,9 @@ class FillSettings:
         Whether a segment that is not on a painted slice is absent there.
     may_overwrite : bool
         Whether other segments may lose voxels.
+    keep : frozenset of int
+        Slices that are never changed and that the engine learns from, such as accepted ones, without counting as
+        painted.
     """
 
     segment_ids: Sequence[str]
@@ -49,6 +52,7 @@ class FillSettings:
     budget: float | None = None
     complete: bool = True
     may_overwrite: bool = False
+    keep: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class RunInput:
     segment_ids : tuple of str
         Segments to fill that exist and are not locked.
     labelled : tuple of int, ascending
+        The painted slices and those to keep.
     job : Job
     grid : SegmentationGrid
         Copy of these segments' labels, so that painting from now on is not part of the run.
@@ -83,7 +88,7 @@ class RunInput:
 
     @property
     def to_fill(self) -> list[int]:
-        """The slices of the job that are not painted."""
+        """The slices of the job that are neither painted nor kept."""
         return [index for index in self.job.slices if index not in self.labelled]
 
 
@@ -162,8 +167,8 @@ def _named(job: Job, given: RunInput, layer: Sequence[str]) -> Job:
 def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[range, tuple[int, ...]]:
     """Range to fill and the labelled slices, checked."""
     count = settings.axis.count(grid.geometry)
-    labelled = tuple(sorted(set(settings.labelled)))
-    if not labelled:
+    labelled = tuple(sorted({*settings.labelled, *settings.keep}))
+    if not settings.labelled:
         raise InputError("no_labelled_slice", path=f"Segmentation '{name}'")
     slices = settings.slices if settings.slices is not None else range(labelled[0], labelled[-1] + 1)
     for index in (labelled[0], labelled[-1], slices.start, slices.stop - 1):
@@ -178,6 +183,8 @@ def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[
 
 def _require_one_axis(given: RunInput) -> None:
     """Refuse slices painted across the axis. After an earlier run every slice holds labels: nothing can be told."""
+    if given.settings.keep:
+        return
     painted = np.zeros(given.grid.geometry.shape, dtype=bool)
     for index, part in enumerate(painted):
         part[:] = given.grid.union_slice(given.segment_ids, SliceAxis(0), index)
@@ -211,5 +218,6 @@ def _support(given: RunInput, segment_ids: Sequence[str], painted: Mapping[int, 
             if name in painted[index]:
                 labels[painted[index][name]] = value
     present = np.array([[name in painted[index] for name in segment_ids] for index in given.labelled])
-    known = np.ones_like(present) if given.settings.complete else present | ~present.any(axis=1, keepdims=True)
+    whole = np.isin(given.labelled, list(given.settings.keep))[:, None] | given.settings.complete
+    known = present | whole | ~present.any(axis=1, keepdims=True)
     return Support(axis, given.labelled, masks, tuple(range(1, len(segment_ids) + 1)), known)

@@ -88,14 +88,14 @@ class PaintRecord:
         axis: int,
         labelled: Sequence[int],
         segment_ids: Sequence[str],
-        filled: Mapping[int, tuple[int, int]] | None = None,
+        filled: Mapping[int, tuple[int, ...]] | None = None,
     ) -> PaintRecord:
         """The record once a run has filled the slices between.
 
         Parameters
         ----------
         axis, labelled, segment_ids : what the run worked with
-        filled : slice -> checksums after and before the run
+        filled : slice -> checksums after and before the run; one alone of a slice that it kept
         """
         same = self.axis == axis
         marked = {*labelled, *(self.marked if same else ())}
