@@ -9,19 +9,19 @@ from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.event import Stage
 from FewShotAnnotateLib.engines import engine_class, engine_names
-from FewShotAnnotateLib.host.batch_section import BatchSection
 from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.dependencies import worker_python
 from FewShotAnnotateLib.host.export import ExportController
-from FewShotAnnotateLib.host.export_section import ExportSection
 from FewShotAnnotateLib.host.offer import offer
+from FewShotAnnotateLib.host.panel.batch_section import BatchSection
+from FewShotAnnotateLib.host.panel.export_section import ExportSection
+from FewShotAnnotateLib.host.panel.widgets import enable, sentence, set_header, set_text_item, tell
 from FewShotAnnotateLib.host.preparation import FillSettings
 from FewShotAnnotateLib.host.record import PaintRecord, Selection, select
 from FewShotAnnotateLib.host.sample_data import register_sample_data
 from FewShotAnnotateLib.host.scene import is_locked, set_locked
 from FewShotAnnotateLib.host.survey import Survey
 from FewShotAnnotateLib.host.views import current_slice, jump_to_slice
-from FewShotAnnotateLib.host.widgets import enable, sentence, set_header, set_text_item, tell
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate

@@ -21,7 +21,7 @@ from FewShotAnnotateLib.core.volume import Volume  # noqa: E402
 from FewShotAnnotateLib.export.dicom_series import read_series  # noqa: E402
 from FewShotAnnotateLib.export.request import Mend  # noqa: E402
 from FewShotAnnotateLib.host.dicom_database import INSTANCES_ATTRIBUTE  # noqa: E402
-from FewShotAnnotateLib.host.export_section import _mend_titles  # noqa: E402
+from FewShotAnnotateLib.host.panel.export_section import _mend_titles  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 pytestmark = needs_dicom

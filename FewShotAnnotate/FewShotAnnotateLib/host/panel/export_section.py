@@ -11,12 +11,12 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from .. import __version__
-from ..core.errors import InputError
-from ..export.algorithm import Algorithm
-from ..export.dicom_seg import SegType
-from ..export.request import Mend, Modality, Problem, Target
-from .export import ExportController, ExportSettings, ExportState
+from ... import __version__
+from ...core.errors import InputError
+from ...export.algorithm import Algorithm
+from ...export.dicom_seg import SegType
+from ...export.request import Mend, Modality, Problem, Target
+from ..export import ExportController, ExportSettings, ExportState
 from .widgets import enable, sentence, tell
 
 _BUSY = (ExportState.CHECKING, ExportState.EXPORTING)

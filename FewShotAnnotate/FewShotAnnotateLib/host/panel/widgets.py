@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..core.errors import MESSAGES, InputError
+from ...core.errors import MESSAGES, InputError
 
 
 def sentence(error: InputError) -> str:

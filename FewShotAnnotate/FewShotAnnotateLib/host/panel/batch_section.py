@@ -10,9 +10,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..core.errors import InputError
-from ..dataset.status import CaseStatus, Status
-from .batch_review import BatchReview
+from ...core.errors import InputError
+from ...dataset.status import CaseStatus, Status
+from ..batch_review import BatchReview
 from .widgets import enable, set_header, set_text_item, tell
 
 
