@@ -18,6 +18,7 @@ from FewShotAnnotateLib.host.panel.export_section import ExportSection
 from FewShotAnnotateLib.host.panel.widgets import enable, sentence, set_header, set_text_item, tell
 from FewShotAnnotateLib.host.preparation import FillSettings
 from FewShotAnnotateLib.host.record import PaintRecord, Selection, select
+from FewShotAnnotateLib.host.run_editor import RunEditor
 from FewShotAnnotateLib.host.sample_data import register_sample_data
 from FewShotAnnotateLib.host.scene import is_locked, set_locked
 from FewShotAnnotateLib.host.survey import Survey
@@ -87,10 +88,12 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         self.onChange = lambda: None
         self.survey = Survey()
         self.fillWanted = False
+        self.ownEditor = RunEditor(lambda node: self.saveUndo(node), self.segmentEditorNode)
+        self.editor = self.ownEditor
         self.controller = FillController(
             slicer.mrmlScene,
-            lambda node: self.saveUndo(node),
-            self.segmentEditorNode,
+            lambda node: self.editor.save_undo(node),
+            lambda: self.editor.node(),
             worker_python(),
             lambda: self.onChange(),
         )
@@ -121,11 +124,13 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         shape = self.survey.grid.geometry.shape
         return select(extents, PaintRecord.of_node(segmentationNode), shape, locked, self.survey.digests)
 
-    def fill(self, parameters) -> None:
+    def fill(self, parameters, editor=None) -> None:
         """Start a run with what the parameter node says, as soon as all that was painted is known.
 
-        Raises InputError; so does `tick` if the run starts later.
+        Undo and masking are those of `editor`, or of the panel's own. Raises InputError; so does `tick` if the run
+        starts later.
         """
+        self.editor = editor or self.ownEditor
         self.fillWanted = True
         self._startIfKnown(parameters)
 
