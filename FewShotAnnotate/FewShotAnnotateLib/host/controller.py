@@ -346,11 +346,13 @@ class FillController:
         }
         return RunOutcome(
             run.segmentation_id,
+            run.volume_id,
             given.settings.axis,
             tuple(name for name in given.segment_ids if name in found.rules.segment_ids),
             given.job.engine,
             given.labelled,
             {index: after for index, (after, _) in found.filled.items()},
+            found.kept,
             found.confidence,
             found.changes,
             expected,

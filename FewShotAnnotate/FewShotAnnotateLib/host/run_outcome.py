@@ -18,14 +18,16 @@ class RunOutcome:
 
     Attributes
     ----------
-    segmentation_id : str
-        Node id.
+    segmentation_id, volume_id : str
+        Ids of the nodes.
     segment_ids : tuple of str
         Segments of the run that exist still; the checksums are of these.
     support : tuple of int, ascending
         Slices that the engine learnt from.
     checksums : mapping of int to int
         Filled slice -> checksum of what it holds now.
+    kept : mapping of int to int
+        Slice that was to be kept -> checksum of what it holds.
     confidence : mapping of int to float
         Filled slice -> Dice to expect of it, 0..1.
     changes : Changes
@@ -35,11 +37,13 @@ class RunOutcome:
     """
 
     segmentation_id: str
+    volume_id: str
     axis: SliceAxis
     segment_ids: tuple[str, ...]
     engine: str
     support: tuple[int, ...]
     checksums: Mapping[int, int]
+    kept: Mapping[int, int]
     confidence: Mapping[int, float]
     changes: Changes
     expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
