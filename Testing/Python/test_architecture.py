@@ -18,17 +18,17 @@ HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 # Files that need torch; whoever uses one imports it when it is needed.
 TORCH = {
     "engines/device.py",
-    "engines/feature_maps.py",
-    "engines/grounding_model.py",
-    "engines/multiverseg_net.py",
     "engines/muon.py",
     "engines/network.py",
-    "engines/persam_model.py",
-    "engines/sam2_model.py",
-    "engines/sam_model.py",
-    "engines/seggpt_model.py",
-    "engines/universeg_net.py",
-    "engines/window.py",
+    "engines/pretrained/window.py",
+    "engines/pretrained/networks/feature_maps.py",
+    "engines/pretrained/networks/grounding_model.py",
+    "engines/pretrained/networks/multiverseg_net.py",
+    "engines/pretrained/networks/persam_model.py",
+    "engines/pretrained/networks/sam2_model.py",
+    "engines/pretrained/networks/sam_model.py",
+    "engines/pretrained/networks/seggpt_model.py",
+    "engines/pretrained/networks/universeg_net.py",
 }
 # Room -> rooms it may import. A file directly in the package is a room of its own.
 ARROWS = {

@@ -13,7 +13,7 @@ from FewShotAnnotateLib.cli import main
 from FewShotAnnotateLib.comparison import trial as trial_module
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.engines.universeg_net import state_shapes
+from FewShotAnnotateLib.engines.pretrained.networks.universeg_net import state_shapes
 from FewShotAnnotateLib.run.fill import run_in_worker
 from support.labels import every, keep_slices, small_case
 from support.tiny_weights import Shelf, python_with_shelf, random_sam, random_seggpt, random_tensors

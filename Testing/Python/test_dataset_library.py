@@ -346,8 +346,8 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
 ) -> None:
     """Random weights: what it fills is noise, but it is filled by the real engine from the real library."""
     import torch
-    from FewShotAnnotateLib.engines import universeg
-    from FewShotAnnotateLib.engines.universeg_net import state_shapes
+    from FewShotAnnotateLib.engines.pretrained import universeg
+    from FewShotAnnotateLib.engines.pretrained.networks.universeg_net import state_shapes
     from support.tiny_weights import Shelf
 
     generator = torch.Generator().manual_seed(0)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.job import Device
-from FewShotAnnotateLib.engines import device, universeg
-from FewShotAnnotateLib.engines.pretrained import PRECISION, PretrainedEngine
+from FewShotAnnotateLib.engines import device
+from FewShotAnnotateLib.engines.pretrained import universeg
+from FewShotAnnotateLib.engines.pretrained.base import PRECISION, PretrainedEngine
 
 CPU = torch.device("cpu")
 

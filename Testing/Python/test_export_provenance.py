@@ -12,8 +12,8 @@ from FewShotAnnotateLib.cli import main
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Segment
-from FewShotAnnotateLib.engines import weights
-from FewShotAnnotateLib.engines.provenance import weights_in_use
+from FewShotAnnotateLib.engines.pretrained import weights
+from FewShotAnnotateLib.engines.pretrained.provenance import weights_in_use
 from FewShotAnnotateLib.export.algorithm import Algorithm, AlgorithmType, of_segment
 from FewShotAnnotateLib.host.export import read_segment
 from pydicom import dcmread

@@ -21,8 +21,14 @@ from support.labels import every, keep_slices, small_case
 from support.tiny_weights import Shelf, random_grounding_dino, random_sam, vocabulary
 
 # isort: split
-from FewShotAnnotateLib.engines.grounding_dino import overlaps
-from FewShotAnnotateLib.engines.grounding_model import GroundingModel, as_input, build, clean, resized_shape
+from FewShotAnnotateLib.engines.pretrained.grounding_dino import overlaps
+from FewShotAnnotateLib.engines.pretrained.networks.grounding_model import (
+    GroundingModel,
+    as_input,
+    build,
+    clean,
+    resized_shape,
+)
 
 AXIS = SliceAxis(0)
 NAMES = {1: "Left_Kidneys", 2: "Liver."}
@@ -210,7 +216,7 @@ def test_a_box_counts_only_near_where_the_label_was_carried(
         ([far], [0.9], parts[0].box),
     ):
         monkeypatch.setattr(GroundingModel, "find", answer(boxes, score))
-        from FewShotAnnotateLib.engines.turns import Turns
+        from FewShotAnnotateLib.engines.pretrained.turns import Turns
 
         refined = engine.refine(index, {place: parts[:1]}, Turns(engine.pulse, 1))  # type: ignore[attr-defined]
         np.testing.assert_allclose(refined[place][0].box, expected, atol=1e-5)

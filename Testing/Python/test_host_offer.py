@@ -19,7 +19,8 @@ import pytest
 import slicer
 import torch
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines import engine_class, pretrained, weights
+from FewShotAnnotateLib.engines import engine_class
+from FewShotAnnotateLib.engines.pretrained import base, weights
 from huggingface_hub import constants
 from support import slicer_standin
 from support.weights_server import Fault, Server, serving, toy_row, use_table
@@ -92,8 +93,8 @@ def dialogs() -> Iterator[Any]:
 
 def lacking(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """These packages are not installed."""
-    found = pretrained.find_spec
-    monkeypatch.setattr(pretrained, "find_spec", lambda name: None if name in names else found(name))
+    found = base.find_spec
+    monkeypatch.setattr(base, "find_spec", lambda name: None if name in names else found(name))
 
 
 def test_torch_is_installed_by_the_extension_and_nothing_else(installed: Installed) -> None:

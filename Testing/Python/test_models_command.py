@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.engines import download, weights
-from FewShotAnnotateLib.engines.weights import Checkpoint
+from FewShotAnnotateLib.engines.pretrained import download, weights
+from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint
 from huggingface_hub import constants
 from support.processes import Spawned, wait_for
 from support.weights_server import Fault, Server, serving, toy_row, use_table
@@ -130,7 +130,7 @@ def test_a_killed_download_goes_on_where_it_was_killed(toy: Toy, server: Server,
     one = toy()
     program = (
         "import sys\nfrom pathlib import Path\nfrom FewShotAnnotateLib.cli import main\n"
-        f"from FewShotAnnotateLib.engines import weights\nweights.TABLE = Path({str(weights.TABLE)!r})\n"
+        f"from FewShotAnnotateLib.engines.pretrained import weights\nweights.TABLE = Path({str(weights.TABLE)!r})\n"
         "sys.exit(main(['models', 'download', 'toy', '--progress', 'none']))"
     )
     child = spawned.python("-c", program)  # as a user's: with the library's own chunks and patience

@@ -14,9 +14,14 @@ from FewShotAnnotateLib.cli import main, running
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap
-from FewShotAnnotateLib.engines import engine_class, runnable_engine, weights
-from FewShotAnnotateLib.engines.in_context import InContextEngine
-from FewShotAnnotateLib.engines.multiverseg_net import TARGET_CHANNELS, MultiverSegNet, state_shapes
+from FewShotAnnotateLib.engines import engine_class, runnable_engine
+from FewShotAnnotateLib.engines.pretrained import weights
+from FewShotAnnotateLib.engines.pretrained.in_context import InContextEngine
+from FewShotAnnotateLib.engines.pretrained.networks.multiverseg_net import (
+    TARGET_CHANNELS,
+    MultiverSegNet,
+    state_shapes,
+)
 from FewShotAnnotateLib.run.fill import run_in_worker
 from support.labels import small_case
 from support.plain_networks import plain_multiverseg

@@ -18,8 +18,8 @@ from support.labels import every, small_case
 from support.tiny_weights import Shelf, random_seggpt
 
 # isort: split
-from FewShotAnnotateLib.engines import seggpt_model
-from FewShotAnnotateLib.engines.seggpt_model import InContextModel, as_input, as_painting
+from FewShotAnnotateLib.engines.pretrained.networks import seggpt_model
+from FewShotAnnotateLib.engines.pretrained.networks.seggpt_model import InContextModel, as_input, as_painting
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_PAINTER_REFERENCE")

@@ -22,8 +22,8 @@ from support.labels import every, small_case
 from support.tiny_weights import Shelf, random_sam, randomise, seeded
 
 # isort: split
-from FewShotAnnotateLib.engines import persam_model
-from FewShotAnnotateLib.engines.sam_model import Picture, SamModel, Target
+from FewShotAnnotateLib.engines.pretrained.networks import persam_model
+from FewShotAnnotateLib.engines.pretrained.networks.sam_model import Picture, SamModel, Target
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_PERSAM_REFERENCE")
@@ -73,7 +73,7 @@ def test_the_target_is_added_to_tokens_and_attention_as_the_original_does_in_pla
 
 
 def persam_model_targeted(transformer: Any, target: Target) -> Any:
-    from FewShotAnnotateLib.engines.sam_model import _targeted
+    from FewShotAnnotateLib.engines.pretrained.networks.sam_model import _targeted
 
     return _targeted(transformer, target)
 

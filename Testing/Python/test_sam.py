@@ -17,15 +17,15 @@ from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Volume
 from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import Engine
-from FewShotAnnotateLib.engines.embeddings import EmbeddingCache
+from FewShotAnnotateLib.engines.pretrained.embeddings import EmbeddingCache
 from FewShotAnnotateLib.run.fill import run_in_worker
 from support.data import case_names, load_case
 from support.labels import every, keep_slices, small_case
 from support.tiny_weights import Shelf, python_with_shelf, random_sam
 
 # isort: split
-from FewShotAnnotateLib.engines import sam_model
-from FewShotAnnotateLib.engines.sam_model import SamModel, stretch
+from FewShotAnnotateLib.engines.pretrained.networks import sam_model
+from FewShotAnnotateLib.engines.pretrained.networks.sam_model import SamModel, stretch
 
 AXIS = SliceAxis(0)
 MEDSAM_REFERENCE = os.environ.get("FEWSHOT_MEDSAM_REFERENCE")

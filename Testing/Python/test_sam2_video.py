@@ -21,8 +21,15 @@ from support.labels import small_case
 from support.tiny_weights import Shelf, random_sam2
 
 # isort: split
-from FewShotAnnotateLib.engines import sam2_model
-from FewShotAnnotateLib.engines.sam2_model import Frames, Track, VideoModel, renamed, resized_logits, shared_features
+from FewShotAnnotateLib.engines.pretrained.networks import sam2_model
+from FewShotAnnotateLib.engines.pretrained.networks.sam2_model import (
+    Frames,
+    Track,
+    VideoModel,
+    renamed,
+    resized_logits,
+    shared_features,
+)
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_MEDSAM2_REFERENCE")

@@ -24,7 +24,7 @@ from support.tiny_weights import (
 )
 
 # isort: split
-from FewShotAnnotateLib.engines import persam_model
+from FewShotAnnotateLib.engines.pretrained.networks import persam_model
 
 ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "grounding-dino", "sam2-video")
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines import engine_class, pretrained
-from FewShotAnnotateLib.engines.architecture import built_from, count, load, require_importable
+from FewShotAnnotateLib.engines import engine_class
+from FewShotAnnotateLib.engines.pretrained import base
+from FewShotAnnotateLib.engines.pretrained.networks.architecture import built_from, count, load, require_importable
 
 ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "grounding-dino", "sam2-video")
 
@@ -70,7 +71,7 @@ def test_repeated_parts_are_counted_by_their_keys() -> None:
 
 
 def test_what_is_missing_is_named_as_pip_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     named = {package for name in ENGINES for package in engine_class(name).missing_packages()}
     assert named == {
         "torch",

@@ -8,7 +8,7 @@ from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.engines.intensity import Greys, Scale
 from FewShotAnnotateLib.engines.joint import joint
-from FewShotAnnotateLib.engines.prompts import Carried, carried_mask, prompts_of
+from FewShotAnnotateLib.engines.pretrained.prompts import Carried, carried_mask, prompts_of
 from FewShotAnnotateLib.engines.propagate import Propagate
 from hypothesis import given
 from hypothesis import strategies as st

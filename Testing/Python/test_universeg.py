@@ -19,11 +19,13 @@ from FewShotAnnotateLib.core.example import QUANTILES, Example
 from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines import in_context, pretrained, runnable_engine, universeg_net
+from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import Stopped, label_slice
-from FewShotAnnotateLib.engines.in_context import InContextEngine
-from FewShotAnnotateLib.engines.universeg import OfficialNetwork, UniverSeg
-from FewShotAnnotateLib.engines.universeg_net import UniverSegNet, state_shapes
+from FewShotAnnotateLib.engines.pretrained import base, in_context
+from FewShotAnnotateLib.engines.pretrained.in_context import InContextEngine
+from FewShotAnnotateLib.engines.pretrained.networks import universeg_net
+from FewShotAnnotateLib.engines.pretrained.networks.universeg_net import UniverSegNet, state_shapes
+from FewShotAnnotateLib.engines.pretrained.universeg import OfficialNetwork, UniverSeg
 from FewShotAnnotateLib.run.fill import run_in_worker
 from support.labels import every, keep_slices, small_case
 from support.plain_networks import plain_universeg
@@ -489,7 +491,7 @@ def test_without_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: py
 
 
 def test_without_packages_it_names_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     assert str(UniverSeg.cannot_run()) == (
         "it needs the Python packages torch and platformdirs: pip install torch platformdirs"
     )

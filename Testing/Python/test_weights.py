@@ -15,9 +15,10 @@ import jsonschema
 import pytest
 import torch
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines import engine_class, engine_names, weights
-from FewShotAnnotateLib.engines.pretrained import PretrainedEngine
-from FewShotAnnotateLib.engines.weights import Checkpoint, load_state, read_state
+from FewShotAnnotateLib.engines import engine_class, engine_names
+from FewShotAnnotateLib.engines.pretrained import weights
+from FewShotAnnotateLib.engines.pretrained.base import PretrainedEngine
+from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint, load_state, read_state
 from safetensors.torch import save_file
 from support.weights_server import toy_row, use_table
 

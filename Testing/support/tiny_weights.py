@@ -16,7 +16,7 @@ from pathlib import Path
 import FewShotAnnotateLib
 import pytest
 import torch
-from FewShotAnnotateLib.engines import weights
+from FewShotAnnotateLib.engines.pretrained import weights
 
 import support.torchvision_standin  # noqa: F401 (must come before what imports torchvision)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from FewShotAnnotateLib.engines import weights
-from FewShotAnnotateLib.engines.weights import Checkpoint
+from FewShotAnnotateLib.engines.pretrained import weights
+from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint
 
 NAME = "toy"
 # Long enough that a client with a time limit of seconds gives up.

@@ -23,7 +23,7 @@ from ..core.files import (
 )
 from ..core.job import Device
 from ..core.volume import LabelMap, Volume
-from ..engines.provenance import weights_in_use
+from ..engines.pretrained.provenance import weights_in_use
 from ..export.algorithm import PRODUCT, Algorithm, tagged
 from ..run.fill import FillRequest, PlannedRun, plan
 from .arguments import (

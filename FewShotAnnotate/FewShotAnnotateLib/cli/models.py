@@ -15,9 +15,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from ..core.errors import InputError
-from ..engines import download, engine_class, engine_names, weights
-from ..engines.pretrained import PretrainedEngine
-from ..engines.weights import Checkpoint
+from ..engines import engine_class, engine_names
+from ..engines.pretrained import download, weights
+from ..engines.pretrained.base import PretrainedEngine
+from ..engines.pretrained.weights import Checkpoint
 from .arguments import add_progress
 
 _MEGABYTE = 1e6

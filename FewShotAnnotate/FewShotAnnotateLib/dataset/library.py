@@ -19,7 +19,7 @@ from ..core.errors import InputError
 from ..core.example import QUANTILES
 from ..core.support import Support
 from ..core.volume import Geometry, LabelMap, Segment, Volume
-from ..engines.weights import home
+from ..engines.pretrained.weights import home
 from ..run.folder import take_lock
 from .library_task import FILE, TERMINOLOGY, LibrarySlice, LibraryTask, Origin, read_task
 from .manifest import is_folder_name

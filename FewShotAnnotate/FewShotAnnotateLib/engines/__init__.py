@@ -7,20 +7,20 @@ from importlib import import_module
 from ..core.errors import InputError
 from .base import Engine
 
-# name -> (file in this folder, class)
+# name -> (file below this folder, class)
 _ENGINES = {
     "propagate": ("propagate", "Propagate"),
     "adapt": ("adapt", "Adapt"),
-    "universeg": ("universeg", "UniverSeg"),
-    "multiverseg": ("multiverseg", "MultiverSeg"),
-    "sam": ("sam", "Sam"),
-    "medsam": ("medsam", "MedSam"),
-    "persam": ("persam", "PerSam"),
-    "persam-f": ("persam", "PerSamF"),
-    "seggpt": ("seggpt", "SegGpt"),
-    "painter": ("painter", "Painter"),
-    "grounding-dino": ("grounding_dino", "GroundingDino"),
-    "sam2-video": ("sam2_video", "Sam2Video"),
+    "universeg": ("pretrained.universeg", "UniverSeg"),
+    "multiverseg": ("pretrained.multiverseg", "MultiverSeg"),
+    "sam": ("pretrained.sam", "Sam"),
+    "medsam": ("pretrained.medsam", "MedSam"),
+    "persam": ("pretrained.persam", "PerSam"),
+    "persam-f": ("pretrained.persam", "PerSamF"),
+    "seggpt": ("pretrained.seggpt", "SegGpt"),
+    "painter": ("pretrained.painter", "Painter"),
+    "grounding-dino": ("pretrained.grounding_dino", "GroundingDino"),
+    "sam2-video": ("pretrained.sam2_video", "Sam2Video"),
 }
 # Best first: 'auto' is the first of these that can run here.
 _AUTO = ("adapt", "propagate")

@@ -17,7 +17,7 @@ from ..core.expected import ExpectedDice
 from ..core.job import Device
 from ..core.support import Support
 from ..core.volume import Volume
-from .weights import Checkpoint
+from .pretrained.weights import Checkpoint
 
 
 class Stopped(BaseException):

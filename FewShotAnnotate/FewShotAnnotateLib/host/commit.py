@@ -17,7 +17,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from .. import __version__
 from ..core.job import Job
-from ..engines.provenance import weights_in_use
+from ..engines.pretrained.provenance import weights_in_use
 from ..export.algorithm import PRODUCT, Algorithm
 from .decide import Box, Changes
 from .scene import CLOSED_SURFACE, SegmentationGrid, ijk_to_ras, read_grid

@@ -11,8 +11,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core.errors import InputError
-from ..engines import download, engine_class
-from ..engines.weights import Checkpoint
+from ..engines import engine_class
+from ..engines.pretrained import download
+from ..engines.pretrained.weights import Checkpoint
 from .background import Background
 
 # As this program was tested with; torch and torchvision are chosen by the extension PyTorch for the user's GPU.

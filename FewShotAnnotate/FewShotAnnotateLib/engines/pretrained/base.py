@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..core.errors import InputError
-from ..core.job import Device
+from ...core.errors import InputError
+from ...core.job import Device
+from ..base import Engine, Option
 from . import weights
-from .base import Engine, Option
 from .weights import Checkpoint
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class PretrainedEngine(Engine):
         InputError
             There is no such device here.
         """
-        from .device import torch_device, why_no_gpu
+        from ..device import torch_device, why_no_gpu
 
         device = torch_device(self._asked_device, self.name)
         if self._asked_device is Device.AUTO and device.type == "cpu":
@@ -124,7 +124,7 @@ class PretrainedEngine(Engine):
 
     def precision(self, device: torch.device) -> AbstractContextManager[object]:
         """Context to compute in: 16 bits where the option `precision` says so or the engine knows that to be safe."""
-        from .device import half_precision
+        from ..device import half_precision
 
         asked = self.settings.get("precision", AUTO)
         return half_precision(device, asked == "half" or (asked == AUTO and Device(device.type) in self.half_devices))
@@ -133,7 +133,7 @@ class PretrainedEngine(Engine):
         self, work: Callable[[int], Result], sizes: Sequence[int], device: torch.device
     ) -> tuple[Result, int]:
         """As `device.with_less_memory`: `work(size)` for the first size that memory suffices for, and that size."""
-        from .device import with_less_memory
+        from ..device import with_less_memory
 
         return with_less_memory(work, sizes, self.name, device)
 

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..core.support import Support
-from ..core.volume import Volume
+from ...core.support import Support
+from ...core.volume import Volume
+from ..base import Option
+from ..intensity import INTENSITIES, Greys, Scale
+from ..joint import present, within
+from ..manner import SAM, Manner
+from ..propagate import Propagate
 from . import weights
-from .architecture import built_from, require_importable
-from .base import Option
+from .base import PRECISION, PretrainedEngine, checkpoint_options
 from .embeddings import EmbeddingCache, embedding_key
-from .intensity import INTENSITIES, Greys, Scale
-from .joint import present, within
-from .manner import SAM, Manner
-from .pretrained import PRECISION, PretrainedEngine, checkpoint_options
+from .networks.architecture import built_from, require_importable
 from .prompts import Carried, Prompt
-from .propagate import Propagate
 from .turns import Turns, watched
 
 if TYPE_CHECKING:
     import torch
 
-    from .sam_model import Picture, SamModel
+    from .networks.sam_model import Picture, SamModel
 
 # The need that checkpoints of this kind meet, and the option that chooses one.
 MODEL = "model"
@@ -150,7 +150,7 @@ class Sam(PromptedEngine):
 @lru_cache(maxsize=1)
 def _load(checkpoint: weights.Checkpoint, path: Path, device: torch.device) -> SamModel:
     """The model of a checkpoint, kept for the life of the process."""
-    from .sam_model import SamModel
+    from .networks.sam_model import SamModel
 
     require_importable("torchvision", "segment_anything")
     state = weights.load_state(checkpoint)

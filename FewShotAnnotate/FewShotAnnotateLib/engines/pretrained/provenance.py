@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.errors import InputError
-from . import engine_class, weights
-from .pretrained import PretrainedEngine
+from ...core.errors import InputError
+from .. import engine_class
+from . import weights
+from .base import PretrainedEngine
 
 
 def weights_in_use(engine_name: str, options: Mapping[str, Any] | None = None) -> str:

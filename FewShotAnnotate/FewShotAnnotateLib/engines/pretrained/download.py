@@ -15,17 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from ..core.errors import InputError
-from .weights import (
-    Checkpoint,
-    digests_of,
-    folder,
-    known_digests,
-    path_of,
-    record_of,
-    require_digests,
-    require_whole,
-)
+from ...core.errors import InputError
+from .weights import Checkpoint, digests_of, folder, known_digests, path_of, record_of, require_digests, require_whole
 
 # Takes the bytes that are there and those of the whole file, None if the server does not say.
 Progress = Callable[[int, int | None], None]

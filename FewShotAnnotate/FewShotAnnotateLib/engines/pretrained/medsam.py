@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from .base import Option
-from .intensity import INTENSITIES
-from .manner import MEDSAM, Manner
-from .pretrained import PRECISION
+from ..base import Option
+from ..intensity import INTENSITIES
+from ..manner import MEDSAM, Manner
+from .base import PRECISION
 from .sam import CACHE, MODEL, PromptedEngine
 
 

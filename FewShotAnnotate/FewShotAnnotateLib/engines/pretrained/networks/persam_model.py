@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .prompts import Box
+from ..prompts import Box
 from .sam_model import Picture, SamModel, Target
 
 # Of the fit of PerSAM-F.

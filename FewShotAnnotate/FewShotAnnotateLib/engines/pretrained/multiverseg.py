@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
+from ..base import Option
 from . import weights
-from .base import Option
 from .in_context import CONTEXT_OPTIONS, InContextEngine, Network
 
 if TYPE_CHECKING:
@@ -35,6 +35,6 @@ class MultiverSeg(InContextEngine):
 
 @lru_cache(maxsize=1)
 def _network(checkpoint: weights.Checkpoint, device: torch.device) -> Network:
-    from .multiverseg_net import MultiverSegNet, state_shapes
+    from .networks.multiverseg_net import MultiverSegNet, state_shapes
 
     return MultiverSegNet(weights.load_state(checkpoint, state_shapes()), device)

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..core.support import Support
-from ..core.volume import Volume
+from ...core.support import Support
+from ...core.volume import Volume
+from ..base import Option
+from ..intensity import INTENSITIES, Greys, Scale
+from ..joint import present
 from . import weights
-from .architecture import built_from, require_importable
-from .base import Option
-from .intensity import INTENSITIES, Greys, Scale
-from .joint import present
-from .pretrained import PRECISION, PretrainedEngine, checkpoint_options
+from .base import PRECISION, PretrainedEngine, checkpoint_options
+from .networks.architecture import built_from, require_importable
 from .prompts import Extents
 from .turns import Turns
 
 if TYPE_CHECKING:
     import torch
 
-    from .sam2_model import Track, VideoModel
+    from .networks.sam2_model import Track, VideoModel
 
 MODEL = "model"
 CHECKPOINTS = {MODEL: ("sam2.1-hiera-tiny", "medsam2-latest")}
@@ -101,7 +101,7 @@ class Sam2Video(PretrainedEngine):
 
     def _condition(self, model: VideoModel, turns: Turns) -> dict[int, Track]:
         """A track for each label that shows, by its place, conditioned on the labelled slices that speak about it."""
-        from .sam2_model import Frames, Track, shared_features
+        from .networks.sam2_model import Frames, Track, shared_features
 
         support = self._support
         first = support.indices[0]
@@ -122,7 +122,7 @@ class Sam2Video(PretrainedEngine):
         self, model: VideoModel, tracks: Mapping[int, Track], gap: Sequence[int], turns: Turns
     ) -> list[tuple[int, dict[int, np.ndarray]]]:
         """Probabilities `[h, w]` of labels by their place, on the wanted slices of a gap between labelled slices."""
-        from .sam2_model import resized_logits
+        from .networks.sam2_model import resized_logits
 
         first = self._support.indices[0]
         found: dict[int, dict[int, np.ndarray]] = {index: {} for index in gap}
@@ -172,7 +172,7 @@ def _load(
     checkpoint: weights.Checkpoint, path: Path, device: torch.device, side: int, conditioning: int
 ) -> VideoModel:
     """The model of a checkpoint, kept for the life of the process."""
-    from .sam2_model import VideoModel
+    from .networks.sam2_model import VideoModel
 
     require_importable("torchvision", "transformers")
     state = weights.load_state(checkpoint)

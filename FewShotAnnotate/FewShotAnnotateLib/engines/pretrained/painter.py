@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from .base import Option
-from .intensity import INTENSITIES
-from .pretrained import PRECISION
+from ..base import Option
+from ..intensity import INTENSITIES
+from .base import PRECISION
 from .seggpt import MODEL, SegGpt
 
 

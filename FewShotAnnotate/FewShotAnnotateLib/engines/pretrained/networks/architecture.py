@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InputError
+from ....core.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,7 +48,7 @@ def built_from(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
-        from .device import is_out_of_memory
+        from ...device import is_out_of_memory
 
         if is_out_of_memory(error) or isinstance(error, InputError):
             raise

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..core.support import Support
-from ..core.volume import Volume
+from ...core.support import Support
+from ...core.volume import Volume
+from ..base import Option
+from ..intensity import INTENSITIES
+from ..manner import MEDSAM, SAM, Manner
 from . import weights
-from .architecture import built_from, require_importable
-from .base import Option
-from .intensity import INTENSITIES
-from .manner import MEDSAM, SAM, Manner
-from .pretrained import PRECISION, checkpoint_options
+from .base import PRECISION, checkpoint_options
+from .networks.architecture import built_from, require_importable
 from .prompts import Box, Prompt
 from .sam import CACHE, MODEL, SAM_CHECKPOINTS, SAM_PACKAGES, PromptedEngine
 
 if TYPE_CHECKING:
     import torch
 
-    from .grounding_model import GroundingModel, Text
+    from .networks.grounding_model import GroundingModel, Text
     from .turns import Turns
 
 DETECTOR, VOCABULARY = "detector", "vocabulary"
@@ -151,7 +151,7 @@ def _load(
     checkpoint: weights.Checkpoint, vocabulary: weights.Checkpoint, path: Path, device: torch.device
 ) -> GroundingModel:
     """The model of a checkpoint, kept for the life of the process."""
-    from .grounding_model import GroundingModel
+    from .networks.grounding_model import GroundingModel
 
     require_importable("torchvision", "transformers")
     state = weights.load_state(checkpoint)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from ..core.example import QUANTILES
-from ..core.support import Support
-from ..core.volume import Volume
-from .base import Option
-from .pretrained import PretrainedEngine
+from ...core.example import QUANTILES
+from ...core.support import Support
+from ...core.volume import Volume
+from ..base import Option
+from .base import PretrainedEngine
 
 if TYPE_CHECKING:
     import torch

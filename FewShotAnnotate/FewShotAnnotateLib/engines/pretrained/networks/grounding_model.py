@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..turns import watched
 from .architecture import count
-from .turns import watched
 
 # Mean and deviation of the pictures that it was trained on, red, green, blue in 0..1.
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)

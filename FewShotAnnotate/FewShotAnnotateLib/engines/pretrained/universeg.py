@@ -7,10 +7,10 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..core.errors import InputError
-from ..core.job import Device
+from ...core.errors import InputError
+from ...core.job import Device
+from ..base import Option
 from . import weights
-from .base import Option
 from .in_context import CONTEXT_OPTIONS, InContextEngine, Network
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class OfficialNetwork:
 
 @lru_cache(maxsize=1)
 def _network(checkpoint: weights.Checkpoint, device: torch.device, implementation: str) -> Network:
-    from .universeg_net import UniverSegNet, state_shapes
+    from .networks.universeg_net import UniverSegNet, state_shapes
 
     state = weights.load_state(checkpoint, state_shapes())
     return UniverSegNet(state, device) if implementation == "fast" else OfficialNetwork(state, device)

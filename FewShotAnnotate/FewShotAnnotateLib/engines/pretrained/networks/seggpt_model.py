@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..turns import watched
 from .architecture import count, load
-from .turns import watched
 
 # Mean and deviation of the pictures that both were trained on, red, green, blue in 0..1.
 MEAN = np.array([0.485, 0.456, 0.406])

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..core.support import Support
-from ..core.volume import Volume
+from ...core.support import Support
+from ...core.volume import Volume
+from ..base import Option
+from ..intensity import INTENSITIES, Greys, Scale
+from ..joint import present, within
 from . import weights
-from .architecture import built_from, require_importable
-from .base import Option
-from .intensity import INTENSITIES, Greys, Scale
-from .joint import present, within
-from .pretrained import PRECISION, PretrainedEngine, checkpoint_options
+from .base import PRECISION, PretrainedEngine, checkpoint_options
+from .networks.architecture import built_from, require_importable
 from .prompts import Extents
 from .turns import Turns
 
 if TYPE_CHECKING:
     import torch
 
-    from .seggpt_model import InContextModel
+    from .networks.seggpt_model import InContextModel
 
 MODEL = "model"
 CHECKPOINTS = {MODEL: ("seggpt-vit-large", "seggpt-vit-large-original")}
@@ -57,7 +57,7 @@ class SegGpt(PretrainedEngine):
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Slice by slice and label by label; labels do not leave the reach of the labelled slices around."""
-        from .seggpt_model import as_input
+        from .networks.seggpt_model import as_input
 
         device = self.choose_device()
         model = self.load(device)
@@ -103,8 +103,8 @@ class SegGpt(PretrainedEngine):
         turns: Turns,
     ) -> np.ndarray:
         """Probability `[h, w]` of a label; half of it lies where the model paints its threshold."""
-        from .sam_model import resized
-        from .seggpt_model import THRESHOLD, as_input, as_painting
+        from .networks.sam_model import resized
+        from .networks.seggpt_model import THRESHOLD, as_input, as_painting
 
         support = self._support
         prompts = []
@@ -131,7 +131,7 @@ class SegGpt(PretrainedEngine):
 @lru_cache(maxsize=1)
 def _load(checkpoint: weights.Checkpoint, path: Path, device: torch.device) -> InContextModel:
     """The model of a checkpoint, kept for the life of the process."""
-    from .seggpt_model import InContextModel
+    from .networks.seggpt_model import InContextModel
 
     require_importable("torchvision", "transformers")
     state = weights.load_state(checkpoint)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..core.support import Support
-from .base import label_slice
-from .propagate import Propagate
-from .vote import label_boxes
+from ...core.support import Support
+from ..base import label_slice
+from ..propagate import Propagate
+from ..vote import label_boxes
 
 # A box is this part of its sides larger than the carried label, and at least this many pixels.
 MARGIN = 0.05

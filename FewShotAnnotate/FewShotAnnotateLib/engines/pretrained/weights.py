@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
-from ..core.errors import InputError
+from ...core.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor

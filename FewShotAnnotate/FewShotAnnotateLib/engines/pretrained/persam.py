@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..core.support import Support
-from ..core.volume import Volume
-from .base import Option
-from .intensity import INTENSITIES
-from .joint import present, within
-from .pretrained import PRECISION, checkpoint_options
+from ...core.support import Support
+from ...core.volume import Volume
+from ..base import Option
+from ..intensity import INTENSITIES
+from ..joint import present, within
+from .base import PRECISION, checkpoint_options
 from .prompts import Box, Extents
 from .sam import CACHE, SAM_CHECKPOINTS, EmbeddingEngine
 from .turns import Turns
@@ -21,8 +21,8 @@ from .turns import Turns
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .persam_model import Wanted
-    from .sam_model import Picture
+    from .networks.persam_model import Wanted
+    from .networks.sam_model import Picture
 
 _OPTIONS: Mapping[str, Option] = {
     **checkpoint_options(SAM_CHECKPOINTS),
@@ -107,13 +107,13 @@ class PerSam(OneShotSam):
 
     def learn(self, place: int, row: int, picture: Picture, mask: np.ndarray, tell: Callable[[float], None]) -> None:
         """Keep the mean feature."""
-        from .persam_model import wanted
+        from .networks.persam_model import wanted
 
         self._wanted[place, row] = wanted(self.model(), picture, mask)
 
     def look(self, place: int, row: int, picture: Picture, limit: Box | None) -> Tensor:
         """Best and worst point and the target in the decoder's attention, then mask and box."""
-        from .persam_model import persam
+        from .networks.persam_model import persam
 
         return persam(self.model(), picture, self._wanted[place, row], limit)
 
@@ -136,13 +136,13 @@ class PerSamF(OneShotSam):
 
     def learn(self, place: int, row: int, picture: Picture, mask: np.ndarray, tell: Callable[[float], None]) -> None:
         """Fit the mixture."""
-        from .persam_model import fit_weights, wanted
+        from .networks.persam_model import fit_weights, wanted
 
         target = wanted(self.model(), picture, mask, sharp=True)
         self._fitted[place, row] = target, fit_weights(self.model(), picture, target, mask, tell)
 
     def look(self, place: int, row: int, picture: Picture, limit: Box | None) -> Tensor:
         """One point and the mixture, then box and mask twice."""
-        from .persam_model import persam_f
+        from .networks.persam_model import persam_f
 
         return persam_f(self.model(), picture, *self._fitted[place, row], limit)

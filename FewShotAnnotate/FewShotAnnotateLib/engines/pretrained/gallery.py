@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.example import Example
-from ..core.support import Support
+from ...core.example import Example
+from ...core.support import Support
 from .window import Window, bounds, resized
 
 # Images are compared at this size.

@@ -1,0 +1,1 @@
+"""The engines whose weights somebody published, and those weights: described, fetched, checked, loaded."""

@@ -1,0 +1,1 @@
+"""The networks of the pretrained engines. Each file needs torch, so it is imported where it is used."""
