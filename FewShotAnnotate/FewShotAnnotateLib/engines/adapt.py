@@ -38,8 +38,13 @@ SOFT_EXAMPLES = 40
 HIDDEN_STEPS = 0.4
 # Mean Dice by which region growing may be behind propagation on labels that end, and still be trusted with lone ones.
 GROWS_WORSE = 0.05
+# A label that one slice alone shows with fewer pixels than this is the tip of something: an outline to carry is not
+# known, so it is grown whatever growing has proved.
+TIP = 30
 # Least probability of a label by the network: how far it can rule one out.
 FLOOR = 1e-3
+# Drafts are kept for the work that follows while they take no more memory than this.
+KEPT_BYTES = 256 * 2**20
 # With a time limit: how many times the drafts' time all else but the fits takes, seconds to load torch, and the
 # seconds of a fit below which there is none.
 POOL_WORK = 6.0
@@ -85,12 +90,18 @@ class Adapt(Engine):
         self._draft = Propagate()
         self._draft.prepare(volume, support)
         self._draft_seconds = 0.0
+        self._carried: dict[int, np.ndarray] = {}
         self._expectation: DiceExpectation | None = None
 
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """The slices that `propagate` gives."""
         began = time.monotonic()
-        yield from self._draft.predict(slice_indices)
+        kept = 0
+        for index, probabilities in self._draft.predict(slice_indices):
+            if index not in self._support.indices and kept < KEPT_BYTES:
+                self._carried[index] = probabilities[(slice(None), *self._draft.window)].astype(np.float16)
+                kept += self._carried[index].nbytes
+            yield index, probabilities
         self._draft_seconds = time.monotonic() - began
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -98,17 +109,17 @@ class Adapt(Engine):
         labelled = set(self._support.indices)
         wanted = sorted(set(slice_indices) - labelled)
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
-        pool = Pool(self._volume, completed(self._volume, self._support), self._draft.window)
+        carried = self._carried if self._support.known.all() else {}
+        pool = Pool(self._volume, completed(self._volume, self._support), self._draft.window, carried)
         work = _Work(self.pulse, len(wanted))
         fitted = self._fit(pool, wanted, work)
         self._expectation = DiceExpectation(fitted.calibration)
-        shown = _shown(pool.support)
 
         def around(index: int) -> tuple[int, np.ndarray]:
-            return _around(pool.support.indices, shown, index, fitted.grows)
+            return _around(pool.support.indices, pool.areas, index, fitted.grows)
 
         def fused() -> Iterator[tuple[int, np.ndarray]]:
-            for index, logs in pool.candidates(wanted):
+            for index, logs in _ahead(pool.candidates(wanted)):
                 nearest, ends = around(index)
                 logits = fitted.weights.fuse(fitted.network.join(logs, index), nearest, ends)
                 # Hidden slices were judged without their neighbours, so that is what the expectation is about.
@@ -300,7 +311,7 @@ def _learn(hidden: Sequence[Sequence[Hidden]], candidates: int, labels: int) -> 
 def _grows_well(hidden: Mapping[int, np.ndarray], pool: Pool) -> bool:
     """Whether region growing fills labels that one neighbour of a hidden slice shows about as well as propagation."""
     support = pool.support
-    shown = _shown(support)
+    shown = pool.areas > 0
     dice = []
     for candidate in (CANDIDATES.index("propagation"), CANDIDATES.index("region growing")):
         right, size = np.zeros((2, len(support.labels) + 1))
@@ -327,8 +338,17 @@ def _hidden(logs: np.ndarray, row: int, pool: Pool, network: Network, grows: boo
         network.join(logs, index).astype(np.float16),
         pool.rows(index),
         _distances(index, others),
-        _around(others, _shown(support)[rows], index, grows)[1],
+        _around(others, pool.areas[rows], index, grows)[1],
     )
+
+
+def _ahead(candidates: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
+    """The same items, each made by a thread while the one before is worked on."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, candidates, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, candidates, None)
+            yield item
 
 
 def _gaps(wanted: Sequence[int], labelled: Sequence[int]) -> list[list[int]]:
@@ -359,18 +379,14 @@ def _distances(index: int, labelled: Sequence[int]) -> tuple[int | None, int | N
     return (None if before is None else index - before), (None if after is None else after - index)
 
 
-def _shown(support: Support) -> np.ndarray:
-    """Which labels each labelled slice shows: bool `[n, labels]`."""
-    return np.array([np.isin(support.labels, np.unique(mask)) for mask in support.masks])
-
-
-def _around(labelled: Sequence[int], shown: np.ndarray, index: int, grows: bool) -> tuple[int, np.ndarray]:
-    """Slices to the nearest labelled slice, and the `End` of each label; `shown` is from `_shown`."""
+def _around(labelled: Sequence[int], areas: np.ndarray, index: int, grows: bool) -> tuple[int, np.ndarray]:
+    """Slices to the nearest labelled slice, and the `End` of each label; `areas` as in `Pool`."""
     after = int(np.searchsorted(labelled, index))
     rows = [row for row in (after - 1, after) if 0 <= row < len(labelled)]
+    shown = areas > 0
     ends = np.where(shown[rows[0]] ^ shown[rows[-1]], End.BETWEEN, End.SEEN)
-    if grows:
-        ends[(ends == End.BETWEEN) & (shown.sum(axis=0) == 1)] = End.LONE
+    lone = (shown.sum(axis=0) == 1) & (grows | (areas.sum(axis=0) < TIP))
+    ends[(ends == End.BETWEEN) & lone] = End.LONE
     return min(abs(index - labelled[row]) for row in rows), ends
 
 

@@ -34,7 +34,7 @@ class End(IntEnum):
     """What the labelled slices around a slice say about a label: row of `BY_END`.
 
     SEEN: both show it, or neither. BETWEEN: only one does, so it ends somewhere between. LONE: so it is, no other
-    labelled slice shows it at all, and region growing has proved itself.
+    labelled slice shows it at all, and region growing has proved itself or all that is shown is a tip.
     """
 
     SEEN = 0

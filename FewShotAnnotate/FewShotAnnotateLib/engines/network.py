@@ -28,7 +28,9 @@ from .muon import Muon
 LONGEST_SIDE = 128
 # Neighbouring slices seen with each slice.
 CONTEXT = (-2, -1, 0, 1, 2)
-CHANNELS = (16, 32, 64, 64)
+CHANNELS = (32, 64, 64)
+# Pixels of a side that are one place to the network: it reads them as channels, and answers for each.
+PATCH = 2
 # Channels that the prior of all labels is mixed down to.
 PRIOR_CHANNELS = 16
 # Standard deviation in pixels of the prior's blur: it tells the place of a label, not its outline.
@@ -66,19 +68,24 @@ class _UNet(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.mix = nn.Conv2d(classes, PRIOR_CHANNELS, 1)
-        count = len(CONTEXT) + 3 + PRIOR_CHANNELS
+        count = len(CONTEXT) * PATCH**2 + 3 + PRIOR_CHANNELS
         self.down = nn.ModuleList()
         for channels in CHANNELS:
             self.down.append(_Block(count, channels))
             count = channels
         self.up = nn.ModuleList(_Block(low + high, low) for low, high in reversed(list(pairwise(CHANNELS))))
-        self.head = nn.Conv2d(CHANNELS[0], classes, 1)
+        self.head = nn.Conv2d(CHANNELS[0], classes * PATCH**2, 1)
         nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, images: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-        x = torch.cat([images, self.mix(prior)], dim=1)
+    def forward(self, inputs: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+        height, width = inputs.shape[-2:]
+        pad = (0, -width % PATCH, 0, -height % PATCH)
+        images, places = functional.pad(inputs, pad, mode="replicate").split([len(CONTEXT), 3], dim=1)
+        known = functional.avg_pool2d(functional.pad(prior, pad, mode="replicate"), PATCH)
+        seen = [functional.pixel_unshuffle(images, PATCH), functional.avg_pool2d(places, PATCH), self.mix(known)]
+        x = torch.cat(seen, dim=1).contiguous(memory_format=torch.channels_last)
         skips: list[torch.Tensor] = []
         for block in self.down:
             if skips:
@@ -88,7 +95,7 @@ class _UNet(nn.Module):
         for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             x = functional.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skip], dim=1))
-        logits: torch.Tensor = self.head(x)
+        logits: torch.Tensor = functional.pixel_shuffle(self.head(x), PATCH)[..., :height, :width]
         return logits.float() + torch.log(prior.float() + PRIOR_FLOOR)
 
 
@@ -224,7 +231,7 @@ def fit(
             group["lr"] = LEARNING_RATE * rate
         inputs, target, prior = batches.draw()
         with torch.autocast(stack.device.type, torch.bfloat16, enabled=_bfloat16(stack.device)):
-            logits = network(inputs.contiguous(memory_format=torch.channels_last), prior)
+            logits = network(inputs, prior)
         network.zero_grad()
         _loss(logits, target).backward()
         nn.utils.clip_grad_norm_(weights, 5.0)

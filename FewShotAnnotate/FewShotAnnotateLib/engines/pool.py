@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -31,11 +32,20 @@ class Pool:
         Complete: every labelled slice knows every label, see `completed`.
     window : (slice, slice), optional
         Part of the slices to look at; default: the labels and a margin.
+    carried : mapping of int to float16 ndarray, shape [len(labels) + 1, h, w], optional
+        What propagation says of some slices in the window, where it is known already.
     """
 
-    def __init__(self, volume: Volume, support: Support, window: tuple[slice, slice] | None = None) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        support: Support,
+        window: tuple[slice, slice] | None = None,
+        carried: Mapping[int, np.ndarray] | None = None,
+    ) -> None:
         self._volume = volume
         self.support = support
+        self._carried = carried or {}
         self._propagate = Propagate()
         self._propagate.prepare(volume, support, window)
         self.window = self._propagate.window
@@ -56,6 +66,12 @@ class Pool:
         mask = self.mask(self.support.indices.index(index))
         return np.searchsorted(np.array([0, *self.support.labels]), mask)
 
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """Pixels of each label on each labelled slice, int `[n, labels]`."""
+        masks = (self.mask(row) for row in range(len(self.support.indices)))
+        return np.array([[np.count_nonzero(mask == label) for label in self.support.labels] for mask in masks])
+
     def candidates(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """What the candidates say of unlabelled slices, gap by gap.
 
@@ -74,9 +90,9 @@ class Pool:
             if not inner:
                 continue
             grown = self._grow(before, after, inner)
-            for index, carried in self._propagate.predict(inner):
+            for index, carried in self._propagated(inner):
                 result = np.empty((len(CANDIDATES), len(labels) + 1, *self.shape), dtype=np.float32)
-                result[0] = carried[(slice(None), *self.window)]
+                result[0] = carried
                 result[1] = soften(grown[index], labels)
                 result[2] = self._interpolate(before, after, index)
                 result += FLOORS[:, None, None, None]
@@ -84,12 +100,20 @@ class Pool:
 
     def fresh(self) -> Pool:
         """The same pool, for another thread."""
-        return Pool(self._volume, self.support, self.window)
+        return Pool(self._volume, self.support, self.window, self._carried)
 
     def part(self, row: int) -> Pool:
         """The labelled slices next to number `row` alone: all that is needed to fill it when it is hidden."""
         rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
         return Pool(self._volume, self.support.only(rows), self.window)
+
+    def _propagated(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """What propagation says in the window; always float16, whether it was known or not."""
+        if all(index in self._carried for index in wanted):
+            yield from ((index, self._carried[index]) for index in wanted)
+            return
+        for index, carried in self._propagate.predict(wanted):
+            yield index, carried[(slice(None), *self.window)].astype(np.float16)
 
     def _grow(self, before: int | None, after: int | None, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         """Labels of wanted slices grown from the labelled slices, by number, around them."""
