@@ -15,7 +15,7 @@ from FewShotAnnotateLib.engines import adapt, engine_class
 from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.base import Stopped, label_slice
 from FewShotAnnotateLib.engines.propagate import Propagate
-from support.data import case_or_mni152, load_case
+from support.data import case_names, case_or_mni152, load_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 STEPS = 20
@@ -91,6 +91,31 @@ def test_the_same_input_and_seed_give_the_same_output_and_another_seed_another()
     first, second, other = (predicted(prepared(volume, support, seed=seed), support) for seed in (0, 0, 1))
     assert all(np.array_equal(first[index], second[index]) for index in first)
     assert any(not np.array_equal(first[index], other[index]) for index in first)
+
+
+def test_drafts_made_before_change_nothing() -> None:
+    volume, _, support = brain_part()
+    alone, after_drafts = prepared(volume, support), prepared(volume, support)
+    assert list(after_drafts.draft(support.range_between()))
+    expected = predicted(alone, support)
+    for index, probabilities in predicted(after_drafts, support).items():
+        np.testing.assert_array_equal(probabilities, expected[index])
+
+
+@pytest.mark.skipif("mr_hippocampus_003" not in case_names(), reason="needs the case mr_hippocampus_003")
+def test_a_tip_that_one_slice_alone_shows_is_grown_where_propagation_loses_it() -> None:
+    volume, label_map = load_case("mr_hippocampus_003")
+    support = Support.from_label_map(label_map, SliceAxis(0), (0, 16, 32))
+    tip = 1
+    assert np.count_nonzero(label_map.array[16] == tip) < 30
+    sizes = []
+    for engine in (prepared(volume, support), Propagate()):
+        engine.prepare(volume, support)
+        filled = predicted(engine, support)
+        right = [(label_slice(filled[n], support.labels)[0] == tip) & (label_map.array[n] == tip) for n in filled]
+        sizes.append(int(np.sum(right)))
+    grown, propagated = sizes
+    assert grown > 2 * propagated
 
 
 def test_expects_a_dice_for_each_label_near_the_true_one() -> None:
