@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+import vtk
 from FewShotAnnotateLib.engines import engine_names
 from support import mrml, scene_cases, slicer_standin, stepwise
 from support.data import case_or_mni152, load_case
@@ -153,7 +154,7 @@ def test_an_axis_chosen_by_hand_counts(panel: Panel) -> None:
     assert panel.widget.logic.selection(panel.scene.node).axis == 0
 
 
-def test_clicking_a_slice_goes_there_and_the_view_gives_it_back(panel: Panel) -> None:
+def test_clicking_a_slice_goes_there_and_the_slice_number_follows_the_view(panel: Panel) -> None:
     panel.ready()
     view = slicer.vtkMRMLSliceNode()
     view.SetLayoutName("Red")
@@ -161,9 +162,14 @@ def test_clicking_a_slice_goes_there_and_the_view_gives_it_back(panel: Panel) ->
     slicer.mrmlScene.AddNode(view)
     panel.ui.slicesTable.cellClicked.emit(2, 0)
     assert panel.ui.sliceSpinBox.value == panel.scene.labelled[2]
-    panel.ui.sliceSpinBox.setValue(0)
-    panel.click("currentSliceButton")
-    assert panel.ui.sliceSpinBox.value == panel.scene.labelled[2]
+    middle = panel.scene.volume_node.GetImageData().GetDimensions()
+    for index in (1, panel.scene.labelled[1]):
+        point = [0.0, 0.0, 0.0, 1.0]
+        matrix = vtk.vtkMatrix4x4()
+        panel.scene.volume_node.GetIJKToRASMatrix(matrix)
+        matrix.MultiplyPoint((middle[0] / 2, middle[1] / 2, index, 1.0), point)
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *point[:3])
+        panel.until(lambda index=index: panel.ui.sliceSpinBox.value == index)
 
 
 def test_every_disabled_control_says_why(open_panel: Callable[..., Panel]) -> None:
@@ -173,7 +179,7 @@ def test_every_disabled_control_says_why(open_panel: Callable[..., Panel]) -> No
         "keepButton": "No slice is finished yet.",
         "cancelButton": "Nothing is running.",
         "markSliceButton": "Choose a volume and a segmentation first.",
-        "currentSliceButton": "Choose a volume and a segmentation first.",
+        "suggestButton": "Choose a volume and a segmentation first.",
     }
     for name, reason in expected.items():
         button = getattr(panel.ui, name)
@@ -238,8 +244,6 @@ def test_what_cannot_be_surveyed_is_said_in_one_sentence(panel: Panel) -> None:
 
 
 def _set_vector(panel: Panel) -> None:
-    import vtk
-
     vector = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Colours")
     image = vtk.vtkImageData()
     image.SetDimensions(4, 5, 6)
@@ -301,11 +305,12 @@ def test_the_panel_and_the_parameter_node_follow_each_other(panel: Panel) -> Non
             assert getattr(ui, box).checked is value
             getattr(ui, box).setChecked(not value)
             assert getattr(parameters, name) is not value
-    row = ui.engineComboBox.findData("propagate")
-    ui.engineComboBox.setCurrentIndex(row)
+    panel.until(lambda: ui.engineList.count > 1)
+    names = [ui.engineList.item(row).data(qt.Qt.UserRole) for row in range(ui.engineList.count)]
+    ui.engineList.setCurrentRow(names.index("propagate"))
     assert parameters.engine == "propagate"
     parameters.engine = "auto"
-    assert ui.engineComboBox.currentIndex == 0
+    assert ui.engineList.currentRow == names.index("auto") == 0
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Other")
     ui.segmentationSelector.setCurrentNode(other)
     assert parameters.segmentation is other

@@ -108,11 +108,15 @@ MESSAGES = {
     "source geometry in the Segment Editor so that it is resampled.",
     "node_empty": "Volume '{name}' holds no voxels; choose another one.",
     "node_not_volume": "Volume '{name}' is not a single-channel 3D volume; choose another one.",
+    "volume_sequence": "Volume '{name}' is one of {frames} frames of a sequence, and labels belong to one frame; clone the "
+    "volume (Data module) and choose the copy.",
     "transform_not_linear": "Volume '{name}' and the segmentation are related by a non-linear transform; "
     "harden it first.",
     "volume_changed": "The voxels of volume '{name}' changed during the run (another time frame?); "
     "nothing was filled.",
     "run_active": "A run is active; wait for it or cancel it first.",
+    "run_not_left": "The unfinished run is no longer there, or another window works on it; fill anew.",
+    "run_volume_missing": "The volume of the unfinished run is not in the scene; load it and choose it.",
     "host_memory": "There is not enough memory to prepare this volume; crop it first (Crop Volume module).",
     "one_labelled_slice_host": "Only slice {index} is painted, and nothing lies between; paint one more slice, or "
     "choose to fill all slices.",
@@ -206,6 +210,7 @@ MESSAGES = {
     "engine_not_compared": "Engine {engine} is given an option but is not compared; compared are: {compared}.",
     "package_broken": "The package {package} does not load ({detail}); install the one that was made for the "
     "installed torch.",
+    "worker_silent": "The worker's Python did not answer ({detail}); restart Slicer and try again.",
     "package_missing": "The package {package} is missing; install it with: pip install {install}",
 }
 

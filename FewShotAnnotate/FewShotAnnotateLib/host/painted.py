@@ -28,10 +28,13 @@ class SegmentExtent:
         The slices with voxels along array axis 0, 1 and 2.
     mean_run : three floats
         Mean length in voxels of its unbroken runs along each axis.
+    voxels : three tuples of int
+        How many voxels each of these slices has.
     """
 
     slices: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     mean_run: tuple[float, float, float]
+    voxels: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
 
     @property
     def painted_axis(self) -> int | None:
@@ -82,11 +85,35 @@ def painted_slices(
     return dict(sorted(found.items()))
 
 
+def coverage(
+    extents: Mapping[str, SegmentExtent], segment_ids: Sequence[str], axis: int
+) -> dict[int, dict[str, int]]:
+    """Voxels of the segments on each slice along `axis` that has any: index -> segment id -> voxels, ascending."""
+    found: dict[int, dict[str, int]] = {}
+    for segment_id in segment_ids:
+        extent = extents.get(segment_id)
+        if extent is not None:
+            for index, voxels in zip(extent.slices[axis], extent.voxels[axis], strict=True):
+                found.setdefault(index, {})[segment_id] = voxels
+    return dict(sorted(found.items()))
+
+
 def slice_digests(
     grid: SegmentationGrid, segment_ids: Sequence[str], axis: SliceAxis, slices: Sequence[int]
 ) -> dict[int, int]:
     """Checksum of what the segments hold on each slice: another checksum later means someone painted there."""
     return {index: masks_digest(grid.segment_slices(segment_ids, axis, index), segment_ids) for index in slices}
+
+
+def segment_digests(
+    grid: SegmentationGrid, segment_ids: Sequence[str], axis: SliceAxis, slices: Sequence[int]
+) -> dict[str, dict[int, int]]:
+    """Checksum of what each segment holds on each slice, by segment id and slice; slices without any are left out."""
+    found: dict[str, dict[int, int]] = {name: {} for name in segment_ids}
+    for index in slices:
+        for name, mask in grid.segment_slices(segment_ids, axis, index).items():
+            found[name][index] = masks_digest({name: mask}, (name,))
+    return found
 
 
 def masks_digest(masks: Mapping[str, np.ndarray], segment_ids: Sequence[str]) -> int:
@@ -119,14 +146,16 @@ def _boxes(labels: np.ndarray) -> dict[int, tuple[slice, slice, slice]]:
 
 def _extent(mask: np.ndarray, offset: Sequence[int]) -> SegmentExtent:
     """Extent of a mask that fills its box."""
-    flat = mask.any(axis=2)
-    columns = np.any(mask.any(axis=0), axis=0)
-    indices = [np.flatnonzero(line) for line in (np.any(flat, axis=1), np.any(flat, axis=0), columns)]
-    count = np.count_nonzero(mask)
+    flat = np.count_nonzero(mask, axis=2)
+    columns = np.count_nonzero(mask, axis=(0, 1))
+    counts = (flat.sum(axis=1), flat.sum(axis=0), columns)
+    indices = [np.flatnonzero(line) for line in counts]
+    count = int(columns.sum())
     runs = []
     for axis in range(3):
         lines = np.moveaxis(mask, axis, 0)
         starts = np.count_nonzero(lines[0]) + np.count_nonzero(lines[1:] & ~lines[:-1])
         runs.append(float(count / starts))
     k, j, i = (tuple(int(index) + start for index in line) for line, start in zip(indices, offset, strict=True))
-    return SegmentExtent((k, j, i), (runs[0], runs[1], runs[2]))
+    voxels = [tuple(map(int, line[line > 0])) for line in counts]
+    return SegmentExtent((k, j, i), (runs[0], runs[1], runs[2]), (voxels[0], voxels[1], voxels[2]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -45,3 +45,56 @@ def set_text_item(table: Any, row: int, column: int, text: str) -> None:
         table.setItem(row, column, item)
     item.setText(text)
     item.setToolTip(text)
+
+
+def set_check_item(table: Any, row: int, column: int, text: str, checked: bool, data: Any, reason: str = "") -> None:
+    """Show a check box with a text; with a reason it cannot be changed. Items stay: one may be being clicked."""
+    item = table.item(row, column)
+    if item is None:
+        item = qt.QTableWidgetItem()
+        table.setItem(row, column, item)
+    item.setText(text)
+    item.setToolTip(reason or text)
+    item.setData(qt.Qt.UserRole, data)
+    item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+    enabled = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable
+    item.setFlags(qt.Qt.ItemIsSelectable if reason else enabled)
+
+
+def choose(combo_box: Any, data: Any) -> None:
+    """Show the row with some data, without telling those who listen for the user's choice."""
+    row = combo_box.findData(data)
+    if row >= 0 and row != combo_box.currentIndex:
+        combo_box.blockSignals(True)
+        combo_box.setCurrentIndex(row)
+        combo_box.blockSignals(False)
+
+
+def emphasise(button: Any, wanted: bool) -> None:
+    """Make a button the one that catches the eye, or an ordinary one."""
+    if button.default != wanted:
+        font = button.font
+        font.setBold(wanted)
+        button.font = font
+        button.default = wanted
+
+
+def attempt(step: Callable[[], Any]) -> Any:
+    """Take a step that may refuse its input; say why and give true if it does."""
+    try:
+        return step()
+    except InputError as error:
+        tell(error)
+        return True
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return _("{seconds} s").format(seconds=max(1, round(seconds)))
+    minutes = seconds / 60
+    return (
+        _("{minutes} min").format(minutes=round(minutes))
+        if minutes < 90
+        else _("{hours:.1f} h").format(hours=minutes / 60)
+    )

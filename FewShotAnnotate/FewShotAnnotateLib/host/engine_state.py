@@ -1,0 +1,159 @@
+"""EngineState: what the panel shows of an engine before it is started; found in the background, without Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+
+from ..engines import engine_class, engine_names
+from ..engines.base import Engine
+from ..engines.pretrained import weights
+from ..engines.pretrained.weights import Checkpoint
+from .background import Background
+
+AUTO = "auto"
+# Seconds a slice of the engines without weights, on two processor cores at 256 x 256 pixels (table in README).
+BUILT_IN_SECONDS = {"propagate": 0.03, "adapt": 0.42}
+BUILT_IN_PIXELS = 256 * 256
+
+
+class Readiness(Enum):
+    """What stands between an engine and a run."""
+
+    READY = "ready"
+    NEEDS_DOWNLOAD = "needs a download"
+    NEEDS_INSTALL = "needs an installation"
+    CANNOT_RUN = "cannot run here"
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """One engine, on this computer, now.
+
+    Attributes
+    ----------
+    name : str
+        What the parameter node holds; `auto` for the best that can run here.
+    title, summary, licence : str
+        Of the engine itself; of the chosen one for `auto`.
+    readiness : Readiness
+    reason : str
+        Why it cannot run here; empty for any other readiness.
+    packages : tuple of str
+        To install.
+    checkpoints : tuple of Checkpoint
+        To download.
+    seconds_per_slice : float or None
+        About, on two processor cores; None if not measured.
+    """
+
+    name: str
+    title: str
+    summary: str
+    licence: str
+    readiness: Readiness
+    reason: str = ""
+    packages: tuple[str, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    seconds_per_slice: float | None = None
+
+    @property
+    def download_bytes(self) -> int | None:
+        """Size of what is to be downloaded, None if that is not known of all of it."""
+        sizes = [one.size for one in self.checkpoints]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def seconds(self, slices: int, pixels: int) -> float | None:
+        """About how long so many slices of so many pixels take without a GPU; None if not measured.
+
+        Networks see slices at a size of their own; the built-in engines see every pixel.
+        """
+        if self.seconds_per_slice is None:
+            return None
+        return self.seconds_per_slice * slices * (1.0 if self._has_weights else pixels / BUILT_IN_PIXELS)
+
+    @property
+    def _has_weights(self) -> bool:
+        return engine_class(self.name).needs_weights
+
+
+def engine_state(name: str) -> EngineState:
+    """State of an engine, or of the one that `auto` stands for. Imports it, which takes a while the first time."""
+    engine = engine_class(name)
+    packages, checkpoints = engine.missing_packages(), engine.missing_checkpoints()
+    reason = engine.cannot_run() or ""
+    readiness = Readiness.READY
+    if reason:
+        readiness = Readiness.NEEDS_DOWNLOAD if checkpoints else Readiness.CANNOT_RUN
+        readiness = Readiness.NEEDS_INSTALL if packages else readiness
+    return EngineState(
+        name,
+        engine.title,
+        engine.summary,
+        engine.licence,
+        readiness,
+        reason if readiness is Readiness.CANNOT_RUN else "",
+        packages,
+        checkpoints,
+        _seconds_per_slice(engine),
+    )
+
+
+class EngineBoard:
+    """States of all engines, kept up to date in the background. No Qt; a timer calls `tick`.
+
+    Attributes
+    ----------
+    states : tuple of EngineState
+        `auto` first; empty until the first look has ended.
+    """
+
+    def __init__(self) -> None:
+        self.states: tuple[EngineState, ...] = ()
+        self._background = Background("FewShotAnnotateEngines")
+        self._looking: Future[tuple[EngineState, ...]] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a look is under way."""
+        return self._looking is not None
+
+    def refresh(self) -> None:
+        """Look again: something may have been installed, downloaded or deleted."""
+        self._looking = self._background.submit(_states, (AUTO, *engine_names()))
+
+    def tick(self) -> bool:
+        """Take what was found; True if it is news."""
+        self._background.give_turn()
+        if self._looking is None or not self._looking.done():
+            return False
+        looking, self._looking = self._looking, None
+        before, self.states = self.states, looking.result()
+        return self.states != before
+
+    def state(self, name: str) -> EngineState | None:
+        """State of an engine; None if there is no such engine or nothing is known yet."""
+        return next((one for one in self.states if one.name == name), None)
+
+    def close(self) -> None:
+        """Release the thread."""
+        self._looking = None
+        self._background.close()
+
+
+def _states(names: Sequence[str]) -> tuple[EngineState, ...]:
+    return tuple(engine_state(name) for name in names)
+
+
+def _seconds_per_slice(engine: type[Engine]) -> float | None:
+    if not engine.needs_weights:
+        return BUILT_IN_SECONDS.get(engine.name)
+    needs: dict[str, tuple[str, ...]] = getattr(engine, "checkpoints", {})
+    for names in needs.values():
+        known = [weights.checkpoint(name) for name in names]
+        used = next((one for one in known if weights.is_ready(one)), known[0])
+        if used.seconds_per_slice is not None:
+            return used.seconds_per_slice
+    return None
