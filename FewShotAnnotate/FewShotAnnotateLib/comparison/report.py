@@ -52,11 +52,15 @@ class LabelRow:
     voxels: int
 
 
+def missing_packages() -> list[str]:
+    """Packages for plots and reports that are not installed, as `pip` calls them."""
+    return [package for module, package in NEEDED.items() if find_spec(module) is None]
+
+
 def require_packages() -> None:
     """Raise `InputError` if a package for plots and reports is missing; before hours of work, not after."""
-    for module, package in NEEDED.items():
-        if find_spec(module) is None:
-            raise InputError("package_missing", package=package, install='"fewshot-annotate[report]"')
+    for package in missing_packages():
+        raise InputError("package_missing", package=package, install='"fewshot-annotate[report]"')
 
 
 def write_report(

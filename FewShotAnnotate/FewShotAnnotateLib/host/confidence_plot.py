@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .review_rows import Origin, ReviewRow
+from .review_rows import ReviewRow
 from .review_state import SliceStatus
+from .views import show_chart
 
 PLOT_ATTRIBUTE = "FewShotAnnotate.ConfidencePlot"
 _SEGMENTATION = "segmentation"
@@ -43,13 +43,7 @@ def show_plot(segmentation_node: Any, rows: Sequence[ReviewRow], application_log
     """
     chart = find_plot(segmentation_node) or _add_chart(segmentation_node)
     _fill(chart, segmentation_node, rows)
-    layout = segmentation_node.GetScene().GetFirstNodeByClass("vtkMRMLLayoutNode")
-    if layout is not None and layout.GetViewArrangement() not in _layouts_with_plot():
-        layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
-    selection = application_logic.GetSelectionNode()
-    if selection is not None:
-        selection.SetActivePlotChartID(chart.GetID())
-        application_logic.PropagatePlotChartSelection()
+    show_chart(chart, application_logic)
     return chart
 
 
@@ -97,40 +91,26 @@ def _add_chart(segmentation_node: Any) -> Any:
 
 def _series() -> tuple[tuple[str, tuple[float, float, float], bool, _Value], ...]:
     """Title, colour, whether it is a line, and the value of a slice, for each series."""
-    nothing = _NOTHING
     return (
-        (
-            _("Confidence"),
-            (0.20, 0.45, 0.80),
-            True,
-            lambda row: nothing if row.confidence is None else row.confidence,
-        ),
-        (
-            _("Disagreement"),
-            (0.90, 0.50, 0.10),
-            True,
-            lambda row: nothing if row.disagreement is None else row.disagreement,
-        ),
-        (_("Painted"), (0.80, 0.65, 0.05), False, lambda row: 1.0 if row.origin in _OWN else nothing),
-        (_("Accepted"), (0.15, 0.60, 0.35), False, lambda row: _height(row) if _accepted(row) else nothing),
-        (
-            _("Flagged"),
-            (0.85, 0.15, 0.45),
-            False,
-            lambda row: _height(row) if row.status is SliceStatus.FLAGGED else nothing,
-        ),
+        (_("Confidence"), (0.20, 0.45, 0.80), True, lambda row: _or_nothing(row.confidence)),
+        (_("Disagreement"), (0.90, 0.50, 0.10), True, lambda row: _or_nothing(row.disagreement)),
+        (_("Painted"), (0.80, 0.65, 0.05), False, lambda row: _height(row, row.own)),
+        (_("Accepted"), (0.15, 0.60, 0.35), False, lambda row: _height(row, _accepted(row))),
+        (_("Flagged"), (0.85, 0.15, 0.45), False, lambda row: _height(row, row.status is SliceStatus.FLAGGED)),
     )
 
 
-_OWN = (Origin.PAINTED, Origin.CORRECTED)
-
-
 def _accepted(row: ReviewRow) -> bool:
-    return row.status is SliceStatus.ACCEPTED and row.origin not in _OWN
+    return row.status is SliceStatus.ACCEPTED and not row.own
 
 
-def _height(row: ReviewRow) -> float:
-    return row.confidence if row.confidence is not None else 1.0
+def _or_nothing(value: float | None) -> float:
+    return _NOTHING if value is None else value
+
+
+def _height(row: ReviewRow, marked: bool) -> float:
+    """A mark stands on the line of confidence, or at the top where there is none."""
+    return (1.0 if row.confidence is None else row.confidence) if marked else _NOTHING
 
 
 def _fill(chart: Any, segmentation_node: Any, rows: Sequence[ReviewRow]) -> None:
@@ -158,14 +138,3 @@ def _add(scene: Any, class_name: str, name: str) -> Any:
     node.SetName(scene.GenerateUniqueName(name))
     node.SetSaveWithScene(False)
     return scene.AddNode(node)
-
-
-def _layouts_with_plot() -> tuple[int, ...]:
-    layout = slicer.vtkMRMLLayoutNode
-    return (
-        layout.SlicerLayoutConventionalPlotView,
-        layout.SlicerLayoutFourUpPlotView,
-        layout.SlicerLayoutFourUpPlotTableView,
-        layout.SlicerLayoutOneUpPlotView,
-        layout.SlicerLayoutThreeOverThreePlotView,
-    )

@@ -15,6 +15,7 @@ from ..engines import engine_class
 from ..engines.pretrained import download
 from ..engines.pretrained.weights import Checkpoint
 from .background import Background
+from .settings import Settings
 
 # As this program was tested with; torch and torchvision are chosen by the extension PyTorch for the user's GPU.
 REQUIREMENTS = {
@@ -157,4 +158,7 @@ def _agreed(checkpoint: Checkpoint) -> bool:
         checkpoint.licence_url,
         _("Please cite: {citation}").format(citation=checkpoint.citation),
     )
-    return bool(slicer.util.confirmOkCancelDisplay("\n\n".join(lines)))
+    if not slicer.util.confirmOkCancelDisplay("\n\n".join(lines)):
+        return False
+    Settings(slicer.app.userSettings()).agree(checkpoint)
+    return True

@@ -14,7 +14,7 @@ from .painted import SegmentExtent, segment_extents, slice_digests
 from .record import PaintRecord
 from .scene import SegmentationGrid, read_grid
 
-_Found = tuple[dict[str, SegmentExtent], dict[int, int]]
+Found = tuple[dict[str, SegmentExtent], dict[int, int]]
 # Painting makes many changes a second; wait until it paused this long.
 PAUSE_SECONDS = 0.4
 
@@ -39,7 +39,7 @@ class Survey:
         self.digests: Mapping[int, int] = {}
         self.error: InputError | None = None
         self._background = Background("FewShotAnnotateSurvey")
-        self._looking: tuple[SegmentationGrid, Future[_Found]] | None = None
+        self._looking: tuple[SegmentationGrid, Future[Found]] | None = None
         self._wanted_at: float | None = None
 
     @property
@@ -78,7 +78,7 @@ class Survey:
             self.error = error
             return True
         self.error = None
-        self._looking = (grid, self._background.submit(_look, grid, PaintRecord.of_node(segmentation_node)))
+        self._looking = (grid, self._background.submit(look, grid, PaintRecord.of_node(segmentation_node)))
         return False
 
     def close(self) -> None:
@@ -87,8 +87,8 @@ class Survey:
         self._background.close()
 
 
-def _look(grid: SegmentationGrid, record: PaintRecord) -> _Found:
-    """Background part of a look; touches no node."""
+def look(grid: SegmentationGrid, record: PaintRecord) -> Found:
+    """Extents of all segments, and checksums now of the slices an earlier run filled; touches no node."""
     extents = segment_extents(grid)
     if record.axis is None or any(name not in extents for name in record.filled_ids):
         return extents, {}  # with a segment gone, every slice would look corrected

@@ -42,8 +42,30 @@ def jump_to_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxi
     slicer.vtkMRMLSliceNode.JumpAllSlices(segmentation_node.GetScene(), *world)
 
 
+def show_chart(chart: Any, application_logic: Any) -> None:
+    """Show a plot, in a layout with a plot view where the application has views."""
+    layout = chart.GetScene().GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if layout is not None and layout.GetViewArrangement() not in _layouts_with_plot():
+        layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+    selection = application_logic.GetSelectionNode()
+    if selection is not None:
+        selection.SetActivePlotChartID(chart.GetID())
+        application_logic.PropagatePlotChartSelection()
+
+
 def _middle(grid: SegmentationGrid, axis: SliceAxis, index: int) -> list[float]:
     """Middle (i, j, k) of a slice."""
     voxel = [(size - 1) / 2 for size in grid.geometry.shape[::-1]]
     voxel[2 - axis.index] = index
     return voxel
+
+
+def _layouts_with_plot() -> tuple[int, ...]:
+    layout = slicer.vtkMRMLLayoutNode
+    return (
+        layout.SlicerLayoutConventionalPlotView,
+        layout.SlicerLayoutFourUpPlotView,
+        layout.SlicerLayoutFourUpPlotTableView,
+        layout.SlicerLayoutOneUpPlotView,
+        layout.SlicerLayoutThreeOverThreePlotView,
+    )

@@ -111,17 +111,23 @@ def _names(layer: LabelMap) -> dict[int, str]:
 
 
 def run_in_worker(
-    folder: JobFolder, on_event: Callable[[Event], None], python: str = sys.executable, drafts_only: bool = False
+    folder: JobFolder,
+    on_event: Callable[[Event], None],
+    python: str = sys.executable,
+    drafts_only: bool = False,
+    check: Callable[[], object] = lambda: None,
 ) -> Event:
     """Run a folder in a worker process to its end and return that.
 
-    The first Ctrl+C cancels and keeps finished slices, a second one kills the worker.
+    The first Ctrl+C cancels and keeps finished slices, a second one kills the worker. `check` is called often; what
+    it raises ends the run at once.
     """
     process = WorkerProcess(folder, python, drafts_only)
     try:
         process.start()
         with _first_interrupt(process.cancel):
             while process.running:
+                check()
                 for event in process.poll():
                     on_event(event)
                 time.sleep(POLL_SECONDS)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -41,6 +42,9 @@ class WorkFolder(Protocol):
 
     def busy(self) -> bool:
         """Whether a worker holds the folder at this moment."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the folder's lock; `InputError` if another worker holds it."""
 
     def request_cancel(self) -> None:
         """Ask the worker to stop."""
@@ -89,7 +93,7 @@ class WorkerProcess:
             self._cannot_start = Failed(str(refusal), refusal.code)
             return
         command = [self._python, str(self.script), str(self.folder.path), "--host-pid", str(os.getpid())]
-        command += ["--drafts-only"] if self._drafts_only else []
+        command += self._options()
         hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         try:
             self.folder.clear_cancel()
@@ -106,6 +110,10 @@ class WorkerProcess:
         except OSError as error:
             where = error.filename or self._python
             self._cannot_start = Failed(f"The worker could not be started ({error.strerror}): {where}")
+
+    def _options(self) -> list[str]:
+        """Further words of the worker's command."""
+        return ["--drafts-only"] if self._drafts_only else []
 
     @property
     def running(self) -> bool:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from FewShotAnnotateLib.engines.base import Engine, Stopped, label_slice
 from FewShotAnnotateLib.run.folder import CANNOT_WRITE, JobFolder, SliceWriter
 from FewShotAnnotateLib.run.host_watch import host_watch
 from FewShotAnnotateLib.run.pace import Pace
+from FewShotAnnotateLib.run.process import WorkFolder
 
 EXIT_CODES = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
@@ -43,7 +44,7 @@ class CannotWrite(Exception):
 class Reporter:
     """Writes events to the folder and to stdout; a reader that went away stops neither."""
 
-    def __init__(self, folder: JobFolder) -> None:
+    def __init__(self, folder: WorkFolder) -> None:
         try:
             self._file = folder.events_path.open("a+b", buffering=0)
             if self._file.seek(0, os.SEEK_END):
@@ -152,10 +153,26 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
     folder = JobFolder.open(options.folder)
+    return serve(
+        folder, Path(__file__), lambda report: run(folder, report, Orphaned(options.host_pid), options.drafts_only)
+    )
+
+
+def serve(folder: WorkFolder, script: Path, work: Callable[[Reporter], Event]) -> int:
+    """Do a worker's work while its folder is locked, tell how it ended, and return the exit code.
+
+    Parameters
+    ----------
+    folder : WorkFolder
+    script : Path
+        The worker's file.
+    work : function
+        Takes the reporter, returns the ending.
+    """
     with folder.exclusive(), contextlib.closing(Reporter(folder)) as report:
-        report(Started(os.getpid(), __version__, str(Path(__file__).resolve())))
+        report(Started(os.getpid(), __version__, str(script.resolve())))
         try:
-            ending = run(folder, report, Orphaned(options.host_pid), options.drafts_only)
+            ending = work(report)
         except CannotWrite:
             raise
         except InputError as error:
@@ -169,6 +186,17 @@ def main(arguments: list[str]) -> int:
         return EXIT_CODES[type(ending)]
 
 
+def exit_code(program: Callable[[list[str]], int]) -> int:
+    """Exit code of a worker's program, whose refusals go to the log's last line."""
+    try:
+        return program(sys.argv[1:])
+    except InputError as error:
+        print(Failed(str(error), error.code).to_line(), file=sys.stderr)  # for the host
+        return BAD_INPUT
+    except CannotWrite:
+        return CANNOT_WRITE
+
+
 def _plain_sentence(error: Exception) -> str:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return "There is not enough memory for this engine on this volume."
@@ -178,11 +206,4 @@ def _plain_sentence(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        code = main(sys.argv[1:])
-    except InputError as error:
-        print(Failed(str(error), error.code).to_line(), file=sys.stderr)  # the log's last line, for the host
-        code = BAD_INPUT
-    except CannotWrite:
-        code = CANNOT_WRITE
-    sys.exit(code)
+    sys.exit(exit_code(main))

@@ -1,0 +1,189 @@
+"""ComparisonFolder: a comparison that a worker runs for another program, on disk.
+
+===================  ====================================================================================
+request.json         what is compared
+layerN               a job folder: the volume and the labelled slices of one layer
+trials               finished trials, see `store.py`
+events.jsonl         what the worker tells
+worker.log           its stderr
+cancel               its presence asks the worker to stop
+result.json          what was found, see `summary.py`
+report.html          the report, where the packages for one are installed
+===================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError
+from ..core.event import Event, Expected, SliceDone
+from ..core.job import Device
+from ..core.volume import Segment
+from ..run.folder import JobFolder, take_lock
+from .case import Case, Structure
+from .design import Wish
+from .store import write_json
+from .trial import Contender
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is compared.
+
+    Attributes
+    ----------
+    contenders : tuple of Contender
+    wish : Wish
+    segments : tuple of tuples of Segment
+        Those of each layer, in the order of its labels.
+    """
+
+    contenders: tuple[Contender, ...]
+    wish: Wish
+    segments: tuple[tuple[Segment, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Request:
+        """The inverse of `to_json`."""
+        contenders = tuple(Contender(**{**one, "device": Device(one["device"])}) for one in data["contenders"])
+        wish = Wish(**{**data["wish"], "sizes": tuple(data["wish"]["sizes"])})
+        layers = tuple(tuple(map(_segment, layer)) for layer in data["segments"])
+        return cls(contenders, wish, layers)
+
+
+class ComparisonFolder:
+    """One comparison on disk; `write` begins it.
+
+    Parameters
+    ----------
+    path : Path
+        A folder that exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def layer_path(self, number: int) -> Path:
+        """Job folder of a layer."""
+        return self.path / f"layer{number}"
+
+    @property
+    def trials_path(self) -> Path:
+        """Folder of the finished trials."""
+        return self.path / "trials"
+
+    @property
+    def result_path(self) -> Path:
+        """File with what was found."""
+        return self.path / "result.json"
+
+    @property
+    def report_path(self) -> Path:
+        """The report; it need not exist."""
+        return self.path / "report.html"
+
+    def write(self, request: Request) -> None:
+        """Keep what is to be compared.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written.
+        """
+        try:
+            write_json(self.path / "request.json", request.to_json())
+        except OSError as error:
+            raise InputError("output_unwritable", path=self.path, detail=error.strerror) from None
+
+    def read(self) -> tuple[Request, Case]:
+        """What is to be compared, and on which slices.
+
+        Raises
+        ------
+        InputError
+            The folder holds no comparison.
+        """
+        try:
+            request = Request.from_json(json.loads((self.path / "request.json").read_text(encoding="ascii")))
+        except _DAMAGE:
+            raise InputError("job_folder_unreadable", path=self.path, detail="request.json is damaged") from None
+        layers = [JobFolder.open(self.layer_path(number)) for number in range(len(request.segments))]
+        return request, _case(layers, request.segments)
+
+    # --- signals, as a job folder has them
+
+    @property
+    def events_path(self) -> Path:
+        """Where the worker appends its events."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """Where the worker's stderr goes."""
+        return self.path / "worker.log"
+
+    @property
+    def _cancel_path(self) -> Path:
+        return self.path / "cancel"
+
+    def request_cancel(self) -> None:
+        """Ask the worker to stop."""
+        self._cancel_path.touch()
+
+    def clear_cancel(self) -> None:
+        """Forget an earlier request."""
+        self._cancel_path.unlink(missing_ok=True)
+
+    def cancel_requested(self) -> bool:
+        """Whether the worker should stop."""
+        return self._cancel_path.exists()
+
+    def concerns(self, event: Event) -> bool:
+        """Whether an event can be about a comparison: one about a slice or a label cannot."""
+        return not isinstance(event, (SliceDone, Expected))
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the folder's lock; `InputError` if another worker holds it."""
+        with (self.path / "worker.lock").open("a+b") as file:
+            if not take_lock(file):
+                raise InputError("job_busy", path=self.path)
+            yield
+
+    def busy(self) -> bool:
+        """Whether a worker holds the folder at this moment."""
+        try:
+            with self.exclusive():
+                return False
+        except InputError:
+            return True
+
+    def delete(self) -> None:
+        """Remove the folder and all in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _case(layers: Sequence[JobFolder], segments: Sequence[Sequence[Segment]]) -> Case:
+    structures = [
+        Structure(number, place, segment)
+        for number, named in enumerate(segments)
+        for place, segment in enumerate(named)
+    ]
+    return Case(layers[0].read_volume(), tuple(layer.read_support() for layer in layers), tuple(structures))
+
+
+def _segment(data: dict[str, Any]) -> Segment:
+    return Segment(**{**data, "colour": tuple(data["colour"])})

@@ -1,0 +1,349 @@
+"""CompareSection: the part of the panel where engines are tried on the painted slices, and the best one is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...comparison.design import Wish
+from ...comparison.recommend import duration
+from ...comparison.report import missing_packages
+from ...comparison.results import Absent
+from ...comparison.scores import Point
+from ...comparison.summary import Summary
+from ...core.errors import InputError
+from ..comparison import CompareController, CompareSettings, CompareState
+from ..engine_state import AUTO, EngineState, Readiness
+from ..offer import install
+from ..views import show_chart
+from .widgets import enable, sentence, set_header, set_text_item, tell
+
+_PROGRESS_STEPS = 1000
+_ROW_PIXELS = 24
+_MOST_ROWS = 6
+
+
+def _wishes() -> tuple[tuple[str, Wish], ...]:
+    return (
+        (_("Quick: up to 6 slices hidden, once"), Wish(draws=1, held_out=6)),
+        (_("Thorough: up to 16 slices hidden, three times"), Wish()),
+    )
+
+
+class CompareSection:
+    """Widgets of the comparison of engines.
+
+    Parameters
+    ----------
+    parent : ctkCollapsibleButton
+        Empty section with a layout.
+    controller : CompareController
+        Tells this section of its changes from now on.
+    nodes : function
+        Returns the segmentation and the volume that are chosen, None where there is none.
+    choose_engine : function
+        Called with the name of the engine that the user takes.
+    engine_states : function
+        Returns the EngineState of every engine, as far as they are known by now.
+    complete : function
+        Whether painted slices show all that is there.
+    why_not_now : function
+        Returns why no comparison may be started at the moment, or nothing.
+    """
+
+    def __init__(
+        self,
+        parent: Any,
+        controller: CompareController,
+        nodes: Callable[[], tuple[Any, Any]],
+        choose_engine: Callable[[str], object],
+        engine_states: Callable[[], Sequence[EngineState]],
+        complete: Callable[[], bool] = lambda: True,
+        why_not_now: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._controller = controller
+        self._nodes = nodes
+        self._choose_engine = choose_engine
+        self._engine_states = engine_states
+        self._complete = complete
+        self._why_not_now = why_not_now
+        self._listed: tuple[EngineState, ...] = ()
+        self._shown: Summary | None = None
+        self._report_wanted = False
+        self._build(parent)
+        controller.on_change = self.show
+        self.show()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a comparison is under way whose end `tick` has to notice."""
+        return self._controller.busy
+
+    def tick(self) -> None:
+        """Bring what is shown up to date; the panel's timer calls it."""
+        self._controller.tick()
+        self._show_engines()
+        self._show_buttons()
+
+    def forget(self) -> None:
+        """End a comparison and forget what was found: the scene is about to be closed, or the module."""
+        self._report_wanted = False
+        self._controller.discard()
+        self.show()
+
+    # --- widgets
+
+    def _build(self, parent: Any) -> None:
+        self._body = qt.QWidget(parent)
+        parent.layout().addWidget(self._body)
+        form = qt.QFormLayout(self._body)
+        form.setContentsMargins(0, 0, 0, 0)
+        self.engines_table = qt.QTableWidget()
+        set_header(self.engines_table, (_("Engine"), _("State")), wide=1)
+        form.addRow(self.engines_table)
+        self.sizes_edit = qt.QLineEdit()
+        self.sizes_edit.placeholderText = _("1, 2, 4, 8 ... and all")
+        form.addRow(_("Painted slices:"), self.sizes_edit)
+        self.wish_box = qt.QComboBox()
+        self.wish_box.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
+        self.wish_box.minimumContentsLength = 12
+        for title, _wish in _wishes():
+            self.wish_box.addItem(title)
+        form.addRow(_("Effort:"), self.wish_box)
+        self.compare_button = qt.QPushButton(_("Compare"))
+        self.cancel_button = qt.QPushButton(_("Cancel"))
+        form.addRow(_line(self.compare_button, self.cancel_button))
+        self.progress_bar = qt.QProgressBar()
+        self.progress_bar.maximum = _PROGRESS_STEPS
+        form.addRow(self.progress_bar)
+        self.status_label = qt.QLabel("")
+        self.status_label.wordWrap = True
+        self.status_label.setMinimumWidth(1)
+        form.addRow(self.status_label)
+        self.result_table = qt.QTableWidget()
+        self.result_table.visible = False
+        self.result_table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+        self.result_table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        form.addRow(self.result_table)
+        self.use_button = qt.QPushButton(_("Use this engine"))
+        self.plot_button = qt.QPushButton(_("Show plot"))
+        self.report_button = qt.QPushButton(_("Open report"))
+        form.addRow(_line(self.use_button, self.plot_button, self.report_button))
+        self.engines_table.connect("itemChanged(QTableWidgetItem*)", self._on_changed)
+        self.result_table.connect("itemSelectionChanged()", self._show_buttons)
+        self.compare_button.connect("clicked(bool)", self._on_compare)
+        self.cancel_button.connect("clicked(bool)", self._on_cancel)
+        self.use_button.connect("clicked(bool)", self._on_use)
+        self.plot_button.connect("clicked(bool)", self._on_plot)
+        self.report_button.connect("clicked(bool)", self._on_report)
+
+    # --- what is shown
+
+    def show(self) -> None:
+        """Show the controller's state."""
+        controller = self._controller
+        self._show_engines()
+        self.progress_bar.visible = controller.busy
+        self.progress_bar.value = round(_PROGRESS_STEPS * controller.progress.fraction)
+        self._show_result()
+        self.status_label.text = self._status()
+        self._show_buttons()
+        if self._report_wanted and not controller.busy:
+            self._report_wanted = False
+            self._open_report()
+
+    def _show_engines(self) -> None:
+        states = tuple(one for one in self._engine_states() if one.name != AUTO)
+        if states == self._listed:
+            return
+        chosen = self._checked()
+        known = {one.name for one in self._listed if one.readiness is Readiness.READY}
+        self._listed = states
+        table = self.engines_table
+        table.blockSignals(True)
+        table.setRowCount(len(states))
+        for row, one in enumerate(states):
+            ready = one.readiness is Readiness.READY
+            set_text_item(table, row, 0, one.name)
+            set_text_item(table, row, 1, _("ready") if ready else _reason(one))
+            item = table.item(row, 0)
+            item.setToolTip(f"{one.title}\n{one.summary}")
+            item.setFlags((qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled) if ready else qt.Qt.NoItemFlags)
+            checked = ready and (one.name in chosen or one.name not in known)
+            item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+        table.resizeColumnToContents(0)
+        _fit_height(table, len(states))
+        table.blockSignals(False)
+
+    def _show_result(self) -> None:
+        found, table = self._controller.found, self.result_table
+        if found is self._shown:
+            return
+        self._shown = found
+        table.visible = found is not None
+        table.setRowCount(0)
+        if found is None:
+            return
+        titles = [_("Engine"), *map(str, found.sizes), _("Time")]
+        set_header(table, titles, wide=len(titles) - 1)
+        table.setRowCount(len(found.engines))
+        for row, engine in enumerate(found.engines):
+            points = [found.at(engine, size) for size in found.sizes]
+            for column, text in enumerate((engine, *map(_dice, points), _time(points[-1]))):
+                set_text_item(table, row, column, text)
+        table.resizeColumnsToContents()
+        _fit_height(table, len(found.engines))
+        table.selectRow(found.engines.index(found.engine))
+
+    def _show_buttons(self, *_values: object) -> None:
+        controller = self._controller
+        busy = _("Wait for the comparison to end, or cancel it.") if controller.busy else ""
+        enable(self.engines_table, busy, _("Tick the engines to compare."))
+        tip = _("How many painted slices the engines are shown, such as 2, 4, 8.")
+        enable(self.sizes_edit, busy, tip)
+        enable(self.wish_box, busy, _("More hidden slices take longer and tell more."))
+        tip = _("Hide some of the painted slices, let each engine fill them from others, and compare.")
+        enable(self.compare_button, busy or self._why_not_compare(), tip)
+        idle = "" if controller.busy else _("No comparison is under way.")
+        enable(self.cancel_button, idle, _("Stop; nothing is kept."))
+        nothing = "" if controller.found is not None else _("Compare first.")
+        row = "" if self._chosen_row() >= 0 else _("Click an engine in the table first.")
+        enable(self.use_button, busy or nothing or row, _("Fill with this engine from now on."))
+        plot = "" if controller.chart_node is not None else _("The plot was removed; compare again.")
+        enable(
+            self.plot_button, busy or nothing or plot, _("Show Dice against painted slices in Slicer's plot view.")
+        )
+        tip = _("Figures, and pictures of the best and the worst slices, in the web browser.")
+        enable(self.report_button, busy or nothing, tip)
+
+    def _status(self) -> str:
+        controller = self._controller
+        match controller.state:
+            case CompareState.PREPARING:
+                return _("Preparing ...")
+            case CompareState.RUNNING:
+                return self._how_far()
+            case CompareState.CANCELLED:
+                return _("Cancelled.")
+            case CompareState.FAILED:
+                return sentence(controller.error) if controller.error is not None else controller.message
+            case CompareState.DONE if controller.found is not None:
+                return "\n".join([*controller.found.reasons, *map(_absence, controller.found.absent)])
+        return _("Which engine suits these images? Tried on slices that you painted, each hidden in turn.")
+
+    def _how_far(self) -> str:
+        progress = self._controller.progress
+        if not progress.total:
+            return _("Starting ...")
+        if self._report_wanted:
+            return _("Writing the report ...")
+        place = min(progress.done + 1, progress.total)
+        text = _("Trial {number} of {total}").format(number=place, total=progress.total)
+        if progress.eta is None:
+            return text
+        return _("{text}, {duration} left").format(text=text, duration=duration(progress.eta))
+
+    def _why_not_compare(self) -> str:
+        segmentation, volume = self._nodes()
+        if volume is None:
+            return _("Choose a volume first.")
+        if segmentation is None:
+            return _("Choose or create a segmentation first.")
+        if not self._listed:
+            return _("Looking which engines can run here ...")
+        if not self._checked():
+            return _("Tick an engine first.")
+        return self._why_not_now()
+
+    def _checked(self) -> tuple[str, ...]:
+        items = (self.engines_table.item(row, 0) for row in range(self.engines_table.rowCount))
+        return tuple(item.text() for item in items if item.checkState() == qt.Qt.Checked)
+
+    def _chosen_row(self) -> int:
+        rows = self.result_table.selectionModel().selectedRows()
+        return rows[0].row() if rows else -1
+
+    # --- what the user does
+
+    def _on_changed(self, _item: Any) -> None:
+        self._show_buttons()
+
+    def _on_compare(self, checked: bool = False) -> None:
+        segmentation, volume = self._nodes()
+        try:
+            wish = replace(_wishes()[self.wish_box.currentIndex][1], sizes=_sizes(self.sizes_edit.text))
+            self._controller.start(volume, segmentation, CompareSettings(self._checked(), wish, self._complete()))
+        except InputError as error:
+            tell(error)
+
+    def _on_cancel(self, checked: bool = False) -> None:
+        self._controller.cancel()
+
+    def _on_use(self, checked: bool = False) -> None:
+        self._choose_engine(self.result_table.item(self._chosen_row(), 0).text())
+
+    def _on_plot(self, checked: bool = False) -> None:
+        show_chart(self._controller.chart_node, slicer.app.applicationLogic())
+
+    def _on_report(self, checked: bool = False) -> None:
+        """Open the report; where packages for it are missing, offer them, and write it once they are there."""
+        if self._controller.report_path is not None:
+            self._open_report()
+            return
+        try:
+            if install(missing_packages()):
+                self._report_wanted = True
+                self._controller.write_report()
+        except InputError as error:
+            tell(error)
+
+    def _open_report(self) -> None:
+        path = self._controller.report_path
+        if path is not None:
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
+
+
+def _reason(state: EngineState) -> str:
+    texts = {
+        Readiness.NEEDS_DOWNLOAD: _("needs a download: choose it under Fill first"),
+        Readiness.NEEDS_INSTALL: _("needs an installation: choose it under Fill first"),
+    }
+    return texts.get(state.readiness, state.reason)
+
+
+def _absence(one: Absent) -> str:
+    text = _("{engine} failed: {reason}") if one.started else _("{engine} was not compared: {reason}")
+    return text.format(engine=one.engine, reason=one.reason)
+
+
+def _dice(point: Point) -> str:
+    return f"{point.dice:.3f}"
+
+
+def _time(point: Point) -> str:
+    return _("{start:.0f} s, then {step:.2g} s a slice").format(start=point.start_seconds, step=point.slice_seconds)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Support sizes that a text names; InputError if it names none."""
+    try:
+        return tuple(int(part) for part in text.replace(";", ",").split(",")) if text.strip() else ()
+    except ValueError:
+        raise InputError("slices_malformed", text=text) from None
+
+
+def _line(*widgets: Any) -> Any:
+    line = qt.QHBoxLayout()
+    for widget in widgets:
+        line.addWidget(widget)
+    return line
+
+
+def _fit_height(table: Any, rows: int) -> None:
+    """As many rows as there are, up to a few."""
+    table.setFixedHeight(_ROW_PIXELS * (1 + min(rows, _MOST_ROWS)) + table.horizontalHeader().height)
