@@ -24,7 +24,7 @@ from .confidence_plot import drop_orphan_plots, find_plot, show_plot, update_plo
 from .painted import slice_digests
 from .record import RECORD_ATTRIBUTE, PaintRecord
 from .review_differences import Differences, DifferencesOverlay
-from .review_rows import Origin, ReviewRow, review_rows, roll_up, worst_first
+from .review_rows import ReviewRow, review_rows, roll_up, worst_first
 from .review_state import AxisReview, Fill, SliceStatus
 from .review_store import drop_orphans, read_review, review_text, write_review
 from .run_outcome import RunOutcome
@@ -152,9 +152,7 @@ class ReviewController:
     def kept(self) -> frozenset[int]:
         """Accepted slices, which a fill is to keep as they are; painted and corrected ones are kept anyway."""
         rows = self.view.rows
-        return frozenset(
-            row.index for row in rows if row.status is SliceStatus.ACCEPTED and row.origin is Origin.FILLED
-        )
+        return frozenset(row.index for row in rows if row.status is SliceStatus.ACCEPTED and not row.own)
 
     def acceptable(self, indices: Sequence[int]) -> list[int]:
         """Those of the slices that wait for the user's word."""
@@ -164,7 +162,7 @@ class ReviewController:
     def refill(self) -> RefillRequest | None:
         """A fill of the slices that are not accepted, None if there are none."""
         rows, kept = self.view.rows, self.kept
-        if all(row.index in kept or row.origin in (Origin.PAINTED, Origin.CORRECTED) for row in rows):
+        if all(row.own or row.index in kept for row in rows):
             return None
         return RefillRequest(range(rows[0].index, rows[-1].index + 1), kept)
 

@@ -39,6 +39,11 @@ class ReviewRow:
     changed: int | None = None
 
     @property
+    def own(self) -> bool:
+        """Whether it is the user's own work: painted, or corrected since it was filled."""
+        return self.origin in (Origin.PAINTED, Origin.CORRECTED)
+
+    @property
     def open(self) -> bool:
         """Whether the slice waits for the user's word."""
         return self.status in (SliceStatus.IN_PROGRESS, SliceStatus.FLAGGED)
@@ -91,16 +96,16 @@ def _row(index: int, one: SliceReview, own: bool, checksum: int | None) -> Revie
         origin = Origin.CORRECTED if one.fills else Origin.PAINTED
     else:
         origin = Origin.FILLED if fill is not None else Origin.NOBODY
-    status = _status(one, origin, checksum)
+    status = _status(one, own, origin, checksum)
     if fill is None or origin is not Origin.FILLED:  # the figures are of what the engine had put there
         return ReviewRow(index, origin, status)
     return ReviewRow(index, origin, status, fill.confidence, fill.disagreement, fill.changed)
 
 
-def _status(one: SliceReview, origin: Origin, checksum: int | None) -> SliceStatus:
+def _status(one: SliceReview, own: bool, origin: Origin, checksum: int | None) -> SliceStatus:
     if one.status is SliceStatus.FLAGGED:
         return SliceStatus.FLAGGED
-    if origin in (Origin.PAINTED, Origin.CORRECTED):  # what a person painted needs nobody's word
+    if own:  # what a person painted needs nobody's word
         return SliceStatus.ACCEPTED
     if one.is_accepted(checksum):
         return SliceStatus.ACCEPTED

@@ -1,0 +1,105 @@
+"""A scene under review: run, survey and review ticked as the panel does. Real MRML, the real worker."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import slicer
+
+from support import slicer_standin
+from support.scene_cases import Runs, Scene
+
+slicer_standin.install()  # for texts, which Slicer translates
+
+from FewShotAnnotateLib.host.record import PaintRecord  # noqa: E402
+from FewShotAnnotateLib.host.review import ReviewController  # noqa: E402
+from FewShotAnnotateLib.host.review_rows import ReviewRow  # noqa: E402
+from FewShotAnnotateLib.host.review_state import SliceStatus  # noqa: E402
+from FewShotAnnotateLib.host.survey import Survey  # noqa: E402
+
+WAIT_SECONDS = 30.0
+
+
+def parameter_node() -> Any:
+    """The module's own node, as ScriptedLoadableModuleLogic makes it."""
+    node = slicer.mrmlScene.GetSingletonNode("FewShotAnnotate", "vtkMRMLScriptedModuleNode")
+    if node is None:
+        node = slicer.vtkMRMLScriptedModuleNode()
+        node.SetSingletonTag("FewShotAnnotate")
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+class Review:
+    """A segmentation with a survey and a review on it."""
+
+    def __init__(self, volume_node: Any, node: Any) -> None:
+        self.volume_node, self.node = volume_node, node
+        self.survey = Survey()
+        self.controller = ReviewController(parameter_node, lambda: (self.node, self.volume_node), self.survey)
+
+    def settle(self) -> None:
+        """Look at the segmentation anew and tick until nothing is under way."""
+        self.survey.request(0.0)
+        end = time.monotonic() + WAIT_SECONDS
+        while self.survey.busy or self.controller.busy:
+            assert time.monotonic() < end
+            self.survey.poll(self.node, self.volume_node)
+            self.controller.tick()
+        self.controller.tick()
+
+    @property
+    def rows(self) -> dict[int, ReviewRow]:
+        """Slices under review."""
+        return {row.index: row for row in self.controller.view.rows}
+
+    def accept(self, *indices: int) -> None:
+        """Accept slices."""
+        self.controller.accept(indices)
+        self.settle()
+
+    def of_status(self, status: SliceStatus) -> list[int]:
+        """Slices of a status that are not the user's own."""
+        return [index for index, row in self.rows.items() if row.status is status and not row.own]
+
+    def close(self) -> None:
+        """Release the threads."""
+        self.controller.close()
+        self.survey.close()
+
+
+class Desk(Review):
+    """A review where fills can be run, too."""
+
+    def __init__(self, scene: Scene, runs: Runs) -> None:
+        super().__init__(scene.volume_node, scene.node)
+        self.scene = scene
+        self.runner = runs(scene)
+        self.runner.controller._on_outcome = self.controller.take
+
+    def fill(self, **changed: Any) -> None:
+        """A run to its end; painted and corrected slices are support, accepted ones are kept."""
+        record = PaintRecord.of_node(self.node)
+        labelled = sorted({*self.scene.labelled, *record.marked, *record.corrected(self.survey.digests)})
+        self.runner.fill(**{"labelled": labelled, "keep": self.controller.kept, **changed})
+        self.settle()
+
+    def refill(self) -> None:
+        """Fill what is not accepted."""
+        request = self.controller.refill()
+        assert request is not None
+        self.fill(keep=request.keep, slices=request.slices)
+
+    def paint(self, index: int) -> None:
+        """A stroke of the first segment by hand."""
+        name = self.scene.ids[0]
+        mask = self.scene.array(name)
+        self.scene.axis.slices(mask)[index][2:6, 2:6] ^= True
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), self.node, name, self.volume_node)
+        self.settle()
+
+    def labels(self, index: int) -> np.ndarray:
+        """What all segments hold on a slice, bool [segments, h, w]."""
+        return np.stack([self.scene.axis.slices(mask)[index] for mask in self.scene.arrays().values()])
