@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from FewShotAnnotateLib import engines
+from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE
 from hypothesis import HealthCheck, settings
 from support import stepwise
 from support.processes import Spawned
@@ -15,6 +16,14 @@ settings.register_profile(
     "repository", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("repository")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests leave the user's data folder alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME_VARIABLE, str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,6 @@ def test_a_filled_label_map_names_its_engine_in_the_exported_file(tmp_path: Path
 
 
 def test_a_fill_in_the_scene_marks_the_segments_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     runs = Runs(tmp_path)
     scene = scene_of(case("mr_hippocampus_003"))
     segmentation = scene.node.GetSegmentation()

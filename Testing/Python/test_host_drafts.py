@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +41,6 @@ def start(
     python_with_stepwise: str,
 ) -> Iterator[Callable[..., Runner]]:
     """Starts a run of the stepwise engine with the given options."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     runs = Runs(tmp_path)
 
     def start(scene: Scene, **options: Any) -> Runner:

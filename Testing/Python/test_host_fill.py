@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,7 +30,6 @@ CASES = ("mr_hippocampus_003", "mr_spine_cord_t2", "ct_spleen", "mr_cardiac_sax"
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     started = Runs(tmp_path)
     yield started
     started.finish()
@@ -283,7 +281,7 @@ def test_a_job_folder_that_vanished_stops_the_run_with_a_word(runs: Runs, gate: 
     runner.start()
     gate.allow(1)
     runner.until(lambda: runner.shown() == 1)
-    for file in Path(runner.controller._run.place, "layer0").iterdir():
+    for file in Path(runner.controller._run.folder.path, "layer0").iterdir():
         file.unlink()
     gate.open()
     runner.until(lambda: runner.controller.state is not State.RUNNING)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,6 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     started = Runs(tmp_path)
     yield started
     started.finish()

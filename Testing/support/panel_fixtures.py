@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from FewShotAnnotateLib.host.run_store import RunStore
 
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
-from support.scene_cases import Scene, job_folders
+from support.scene_cases import Gate, Scene
 
 
 @pytest.fixture
@@ -21,12 +22,21 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     slicer_standin.slot_errors.clear()
     slicer_standin.dialogs().clear()
     yield
+    store = RunStore()
     end = time.monotonic() + 10
-    while job_folders(tmp_path) or scene_cases.threads():
-        assert time.monotonic() < end, (job_folders(tmp_path), scene_cases.threads())
+    while store.live() or scene_cases.threads():
+        assert time.monotonic() < end, (store.live(), scene_cases.threads())
         time.sleep(0.005)
     assert not slicer_standin.slot_errors
     scene_cases.require_quiet(capfd.readouterr())
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Lets workers write so many slices."""
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    return Gate(folder, monkeypatch)
 
 
 @pytest.fixture

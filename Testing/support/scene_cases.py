@@ -17,6 +17,7 @@ from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.dependencies import worker_python
 from FewShotAnnotateLib.host.preparation import FillSettings
+from FewShotAnnotateLib.host.run_store import RunStore
 
 from support import mrml
 from support.data import MNI152, case_or_mni152, load_case
@@ -171,7 +172,7 @@ def scene_of(given: Case, axis: int = 0, step: int = 4) -> Scene:
 class Runner:
     """A controller on the current scene with the Segment Editor's undo, as the panel has it."""
 
-    def __init__(self, scene: Scene, python: str | None = None) -> None:
+    def __init__(self, scene: Scene, python: str | None = None, store: RunStore | None = None) -> None:
         import slicer
 
         self.scene = scene
@@ -187,6 +188,7 @@ class Runner:
             lambda: scene.editor_node,
             python or worker_python(),
             lambda: self.states.append(self.controller.state),
+            store=store,
         )
 
     def _save_undo(self, node: Any) -> None:
@@ -228,7 +230,7 @@ def all_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 def job_folders(parent: str | os.PathLike[str]) -> list[str]:
-    """Job folders that runs made below a temporary folder."""
+    """Job folders that were made below a temporary folder."""
     return sorted(path.name for path in Path(parent).glob("FewShotAnnotate-*"))
 
 
@@ -243,24 +245,24 @@ def label_map_of(masks: dict[str, np.ndarray], volume: Volume) -> LabelMap:
 
 
 class Runs:
-    """Runners of one test; at its end nothing of them may be left."""
+    """Runners of one test, whose runs lie below a temporary folder; at its end nothing of them may be at work."""
 
     def __init__(self, temporary_folder: Path) -> None:
-        self._folder = temporary_folder
+        self.store = RunStore(temporary_folder / "runs")
         self._runners: list[Runner] = []
 
     def __call__(self, scene: Scene, python: str | None = None) -> Runner:
         """A runner on a scene, whose worker is run by a program other than Python if one is given."""
-        self._runners.append(Runner(scene, python))
+        self._runners.append(Runner(scene, python, self.store))
         return self._runners[-1]
 
     def finish(self) -> None:
-        """Close all; job folders, threads and workers must go."""
+        """Close all; threads and workers must go."""
         for runner in self._runners:
             runner.controller.close()
         end = time.monotonic() + GONE_SECONDS
-        while job_folders(self._folder) or threads():
-            assert time.monotonic() < end, f"left behind: {job_folders(self._folder)} {threads()}"
+        while self.store.live() or threads():
+            assert time.monotonic() < end, f"left behind: {self.store.live()} {threads()}"
             time.sleep(0.005)
 
 

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import slicer
 
 from ..core.errors import InputError
 from ..core.event import Event, Expected, Failed, Finished, Progress, SliceDone, Warned
 from ..core.expected import ExpectedDice
+from ..core.volume import SAME_GRID_TOLERANCE
+from ..run.folder import JobFolder
 from ..run.legs import Leg, Whole, legs
 from ..run.process import WorkerProcess
 from .background import Background
 from .commit import commit, mark_as_made
-from .decide import Changes, EditRules, Filled, decide
-from .painted import masks_digest, slice_digests
-from .preparation import FillSettings, Prepared, RunInput, prepare, read_input
+from .decide import EditRules
+from .ending import Ending, work_out
+from .preparation import FillSettings, prepare, read_input
 from .preview import Preview, PreviewSegment
 from .record import PaintRecord
-from .run_outcome import RunOutcome, confidence_of
+from .run_outcome import RunOutcome
+from .run_plan import Prepared, RunPlan
+from .run_store import RunFolder, RunStore
 from .scene import ImageSource, SegmentationGrid, labels_version, read_grid, read_image
+from .unfinished import RunMark, UnfinishedRun, unfinished_run
 
 # A tick shows slices for no longer than this; the rest waits for the next tick.
 TICK_SECONDS = 0.01
 _LISTED = 10
+_GREY = (0.5, 0.5, 0.5)
 _WAIT_SECONDS = 5.0
 
 
@@ -48,12 +52,17 @@ class State(Enum):
 
 @dataclass
 class _Run:
-    """One run. Nodes are held by id and looked up when needed: the user may remove them at any time."""
+    """One run. Nodes are held by id and looked up when needed: the user may remove them at any time.
 
-    given: RunInput
+    `replaces` is what the segmentation node said before of its run; `again` tells that the run was begun before.
+    """
+
+    plan: RunPlan
     segmentation_id: str
     volume_id: str
-    place: Path
+    folder: RunFolder
+    replaces: RunMark
+    again: bool
     shown_as: dict[str, PreviewSegment]
     prepared: Prepared | None = None
     preview: Preview | None = None
@@ -61,21 +70,6 @@ class _Run:
     legs: list[Leg] = field(default_factory=list)  # the first is under way, the rest ahead
     whole: Whole = field(default_factory=lambda: Whole(1))
     stopping: bool = False
-
-
-@dataclass(frozen=True)
-class _Decision:
-    """What the background thread found at the end of a run, and the labels and rules it looked at."""
-
-    grid: SegmentationGrid
-    rules: EditRules
-    version: tuple[object, ...]
-    changes: Changes
-    filled: dict[int, tuple[int, int]]  # slice -> its checksum after and before
-    kept: dict[int, int]  # slice to keep -> its checksum
-    confidence: dict[int, float]
-    painted: list[int]
-    drafts: int
 
 
 class FillController:
@@ -94,6 +88,8 @@ class FillController:
         Called after every change of `state`, `progress` or `message`.
     on_outcome : function
         Called with the RunOutcome of a run whose slices were committed, before `on_change`.
+    store : RunStore or None
+        Where runs lie while they are not finished; None: in the user's data folder.
 
     Attributes
     ----------
@@ -116,6 +112,7 @@ class FillController:
         python: str,
         on_change: Callable[[], object] = lambda: None,
         on_outcome: Callable[[RunOutcome], object] = lambda outcome: None,
+        store: RunStore | None = None,
     ) -> None:
         self.state = State.IDLE
         self.progress = Progress(0, 0, None)
@@ -130,11 +127,14 @@ class FillController:
         self._python = python
         self._on_change = on_change
         self._on_outcome = on_outcome
+        self._store = store or RunStore()
         self._run: _Run | None = None
         self._process: WorkerProcess | None = None
         self._preparing: Future[Prepared] | None = None
-        self._deciding: Future[_Decision] | None = None
+        self._deciding: Future[Ending] | None = None
         self._background = Background("FewShotAnnotate")
+        closing = slicer.vtkMRMLScene.StartCloseEvent
+        self._scene_observation = scene.AddObserver(closing, lambda caller, event: self.leave())
 
     @property
     def stopping(self) -> bool:
@@ -159,19 +159,10 @@ class FillController:
         if self.state is not State.IDLE:
             raise InputError("run_active")
         given = read_input(volume_node, segmentation_node, settings)
-        segmentation = segmentation_node.GetSegmentation()
-        segments = {name: segmentation.GetSegment(name) for name in given.segment_ids}
-        shown_as = {
-            name: PreviewSegment(segment.GetName(), tuple(segment.GetColor())) for name, segment in segments.items()
-        }
-        try:
-            place = Path(tempfile.mkdtemp(prefix="FewShotAnnotate-"))
-        except OSError as error:
-            raise InputError("output_unwritable", path=tempfile.gettempdir(), detail=error.strerror) from None
-        self._run = _Run(given, segmentation_node.GetID(), volume_node.GetID(), place, shown_as)
-        self.progress, self.expected = Progress(0, len(given.to_fill), None), {}
-        self.message, self.warnings, self.error = "", [], None
-        self._preparing = self._background.submit(prepare, given, place)
+        folder = self._store.create()
+        self._begin(segmentation_node, volume_node, given.plan, folder)
+        self._preparing = self._background.submit(prepare, given, folder.path)
+        self._background.submit(self._store.prune)
         self._change(State.PREPARING)
 
     def tick(self) -> None:
@@ -199,7 +190,10 @@ class FillController:
         run = self._run
         if run is None:
             return
-        if not keep or self.state is State.PREPARING:
+        if self.state is State.PREPARING and keep and run.again:
+            run.stopping = True
+            self._on_change()
+        elif not keep or self.state is State.PREPARING:
             self.discard()
             self.message = "Cancelled; nothing was changed."
             self._on_change()
@@ -220,7 +214,112 @@ class FillController:
             self._start_worker(run, run.prepared)
 
     def discard(self) -> None:
-        """End whatever is going on at once and forget it: cancelled, scene closed, or done."""
+        """End whatever is going on at once and forget it: cancelled or done."""
+        run = self._run
+        if run is not None:
+            self._mark(run, run.replaces)
+        self._end(RunFolder.delete)
+
+    def leave(self) -> None:
+        """End the run at once, but leave what is finished in its folder, so that the run can be continued."""
+        run = self._run
+        if run is not None and run.prepared is None and not run.again:
+            self.discard()
+        else:
+            self._end(RunFolder.leave)
+
+    def close(self) -> None:
+        """Release everything; the controller cannot be used afterwards. A run is left."""
+        self._on_change = lambda: None
+        self._scene.RemoveObserver(self._scene_observation)
+        self.leave()
+        self._background.close()
+
+    # --- runs that were left
+
+    def unfinished(self, segmentation_node: Any) -> UnfinishedRun | None:
+        """The run on a segmentation that was left: the application crashed or the scene was closed. Takes 1 ms."""
+        mark = RunMark.of_node(segmentation_node)
+        return unfinished_run(self._store, mark.run_id) if mark.run_id else None
+
+    def resume_unfinished(self, segmentation_node: Any, volume_node: Any = None) -> None:
+        """Continue a left run with the slices that are not finished.
+
+        Parameters
+        ----------
+        segmentation_node : vtkMRMLSegmentationNode
+        volume_node : vtkMRMLScalarVolumeNode or None
+            The volume, in case the one that the run was about was loaded anew.
+
+        Raises
+        ------
+        InputError
+            It cannot be continued; nothing was started or changed.
+        """
+        self._take_up(segmentation_node, volume_node, keep=False)
+
+    def keep_unfinished(self, segmentation_node: Any, volume_node: Any = None) -> None:
+        """Commit the finished slices of a left run and forget the rest. Parameters and errors as for resuming."""
+        self._take_up(segmentation_node, volume_node, keep=True)
+
+    def discard_unfinished(self, segmentation_node: Any) -> None:
+        """Forget a left run and what it finished."""
+        unfinished = self.unfinished(segmentation_node)
+        if unfinished is not None:
+            RunMark().keep(segmentation_node)
+            self._background.submit(self._store.delete, unfinished.run_id)
+            self._on_change()
+
+    def _take_up(self, segmentation_node: Any, volume_node: Any, keep: bool) -> None:
+        if self.state is not State.IDLE:
+            raise InputError("run_active")
+        mark = RunMark.of_node(segmentation_node)
+        volume_node = self._scene.GetNodeByID(mark.volume_id) or volume_node
+        if volume_node is None:
+            raise InputError("run_volume_missing")
+        folder = self._store.take(mark.run_id)
+        if folder is None:
+            raise InputError("run_not_left")
+        try:
+            plan = Prepared.open(folder.path).plan
+            _read_unchanged(plan, segmentation_node, volume_node)
+        except InputError:
+            folder.leave()
+            raise
+        run = self._begin(segmentation_node, volume_node, plan, folder, again=True)
+        run.stopping = keep
+        self._preparing = self._background.submit(Prepared.open_free, folder.path)
+        self._change(State.PREPARING)
+
+    # --- steps of a run
+
+    def _begin(
+        self, segmentation_node: Any, volume_node: Any, plan: RunPlan, folder: RunFolder, again: bool = False
+    ) -> _Run:
+        segmentation = segmentation_node.GetSegmentation()
+        shown_as = {}
+        for name, text in plan.names.items():
+            segment = segmentation.GetSegment(name)  # a run begun before may know segments that are gone
+            shown_as[name] = (
+                PreviewSegment(text, _GREY)
+                if segment is None
+                else PreviewSegment(segment.GetName(), tuple(segment.GetColor()))
+            )
+        replaces = RunMark() if again else RunMark.of_node(segmentation_node)
+        ids = segmentation_node.GetID(), volume_node.GetID()
+        self._run = run = _Run(plan, *ids, folder, replaces, again, shown_as)
+        self._mark(run, RunMark(folder.run_id, run.volume_id))
+        self.progress, self.expected = Progress(0, len(plan.to_fill), None), {}
+        self.message, self.warnings, self.error = "", [], None
+        return run
+
+    def _mark(self, run: _Run, mark: RunMark) -> None:
+        node = self._scene.GetNodeByID(run.segmentation_id)
+        if node is not None:
+            mark.keep(node)
+
+    def _end(self, let_go: Callable[[RunFolder], None]) -> None:
+        """End the worker and the preview at once; the folder is let go of once the worker is gone."""
         run, self._run = self._run, None
         process, self._process = self._process, None
         self._preparing = self._deciding = None
@@ -230,29 +329,37 @@ class FillController:
         if run is not None:
             if run.preview is not None:
                 run.preview.remove()
-            self._background.submit(_dispose, process, run.place)  # comes after preparing: there is one thread
+            self._background.submit(_let_go, process, run.folder, let_go)  # after preparing: there is one thread
         self.progress, self.expected = Progress(0, 0, None), {}
         if self.state is not State.IDLE:
             self._change(State.IDLE)
-
-    def close(self) -> None:
-        """Release everything; the controller cannot be used afterwards."""
-        self._on_change = lambda: None
-        self.discard()
-        self._background.close()
-
-    # --- steps of a run
 
     def _finish_preparing(self, run: _Run) -> None:
         if self._preparing is None or not self._preparing.done():
             return
         run.prepared = self._preparing.result()
         self._preparing = None
+        prepared = run.prepared
         node, _, _ = self._unchanged_input(run)
-        layers = [[run.shown_as[name] for name in layer] for layer in run.prepared.layers]
-        run.preview = Preview(node, run.given.grid.geometry, layers)
-        run.legs, run.whole = legs(run.given.job.engine, len(layers)), Whole(len(layers))
-        self._start_worker(run, run.prepared)
+        layers = [[run.shown_as[name] for name in layer] for layer in prepared.layers]
+        run.preview = Preview(node, run.plan.geometry, layers)
+        run.legs, run.whole = legs(run.plan.job.engine, len(layers)), Whole(len(layers))
+        if run.again:
+            self._take_over_finished(run, prepared)
+        if run.legs and not run.stopping:
+            self._start_worker(run, prepared)
+        else:
+            self._change(State.FINISHING)
+
+    def _take_over_finished(self, run: _Run, prepared: Prepared) -> None:
+        """Show what an earlier process finished, and go on after it."""
+        run.legs = [leg for leg in run.legs if not _is_done(prepared.folders[leg.layer], leg)]
+        for number, (folder, layer) in enumerate(zip(prepared.folders, prepared.layers, strict=True)):
+            done = folder.finished()
+            run.to_show.extend((number, index) for index in run.plan.to_fill if done[index])
+            for one in folder.expected():
+                name = layer[one.label - 1]
+                self.expected[name] = run.shown_as[name].name, Expected(one.label, one.dice, one.low, one.high)
 
     def _start_worker(self, run: _Run, prepared: Prepared) -> None:
         if self._process is not None:
@@ -289,7 +396,7 @@ class FillController:
         while run.to_show and time.monotonic() < deadline:
             layer, index = run.to_show[0]
             labels = prepared.folders[layer].result_slice(index)
-            run.preview.write(layer, run.given.settings.axis, index, labels)
+            run.preview.write(layer, run.plan.axis, index, labels)
             run.to_show.popleft()
         run.preview.follow(self._scene.GetNodeByID(run.segmentation_id))
         run.preview.redraw()
@@ -309,36 +416,39 @@ class FillController:
         if self._deciding is not None and not self._deciding.done():
             return
         decision, self._deciding = self._deciding, None
+        assert run.prepared is not None
         node, grid, image = self._unchanged_input(run)
-        rules = EditRules.of_nodes(node, self._editor_node(), run.given.settings.may_overwrite)
+        rules = EditRules.of_nodes(node, self._editor_node(), run.plan.may_overwrite)
         version = labels_version(node)
         found = decision.result() if decision is not None else None
         if found is None or found.version != version or found.rules != rules:
-            self._deciding = self._background.submit(_decide, run, grid, image, rules, version)
+            self._deciding = self._background.submit(work_out, run.prepared, grid, image, rules, version)
             return
         began = time.monotonic()
         self._warn(run, found)
         if found.changes.add or found.changes.remove:
             self._save_undo(node)
             commit(node, self._scene.GetNodeByID(run.volume_id), grid, found.changes)
-            mark_as_made(node, found.changes, run.given.job)
+            mark_as_made(node, found.changes, run.plan.job)
         if found.filled:
-            axis = run.given.settings.axis
-            labelled = sorted({*run.given.settings.labelled, *found.painted})
-            ids = [name for name in run.given.segment_ids if name in rules.segment_ids]
+            labelled = sorted({*run.plan.painted, *found.painted})
+            ids = [name for name in run.plan.segment_ids if name in rules.segment_ids]
             known = {index: (checksum,) for index, checksum in found.kept.items()} | found.filled
-            PaintRecord.of_node(node).after_run(axis.index, labelled, ids, known).keep(node)
+            PaintRecord.of_node(node).after_run(run.plan.axis.index, labelled, ids, known).keep(node)
             self._on_outcome(self._outcome(run, found))
         self.commit_seconds = time.monotonic() - began
         text = f"{len(found.filled)} slices filled" + (f", {found.drafts} of them drafts." if found.drafts else ".")
         progress, expected, stopping = self.progress, self.expected, run.stopping
+        if run.replaces.run_id:
+            self._background.submit(self._store.delete, run.replaces.run_id)
+            run.replaces = RunMark()
         self.discard()
         self.progress, self.expected = progress, expected
         self.message = f"Stopped; {text}" if stopping else text
         self._on_change()
 
-    def _outcome(self, run: _Run, found: _Decision) -> RunOutcome:
-        given = run.given
+    def _outcome(self, run: _Run, found: Ending) -> RunOutcome:
+        plan = run.plan
         expected = {
             name: ExpectedDice(one.label, one.dice, one.low, one.high)
             for name, (_, one) in self.expected.items()
@@ -347,10 +457,10 @@ class FillController:
         return RunOutcome(
             run.segmentation_id,
             run.volume_id,
-            given.settings.axis,
-            tuple(name for name in given.segment_ids if name in found.rules.segment_ids),
-            given.job.engine,
-            given.labelled,
+            plan.axis,
+            tuple(name for name in plan.segment_ids if name in found.rules.segment_ids),
+            plan.job.engine,
+            plan.labelled,
             {index: after for index, (after, _) in found.filled.items()},
             found.kept,
             found.confidence,
@@ -358,11 +468,11 @@ class FillController:
             expected,
         )
 
-    def _warn(self, run: _Run, found: _Decision) -> None:
+    def _warn(self, run: _Run, found: Ending) -> None:
         if found.painted:
             listed = ", ".join(map(str, found.painted[:_LISTED])) + (" ..." if len(found.painted) > _LISTED else "")
             self.warnings.append(f"Slices painted during the run were left as they are: {listed}.")
-        gone = [run.shown_as[name].name for name in run.given.segment_ids if name not in found.rules.segment_ids]
+        gone = [run.shown_as[name].name for name in run.plan.segment_ids if name not in found.rules.segment_ids]
         if gone:
             self.warnings.append(f"Removed during the run and not filled: {', '.join(gone)}.")
         if found.filled and not (found.changes.add or found.changes.remove):
@@ -372,16 +482,7 @@ class FillController:
         """Segmentation node, its grid and the image; InputError if they no longer are what the run started from."""
         node = self._scene.GetNodeByID(run.segmentation_id)
         volume_node = self._scene.GetNodeByID(run.volume_id)
-        grid = read_grid(node, volume_node)
-        image = read_image(volume_node, node, grid.geometry)
-        given = run.given
-        if grid.geometry.difference(given.grid.geometry) or grid.first != given.grid.first:
-            raise InputError("grid_changed", name=node.GetName())
-        if not _same_matrix(image.grid_to_array, given.image.grid_to_array):
-            raise InputError("grid_changed", name=node.GetName())
-        if image.sample() != given.sample:
-            raise InputError("volume_changed", name=volume_node.GetName())
-        return node, grid, image
+        return node, *_read_unchanged(run.plan, node, volume_node)
 
     def _nodes_there(self, run: _Run) -> bool:
         for what, identifier in (("segmentation", run.segmentation_id), ("volume", run.volume_id)):
@@ -399,7 +500,7 @@ class FillController:
         self._change(State.STOPPED)
 
     def _give_up(self, error: InputError) -> None:
-        self.discard()
+        self.leave()
         self.error, self.message = error, str(error)
         self._on_change()
 
@@ -408,48 +509,33 @@ class FillController:
         self._on_change()
 
 
-def _decide(
-    run: _Run, grid: SegmentationGrid, image: ImageSource, rules: EditRules, version: tuple[object, ...]
-) -> _Decision:
-    """Background part of the end: which slices are filled, which the user painted meanwhile, and what may change."""
-    given, prepared = run.given, run.prepared
-    assert prepared is not None
-    axis = given.settings.axis
-    ids = [name for name in given.segment_ids if name in rules.segment_ids]
-    digests = slice_digests(grid, ids, axis, given.to_fill)
-    at_start = slice_digests(given.grid, ids, axis, given.to_fill)
-    painted = [index for index in given.to_fill if digests[index] != at_start[index]]
-    done = np.logical_and.reduce([folder.finished() for folder in prepared.folders])
-    slices = [index for index in given.to_fill if done[index] and index not in painted]
-
-    def read(index: int) -> dict[str, np.ndarray]:
-        masks = {}
-        for folder, layer in zip(prepared.folders, prepared.layers, strict=True):
-            labels = folder.result_slice(index)
-            if labels.any():
-                masks.update({name: labels == value for value, name in enumerate(layer, start=1)})
-        return {name: mask for name, mask in masks.items() if mask.any()}
-
-    changes = decide(grid, image, Filled(axis, given.segment_ids, slices, read), rules)
-    shape = grid.slice_shape(axis)
-    filled = {}
-    for index in slices:
-        after = changes.applied(grid.segment_slices(ids, axis, index), axis, index, shape)
-        filled[index] = (masks_digest(after, ids), digests[index])
-    drafts = np.logical_or.reduce([folder.drafts() for folder in prepared.folders])
-    kept = slice_digests(grid, ids, axis, sorted(given.settings.keep))
-    confidence = {index: confidence_of(prepared.folders, index) for index in slices}
-    return _Decision(grid, rules, version, changes, filled, kept, confidence, painted, int(drafts[slices].sum()))
+def _read_unchanged(plan: RunPlan, node: Any, volume_node: Any) -> tuple[SegmentationGrid, ImageSource]:
+    """Grid and image; InputError if they no longer are what the run started from."""
+    grid = read_grid(node, volume_node)
+    image = read_image(volume_node, node, grid.geometry)
+    if grid.geometry.difference(plan.geometry, SAME_GRID_TOLERANCE) or grid.first != plan.first:
+        raise InputError("grid_changed", name=node.GetName())
+    if not _same_matrix(image.matrix, plan.grid_to_array):
+        raise InputError("grid_changed", name=node.GetName())
+    if image.sample() != plan.sample:
+        raise InputError("volume_changed", name=volume_node.GetName())
+    return grid, image
 
 
-def _same_matrix(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+def _same_matrix(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
     if one is None or other is None:
         return one is other
-    return bool(np.allclose(one, other, atol=1e-6))
+    return bool(np.allclose(one, other, rtol=0.0, atol=SAME_GRID_TOLERANCE))
 
 
-def _dispose(process: WorkerProcess | None, place: Path) -> None:
-    """Delete the job folders once the worker has let go of them."""
+def _is_done(folder: JobFolder, leg: Leg) -> bool:
+    """Whether nothing is left of a leg of a run begun before."""
+    done = folder.finished()
+    return all(leg.drafts_only and done[index] for index in folder.pending())
+
+
+def _let_go(process: WorkerProcess | None, folder: RunFolder, let_go: Callable[[RunFolder], None]) -> None:
+    """Delete or leave a run's folder once the worker has let go of it."""
     if process is not None:
         process.wait(_WAIT_SECONDS)
-    shutil.rmtree(place, ignore_errors=True)
+    let_go(folder)

@@ -16,6 +16,8 @@ from ..core.support import Support
 from ..core.volume import Volume
 from ..engines import runnable_engine
 from ..run.folder import JobFolder
+from .painted import segment_digests
+from .run_plan import Prepared, RunPlan
 from .scene import ImageSource, SegmentationGrid, is_locked, read_grid, read_image
 
 
@@ -61,51 +63,23 @@ class RunInput:
 
     Attributes
     ----------
-    segment_ids : tuple of str
-        Segments to fill that exist and are not locked.
-    labelled : tuple of int, ascending
-        The painted slices and those to keep.
-    job : Job
+    plan : RunPlan
+    complete : bool
+        As in FillSettings.
     grid : SegmentationGrid
-        Copy of these segments' labels, so that painting from now on is not part of the run.
+        Copy of the labels of the plan's segments, so that painting from now on is not part of the run.
     image : ImageSource
-    sample : bytes
-        Some voxels of the volume, to find out later whether it was changed.
-    segment_names : mapping of str to str
-        Segment id -> name; empty for engines that do not go by names.
+    uses_names : bool
+        Whether the engine goes by the names of the segments.
     """
 
-    settings: FillSettings
-    segment_ids: tuple[str, ...]
-    labelled: tuple[int, ...]
-    job: Job
+    plan: RunPlan
+    complete: bool
     grid: SegmentationGrid
     image: ImageSource
-    sample: bytes
     segmentation_name: str
     volume_name: str
-    segment_names: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def to_fill(self) -> list[int]:
-        """The slices of the job that are neither painted nor kept."""
-        return [index for index in self.job.slices if index not in self.labelled]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A run that is ready for the worker.
-
-    Attributes
-    ----------
-    layers : list of lists of str
-        Segments of each layer; those that overlap are in different ones. Label 1 + n is a layer's n-th segment.
-    folders : list of JobFolder
-        One for each layer.
-    """
-
-    layers: list[list[str]]
-    folders: list[JobFolder]
+    uses_names: bool = False
 
 
 def read_input(volume_node: Any, segmentation_node: Any, settings: FillSettings) -> RunInput:
@@ -128,9 +102,21 @@ def read_input(volume_node: Any, segmentation_node: Any, settings: FillSettings)
     image = read_image(volume_node, segmentation_node, grid.geometry)
     slices, labelled = _slices(settings, grid, name)
     job = Job(engine.name, slices.start, slices.stop, settings.device, dict(settings.options), settings.budget)
-    names = {key: segments[key].GetName() for key in wanted} if engine.uses_names else {}
-    copy, sample = grid.snapshot(wanted), image.sample()
-    return RunInput(settings, wanted, labelled, job, copy, image, sample, name, volume_node.GetName(), names)
+    plan = RunPlan(
+        settings.axis,
+        {key: segments[key].GetName() for key in wanted},
+        labelled,
+        tuple(sorted(settings.labelled)),
+        tuple(sorted(settings.keep)),
+        job,
+        settings.may_overwrite,
+        grid.geometry,
+        grid.first,
+        image.matrix,
+        image.sample(),
+    )
+    snapshot = grid.snapshot(wanted)
+    return RunInput(plan, settings.complete, snapshot, image, name, volume_node.GetName(), engine.uses_names)
 
 
 def prepare(given: RunInput, place: Path) -> Prepared:
@@ -141,27 +127,42 @@ def prepare(given: RunInput, place: Path) -> Prepared:
     InputError
         The input cannot be used, or the folders cannot be written.
     """
-    axis = given.settings.axis
-    masks = {index: given.grid.segment_slices(given.segment_ids, axis, index) for index in given.labelled}
-    present = [name for name in given.segment_ids if any(name in found for found in masks.values())]
+    plan = given.plan
+    layers = support_layers(given)
+    volume = Volume(given.image.on_grid(given.grid.geometry.shape), given.grid.geometry)
+    volume.require_usable(f"Volume '{given.volume_name}'")
+    job = plan.job.with_share(len(layers))
+    folders = [
+        JobFolder.create(Prepared.layer_path(place, number), _named(job, given, layer), volume, support)
+        for number, (layer, support) in enumerate(layers)
+    ]
+    digests = segment_digests(given.grid, plan.segment_ids, plan.axis, plan.to_fill)
+    prepared = Prepared(plan, [layer for layer, _ in layers], folders, digests)
+    prepared.save(place)
+    return prepared
+
+
+def support_layers(given: RunInput) -> list[tuple[list[str], Support]]:
+    """Segments and support of each layer, checked. Touches no node: for a background thread.
+
+    Raises
+    ------
+    InputError
+        No segment is painted on the labelled slices, or slices of two axes are painted.
+    """
+    plan = given.plan
+    masks = {index: given.grid.segment_slices(plan.segment_ids, plan.axis, index) for index in plan.labelled}
+    present = [name for name in plan.segment_ids if any(name in found for found in masks.values())]
     if not present:
         raise InputError("no_labelled_slice", path=f"Segmentation '{given.segmentation_name}'")
     _require_one_axis(given)
-    layers = _separate(masks, present)
-    volume = Volume(given.image.on_grid(given.grid.geometry.shape), given.grid.geometry)
-    volume.require_usable(f"Volume '{given.volume_name}'")
-    job = given.job.with_share(len(layers))
-    folders = [
-        JobFolder.create(place / f"layer{number}", _named(job, given, layer), volume, _support(given, layer, masks))
-        for number, layer in enumerate(layers)
-    ]
-    return Prepared(layers, folders)
+    return [(layer, _support(given, layer, masks)) for layer in _separate(masks, present)]
 
 
 def _named(job: Job, given: RunInput, layer: Sequence[str]) -> Job:
-    """The job of one layer: label 1 + n is its n-th segment."""
-    names = given.segment_names
-    return replace(job, names={value: names[name] for value, name in enumerate(layer, start=1) if name in names})
+    """The job of one layer: label 1 + n is its n-th segment. Names go to engines that go by them, to no other."""
+    names = {value: given.plan.names[name] for value, name in enumerate(layer, start=1)}
+    return replace(job, names=names if given.uses_names else {})
 
 
 def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[range, tuple[int, ...]]:
@@ -183,14 +184,15 @@ def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[
 
 def _require_one_axis(given: RunInput) -> None:
     """Refuse slices painted across the axis. After an earlier run every slice holds labels: nothing can be told."""
-    if given.settings.keep:
+    plan = given.plan
+    if plan.keep:
         return
     painted = np.zeros(given.grid.geometry.shape, dtype=bool)
     for index, part in enumerate(painted):
-        part[:] = given.grid.union_slice(given.segment_ids, SliceAxis(0), index)
-    along = given.settings.axis.slices(painted)
-    if np.count_nonzero(along[list(given.labelled)]) == np.count_nonzero(along):
-        require_one_axis(painted, given.settings.axis, "The painted slices")
+        part[:] = given.grid.union_slice(plan.segment_ids, SliceAxis(0), index)
+    along = plan.axis.slices(painted)
+    if np.count_nonzero(along[list(plan.labelled)]) == np.count_nonzero(along):
+        require_one_axis(painted, plan.axis, "The painted slices")
 
 
 def _separate(masks: Mapping[int, Mapping[str, np.ndarray]], segment_ids: Sequence[str]) -> list[list[str]]:
@@ -210,14 +212,14 @@ def _separate(masks: Mapping[int, Mapping[str, np.ndarray]], segment_ids: Sequen
 
 def _support(given: RunInput, segment_ids: Sequence[str], painted: Mapping[int, Mapping[str, np.ndarray]]) -> Support:
     """Support of one layer; label 1 + n is its n-th segment."""
-    axis = given.settings.axis
+    plan = given.plan
     kind = np.uint8 if len(segment_ids) <= 255 else np.uint16
-    masks = np.zeros((len(given.labelled), *given.grid.slice_shape(axis)), dtype=kind)
-    for labels, index in zip(masks, given.labelled, strict=True):
+    masks = np.zeros((len(plan.labelled), *given.grid.slice_shape(plan.axis)), dtype=kind)
+    for labels, index in zip(masks, plan.labelled, strict=True):
         for value, name in enumerate(segment_ids, start=1):
             if name in painted[index]:
                 labels[painted[index][name]] = value
-    present = np.array([[name in painted[index] for name in segment_ids] for index in given.labelled])
-    whole = np.isin(given.labelled, list(given.settings.keep))[:, None] | given.settings.complete
+    present = np.array([[name in painted[index] for name in segment_ids] for index in plan.labelled])
+    whole = np.isin(plan.labelled, plan.keep)[:, None] | given.complete
     known = present | whole | ~present.any(axis=1, keepdims=True)
-    return Support(axis, given.labelled, masks, tuple(range(1, len(segment_ids) + 1)), known)
+    return Support(plan.axis, plan.labelled, masks, tuple(range(1, len(segment_ids) + 1)), known)

@@ -6,6 +6,7 @@ resampled onto it only where the two grids differ. Nothing here changes a node.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -161,10 +162,15 @@ class ImageSource:
         part = affine_transform(self.array, matrix[:3, :3], start, tuple(size), np.float32, order=1, mode="nearest")
         return axis.slices(part)[0]
 
-    def sample(self) -> bytes:
-        """Some voxels, evenly spread; other voxels later mean that the volume was changed. Takes well under 1 ms."""
+    @property
+    def matrix(self) -> tuple[float, ...] | None:
+        """`grid_to_array` row by row."""
+        return None if self.grid_to_array is None else tuple(map(float, self.grid_to_array.reshape(-1)))
+
+    def sample(self) -> str:
+        """Checksum of some voxels, evenly spread: another one later means another volume. Takes well under 1 ms."""
         steps = tuple(slice(None, None, max(1, size // _SAMPLES)) for size in self.array.shape)
-        return self.array[steps].tobytes()
+        return hashlib.blake2b(self.array[steps].tobytes(), digest_size=16).hexdigest()
 
 
 def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:

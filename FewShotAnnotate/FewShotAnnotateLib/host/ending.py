@@ -1,0 +1,86 @@
+"""Ending: which slices of a run are committed and what of them may change, worked out off the GUI thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .decide import Changes, EditRules, Filled, decide
+from .painted import masks_digest, segment_digests, slice_digests
+from .run_outcome import confidence_of
+from .run_plan import Prepared
+from .scene import ImageSource, SegmentationGrid
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What may be written, and the labels and rules it was worked out from.
+
+    Attributes
+    ----------
+    version : tuple
+        Of the labels, see `labels_version`.
+    filled : dict of int to (int, int)
+        Slice -> its checksum after and before.
+    kept : dict of int to int
+        Slice to keep -> its checksum.
+    confidence : dict of int to float
+        Filled slice -> Dice to expect of it.
+    painted : list of int
+        Slices that someone painted since the run began; they are left as they are.
+    drafts : int
+        How many of the filled slices are drafts.
+    """
+
+    rules: EditRules
+    version: tuple[object, ...]
+    changes: Changes
+    filled: dict[int, tuple[int, int]]
+    kept: dict[int, int]
+    confidence: dict[int, float]
+    painted: list[int]
+    drafts: int
+
+
+def work_out(
+    prepared: Prepared, grid: SegmentationGrid, image: ImageSource, rules: EditRules, version: tuple[object, ...]
+) -> Ending:
+    """The end of a run whose worker has stopped. Touches no node: for a background thread."""
+    plan, axis = prepared.plan, prepared.plan.axis
+    ids = [name for name in plan.segment_ids if name in rules.segment_ids]
+    now = segment_digests(grid, ids, axis, plan.to_fill)
+    changed = {
+        index
+        for name in ids
+        for index in {*now[name], *prepared.at_start.get(name, {})}
+        if now[name].get(index) != prepared.at_start.get(name, {}).get(index)
+    }
+    done = prepared.finished()
+    slices = [index for index in plan.to_fill if done[index] and index not in changed]
+
+    def read(index: int) -> dict[str, np.ndarray]:
+        masks = {}
+        for folder, layer in zip(prepared.folders, prepared.layers, strict=True):
+            labels = folder.result_slice(index)
+            if labels.any():
+                masks.update({name: labels == value for value, name in enumerate(layer, start=1)})
+        return {name: mask for name, mask in masks.items() if mask.any()}
+
+    changes = decide(grid, image, Filled(axis, plan.segment_ids, slices, read), rules)
+    shape = grid.slice_shape(axis)
+    filled = {}
+    for index in slices:
+        before = grid.segment_slices(ids, axis, index)
+        after = changes.applied(before, axis, index, shape)
+        filled[index] = (masks_digest(after, ids), masks_digest(before, ids))
+    return Ending(
+        rules,
+        version,
+        changes,
+        filled,
+        slice_digests(grid, ids, axis, plan.keep),
+        {index: confidence_of(prepared.folders, index) for index in slices},
+        sorted(changed),
+        int(np.count_nonzero(prepared.drafts()[slices])),
+    )
