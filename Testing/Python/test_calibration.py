@@ -152,7 +152,7 @@ def test_expected_dice_is_near_the_true_dice() -> None:
 
 def test_the_range_holds_the_true_dice() -> None:
     held = []
-    for name, spacing in SETTINGS:
+    for name, spacing in itertools.product(SMALL, (3, 4, 5, 6, 8, 10)):
         one = setting(name, spacing)
         true = one.true_dice()
         for label, expected in one.expected(Calibration.fit(one.hidden)).items():
@@ -170,15 +170,16 @@ def test_without_hidden_slices_there_is_an_expectation_with_a_wider_range() -> N
         assert expected.low <= true[label] <= expected.high
 
 
-def test_a_label_that_no_hidden_slice_shows_behaves_as_the_others() -> None:
+def test_a_label_that_no_hidden_slice_shows_has_a_wider_range() -> None:
     one = setting(*SETTINGS[0])
     last = len(one.labels)
     absent = [
         Hidden(hidden.logits - 50 * (np.arange(last + 1) == last)[:, None, None], hidden.truth * 0, hidden.distances)
         for hidden in one.hidden
     ]
-    calibration = Calibration.fit(absent)
-    assert calibration.excess(last) == calibration.excess(last + 1) == (calibration.log_excess_of_others, 0.0)
+    label = one.labels[-1]
+    blind, seeing = (one.expected(Calibration.fit(hidden))[label] for hidden in (absent, one.hidden))
+    assert blind.high - blind.low > seeing.high - seeing.low
 
 
 def test_predictions_that_are_wrong_on_hidden_slices_are_expected_to_be_wrong() -> None:
@@ -186,6 +187,19 @@ def test_predictions_that_are_wrong_on_hidden_slices_are_expected_to_be_wrong() 
     shifted = [Hidden(np.roll(hidden.logits, 4, axis=1), hidden.truth, hidden.distances) for hidden in one.hidden]
     good, bad = one.expected(Calibration.fit(one.hidden)), one.expected(Calibration.fit(shifted))
     assert all(bad[label].dice < good[label].dice for label in good)
+
+
+def test_a_label_whose_end_nobody_knows_is_expected_to_be_worse() -> None:
+    one = setting(*SETTINGS[0])
+    calibration = Calibration.fit(one.hidden)
+    dice = []
+    for open_ended in (False, True):
+        expectation = DiceExpectation(calibration)
+        for index, logits in one.logits.items():
+            probabilities = calibration.probabilities(logits, one.distances[index])
+            expectation.add(probabilities, np.full(len(one.labels), open_ended))
+        dice.append([found.dice for found in expectation.expected(one.labels)])
+    assert all(ended < seen for seen, ended in zip(*dice, strict=True))
 
 
 def test_without_slices_nothing_is_expected_and_labels_that_are_nowhere_are_left_out() -> None:

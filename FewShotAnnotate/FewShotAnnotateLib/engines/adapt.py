@@ -113,7 +113,7 @@ class Adapt(Engine):
         pool = Pool(self._volume, completed(self._volume, self._support), self._draft.window, carried)
         work = _Work(self.pulse, len(wanted))
         fitted = self._fit(pool, wanted, work)
-        self._expectation = DiceExpectation(fitted.calibration)
+        expectation = self._expectation = DiceExpectation(fitted.calibration)
 
         def around(index: int) -> tuple[int, np.ndarray]:
             return _around(pool.support.indices, pool.areas, index, fitted.grows)
@@ -123,7 +123,8 @@ class Adapt(Engine):
                 nearest, ends = around(index)
                 logits = fitted.weights.fuse(fitted.network.join(logs, index), nearest, ends)
                 # Hidden slices were judged without their neighbours, so that is what the expectation is about.
-                self._expect(calibrated(logits, index), ends)
+                outside = index < pool.support.indices[0] or index > pool.support.indices[-1]
+                expectation.add(calibrated(logits, index), outside | (ends != End.SEEN))
                 yield index, logits
 
         def calibrated(logits: np.ndarray, index: int) -> np.ndarray:
@@ -140,10 +141,6 @@ class Adapt(Engine):
     def expected(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label over the slices predicted so far; nothing about drafts."""
         return self._expectation.expected(self._support.labels) if self._expectation else ()
-
-    def _expect(self, probabilities: np.ndarray, ends: np.ndarray) -> None:
-        assert self._expectation is not None
-        self._expectation.add(probabilities, ends != End.SEEN)
 
     def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> _Fitted:
         """A network, how much each candidate counts, and how sure the result is."""

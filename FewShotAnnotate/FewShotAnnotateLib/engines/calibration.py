@@ -14,14 +14,12 @@ Distances = tuple[int | None, int | None]
 # Logits differ in scale with what was fused, so they are measured by the margin of the surest pixel of a slice.
 # Sharpness is what that margin becomes, in nats: its prior at distance 1, the spread of its logarithm from volume to
 # volume, and how it falls with distance, as distance ** -FALL.
-SHARPNESS = 8.5
-SPREAD = 0.25
-FALL = 0.15
+SHARPNESS = 10.0
+SPREAD = 0.5
+FALL = 0.1
 GRID = np.linspace(0.8, 3.4, 53)
-# Pixels that a hidden slice counts for at most: neighbours err together. From one side alone it tells little about
-# slices between two.
+# Pixels that a hidden slice counts for at most: neighbours err together.
 WORTH = 10
-WORTH_ONE_SIDED = 2
 # A pixel is contested if its margin is less than this part of the surest pixel's; there sharpness is fitted.
 CONTESTED = 0.85
 # A truth less probable than this counts hardly more than one that is as probable: whole structures come and go, and
@@ -30,16 +28,11 @@ BLUNDER = 0.05
 # Probabilities below this are left out of expected sizes: over all the background they would add up to a label.
 FAINT = 0.01
 
-# How many of a label's voxels must be expected wrong on hidden slices to be heard in the volume's mean and by itself,
-# and how many such labels outweigh the prior (wrong as often as expected).
-HEARD = 100
-OWN = 1000
-LABELS = 2
-# Where only one of the labelled slices around shows a label, nobody knows how far it goes: what the log-odds of its
-# Dice lose if all its voxels are such.
-UNKNOWN_END = 0.75
-# Weight of hidden slices seen from one side.
-ONE_SIDED = 0.3
+# Pixels err together, so Dice is further from certain than single probabilities say: factor of its log-odds.
+MODESTY = 0.9
+# Where only one of the labelled slices around shows a label, nobody knows how far it goes, nor beyond the outermost
+# ones. What the log-odds of a label's Dice lose if all its voxels are such.
+UNKNOWN_END = 0.9
 
 # Half of the width of the range, in log-odds of Dice: WIDTH at least, and more the fewer voxels there were to learn
 # from and to average over, as a standard error does.
@@ -68,37 +61,23 @@ class Hidden:
 
 
 class Calibration:
-    """What hidden slices teach about predictions.
+    """What hidden slices teach about predictions: how much to sharpen or soften logits.
 
-    Two things, each drawn towards a prior as far as there is little to learn from:
-
-    - how much to sharpen or soften logits (temperature scaling, Guo et al. 2017, arXiv 1706.04599), fitted where
-      labels are contested. Softer with distance from the labelled slices, by a fixed law, because a hidden slice is
-      at least twice as far from them as the slices to be filled are;
-    - per label, how many times more voxels were wrong than those probabilities said.
+    Temperature scaling (Guo et al. 2017, arXiv 1706.04599), fitted where labels are contested and drawn towards a
+    prior as far as there is little to learn from. Softer with distance from the labelled slices, by a fixed law,
+    because a hidden slice is at least twice as far from them as the slices to be filled are.
 
     Attributes
     ----------
     sharpness : float
         At distance 1.
-    log_excess : float ndarray, shape [L + 1]
-        Logarithm of wrong voxels over expected wrong voxels per label; `log_excess_of_others` for labels that no
-        hidden slice tells about.
     evidence : float ndarray, shape [L + 1]
-        Voxels of each label on hidden slices.
+        Voxels of each label on hidden slices; empty without any.
     """
 
-    def __init__(
-        self,
-        sharpness: float = SHARPNESS,
-        log_excess: np.ndarray | None = None,
-        evidence: np.ndarray | None = None,
-        log_excess_of_others: float = 0.0,
-    ) -> None:
+    def __init__(self, sharpness: float = SHARPNESS, evidence: np.ndarray | None = None) -> None:
         self.sharpness = sharpness
-        self.log_excess = np.zeros(0) if log_excess is None else log_excess
         self.evidence = np.zeros(0) if evidence is None else evidence
-        self.log_excess_of_others = log_excess_of_others
 
     @classmethod
     def fit(cls, hidden: Iterable[Hidden]) -> Calibration:
@@ -106,10 +85,7 @@ class Calibration:
         slices = [_Evidence.of(one) for one in hidden]
         if not slices:
             return cls()
-        sharpness = _fit_sharpness(slices)
-        wrong, expected, voxels = np.sum([one.errors(sharpness) for one in slices], axis=0)
-        log_excess, of_others = _fit_excess(wrong, expected)
-        return cls(sharpness, log_excess, voxels, of_others)
+        return cls(_fit_sharpness(slices), np.sum([one.voxels for one in slices], axis=0))
 
     def probabilities(self, logits: np.ndarray, distances: Distances) -> np.ndarray:
         """Calibrated probabilities of one slice, float32 of the same shape; the most probable label stays."""
@@ -119,36 +95,30 @@ class Calibration:
         scaled /= scaled.sum(axis=0)
         return scaled
 
-    def excess(self, row: int) -> tuple[float, float]:
-        """Logarithm of a label's wrong voxels over the expected ones, and the voxels that told so."""
-        if row < len(self.log_excess) and self.evidence[row] > 0:
-            return float(self.log_excess[row]), float(self.evidence[row])
-        return self.log_excess_of_others, 0.0
-
 
 class DiceExpectation:
     """Dice to expect over the predicted slices; they are added one by one and not kept.
 
-    The Dice of a label follows from calibrated probabilities (soft Dice confidence, arXiv 2402.10665); its odds are
-    divided by the excess of wrong voxels on hidden slices.
+    The Dice of a label follows from calibrated probabilities (soft Dice confidence, arXiv 2402.10665).
     """
 
     def __init__(self, calibration: Calibration) -> None:
         self._calibration = calibration
         self._sums = np.zeros((4, 0))
 
-    def add(self, probabilities: np.ndarray, one_sided: np.ndarray | None = None) -> None:
+    def add(self, probabilities: np.ndarray, open_ended: np.ndarray | None = None) -> None:
         """Count one predicted slice.
 
         Parameters
         ----------
         probabilities : float ndarray, shape [L + 1, h, w]
             Calibrated; the same rows for each slice.
-        one_sided : bool ndarray, shape [L], optional
-            Labels that only one of the labelled slices around shows; default: none.
+        open_ended : bool ndarray, shape [L], optional
+            Labels of which nobody knows whether they reach this slice: only one of the labelled slices around shows
+            them, or there is only one; default: none.
         """
         sizes = _sizes(probabilities.reshape(len(probabilities), -1))
-        ending = np.zeros(len(probabilities)) if one_sided is None else np.append(0, one_sided) * sizes[2]
+        ending = np.zeros(len(probabilities)) if open_ended is None else np.append(0, open_ended) * sizes[2]
         sums = np.vstack([sizes, ending])
         self._sums = sums if not self._sums.size else self._sums + sums
 
@@ -164,10 +134,9 @@ class DiceExpectation:
         for row, label in enumerate(labels[: max(0, self._sums.shape[1] - 1)], start=1):
             right, likely, predicted, ending = self._sums[:, row]
             if likely + predicted > 0:
-                log_excess, evidence = self._calibration.excess(row)
+                evidence = self._calibration.evidence[row] if row < len(self._calibration.evidence) else 0.0
                 wrong = likely + predicted - 2 * right + 1
-                log_odds = np.log((2 * right + 1) / wrong) - log_excess
-                log_odds -= UNKNOWN_END * ending / max(predicted, 1)
+                log_odds = MODESTY * np.log((2 * right + 1) / wrong) - UNKNOWN_END * ending / max(predicted, 1)
                 width = _width(evidence, predicted)
                 low, dice, high = (
                     float(1 / (1 + np.exp(-x))) for x in (log_odds - width, log_odds, log_odds + width)
@@ -186,44 +155,34 @@ def reach(distances: Distances) -> float:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """A hidden slice, reduced to the pixels where labels are contested; of the others only counts.
+    """A hidden slice, reduced to the pixels where labels are contested.
 
     Attributes
     ----------
     logits : float16 ndarray, shape [L + 1, n]
         0 for the most probable label, -1 for the second of the surest pixel.
     truth : ndarray, shape [n]
-    right, predicted, real : int ndarrays, shape [L + 1]
-        Uncontested pixels of each label: predicted rightly, predicted, really there.
+    voxels : float ndarray, shape [L + 1]
+        Mean of the pixels of each label that are there and those predicted.
     distances : tuple of int or None
     """
 
     logits: np.ndarray
     truth: np.ndarray
-    right: np.ndarray
-    predicted: np.ndarray
-    real: np.ndarray
+    voxels: np.ndarray
     distances: Distances
 
     @classmethod
     def of(cls, hidden: Hidden) -> _Evidence:
-        rows = len(hidden.logits)
-        logits = hidden.logits.reshape(rows, -1).astype(np.float32)
+        logits = hidden.logits.reshape(len(hidden.logits), -1).astype(np.float32)
         logits -= logits.max(axis=0)
         margins = _margins(logits)
         logits /= margins.max()
         truth = hidden.truth.reshape(-1)
         contested = margins < CONTESTED * margins.max()
-        best = logits[:, ~contested].argmax(axis=0)
-        real = truth[~contested]
-        right, predicted, there = (np.bincount(each, minlength=rows) for each in (best[best == real], best, real))
-        return cls(
-            logits[:, contested].astype(np.float16), truth[contested], right, predicted, there, hidden.distances
-        )
-
-    @property
-    def one_sided(self) -> bool:
-        return None in self.distances
+        rows = len(logits)
+        voxels = (np.bincount(logits.argmax(axis=0), minlength=rows) + np.bincount(truth, minlength=rows)) / 2
+        return cls(logits[:, contested].astype(np.float16), truth[contested], voxels, hidden.distances)
 
     def loss(self, log_sharpness: np.ndarray) -> np.ndarray:
         """Negative log-likelihood of the contested pixels at each sharpness, as if they were few, and bounded."""
@@ -237,20 +196,7 @@ class _Evidence:
         for place, scale in enumerate(scales.astype(np.float32)):
             right = np.exp(scale * of_truth) / np.exp(scale * logits).sum(axis=0)
             total[place] = -np.log(right + BLUNDER).sum()
-        return total * (WORTH_ONE_SIDED if self.one_sided else WORTH) / (size + WORTH)
-
-    def errors(self, sharpness: float) -> np.ndarray:
-        """Voxels of each label that were wrong, those expected to be, and all there are; shape [3, L + 1]."""
-        rows = len(self.logits)
-        logits = self.logits.astype(np.float32) * np.float32(sharpness * reach(self.distances) ** -FALL)
-        probabilities = np.exp(logits)
-        probabilities /= probabilities.sum(axis=0)
-        right, likely, predicted = _sizes(probabilities)
-        best = self.logits.argmax(axis=0)
-        hits = np.bincount(best[best == self.truth], minlength=rows) + self.right
-        size = predicted + self.predicted + np.bincount(self.truth, minlength=rows) + self.real
-        result = np.stack([size - 2 * hits, predicted + likely - 2 * right, size / 2])
-        return result * (ONE_SIDED if self.one_sided else 1.0)
+        return total * WORTH / (size + WORTH)
 
 
 def _margins(logits: np.ndarray) -> np.ndarray:
@@ -275,14 +221,6 @@ def _fit_sharpness(slices: Sequence[_Evidence]) -> float:
     """The most probable sharpness at distance 1, given a log-normal prior."""
     loss = (GRID - np.log(SHARPNESS)) ** 2 / (2 * SPREAD**2) + sum(one.loss(GRID) for one in slices)
     return float(np.exp(GRID[loss.argmin()]))
-
-
-def _fit_excess(wrong: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, float]:
-    """Logarithm of wrong over expected voxels of each label, drawn to the mean of all labels, which is drawn to 0."""
-    own = np.log((wrong + HEARD / 10) / (expected + HEARD / 10))
-    heard = (expected / (expected + HEARD))[1:]
-    mean = float((heard * own[1:]).sum() / (heard.sum() + LABELS))
-    return (expected * own + OWN * mean) / (expected + OWN), mean
 
 
 def _width(evidence: float, predicted: float) -> float:
