@@ -36,7 +36,7 @@ UNKNOWN_END = 0.9
 
 # Half of the width of the range, in log-odds of Dice: WIDTH at least, and more the fewer voxels there were to learn
 # from and to average over, as a standard error does.
-WIDTH = 0.4
+WIDTH = 0.45
 WIDTH_VOXELS = 300
 FEWEST_VOXELS = 40
 
