@@ -1,10 +1,13 @@
 """Speed and memory of our engines beside Slicer's own tools, as a table.
 
-A brain (case mr_brain_t1_freesurfer, else the MNI152 brain) resampled to 256x256x128, 4 labels, 11 labelled slices.
-Engines run as users run them: a worker process over a job folder; times begin at the start of that process, and the
-first slice may be a draft.
+A case, by default a brain (mr_brain_t1_freesurfer, else the MNI152 brain), resampled to 256x256x128, its 4 largest
+labels, 11 labelled slices. Engines run as users run them: a worker process over a job folder; times begin at the
+start of that process, and the first slice may be a draft.
 
     python Testing/Benchmarks/speed.py [--repeats 3] [--engines propagate adapt]
+    python Testing/Benchmarks/speed.py --engines adapt --others --repeats 1 --slices 64 128 256
+    python Testing/Benchmarks/speed.py --engines adapt --others --repeats 1 --case ct_aortic_dissection \\
+        --side 512 --slices 600 --labelled 20
 """
 
 from __future__ import annotations
@@ -32,24 +35,22 @@ from peers import PEERS, run_peer
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
-from support.data import case_or_mni152, load_case
+from support.data import case_names, case_or_mni152, load_case
 
-SHAPE = (128, 256, 256)
-LABELLED = 11
 LABELS = 4
 AXIS = SliceAxis(0)
 
 
-def brain() -> tuple[np.ndarray, np.ndarray]:
-    """Image and labels [n, h, w] of the benchmark's size: the four largest labels of the case."""
-    volume, label_map = load_case(case_or_mni152("mr_brain_t1_freesurfer"))
+def resampled(case: str, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels [n, h, w] of the benchmark's size: the largest labels of a case."""
+    volume, label_map = load_case(case)
     counts = np.bincount(label_map.array.reshape(-1))
     counts[0] = 0
     largest = [int(value) for value in counts.argsort()[::-1][:LABELS] if counts[value]]
-    factors = np.divide(SHAPE, volume.array.shape)
+    factors = np.divide(shape, volume.array.shape)
     image = zoom(volume.array.astype(np.float32), factors, order=1)
     shrunk = zoom(label_map.array, factors, order=0)
-    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels = np.zeros(shape, dtype=np.uint8)
     for value, original in enumerate(largest, start=1):
         labels[shrunk == original] = value
     return image, labels
@@ -59,7 +60,7 @@ def run_engine(
     name: str, image: np.ndarray, labels: np.ndarray, indices: list[int]
 ) -> tuple[float, float, float, np.ndarray]:
     """Seconds to the first slice and to all, peak MiB of the worker, and the labels."""
-    geometry = Geometry(SHAPE)
+    geometry = Geometry(image.shape)
     painted = np.zeros_like(labels)
     painted[indices] = labels[indices]
     support = Support.from_label_map(LabelMap(painted, geometry), AXIS, indices)
@@ -93,10 +94,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each method; medians are shown")
     parser.add_argument("--engines", nargs="+", default=["propagate", "adapt"], choices=engine_names())
+    parser.add_argument("--others", nargs="*", default=list(PEERS), choices=list(PEERS), help="Slicer's own tools")
+    parser.add_argument("--case", default=case_or_mni152("mr_brain_t1_freesurfer"), choices=case_names())
+    parser.add_argument("--side", type=int, default=256, help="pixels of a side of a slice")
+    parser.add_argument("--slices", type=int, nargs="+", default=[128], help="one table for each number of slices")
+    parser.add_argument("--labelled", type=int, default=11, help="labelled slices")
     chosen = parser.parse_args()
+    for count in chosen.slices:
+        measure(chosen, (count, chosen.side, chosen.side))
+
+
+def measure(chosen: argparse.Namespace, shape: tuple[int, int, int]) -> None:
+    """Print the table of one shape."""
     repeats = chosen.repeats
-    image, labels = brain()
-    indices = [int(index) for index in np.linspace(4, SHAPE[0] - 5, LABELLED)]
+    image, labels = resampled(chosen.case, shape)
+    indices = [int(index) for index in np.linspace(4, shape[0] - 5, chosen.labelled)]
     volume_mib = image.nbytes / 2**20
     table = Table("method", "first slice s", "all slices s", "peak MiB", "peak / volume", "Dice")
     for name in chosen.engines:
@@ -104,15 +116,16 @@ def main() -> None:
         first, seconds, peak = (float(np.median([run[number] for run in runs])) for number in range(3))
         shown = f"{first:.2f}", f"{seconds:.1f}", f"{peak:.0f}", f"{peak / volume_mib:.1f}"
         table.add_row(name, *shown, f"{mean_dice(labels, runs[0][3], indices):.3f}")
-    for name in PEERS:
+    for name in chosen.others:
         results = [run_peer(name, image, labels, indices) for _ in range(repeats)]
         peer_seconds = float(np.median([result.seconds for result in results]))
         peer_peak = float(np.median([result.peak_mib for result in results]))
         shown = "-", f"{peer_seconds:.1f}", f"{peer_peak:.0f}", f"{peer_peak / volume_mib:.1f}"
         table.add_row(name, *shown, f"{mean_dice(labels, results[0].labels, indices):.3f}")
+    size = f"{shape[2]}x{shape[1]}x{shape[0]}"
     console = Console(width=120)
     console.print(
-        f"{SHAPE[2]}x{SHAPE[1]}x{SHAPE[0]}, {LABELLED} labelled slices, {LABELS} labels, {os.cpu_count()} cores"
+        f"{chosen.case}, {size}, {chosen.labelled} labelled slices, {LABELS} labels, {os.cpu_count()} cores"
     )
     console.print(
         f"volume in float32: {volume_mib:.0f} MiB; peaks are of the whole process; medians of {repeats} runs"
