@@ -15,6 +15,7 @@ from ..review_state import SliceStatus
 from .review_strip import ReviewStrip
 from .widgets import enable, set_header, set_text_item, tell
 
+_ROW_MARGIN = 8
 _STATUS, _CONFIDENCE, _DISAGREEMENT, _CHANGED = 1, 2, 3, 4
 
 
@@ -88,6 +89,7 @@ class ReviewSection:
         self.strip = ReviewStrip(self._on_strip)
         self.table = qt.QTableWidget()
         self.table.minimumHeight = 150
+        self.table.verticalHeader().setDefaultSectionSize(qt.QFontMetrics(self.table.font).height() + _ROW_MARGIN)
         self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         self.table.setSelectionMode(qt.QAbstractItemView.ExtendedSelection)
         titles = (_("Slice"), _("Status"), _("Confidence"), _("Disagrees"), _("Changed"))

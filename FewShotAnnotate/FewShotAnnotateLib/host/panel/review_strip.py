@@ -20,10 +20,10 @@ _COLOURS = {
     Origin.CORRECTED: "#b8860b",
     SliceStatus.ACCEPTED: "#2e9e5b",
     SliceStatus.FLAGGED: "#d6336c",
-    SliceStatus.NOT_STARTED: "#9a9a9a",
+    SliceStatus.NOT_STARTED: "#6b6b6b",
 }
-# From no confidence to full confidence.
-_LEAST, _MOST = (232, 89, 12), (116, 169, 207)
+# Confidence is seldom below one half; there the colours begin, and go over the middle one to full confidence.
+_UNSURE, _MIDDLE, _SURE = (232, 89, 12), (245, 228, 208), (58, 124, 200)
 
 
 class ReviewStrip:
@@ -122,9 +122,9 @@ def _colour(row: ReviewRow) -> str:
 
 
 def _shade(confidence: float) -> str:
-    """Colour between least and most; confidence is seldom below one half, so that is where the colours begin."""
     share = min(1.0, max(0.0, 2 * confidence - 1))
-    red, green, blue = (round(a + share * (b - a)) for a, b in zip(_LEAST, _MOST, strict=True))
+    start, end, way = (_UNSURE, _MIDDLE, 2 * share) if share < 0.5 else (_MIDDLE, _SURE, 2 * share - 1)
+    red, green, blue = (round(a + way * (b - a)) for a, b in zip(start, end, strict=True))
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 

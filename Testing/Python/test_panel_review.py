@@ -1,0 +1,275 @@
+"""The review in the panel, on the stand-in for PythonQt: real MRML, the real worker."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import slicer
+from support import scene_cases, slicer_standin
+from support.panel import ARTIFACTS
+from support.review_desk import Desk
+from support.scene_cases import Runs, case, scene_of
+
+import ctk  # isort: skip
+import qt  # isort: skip
+from FewShotAnnotateLib.core.expected import ExpectedDice
+from FewShotAnnotateLib.host.panel.review_section import ReviewSection
+from FewShotAnnotateLib.host.review import RefillRequest
+from FewShotAnnotateLib.host.review_rows import Origin, ReviewRow, worst_first
+from FewShotAnnotateLib.host.review_state import SliceStatus
+
+ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
+
+
+class Section:
+    """The section in a bare container, on a desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.window = qt.QWidget()
+        qt.QVBoxLayout(self.window)
+        button = ctk.ctkCollapsibleButton("Review")
+        qt.QVBoxLayout(button)
+        self.window.layout().addWidget(button)
+        self.asked: list[RefillRequest] = []
+        self.section = ReviewSection(button, desk.controller, self.asked.append)
+        self.settle()
+
+    def settle(self) -> None:
+        self.desk.settle()
+        self.section.tick()
+
+    def press(self, name: str) -> None:
+        button = getattr(self.section, f"{name}_button")
+        assert button.enabled, button.toolTip
+        button.click()
+        self.settle()
+
+    def select(self, *indices: int) -> None:
+        """Select slices in the table, as with Ctrl pressed."""
+        first = self.section._shown.rows[0].index
+        self.section.table.clearSelection()
+        model = self.section.table.model()
+        flags = qt.QItemSelectionModel.Select | qt.QItemSelectionModel.Rows
+        for index in indices:
+            self.section.table.selectionModel().select(model.index(index - first, 0), flags)
+
+    @property
+    def statuses(self) -> dict[int, str]:
+        """What the table says of each slice."""
+        table = self.section.table
+        return {int(table.item(row, 0).text()): table.item(row, 1).text() for row in range(table.rowCount)}
+
+    def reason(self, name: str) -> str:
+        """Why a control cannot be used; it must be disabled."""
+        control = getattr(self.section, name)
+        assert not control.enabled
+        return control.toolTip
+
+    def picture(self, name: str, width: int = 400) -> None:
+        ARTIFACTS.mkdir(exist_ok=True)
+        self.window.show()
+        for height in (100, self.window.layout().sizeHint().height()):
+            self.window.resize(width, height)
+            slicer_standin.process_events(20)
+        assert self.window.width == width
+        assert self.window.grab().save(str(ARTIFACTS / f"review_{name}_{width}.png"))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    slicer_standin.slot_errors.clear()
+    runs = Runs(tmp_path)
+    made = Desk(scene_of(case("mr_hippocampus_003"), step=8), runs)
+    yield made
+    made.close()
+    runs.finish()
+    assert not slicer_standin.slot_errors
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+@pytest.fixture
+def section(desk: Desk) -> Iterator[Section]:
+    desk.fill()
+    opened = Section(desk)
+    yield opened
+    opened.window.hide()
+    opened.window.deleteLater()
+
+
+@pytest.fixture
+def dark() -> Iterator[None]:
+    """Qt's dark palette, as Slicer's dark theme sets it."""
+    app = slicer.app
+    before = qt.QApplication.palette()
+    palette = qt.QPalette(qt.QColor(53, 53, 53))
+    palette.setColor(qt.QPalette.Base, qt.QColor(30, 30, 30))
+    for role in (qt.QPalette.WindowText, qt.QPalette.Text, qt.QPalette.ButtonText):
+        palette.setColor(role, qt.QColor(230, 230, 230))
+    app.setPalette(palette)
+    yield
+    app.setPalette(before)
+
+
+def reviewed(section: Section) -> None:
+    """Some slices accepted, some flagged, one corrected."""
+    first, second, third, *_ = section.desk.scene.between
+    section.select(first, second, third)
+    section.press("accept")
+    section.select(section.desk.scene.between[6])
+    section.press("flag")
+    section.desk.paint(section.desk.scene.between[9])
+    section.settle()
+
+
+def test_pictures_of_a_review_under_way(section: Section) -> None:
+    reviewed(section)
+    section.picture("light")
+
+
+def test_pictures_of_a_review_under_way_in_the_dark_theme(dark: None, section: Section) -> None:
+    reviewed(section)
+    section.picture("dark")
+
+
+def test_before_the_first_fill_nothing_can_be_pressed_and_the_tool_tips_say_why(desk: Desk) -> None:
+    section = Section(desk)
+    buttons = [name for name in vars(section.section) if name.endswith(("_button", "_box"))]
+    assert len(buttons) == 9
+    for name in buttons:
+        assert section.reason(name) == "Fill first: what was filled is reviewed here."
+    assert section.section.summary_label.text == "Fill first: what was filled is reviewed here."
+
+
+def test_selected_slices_are_accepted_flagged_and_taken_back(section: Section) -> None:
+    first, second, *_ = section.desk.scene.between
+    assert section.reason("accept_button") == "Select slices in the table first."
+    section.select(first, second)
+    section.press("accept")
+    assert [section.statuses[index] for index in (first, second)] == ["Accepted", "Accepted"]
+    assert section.reason("accept_button").startswith("Painted, corrected, accepted")
+    section.select(second)
+    section.press("flag")
+    assert section.statuses[second] == "Flagged"
+    section.select(first, second)
+    section.press("take_back")
+    assert [section.statuses[index] for index in (first, second)] == ["In progress", "In progress"]
+    assert section.reason("take_back_button") == "None of the selected slices was accepted or flagged."
+
+
+def test_painted_slices_are_told_apart_and_need_no_word(section: Section) -> None:
+    painted = section.desk.scene.labelled[1]
+    assert section.statuses[painted] == "Painted"
+    section.select(painted)
+    assert not section.section.accept_button.enabled
+    section.press("flag")
+    assert section.statuses[painted] == "Flagged"
+
+
+def test_the_worst_slice_is_selected_and_shown_in_the_slice_views(section: Section) -> None:
+    desk = section.desk
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    view.SetOrientationToAxial()
+    order = worst_first(desk.controller.view.rows)
+    for index in order[:2]:
+        section.press("worst")
+        assert section.section._selected() == [index]
+        assert desk.controller.current == index
+    section.press("better")
+    assert desk.controller.current == order[0]
+
+
+def test_the_table_follows_the_slice_views_unless_several_slices_are_selected(section: Section) -> None:
+    desk = section.desk
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    view.SetOrientationToAxial()
+    first, second, third, fourth, *_ = desk.scene.between
+    desk.controller.jump(third)
+    section.settle()
+    assert section.section._selected() == [third]
+    section.select(first, second)
+    desk.controller.jump(fourth)
+    section.settle()
+    assert section.section._selected() == [first, second]
+
+
+def test_a_click_on_the_strip_goes_to_the_slice(section: Section) -> None:
+    rows = section.desk.controller.view.rows
+    strip = section.section.strip.widget
+    assert strip.columnCount == len(rows)
+    strip.cellClicked.emit(0, 5)
+    assert section.section._selected() == [rows[5].index]
+
+
+def test_colours_of_the_strip_tell_status_and_confidence(section: Section) -> None:
+    reviewed(section)
+    strip = section.section.strip.widget
+    colours = {
+        row.index: strip.item(0, column).background().color().name()
+        for column, row in enumerate(section.desk.controller.view.rows)
+    }
+    rows = section.desk.rows
+    by_kind = {
+        kind: {colours[row.index] for row in rows.values() if (row.status, row.own) == kind}
+        for kind in {(row.status, row.own) for row in rows.values()}
+    }
+    assert len(by_kind[ACCEPTED, False]) == len(by_kind[FLAGGED, False]) == 1
+    assert len(by_kind[ACCEPTED, True]) == 2  # painted, and corrected
+    assert len(by_kind[IN_PROGRESS, False]) > 5  # by confidence
+    assert len(set().union(*by_kind.values())) == sum(map(len, by_kind.values()))
+
+
+def test_many_slices_share_the_cells_and_the_worst_of_them_is_shown(section: Section) -> None:
+    rows = [
+        ReviewRow(index, Origin.FILLED, IN_PROGRESS if index % 7 else FLAGGED, 0.5 + index / 2000)
+        for index in range(700)
+    ]
+    strip = section.section.strip
+    strip.show(rows, 300)
+    assert strip.widget.columnCount < 100
+    flagged = strip.widget.item(0, 0).background().color().name()
+    assert strip.widget.item(0, 0).toolTip() == "Slices 0 to 6, worst 0: flagged, confidence 0.50"
+    assert sum(item.text() != "" for item in map(strip.widget.item, [0] * 96, range(96))) == 1
+    assert flagged == strip.widget.item(0, 95).background().color().name()
+
+
+def test_refill_asks_for_what_is_not_accepted_unless_something_stands_against_it(section: Section) -> None:
+    first, second, *_ = section.desk.scene.between
+    section.select(first, second)
+    section.press("accept")
+    section.press("refill")
+    (request,) = section.asked
+    assert request.keep == {first, second}
+    section.section.block_fill("Wait for the run to end.")
+    assert section.reason("refill_button") == "Wait for the run to end."
+    section.section.block_fill("")
+    section.press("accept_all")
+    assert section.reason("refill_button") == "Every slice is painted, corrected or accepted."
+    assert section.reason("worst_button") == "No slice waits for your word."
+
+
+def test_what_the_last_fill_changed_is_shown_by_a_tick_box(section: Section) -> None:
+    box = section.section.differences_box
+    box.click()
+    section.settle()
+    assert box.checked and section.desk.controller.differences_shown
+    box.click()
+    section.settle()
+    assert not box.checked and not section.desk.controller.differences_shown
+    section.section.forget()
+    section.settle()
+    assert section.reason("differences_box") == "What the last fill changed is known only until the scene is closed."
+
+
+def test_expected_dice_is_above_all(desk: Desk) -> None:
+    expected = {desk.scene.ids[0]: ExpectedDice(1, 0.8, 0.7, 0.9)}
+    take = desk.controller.take
+    desk.runner.controller._on_outcome = lambda outcome: take(replace(outcome, expected=expected))
+    desk.fill()
+    section = Section(desk)
+    assert section.section.expected_label.text == f"{desk.scene.ids[0]}: expected Dice 0.80 (0.70 to 0.90)"
