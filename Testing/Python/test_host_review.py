@@ -297,7 +297,7 @@ def test_the_worst_slice_comes_first_and_the_order_goes_round(desk: Desk) -> Non
 
 def test_a_review_that_cannot_be_read_is_an_empty_one(desk: Desk) -> None:
     (name,) = parameter_node().GetParameterNames()
-    for text in ("", "[", "[]", '{"axes": {"0": {}}}', '{"axes": {"0": null}}', '{"axes": {"x": {}}}'):
+    for text in ("", "[", "[]", '{"0": {}}', '{"0": null}', '{"x": {}}', '{"0": {"slices": {"3": ["lost"]}}}'):
         parameter_node().SetParameter(name, text)
         assert not desk.controller.view.rows
         desk.controller.accept_all()

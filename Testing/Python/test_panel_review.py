@@ -18,8 +18,7 @@ import ctk  # isort: skip
 import qt  # isort: skip
 from FewShotAnnotateLib.core.expected import ExpectedDice
 from FewShotAnnotateLib.host.panel.review_section import ReviewSection
-from FewShotAnnotateLib.host.review import RefillRequest
-from FewShotAnnotateLib.host.review_rows import Origin, ReviewRow, worst_first
+from FewShotAnnotateLib.host.review_rows import Origin, RefillRequest, ReviewRow, worst_first
 from FewShotAnnotateLib.host.review_state import SliceStatus
 
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS

@@ -17,57 +17,23 @@ import numpy as np
 import slicer
 
 from ..core.axis import SliceAxis
-from ..core.expected import ExpectedDice
 from ..review.disagreement import disagreements
 from .background import Background
 from .confidence_plot import drop_orphan_plots, find_plot, show_plot, update_plot
 from .painted import slice_digests
 from .record import RECORD_ATTRIBUTE, PaintRecord
 from .review_differences import Differences, DifferencesOverlay
-from .review_rows import ReviewRow, review_rows, roll_up, worst_first
+from .review_rows import RefillRequest, ReviewRow, ReviewView, review_rows, roll_up, worst_first
 from .review_state import AxisReview, Fill, SliceStatus
 from .review_store import drop_orphans, read_review, review_text, write_review
 from .run_outcome import RunOutcome
 from .scene import SegmentationGrid, read_grid
+from .segment_status import set_segment_status
 from .survey import Survey
 from .views import current_slice, jump_to_slice
 
-
-@dataclass(frozen=True)
-class RefillRequest:
-    """A fill of the slices that are not accepted.
-
-    Attributes
-    ----------
-    slices : range
-        From the first to the last slice under review.
-    keep : frozenset of int
-        Accepted slices: they are support and are never changed.
-    """
-
-    slices: range
-    keep: frozenset[int]
-
-
-@dataclass(frozen=True)
-class ReviewView:
-    """All that there is to show.
-
-    Attributes
-    ----------
-    axis : int or None
-        Array axis of the slices.
-    engine : str
-        Name of the engine of the last run.
-    rows : tuple of ReviewRow
-    expected : tuple of (str, ExpectedDice)
-        Name of each segment of which the last run expects a Dice, in the segmentation's order.
-    """
-
-    axis: int | None = None
-    engine: str = ""
-    rows: tuple[ReviewRow, ...] = ()
-    expected: tuple[tuple[str, ExpectedDice], ...] = ()
+# Figures are kept so exactly, which is finer than they are and short in the scene file.
+_DECIMALS = 4
 
 
 @dataclass(frozen=True)
@@ -274,7 +240,8 @@ class ReviewController:
         state = read_review(parameter_node, node)
         before = state.axis(outcome.axis.index)
         run = before.runs + 1
-        fills = {index: Fill(run, outcome.checksums[index], one) for index, one in outcome.confidence.items()}
+        confidence = {index: round(value, _DECIMALS) for index, value in outcome.confidence.items()}
+        fills = {index: Fill(run, outcome.checksums[index], value) for index, value in confidence.items()}
         after = before.after_run(outcome.segment_ids, outcome.engine, fills, outcome.kept)
         after = replace(after, expected=dict(outcome.expected))
         write_review(parameter_node, node, state.with_axis(outcome.axis.index, after))
@@ -377,18 +344,8 @@ class ReviewController:
 
     def _set_status(self, node: Any, status: SliceStatus) -> None:
         self._noted = (node.GetID(), status)
-        logic = slicer.vtkSlicerSegmentationsModuleLogic
-        value = {
-            SliceStatus.NOT_STARTED: logic.NotStarted,
-            SliceStatus.IN_PROGRESS: logic.InProgress,
-            SliceStatus.ACCEPTED: logic.Completed,
-            SliceStatus.FLAGGED: logic.Flagged,
-        }[status]
         _, review = self._chosen_review(node)
-        for name in review.segment_ids:
-            segment = node.GetSegmentation().GetSegment(name)
-            if segment is not None and logic.GetSegmentStatus(segment) != value:
-                logic.SetSegmentStatus(segment, value)
+        set_segment_status(node, review.segment_ids, status)
 
 
 def _measure(grid: SegmentationGrid, outcome: RunOutcome) -> _Measured:
@@ -400,4 +357,5 @@ def _measure(grid: SegmentationGrid, outcome: RunOutcome) -> _Measured:
     labelled = {index: masks(index) for index in outcome.support}
     found = ((index, masks(index)) for index in sorted(outcome.checksums))
     differences = Differences.of(outcome.changes)
-    return _Measured(disagreements(found, labelled), differences.counts(outcome.axis), differences)
+    disagreement = {index: round(value, _DECIMALS) for index, value in disagreements(found, labelled).items()}
+    return _Measured(disagreement, differences.counts(outcome.axis), differences)

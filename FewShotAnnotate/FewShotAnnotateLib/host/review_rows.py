@@ -1,4 +1,4 @@
-"""ReviewRow: a slice as the review shows it, from what is kept of it and what it holds now. No Slicer."""
+"""ReviewRow: a slice as the review shows it, from what is kept of it and what it holds now; all of them in a view."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..core.expected import ExpectedDice
 from .record import PaintRecord
 from .review_state import AxisReview, SliceReview, SliceStatus
 
@@ -47,6 +48,43 @@ class ReviewRow:
     def open(self) -> bool:
         """Whether the slice waits for the user's word."""
         return self.status in (SliceStatus.IN_PROGRESS, SliceStatus.FLAGGED)
+
+
+@dataclass(frozen=True)
+class RefillRequest:
+    """A fill of the slices that are not accepted.
+
+    Attributes
+    ----------
+    slices : range
+        From the first to the last slice under review.
+    keep : frozenset of int
+        Accepted slices: they are support and are never changed.
+    """
+
+    slices: range
+    keep: frozenset[int]
+
+
+@dataclass(frozen=True)
+class ReviewView:
+    """All that there is to show.
+
+    Attributes
+    ----------
+    axis : int or None
+        Array axis of the slices.
+    engine : str
+        Name of the engine of the last run.
+    rows : tuple of ReviewRow
+    expected : tuple of (str, ExpectedDice)
+        Name of each segment of which the last run expects a Dice, in the segmentation's order.
+    """
+
+    axis: int | None = None
+    engine: str = ""
+    rows: tuple[ReviewRow, ...] = ()
+    expected: tuple[tuple[str, ExpectedDice], ...] = ()
 
 
 def review_rows(review: AxisReview, record: PaintRecord, checksums: Mapping[int, int]) -> tuple[ReviewRow, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -183,8 +183,8 @@ class ReviewState:
         return ReviewState({**self.axes, axis: review})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dict of plain values."""
-        return asdict(self)
+        """Plain dict of plain values; short, as it is written after every word of the user."""
+        return {str(axis): _axis_to_json(review) for axis, review in self.axes.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ReviewState:
@@ -195,7 +195,17 @@ class ReviewState:
         ValueError, TypeError, KeyError, AttributeError
             Something else.
         """
-        return cls({int(axis): _axis_from_json(one) for axis, one in data["axes"].items()})
+        return cls({int(axis): _axis_from_json(one) for axis, one in data.items()})
+
+
+def _axis_to_json(review: AxisReview) -> dict[str, Any]:
+    return {
+        "segment_ids": review.segment_ids,
+        "engine": review.engine,
+        "runs": review.runs,
+        "slices": {index: _slice_to_json(one) for index, one in review.slices.items()},
+        "expected": {name: one.to_json() for name, one in review.expected.items()},
+    }
 
 
 def _axis_from_json(data: Mapping[str, Any]) -> AxisReview:
@@ -205,6 +215,17 @@ def _axis_from_json(data: Mapping[str, Any]) -> AxisReview:
     return AxisReview(segment_ids, str(data["engine"]), int(data["runs"]), dict(sorted(slices.items())), expected)
 
 
-def _slice_from_json(data: Mapping[str, Any]) -> SliceReview:
-    fills = tuple(Fill(**one) for one in data["fills"])
-    return SliceReview(SliceStatus(data["status"]), data["accepted"], fills)
+def _slice_to_json(one: SliceReview) -> list[Any]:
+    fills = [[fill.run, fill.checksum, fill.confidence, fill.disagreement, fill.changed] for fill in one.fills]
+    return [one.status, one.accepted, fills]
+
+
+def _slice_from_json(data: Sequence[Any]) -> SliceReview:
+    status, accepted, fills = data
+    known = tuple(_fill_from_json(*one) for one in fills)
+    return SliceReview(SliceStatus(status), None if accepted is None else int(accepted), known)
+
+
+def _fill_from_json(run: Any, checksum: Any, confidence: Any, disagreement: Any, changed: Any) -> Fill:
+    measured = None if disagreement is None else float(disagreement)
+    return Fill(int(run), int(checksum), float(confidence), measured, None if changed is None else int(changed))

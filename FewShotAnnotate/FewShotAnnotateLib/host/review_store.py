@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from .review_state import ReviewState
@@ -16,10 +17,7 @@ _PREFIX = "review."
 
 def read_review(parameter_node: Any, segmentation_node: Any) -> ReviewState:
     """The review of a segmentation; an empty one if there is none or it cannot be read."""
-    try:
-        return ReviewState.from_json(json.loads(review_text(parameter_node, segmentation_node)))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return ReviewState()
+    return _parsed(review_text(parameter_node, segmentation_node))
 
 
 def review_text(parameter_node: Any, segmentation_node: Any) -> str:
@@ -43,6 +41,15 @@ def drop_orphans(parameter_node: Any) -> None:
         if parameter_node.GetNodeReference(name) is None:
             parameter_node.UnsetParameter(name)
             parameter_node.RemoveNodeReferenceIDs(name)
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> ReviewState:
+    """The review in a text, which is asked for many times between two changes."""
+    try:
+        return ReviewState.from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return ReviewState()
 
 
 def _names(parameter_node: Any) -> Iterator[str]:

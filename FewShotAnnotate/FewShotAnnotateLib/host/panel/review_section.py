@@ -9,8 +9,8 @@ import qt
 from slicer.i18n import tr as _
 
 from ...core.errors import InputError
-from ..review import RefillRequest, ReviewController, ReviewView
-from ..review_rows import Origin, ReviewRow
+from ..review import ReviewController
+from ..review_rows import Origin, RefillRequest, ReviewRow, ReviewView
 from ..review_state import SliceStatus
 from .review_strip import ReviewStrip
 from .widgets import enable, set_header, set_text_item, tell
