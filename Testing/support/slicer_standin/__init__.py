@@ -46,9 +46,11 @@ def _extend_slicer(application: Any) -> None:
     from support.slicer_standin import i18n, parameter_node, scripted_module
     from support.slicer_standin.mrml_widget import qMRMLWidget
     from support.slicer_standin.node_combo_box import qMRMLNodeComboBox
+    from support.slicer_standin.segment_editor_effect import add_effect_modules
     from support.slicer_standin.segment_editor_widget import qMRMLSegmentEditorWidget, qMRMLSegmentsTableView
 
     slicer.app = application
+    add_effect_modules()
     widgets = (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentEditorWidget, qMRMLSegmentsTableView)
     scripted = (
         scripted_module.qSlicerScriptedLoadableModule,

@@ -11,6 +11,7 @@ from PySide6.QtCore import Property, Signal
 from support.mrml import application_logic
 from support.slicer_standin.mrml_widget import Observations, qMRMLWidget
 from support.slicer_standin.qt_module import custom_widget, qt
+from support.slicer_standin.segment_editor_effect import EditorEffects
 
 _EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Threshold")
 
@@ -31,7 +32,7 @@ def _remembered(name: str, kind: Any, default: Any) -> Any:
 
 @custom_widget
 class qMRMLSegmentEditorWidget(qMRMLWidget):
-    """Embeds a real vtkSlicerSegmentEditorLogic; effects are only names, views are only counted.
+    """Embeds a real vtkSlicerSegmentEditorLogic; Slicer's own effects are only names, views are only counted.
 
     `calls` lists the life-cycle methods in the order in which they were called.
     """
@@ -58,6 +59,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._label.setFrameShape(qt.QFrame.Shape.StyledPanel)
         self._label.setMinimumHeight(70)
         qt.QVBoxLayout(self).addWidget(self._label)
+        self._scripted = EditorEffects(self)
 
     segmentationNodeSelectorVisible = _remembered("segmentation_selector", bool, True)
     sourceVolumeNodeSelectorVisible = _remembered("volume_selector", bool, True)
@@ -111,6 +113,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._node_observations.clear()
         self._node = node
         self._logic.SetSegmentEditorNode(node)
+        self._scripted.set_node(node)
         if node is not None:
             self._node_observations.add(node, vtk.vtkCommand.ModifiedEvent, self._update)
         self._update()
@@ -164,30 +167,35 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic.Redo()
 
     def availableEffectNames(self) -> list[str]:
-        """Return the names of the effects that the stand-in pretends to have."""
-        return list(_EFFECTS)
+        """Return the names of the effects that the stand-in pretends to have, and of scripted ones."""
+        return [*_EFFECTS, *self._scripted.names()]
 
     def setEffectNameOrder(self, names: list[str]) -> None:
         """Do nothing: the stand-in draws no effect buttons."""
 
     def effectByName(self, name: str) -> Any:
-        """Return the effect, which is but its name, or None."""
-        return name if name in _EFFECTS else None
+        """Return the effect or None; one of Slicer's own is but its name."""
+        return name if name in _EFFECTS else self._scripted.by_name(name)
 
     def activeEffect(self) -> Any:
-        """Return the active effect, which is but its name, or None."""
-        return self._effect or None
+        """Return the active effect or None; one of Slicer's own is but its name."""
+        return self.effectByName(self._effect)
 
     def setActiveEffect(self, effect: Any) -> None:
         """Activate an effect, or end the active one."""
-        self._effect = effect or ""
+        self._effect = getattr(effect, "name", effect) or ""
         self._calls.append(f"setActiveEffect({self._effect})")
         if self._node is not None:
             self._node.SetActiveEffectName(self._effect)
+        self._scripted.activate(self._effect)
 
     def setActiveEffectByName(self, name: str) -> None:
         """Activate an effect by name; an unknown name ends the active one."""
         self.setActiveEffect(self.effectByName(name))
+
+    def clean_up_effects(self) -> None:
+        """What Slicer's destructor does first; for tests alone."""
+        self._scripted.clean_up()
 
     def installKeyboardShortcuts(self, parent: Any = None) -> None:
         """Count the call."""
@@ -226,6 +234,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self.sourceVolumeNodeChanged.emit(seen[1])
         if seen[2] != before[2]:
             self.currentSegmentIDChanged.emit(seen[2])
+        if seen != before:
+            self._scripted.show()
         self._draw()
 
     def _draw(self) -> None:

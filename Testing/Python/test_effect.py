@@ -1,0 +1,195 @@
+"""The Segment Editor effect on a stand-in for its base class: real MRML, the real worker, real cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from support import slicer_standin
+from support.effect import NAME, EffectEditor
+from support.panel import Panel
+from support.scene_cases import Gate, all_equal, case, scene_of
+
+slicer_standin.install()
+
+from FewShotAnnotateLib.host.register_effect import register_effect  # noqa: E402
+
+pytest_plugins = ("support.panel_fixtures",)
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """The effect is registered, as at the application's start."""
+    register_effect()
+    yield
+    slicer.qSlicerSegmentEditorEffectFactory.instance().unregister_all()
+
+
+@pytest.fixture
+def open_editor(registered: None, open_panel: Callable[..., Panel]) -> Iterator[Callable[[], EffectEditor]]:
+    """Opens the Segment Editor on the hippocampus, with the effect chosen."""
+    opened: list[EffectEditor] = []
+
+    def open_it() -> EffectEditor:
+        panel = open_panel(scene_of(case("mr_hippocampus_003")))
+        panel.widget.parent.exit()
+        opened.append(EffectEditor(panel))
+        return opened[-1]
+
+    yield open_it
+    for editor in opened:
+        editor.close()
+
+
+@pytest.fixture
+def editor(open_editor: Callable[[], EffectEditor]) -> EffectEditor:
+    return open_editor()
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_editor: Callable[[], EffectEditor]) -> EffectEditor:
+    """A run started by the effect, whose first two slices are finished; the rest waits."""
+    (tmp_path / "gate").mkdir()
+    gate = Gate(tmp_path / "gate", monkeypatch)
+    gate.allow(2)
+    editor = open_editor()
+    editor.start()
+    editor.until(lambda: editor.panel.controller.progress.done == 2)
+    gate.allow(2)
+    return editor
+
+
+def test_a_fill_by_the_effect_fills_between_and_is_undone_in_one_step_of_that_editor(editor: EffectEditor) -> None:
+    before, painted = editor.scene.arrays(), editor.scene.painted()
+    editor.start()
+    editor.finish()
+    after = editor.scene.arrays()
+    for name in editor.scene.ids:
+        np.testing.assert_array_equal(after[name][editor.scene.labelled], painted[name][editor.scene.labelled])
+        assert after[name][editor.scene.between].any()
+    assert editor.status.startswith(f"{len(editor.scene.between)} slices filled.")
+    assert (editor.editor.undo_states_saved, editor.panel.ui.segmentEditor.undo_states_saved) == (1, 0)
+    editor.editor.undo()
+    assert all_equal(editor.scene.arrays(), before)
+
+
+def test_the_mask_of_that_editor_counts(editor: EffectEditor) -> None:
+    before = editor.scene.arrays()
+    editor.scene.editor_node.SourceVolumeIntensityMaskOn()
+    editor.scene.editor_node.SetSourceVolumeIntensityMaskRange(1e6, 2e6)
+    editor.start()
+    editor.finish()
+    assert all_equal(editor.scene.arrays(), before)
+    assert "left no room" in editor.status
+
+
+def test_a_slice_painted_just_before_fill_is_pressed_is_kept(editor: EffectEditor) -> None:
+    editor.until(lambda: editor.effect.fillButton.enabled)
+    name, index = editor.scene.ids[0], editor.scene.labelled[1] + 2
+    mask = editor.scene.array(name)
+    mask[index, 2:9, 3:8] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), editor.scene.node, name, editor.scene.volume_node
+    )
+    editor.click("fillButton")
+    editor.finish()
+    np.testing.assert_array_equal(editor.scene.array(name)[index], mask[index])
+    assert editor.status.startswith(f"{len(editor.scene.between) - 1} slices filled.")
+
+
+def test_cancel_changes_nothing_and_keep_takes_what_is_finished(running: EffectEditor) -> None:
+    before = running.scene.arrays()
+    assert 0 < running.effect.progressBar.value < running.effect.progressBar.maximum
+    running.picture("running")
+    running.click("cancelButton")
+    running.finish()
+    assert running.status == "Cancelled; nothing was changed."
+    assert all_equal(running.scene.arrays(), before)
+    running.start()
+    running.until(lambda: running.panel.controller.progress.done == 2)
+    running.click("keepButton")
+    running.until(lambda: not running.effect.keepButton.enabled)
+
+
+def test_there_is_one_run_at_a_time_and_either_side_can_end_it(running: EffectEditor) -> None:
+    reason = "Wait for the run to end, or cancel it."
+    assert (running.effect.fillButton.enabled, running.effect.fillButton.toolTip) == (False, reason)
+    running.panel.widget.parent.enter()
+    running.panel.until(lambda: not running.panel.ui.fillButton.enabled)
+    running.panel.click("cancelButton")
+    running.until(lambda: running.effect.fillButton.enabled)
+    assert running.effect.cancelButton.toolTip == "Nothing is running."
+
+
+def test_a_run_goes_on_when_the_user_takes_another_effect(editor: EffectEditor) -> None:
+    editor.start()
+    editor.editor.setActiveEffectByName("Paint")
+    editor.until(lambda: editor.panel.controller.message != "")
+    assert editor.panel.controller.message == f"{len(editor.scene.between)} slices filled."
+
+
+def test_a_run_outlives_the_editor_that_started_it(editor: EffectEditor) -> None:
+    editor.start()
+    editor.close()
+    editor.panel.widget.parent.enter()
+    editor.panel.until(lambda: editor.panel.state == "IDLE" and editor.panel.controller.message != "")
+    assert editor.panel.ui.segmentEditor.undo_states_saved == 1
+
+
+def test_closing_the_scene_during_a_run_of_the_effect_ends_it(running: EffectEditor) -> None:
+    slicer.mrmlScene.Clear(False)
+    slicer_standin.process_events(300)
+    assert running.panel.state == "IDLE"
+    assert running.effect.fillButton.toolTip == "Choose a volume first."
+
+
+def test_what_is_missing_is_said_and_so_is_why_a_button_is_disabled(editor: EffectEditor) -> None:
+    segmentation = editor.scene.node.GetSegmentation()
+    for name in editor.scene.ids:
+        segmentation.RemoveSegment(name)
+    segmentation.AddEmptySegment("empty", "empty")
+    editor.until(lambda: editor.status == "Paint at least two slices first.")
+    effect = editor.effect
+    assert not effect.fillButton.enabled
+    assert effect.fillButton.toolTip == "Paint at least two slices first."
+    assert all(button.toolTip for button in (effect.keepButton, effect.cancelButton, effect.panelButton))
+
+
+def test_the_module_works_on_what_the_editor_edits(editor: EffectEditor) -> None:
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Other")
+    other.CreateDefaultDisplayNodes()
+    editor.panel.parameters.segmentation = other
+    editor.until(lambda: editor.panel.parameters.segmentation is editor.scene.node)
+    editor.start()
+    editor.finish()
+    assert editor.status.startswith(f"{len(editor.scene.between)} slices filled.")
+
+
+def test_the_full_panel_is_a_click_away(editor: EffectEditor, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append, raising=False)
+    editor.click("panelButton")
+    assert opened == ["FewShotAnnotate"]
+
+
+def test_the_effect_works_on_after_a_reload_of_the_module(editor: EffectEditor) -> None:
+    before = editor.effect.session()
+    editor.panel.widget.onReload()
+    editor.panel.widget = slicer.modules.FewShotAnnotateWidget
+    assert editor.effect.session() is not before
+    editor.panel.parameters.engine = "propagate"  # the library is another, in which auto is as in the product
+    editor.start()
+    editor.finish()
+    assert editor.status.startswith(f"{len(editor.scene.between)} slices filled.")
+
+
+def test_each_editor_gets_an_effect_of_its_own_and_one_registration_counts(editor: EffectEditor) -> None:
+    register_effect()
+    names = editor.panel.ui.segmentEditor.availableEffectNames()
+    assert names.count(NAME) == 1
+    assert editor.panel.ui.segmentEditor.effectByName(NAME) is not editor.editor.effectByName(NAME)
+    assert "Fill the slices between those you painted" in editor.effect.helpText()
+    assert not editor.effect.icon().isNull()
