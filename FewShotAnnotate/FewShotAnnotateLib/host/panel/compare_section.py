@@ -187,6 +187,7 @@ class CompareSection:
         self._shown = found
         table.visible = found is not None
         table.setRowCount(0)
+        table.setColumnCount(0)  # columns of an earlier result, and how wide they were
         if found is None:
             return
         titles = [_("Engine"), *map(str, found.sizes), _("Time")]
@@ -197,6 +198,7 @@ class CompareSection:
             for column, text in enumerate((engine, *map(_dice, points), _time(points[-1]))):
                 set_text_item(table, row, column, text)
         table.resizeColumnsToContents()
+        table.horizontalHeader().setStretchLastSection(True)
         _fit_height(table, len(found.engines))
         table.selectRow(found.engines.index(found.engine))
 
@@ -238,10 +240,10 @@ class CompareSection:
 
     def _how_far(self) -> str:
         progress = self._controller.progress
-        if not progress.total:
-            return _("Starting ...")
         if self._report_wanted:
             return _("Writing the report ...")
+        if not progress.total:
+            return _("Starting ...")
         place = min(progress.done + 1, progress.total)
         text = _("Trial {number} of {total}").format(number=place, total=progress.total)
         if progress.eta is None:
@@ -326,7 +328,10 @@ def _dice(point: Point) -> str:
 
 
 def _time(point: Point) -> str:
-    return _("{start:.0f} s, then {step:.2g} s a slice").format(start=point.start_seconds, step=point.slice_seconds)
+    start = _("{seconds:.1f} s").format(seconds=point.start_seconds)
+    if not point.slice_seconds:  # not known where each trial fills one slice
+        return start
+    return _("{start} + {seconds:.2g} s a slice").format(start=start, seconds=point.slice_seconds)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

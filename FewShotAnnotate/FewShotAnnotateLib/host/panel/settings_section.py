@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from .widgets import choose, enable, sentence, set_header, set_text_item, tell
 
 _ROW_PIXELS = 24
 _MOST_ROWS = 4
+# Weights come and go while engines are tried; so often it is looked what is there.
+_LOOK_SECONDS = 1.0
 
 
 def _devices() -> dict[Device, str]:
@@ -61,6 +64,8 @@ class SettingsSection:
         self._describing: Future[Description] | None = None
         self._background: Background | None = None
         self._weights: tuple[Downloaded, ...] = ()
+        self._consents: dict[str, str] = {}
+        self._look_at = 0.0
         self._status = ""
         self._build(parent)
         self._apply()
@@ -72,7 +77,11 @@ class SettingsSection:
         return self._describing is not None
 
     def tick(self) -> None:
-        """Copy the details once they are gathered; the panel's timer calls it."""
+        """Copy the details once they are gathered, and see what was downloaded; the panel's timer calls it."""
+        if self._body.visible and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            if (downloaded(), self._settings.consents) != (self._weights, self._consents):
+                self.show()
         describing = self._describing
         if describing is None or self._background is None:
             return
@@ -151,13 +160,14 @@ class SettingsSection:
         self.threads_box.blockSignals(False)
         _show_path(self.folder_edit, _home())
         _show_path(self.log_edit, self._log.path)
-        consents = settings.consents
+        consents = self._consents = settings.consents
         self.consents_table.visible = bool(consents)
         self.revoke_button.visible = bool(consents)
         self.consents_table.setRowCount(len(consents))
         for row, (name, licence) in enumerate(consents.items()):
             set_text_item(self.consents_table, row, 0, name)
             set_text_item(self.consents_table, row, 1, licence)
+        self.consents_table.resizeColumnToContents(1)
         self.consents_table.setFixedHeight(_ROW_PIXELS * (2 + min(len(consents), _MOST_ROWS)))
         self._weights = downloaded()
         self.status_label.text = self._status

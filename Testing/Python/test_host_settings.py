@@ -1,0 +1,295 @@
+"""Settings, log and bug report: what is kept, what it changes, and that nothing of a patient is in them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import slicer_standin
+
+slicer_standin.install()
+
+import qt  # noqa: E402
+import slicer  # noqa: E402
+from FewShotAnnotateLib.core.errors import InputError  # noqa: E402
+from FewShotAnnotateLib.core.job import Device  # noqa: E402
+from FewShotAnnotateLib.engines import threads as threads_module  # noqa: E402
+from FewShotAnnotateLib.engines.pretrained import weights  # noqa: E402
+from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE  # noqa: E402
+from FewShotAnnotateLib.engines.threads import THREADS_VARIABLE  # noqa: E402
+from FewShotAnnotateLib.host import offer  # noqa: E402
+from FewShotAnnotateLib.host import settings as settings_module  # noqa: E402
+from FewShotAnnotateLib.host.bug_report import bug_report, describe_worker, without_user  # noqa: E402
+from FewShotAnnotateLib.host.downloaded import delete, downloaded, size_text  # noqa: E402
+from FewShotAnnotateLib.host.run_log import WORKER, RunLog  # noqa: E402
+from FewShotAnnotateLib.host.settings import GROUP, LogLevel, Settings  # noqa: E402
+from support.scene_cases import Runs, case, scene_of  # noqa: E402
+
+PATIENT = "Doe^Jane 1970-01-01"
+
+
+class Memory(dict[str, Any]):
+    """A store in memory."""
+
+    def value(self, key: str, default: Any = None) -> Any:
+        return self.get(key, default)
+
+    def setValue(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def remove(self, key: str) -> None:
+        self.pop(key, None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Settings in memory; what they say of the environment goes with the test."""
+    monkeypatch.setattr(settings_module, "_BEFORE", {})
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "usual"))
+    monkeypatch.delenv(THREADS_VARIABLE, raising=False)
+    yield Settings(Memory())
+    monkeypatch.undo()
+
+
+def checkpoint() -> weights.Checkpoint:
+    return weights.checkpoints()[0]
+
+
+# --- settings
+
+
+def test_what_is_decided_is_there_in_the_next_session_as_qt_keeps_it() -> None:
+    store = slicer.app.userSettings()
+    first = Settings(store)
+    first.device, first.threads, first.log_level = Device.CUDA, 3, LogLevel.DETAILS
+    first.data_folder = Path("/données/poids")
+    first.agree(checkpoint())
+    store.sync()
+    second = Settings(qt.QSettings())
+    assert (second.device, second.threads, second.log_level) == (Device.CUDA, 3, LogLevel.DETAILS)
+    assert second.data_folder == Path("/données/poids")
+    assert second.agreed_to(checkpoint())
+    store.remove(GROUP)
+    assert Settings(store).device is Device.AUTO
+
+
+@pytest.mark.parametrize("damage", ["", "nonsense", "-1", "9999999", "[]", "{", None, 7, ["a"]])
+def test_a_value_that_cannot_be_one_counts_as_not_decided(damage: Any) -> None:
+    keys = ("device", "threads", "logLevel", "consents")
+    damaged = Settings(Memory({f"{GROUP}/{key}": damage for key in keys}))
+    assert (damaged.device, damaged.threads, damaged.log_level) == (Device.AUTO, 0, LogLevel.RUNS)
+    assert damaged.consents == {}
+
+
+def test_agreement_is_to_one_licence_and_can_be_taken_back(settings: Settings) -> None:
+    from dataclasses import replace
+
+    settings.agree(checkpoint())
+    assert settings.agreed_to(checkpoint())
+    assert not settings.agreed_to(replace(checkpoint(), licence="another licence"))
+    settings.revoke(checkpoint().name)
+    assert not settings.agreed_to(checkpoint())
+
+
+def test_who_agrees_to_a_download_agrees_to_its_licence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offer, "fetch", lambda one: True)
+    kept = Settings(slicer.app.userSettings())
+    slicer_standin.dialogs().answer_next("Cancel")
+    assert not offer.offer("universeg")
+    assert not kept.consents
+    slicer_standin.dialogs().answer_next("Ok")
+    assert offer.offer("universeg")
+    assert list(kept.consents) == ["universeg-v1"]
+    slicer.app.userSettings().remove(GROUP)
+
+
+def test_a_device_that_an_engine_has_not_leaves_the_choice_to_the_engine(settings: Settings) -> None:
+    settings.device = Device.CUDA
+    assert settings.device_for("adapt") is Device.CUDA
+    assert settings.device_for("propagate") is Device.AUTO
+    assert settings.device_for("auto") in (Device.AUTO, Device.CUDA)
+
+
+def test_the_data_folder_is_where_weights_lie_and_the_usual_one_comes_back(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.data_folder = tmp_path / "chosen"
+    settings.apply()
+    assert weights.folder() == tmp_path / "chosen" / "weights"
+    settings.data_folder = None
+    settings.apply()
+    assert weights.folder() == tmp_path / "usual" / "weights"
+
+
+def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker is started as for a fill; what its libraries would see is written down by the Python that runs it."""
+    told = tmp_path / "environment.json"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import json, os; open({str(told)!r}, 'w').write(json.dumps(dict(os.environ)))", encoding="utf-8"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    settings.threads = 1
+    settings.apply()
+    runs = Runs(tmp_path)
+    runs(scene_of(case("mr_hippocampus_003"))).fill()
+    runs.finish()
+    environment = json.loads(told.read_text())
+    assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "1"
+    code = "from FewShotAnnotateLib.engines.propagate import THREADS; print(THREADS)"
+    environment["PYTHONPATH"] = str(Path(threads_module.__file__).parents[2])
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "1"
+    assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] != "1"
+    settings.threads = 0
+    settings.apply()
+    assert THREADS_VARIABLE not in os.environ
+
+
+# --- log
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[RunLog]:
+    made = RunLog(settings)
+    made.open()
+    yield made
+    made.close()
+
+
+def lines(log: RunLog) -> list[str]:
+    assert log.path is not None
+    return [line.partition(" ")[2].partition(" ")[2] for line in log.path.read_text("ascii").splitlines()]
+
+
+def test_the_log_takes_our_own_words_and_numbers_and_leaves_out_all_else(log: RunLog) -> None:
+    log.note("run started", engine="adapt", slices=12, version="1.2.3", device=Device.CPU, name=PATIENT)
+    log.error("volume_nan")
+    log.error(PATIENT)
+    assert lines(log) == [
+        "INFO run started: engine adapt, slices 12, version 1.2.3, device cpu, name ...",
+        "ERROR error volume_nan",
+        "ERROR error ...",
+    ]
+    assert [code for _, code in log.errors] == ["volume_nan", "..."]
+
+
+def test_each_state_of_a_controller_is_written_once(log: RunLog) -> None:
+    class State(Enum):
+        RUNNING = "running"
+        STOPPED = "stopped"
+
+    for state in (State.RUNNING, State.RUNNING, State.STOPPED, State.STOPPED, State.RUNNING):
+        log.follow("fill", state, None, slices=3)
+    log.follow("fill", State.STOPPED, InputError("volume_changed", name=PATIENT))
+    assert lines(log) == [
+        "INFO fill running: slices 3",
+        "INFO fill stopped: slices 3",
+        f"ERROR error {WORKER}",
+        "INFO fill running: slices 3",
+        "INFO fill stopped",
+        "ERROR error volume_changed",
+    ]
+
+
+def test_the_level_decides_what_is_written(log: RunLog, settings: Settings) -> None:
+    for level in LogLevel:
+        settings.log_level = level
+        log.open()
+        log.detail(f"detail at {level}")
+        log.note(f"note at {level}")
+        log.error("volume_nan")
+    assert lines(log) == [
+        "ERROR error volume_nan",
+        "INFO note at runs",
+        "ERROR error volume_nan",
+        "DEBUG detail at details",
+        "INFO note at details",
+        "ERROR error volume_nan",
+    ]
+
+
+def test_the_log_rotates(log: RunLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("FewShotAnnotateLib.host.run_log._BYTES", 200)
+    log.open()
+    assert log.path is not None
+    for number in range(100):
+        log.note("something", number=number)
+    files = sorted(log.path.parent.iterdir())
+    assert [file.name for file in files] == [f"{log.path.name}{suffix}" for suffix in ("", ".1", ".2", ".3")]
+    assert all(file.stat().st_size <= 200 for file in files)
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings.data_folder = tmp_path / "file"
+    settings.apply()
+    log = RunLog(settings)
+    log.open()
+    log.error("volume_nan")
+    assert log.path is None
+    assert [code for _, code in log.errors] == ["volume_nan"]
+
+
+# --- downloaded weights
+
+
+def test_downloaded_weights_are_counted_with_parts_and_deleted(settings: Settings) -> None:
+    assert downloaded() == ()
+    first, second = weights.checkpoints()[:2]
+    weights.folder().mkdir(parents=True)
+    weights.path_of(first).write_bytes(bytes(2_000_000))
+    (weights.folder() / f"{second.file}.partial").write_bytes(bytes(1_000_000))
+    there = downloaded()
+    assert [(one.checkpoint, one.size) for one in there] == [(first, 2_000_000), (second, 1_000_000)]
+    delete(there[:1])
+    assert [one.checkpoint for one in downloaded()] == [second]
+    assert (size_text(3_000_000), size_text(2_400_000_000)) == ("3 MB", "2.4 GB")
+
+
+# --- bug report
+
+
+def test_the_report_holds_what_helps_and_nothing_of_the_user(settings: Settings) -> None:
+    settings.data_folder = Path.home() / PATIENT
+    settings.agree(checkpoint())
+    worker = describe_worker(sys.executable)
+    assert "sklearn" not in worker.packages
+    errors = [(datetime(2026, 1, 2, 3, 4, 5), "volume_nan")]
+    text = bug_report("Slicer 5.12.0", worker, settings, errors)
+    for part in (
+        "Slicer 5.12.0",
+        "numpy ",
+        "Processor: ",
+        "GPU: ",
+        "propagate: ready",
+        "2026-01-02 03:04:05 volume_nan",
+    ):
+        assert part in text
+    assert f"Licences agreed to: {checkpoint().name}" in text
+    assert "Data folder: chosen" in text
+    for word in (PATIENT, "Doe", str(Path.home())):
+        assert word not in text
+
+
+def test_home_folder_and_user_name_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/jdoe"))
+    monkeypatch.setattr(getpass, "getuser", lambda: "jdoe")
+    told = without_user("cannot read /home/jdoe/a.pt, nor /data/jdoe/b; jdoex stays, as does C:\\Users\\jdoe2")
+    assert told == "cannot read ~/a.pt, nor /data/(user)/b; jdoex stays, as does C:\\Users\\jdoe2"
+
+
+def test_a_python_that_does_not_answer_is_said_in_the_report(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did not answer") as caught:
+        describe_worker(str(tmp_path / "no python"))
+    text = bug_report("Slicer", caught.value, settings, [])
+    assert "The worker's Python did not answer (FileNotFoundError)" in text
+    assert "Last errors\n  none" in text

@@ -1,0 +1,397 @@
+"""Comparison and settings in the panel, each section in a bare container on the stand-in; the rest is real."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import mrml, scene_cases, slicer_standin
+from support.panel import ARTIFACTS
+from support.scene_cases import case, scene_of
+
+slicer_standin.install()
+
+import qt  # noqa: E402
+import slicer  # noqa: E402
+from FewShotAnnotateLib.comparison import report as report_module  # noqa: E402
+from FewShotAnnotateLib.core.job import Device  # noqa: E402
+from FewShotAnnotateLib.engines.pretrained import weights  # noqa: E402
+from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE  # noqa: E402
+from FewShotAnnotateLib.engines.threads import THREADS_VARIABLE  # noqa: E402
+from FewShotAnnotateLib.host import settings as settings_module  # noqa: E402
+from FewShotAnnotateLib.host.comparison import CompareController, CompareState  # noqa: E402
+from FewShotAnnotateLib.host.dependencies import worker_python  # noqa: E402
+from FewShotAnnotateLib.host.engine_state import EngineState, Readiness, engine_state  # noqa: E402
+from FewShotAnnotateLib.host.panel import compare_section  # noqa: E402
+from FewShotAnnotateLib.host.panel.compare_section import CompareSection  # noqa: E402
+from FewShotAnnotateLib.host.panel.settings_section import SettingsSection  # noqa: E402
+from FewShotAnnotateLib.host.run_log import RunLog  # noqa: E402
+from FewShotAnnotateLib.host.settings import LogLevel, Settings  # noqa: E402
+
+WIDTH = 400
+WAIT_SECONDS = 180.0
+
+
+def container(title: str) -> Any:
+    window = qt.QWidget()
+    window.windowTitle = title
+    qt.QVBoxLayout(window)
+    return window
+
+
+def picture(window: Any, name: str) -> None:
+    """Picture of a section in a narrow panel, kept to be looked at."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    window.show()
+    for height in (100, window.layout().sizeHint().height()):
+        window.resize(WIDTH, height)
+        slicer_standin.process_events(20)
+    assert window.width == WIDTH
+    assert window.grab().save(str(ARTIFACTS / f"{name}_{WIDTH}.png"))
+
+
+def until(reached: Callable[[], bool], tick: Callable[[], object]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not reached():
+        assert time.monotonic() < end
+        tick()
+        slicer_standin.process_events(5)
+
+
+@pytest.fixture(params=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Qt's palette as Slicer's themes set it."""
+    before = qt.QApplication.palette()
+    if request.param == "dark":
+        palette = qt.QPalette(qt.QColor(53, 53, 53))
+        palette.setColor(qt.QPalette.Base, qt.QColor(30, 30, 30))
+        for role in (qt.QPalette.WindowText, qt.QPalette.Text, qt.QPalette.ButtonText):
+            palette.setColor(role, qt.QColor(230, 230, 230))
+        slicer.app.setPalette(palette)
+    yield request.param
+    slicer.app.setPalette(before)
+
+
+@pytest.fixture(autouse=True)
+def no_slot_fails(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    slicer_standin.slot_errors.clear()
+    slicer_standin.dialogs().clear()
+    yield
+    assert not slicer_standin.slot_errors
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+# --- comparison
+
+
+def state_of(name: str, readiness: Readiness, reason: str = "") -> EngineState:
+    return EngineState(name, name, "What it does.", "Apache-2.0", readiness, reason)
+
+
+class Desk:
+    """The section with a controller on a scene."""
+
+    def __init__(self) -> None:
+        self.scene = scene_of(case("mr_hippocampus_003"))
+        self.volume: Any = self.scene.volume_node
+        self.segmentation: Any = self.scene.node
+        self.taken: list[str] = []
+        self.states: list[EngineState] = [engine_state("auto"), engine_state("propagate")]
+        self.busy_elsewhere = ""
+        self.controller = CompareController(slicer.mrmlScene, worker_python())
+        self.window = container("Compare engines")
+        self.section = CompareSection(
+            self.window,
+            self.controller,
+            lambda: (self.segmentation, self.volume),
+            self.taken.append,
+            lambda: self.states,
+            why_not_now=lambda: self.busy_elsewhere,
+        )
+        self.section.sizes_edit.text = "2"
+
+    def press(self, name: str) -> None:
+        button = getattr(self.section, f"{name}_button")
+        assert button.enabled, button.toolTip
+        button.click()
+
+    def why_not(self, name: str) -> str:
+        self.section.tick()
+        button = getattr(self.section, f"{name}_button")
+        assert not button.enabled
+        return str(button.toolTip)
+
+    def to_end(self) -> None:
+        until(lambda: not self.section.busy, self.section.tick)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    opened = Desk()
+    yield opened
+    opened.controller.close()
+    opened.window.hide()
+    opened.window.deleteLater()
+    end = time.monotonic() + 10
+    while list(tmp_path.glob("FewShotAnnotate-*")) or scene_cases.threads():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_an_engine_is_compared_plotted_reported_and_taken(desk: Desk, theme: str) -> None:
+    section = desk.section
+    picture(desk.window, f"compare_before_{theme}")
+    desk.press("compare")
+    assert section.busy
+    until(lambda: desk.controller.progress.total > 0, section.tick)
+    assert section.status_label.text.startswith("Trial 1 of ")
+    assert desk.why_not("compare") == "Wait for the comparison to end, or cancel it."
+    picture(desk.window, f"compare_running_{theme}")
+    desk.to_end()
+    assert desk.controller.state is CompareState.DONE
+    assert section.status_label.text.startswith("With 2 painted slices propagate reached a mean Dice of ")
+    assert section.result_table.item(0, 0).text() == "propagate"
+    assert float(section.result_table.item(0, 1).text()) > 0.3
+    picture(desk.window, f"compare_done_{theme}")
+    desk.press("use")
+    assert desk.taken == ["propagate"]
+    desk.press("plot")
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActivePlotChartID() == desk.controller.chart_node.GetID()
+    desk.press("report")
+    (url,) = slicer_standin.dialogs().opened_urls
+    assert Path(url.removeprefix("file://")).is_file()
+
+
+def test_a_report_whose_packages_are_missing_is_offered_written_and_opened(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.press("compare")
+    desk.to_end()
+    assert desk.controller.report_path is not None
+    desk.controller.report_path.unlink()  # as a worker without the packages leaves it
+    asked: list[Any] = []
+
+    def install(packages: list[str]) -> bool:
+        asked.append(packages)
+        return len(asked) > 1  # first the user does not want to
+
+    monkeypatch.setattr(compare_section, "missing_packages", lambda: ["jinja2"])
+    monkeypatch.setattr(compare_section, "install", install)
+    desk.press("report")
+    assert not section_opened()
+    desk.press("report")
+    desk.to_end()
+    assert section_opened()
+    assert asked == [["jinja2"], ["jinja2"]]
+    assert find_spec("jinja2") is not None and report_module.missing_packages() == []
+
+
+def section_opened() -> list[str]:
+    return slicer_standin.dialogs().opened_urls
+
+
+def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(desk: Desk) -> None:
+    desk.states += [
+        state_of("sam", Readiness.NEEDS_DOWNLOAD),
+        state_of("painter", Readiness.CANNOT_RUN, "it needs a GPU"),
+        state_of("adapt", Readiness.NEEDS_INSTALL),
+    ]
+    section = desk.section
+    section.tick()
+    table = section.engines_table
+    told = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
+    assert told == {
+        "propagate": "ready",
+        "sam": "needs a download: choose it under Fill first",
+        "painter": "it needs a GPU",
+        "adapt": "needs an installation: choose it under Fill first",
+    }
+    assert section._checked() == ("propagate",)
+    table.item(0, 0).setCheckState(qt.Qt.Unchecked)
+    assert desk.why_not("compare") == "Tick an engine first."
+    desk.states[-1] = state_of("adapt", Readiness.READY)
+    section.tick()
+    assert section._checked() == ("adapt",)
+
+
+def test_every_disabled_control_says_why(desk: Desk) -> None:
+    section = desk.section
+    assert desk.why_not("cancel") == "No comparison is under way."
+    for name in ("use", "plot", "report"):
+        assert desk.why_not(name) == "Compare first."
+    desk.busy_elsewhere = "A fill is under way."
+    assert desk.why_not("compare") == "A fill is under way."
+    desk.states = []
+    assert desk.why_not("compare") == "Looking which engines can run here ..."
+    desk.segmentation = None
+    assert desk.why_not("compare") == "Choose or create a segmentation first."
+    desk.volume = None
+    assert desk.why_not("compare") == "Choose a volume first."
+    assert not section.busy
+
+
+def test_bad_sizes_and_unpainted_segmentations_are_said(desk: Desk) -> None:
+    section = desk.section
+    section.sizes_edit.text = "two"
+    desk.press("compare")
+    assert slicer_standin.dialogs().texts == ["'two' is not a list of slice numbers; write for example 3,10,20."]
+    assert not section.busy
+    section.sizes_edit.text = ""
+    desk.segmentation = mrml.add_segmentation(desk.volume, {})
+    desk.press("compare")
+    desk.to_end()
+    assert "no slice is labelled" in section.status_label.text
+    assert desk.section.compare_button.enabled
+
+
+def test_cancel_and_closing_the_scene_end_a_comparison(desk: Desk) -> None:
+    section = desk.section
+    desk.press("compare")
+    until(lambda: desk.controller.state is CompareState.RUNNING, section.tick)
+    desk.press("cancel")
+    assert section.status_label.text == "Cancelled."
+    desk.press("compare")
+    section.forget()
+    assert not section.busy
+    assert desk.controller.found is None
+    mrml.clear_scene()
+
+
+# --- settings
+
+
+class Office:
+    """The section with settings in the application's store."""
+
+    def __init__(self) -> None:
+        slicer.app.userSettings().remove("FewShotAnnotate")
+        self.settings = Settings(slicer.app.userSettings())
+        self.log = RunLog(self.settings)
+        self.open()
+
+    def open(self) -> None:
+        self.window = container("Settings")
+        self.section = SettingsSection(self.window, self.settings, self.log)
+
+    def shut(self) -> None:
+        self.window.hide()
+        self.window.deleteLater()
+
+
+@pytest.fixture
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    monkeypatch.setattr(settings_module, "_BEFORE", {})
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "usual"))
+    monkeypatch.delenv(THREADS_VARIABLE, raising=False)
+    opened = Office()
+    yield opened
+    opened.log.close()
+    opened.shut()
+    slicer.app.userSettings().remove("FewShotAnnotate")
+    monkeypatch.undo()
+
+
+def two_weights() -> list[weights.Checkpoint]:
+    """Weights that are here, the second with a licence agreed to."""
+    chosen = [next(one for one in weights.checkpoints() if one.permissive is wanted) for wanted in (True, False)]
+    weights.folder().mkdir(parents=True, exist_ok=True)
+    for one, size in zip(chosen, (3_000_000, 5_000_000), strict=True):
+        weights.path_of(one).write_bytes(bytes(size))
+    return chosen
+
+
+def test_what_is_chosen_is_kept_applied_and_shown_again(office: Office, tmp_path: Path) -> None:
+    import os
+
+    section = office.section
+    section.device_box.setCurrentIndex(2)
+    section.threads_box.value = 1
+    section.level_box.setCurrentIndex(2)
+    chosen = tmp_path / "données"
+    chosen.mkdir()
+    slicer_standin.dialogs().answer_next(str(chosen))
+    section.folder_button.click()
+    assert os.environ[THREADS_VARIABLE] == "1"
+    assert weights.home() == chosen
+    assert section.log_edit.text == str(chosen / "logs" / "few-shot-annotate.log")
+    again = Settings(qt.QSettings())
+    assert (again.device, again.threads, again.log_level) == (Device.CUDA, 1, LogLevel.DETAILS)
+    office.shut()
+    office.open()
+    section = office.section
+    assert section.device_box.currentText == "NVIDIA GPU (cuda)"
+    assert section.threads_box.value == 1
+    assert section.folder_edit.text == str(chosen)
+    section.usual_button.click()
+    assert weights.home() == tmp_path / "usual"
+    assert not section.usual_button.enabled
+    assert section.usual_button.toolTip == "This is the usual folder."
+
+
+def test_weights_are_deleted_after_a_question_that_says_how_large_they_are(office: Office) -> None:
+    section = office.section
+    assert not section.delete_button.enabled
+    assert section.delete_button.toolTip == "No weights were downloaded."
+    first, second = two_weights()
+    section.show()
+    assert section.delete_button.text == "Delete downloaded weights (8 MB)"
+    slicer_standin.dialogs().answer_next("Cancel")
+    section.delete_button.click()
+    assert weights.path_of(first).is_file()
+    section.delete_button.click()
+    (_, text) = slicer_standin.dialogs().texts
+    assert "(8 MB)" in text and first.name in text and second.name in text
+    assert not weights.path_of(first).exists() and not weights.path_of(second).exists()
+    assert section.status_label.text == "Deleted 8 MB."
+
+
+def test_what_is_downloaded_meanwhile_is_shown(office: Office) -> None:
+    office.window.show()
+    office.section.tick()
+    _, given = two_weights()
+    office.settings.agree(given)
+    until(lambda: office.section.delete_button.enabled, office.section.tick)
+    assert office.section.consents_table.item(0, 0).text() == given.name
+
+
+def test_an_agreement_is_taken_back_with_its_weights(office: Office) -> None:
+    kept, given = two_weights()
+    office.settings.agree(given)
+    section = office.section
+    section.show()
+    assert section.revoke_button.toolTip == "Click a licence first."
+    section.consents_table.selectRow(0)
+    section.revoke_button.click()
+    assert not office.settings.agreed_to(given)
+    assert not weights.path_of(given).exists()
+    assert weights.path_of(kept).is_file()
+    assert not section.consents_table.visible
+
+
+def test_details_are_gathered_in_the_background_and_copied(office: Office) -> None:
+    section = office.section
+    office.log.error("volume_nan")
+    section.copy_button.click()
+    assert section.busy
+    assert section.copy_button.toolTip == "The details are being gathered."
+    until(lambda: not section.busy, section.tick)
+    text = qt.QApplication.clipboard().text()
+    assert text.startswith("Few-Shot Annotate ")
+    assert "propagate: ready" in text and "volume_nan" in text
+    assert str(Path.home()) not in text
+    assert section.status_label.text == "The details are on the clipboard; paste them into the report."
+    assert section.copy_button.enabled
+
+
+def test_settings_in_a_narrow_panel(office: Office, theme: str) -> None:
+    _, given = two_weights()
+    office.settings.agree(given)
+    office.section.show()
+    picture(office.window, f"settings_{theme}")
