@@ -20,16 +20,20 @@ from FewShotAnnotateLib.host.panel.fill_step import FillStep
 from FewShotAnnotateLib.host.panel.label_step import LabelStep
 from FewShotAnnotateLib.host.panel.next_button import NextButton
 from FewShotAnnotateLib.host.panel.review_section import ReviewSection
+from FewShotAnnotateLib.host.panel.settings_section import SettingsSection
 from FewShotAnnotateLib.host.panel.shortcuts import KEYS, Shortcuts, shortcut_help
 from FewShotAnnotateLib.host.panel.volume_step import VolumeStep
 from FewShotAnnotateLib.host.panel.widgets import attempt
 from FewShotAnnotateLib.host.preparation import FillSettings
 from FewShotAnnotateLib.host.record import PaintRecord, Selection, select
+from FewShotAnnotateLib.host.register_effect import register_effect
 from FewShotAnnotateLib.host.review import ReviewController
 from FewShotAnnotateLib.host.run_editor import RunEditor
+from FewShotAnnotateLib.host.run_log import RunLog
 from FewShotAnnotateLib.host.sample_data import register_sample_data
 from FewShotAnnotateLib.host.scene import is_locked
 from FewShotAnnotateLib.host.sequence import require_no_sequence
+from FewShotAnnotateLib.host.settings import Settings
 from FewShotAnnotateLib.host.suggestion import ENGINE as SUGGESTING_ENGINE
 from FewShotAnnotateLib.host.suggestion import SuggestionFinder
 from FewShotAnnotateLib.host.survey import Survey
@@ -67,6 +71,7 @@ class FewShotAnnotate(ScriptedLoadableModule):
         self.parent.helpText += "<p>" + shortcut_help() + "</p>"
         self.parent.acknowledgementText = _("Licensed under Apache-2.0.")
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", register_effect)
 
 
 @parameterNodeWrapper
@@ -97,11 +102,13 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         self.saveUndo = lambda segmentationNode: None
         self.onChange = lambda: None
         self.nodes = lambda: (None, None)
+        self.settings = Settings(slicer.app.userSettings())
+        self.log = RunLog(self.settings)
         self.survey = Survey()
         self.engines = EngineBoard()
         self.suggestion = SuggestionFinder()
         self.review = ReviewController(self.rawParameterNode, lambda: self.nodes(), self.survey)
-        self.compare = CompareController(slicer.mrmlScene, worker_python())
+        self.compare = CompareController(slicer.mrmlScene, worker_python(), self.settings.device_for)
         self.fillWanted = False
         self.refillWanted = None
         self.ownEditor = RunEditor(lambda node: self.saveUndo(node), self.segmentEditorNode)
@@ -189,6 +196,7 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
             selection.labelled,
             refill.slices if refill is not None else slices,
             parameters.engine,
+            self.settings.device_for(parameters.engine),
             complete=parameters.complete,
             may_overwrite=parameters.mayOverwrite,
             keep=refill.keep if refill is not None else frozenset(),
@@ -202,6 +210,7 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
     def tick(self, parameters) -> bool:
         """One bounded step of run and survey; True if the survey has news."""
         self.controller.tick()
+        self.log.follow("run", self.controller.state, self.controller.error)
         news = self.survey.poll(parameters.segmentation, parameters.volume)
         self._startIfKnown(parameters)
         return news
@@ -224,6 +233,7 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
             self.review,
             self.compare,
             self.export,
+            self.log,
         ):
             part.close()
 
@@ -239,6 +249,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag = None
         self._observed = None
         self._surveyedVolume = None
+        self._hadRows = False
 
     # --- life cycle
 
@@ -298,7 +309,14 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.batchSection = BatchSection(self.ui.batchSection, self._chooseNodes, why)
         self._nextButton = NextButton(self.fillStep, self.reviewSection, self.exportSection)
-        self._sections = (self.reviewSection, self.exportSection, self.compareSection, self.batchSection)
+        self.settingsSection = SettingsSection(self.ui.settingsSection, logic.settings, logic.log)
+        self._sections = (
+            self.reviewSection,
+            self.exportSection,
+            self.compareSection,
+            self.batchSection,
+            self.settingsSection,
+        )
 
     def enter(self):
         """The user opens the module."""
@@ -429,6 +447,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._show()
         for part in (self.labelStep, self.fillStep, *self._sections):
             part.tick()
+        self._openReview()
         self._nextButton.show()
         busy = self.logic.busy or any(section.busy for section in self._sections)
         if not self.parent.isEntered and self.logic.controller.state is State.IDLE and not busy:
@@ -448,6 +467,13 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.labelStep.show_controls()
         self.reviewSection.block_fill(self.fillStep.why_busy() or self.fillStep.why_not_fill())
         self._nextButton.show()
+
+    def _openReview(self):
+        """Open step 4 as soon as there is something to review; the user may close it again."""
+        hasRows = bool(self.logic.review.view.rows)
+        if hasRows and not self._hadRows:
+            self.ui.reviewSection.collapsed = False
+        self._hadRows = hasRows
 
     def _onRefill(self, request):
         attempt(lambda: self.logic.fill(self._parameterNode, refill=request))
@@ -477,7 +503,7 @@ def _sameNode(one, other):
 
 
 class FewShotAnnotateTest(ScriptedLoadableModuleTest):
-    """The main job inside Slicer, on a real volume from Sample Data."""
+    """The steps of Testing/MANUAL.md that need no eyes, on a real volume from Sample Data."""
 
     def setUp(self):
         """Start from an empty scene."""
@@ -486,48 +512,13 @@ class FewShotAnnotateTest(ScriptedLoadableModuleTest):
     def runTest(self):
         """Run all tests of this class."""
         self.setUp()
-        self.test_fillHead()
+        self.test_manualSteps()
 
-    def test_fillHead(self):
-        """Every 10th slice painted with the head's outline is filled; painted slices stay; undo takes it back."""
-        import time
-
-        import numpy as np
+    def test_manualSteps(self):
+        """From painted slices to an export, with cancel, undo, review, refill and the Segment Editor effect."""
         import SampleData
+        from FewShotAnnotateLib.host.self_test import SelfTest
 
-        volume = SampleData.SampleDataLogic().downloadSample("MRHead")
-        truth = slicer.util.arrayFromVolume(volume) > 30
-        painted = np.zeros_like(truth)
-        painted[5:-5:10] = truth[5:-5:10]
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Head")
-        node.CreateDefaultDisplayNodes()
-        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        segmentId = node.GetSegmentation().AddEmptySegment("head", "head")
-        slicer.util.updateSegmentBinaryLabelmapFromArray(painted.astype(np.uint8), node, segmentId, volume)
         slicer.util.selectModule("FewShotAnnotate")
-        widget = slicer.modules.FewShotAnnotateWidget
-        parameters = widget.logic.getParameterNode()
-        parameters.volume, parameters.segmentation = volume, node
-
-        def waitUntil(reached, seconds=120):
-            deadline = time.monotonic() + seconds
-            while not reached():
-                self.assertLess(time.monotonic(), deadline, widget.ui.statusLabel.text)
-                slicer.app.processEvents()
-                time.sleep(0.01)
-
-        waitUntil(lambda: widget.ui.fillButton.enabled)
-        self.delayDisplay("Painted slices found")
-        widget.ui.fillButton.click()
-        waitUntil(lambda: widget.logic.controller.state is not State.IDLE)  # a fill waits for the survey
-        waitUntil(lambda: widget.logic.controller.state is State.IDLE)
-        result = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volume) > 0
-        np.testing.assert_array_equal(result[5:-5:10], truth[5:-5:10])
-        last = len(truth) - 5 - (len(truth) - 11) % 10
-        inside = [index for index in range(5, last) if (index - 5) % 10]
-        dice = 2.0 * (result[inside] & truth[inside]).sum() / (result[inside].sum() + truth[inside].sum())
-        self.assertGreater(dice, 0.9)
-        widget.ui.segmentEditor.undo()
-        undone = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volume) > 0
-        np.testing.assert_array_equal(undone, painted)
-        self.delayDisplay(f"Filled with Dice {dice:.3f}; undone in one step")
+        volume = SampleData.SampleDataLogic().downloadSample("MRHead")
+        SelfTest(slicer.modules.FewShotAnnotateWidget, self, volume).run()

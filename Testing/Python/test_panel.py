@@ -35,13 +35,6 @@ def panel(open_panel: Callable[..., Panel]) -> Panel:
 
 
 @pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    return Gate(folder, monkeypatch)
-
-
-@pytest.fixture
 def running(gate: Gate, panel: Panel) -> Panel:
     """A run whose first two slices are finished."""
     gate.allow(2)

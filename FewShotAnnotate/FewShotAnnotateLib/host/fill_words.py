@@ -6,9 +6,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..core.errors import InputError
 from ..core.event import Progress, Stage
 from .controller import FillController, State
-from .panel.widgets import sentence
+from .panel.widgets import duration, sentence
+from .sequence import require_no_sequence
 
 
 def is_idle(logic: Any) -> bool:
@@ -43,7 +45,7 @@ def _progress(progress: Progress) -> str:
     }[Stage(progress.stage)].format(done=progress.counted, total=progress.total)
     if progress.eta is None:
         return text
-    return text + _(", {seconds} s left").format(seconds=round(progress.eta))
+    return text + _(", {time} left").format(time=duration(progress.eta))
 
 
 def expected_dice(controller: FillController) -> list[str]:
@@ -80,6 +82,10 @@ def why_not_fill(logic: Any, volume: Any, segmentation: Any, fill_all: bool) -> 
         return _("Choose a volume first.")
     if segmentation is None:
         return _("Choose or create a segmentation first.")
+    try:
+        require_no_sequence(volume)
+    except InputError as error:
+        return sentence(error)
     if logic.survey.error is not None:
         return sentence(logic.survey.error)
     if logic.survey.grid is None:

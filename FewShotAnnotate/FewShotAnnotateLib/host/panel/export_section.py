@@ -105,11 +105,11 @@ class ExportSection:
         form.addRow(_("Format:"), self.target_box)
         self.database_box = qt.QCheckBox(_("Into Slicer's DICOM database"))
         self.database_box.checked = self._has_database
-        form.addRow("", self.database_box)
+        form.addRow(self.database_box)
         self.path_edit = ctk.ctkPathLineEdit()
         form.addRow(_("File:"), self.path_edit)
         self.each_box = qt.QCheckBox(_("One file per segment, in a folder"))
-        form.addRow("", self.each_box)
+        form.addRow(self.each_box)
         types = {
             SegType.BINARY: _("Binary: one bit per segment"),
             SegType.LABELMAP: _("Labelmap: one label per voxel"),

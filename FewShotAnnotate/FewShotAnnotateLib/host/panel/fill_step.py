@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import qt
@@ -15,9 +16,12 @@ from ..scene import is_locked, set_locked
 from ..unfinished import UnfinishedRun
 from .engine_cards import EngineCards
 from .step import Step
-from .widgets import attempt, set_check_item, set_header
+from .widgets import attempt, fit_height, set_check_item, set_header
 
 PROGRESS_STEPS = 1000
+MOST_ROWS = 5
+# A run whose worker is just letting go of its folder is not seen at once.
+LOOK_SECONDS = 0.5
 
 
 class FillStep(Step):
@@ -27,8 +31,10 @@ class FillStep(Step):
         """Fill and connect the widgets, once."""
         ui = self.ui
         self._unfinished: UnfinishedRun | None = None
+        self._looked = 0.0
         self._cards = EngineCards(ui.engineList, ui.engineLabel, self._on_engine)
         set_header(ui.segmentsTable, (_("Segments to fill"), _("Locked")), wide=0)
+        ui.segmentsTable.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         ui.statusLabel.setMinimumWidth(1)
         ui.segmentsTable.connect("itemChanged(QTableWidgetItem*)", self._on_segment_checked)
         ui.fillButton.connect("clicked(bool)", self._on_fill)
@@ -40,23 +46,27 @@ class FillStep(Step):
 
     def show(self) -> None:
         """Show segments, engines and the run."""
-        node = self.segmentation
-        self._unfinished = self.logic.controller.unfinished(node) if node is not None and self.idle else None
+        self._look_for_unfinished()
         self._show_segments()
         self.show_engines()
         self.show_run()
 
     def tick(self) -> None:
-        """Take what was found about the engines."""
+        """Take what was found about the engines, and look now and then whether a run was left."""
         if self.logic.engines.tick():
             self.show_engines()
+        if time.monotonic() > self._looked + LOOK_SECONDS:
+            before = self._unfinished
+            self._look_for_unfinished()
+            if self._unfinished != before:
+                self.show_run()
 
     def show_engines(self) -> None:
         """Show the engines, and about how long the slices at hand take with each."""
         parameters, selection, grid = self.parameters(), self.selection, self.logic.survey.grid
         slices, pixels = 0, 0
         if parameters is not None and grid is not None and selection.labelled:
-            count, rows, columns = SliceAxis(selection.axis).shape(grid.geometry)
+            count, rows, columns = SliceAxis(selection.axis or 0).shape(grid.geometry)
             reach = count if parameters.fillAll else selection.labelled[-1] - selection.labelled[0] + 1
             slices, pixels = reach - len(selection.labelled), rows * columns
         chosen = parameters.engine if parameters is not None else ""
@@ -81,26 +91,31 @@ class FillStep(Step):
         self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
         lines = [left or self._status(), *expected_dice(controller), *controller.warnings]
         self.ui.statusLabel.text = "\n".join(lines).strip()
+        self.ui.statusLabel.visible = bool(self.ui.statusLabel.text)
 
     def _show_segments(self) -> None:
         table, node, selection = self.ui.segmentsTable, self.segmentation, self.selection
         table.blockSignals(True)
-        segmentation = node.GetSegmentation() if node is not None else None
-        segment_ids = segmentation.GetSegmentIDs() if segmentation is not None else ()
-        table.setRowCount(len(segment_ids))
-        for row, name in enumerate(segment_ids):
-            segment = segmentation.GetSegment(name)
+        segments = _segments(node)
+        table.setRowCount(len(segments))
+        for row, (name, segment) in enumerate(segments.items()):
             locked = is_locked(segment)
             reason = _("Locked: it is not filled and never changed.") if locked else ""
             set_check_item(table, row, 0, segment.GetName(), name in selection.segment_ids, name, reason)
             set_check_item(table, row, 1, "", locked, name)
         table.blockSignals(False)
+        fit_height(table, MOST_ROWS)
 
     def _status(self) -> str:
         controller, survey = self.logic.controller, self.logic.survey
         if self.idle and survey.error is None and controller.error is None and not controller.message:
             return self.why_not_fill()
         return status(self.logic, self.volume, self.segmentation)
+
+    def _look_for_unfinished(self) -> None:
+        node = self.segmentation
+        self._unfinished = self.logic.controller.unfinished(node) if node is not None and self.idle else None
+        self._looked = time.monotonic()
 
     def _left(self) -> str:
         """That an earlier run on the segmentation was interrupted, or nothing."""
@@ -158,3 +173,11 @@ class FillStep(Step):
         else:
             self.logic.cancel(keep=False)
         self.show()
+
+
+def _segments(node: Any) -> dict[str, Any]:
+    """Segment id -> segment, in the segmentation's order."""
+    if node is None:
+        return {}
+    segmentation = node.GetSegmentation()
+    return {name: segmentation.GetSegment(name) for name in segmentation.GetSegmentIDs()}

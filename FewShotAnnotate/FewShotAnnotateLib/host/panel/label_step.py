@@ -12,8 +12,9 @@ from ..painted import coverage
 from ..views import current_slice, jump_to_slice
 from .coverage import BAR_HEIGHT, BAR_WIDTH, Strip, bar_icon, strip_picture
 from .step import Step
-from .widgets import attempt, choose, sentence, set_check_item, set_header, set_text_item
+from .widgets import attempt, choose, fit_height, sentence, set_check_item, set_header, set_text_item
 
+MOST_ROWS = 6
 AXES = (-1, 0, 1, 2)  # -1: found from what is painted
 
 
@@ -119,6 +120,7 @@ class LabelStep(Step):
             parts = [(here.get(name, 0) / max(most, 1), tuple(one.GetColor())) for name, one in known.items()]
             table.item(row, 1).setIcon(bar_icon(parts, table.palette))
         table.blockSignals(False)
+        fit_height(table, MOST_ROWS)
 
     def _draw(self, index: int) -> None:
         """Draw the strip, if it changed."""

@@ -36,6 +36,13 @@ def set_header(table: Any, titles: Sequence[str], wide: int) -> None:
     table.horizontalHeader().setSectionResizeMode(wide, qt.QHeaderView.Stretch)
 
 
+def fit_height(table: Any, most: int) -> None:
+    """Give a table the height of its rows, of at most so many of them."""
+    rows = max(1, min(most, table.rowCount))
+    header, row = table.horizontalHeader(), table.verticalHeader().defaultSectionSize
+    table.setFixedHeight(header.sizeHint().height() + rows * row + 2 * table.frameWidth)
+
+
 def set_text_item(table: Any, row: int, column: int, text: str) -> None:
     """Show a text that cannot be edited. Items stay: one may be being clicked."""
     item = table.item(row, column)

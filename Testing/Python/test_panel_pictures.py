@@ -1,0 +1,63 @@
+"""Pictures of the panel in every step, light and dark, kept as artefacts; and that nothing is cut at 400 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from support import slicer_standin
+from support.panel import Panel
+from support.panel_themes import THEMES, cut_texts, use_theme
+from support.scene_cases import Gate, case, scene_of
+
+slicer_standin.install()
+
+import qt  # noqa: E402
+
+pytest_plugins = ("support.panel_fixtures",)
+
+NARROW = 400
+
+
+@pytest.fixture(params=THEMES)
+def theme(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One after the other."""
+    before = qt.QApplication.palette()
+    use_theme(request.param)
+    yield request.param
+    qt.QApplication.setPalette(before)
+
+
+def test_every_step_is_whole_in_a_narrow_panel(theme: str, open_panel: Callable[..., Panel], gate: Gate) -> None:
+    panel = open_panel(scene_of(case("ct_spleen", 1), step=5))
+
+    def look(name: str) -> None:
+        panel.picture(f"{name}_{theme}", NARROW)
+        assert cut_texts(panel.widget.parent, NARROW) == []
+
+    panel.ready()
+    panel.until(lambda: panel.ui.engineList.count > 1)
+    panel.click("suggestButton")
+    panel.until(lambda: panel.widget.logic.suggestion.found is not None)
+    look("2_labelled")
+    gate.allow(4)
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 4)
+    look("3_running")
+    panel.controller._process.kill()
+    panel.until(lambda: panel.state == "STOPPED")
+    look("3_stopped")
+    gate.open()
+    panel.click("resumeButton")
+    panel.until(lambda: panel.state == "IDLE" and not panel.widget.reviewSection.busy)
+    slicer_standin.process_events(700)
+    for name in ("export", "compare", "batch", "settings"):
+        getattr(panel.ui, f"{name}Section").collapsed = False
+    look("4_filled")
+
+
+def test_an_empty_scene_shows_where_to_begin(theme: str, open_panel: Callable[..., Panel]) -> None:
+    panel = open_panel()
+    panel.until(lambda: panel.ui.engineList.count > 1)
+    panel.picture(f"1_empty_{theme}", NARROW)
+    assert cut_texts(panel.widget.parent, NARROW) == []

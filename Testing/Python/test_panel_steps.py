@@ -1,0 +1,326 @@
+"""The steps of the panel on the stand-in: labelled slices, suggestion, engine cards, the next button, shortcuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from support import mrml, scene_cases, slicer_standin
+from support.panel import Panel
+from support.scene_cases import Gate, case, scene_of
+
+slicer_standin.install()
+
+import qt  # noqa: E402
+from FewShotAnnotateLib.core.axis import SliceAxis  # noqa: E402
+from FewShotAnnotateLib.host.panel.shortcuts import KEYS  # noqa: E402
+
+pytest_plugins = ("support.panel_fixtures",)
+
+CONTROLS = (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox, qt.QLineEdit, qt.QAbstractItemView)
+
+
+@pytest.fixture
+def panel(open_panel: Callable[..., Panel]) -> Panel:
+    """The panel on the hippocampus, ready to fill."""
+    opened = open_panel(scene_of(case("mr_hippocampus_003")))
+    opened.ready()
+    return opened
+
+
+def emphasised(panel: Panel) -> list[str]:
+    """What is written on the emphasised buttons."""
+    buttons = panel.widget.parent.findChildren(qt.QPushButton)
+    return [button.text for button in buttons if button.default and button.font.bold()]
+
+
+def cards(panel: Panel) -> dict[str, Any]:
+    """The engine cards by the name of the engine."""
+    listed = panel.ui.engineList
+    return {listed.item(row).data(qt.Qt.UserRole): listed.item(row) for row in range(listed.count)}
+
+
+# --- step 1
+
+
+def test_a_first_segmentation_is_made_on_the_volumes_grid_and_under_its_transform(
+    open_panel: Callable[..., Panel],
+) -> None:
+    panel = open_panel()
+    volume_node = scene_cases.add_volume(case("mr_hippocampus_003").volume)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    volume_node.SetAndObserveTransformNodeID(transform.GetID())
+    panel.ui.volumeSelector.setCurrentNode(volume_node)
+    panel.until(lambda: emphasised(panel) == ["New segmentation of this volume"])
+    assert panel.ui.inputsLabel.text.endswith("axial slices, under a transform")
+    panel.click("newSegmentationButton")
+    node = panel.parameters.segmentation
+    assert node.GetParentTransformNode() is transform
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+    assert panel.ui.newSegmentationButton.isHidden()
+    panel.until(lambda: panel.status == "Paint at least two slices first.")
+
+
+def test_a_frame_of_a_sequence_is_refused_and_a_sequence_of_one_is_not(panel: Panel) -> None:
+    volume_node = panel.scene.volume_node
+    frames = slicer.mrmlScene.AddNode(slicer.vtkMRMLSequenceNode())
+    frames.SetDataNodeAtValue(volume_node, "0")
+    browser = slicer.mrmlScene.AddNode(slicer.vtkMRMLSequenceBrowserNode())
+    browser.SetAndObserveMasterSequenceNodeID(frames.GetID())
+    browser.AddProxyNode(volume_node, frames, False)
+    panel.widget._show()
+    assert panel.ui.fillButton.enabled
+    frames.SetDataNodeAtValue(volume_node, "1")
+    panel.widget._show()
+    said = (
+        "Volume 'Volume' is one of 2 frames of a sequence, and labels belong to one frame; clone the volume (Data "
+        "module) and choose the copy."
+    )
+    assert panel.ui.fillButton.toolTip == panel.ui.inputsLabel.text == panel.status == said
+
+
+# --- step 2
+
+
+def test_previous_and_next_go_from_one_labelled_slice_to_another(panel: Panel) -> None:
+    labelled = panel.scene.labelled
+    panel.ui.sliceSpinBox.setValue(labelled[1] + 1)
+    panel.click("previousSliceButton")
+    assert panel.ui.sliceSpinBox.value == labelled[1]
+    panel.click("nextSliceButton")
+    assert panel.ui.sliceSpinBox.value == labelled[2]
+    panel.ui.sliceSpinBox.setValue(labelled[-1])
+    assert panel.ui.nextSliceButton.toolTip == "No slice after this one is labelled."
+    panel.ui.sliceSpinBox.setValue(labelled[0])
+    assert panel.ui.previousSliceButton.toolTip == "No slice before this one is labelled."
+
+
+def test_an_empty_slice_is_marked_as_nothing_here_and_a_filled_one_counted(panel: Panel) -> None:
+    index = panel.scene.between[0]
+    panel.ui.sliceSpinBox.setValue(index)
+    assert panel.ui.markSliceButton.text == "Nothing here"
+    panel.fill()
+    panel.until(lambda: panel.ui.markSliceButton.text == "Count as labelled")
+    panel.click("markSliceButton")
+    assert index in panel.widget.logic.selection(panel.scene.node).labelled
+    assert panel.ui.markSliceButton.toolTip == "This slice counts as labelled already."
+
+
+def test_bars_are_as_long_as_slices_are_covered(panel: Panel) -> None:
+    from FewShotAnnotateLib.host.painted import coverage
+
+    masks = panel.scene.painted()
+    found = coverage(panel.widget.logic.survey.extents, panel.scene.ids, 0)
+    for index in panel.scene.labelled:
+        counts = {name: int(mask[index].sum()) for name, mask in masks.items() if mask[index].any()}
+        assert found[index] == counts
+    assert not panel.ui.slicesTable.item(0, 1).icon().isNull()
+    assert panel.ui.coverageLabel.pixmap.width() > 0
+
+
+def test_the_suggested_slice_is_gone_to_and_explained(panel: Panel) -> None:
+    panel.click("suggestButton")
+    assert panel.ui.suggestionLabel.text == "Looking for the slice that would help most ..."
+    assert panel.ui.suggestButton.toolTip == "Already looking."
+    finder = panel.widget.logic.suggestion
+    panel.until(lambda: finder.found is not None)
+    assert finder.found.index not in panel.scene.labelled
+    assert panel.ui.sliceSpinBox.value == finder.found.index
+    assert panel.ui.suggestionLabel.text == f"Slice {finder.found.index}: {finder.found.reason}"
+
+
+def test_a_look_for_a_slice_is_given_up_when_another_segmentation_is_chosen(panel: Panel) -> None:
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Other")
+    panel.click("suggestButton")
+    panel.parameters.segmentation = other
+    assert not panel.widget.logic.suggestion.busy
+    slicer_standin.process_events(300)
+    assert panel.ui.suggestionLabel.text == ""
+
+
+def test_each_segmentation_has_its_own_slices(panel: Panel) -> None:
+    own = panel.rows("slicesTable")
+    masks = scene_cases.painted(panel.scene.case, panel.scene.axis, panel.scene.labelled[:2])
+    other = mrml.add_segmentation(panel.scene.volume_node, masks)
+    panel.parameters.segmentation = other
+    panel.until(lambda: len(panel.rows("slicesTable")) == 2)
+    panel.parameters.segmentation = panel.scene.node
+    panel.until(lambda: panel.rows("slicesTable") == own)
+
+
+# --- step 3
+
+
+def test_cards_say_what_an_engine_needs_and_how_long_it_takes(panel: Panel) -> None:
+    panel.until(lambda: len(cards(panel)) > 2)
+    found = cards(panel)
+    assert next(iter(found)) == "auto"
+    assert found["propagate"].text() == "Propagate\nready, about 1 s, Apache-2.0 (built in)"
+    assert "needs a download of 375 MB" in found["sam"].text()
+    panel.parameters.engine = "universeg"
+    assert "Fill asks before it downloads: UniverSeg v1." in panel.ui.engineLabel.text
+    assert "For research only" in panel.ui.engineLabel.text
+
+
+def test_an_engine_that_cannot_run_says_why_and_cannot_be_chosen(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from FewShotAnnotateLib.engines.propagate import Propagate
+
+    monkeypatch.setattr(Propagate, "cannot_run", classmethod(lambda cls: "it needs luck"))
+    panel.widget.logic.engines.refresh()
+    panel.until(lambda: "propagate" in cards(panel) and "cannot run" in cards(panel)["propagate"].text())
+    card = cards(panel)["propagate"]
+    assert card.toolTip() == "it needs luck"
+    assert not card.flags() & qt.Qt.ItemIsEnabled
+    assert list(cards(panel))[-1] == "propagate"
+
+
+def test_an_interrupted_run_is_resumed_in_the_panel(gate: Gate, panel: Panel) -> None:
+    gate.allow(2)
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 2)
+    panel.controller.leave()
+    gate.open()
+    panel.until(lambda: "was interrupted: 2 of" in panel.status)
+    assert emphasised(panel) == ["Resume"]
+    assert panel.ui.cancelButton.text == "Discard"
+    panel.click("resumeButton")
+    panel.until(lambda: panel.state == "IDLE")
+    assert panel.status == f"{len(panel.scene.between)} slices filled."
+    assert panel.ui.resumeButton.isHidden()
+
+
+def test_an_interrupted_run_is_discarded_in_the_panel(gate: Gate, panel: Panel) -> None:
+    gate.allow(2)
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 2)
+    before = panel.scene.arrays()
+    panel.controller.leave()
+    panel.until(lambda: "was interrupted" in panel.status)
+    panel.click("cancelButton")
+    panel.until(lambda: panel.ui.cancelButton.isHidden())
+    assert scene_cases.all_equal(panel.scene.arrays(), before)
+
+
+# --- all steps
+
+
+def test_the_next_sensible_button_stands_out(gate: Gate, panel: Panel) -> None:
+    assert emphasised(panel) == ["Fill"]
+    panel.ui.slicesTable.blockSignals(False)
+    for row in range(1, panel.ui.slicesTable.rowCount):
+        panel.check("slicesTable", row, 0, False)
+    panel.until(lambda: emphasised(panel) == ["Suggest next slice"])
+    for row in range(1, panel.ui.slicesTable.rowCount):
+        panel.check("slicesTable", row, 0, True)
+    panel.until(lambda: emphasised(panel) == ["Fill"])
+    panel.click("fillButton")
+    panel.until(lambda: panel.state == "RUNNING")
+    assert emphasised(panel) == []
+    panel.controller._process.kill()
+    panel.until(lambda: emphasised(panel) == ["Resume"])
+    gate.open()
+    panel.click("resumeButton")
+    panel.until(lambda: emphasised(panel) == ["Next worst"])
+    assert not panel.ui.reviewSection.collapsed
+    panel.widget.reviewSection.accept_all_button.click()
+    panel.widget.exportSection.path_edit.setCurrentPath("/nowhere/labels.dcm")
+    panel.until(lambda: emphasised(panel) == ["Check"])
+
+
+def unexplained(panel: Panel, usual: dict[Any, str]) -> list[str]:
+    """Disabled controls whose tool tip does not say why; `usual` collects the tool tips of enabled ones."""
+    found = []
+    for kind in CONTROLS:
+        for widget in panel.widget.parent.findChildren(kind):
+            name = widget.objectName or getattr(widget, "text", "") or type(widget).__name__
+            inside = widget.parent()
+            if (
+                name.startswith("qt_")
+                or isinstance(inside, CONTROLS)
+                or widget.window() != panel.widget.parent.window()
+            ):
+                continue  # parts of Qt's own widgets, and lists that drop down
+            if isinstance(widget, qt.QLineEdit) or (not widget.objectName and inside.toolTip):
+                widget = inside  # an edit and its button are explained by the whole
+            if widget.enabled:
+                usual[widget] = widget.toolTip
+            elif not inside.enabled and inside.toolTip:
+                continue
+            elif not widget.toolTip or widget.toolTip == usual.get(widget):
+                found.append(f"{name}: {widget.toolTip}")
+    return found
+
+
+def test_every_disabled_control_says_why_in_every_state(gate: Gate, open_panel: Callable[..., Panel]) -> None:
+    panel = open_panel()
+    usual: dict[Any, str] = {}
+    assert unexplained(panel, usual) == []
+    given, axis = case("mr_hippocampus_003"), SliceAxis(0)
+    volume_node = scene_cases.add_volume(given.volume)
+    panel.ui.volumeSelector.setCurrentNode(volume_node)
+    assert unexplained(panel, usual) == []
+    node = mrml.add_segmentation(volume_node, scene_cases.painted(given, axis, given.labelled(axis, 4)))
+    panel.ui.segmentationSelector.setCurrentNode(node)
+    panel.ready()
+    panel.until(lambda: panel.ui.engineList.count > 1)
+    assert unexplained(panel, usual) == []
+    gate.allow(2)
+    panel.click("fillButton")
+    assert unexplained(panel, usual) == []
+    panel.until(lambda: panel.controller.progress.done == 2)
+    assert unexplained(panel, usual) == []
+    panel.controller._process.kill()
+    panel.until(lambda: panel.state == "STOPPED")
+    assert unexplained(panel, usual) == []
+    panel.click("keepButton")
+    panel.until(lambda: panel.state == "IDLE")
+    slicer_standin.process_events(600)
+    assert unexplained(panel, usual) == []
+
+
+def test_shortcuts_press_buttons_while_the_module_is_open(panel: Panel) -> None:
+    def installed() -> dict[str, Any]:
+        return {one.key.toString(): one for one in slicer.util.mainWindow().findChildren(qt.QShortcut)}
+
+    assert set(installed()) == set(KEYS.values())
+    help_text = slicer.modules.FewShotAnnotateInstance.parent.helpText
+    assert all(keys in help_text for keys in KEYS.values())
+    panel.ui.sliceSpinBox.setValue(panel.scene.labelled[0])
+    installed()["Ctrl+Right"].activated.emit()
+    assert panel.ui.sliceSpinBox.value == panel.scene.labelled[1]
+    panel.widget.parent.exit()
+    assert installed() == {}
+    panel.widget.parent.enter()
+    panel.widget.parent.enter()
+    assert len(slicer.util.mainWindow().findChildren(qt.QShortcut)) == len(KEYS)
+
+
+def test_the_device_of_the_settings_reaches_the_run(panel: Panel) -> None:
+    from FewShotAnnotateLib.core.job import Device
+
+    panel.parameters.engine = "adapt"
+    panel.widget.logic.settings.device = Device.CPU
+    settings = panel.widget.logic._settings(panel.parameters)
+    assert settings.device is Device.CPU
+    panel.parameters.engine = "propagate"
+    panel.widget.logic.settings.device = Device.CUDA
+    assert panel.widget.logic._settings(panel.parameters).device is Device.AUTO
+    panel.widget.logic.settings.device = Device.AUTO
+
+
+def test_volume_and_segmentation_under_a_transform_are_filled_and_followed(panel: Panel) -> None:
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(2, 3, 40.0)
+    transform.SetMatrixTransformToParent(matrix)
+    for node in (panel.scene.volume_node, panel.scene.node):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    panel.until(lambda: panel.ui.inputsLabel.text.endswith("under a transform"))
+    panel.fill()
+    assert np.any(panel.scene.array(panel.scene.ids[0])[panel.scene.between])
