@@ -1,0 +1,298 @@
+"""Engines compared from the scene: real MRML, real processes, real volumes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import slicer
+from support import slicer_standin
+
+slicer_standin.install()
+
+from FewShotAnnotateLib.comparison import summary  # noqa: E402
+from FewShotAnnotateLib.comparison.design import Wish  # noqa: E402
+from FewShotAnnotateLib.comparison.folder import ComparisonFolder  # noqa: E402
+from FewShotAnnotateLib.comparison.process import ComparisonProcess  # noqa: E402
+from FewShotAnnotateLib.core.errors import InputError  # noqa: E402
+from FewShotAnnotateLib.core.event import Failed  # noqa: E402
+from FewShotAnnotateLib.core.job import Device  # noqa: E402
+from FewShotAnnotateLib.host.comparison import CompareController, CompareSettings, CompareState  # noqa: E402
+from FewShotAnnotateLib.host.comparison_nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
+from FewShotAnnotateLib.host.dependencies import worker_python  # noqa: E402
+from FewShotAnnotateLib.host.record import PaintRecord  # noqa: E402
+from support import mrml, scene_cases  # noqa: E402
+from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: E402
+
+QUICK = Wish(sizes=(2,), draws=1, held_out=1)
+ONE = CompareSettings(("propagate",), QUICK)
+BOTH = CompareSettings(("propagate", "stepwise"), Wish(sizes=(1, 2), draws=1, held_out=1))
+WAIT_SECONDS = 300.0
+linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and processes as Linux has them")
+
+
+class Comparing:
+    """A controller on a scene, ticked as the panel's timer does."""
+
+    def __init__(self, scene: Scene, python: str) -> None:
+        self.scene = scene
+        self.longest_tick = 0.0
+        self.controller = CompareController(slicer.mrmlScene, python)
+
+    def start(self, settings: CompareSettings = BOTH) -> CompareController:
+        self.controller.start(self.scene.volume_node, self.scene.node, settings)
+        return self.controller
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        end = time.monotonic() + WAIT_SECONDS
+        while not reached():
+            assert time.monotonic() < end, (self.controller.state, self.controller.message)
+            self.controller.tick()
+            time.sleep(0.005)
+
+    def to_end(self) -> CompareController:
+        self.until(lambda: not self.controller.busy)
+        return self.controller
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    return Gate(folder, monkeypatch)
+
+
+def job_folders(temporary: Path) -> list[Path]:
+    return list(temporary.glob("FewShotAnnotate-*"))
+
+
+def kin() -> list[psutil.Process]:
+    """Workers of this process and theirs."""
+    found = psutil.Process().children(recursive=True)
+    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE and "worker.py" in " ".join(one.cmdline())]
+
+
+@pytest.fixture
+def comparing(
+    tmp_path: Path, python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Comparing]:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    made = Comparing(scene_of(case("mr_hippocampus_003")), python_with_stepwise)
+    yield made
+    made.controller.close()
+    end = time.monotonic() + 10
+    while job_folders(temporary) or scene_cases.threads() or kin():
+        assert time.monotonic() < end, (job_folders(temporary), scene_cases.threads(), kin())
+        time.sleep(0.01)
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+def ours(class_name: str) -> list[Any]:
+    return [node for node in slicer.util.getNodesByClass(class_name) if node.GetAttribute(ROLE_ATTRIBUTE)]
+
+
+def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) -> None:
+    before = comparing.scene.arrays()
+    controller = comparing.start()
+    controller = comparing.to_end()
+    assert controller.state is CompareState.DONE, controller.message
+    found = controller.found
+    assert found is not None
+    assert found.sizes == (1, 2)
+    assert set(found.engines) == {"propagate", "stepwise"}
+    assert found.engine in found.engines
+    assert found.reasons[0].startswith("There is too little evidence")
+    (table,) = ours("vtkMRMLTableNode")
+    columns = [table.GetTable().GetColumn(number) for number in range(table.GetNumberOfColumns())]
+    assert [column.GetName() for column in columns] == [SIZES_COLUMN, *found.engines]
+    for column in columns[1:]:
+        told = [found.at(column.GetName(), size).dice for size in found.sizes]
+        assert [column.GetValue(row) for row in range(2)] == told
+    chart = controller.chart_node
+    series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
+    assert [(one.GetXColumnName(), one.GetYColumnName()) for one in series] == [
+        (SIZES_COLUMN, engine) for engine in found.engines
+    ]
+    assert all(one.GetTableNode() is table for one in series)
+    assert controller.report_path is not None
+    text = controller.report_path.read_text(encoding="utf-8")
+    assert "segment 1" in text
+    assert comparing.scene.volume_node.GetName() not in text.split("<style")[0]
+    assert all_equal(comparing.scene.arrays(), before)
+
+
+def test_figures_are_those_of_the_command_line(comparing: Comparing, tmp_path: Path) -> None:
+    from FewShotAnnotateLib.comparison.case import Case
+    from FewShotAnnotateLib.comparison.compare import compare
+    from FewShotAnnotateLib.comparison.trial import Contender
+
+    comparing.start(ONE)
+    found = comparing.to_end().found
+    assert found is not None
+    scene = comparing.scene
+    labels = scene_cases.label_map_of(scene.painted(), scene.case.volume)
+    same = Case.of_label_maps(scene.case.volume, [labels], scene.axis, scene.labelled)
+    told = compare(same, [Contender("propagate")], QUICK, tmp_path / "command line")
+    assert [one.by_label for one in found.points] == [one.by_label for one in told.points]
+
+
+def test_a_second_comparison_shows_itself_in_the_same_nodes(comparing: Comparing) -> None:
+    comparing.start(ONE)
+    chart = comparing.to_end().chart_node
+    comparing.start(ONE)
+    assert comparing.to_end().chart_node is chart
+    assert chart.GetNumberOfPlotSeriesNodes() == len(ours("vtkMRMLPlotSeriesNode")) == 1
+    assert len(ours("vtkMRMLTableNode")) == len(ours("vtkMRMLPlotChartNode")) == 1
+    slicer.mrmlScene.RemoveNode(chart)
+    assert comparing.controller.chart_node is None
+
+
+def test_locked_segments_and_slices_left_out_do_not_take_part(comparing: Comparing) -> None:
+    from FewShotAnnotateLib.host.scene import set_locked
+
+    scene = comparing.scene
+    set_locked(scene.node.GetSegmentation().GetSegment(scene.ids[0]), True)
+    record = PaintRecord(left_out=(scene.labelled[0],))
+    record.keep(scene.node)
+    comparing.start(CompareSettings(("propagate",), Wish(draws=1, held_out=1)))
+    found = comparing.to_end().found
+    assert found is not None
+    assert found.labels == (scene.ids[1],)
+    free = scene.axis.slices(scene.case.masks[scene.ids[1]])
+    painted = [index for index in scene.labelled[1:] if free[index].any()]
+    assert found.sizes[-1] == len(painted) - 1  # one is hidden
+
+
+def test_a_fully_labelled_volume_can_be_compared_on(comparing: Comparing) -> None:
+    scene = comparing.scene
+    count = scene.axis.count(scene.case.volume.geometry)
+    PaintRecord(axis=scene.axis.index, marked=tuple(range(count)), chosen=dict.fromkeys(scene.ids, True)).keep(
+        scene.node
+    )
+    for name, mask in scene.case.masks.items():
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
+    comparing.start(CompareSettings(("propagate",), Wish(sizes=(16,), draws=1, held_out=1)))
+    controller = comparing.to_end()
+    assert controller.state is CompareState.DONE, controller.message
+    assert controller.found is not None and controller.found.sizes == (16,) > (len(scene.labelled),)
+
+
+def test_what_cannot_be_compared_is_said_in_one_line(comparing: Comparing) -> None:
+    scene = comparing.scene
+    slicer.mrmlScene.RemoveNode(scene.node)
+    scene.node = mrml.add_segmentation(scene.volume_node, {})
+    comparing.start(ONE)
+    controller = comparing.to_end()
+    assert controller.state is CompareState.FAILED
+    assert controller.error is not None and controller.error.code == "no_labelled_slice"
+    one = np.zeros(scene.case.volume.geometry.shape, dtype=bool)
+    one[scene.labelled[0]] = scene.case.masks[scene.ids[0]][scene.labelled[0]]
+    scene.node = mrml.add_segmentation(scene.volume_node, {"a": one})
+    comparing.start(ONE)
+    controller = comparing.to_end()
+    assert controller.message.startswith("Comparing needs at least two slices that show a label, and found 1")
+    assert controller.found is None
+
+
+def test_an_engine_that_cannot_use_the_device_is_refused_before_anything_starts(comparing: Comparing) -> None:
+    comparing.controller = CompareController(slicer.mrmlScene, worker_python(), lambda engine: Device.CUDA)
+    with pytest.raises(InputError, match="cannot use device 'cuda'"):
+        comparing.start(ONE)
+    assert comparing.controller.state is CompareState.IDLE
+    comparing.controller.close()
+
+
+def test_nodes_may_go_while_a_comparison_runs(comparing: Comparing) -> None:
+    comparing.start(ONE)
+    slicer.mrmlScene.RemoveNode(comparing.scene.node)
+    slicer.mrmlScene.RemoveNode(comparing.scene.volume_node)
+    assert comparing.to_end().state is CompareState.DONE
+
+
+@linux
+def test_cancel_ends_all_processes_and_leaves_nothing(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
+    controller = comparing.start()
+    comparing.until(lambda: len(kin()) >= 2)
+    controller.cancel()
+    assert controller.state is CompareState.CANCELLED
+    end = time.monotonic() + 5
+    while kin() or job_folders(tmp_path / "temporary"):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    gate.open()
+    comparing.start(ONE)
+    assert comparing.to_end().state is CompareState.DONE
+
+
+@linux
+def test_a_killed_comparison_is_said_in_a_sentence_and_its_trial_ends_too(comparing: Comparing, gate: Gate) -> None:
+    controller = comparing.start()
+    comparing.until(lambda: len(kin()) >= 2)
+    (outer,) = (one for one in psutil.Process().children() if "comparison" in " ".join(one.cmdline()))
+    os.kill(outer.pid, signal.SIGKILL)
+    comparing.to_end()
+    assert controller.state is CompareState.FAILED
+    assert controller.message.startswith("The worker process was ended from outside, often because memory ran out;")
+    gate.open()
+
+
+@linux
+def test_the_worker_ends_when_its_host_is_gone(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
+    comparing.start()
+    comparing.until(lambda: len(kin()) >= 2)
+    assert comparing.controller._folder is not None
+    copy = ComparisonFolder(tmp_path / "copy")
+    subprocess.run(["cp", "-r", comparing.controller._folder.path, copy.path], check=True)
+    comparing.controller.cancel()
+    host = (
+        "import sys, time; from pathlib import Path\n"
+        "from FewShotAnnotateLib.comparison.folder import ComparisonFolder\n"
+        "from FewShotAnnotateLib.comparison.process import ComparisonProcess\n"
+        "process = ComparisonProcess(ComparisonFolder(Path(sys.argv[1])), sys.argv[2])\n"
+        "process.start(); print(process._process.pid, flush=True); time.sleep(100)\n"
+    )
+    (copy.path / "events.jsonl").unlink()
+    command = [sys.executable, "-c", host, str(copy.path), comparing.controller._python]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.environ["PYTHONPATH"]])}
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert program.stdout is not None
+    with program.stdout:
+        worker = psutil.Process(int(program.stdout.readline()))
+    end = time.monotonic() + 20
+    while not worker.children():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    trial = worker.children()[0]
+    program.kill()
+    program.wait()
+    psutil.wait_procs([worker, trial], timeout=15)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    assert not trial.is_running() or trial.status() == psutil.STATUS_ZOMBIE
+    gate.open()
+
+
+def test_a_damaged_folder_or_result_is_one_line(tmp_path: Path) -> None:
+    folder = ComparisonFolder(tmp_path)
+    (tmp_path / "request.json").write_text("{", encoding="ascii")
+    process = ComparisonProcess(folder)
+    process.start()
+    while process.running:
+        process.poll()
+        time.sleep(0.01)
+    assert isinstance(process.ending, Failed)
+    assert process.ending.code == "job_folder_unreadable"
+    folder.result_path.write_text('{"points": []}', encoding="ascii")
+    with pytest.raises(InputError, match="the result is damaged"):
+        summary.read_summary(folder.result_path)
