@@ -21,10 +21,9 @@ from ..comparison import CompareController, CompareSettings, CompareState
 from ..engine_state import AUTO, EngineState, Readiness
 from ..offer import install
 from ..views import show_chart
-from .widgets import enable, sentence, set_header, set_text_item, tell
+from .widgets import enable, fit_height, line, sentence, set_header, set_text_item, tell
 
 _PROGRESS_STEPS = 1000
-_ROW_PIXELS = 24
 _MOST_ROWS = 6
 
 
@@ -117,7 +116,7 @@ class CompareSection:
         form.addRow(_("Effort:"), self.wish_box)
         self.compare_button = qt.QPushButton(_("Compare"))
         self.cancel_button = qt.QPushButton(_("Cancel"))
-        form.addRow(_line(self.compare_button, self.cancel_button))
+        form.addRow(line(self.compare_button, self.cancel_button))
         self.progress_bar = qt.QProgressBar()
         self.progress_bar.maximum = _PROGRESS_STEPS
         form.addRow(self.progress_bar)
@@ -133,7 +132,7 @@ class CompareSection:
         self.use_button = qt.QPushButton(_("Use this engine"))
         self.plot_button = qt.QPushButton(_("Show plot"))
         self.report_button = qt.QPushButton(_("Open report"))
-        form.addRow(_line(self.use_button, self.plot_button, self.report_button))
+        form.addRow(line(self.use_button, self.plot_button, self.report_button))
         self.engines_table.connect("itemChanged(QTableWidgetItem*)", self._on_changed)
         self.result_table.connect("itemSelectionChanged()", self._show_buttons)
         self.compare_button.connect("clicked(bool)", self._on_compare)
@@ -177,7 +176,7 @@ class CompareSection:
             checked = ready and (one.name in chosen or one.name not in known)
             item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
         table.resizeColumnToContents(0)
-        _fit_height(table, len(states))
+        fit_height(table, _MOST_ROWS)
         table.blockSignals(False)
 
     def _show_result(self) -> None:
@@ -199,7 +198,7 @@ class CompareSection:
                 set_text_item(table, row, column, text)
         table.resizeColumnsToContents()
         table.horizontalHeader().setStretchLastSection(True)
-        _fit_height(table, len(found.engines))
+        fit_height(table, _MOST_ROWS)
         table.selectRow(found.engines.index(found.engine))
 
     def _show_buttons(self, *_values: object) -> None:
@@ -340,15 +339,3 @@ def _sizes(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.replace(";", ",").split(",")) if text.strip() else ()
     except ValueError:
         raise InputError("slices_malformed", text=text) from None
-
-
-def _line(*widgets: Any) -> Any:
-    line = qt.QHBoxLayout()
-    for widget in widgets:
-        line.addWidget(widget)
-    return line
-
-
-def _fit_height(table: Any, rows: int) -> None:
-    """As many rows as there are, up to a few."""
-    table.setFixedHeight(_ROW_PIXELS * (1 + min(rows, _MOST_ROWS)) + table.horizontalHeader().height)

@@ -17,7 +17,7 @@ from ...export.algorithm import Algorithm
 from ...export.dicom_seg import SegType
 from ...export.request import Mend, Modality, Problem, Target
 from ..export import ExportController, ExportSettings, ExportState
-from .widgets import enable, sentence, tell
+from .widgets import combo, enable, sentence, tell
 
 _BUSY = (ExportState.CHECKING, ExportState.EXPORTING)
 
@@ -101,7 +101,7 @@ class ExportSection:
         parent.layout().addWidget(self._body)
         form = qt.QFormLayout(self._body)
         form.setContentsMargins(0, 0, 0, 0)
-        self.target_box = _combo(_targets(), _("Format of the file."))
+        self.target_box = combo(_targets(), _("Format of the file."))
         form.addRow(_("Format:"), self.target_box)
         self.database_box = qt.QCheckBox(_("Into Slicer's DICOM database"))
         self.database_box.checked = self._has_database
@@ -114,10 +114,10 @@ class ExportSection:
             SegType.BINARY: _("Binary: one bit per segment"),
             SegType.LABELMAP: _("Labelmap: one label per voxel"),
         }
-        self.type_box = _combo(types, "")
+        self.type_box = combo(types, "")
         form.addRow(_("Segmentation type:"), self.type_box)
         modalities = {Modality.OTHER: _("Other"), Modality.CT: "CT", Modality.MR: "MR"}
-        self.modality_box = _combo(modalities, "")
+        self.modality_box = combo(modalities, "")
         form.addRow(_("Images are:"), self.modality_box)
         buttons = qt.QHBoxLayout()
         self.check_button = qt.QPushButton(_("Check"))
@@ -329,16 +329,6 @@ class ExportSection:
                 controller.check_again(replace(controller.settings, algorithm=Algorithm(name, __version__)))
         else:
             controller.mend(mend)
-
-
-def _combo(titles: dict[Any, str], tool_tip: str) -> Any:
-    box = qt.QComboBox()
-    box.toolTip = tool_tip
-    box.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
-    box.minimumContentsLength = 12
-    for value, title in titles.items():
-        box.addItem(title, str(value))
-    return box
 
 
 def _choose(box: Any, value: Any) -> None:

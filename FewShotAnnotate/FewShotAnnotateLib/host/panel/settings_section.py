@@ -22,9 +22,8 @@ from ..dependencies import worker_python
 from ..downloaded import Downloaded, delete, downloaded, size_text
 from ..run_log import RunLog
 from ..settings import LogLevel, Settings
-from .widgets import choose, enable, sentence, set_header, set_text_item, tell
+from .widgets import choose, combo, enable, fit_height, line, sentence, set_header, set_text_item, tell
 
-_ROW_PIXELS = 24
 _MOST_ROWS = 4
 # Weights come and go while engines are tried; so often it is looked what is there.
 _LOOK_SECONDS = 1.0
@@ -102,8 +101,8 @@ class SettingsSection:
         parent.layout().addWidget(self._body)
         form = qt.QFormLayout(self._body)
         form.setContentsMargins(0, 0, 0, 0)
-        self.device_box = _combo(_devices())
-        self.device_box.toolTip = _("Where engines compute that have a choice; the others choose themselves.")
+        tip = _("Where engines compute that have a choice; the others choose themselves.")
+        self.device_box = combo(_devices(), tip)
         form.addRow(_("Device:"), self.device_box)
         self.threads_box = qt.QSpinBox()
         self.threads_box.maximum = os.cpu_count() or 1
@@ -116,7 +115,7 @@ class SettingsSection:
         self.folder_button = qt.QPushButton(_("Choose..."))
         self.folder_button.toolTip = _("Where weights, runs and the log go. What is in the old folder is not moved.")
         self.usual_button = qt.QPushButton(_("Usual"))
-        form.addRow("", _line(self.folder_button, self.usual_button))
+        form.addRow("", line(self.folder_button, self.usual_button))
         self.delete_button = qt.QPushButton()
         form.addRow(_("Weights:"), self.delete_button)
         self.consents_table = qt.QTableWidget()
@@ -126,8 +125,8 @@ class SettingsSection:
         form.addRow(self.consents_table)
         self.revoke_button = qt.QPushButton(_("Take back"))
         form.addRow("", self.revoke_button)
-        self.level_box = _combo(_levels())
-        self.level_box.toolTip = _("The log holds engines, numbers and error codes, and nothing of a patient.")
+        tip = _("The log holds engines, numbers and error codes, and nothing of a patient.")
+        self.level_box = combo(_levels(), tip)
         form.addRow(_("Log:"), self.level_box)
         self.log_edit = qt.QLineEdit()
         self.log_edit.readOnly = True
@@ -168,7 +167,7 @@ class SettingsSection:
             set_text_item(self.consents_table, row, 0, name)
             set_text_item(self.consents_table, row, 1, licence)
         self.consents_table.resizeColumnToContents(1)
-        self.consents_table.setFixedHeight(_ROW_PIXELS * (2 + min(len(consents), _MOST_ROWS)))
+        fit_height(self.consents_table, _MOST_ROWS)
         self._weights = downloaded()
         self.status_label.text = self._status
         self._show_buttons()
@@ -278,19 +277,3 @@ def _home() -> Path | None:
 def _show_path(edit: Any, path: Path | None) -> None:
     edit.text = _("none: it cannot be written") if path is None else str(path)
     edit.toolTip = edit.text
-
-
-def _combo(titles: dict[Any, str]) -> Any:
-    box = qt.QComboBox()
-    box.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
-    box.minimumContentsLength = 12
-    for value, title in titles.items():
-        box.addItem(title, str(value))
-    return box
-
-
-def _line(*widgets: Any) -> Any:
-    line = qt.QHBoxLayout()
-    for widget in widgets:
-        line.addWidget(widget)
-    return line

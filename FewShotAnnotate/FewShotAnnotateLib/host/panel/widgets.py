@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import qt
@@ -105,3 +105,22 @@ def duration(seconds: float) -> str:
         if minutes < 90
         else _("{hours:.1f} h").format(hours=minutes / 60)
     )
+
+
+def combo(titles: Mapping[Any, str], tool_tip: str) -> Any:
+    """A combo box for one of some values; it may be narrower than its longest title."""
+    box = qt.QComboBox()
+    box.toolTip = tool_tip
+    box.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
+    box.minimumContentsLength = 12
+    for value, title in titles.items():
+        box.addItem(title, str(value))
+    return box
+
+
+def line(*widgets: Any) -> Any:
+    """Layout of widgets side by side."""
+    layout = qt.QHBoxLayout()
+    for widget in widgets:
+        layout.addWidget(widget)
+    return layout
