@@ -14,6 +14,9 @@ from .flow import enlarge, flow, pyramid, warp
 
 # Weight of each neighbour beside the slice itself.
 SHARE = 0.25
+# How sure a labelled slice is of what the next slice shows, as part of what that slice is surest of: more makes it a
+# copy.
+CERTAIN = 0.5
 # As in `propagate`, for labelled slices some eight slices apart.
 INERTIA = 3.5e-4
 
@@ -97,8 +100,8 @@ def _evened(
 
 
 def _certain(mask: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Logits of a labelled slice, as sure as another slice's surest pixel."""
-    surest = max(float(np.abs(like[1:]).max(initial=0)), 1.0)
+    """Logits of a labelled slice, beside those of a slice next to it."""
+    surest = CERTAIN * max(float(np.abs(like[1:]).max(initial=0)), 1.0)
     logits = np.full(like.shape, -surest, dtype=np.float32)
     logits[0] = 0
     for row in np.unique(mask[mask > 0]):
