@@ -71,7 +71,7 @@ def test_a_fill_puts_its_slices_under_review_with_confidence_disagreement_and_ch
     for index in scene.between:
         row = rows[index]
         assert (row.origin, row.status) == (Origin.FILLED, IN_PROGRESS)
-        assert 0.3 < row.confidence <= 1 and 0 <= row.disagreement <= 1
+        assert 0 < row.confidence <= 1 and 0 <= row.disagreement <= 1
         assert row.changed == desk.labels(index).any(axis=0).sum()
     assert desk.controller.view.engine == "propagate"
 
