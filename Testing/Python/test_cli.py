@@ -258,7 +258,7 @@ BAD_INPUT = {
     "axis x": (nothing, ["--axis", "x"], "Axis x does not exist"),
     "labelled slice outside": (nothing, ["--axis", "0", "--labelled-slices", "3,9999"], "Slice 9999 does not exist"),
     "labelled slices without labels": (nothing, ["--axis", "0", "--labelled-slices", "0"], "no slice is labelled"),
-    "labelled slices malformed": (nothing, ["--labelled-slices", "3;4"], "'3;4' is not a list"),
+    "labelled slices malformed": (nothing, ["--labelled-slices", "3:4"], "'3:4' is not a list"),
     "labelled slices empty": (nothing, ["--labelled-slices", ""], "is not a list"),
     "slice range malformed": (nothing, ["--slices", "some"], "'some' is not a slice range"),
     "slice range backwards": (nothing, ["--slices", "9:3"], "'9:3' is not a slice range"),

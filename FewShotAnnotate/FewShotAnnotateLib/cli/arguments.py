@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.axis import SliceAxis
+from ..core.axis import parse_slice_numbers
 from ..core.errors import InputError
 from ..core.job import Device, is_budget
 from ..engines import engine_class, engine_names
@@ -66,24 +66,8 @@ def add_progress(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
 
 
-def as_axis(text: str) -> SliceAxis | None:
-    if text == "auto":
-        return None
-    try:
-        return SliceAxis(int(text))
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("axis_out_of_range", axis=text) from None
-
-
 def as_slice_numbers(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError("slices_malformed", text=text) from None
+    return None if text is None else parse_slice_numbers(text)
 
 
 def as_slice_range(text: str) -> str | tuple[int, int]:

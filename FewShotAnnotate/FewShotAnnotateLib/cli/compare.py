@@ -25,11 +25,12 @@ from ..comparison.study_report import study_png, write_study_report, write_table
 from ..comparison.study_scores import GroupPoint, findings, group_points
 from ..comparison.tables import write_slices, write_summary
 from ..comparison.trial import Contender
+from ..core.axis import parse_axis
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume
 from ..core.job import Device
 from ..engines import engine_names
-from .arguments import add_progress, as_axis, as_slice_numbers
+from .arguments import add_progress, as_slice_numbers
 from .comparing import as_contenders, as_wish, ending, open_reporter, slices
 
 
@@ -81,7 +82,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _own(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender]) -> int:
     """Compare on one's own slices."""
-    axis, labelled = as_axis(options.axis), as_slice_numbers(options.labelled_slices)
+    axis, labelled = parse_axis(options.axis), as_slice_numbers(options.labelled_slices)
     volume = read_volume(options.image)
     layers = read_label_maps(options.support, volume.geometry)
     case = Case.of_label_maps(volume, layers, axis, labelled, options.support)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..core.axis import labelled_indices
+from ..core.axis import labelled_indices, parse_axis
 from ..core.errors import InputError
 from ..core.files import (
     image_suffix,
@@ -31,7 +31,6 @@ from .arguments import (
     add_input,
     add_progress,
     add_settings,
-    as_axis,
     as_engine_options,
     as_seconds,
     as_slice_numbers,
@@ -56,7 +55,7 @@ def add(verbs: Any) -> None:
 
 
 def _fill(options: argparse.Namespace) -> int:
-    axis = as_axis(options.axis)
+    axis = parse_axis(options.axis)
     labelled = as_slice_numbers(options.labelled_slices)
     slices = as_slice_range(options.slices)
     budget = as_seconds(options.budget)

@@ -10,13 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..core.axis import parse_axis
 from ..core.errors import InputError
 from ..core.files import merge_layers, read_label_maps, read_volume
 from ..core.support import Support
 from ..dataset.library import library_folder, read_task, remove_task, save_slices, task_folder, task_names
 from ..dataset.library_file import export_task, import_task
 from ..dataset.library_task import LibraryTask, Origin
-from .arguments import as_axis, as_slice_numbers
+from .arguments import as_slice_numbers
 
 
 def add(verbs: Any) -> None:
@@ -91,7 +92,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _save(options: argparse.Namespace) -> int:
-    axis = as_axis(options.axis)
+    axis = parse_axis(options.axis)
     labelled = as_slice_numbers(options.labelled_slices)
     volume = read_volume(options.image)
     layers = read_label_maps(options.labels, volume.geometry)

@@ -6,10 +6,11 @@ import argparse
 import json
 from typing import Any
 
+from ..core.axis import parse_axis
 from ..core.files import read_label_maps, read_volume
 from ..run.fill import FillRequest
 from ..suggestions import suggestions
-from .arguments import add_input, as_axis, as_count, as_slice_numbers, as_slice_range
+from .arguments import add_input, as_count, as_slice_numbers, as_slice_range
 
 
 def add(verbs: Any) -> None:
@@ -21,7 +22,7 @@ def add(verbs: Any) -> None:
 
 
 def _suggest(options: argparse.Namespace) -> int:
-    axis = as_axis(options.axis)
+    axis = parse_axis(options.axis)
     labelled = as_slice_numbers(options.labelled_slices)
     slices = as_slice_range(options.slices)
     count = as_count(options.count)

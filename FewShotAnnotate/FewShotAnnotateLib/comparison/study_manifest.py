@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..core.axis import SliceAxis, labelled_indices
+from ..core.axis import SliceAxis, labelled_indices, parse_axis
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume
+from ..core.table import Row, read_table
 from .case import Case
 
 REQUIRED = ("image", "label", "group")
@@ -63,41 +63,20 @@ def read_manifest(path: Path) -> list[LabelledVolume]:
     InputError
         No such file, no table, a column that is missing, or a row that cannot be used; names the row.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, restval="", strict=True))
-    except FileNotFoundError:
-        raise InputError("file_missing", path=path) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        detail = getattr(error, "strerror", None) or "it is no table"
-        raise InputError("manifest_unreadable", path=path, detail=detail) from None
-    missing = [column for column in REQUIRED if not rows or column not in rows[0]]
-    if rows and missing:
-        raise InputError("manifest_columns", path=path, missing=" and ".join(missing), header=",".join(REQUIRED))
-    volumes: list[LabelledVolume] = []
-    for number, row in enumerate(rows, start=2):
-        try:
-            volumes.append(_volume(path.parent, number - 1, row))
-            if volumes[-1].name in [one.name for one in volumes[:-1]]:
-                raise InputError("volume_name_twice", name=volumes[-1].name)
-        except InputError as error:
-            raise InputError("manifest_row", path=path, row=number, detail=error) from None
-    if not volumes:
-        raise InputError("manifest_empty", path=path)
-    return volumes
+    names: set[str] = set()
+
+    def volume_of(row: Row) -> LabelledVolume:
+        volume = _volume(row)
+        if volume.name in names:
+            raise InputError("volume_name_twice", name=volume.name)
+        names.add(volume.name)
+        return volume
+
+    return read_table(path, REQUIRED).items(volume_of)
 
 
-def _volume(folder: Path, number: int, row: dict[str, str]) -> LabelledVolume:
-    cells = {column: (value or "").strip() for column, value in row.items() if isinstance(value, str)}
-    for column in REQUIRED:
-        if not cells.get(column):
-            raise InputError("manifest_cell_empty", column=column)
-    axis = cells.get("axis", "")
-    if axis not in ("", "auto", "0", "1", "2"):
-        raise InputError("axis_out_of_range", axis=axis)
-    image, label = folder / cells["image"], folder / cells["label"]
-    for file in (image, label):
-        if not file.exists():
-            raise InputError("file_missing", path=file)
-    chosen = SliceAxis(int(axis)) if axis.isdigit() else None
-    return LabelledVolume(cells.get("name") or f"volume {number}", cells["group"], image, label, chosen)
+def _volume(row: Row) -> LabelledVolume:
+    row.require(*REQUIRED)
+    name = row.cell("name") or f"volume {row.number - 1}"
+    axis = parse_axis(row.cell("axis") or "auto")
+    return LabelledVolume(name, row.cell("group"), row.existing("image"), row.existing("label"), axis)

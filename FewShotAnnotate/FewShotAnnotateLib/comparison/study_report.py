@@ -12,22 +12,11 @@ from .plot import colour_of, curve_png
 from .report import data_uri, settings_of, write_html
 from .study import Measured, Study
 from .study_scores import GroupPoint, findings, group_points, groups_of, seconds_of, sizes_of
-from .tables import write_csv
+from .tables import POINT_HEAD, point_row, write_csv
 from .trial import Contender
 
 GROUPS_HEAD = ("group", "engine", "support_size", "volumes", "dice_mean", "dice_sd")
-VOLUMES_HEAD = (
-    "volume",
-    "group",
-    "engine",
-    "support_size",
-    "draws",
-    "dice_mean",
-    "dice_least",
-    "dice_most",
-    "seconds_to_first_slice",
-    "seconds_per_further_slice",
-)
+VOLUMES_HEAD = ("volume", "group", *POINT_HEAD)
 LABELS_HEAD = ("volume", "group", "engine", "support_size", "label", "dice")
 
 
@@ -55,21 +44,7 @@ def write_tables(folder: Path, found: Study) -> None:
     )
     write_csv(folder / "groups.csv", GROUPS_HEAD, groups)
     every = [(volume, one) for volume in found.volumes for one in volume.points]
-    volumes = (
-        (
-            volume.name,
-            volume.group,
-            one.engine,
-            one.size,
-            one.draws,
-            f"{one.dice:.4f}",
-            f"{one.least:.4f}",
-            f"{one.most:.4f}",
-            f"{one.start_seconds:.3f}",
-            f"{one.slice_seconds:.4f}",
-        )
-        for volume, one in every
-    )
+    volumes = ((volume.name, volume.group, *point_row(one)) for volume, one in every)
     write_csv(folder / "volumes.csv", VOLUMES_HEAD, volumes)
     labels = (
         (volume.name, volume.group, one.engine, one.size, label, f"{value:.4f}")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from .results import Comparison
-from .scores import dice
+from .scores import Point, dice
 
-SUMMARY_HEAD = (
+POINT_HEAD = (
     "engine",
     "support_size",
     "draws",
@@ -35,20 +35,21 @@ SLICES_HEAD = (
 
 def write_summary(path: Path, comparison: Comparison) -> None:
     """One row for each engine and support size."""
-    rows = (
-        (
-            one.engine,
-            one.size,
-            one.draws,
-            f"{one.dice:.4f}",
-            f"{one.least:.4f}",
-            f"{one.most:.4f}",
-            f"{one.start_seconds:.3f}",
-            f"{one.slice_seconds:.4f}",
-        )
-        for one in comparison.points
+    write_csv(path, POINT_HEAD, map(point_row, comparison.points))
+
+
+def point_row(point: Point) -> tuple[object, ...]:
+    """What stands below `POINT_HEAD`."""
+    return (
+        point.engine,
+        point.size,
+        point.draws,
+        f"{point.dice:.4f}",
+        f"{point.least:.4f}",
+        f"{point.most:.4f}",
+        f"{point.start_seconds:.3f}",
+        f"{point.slice_seconds:.4f}",
     )
-    write_csv(path, SUMMARY_HEAD, rows)
 
 
 def write_slices(path: Path, comparison: Comparison) -> None:

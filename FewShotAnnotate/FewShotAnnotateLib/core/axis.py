@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,35 @@ class SliceAxis:
         normal = np.abs(np.array(geometry.direction).reshape(3, 3)[:, 2 - self.index])
         name = ("sagittal", "coronal", "axial")[int(normal.argmax())]
         return name if normal.max() > 0.999 else f"oblique {name}"
+
+
+def parse_axis(text: str) -> SliceAxis | None:
+    """The axis that '0', '1' or '2' stands for; None for 'auto'.
+
+    Raises
+    ------
+    InputError
+        There is no such axis.
+    """
+    if text == "auto":
+        return None
+    if text not in ("0", "1", "2"):
+        raise InputError("axis_out_of_range", axis=text)
+    return SliceAxis(int(text))
+
+
+def parse_slice_numbers(text: str) -> list[int]:
+    """Numbers between commas, semicolons or spaces: in a CSV file a comma needs quotes, the others do not.
+
+    Raises
+    ------
+    InputError
+        Something in it is no number, or there is none.
+    """
+    try:
+        return [int(part) for part in re.split(r"\s*[,;]\s*|\s+", text.strip())]
+    except ValueError:
+        raise InputError("slices_malformed", text=text) from None
 
 
 def labelled_indices(array: np.ndarray, axis: SliceAxis) -> list[int]:

@@ -107,7 +107,7 @@ def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
     label_map = layers[0] if len(layers) == 1 else merge_layers(layers, path)
     named = [segment for segment in label_map.segments if segment != default_segment(segment.value)]
     if named:
-        with _replaced(sidecar_path(path)) as temporary:
+        with replaced(sidecar_path(path)) as temporary:
             temporary.write_text(_sidecar_text(named), encoding="utf-8")
             _write_image(to_image(label_map.array, label_map.geometry), path)
     else:
@@ -132,6 +132,11 @@ def require_writable(path: str | Path, *inputs: str | Path) -> None:
             raise InputError("output_is_input", path=path)
     if path.is_dir():
         raise InputError("output_unwritable", path=path, detail="it is a folder")
+    require_folder(path)
+
+
+def require_folder(path: Path) -> None:
+    """Raise `InputError` if nothing can be written into the folder that `path` lies in. Leaves no trace."""
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -228,13 +233,19 @@ def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
 
 
 def _write_image(image: sitk.Image, path: Path) -> None:
-    with _replaced(path) as temporary, _silent_stderr():
+    with replaced(path) as temporary, _silent_stderr():
         sitk.WriteImage(image, str(temporary), useCompression=image_suffix(path) != ".nii")
 
 
 @contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A file of the same type beside `path` that takes its place once the block has written it."""
+def replaced(path: Path) -> Iterator[Path]:
+    """A file of the same type beside `path` that takes its place once the block has written it.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from .. import __version__
 from ..core.axis import SliceAxis, labelled_indices
 from ..core.errors import InputError
 from ..core.example import Example
-from ..core.files import merge_layers, read_label_maps, read_volume, write_array, write_label_maps
+from ..core.files import merge_layers, read_label_maps, read_volume, replaced, write_array, write_label_maps
 from ..core.job import Device, Job
 from ..core.volume import LabelMap, Volume
 from ..engines import runnable_engine
@@ -184,7 +183,7 @@ def write_preview(
         held = labelled_indices(label_map.array, axis) or [0]
         slices = range(held[0], held[-1] + 1)
     shown = np.linspace(slices.start, slices.stop - 1, PREVIEW_SLICES).round().astype(int)
-    with _replaced(files.preview) as temporary:
+    with replaced(files.preview) as temporary:
         contact_sheet(temporary, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
 
 
@@ -291,16 +290,6 @@ def _asking(task: Task) -> Callable[[float], None]:
 def _require_going(task: Task) -> None:
     if BatchFolder(task.folder).cancel_file.exists():
         raise Stopped
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _unnamed(label_map: LabelMap, run: PlannedRun) -> str:

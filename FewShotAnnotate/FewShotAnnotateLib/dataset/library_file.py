@@ -114,14 +114,5 @@ def _unpack(path: Path, folder: Path) -> None:
                         shutil.copyfileobj(source, target, _BLOCK)
     except FileNotFoundError:
         raise InputError("file_missing", path=path) from None
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        IsADirectoryError,
-    ):
-        # encrypted, of an unknown method, torn, or with a wrong checksum
+    except _DAMAGE:
         raise InputError("library_file", path=path) from None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.axis import SliceAxis
+from ..core.axis import SliceAxis, parse_axis, parse_slice_numbers
 from ..core.errors import InputError
+from ..core.table import Row, read_table
 
 REQUIRED = ("image", "support")
 OPTIONAL = ("name", "engine", "axis", "labelled_slices", "library")
@@ -85,32 +84,19 @@ def read_manifest(path: str | Path) -> Manifest:
     InputError
         No such file or no table, a column is missing, or a row cannot be used; that names the row.
     """
-    path = Path(path)
-    rows = _rows(path)
-    header = [_plain(cell).lower() for cell in rows[0]] if rows else []
-    missing = [column for column in REQUIRED if column not in header]
-    if missing:
-        raise InputError("manifest_columns", path=path, missing=" and ".join(missing), header=",".join(REQUIRED))
-    doubled = sorted({column for column in header if column and header.count(column) > 1})
-    if doubled:
-        raise InputError("manifest_column_twice", path=path, column=doubled[0])
-    cases: list[Case] = []
+    table = read_table(Path(path), REQUIRED)
     named: dict[str, Case] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        try:
-            case = _case(number, header, row, path.parent)
-            other = named.setdefault(_same_folder(case.name), case)
-            if other is not case:
-                raise InputError("case_name_twice", name=case.name, row=other.row)
-        except InputError as error:
-            raise InputError("manifest_row", path=path, row=number, detail=error) from None
-        cases.append(case)
-    if not cases:
-        raise InputError("manifest_empty", path=path)
+
+    def case_of(row: Row) -> Case:
+        case = _case(row)
+        other = named.setdefault(_same_folder(case.name), case)
+        if other is not case:
+            raise InputError("case_name_twice", name=case.name, row=other.row)
+        return case
+
     known = {*REQUIRED, *OPTIONAL}
-    return Manifest(path, tuple(cases), tuple(column for column in header if column and column not in known))
+    unknown = tuple(column for column in table.header if column and column not in known)
+    return Manifest(table.path, tuple(table.items(case_of)), unknown)
 
 
 def require_case_name(name: str) -> None:
@@ -126,57 +112,24 @@ def is_folder_name(name: str) -> bool:
     return name[0] not in ". " and name[-1] not in ". " and not _DEVICES.fullmatch(name)
 
 
-def _rows(path: Path) -> list[list[str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError("manifest_unreadable", path=path, detail="it is not UTF-8") from None
-    except FileNotFoundError:
-        raise InputError("file_missing", path=path) from None
-    except OSError as error:
-        raise InputError("manifest_unreadable", path=path, detail=error.strerror) from None
-    header = text.partition("\n")[0]
-    separator = max(",;\t", key=header.count)
-    try:
-        return list(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True))
-    except csv.Error as error:
-        raise InputError("manifest_unreadable", path=path, detail=error) from None
-
-
-def _case(number: int, header: Sequence[str], row: Sequence[str], folder: Path) -> Case:
-    """The case of a row, whose paths are taken from `folder`."""
-    if len(row) > len(header):
-        raise InputError("manifest_cells", count=len(row), columns=len(header))
-    cells = dict(zip(header, map(_plain, row), strict=False))
-    library = cells.get("library", "")
-    for column in REQUIRED:
-        if not cells.get(column) and not (column == "support" and library):
-            raise InputError("manifest_cell_empty", column=column)
-    image = _existing(folder, cells["image"])
-    support = _existing(folder, cells["support"]) if cells.get("support") else None
-    name = cells.get("name") or _name_of(image)
+def _case(row: Row) -> Case:
+    library = row.cell("library")
+    row.require("image", *(() if library else ("support",)))
+    image = row.existing("image")
+    support = row.existing("support") if row.cell("support") else None
+    name = row.cell("name") or _name_of(image)
     require_case_name(name)
-    slices = cells.get("labelled_slices", "")
+    slices = row.cell("labelled_slices")
     return Case(
-        number,
+        row.number,
         name,
         image,
         support,
-        cells.get("engine", ""),
-        _as_axis(cells.get("axis", "")),
-        _as_slice_numbers(slices) if slices else None,
+        row.cell("engine"),
+        parse_axis(row.cell("axis") or "auto"),
+        tuple(parse_slice_numbers(slices)) if slices else None,
         library,
     )
-
-
-def _existing(folder: Path, text: str) -> Path:
-    path = folder.resolve() / text
-    try:
-        if path.exists():
-            return path
-    except (OSError, ValueError):  # a name that no file can have
-        pass
-    raise InputError("file_missing", path=path)
 
 
 def _name_of(image: Path) -> str:
@@ -186,26 +139,6 @@ def _name_of(image: Path) -> str:
     return image.name
 
 
-def _as_axis(text: str) -> SliceAxis | None:
-    if text in ("", "auto"):
-        return None
-    if text not in ("0", "1", "2"):
-        raise InputError("axis_out_of_range", axis=text)
-    return SliceAxis(int(text))
-
-
-def _as_slice_numbers(text: str) -> tuple[int, ...]:
-    """Numbers separated by commas, semicolons or spaces: a comma needs quotes in a CSV file, the others do not."""
-    try:
-        return tuple(int(part) for part in re.split(r"[,;\s]+", text.strip(",; ")))
-    except ValueError:
-        raise InputError("slices_malformed", text=text) from None
-
-
 def _same_folder(name: str) -> str:
     """What names have in common that some file system takes for the same."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _plain(cell: str) -> str:
-    return cell.strip()

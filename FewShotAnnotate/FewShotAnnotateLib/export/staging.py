@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.files import require_folder
 
 
 def require_place(path: Path, suffixes: Sequence[str] = ()) -> None:
@@ -17,11 +18,7 @@ def require_place(path: Path, suffixes: Sequence[str] = ()) -> None:
         raise InputError("suffix_unknown", path=path, allowed=" or ".join(suffixes))
     if suffixes and path.is_dir():
         raise InputError("output_unwritable", path=path, detail="it is a folder")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+    require_folder(path)
 
 
 def is_used(path: Path) -> bool:

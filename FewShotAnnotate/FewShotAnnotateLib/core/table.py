@@ -1,0 +1,135 @@
+"""Table: a CSV file that lists volumes, one a row, as a spreadsheet program saves it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from .errors import InputError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that holds anything.
+
+    Attributes
+    ----------
+    number : int
+        As a spreadsheet counts: the header is row 1.
+    cells : mapping of str to str
+        By column, without spaces around them; empty where the row ends earlier.
+    folder : Path
+        Where the table lies, absolute.
+    """
+
+    number: int
+    cells: Mapping[str, str]
+    folder: Path
+
+    def cell(self, column: str) -> str:
+        """What is in a column; empty where there is no such column."""
+        return self.cells.get(column, "")
+
+    def require(self, *columns: str) -> None:
+        """Raise `InputError` if nothing is in one of the columns."""
+        for column in columns:
+            if not self.cell(column):
+                raise InputError("manifest_cell_empty", column=column)
+
+    def existing(self, column: str) -> Path:
+        """The file or folder that a cell names, absolute; it is looked for from the table's folder.
+
+        Raises
+        ------
+        InputError
+            There is none.
+        """
+        path = self.folder / self.cell(column)
+        try:
+            if path.exists():
+                return path
+        except (OSError, ValueError):  # a name that no file can have
+            pass
+        raise InputError("file_missing", path=path)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a header.
+
+    Attributes
+    ----------
+    path : Path
+    header : tuple of str
+        Names of the columns in lower case, each once.
+    lines : tuple of (int, tuple of str)
+        Number and cells of each row that holds anything; at least one.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    lines: tuple[tuple[int, tuple[str, ...]], ...]
+
+    def items(self, of_row: Callable[[Row], Item]) -> list[Item]:
+        """What `of_row` makes of each row; its errors name the row.
+
+        Raises
+        ------
+        InputError
+            That of `of_row`, or a row has more cells than the header.
+        """
+        return [self._item(number, line, of_row) for number, line in self.lines]
+
+    def _item(self, number: int, line: Sequence[str], of_row: Callable[[Row], Item]) -> Item:
+        try:
+            if len(line) > len(self.header):
+                raise InputError("manifest_cells", count=len(line), columns=len(self.header))
+            return of_row(Row(number, dict(zip(self.header, line, strict=False)), self.path.parent.resolve()))
+        except InputError as error:
+            raise InputError("manifest_row", path=self.path, row=number, detail=error) from None
+
+
+def read_table(path: Path, required: Sequence[str]) -> Table:
+    """Read a CSV file whose header has at least the `required` columns.
+
+    Commas, semicolons or tabs separate the columns, whichever the header has; UTF-8. Empty rows are passed over.
+
+    Raises
+    ------
+    InputError
+        No such file or no table, a column is missing or there twice, or there is no row.
+    """
+    lines = [tuple(cell.strip() for cell in line) for line in _lines(path)]
+    header = tuple(cell.lower() for cell in lines[0]) if lines else ()
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise InputError("manifest_columns", path=path, missing=" and ".join(missing), header=",".join(required))
+    doubled = sorted({column for column in header if column and header.count(column) > 1})
+    if doubled:
+        raise InputError("manifest_column_twice", path=path, column=doubled[0])
+    filled = tuple((number, line) for number, line in enumerate(lines[1:], start=2) if any(line))
+    if not filled:
+        raise InputError("manifest_empty", path=path)
+    return Table(path, header, filled)
+
+
+def _lines(path: Path) -> list[list[str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError("manifest_unreadable", path=path, detail="it is not UTF-8") from None
+    except FileNotFoundError:
+        raise InputError("file_missing", path=path) from None
+    except OSError as error:
+        raise InputError("manifest_unreadable", path=path, detail=error.strerror) from None
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    try:
+        return list(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True))
+    except csv.Error as error:
+        raise InputError("manifest_unreadable", path=path, detail=error) from None
