@@ -150,35 +150,58 @@ def test_a_flag_stays_through_a_refill(desk: Desk) -> None:
     assert desk.rows[index].confidence is not None
 
 
-def test_the_review_survives_saving_and_loading_into_another_scene(desk: Desk, tmp_path: Path) -> None:
-    first, second, third = desk.scene.between[:3]
-    desk.accept(first)
-    desk.controller.flag([second])
-    desk.paint(third)
-    rows, identifier = desk.controller.view.rows, desk.node.GetID()
+def save_scene(desk: Desk, folder: Path) -> Path:
     scene = slicer.mrmlScene
     for node, storage, name in (
         (desk.node, slicer.vtkMRMLSegmentationStorageNode(), "labels.seg.nrrd"),
         (desk.volume_node, slicer.vtkMRMLVolumeArchetypeStorageNode(), "image.nrrd"),
     ):
         scene.AddNode(storage)
-        storage.SetFileName(str(tmp_path / name))
+        storage.SetFileName(str(folder / name))
         assert storage.WriteData(node)
         node.SetAndObserveStorageNodeID(storage.GetID())
-    scene.SetRootDirectory(str(tmp_path))
-    assert scene.Commit(str(tmp_path / "scene.mrml"))
+    scene.SetRootDirectory(str(folder))
+    assert scene.Commit(str(folder / "scene.mrml"))
+    return folder / "scene.mrml"
+
+
+def load_into_scene(path: Path) -> None:
+    slicer.mrmlScene.SetURL(str(path))
+    assert slicer.mrmlScene.Import()
+
+
+def test_the_review_survives_saving_and_loading_into_another_scene(desk: Desk, tmp_path: Path) -> None:
+    first, second, third = desk.scene.between[:3]
+    desk.accept(first)
+    desk.controller.flag([second])
+    desk.paint(third)
+    rows, identifier = desk.controller.view.rows, desk.node.GetID()
+    saved = save_scene(desk, tmp_path)
     desk.close()
     mrml.new_scene()
     other = mrml.add_volume(np.zeros((4, 5, 6), np.int16), name="Other")
     mrml.add_segmentation(other, {"a": np.ones((4, 5, 6))}, "Other")
-    slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
-    assert slicer.mrmlScene.Import()
+    load_into_scene(saved)
     loaded = Review(slicer.util.getNode("Volume"), slicer.util.getNode("Segmentation"))
     assert loaded.node.GetID() != identifier
     loaded.settle()
     assert loaded.controller.view.rows == rows
     assert loaded.controller.kept == {first}
     loaded.close()
+
+
+def test_a_scene_loaded_into_this_one_displaces_no_review(desk: Desk, tmp_path: Path) -> None:
+    saved = save_scene(desk, tmp_path)
+    desk.controller.accept_all()
+    desk.settle()
+    rows = desk.controller.view.rows
+    load_into_scene(saved)
+    desk.settle()
+    assert desk.controller.view.rows == rows
+    (loaded,) = (node for node in nodes_of("vtkMRMLSegmentationNode") if node is not desk.node)
+    desk.node = loaded
+    desk.settle()
+    assert desk.of_status(IN_PROGRESS) == desk.scene.between
 
 
 def test_each_segmentation_has_its_own_review_which_goes_with_it(desk: Desk) -> None:

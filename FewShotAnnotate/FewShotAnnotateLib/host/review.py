@@ -25,7 +25,7 @@ from .record import RECORD_ATTRIBUTE, PaintRecord
 from .review_differences import Differences, DifferencesOverlay
 from .review_rows import RefillRequest, ReviewRow, ReviewView, review_rows, roll_up, worst_first
 from .review_state import AxisReview, Fill, SliceStatus
-from .review_store import drop_orphans, read_review, review_text, write_review
+from .review_store import drop_orphans, read_review, restore_review, review_text, write_review
 from .run_outcome import RunOutcome
 from .scene import SegmentationGrid, read_grid
 from .segment_status import set_segment_status
@@ -82,6 +82,7 @@ class ReviewController:
         self._plotted: tuple[str, tuple[ReviewRow, ...]] | None = None  # chart id and what it shows
         self._differences: tuple[str, Differences] | None = None  # segmentation id and what its last run changed
         self._overlay = DifferencesOverlay()
+        self._texts: dict[str, str] = {}  # segmentation id -> its review as it was kept last
 
     # --- what there is
 
@@ -100,6 +101,8 @@ class ReviewController:
         names = tuple((name, segmentation.GetSegment(name).GetName()) for name in segmentation.GetSegmentIDs())
         text, record = review_text(parameter_node, node), node.GetAttribute(RECORD_ATTRIBUTE)
         seen = (node.GetID(), text, record, names, self._survey.digests, self._fresh)
+        if text:
+            self._texts[node.GetID()] = text
         if seen != self._view_of:
             self._view_of, self._view = seen, self._read_view(parameter_node, node, names)
         return self._view
@@ -273,6 +276,7 @@ class ReviewController:
             parameter_node, (node, _) = self._parameter_node(), self._nodes()
             if parameter_node is not None:
                 drop_orphans(parameter_node)
+                self._restore(parameter_node)
             if self._overlay.node is not None and not self.has_differences:
                 self._overlay.hide()
             if node is not None:
@@ -284,6 +288,7 @@ class ReviewController:
         self._overlay.hide()
         self._fresh, self._differences, self._noted, self._plotted = None, None, None, None
         self._view_of, self._view = (), ReviewView()
+        self._texts.clear()
 
     def close(self) -> None:
         """Release the thread; the controller cannot be used afterwards."""
@@ -330,6 +335,15 @@ class ReviewController:
         """Something was said of a segmentation's slices: the status of its segments follows."""
         if node is self._nodes()[0]:
             self._set_status(node, roll_up(self.view.rows))
+
+    def _restore(self, parameter_node: Any) -> None:
+        """Bring back reviews that a scene loaded into this one has displaced."""
+        for identifier, text in list(self._texts.items()):
+            node = slicer.mrmlScene.GetNodeByID(identifier)
+            if node is None:
+                del self._texts[identifier]
+            elif not review_text(parameter_node, node):
+                restore_review(parameter_node, node, text)
 
     def _follow(self, node: Any) -> None:
         """Plot and segments follow what undo, redo and painting change of the slices."""

@@ -28,11 +28,12 @@ def review_text(parameter_node: Any, segmentation_node: Any) -> str:
 
 def write_review(parameter_node: Any, segmentation_node: Any, state: ReviewState) -> None:
     """Keep the review of a segmentation."""
-    name = _name_of(parameter_node, segmentation_node) or _free_name(parameter_node)
-    modifying = parameter_node.StartModify()
-    parameter_node.SetParameter(name, json.dumps(state.to_json(), separators=(",", ":")))
-    parameter_node.SetNodeReferenceID(name, segmentation_node.GetID())
-    parameter_node.EndModify(modifying)
+    _write_text(parameter_node, segmentation_node, json.dumps(state.to_json(), separators=(",", ":")))
+
+
+def restore_review(parameter_node: Any, segmentation_node: Any, text: str) -> None:
+    """Keep a review again as `review_text` gave it: a scene loaded into this one brings its own parameter node."""
+    _write_text(parameter_node, segmentation_node, text)
 
 
 def drop_orphans(parameter_node: Any) -> None:
@@ -41,6 +42,14 @@ def drop_orphans(parameter_node: Any) -> None:
         if parameter_node.GetNodeReference(name) is None:
             parameter_node.UnsetParameter(name)
             parameter_node.RemoveNodeReferenceIDs(name)
+
+
+def _write_text(parameter_node: Any, segmentation_node: Any, text: str) -> None:
+    name = _name_of(parameter_node, segmentation_node) or _free_name(parameter_node)
+    modifying = parameter_node.StartModify()
+    parameter_node.SetParameter(name, text)
+    parameter_node.SetNodeReferenceID(name, segmentation_node.GetID())
+    parameter_node.EndModify(modifying)
 
 
 @lru_cache(maxsize=4)
