@@ -183,6 +183,8 @@ def test_volumes_are_labelled_across_their_thickest_spacing_unless_told(manifest
     put(manifest.parent, ["Roe^Jack.nii.gz,Roe^Jack.seg.nrrd,MR,1"], "image,label,group,axis")
     assert read_manifest(manifest)[0].axis == SliceAxis(1)
     assert read_manifest(manifest)[0].name == "volume 1"
+    put(manifest.parent, ["Roe^Jack.nii.gz;Roe^Jack.seg.nrrd;MR"], "image;label;group")
+    assert read_manifest(manifest)[0].group == "MR"
 
 
 @pytest.mark.parametrize(
