@@ -1,0 +1,78 @@
+"""The module's own self-test on the stand-in, with local data for Sample Data's, and the manual that it follows."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from support import mrml, slicer_standin
+from support.data import case_or_mni152, load_case
+from support.panel import Panel
+
+slicer_standin.install()
+
+from FewShotAnnotateLib.host.self_test import SelfTest  # noqa: E402
+
+pytest_plugins = ("support.panel_fixtures",)
+
+MANUAL = Path(__file__).parents[1] / "MANUAL.md"
+BY_HAND = ", by hand"
+
+
+class _SampleData(types.ModuleType):
+    """Stand-in for Slicer's module SampleData: a local head instead of a download."""
+
+    def __init__(self) -> None:
+        super().__init__("SampleData")
+
+        class SampleDataLogic:
+            def downloadSample(self, name: str) -> Any:
+                volume, _ = load_case(case_or_mni152("mr_brain_t1_freesurfer"))
+                cut = np.ascontiguousarray(volume.array[::4, ::4, ::4])
+                bright = cut * (60.0 / np.percentile(cut, 90))
+                return mrml.add_volume(bright.astype(np.int16), (4, 4, 4), name=name)
+
+            @staticmethod
+            def registerCustomSampleDataSource(**what: Any) -> None:
+                """Nothing is shown here."""
+
+        self.SampleDataLogic = SampleDataLogic
+
+
+def _titles() -> list[tuple[int, str, int]]:
+    """Number, title and minutes of each step of the manual."""
+    text = MANUAL.read_text(encoding="utf-8")
+    found = re.findall(r"^## (\d+)\. (.+) \((\d+) minutes?\)$", text, re.MULTILINE)
+    return [(int(number), title, int(minutes)) for number, title, minutes in found]
+
+
+def test_the_manual_has_numbered_steps_for_twenty_minutes_each_with_something_to_see() -> None:
+    titles = _titles()
+    assert [number for number, _, _ in titles] == list(range(1, len(titles) + 1))
+    assert sum(minutes for _, _, minutes in titles) == 20
+    steps = re.split(r"^## ", MANUAL.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert len(steps) == len(titles)
+    assert all("**" in step for step in steps)
+
+
+def test_the_self_test_takes_the_steps_of_the_manual_that_need_no_hand(open_panel: Callable[..., Panel]) -> None:
+    panel = open_panel()
+    volume = mrml.add_volume(np.zeros((20, 4, 4), np.int16))
+    steps = SelfTest(panel.widget, None, volume).steps
+    assert list(steps) == [title for _, title, _ in _titles() if not title.endswith(BY_HAND)]
+
+
+def test_the_self_test_passes(open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "SampleData", _SampleData())
+    panel = open_panel()
+    monkeypatch.setattr(slicer.util, "selectModule", lambda name: panel.widget.parent.enter(), raising=False)
+    slicer.app.startupCompleted.emit()
+    slicer.modules.FewShotAnnotateInstance.runTest()
+    slicer.qSlicerSegmentEditorEffectFactory.instance().unregister_all()
