@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,10 +26,12 @@ from FewShotAnnotateLib.comparison.process import ComparisonProcess  # noqa: E40
 from FewShotAnnotateLib.core.errors import InputError  # noqa: E402
 from FewShotAnnotateLib.core.event import Failed  # noqa: E402
 from FewShotAnnotateLib.core.job import Device  # noqa: E402
+from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE  # noqa: E402
 from FewShotAnnotateLib.host.comparison import CompareController, CompareSettings, CompareState  # noqa: E402
 from FewShotAnnotateLib.host.comparison_nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
 from FewShotAnnotateLib.host.dependencies import worker_python  # noqa: E402
 from FewShotAnnotateLib.host.record import PaintRecord  # noqa: E402
+from FewShotAnnotateLib.host.run_store import RunStore  # noqa: E402
 from support import mrml, scene_cases  # noqa: E402
 from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: E402
 
@@ -73,7 +74,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 def job_folders(temporary: Path) -> list[Path]:
-    return list(temporary.glob("FewShotAnnotate-*"))
+    return list((temporary / "comparisons").glob("*"))
 
 
 def kin() -> list[psutil.Process]:
@@ -87,8 +88,7 @@ def comparing(
     tmp_path: Path, python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Comparing]:
     temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv(HOME_VARIABLE, str(temporary))
     made = Comparing(scene_of(case("mr_hippocampus_003")), python_with_stepwise)
     yield made
     made.controller.close()
@@ -212,6 +212,19 @@ def test_an_engine_that_cannot_use_the_device_is_refused_before_anything_starts(
         comparing.start(ONE)
     assert comparing.controller.state is CompareState.IDLE
     comparing.controller.close()
+
+
+def test_what_a_crashed_application_left_is_deleted_and_nobody_else_may_read_a_comparison(
+    comparing: Comparing, tmp_path: Path
+) -> None:
+    left = RunStore(tmp_path / "temporary" / "comparisons").create()
+    (left.path / "image.npy").write_bytes(b"a patient's image")
+    left.leave()  # as the system does at the end of a process
+    comparing.start(ONE)
+    (own,) = (path for path in job_folders(tmp_path / "temporary") if path.is_dir() and path != left.path)
+    assert os.name == "nt" or own.stat().st_mode & 0o077 == 0
+    comparing.until(lambda: not left.path.exists())
+    assert own.is_dir()
 
 
 def test_nodes_may_go_while_a_comparison_runs(comparing: Comparing) -> None:

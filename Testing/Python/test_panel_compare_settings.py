@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -132,14 +131,14 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
     opened = Desk()
     yield opened
     opened.controller.close()
     opened.window.hide()
     opened.window.deleteLater()
     end = time.monotonic() + 10
-    while list(tmp_path.glob("FewShotAnnotate-*")) or scene_cases.threads():
+    while list((tmp_path / "comparisons").glob("*")) or scene_cases.threads():
         assert time.monotonic() < end
         time.sleep(0.01)
 

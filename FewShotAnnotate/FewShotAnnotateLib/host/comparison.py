@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from .comparison_nodes import show_in_scene
 from .preparation import RunInput, prepare
 from .record import PaintRecord, select
 from .run_plan import RunPlan
+from .run_store import RunFolder, RunStore, user_data_folder
 from .scene import ImageSource, SegmentationGrid, is_locked, read_grid, read_image
 from .survey import look
 
@@ -122,6 +122,7 @@ class CompareController:
         self._chart_id = ""
         self._python = python
         self._device = device
+        self._held: RunFolder | None = None
         self._folder: ComparisonFolder | None = None
         self._process: ComparisonProcess | None = None
         self._preparing: Future[None] | None = None
@@ -156,12 +157,11 @@ class CompareController:
         if self.busy:
             raise InputError("run_active")
         given = self._read(volume_node, segmentation_node, settings)
-        try:
-            place = Path(tempfile.mkdtemp(prefix="FewShotAnnotate-"))
-        except OSError as error:
-            raise InputError("output_unwritable", path=tempfile.gettempdir(), detail=error.strerror) from None
+        store = RunStore(user_data_folder() / "comparisons")
+        held = store.create()
         self.discard()
-        self._folder = ComparisonFolder(place)
+        self._held, self._folder = held, ComparisonFolder(held.path)
+        self._background.submit(_sweep, store)
         self._preparing = self._background.submit(_prepare, given, self._folder)
         self._change(CompareState.PREPARING)
 
@@ -197,12 +197,12 @@ class CompareController:
     def discard(self) -> None:
         """End what is going on at once and forget what was found."""
         process, self._process = self._process, None
-        folder, self._folder = self._folder, None
+        held, self._held, self._folder = self._held, None, None
         self._preparing = None
-        if folder is not None:
+        if held is not None:
             if process is not None:
                 process.cancel()
-            self._background.submit(_dispose, process, folder)  # comes after preparing: there is one thread
+            self._background.submit(_dispose, process, held)  # comes after preparing: there is one thread
         self.found, self.error, self.message, self.progress = None, None, "", _NO_PROGRESS
         if self.state is not CompareState.IDLE:
             self._change(CompareState.IDLE)
@@ -298,9 +298,15 @@ def _valued(given: _Given, segment_ids: Sequence[str]) -> list[Segment]:
     return [Segment(value, one.name, one.colour) for value, one in enumerate(found, start=1)]
 
 
-def _dispose(process: ComparisonProcess | None, folder: ComparisonFolder) -> None:
+def _sweep(store: RunStore) -> None:
+    """Delete what an application that crashed left: copies of a patient's images."""
+    for left in store.left():
+        store.delete(left.run_id)
+
+
+def _dispose(process: ComparisonProcess | None, held: RunFolder) -> None:
     """Delete the folder once the worker has let go of it."""
     if process is not None and not process.wait(_STOP_SECONDS):
         process.kill()
         process.wait(_STOP_SECONDS)
-    folder.delete()
+    held.delete()

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..core.errors import MESSAGES, InputError
 from ..engines import engine_names
 from ..engines.pretrained import weights
+from .run_store import user_data_folder
 from .settings import GROUP, LogLevel, Settings
 
 LOG_NAME = "few-shot-annotate.log"
@@ -62,12 +63,12 @@ class RunLog:
         """Write to the file that the settings say, from now on."""
         self.close()
         try:
-            folder = weights.home() / "logs"
+            folder = user_data_folder() / "logs"
             folder.mkdir(parents=True, exist_ok=True)
             handler = RotatingFileHandler(
                 folder / LOG_NAME, maxBytes=_BYTES, backupCount=_FILES, encoding="ascii", errors="backslashreplace"
             )
-        except (OSError, InputError):  # no room, no right, or no package to find the place with
+        except OSError:  # no room, or no right
             return
         handler.setLevel(_LEVELS[self._settings.log_level])
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

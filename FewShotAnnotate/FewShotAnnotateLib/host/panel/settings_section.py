@@ -14,13 +14,13 @@ from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ...core.job import Device
-from ...engines.pretrained import weights
 from ...run.describe import Description
 from ..background import Background
 from ..bug_report import bug_report, describe_worker
 from ..dependencies import worker_python
 from ..downloaded import Downloaded, delete, downloaded, size_text
 from ..run_log import RunLog
+from ..run_store import user_data_folder
 from ..settings import LogLevel, Settings
 from .widgets import choose, combo, enable, fit_height, line, sentence, set_header, set_text_item, tell
 
@@ -157,7 +157,7 @@ class SettingsSection:
         self.threads_box.blockSignals(True)
         self.threads_box.value = settings.threads
         self.threads_box.blockSignals(False)
-        _show_path(self.folder_edit, _home())
+        _show_path(self.folder_edit, user_data_folder())
         _show_path(self.log_edit, self._log.path)
         consents = self._consents = settings.consents
         self.consents_table.visible = bool(consents)
@@ -264,14 +264,6 @@ class SettingsSection:
         qt.QApplication.clipboard().setText(text)
         note = "" if isinstance(worker, Description) else sentence(worker)
         self._say("\n".join([_("The details are on the clipboard; paste them into the report."), note]).strip())
-
-
-def _home() -> Path | None:
-    """The folder that is used now, chosen or usual."""
-    try:
-        return weights.home()
-    except InputError:  # without the package that says where, there is none
-        return None
 
 
 def _show_path(edit: Any, path: Path | None) -> None:
