@@ -1,0 +1,340 @@
+"""Runs that outlive their process: a host is killed in the middle, its saved scene is opened in another one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.host.controller import State
+from FewShotAnnotateLib.host.record import PaintRecord
+from FewShotAnnotateLib.host.run_store import RunStore
+from FewShotAnnotateLib.host.scene import set_locked
+from FewShotAnnotateLib.host.unfinished import RUN_ATTRIBUTE, RunMark
+from support import crashing_host, mrml, scene_cases
+from support.processes import Spawned, wait_for
+from support.saved_scenes import open_scene, save_scene
+from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
+
+FINISHED = 3
+
+
+@pytest.fixture
+def runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
+    started = Runs(tmp_path)
+    yield started
+    started.finish()
+    scene_cases.require_quiet(capfd.readouterr())
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    return Gate(folder, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, np.ndarray]:
+    """What the run gives when nobody interferes."""
+    scene = scene_of(case(crashing_host.CASE))
+    runner = Runner(scene)
+    runner.fill()
+    runner.controller.close()
+    return scene.arrays()
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a host that was killed when three slices were finished, its scene saved."""
+    folder = tmp_path_factory.mktemp("crashed host")
+    with pytest.MonkeyPatch.context() as patch, Spawned() as spawned:
+        (folder / "gate").mkdir()
+        Gate(folder / "gate", patch).allow(FINISHED)
+        places = [str(Path(__file__).parents[1]), str(Path(crashing_host.__file__).parents[2] / "FewShotAnnotate")]
+        path = {"PYTHONPATH": ":".join([str(folder / "gate"), *places])}
+        host = spawned.python("-m", "support.crashing_host", str(folder), str(FINISHED), environment=path)
+        assert host.stdout is not None
+        assert host.stdout.readline() == "ready\n"
+        host.kill()
+        host.wait()
+        store = RunStore(folder / "runs")
+        wait_for(lambda: not store.live())
+    return folder
+
+
+@dataclass
+class Reopened:
+    """The crashed host's scene, opened here, with its run at hand."""
+
+    scene: Scene
+    runner: Runner
+    store: RunStore
+
+
+@pytest.fixture
+def reopen(crashed: Path, tmp_path: Path, runs: Runs) -> Callable[[str], Reopened]:
+    """Opens the saved scene of that name."""
+    shutil.copytree(crashed / "runs", tmp_path / "runs")
+
+    def reopen(name: str) -> Reopened:
+        given = scene_of(case(crashing_host.CASE))
+        mrml.new_scene()
+        scene = _opened(crashed / name, given)
+        return Reopened(scene, runs(scene), runs.store)
+
+    return reopen
+
+
+def _opened(path: Path, given: Scene) -> Scene:
+    open_scene(path)
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    (volume_node,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    editor_node = mrml.segment_editor_node(node, volume_node)
+    return Scene(given.case, given.axis, given.labelled, volume_node, node, editor_node)
+
+
+@pytest.fixture
+def reopened(reopen: Callable[[str], Reopened]) -> Reopened:
+    return reopen("scene/scene.mrml")
+
+
+def _require_forgotten(reopened: Reopened) -> None:
+    wait_for(lambda: not reopened.store.left() and not reopened.store.live())
+    assert RunMark.of_node(reopened.scene.node) == RunMark()
+    assert reopened.runner.controller.unfinished(reopened.scene.node) is None
+
+
+@pytest.mark.parametrize("name", ("scene/scene.mrml", "scene.mrb"))
+def test_a_run_of_a_crashed_host_is_resumed_from_the_saved_scene(
+    reopen: Callable[[str], Reopened], whole: dict[str, np.ndarray], name: str
+) -> None:
+    reopened = reopen(name)
+    scene, runner = reopened.scene, reopened.runner
+    found = runner.controller.unfinished(scene.node)
+    assert found is not None
+    assert (found.engine, found.done, found.total, found.drafts) == ("propagate", FINISHED, len(scene.between), 0)
+    runner.controller.resume_unfinished(scene.node)
+    runner.until(lambda: runner.controller.state is State.RUNNING)
+    assert runner.controller.unfinished(scene.node) is None  # it is at work
+    runner.to_end()
+    assert runner.controller.message == f"{len(scene.between)} slices filled."
+    assert all_equal(scene.arrays(), whole)
+    assert runner.undo_states_saved == 1
+    assert PaintRecord.of_node(scene.node).marked == tuple(scene.labelled)
+    _require_forgotten(reopened)
+
+
+def test_the_finished_slices_of_a_crashed_host_are_kept(reopened: Reopened, whole: dict[str, np.ndarray]) -> None:
+    scene, runner = reopened.scene, reopened.runner
+    before = scene.arrays()
+    runner.controller.keep_unfinished(scene.node)
+    runner.to_end()
+    assert runner.controller.message == f"Stopped; {FINISHED} slices filled."
+    after, kept = scene.arrays(), scene.between[:FINISHED]
+    for name in scene.ids:
+        expected = before[name].copy()
+        expected[kept] = whole[name][kept]
+        np.testing.assert_array_equal(after[name], expected)
+    runner.undo_logic.Undo()
+    assert all_equal(scene.arrays(), before)
+    _require_forgotten(reopened)
+
+
+def test_a_left_run_is_discarded_when_the_user_says_so(reopened: Reopened) -> None:
+    before = reopened.scene.arrays()
+    reopened.runner.controller.discard_unfinished(reopened.scene.node)
+    _require_forgotten(reopened)
+    assert all_equal(reopened.scene.arrays(), before)
+    with pytest.raises(InputError, match="no longer there"):
+        reopened.runner.controller.resume_unfinished(reopened.scene.node, reopened.scene.volume_node)
+
+
+def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respected(
+    reopened: Reopened, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = reopened.scene, reopened.runner
+    kept, gone = scene.ids
+    index = scene.between[1]
+    mask = scene.array(kept)
+    mask[index, 3:7, 2:6] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, kept, scene.volume_node)
+    segmentation = scene.node.GetSegmentation()
+    segmentation.AddEmptySegment("locked", "locked")
+    locked = np.zeros_like(mask)
+    locked[scene.between[2]] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(locked.astype(np.uint8), scene.node, "locked", scene.volume_node)
+    set_locked(segmentation.GetSegment("locked"), True)
+    segmentation.GetSegment(kept).SetName("renamed")
+    segmentation.RemoveSegment(gone)
+    runner.controller.resume_unfinished(scene.node)
+    runner.to_end()
+    expected = whole[kept].copy()
+    expected[index] = mask[index]
+    expected[scene.between[2]] = False
+    np.testing.assert_array_equal(scene.array(kept), expected)
+    np.testing.assert_array_equal(scene.array("locked"), locked)
+    assert segmentation.GetSegment(kept).GetName() == "renamed"
+    assert f"Removed during the run and not filled: {gone}." in runner.controller.warnings
+    assert f"Slices painted during the run were left as they are: {index}." in runner.controller.warnings
+
+
+def test_another_volume_is_refused_and_the_run_stays(reopened: Reopened) -> None:
+    scene, runner = reopened.scene, reopened.runner
+    array = slicer.util.arrayFromVolume(scene.volume_node).copy()
+    slicer.util.updateVolumeFromArray(scene.volume_node, np.ascontiguousarray(array[::-1]))
+    with pytest.raises(InputError, match="changed during the run"):
+        runner.controller.resume_unfinished(scene.node)
+    assert runner.controller.state is State.IDLE
+    assert runner.controller.unfinished(scene.node) is not None
+    slicer.util.updateVolumeFromArray(scene.volume_node, array)
+    runner.controller.keep_unfinished(scene.node)
+    runner.to_end()
+    _require_forgotten(reopened)
+
+
+def test_a_volume_loaded_anew_takes_the_place_of_the_one_that_is_gone(reopened: Reopened) -> None:
+    scene, runner = reopened.scene, reopened.runner
+    slicer.mrmlScene.RemoveNode(scene.volume_node)
+    with pytest.raises(InputError, match="not in the scene"):
+        runner.controller.keep_unfinished(scene.node)
+    volume_node = scene_cases.add_volume(scene.case.volume)
+    runner.controller.keep_unfinished(scene.node, volume_node)
+    runner.to_end()
+    assert runner.controller.message == f"Stopped; {FINISHED} slices filled."
+
+
+@pytest.mark.parametrize("keep", (True, False))
+def test_a_left_run_that_is_being_taken_up_can_be_kept_or_cancelled(reopened: Reopened, keep: bool) -> None:
+    controller, before = reopened.runner.controller, reopened.scene.arrays()
+    controller.resume_unfinished(reopened.scene.node)
+    assert controller.state is State.PREPARING
+    controller.cancel(keep)
+    reopened.runner.to_end()
+    if keep:
+        assert controller.message == f"Stopped; {FINISHED} slices filled."
+    else:
+        assert all_equal(reopened.scene.arrays(), before)
+    _require_forgotten(reopened)
+
+
+@pytest.mark.parametrize("damage", ("run.json", "layer0/job.json", "layer0/result.npy", "layer0/finished.npy"))
+def test_a_damaged_run_is_not_offered(reopened: Reopened, damage: str) -> None:
+    (left,) = reopened.store.left()
+    file = reopened.store.folder / left.run_id / damage
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert reopened.runner.controller.unfinished(reopened.scene.node) is None
+    with pytest.raises(InputError, match="cannot be read"):
+        reopened.runner.controller.resume_unfinished(reopened.scene.node)
+    assert reopened.runner.controller.state is State.IDLE
+
+
+def _running(runs: Runs, gate: Gate) -> tuple[Scene, Runner]:
+    """A run whose first slices are finished."""
+    scene = scene_of(case(crashing_host.CASE))
+    runner = runs(scene)
+    gate.allow(FINISHED)
+    runner.start()
+    runner.until(lambda: runner.shown() == FINISHED)
+    return scene, runner
+
+
+def test_a_scene_closed_during_a_run_and_opened_again_goes_on(
+    runs: Runs, gate: Gate, tmp_path: Path, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = _running(runs, gate)
+    save_scene(tmp_path / "scene" / "scene.mrml")
+    mrml.clear_scene()
+    assert runner.controller.state is State.IDLE
+    wait_for(lambda: not runs.store.live())
+    runner.scene = scene = _opened(tmp_path / "scene" / "scene.mrml", scene)
+    runner.undo_logic.SetSegmentEditorNode(scene.editor_node)
+    gate.open()
+    assert runner.controller.unfinished(scene.node) is not None
+    runner.controller.resume_unfinished(scene.node)
+    runner.to_end()
+    assert all_equal(scene.arrays(), whole)
+
+
+def test_a_controller_closed_during_a_run_leaves_it_to_the_next(
+    runs: Runs, gate: Gate, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = _running(runs, gate)
+    runner.controller.close()
+    wait_for(lambda: not runs.store.live())
+    gate.open()
+    after = runs(scene)
+    after.controller.resume_unfinished(scene.node)
+    after.to_end()
+    assert all_equal(scene.arrays(), whole)
+
+
+def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None:
+    scene, runner = _running(runs, gate)
+    other = runs(scene)
+    assert other.controller.unfinished(scene.node) is None
+    with pytest.raises(InputError, match="another window works on it"):
+        other.controller.resume_unfinished(scene.node)
+    other.controller.discard_unfinished(scene.node)
+    gate.open()
+    runner.to_end()
+    assert runner.controller.message == f"{len(scene.between)} slices filled."
+
+
+@pytest.mark.parametrize("cancelled", (True, False))
+def test_a_new_fill_takes_the_place_of_a_left_run_once_it_is_committed(reopened: Reopened, cancelled: bool) -> None:
+    scene, runner = reopened.scene, reopened.runner
+    left = runner.controller.unfinished(scene.node)
+    assert left is not None
+    runner.start()
+    assert scene.node.GetAttribute(RUN_ATTRIBUTE) != left.run_id
+    if cancelled:
+        runner.controller.cancel(keep=False)
+        assert runner.controller.unfinished(scene.node) == left
+    else:
+        runner.to_end()
+        _require_forgotten(reopened)
+
+
+def test_a_run_given_up_because_the_volume_changed_can_be_taken_up_when_it_is_back(
+    runs: Runs, gate: Gate, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = _running(runs, gate)
+    array = slicer.util.arrayFromVolume(scene.volume_node).copy()
+    slicer.util.updateVolumeFromArray(scene.volume_node, np.ascontiguousarray(array[::-1]))
+    gate.open()
+    runner.to_end()
+    assert "changed during the run" in runner.controller.message
+    slicer.util.updateVolumeFromArray(scene.volume_node, array)
+    wait_for(lambda: not runs.store.live())
+    runner.controller.resume_unfinished(scene.node)
+    runner.to_end()
+    assert all_equal(scene.arrays(), whole)
+
+
+def test_a_finished_and_a_cancelled_run_leave_nothing(runs: Runs) -> None:
+    scene = scene_of(case(crashing_host.CASE))
+    runner = runs(scene)
+    runner.fill()
+    runner.start()
+    runner.controller.cancel(keep=False)
+    wait_for(lambda: not runs.store.live())
+    assert runs.store.left() == []
+    assert RunMark.of_node(scene.node) == RunMark()
+
+
+def test_a_copy_of_the_segmentation_does_not_take_the_run_away(runs: Runs, gate: Gate) -> None:
+    scene, runner = _running(runs, gate)
+    copy: Any = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    copy.Copy(scene.node)
+    assert runner.controller.unfinished(copy) is None
+    gate.open()
+    runner.to_end()
+    assert runner.controller.unfinished(copy) is None
+    assert runner.controller.message == f"{len(scene.between)} slices filled."
