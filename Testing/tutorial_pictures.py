@@ -1,0 +1,96 @@
+"""Make the pictures of README's tutorial in Resources/Screenshots: the panel's sections on a real case.
+
+The panel is drawn by the tests' stand-in for Qt, so the embedded Segment Editor is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "FewShotAnnotate"), str(ROOT / "Testing")]
+
+from FewShotAnnotateLib.export.request import Target  # noqa: E402
+from FewShotAnnotateLib.host.export import ExportState  # noqa: E402
+from support import slicer_standin  # noqa: E402
+from support.panel import Panel  # noqa: E402
+from support.scene_cases import case, scene_of  # noqa: E402
+
+PICTURES = ROOT / "Resources" / "Screenshots"
+CASE, NAME = "ct_spleen", "Spleen"
+STEP = 8
+WIDTH = 420
+ENGINE = "propagate"
+
+
+def main() -> None:
+    """Fill a case in the panel and keep a picture of each step."""
+    scene = scene_of(case(CASE, 1), step=STEP)
+    scene.volume_node.SetName("CT")
+    scene.node.SetName(NAME)
+    scene.node.GetSegmentation().GetNthSegment(0).SetName(NAME)
+    panel = Panel(scene)
+    panel.parameters.engine = ENGINE
+    panel.ui.segmentEditor.hide()
+    panel.ready()
+    panel.until(lambda: bool(panel.widget.logic.engines.states))
+    picture(panel, "inputsSection", "tutorial_volume")
+    panel.click("suggestButton")
+    panel.until(lambda: not panel.widget.logic.suggestion.busy)
+    picture(panel, "paintSection", "tutorial_label")
+    panel.ready()
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done > len(scene.between) // 3)
+    picture(panel, "fillSection", "tutorial_fill")
+    panel.until(lambda: panel.state == "IDLE" and panel.widget.reviewSection.worst_button.enabled)
+    review(panel)
+    export(panel)
+    slicer_standin.close_module(panel.widget)
+
+
+def review(panel: Panel) -> None:
+    """Accept the worst slice, flag the next, and look at the one after."""
+    section = panel.widget.reviewSection
+    for button in (section.worst_button, section.accept_button):
+        button.click()
+    panel.until(lambda: bool(panel.widget.logic.review.kept))
+    for button in (section.worst_button, section.flag_button, section.worst_button):
+        button.click()
+    slicer_standin.process_events(200)
+    picture(panel, "reviewContainer", "tutorial_review")
+
+
+def export(panel: Panel) -> None:
+    """Export to a file and show that it was verified."""
+    section = panel.widget.exportSection
+    section.target_box.setCurrentIndex(section.target_box.findData(str(Target.NIFTI)))
+    section.path_edit.currentPath = "spleen.nii.gz"
+    section.check_button.click()
+    panel.until(lambda: section.export_button.enabled)
+    section.export_button.click()
+    panel.until(lambda: panel.widget.logic.export.state is ExportState.DONE)
+    picture(panel, "exportSection", "tutorial_export")
+
+
+def picture(panel: Panel, name: str, file: str) -> None:
+    """Keep a picture of one section, opened, as it is in a panel of `WIDTH` pixels."""
+    parent = panel.widget.parent
+    section: Any = getattr(panel.ui, name)
+    if hasattr(section, "collapsed"):
+        section.collapsed = False
+    parent.show()
+    for _ in range(2):  # heights follow the width
+        slicer_standin.process_events(150)
+        parent.resize(WIDTH, parent.layout().sizeHint().height())
+    slicer_standin.process_events(50)
+    assert section.grab().save(str(PICTURES / f"{file}.png"))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # the export's file is shown by its name alone
+        main()
