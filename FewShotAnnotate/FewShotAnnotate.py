@@ -101,6 +101,7 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.saveUndo = lambda segmentationNode: None
         self.onChange = lambda: None
+        self.onNews = lambda: None
         self.nodes = lambda: (None, None)
         self.settings = Settings(slicer.app.userSettings())
         self.log = RunLog(self.settings)
@@ -267,6 +268,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._setUpSteps()
         self._setUpSections()
         self.logic.onChange = self._showRun
+        self.logic.onNews = self._show
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneEndClose)
@@ -338,7 +340,7 @@ class FewShotAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The application closes or the module is reloaded."""
         self._timer.stop()
         self._shortcuts.remove()
-        self.logic.onChange = self.logic.onExportChange = lambda: None
+        self.logic.onChange = self.logic.onNews = self.logic.onExportChange = lambda: None
         self.logic.close()
         self.batchSection.forget()
         self._setParameterNode(None)

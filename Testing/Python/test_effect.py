@@ -168,6 +168,17 @@ def test_the_module_works_on_what_the_editor_edits(editor: EffectEditor) -> None
     assert editor.status.startswith(f"{len(editor.scene.between)} slices filled.")
 
 
+def test_the_panel_lists_what_was_painted_while_only_the_effect_was_open(editor: EffectEditor) -> None:
+    editor.until(lambda: editor.effect.fillButton.enabled and not editor.panel.widget._timer.isActive())
+    name, index = editor.scene.ids[0], editor.scene.labelled[1] + 2
+    mask = editor.scene.array(name)
+    mask[index, 2:9, 3:8] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), editor.scene.node, name, editor.scene.volume_node
+    )
+    editor.until(lambda: str(index) in [row[0] for row in editor.panel.rows("slicesTable")], 20.0)
+
+
 def test_the_full_panel_is_a_click_away(editor: EffectEditor, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(slicer.util, "selectModule", opened.append, raising=False)

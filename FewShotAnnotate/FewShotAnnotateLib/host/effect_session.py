@@ -49,7 +49,8 @@ class EffectSession:
         if active and self.idle:
             self._choose_nodes()
         try:
-            self.logic.tick(self.logic.getParameterNode())
+            if self.logic.tick(self.logic.getParameterNode()):
+                self.logic.onNews()
         except InputError as error:
             self._error = error
 
