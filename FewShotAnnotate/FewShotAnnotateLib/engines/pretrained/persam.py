@@ -14,7 +14,7 @@ from ..base import Option
 from ..intensity import INTENSITIES
 from ..joint import present, within
 from .base import PRECISION, checkpoint_options
-from .prompts import Box, Extents
+from .prompts import Box
 from .sam import CACHE, SAM_CHECKPOINTS, EmbeddingEngine
 from .turns import Turns
 
@@ -39,18 +39,9 @@ class OneShotSam(EmbeddingEngine):
     options: ClassVar[Mapping[str, Option]] = _OPTIONS
     licence = "MIT; weights Apache-2.0"
 
-    def prepare(self, volume: Volume, support: Support) -> None:
-        """As the base; targets are taken from labelled slices when they are first needed."""
-        super().prepare(volume, support)
-        self._extents = Extents(support)
-
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """First what the labelled slices show, then slice by slice."""
-        places = range(len(self._support.labels))
-        limits = {
-            index: {place: limit for place in places if (limit := self._extents.limit(index, place)) is not None}
-            for index in slice_indices
-        }
+        limits = self.limits(slice_indices)
         wanted = {(place, self.reference(index, place)) for index in slice_indices for place in limits[index]}
         turns = Turns(self.pulse, len(wanted) + len(slice_indices))
         for place, row in sorted(wanted, key=lambda one: (one[1], one[0])):

@@ -12,13 +12,14 @@ import numpy as np
 from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Option
-from ..intensity import INTENSITIES, Greys, Scale
+from ..intensity import INTENSITIES
 from ..joint import present, within
 from ..manner import SAM, Manner
 from ..propagate import Propagate
 from . import weights
-from .base import PRECISION, PretrainedEngine, checkpoint_options
+from .base import PRECISION, checkpoint_options
 from .embeddings import EmbeddingCache, embedding_key
+from .grey_slices import GreyEngine
 from .networks.architecture import built_from, require_importable
 from .prompts import Carried, Prompt
 from .turns import Turns, watched
@@ -36,7 +37,7 @@ CACHE = Option(2048, "MiB on disk for image embeddings, which spare a second run
 _MIB = 1 << 20
 
 
-class EmbeddingEngine(PretrainedEngine):
+class EmbeddingEngine(GreyEngine):
     """Base of engines on SAM's image encoder, whose embeddings are kept on disk.
 
     A slice's embedding depends on the image alone, so a run with other labels, or another engine on the same model,
@@ -48,9 +49,7 @@ class EmbeddingEngine(PretrainedEngine):
 
     def prepare(self, volume: Volume, support: Support) -> None:
         """Keep views and find how intensities become grey values."""
-        self._support = support
-        self._shape = support.masks.shape[1], support.masks.shape[2]
-        self._greys = Greys(support.axis.slices(volume.array), Scale(self.settings["intensities"]))
+        super().prepare(volume, support)
         self._model: SamModel | None = None
 
     @property

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ...core.support import Support
-from ...core.volume import Volume
 from ..base import Option
-from ..intensity import INTENSITIES, Greys, Scale
+from ..intensity import INTENSITIES
 from ..joint import present
 from . import weights
-from .base import PRECISION, PretrainedEngine, checkpoint_options
+from .base import PRECISION, checkpoint_options
+from .grey_slices import GreyEngine
 from .networks.architecture import built_from, require_importable
-from .prompts import Extents
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ STEP = 64
 KEPT_FRAMES = 24
 
 
-class Sam2Video(PretrainedEngine):
+class Sam2Video(GreyEngine):
     """Tracking from both sides.
 
     All labelled slices condition the model's memory. Each gap between two of them is tracked forward from the one and
@@ -57,14 +55,6 @@ class Sam2Video(PretrainedEngine):
         "intensities": INTENSITIES,
         "precision": PRECISION,
     }
-
-    def prepare(self, volume: Volume, support: Support) -> None:
-        """Keep views and find how intensities become grey values."""
-        self._support = support
-        self._shape = support.masks.shape[1], support.masks.shape[2]
-        self._greys = Greys(support.axis.slices(volume.array), Scale(self.settings["intensities"]))
-        self._extents = Extents(support)
-        self._tracks: dict[int, Track] | None = None
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Gap by gap; what lies beyond the labelled slices comes back empty."""

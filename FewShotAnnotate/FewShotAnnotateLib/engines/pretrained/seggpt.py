@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ...core.support import Support
-from ...core.volume import Volume
 from ..base import Option
-from ..intensity import INTENSITIES, Greys, Scale
+from ..intensity import INTENSITIES
 from ..joint import present, within
 from . import weights
-from .base import PRECISION, PretrainedEngine, checkpoint_options
+from .base import PRECISION, checkpoint_options
+from .grey_slices import GreyEngine
 from .networks.architecture import built_from, require_importable
-from .prompts import Extents
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ MODEL = "model"
 CHECKPOINTS = {MODEL: ("seggpt-vit-large", "seggpt-vit-large-original")}
 
 
-class SegGpt(PretrainedEngine):
+class SegGpt(GreyEngine):
     """In-context painting: each label is asked for on its own, white on black.
 
     The nearest labelled slices that show the label are the prompts, with feature ensemble where there are several.
@@ -48,27 +46,13 @@ class SegGpt(PretrainedEngine):
         "precision": PRECISION,
     }
 
-    def prepare(self, volume: Volume, support: Support) -> None:
-        """Keep views and find how intensities become grey values."""
-        self._support = support
-        self._shape = support.masks.shape[1], support.masks.shape[2]
-        self._greys = Greys(support.axis.slices(volume.array), Scale(self.settings["intensities"]))
-        self._extents = Extents(support)
-
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Slice by slice and label by label; labels do not leave the reach of the labelled slices around."""
         from .networks.seggpt_model import as_input
 
         device = self.choose_device()
         model = self.load(device)
-        limits = {
-            index: {
-                place: limit
-                for place in range(len(self._support.labels))
-                if (limit := self._extents.limit(index, place)) is not None
-            }
-            for index in slice_indices
-        }
+        limits = self.limits(slice_indices)
         turns = Turns(self.pulse, sum(map(len, limits.values())))
         most = self.settings.get("prompts", 1)
         images: dict[int, np.ndarray] = {}
