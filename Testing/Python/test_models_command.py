@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +16,12 @@ from typing import Any
 import pytest
 import torch
 from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
 from FewShotAnnotateLib.engines.pretrained import download, weights
 from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint
 from huggingface_hub import constants
+from support.labels import every, keep_slices, small_case
 from support.processes import Spawned, wait_for
 from support.weights_server import Fault, Server, serving, toy_row, use_table
 
@@ -377,21 +381,34 @@ def test_list_says_which_weights_are_here(toy: Toy, capfd: pytest.CaptureFixture
     assert "not here" in other
 
 
-def test_nothing_but_download_uses_the_network(
-    toy: Toy, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def connect(*_: object) -> None:
-        raise AssertionError("a request")
+if sys.platform == "linux":
 
-    one = toy()
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    monkeypatch.setattr(socket.socket, "connect_ex", connect)
-    monkeypatch.setattr(socket, "getaddrinfo", connect)
-    (tmp_path / "file.pt").write_bytes(b"x" * (one.size or 0))
-    for words in (["list"], ["info", "toy"], ["verify"], ["import", "toy", str(tmp_path / "file.pt")]):
-        main(["models", *words])
-    image = str(tmp_path / "image.nii.gz")
-    assert main(["fill", image, image, "-o", str(tmp_path / "out.nii.gz"), "--engine", "universeg"]) == 2
+    def test_nothing_but_download_makes_a_request(awkward_path: Path, spawned: Spawned) -> None:
+        """In a process that the kernel ends if it, or a worker of it, makes one."""
+        volume, label_map = small_case()
+        image, labels, file = (awkward_path / name for name in ("image.nii.gz", "labels.nii.gz", "file.pth"))
+        write_array(image, volume.array, volume.geometry)
+        write_label_maps(labels, [keep_slices(label_map, SliceAxis(0), every(label_map, SliceAxis(0), 6))])
+        file.write_bytes(b"no weights")
+        models = (["list"], ["info", "sam-vit-b"], ["verify"], ["remove", "sam-vit-b"], ["import", "sam-vit-b", file])
+        fill = ["fill", image, labels, "-o", awkward_path / "out.nii.gz", "--engine"]
+        compare = ["compare", image, labels, "-o", awkward_path / "report", "--engines", "propagate,sam"]
+        commands = [*(["models", *words] for words in models), [*fill, "sam"], [*fill, "propagate"]]
+        commands += [[*compare, "--sizes", "2", "--draws", "1", "--held-out", "1"]]
+        commands += [["models", "download", "sam-vit-b"]]
+        program = (
+            "import sys\n"
+            f"sys.path.insert(0, {str(TESTING)!r})\n"
+            "from support.offline import forbid_requests\n"
+            "forbid_requests()\n"
+            "from FewShotAnnotateLib.cli import main\n"
+            f"for words in {[[str(word) for word in words] for words in commands]!r}:\n"
+            "    print('exit', main(words), flush=True)\n"
+        )
+        process = spawned.python("-c", program, environment={weights.HOME_VARIABLE: str(awkward_path / "home")})
+        out, _ = process.communicate(timeout=240)
+        assert re.findall(r"^exit (\d)", out, re.MULTILINE) == list("00002200")
+        assert process.returncode == -signal.SIGSYS  # of the download
 
 
 def test_a_folder_that_cannot_be_written_is_told(

@@ -20,6 +20,7 @@ from FewShotAnnotateLib.engines.pretrained import weights
 from FewShotAnnotateLib.engines.pretrained.base import PretrainedEngine
 from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint, load_state, read_state
 from safetensors.torch import save_file
+from support.hostile_weights import Opens, replaced
 from support.weights_server import toy_row, use_table
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
@@ -39,16 +40,6 @@ def refusal(path: Path, code: str, **options: object) -> str:
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-class Opens:
-    """A pickle of this creates a file when it is loaded by a loader that runs code."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (self.path,)
 
 
 def test_the_table_fits_its_schema() -> None:
@@ -212,15 +203,6 @@ def test_many_missing_names_are_counted(tmp_path: Path) -> None:
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     for content in (STATE["a.bias"], [STATE], {}, {"a": 1}, {1: STATE["a.bias"]}):
         refusal(saved(tmp_path / "toy.pt", content), "weights_no_state")
-
-
-def replaced(path: Path, name: str, content: bytes, compression: int = zipfile.ZIP_STORED) -> None:
-    """Write the archive anew with another content of one entry."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {info.filename: archive.read(info) for info in archive.infolist()}
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for entry, old in entries.items():
-            archive.writestr(entry, content if entry.endswith(f"/{name}") else old)
 
 
 def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> None:

@@ -142,13 +142,15 @@ def use_table_of_environment() -> None:
 
 
 def python_with_shelf(folder: Path) -> str:
-    """A program that runs a Python script as Python does, with the table of the shelf in use."""
+    """A program that runs a Python script as Python does, with the table of the shelf in use and without requests."""
     places = [str(Path(FewShotAnnotateLib.__file__).parents[1]), str(Path(__file__).parents[1])]
     program = folder / "python-with-shelf"
     program.write_text(
         f"#!{sys.executable}\n"
         "import runpy, sys\n"
         f"sys.path[:0] = {places!r}\n"
+        "from support.offline import forbid_requests\n"
+        "forbid_requests()\n"
         "from support.tiny_weights import use_table_of_environment\n"
         "use_table_of_environment()\n"
         "del sys.argv[0]\n"

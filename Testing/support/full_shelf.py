@@ -1,0 +1,35 @@
+"""Random weights of every pretrained engine at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.tiny_weights import (
+    Shelf,
+    random_grounding_dino,
+    random_sam,
+    random_sam2,
+    random_seggpt,
+    random_tensors,
+    vocabulary,
+)
+
+# isort: split
+from FewShotAnnotateLib.engines.pretrained.networks import multiverseg_net, sam2_model, seggpt_model, universeg_net
+
+
+def full_shelf(folder: Path, patch: pytest.MonkeyPatch) -> Shelf:
+    """A checkpoint for each need of each engine, the one that is preferred; all small but MultiverSeg's."""
+    shelf = Shelf(folder, patch)
+    shelf.put("universeg-v1", random_tensors(universeg_net.state_shapes()))
+    shelf.put("multiverseg-v1", random_tensors(multiverseg_net.state_shapes(), spread=0.05))
+    for name in ("sam-vit-b", "medsam-vit-b"):
+        shelf.put(name, random_sam().state_dict())
+    shelf.put("seggpt-vit-large", seggpt_model.renamed(random_seggpt()))
+    shelf.put("painter-vit-large", random_seggpt(types=False))
+    shelf.put("grounding-dino-tiny", random_grounding_dino(folder / "detector"))
+    shelf.put_file("grounding-dino-vocabulary", "\n".join(vocabulary()).encode())
+    shelf.put("sam2.1-hiera-tiny", sam2_model.renamed(random_sam2()))
+    return shelf
