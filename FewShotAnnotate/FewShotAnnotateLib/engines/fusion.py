@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 # Usual weights of propagation, region growing, shape interpolation and the network.
-USUAL = np.array([1.0, 0.1, 0.1, 0.5], dtype=np.float32)
+USUAL = np.array([1.0, 0.1, 0.1, 0.8], dtype=np.float32)
 # What they are multiplied by for each `End`: where a label ends, intensities know better than what lies straight
 # across.
 BY_END = np.array([[1.0, 1.0, 1.0, 1.0], [0.4, 3.5, 0.5, 1.0], [0.05, 10.0, 0.0, 0.1]], dtype=np.float32)
