@@ -15,7 +15,6 @@ import slicer
 import vtk
 from FewShotAnnotateLib.engines import engine_names
 from support import mrml, scene_cases, slicer_standin, stepwise
-from support.data import case_or_mni152, load_case
 from support.panel import Panel
 from support.scene_cases import Gate, all_equal, case, scene_of
 
@@ -445,32 +444,18 @@ def test_shortcuts_and_view_observations_come_and_go_with_the_module(panel: Pane
 
 
 class _SampleData(types.ModuleType):
-    """Stand-in for Slicer's SampleData module: serves a real case and notes what is registered."""
+    """Stand-in for Slicer's SampleData module: notes what is registered."""
 
     def __init__(self) -> None:
         super().__init__("SampleData")
         registered = self.registered = []
 
         class SampleDataLogic:
-            def downloadSample(self, name: str) -> Any:
-                volume, _ = load_case(case_or_mni152("mr_brain_t1_freesurfer"))
-                cut = np.ascontiguousarray(volume.array[::4, ::2, ::2])
-                bright = cut * (60.0 / np.percentile(cut, 90))
-                return mrml.add_volume(bright.astype(np.int16), (2, 2, 4), name=name)
-
             @staticmethod
             def registerCustomSampleDataSource(**what: Any) -> None:
                 registered.append(what)
 
         self.SampleDataLogic = SampleDataLogic
-
-
-def test_the_modules_own_self_test_passes(
-    panel: Panel, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "SampleData", _SampleData())
-    monkeypatch.setattr(slicer.util, "selectModule", lambda name: panel.widget.parent.enter(), raising=False)
-    slicer.modules.FewShotAnnotateInstance.runTest()
 
 
 def test_sample_data_is_registered_with_checksums_once_the_application_has_started(

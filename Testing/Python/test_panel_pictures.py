@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from support import slicer_standin
@@ -17,6 +21,8 @@ import qt  # noqa: E402
 pytest_plugins = ("support.panel_fixtures",)
 
 NARROW = 400
+ROOT = Path(__file__).parents[2]
+PATHS = (ROOT / "FewShotAnnotate", ROOT / "Testing")
 
 
 @pytest.fixture(params=THEMES)
@@ -61,3 +67,12 @@ def test_an_empty_scene_shows_where_to_begin(theme: str, open_panel: Callable[..
     panel.until(lambda: panel.ui.engineList.count > 1)
     panel.picture(f"1_empty_{theme}", NARROW)
     assert cut_texts(panel.widget.parent, NARROW) == []
+
+
+@pytest.mark.parametrize("scale", ("1.25", "1.5"))
+def test_nothing_is_cut_on_a_scaled_display(scale: str) -> None:
+    environment = {**os.environ, "QT_SCALE_FACTOR": scale, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
+    command = [sys.executable, "-m", "support.panel_scaled", f"scaled_{scale}", str(NARROW)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""

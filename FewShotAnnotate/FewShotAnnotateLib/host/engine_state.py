@@ -14,8 +14,11 @@ from ..engines.pretrained.weights import Checkpoint
 from .background import Background
 
 AUTO = "auto"
-# Seconds a slice of the engines without weights, on two processor cores at 256 x 256 pixels (table in README).
-BUILT_IN_SECONDS = {"propagate": 0.03, "adapt": 0.42}
+# Seconds a slice of the engines without weights, on two processor cores at 256 x 256 pixels (after the table in
+# README), and seconds that a run takes however few slices there are: starting Python, loading torch, the first fit.
+BUILT_IN_SECONDS = {"propagate": 0.03, "adapt": 0.3}
+START_SECONDS = {"propagate": 1.0, "adapt": 10.0}
+WEIGHTS_START_SECONDS = 5.0
 BUILT_IN_PIXELS = 256 * 256
 
 
@@ -47,6 +50,10 @@ class EngineState:
         To download.
     seconds_per_slice : float or None
         About, on two processor cores; None if not measured.
+    start_seconds : float
+        About, before the first slice.
+    own_size : bool
+        Whether it sees slices at a size of its own, so that their pixels do not count.
     """
 
     name: str
@@ -58,6 +65,8 @@ class EngineState:
     packages: tuple[str, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     seconds_per_slice: float | None = None
+    start_seconds: float = 0.0
+    own_size: bool = False
 
     @property
     def download_bytes(self) -> int | None:
@@ -66,17 +75,12 @@ class EngineState:
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def seconds(self, slices: int, pixels: int) -> float | None:
-        """About how long so many slices of so many pixels take without a GPU; None if not measured.
-
-        Networks see slices at a size of their own; the built-in engines see every pixel.
-        """
+        """About how long so many slices of so many pixels take without a GPU; None if not measured."""
         if self.seconds_per_slice is None:
             return None
-        return self.seconds_per_slice * slices * (1.0 if self._has_weights else pixels / BUILT_IN_PIXELS)
-
-    @property
-    def _has_weights(self) -> bool:
-        return engine_class(self.name).needs_weights
+        return self.start_seconds + self.seconds_per_slice * slices * (
+            1.0 if self.own_size else pixels / BUILT_IN_PIXELS
+        )
 
 
 def engine_state(name: str) -> EngineState:
@@ -98,6 +102,8 @@ def engine_state(name: str) -> EngineState:
         packages,
         checkpoints,
         _seconds_per_slice(engine),
+        WEIGHTS_START_SECONDS if engine.needs_weights else START_SECONDS.get(engine.name, 0.0),
+        engine.needs_weights,
     )
 
 

@@ -33,6 +33,7 @@ class LabelStep(Step):
         ui.slicesTable.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         ui.slicesTable.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         ui.coverageLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+        ui.coverageLabel.setScaledContents(True)  # until it is drawn anew after the panel was resized
         ui.axisComboBox.connect("currentIndexChanged(int)", self._on_axis)
         ui.slicesTable.connect("itemChanged(QTableWidgetItem*)", self._on_slice_checked)
         ui.slicesTable.connect("cellClicked(int,int)", self._on_slice_clicked)

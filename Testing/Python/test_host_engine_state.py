@@ -1,0 +1,100 @@
+"""What the panel shows of engines and of the slice to paint next, without Qt: real engines, real MRML."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.engines import engine_names
+from FewShotAnnotateLib.engines.pretrained.universeg import UniverSeg
+from FewShotAnnotateLib.engines.propagate import Propagate
+from FewShotAnnotateLib.host.engine_state import EngineBoard, Readiness, engine_state
+from FewShotAnnotateLib.host.suggestion import SuggestionFinder
+from support.scene_cases import case, scene_of
+
+
+@pytest.fixture
+def finder() -> Iterator[SuggestionFinder]:
+    """Closed at the end."""
+    made = SuggestionFinder()
+    yield made
+    made.close()
+
+
+def until(reached: Callable[[], bool]) -> None:
+    """Call until true."""
+    end = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_built_in_engine_is_ready_and_takes_longer_for_more_and_larger_slices() -> None:
+    state = engine_state("propagate")
+    assert state.readiness is Readiness.READY
+    least, more, larger = (state.seconds(*size) for size in ((10, 256**2), (1000, 256**2), (1000, 512**2)))
+    assert least is not None and more is not None and larger is not None
+    assert least < more < larger
+
+
+def test_an_engine_with_weights_sees_slices_at_its_own_size() -> None:
+    state = engine_state("universeg")
+    assert state.seconds(100, 64**2) == state.seconds(100, 512**2)
+
+
+def test_an_installation_comes_before_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_state("universeg").readiness is Readiness.NEEDS_DOWNLOAD
+    monkeypatch.setattr(UniverSeg, "packages", ("not_there",))
+    state = engine_state("universeg")
+    assert state.readiness is Readiness.NEEDS_INSTALL
+    assert state.packages == ("not_there",)
+    assert state.reason == ""
+
+
+def test_an_engine_that_cannot_be_mended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Propagate, "cannot_run", classmethod(lambda cls: "it needs luck"))
+    state = engine_state("propagate")
+    assert (state.readiness, state.reason) == (Readiness.CANNOT_RUN, "it needs luck")
+
+
+def test_the_board_knows_every_engine_and_what_auto_stands_for() -> None:
+    board = EngineBoard()
+    try:
+        assert not board.tick()
+        board.refresh()
+        until(board.tick)
+        assert [state.name for state in board.states] == ["auto", *engine_names()]
+        assert board.state("auto").title == "Propagate"  # type: ignore[union-attr]
+        assert board.state("divination") is None
+        board.refresh()
+        until(lambda: not (board.tick() or board.busy))
+    finally:
+        board.close()
+
+
+def test_the_slice_that_helps_most_is_found_and_is_not_labelled(finder: SuggestionFinder) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    finder.start(scene.volume_node, scene.node, scene.settings())
+    assert finder.busy
+    until(finder.tick)
+    assert finder.found is not None
+    assert finder.found.index in scene.between
+    assert finder.found.reason.endswith(".")
+
+
+def test_a_look_that_was_given_up_says_nothing(finder: SuggestionFinder) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    finder.start(scene.volume_node, scene.node, scene.settings())
+    finder.forget()
+    assert not finder.busy
+    assert not finder.tick()
+    assert finder.found is None
+
+
+def test_nothing_to_suggest_is_refused_in_one_sentence(finder: SuggestionFinder) -> None:
+    scene = scene_of(case("mr_hippocampus_003"))
+    with pytest.raises(InputError) as refused:
+        finder.start(scene.volume_node, scene.node, scene.settings(labelled=()))
+    assert refused.value.code == "no_labelled_slice"
