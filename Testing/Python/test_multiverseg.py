@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.cli import main, running
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap
 from FewShotAnnotateLib.engines import engine_class, runnable_engine
 from FewShotAnnotateLib.engines.pretrained import weights
 from FewShotAnnotateLib.engines.pretrained.in_context import InContextEngine
@@ -22,10 +18,8 @@ from FewShotAnnotateLib.engines.pretrained.networks.multiverseg_net import (
     MultiverSegNet,
     state_shapes,
 )
-from FewShotAnnotateLib.run.fill import run_in_worker
-from support.labels import small_case
 from support.plain_networks import plain_multiverseg
-from support.tiny_weights import Shelf, python_with_shelf, random_tensors
+from support.tiny_weights import Shelf, random_tensors
 
 CPU = torch.device("cpu")
 REFERENCE = os.environ.get("FEWSHOT_MULTIVERSEG_REFERENCE")
@@ -88,33 +82,6 @@ if REFERENCE:  # a checkout of halleewong/MultiverSeg, with universeg, einops an
         found = difference(net.prompted(target.permute(1, 2, 0), net.see(images, labels)), official)
         print(f"MultiverSeg, {count} supports: logits differ by {found:.1e} of the largest")
         assert found < 1e-5
-
-
-def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
-    awkward_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    shelf = Shelf(tmp_path, monkeypatch)
-    shelf.put("multiverseg-v1", random_tensors(state_shapes(), spread=0.05))
-    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
-    volume, label_map = small_case()
-    painted = np.where(label_map.array == label_map.values[0], 1, 0).astype(np.uint8)
-    middle = int(np.median(np.flatnonzero(painted.any(axis=(1, 2)))))
-    painted[[index for index in range(len(painted)) if index not in (middle, middle + 2)]] = 0
-    geometry = Geometry(painted.shape, volume.geometry.spacing, volume.geometry.origin, volume.geometry.direction)
-    write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
-    write_label_maps(awkward_path / "support.nii.gz", [LabelMap(painted, geometry)])
-    words = [
-        "fill",
-        awkward_path / "image.nii.gz",
-        awkward_path / "support.nii.gz",
-        "-o",
-        awkward_path / "out.nii.gz",
-    ]
-    code = main([*map(str, words), "--engine", "multiverseg", "--option", "supports=1", "--progress", "none"])
-    assert code == 0, capfd.readouterr().err
-    (filled,) = read_label_maps(awkward_path / "out.nii.gz", volume.geometry)
-    np.testing.assert_array_equal(filled.array[[middle, middle + 2]], painted[[middle, middle + 2]])
-    assert "engine multiverseg" in capfd.readouterr().out
 
 
 def test_it_shows_slices_as_universeg_does() -> None:

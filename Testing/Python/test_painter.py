@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,31 +58,11 @@ if REFERENCE:  # a checkout of baaivision/Painter
     def test_it_paints_as_the_official_model() -> None:
         official = reference.painter(Path(str(REFERENCE)), "models_painter", "Painter")
         state = random_seggpt(types=False)
-        net = official.Painter(
-            img_size=(2 * SIDE, SIDE),
-            pretrain_img_size=48,
-            embed_dim=32,
-            num_heads=2,
-            decoder_embed_dim=8,
-            window_size=14,
-            window_block_indexes=([0, 1], [3, 4]),  # nested as in the released model, so no block has windows
-            use_rel_pos=True,
-            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-        ).eval()
-        net.load_state_dict(state)
         volume, label_map = small_case()
         greys = Greys(volume.array)
         prompt, image = (as_input(greys.rgb(index), SIDE) for index in (12, 15))
         painting = as_painting(label_map.array[12] > 0, SIDE)
-        x, y = (
-            torch.tensor(np.concatenate(pair)).permute(2, 0, 1)[None].float()
-            for pair in ((prompt, image), (painting, painting))
-        )
-        masked = torch.zeros(1, net.patch_embed.num_patches)
-        masked[:, net.patch_embed.num_patches // 2 :] = 1
-        with torch.no_grad():
-            patches = net(x, y, masked, torch.ones_like(y))[1]
-        painted = net.unpatchify(patches)[0, :, SIDE:].permute(1, 2, 0)
+        painted = reference.painted(official.Painter, state, [(prompt, painting)], image)
         mean, std = torch.tensor(seggpt_model.MEAN), torch.tensor(seggpt_model.STD)
         theirs = torch.clip((painted * std + mean) * 255, 0, 255).mean(-1)
         difference = float((InContextModel(state).paint(image, [(prompt, painting)]) - theirs).abs().max())

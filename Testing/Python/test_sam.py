@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.cli import main, running
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Volume
 from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import Engine
 from FewShotAnnotateLib.engines.pretrained.embeddings import EmbeddingCache
-from FewShotAnnotateLib.run.fill import run_in_worker
 from support.data import case_names, load_case
-from support.labels import every, keep_slices, small_case
-from support.tiny_weights import Shelf, python_with_shelf, random_sam
+from support.labels import every, small_case
+from support.tiny_weights import Shelf, random_sam
 
 # isort: split
 from FewShotAnnotateLib.engines.pretrained.networks import sam_model
@@ -181,29 +177,6 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
 
 
 # --- in the same worker, from the same command line
-
-
-@pytest.mark.parametrize("name", list(ENGINES))
-def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
-    name: str, shelf: Shelf, awkward_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
-    volume, label_map = small_case()
-    indices = every(label_map, AXIS, 6)
-    painted = keep_slices(label_map, AXIS, indices)
-    write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
-    write_label_maps(awkward_path / "support.nii.gz", [painted])
-    words = [
-        "fill",
-        awkward_path / "image.nii.gz",
-        awkward_path / "support.nii.gz",
-        "-o",
-        awkward_path / "out.nii.gz",
-    ]
-    assert main([*map(str, words), "--engine", name, "--progress", "none"]) == 0, capsys.readouterr().err
-    (filled,) = read_label_maps(awkward_path / "out.nii.gz", volume.geometry)
-    np.testing.assert_array_equal(filled.array[indices], painted.array[indices])
-    assert f"engine {name}" in capsys.readouterr().out
 
 
 def test_without_weights_it_says_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

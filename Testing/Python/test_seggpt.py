@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,27 +160,9 @@ if REFERENCE:  # a checkout of baaivision/Painter
     @pytest.mark.parametrize("count", [1, 2, 3, 8])
     def test_it_paints_as_the_official_model(count: int, model: InContextModel) -> None:
         official = reference.painter(Path(str(REFERENCE)), "models_seggpt", "SegGPT/SegGPT_inference")
-        net = official.SegGPT(
-            img_size=(2 * SIDE, SIDE),
-            pretrain_img_size=48,
-            embed_dim=32,
-            num_heads=2,
-            decoder_embed_dim=8,
-            window_size=14,
-            window_block_indexes=([0, 1], [3, 4]),  # nested as in the released model, so no block has windows
-            use_rel_pos=True,
-            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-        ).eval()
-        net.load_state_dict(random_seggpt())
         image, prompts = examples(count)
-        images = np.stack([np.concatenate([prompt, image]) for prompt, _ in prompts])
-        targets = np.stack([np.concatenate([painting, painting]) for _, painting in prompts])
-        x, y = (torch.tensor(one).permute(0, 3, 1, 2).float() for one in (images, targets))
-        masked = torch.zeros(1, net.patch_embed.num_patches)
-        masked[:, net.patch_embed.num_patches // 2 :] = 1
-        with torch.no_grad():
-            patches = net(x, y, masked, torch.ones_like(y), torch.ones(count, 1), 0 if count > 1 else -1)[1]
-        painted = net.unpatchify(patches)[0, :, SIDE:].permute(1, 2, 0)
+        more = torch.ones(count, 1), 0 if count > 1 else -1
+        painted = reference.painted(official.SegGPT, random_seggpt(), prompts, image, *more)
         mean, std = torch.tensor(seggpt_model.MEAN), torch.tensor(seggpt_model.STD)
         theirs = torch.clip((painted * std + mean) * 255, 0, 255).mean(-1)
         difference = float((model.paint(image, prompts) - theirs).abs().max())

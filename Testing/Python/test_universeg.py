@@ -16,7 +16,7 @@ from FewShotAnnotateLib.cli import main, running
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.example import QUANTILES, Example
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.engines import runnable_engine
@@ -441,19 +441,6 @@ def fill_words(folder: Path) -> tuple[list[str], np.ndarray, list[int]]:
     words = ["fill", folder / "image.nii.gz", folder / "support.nii.gz", "-o", folder / "out.nii.gz"]
     more = ["--engine", "universeg", "--progress", "none", "--slices", f"{indices[0]}:{indices[0] + 4}"]
     return [*map(str, words), *more], painted.array, indices
-
-
-def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
-    shelf: Shelf, awkward_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
-    words, painted, indices = fill_words(awkward_path)
-    assert main(words) == 0, capfd.readouterr().err
-    (result,) = read_label_maps(awkward_path / "out.nii.gz", small_case()[0].geometry)
-    np.testing.assert_array_equal(result.array[indices], painted[indices])
-    out, err = capfd.readouterr()
-    assert "engine universeg" in out
-    assert torch.cuda.is_available() or "computes on the processor: " in err
 
 
 @pytest.mark.parametrize(

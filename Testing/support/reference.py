@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -77,6 +79,53 @@ def painter(checkout: Path, file: str, folder: str) -> Any:
     }
     with modules(places):
         return from_checkout(checkout / folder, file, ("util",))
+
+
+def painted(
+    kind: Any,
+    state: Mapping[str, Tensor],
+    prompts: Sequence[tuple[np.ndarray, np.ndarray]],
+    image: np.ndarray,
+    *more: Any,
+) -> Tensor:
+    """What a small Painter or SegGPT of the authors' code paints on an image, in their normalised colours.
+
+    Parameters
+    ----------
+    kind : type
+        Of the network.
+    state : mapping of str to Tensor
+    prompts : sequence of (image, painting), each float ndarray [side, side, 3]
+    image : float ndarray [side, side, 3]
+    more
+        What the network takes beside images, paintings and masks.
+
+    Returns
+    -------
+    float Tensor, shape [side, side, 3]
+    """
+    side = len(image)
+    net = kind(
+        img_size=(2 * side, side),
+        pretrain_img_size=48,
+        embed_dim=32,
+        num_heads=2,
+        decoder_embed_dim=8,
+        window_size=14,
+        window_block_indexes=([0, 1], [3, 4]),  # nested as in the released model, so no block has windows
+        use_rel_pos=True,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+    ).eval()
+    net.load_state_dict(state)
+    above = np.stack([np.concatenate([prompt, image]) for prompt, _ in prompts])
+    paintings = np.stack([np.concatenate([painting, painting]) for _, painting in prompts])
+    x, y = (torch.tensor(one).permute(0, 3, 1, 2).float() for one in (above, paintings))
+    masked = torch.zeros(1, net.patch_embed.num_patches)
+    masked[:, net.patch_embed.num_patches // 2 :] = 1
+    with torch.no_grad():
+        patches = net(x, y, masked, torch.ones_like(y), *more)[1]
+    result: Tensor = net.unpatchify(patches)[0, :, side:].permute(1, 2, 0)
+    return result
 
 
 def persam(checkout: Path, file: str) -> Any:

@@ -1,0 +1,196 @@
+"""What holds for every pretrained engine: a worker without requests fills; bad weights and no memory are told."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from FewShotAnnotateLib.cli import main, running
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.engines import engine_class, engine_names
+from FewShotAnnotateLib.engines.pretrained import weights
+from FewShotAnnotateLib.engines.pretrained.base import PretrainedEngine
+from FewShotAnnotateLib.run.fill import run_in_worker
+from safetensors.torch import save_file
+from support.full_shelf import full_shelf
+from support.hostile_weights import Opens, replaced
+from support.labels import every, keep_slices, small_case
+from support.tiny_weights import Shelf, python_with_shelf
+from torch.utils._python_dispatch import TorchDispatchMode
+
+AXIS = SliceAxis(0)
+KINDS = {name: kind for name in engine_names() if issubclass(kind := engine_class(name), PretrainedEngine)}
+# Every engine with each of the files of tensors that it loads.
+LOADED = [
+    (name, choices[0])
+    for name, kind in KINDS.items()
+    for choices in kind.checkpoints.values()
+    if not weights.checkpoint(choices[0]).file.endswith(".txt")
+]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield full_shelf(tmp_path_factory.mktemp("shelf"), patch)
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> None:
+    """A model is kept for the life of a process: each test loads its own."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("FewShotAnnotateLib.engines.pretrained."):
+            for kept in ("_load", "_network"):
+                getattr(getattr(module, kept, None), "cache_clear", lambda: None)()
+
+
+def test_all_of_them_are_here() -> None:
+    assert set(KINDS) == {
+        *("universeg", "multiverseg", "sam", "medsam", "persam", "persam-f"),
+        *("seggpt", "painter", "grounding-dino", "sam2-video"),
+    }
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
+    name: str, shelf: Shelf, awkward_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
+    volume, label_map = small_case()
+    indices = every(label_map, AXIS, 6)
+    painted = keep_slices(label_map, AXIS, indices)
+    write_array(awkward_path / "image.nii.gz", volume.array, volume.geometry)
+    write_label_maps(awkward_path / "support.nii.gz", [painted])
+    image, support, out = (awkward_path / f"{stem}.nii.gz" for stem in ("image", "support", "out"))
+    asked = ["--engine", name, "--slices", f"{indices[1]}:{indices[1] + 2}", "--progress", "none"]
+    if "supports" in KINDS[name].options:
+        asked += ["--option", "supports=2"]
+    code = main(["fill", str(image), str(support), "-o", str(out), *asked])
+    said, warned = capfd.readouterr()
+    assert code == 0, warned
+    (filled,) = read_label_maps(out, volume.geometry)
+    np.testing.assert_array_equal(filled.array[indices], painted.array[indices])
+    assert f"engine {name}" in said
+    assert torch.cuda.is_available() or "computes on the processor: " in warned
+
+
+if sys.platform == "linux":
+
+    def test_a_worker_that_makes_a_request_would_not_live(shelf: Shelf, tmp_path: Path) -> None:
+        script = tmp_path / "asks.py"
+        script.write_text("import socket\nsocket.socket().connect_ex(('127.0.0.1', 9))\n", encoding="utf-8")
+        ended = subprocess.run([python_with_shelf(shelf.home), str(script)], check=False, timeout=120)
+        assert ended.returncode == -signal.SIGSYS
+
+
+# --- weights that are not what they should be
+
+
+def with_code(path: Path, mark: Path) -> None:
+    torch.save({"weight": Opens(mark)}, path)
+
+
+def cut_off(path: Path, _: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def bomb(path: Path, _: Path) -> None:
+    torch.save({"weight": torch.zeros(1 << 20)}, path)
+    replaced(path, "none", b"", zipfile.ZIP_DEFLATED)
+
+
+def expanded(path: Path, _: Path) -> None:
+    torch.save({"weight": torch.zeros(4).expand(1 << 30, 4)}, path)
+
+
+def escaping(path: Path, mark: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"../{mark.name}", b"x")
+
+
+def another_model(path: Path, _: Path) -> None:
+    state = {"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save({"model": state, **state}, path)
+
+
+def web_page(path: Path, _: Path) -> None:
+    path.write_bytes(b"<!DOCTYPE html><title>Sign in</title>" * 20)
+
+
+@pytest.mark.parametrize("harm", [with_code, cut_off, bomb, expanded, escaping, another_model, web_page])
+@pytest.mark.parametrize(("name", "checkpoint"), LOADED)
+def test_weights_that_are_something_else_are_refused_in_one_line(
+    name: str, checkpoint: str, harm: Callable[[Path, Path], None], shelf: Shelf, tmp_path: Path
+) -> None:
+    """Also where their checksum matches: whoever changed the file may have changed the table."""
+    path = weights.path_of(weights.checkpoint(checkpoint))
+    good, mark = path.read_bytes(), tmp_path / "mark"
+    try:
+        harm(path, mark)
+        shelf.put_file(checkpoint, path.read_bytes())
+        with pytest.raises(InputError) as refused:
+            list(prepared(name).predict([15]))
+    finally:
+        shelf.put_file(checkpoint, good)
+    assert refused.value.code.startswith("weights_")
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not mark.exists()
+    assert not (path.parent.parent / mark.name).exists()
+
+
+@pytest.mark.parametrize(("name", "checkpoint"), LOADED)
+def test_weights_that_differ_from_their_checksum_are_not_even_read(name: str, checkpoint: str, shelf: Shelf) -> None:
+    path = weights.path_of(weights.checkpoint(checkpoint))
+    good = path.read_bytes()
+    try:
+        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        with pytest.raises(InputError) as refused:
+            list(prepared(name).predict([15]))
+    finally:
+        path.write_bytes(good)
+    assert refused.value.code == "weights_differ"
+
+
+# --- memory
+
+
+class NoMemory(TorchDispatchMode):
+    """Memory runs out wherever a network computes something large."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(part in str(function) for part in ("conv", "aten.linear", "mm.")):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_where_memory_runs_out_it_says_what_to_do(name: str, shelf: Shelf) -> None:
+    engine = prepared(name)
+    with NoMemory(), pytest.raises(InputError) as refused:
+        list(engine.predict([15]))
+    assert refused.value.code == "memory_short"
+    assert "\n" not in str(refused.value)
+
+
+def prepared(name: str) -> PretrainedEngine:
+    """The engine with a small case, no embedding known to it."""
+    small = {"side": 64, "cache": 0, "text": "liver. spleen."}
+    options = {option: value for option, value in small.items() if option in KINDS[name].options}
+    volume, label_map = small_case()
+    engine = KINDS[name](options=options)
+    engine.prepare(volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6)))
+    return engine
