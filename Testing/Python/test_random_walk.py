@@ -26,6 +26,7 @@ SHORTEN_SECONDS = float(os.environ.get("WALK_SHORTEN_SECONDS", "120"))
 # What once failed, and what the walk rests on.
 LISTS: dict[str, list[tuple[str, int]]] = {
     "a fill is committed and undone in one step": [("wait", 1), ("fill", 2), ("wait", 3), ("undo", 4)],
+    "no axis is chosen any more after a fill": [("wait", 1), ("fill", 2), ("wait", 3), ("axis", 1), ("wait", 5)],
 }
 
 

@@ -358,8 +358,9 @@ class ReviewController:
 
     def _set_status(self, node: Any, status: SliceStatus) -> None:
         self._noted = (node.GetID(), status)
-        _, review = self._chosen_review(node)
-        set_segment_status(node, review.segment_ids, status)
+        if PaintRecord.of_node(node).axis is not None:  # no axis chosen: nothing is under review
+            _, review = self._chosen_review(node)
+            set_segment_status(node, review.segment_ids, status)
 
 
 def _measure(grid: SegmentationGrid, outcome: RunOutcome) -> _Measured:
