@@ -39,8 +39,8 @@ def set_header(table: Any, titles: Sequence[str], wide: int) -> None:
 def fit_height(table: Any, most: int) -> None:
     """Give a table the height of its rows, of at most so many of them."""
     rows = max(1, min(most, table.rowCount))
-    header, row = table.horizontalHeader(), table.verticalHeader().defaultSectionSize
-    table.setFixedHeight(header.sizeHint().height() + rows * row + 2 * table.frameWidth)
+    row = table.verticalHeader().defaultSectionSize  # the header takes as much
+    table.setFixedHeight((rows + 1) * row + 2 * table.frameWidth)
 
 
 def set_text_item(table: Any, row: int, column: int, text: str) -> None:
