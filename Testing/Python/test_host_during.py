@@ -110,6 +110,29 @@ def test_a_deleted_segment_is_left_out_with_a_word(
     assert f"Removed during the run and not filled: {gone}." in runner.controller.warnings
 
 
+def test_another_segmentation_with_the_same_segments_is_left_alone(
+    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = running
+    other = mrml.add_segmentation(scene.volume_node, scene.painted(), "Other")
+    before = {name: mrml.segment_array(other, name) for name in scene.ids}
+    scene.editor_node.SetAndObserveSegmentationNode(other)
+    _end(gate, runner)
+    assert all_equal(scene.arrays(), whole)
+    assert all_equal({name: mrml.segment_array(other, name) for name in scene.ids}, before)
+
+
+def test_a_hidden_segment_is_filled_and_stays_hidden(
+    running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
+) -> None:
+    scene, runner = running
+    display = scene.node.GetDisplayNode()
+    display.SetSegmentVisibility(scene.ids[0], False)
+    _end(gate, runner)
+    assert all_equal(scene.arrays(), whole)
+    assert not display.GetSegmentVisibility(scene.ids[0])
+
+
 def test_a_segment_locked_during_the_run_is_not_filled(running: tuple[Scene, Runner], gate: Gate) -> None:
     scene, runner = running
     locked, other = scene.ids
