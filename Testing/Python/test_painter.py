@@ -11,7 +11,7 @@ import torch
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.intensity import Greys
+from FewShotAnnotateLib.engines.pretrained.intensity import Greys
 from support import reference
 from support.labels import every, small_case
 from support.tiny_weights import Shelf, random_seggpt

@@ -15,7 +15,7 @@ from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import LabelMap, Volume
 from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.intensity import Greys
+from FewShotAnnotateLib.engines.pretrained.intensity import Greys
 from support import reference
 from support.data import load_case
 from support.labels import every, small_case

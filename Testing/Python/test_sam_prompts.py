@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.engines.intensity import Greys, Scale
-from FewShotAnnotateLib.engines.joint import joint
+from FewShotAnnotateLib.engines.pretrained.intensity import Greys, Scale
+from FewShotAnnotateLib.engines.pretrained.joint import joint
 from FewShotAnnotateLib.engines.pretrained.prompts import Carried, carried_mask, prompts_of
 from FewShotAnnotateLib.engines.propagate import Propagate
 from hypothesis import given

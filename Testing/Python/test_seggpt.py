@@ -13,7 +13,7 @@ from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import LabelMap
 from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.intensity import Greys
+from FewShotAnnotateLib.engines.pretrained.intensity import Greys
 from support import reference
 from support.labels import every, small_case
 from support.tiny_weights import Shelf, random_seggpt

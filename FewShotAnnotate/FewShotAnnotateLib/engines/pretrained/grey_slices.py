@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ...core.support import Support
 from ...core.volume import Volume
-from ..intensity import Greys, Scale
 from .base import PretrainedEngine
+from .intensity import Greys, Scale
 from .prompts import Box, Extents
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Option
-from ..intensity import INTENSITIES
-from ..manner import MEDSAM, SAM, Manner
 from . import weights
 from .base import PRECISION, checkpoint_options
+from .intensity import INTENSITIES
+from .manner import MEDSAM, SAM, Manner
 from .networks.architecture import built_from, require_importable
 from .prompts import Box, Prompt
 from .sam import CACHE, MODEL, SAM_CHECKPOINTS, SAM_PACKAGES, PromptedEngine

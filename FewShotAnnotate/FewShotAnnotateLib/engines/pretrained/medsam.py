@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ..base import Option
-from ..intensity import INTENSITIES
-from ..manner import MEDSAM, Manner
 from .base import PRECISION
+from .intensity import INTENSITIES
+from .manner import MEDSAM, Manner
 from .sam import CACHE, MODEL, PromptedEngine
 
 

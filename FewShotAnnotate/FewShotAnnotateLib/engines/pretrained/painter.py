@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ..base import Option
-from ..intensity import INTENSITIES
 from .base import PRECISION
+from .intensity import INTENSITIES
 from .seggpt import MODEL, SegGpt
 
 

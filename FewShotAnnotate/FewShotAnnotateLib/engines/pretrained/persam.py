@@ -11,9 +11,9 @@ import numpy as np
 from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Option
-from ..intensity import INTENSITIES
-from ..joint import present, within
 from .base import PRECISION, checkpoint_options
+from .intensity import INTENSITIES
+from .joint import present, within
 from .prompts import Box
 from .sam import CACHE, SAM_CHECKPOINTS, EmbeddingEngine
 from .turns import Turns

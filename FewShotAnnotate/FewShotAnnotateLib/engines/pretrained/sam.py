@@ -12,14 +12,14 @@ import numpy as np
 from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Option
-from ..intensity import INTENSITIES
-from ..joint import present, within
-from ..manner import SAM, Manner
 from ..propagate import Propagate
 from . import weights
 from .base import PRECISION, checkpoint_options
 from .embeddings import EmbeddingCache, embedding_key
 from .grey_slices import GreyEngine
+from .intensity import INTENSITIES
+from .joint import present, within
+from .manner import SAM, Manner
 from .networks.architecture import built_from, require_importable
 from .prompts import Carried, Prompt
 from .turns import Turns, watched

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ..base import Option
-from ..intensity import INTENSITIES
-from ..joint import present, within
 from . import weights
 from .base import PRECISION, checkpoint_options
 from .grey_slices import GreyEngine
+from .intensity import INTENSITIES
+from .joint import present, within
 from .networks.architecture import built_from, require_importable
 from .turns import Turns
 

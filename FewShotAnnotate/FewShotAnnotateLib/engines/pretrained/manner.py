@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .pretrained.prompts import Prompt
+from .prompts import Prompt
 
 if TYPE_CHECKING:
-    from .pretrained.networks.sam_model import Picture, SamModel
+    from .networks.sam_model import Picture, SamModel
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def _see_stretched(model: SamModel, grey: np.ndarray, features: np.ndarray | Non
 
 def _answer_with_probabilities(model: SamModel, picture: Picture, prompt: Prompt) -> np.ndarray:
     """By the box alone; probabilities are made first, and resampled then."""
-    from .pretrained.networks.sam_model import resized
+    from .networks.sam_model import resized
 
     logits, _ = model.decode(picture, box=prompt.box)
     probability: np.ndarray = resized(logits.sigmoid(), picture.size)[0].cpu().numpy()

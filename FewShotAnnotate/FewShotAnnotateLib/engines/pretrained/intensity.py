@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from .base import Option
+from ..base import Option
 
 # CT: centre and width of the soft tissue window in Hounsfield units.
 CT_LEVEL = 40.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .pretrained.prompts import Box
+from .prompts import Box
 
 # No label is surer than this.
 SUREST = 1 - 1e-6
