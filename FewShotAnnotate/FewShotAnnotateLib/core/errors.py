@@ -108,8 +108,8 @@ MESSAGES = {
     "source geometry in the Segment Editor so that it is resampled.",
     "node_empty": "Volume '{name}' holds no voxels; choose another one.",
     "node_not_volume": "Volume '{name}' is not a single-channel 3D volume; choose another one.",
-    "volume_sequence": "Volume '{name}' is one of {frames} frames of a sequence, and labels belong to one frame; clone "
-    "the volume (Data module) and choose the copy.",
+    "volume_sequence": "Volume '{name}' is one of {frames} frames of a sequence, and labels belong to one frame; "
+    "clone the volume (Data module) and choose the copy.",
     "transform_not_linear": "Volume '{name}' and the segmentation are related by a non-linear transform; "
     "harden it first.",
     "volume_changed": "The voxels of volume '{name}' changed during the run (another time frame?); "
