@@ -200,7 +200,7 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
             self.settings.device_for(parameters.engine),
             complete=parameters.complete,
             may_overwrite=parameters.mayOverwrite,
-            keep=refill.keep if refill is not None else frozenset(),
+            keep=self.review.kept,
         )
 
     @property
@@ -212,6 +212,7 @@ class FewShotAnnotateLogic(ScriptedLoadableModuleLogic):
         """One bounded step of run and survey; True if the survey has news."""
         self.controller.tick()
         self.log.follow("run", self.controller.state, self.controller.error)
+        self.log.follow("comparison", self.compare.state, self.compare.error)
         news = self.survey.poll(parameters.segmentation, parameters.volume)
         self._startIfKnown(parameters)
         return news

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
+from FewShotAnnotateLib.host.preparation import FillSettings
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
 from support.scene_cases import Gate, case, scene_of
@@ -312,6 +313,20 @@ def test_the_device_of_the_settings_reaches_the_run(panel: Panel) -> None:
     panel.widget.logic.settings.device = Device.CUDA
     assert panel.widget.logic._settings(panel.parameters).device is Device.AUTO
     panel.widget.logic.settings.device = Device.AUTO
+
+
+def test_a_fill_keeps_the_slices_that_were_accepted(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel.fill()
+    review = panel.widget.logic.review
+    panel.until(lambda: any(row.open for row in review.view.rows))
+    accepted = next(row.index for row in review.view.rows if row.open)
+    review.accept([accepted])
+    started: list[FillSettings] = []
+    monkeypatch.setattr(panel.controller, "start", lambda volume, segmentation, settings: started.append(settings))
+    panel.ready()
+    panel.click("fillButton")
+    panel.until(lambda: bool(started))
+    assert started[0].keep == {accepted}
 
 
 def test_volume_and_segmentation_under_a_transform_are_filled_and_followed(panel: Panel) -> None:
