@@ -101,6 +101,7 @@ def test_the_section_is_collapsed_until_it_is_opened(panel: ExportPanel) -> None
 
 
 def test_what_is_missing_is_listed_mended_by_a_click_and_the_file_verified(panel: ExportPanel) -> None:
+    panel.ui.reviewSection.collapsed = False
     without_code(panel, "liver")
     path = panel.into_file("seg.dcm")
     assert panel.export.export_button.toolTip == "Check first."
