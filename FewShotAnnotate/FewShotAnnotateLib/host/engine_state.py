@@ -16,8 +16,8 @@ from .background import Background
 AUTO = "auto"
 # Seconds a slice of the engines without weights, on two processor cores at 256 x 256 pixels (after the table in
 # README), and seconds that a run takes however few slices there are: starting Python, loading torch, the first fit.
-BUILT_IN_SECONDS = {"propagate": 0.03, "adapt": 0.3}
-START_SECONDS = {"propagate": 1.0, "adapt": 10.0}
+BUILT_IN_SECONDS = {"propagate": 0.03, "adapt": 0.2}
+START_SECONDS = {"propagate": 1.0, "adapt": 25.0}
 WEIGHTS_START_SECONDS = 5.0
 BUILT_IN_PIXELS = 256 * 256
 
