@@ -14,10 +14,8 @@ report.html          the report, where the packages for one are installed
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,8 @@ from ..core.errors import InputError
 from ..core.event import Event, Expected, SliceDone
 from ..core.job import Device
 from ..core.volume import Segment
-from ..run.folder import JobFolder, take_lock
+from ..run.folder import JobFolder
+from ..run.work_folder import WorkFolder
 from .case import Case, Structure
 from .design import Wish
 from .store import write_json
@@ -64,7 +63,7 @@ class Request:
         return cls(contenders, wish, layers)
 
 
-class ComparisonFolder:
+class ComparisonFolder(WorkFolder):
     """One comparison on disk; `write` begins it.
 
     Parameters
@@ -72,9 +71,6 @@ class ComparisonFolder:
     path : Path
         A folder that exists.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     def layer_path(self, number: int) -> Path:
         """Job folder of a layer."""
@@ -123,57 +119,9 @@ class ComparisonFolder:
         layers = [JobFolder.open(self.layer_path(number)) for number in range(len(request.segments))]
         return request, _case(layers, request.segments)
 
-    # --- signals, as a job folder has them
-
-    @property
-    def events_path(self) -> Path:
-        """Where the worker appends its events."""
-        return self.path / "events.jsonl"
-
-    @property
-    def log_path(self) -> Path:
-        """Where the worker's stderr goes."""
-        return self.path / "worker.log"
-
-    @property
-    def _cancel_path(self) -> Path:
-        return self.path / "cancel"
-
-    def request_cancel(self) -> None:
-        """Ask the worker to stop."""
-        self._cancel_path.touch()
-
-    def clear_cancel(self) -> None:
-        """Forget an earlier request."""
-        self._cancel_path.unlink(missing_ok=True)
-
-    def cancel_requested(self) -> bool:
-        """Whether the worker should stop."""
-        return self._cancel_path.exists()
-
     def concerns(self, event: Event) -> bool:
         """Whether an event can be about a comparison: one about a slice or a label cannot."""
         return not isinstance(event, (SliceDone, Expected))
-
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the folder's lock; `InputError` if another worker holds it."""
-        with (self.path / "worker.lock").open("a+b") as file:
-            if not take_lock(file):
-                raise InputError("job_busy", path=self.path)
-            yield
-
-    def busy(self) -> bool:
-        """Whether a worker holds the folder at this moment."""
-        try:
-            with self.exclusive():
-                return False
-        except InputError:
-            return True
-
-    def delete(self) -> None:
-        """Remove the folder and all in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _case(layers: Sequence[JobFolder], segments: Sequence[Sequence[Segment]]) -> Case:

@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..core.errors import InputError
-from ..run.folder import take_lock
+from ..run.lock import take_lock
 from .design import Trial
 from .trial import Contender, Outcome
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
-from ..run.folder import take_lock
+from ..run.lock import take_lock
 from .status import StatusFile
 
 _RECORD_VERSION = 1

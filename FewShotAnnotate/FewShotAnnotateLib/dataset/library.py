@@ -20,7 +20,7 @@ from ..core.example import QUANTILES
 from ..core.support import Support
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from ..engines.pretrained.weights import home
-from ..run.folder import take_lock
+from ..run.lock import take_lock
 from .library_task import FILE, TERMINOLOGY, LibrarySlice, LibraryTask, Origin, read_task
 from .manifest import is_folder_name
 

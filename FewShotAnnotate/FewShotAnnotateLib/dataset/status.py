@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..run.folder import take_lock
+from ..run.lock import take_lock
 
 COLUMNS = ("name", "status", "seconds", "message")
 # Added by the first review.

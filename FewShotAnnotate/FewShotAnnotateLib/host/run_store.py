@@ -19,7 +19,7 @@ from typing import IO
 
 from ..core.errors import InputError
 from ..engines.pretrained.weights import HOME_VARIABLE
-from ..run.folder import take_lock
+from ..run.lock import take_lock
 
 # Left runs hold a copy of their volume each, so only some are kept.
 MOST_LEFT = 5

@@ -26,14 +26,12 @@ Written files are read and written by plain input and output, never mapped, so t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
@@ -48,6 +46,7 @@ from ..core.expected import ExpectedDice
 from ..core.job import Job
 from ..core.support import Support
 from ..core.volume import Geometry, Volume
+from .work_folder import WorkFolder
 
 # Exit code of a worker that cannot write its events, EX_IOERR of sysexits.h: only the code is left to say so.
 CANNOT_WRITE = 74
@@ -75,11 +74,11 @@ class Flag(IntEnum):
     FINAL = 2
 
 
-class JobFolder:
+class JobFolder(WorkFolder):
     """One job on disk. Make one with `create` or `open`."""
 
     def __init__(self, path: Path, description: dict[str, Any]) -> None:
-        self.path = path
+        super().__init__(path)
         self._description = description
         self.job = Job.from_json(description["job"])
         self.grid = Geometry.from_json(description["grid"])
@@ -292,59 +291,11 @@ class JobFolder:
 
     # --- signals
 
-    @property
-    def events_path(self) -> Path:
-        """Where the worker appends its events."""
-        return self.path / "events.jsonl"
-
-    @property
-    def log_path(self) -> Path:
-        """Where the worker's stderr goes."""
-        return self.path / "worker.log"
-
     def concerns(self, event: Event) -> bool:
         """Whether an event can be about this job: one about a slice or a label names one that is there."""
         if isinstance(event, SliceDone):
             return event.index in self.job.slices
         return not isinstance(event, Expected) or event.label in self.labels
-
-    def request_cancel(self) -> None:
-        """Ask the worker to stop."""
-        (self.path / "cancel").touch()
-
-    def clear_cancel(self) -> None:
-        """Forget an earlier request."""
-        (self.path / "cancel").unlink(missing_ok=True)
-
-    def cancel_requested(self) -> bool:
-        """Whether the worker should stop."""
-        return (self.path / "cancel").exists()
-
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the folder's lock; the system drops it when the process ends, however it ends.
-
-        Raises
-        ------
-        InputError
-            Another worker holds it.
-        """
-        with (self.path / "worker.lock").open("a+b") as file:
-            if not take_lock(file):
-                raise InputError("job_busy", path=self.path)
-            yield
-
-    def busy(self) -> bool:
-        """Whether a worker holds the folder at this moment."""
-        try:
-            with self.exclusive():
-                return False
-        except InputError:
-            return True
-
-    def delete(self) -> None:
-        """Remove the folder and all in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 class SliceWriter:
@@ -444,20 +395,3 @@ def _read_slice(path: Path, index: int) -> np.ndarray:
         raise IndexError(index)
     size = height * width
     return np.fromfile(path, kind, size, offset=start + index * size * kind.itemsize).reshape(height, width)
-
-
-def take_lock(file: IO[bytes]) -> bool:
-    """Take the system's lock on an open file, or say that another process has it."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -8,52 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from .. import __version__
 from ..core.errors import InputError
 from ..core.event import ENDINGS, Cancelled, Event, Failed, Started, Warned, event_from_line
 from ..engines.threads import worker_environment
 from .folder import CANNOT_WRITE
+from .work_folder import WorkFolder
 
 WORKER_SCRIPT = Path(__file__).resolve().with_name("worker.py")
 CANCEL_GRACE_SECONDS = 10.0
 # One poll reads no more than this, so that it stays short whatever the worker prints.
 POLL_BYTES = 1 << 16
 _SIGKILL = getattr(signal, "SIGKILL", 9)
-
-
-class WorkFolder(Protocol):
-    """What a folder must have for a worker to be started on it and followed; `JobFolder` has."""
-
-    @property
-    def path(self) -> Path:
-        """The folder; the worker is started with it."""
-
-    @property
-    def events_path(self) -> Path:
-        """Where the worker appends its events."""
-
-    @property
-    def log_path(self) -> Path:
-        """Where the worker's stderr goes."""
-
-    def busy(self) -> bool:
-        """Whether a worker holds the folder at this moment."""
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Hold the folder's lock; `InputError` if another worker holds it."""
-
-    def request_cancel(self) -> None:
-        """Ask the worker to stop."""
-
-    def clear_cancel(self) -> None:
-        """Forget an earlier request."""
-
-    def concerns(self, event: Event) -> bool:
-        """Whether an event can be about what is in the folder."""
 
 
 class WorkerProcess:

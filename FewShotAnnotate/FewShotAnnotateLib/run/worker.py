@@ -28,7 +28,7 @@ from FewShotAnnotateLib.engines.base import Engine, Stopped, label_slice
 from FewShotAnnotateLib.run.folder import CANNOT_WRITE, JobFolder, SliceWriter
 from FewShotAnnotateLib.run.host_watch import host_watch
 from FewShotAnnotateLib.run.pace import Pace
-from FewShotAnnotateLib.run.process import WorkFolder
+from FewShotAnnotateLib.run.work_folder import WorkFolder
 
 EXIT_CODES = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2

@@ -1,0 +1,82 @@
+"""WorkFolder: what is the same in every folder that a worker works in: its events, its log, its lock, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.event import Event
+from .lock import take_lock
+
+
+class WorkFolder(ABC):
+    """A folder that a worker is started on and followed in.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; the worker is started with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def events_path(self) -> Path:
+        """Where the worker appends its events."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """Where the worker's stderr goes."""
+        return self.path / "worker.log"
+
+    @property
+    def _cancel_path(self) -> Path:
+        return self.path / "cancel"
+
+    @abstractmethod
+    def concerns(self, event: Event) -> bool:
+        """Whether an event can be about what is in the folder."""
+
+    def request_cancel(self) -> None:
+        """Ask the worker to stop."""
+        self._cancel_path.touch()
+
+    def clear_cancel(self) -> None:
+        """Forget an earlier request."""
+        self._cancel_path.unlink(missing_ok=True)
+
+    def cancel_requested(self) -> bool:
+        """Whether the worker should stop."""
+        return self._cancel_path.exists()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the folder's lock; the system drops it when the process ends, however it ends.
+
+        Raises
+        ------
+        InputError
+            Another worker holds it.
+        """
+        with (self.path / "worker.lock").open("a+b") as file:
+            if not take_lock(file):
+                raise InputError("job_busy", path=self.path)
+            yield
+
+    def busy(self) -> bool:
+        """Whether a worker holds the folder at this moment."""
+        try:
+            with self.exclusive():
+                return False
+        except InputError:
+            return True
+
+    def delete(self) -> None:
+        """Remove the folder and all in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
