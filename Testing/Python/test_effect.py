@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,10 +49,8 @@ def editor(open_editor: Callable[[], EffectEditor]) -> EffectEditor:
 
 
 @pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_editor: Callable[[], EffectEditor]) -> EffectEditor:
+def running(gate: Gate, open_editor: Callable[[], EffectEditor]) -> EffectEditor:
     """A run started by the effect, whose first two slices are finished; the rest waits."""
-    (tmp_path / "gate").mkdir()
-    gate = Gate(tmp_path / "gate", monkeypatch)
     gate.allow(2)
     editor = open_editor()
     editor.start()
@@ -112,6 +109,38 @@ def test_cancel_changes_nothing_and_keep_takes_what_is_finished(running: EffectE
     running.until(lambda: running.panel.controller.progress.done == 2)
     running.click("keepButton")
     running.until(lambda: not running.effect.keepButton.enabled)
+
+
+def test_a_run_whose_worker_died_is_resumed_in_the_effect(gate: Gate, running: EffectEditor) -> None:
+    assert running.effect.resumeButton.isHidden()
+    running.panel.controller._process.kill()
+    running.until(lambda: not running.effect.resumeButton.isHidden())
+    assert running.status.endswith("finished slices are kept and the job can be resumed.")
+    gate.open()
+    running.click("resumeButton")
+    running.finish()
+    assert running.status.startswith(f"{len(running.scene.between)} slices filled.")
+    assert running.effect.resumeButton.isHidden()
+    assert running.editor.undo_states_saved == 1
+
+
+@pytest.mark.parametrize("end", ("resumeButton", "keepButton", "cancelButton"))
+def test_a_run_that_was_left_is_taken_up_kept_or_discarded_in_the_effect(
+    gate: Gate, running: EffectEditor, end: str
+) -> None:
+    before, effect = running.scene.arrays(), running.effect
+    running.panel.controller.leave()
+    running.panel.widget.logic.editor = running.panel.widget.logic.ownEditor  # as after a start of the application
+    gate.open()
+    running.until(lambda: "was interrupted: 2 of" in running.status)
+    assert effect.cancelButton.text == "Discard"
+    running.picture("left")
+    running.click(end)
+    running.until(lambda: effect.resumeButton.isHidden() and effect.session().idle)
+    assert effect.cancelButton.isHidden()
+    filled = 0 if end == "cancelButton" else 1
+    assert (running.editor.undo_states_saved, running.panel.ui.segmentEditor.undo_states_saved) == (filled, 0)
+    assert all_equal(running.scene.arrays(), before) == (not filled)
 
 
 def test_there_is_one_run_at_a_time_and_either_side_can_end_it(running: EffectEditor) -> None:

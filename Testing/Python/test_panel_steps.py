@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import vtk
 from FewShotAnnotateLib.host.preparation import FillSettings
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
+from support.saved_scenes import open_scene, save_scene
 from support.scene_cases import Gate, case, scene_of
 
 slicer_standin.install()
@@ -206,6 +208,42 @@ def test_an_interrupted_run_is_discarded_in_the_panel(gate: Gate, panel: Panel) 
     panel.click("cancelButton")
     panel.until(lambda: panel.ui.cancelButton.isHidden())
     assert scene_cases.all_equal(panel.scene.arrays(), before)
+
+
+def test_a_run_that_was_given_up_says_why_beside_that_it_can_be_resumed(gate: Gate, panel: Panel) -> None:
+    gate.allow(2)
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 2)
+    volume_node = panel.scene.volume_node
+    voxels = slicer.util.arrayFromVolume(volume_node).copy()
+    slicer.util.updateVolumeFromArray(volume_node, np.ascontiguousarray(voxels[::-1]))
+    gate.open()
+    panel.until(lambda: "was interrupted" in panel.status)
+    why, interrupted = panel.status.splitlines()
+    assert "changed during the run" in why
+    assert interrupted.startswith("A run with propagate was interrupted: ")
+    slicer.util.updateVolumeFromArray(volume_node, voxels)
+    panel.click("resumeButton")
+    panel.until(lambda: panel.state == "IDLE")
+    assert panel.status == f"{len(panel.scene.between)} slices filled."
+
+
+def test_a_review_saved_in_a_bundle_goes_on_when_it_is_opened_again(panel: Panel, tmp_path: Path) -> None:
+    panel.fill()
+    review = panel.widget.logic.review
+    panel.until(lambda: not panel.widget.reviewSection.busy and bool(review.view.rows))
+    first, second = panel.scene.between[:2]
+    review.accept([first])
+    review.flag([second])
+    rows = review.view.rows
+    save_scene(tmp_path / "scene.mrb")
+    slicer.mrmlScene.Clear(False)
+    slicer_standin.process_events(300)
+    assert not review.view.rows
+    open_scene(tmp_path / "scene.mrb")
+    panel.until(lambda: review.view.rows == rows)
+    panel.until(lambda: panel.widget.reviewSection.table.rowCount == len(rows), 10.0)
+    assert not panel.ui.reviewSection.collapsed
 
 
 # --- all steps

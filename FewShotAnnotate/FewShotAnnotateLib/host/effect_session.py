@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import InputError
-from .fill_words import expected_dice, is_idle, status, why_busy, why_not_fill, why_not_keep
+from .fill_words import is_idle, told, why_busy, why_not_fill, why_not_keep
+from .interrupted import InterruptedRun
 from .offer import offer
-from .panel.widgets import sentence
 from .run_editor import RunEditor
 from .scene import labels_version
 
@@ -26,6 +27,7 @@ class EffectSession:
     def __init__(self, logic: Any, editor: RunEditor) -> None:
         self.logic = logic
         self._editor = editor
+        self._interrupted = InterruptedRun(logic, self._nodes, editor)
         self._error: InputError | None = None
         self._seen: tuple[object, ...] | None = None
 
@@ -48,26 +50,36 @@ class EffectSession:
         """
         if active and self.idle:
             self._choose_nodes()
-        try:
+        self._interrupted.tick()
+
+        def step() -> None:
             if self.logic.tick(self.logic.getParameterNode()):
                 self.logic.onNews()
-        except InputError as error:
-            self._error = error
+
+        self._attempt(step)
 
     def fill(self) -> None:
         """Start a run, after offering what its engine lacks; what stands in the way is told by `lines`."""
         self._choose_nodes()
         parameters = self.logic.getParameterNode()
         self._error = None
-        try:
+
+        def step() -> None:
             if offer(parameters.engine):
                 self.logic.fill(parameters, self._editor)
-        except InputError as error:
-            self._error = error
+
+        self._attempt(step)
+
+    def resume(self) -> None:
+        """Go on with a run that was interrupted; what stands in the way is told by `lines`."""
+        self._error = None
+        self._attempt(self._interrupted.resume)
 
     def cancel(self, keep: bool) -> None:
-        """Stop the run; finished slices go into the segmentation if `keep`."""
-        self.logic.cancel(keep)
+        """End the run, under way or interrupted; finished slices go into the segmentation if `keep`."""
+        self._error = None
+        self._attempt(lambda: self._interrupted.cancel(keep))
+        self._interrupted.look()
 
     def leave(self) -> None:
         """The editor is about to be deleted: a run of its own goes on with the panel's."""
@@ -84,20 +96,38 @@ class EffectSession:
     @property
     def lines(self) -> list[str]:
         """What is under way, how it ended or what is missing; the Dice to expect; warnings."""
-        controller = self.logic.controller
-        first = sentence(self._error) if self._error and self.idle else status(self.logic, *self._nodes())
-        return [line for line in (first, *expected_dice(controller), *controller.warnings) if line]
+        refused = self._error if self.idle else None
+        return told(self.logic, *self._nodes(), self._fill_all, self._interrupted.left, refused)
 
     @property
     def why_not_fill(self) -> str:
         """Why Fill cannot be pressed, or nothing."""
-        fill_all = self.logic.getParameterNode().fillAll
-        return why_busy(self.logic) or why_not_fill(self.logic, *self._nodes(), fill_all)
+        return why_busy(self.logic) or why_not_fill(self.logic, *self._nodes(), self._fill_all)
+
+    @property
+    def why_not_resume(self) -> str:
+        """Why no run can be resumed, or nothing."""
+        return self._interrupted.why_not_resume
 
     @property
     def why_not_keep(self) -> str:
         """Why finished slices cannot be kept, or nothing."""
-        return why_not_keep(self.logic.controller)
+        return "" if self.has_left_run else why_not_keep(self.logic.controller)
+
+    @property
+    def has_left_run(self) -> bool:
+        """Whether an earlier run on the segmentation can be taken up or discarded."""
+        return self._interrupted.left is not None
+
+    @property
+    def _fill_all(self) -> bool:
+        return bool(self.logic.getParameterNode().fillAll)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except InputError as error:
+            self._error = error
 
     def _nodes(self) -> tuple[Any, Any]:
         """Volume and segmentation of the editor."""

@@ -11,6 +11,7 @@ from ..core.event import Progress, Stage
 from .controller import FillController, State
 from .panel.widgets import duration, sentence
 from .sequence import require_no_sequence
+from .unfinished import UnfinishedRun
 
 
 def is_idle(logic: Any) -> bool:
@@ -18,7 +19,34 @@ def is_idle(logic: Any) -> bool:
     return logic.controller.state is State.IDLE and not logic.fillWanted
 
 
-def status(logic: Any, volume: Any, segmentation: Any) -> str:
+def told(
+    logic: Any,
+    volume: Any,
+    segmentation: Any,
+    fill_all: bool,
+    left: UnfinishedRun | None,
+    refused: InputError | None = None,
+) -> list[str]:
+    """All that is said of a run, in lines; the first parameters as for `why_not_fill`.
+
+    Parameters
+    ----------
+    left : UnfinishedRun or None
+        An earlier run that can be taken up again.
+    refused : InputError or None
+        Why the last thing asked for was not done.
+    """
+    controller = logic.controller
+    error = refused or (controller.error if left is not None else None)
+    lines = [sentence(error)] if error is not None else []
+    if left is not None:
+        lines.append(_interrupted(left))
+    if not lines:
+        lines.append(status(logic, volume, segmentation, fill_all))
+    return [line for line in (*lines, *_expected_dice(controller), *controller.warnings) if line]
+
+
+def status(logic: Any, volume: Any, segmentation: Any, fill_all: bool) -> str:
     """How far a run is, how the last one ended, or what is missing for the next."""
     controller = logic.controller
     if logic.fillWanted:
@@ -34,7 +62,7 @@ def status(logic: Any, volume: Any, segmentation: Any) -> str:
     error = logic.survey.error or controller.error
     if error is not None:
         return sentence(error)
-    return controller.message or why_not_fill(logic, volume, segmentation, False)
+    return controller.message or why_not_fill(logic, volume, segmentation, fill_all)
 
 
 def _progress(progress: Progress) -> str:
@@ -48,8 +76,12 @@ def _progress(progress: Progress) -> str:
     return text + _(", {time} left").format(time=duration(progress.eta))
 
 
-def expected_dice(controller: FillController) -> list[str]:
-    """One line for each segment of which the engine expects a Dice."""
+def _interrupted(run: UnfinishedRun) -> str:
+    text = _("A run with {engine} was interrupted: {done} of {total} slices are finished.")
+    return text.format(engine=run.engine, done=run.done, total=run.total)
+
+
+def _expected_dice(controller: FillController) -> list[str]:
     text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
     told = controller.expected.values()
     return [text.format(name=name, dice=one.dice, low=one.low, high=one.high) for name, one in told]

@@ -58,6 +58,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
     def setupOptionsFrame(self) -> None:
         """Build the options; called once."""
         self.fillButton = qt.QPushButton(_("Fill between painted slices"))
+        self.resumeButton = qt.QPushButton(_("Resume"))
         self.keepButton = qt.QPushButton(_("Stop, keep finished"))
         self.cancelButton = qt.QPushButton(_("Cancel"))
         self.progressBar = qt.QProgressBar()
@@ -66,11 +67,12 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         self.statusLabel.wordWrap = True
         self.panelButton = qt.QPushButton(_("Open the full panel"))
         self.panelButton.toolTip = _("Choose engine, axis and segments, review slices, export.")
-        for widget in (self.fillButton, self.progressBar, self.keepButton, self.cancelButton):
+        for widget in (self.fillButton, self.progressBar, self.resumeButton, self.keepButton, self.cancelButton):
             self.scriptedEffect.addOptionsWidget(widget)
         self.scriptedEffect.addOptionsWidget(self.statusLabel)
         self.scriptedEffect.addOptionsWidget(self.panelButton)
         self.fillButton.connect("clicked(bool)", self._onFill)
+        self.resumeButton.connect("clicked(bool)", self._onResume)
         self.keepButton.connect("clicked(bool)", self._onKeep)
         self.cancelButton.connect("clicked(bool)", self._onCancel)
         self.panelButton.connect("clicked(bool)", self._onOpenPanel)
@@ -93,6 +95,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
             self._timer.disconnect("timeout()", self._onTimer)
         for button, slot in (
             (self.fillButton, self._onFill),
+            (self.resumeButton, self._onResume),
             (self.keepButton, self._onKeep),
             (self.cancelButton, self._onCancel),
             (self.panelButton, self._onOpenPanel),
@@ -128,10 +131,14 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         if session is None:
             return
         enable(self.fillButton, session.why_not_fill, _("Fill what lies between the painted slices."))
+        enable(self.resumeButton, session.why_not_resume, _("Go on with the slices that are not finished."))
         enable(self.keepButton, session.why_not_keep, _("Stop; finished slices go into the segmentation."))
-        enable(self.cancelButton, _("Nothing is running.") if session.idle else "", _("Stop; nothing is changed."))
-        for widget in (self.progressBar, self.keepButton, self.cancelButton):
-            widget.visible = not session.idle
+        ended = session.idle and not session.has_left_run
+        enable(self.cancelButton, _("Nothing is running.") if ended else "", _("Stop; nothing is changed."))
+        self.cancelButton.text = _("Discard") if session.has_left_run else _("Cancel")
+        self.progressBar.visible = not session.idle
+        self.resumeButton.visible = not session.why_not_resume
+        self.keepButton.visible = self.cancelButton.visible = not ended
         self.progressBar.setValue(round(PROGRESS_STEPS * (session.fraction or 0.0)))
         self.statusLabel.text = "\n".join(session.lines)
 
@@ -151,6 +158,10 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
 
     def _onFill(self, checked: bool = False) -> None:
         self.session().fill()
+        self._show()
+
+    def _onResume(self, checked: bool = False) -> None:
+        self.session().resume()
         self._show()
 
     def _onKeep(self, checked: bool = False) -> None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
 from ...core.axis import SliceAxis
-from ..controller import State
-from ..fill_words import expected_dice, status, why_not_fill, why_not_keep
+from ..fill_words import told, why_not_fill, why_not_keep
+from ..interrupted import InterruptedRun
 from ..offer import offer
 from ..scene import is_locked, set_locked
-from ..unfinished import UnfinishedRun
 from .engine_cards import EngineCards
 from .step import Step
 from .widgets import attempt, fit_height, set_check_item, set_header
 
 PROGRESS_STEPS = 1000
 MOST_ROWS = 5
-# A run whose worker is just letting go of its folder is not seen at once.
-LOOK_SECONDS = 0.5
 
 
 class FillStep(Step):
@@ -30,8 +26,8 @@ class FillStep(Step):
     def set_up(self) -> None:
         """Fill and connect the widgets, once."""
         ui = self.ui
-        self._unfinished: UnfinishedRun | None = None
-        self._looked = 0.0
+        chosen = self.logic.ownEditor
+        self._interrupted = InterruptedRun(self.logic, lambda: (self.volume, self.segmentation), chosen)
         self._cards = EngineCards(ui.engineList, ui.engineLabel, self._on_engine)
         set_header(ui.segmentsTable, (_("Segments to fill"), _("Locked")), wide=0)
         ui.segmentsTable.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
@@ -46,7 +42,7 @@ class FillStep(Step):
 
     def show(self) -> None:
         """Show segments, engines and the run."""
-        self._look_for_unfinished()
+        self._interrupted.look()
         self._show_segments()
         self.show_engines()
         self.show_run()
@@ -55,11 +51,8 @@ class FillStep(Step):
         """Take what was found about the engines, and look now and then whether a run was left."""
         if self.logic.engines.tick():
             self.show_engines()
-        if time.monotonic() > self._looked + LOOK_SECONDS:
-            before = self._unfinished
-            self._look_for_unfinished()
-            if self._unfinished != before:
-                self.show_run()
+        if self._interrupted.tick():
+            self.show_run()
 
     def show_engines(self) -> None:
         """Show the engines, and about how long the slices at hand take with each."""
@@ -75,22 +68,21 @@ class FillStep(Step):
     def show_run(self) -> None:
         """Show how far the run is and what may be pressed now."""
         controller, busy = self.logic.controller, self.why_busy()
-        left = self._left()
+        left, why_not_resume = self._interrupted.left, self._interrupted.why_not_resume
         self.enable("fillButton", busy or self.why_not_fill())
         self.enable("keepButton", "" if left else why_not_keep(controller))
         self.enable("cancelButton", _("Nothing is running.") if self.idle and not left else "")
-        stopped = controller.state is State.STOPPED
-        self.enable("resumeButton", "" if stopped or left else _("No run was interrupted."))
+        self.enable("resumeButton", why_not_resume)
         for name in ("segmentsTable", "engineList", "fillAllCheckBox", "completeCheckBox", "overwriteCheckBox"):
             self.enable(name, busy or self.why_no_input())
-        self.ui.resumeButton.visible = stopped or bool(left)
-        self.ui.keepButton.visible = self.ui.cancelButton.visible = not self.idle or bool(left)
+        self.ui.resumeButton.visible = not why_not_resume
+        self.ui.keepButton.visible = self.ui.cancelButton.visible = not self.idle or left is not None
         self.ui.cancelButton.text = _("Discard") if left else _("Cancel")
         self.ui.progressBar.visible = not self.idle or controller.progress.total > 0
         self.ui.progressBar.setMaximum(PROGRESS_STEPS)
         self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
-        lines = [left or self._status(), *expected_dice(controller), *controller.warnings]
-        self.ui.statusLabel.text = "\n".join(lines).strip()
+        lines = told(self.logic, self.volume, self.segmentation, self._fill_all, left)
+        self.ui.statusLabel.text = "\n".join(lines)
         self.ui.statusLabel.visible = bool(self.ui.statusLabel.text)
 
     def _show_segments(self) -> None:
@@ -106,30 +98,14 @@ class FillStep(Step):
         table.blockSignals(False)
         fit_height(table, MOST_ROWS)
 
-    def _status(self) -> str:
-        controller, survey = self.logic.controller, self.logic.survey
-        if self.idle and survey.error is None and controller.error is None and not controller.message:
-            return self.why_not_fill()
-        return status(self.logic, self.volume, self.segmentation)
-
-    def _look_for_unfinished(self) -> None:
-        node = self.segmentation
-        self._unfinished = self.logic.controller.unfinished(node) if node is not None and self.idle else None
-        self._looked = time.monotonic()
-
-    def _left(self) -> str:
-        """That an earlier run on the segmentation was interrupted, or nothing."""
-        run = self._unfinished
-        if run is None or not self.idle:
-            return ""
-        text = _("A run with {engine} was interrupted: {done} of {total} slices are finished.")
-        return text.format(engine=run.engine, done=run.done, total=run.total)
+    @property
+    def _fill_all(self) -> bool:
+        parameters = self.parameters()
+        return parameters is not None and bool(parameters.fillAll)
 
     def why_not_fill(self) -> str:
         """Why Fill cannot be pressed, or nothing."""
-        parameters = self.parameters()
-        fill_all = parameters is not None and parameters.fillAll
-        return why_not_fill(self.logic, self.volume, self.segmentation, fill_all)
+        return why_not_fill(self.logic, self.volume, self.segmentation, self._fill_all)
 
     # --- what the user does
 
@@ -153,25 +129,15 @@ class FillStep(Step):
         self.show_run()
 
     def _on_resume(self, checked: bool = False) -> None:
-        controller = self.logic.controller
-        if self._left():
-            attempt(lambda: controller.resume_unfinished(self.segmentation, self.volume))
-        else:
-            controller.resume()
+        attempt(self._interrupted.resume)
         self.show()
 
     def _on_keep(self, checked: bool = False) -> None:
-        if self._left():
-            attempt(lambda: self.logic.controller.keep_unfinished(self.segmentation, self.volume))
-        else:
-            self.logic.cancel(keep=True)
+        attempt(lambda: self._interrupted.cancel(keep=True))
         self.show()
 
     def _on_cancel(self, checked: bool = False) -> None:
-        if self._left():
-            self.logic.controller.discard_unfinished(self.segmentation)
-        else:
-            self.logic.cancel(keep=False)
+        self._interrupted.cancel(keep=False)
         self.show()
 
 
