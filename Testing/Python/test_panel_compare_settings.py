@@ -30,6 +30,7 @@ from FewShotAnnotateLib.host.panel import compare_section  # noqa: E402
 from FewShotAnnotateLib.host.panel.compare_section import CompareSection  # noqa: E402
 from FewShotAnnotateLib.host.panel.settings_section import SettingsSection  # noqa: E402
 from FewShotAnnotateLib.host.run_log import RunLog  # noqa: E402
+from FewShotAnnotateLib.host.run_store import RunStore  # noqa: E402
 from FewShotAnnotateLib.host.settings import LogLevel, Settings  # noqa: E402
 
 WIDTH = 400
@@ -358,6 +359,30 @@ def test_what_is_downloaded_meanwhile_is_shown(office: Office) -> None:
     office.settings.agree(given)
     until(lambda: office.section.delete_button.enabled, office.section.tick)
     assert office.section.consents_table.item(0, 0).text() == given.name
+
+
+def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(office: Office) -> None:
+    section, store = office.section, RunStore()
+    assert section.delete_runs_button.text == "Delete left runs (0 MB)"
+    assert section.delete_runs_button.toolTip == "No run was interrupted."
+    at_work, *left = [store.create() for _ in range(3)]
+    for run in (at_work, *left):
+        (run.path / "image.npy").write_bytes(bytes(4_000_000))
+    for run in left:
+        run.leave()
+    office.window.show()
+    until(lambda: section.delete_runs_button.enabled, section.tick)
+    assert section.delete_runs_button.text == "Delete left runs (8 MB)"
+    slicer_standin.dialogs().answer_next("Cancel")
+    section.delete_runs_button.click()
+    assert len(store.left()) == 2
+    section.delete_runs_button.click()
+    assert slicer_standin.dialogs().texts[-1].startswith("Delete 2 interrupted runs (8 MB)?")
+    assert store.left() == []
+    assert at_work.path.is_dir()
+    assert section.status_label.text == "Deleted 8 MB."
+    assert not section.delete_runs_button.enabled
+    at_work.delete()
 
 
 def test_an_agreement_is_taken_back_with_its_weights(office: Office) -> None:

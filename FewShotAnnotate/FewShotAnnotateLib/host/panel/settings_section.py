@@ -20,12 +20,12 @@ from ..bug_report import bug_report, describe_worker
 from ..dependencies import worker_python
 from ..downloaded import Downloaded, delete, downloaded, size_text
 from ..run_log import RunLog
-from ..run_store import user_data_folder
+from ..run_store import LeftRun, RunStore, user_data_folder
 from ..settings import LogLevel, Settings
 from .widgets import choose, combo, enable, fit_height, line, sentence, set_header, set_text_item, tell
 
 _MOST_ROWS = 4
-# Weights come and go while engines are tried; so often it is looked what is there.
+# Weights and runs come and go while engines are tried; so often it is looked what is there.
 _LOOK_SECONDS = 1.0
 
 
@@ -63,6 +63,7 @@ class SettingsSection:
         self._describing: Future[Description] | None = None
         self._background: Background | None = None
         self._weights: tuple[Downloaded, ...] = ()
+        self._runs: list[LeftRun] = []
         self._consents: dict[str, str] = {}
         self._look_at = 0.0
         self._status = ""
@@ -79,7 +80,8 @@ class SettingsSection:
         """Copy the details once they are gathered, and see what was downloaded; the panel's timer calls it."""
         if self._body.visible and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_SECONDS
-            if (downloaded(), self._settings.consents) != (self._weights, self._consents):
+            here = downloaded(), RunStore().left(), self._settings.consents
+            if here != (self._weights, self._runs, self._consents):
                 self.show()
         describing = self._describing
         if describing is None or self._background is None:
@@ -118,6 +120,8 @@ class SettingsSection:
         form.addRow("", line(self.folder_button, self.usual_button))
         self.delete_button = qt.QPushButton()
         form.addRow(_("Weights:"), self.delete_button)
+        self.delete_runs_button = qt.QPushButton()
+        form.addRow(_("Left runs:"), self.delete_runs_button)
         self.consents_table = qt.QTableWidget()
         self.consents_table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         self.consents_table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
@@ -142,6 +146,7 @@ class SettingsSection:
         self.folder_button.connect("clicked(bool)", self._on_folder)
         self.usual_button.connect("clicked(bool)", self._on_usual)
         self.delete_button.connect("clicked(bool)", self._on_delete)
+        self.delete_runs_button.connect("clicked(bool)", self._on_delete_runs)
         self.consents_table.connect("itemSelectionChanged()", self._show_buttons)
         self.revoke_button.connect("clicked(bool)", self._on_revoke)
         self.level_box.connect("currentIndexChanged(int)", self._on_level)
@@ -168,7 +173,7 @@ class SettingsSection:
             set_text_item(self.consents_table, row, 1, licence)
         self.consents_table.resizeColumnToContents(1)
         fit_height(self.consents_table, _MOST_ROWS)
-        self._weights = downloaded()
+        self._weights, self._runs = downloaded(), RunStore().left()
         self.status_label.text = self._status
         self._show_buttons()
 
@@ -177,6 +182,10 @@ class SettingsSection:
         self.delete_button.text = _("Delete downloaded weights ({size})").format(size=size_text(size))
         listed = "\n".join(f"{one.checkpoint.name}: {size_text(one.size)}" for one in self._weights)
         enable(self.delete_button, "" if self._weights else _("No weights were downloaded."), listed)
+        runs = _("Delete left runs ({size})").format(size=size_text(_size(self._runs)))
+        self.delete_runs_button.text = runs
+        tip = _("Runs that were interrupted and can be resumed; each holds a copy of its images.")
+        enable(self.delete_runs_button, "" if self._runs else _("No run was interrupted."), tip)
         usual = _("This is the usual folder.") if self._settings.data_folder is None else ""
         enable(self.usual_button, usual, _("Go back to the usual folder."))
         row = "" if self._chosen_consent() else _("Click a licence first.")
@@ -229,6 +238,14 @@ class SettingsSection:
         if slicer.util.confirmOkCancelDisplay(question.format(names=names, size=size)):
             self._delete(self._weights, _("Deleted {size}.").format(size=size))
 
+    def _on_delete_runs(self, checked: bool = False) -> None:
+        store, before = RunStore(), _size(self._runs)
+        question = _("Delete {count} interrupted runs ({size})? They can't be resumed afterwards.")
+        if slicer.util.confirmOkCancelDisplay(question.format(count=len(self._runs), size=size_text(before))):
+            for run in self._runs:
+                store.delete(run.run_id)
+            self._say(_("Deleted {size}.").format(size=size_text(before - _size(store.left()))))
+
     def _on_revoke(self, checked: bool = False) -> None:
         name = self._chosen_consent()
         theirs = tuple(one for one in self._weights if one.checkpoint.name == name)
@@ -264,6 +281,11 @@ class SettingsSection:
         qt.QApplication.clipboard().setText(text)
         note = "" if isinstance(worker, Description) else sentence(worker)
         self._say("\n".join([_("The details are on the clipboard; paste them into the report."), note]).strip())
+
+
+def _size(runs: list[LeftRun]) -> int:
+    """Bytes of all runs."""
+    return sum(run.size for run in runs)
 
 
 def _show_path(edit: Any, path: Path | None) -> None:
