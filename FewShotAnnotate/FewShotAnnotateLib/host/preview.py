@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from ..core.axis import SliceAxis
 from ..core.volume import Geometry
-from .scene import BINARY_LABELMAP, ijk_to_ras
+from .overlay import Overlay
 
 PREVIEW_ATTRIBUTE = "FewShotAnnotate.Preview"
 # Views are told of new slices no more often than this.
@@ -43,44 +41,25 @@ class Preview:
     """
 
     def __init__(self, segmentation_node: Any, grid: Geometry, layers: Sequence[Sequence[PreviewSegment]]) -> None:
-        self._scene = segmentation_node.GetScene()
+        self._overlay = Overlay(segmentation_node, f"{segmentation_node.GetName()} fill preview", PREVIEW_ATTRIBUTE)
         self._arrays: list[np.ndarray] = []
         self._images: list[Any] = []
         self._dirty: set[int] = set()
         self._drawn = 0.0
-        node = slicer.vtkMRMLSegmentationNode()
-        node.SetName(f"{segmentation_node.GetName()} fill preview")
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
-        node.SetAttribute(PREVIEW_ATTRIBUTE, "1")
-        self._scene.AddNode(node)
-        self.node_id = node.GetID()
-        node.SetAndObserveTransformNodeID(segmentation_node.GetTransformNodeID())
-        segmentation = node.GetSegmentation()
-        segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
         parameter = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-        segmentation.SetConversionParameter(
+        self.node.GetSegmentation().SetConversionParameter(
             parameter, segmentation_node.GetSegmentation().GetConversionParameter(parameter)
         )
         for number, segments in enumerate(layers):
             image = self._add_layer(grid, len(segments))
             for value, shown in enumerate(segments, start=1):
-                segment = slicer.vtkSegment()
-                segment.SetName(shown.name)
-                segment.SetColor(shown.colour)
-                segment.SetLabelValue(value)
-                segment.AddRepresentation(BINARY_LABELMAP, image)
-                segmentation.AddSegment(segment, f"Preview_{number}_{value}")
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSaveWithScene(False)
-        display.SetOpacity2DFill(_OPACITY)
-        display.SetVisibility3D(False)
+                self._overlay.add_segment(f"Preview_{number}_{value}", shown.name, shown.colour, image, value)
+        self._overlay.display(_OPACITY)
 
     @property
     def node(self) -> Any:
         """The preview's node, None once it is gone."""
-        return self._scene.GetNodeByID(self.node_id)
+        return self._overlay.node
 
     def write(self, layer: int, axis: SliceAxis, index: int, labels: np.ndarray) -> None:
         """Show a slice: label values [h, w], 1 + n for the layer's n-th segment. Takes well under a millisecond."""
@@ -105,29 +84,14 @@ class Preview:
 
     def remove(self) -> None:
         """Take the preview out of the scene."""
-        for image in self._images:
-            image.Initialize()  # else VTK erases each segment's voxels, one segment after the other
-        node = self.node
-        if node is not None:
-            display = node.GetDisplayNode()
-            self._scene.RemoveNode(node)
-            if display is not None:
-                self._scene.RemoveNode(display)
+        self._overlay.remove()
         self._arrays.clear()
         self._images.clear()
 
     def _add_layer(self, grid: Geometry, count: int) -> Any:
         # Zeros from calloc: pages are touched one by one as slices arrive, not all at once here.
         array = np.zeros(grid.shape, dtype=np.uint8 if count <= 255 else np.uint16)
-        image = slicer.vtkOrientedImageData()
-        k, j, i = grid.shape
-        image.SetExtent(0, i - 1, 0, j - 1, 0, k - 1)
-        matrix = vtk.vtkMatrix4x4()
-        matrix.DeepCopy(ijk_to_ras(grid).reshape(-1))
-        image.SetGeometryFromImageToWorldMatrix(matrix)
-        scalars = numpy_to_vtk(array.reshape(-1), deep=False)
-        scalars.SetName("ImageScalars")
-        image.GetPointData().SetScalars(scalars)
+        image = self._overlay.add_image(grid, (0, 0, 0), array)
         self._arrays.append(array)
         self._images.append(image)
         return image

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import slicer
-import vtk
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import numpy_to_vtk
 
 from ..core.axis import SliceAxis
 from .decide import Changes
-from .scene import BINARY_LABELMAP, SegmentationGrid, ijk_to_ras
+from .overlay import Overlay
+from .scene import SegmentationGrid
 
 DIFFERENCES_ATTRIBUTE = "FewShotAnnotate.Differences"
 _Voxel = tuple[int, int, int]
@@ -70,63 +68,25 @@ class DifferencesOverlay:
     """Shows differences over a segmentation."""
 
     def __init__(self) -> None:
-        self._scene: Any = None
-        self._node_id = ""
-        self._image: Any = None
+        self._overlay: Overlay | None = None
 
     @property
     def node(self) -> Any:
         """The overlay's node, None if nothing is shown."""
-        return self._scene.GetNodeByID(self._node_id) if self._scene is not None else None
+        return self._overlay.node if self._overlay is not None else None
 
     def show(self, segmentation_node: Any, grid: SegmentationGrid, first: _Voxel, values: np.ndarray) -> None:
         """Show `Differences.values` that begin at voxel `first` (k, j, i) of the grid."""
         self.hide()
-        self._scene = segmentation_node.GetScene()
-        self._image = _labelmap(grid, first, values)
-        node = slicer.vtkMRMLSegmentationNode()
-        node.SetName(_("{name}: changed by the last run").format(name=segmentation_node.GetName()))
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
-        node.SetAttribute(DIFFERENCES_ATTRIBUTE, "1")
-        self._scene.AddNode(node)
-        self._node_id = node.GetID()
-        node.SetAndObserveTransformNodeID(segmentation_node.GetTransformNodeID())
-        segmentation = node.GetSegmentation()
-        segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
-        for value, name in ((_ADDED, _("Added")), (_REMOVED, _("Removed"))):
-            segment = slicer.vtkSegment()
-            segment.SetName(name)
-            segment.SetColor(_COLOURS[value])
-            segment.SetLabelValue(value)
-            segment.AddRepresentation(BINARY_LABELMAP, self._image)
-            segmentation.AddSegment(segment, f"Differences_{value}")
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSaveWithScene(False)
-        display.SetOpacity2DFill(_OPACITY)
-        display.SetVisibility3D(False)
+        name = _("{name}: changed by the last run").format(name=segmentation_node.GetName())
+        self._overlay = Overlay(segmentation_node, name, DIFFERENCES_ATTRIBUTE)
+        image = self._overlay.add_image(grid.geometry, first, values)
+        for value, title in ((_ADDED, _("Added")), (_REMOVED, _("Removed"))):
+            self._overlay.add_segment(f"Differences_{value}", title, _COLOURS[value], image, value)
+        self._overlay.display(_OPACITY)
 
     def hide(self) -> None:
         """Take the overlay out of the scene."""
-        node = self.node
-        if node is not None:
-            self._image.Initialize()  # else VTK erases each segment's voxels, one segment after the other
-            display = node.GetDisplayNode()
-            self._scene.RemoveNode(node)
-            if display is not None:
-                self._scene.RemoveNode(display)
-        self._scene, self._node_id, self._image = None, "", None
-
-
-def _labelmap(grid: SegmentationGrid, first: _Voxel, values: np.ndarray) -> Any:
-    image = slicer.vtkOrientedImageData()
-    ends = [(start, start + size - 1) for start, size in zip(first[::-1], values.shape[::-1], strict=True)]
-    image.SetExtent([number for pair in ends for number in pair])
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(ijk_to_ras(grid.geometry).reshape(-1))
-    image.SetGeometryFromImageToWorldMatrix(matrix)
-    scalars = numpy_to_vtk(values.reshape(-1), deep=False)
-    scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
-    return image
+        if self._overlay is not None:
+            self._overlay.remove()
+            self._overlay = None
