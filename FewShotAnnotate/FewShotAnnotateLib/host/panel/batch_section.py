@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from ...core.errors import InputError
 from ...dataset.status import CaseStatus, Status
 from ..batch_review import BatchReview
-from .widgets import enable, set_header, set_text_item, tell
+from .widgets import body_layout, enable, line, note, select_rows, set_header, set_text_item, tell
 
 
 class BatchSection:
@@ -62,10 +62,7 @@ class BatchSection:
     # --- widgets
 
     def _build(self, parent: Any) -> None:
-        self._body = qt.QWidget(parent)
-        parent.layout().addWidget(self._body)
-        rows = qt.QVBoxLayout(self._body)
-        rows.setContentsMargins(0, 0, 0, 0)
+        rows = body_layout(parent, qt.QVBoxLayout)
         self.folder_edit = ctk.ctkPathLineEdit()
         self.folder_edit.filters = ctk.ctkPathLineEdit.Dirs
         self.open_button = qt.QPushButton(_("Open"))
@@ -76,23 +73,17 @@ class BatchSection:
         self.withdraw_button = qt.QPushButton(_("Take back"))
         self.table = qt.QTableWidget()
         self.table.minimumHeight = 120
-        self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        self.table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        select_rows(self.table, qt.QAbstractItemView.SingleSelection)
         set_header(self.table, (_("Case"), _("Status"), _("Accepted")), wide=0)
-        self.status_label = qt.QLabel("")
-        self.status_label.wordWrap = True
-        self.status_label.setMinimumWidth(1)  # a long name does not widen the panel
-        for line in (
+        self.status_label = note()
+        for row in (
             (self.folder_edit, self.open_button),
             (self.table,),
             (self.accept_button, self.accept_next_button),
             (self.next_button, self.withdraw_button, self.refresh_button),
             (self.status_label,),
         ):
-            layout = qt.QHBoxLayout()
-            for widget in line:
-                layout.addWidget(widget)
-            rows.addLayout(layout)
+            rows.addLayout(line(*row))
         self.table.connect("cellClicked(int,int)", self._on_case)
         self.folder_edit.connect("currentPathChanged(QString)", self._on_folder)
         self.open_button.connect("clicked(bool)", self._on_open)

@@ -21,7 +21,18 @@ from ..comparison import CompareController, CompareSettings, CompareState
 from ..engine_state import AUTO, EngineState, Readiness
 from ..offer import install
 from ..views import show_chart
-from .widgets import enable, fit_height, line, sentence, set_header, set_text_item, tell
+from .widgets import (
+    body_layout,
+    enable,
+    fit_height,
+    line,
+    note,
+    select_rows,
+    sentence,
+    set_header,
+    set_text_item,
+    tell,
+)
 
 _PROGRESS_STEPS = 1000
 _MOST_ROWS = 6
@@ -98,10 +109,7 @@ class CompareSection:
     # --- widgets
 
     def _build(self, parent: Any) -> None:
-        self._body = qt.QWidget(parent)
-        parent.layout().addWidget(self._body)
-        form = qt.QFormLayout(self._body)
-        form.setContentsMargins(0, 0, 0, 0)
+        form = body_layout(parent, qt.QFormLayout)
         self.engines_table = qt.QTableWidget()
         set_header(self.engines_table, (_("Engine"), _("State")), wide=1)
         form.addRow(self.engines_table)
@@ -120,14 +128,11 @@ class CompareSection:
         self.progress_bar = qt.QProgressBar()
         self.progress_bar.maximum = _PROGRESS_STEPS
         form.addRow(self.progress_bar)
-        self.status_label = qt.QLabel("")
-        self.status_label.wordWrap = True
-        self.status_label.setMinimumWidth(1)
+        self.status_label = note()
         form.addRow(self.status_label)
         self.result_table = qt.QTableWidget()
         self.result_table.visible = False
-        self.result_table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        self.result_table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        select_rows(self.result_table, qt.QAbstractItemView.SingleSelection)
         form.addRow(self.result_table)
         self.use_button = qt.QPushButton(_("Use this engine"))
         self.plot_button = qt.QPushButton(_("Show plot"))

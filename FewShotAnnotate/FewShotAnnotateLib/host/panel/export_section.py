@@ -17,7 +17,7 @@ from ...export.algorithm import Algorithm
 from ...export.dicom_seg import SegType
 from ...export.request import Mend, Modality, Problem, Target
 from ..export import ExportController, ExportSettings, ExportState
-from .widgets import combo, enable, sentence, tell
+from .widgets import body_layout, choose, combo, enable, line, note, sentence, tell
 
 _BUSY = (ExportState.CHECKING, ExportState.EXPORTING)
 
@@ -97,10 +97,8 @@ class ExportSection:
     # --- widgets
 
     def _build(self, parent: Any) -> None:
-        self._body = qt.QWidget(parent)
-        parent.layout().addWidget(self._body)
-        form = qt.QFormLayout(self._body)
-        form.setContentsMargins(0, 0, 0, 0)
+        self._parent = parent
+        form = body_layout(parent, qt.QFormLayout)
         self.target_box = combo(_targets(), _("Format of the file."))
         form.addRow(_("Format:"), self.target_box)
         self.database_box = qt.QCheckBox(_("Into Slicer's DICOM database"))
@@ -119,19 +117,14 @@ class ExportSection:
         modalities = {Modality.OTHER: _("Other"), Modality.CT: "CT", Modality.MR: "MR"}
         self.modality_box = combo(modalities, "")
         form.addRow(_("Images are:"), self.modality_box)
-        buttons = qt.QHBoxLayout()
         self.check_button = qt.QPushButton(_("Check"))
         self.export_button = qt.QPushButton(_("Export"))
-        buttons.addWidget(self.check_button)
-        buttons.addWidget(self.export_button)
-        form.addRow(buttons)
-        self._list = qt.QWidget(self._body)
+        form.addRow(line(self.check_button, self.export_button))
+        self._list = qt.QWidget(parent)
         self._rows = qt.QVBoxLayout(self._list)
         self._rows.setContentsMargins(0, 0, 0, 0)
         form.addRow(self._list)
-        self.status_label = qt.QLabel("")
-        self.status_label.wordWrap = True
-        self.status_label.setMinimumWidth(1)
+        self.status_label = note()
         form.addRow(self.status_label)
         self.mend_buttons: list[Any] = []
         self._shown_rows: list[Any] = []
@@ -169,8 +162,8 @@ class ExportSection:
         if settings is None:
             return
         self._showing = True
-        _choose(self.target_box, settings.target)
-        _choose(self.type_box, settings.type)
+        choose(self.target_box, str(settings.target))
+        choose(self.type_box, str(settings.type))
         self.each_box.checked = settings.one_file_per_segment
         if settings.output is not None and self.path_edit.currentPath != str(settings.output):
             self.path_edit.currentPath = str(settings.output)
@@ -186,10 +179,7 @@ class ExportSection:
             lines = qt.QVBoxLayout(row)
             lines.setContentsMargins(0, 0, 0, 0)
             text = sentence(problem.error)
-            label = qt.QLabel(text if problem.blocks else _("Note: {text}").format(text=text))
-            label.wordWrap = True
-            label.setMinimumWidth(1)  # a long path does not widen the panel
-            lines.addWidget(label)
+            lines.addWidget(note(text if problem.blocks else _("Note: {text}").format(text=text)))
             for mend in problem.mends:
                 button = qt.QPushButton(_mend_titles()[mend])
                 button.toolTip = text
@@ -320,16 +310,12 @@ class ExportSection:
         controller = self._controller
         assert controller.settings is not None
         if mend is Mend.GIVE_REFERENCE:
-            folder = qt.QFileDialog.getExistingDirectory(self._body, _("Folder of the DICOM series"))
+            folder = qt.QFileDialog.getExistingDirectory(self._parent, _("Folder of the DICOM series"))
             if folder:
                 controller.check_again(replace(controller.settings, reference=Path(folder)))
         elif mend is Mend.GIVE_ENGINE:
-            name = qt.QInputDialog.getText(self._body, _("Engine"), _("What made the segments?"))
+            name = qt.QInputDialog.getText(self._parent, _("Engine"), _("What made the segments?"))
             if name:
                 controller.check_again(replace(controller.settings, algorithm=Algorithm(name, __version__)))
         else:
             controller.mend(mend)
-
-
-def _choose(box: Any, value: Any) -> None:
-    box.setCurrentIndex(box.findData(str(value)))

@@ -12,7 +12,7 @@ from ..painted import coverage
 from ..views import current_slice, jump_to_slice
 from .coverage import BAR_HEIGHT, BAR_WIDTH, Strip, bar_icon, strip_picture
 from .step import Step
-from .widgets import attempt, choose, fit_height, sentence, set_check_item, set_header, set_text_item
+from .widgets import attempt, choose, fit_height, select_rows, sentence, set_check_item, set_header, set_text_item
 
 MOST_ROWS = 6
 AXES = (-1, 0, 1, 2)  # -1: found from what is painted
@@ -30,8 +30,7 @@ class LabelStep(Step):
             ui.axisComboBox.addItem("", axis)
         set_header(ui.slicesTable, (_("Labelled"), _("Segments")), wide=1)
         ui.slicesTable.setIconSize(qt.QSize(BAR_WIDTH, BAR_HEIGHT))
-        ui.slicesTable.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        ui.slicesTable.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        select_rows(ui.slicesTable, qt.QAbstractItemView.SingleSelection)
         ui.coverageLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         ui.coverageLabel.setScaledContents(True)  # until it is drawn anew after the panel was resized
         ui.axisComboBox.connect("currentIndexChanged(int)", self._on_axis)

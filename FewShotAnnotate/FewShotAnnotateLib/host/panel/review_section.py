@@ -13,7 +13,7 @@ from ..review import ReviewController
 from ..review_rows import Origin, RefillRequest, ReviewRow, ReviewView
 from ..review_state import SliceStatus
 from .review_strip import ReviewStrip
-from .widgets import enable, set_header, set_text_item, tell
+from .widgets import body_layout, enable, line, note, select_rows, set_header, set_text_item, tell
 
 _ROW_MARGIN = 8
 _STATUS, _CONFIDENCE, _DISAGREEMENT, _CHANGED = 1, 2, 3, 4
@@ -80,18 +80,14 @@ class ReviewSection:
     # --- widgets
 
     def _build(self, parent: Any) -> None:
-        self._body = qt.QWidget(parent)
-        parent.layout().addWidget(self._body)
-        lines = qt.QVBoxLayout(self._body)
-        lines.setContentsMargins(0, 0, 0, 0)
-        self.expected_label = _label()
-        self.summary_label = _label()
+        lines = body_layout(parent, qt.QVBoxLayout)
+        self.expected_label = note()
+        self.summary_label = note()
         self.strip = ReviewStrip(self._on_strip)
         self.table = qt.QTableWidget()
         self.table.minimumHeight = 150
         self.table.verticalHeader().setDefaultSectionSize(qt.QFontMetrics(self.table.font).height() + _ROW_MARGIN)
-        self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        self.table.setSelectionMode(qt.QAbstractItemView.ExtendedSelection)
+        select_rows(self.table, qt.QAbstractItemView.ExtendedSelection)
         titles = (_("Slice"), _("Status"), _("Confidence"), _("Disagrees"), _("Changed"))
         set_header(self.table, titles, wide=_STATUS)
         self._explain_columns()
@@ -114,10 +110,7 @@ class ReviewSection:
             (self.refill_button, self.plot_button),
             (self.differences_box,),
         ):
-            layout = qt.QHBoxLayout()
-            for widget in row:
-                layout.addWidget(widget)
-            lines.addLayout(layout)
+            lines.addLayout(line(*row))
         self.table.connect("cellClicked(int,int)", self._on_row)
         self.table.connect("itemSelectionChanged()", self._show_buttons)
         self.accept_button.connect("clicked(bool)", self._on_accept)
@@ -171,9 +164,9 @@ class ReviewSection:
         if len(texts) != len(self._rows):
             self.table.setRowCount(len(texts))
             self._rows = self._rows[: len(texts)] + [()] * (len(texts) - len(self._rows))
-        for number, line in enumerate(texts):
-            if line != self._rows[number]:
-                for column, text in enumerate(line):
+        for number, cells in enumerate(texts):
+            if cells != self._rows[number]:
+                for column, text in enumerate(cells):
                     set_text_item(self.table, number, column, text)
                     if column != _STATUS:
                         self.table.item(number, column).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
@@ -319,10 +312,3 @@ def _texts(row: ReviewRow) -> tuple[str, ...]:
     disagreement = "" if row.disagreement is None else f"{row.disagreement:.2f}"
     changed = "" if row.changed is None else str(row.changed)
     return (str(row.index), _status_text(row), confidence, disagreement, changed)
-
-
-def _label() -> Any:
-    label = qt.QLabel("")
-    label.wordWrap = True
-    label.setMinimumWidth(1)  # a long name does not widen the panel
-    return label

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from ..review_rows import Origin, ReviewRow
 from ..review_state import SliceStatus
+from .widgets import note
 
 # More cells than this are too narrow to be hit; then a cell stands for several slices and shows the worst of them.
 _MOST_CELLS = 96
@@ -41,9 +42,7 @@ class ReviewStrip:
         self._shown: list[tuple[str, str, str]] = []
         self.widget = _bare_table()
         self.widget.connect("cellClicked(int,int)", self._on_cell)
-        self.legend = qt.QLabel(_legend())
-        self.legend.wordWrap = True
-        self.legend.setMinimumWidth(1)
+        self.legend = note(_legend())
         self.show((), None)
 
     def show(self, rows: Sequence[ReviewRow], current: int | None) -> None:

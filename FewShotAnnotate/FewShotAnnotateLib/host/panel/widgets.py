@@ -36,6 +36,12 @@ def set_header(table: Any, titles: Sequence[str], wide: int) -> None:
     table.horizontalHeader().setSectionResizeMode(wide, qt.QHeaderView.Stretch)
 
 
+def select_rows(table: Any, mode: Any) -> None:
+    """Let whole rows of a table be selected."""
+    table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+    table.setSelectionMode(mode)
+
+
 def fit_height(table: Any, most: int) -> None:
     """Give a table the height of its rows, of at most so many of them."""
     rows = max(1, min(most, table.rowCount))
@@ -116,6 +122,23 @@ def combo(titles: Mapping[Any, str], tool_tip: str) -> Any:
     for value, title in titles.items():
         box.addItem(title, str(value))
     return box
+
+
+def note(text: str = "") -> Any:
+    """A label for sentences; a long word or path does not widen the panel."""
+    label = qt.QLabel(text)
+    label.wordWrap = True
+    label.setMinimumWidth(1)
+    return label
+
+
+def body_layout(parent: Any, kind: Any) -> Any:
+    """Layout of a kind for the widgets of a part of the panel, which take all of its room."""
+    body = qt.QWidget(parent)
+    parent.layout().addWidget(body)
+    layout = kind(body)
+    layout.setContentsMargins(0, 0, 0, 0)
+    return layout
 
 
 def line(*widgets: Any) -> Any:
