@@ -35,6 +35,8 @@ from FewShotAnnotateLib.host.run_store import RunStore  # noqa: E402
 from support import mrml, scene_cases  # noqa: E402
 from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: E402
 
+pytest_plugins = ("support.run_fixtures",)
+
 QUICK = Wish(sizes=(2,), draws=1, held_out=1)
 ONE = CompareSettings(("propagate",), QUICK)
 BOTH = CompareSettings(("propagate", "stepwise"), Wish(sizes=(1, 2), draws=1, held_out=1))
@@ -64,13 +66,6 @@ class Comparing:
     def to_end(self) -> CompareController:
         self.until(lambda: not self.controller.busy)
         return self.controller
-
-
-@pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    return Gate(folder, monkeypatch)
 
 
 def job_folders(temporary: Path) -> list[Path]:

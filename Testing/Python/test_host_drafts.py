@@ -18,14 +18,9 @@ from support import scene_cases, stepwise
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 from support.stepwise import DRAFT_DICE, FINAL_DICE
 
+pytest_plugins = ("support.run_fixtures",)
+
 FOREVER = 1000.0
-
-
-@pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    return Gate(folder, monkeypatch)
 
 
 @pytest.fixture

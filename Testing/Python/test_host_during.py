@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import wait
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,23 +11,10 @@ from FewShotAnnotateLib.host.controller import State
 from FewShotAnnotateLib.host.preview import PREVIEW_ATTRIBUTE
 from FewShotAnnotateLib.host.record import PaintRecord
 from FewShotAnnotateLib.host.scene import set_locked
-from support import mrml, scene_cases
+from support import mrml
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 
-
-@pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    return Gate(folder, monkeypatch)
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
-    started = Runs(tmp_path)
-    yield started
-    started.finish()
-    scene_cases.require_quiet(capfd.readouterr())
+pytest_plugins = ("support.run_fixtures",)
 
 
 @pytest.fixture

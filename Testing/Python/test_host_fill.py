@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,22 +24,9 @@ from support import scene_cases
 from support.labels import OBLIQUE
 from support.scene_cases import Gate, Runs, all_equal, case, scene_of
 
+pytest_plugins = ("support.run_fixtures",)
+
 CASES = ("mr_hippocampus_003", "mr_spine_cord_t2", "ct_spleen", "mr_cardiac_sax", "mic_ovule_cells")
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
-    started = Runs(tmp_path)
-    yield started
-    started.finish()
-    scene_cases.require_quiet(capfd.readouterr())
-
-
-@pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    return Gate(folder, monkeypatch)
 
 
 def _preview() -> Any:

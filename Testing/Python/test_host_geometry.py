@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +15,11 @@ from FewShotAnnotateLib.core.volume import Geometry, Volume, to_image
 from FewShotAnnotateLib.host.scene import BINARY_LABELMAP, ijk_to_ras, read_grid, read_image
 from FewShotAnnotateLib.host.views import current_slice, jump_to_slice
 from scipy.spatial.transform import Rotation
-from support import mrml, scene_cases
+from support import mrml
 from support.scene_cases import Case, Runs, Scene, add_volume, all_equal, case, painted, scene_of
 from vtk.util.numpy_support import numpy_to_vtk
 
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
-    started = Runs(tmp_path)
-    yield started
-    started.finish()
-    scene_cases.require_quiet(capfd.readouterr())
+pytest_plugins = ("support.run_fixtures",)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,9 @@ from support.processes import Spawned, wait_for
 from support.saved_scenes import open_scene, save_scene
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 
+pytest_plugins = ("support.run_fixtures",)
+
 FINISHED = 3
-
-
-@pytest.fixture
-def runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Runs]:
-    started = Runs(tmp_path)
-    yield started
-    started.finish()
-    scene_cases.require_quiet(capfd.readouterr())
-
-
-@pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    return Gate(folder, monkeypatch)
 
 
 @pytest.fixture(scope="module")

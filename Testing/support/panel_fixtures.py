@@ -12,7 +12,9 @@ from FewShotAnnotateLib.host.run_store import RunStore
 
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
-from support.scene_cases import Gate, Scene
+from support.scene_cases import Scene
+
+pytest_plugins = ("support.run_fixtures",)
 
 
 @pytest.fixture
@@ -29,14 +31,6 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         time.sleep(0.005)
     assert not slicer_standin.slot_errors
     scene_cases.require_quiet(capfd.readouterr())
-
-
-@pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """Lets workers write so many slices."""
-    folder = tmp_path / "gate"
-    folder.mkdir()
-    return Gate(folder, monkeypatch)
 
 
 @pytest.fixture
