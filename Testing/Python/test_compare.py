@@ -535,7 +535,7 @@ def test_ctrl_c_keeps_finished_trials_and_resume_goes_on(desk: Desk, spawned: Sp
     ("more", "said"),
     [
         (["--engines", "nobody"], "no engine named 'nobody'"),
-        (["--sizes", "1;2"], "not a list of slice numbers"),
+        (["--sizes", "1/2"], "not a list of slice numbers"),
         (["--sizes", "400"], "support sizes"),
         (["--draws", "0"], "'0' is no number"),
         (["--held-out", "none"], "'none' is no number"),

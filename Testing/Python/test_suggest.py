@@ -398,7 +398,7 @@ def test_overlapping_segments_are_weighed_together(desk: Path, capfd: pytest.Cap
         (["--slices", "9:3"], "'9:3' is not a slice range"),
         (["--slices", "0:9999"], "Slice 9998 does not exist"),
         (["--axis", "7"], "Axis 7 does not exist"),
-        (["--labelled-slices", "1;2"], "'1;2' is not a list"),
+        (["--labelled-slices", "1/2"], "'1/2' is not a list"),
         (["--axis", "0", "--labelled-slices", "9999"], "Slice 9999 does not exist"),
     ],
 )
