@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from support import slicer_standin
 from support.panel import Panel
-from support.random_walk import Action, BrokenPromise, Walk, random_actions, shortest
+from support.random_walk import Action, Walk, random_actions, shortest
 from support.scene_cases import case
+from support.walk_promises import BrokenPromise
 
 pytest_plugins = ("support.panel_fixtures",)
 
