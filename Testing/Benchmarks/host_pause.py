@@ -11,6 +11,7 @@ Drawing costs nothing here: there are no views.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
+importlib.import_module("support")  # first: host code needs what it stands in for
 
 import numpy as np
 import slicer

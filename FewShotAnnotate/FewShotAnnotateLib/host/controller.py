@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from ..core.errors import InputError
 from ..core.event import Event, Expected, Failed, Finished, Progress, SliceDone, Warned
@@ -195,7 +196,7 @@ class FillController:
             self._on_change()
         elif not keep or self.state is State.PREPARING:
             self.discard()
-            self.message = "Cancelled; nothing was changed."
+            self.message = _("Cancelled; nothing was changed.")
             self._on_change()
         elif self.state is State.STOPPED:
             run.stopping = True
@@ -340,7 +341,7 @@ class FillController:
         run.prepared = self._preparing.result()
         self._preparing = None
         prepared = run.prepared
-        node, _, _ = self._unchanged_input(run)
+        node = self._unchanged_input(run)[0]
         layers = [[run.shown_as[name] for name in layer] for layer in prepared.layers]
         run.preview = Preview(node, run.plan.geometry, layers)
         run.legs, run.whole = legs(run.plan.job.engine, len(layers)), Whole(len(layers))
@@ -388,7 +389,7 @@ class FillController:
             name = prepared.layers[run.legs[0].layer][event.label - 1]
             self.expected[name] = run.shown_as[name].name, event
         elif isinstance(event, Warned):
-            self.warnings.append(event.message)
+            self.warnings.append(_(event.message))
 
     def _show_slices(self, run: _Run, prepared: Prepared, deadline: float) -> None:
         if run.preview is None:
@@ -437,14 +438,14 @@ class FillController:
             PaintRecord.of_node(node).after_run(run.plan.axis.index, labelled, ids, known).keep(node)
             self._on_outcome(self._outcome(run, found))
         self.commit_seconds = time.monotonic() - began
-        text = f"{len(found.filled)} slices filled" + (f", {found.drafts} of them drafts." if found.drafts else ".")
         progress, expected, stopping = self.progress, self.expected, run.stopping
         if run.replaces.run_id:
             self._background.submit(self._store.delete, run.replaces.run_id)
             run.replaces = RunMark()
         self.discard()
         self.progress, self.expected = progress, expected
-        self.message = f"Stopped; {text}" if stopping else text
+        text = _ended(stopping, found.drafts > 0)
+        self.message = text.format(count=len(found.filled), drafts=found.drafts)
         self._on_change()
 
     def _outcome(self, run: _Run, found: Ending) -> RunOutcome:
@@ -471,12 +472,14 @@ class FillController:
     def _warn(self, run: _Run, found: Ending) -> None:
         if found.painted:
             listed = ", ".join(map(str, found.painted[:_LISTED])) + (" ..." if len(found.painted) > _LISTED else "")
-            self.warnings.append(f"Slices painted during the run were left as they are: {listed}.")
+            text = _("Slices painted during the run were left as they are: {slices}.")
+            self.warnings.append(text.format(slices=listed))
         gone = [run.shown_as[name].name for name in run.plan.segment_ids if name not in found.rules.segment_ids]
         if gone:
-            self.warnings.append(f"Removed during the run and not filled: {', '.join(gone)}.")
+            text = _("Removed during the run and not filled: {names}.")
+            self.warnings.append(text.format(names=", ".join(gone)))
         if found.filled and not (found.changes.add or found.changes.remove):
-            self.warnings.append("Nothing was written: the mask, locks and other segments left no room.")
+            self.warnings.append(_("Nothing was written: the mask, locks and other segments left no room."))
 
     def _unchanged_input(self, run: _Run) -> tuple[Any, SegmentationGrid, ImageSource]:
         """Segmentation node, its grid and the image; InputError if they no longer are what the run started from."""
@@ -496,7 +499,7 @@ class FillController:
         if self._process is not None:
             self._process.kill()
         self._deciding = None
-        self.message = reason
+        self.message = _(reason)
         self._change(State.STOPPED)
 
     def _give_up(self, error: InputError) -> None:
@@ -520,6 +523,14 @@ def _read_unchanged(plan: RunPlan, node: Any, volume_node: Any) -> tuple[Segment
     if image.sample() != plan.sample:
         raise InputError("volume_changed", name=volume_node.GetName())
     return grid, image
+
+
+def _ended(stopped: bool, with_drafts: bool) -> str:
+    """How a run ended, with room for numbers."""
+    if with_drafts:
+        partly = _("Stopped; {count} slices filled, {drafts} of them drafts.")
+        return partly if stopped else _("{count} slices filled, {drafts} of them drafts.")
+    return _("Stopped; {count} slices filled.") if stopped else _("{count} slices filled.")
 
 
 def _same_matrix(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:

@@ -1,0 +1,112 @@
+"""What the panel says goes through `tr()`: in a language that marks each text, nothing is shown without the mark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import slicer
+from support import slicer_standin
+from support.panel import MODULE, Panel
+from support.scene_cases import Gate, case, scene_of
+from support.slicer_standin import i18n
+
+slicer_standin.install()
+
+import qt  # noqa: E402
+
+pytest_plugins = ("support.panel_fixtures",)
+
+# Qt translates these by itself, as Slicer does with every .ui file.
+FORM = {text.text for text in ElementTree.parse(MODULE.parent / "Resources/UI/FewShotAnnotate.ui").iter("string")}
+STANDIN = re.compile(r"None|Segment editor \(stand-in\).*", re.DOTALL)
+CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QAbstractSpinBox)
+
+
+@pytest.fixture
+def panel(monkeypatch: pytest.MonkeyPatch, open_panel: Callable[..., Panel]) -> Panel:
+    """The panel on the hippocampus, every text in marks."""
+    monkeypatch.setattr(i18n, "language", lambda text: f"«{text}»")
+    opened = open_panel(scene_of(case("mr_hippocampus_003")))
+    opened.ready()
+    opened.until(lambda: opened.ui.engineList.count > 1)
+    return opened
+
+
+def _shown(widget: Any) -> Iterator[str]:
+    yield widget.toolTip
+    if isinstance(widget, (qt.QLabel, qt.QAbstractButton)):
+        yield widget.text
+    elif isinstance(widget, qt.QComboBox):
+        yield from (widget.itemText(row) for row in range(widget.count))
+    elif isinstance(widget, qt.QTableWidget):
+        headers = map(widget.horizontalHeaderItem, range(widget.columnCount))
+        yield from (item.text() for item in headers if item is not None)
+
+
+def untranslated(panel: Panel) -> set[str]:
+    """Texts with a word outside the marks; names of nodes and segments and paths are nobody's language."""
+    names = {"Volume", "Segmentation", *panel.scene.ids} if panel.scene is not None else set()
+    found = set()
+    for widget in panel.widget.uiWidget.findChildren(qt.QWidget):
+        for text in _shown(widget):
+            bare = text
+            while bare != (bare := re.sub("«[^«»]*»", "", bare)):
+                continue
+            if text in FORM or STANDIN.fullmatch(text):
+                continue
+            if re.search("[A-Za-z]{3}", bare) and bare not in names and "/" not in bare:
+                found.add(text)
+    return found
+
+
+def test_every_text_of_the_panel_is_translated_from_the_first_slice_to_the_review(gate: Gate, panel: Panel) -> None:
+    assert untranslated(panel) == set()
+    panel.click("suggestButton")
+    panel.until(lambda: panel.widget.logic.suggestion.found is not None)
+    assert untranslated(panel) == set()
+    gate.allow(2)
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 2)
+    assert untranslated(panel) == set()
+    panel.click("cancelButton")
+    panel.until(lambda: "Cancelled" in panel.status)
+    assert untranslated(panel) == set()
+    gate.open()
+    panel.fill()
+    panel.until(lambda: bool(panel.widget.logic.review.view.rows) and not panel.widget.reviewSection.busy)
+    assert f"{len(panel.scene.between)} slices filled." in panel.status
+    assert untranslated(panel) == set()
+
+
+def test_what_went_wrong_is_translated(gate: Gate, panel: Panel) -> None:
+    gate.allow(2)
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 2)
+    panel.scene.node.GetSegmentation().RemoveSegment(panel.scene.ids[1])
+    panel.controller._process.kill()
+    panel.until(lambda: panel.state == "STOPPED")
+    assert untranslated(panel) == set()
+    panel.click("keepButton")
+    panel.until(lambda: "Removed during the run" in panel.status)
+    assert untranslated(panel) == set()
+    voxels = np.ascontiguousarray(slicer.util.arrayFromVolume(panel.scene.volume_node)[::-1])
+    panel.ready()
+    panel.click("fillButton")
+    panel.until(lambda: panel.state == "RUNNING")
+    slicer.util.updateVolumeFromArray(panel.scene.volume_node, voxels)
+    gate.open()
+    panel.until(lambda: "changed during the run" in panel.status)
+    assert untranslated(panel) == set()
+
+
+def test_every_control_has_a_tool_tip(open_panel: Callable[..., Panel]) -> None:
+    panel = open_panel()
+    for kind in CONTROLS:
+        for widget in panel.widget.uiWidget.findChildren(kind):
+            if not widget.objectName.startswith("qt_") and widget.window() == panel.widget.parent.window():
+                assert widget.toolTip or widget.parent().toolTip, (widget.objectName, getattr(widget, "text", ""))
