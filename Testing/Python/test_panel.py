@@ -310,6 +310,13 @@ def test_the_panel_and_the_parameter_node_follow_each_other(panel: Panel) -> Non
     parameters.segmentation = panel.scene.node
     assert ui.segmentationSelector.currentNode() is panel.scene.node
     assert ui.segmentEditor.segmentationNode() is panel.scene.node
+    copy = scene_cases.add_volume(panel.scene.case.volume, "Copy")
+    ui.volumeSelector.setCurrentNode(copy)
+    assert parameters.volume is copy
+    assert ui.segmentEditor.sourceVolumeNode() is copy
+    parameters.volume = panel.scene.volume_node
+    assert ui.volumeSelector.currentNode() is panel.scene.volume_node
+    assert ui.segmentEditor.sourceVolumeNode() is panel.scene.volume_node
 
 
 def test_the_preview_does_not_show_in_the_selector(running: Panel) -> None:
