@@ -49,7 +49,6 @@ class Comparing:
 
     def __init__(self, scene: Scene, python: str) -> None:
         self.scene = scene
-        self.longest_tick = 0.0
         self.controller = CompareController(slicer.mrmlScene, python)
 
     def start(self, settings: CompareSettings = BOTH) -> CompareController:

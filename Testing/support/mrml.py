@@ -232,11 +232,3 @@ def segment_editor_node(segmentation_node: Any, volume_node: Any, singleton_tag:
     if segmentation_node.GetSegmentation().GetNumberOfSegments():
         node.SetSelectedSegmentID(segmentation_node.GetSegmentation().GetNthSegmentID(0))
     return node
-
-
-def vtk_string_array(values: list[str]) -> Any:
-    """Return `values` as the vtkStringArray that segmentation logics take."""
-    array = vtk.vtkStringArray()
-    for value in values:
-        array.InsertNextValue(value)
-    return array

@@ -69,11 +69,6 @@ def painted_axis(extents: Mapping[str, SegmentExtent]) -> int | None:
     return max(sorted(set(axes)), key=axes.count) if axes else None
 
 
-def painted_segments(extents: Mapping[str, SegmentExtent], axis: int) -> list[str]:
-    """Ids of the segments that were painted slice by slice along `axis`."""
-    return [segment_id for segment_id, extent in extents.items() if extent.painted_axis == axis]
-
-
 def painted_slices(
     extents: Mapping[str, SegmentExtent], segment_ids: Sequence[str], axis: int
 ) -> dict[int, list[str]]:
