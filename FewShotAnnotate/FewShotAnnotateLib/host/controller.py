@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
 from ..core.errors import InputError
 from ..core.event import Event, Expected, Failed, Finished, Progress, SliceDone, Warned
-from ..core.expected import ExpectedDice
-from ..core.volume import SAME_GRID_TOLERANCE
 from ..run.folder import JobFolder
 from ..run.legs import Leg, Whole, legs
 from ..run.process import WorkerProcess
@@ -25,13 +22,13 @@ from .background import Background
 from .commit import commit, mark_as_made
 from .decide import EditRules
 from .ending import Ending, work_out
-from .preparation import FillSettings, prepare, read_input
+from .preparation import FillSettings, prepare, read_input, read_unchanged
 from .preview import Preview, PreviewSegment
 from .record import PaintRecord
 from .run_outcome import RunOutcome
 from .run_plan import Prepared, RunPlan
 from .run_store import RunFolder, RunStore
-from .scene import ImageSource, SegmentationGrid, labels_version, read_grid, read_image
+from .scene import ImageSource, SegmentationGrid, labels_version
 from .unfinished import RunMark, UnfinishedRun, unfinished_run
 
 # A tick shows slices for no longer than this; the rest waits for the next tick.
@@ -283,7 +280,7 @@ class FillController:
             raise InputError("run_not_left")
         try:
             plan = Prepared.open(folder.path).plan
-            _read_unchanged(plan, segmentation_node, volume_node)
+            read_unchanged(plan, segmentation_node, volume_node)
         except InputError:
             folder.leave()
             raise
@@ -436,7 +433,8 @@ class FillController:
             ids = [name for name in run.plan.segment_ids if name in rules.segment_ids]
             known = {index: (checksum,) for index, checksum in found.kept.items()} | found.filled
             PaintRecord.of_node(node).after_run(run.plan.axis.index, labelled, ids, known).keep(node)
-            self._on_outcome(self._outcome(run, found))
+            dice = {name: one for name, (_name, one) in self.expected.items()}
+            self._on_outcome(RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice))
         self.commit_seconds = time.monotonic() - began
         progress, expected, stopping = self.progress, self.expected, run.stopping
         if run.replaces.run_id:
@@ -447,27 +445,6 @@ class FillController:
         text = _ended(stopping, found.drafts > 0)
         self.message = text.format(count=len(found.filled), drafts=found.drafts)
         self._on_change()
-
-    def _outcome(self, run: _Run, found: Ending) -> RunOutcome:
-        plan = run.plan
-        expected = {
-            name: ExpectedDice(one.label, one.dice, one.low, one.high)
-            for name, (_, one) in self.expected.items()
-            if name in found.rules.segment_ids
-        }
-        return RunOutcome(
-            run.segmentation_id,
-            run.volume_id,
-            plan.axis,
-            tuple(name for name in plan.segment_ids if name in found.rules.segment_ids),
-            plan.job.engine,
-            plan.labelled,
-            {index: after for index, (after, _) in found.filled.items()},
-            found.kept,
-            found.confidence,
-            found.changes,
-            expected,
-        )
 
     def _warn(self, run: _Run, found: Ending) -> None:
         if found.painted:
@@ -485,7 +462,7 @@ class FillController:
         """Segmentation node, its grid and the image; InputError if they no longer are what the run started from."""
         node = self._scene.GetNodeByID(run.segmentation_id)
         volume_node = self._scene.GetNodeByID(run.volume_id)
-        return node, *_read_unchanged(run.plan, node, volume_node)
+        return node, *read_unchanged(run.plan, node, volume_node)
 
     def _nodes_there(self, run: _Run) -> bool:
         for what, identifier in (("segmentation", run.segmentation_id), ("volume", run.volume_id)):
@@ -512,31 +489,12 @@ class FillController:
         self._on_change()
 
 
-def _read_unchanged(plan: RunPlan, node: Any, volume_node: Any) -> tuple[SegmentationGrid, ImageSource]:
-    """Grid and image; InputError if they no longer are what the run started from."""
-    grid = read_grid(node, volume_node)
-    image = read_image(volume_node, node, grid.geometry)
-    if grid.geometry.difference(plan.geometry, SAME_GRID_TOLERANCE) or grid.first != plan.first:
-        raise InputError("grid_changed", name=node.GetName())
-    if not _same_matrix(image.matrix, plan.grid_to_array):
-        raise InputError("grid_changed", name=node.GetName())
-    if image.sample() != plan.sample:
-        raise InputError("volume_changed", name=volume_node.GetName())
-    return grid, image
-
-
 def _ended(stopped: bool, with_drafts: bool) -> str:
     """How a run ended, with room for numbers."""
     if with_drafts:
         partly = _("Stopped; {count} slices filled, {drafts} of them drafts.")
         return partly if stopped else _("{count} slices filled, {drafts} of them drafts.")
     return _("Stopped; {count} slices filled.") if stopped else _("{count} slices filled.")
-
-
-def _same_matrix(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return bool(np.allclose(one, other, rtol=0.0, atol=SAME_GRID_TOLERANCE))
 
 
 def _is_done(folder: JobFolder, leg: Leg) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..review.confidence import slice_confidence
+from ..run.folder import JobFolder
 from .decide import Changes, EditRules, Filled, decide
 from .painted import masks_digest, segment_digests, slice_digests
-from .run_outcome import confidence_of
 from .run_plan import Prepared
 from .scene import ImageSource, SegmentationGrid
 
@@ -80,7 +82,12 @@ def work_out(
         changes,
         filled,
         slice_digests(grid, ids, axis, plan.keep),
-        {index: confidence_of(prepared.folders, index) for index in slices},
+        {index: _confidence(prepared.folders, index) for index in slices},
         sorted(changed),
         int(np.count_nonzero(prepared.drafts()[slices])),
     )
+
+
+def _confidence(folders: Sequence[JobFolder], index: int) -> float:
+    """Dice to expect of a slice: that of the least certain layer."""
+    return min(slice_confidence(folder.result_slice(index), folder.confidence_slice(index)) for folder in folders)

@@ -13,7 +13,7 @@ from ..core.axis import SliceAxis, require_one_axis
 from ..core.errors import InputError
 from ..core.job import Device, Job, is_budget
 from ..core.support import Support
-from ..core.volume import Volume
+from ..core.volume import SAME_GRID_TOLERANCE, Volume
 from ..engines import runnable_engine
 from ..run.folder import JobFolder
 from .painted import segment_digests
@@ -119,6 +119,25 @@ def read_input(volume_node: Any, segmentation_node: Any, settings: FillSettings)
     return RunInput(plan, settings.complete, snapshot, image, name, volume_node.GetName(), engine.uses_names)
 
 
+def read_unchanged(plan: RunPlan, node: Any, volume_node: Any) -> tuple[SegmentationGrid, ImageSource]:
+    """Read the nodes of a run again.
+
+    Raises
+    ------
+    InputError
+        They no longer are what the run started from.
+    """
+    grid = read_grid(node, volume_node)
+    image = read_image(volume_node, node, grid.geometry)
+    if grid.geometry.difference(plan.geometry, SAME_GRID_TOLERANCE) or grid.first != plan.first:
+        raise InputError("grid_changed", name=node.GetName())
+    if not _same_matrix(image.matrix, plan.grid_to_array):
+        raise InputError("grid_changed", name=node.GetName())
+    if image.sample() != plan.sample:
+        raise InputError("volume_changed", name=volume_node.GetName())
+    return grid, image
+
+
 def prepare(given: RunInput, place: Path) -> Prepared:
     """Check all voxels and write the job folders below `place`. Touches no node: for a background thread.
 
@@ -163,6 +182,12 @@ def _named(job: Job, given: RunInput, layer: Sequence[str]) -> Job:
     """The job of one layer: label 1 + n is its n-th segment. Names go to engines that go by them, to no other."""
     names = {value: given.plan.names[name] for value, name in enumerate(layer, start=1)}
     return replace(job, names=names if given.uses_names else {})
+
+
+def _same_matrix(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(np.allclose(one, other, rtol=0.0, atol=SAME_GRID_TOLERANCE))
 
 
 def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[range, tuple[int, ...]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..core.axis import SliceAxis
+from ..core.event import Expected
 from ..core.expected import ExpectedDice
-from ..review.confidence import slice_confidence
-from ..run.folder import JobFolder
 from .decide import Changes
+from .ending import Ending
+from .run_plan import RunPlan
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,26 @@ class RunOutcome:
     changes: Changes
     expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
 
-
-def confidence_of(folders: Sequence[JobFolder], index: int) -> float:
-    """Dice to expect of a slice: that of the least certain layer. For a background thread."""
-    return min(slice_confidence(folder.result_slice(index), folder.confidence_slice(index)) for folder in folders)
+    @classmethod
+    def of(
+        cls, plan: RunPlan, segmentation_id: str, volume_id: str, found: Ending, expected: Mapping[str, Expected]
+    ) -> RunOutcome:
+        """From what a run was to do, what of it was committed, and what the engine expects of each segment."""
+        there = found.rules.segment_ids
+        return cls(
+            segmentation_id,
+            volume_id,
+            plan.axis,
+            tuple(name for name in plan.segment_ids if name in there),
+            plan.job.engine,
+            plan.labelled,
+            {index: after for index, (after, _) in found.filled.items()},
+            found.kept,
+            found.confidence,
+            found.changes,
+            {
+                name: ExpectedDice(one.label, one.dice, one.low, one.high)
+                for name, one in expected.items()
+                if name in there
+            },
+        )
