@@ -33,7 +33,6 @@ from .unfinished import RunMark, UnfinishedRun, unfinished_run
 
 # A tick shows slices for no longer than this; the rest waits for the next tick.
 TICK_SECONDS = 0.01
-_LISTED = 10
 _GREY = (0.5, 0.5, 0.5)
 _WAIT_SECONDS = 5.0
 
@@ -423,7 +422,7 @@ class FillController:
             self._deciding = self._background.submit(work_out, run.prepared, grid, image, rules, version)
             return
         began = time.monotonic()
-        self._warn(run, found)
+        self.warnings += found.warnings({name: run.shown_as[name].name for name in run.plan.segment_ids})
         if found.changes.add or found.changes.remove:
             self._save_undo(node)
             commit(node, self._scene.GetNodeByID(run.volume_id), grid, found.changes)
@@ -442,21 +441,8 @@ class FillController:
             run.replaces = RunMark()
         self.discard()
         self.progress, self.expected = progress, expected
-        text = _ended(stopping, found.drafts > 0)
-        self.message = text.format(count=len(found.filled), drafts=found.drafts)
+        self.message = found.told(stopping)
         self._on_change()
-
-    def _warn(self, run: _Run, found: Ending) -> None:
-        if found.painted:
-            listed = ", ".join(map(str, found.painted[:_LISTED])) + (" ..." if len(found.painted) > _LISTED else "")
-            text = _("Slices painted during the run were left as they are: {slices}.")
-            self.warnings.append(text.format(slices=listed))
-        gone = [run.shown_as[name].name for name in run.plan.segment_ids if name not in found.rules.segment_ids]
-        if gone:
-            text = _("Removed during the run and not filled: {names}.")
-            self.warnings.append(text.format(names=", ".join(gone)))
-        if found.filled and not (found.changes.add or found.changes.remove):
-            self.warnings.append(_("Nothing was written: the mask, locks and other segments left no room."))
 
     def _unchanged_input(self, run: _Run) -> tuple[Any, SegmentationGrid, ImageSource]:
         """Segmentation node, its grid and the image; InputError if they no longer are what the run started from."""
@@ -487,14 +473,6 @@ class FillController:
     def _change(self, state: State) -> None:
         self.state = state
         self._on_change()
-
-
-def _ended(stopped: bool, with_drafts: bool) -> str:
-    """How a run ended, with room for numbers."""
-    if with_drafts:
-        partly = _("Stopped; {count} slices filled, {drafts} of them drafts.")
-        return partly if stopped else _("{count} slices filled, {drafts} of them drafts.")
-    return _("Stopped; {count} slices filled.") if stopped else _("{count} slices filled.")
 
 
 def _is_done(folder: JobFolder, leg: Leg) -> bool:

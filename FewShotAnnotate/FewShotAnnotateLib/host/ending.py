@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from ..review.confidence import slice_confidence
 from ..run.folder import JobFolder
@@ -13,6 +14,8 @@ from .decide import Changes, EditRules, Filled, decide
 from .painted import masks_digest, segment_digests, slice_digests
 from .run_plan import Prepared
 from .scene import ImageSource, SegmentationGrid
+
+_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,29 @@ class Ending:
     confidence: dict[int, float]
     painted: list[int]
     drafts: int
+
+    def told(self, stopped: bool) -> str:
+        """How the run ended, stopped by the user or not."""
+        if self.drafts:
+            partly = _("Stopped; {count} slices filled, {drafts} of them drafts.")
+            text = partly if stopped else _("{count} slices filled, {drafts} of them drafts.")
+        else:
+            text = _("Stopped; {count} slices filled.") if stopped else _("{count} slices filled.")
+        return text.format(count=len(self.filled), drafts=self.drafts)
+
+    def warnings(self, names: Mapping[str, str]) -> list[str]:
+        """What was left as it is, and why; `names` are those of the run's segments by their ids."""
+        found = []
+        if self.painted:
+            listed = ", ".join(map(str, self.painted[:_LISTED])) + (" ..." if len(self.painted) > _LISTED else "")
+            text = _("Slices painted during the run were left as they are: {slices}.")
+            found.append(text.format(slices=listed))
+        gone = [name for segment_id, name in names.items() if segment_id not in self.rules.segment_ids]
+        if gone:
+            found.append(_("Removed during the run and not filled: {names}.").format(names=", ".join(gone)))
+        if self.filled and not (self.changes.add or self.changes.remove):
+            found.append(_("Nothing was written: the mask, locks and other segments left no room."))
+        return found
 
 
 def work_out(
