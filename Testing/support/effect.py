@@ -64,8 +64,8 @@ class EffectEditor:
         self.click("fillButton")
 
     def finish(self) -> None:
-        """Wait until nothing runs."""
-        self.until(lambda: self.effect.session().idle)
+        """Wait until nothing runs and the effect, whose timer is its own, shows so."""
+        self.until(lambda: self.effect.session().idle and self.effect.progressBar.isHidden())
 
     def picture(self, name: str, width: int = 400) -> None:
         """Picture of the editor, kept to be looked at."""
