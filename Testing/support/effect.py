@@ -53,9 +53,9 @@ class EffectEditor:
             slicer_standin.process_events(5)
 
     def click(self, name: str) -> None:
-        """Press a button."""
+        """Press a button as soon as the effect lets it be pressed."""
         button = getattr(self.effect, name)
-        assert button.enabled, button.toolTip
+        self.until(lambda: button.enabled)
         button.click()
 
     def start(self) -> None:
