@@ -99,7 +99,7 @@ def test_a_slice_painted_just_before_fill_is_pressed_is_kept(editor: EffectEdito
 
 def test_cancel_changes_nothing_and_keep_takes_what_is_finished(running: EffectEditor) -> None:
     before = running.scene.arrays()
-    assert 0 < running.effect.progressBar.value < running.effect.progressBar.maximum
+    running.until(lambda: 0 < running.effect.progressBar.value < running.effect.progressBar.maximum)
     running.picture("running")
     running.click("cancelButton")
     running.finish()
