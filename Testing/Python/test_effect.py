@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -215,11 +216,12 @@ def test_the_full_panel_is_a_click_away(editor: EffectEditor, monkeypatch: pytes
     assert opened == ["FewShotAnnotate"]
 
 
-def test_the_effect_works_on_after_a_reload_of_the_module(editor: EffectEditor) -> None:
+def test_the_effect_works_on_after_a_reload_of_the_module(editor: EffectEditor, library: dict[str, object]) -> None:
     before = editor.effect.session()
     editor.panel.widget.onReload()
     editor.panel.widget = slicer.modules.FewShotAnnotateWidget
     assert editor.effect.session() is not before
+    assert sys.modules[type(before).__module__] is not library[type(before).__module__]
     editor.panel.parameters.engine = "propagate"  # the library is another, in which auto is as in the product
     editor.start()
     editor.finish()

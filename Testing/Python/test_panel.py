@@ -408,31 +408,23 @@ def test_nodes_removed_one_by_one_leave_the_panel_whole(panel: Panel) -> None:
     assert panel.ui.fillButton.toolTip == "Choose a volume first."
 
 
-def test_a_reload_during_a_run_ends_it_and_gives_a_working_panel(gate: Gate, running: Panel) -> None:
+def test_a_reload_during_a_run_ends_it_and_gives_a_working_panel(
+    gate: Gate, running: Panel, library: dict[str, types.ModuleType]
+) -> None:
     before = running.scene.arrays()
     old = running.widget
-    library = _library()
     controller = "FewShotAnnotateLib.host.controller"
-    try:
-        old.onReload()
-        running.widget = slicer.modules.FewShotAnnotateWidget
-        running.ui = running.widget.ui
-        assert running.widget is not old
-        assert sys.modules[controller] is not library[controller]
-        assert old.logic.controller.state.name == "IDLE"
-        assert all_equal(running.scene.arrays(), before)
-        gate.open()
-        running.parameters.engine = "propagate"
-        running.fill()
-        assert running.scene.array(running.scene.ids[0])[running.scene.between].any()
-    finally:  # other tests hold classes of the library as it was imported first
-        for name in _library():
-            del sys.modules[name]
-        sys.modules.update(library)
-
-
-def _library() -> dict[str, types.ModuleType]:
-    return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "FewShotAnnotateLib"}
+    old.onReload()
+    running.widget = slicer.modules.FewShotAnnotateWidget
+    running.ui = running.widget.ui
+    assert running.widget is not old
+    assert sys.modules[controller] is not library[controller]
+    assert old.logic.controller.state.name == "IDLE"
+    assert all_equal(running.scene.arrays(), before)
+    gate.open()
+    running.parameters.engine = "propagate"
+    running.fill()
+    assert running.scene.array(running.scene.ids[0])[running.scene.between].any()
 
 
 def test_the_editor_node_is_our_own_and_shown_in_the_panel(panel: Panel) -> None:

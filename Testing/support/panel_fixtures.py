@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from FewShotAnnotateLib.host.run_store import RunStore
@@ -48,3 +50,20 @@ def open_panel(clean: None) -> Iterator[Callable[..., Panel]]:
     for panel in opened:
         slicer_standin.close_module(panel.widget)
     mrml.clear_scene()
+
+
+@pytest.fixture
+def library() -> Iterator[dict[str, ModuleType]]:
+    """Our modules as they were imported first, and after the test again: other tests hold their classes.
+
+    For tests that reload the module; to be asked for last, so that all else is closed after it.
+    """
+    first = _own_modules()
+    yield first
+    for name in _own_modules():
+        del sys.modules[name]
+    sys.modules.update(first)
+
+
+def _own_modules() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "FewShotAnnotateLib"}
