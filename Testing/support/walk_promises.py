@@ -66,6 +66,7 @@ class Promises:
         self.commits = 0
         self._panel = panel
         self._complaints = complaints
+        self._of_others = {child.split()[0] for child in _children()}
         self._seen: tuple[RunPlan, str] | None = None
 
     def keep_through(self, step: Callable[[], list[str] | None]) -> None:
@@ -103,9 +104,13 @@ class Promises:
     def nothing_left(self) -> None:
         """Wait until no folder of a run is held and no process is left; neither may stay."""
         end = time.monotonic() + WAIT_SECONDS
-        while RunStore().live() or _children():
-            require(time.monotonic() < end, f"left behind: {RunStore().live()} {_children()}")
+        while RunStore().live() or self._started():
+            require(time.monotonic() < end, f"left behind: {RunStore().live()} {self._started()}")
             self.turn()
+
+    def _started(self) -> set[str]:
+        """Processes of this walk: what was there before it belongs to others."""
+        return {child for child in _children() if child.split()[0] not in self._of_others}
 
     def _look_at_run(self) -> None:
         """Remember the run at hand, and the voxels that it begins with: it may begin and end within one action."""
@@ -169,7 +174,7 @@ class Promises:
             require(scene.GetNumberOfNodesByClass(kind) <= most, f"more than {most} {kind}")
         if not active:
             require(self._eventually(lambda: not RunStore().live()), "a run's folder is held though nothing runs")
-            require(self._eventually(lambda: not _children()), f"processes left: {_children()}")
+            require(self._eventually(lambda: not self._started()), f"processes left: {self._started()}")
 
     def _check_errors(self) -> None:
         errors = slicer_standin.slot_errors
