@@ -27,6 +27,7 @@ from support.weights_server import Fault, Server, serving, toy_row, use_table
 
 slicer_standin.install()
 
+import qt  # noqa: E402
 from FewShotAnnotateLib.host import offer as room  # noqa: E402
 
 UNIVERSEG = "universeg"
@@ -196,6 +197,8 @@ def test_weights_are_fetched_after_the_licence_was_shown_and_agreed_to(server: S
     assert engine_class(UNIVERSEG).cannot_run() is None
     assert room.offer(UNIVERSEG)
     assert len(dialogs.shown) == len(server.asked) == 1
+    slicer_standin.process_events(1)
+    assert slicer.util.mainWindow().findChildren(qt.QProgressDialog) == []
 
 
 def test_nothing_is_fetched_by_who_does_not_agree(server: Server, dialogs: Any) -> None:
@@ -213,8 +216,6 @@ def test_a_download_that_fails_is_told(server: Server, dialogs: Any) -> None:
 def test_a_cancelled_download_comes_back_at_once(
     server: Server, dialogs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import qt
-
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     server.good_bytes = 20_000
     server.faults = [Fault.STALL, Fault.STALL]

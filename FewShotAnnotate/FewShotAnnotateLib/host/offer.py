@@ -109,6 +109,7 @@ def fetch(checkpoint: Checkpoint) -> bool:
         return False
     finally:
         dialog.close()
+        dialog.deleteLater()  # the main window would keep it, and its shortcut
         thread.close()
     return True
 
