@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.cli import main
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
 from FewShotAnnotateLib.dataset.status import CaseStatus, Status
 from FewShotAnnotateLib.host.batch_review import BatchReview
 from support import mrml
-from support.batches import AXIS, Dataset, make_dataset
+from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset
 from support.labels import every, keep_slices, oblique, small_case
 
 
@@ -26,16 +24,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     volume, label_map = oblique(*small_case())
     write_array(dataset.image, volume.array, volume.geometry)
     write_label_maps(dataset.support, [keep_slices(label_map, AXIS, every(label_map, AXIS, 8))])
-    dataset.rows.insert(1, {"image": "manifest.csv", "support": "support.nii.gz", "name": "failed"})
-    dataset.write()
-    assert main(dataset.command()) == 1
+    finish_but_one(dataset)
     return dataset
 
 
 @pytest.fixture
 def dataset(finished: Dataset, awkward_path: Path) -> Dataset:
-    shutil.copytree(finished.output, awkward_path / "out")
-    return Dataset(awkward_path, list(finished.rows))
+    return copy_of(finished, awkward_path)
 
 
 @pytest.fixture

@@ -56,11 +56,7 @@ class Comparing:
         return self.controller
 
     def until(self, reached: Callable[[], bool]) -> None:
-        end = time.monotonic() + WAIT_SECONDS
-        while not reached():
-            assert time.monotonic() < end, (self.controller.state, self.controller.message)
-            self.controller.tick()
-            time.sleep(0.005)
+        scene_cases.tick_until(self.controller, reached, WAIT_SECONDS)
 
     def to_end(self) -> CompareController:
         self.until(lambda: not self.controller.busy)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.cli import main
 from support import mrml, slicer_standin
-from support.batches import Dataset, make_dataset
+from support.batches import Dataset, copy_of, finish_but_one, make_dataset
 from support.panel import Panel
 
 pytest_plugins = ("support.panel_fixtures",)
@@ -21,16 +19,13 @@ pytest_plugins = ("support.panel_fixtures",)
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A batch of three cases, one of which failed. Tests work on copies."""
     dataset = make_dataset(tmp_path_factory.mktemp("batch"), ["a", "b"])
-    dataset.rows.insert(1, {"image": "manifest.csv", "support": "support.nii.gz", "name": "failed"})
-    dataset.write()
-    assert main(dataset.command()) == 1
+    finish_but_one(dataset)
     return dataset
 
 
 @pytest.fixture
 def dataset(finished: Dataset, tmp_path: Path) -> Dataset:
-    shutil.copytree(finished.output, tmp_path / "out")
-    return Dataset(tmp_path, list(finished.rows))
+    return copy_of(finished, tmp_path)
 
 
 class BatchPanel(Panel):

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 from support import slicer_standin
 from support.panel import Panel
-from support.panel_themes import THEMES, cut_texts, use_theme
+from support.panel_themes import THEMES, cut_texts, used_theme
 from support.scene_cases import Gate, case, scene_of
 
 slicer_standin.install()
 
-import qt  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -28,10 +27,8 @@ PATHS = (ROOT / "FewShotAnnotate", ROOT / "Testing")
 @pytest.fixture(params=THEMES)
 def theme(request: pytest.FixtureRequest) -> Iterator[str]:
     """One after the other."""
-    before = qt.QApplication.palette()
-    use_theme(request.param)
-    yield request.param
-    qt.QApplication.setPalette(before)
+    with used_theme(request.param):
+        yield request.param
 
 
 def test_every_step_is_whole_in_a_narrow_panel(theme: str, open_panel: Callable[..., Panel], gate: Gate) -> None:

@@ -11,6 +11,7 @@ import pytest
 import slicer
 from support import scene_cases, slicer_standin
 from support.panel import ARTIFACTS
+from support.panel_themes import used_theme
 from support.review_desk import Desk
 from support.scene_cases import Runs, case, scene_of
 
@@ -103,16 +104,9 @@ def section(desk: Desk) -> Iterator[Section]:
 
 @pytest.fixture
 def dark() -> Iterator[None]:
-    """Qt's dark palette, as Slicer's dark theme sets it."""
-    app = slicer.app
-    before = qt.QApplication.palette()
-    palette = qt.QPalette(qt.QColor(53, 53, 53))
-    palette.setColor(qt.QPalette.Base, qt.QColor(30, 30, 30))
-    for role in (qt.QPalette.WindowText, qt.QPalette.Text, qt.QPalette.ButtonText):
-        palette.setColor(role, qt.QColor(230, 230, 230))
-    app.setPalette(palette)
-    yield
-    app.setPalette(before)
+    """The dark theme."""
+    with used_theme("dark"):
+        yield
 
 
 def reviewed(section: Section) -> None:

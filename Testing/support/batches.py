@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import operator
 import os
+import shutil
 import signal
 import sys
 import time
@@ -91,6 +92,21 @@ def make_dataset(folder: Path, names: Sequence[str] = (), step: int = 8) -> Data
     write_label_maps(dataset.support, [keep_slices(label_map, AXIS, every(label_map, AXIS, step))])
     dataset.add(*names)
     return dataset
+
+
+def finish_but_one(dataset: Dataset) -> None:
+    """Run a batch whose second row names an image that is none."""
+    from FewShotAnnotateLib.cli import main  # not for all the processes that import this file
+
+    dataset.rows.insert(1, {"image": dataset.manifest.name, "support": dataset.support.name, "name": "failed"})
+    dataset.write()
+    assert main(dataset.command()) == 1
+
+
+def copy_of(finished: Dataset, folder: Path) -> Dataset:
+    """The output of a batch in another folder, for a test to change."""
+    shutil.copytree(finished.output, folder / "out")
+    return Dataset(folder, list(finished.rows))
 
 
 class Deadly(Propagate):

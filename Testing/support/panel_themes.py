@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from support import slicer_standin
@@ -38,15 +40,23 @@ _DISABLED = {
 }
 
 
-def use_theme(name: str) -> None:
-    """Give the application the colours of a theme."""
+@contextmanager
+def used_theme(name: str) -> Iterator[None]:
+    """Give the application the colours of a theme for the time of the block."""
+    before = qt.QApplication.palette()
+    qt.QApplication.setPalette(_palette(name))
+    yield
+    qt.QApplication.setPalette(before)
+
+
+def _palette(name: str) -> Any:
     place = THEMES.index(name)
     palette = qt.QPalette()
     for role, colours in _COLOURS.items():
         palette.setColor(getattr(qt.QPalette, role), qt.QColor(colours[place]))
     for role, colours in _DISABLED.items():
         palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), qt.QColor(colours[place]))
-    qt.QApplication.setPalette(palette)
+    return palette
 
 
 def cut_texts(parent: Any, width: int) -> list[str]:

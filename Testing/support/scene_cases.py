@@ -203,11 +203,7 @@ class Runner:
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Tick until something is reached."""
-        end = time.monotonic() + WAIT_SECONDS
-        while not reached():
-            assert time.monotonic() < end, (self.controller.state, self.controller.message)
-            self.controller.tick()
-            time.sleep(0.002)
+        tick_until(self.controller, reached)
 
     def to_end(self) -> None:
         """Tick until nothing runs any more."""
@@ -222,6 +218,15 @@ class Runner:
     def shown(self) -> int:
         """How many slices the worker has finished so far."""
         return self.controller.progress.done
+
+
+def tick_until(controller: Any, reached: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    """Tick a controller, as the panel's timer does, until something is reached."""
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, (controller.state, controller.message)
+        controller.tick()
+        time.sleep(0.002)
 
 
 def all_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:

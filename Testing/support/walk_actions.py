@@ -33,14 +33,7 @@ ENGINES = ("auto", "propagate")
 class WalkActions:
     """All actions, each a method `_do_<name>`; it gives the names of segmentations that it edits, if there are any.
 
-    Parameters
-    ----------
-    panel : Panel
-    case : Case
-        What volumes and segmentations are made of.
-    folder : Path
-        For saved scenes.
-    promises : Promises
+    What it is made of is told at `Walk`.
     """
 
     def __init__(self, panel: Panel, case: Case, folder: Path, promises: Promises) -> None:
