@@ -77,7 +77,7 @@ def test_what_is_decided_is_there_in_the_next_session_as_qt_keeps_it() -> None:
     second = Settings(qt.QSettings())
     assert (second.device, second.threads, second.log_level) == (Device.CUDA, 3, LogLevel.DETAILS)
     assert second.data_folder == Path("/données/poids")
-    assert second.agreed_to(checkpoint())
+    assert second.consents == {checkpoint().name: checkpoint().licence}
     store.remove(GROUP)
     assert Settings(store).device is Device.AUTO
 
@@ -94,10 +94,11 @@ def test_agreement_is_to_one_licence_and_can_be_taken_back(settings: Settings) -
     from dataclasses import replace
 
     settings.agree(checkpoint())
-    assert settings.agreed_to(checkpoint())
-    assert not settings.agreed_to(replace(checkpoint(), licence="another licence"))
+    assert settings.consents == {checkpoint().name: checkpoint().licence}
+    settings.agree(replace(checkpoint(), licence="another licence"))
+    assert settings.consents == {checkpoint().name: "another licence"}
     settings.revoke(checkpoint().name)
-    assert not settings.agreed_to(checkpoint())
+    assert settings.consents == {}
 
 
 def test_who_agrees_to_a_download_agrees_to_its_licence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support import mrml, scene_cases, slicer_standin
 from support.panel import ARTIFACTS
+from support.panel_themes import THEMES, used_theme
 from support.scene_cases import case, scene_of
 
 slicer_standin.install()
@@ -63,18 +64,11 @@ def until(reached: Callable[[], bool], tick: Callable[[], object]) -> None:
         slicer_standin.process_events(5)
 
 
-@pytest.fixture(params=["light", "dark"])
+@pytest.fixture(params=THEMES)
 def theme(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Qt's palette as Slicer's themes set it."""
-    before = qt.QApplication.palette()
-    if request.param == "dark":
-        palette = qt.QPalette(qt.QColor(53, 53, 53))
-        palette.setColor(qt.QPalette.Base, qt.QColor(30, 30, 30))
-        for role in (qt.QPalette.WindowText, qt.QPalette.Text, qt.QPalette.ButtonText):
-            palette.setColor(role, qt.QColor(230, 230, 230))
-        slicer.app.setPalette(palette)
-    yield request.param
-    slicer.app.setPalette(before)
+    """One after the other."""
+    with used_theme(request.param):
+        yield request.param
 
 
 @pytest.fixture(autouse=True)
@@ -393,7 +387,7 @@ def test_an_agreement_is_taken_back_with_its_weights(office: Office) -> None:
     assert section.revoke_button.toolTip == "Click a licence first."
     section.consents_table.selectRow(0)
     section.revoke_button.click()
-    assert not office.settings.agreed_to(given)
+    assert office.settings.consents == {}
     assert not weights.path_of(given).exists()
     assert weights.path_of(kept).is_file()
     assert not section.consents_table.visible

@@ -111,10 +111,6 @@ class Settings:
             return {}
         return {name: licence for name, licence in found.items() if isinstance(licence, str)}
 
-    def agreed_to(self, checkpoint: Checkpoint) -> bool:
-        """Whether the user agreed to the licence that the weights have now."""
-        return self.consents.get(checkpoint.name) == checkpoint.licence
-
     def agree(self, checkpoint: Checkpoint) -> None:
         """The user agrees."""
         self._keep("consents", json.dumps({**self.consents, checkpoint.name: checkpoint.licence}))

@@ -22,7 +22,20 @@ from ..downloaded import Downloaded, delete, downloaded, size_text
 from ..run_log import RunLog
 from ..run_store import LeftRun, RunStore, user_data_folder
 from ..settings import LogLevel, Settings
-from .widgets import choose, combo, enable, fit_height, line, sentence, set_header, set_text_item, tell
+from .widgets import (
+    body_layout,
+    choose,
+    combo,
+    enable,
+    fit_height,
+    line,
+    note,
+    select_rows,
+    sentence,
+    set_header,
+    set_text_item,
+    tell,
+)
 
 _MOST_ROWS = 4
 # Weights and runs come and go while engines are tried; so often it is looked what is there.
@@ -99,10 +112,8 @@ class SettingsSection:
     # --- widgets
 
     def _build(self, parent: Any) -> None:
-        self._body = qt.QWidget(parent)
-        parent.layout().addWidget(self._body)
-        form = qt.QFormLayout(self._body)
-        form.setContentsMargins(0, 0, 0, 0)
+        form = body_layout(parent, qt.QFormLayout)
+        self._body = form.parentWidget()
         tip = _("Where engines compute that have a choice; the others choose themselves.")
         self.device_box = combo(_devices(), tip)
         form.addRow(_("Device:"), self.device_box)
@@ -123,8 +134,7 @@ class SettingsSection:
         self.delete_runs_button = qt.QPushButton()
         form.addRow(_("Left runs:"), self.delete_runs_button)
         self.consents_table = qt.QTableWidget()
-        self.consents_table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        self.consents_table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        select_rows(self.consents_table, qt.QAbstractItemView.SingleSelection)
         set_header(self.consents_table, (_("Licence agreed to for"), _("Licence")), wide=0)
         form.addRow(self.consents_table)
         self.revoke_button = qt.QPushButton(_("Take back"))
@@ -137,9 +147,7 @@ class SettingsSection:
         form.addRow(_("Log file:"), self.log_edit)
         self.copy_button = qt.QPushButton(_("Copy details"))
         form.addRow(_("Bug report:"), self.copy_button)
-        self.status_label = qt.QLabel("")
-        self.status_label.wordWrap = True
-        self.status_label.setMinimumWidth(1)  # a long path does not widen the panel
+        self.status_label = note()
         form.addRow(self.status_label)
         self.device_box.connect("currentIndexChanged(int)", self._on_device)
         self.threads_box.connect("valueChanged(int)", self._on_threads)
@@ -279,8 +287,8 @@ class SettingsSection:
         application = f"{slicer.app.applicationName} {slicer.app.applicationVersion}"
         text = bug_report(application, worker, self._settings, self._log.errors)
         qt.QApplication.clipboard().setText(text)
-        note = "" if isinstance(worker, Description) else sentence(worker)
-        self._say("\n".join([_("The details are on the clipboard; paste them into the report."), note]).strip())
+        lacking = "" if isinstance(worker, Description) else sentence(worker)
+        self._say("\n".join([_("The details are on the clipboard; paste them into the report."), lacking]).strip())
 
 
 def _size(runs: list[LeftRun]) -> int:
