@@ -40,7 +40,7 @@ def run_loop(step, until, seconds: float = 60.0) -> float:
 
 
 def many_small_steps() -> int:
-    return sum(int(np.ones(1000).sum()) for _ in range(20_000))
+    return sum(int(np.ones(1000).sum()) for _ in range(60_000))
 
 
 def loops_needed(step) -> int:
@@ -53,7 +53,7 @@ def loops_needed(step) -> int:
         step(background)
         rounds += 1
     background.close()
-    assert future.result() == 20_000_000
+    assert future.result() == 60_000_000
     return rounds
 
 
