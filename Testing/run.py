@@ -4,6 +4,7 @@
     python3 Testing/run.py test [options of pytest]
 
 The environment is `.venv` at the root; it is made once and brought up to date when pyproject.toml changes.
+The tests run in several processes; `test -n 0` runs them in one.
 On Windows write `py` for `python3`.
 """
 
@@ -21,6 +22,8 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LEAST = (3, 11)
 # The newest Python that slicer-core==5.12.4.0, which the tests need, has wheels for.
 NEWEST_FOR_TESTS = (3, 13)
+# A process for each core, up to four: tests start processes of their own. Files stay whole: tests share fixtures.
+SEVERAL_PROCESSES = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile")
 
 
 def main(arguments):
@@ -35,8 +38,8 @@ def main(arguments):
     if kind == "test" and sys.version_info[:2] > NEWEST_FOR_TESTS:
         return _rerun_with_older_python(arguments)
     _make_environment(kind)
-    command = [BIN / "fewshot-annotate", "demo"] if kind == "demo" else [PYTHON, "-m", "pytest"]
-    return subprocess.call([*map(str, command), *rest], cwd=ROOT)
+    commands = {"demo": [BIN / "fewshot-annotate", "demo"], "test": [PYTHON, "-m", "pytest", *SEVERAL_PROCESSES]}
+    return subprocess.call([*map(str, commands[kind]), *rest], cwd=ROOT)
 
 
 def _make_environment(kind):
