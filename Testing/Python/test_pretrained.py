@@ -75,8 +75,9 @@ def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
     write_label_maps(awkward_path / "support.nii.gz", [painted])
     image, support, out = (awkward_path / f"{stem}.nii.gz" for stem in ("image", "support", "out"))
     asked = ["--engine", name, "--slices", f"{indices[1]}:{indices[1] + 2}", "--progress", "none"]
-    if "supports" in KINDS[name].options:
-        asked += ["--option", "supports=2"]
+    for option, value in {"supports": 2, "side": 64}.items():
+        if option in KINDS[name].options:
+            asked += ["--option", f"{option}={value}"]
     code = main(["fill", str(image), str(support), "-o", str(out), *asked])
     said, warned = capfd.readouterr()
     assert code == 0, warned
