@@ -23,7 +23,8 @@ LEAST = (3, 11)
 # The newest Python that slicer-core==5.12.4.0, which the tests need, has wheels for.
 NEWEST_FOR_TESTS = (3, 13)
 # A process for each core, up to four: tests start processes of their own. Files stay whole: tests share fixtures.
-SEVERAL_PROCESSES = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile")
+# They keep their order: the files with most tests are not those that take longest.
+SEVERAL_PROCESSES = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
 
 
 def main(arguments):
