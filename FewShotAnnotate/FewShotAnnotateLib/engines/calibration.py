@@ -34,6 +34,10 @@ MODESTY = 0.9
 # ones. What the log-odds of a label's Dice lose if all its voxels are such.
 UNKNOWN_END = 0.9
 
+# Dice is best if a voxel is filled with a label from half of that Dice on (Lipton et al. 2014). Never below this: of
+# labels that may be missed altogether the expectation is too rough to fill far more than is probable.
+LEAST_THRESHOLD = 0.35
+
 # Half of the width of the range, in log-odds of Dice: WIDTH at least, and more the fewer voxels there were to learn
 # from and to average over, as a standard error does.
 WIDTH = 0.45
@@ -117,10 +121,47 @@ class DiceExpectation:
             Labels of which nobody knows whether they reach this slice: only one of the labelled slices around shows
             them, or there is only one; default: none.
         """
-        sizes = _sizes(probabilities.reshape(len(probabilities), -1))
+        sizes = _sizes(probabilities.reshape(len(probabilities), -1), self._factors(len(probabilities)))
         ending = np.zeros(len(probabilities)) if open_ended is None else np.append(0, open_ended) * sizes[2]
         sums = np.vstack([sizes, ending])
         self._sums = sums if not self._sums.size else self._sums + sums
+
+    def favoured(self, probabilities: np.ndarray) -> np.ndarray:
+        """The same with each label the more probable the less of it is certain, so that the most probable fills best.
+
+        The threshold of a label against background is half of its Dice to expect over the slices added so far (Lipton
+        et al., "Optimal thresholding of classifiers to maximize F1 measure", 2014).
+
+        Parameters
+        ----------
+        probabilities : float ndarray, shape [L + 1, h, w]
+            Calibrated; the same rows as of the slices added.
+
+        Returns
+        -------
+        float32 ndarray, shape [L + 1, h, w]
+            They sum to 1.
+        """
+        result = probabilities * self._factors(len(probabilities))[:, None, None]
+        result /= result.sum(axis=0)
+        return result
+
+    def _factors(self, rows: int) -> np.ndarray:
+        """What makes probabilities of `rows` rows equal where a label is at its threshold."""
+        factors = np.ones(rows, dtype=np.float32)
+        if self._sums.size:
+            threshold = np.clip(_sigmoid(self._log_odds()[1:]) / 2, LEAST_THRESHOLD, 0.5)
+            factors[1:] = (1 - threshold) / threshold
+        return factors
+
+    def _log_odds(self) -> np.ndarray:
+        """Log-odds of the Dice to expect of each row."""
+        right, likely, predicted, ending = self._sums
+        wrong = likely + predicted - 2 * right + 1
+        found: np.ndarray = MODESTY * np.log((2 * right + 1) / wrong) - UNKNOWN_END * ending / np.maximum(
+            predicted, 1
+        )
+        return found
 
     def expected(self, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
         """Dice to expect of each label, but for those that are neither predicted nor likely anywhere.
@@ -131,16 +172,13 @@ class DiceExpectation:
             Value of each row but the first.
         """
         found = []
+        log_odds = self._log_odds()
         for row, label in enumerate(labels[: max(0, self._sums.shape[1] - 1)], start=1):
-            right, likely, predicted, ending = self._sums[:, row]
+            _, likely, predicted, _ = self._sums[:, row]
             if likely + predicted > 0:
                 evidence = self._calibration.evidence[row] if row < len(self._calibration.evidence) else 0.0
-                wrong = likely + predicted - 2 * right + 1
-                log_odds = MODESTY * np.log((2 * right + 1) / wrong) - UNKNOWN_END * ending / max(predicted, 1)
-                width = _width(evidence, predicted)
-                low, dice, high = (
-                    float(1 / (1 + np.exp(-x))) for x in (log_odds - width, log_odds, log_odds + width)
-                )
+                width = _width(evidence, predicted) * np.array([-1, 0, 1])
+                low, dice, high = (float(value) for value in _sigmoid(log_odds[row] + width))
                 found.append(ExpectedDice(int(label), dice, low, high))
         return tuple(found)
 
@@ -207,10 +245,18 @@ def _margins(logits: np.ndarray) -> np.ndarray:
     return np.clip(lead, np.float32(1e-6), np.float32(1e6))
 
 
-def _sizes(probabilities: np.ndarray) -> np.ndarray:
-    """Of each label the voxels expected to be rightly predicted, to be there, and predicted; shape [3, L + 1]."""
+def _sigmoid(log_odds: np.ndarray) -> np.ndarray:
+    probabilities: np.ndarray = 1 / (1 + np.exp(-log_odds))
+    return probabilities
+
+
+def _sizes(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Of each label the voxels expected to be rightly predicted, to be there, and predicted; shape [3, L + 1].
+
+    Predicted is the label whose probability times its factor is greatest.
+    """
     rows = len(probabilities)
-    best = probabilities.argmax(axis=0)
+    best = (probabilities * factors[:, None]).argmax(axis=0)
     of_best = np.take_along_axis(probabilities, best[None], axis=0)[0]
     right = np.bincount(best, of_best, rows)
     likely = np.where(probabilities >= FAINT, probabilities, 0).sum(axis=1, dtype=np.float64)

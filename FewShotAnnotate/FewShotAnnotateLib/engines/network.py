@@ -25,7 +25,7 @@ from torch.nn import functional
 from .muon import Muon
 
 # Pixels of the longest side of a slice as the network sees it.
-LONGEST_SIDE = 128
+LONGEST_SIDE = 192
 # Neighbouring slices seen with each slice.
 CONTEXT = (-2, -1, 0, 1, 2)
 CHANNELS = (32, 64, 64)
@@ -40,7 +40,7 @@ PRIOR_FLOOR = 1e-3
 CROP = 64
 BATCH = 16
 # Part of each batch that comes from labelled slices.
-LABELLED_SHARE = 0.4
+LABELLED_SHARE = 0.5
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 1e-4
 WARM_UP = 0.15
@@ -82,6 +82,7 @@ class _UNet(nn.Module):
     def forward(self, inputs: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
         height, width = inputs.shape[-2:]
         pad = (0, -width % PATCH, 0, -height % PATCH)
+        prior = prior.float()
         images, places = functional.pad(inputs, pad, mode="replicate").split([len(CONTEXT), 3], dim=1)
         known = functional.avg_pool2d(functional.pad(prior, pad, mode="replicate"), PATCH)
         seen = [functional.pixel_unshuffle(images, PATCH), functional.avg_pool2d(places, PATCH), self.mix(known)]
@@ -96,7 +97,7 @@ class _UNet(nn.Module):
             x = functional.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skip], dim=1))
         logits: torch.Tensor = functional.pixel_shuffle(self.head(x), PATCH)[..., :height, :width]
-        return logits.float() + torch.log(prior.float() + PRIOR_FLOOR)
+        return logits.float() + torch.log(prior + PRIOR_FLOOR)
 
 
 def one_hot(mask: np.ndarray, labels: Sequence[int]) -> np.ndarray:
@@ -146,18 +147,18 @@ class Stack:
         return functional.interpolate(maps[None], size=self.shape, mode="bilinear", align_corners=False)[0]
 
     def target(self, probabilities: np.ndarray) -> torch.Tensor:
-        """Probabilities `[classes, h, w]` in the window, shrunk."""
-        return self.shrink(torch.from_numpy(probabilities)).to(self.device)
+        """Probabilities `[classes, h, w]` in the window, shrunk; float16, for there are many."""
+        return self.shrink(torch.from_numpy(probabilities)).to(self.device, torch.float16)
 
     def prior(self, probabilities: np.ndarray) -> torch.Tensor:
-        """Probabilities `[classes, h, w]` in the window, shrunk and blurred."""
+        """Probabilities `[classes, h, w]` in the window, shrunk and blurred; float16."""
         maps = self.shrink(torch.from_numpy(probabilities))[:, None]
         reach = int(2 * PRIOR_BLUR)
         kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / PRIOR_BLUR) ** 2)
         kernel /= kernel.sum()
         maps = functional.pad(maps, (reach, reach, reach, reach), mode="replicate")
         maps = functional.conv2d(functional.conv2d(maps, kernel[None, None, :, None]), kernel[None, None, None, :])
-        return maps[:, 0].to(self.device)
+        return maps[:, 0].to(self.device, torch.float16)
 
     def inputs(self, index: int, rows: slice, columns: slice) -> torch.Tensor:
         """What the network sees of a part of a slice: `[len(CONTEXT) + 3, h, w]`."""
@@ -174,7 +175,7 @@ class Example:
     Attributes
     ----------
     index : int
-    target, prior : tensor [classes, h, w] at the network's resolution
+    target, prior : float16 tensor [classes, h, w] at the network's resolution
     labelled : bool
         A labelled slice, not a soft target.
     """
