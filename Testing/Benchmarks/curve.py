@@ -132,7 +132,14 @@ def _halve(dice_at: DiceAt, missed: int, reached: int, level: float) -> int:
     return reached
 
 
-def climb(case: Case, method: str, counts: Sequence[int], suggests: bool, cache: Path | None) -> list[Point]:
+def climb(
+    case: Case,
+    method: str,
+    counts: Sequence[int],
+    suggests: bool,
+    cache: Path | None,
+    levels: Sequence[float] = LEVELS,
+) -> list[Point]:
     """Dice at each number of slices that had to be looked at until the highest level is reached."""
     truth = np.ascontiguousarray(case.axis.slices(case.truth.array))
     labels, extent = scored_labels(truth), case.extent
@@ -146,8 +153,8 @@ def climb(case: Case, method: str, counts: Sequence[int], suggests: bool, cache:
             known[count] = _dice(case, method, indices, truth, labels, cache) if indices else None
         return known[count]
 
-    tried = range(len(first), counts[-1] + 1) if suggests else counts
-    for level in LEVELS:
+    tried = range(len(first), counts[-1] + 1) if suggests and method in IN_PROCESS else counts
+    for level in levels:
         first_reaching(dice_at, [count for count in tried if count < len(extent)], level)
     name = f"{method}, {SUGGEST}" if suggests else method
     return [Point(case.name, name, count, dice) for count, dice in sorted(known.items()) if dice is not None]
@@ -162,12 +169,12 @@ def _dice(
     return mean_dice(truth, result, [index for index in case.extent if index not in indices], labels)
 
 
-def needs(points: Sequence[Point]) -> list[Need]:
+def needs(points: Sequence[Point], levels: Sequence[float] = LEVELS) -> list[Need]:
     """The least number of slices that reached each level, per case and method."""
     found = []
     for case, method in dict.fromkeys((point.case, point.method) for point in points):
         own = sorted((p for p in points if (p.case, p.method) == (case, method)), key=lambda p: p.slices)
-        for level in LEVELS:
+        for level in levels:
             reached = [point.slices for point in own if point.dice >= level]
             found.append(Need(case, method, level, min(reached, default=None), own[-1].slices))
     return found
@@ -189,30 +196,30 @@ def main() -> None:
     for name in chosen.cases or case_names():
         case = Case(name, *load_case(name), SliceAxis(chosen.axis))
         for method, suggests in runs:
-            new = climb(case, method, counts, suggests, chosen.cache)
+            new = climb(case, method, counts, suggests, chosen.cache, chosen.levels)
             points += new
             shown = ", ".join(f"{point.slices}: {point.dice:.3f}" for point in new)
             print(f"{name}, {method}{', suggest' if suggests else ''}: {shown}", flush=True)
             write_csv(chosen.output / "curve.csv", points, Point)
-    found = needs(points)
+    found = needs(points, chosen.levels)
     write_csv(chosen.output / "slices-needed.csv", found, Need)
-    cells = _cells(found)
-    title = f"Slices painted until mean Dice {' / '.join(f'{level:.2f}' for level in LEVELS)}"
+    cells = _cells(found, chosen.levels)
+    title = f"Slices painted until mean Dice {' / '.join(f'{level:.2f}' for level in chosen.levels)}"
     (chosen.output / "slices-needed.md").write_text("\n".join([f"{title}:", "", *markdown_table(cells), ""]))
     table = Table(*cells[0], title=title)
     for row in cells[1:]:
         table.add_row(*row)
     Console(width=150).print(table)
-    plot_curve(chosen.output / "curve.png", points, LEVELS)
+    plot_curve(chosen.output / "curve.png", points, chosen.levels)
     print(f"curve.csv, slices-needed.csv, slices-needed.md and curve.png are in {chosen.output}")
 
 
-def _cells(found: Sequence[Need]) -> list[list[str]]:
+def _cells(found: Sequence[Need], levels: Sequence[float]) -> list[list[str]]:
     methods = list(dict.fromkeys(need.method for need in found))
     cells = [["case", *methods]]
     for case in dict.fromkeys(need.case for need in found):
         own = {(need.method, need.level): str(need) for need in found if need.case == case}
-        cells.append([case, *(" / ".join(own.get((method, level), "-") for level in LEVELS) for method in methods)])
+        cells.append([case, *(" / ".join(own.get((method, level), "-") for level in levels) for method in methods)])
     return cells
 
 
@@ -235,6 +242,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--first", type=int, default=COUNTS[0], help="slices to begin with (default: %(default)s)")
     parser.add_argument("--most", type=int, default=COUNTS[-1], help="slices to end with (default: %(default)s)")
+    parser.add_argument(
+        "--levels", type=float, nargs="+", default=LEVELS, help="Dice to reach (default: %(default)s)"
+    )
     parser.add_argument("--axis", type=int, default=0, choices=(0, 1, 2), help="array axis of the slices")
     parser.add_argument("--cache", type=Path, help="folder that keeps results of the other methods for the next time")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmark-output"))
