@@ -35,7 +35,7 @@ from scores import mean_dice, scored_labels
 from support.data import case_names, load_case
 
 LEVELS = (0.90, 0.95)
-COUNTS = (3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96)
+COUNTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96)
 # Quick enough to be run many times in this process; other engines run as commands.
 IN_PROCESS = ("propagate",)
 SUGGEST = "suggest"
