@@ -158,9 +158,8 @@ class DiceExpectation:
         """Log-odds of the Dice to expect of each row."""
         right, likely, predicted, ending = self._sums
         wrong = likely + predicted - 2 * right + 1
-        found: np.ndarray = MODESTY * np.log((2 * right + 1) / wrong) - UNKNOWN_END * ending / np.maximum(
-            predicted, 1
-        )
+        unknown = ending / np.maximum(predicted, 1)
+        found: np.ndarray = MODESTY * np.log((2 * right + 1) / wrong) - UNKNOWN_END * unknown
         return found
 
     def expected(self, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
