@@ -11,7 +11,7 @@ from FewShotAnnotateLib import engines
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines import adapt, engine_class
+from FewShotAnnotateLib.engines import adapt, calibration, engine_class
 from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.base import Stopped, label_slice
 from FewShotAnnotateLib.engines.propagate import Propagate
@@ -116,6 +116,19 @@ def test_a_tip_that_one_slice_alone_shows_is_grown_where_propagation_loses_it() 
         sizes.append(int(np.sum(right)))
     grown, propagated = sizes
     assert grown > 2 * propagated
+
+
+def test_labels_that_are_hardly_certain_are_filled_also_where_they_are_not_most_probable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    volume, _, support = brain_part(spacing=8)
+    filled = []
+    for least in (calibration.LEAST_THRESHOLD, 0.5):
+        monkeypatch.setattr(calibration, "LEAST_THRESHOLD", least)
+        result = predicted(prepared(volume, support, steps=1), support).values()
+        filled.append(np.stack([label_slice(one, support.labels)[0] > 0 for one in result]))
+    generous, most_probable = filled
+    assert (generous >= most_probable).all() and generous.sum() > 1.01 * most_probable.sum()
 
 
 def test_expects_a_dice_for_each_label_near_the_true_one() -> None:
