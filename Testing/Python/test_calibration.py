@@ -200,6 +200,18 @@ def test_predictions_that_are_wrong_on_hidden_slices_are_expected_to_be_wrong() 
     assert all(bad[label].dice < good[label].dice for label in good)
 
 
+def test_a_label_that_hidden_slices_disappoint_in_is_expected_to_be_worse_than_others() -> None:
+    one = next(one for one in itertools.starmap(setting, SETTINGS) if len(one.labels) > 1)
+    disappointing = []
+    for hidden in one.hidden:
+        moved = np.roll(hidden.truth == 2, 3, axis=0)
+        truth = np.where(moved, 2, np.where(hidden.truth == 2, 0, hidden.truth))
+        disappointing.append(Hidden(hidden.logits, truth, hidden.distances))
+    before, after = one.expected(Calibration.fit(one.hidden)), one.expected(Calibration.fit(disappointing))
+    first, second = ((1 - after[label].dice) / (1 - before[label].dice) for label in one.labels[:2])
+    assert second > first and second > 1
+
+
 def test_a_label_whose_end_nobody_knows_is_expected_to_be_worse() -> None:
     one = setting(*SETTINGS[0])
     calibration = Calibration.fit(one.hidden)

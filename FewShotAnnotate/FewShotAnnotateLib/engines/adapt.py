@@ -301,7 +301,8 @@ def _learn(hidden: Sequence[Sequence[Hidden]], candidates: int, labels: int) -> 
         unseen = choose_weights(others, candidates, labels)
         for one in group:
             nearest = min(side for side in one.distances if side is not None)
-            fused.append(Fused(unseen.fuse(one.logs, nearest, one.ends), one.truth, one.distances))
+            logits = unseen.fuse(one.logs, nearest, one.ends)
+            fused.append(Fused(logits, one.truth, one.distances, one.ends != End.SEEN))
     return weights, Calibration.fit(fused)
 
 

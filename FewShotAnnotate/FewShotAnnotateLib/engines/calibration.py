@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,17 @@ FAINT = 0.01
 MODESTY = 0.9
 # Where only one of the labelled slices around shows a label, nobody knows how far it goes, nor beyond the outermost
 # ones. What the log-odds of a label's Dice lose if all its voxels are such.
-UNKNOWN_END = 0.9
+UNKNOWN_END = 0.5
+
+# Share of what expectations of hidden slices were wrong by, in log-odds of Dice, that is taken off: those slices are
+# further from labelled ones. Of all labels together, as if as many more labels had come out as expected; and of one
+# label by itself, as if it had been on as many more slices that were wrong by what all are.
+TRUST = 0.5
+MORE_LABELS = 5.0
+MORE_SLICES = 10.0
+# Voxels of a label on hidden slices that make it half as telling as very many, and fewer of which tell nothing.
+TELLING_VOXELS = 200
+LEAST_VOXELS = 30
 
 # Dice is best if a voxel is filled with a label from half of that Dice on (Lipton et al. 2014). Never below this: of
 # labels that may be missed altogether the expectation is too rough to fill far more than is probable.
@@ -57,15 +67,18 @@ class Hidden:
         Row of each pixel's label.
     distances : tuple of int or None
         Slices to the labelled slices before and after that the prediction stands on; None: there was none.
+    open_ended : bool ndarray, shape [L], optional
+        As in `DiceExpectation.add`.
     """
 
     logits: np.ndarray
     truth: np.ndarray
     distances: Distances
+    open_ended: np.ndarray | None = None
 
 
 class Calibration:
-    """What hidden slices teach about predictions: how much to sharpen or soften logits.
+    """What hidden slices teach about predictions: how much to sharpen or soften logits, and to expect less or more.
 
     Temperature scaling (Guo et al. 2017, arXiv 1706.04599), fitted where labels are contested and drawn towards a
     prior as far as there is little to learn from. Softer with distance from the labelled slices, by a fixed law,
@@ -77,19 +90,29 @@ class Calibration:
         At distance 1.
     evidence : float ndarray, shape [L + 1]
         Voxels of each label on hidden slices; empty without any.
+    correction : float ndarray, shape [L + 1]
+        What is added to the log-odds of the Dice to expect of each label; empty without hidden slices.
     """
 
-    def __init__(self, sharpness: float = SHARPNESS, evidence: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        sharpness: float = SHARPNESS,
+        evidence: np.ndarray | None = None,
+        correction: np.ndarray | None = None,
+    ) -> None:
         self.sharpness = sharpness
         self.evidence = np.zeros(0) if evidence is None else evidence
+        self.correction = np.zeros(0) if correction is None else correction
 
     @classmethod
-    def fit(cls, hidden: Iterable[Hidden]) -> Calibration:
-        """Learn from hidden slices; without any, the prior. Each is looked at once and not kept."""
+    def fit(cls, hidden: Sequence[Hidden]) -> Calibration:
+        """Learn from hidden slices; without any, the prior."""
         slices = [_Evidence.of(one) for one in hidden]
         if not slices:
             return cls()
-        return cls(_fit_sharpness(slices), np.sum([one.voxels for one in slices], axis=0))
+        sharpness = _fit_sharpness(slices)
+        evidence = np.sum([one.voxels for one in slices], axis=0)
+        return cls(sharpness, evidence, _correction(cls(sharpness), hidden))
 
     def probabilities(self, logits: np.ndarray, distances: Distances) -> np.ndarray:
         """Calibrated probabilities of one slice, float32 of the same shape; the most probable label stays."""
@@ -121,9 +144,7 @@ class DiceExpectation:
             Labels of which nobody knows whether they reach this slice: only one of the labelled slices around shows
             them, or there is only one; default: none.
         """
-        sizes = _sizes(probabilities.reshape(len(probabilities), -1), self._factors(len(probabilities)))
-        ending = np.zeros(len(probabilities)) if open_ended is None else np.append(0, open_ended) * sizes[2]
-        sums = np.vstack([sizes, ending])
+        sums = _sums(probabilities, open_ended, self._factors(len(probabilities)))
         self._sums = sums if not self._sums.size else self._sums + sums
 
     def favoured(self, probabilities: np.ndarray) -> np.ndarray:
@@ -156,10 +177,8 @@ class DiceExpectation:
 
     def _log_odds(self) -> np.ndarray:
         """Log-odds of the Dice to expect of each row."""
-        right, likely, predicted, ending = self._sums
-        wrong = likely + predicted - 2 * right + 1
-        unknown = ending / np.maximum(predicted, 1)
-        found: np.ndarray = MODESTY * np.log((2 * right + 1) / wrong) - UNKNOWN_END * unknown
+        found = _expected_log_odds(self._sums)
+        found[: len(self._calibration.correction)] += self._calibration.correction
         return found
 
     def expected(self, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
@@ -260,6 +279,43 @@ def _sizes(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:
     right = np.bincount(best, of_best, rows)
     likely = np.where(probabilities >= FAINT, probabilities, 0).sum(axis=1, dtype=np.float64)
     return np.stack([right, likely, np.bincount(best, minlength=rows)])
+
+
+def _sums(probabilities: np.ndarray, open_ended: np.ndarray | None, factors: np.ndarray) -> np.ndarray:
+    """`_sizes` of a slice, and the voxels predicted of labels that are open-ended; shape [4, L + 1]."""
+    sizes = _sizes(probabilities.reshape(len(probabilities), -1), factors)
+    ending = np.zeros(len(probabilities)) if open_ended is None else np.append(0, open_ended) * sizes[2]
+    return np.vstack([sizes, ending])
+
+
+def _expected_log_odds(sums: np.ndarray) -> np.ndarray:
+    """Log-odds of the Dice that `_sums` lead to expect."""
+    right, likely, predicted, ending = sums
+    wrong = likely + predicted - 2 * right + 1
+    found: np.ndarray = MODESTY * np.log((2 * right + 1) / wrong) - UNKNOWN_END * ending / np.maximum(predicted, 1)
+    return found
+
+
+def _correction(calibration: Calibration, hidden: Sequence[Hidden]) -> np.ndarray:
+    """By how much the log-odds of the Dice of each label were wrong on hidden slices, with all due doubt."""
+    rows = len(hidden[0].logits)
+    sums, hits, true, shown = np.zeros((4, rows)), np.zeros(rows), np.zeros(rows), np.zeros(rows)
+    for one in hidden:
+        probabilities = calibration.probabilities(one.logits, one.distances)
+        sums += _sums(probabilities, one.open_ended, np.ones(rows, dtype=np.float32))
+        filled = probabilities.argmax(axis=0)
+        there = np.bincount(one.truth.reshape(-1), minlength=rows)
+        hits += np.bincount(filled[filled == one.truth], minlength=rows)
+        true += there
+        shown += there > 0
+    wrong_by = np.log((2 * hits + 1) / (true + sums[2] - 2 * hits + 1)) - _expected_log_odds(sums)
+    tells = true > LEAST_VOXELS
+    tells[0] = False
+    weight = tells * true / (true + TELLING_VOXELS)
+    common = (weight * wrong_by).sum() / (weight.sum() + MORE_LABELS)
+    own = tells * shown / (shown + MORE_SLICES)
+    result: np.ndarray = TRUST * (common + own * (wrong_by - common))
+    return result
 
 
 def _fit_sharpness(slices: Sequence[_Evidence]) -> float:
