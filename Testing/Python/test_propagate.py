@@ -12,7 +12,7 @@ from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.engines.base import label_slice
 from FewShotAnnotateLib.engines.propagate import Propagate
-from support.data import case_names, case_or_mni152, load_case
+from support.data import MNI152, case_names, case_or_mni152, load_case
 
 SMALL_CASES = sorted({case_or_mni152(name) for name in ("mr_hippocampus_003", "mr_spine_cord_t2", "ct_spleen")})
 LEAST_VOXELS = 200
@@ -102,6 +102,34 @@ def test_beats_nearest_copy_on_every_case(case: str, spacing: int) -> None:
     image, labels = middle_slices(case)
     support = every(labels, spacing)
     assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support))
+
+
+@cache
+def cells() -> tuple[Volume, LabelMap, Support]:
+    name = case_or_mni152("mic_ovule_cells")
+    if name == MNI152:
+        pytest.skip("the brain gains nothing by comparing neighbours")
+    volume, label_map = load_case(name)
+    return volume, label_map, Support.from_label_map(label_map, SliceAxis(0), range(0, len(label_map.array), 4))
+
+
+def test_neighbouring_slices_are_compared_where_that_carries_labels_better() -> None:
+    volume, label_map, support = cells()
+    found = {}
+    for context in (None, 0):
+        engine = Propagate()
+        engine.prepare(volume, support, context=context)
+        predicted = dict(engine.predict(support.unlabelled(support.range_between())))
+        result = {index: label_slice(values, support.labels)[0] for index, values in predicted.items()}
+        found[engine.context] = mean_dice(label_map.array, result)
+    assert found[1] > found[0] + 0.03
+
+
+def test_neighbouring_slices_are_not_compared_where_slices_are_far_apart() -> None:
+    volume, _, support = cells()
+    engine = Propagate()
+    engine.prepare(Volume(volume.array, replace(volume.geometry, spacing=(1.0, 1.0, 3.0))), support)
+    assert engine.context == 0
 
 
 @pytest.mark.parametrize("axis", [1, 2])

@@ -110,7 +110,9 @@ class Adapt(Engine):
         wanted = sorted(set(slice_indices) - labelled)
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
         carried = self._carried if self._support.known.all() else {}
-        pool = Pool(self._volume, completed(self._volume, self._support), self._draft.window, carried)
+        context = self._draft.context
+        complete = completed(self._volume, self._support, context)
+        pool = Pool(self._volume, complete, self._draft.window, carried, context)
         work = _Work(self.pulse, len(wanted))
         fitted = self._fit(pool, wanted, work)
         expectation = self._expectation = DiceExpectation(fitted.calibration)

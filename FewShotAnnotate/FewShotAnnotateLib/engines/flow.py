@@ -64,17 +64,19 @@ def pyramid(image: np.ndarray) -> list[np.ndarray]:
 
     Parameters
     ----------
-    image : float32 ndarray, shape [h, w], intensities about 0 to 1
+    image : float32 ndarray, shape [channels, h, w], intensities about 0 to 1
     """
     levels = [image]
-    while len(levels) < LEVELS and min(levels[-1].shape) >= SMALLEST_SIDE:
-        blurred = smooth(levels[-1], 0.8)
-        levels.append(ndimage.zoom(blurred, 0.5, order=1, mode="nearest", grid_mode=True))
+    while len(levels) < LEVELS and min(levels[-1].shape[1:]) >= SMALLEST_SIDE:
+        halved = [
+            ndimage.zoom(smooth(channel, 0.8), 0.5, order=1, mode="nearest", grid_mode=True) for channel in levels[-1]
+        ]
+        levels.append(np.stack(halved))
     return levels
 
 
 def flow(reference: list[np.ndarray], moving: list[np.ndarray], inertia: float) -> np.ndarray:
-    """Field from a reference slice to a moving slice of the same shape.
+    """Field from a reference slice to a moving slice of the same shape; all channels move together.
 
     Parameters
     ----------
@@ -87,9 +89,9 @@ def flow(reference: list[np.ndarray], moving: list[np.ndarray], inertia: float) 
     -------
     float32 ndarray, shape [2, h, w], pixels
     """
-    field = np.zeros((2, *reference[-1].shape), dtype=np.float32)
+    field = np.zeros((2, *reference[-1].shape[1:]), dtype=np.float32)
     for level in range(len(reference) - 1, -1, -1):
-        field = _refine(reference[level], moving[level], enlarge(field, reference[level].shape), inertia)
+        field = _refine(reference[level], moving[level], enlarge(field, reference[level].shape[1:]), inertia)
     return field
 
 
@@ -110,19 +112,26 @@ def _gradient(image: np.ndarray) -> list[np.ndarray]:
 
 
 def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, inertia: float) -> np.ndarray:
-    """A few Lucas-Kanade iterations at one resolution, with the mean of both slices' gradients."""
-    reference_rows, reference_columns = _gradient(reference)
+    """A few Lucas-Kanade iterations at one resolution, with the mean of both slices' gradients.
+
+    Slices are `[channels, h, w]`.
+    """
+    gradients = [_gradient(channel) for channel in reference]
     for _ in range(ITERATIONS):
-        warped = warp(moving, field)
-        error = reference - warped
-        warped_rows, warped_columns = _gradient(warped)
-        rows = 0.5 * (reference_rows + warped_rows)
-        columns = 0.5 * (reference_columns + warped_columns)
-        a = smooth(rows * rows, WINDOW) + inertia
-        b = smooth(rows * columns, WINDOW)
-        c = smooth(columns * columns, WINDOW) + inertia
-        p = smooth(rows * error, WINDOW)
-        q = smooth(columns * error, WINDOW)
+        products = np.zeros((5, *field.shape[1:]), dtype=np.float32)
+        for still, moved, (still_rows, still_columns) in zip(reference, moving, gradients, strict=True):
+            warped = warp(moved, field)
+            error = still - warped
+            warped_rows, warped_columns = _gradient(warped)
+            rows = 0.5 * (still_rows + warped_rows)
+            columns = 0.5 * (still_columns + warped_columns)
+            for product, one, other in zip(
+                products, (rows, rows, columns, rows, columns), (rows, columns, columns, error, error), strict=True
+            ):
+                product += one * other
+        a, b, c, p, q = (smooth(product, WINDOW) for product in products)
+        a += inertia
+        c += inertia
         determinant = a * c - b * b
         step = np.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant])
         step /= np.maximum(1, np.hypot(step[0], step[1]) / LONGEST_STEP)

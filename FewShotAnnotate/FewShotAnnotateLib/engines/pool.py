@@ -34,6 +34,8 @@ class Pool:
         Part of the slices to look at; default: the labels and a margin.
     carried : mapping of int to float16 ndarray, shape [len(labels) + 1, h, w], optional
         What propagation says of some slices in the window, where it is known already.
+    context : int, optional
+        As in `Propagate`; default: what is best there.
     """
 
     def __init__(
@@ -42,12 +44,13 @@ class Pool:
         support: Support,
         window: tuple[slice, slice] | None = None,
         carried: Mapping[int, np.ndarray] | None = None,
+        context: int | None = None,
     ) -> None:
         self._volume = volume
         self.support = support
         self._carried = carried or {}
         self._propagate = Propagate()
-        self._propagate.prepare(volume, support, window)
+        self._propagate.prepare(volume, support, window, context)
         self.window = self._propagate.window
         self.shape = self._propagate.image(0).shape
         self._outlines: dict[int, dict[int, Outline]] = {}
@@ -100,12 +103,12 @@ class Pool:
 
     def fresh(self) -> Pool:
         """The same pool, for another thread."""
-        return Pool(self._volume, self.support, self.window, self._carried)
+        return Pool(self._volume, self.support, self.window, self._carried, self._propagate.context)
 
     def part(self, row: int) -> Pool:
         """The labelled slices next to number `row` alone: all that is needed to fill it when it is hidden."""
         rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
-        return Pool(self._volume, self.support.only(rows), self.window)
+        return Pool(self._volume, self.support.only(rows), self.window, context=self._propagate.context)
 
     def _propagated(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """What propagation says in the window; always float16, whether it was known or not."""
@@ -138,10 +141,10 @@ class Pool:
         return interpolate(self._outlines[first], self._outlines[last], share, self.support.labels, self.shape)
 
 
-def completed(volume: Volume, support: Support) -> Support:
+def completed(volume: Volume, support: Support, context: int) -> Support:
     """The support with labels a slice does not speak about carried there from slices that do.
 
-    Painted pixels stay as they are.
+    Painted pixels stay as they are; `context` as in `Propagate`.
     """
     if support.known.all():
         return support
@@ -151,7 +154,7 @@ def completed(volume: Volume, support: Support) -> Support:
         if unknown:
             others = support.only([other for other in range(len(support.indices)) if other != row])
             engine = Propagate()
-            engine.prepare(volume, others)
+            engine.prepare(volume, others, context=context)
             ((_, probabilities),) = engine.predict([index])
             carried, _ = label_slice(probabilities, support.labels)
             told = np.isin(carried, [support.labels[place] for place in unknown]) & (masks[row] == 0)

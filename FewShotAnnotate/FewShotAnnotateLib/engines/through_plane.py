@@ -73,11 +73,11 @@ class _Pyramids:
         levels = []
         for wanted in (index, other):
             if wanted not in self._kept:
-                self._kept[wanted] = pyramid(self._image(wanted))
+                self._kept[wanted] = pyramid(self._image(wanted)[None])
                 self._kept = {key: value for key, value in self._kept.items() if abs(key - index) <= 1}
             levels.append(self._kept[wanted])
         reference, moving = (level[1:] or level for level in levels)
-        return enlarge(flow(reference, moving, INERTIA), levels[0][0].shape)
+        return enlarge(flow(reference, moving, INERTIA), levels[0][0].shape[1:])
 
 
 def _evened(

@@ -33,8 +33,8 @@ class Source:
 
     Attributes
     ----------
-    image : float32 ndarray, shape [h, w]
-        Intensities from 0 to 1.
+    image : float32 ndarray, shape [channels, h, w]
+        Intensities from 0 to 1, each channel times how much it counts.
     mask : integer ndarray, shape [h, w]
     boxes : mapping of label to two slices
         Bounding box of each label on the mask.
@@ -62,8 +62,8 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
 
     Parameters
     ----------
-    image : float32 ndarray, shape [h, w]
-        The target slice, intensities from 0 to 1.
+    image : float32 ndarray, shape [channels, h, w]
+        The target slice, with the same channels as the sources'.
     sources : sequence of Source
         At least one; nearer ones count more, by inverse distance.
     labels : sequence of int
@@ -75,18 +75,19 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
     float32 ndarray, shape [len(labels), h, w]
         They sum to 1 at most; the rest is background.
     """
-    result = np.zeros((len(labels), *image.shape), dtype=np.float32)
+    shape = image.shape[1:]
+    result = np.zeros((len(labels), *shape), dtype=np.float32)
     reached = [_reached_boxes(source, labels) for source in sources]
     boxes = [box for found in reached for box in found.values()]
     if not boxes:
         return result
-    active = _grow(_union(boxes), image.shape)
+    active = _grow(_union(boxes), shape)
     weights = _weights(image, sources, labels, active, tolerance)
     for place, label in enumerate(labels):
         for number, (source, found) in enumerate(zip(sources, reached, strict=True)):
             if label in found:
                 one_hot = (source.mask == label).astype(np.float32)
-                area = _grow(found[label], image.shape)
+                area = _grow(found[label], shape)
                 seen = _padded(one_hot, source.field, area)
                 inside = tuple(slice(a.start - w.start, a.stop - w.start) for a, w in zip(area, active, strict=True))
                 votes = result[(place, *area)]
@@ -123,14 +124,15 @@ def _weights(
     image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], active: Box, tolerance: float
 ) -> np.ndarray:
     """Say of each source and offset at each active pixel, summing to 1: float32 [sources, offsets, h, w]."""
-    target = image[active]
-    weights = np.empty((len(sources), len(OFFSETS), *target.shape), dtype=np.float32)
-    labelled = np.zeros(target.shape, dtype=bool)
+    target = image[(slice(None), *active)]
+    weights = np.zeros((len(sources), len(OFFSETS), *target.shape[1:]), dtype=np.float32)
+    labelled = np.zeros(target.shape[1:], dtype=bool)
     for own, source in zip(weights, sources, strict=True):
-        carried = _padded(source.image, source.field, active)
-        for row, offset in zip(own, OFFSETS, strict=True):
-            np.subtract(target, _shifted(carried, offset), out=row)
-            np.abs(row, out=row)
+        for channel, other in zip(target, source.image, strict=True):
+            carried = _padded(other, source.field, active)
+            for row, offset in zip(own, OFFSETS, strict=True):
+                row += np.abs(channel - _shifted(carried, offset))
+        for row in own:
             row[...] = smooth(row, PATCH_SIGMA)
         mask = np.isin(source.mask, labels).astype(np.float32)
         labelled |= warp(mask, source.field, active) > 0
