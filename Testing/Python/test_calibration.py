@@ -279,6 +279,7 @@ def test_any_finite_logits_give_probabilities_and_a_range(
     favoured = expectation.favoured(probabilities)
     assert favoured.dtype == np.float32 and np.allclose(favoured.sum(axis=0), 1, atol=1e-5)
     assert (favoured[0] <= probabilities[0] + 1e-6).all(), "no label loses to background"
+    assert np.array_equal(np.sort(favoured, axis=0), np.sort(probabilities, axis=0)), "they stay calibrated"
     for found in expectation.expected(range(1, len(logits))):
         assert 0 <= found.low <= found.dice <= found.high <= 1
 

@@ -148,10 +148,11 @@ class DiceExpectation:
         self._sums = sums if not self._sums.size else self._sums + sums
 
     def favoured(self, probabilities: np.ndarray) -> np.ndarray:
-        """The same with each label the more probable the less of it is certain, so that the most probable fills best.
+        """The same with those labels the most probable that fill best: the less of one is certain, the sooner it is.
 
         The threshold of a label against background is half of its Dice to expect over the slices added so far (Lipton
-        et al., "Optimal thresholding of classifiers to maximize F1 measure", 2014).
+        et al., "Optimal thresholding of classifiers to maximize F1 measure", 2014). Where that is another label than
+        the most probable one, the two change places; all else stays calibrated.
 
         Parameters
         ----------
@@ -160,11 +161,13 @@ class DiceExpectation:
 
         Returns
         -------
-        float32 ndarray, shape [L + 1, h, w]
-            They sum to 1.
+        ndarray of the same shape and dtype
         """
-        result = probabilities * self._factors(len(probabilities))[:, None, None]
-        result /= result.sum(axis=0)
+        filling = (probabilities * self._factors(len(probabilities))[:, None, None]).argmax(axis=0)[None]
+        most = probabilities.argmax(axis=0)[None]
+        result = probabilities.copy()
+        np.put_along_axis(result, most, np.take_along_axis(probabilities, filling, axis=0), axis=0)
+        np.put_along_axis(result, filling, np.take_along_axis(probabilities, most, axis=0), axis=0)
         return result
 
     def _factors(self, rows: int) -> np.ndarray:
