@@ -27,6 +27,7 @@ from .propagate import THREADS, Propagate
 from .through_plane import consistent
 
 if TYPE_CHECKING:
+    from .multiplanar import Block
     from .network import Stack
 
 # Parts that the labelled slices between the outermost are divided in; each is hidden from one network.
@@ -43,6 +44,13 @@ GROWS_WORSE = 0.05
 TIP = 30
 # Least probability of a label by the network: how far it can rule one out.
 FLOOR = 1e-3
+# Share of a fit's steps that a network gets that looks at the result from a side, and how many whole fits all of that
+# look is as much work as.
+SIDE_STEPS = 0.5
+SIDE_WORK = 1.0
+# There is no look from the sides at fewer slices, or where it takes more memory.
+LEAST_SLICES = 8
+BLOCK_BYTES = 4 * 2**30
 # Drafts are kept for the work that follows while they take no more memory than this.
 KEPT_BYTES = 256 * 2**20
 # With a time limit: how many times the drafts' time all else but the fits takes, seconds to load torch, and the
@@ -114,7 +122,8 @@ class Adapt(Engine):
         complete = completed(self._volume, self._support, context)
         pool = Pool(self._volume, complete, self._draft.window, carried, context)
         work = _Work(self.pulse, len(wanted))
-        fitted = self._fit(pool, wanted, work)
+        plan = self._plan(wanted, pool.shape)
+        fitted = self._fit(pool, wanted, plan, work)
         expectation = self._expectation = DiceExpectation(fitted.calibration)
 
         def around(index: int) -> tuple[int, np.ndarray]:
@@ -132,30 +141,65 @@ class Adapt(Engine):
         def calibrated(logits: np.ndarray, index: int) -> np.ndarray:
             return fitted.calibration.probabilities(logits, _distances(index, pool.support.indices))
 
-        for index, logits in consistent(fused(), pool.image, pool.rows, pool.support.indices):
-            probabilities = expectation.favoured(calibrated(logits, index))
+        def whole(index: int, logits: np.ndarray) -> np.ndarray:
             result = np.zeros((len(logits), *self._support.masks.shape[1:]), dtype=np.float32)
             result[0] = 1
-            result[(slice(None), *pool.window)] = probabilities
+            result[(slice(None), *pool.window)] = expectation.favoured(calibrated(logits, index))
+            return result
+
+        filled = consistent(fused(), pool.image, pool.rows, pool.support.indices)
+        if plan is None or plan.block is None:
+            for index, logits in filled:
+                work.done(1)
+                yield index, whole(index, logits)
+            return
+        from .multiplanar import Block, refined
+
+        block = Block.of(plan.block, len(self._support.labels), pool.image, pool.rows, pool.support.indices)
+        for index, logits in filled:
+            block.put(index, logits)
             work.done(1)
-            yield index, result
+            self.offer(index, whole(index, logits))
+        expected = {one.label: one.dice for one in self.expected()}
+        errors = [1 - expected.get(label, 0.0) for label in self._support.labels]
+        sides = self._look(block, plan, work)
+        for index, logits in refined(block, sides, errors, wanted):
+            yield index, whole(index, logits)
+
+    def _look(self, block: Block, plan: _Plan, work: _Work) -> np.ndarray | None:
+        """What is seen of a block from the sides, if there is time left for it."""
+        from .device import torch_device
+        from .multiplanar import look
+
+        if plan.seconds is not None and self.seconds_left < SIDE_WORK * plan.seconds:
+            return None
+        apart, *pixel = self._support.axis.spacing(self._volume.geometry)
+        device = torch_device(self._asked_device, self.name)
+        fits = plan.part(SIDE_STEPS)
+        return look(
+            block,
+            apart / min(pixel),
+            device,
+            *fits,
+            self.settings["seed"],
+            lambda part: work.done(part * plan.side_work),
+        )
 
     def expected(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label over the slices predicted so far; nothing about drafts."""
         return self._expectation.expected(self._support.labels) if self._expectation else ()
 
-    def _fit(self, pool: Pool, wanted: Sequence[int], work: _Work) -> _Fitted:
+    def _fit(self, pool: Pool, wanted: Sequence[int], plan: _Plan | None, work: _Work) -> _Fitted:
         """A network, how much each candidate counts, and how sure the result is."""
         support = pool.support
         rows = range(len(support.indices))
         inner = rows[1:-1]
-        folds = [tuple(inner[start::FOLDS]) for start in range(min(FOLDS, len(inner)))]
-        plan = self._plan(len(folds))
+        folds = [tuple(inner[start::FOLDS]) for start in range(_folds(support))]
         counts = len(CANDIDATES) + (plan is not None), len(support.labels)
         looked_at = _spread(rows if plan else inner, HIDDEN_SLICES) if len(rows) > 1 else []
         soft_targets = _spread(wanted, SOFT_EXAMPLES) if plan else []
         if plan:
-            work.plan(plan.steps + len(folds) * plan.hidden_steps)
+            work.plan(plan.steps + len(folds) * plan.part(HIDDEN_STEPS)[0] + plan.side_work)
         work.plan(len(looked_at) + len(soft_targets))
 
         def hide(row: int) -> np.ndarray:
@@ -196,7 +240,7 @@ class Adapt(Engine):
                 """The network that `fold` is hidden from, and what it says of that."""
                 unseen = {support.indices[row] for row in fold}
                 seen = [one for one in examples.values() if unseen.isdisjoint(_ends(one.index, support.indices))]
-                steps, seconds = (plan.hidden_steps, plan.hidden_seconds) if fold else (plan.steps, plan.seconds)
+                steps, seconds = plan.part(HIDDEN_STEPS if fold else 1.0)
                 seed = self.settings["seed"] * (FOLDS + 1) + number
                 predict = fit(stack, seen, steps, seed, lambda part: work.done(part * steps), seconds)
                 network = Network(predict, stack)
@@ -206,29 +250,59 @@ class Adapt(Engine):
         learned = _learn([evidence for _, evidence in results if evidence], *counts)
         return _Fitted(results[0][0], *learned, grows)
 
-    def _plan(self, folds: int) -> _Plan | None:
+    def _plan(self, wanted: Sequence[int], shape: tuple[int, int]) -> _Plan | None:
         """How long to fit; None: not at all, for want of slices to learn from or of time."""
         if len(self._support.indices) < 2:
             return None
         steps = self.settings["steps"]
-        hidden_steps = max(1, round(steps * HIDDEN_STEPS))
+        block = self._block(wanted, shape)
         if self.seconds_left == math.inf:
-            return _Plan(steps, hidden_steps)
+            return _Plan(steps, block)
         left = self.seconds_left - POOL_WORK * self._draft_seconds - START_SECONDS
-        rounds = 1 + folds * HIDDEN_STEPS / THREADS
-        if left < FIT_SECONDS * rounds:
+        rounds = 1 + _folds(self._support) * HIDDEN_STEPS / THREADS
+        if block is not None and left >= FIT_SECONDS * (rounds + SIDE_WORK):
+            return _Plan(steps, block, left / (rounds + SIDE_WORK))
+        return _Plan(steps, None, left / rounds) if left >= FIT_SECONDS * rounds else None
+
+    def _block(self, wanted: Sequence[int], shape: tuple[int, int]) -> range | None:
+        """The slices to look at from the sides: all that are wanted and those around them, if they are unbroken."""
+        if not wanted:
             return None
-        return _Plan(steps, hidden_steps, left / rounds, HIDDEN_STEPS * left / rounds)
+        labelled = [index for index in self._support.indices if wanted[0] - 1 <= index <= wanted[-1] + 1]
+        known = sorted({*wanted, *labelled})
+        block = range(known[0], known[-1] + 1)
+        if not labelled or len(block) != len(known) or len(block) < LEAST_SLICES:
+            return None
+        size = 2 * len(block) * (2 * len(self._support.labels) + 2) * shape[0] * shape[1]
+        return block if size <= BLOCK_BYTES else None
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Steps of the network that sees all labelled slices and of each that does not, or seconds instead."""
+    """How long to fit.
+
+    Attributes
+    ----------
+    steps : int
+        Of the network that sees all labelled slices; each other gets a part of them.
+    block : range or None
+        Slices that are looked at from the sides; None: there is no such look.
+    seconds : float, optional
+        For the first network, instead of steps.
+    """
 
     steps: int
-    hidden_steps: int
+    block: range | None
     seconds: float | None = None
-    hidden_seconds: float | None = None
+
+    def part(self, share: float) -> tuple[int, float | None]:
+        """Steps and seconds of a network that gets a share of the first one's."""
+        return max(1, round(self.steps * share)), None if self.seconds is None else share * self.seconds
+
+    @property
+    def side_work(self) -> float:
+        """The look from the sides, as many steps of a fit."""
+        return 0.0 if self.block is None else 2 * SIDE_WORK * self.steps
 
 
 @dataclass(frozen=True)
@@ -349,6 +423,11 @@ def _ahead(candidates: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, 
         while (item := following.result()) is not None:
             following = thread.submit(next, candidates, None)
             yield item
+
+
+def _folds(support: Support) -> int:
+    """How many networks have some labelled slices hidden from them."""
+    return min(FOLDS, max(0, len(support.indices) - 2))
 
 
 def _gaps(wanted: Sequence[int], labelled: Sequence[int]) -> list[list[int]]:

@@ -94,6 +94,9 @@ class Engine(ABC):
     warn : function
         Set before `prepare`; does nothing by default. Takes a sentence for the user about something that does not
         stop the run.
+    offer : function
+        Set before `prepare`; does nothing by default. Takes index and probabilities, as `predict` yields them, of a
+        slice that `predict` will give again, better: it is shown until then, and kept if the run ends before.
     deadline : float or None
         `time.monotonic()` at which the user wants the run over; None: no limit. Set before `prepare`. An engine that
         can do its work in less time, less well, plans by it.
@@ -148,6 +151,7 @@ class Engine(ABC):
         }
         self.pulse: Callable[[float], None] = lambda fraction: None
         self.warn: Callable[[str], None] = lambda message: None
+        self.offer: Callable[[int, np.ndarray], None] = lambda index, probabilities: None
         self.deadline: float | None = None
         self.examples: Sequence[Example] = ()
         self.names: Mapping[int, str] = {}

@@ -116,14 +116,22 @@ class Stack:
     count : int
     shape : (h, w)
     device : torch.device
+    stretch : (float, float)
+        By how much the network sees each side enlarged.
     """
 
     def __init__(
-        self, image: Callable[[int], np.ndarray], count: int, shape: Sequence[int], device: torch.device
+        self,
+        image: Callable[[int], np.ndarray],
+        count: int,
+        shape: Sequence[int],
+        device: torch.device,
+        stretch: Sequence[float] = (1.0, 1.0),
     ) -> None:
         self.shape = (int(shape[0]), int(shape[1]))
-        scale = min(1.0, LONGEST_SIDE / max(shape))
-        self.size = tuple(max(8, round(side * scale)) for side in self.shape)
+        sides = [side * factor for side, factor in zip(self.shape, stretch, strict=True)]
+        scale = min(1.0, LONGEST_SIDE / max(sides))
+        self.size = tuple(max(8, round(side * scale)) for side in sides)
         self.count = count
         self.device = device
         reach = CONTEXT[-1]

@@ -115,20 +115,30 @@ def _fill(folder: JobFolder, report: Reporter, pace: Pace, drafts_only: bool) ->
     engine.warn = lambda message: report(Warned(message))
     engine.names = job.names
     support = folder.read_support()
-    engine.prepare(folder.read_volume(), support)
-    pace.require_going()
-    pending, written = folder.pending(), folder.finished()
-    unwritten = [index for index in pending if not written[index]]
+    pending = folder.pending()
     with SliceWriter(folder) as writer:
+
+        def write_one(index: int, probabilities: np.ndarray, draft: bool) -> None:
+            writer.write(index, *label_slice(probabilities, support.labels), draft)
+            pace.wrote(index, draft)
+
+        def offer(index: int, probabilities: np.ndarray) -> None:
+            if index in pending:
+                write_one(index, probabilities, draft=True)
 
         def write(results: Iterator[tuple[int, np.ndarray]], asked: Sequence[int], draft: bool) -> int:
             count = 0
             for index, probabilities in results:
                 if index in asked:
-                    writer.write(index, *label_slice(probabilities, support.labels), draft)
-                    pace.wrote(index, draft)
+                    write_one(index, probabilities, draft)
                     count += 1
             return count
+
+        engine.offer = offer
+        engine.prepare(folder.read_volume(), support)
+        pace.require_going()
+        written = folder.finished()
+        unwritten = [index for index in pending if not written[index]]
 
         if unwritten and write(engine.draft(unwritten), unwritten, draft=True):
             _tell_expected(engine, folder, report)

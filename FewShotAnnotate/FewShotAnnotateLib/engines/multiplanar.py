@@ -1,0 +1,210 @@
+"""Multi-planar refinement: networks that look at a filled stack from the sides even it out where the images do not jump.
+
+Slices are filled one by one, so errors differ from slice to slice. In the two planes that cross the slices, those errors
+are noise: a small network fitted on the result itself for a few steps keeps what fits the images along the stack, and has
+no time to learn the rest. Multi-planar networks after Perslev et al., "One network to segment them all" (MICCAI 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .network import Example, Stack, fit
+from .propagate import THREADS
+
+# Planes of each direction that a network learns from at most.
+EXAMPLES = 24
+# Slices are stretched along the stack until voxels are as tall as wide, by this at most.
+MOST_STRETCH = 4
+# Log-odds of what is known for certain, on labelled slices.
+CERTAIN = 12.0
+# Least probability of a label: how far a network can rule one out.
+FLOOR = 1e-3
+# A plane is looked at if a label is as probable there as background somewhere.
+SEEN = 0.0
+# Weight of the networks for a label that they tell without error on labelled slices.
+FULL_WEIGHT = 2.4
+# What that error is taken to be before any voxel is seen, as part of the error to expect between them, and how many
+# voxels that counts for.
+USUAL_PART, USUAL_VOXELS = 0.4, 50.0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Slices that follow each other, filled or labelled, in the window.
+
+    Attributes
+    ----------
+    first : int
+        Index of the first slice.
+    images : float16 ndarray, shape [n, h, w]
+        Intensities from 0 to 1.
+    logits : float16 ndarray, shape [n, labels + 1, h, w]
+        Unnormalised log-probabilities; background is 0.
+    truth : mapping of int to integer ndarray, shape [h, w]
+        Row of each pixel's label on each labelled slice, by its place in the block.
+    """
+
+    first: int
+    images: np.ndarray
+    logits: np.ndarray
+    truth: Mapping[int, np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        slices: range,
+        labels: int,
+        image: Callable[[int], np.ndarray],
+        truth: Callable[[int], np.ndarray],
+        labelled: Collection[int],
+    ) -> Block:
+        """A block in which only the labelled slices are filled; `image` and `truth` by index in the stack."""
+        images = np.stack([image(index).astype(np.float16) for index in slices])
+        logits = np.zeros((len(slices), labels + 1, *images.shape[1:]), dtype=np.float16)
+        known = {place: truth(index) for place, index in enumerate(slices) if index in labelled}
+        for place, rows in known.items():
+            logits[place, 1:] = -CERTAIN
+            for row in np.unique(rows[rows > 0]):
+                logits[place, row][rows == row] = CERTAIN
+        return cls(slices[0], images, logits, known)
+
+    def put(self, index: int, logits: np.ndarray) -> None:
+        """Fill a slice of the stack."""
+        self.logits[index - self.first] = logits
+
+    def planes(self, axis: int) -> list[int]:
+        """Places along axis 0 (rows) or 1 (columns) of the slices where there may be a label."""
+        others = (0, 1, 3 - axis)
+        return [int(place) for place in np.flatnonzero((self.logits[:, 1:] > SEEN).any(axis=others))]
+
+    def plane(self, axis: int, place: int) -> np.ndarray:
+        """Probabilities in the plane that crosses the slices there, float32 `[labels + 1, n, w or h]`."""
+        logits = self.logits.take(place, axis=axis + 2).astype(np.float32).transpose(1, 0, 2)
+        logits -= logits.max(axis=0)
+        np.exp(logits, out=logits)
+        logits /= logits.sum(axis=0)
+        return logits
+
+
+def look(
+    block: Block,
+    stretch: float,
+    device: torch.device,
+    steps: int,
+    seconds: float | None,
+    seed: int,
+    done: Callable[[float], object],
+) -> np.ndarray | None:
+    """What networks that look at a block from both sides make of it.
+
+    Parameters
+    ----------
+    block : Block
+    stretch : float
+        Distance of slices over the size of a pixel.
+    device : torch.device
+    steps : int
+        Of each fit.
+    seconds : float or None
+        Time for each fit instead of `steps`.
+    seed : int
+    done : function
+        Called often, from any thread, with the part of all work, 0..1, just done; what it raises ends the work.
+
+    Returns
+    -------
+    float16 ndarray, shape [n, labels, h, w], or None
+        Log-odds of each label against background, the mean of both sides; None where there is no label at all.
+    """
+    count, rows, *shape = block.logits.shape
+    taller = float(np.clip(round(stretch), 1, MOST_STRETCH))
+    seen = {axis: block.planes(axis) for axis in (0, 1)}
+    if not all(seen.values()):
+        return None
+    sides = np.zeros((count, rows - 1, *shape), dtype=np.float16)
+
+    def fitted(axis: int) -> tuple[Stack, Callable[..., np.ndarray]]:
+        side = (count, shape[1 - axis])
+        stack = Stack(
+            lambda place: block.images.take(place, axis=axis + 1).astype(np.float32),
+            shape[axis],
+            side,
+            device,
+            (taller, 1.0),
+        )
+        chosen = seen[axis]
+        places = sorted({chosen[round(place)] for place in np.linspace(0, len(chosen) - 1, EXAMPLES)})
+        examples = []
+        for place in places:
+            plane = block.plane(axis, place)
+            examples.append(Example(place, stack.target(plane), stack.prior(plane), False))
+        return stack, fit(stack, examples, steps, seed, lambda part: done(part / 4), seconds)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        for axis, (stack, predict) in enumerate(threads.map(fitted, (0, 1))):
+
+            def view(place: int, axis: int = axis, stack: Stack = stack, predict: Callable = predict) -> None:
+                logs = np.log(predict(place, stack.prior(block.plane(axis, place))) + np.float32(FLOOR))
+                odds = (0.5 * (logs[1:] - logs[:1])).transpose(1, 0, 2)
+                sides[(slice(None),) * (axis + 2) + (place,)] += odds.astype(np.float16)
+                done(1 / (4 * len(seen[axis])))
+
+            list(threads.map(view, seen[axis]))
+    return sides
+
+
+def weights(block: Block, sides: np.ndarray, errors: Sequence[float]) -> np.ndarray:
+    """How much the look from the sides counts for each label: the less, the worse it tells labelled slices.
+
+    They are in what the networks were fitted on, so what is wrong there is what they smooth away or had no time to
+    learn. That is worth it while it is less than the error to expect between labelled slices.
+
+    Parameters
+    ----------
+    block : Block
+    sides : ndarray
+        From `look`.
+    errors : sequence of float
+        1 - Dice to expect of each label between labelled slices.
+
+    Returns
+    -------
+    float32 ndarray, shape [labels]
+    """
+    rows = sides.shape[1] + 1
+    wrong, size = np.zeros((2, rows))
+    for place, truth in block.truth.items():
+        odds = sides[place]
+        told = np.where(odds.max(axis=0) > 0, odds.argmax(axis=0) + 1, 0)
+        right = np.bincount(truth[told == truth], minlength=rows)
+        both = np.bincount(truth.reshape(-1), minlength=rows) + np.bincount(told.reshape(-1), minlength=rows)
+        wrong += both / 2 - right
+        size += both / 2
+    expected = np.maximum(errors, 1e-3)
+    own = (wrong[1:] + USUAL_VOXELS * USUAL_PART * expected) / (size[1:] + USUAL_VOXELS)
+    result: np.ndarray = (FULL_WEIGHT * np.clip(1 - own / expected, 0, 1)).astype(np.float32)
+    return result
+
+
+def refined(
+    block: Block, sides: np.ndarray | None, errors: Sequence[float], wanted: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Slice by slice of the stack: its logits and, weighed as in `weights`, what was seen from the sides, if it was.
+
+    Yields
+    ------
+    int, float32 ndarray, shape [labels + 1, h, w]
+    """
+    weight = None if sides is None else weights(block, sides, errors)[:, None, None]
+    for index in wanted:
+        place = index - block.first
+        logits = block.logits[place].astype(np.float32)
+        if sides is not None:
+            logits[1:] += weight * sides[place]
+        yield index, logits
