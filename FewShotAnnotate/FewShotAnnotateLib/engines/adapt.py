@@ -46,8 +46,8 @@ TIP = 30
 FLOOR = 1e-3
 # Share of a fit's steps that a network gets that looks at the result from a side, and how many whole fits all of that
 # look is as much work as.
-SIDE_STEPS = 0.5
-SIDE_WORK = 1.0
+SIDE_STEPS = 0.6
+SIDE_WORK = 0.8
 # There is no look from the sides at fewer slices, or where it takes more memory.
 LEAST_SLICES = 8
 BLOCK_BYTES = 4 * 2**30
@@ -74,7 +74,7 @@ class Adapt(Engine):
     devices = (Device.CPU, Device.CUDA, Device.MPS)
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
-        "steps": Option(150, "steps of the longest fit; fewer are quicker and worse", 1, 100_000),
+        "steps": Option(125, "steps of the longest fit; fewer are quicker and worse", 1, 100_000),
     }
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:

@@ -201,6 +201,7 @@ def fit(
     seed: int,
     on_step: Callable[[float], object],
     seconds: float | None = None,
+    batch: int = BATCH,
 ) -> Callable[[int, torch.Tensor], np.ndarray]:
     """Fit a network, on one processor core; several fits may go on in threads.
 
@@ -214,6 +215,8 @@ def fit(
         Called after each step with the part of the fit, 0..1, that this step was; what it raises ends the fit.
     seconds : float, optional
         Time for the fit instead of `steps`.
+    batch : int
+        Crops seen in a step.
 
     Returns
     -------
@@ -221,7 +224,7 @@ def fit(
         `(index, prior) -> probabilities`, float32 `[classes, h, w]` in the window.
     """
     torch.set_num_threads(1)
-    batches = _Batches(stack, examples, seed)
+    batches = _Batches(stack, examples, seed, batch)
     with _WEIGHTS:
         torch.manual_seed(seed)
         network = _UNet(len(examples[0].target)).to(stack.device)
@@ -293,9 +296,10 @@ def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 class _Batches:
     """Random crops, each label as often as any other, slightly deformed."""
 
-    def __init__(self, stack: Stack, examples: Sequence[Example], seed: int) -> None:
+    def __init__(self, stack: Stack, examples: Sequence[Example], seed: int, batch: int) -> None:
         self._stack = stack
         self._examples = examples
+        self._batch = batch
         self._rng = np.random.default_rng(seed)
         self._noise = torch.Generator().manual_seed(seed)
         self._crop = [min(CROP, side) for side in stack.size]
@@ -317,16 +321,16 @@ class _Batches:
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Inputs, targets and priors of one batch."""
-        crops = [self._one() for _ in range(BATCH)]
+        crops = [self._one() for _ in range(self._batch)]
         inputs, target, prior = (torch.stack(parts) for parts in zip(*crops, strict=True))
         maps = torch.cat([inputs, target, prior], dim=1)
         maps = functional.grid_sample(maps, self._deformation(), align_corners=False, padding_mode="border")
         inputs, target, prior = maps.split([inputs.shape[1], target.shape[1], prior.shape[1]], dim=1)
         images = len(CONTEXT)
-        gain = torch.exp(self._normal(0.1, BATCH, 1, 1, 1))
-        shift = self._normal(0.05, BATCH, 1, 1, 1)
-        noise = self._normal(0.03, BATCH, images, *inputs.shape[2:])
-        moved = self._normal(0.05, BATCH, 3, 1, 1)
+        gain = torch.exp(self._normal(0.1, self._batch, 1, 1, 1))
+        shift = self._normal(0.05, self._batch, 1, 1, 1)
+        noise = self._normal(0.03, self._batch, images, *inputs.shape[2:])
+        moved = self._normal(0.05, self._batch, 3, 1, 1)
         inputs = torch.cat([inputs[:, :images] * gain + shift + noise, inputs[:, images:] + moved], dim=1)
         return inputs, target, prior
 
@@ -354,15 +358,15 @@ class _Batches:
 
     def _deformation(self) -> torch.Tensor:
         rng = self._rng
-        turn = rng.normal(0, 0.1, BATCH)
-        scale = np.exp(rng.normal(0, 0.07, (BATCH, 2)))
+        turn = rng.normal(0, 0.1, self._batch)
+        scale = np.exp(rng.normal(0, 0.07, (self._batch, 2)))
         aspect = self._crop[0] / self._crop[1]
-        matrix = np.zeros((BATCH, 2, 3), dtype=np.float32)
+        matrix = np.zeros((self._batch, 2, 3), dtype=np.float32)
         matrix[:, 0, 0], matrix[:, 0, 1] = np.cos(turn) * scale[:, 0], -np.sin(turn) * aspect
         matrix[:, 1, 0], matrix[:, 1, 1] = np.sin(turn) / aspect, np.cos(turn) * scale[:, 1]
-        grid = functional.affine_grid(torch.from_numpy(matrix), [BATCH, 1, *self._crop], align_corners=False)
+        grid = functional.affine_grid(torch.from_numpy(matrix), [self._batch, 1, *self._crop], align_corners=False)
         bend = functional.interpolate(
-            self._normal(0.03, BATCH, 2, 4, 4), size=tuple(self._crop), mode="bicubic", align_corners=False
+            self._normal(0.03, self._batch, 2, 4, 4), size=tuple(self._crop), mode="bicubic", align_corners=False
         )
         return grid.to(self._stack.device) + bend.permute(0, 2, 3, 1)
 
