@@ -36,7 +36,7 @@ FOLDS = 3
 HIDDEN_SLICES = 24
 SOFT_EXAMPLES = 40
 # Share of a fit's steps that a network gets which some labelled slices are hidden from.
-HIDDEN_STEPS = 0.45
+HIDDEN_STEPS = 0.42
 # Mean Dice by which region growing may be behind propagation on labels that end, and still be trusted with lone ones.
 GROWS_WORSE = 0.05
 # A label that one slice alone shows with fewer pixels than this is the tip of something: an outline to carry is not
@@ -46,7 +46,7 @@ TIP = 30
 FLOOR = 1e-3
 # Share of a fit's steps that a network gets that looks at the result from a side, and how many whole fits all of that
 # look is as much work as.
-SIDE_STEPS = 0.6
+SIDE_STEPS = 0.7
 SIDE_WORK = 0.8
 # There is no look from the sides at fewer slices, or where it takes more memory.
 LEAST_SLICES = 8
@@ -74,7 +74,7 @@ class Adapt(Engine):
     devices = (Device.CPU, Device.CUDA, Device.MPS)
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
-        "steps": Option(125, "steps of the longest fit; fewer are quicker and worse", 1, 100_000),
+        "steps": Option(110, "steps of the longest fit; fewer are quicker and worse", 1, 100_000),
     }
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:

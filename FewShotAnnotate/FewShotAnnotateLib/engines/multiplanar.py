@@ -1,4 +1,4 @@
-"""Multi-planar refinement: networks that look at a filled stack from the sides even it out where the images do not jump.
+"""Multi-planar refinement: networks that look at a filled stack from the sides even it out.
 
 Slices are filled one by one, so errors differ from slice to slice. In the two planes that cross the slices, those
 errors are noise: a small network fitted on the result itself for a few steps keeps what fits the images along the
