@@ -102,6 +102,27 @@ def test_drafts_made_before_change_nothing() -> None:
         np.testing.assert_array_equal(probabilities, expected[index])
 
 
+def test_every_slice_is_offered_before_a_look_from_the_sides_makes_it_better() -> None:
+    volume, truth, support = brain_part(spacing=6)
+    engine, offered = prepared(volume, support, steps=60), {}
+    engine.offer = offered.__setitem__
+    results = engine.predict(support.unlabelled(support.range_between()))
+    index, probabilities = next(results)
+    assert sorted(offered) == support.unlabelled(support.range_between())
+    final = {index: probabilities, **dict(results)}
+    assert mean_dice(truth, final, support) > mean_dice(truth, offered, support)
+
+
+def test_slices_with_others_missing_between_them_are_filled_without_a_look_from_the_sides() -> None:
+    volume, truth, support = brain_part(spacing=6)
+    engine, offered = prepared(volume, support), {}
+    engine.offer = offered.__setitem__
+    wanted = support.unlabelled(support.range_between())[::2]
+    result = dict(engine.predict(wanted))
+    assert sorted(result) == wanted and not offered
+    assert mean_dice(truth, result, support) > 0.5
+
+
 @pytest.mark.skipif("mr_hippocampus_003" not in case_names(), reason="needs the case mr_hippocampus_003")
 def test_a_tip_that_one_slice_alone_shows_is_grown_where_propagation_loses_it() -> None:
     volume, label_map = load_case("mr_hippocampus_003")

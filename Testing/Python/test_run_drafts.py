@@ -249,6 +249,21 @@ def test_cancel_while_it_refines_keeps_the_best_of_each_slice(
         assert not folder.drafts()[index]
 
 
+def test_cancel_after_better_slices_were_offered_keeps_those_instead_of_the_first_drafts(
+    make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
+) -> None:
+    folder = make_job(fit=0.0, look=FOREVER)
+    pending = folder.pending()
+    process = start(folder)
+    events = poll_until(process, lambda events: len(drafted(events)) == 2 * len(pending))
+    process.cancel()
+    events += poll_to_end(process)
+    assert isinstance(events[-1], Cancelled)
+    assert refined(events) == [], "what is offered is not final yet"
+    assert folder.pending() == pending and folder.drafts()[pending].all()
+    assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices), "the painted slices too"
+
+
 def test_a_cancelled_fit_goes_on_without_drafting_again(
     make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
 ) -> None:

@@ -25,12 +25,16 @@ DRAFT_DICE, FINAL_DICE = (0.5, 0.25, 0.75), (0.8, 0.6, 0.9)  # expected, lowest,
 
 
 class Stepwise(Propagate):
-    """Drafts copy the nearest labelled slice, the fit only waits, and the final slices are those of propagate."""
+    """Drafts copy the nearest labelled slice, the fit only waits, and the final slices are those of propagate.
+
+    With `look` it offers the final slices before, and waits again.
+    """
 
     name = NAME
     title = "Stepwise"
     options = {  # noqa: RUF012
         "fit": Option(0.5, "Seconds of the fit.", 0.0),
+        "look": Option(0.0, "Seconds between what it offers and what it gives.", 0.0),
         "heeds": Option(True, "Whether the fit is over at the deadline."),
         "trouble": Option("", "What happens at the end of the fit: nothing, 'bug' or 'input'."),
         "pause": Option(0.0, "Seconds before each slice.", 0.0),
@@ -53,6 +57,11 @@ class Stepwise(Propagate):
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         self._fit()
+        if self.settings["look"]:
+            self.offer(self._given.indices[0], np.zeros((len(self._given.labels) + 1, *self._given.masks.shape[1:])))
+            for index, probabilities in super().predict(slice_indices):
+                self.offer(index, probabilities)
+            self._wait(self.settings["look"], lambda part: FIT_FRACTION + (1 - FIT_FRACTION) * part)
         for index, probabilities in super().predict(slice_indices):
             time.sleep(self.settings["pause"])
             yield index, probabilities
@@ -67,15 +76,18 @@ class Stepwise(Propagate):
         seconds = self.settings["fit"]
         if self.settings["heeds"]:
             seconds = min(seconds, self.seconds_left / 2)
-        began = time.monotonic()
-        while (spent := time.monotonic() - began) < seconds:
-            self.pulse(FIT_FRACTION * spent / seconds)
-            time.sleep(0.01)
+        self._wait(seconds, lambda part: FIT_FRACTION * part)
         if self.settings["trouble"] == "bug":
             raise ZeroDivisionError("the loss is gone")
         if self.settings["trouble"] == "input":
             raise InputError("volume_constant", path="image", value=0)
         self._fitted = True
+
+    def _wait(self, seconds: float, fraction: Callable[[float], float]) -> None:
+        began = time.monotonic()
+        while (spent := time.monotonic() - began) < seconds:
+            self.pulse(fraction(spent / seconds))
+            time.sleep(0.01)
 
 
 def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:

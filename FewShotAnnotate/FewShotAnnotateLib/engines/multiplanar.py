@@ -130,7 +130,9 @@ def look(
     seen = {axis: block.planes(axis) for axis in (0, 1)}
     if not all(seen.values()):
         return None
-    sides = np.zeros((count, rows - 1, *shape), dtype=np.float16)
+    # Where nobody looks there is no label.
+    nothing = np.log(np.float32(FLOOR))
+    sides = np.full((count, rows - 1, *shape), nothing, dtype=np.float16)
 
     def fitted(axis: int) -> tuple[Stack, Callable[..., np.ndarray]]:
         side = (count, shape[1 - axis])
@@ -154,7 +156,7 @@ def look(
 
             def view(place: int, axis: int = axis, stack: Stack = stack, predict: Callable = predict) -> None:
                 logs = np.log(predict(place, stack.prior(block.plane(axis, place))) + np.float32(FLOOR))
-                odds = (0.5 * (logs[1:] - logs[:1])).transpose(1, 0, 2)
+                odds = (0.5 * (logs[1:] - logs[:1] - nothing)).transpose(1, 0, 2)
                 sides[(slice(None),) * (axis + 2) + (place,)] += odds.astype(np.float16)
                 done(1 / (4 * len(seen[axis])))
 
