@@ -30,8 +30,13 @@ CERTAIN = 12.0
 FLOOR = 1e-3
 # A plane is looked at if a label is as probable there as background somewhere.
 SEEN = 0.0
-# Weight of the networks for a label that they tell without error on labelled slices.
+# Labels that the steps of a fit are enough for: more labels take more steps in proportion, or the network smooths the
+# small ones away.
+FEW_LABELS = 12
+# Weight of the networks for a label that they tell without error on labelled slices, and the part of the error to
+# expect between them from which on they have none.
 FULL_WEIGHT = 2.4
+USELESS = 0.85
 # What that error is taken to be before any voxel is seen, as part of the error to expect between them, and how many
 # voxels that counts for.
 USUAL_PART, USUAL_VOXELS = 0.4, 50.0
@@ -113,7 +118,7 @@ def look(
         Distance of slices over the size of a pixel.
     device : torch.device
     steps : int
-        Of each fit.
+        Of each fit, up to `FEW_LABELS` labels.
     seconds : float or None
         Time for each fit instead of `steps`.
     seed : int
@@ -132,6 +137,7 @@ def look(
         return None
     # Where nobody looks there is no label.
     nothing = np.log(np.float32(FLOOR))
+    steps = round(steps * max(1.0, (rows - 1) / FEW_LABELS))
     sides = np.full((count, rows - 1, *shape), nothing, dtype=np.float16)
 
     def fitted(axis: int) -> tuple[Stack, Callable[..., np.ndarray]]:
@@ -193,7 +199,7 @@ def weights(block: Block, sides: np.ndarray, errors: Sequence[float]) -> np.ndar
         size += both / 2
     expected = np.maximum(errors, 1e-3)
     own = (wrong[1:] + USUAL_VOXELS * USUAL_PART * expected) / (size[1:] + USUAL_VOXELS)
-    result: np.ndarray = (FULL_WEIGHT * np.clip(1 - own / expected, 0, 1)).astype(np.float32)
+    result: np.ndarray = (FULL_WEIGHT * np.clip(1 - own / (USELESS * expected), 0, 1)).astype(np.float32)
     return result
 
 
