@@ -19,6 +19,7 @@ HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 TORCH = {
     "engines/device.py",
     "engines/muon.py",
+    "engines/multiplanar.py",
     "engines/network.py",
     "engines/pretrained/window.py",
     "engines/pretrained/networks/feature_maps.py",
