@@ -32,7 +32,7 @@ FLOOR = 1e-3
 SEEN = 0.0
 # Labels that the steps of a fit are enough for: more labels take more steps in proportion, or the network smooths the
 # small ones away.
-FEW_LABELS = 12
+FEW_LABELS = 24
 # Weight of the networks for a label that they tell without error on labelled slices, and the part of the error to
 # expect between them from which on they have none.
 FULL_WEIGHT = 2.4
