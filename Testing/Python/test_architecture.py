@@ -18,8 +18,8 @@ HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 # Files that need torch; whoever uses one imports it when it is needed.
 TORCH = {
     "engines/device.py",
-    "engines/muon.py",
     "engines/multiplanar.py",
+    "engines/muon.py",
     "engines/network.py",
     "engines/pretrained/window.py",
     "engines/pretrained/networks/feature_maps.py",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.engines.multiplanar import CERTAIN, FLOOR, FULL_WEIGHT, Block, look, refined, weights
+from FewShotAnnotateLib.engines.multiplanar import CERTAIN, FULL_WEIGHT, Block, look, refined, weights
+from FewShotAnnotateLib.engines.network import FLOOR
+from FewShotAnnotateLib.review.metrics import dice
 from support.data import case_or_mni152, load_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
@@ -48,14 +50,7 @@ def seen(block: Block, steps: int = 75, seed: int = 0) -> np.ndarray | None:
 
 
 def mean_dice(truth: np.ndarray, told: np.ndarray) -> float:
-    return float(
-        np.mean(
-            [
-                2 * np.sum((truth == row) & (told == row)) / (np.sum(truth == row) + np.sum(told == row))
-                for row in range(1, truth.max() + 1)
-            ]
-        )
-    )
+    return float(np.mean([dice(truth, told, row) for row in range(1, truth.max() + 1)]))
 
 
 def test_errors_that_differ_from_slice_to_slice_are_evened_out() -> None:

@@ -1,4 +1,7 @@
-"""Engine `adapt`: a small network fitted in place, fused with propagation, region growing and shape interpolation."""
+"""Engine `adapt`: a small network fitted in place, fused with propagation, region growing and shape interpolation.
+
+Others look at the result from the sides, see `multiplanar`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from ..core.volume import Volume
 from .base import Engine, Option
 from .calibration import Calibration, DiceExpectation
 from .calibration import Hidden as Fused
-from .fusion import End, Hidden, Tally, Weights, choose_weights, usual_weights
+from .fusion import End, Hidden, Tally, Weights, choose_weights, softmax, usual_weights
 from .pool import CANDIDATES, Pool, completed
 from .propagate import THREADS, Propagate
 from .through_plane import consistent
@@ -42,8 +45,6 @@ GROWS_WORSE = 0.05
 # A label that one slice alone shows with fewer pixels than this is the tip of something: an outline to carry is not
 # known, so it is grown whatever growing has proved.
 TIP = 30
-# Least probability of a label by the network: how far it can rule one out.
-FLOOR = 1e-3
 # Share of a fit's steps that a network gets that looks at the result from a side, and how many whole fits all of that
 # look is as much work as.
 SIDE_STEPS = 0.7
@@ -324,8 +325,7 @@ class Network:
         """The candidates' logarithms for a slice, and the network's, if there is one, as one more."""
         if self.predict is None or self.stack is None:
             return logs
-        probabilities = self.predict(index, self.stack.prior(_pooled(logs)))
-        return np.concatenate([logs, np.log(probabilities + np.float32(FLOOR))[None]])
+        return np.concatenate([logs, self.predict(index, self.stack.prior(_pooled(logs)))[None]])
 
 
 @dataclass(frozen=True)
@@ -442,14 +442,7 @@ def _ends(index: int, labelled: Sequence[int]) -> tuple[int, ...]:
 
 
 def _pooled(logs: np.ndarray) -> np.ndarray:
-    return _softmax(usual_weights(len(logs), logs.shape[1] - 1).fuse(logs, 1))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    result = logits - logits.max(axis=0)
-    np.exp(result, out=result)
-    result /= result.sum(axis=0)
-    return result
+    return softmax(usual_weights(len(logs), logs.shape[1] - 1).fuse(logs, 1))
 
 
 def _distances(index: int, labelled: Sequence[int]) -> tuple[int | None, int | None]:

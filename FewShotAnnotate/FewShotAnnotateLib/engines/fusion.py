@@ -107,6 +107,14 @@ def usual_weights(candidates: int, labels: int) -> Weights:
     return Weights(np.repeat(USUAL[:candidates, None], labels, axis=1), 1.0)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of unnormalised logarithms, float `[rows, ...]`, that sum to 1 over the rows."""
+    result = logits - logits.max(axis=0)
+    np.exp(result, out=result)
+    result /= result.sum(axis=0)
+    return result
+
+
 def choose_weights(tallies: Sequence[Tally], candidates: int, labels: int) -> Weights:
     """Weights that would have filled the hidden slices best, shrunk towards the usual ones.
 

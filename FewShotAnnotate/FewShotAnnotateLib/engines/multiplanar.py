@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .network import Example, Stack, fit
+from .fusion import softmax
+from .network import FLOOR, Example, Stack, fit
 from .propagate import THREADS
+from .through_plane import known_logits
 
 # Planes of each direction that a network learns from at most.
 EXAMPLES = 24
@@ -26,8 +28,6 @@ BATCH = 8
 MOST_STRETCH = 4
 # Log-odds of what is known for certain, on labelled slices.
 CERTAIN = 12.0
-# Least probability of a label: how far a network can rule one out.
-FLOOR = 1e-3
 # A plane is looked at if a label is as probable there as background somewhere.
 SEEN = 0.0
 # Labels that the steps of a fit are enough for: more labels take more steps in proportion, or the network smooths the
@@ -75,12 +75,10 @@ class Block:
         """A block in which only the labelled slices are filled; `image` and `truth` by index in the stack."""
         images = np.stack([image(index).astype(np.float16) for index in slices])
         logits = np.zeros((len(slices), labels + 1, *images.shape[1:]), dtype=np.float16)
-        known = {place: truth(index) for place, index in enumerate(slices) if index in labelled}
-        for place, rows in known.items():
-            logits[place, 1:] = -CERTAIN
-            for row in np.unique(rows[rows > 0]):
-                logits[place, row][rows == row] = CERTAIN
-        return cls(slices[0], images, logits, known)
+        shown = {place: truth(index) for place, index in enumerate(slices) if index in labelled}
+        for place, rows in shown.items():
+            logits[place] = known_logits(rows, labels + 1, CERTAIN)
+        return cls(slices[0], images, logits, shown)
 
     def put(self, index: int, logits: np.ndarray) -> None:
         """Fill a slice of the stack."""
@@ -93,11 +91,7 @@ class Block:
 
     def plane(self, axis: int, place: int) -> np.ndarray:
         """Probabilities in the plane that crosses the slices there, float32 `[labels + 1, n, w or h]`."""
-        logits = self.logits.take(place, axis=axis + 2).astype(np.float32).transpose(1, 0, 2)
-        logits -= logits.max(axis=0)
-        np.exp(logits, out=logits)
-        logits /= logits.sum(axis=0)
-        return logits
+        return softmax(self.logits.take(place, axis=axis + 2).astype(np.float32).transpose(1, 0, 2))
 
 
 def look(
@@ -161,7 +155,7 @@ def look(
         for axis, (stack, predict) in enumerate(threads.map(fitted, (0, 1))):
 
             def view(place: int, axis: int = axis, stack: Stack = stack, predict: Callable = predict) -> None:
-                logs = np.log(predict(place, stack.prior(block.plane(axis, place))) + np.float32(FLOOR))
+                logs = predict(place, stack.prior(block.plane(axis, place)))
                 odds = (0.5 * (logs[1:] - logs[:1] - nothing)).transpose(1, 0, 2)
                 sides[(slice(None),) * (axis + 2) + (place,)] += odds.astype(np.float16)
                 done(1 / (4 * len(seen[axis])))

@@ -37,6 +37,8 @@ PRIOR_CHANNELS = 16
 PRIOR_BLUR = 3.0
 # Least prior probability of a label.
 PRIOR_FLOOR = 1e-3
+# Least probability of a label by the network: how far it can rule one out.
+FLOOR = 1e-3
 CROP = 64
 BATCH = 16
 # Part of each batch that comes from labelled slices.
@@ -221,7 +223,7 @@ def fit(
     Returns
     -------
     function
-        `(index, prior) -> probabilities`, float32 `[classes, h, w]` in the window.
+        `(index, prior) -> logarithms of probabilities`, float32 `[classes, h, w]` in the window.
     """
     torch.set_num_threads(1)
     batches = _Batches(stack, examples, seed, batch)
@@ -264,7 +266,7 @@ def fit(
         with torch.inference_mode():
             logits = network(stack.inputs(index, whole, whole)[None], prior[None])
             probabilities: np.ndarray = stack.enlarge(torch.softmax(logits, dim=1)[0]).cpu().numpy()
-        return probabilities
+        return np.log(probabilities + np.float32(FLOOR))
 
     return predict
 

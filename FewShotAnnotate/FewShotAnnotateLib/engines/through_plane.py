@@ -48,7 +48,9 @@ def consistent(
     """
 
     def certain(index: int, like: np.ndarray) -> np.ndarray | None:
-        return _certain(mask(index), like) if index in labelled else None
+        if index not in labelled:
+            return None
+        return known_logits(mask(index), len(like), CERTAIN * max(float(np.abs(like[1:]).max(initial=0)), 1.0))
 
     images = _Pyramids(image)
     before: Logits | None = None
@@ -99,11 +101,24 @@ def _evened(
     return result
 
 
-def _certain(mask: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Logits of a labelled slice, beside those of a slice next to it."""
-    surest = CERTAIN * max(float(np.abs(like[1:]).max(initial=0)), 1.0)
-    logits = np.full(like.shape, -surest, dtype=np.float32)
+def known_logits(rows: np.ndarray, count: int, surest: float) -> np.ndarray:
+    """Logits of a labelled slice.
+
+    Parameters
+    ----------
+    rows : integer ndarray, shape [h, w]
+        Row of each pixel's label, 0 for background.
+    count : int
+        Rows of all labels and background.
+    surest : float
+        Log-odds of what is there, and against what is not.
+
+    Returns
+    -------
+    float32 ndarray, shape [count, h, w]
+    """
+    logits = np.full((count, *rows.shape), -surest, dtype=np.float32)
     logits[0] = 0
-    for row in np.unique(mask[mask > 0]):
-        logits[row][mask == row] = surest
+    for row in np.unique(rows[rows > 0]):
+        logits[row][rows == row] = surest
     return logits
