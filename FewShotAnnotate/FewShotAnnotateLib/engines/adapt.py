@@ -31,13 +31,15 @@ from .through_plane import consistent
 
 if TYPE_CHECKING:
     from .multiplanar import Block
-    from .network import Stack
+    from .network import FittedNetwork
 
 # Parts that the labelled slices between the outermost are divided in; each is hidden from one network.
 FOLDS = 3
 # Slices that one network learns from at most: labelled ones, each hidden in turn, and others as soft targets.
 HIDDEN_SLICES = 24
 SOFT_EXAMPLES = 40
+# Labels that `steps` are enough for: more labels take more steps in proportion, or the small ones are smoothed away.
+FEW_LABELS = 24
 # Share of a fit's steps that a network gets which some labelled slices are hidden from.
 HIDDEN_STEPS = 0.42
 # Mean Dice by which region growing may be behind propagation on labels that end, and still be trusted with lone ones.
@@ -47,8 +49,8 @@ GROWS_WORSE = 0.05
 TIP = 30
 # Share of a fit's steps that a network gets that looks at the result from a side, and how many whole fits all of that
 # look is as much work as.
-SIDE_STEPS = 0.7
-SIDE_WORK = 0.8
+SIDE_STEPS = 0.55
+SIDE_WORK = 1.0
 # There is no look from the sides at fewer slices, or where it takes more memory.
 LEAST_SLICES = 8
 BLOCK_BYTES = 4 * 2**30
@@ -75,7 +77,9 @@ class Adapt(Engine):
     devices = (Device.CPU, Device.CUDA, Device.MPS)
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
-        "steps": Option(110, "steps of the longest fit; fewer are quicker and worse", 1, 100_000),
+        "steps": Option(
+            110, "steps of the longest fit (many labels get more); fewer are quicker and worse", 1, 10**5
+        ),
     }
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
@@ -131,9 +135,12 @@ class Adapt(Engine):
             return _around(pool.support.indices, pool.areas, index, fitted.grows)
 
         def fused() -> Iterator[tuple[int, np.ndarray]]:
-            for index, logs in _ahead(pool.candidates(wanted)):
-                nearest, ends = around(index)
-                logits = fitted.weights.fuse(fitted.network.join(logs, index), nearest, ends)
+            for index, logs in pool.candidates(wanted):
+                yield index, fitted.weights.fuse(fitted.network.join(logs, index), *around(index))
+
+        def noted() -> Iterator[tuple[int, np.ndarray]]:
+            for index, logits in _ahead(fused()):
+                _, ends = around(index)
                 # Hidden slices were judged without their neighbours, so that is what the expectation is about.
                 outside = index < pool.support.indices[0] or index > pool.support.indices[-1]
                 expectation.add(calibrated(logits, index), outside | (ends != End.SEEN))
@@ -148,7 +155,7 @@ class Adapt(Engine):
             result[(slice(None), *pool.window)] = expectation.favoured(calibrated(logits, index))
             return result
 
-        filled = consistent(fused(), pool.image, pool.rows, pool.support.indices)
+        filled = consistent(noted(), pool.image, pool.rows, pool.support.indices)
         if plan is None or plan.block is None:
             for index, logits in filled:
                 work.done(1)
@@ -163,11 +170,11 @@ class Adapt(Engine):
             self.offer(index, whole(index, logits))
         expected = {one.label: one.dice for one in self.expected()}
         errors = [1 - expected.get(label, 0.0) for label in self._support.labels]
-        sides = self._look(block, plan, work)
+        sides = self._look(block, plan, fitted.network, work)
         for index, logits in refined(block, sides, errors, wanted):
             yield index, whole(index, logits)
 
-    def _look(self, block: Block, plan: _Plan, work: _Work) -> np.ndarray | None:
+    def _look(self, block: Block, plan: _Plan, network: Network, work: _Work) -> np.ndarray | None:
         """What is seen of a block from the sides, if there is time left for it."""
         from .device import torch_device
         from .multiplanar import look
@@ -184,6 +191,7 @@ class Adapt(Engine):
             *fits,
             self.settings["seed"],
             lambda part: work.done(part * plan.side_work),
+            network.fitted,
         )
 
     def expected(self) -> tuple[ExpectedDice, ...]:
@@ -243,8 +251,7 @@ class Adapt(Engine):
                 seen = [one for one in examples.values() if unseen.isdisjoint(_ends(one.index, support.indices))]
                 steps, seconds = plan.part(HIDDEN_STEPS if fold else 1.0)
                 seed = self.settings["seed"] * (FOLDS + 1) + number
-                predict = fit(stack, seen, steps, seed, lambda part: work.done(part * steps), seconds)
-                network = Network(predict, stack)
+                network = Network(fit(stack, seen, steps, seed, lambda part: work.done(part * steps), seconds))
                 return network, [_hidden(hidden[row], row, pool, network, grows) for row in fold if row in hidden]
 
             results = list(threads.map(member, range(len(folds) + 1), [(), *folds]))
@@ -255,7 +262,7 @@ class Adapt(Engine):
         """How long to fit; None: not at all, for want of slices to learn from or of time."""
         if len(self._support.indices) < 2:
             return None
-        steps = self.settings["steps"]
+        steps = round(self.settings["steps"] * max(1.0, len(self._support.labels) / FEW_LABELS))
         block = self._block(wanted, shape)
         if self.seconds_left == math.inf:
             return _Plan(steps, block)
@@ -312,20 +319,16 @@ class Network:
 
     Attributes
     ----------
-    predict : function or None
-        From `network.fit`.
-    stack : Stack or None
-        What it sees.
+    fitted : FittedNetwork or None
     """
 
-    predict: Callable[[int, Any], np.ndarray] | None = None
-    stack: Stack | None = None
+    fitted: FittedNetwork | None = None
 
     def join(self, logs: np.ndarray, index: int) -> np.ndarray:
         """The candidates' logarithms for a slice, and the network's, if there is one, as one more."""
-        if self.predict is None or self.stack is None:
+        if self.fitted is None:
             return logs
-        return np.concatenate([logs, self.predict(index, self.stack.prior(_pooled(logs)))[None]])
+        return np.concatenate([logs, self.fitted.predict(index, _pooled(logs))[None]])
 
 
 @dataclass(frozen=True)

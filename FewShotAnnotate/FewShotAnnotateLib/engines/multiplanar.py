@@ -1,9 +1,9 @@
 """Multi-planar refinement: networks that look at a filled stack from the sides even it out.
 
 Slices are filled one by one, so errors differ from slice to slice. In the two planes that cross the slices, those
-errors are noise: a small network fitted on the result itself for a few steps keeps what fits the images along the
-stack, and has no time to learn the rest. After Perslev et al., "One network to segment them all: multi-planar U-Net"
-(MICCAI 2019).
+errors are noise: the network that filled the slices, fitted for a few more steps on the result as it is seen from a
+side, keeps what fits the images along the stack, and has no time to learn the rest. After Perslev et al., "One
+network to segment them all: multi-planar U-Net" (MICCAI 2019).
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ import numpy as np
 import torch
 
 from .fusion import softmax
-from .network import FLOOR, Example, Stack, fit
+from .network import FLOOR, PRIOR_BLUR, Example, FittedNetwork, Stack, fit
 from .propagate import THREADS
 from .through_plane import known_logits
 
 # Planes of each direction that a network learns from at most.
 EXAMPLES = 24
-# Crops that it sees in a step: half of the usual do as well here.
-BATCH = 8
+# Standard deviation of the prior's blur along the stack and across it, where slices are known to be about right.
+BLUR = (PRIOR_BLUR[0], 0.0)
+# Where row, column and slice are found in planes of each direction, see `Stack`.
+ORDER = ((2, 1, 0), (1, 2, 0))
 # Slices are stretched along the stack until voxels are as tall as wide, by this at most.
 MOST_STRETCH = 4
 # Log-odds of what is known for certain, on labelled slices.
 CERTAIN = 12.0
 # A plane is looked at if a label is as probable there as background somewhere.
 SEEN = 0.0
-# Labels that the steps of a fit are enough for: more labels take more steps in proportion, or the network smooths the
-# small ones away.
-FEW_LABELS = 24
 # Weight of the networks for a label that they tell without error on labelled slices, and the part of the error to
 # expect between them from which on they have none.
 FULL_WEIGHT = 2.4
@@ -102,6 +101,7 @@ def look(
     seconds: float | None,
     seed: int,
     done: Callable[[float], object],
+    start: FittedNetwork | None = None,
 ) -> np.ndarray | None:
     """What networks that look at a block from both sides make of it.
 
@@ -112,12 +112,14 @@ def look(
         Distance of slices over the size of a pixel.
     device : torch.device
     steps : int
-        Of each fit, up to `FEW_LABELS` labels.
+        Of each fit.
     seconds : float or None
         Time for each fit instead of `steps`.
     seed : int
     done : function
         Called often, from any thread, with the part of all work, 0..1, just done; what it raises ends the work.
+    start : FittedNetwork, optional
+        That both go on from: the one that filled the slices.
 
     Returns
     -------
@@ -131,10 +133,9 @@ def look(
         return None
     # Where nobody looks there is no label.
     nothing = np.log(np.float32(FLOOR))
-    steps = round(steps * max(1.0, (rows - 1) / FEW_LABELS))
     sides = np.full((count, rows - 1, *shape), nothing, dtype=np.float16)
 
-    def fitted(axis: int) -> tuple[Stack, Callable[..., np.ndarray]]:
+    def fitted(axis: int) -> FittedNetwork:
         side = (count, shape[1 - axis])
         stack = Stack(
             lambda place: block.images.take(place, axis=axis + 1).astype(np.float32),
@@ -142,6 +143,8 @@ def look(
             side,
             device,
             (taller, 1.0),
+            BLUR,
+            ORDER[axis],
         )
         chosen = seen[axis]
         places = sorted({chosen[round(place)] for place in np.linspace(0, len(chosen) - 1, EXAMPLES)})
@@ -149,13 +152,13 @@ def look(
         for place in places:
             plane = block.plane(axis, place)
             examples.append(Example(place, stack.target(plane), stack.prior(plane), False))
-        return stack, fit(stack, examples, steps, seed, lambda part: done(part / 4), seconds, BATCH)
+        return fit(stack, examples, steps, seed, lambda part: done(part / 4), seconds, start)
 
     with ThreadPoolExecutor(THREADS) as threads:
-        for axis, (stack, predict) in enumerate(threads.map(fitted, (0, 1))):
+        for axis, network in enumerate(threads.map(fitted, (0, 1))):
 
-            def view(place: int, axis: int = axis, stack: Stack = stack, predict: Callable = predict) -> None:
-                logs = predict(place, stack.prior(block.plane(axis, place)))
+            def view(place: int, axis: int = axis, network: FittedNetwork = network) -> None:
+                logs = network.predict(place, block.plane(axis, place))
                 odds = (0.5 * (logs[1:] - logs[:1] - nothing)).transpose(1, 0, 2)
                 sides[(slice(None),) * (axis + 2) + (place,)] += odds.astype(np.float16)
                 done(1 / (4 * len(seen[axis])))

@@ -10,6 +10,7 @@ Juditsky (1992).
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
@@ -33,14 +34,14 @@ CHANNELS = (32, 64, 64)
 PATCH = 2
 # Channels that the prior of all labels is mixed down to.
 PRIOR_CHANNELS = 16
-# Standard deviation in pixels of the prior's blur: it tells the place of a label, not its outline.
-PRIOR_BLUR = 3.0
+# Usual standard deviation in pixels of the prior's blur: it tells the place of a label, not its outline.
+PRIOR_BLUR = (3.0, 3.0)
 # Least prior probability of a label.
 PRIOR_FLOOR = 1e-3
 # Least probability of a label by the network: how far it can rule one out.
 FLOOR = 1e-3
 CROP = 64
-BATCH = 16
+BATCH = 8
 # Part of each batch that comes from labelled slices.
 LABELLED_SHARE = 0.5
 LEARNING_RATE = 4e-3
@@ -120,6 +121,12 @@ class Stack:
     device : torch.device
     stretch : (float, float)
         By how much the network sees each side enlarged.
+    blur : (float, float)
+        Standard deviation of the prior's blur along each side, in pixels of the network; 0: none.
+    order : (int, int, int)
+        Where a pixel's row, column and slice in the volume are found among the places along the first side of this
+        stack's slices (0), the second (1) and their number (2). So networks fitted on different stacks of a volume
+        are told places alike.
     """
 
     def __init__(
@@ -129,6 +136,8 @@ class Stack:
         shape: Sequence[int],
         device: torch.device,
         stretch: Sequence[float] = (1.0, 1.0),
+        blur: Sequence[float] = PRIOR_BLUR,
+        order: Sequence[int] = (0, 1, 2),
     ) -> None:
         self.shape = (int(shape[0]), int(shape[1]))
         sides = [side * factor for side, factor in zip(self.shape, stretch, strict=True)]
@@ -136,6 +145,8 @@ class Stack:
         self.size = tuple(max(8, round(side * scale)) for side in sides)
         self.count = count
         self.device = device
+        self._kernels = [_gaussian(deviation) for deviation in blur]
+        self._order = list(order)
         reach = CONTEXT[-1]
         slices = torch.stack([self.shrink(torch.from_numpy(image(index))[None])[0] for index in range(count)])
         self.slices = torch.cat([slices[:1]] * reach + [slices] + [slices[-1:]] * reach).to(device) * 2 - 1
@@ -162,20 +173,25 @@ class Stack:
 
     def prior(self, probabilities: np.ndarray) -> torch.Tensor:
         """Probabilities `[classes, h, w]` in the window, shrunk and blurred; float16."""
+        down, across = self._kernels
+        rows, columns = len(down) // 2, len(across) // 2
         maps = self.shrink(torch.from_numpy(probabilities))[:, None]
-        reach = int(2 * PRIOR_BLUR)
-        kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / PRIOR_BLUR) ** 2)
-        kernel /= kernel.sum()
-        maps = functional.pad(maps, (reach, reach, reach, reach), mode="replicate")
-        maps = functional.conv2d(functional.conv2d(maps, kernel[None, None, :, None]), kernel[None, None, None, :])
+        maps = functional.pad(maps, (columns, columns, rows, rows), mode="replicate")
+        maps = functional.conv2d(functional.conv2d(maps, down[None, None, :, None]), across[None, None, None, :])
         return maps[:, 0].to(self.device, torch.float16)
 
     def inputs(self, index: int, rows: slice, columns: slice) -> torch.Tensor:
         """What the network sees of a part of a slice: `[len(CONTEXT) + 3, h, w]`."""
         near = self.slices[index : index + len(CONTEXT), rows, columns]
-        places = self.places[:, rows, columns]
-        depth = torch.full_like(places[:1], 2 * index / max(1, self.count - 1) - 1)
-        return torch.cat([near, places, depth])
+        sides = self.places[:, rows, columns]
+        number = torch.full_like(sides[:1], 2 * index / max(1, self.count - 1) - 1)
+        return torch.cat([near, torch.cat([sides, number])[self._order]])
+
+
+def _gaussian(deviation: float) -> torch.Tensor:
+    reach = int(2 * deviation)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / max(deviation, 1e-6)) ** 2)
+    return kernel / kernel.sum()
 
 
 @dataclass(frozen=True)
@@ -196,6 +212,42 @@ class Example:
     labelled: bool
 
 
+@dataclass(frozen=True)
+class FittedNetwork:
+    """What `fit` makes.
+
+    Attributes
+    ----------
+    stack : Stack
+        What it sees.
+    module : _UNet
+    """
+
+    stack: Stack
+    module: _UNet
+
+    def predict(self, index: int, probabilities: np.ndarray) -> np.ndarray:
+        """What it says of a slice of its stack.
+
+        Parameters
+        ----------
+        index : int
+        probabilities : float32 ndarray, shape [classes, h, w]
+            What is thought so far, in the window.
+
+        Returns
+        -------
+        float32 ndarray, shape [classes, h, w]
+            Logarithms of probabilities in the window.
+        """
+        whole = slice(None)
+        with torch.inference_mode():
+            inputs, prior = self.stack.inputs(index, whole, whole), self.stack.prior(probabilities)
+            logits = self.module(inputs[None], prior[None])
+            told: np.ndarray = self.stack.enlarge(torch.softmax(logits, dim=1)[0]).cpu().numpy()
+        return np.log(told + np.float32(FLOOR))
+
+
 def fit(
     stack: Stack,
     examples: Sequence[Example],
@@ -203,8 +255,8 @@ def fit(
     seed: int,
     on_step: Callable[[float], object],
     seconds: float | None = None,
-    batch: int = BATCH,
-) -> Callable[[int, torch.Tensor], np.ndarray]:
+    start: FittedNetwork | None = None,
+) -> FittedNetwork:
     """Fit a network, on one processor core; several fits may go on in threads.
 
     Parameters
@@ -217,19 +269,14 @@ def fit(
         Called after each step with the part of the fit, 0..1, that this step was; what it raises ends the fit.
     seconds : float, optional
         Time for the fit instead of `steps`.
-    batch : int
-        Crops seen in a step.
-
-    Returns
-    -------
-    function
-        `(index, prior) -> logarithms of probabilities`, float32 `[classes, h, w]` in the window.
+    start : FittedNetwork, optional
+        Of the same classes: fitting goes on from its weights instead of random ones. It is not changed.
     """
     torch.set_num_threads(1)
-    batches = _Batches(stack, examples, seed, batch)
+    batches = _Batches(stack, examples, seed)
     with _WEIGHTS:
         torch.manual_seed(seed)
-        network = _UNet(len(examples[0].target)).to(stack.device)
+        network = copy.deepcopy(start.module) if start else _UNet(len(examples[0].target)).to(stack.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = list(network.parameters())
     averages = [weight.detach().clone() for weight in weights]
@@ -259,16 +306,7 @@ def fit(
     with torch.no_grad():
         for weight, average in zip(weights, averages, strict=True):
             weight.copy_(average)
-    network.eval()
-
-    def predict(index: int, prior: torch.Tensor) -> np.ndarray:
-        whole = slice(None)
-        with torch.inference_mode():
-            logits = network(stack.inputs(index, whole, whole)[None], prior[None])
-            probabilities: np.ndarray = stack.enlarge(torch.softmax(logits, dim=1)[0]).cpu().numpy()
-        return np.log(probabilities + np.float32(FLOOR))
-
-    return predict
+    return FittedNetwork(stack, network.eval())
 
 
 def _rate(part: float) -> float:
@@ -298,10 +336,9 @@ def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 class _Batches:
     """Random crops, each label as often as any other, slightly deformed."""
 
-    def __init__(self, stack: Stack, examples: Sequence[Example], seed: int, batch: int) -> None:
+    def __init__(self, stack: Stack, examples: Sequence[Example], seed: int) -> None:
         self._stack = stack
         self._examples = examples
-        self._batch = batch
         self._rng = np.random.default_rng(seed)
         self._noise = torch.Generator().manual_seed(seed)
         self._crop = [min(CROP, side) for side in stack.size]
@@ -323,16 +360,16 @@ class _Batches:
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Inputs, targets and priors of one batch."""
-        crops = [self._one() for _ in range(self._batch)]
+        crops = [self._one() for _ in range(BATCH)]
         inputs, target, prior = (torch.stack(parts) for parts in zip(*crops, strict=True))
         maps = torch.cat([inputs, target, prior], dim=1)
         maps = functional.grid_sample(maps, self._deformation(), align_corners=False, padding_mode="border")
         inputs, target, prior = maps.split([inputs.shape[1], target.shape[1], prior.shape[1]], dim=1)
         images = len(CONTEXT)
-        gain = torch.exp(self._normal(0.1, self._batch, 1, 1, 1))
-        shift = self._normal(0.05, self._batch, 1, 1, 1)
-        noise = self._normal(0.03, self._batch, images, *inputs.shape[2:])
-        moved = self._normal(0.05, self._batch, 3, 1, 1)
+        gain = torch.exp(self._normal(0.1, BATCH, 1, 1, 1))
+        shift = self._normal(0.05, BATCH, 1, 1, 1)
+        noise = self._normal(0.03, BATCH, images, *inputs.shape[2:])
+        moved = self._normal(0.05, BATCH, 3, 1, 1)
         inputs = torch.cat([inputs[:, :images] * gain + shift + noise, inputs[:, images:] + moved], dim=1)
         return inputs, target, prior
 
@@ -360,15 +397,15 @@ class _Batches:
 
     def _deformation(self) -> torch.Tensor:
         rng = self._rng
-        turn = rng.normal(0, 0.1, self._batch)
-        scale = np.exp(rng.normal(0, 0.07, (self._batch, 2)))
+        turn = rng.normal(0, 0.1, BATCH)
+        scale = np.exp(rng.normal(0, 0.07, (BATCH, 2)))
         aspect = self._crop[0] / self._crop[1]
-        matrix = np.zeros((self._batch, 2, 3), dtype=np.float32)
+        matrix = np.zeros((BATCH, 2, 3), dtype=np.float32)
         matrix[:, 0, 0], matrix[:, 0, 1] = np.cos(turn) * scale[:, 0], -np.sin(turn) * aspect
         matrix[:, 1, 0], matrix[:, 1, 1] = np.sin(turn) / aspect, np.cos(turn) * scale[:, 1]
-        grid = functional.affine_grid(torch.from_numpy(matrix), [self._batch, 1, *self._crop], align_corners=False)
+        grid = functional.affine_grid(torch.from_numpy(matrix), [BATCH, 1, *self._crop], align_corners=False)
         bend = functional.interpolate(
-            self._normal(0.03, self._batch, 2, 4, 4), size=tuple(self._crop), mode="bicubic", align_corners=False
+            self._normal(0.03, BATCH, 2, 4, 4), size=tuple(self._crop), mode="bicubic", align_corners=False
         )
         return grid.to(self._stack.device) + bend.permute(0, 2, 3, 1)
 

@@ -54,6 +54,7 @@ class Pool:
         self.window = self._propagate.window
         self.shape = self._propagate.image(0).shape
         self._outlines: dict[int, dict[int, Outline]] = {}
+        self._grown: dict[tuple[int, int], np.ndarray] = {}
 
     def image(self, index: int) -> np.ndarray:
         """One slice in the window, float32 `[h, w]`, intensities from 0 to 1."""
@@ -102,8 +103,10 @@ class Pool:
                 yield index, np.log(result, out=result)
 
     def fresh(self) -> Pool:
-        """The same pool, for another thread."""
-        return Pool(self._volume, self.support, self.window, self._carried, self._propagate.context)
+        """The same pool, for another thread; what one of them grew the others need not."""
+        same = Pool(self._volume, self.support, self.window, self._carried, self._propagate.context)
+        same._grown = self._grown
+        return same
 
     def part(self, row: int) -> Pool:
         """The labelled slices next to number `row` alone: all that is needed to fill it when it is hidden."""
@@ -123,11 +126,13 @@ class Pool:
         ends = {self.support.indices[row]: row for row in (before, after) if row is not None}
         start, stop = min([*ends, *wanted]), max([*ends, *wanted]) + 1
         stride = tuple(slice(None, None, -(-size // LONGEST_SIDE)) for size in self.shape)
-        images = np.stack([self.image(index)[stride] for index in range(start, stop)])
-        seeds = np.zeros(images.shape, dtype=self.support.masks.dtype)
-        for index, row in ends.items():
-            seeds[index - start] = self.mask(row)[stride]
-        grown = grow(images, seeds, [index - start for index in ends])
+        if (start, stop) not in self._grown:
+            images = np.stack([self.image(index)[stride] for index in range(start, stop)])
+            seeds = np.zeros(images.shape, dtype=self.support.masks.dtype)
+            for index, row in ends.items():
+                seeds[index - start] = self.mask(row)[stride]
+            self._grown[start, stop] = grow(images, seeds, [index - start for index in ends])
+        grown = self._grown[start, stop]
         return {index: _enlarge(grown[index - start], stride, self.shape) for index in wanted}
 
     def _interpolate(self, before: int | None, after: int | None, index: int) -> np.ndarray:
