@@ -14,6 +14,7 @@ from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.engines import adapt, calibration, engine_class
 from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.base import Stopped, label_slice
+from FewShotAnnotateLib.engines.network import fit
 from FewShotAnnotateLib.engines.propagate import Propagate
 from support.data import case_names, case_or_mni152, load_case
 
@@ -111,6 +112,25 @@ def test_every_slice_is_offered_before_a_look_from_the_sides_makes_it_better() -
     assert sorted(offered) == support.unlabelled(support.range_between())
     final = {index: probabilities, **dict(results)}
     assert mean_dice(truth, final, support) > mean_dice(truth, offered, support)
+
+
+def test_many_labels_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, labels, support = brain_part()
+    parts = np.add.outer(np.arange(labels.shape[1]) // 8, np.arange(labels.shape[2]) // 4 * 7) + 1
+    many = np.where(labels > 0, parts, 0).astype(labels.dtype)
+    taken: list[list[int]] = []
+
+    def counted(stack: object, examples: object, steps: int, *rest: object, **named: object) -> object:
+        taken[-1].append(steps)
+        return fit(stack, examples, steps, *rest, **named)
+
+    monkeypatch.setattr("FewShotAnnotateLib.engines.network.fit", counted)
+    for one in (labels, many):
+        taken.append([])
+        label_map = LabelMap(one, volume.geometry)
+        own = Support.from_label_map(label_map, SliceAxis(0), support.indices)
+        next(prepared(volume, own, steps=10).predict([1]))
+    assert max(taken[0]) == 10 < max(taken[1])
 
 
 def test_slices_with_others_missing_between_them_are_filled_without_a_look_from_the_sides() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.engines.multiplanar import CERTAIN, FULL_WEIGHT, Block, look, refined, weights
-from FewShotAnnotateLib.engines.network import FLOOR
+from FewShotAnnotateLib.engines.fusion import softmax
+from FewShotAnnotateLib.engines.multiplanar import BLUR, CERTAIN, FULL_WEIGHT, ORDER, Block, look, refined, weights
+from FewShotAnnotateLib.engines.network import CONTEXT, FLOOR, Example, FittedNetwork, Stack, fit
 from FewShotAnnotateLib.review.metrics import dice
 from support.data import case_or_mni152, load_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 SPACING = 6
 SURE = 2.0
+CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
 
 
@@ -45,8 +49,8 @@ def block_of(most: int) -> tuple[Block, np.ndarray, list[int]]:
     return block, truth, between
 
 
-def seen(block: Block, steps: int = 75, seed: int = 0) -> np.ndarray | None:
-    return look(block, 1.0, torch.device("cpu"), steps, None, seed, lambda part: None)
+def seen(block: Block, steps: int = 75, seed: int = 0, start: FittedNetwork | None = None) -> np.ndarray | None:
+    return look(block, 1.0, CPU, steps, None, seed, lambda part: None, start)
 
 
 def mean_dice(truth: np.ndarray, told: np.ndarray) -> float:
@@ -104,5 +108,55 @@ def test_the_same_seed_sees_the_same_and_another_something_else() -> None:
 def test_all_of_the_work_is_told() -> None:
     block, _, _ = block_of(most=1)
     told: list[float] = []
-    look(block, 1.0, torch.device("cpu"), 5, None, 0, told.append)
+    look(block, 1.0, CPU, 5, None, 0, told.append)
     assert sum(told) == pytest.approx(1)
+
+
+def front_of(block: Block) -> FittedNetwork:
+    """A network fitted on the slices of a block."""
+    count, *shape = block.images.shape
+    stack = Stack(lambda index: block.images[index].astype(np.float32), count, shape, CPU)
+    examples = []
+    for index, logits in enumerate(block.logits.astype(np.float32)):
+        probabilities = softmax(logits)
+        examples.append(Example(index, stack.target(probabilities), stack.prior(probabilities), True))
+    return fit(stack, examples, 60, 0, lambda part: None)
+
+
+def test_a_look_goes_on_from_what_the_network_that_filled_has_learned_and_leaves_that_as_it_is() -> None:
+    block, truth, between = block_of(most=3)
+    network = front_of(block_of(most=0)[0])
+    before = [weight.clone() for weight in network.module.parameters()]
+    new, further = seen(block, steps=3), seen(block, steps=3, start=network)
+    assert new is not None and further is not None
+    told = [np.where(odds.max(axis=1) > 0, odds.argmax(axis=1) + 1, 0)[between] for odds in (new, further)]
+    assert mean_dice(truth[between], told[1]) > mean_dice(truth[between], told[0]) + 0.02
+    for weight, old in zip(network.module.parameters(), before, strict=True):
+        torch.testing.assert_close(weight, old, rtol=0, atol=0)
+
+
+def test_places_are_told_alike_from_each_side() -> None:
+    image, _, _ = part_of_a_case()
+    front = Stack(image.__getitem__, len(image), image.shape[1:], CPU)
+    place = (7, 20, 11)
+    expected = told_of(front, place[0], place[1:])
+    for axis, order in enumerate(ORDER):
+        planes = np.moveaxis(image, axis + 1, 0)
+        side = Stack(planes.__getitem__, len(planes), planes.shape[1:], CPU, order=order)
+        torch.testing.assert_close(told_of(side, place[axis + 1], (place[0], place[2 - axis])), expected)
+
+
+def told_of(stack: Stack, index: int, pixel: Sequence[int]) -> torch.Tensor:
+    """Where a network is told that a pixel lies."""
+    return stack.inputs(index, slice(None), slice(None))[(slice(len(CONTEXT), None), *pixel)]
+
+
+def test_what_is_thought_so_far_is_blurred_along_the_stack_and_not_across_it() -> None:
+    image, _, _ = part_of_a_case()
+    planes = np.moveaxis(image, 1, 0)
+    side = Stack(planes.__getitem__, len(planes), planes.shape[1:], CPU, blur=BLUR)
+    thought = np.zeros((2, *planes.shape[1:]), dtype=np.float32)
+    thought[1, 9, 12] = 1
+    blurred = side.prior(thought)[1].numpy()
+    assert np.flatnonzero(blurred.any(axis=0)).tolist() == [12]
+    assert blurred[9, 12] < 0.2 and blurred[7, 12] == pytest.approx(blurred[11, 12]) and blurred[7, 12] > 0.05
