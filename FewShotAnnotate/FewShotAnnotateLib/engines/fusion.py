@@ -17,8 +17,8 @@ import numpy as np
 # Usual weights of propagation, region growing, shape interpolation and the network.
 USUAL = np.array([1.0, 0.1, 0.1, 0.8], dtype=np.float32)
 # What they are multiplied by for each `End`: where a label ends, intensities know better than what lies straight
-# across.
-BY_END = np.array([[1.0, 1.0, 1.0, 1.0], [0.4, 3.5, 0.5, 1.0], [0.05, 10.0, 0.0, 0.1]], dtype=np.float32)
+# across, and where one slice alone shows it, nothing else knows anything.
+BY_END = np.array([[1.0, 1.0, 1.0, 1.0], [0.4, 3.5, 0.5, 1.0], [0.0, 10.0, 0.0, 0.0]], dtype=np.float32)
 # Weightings that hidden slices may choose from: three of the simple candidates, times one of the network.
 _SIMPLE = ((1, 0.5, 0.25), (1, 0, 0.25), (1, 0, 1), (1, 0.5, 0), (1, 1, 0.25), (0.5, 1, 0), (1, 0, 0))
 _NETWORK = (0.0, 0.25, 0.5, 1.0)
