@@ -38,8 +38,11 @@ FOLDS = 3
 # Slices that one network learns from at most: labelled ones, each hidden in turn, and others as soft targets.
 HIDDEN_SLICES = 24
 SOFT_EXAMPLES = 40
-# Labels that `steps` are enough for: more labels take more steps in proportion, or the small ones are smoothed away.
+# Labels and labelled slices that `steps` are enough for. More of either take more steps in proportion, up to so many
+# times: small labels would be smoothed away else, and there is more to learn.
 FEW_LABELS = 24
+FEW_SLICES = 14
+MOST_TIMES = 3.0
 # Share of a fit's steps that a network gets which some labelled slices are hidden from.
 HIDDEN_STEPS = 0.42
 # Mean Dice by which region growing may be behind propagation on labels that end, and still be trusted with lone ones.
@@ -77,9 +80,7 @@ class Adapt(Engine):
     devices = (Device.CPU, Device.CUDA, Device.MPS)
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
-        "steps": Option(
-            110, "steps of the longest fit (many labels get more); fewer are quicker and worse", 1, 10**5
-        ),
+        "steps": Option(110, "steps of the longest fit, up to 3 times as many for much to learn", 1, 10**5),
     }
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
@@ -262,7 +263,8 @@ class Adapt(Engine):
         """How long to fit; None: not at all, for want of slices to learn from or of time."""
         if len(self._support.indices) < 2:
             return None
-        steps = round(self.settings["steps"] * max(1.0, len(self._support.labels) / FEW_LABELS))
+        much = max(1.0, len(self._support.labels) / FEW_LABELS, len(self._support.indices) / FEW_SLICES)
+        steps = round(self.settings["steps"] * min(much, MOST_TIMES))
         block = self._block(wanted, shape)
         if self.seconds_left == math.inf:
             return _Plan(steps, block)
