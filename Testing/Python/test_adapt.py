@@ -143,6 +143,16 @@ def test_slices_with_others_missing_between_them_are_filled_without_a_look_from_
     assert mean_dice(truth, result, support) > 0.5
 
 
+def test_slices_beyond_the_labelled_ones_have_no_part_in_the_look_from_the_sides() -> None:
+    volume, labels, _ = brain_part()
+    support = Support.from_label_map(LabelMap(labels, volume.geometry), SliceAxis(0), range(4, 21, 4))
+    engine, offered = prepared(volume, support), {}
+    engine.offer = offered.__setitem__
+    wanted = support.unlabelled(range(len(labels)))
+    assert sorted(dict(engine.predict(wanted))) == wanted
+    assert sorted(offered) == support.unlabelled(support.range_between())
+
+
 @pytest.mark.skipif("mr_hippocampus_003" not in case_names(), reason="needs the case mr_hippocampus_003")
 def test_a_tip_that_one_slice_alone_shows_is_grown_where_propagation_loses_it() -> None:
     volume, label_map = load_case("mr_hippocampus_003")

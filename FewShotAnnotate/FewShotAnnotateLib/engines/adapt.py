@@ -166,13 +166,16 @@ class Adapt(Engine):
 
         block = Block.of(plan.block, len(self._support.labels), pool.image, pool.rows, pool.support.indices)
         for index, logits in filled:
-            block.put(index, logits)
             work.done(1)
-            self.offer(index, whole(index, logits))
+            if index in plan.block:
+                block.put(index, logits)
+                self.offer(index, whole(index, logits))
+            else:
+                yield index, whole(index, logits)
         expected = {one.label: one.dice for one in self.expected()}
         errors = [1 - expected.get(label, 0.0) for label in self._support.labels]
         sides = self._look(block, plan, fitted.network, work)
-        for index, logits in refined(block, sides, errors, wanted):
+        for index, logits in refined(block, sides, errors, [index for index in wanted if index in plan.block]):
             yield index, whole(index, logits)
 
     def _look(self, block: Block, plan: _Plan, network: Network, work: _Work) -> np.ndarray | None:
@@ -275,11 +278,16 @@ class Adapt(Engine):
         return _Plan(steps, None, left / rounds) if left >= FIT_SECONDS * rounds else None
 
     def _block(self, wanted: Sequence[int], shape: tuple[int, int]) -> range | None:
-        """The slices to look at from the sides: all that are wanted and those around them, if they are unbroken."""
-        if not wanted:
+        """The slices to look at from the sides, if they are unbroken: wanted ones and labelled ones around them.
+
+        Beyond the outermost labelled slices nothing holds the labels in place: nobody should learn from that.
+        """
+        indices = self._support.indices
+        inner = [index for index in wanted if indices[0] < index < indices[-1]]
+        if not inner:
             return None
-        labelled = [index for index in self._support.indices if wanted[0] - 1 <= index <= wanted[-1] + 1]
-        known = sorted({*wanted, *labelled})
+        labelled = [index for index in indices if inner[0] - 1 <= index <= inner[-1] + 1]
+        known = sorted({*inner, *labelled})
         block = range(known[0], known[-1] + 1)
         if not labelled or len(block) != len(known) or len(block) < LEAST_SLICES:
             return None
