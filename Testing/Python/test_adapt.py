@@ -104,7 +104,7 @@ def test_drafts_made_before_change_nothing() -> None:
 
 
 def test_every_slice_is_offered_before_a_look_from_the_sides_makes_it_better() -> None:
-    volume, truth, support = brain_part(spacing=4)
+    volume, truth, support = brain_part(spacing=6)
     engine, offered = prepared(volume, support, steps=60), {}
     engine.offer = offered.__setitem__
     results = engine.predict(support.unlabelled(support.range_between()))
