@@ -515,7 +515,9 @@ def test_the_terminal_shows_table_and_advice(desk: Desk, capfd: pytest.CaptureFi
 
 @needs_proc
 def test_ctrl_c_keeps_finished_trials_and_resume_goes_on(desk: Desk, spawned: Spawned) -> None:
-    options = ("--engines", "propagate", "--sizes", "1,2", "--draws", "3", "--held-out", "2")
+    # While `adapt` fits, seconds long, the other engine's trials are finished: there is time to interrupt.
+    slowly = ("--engines", "propagate,adapt", "--option", "adapt.steps=150")
+    options = (*slowly, "--sizes", "1,2", "--draws", "1", "--held-out", "1")
     program = spawned.cli(*desk.command(*options, "--progress", "none"))
     finished = desk.report / "runs" / "propagate"
     wait_for(lambda: len(list(finished.glob("*.json"))) >= 2)
