@@ -34,7 +34,7 @@ CERTAIN = 12.0
 SEEN = 0.0
 # Weight of the networks for a label that they tell without error on labelled slices, and the part of the error to
 # expect between them from which on they have none.
-FULL_WEIGHT = 2.4
+FULL_WEIGHT = 4.5
 USELESS = 0.85
 # What that error is taken to be before any voxel is seen, as part of the error to expect between them, and how many
 # voxels that counts for.

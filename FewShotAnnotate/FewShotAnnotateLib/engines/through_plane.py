@@ -16,7 +16,7 @@ from .flow import enlarge, flow, pyramid, warp
 SHARE = 0.25
 # How sure a labelled slice is of what the next slice shows, as part of what that slice is surest of: more makes it a
 # copy.
-CERTAIN = 0.5
+CERTAIN = 0.25
 # As in `propagate`, for labelled slices some eight slices apart.
 INERTIA = 3.5e-4
 
