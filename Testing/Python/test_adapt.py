@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -228,6 +229,52 @@ def test_keeps_to_a_time_limit(seconds: float) -> None:
     result = predicted(engine, support)
     assert sorted(result) == support.unlabelled(support.range_between())
     assert time.monotonic() - began < seconds + 10
+
+
+def test_a_time_limit_that_is_far_off_changes_nothing() -> None:
+    volume, _, support = brain_part()
+    free, limited = prepared(volume, support), prepared(volume, support)
+    limited.deadline = time.monotonic() + 3600
+    expected = predicted(free, support)
+    for index, probabilities in predicted(limited, support).items():
+        np.testing.assert_array_equal(probabilities, expected[index])
+
+
+def test_where_time_is_short_drafts_of_another_process_are_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, _, support = brain_part()
+    engine = prepared(volume, support)
+    monkeypatch.setattr(adapt, "POOL_WORK", 1e9)
+    engine.deadline = time.monotonic() + 3600
+    began = time.monotonic()
+    assert sorted(predicted(engine, support)) == support.unlabelled(support.range_between())
+    assert time.monotonic() - began < 10, "nothing was fitted, for want of time"
+
+
+def test_a_label_on_slices_that_nobody_would_look_at_is_learnt_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, labels, _ = brain_part(slices=29)
+    seen, rare = labels.copy(), 200
+    seen[3:6][seen[3:6] > 0] = rare
+    support = Support.from_label_map(LabelMap(seen, volume.geometry), SliceAxis(0), range(0, 29, 4))
+    assert support.indices[1] == 4 and rare in support.labels
+    monkeypatch.setattr(adapt, "HIDDEN_SLICES", 2)
+    monkeypatch.setattr(adapt, "SOFT_EXAMPLES", 0)
+    result = predicted(prepared(volume, support), support)
+    assert all((label_slice(result[index], support.labels)[0] == rare).any() for index in (3, 5))
+
+
+def test_hidden_slices_that_memory_has_no_room_for_do_not_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, truth, support = brain_part()
+    judged: list[int] = []
+
+    def counted(hidden: Sequence[Sequence[object]], *rest: object) -> object:
+        judged.append(sum(map(len, hidden)))
+        return learn(hidden, *rest)
+
+    learn = adapt._learn
+    monkeypatch.setattr(adapt, "_learn", counted)
+    monkeypatch.setattr(adapt, "JUDGED_BYTES", 1)
+    assert mean_dice(truth, predicted(prepared(volume, support), support), support) > 0.6
+    assert 0 < judged[0] <= adapt.FOLDS < len(support.indices)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

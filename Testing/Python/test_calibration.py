@@ -228,6 +228,7 @@ def test_a_label_whose_end_nobody_knows_is_expected_to_be_worse() -> None:
 def test_without_slices_nothing_is_expected_and_labels_that_are_nowhere_are_left_out() -> None:
     expectation = DiceExpectation(Calibration.fit([]))
     assert expectation.expected([3, 7]) == ()
+    assert DiceExpectation(Calibration(correction=np.zeros(3))).expected([3, 7]) == ()
     probabilities = np.zeros((3, 8, 8), dtype=np.float32)
     probabilities[0], probabilities[1, :4] = 1, 1
     probabilities[0, :4] = 0

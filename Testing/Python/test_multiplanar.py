@@ -9,7 +9,7 @@ import pytest
 import torch
 from FewShotAnnotateLib.engines.fusion import softmax
 from FewShotAnnotateLib.engines.multiplanar import BLUR, CERTAIN, FULL_WEIGHT, ORDER, Block, look, refined, weights
-from FewShotAnnotateLib.engines.network import CONTEXT, FLOOR, Example, FittedNetwork, Stack, fit
+from FewShotAnnotateLib.engines.network import CONTEXT, FLOOR, FittedNetwork, Stack, fit
 from FewShotAnnotateLib.review.metrics import dice
 from support.data import case_or_mni152, load_case
 
@@ -119,7 +119,7 @@ def front_of(block: Block) -> FittedNetwork:
     examples = []
     for index, logits in enumerate(block.logits.astype(np.float32)):
         probabilities = softmax(logits)
-        examples.append(Example(index, stack.target(probabilities), stack.prior(probabilities), True))
+        examples.append(stack.example(index, probabilities, probabilities, True))
     return fit(stack, examples, 60, 0, lambda part: None)
 
 

@@ -31,13 +31,17 @@ from .through_plane import consistent
 
 if TYPE_CHECKING:
     from .multiplanar import Block
-    from .network import FittedNetwork
+    from .network import Example, FittedNetwork, Stack
 
 # Parts that the labelled slices between the outermost are divided in; each is hidden from one network.
 FOLDS = 3
 # Slices that one network learns from at most: labelled ones, each hidden in turn, and others as soft targets.
 HIDDEN_SLICES = 24
 SOFT_EXAMPLES = 40
+# What the candidates say of hidden slices is kept to judge them by, while it takes no more memory than this; BYTES is
+# what a pixel of a label takes. With many labels on large slices fewer hidden slices judge, FOLDS at least.
+JUDGED_BYTES = 2 * 2**30
+BYTES = 18
 # Labels and labelled slices that `steps` are enough for. More of either take more steps in proportion, up to so many
 # times: small labels would be smoothed away else, and there is more to learn.
 FEW_LABELS = 24
@@ -209,50 +213,52 @@ class Adapt(Engine):
         inner = rows[1:-1]
         folds = [tuple(inner[start::FOLDS]) for start in range(_folds(support))]
         counts = len(CANDIDATES) + (plan is not None), len(support.labels)
-        looked_at = _spread(rows if plan else inner, HIDDEN_SLICES) if len(rows) > 1 else []
-        soft_targets = _spread(wanted, SOFT_EXAMPLES) if plan else []
+        looked_at = _showing(rows if plan else inner, HIDDEN_SLICES, pool.areas) if len(rows) > 1 else []
+        size = BYTES * (len(support.labels) + 1) * math.prod(pool.shape)
+        judging = set(_spread(looked_at, max(FOLDS, JUDGED_BYTES // size)))
+        soft_targets = _spread(_between(wanted, support.indices), SOFT_EXAMPLES) if plan else []
         if plan:
             work.plan(plan.steps + len(folds) * plan.part(HIDDEN_STEPS)[0] + plan.side_work)
         work.plan(len(looked_at) + len(soft_targets))
 
-        def hide(row: int) -> np.ndarray:
-            ((_, logs),) = pool.part(row).candidates([support.indices[row]])
-            work.done(1)
-            return logs.astype(np.float16)
+        stack = self._stack(pool) if plan else None
 
-        def soft(gap: Sequence[int]) -> list[tuple[int, np.ndarray]]:
-            pooled = [(index, _pooled(logs)) for index, logs in pool.fresh().candidates(gap)]
+        def hide(row: int) -> tuple[np.ndarray | None, Example | None]:
+            """What the candidates say of a slice, if it judges them, and what is learnt from it, if anything is."""
+            index = support.indices[row]
+            ((_, found),) = pool.part(row).candidates([index])
+            logs = found.astype(np.float16)
+            work.done(1)
+            example = stack.example(index, pool.one_hot(row), _pooled(logs), True) if stack else None
+            return (logs if row in judging else None), example
+
+        def soft(gap: Sequence[int]) -> list[Example]:
+            assert stack is not None
+            examples = []
+            for index, logs in pool.fresh().candidates(gap):
+                pooled = _pooled(logs)
+                examples.append(stack.example(index, pooled, pooled, False))
             work.done(len(gap))
-            return pooled
+            return examples
 
         with ThreadPoolExecutor(THREADS) as threads:
-            hidden = dict(zip(looked_at, threads.map(hide, looked_at), strict=True))
+            hidden: dict[int, np.ndarray] = {}
+            examples: list[Example] = []
+            for row, (logs, example) in zip(looked_at, threads.map(hide, looked_at), strict=True):
+                hidden |= {row: logs} if logs is not None else {}
+                examples += [example] if example is not None else []
             grows = _grows_well(hidden, pool)
-            if plan is None:
-                evidence = [[_hidden(hidden[row], row, pool, Network(), grows)] for row in looked_at]
+            if plan is None or stack is None:
+                evidence = [[_hidden(hidden[row], row, pool, Network(), grows)] for row in hidden]
                 return _Fitted(Network(), *_learn(evidence, *counts), grows)
-            from .device import torch_device
-            from .network import Example, Stack, fit, one_hot
+            from .network import fit
 
-            count = len(support.axis.slices(self._volume.array))
-            stack = Stack(pool.image, count, pool.shape, torch_device(self._asked_device, self.name))
-            examples = {
-                support.indices[row]: Example(
-                    support.indices[row],
-                    stack.target(one_hot(pool.mask(row), support.labels)),
-                    stack.prior(_pooled(hidden[row])),
-                    True,
-                )
-                for row in looked_at
-            }
-            for pooled in threads.map(soft, _gaps(soft_targets, support.indices)):
-                for index, one in pooled:
-                    examples[index] = Example(index, stack.target(one), stack.prior(one), False)
+            examples += chain(*threads.map(soft, _gaps(soft_targets, support.indices)))
 
             def member(number: int, fold: tuple[int, ...]) -> tuple[Network, list[Hidden]]:
                 """The network that `fold` is hidden from, and what it says of that."""
                 unseen = {support.indices[row] for row in fold}
-                seen = [one for one in examples.values() if unseen.isdisjoint(_ends(one.index, support.indices))]
+                seen = [one for one in examples if unseen.isdisjoint(_ends(one.index, support.indices))]
                 steps, seconds = plan.part(HIDDEN_STEPS if fold else 1.0)
                 seed = self.settings["seed"] * (FOLDS + 1) + number
                 network = Network(fit(stack, seen, steps, seed, lambda part: work.done(part * steps), seconds))
@@ -261,6 +267,14 @@ class Adapt(Engine):
             results = list(threads.map(member, range(len(folds) + 1), [(), *folds]))
         learned = _learn([evidence for _, evidence in results if evidence], *counts)
         return _Fitted(results[0][0], *learned, grows)
+
+    def _stack(self, pool: Pool) -> Stack:
+        """All slices as networks see them."""
+        from .device import torch_device
+        from .network import Stack
+
+        count = len(self._support.axis.slices(self._volume.array))
+        return Stack(pool.image, count, pool.shape, torch_device(self._asked_device, self.name))
 
     def _plan(self, wanted: Sequence[int], shape: tuple[int, int]) -> _Plan | None:
         """How long to fit; None: not at all, for want of slices to learn from or of time."""
@@ -271,11 +285,23 @@ class Adapt(Engine):
         block = self._block(wanted, shape)
         if self.seconds_left == math.inf:
             return _Plan(steps, block)
-        left = self.seconds_left - POOL_WORK * self._draft_seconds - START_SECONDS
+        drafting = self._draft_seconds or self._drafting(wanted)
+        left = self.seconds_left - POOL_WORK * drafting - START_SECONDS
         rounds = 1 + _folds(self._support) * HIDDEN_STEPS / THREADS
         if block is not None and left >= FIT_SECONDS * (rounds + SIDE_WORK):
             return _Plan(steps, block, left / (rounds + SIDE_WORK))
         return _Plan(steps, None, left / rounds) if left >= FIT_SECONDS * rounds else None
+
+    def _drafting(self, wanted: Sequence[int]) -> float:
+        """Seconds that drafts of some slices would take, by those of one gap: another process may have drafted."""
+        gaps = _gaps(wanted, self._support.indices)
+        if not gaps or self.seconds_left <= START_SECONDS:
+            return 0.0
+        gap = gaps[len(gaps) // 2]
+        began = time.monotonic()
+        for _ in self._draft.predict(gap):
+            pass
+        return (time.monotonic() - began) * len(wanted) / len(gap)
 
     def _block(self, wanted: Sequence[int], shape: tuple[int, int]) -> range | None:
         """The slices to look at from the sides, if they are unbroken: wanted ones and labelled ones around them.
@@ -283,7 +309,7 @@ class Adapt(Engine):
         Beyond the outermost labelled slices nothing holds the labels in place: nobody should learn from that.
         """
         indices = self._support.indices
-        inner = [index for index in wanted if indices[0] < index < indices[-1]]
+        inner = _between(wanted, indices)
         if not inner:
             return None
         labelled = [index for index in indices if inner[0] - 1 <= index <= inner[-1] + 1]
@@ -306,7 +332,7 @@ class _Plan:
     block : range or None
         Slices that are looked at from the sides; None: there is no such look.
     seconds : float, optional
-        For the first network, instead of steps.
+        Time limit of the first network.
     """
 
     steps: int
@@ -314,7 +340,7 @@ class _Plan:
     seconds: float | None = None
 
     def part(self, share: float) -> tuple[int, float | None]:
-        """Steps and seconds of a network that gets a share of the first one's."""
+        """Steps and time limit of a network that gets a share of the first one's."""
         return max(1, round(self.steps * share)), None if self.seconds is None else share * self.seconds
 
     @property
@@ -448,6 +474,11 @@ def _gaps(wanted: Sequence[int], labelled: Sequence[int]) -> list[list[int]]:
     return [list(group) for _, group in groupby(wanted, lambda index: int(np.searchsorted(labelled, index)))]
 
 
+def _between(wanted: Sequence[int], labelled: Sequence[int]) -> list[int]:
+    """Slices between the outermost labelled ones."""
+    return [index for index in wanted if labelled[0] < index < labelled[-1]]
+
+
 def _ends(index: int, labelled: Sequence[int]) -> tuple[int, ...]:
     """The labelled slices that speak about a slice: itself, or those around it."""
     after = int(np.searchsorted(labelled, index))
@@ -473,6 +504,19 @@ def _around(labelled: Sequence[int], areas: np.ndarray, index: int, grows: bool)
     lone = (shown.sum(axis=0) == 1) & (grows | (areas.sum(axis=0) < TIP))
     ends[(ends == End.BETWEEN) & lone] = End.LONE
     return min(abs(index - labelled[row]) for row in rows), ends
+
+
+def _showing(rows: Sequence[int], count: int, areas: np.ndarray) -> list[int]:
+    """Some `count` of the rows, evenly spread, and of each label that they do not show the row that shows most of it.
+
+    `areas` as in `Pool`.
+    """
+    chosen = set(_spread(rows, count))
+    for label in range(areas.shape[1]):
+        most = max(rows, key=lambda row: int(areas[row, label]), default=None)
+        if most is not None and areas[most, label] and not areas[sorted(chosen), label].any():
+            chosen.add(most)
+    return sorted(chosen)
 
 
 def _spread(values: Sequence[int], count: int) -> list[int]:

@@ -192,9 +192,11 @@ class DiceExpectation:
         labels : sequence of int
             Value of each row but the first.
         """
+        if not self._sums.size:
+            return ()
         found = []
         log_odds = self._log_odds()
-        for row, label in enumerate(labels[: max(0, self._sums.shape[1] - 1)], start=1):
+        for row, label in enumerate(labels, start=1):
             _, likely, predicted, _ = self._sums[:, row]
             if likely + predicted > 0:
                 evidence = self._calibration.evidence[row] if row < len(self._calibration.evidence) else 0.0

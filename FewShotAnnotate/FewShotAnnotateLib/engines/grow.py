@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-# Cost of one pixel's way in even intensity (intensities run from 0 to 1): so little that it decides only where nothing
-# else does.
+# Cost of one pixel's way in even intensity (intensities run from 0 to 1): it decides where nothing else does.
 STEP_COST = 1e-5
 ROUNDS = 2
 PLANE_ROUNDS = 3

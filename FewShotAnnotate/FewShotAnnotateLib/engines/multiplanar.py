@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .fusion import softmax
-from .network import FLOOR, PRIOR_BLUR, Example, FittedNetwork, Stack, fit
+from .network import FLOOR, PRIOR_BLUR, FittedNetwork, Stack, fit
 from .propagate import THREADS
 from .through_plane import known_logits
 
@@ -85,8 +85,10 @@ class Block:
 
     def planes(self, axis: int) -> list[int]:
         """Places along axis 0 (rows) or 1 (columns) of the slices where there may be a label."""
-        others = (0, 1, 3 - axis)
-        return [int(place) for place in np.flatnonzero((self.logits[:, 1:] > SEEN).any(axis=others))]
+        shown = np.zeros(self.logits.shape[2:], dtype=bool)
+        for logits in self.logits:  # one after the other: there may be gigabytes
+            shown |= (logits[1:] > SEEN).any(axis=0)
+        return [int(place) for place in np.flatnonzero(shown.any(axis=1 - axis))]
 
     def plane(self, axis: int, place: int) -> np.ndarray:
         """Probabilities in the plane that crosses the slices there, float32 `[labels + 1, n, w or h]`."""
@@ -114,7 +116,7 @@ def look(
     steps : int
         Of each fit.
     seconds : float or None
-        Time for each fit instead of `steps`.
+        Time limit of each fit.
     seed : int
     done : function
         Called often, from any thread, with the part of all work, 0..1, just done; what it raises ends the work.
@@ -151,7 +153,7 @@ def look(
         examples = []
         for place in places:
             plane = block.plane(axis, place)
-            examples.append(Example(place, stack.target(plane), stack.prior(plane), False))
+            examples.append(stack.example(place, plane, plane, False))
         return fit(stack, examples, steps, seed, lambda part: done(part / 4), seconds, start)
 
     with ThreadPoolExecutor(THREADS) as threads:

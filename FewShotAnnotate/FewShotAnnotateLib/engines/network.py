@@ -103,12 +103,6 @@ class _UNet(nn.Module):
         return logits.float() + torch.log(prior + PRIOR_FLOOR)
 
 
-def one_hot(mask: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-    """Probabilities 0 and 1, float32 `[len(labels) + 1, h, w]`, of a mask `[h, w]`."""
-    values = np.array([0, *labels])[:, None, None]
-    return (mask == values).astype(np.float32)
-
-
 class Stack:
     """All slices as the network sees them.
 
@@ -179,6 +173,10 @@ class Stack:
         maps = functional.pad(maps, (columns, columns, rows, rows), mode="replicate")
         maps = functional.conv2d(functional.conv2d(maps, down[None, None, :, None]), across[None, None, None, :])
         return maps[:, 0].to(self.device, torch.float16)
+
+    def example(self, index: int, told: np.ndarray, prior: np.ndarray, labelled: bool) -> Example:
+        """A slice to learn from; what is told of it and thought before are probabilities `[classes, h, w]`."""
+        return Example(index, self.target(told), self.prior(prior), labelled)
 
     def inputs(self, index: int, rows: slice, columns: slice) -> torch.Tensor:
         """What the network sees of a part of a slice: `[len(CONTEXT) + 3, h, w]`."""
@@ -268,7 +266,7 @@ def fit(
     on_step : function
         Called after each step with the part of the fit, 0..1, that this step was; what it raises ends the fit.
     seconds : float, optional
-        Time for the fit instead of `steps`.
+        Time limit: the fit is over by then, however few steps were taken.
     start : FittedNetwork, optional
         Of the same classes: fitting goes on from its weights instead of random ones. It is not changed.
     """
@@ -301,7 +299,8 @@ def fit(
         keep = min(1 - 1 / AVERAGING, (step + 1) / (step + 10))
         torch._foreach_lerp_(averages, [weight.detach() for weight in weights], 1 - keep)
         step += 1
-        last, part = part, step / steps if seconds is None else (time.monotonic() - began) / seconds
+        spent = 0.0 if seconds is None else (time.monotonic() - began) / seconds
+        last, part = part, max(step / steps, spent)
         on_step(min(1.0, part) - last)
     with torch.no_grad():
         for weight, average in zip(weights, averages, strict=True):
@@ -318,7 +317,8 @@ def _rate(part: float) -> float:
 
 def _bfloat16(device: torch.device) -> bool:
     """Whether the processor computes with bfloat16 itself."""
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and supported is not None and supported()
 
 
 def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

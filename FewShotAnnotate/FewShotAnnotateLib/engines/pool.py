@@ -65,6 +65,11 @@ class Pool:
         window: np.ndarray = self.support.masks[(row, *self.window)]
         return window
 
+    def one_hot(self, row: int) -> np.ndarray:
+        """Probabilities 0 and 1 of labelled slice number `row`, float32 `[len(labels) + 1, h, w]`, in the window."""
+        values = np.array([0, *self.support.labels])[:, None, None]
+        return (self.mask(row) == values).astype(np.float32)
+
     def rows(self, index: int) -> np.ndarray:
         """Row of each pixel's label, 0 for background, on labelled slice `index` in the window."""
         mask = self.mask(self.support.indices.index(index))
