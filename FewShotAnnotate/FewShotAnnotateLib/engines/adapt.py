@@ -27,6 +27,7 @@ from .calibration import Hidden as Fused
 from .fusion import End, Hidden, Tally, Weights, choose_weights, softmax, usual_weights
 from .pool import CANDIDATES, Pool, completed
 from .propagate import THREADS, Propagate
+from .specks import without_specks
 from .through_plane import consistent
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Adapt(Engine):
         fitted = self._fit(pool, wanted, plan, work)
         expectation = self._expectation = DiceExpectation(fitted.calibration)
 
+        smallest = np.min(pool.areas, axis=0, where=pool.areas > 0, initial=pool.areas.max(initial=0))
+
         def around(index: int) -> tuple[int, np.ndarray]:
             return _around(pool.support.indices, pool.areas, index, fitted.grows)
 
@@ -157,7 +160,8 @@ class Adapt(Engine):
         def whole(index: int, logits: np.ndarray) -> np.ndarray:
             result = np.zeros((len(logits), *self._support.masks.shape[1:]), dtype=np.float32)
             result[0] = 1
-            result[(slice(None), *pool.window)] = expectation.favoured(calibrated(logits, index))
+            favoured = expectation.favoured(calibrated(logits, index))
+            result[(slice(None), *pool.window)] = without_specks(favoured, smallest)
             return result
 
         filled = consistent(noted(), pool.image, pool.rows, pool.support.indices)

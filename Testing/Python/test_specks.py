@@ -1,0 +1,50 @@
+"""What is a speck and what is not."""
+
+from __future__ import annotations
+
+import numpy as np
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.engines.specks import LEAST_PIXELS, without_specks
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from support.data import case_or_mni152, load_case
+
+
+def spotted() -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of a real labelled slice in which label 1 has a pixel or two more; its true rows."""
+    _, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    slices = SliceAxis(0).slices(label_map.array)
+    values, rows = np.unique(slices, return_inverse=True)
+    rows = rows.reshape(slices.shape)
+    truth = rows[max(range(len(rows)), key=lambda index: int((rows[index] == len(values) - 1).sum()))].copy()
+    truth[truth == 1] = 0
+    probabilities = np.full((len(values), *truth.shape), 0.1, dtype=np.float32)
+    np.put_along_axis(probabilities, truth[None], 0.6, axis=0)
+    probabilities[1, 0, :2] = 0.7
+    return probabilities, truth
+
+
+def test_a_speck_goes_and_all_else_stays() -> None:
+    probabilities, truth = spotted()
+    cleaned = without_specks(probabilities, np.full(len(probabilities) - 1, LEAST_PIXELS))
+    np.testing.assert_array_equal(cleaned.argmax(axis=0), truth)
+    np.testing.assert_array_equal(np.sort(cleaned, axis=0), np.sort(probabilities, axis=0))
+
+
+def test_a_label_that_is_as_small_where_it_was_painted_stays() -> None:
+    probabilities, _ = spotted()
+    smallest = np.full(len(probabilities) - 1, LEAST_PIXELS)
+    smallest[0] = 2
+    np.testing.assert_array_equal(without_specks(probabilities, smallest), probabilities)
+
+
+@given(arrays(np.int8, (4, 3, 5), elements=st.integers(0, 100)))
+def test_no_speck_is_left_and_no_other_label_loses_a_pixel(hundredths: np.ndarray) -> None:
+    probabilities = hundredths / np.float32(100) + np.float32(1e-3) * np.arange(4, dtype=np.float32)[:, None, None]
+    cleaned = without_specks(probabilities, np.full(3, LEAST_PIXELS))
+    np.testing.assert_array_equal(np.sort(cleaned, axis=0), np.sort(probabilities, axis=0))
+    before, after = (np.bincount(one.argmax(axis=0).reshape(-1), minlength=4) for one in (probabilities, cleaned))
+    specks = (before > 0) & (before < LEAST_PIXELS) & (np.arange(4) > 0)
+    assert not after[specks].any()
+    assert (after >= before)[~specks].all()
