@@ -172,7 +172,7 @@ class Adapt(Engine):
             return
         from .multiplanar import Block, refined
 
-        block = Block.of(plan.block, len(self._support.labels), pool.image, pool.rows, pool.support.indices)
+        block = Block.of(plan.block, len(self._support.labels), pool.contrasted, pool.rows, pool.support.indices)
         for index, logits in filled:
             work.done(1)
             if index in plan.block:
@@ -278,7 +278,7 @@ class Adapt(Engine):
         from .network import Stack
 
         count = len(self._support.axis.slices(self._volume.array))
-        return Stack(pool.image, count, pool.shape, torch_device(self._asked_device, self.name))
+        return Stack(pool.contrasted, count, pool.shape, torch_device(self._asked_device, self.name))
 
     def _plan(self, wanted: Sequence[int], shape: tuple[int, int]) -> _Plan | None:
         """How long to fit; None: not at all, for want of slices to learn from or of time."""

@@ -46,7 +46,7 @@ LEAST_VOXELS = 30
 
 # Dice is best if a voxel is filled with a label from half of that Dice on (Lipton et al. 2014). Never below this: of
 # labels that may be missed altogether the expectation is too rough to fill far more than is probable.
-LEAST_THRESHOLD = 0.35
+LEAST_THRESHOLD = 0.25
 
 # Half of the width of the range, in log-odds of Dice: WIDTH at least, and more the fewer voxels there were to learn
 # from and to average over, as a standard error does.

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.support import Support
 from ..core.volume import Volume
 from .base import label_slice
+from .contrast import Contrast
 from .grow import grow, soften
 from .propagate import Propagate
 from .shape import Outline, interpolate, outlines
@@ -36,6 +37,8 @@ class Pool:
         What propagation says of some slices in the window, where it is known already.
     context : int, optional
         As in `Propagate`; default: what is best there.
+    contrast : Contrast, optional
+        Default: of the labelled slices.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Pool:
         window: tuple[slice, slice] | None = None,
         carried: Mapping[int, np.ndarray] | None = None,
         context: int | None = None,
+        contrast: Contrast | None = None,
     ) -> None:
         self._volume = volume
         self.support = support
@@ -53,12 +57,19 @@ class Pool:
         self._propagate.prepare(volume, support, window, context)
         self.window = self._propagate.window
         self.shape = self._propagate.image(0).shape
+        self._contrast = contrast or Contrast(
+            (self.image(index), self.mask(row)) for row, index in enumerate(support.indices)
+        )
         self._outlines: dict[int, dict[int, Outline]] = {}
         self._grown: dict[tuple[int, int], np.ndarray] = {}
 
     def image(self, index: int) -> np.ndarray:
         """One slice in the window, float32 `[h, w]`, intensities from 0 to 1."""
         return self._propagate.image(index)
+
+    def contrasted(self, index: int) -> np.ndarray:
+        """The same slice with the contrast where the labels are."""
+        return self._contrast(self.image(index))
 
     def mask(self, row: int) -> np.ndarray:
         """Labels `[h, w]` of labelled slice number `row` in the window."""
@@ -109,14 +120,15 @@ class Pool:
 
     def fresh(self) -> Pool:
         """The same pool, for another thread; what one of them grew the others need not."""
-        same = Pool(self._volume, self.support, self.window, self._carried, self._propagate.context)
+        same = Pool(self._volume, self.support, self.window, self._carried, self._propagate.context, self._contrast)
         same._grown = self._grown
         return same
 
     def part(self, row: int) -> Pool:
         """The labelled slices next to number `row` alone: all that is needed to fill it when it is hidden."""
         rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
-        return Pool(self._volume, self.support.only(rows), self.window, context=self._propagate.context)
+        context, contrast = self._propagate.context, self._contrast
+        return Pool(self._volume, self.support.only(rows), self.window, context=context, contrast=contrast)
 
     def _propagated(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """What propagation says in the window; always float16, whether it was known or not."""
@@ -132,7 +144,7 @@ class Pool:
         start, stop = min([*ends, *wanted]), max([*ends, *wanted]) + 1
         stride = tuple(slice(None, None, -(-size // LONGEST_SIDE)) for size in self.shape)
         if (start, stop) not in self._grown:
-            images = np.stack([self.image(index)[stride] for index in range(start, stop)])
+            images = np.stack([self.contrasted(index)[stride] for index in range(start, stop)])
             seeds = np.zeros(images.shape, dtype=self.support.masks.dtype)
             for index, row in ends.items():
                 seeds[index - start] = self.mask(row)[stride]

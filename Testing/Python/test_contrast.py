@@ -1,0 +1,62 @@
+"""Contrast goes where the labels are, and nothing else changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.engines.contrast import EQUALISED, Contrast
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from support.data import case_or_mni152, load_case
+
+IMAGES = arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32))
+MASKS = arrays(np.uint8, (6, 7), elements=st.integers(0, 3))
+
+
+def painted() -> tuple[np.ndarray, np.ndarray]:
+    """The slice of a real case that shows most of its labels, intensities 0..1, and its mask."""
+    volume, label_map = load_case(case_or_mni152("ct_spleen"))
+    axis = SliceAxis(0)
+    masks = axis.slices(label_map.array)
+    index = int((masks > 0).sum(axis=(1, 2)).argmax())
+    image = axis.slices(volume.array)[index].astype(np.float32)
+    low, high = np.percentile(image, [0.5, 99.5])
+    return np.clip((image - low) / (high - low), 0, 1), masks[index]
+
+
+@given(IMAGES, MASKS)
+def test_brighter_stays_brighter_and_the_range_stays(image: np.ndarray, mask: np.ndarray) -> None:
+    contrast = Contrast([(image, mask)])
+    levels = contrast(np.linspace(0, 1, 1001))
+    assert (np.diff(levels) > 0).all()
+    assert levels[0] == 0
+    assert levels[-1] == pytest.approx(1, abs=1e-6)
+    assert contrast(image).dtype == np.float32
+
+
+@given(IMAGES)
+def test_without_labels_intensities_stay_as_they_are(image: np.ndarray) -> None:
+    np.testing.assert_allclose(Contrast([(image, np.zeros(image.shape, dtype=np.uint8))])(image), image, atol=1e-6)
+
+
+def test_organs_differ_more_from_what_is_around_them() -> None:
+    image, mask = painted()
+    seen = Contrast([(image, mask)])(image)
+    inside = image[mask > 0]
+    usual = np.percentile(inside, 75) - np.percentile(inside, 25)
+    spread = np.percentile(seen[mask > 0], 75) - np.percentile(seen[mask > 0], 25)
+    assert spread > 2 * usual
+
+
+def test_a_small_label_gets_as_much_contrast_as_a_large_one() -> None:
+    image = np.full((64, 64), 0.2, dtype=np.float32)
+    image[:, 40:] = 0.8
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[4:60, 4:30] = 1
+    mask[30:34, 52:56] = 2
+    contrast = Contrast([(image, mask)])
+    dark, bright = (float(np.ptp(contrast(np.array([value - 0.05, value + 0.05])))) for value in (0.2, 0.8))
+    assert dark == pytest.approx(bright, rel=0.05)
+    assert dark > EQUALISED / 3
