@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from FewShotAnnotateLib import engines
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines import adapt, calibration, engine_class
+from FewShotAnnotateLib.engines import adapt, calibration, engine_class, learning
 from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.base import Stopped, label_slice
 from FewShotAnnotateLib.engines.network import Example, fit
@@ -264,7 +265,7 @@ def test_a_label_on_slices_that_nobody_would_look_at_is_learnt_too(monkeypatch: 
         return fit(stack, examples, *rest, **named)
 
     monkeypatch.setattr("FewShotAnnotateLib.engines.network.fit", noted)
-    monkeypatch.setattr(adapt, "HIDDEN_SLICES", 2)
+    monkeypatch.setattr(learning, "HIDDEN_SLICES", 2)
     next(prepared(volume, support, steps=1).predict([1]))
     assert support.labels[-1] == rare and any(learnt)
 
@@ -275,13 +276,13 @@ def test_hidden_slices_that_memory_has_no_room_for_do_not_judge(monkeypatch: pyt
 
     def counted(hidden: Sequence[Sequence[object]], *rest: object) -> object:
         judged.append(sum(map(len, hidden)))
-        return learn(hidden, *rest)
+        return weigh(hidden, *rest)
 
-    learn = adapt._learn
-    monkeypatch.setattr(adapt, "_learn", counted)
-    monkeypatch.setattr(adapt, "JUDGED_BYTES", 1)
+    weigh = learning._weigh
+    monkeypatch.setattr(learning, "_weigh", counted)
+    monkeypatch.setattr(learning, "JUDGED_BYTES", 1)
     assert mean_dice(truth, predicted(prepared(volume, support), support), support) > 0.6
-    assert 0 < judged[0] <= adapt.FOLDS < len(support.indices)
+    assert 0 < judged[0] <= learning.FOLDS < len(support.indices)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -329,3 +330,17 @@ def test_without_torch_it_says_what_to_install_and_auto_is_propagate(monkeypatch
     monkeypatch.setattr(adapt, "find_spec", lambda name: None)
     assert "pip install torch" in str(Adapt.cannot_run())
     assert engine_class("auto") is Propagate
+
+
+@pytest.mark.parametrize(("installed", "usable"), [("1.13.1", False), ("2.4.1+cpu", False), ("2.5.0", True)])
+def test_an_old_torch_is_refused_and_auto_is_propagate(
+    installed: str, usable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / f"torch-{installed}.dist-info" / "METADATA"
+    told.parent.mkdir()
+    told.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {installed}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(engines, "_AUTO", ("adapt", "propagate"))
+    assert (Adapt.cannot_run() is None) == usable
+    assert usable or f"not {installed}" in str(Adapt.cannot_run())
+    assert engine_class("auto") is (Adapt if usable else Propagate)
