@@ -258,6 +258,18 @@ def test_a_label_that_is_certain_is_filled_where_it_is_most_probable() -> None:
         assert expectation.favoured(likely).argmax() == row
 
 
+def test_a_doubtful_label_does_not_fill_what_others_are_in_doubt_about() -> None:
+    seen = np.zeros((3, 40, 40), dtype=np.float32)
+    seen[1, 20:], seen[2, :20] = 1, 0.26
+    seen[0] = 1 - seen[1] - seen[2]
+    expectation = DiceExpectation(Calibration.fit([]))
+    expectation.add(seen)
+    shared = np.array([0.42, 0.40, 0.18], dtype=np.float32)[:, None, None]
+    alone = np.array([0.7, 0.02, 0.28], dtype=np.float32)[:, None, None]
+    assert expectation.favoured(shared).argmax() == 0
+    assert expectation.favoured(alone).argmax() == 2
+
+
 LOGITS = arrays(
     np.float32,
     st.tuples(st.integers(2, 4), st.integers(1, 5), st.integers(1, 5)),

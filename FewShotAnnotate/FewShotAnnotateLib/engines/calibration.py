@@ -144,7 +144,7 @@ class DiceExpectation:
             Labels of which nobody knows whether they reach this slice: only one of the labelled slices around shows
             them, or there is only one; default: none.
         """
-        sums = _sums(probabilities, open_ended, self._factors(len(probabilities)))
+        sums = _sums(probabilities, open_ended, self._thresholds(len(probabilities)))
         self._sums = sums if not self._sums.size else self._sums + sums
 
     def favoured(self, probabilities: np.ndarray) -> np.ndarray:
@@ -163,20 +163,19 @@ class DiceExpectation:
         -------
         ndarray of the same shape and dtype
         """
-        filling = (probabilities * self._factors(len(probabilities))[:, None, None]).argmax(axis=0)[None]
+        filling = _filling(probabilities, self._thresholds(len(probabilities)))[None]
         most = probabilities.argmax(axis=0)[None]
         result = probabilities.copy()
         np.put_along_axis(result, most, np.take_along_axis(probabilities, filling, axis=0), axis=0)
         np.put_along_axis(result, filling, np.take_along_axis(probabilities, most, axis=0), axis=0)
         return result
 
-    def _factors(self, rows: int) -> np.ndarray:
-        """What makes probabilities of `rows` rows equal where a label is at its threshold."""
-        factors = np.ones(rows, dtype=np.float32)
+    def _thresholds(self, rows: int) -> np.ndarray:
+        """From which probability on a label fills a voxel; 0.5 for the background."""
+        thresholds = np.full(rows, 0.5, dtype=np.float32)
         if self._sums.size:
-            threshold = np.clip(_sigmoid(self._log_odds()[1:]) / 2, LEAST_THRESHOLD, 0.5)
-            factors[1:] = (1 - threshold) / threshold
-        return factors
+            thresholds[1:] = np.clip(_sigmoid(self._log_odds()[1:]) / 2, LEAST_THRESHOLD, 0.5)
+        return thresholds
 
     def _log_odds(self) -> np.ndarray:
         """Log-odds of the Dice to expect of each row."""
@@ -273,22 +272,33 @@ def _sigmoid(log_odds: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def _sizes(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:
+def _filling(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Row that fills each voxel: the most probable one, but that a label counts for more from its threshold on.
+
+    There it counts as much as background would if that were all else.
+    """
+    thresholds = thresholds.reshape(-1, *(1,) * (probabilities.ndim - 1))
+    more = (1 - thresholds) / thresholds
+    filling: np.ndarray = np.where(probabilities >= thresholds, more, 1) * probabilities
+    return filling.argmax(axis=0)
+
+
+def _sizes(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Of each label the voxels expected to be rightly predicted, to be there, and predicted; shape [3, L + 1].
 
-    Predicted is the label whose probability times its factor is greatest.
+    Predicted is what `_filling` says.
     """
     rows = len(probabilities)
-    best = (probabilities * factors[:, None]).argmax(axis=0)
+    best = _filling(probabilities, thresholds)
     of_best = np.take_along_axis(probabilities, best[None], axis=0)[0]
     right = np.bincount(best, of_best, rows)
     likely = np.where(probabilities >= FAINT, probabilities, 0).sum(axis=1, dtype=np.float64)
     return np.stack([right, likely, np.bincount(best, minlength=rows)])
 
 
-def _sums(probabilities: np.ndarray, open_ended: np.ndarray | None, factors: np.ndarray) -> np.ndarray:
+def _sums(probabilities: np.ndarray, open_ended: np.ndarray | None, thresholds: np.ndarray) -> np.ndarray:
     """`_sizes` of a slice, and the voxels predicted of labels that are open-ended; shape [4, L + 1]."""
-    sizes = _sizes(probabilities.reshape(len(probabilities), -1), factors)
+    sizes = _sizes(probabilities.reshape(len(probabilities), -1), thresholds)
     ending = np.zeros(len(probabilities)) if open_ended is None else np.append(0, open_ended) * sizes[2]
     return np.vstack([sizes, ending])
 
@@ -307,7 +317,7 @@ def _correction(calibration: Calibration, hidden: Sequence[Hidden]) -> np.ndarra
     sums, hits, true, shown = np.zeros((4, rows)), np.zeros(rows), np.zeros(rows), np.zeros(rows)
     for one in hidden:
         probabilities = calibration.probabilities(one.logits, one.distances)
-        sums += _sums(probabilities, one.open_ended, np.ones(rows, dtype=np.float32))
+        sums += _sums(probabilities, one.open_ended, np.full(rows, 0.5, dtype=np.float32))
         filled = probabilities.argmax(axis=0)
         there = np.bincount(one.truth.reshape(-1), minlength=rows)
         hits += np.bincount(filled[filled == one.truth], minlength=rows)
