@@ -32,7 +32,7 @@ Scores = dict[str, dict[int, LabelScore]]
 
 
 def measure(
-    setting: Setting, methods: list[str], axis: SliceAxis, cache: Path | None
+    setting: Setting, methods: list[str], axis: SliceAxis, cache: Path | None, budget: float | None
 ) -> tuple[list[Row], list[LabelRow], list[str]]:
     """Rows of each method in one setting, rows of each label, and failures; nothing where no label is labelled."""
     volume, truth = load_case(setting.case)
@@ -46,7 +46,7 @@ def measure(
     failures: list[str] = []
     for method in methods:
         try:
-            filled = fill(method, task, cache)
+            filled = fill(method, task, cache, budget=budget)
         except RuntimeError as error:
             failures.append(f"{setting}, {method}: {error}")
             continue
@@ -131,7 +131,7 @@ def main() -> int:
         for start in sorted({spacing // 2 if text == "half" else int(text) for text in chosen.starts})
     ]
     chosen.output.mkdir(parents=True, exist_ok=True)
-    work = partial(measure, methods=methods, axis=SliceAxis(chosen.axis), cache=chosen.cache)
+    work = partial(measure, methods=methods, axis=SliceAxis(chosen.axis), cache=chosen.cache, budget=chosen.budget)
     rows: list[Row] = []
     label_rows: list[LabelRow] = []
     failures: list[str] = []
@@ -175,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--range", choices=("between", "all"), default="between", help="unlabelled slices that the tables are about"
     )
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="time limit of our engines")
     parser.add_argument("--cache", type=Path, help="folder that keeps results of the other methods for the next time")
     parser.add_argument("--jobs", type=int, default=1, help="settings at a time; seconds mean nothing above 1")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmark-output"))

@@ -103,7 +103,9 @@ def runnable_engines() -> list[str]:
     return [name for name in ENGINES if name in engine_names() and engine_class(name).cannot_run() is None]
 
 
-def fill(method: str, task: Task, cache: Path | None = None, slices: str = "all") -> Filled:
+def fill(
+    method: str, task: Task, cache: Path | None = None, slices: str = "all", budget: float | None = None
+) -> Filled:
     """Fill a task by a method of `OTHERS` or an engine.
 
     Parameters
@@ -112,6 +114,8 @@ def fill(method: str, task: Task, cache: Path | None = None, slices: str = "all"
         Results of all but our engines are kept here and taken from here, with the seconds of the first time.
     slices : 'all' or 'between'
         What engines are asked for; other methods do what they do.
+    budget : float, optional
+        Time limit of engines in seconds.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def fill(method: str, task: Task, cache: Path | None = None, slices: str = "all"
     """
     if method in OTHERS:
         return _remembered(cache, method, task)
-    return run_engine(method, task, slices)
+    return run_engine(method, task, slices, budget)
 
 
 class Listener:
@@ -147,7 +151,7 @@ class Listener:
                 self.expected[label] = (dice, low, high)
 
 
-def run_engine(name: str, task: Task, slices: str = "all") -> Filled:
+def run_engine(name: str, task: Task, slices: str = "all", budget: float | None = None) -> Filled:
     """Run `fewshot-annotate fill` in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -156,6 +160,7 @@ def run_engine(name: str, task: Task, slices: str = "all") -> Filled:
         command = [sys.executable, "-m", "FewShotAnnotateLib.cli", "fill", image, support, "-o", output]
         command += ["--engine", name, "--axis", task.axis.index, "--slices", slices, "--progress", "json"]
         command += ["--labelled-slices", ",".join(map(str, task.indices)), "--confidence", confidence]
+        command += [] if budget is None else ["--budget", budget]
         listener = Listener()
         seconds, peak, code = run_measured([str(part) for part in command], listener)
         if code:

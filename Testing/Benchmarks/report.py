@@ -79,6 +79,11 @@ def summary(rows: Sequence[Row], label_rows: Sequence[LabelRow], engines: Sequen
             if told
             else f"{engine}: tells no expected Dice"
         )
+        for spacing in sorted({row.spacing for row in label_rows}):
+            part = calibration([row for row in label_rows if row.spacing == spacing], engine)
+            lines += (
+                [f"    every {spacing}th: {part.error:.3f}, {part.inside:.0%} ({part.count} labels)"] if part else []
+            )
         ranks = [row.rank(over) for row in rows if row.method == engine and row.rank(over) is not None]
         lines.append(
             f"{engine}: rank correlation of confidence and Dice of slices, mean over {len(ranks)} settings: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -344,3 +345,11 @@ def test_an_old_torch_is_refused_and_auto_is_propagate(
     assert (Adapt.cannot_run() is None) == usable
     assert usable or f"not {installed}" in str(Adapt.cannot_run())
     assert engine_class("auto") is (Adapt if usable else Propagate)
+
+
+def test_a_torch_that_does_not_say_which_it_is_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(adapt, "version", unknown)
+    assert Adapt.cannot_run() is None

@@ -1,16 +1,21 @@
-"""Contrast goes where the labels are, and nothing else changes."""
+"""Contrast goes where the labels are, and who sees it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.engines import contrast as contrast_file
+from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.contrast import EQUALISED, Contrast
+from FewShotAnnotateLib.engines.pool import CANDIDATES, Pool
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from support.data import case_or_mni152, load_case
 
+REGION_GROWING = CANDIDATES.index("region growing")
 IMAGES = arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32))
 MASKS = arrays(np.uint8, (6, 7), elements=st.integers(0, 3))
 
@@ -41,7 +46,7 @@ def test_without_labels_intensities_stay_as_they_are(image: np.ndarray) -> None:
     np.testing.assert_allclose(Contrast([(image, np.zeros(image.shape, dtype=np.uint8))])(image), image, atol=1e-6)
 
 
-def test_organs_differ_more_from_what_is_around_them() -> None:
+def test_intensities_within_an_organ_spread_out() -> None:
     image, mask = painted()
     seen = Contrast([(image, mask)])(image)
     inside = image[mask > 0]
@@ -60,3 +65,42 @@ def test_a_small_label_gets_as_much_contrast_as_a_large_one() -> None:
     dark, bright = (float(np.ptp(contrast(np.array([value - 0.05, value + 0.05])))) for value in (0.2, 0.8))
     assert dark == pytest.approx(bright, rel=0.05)
     assert dark > EQUALISED / 3
+
+
+def pools(monkeypatch: pytest.MonkeyPatch) -> tuple[Pool, Pool]:
+    """A pool on a real volume, and one on its linear scale."""
+    volume, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    holding = np.flatnonzero(SliceAxis(0).slices(label_map.array).any(axis=(1, 2)))
+    support = Support.from_label_map(
+        label_map, SliceAxis(0), [int(holding[len(holding) // 2]) + step for step in (0, 4, 8)]
+    )
+    usual = Pool(volume, support)
+    monkeypatch.setattr(contrast_file, "EQUALISED", 0.0)
+    return usual, Pool(volume, support)
+
+
+def test_region_growing_sees_it_and_propagation_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, linear = pools(monkeypatch)
+    wanted = usual.support.indices[0] + 2
+    ((_, logs),), ((_, others),) = usual.candidates([wanted]), linear.candidates([wanted])
+    differ = [not np.array_equal(one, other) for one, other in zip(logs, others, strict=True)]
+    assert differ == [number == REGION_GROWING for number in range(len(CANDIDATES))]
+    np.testing.assert_allclose(linear.contrasted(wanted), linear.image(wanted), atol=1e-6)
+
+
+def test_one_scale_serves_all_also_while_slices_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, _ = pools(monkeypatch)
+    index = usual.support.indices[1]
+    seen = usual.contrasted(index)
+    assert np.abs(seen - usual.image(index)).max() > 0.05
+    for same in (usual.part(1), usual.fresh()):
+        np.testing.assert_array_equal(same.contrasted(index), seen)
+
+
+def test_networks_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, linear = pools(monkeypatch)
+    volume, _ = load_case(case_or_mni152("mr_hippocampus_003"))
+    engine = Adapt()
+    engine.prepare(volume, usual.support)
+    stacks = [engine._stack(pool).slices for pool in (usual, linear)]
+    assert float((stacks[0] - stacks[1]).abs().max()) > 0.1

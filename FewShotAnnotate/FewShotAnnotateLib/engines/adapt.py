@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .multiplanar import Block
     from .network import Stack
 
-# What is used of torch came with this release.
+# Older ones lack the fused AdamW for processors, among others.
 OLDEST_TORCH = (2, 5)
 # Labels and labelled slices that `steps` are enough for. More of either take more steps in proportion, up to so many
 # times: small labels would be smoothed away else, and there is more to learn.
@@ -84,8 +84,8 @@ class Adapt(Engine):
         """Without torch, or with an old one, there is no network."""
         if cls.missing_packages():
             return "it needs the Python package torch: pip install torch"
-        installed = version("torch")
-        if tuple(int(part) for part in installed.split(".")[:2]) < OLDEST_TORCH:
+        installed = _torch_version()
+        if installed and tuple(int(part) for part in installed.split(".")[:2]) < OLDEST_TORCH:
             least = ".".join(map(str, OLDEST_TORCH))
             return f"it needs torch {least} or newer, not {installed}: pip install --upgrade torch"
         return None
@@ -250,6 +250,14 @@ class Adapt(Engine):
             return None
         size = 2 * len(block) * (2 * len(self._support.labels) + 2) * shape[0] * shape[1]
         return block if size <= BLOCK_BYTES else None
+
+
+def _torch_version() -> str | None:
+    """None where torch was installed without saying which it is: then it is taken as it is."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return None
 
 
 def _ahead(candidates: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:

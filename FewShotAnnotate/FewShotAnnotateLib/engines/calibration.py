@@ -275,12 +275,14 @@ def _sigmoid(log_odds: np.ndarray) -> np.ndarray:
 def _filling(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Row that fills each voxel: the most probable one, but that a label counts for more from its threshold on.
 
-    There it counts as much as background would if that were all else.
+    From its threshold t on its probability is multiplied by (1 - t) / t: at t it equals a background of 1 - t. That
+    holds against other labels too: of a doubtful one a voxel is worth more than of a certain one.
     """
     thresholds = thresholds.reshape(-1, *(1,) * (probabilities.ndim - 1))
-    more = (1 - thresholds) / thresholds
-    filling: np.ndarray = np.where(probabilities >= thresholds, more, 1) * probabilities
-    return filling.argmax(axis=0)
+    scores = probabilities.copy()
+    np.multiply(scores, (1 - thresholds) / thresholds, out=scores, where=probabilities >= thresholds)
+    filling: np.ndarray = scores.argmax(axis=0)
+    return filling
 
 
 def _sizes(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

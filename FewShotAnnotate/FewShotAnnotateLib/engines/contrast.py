@@ -1,8 +1,9 @@
 """Contrast: intensities spread out over those that labels and their surroundings have.
 
 Intensities run from air to bone, or from background to the brightest tissue; the labels of a case often differ within
-a small part of that. Histogram equalisation of what lies in and around the labels, each label as much as any other,
-mixed with the linear scale (as contrast-limited equalisation does: Pizer et al., CVGIP 1987).
+a small part of that. Histogram equalisation (Pizer et al., CVGIP 1987) of what lies in and around the labels, each
+label as much as any other, mixed with the linear scale, so that no intensity loses more than three quarters of its
+contrast.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Pool:
     context : int, optional
         As in `Propagate`; default: what is best there.
     contrast : Contrast, optional
-        Default: of the labelled slices.
+        Default: of the labelled slices. One curve serves all, also while some of them are hidden.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Pool:
         return self._propagate.image(index)
 
     def contrasted(self, index: int) -> np.ndarray:
-        """The same slice with the contrast where the labels are."""
+        """The same slice with its contrast stretched over the intensities in and around the labels."""
         return self._contrast(self.image(index))
 
     def mask(self, row: int) -> np.ndarray:
@@ -144,7 +144,7 @@ class Pool:
         start, stop = min([*ends, *wanted]), max([*ends, *wanted]) + 1
         stride = tuple(slice(None, None, -(-size // LONGEST_SIDE)) for size in self.shape)
         if (start, stop) not in self._grown:
-            images = np.stack([self.contrasted(index)[stride] for index in range(start, stop)])
+            images = np.stack([self._contrast(self.image(index)[stride]) for index in range(start, stop)])
             seeds = np.zeros(images.shape, dtype=self.support.masks.dtype)
             for index, row in ends.items():
                 seeds[index - start] = self.mask(row)[stride]
