@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .multiplanar import Block
     from .network import Stack
 
-# The fused AdamW for processors came shortly before; nothing as old was ever tried.
+# In older ones the fused AdamW may be for CUDA only. Nothing but the pinned release was ever tried.
 OLDEST_TORCH = (2, 5)
 # Labels and labelled slices that `steps` are enough for. More of either take more steps in proportion, up to so many
 # times: small labels would be smoothed away else, and there is more to learn.
