@@ -21,18 +21,18 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
 from FewShotAnnotateLib.core.axis import SliceAxis
-from methods import OTHERS, Filled, Task, fill, runnable_engines
+from methods import OTHERS, Filled, Task, fill, limited, runnable_engines
 from plots import plot_accuracy
 from report import print_report, write_markdown
 from results import LabelRow, Row, Setting, write_csv
-from scores import LabelScore, label_scores, mean, ranges, rank_correlation, scored_labels
+from scores import LabelScore, calibration_error, label_scores, mean, ranges, rank_correlation, scored_labels
 from support.data import case_names, load_case
 
 Scores = dict[str, dict[int, LabelScore]]
 
 
 def measure(
-    setting: Setting, methods: list[str], axis: SliceAxis, cache: Path | None, budget: float | None
+    setting: Setting, methods: list[str], axis: SliceAxis, cache: Path | None
 ) -> tuple[list[Row], list[LabelRow], list[str]]:
     """Rows of each method in one setting, rows of each label, and failures; nothing where no label is labelled."""
     volume, truth = load_case(setting.case)
@@ -46,7 +46,7 @@ def measure(
     failures: list[str] = []
     for method in methods:
         try:
-            filled = fill(method, task, cache, budget=budget)
+            filled = fill(method, task, cache)
         except RuntimeError as error:
             failures.append(f"{setting}, {method}: {error}")
             continue
@@ -73,8 +73,9 @@ def _row(setting: Setting, method: str, task: Task, truth: np.ndarray, filled: F
         means[f"dice_{over}"] = mean(one.dice for one in found)
         means[f"hd95_{over}"] = mean(one.hd95 for one in found)
         means[f"one_sided_{over}"] = sum(one.one_sided for one in found)
-        ranked = (truth, filled.labels, filled.confidence, within.unlabelled, labels)
-        means[f"rank_{over}"] = None if filled.confidence is None else rank_correlation(*ranked)
+        sureness = (truth, filled.labels, filled.confidence, within.unlabelled)
+        means[f"rank_{over}"] = None if filled.confidence is None else rank_correlation(*sureness, labels)
+        means[f"calibration_{over}"] = None if filled.confidence is None else calibration_error(*sureness)
     return Row(
         setting.case,
         setting.spacing,
@@ -123,6 +124,7 @@ def main() -> int:
     if chosen.data:
         os.environ["FEWSHOT_DATA"] = str(chosen.data.resolve())
     engines = runnable_engines() if chosen.engines is None else chosen.engines
+    engines = [*(limited(engine, seconds) for seconds in sorted(chosen.budgets) for engine in engines), *engines]
     methods = [*(OTHERS if chosen.others is None else chosen.others), *engines]
     settings = [
         Setting(case, spacing, start)
@@ -131,7 +133,7 @@ def main() -> int:
         for start in sorted({spacing // 2 if text == "half" else int(text) for text in chosen.starts})
     ]
     chosen.output.mkdir(parents=True, exist_ok=True)
-    work = partial(measure, methods=methods, axis=SliceAxis(chosen.axis), cache=chosen.cache, budget=chosen.budget)
+    work = partial(measure, methods=methods, axis=SliceAxis(chosen.axis), cache=chosen.cache)
     rows: list[Row] = []
     label_rows: list[LabelRow] = []
     failures: list[str] = []
@@ -175,7 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--range", choices=("between", "all"), default="between", help="unlabelled slices that the tables are about"
     )
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help="time limit of our engines")
+    parser.add_argument(
+        "--budgets", nargs="*", type=float, default=[], metavar="SECONDS", help="our engines with time limits too"
+    )
     parser.add_argument("--cache", type=Path, help="folder that keeps results of the other methods for the next time")
     parser.add_argument("--jobs", type=int, default=1, help="settings at a time; seconds mean nothing above 1")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmark-output"))

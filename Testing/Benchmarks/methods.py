@@ -103,10 +103,13 @@ def runnable_engines() -> list[str]:
     return [name for name in ENGINES if name in engine_names() and engine_class(name).cannot_run() is None]
 
 
-def fill(
-    method: str, task: Task, cache: Path | None = None, slices: str = "all", budget: float | None = None
-) -> Filled:
-    """Fill a task by a method of `OTHERS` or an engine.
+def limited(engine: str, seconds: float) -> str:
+    """An engine with a time limit, as a method."""
+    return f"{engine}, {seconds:g} s"
+
+
+def fill(method: str, task: Task, cache: Path | None = None, slices: str = "all") -> Filled:
+    """Fill a task by a method of `OTHERS`, an engine, or what `limited` says.
 
     Parameters
     ----------
@@ -114,8 +117,6 @@ def fill(
         Results of all but our engines are kept here and taken from here, with the seconds of the first time.
     slices : 'all' or 'between'
         What engines are asked for; other methods do what they do.
-    budget : float, optional
-        Time limit of engines in seconds.
 
     Raises
     ------
@@ -124,7 +125,8 @@ def fill(
     """
     if method in OTHERS:
         return _remembered(cache, method, task)
-    return run_engine(method, task, slices, budget)
+    name, _, limit = method.partition(", ")
+    return run_engine(name, task, slices, float(limit.removesuffix(" s")) if limit else None)
 
 
 class Listener:

@@ -91,6 +91,15 @@ def summary(rows: Sequence[Row], label_rows: Sequence[LabelRow], engines: Sequen
             if ranks
             else f"{engine}: no ranking of slices by confidence"
         )
+        errors = [row.calibration(over) for row in rows if row.method == engine and row.calibration(over) is not None]
+        lines += (
+            [
+                f"{engine}: confidence of voxels in and beside the filled labels is off by {mean(errors):.3f} "
+                f"(calibration error, mean over {len(errors)} settings; {max(errors):.3f} at most)"
+            ]
+            if errors
+            else []
+        )
     return lines
 
 

@@ -36,7 +36,8 @@ class Row:
     """Scores of one method in one setting: Dice 0..1, HD95 in mm, both means over labels; None: no such slices.
 
     `one_sided` counts labels that only truth or only the result holds (see `scores.label_scores`); `rank` is the
-    correlation of confidence and Dice over slices; `first_slice_s` is None for methods without a first slice.
+    correlation of confidence and Dice over slices, `calibration` the calibration error of voxels (see
+    `scores.calibration_error`); `first_slice_s` is None for methods without a first slice.
     """
 
     case: str
@@ -54,6 +55,8 @@ class Row:
     one_sided_all: int
     rank_between: float | None
     rank_all: float | None
+    calibration_between: float | None
+    calibration_all: float | None
     first_slice_s: float | None
     seconds: float
     peak_mib: float | None
@@ -74,6 +77,10 @@ class Row:
     def rank(self, over: str) -> float | None:
         """Correlation of confidence and Dice over a range."""
         return self.rank_all if over == "all" else self.rank_between
+
+    def calibration(self, over: str) -> float | None:
+        """Calibration error of voxels over a range."""
+        return self.calibration_all if over == "all" else self.calibration_between
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ LEAST_VOXELS = 200
 LEAST_SLICES = 4
 # Pixels around the predicted foreground whose confidence counts as the slice's own.
 NEAR = 2
+# Bins of confidence in which it is compared with how often it is right.
+BINS = 10
 
 
 @dataclass(frozen=True)
@@ -163,8 +165,35 @@ def rank_correlation(
     for index in slices:
         dice = mean(dice_by_label(truth[index], result[index], labels).values())
         if dice is not None and result[index].any():
-            near = binary_dilation(result[index] != 0, iterations=NEAR)
-            pairs.append((float(confidence[index][near].mean()), dice))
+            pairs.append((float(confidence[index][_near(result[index])].mean()), dice))
     if len(pairs) < LEAST_SLICES or 0 in np.ptp(pairs, axis=0):
         return None
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+
+
+def calibration_error(
+    truth: np.ndarray, result: np.ndarray, confidence: np.ndarray, slices: Sequence[int]
+) -> float | None:
+    """By how much the confidence of voxels differs from how often they are right: expected calibration error.
+
+    Voxels in and within `NEAR` pixels of the predicted foreground, in `BINS` equal bins of confidence (Guo et al.
+    2017, arXiv 1706.04599); 0 is best. None without predicted foreground.
+
+    Parameters
+    ----------
+    confidence : float ndarray, shape [n, h, w], 0..1
+    """
+    sums = np.zeros((3, BINS))
+    for index in slices:
+        near = _near(result[index])
+        said, right = confidence[index][near], truth[index][near] == result[index][near]
+        bins = np.minimum((said * BINS).astype(int), BINS - 1)
+        sums += [np.bincount(bins, weights, BINS) for weights in (None, said, right)]
+    count, said, right = sums
+    return float(np.abs(said - right).sum() / count.sum()) if count.any() else None
+
+
+def _near(labels: np.ndarray) -> np.ndarray:
+    """In and around the foreground of a slice."""
+    near: np.ndarray = binary_dilation(labels != 0, iterations=NEAR)
+    return near

@@ -17,7 +17,7 @@ from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.engines import adapt, calibration, engine_class, learning
 from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.base import Stopped, label_slice
-from FewShotAnnotateLib.engines.network import Example, fit
+from FewShotAnnotateLib.engines.network import Example, FittedNetwork, fit
 from FewShotAnnotateLib.engines.propagate import Propagate
 from support.data import case_names, case_or_mni152, load_case
 
@@ -231,6 +231,26 @@ def test_keeps_to_a_time_limit(seconds: float) -> None:
     result = predicted(engine, support)
     assert sorted(result) == support.unlabelled(support.range_between())
     assert time.monotonic() - began < seconds + 10
+
+
+def test_a_fit_that_a_time_limit_cuts_short_takes_nothing_from_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, truth, support = brain_part()
+    short, none = prepared(volume, support, steps=100_000), prepared(volume, support)
+    parts: list[float] = []
+
+    def noted(*given: object, **named: object) -> FittedNetwork:
+        network = fit(*given, **named)
+        parts.append(network.part)
+        return network
+
+    monkeypatch.setattr("FewShotAnnotateLib.engines.network.fit", noted)
+    none.deadline = time.monotonic()
+    expected = predicted(none, support)
+    assert not parts
+    short.deadline = time.monotonic() + 14
+    result = predicted(short, support)
+    assert parts and max(parts) < 0.1
+    assert mean_dice(truth, result, support) == pytest.approx(mean_dice(truth, expected, support), abs=0.003)
 
 
 def test_a_time_limit_that_is_far_off_changes_nothing() -> None:

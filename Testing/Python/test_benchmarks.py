@@ -16,12 +16,13 @@ from support.labels import every, small_case
 sys.path.append(str(Path(__file__).parents[1] / "Benchmarks"))
 
 from curve import LEVELS, Case, Suggested, climb, evenly, first_reaching, needs
-from methods import NEAREST_COPY, Listener, Task, fill, run_in_process
+from methods import NEAREST_COPY, Listener, Task, fill, limited, run_in_process
 from peers import GROW_FROM_SEEDS
 from report import markdown_table, summary
 from results import LabelRow, Point, Row, Setting, calibration, compare, write_csv
 from scores import (
     Range,
+    calibration_error,
     dice_by_label,
     hd95,
     label_scores,
@@ -52,7 +53,7 @@ def plate(index: int, slices: int = 12) -> np.ndarray:
 def row(case: str, method: str, dice: float | None, rank: float | None = None) -> Row:
     """A row of which only the Dice matters."""
     hd = None if dice is None else 1.0
-    return Row(case, 4, 0, method, 20, 5, 1, dice, dice, hd, hd, 0, 0, rank, rank, None, 1.0, None)
+    return Row(case, 4, 0, method, 20, 5, 1, dice, dice, hd, hd, 0, 0, rank, rank, None, None, None, 1.0, None)
 
 
 def label_row(dice: float, expected: float | None, low: float | None, high: float | None) -> LabelRow:
@@ -204,6 +205,16 @@ def test_too_few_slices_or_equal_confidence_give_no_ranking():
     assert rank_correlation(truth, result, np.ones(truth.shape), range(6), [1]) is None
 
 
+def test_confidence_that_is_right_as_often_as_it_says_has_no_calibration_error():
+    truth, result = np.zeros((1, 12, 12), dtype=np.uint8), np.zeros((1, 12, 12), dtype=np.uint8)
+    truth[0, 3:9, 3:6], result[0, 3:9, 3:9] = 1, 1
+    confidence = np.where(result == 1, 0.5, 1.0)
+    assert calibration_error(truth, result, confidence, [0]) == pytest.approx(0.0)
+    near = binary_dilation(result[0], iterations=2).sum()
+    assert calibration_error(truth, result, np.where(result == 1, 0.9, 1.0), [0]) == pytest.approx(0.4 * 36 / near)
+    assert calibration_error(truth, truth * 0, confidence, [0]) is None
+
+
 def test_calibration_is_the_mean_distance_and_how_often_truth_lies_in_the_range():
     rows = [label_row(0.9, 0.8, 0.7, 0.85), label_row(0.6, 0.65, 0.5, 0.7), label_row(0.5, None, None, None)]
     found = calibration(rows, "adapt")
@@ -323,6 +334,14 @@ def test_an_engine_run_as_a_command_gives_what_it_gives_in_this_process():
     assert run.confidence.shape == run.labels.shape
     assert 0 < run.first_slice < run.seconds
     assert run.peak_mib > 20
+
+
+def test_a_time_limit_reaches_the_engine():
+    with pytest.raises(RuntimeError, match="code 2"):
+        fill(limited("propagate", 0), task())
+    assert np.array_equal(
+        fill(limited("propagate", 60), task(), slices="between").labels, run_in_process("propagate", task())
+    )
 
 
 def test_an_engine_that_fails_is_an_error():

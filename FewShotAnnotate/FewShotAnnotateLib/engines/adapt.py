@@ -50,7 +50,7 @@ KEPT_BYTES = 256 * 2**20
 # seconds of a fit below which there is none.
 POOL_WORK = 6.0
 START_SECONDS = 3.0
-FIT_SECONDS = 3.0
+FIT_SECONDS = 1.0
 
 
 class Adapt(Engine):
@@ -162,34 +162,40 @@ class Adapt(Engine):
         from .multiplanar import Block, refined
 
         block = Block.of(plan.block, len(self._support.labels), pool.contrasted, pool.rows, pool.support.indices)
+        writing = 0.0
         for index, logits in filled:
             work.done(1)
             if index in plan.block:
                 block.put(index, logits)
+                began = time.monotonic()
                 self.offer(index, whole(index, logits))
+                writing += time.monotonic() - began
             else:
                 yield index, whole(index, logits)
         expected = {one.label: one.dice for one in self.expected()}
         errors = [1 - expected.get(label, 0.0) for label in self._support.labels]
-        sides = self._look(block, plan, learned.network, work)
+        sides = self._look(block, plan, learned.network, work, self.seconds_left - writing)
         for index, logits in refined(block, sides, errors, [index for index in wanted if index in plan.block]):
             yield index, whole(index, logits)
 
-    def _look(self, block: Block, plan: Plan, network: Network, work: Work) -> np.ndarray | None:
-        """What is seen of a block from the sides, if there is time left for it."""
+    def _look(self, block: Block, plan: Plan, network: Network, work: Work, left: float) -> np.ndarray | None:
+        """What is seen of a block from the sides, if the network is fitted to its end and enough seconds are left."""
         from .device import torch_device
         from .multiplanar import look
 
-        if plan.seconds is not None and self.seconds_left < SIDE_WORK * plan.seconds:
+        assert network.fitted is not None
+        left -= (SIDE_WORK - SIDE_STEPS) * network.fitted.seconds
+        if network.fitted.part < 1 or left < FIT_SECONDS:
             return None
+        steps, _ = plan.part(SIDE_STEPS)
         apart, *pixel = self._support.axis.spacing(self._volume.geometry)
         device = torch_device(self._asked_device, self.name)
-        fits = plan.part(SIDE_STEPS)
         return look(
             block,
             apart / min(pixel),
             device,
-            *fits,
+            steps,
+            None if left == math.inf else left,
             self.settings["seed"],
             lambda part: work.done(part * plan.side_work),
             network.fitted,
@@ -219,9 +225,7 @@ class Adapt(Engine):
         drafting = self._draft_seconds or self._drafting(wanted)
         left = self.seconds_left - POOL_WORK * drafting - START_SECONDS
         rounds = 1 + folds_of(self._support) * HIDDEN_STEPS / THREADS
-        if block is not None and left >= FIT_SECONDS * (rounds + SIDE_WORK):
-            return Plan(steps, block, left / (rounds + SIDE_WORK))
-        return Plan(steps, None, left / rounds) if left >= FIT_SECONDS * rounds else None
+        return Plan(steps, block, left / rounds) if left >= FIT_SECONDS * rounds else None
 
     def _drafting(self, wanted: Sequence[int]) -> float:
         """Seconds that drafts of some slices would take, by those of one gap: another process may have drafted."""

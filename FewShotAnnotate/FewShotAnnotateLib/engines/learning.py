@@ -40,6 +40,8 @@ GROWS_WORSE = 0.05
 class Network:
     """A fitted network, or none.
 
+    What it says counts as much as it was fitted: a fit that a time limit cuts short takes nothing away from the rest.
+
     Attributes
     ----------
     fitted : FittedNetwork or None
@@ -51,7 +53,8 @@ class Network:
         """The candidates' logarithms for a slice, and the network's, if there is one, as one more."""
         if self.fitted is None:
             return logs
-        return np.concatenate([logs, self.fitted.predict(index, _pooled(logs))[None]])
+        told = self.fitted.predict(index, _pooled(logs))
+        return np.concatenate([logs, np.float32(self.fitted.say) * told[None]])
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,8 @@ def look(
     Returns
     -------
     float16 ndarray, shape [n, labels, h, w], or None
-        Log-odds of each label against background, the mean of both sides; None where there is no label at all.
+        Log-odds of each label against background, the mean of both sides, as far as their networks have a say; None
+        where there is no label at all.
     """
     count, rows, *shape = block.logits.shape
     taller = float(np.clip(round(stretch), 1, MOST_STRETCH))
@@ -157,7 +158,8 @@ def look(
         return fit(stack, examples, steps, seed, lambda part: done(part / 4), seconds, start)
 
     with ThreadPoolExecutor(THREADS) as threads:
-        for axis, network in enumerate(threads.map(fitted, (0, 1))):
+        networks = list(threads.map(fitted, (0, 1)))
+        for axis, network in enumerate(networks):
 
             def view(place: int, axis: int = axis, network: FittedNetwork = network) -> None:
                 logs = network.predict(place, block.plane(axis, place))
@@ -166,6 +168,7 @@ def look(
                 done(1 / (4 * len(seen[axis])))
 
             list(threads.map(view, seen[axis]))
+    sides *= np.float16(min(network.say for network in networks))
     return sides
 
 

@@ -25,7 +25,7 @@ class Plan:
     block : range or None
         Slices that are looked at from the sides; None: there is no such look.
     seconds : float, optional
-        Time limit of the first network.
+        Time limit of the first network. The look from the sides has what is left.
     """
 
     steps: int

@@ -1,0 +1,111 @@
+"""How candidates are weighed: real hidden slices, and candidates that are right or wrong about them on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.engines.fusion import (
+    BY_END,
+    USUAL,
+    End,
+    Hidden,
+    Tally,
+    Weights,
+    choose_weights,
+    usual_weights,
+)
+from support.data import case_or_mni152, load_case
+
+PROPAGATION, GROWING, NETWORK = 0, 1, 3
+
+
+def slices_with_all_labels(count: int) -> tuple[np.ndarray, int]:
+    """Rows of labels `[count, h, w]` of a real case, and how many labels there are."""
+    _, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    slices = SliceAxis(0).slices(label_map.array)
+    values, rows = np.unique(slices, return_inverse=True)
+    rows = rows.reshape(slices.shape)
+    showing = [index for index, one in enumerate(rows) if len(np.unique(one)) == len(values)]
+    middle = len(showing) // 2
+    return rows[showing[middle - count // 2 :][:count]], len(values) - 1
+
+
+def told(rows: np.ndarray, labels: int, shift: int) -> np.ndarray:
+    """Logarithms of what a candidate says that is wrong by `shift` pixels."""
+    moved = np.roll(rows, shift, axis=1)
+    logs = np.full((labels + 1, *rows.shape), np.log(0.1), dtype=np.float16)
+    np.put_along_axis(logs, moved[None], np.float16(np.log(0.8)), axis=0)
+    return logs
+
+
+def hidden(truth: np.ndarray, labels: int, shifts: list[int], distance: int = 6, end: End = End.SEEN) -> Hidden:
+    logs = np.stack([told(truth, labels, shift) for shift in shifts])
+    return Hidden(logs, truth, (distance, distance), np.full(labels, end))
+
+
+def chosen(shifts: list[int], count: int = 5) -> tuple[Weights, int]:
+    truths, labels = slices_with_all_labels(count)
+    tallies = [Tally.of(hidden(truth, labels, shifts)) for truth in truths]
+    return choose_weights(tallies, len(shifts), labels), labels
+
+
+def test_the_candidate_that_is_right_on_hidden_slices_counts_more() -> None:
+    grown, _ = chosen([4, 0, 4, 4])
+    assert (grown.far[GROWING] > 2 * USUAL[GROWING]).all()
+    assert (grown.far[NETWORK] < USUAL[NETWORK]).all()
+
+
+def test_a_network_that_is_wrong_on_hidden_slices_counts_less() -> None:
+    doubted, _ = chosen([0, 4, 4, 4])
+    assert (doubted.far[NETWORK] < 0.5 * USUAL[NETWORK]).all()
+
+
+def test_where_all_are_equally_right_the_usual_weights_stay() -> None:
+    weights, labels = chosen([1, 1, 1, 1])
+    np.testing.assert_array_equal(weights.far, usual_weights(4, labels).far)
+
+
+def test_without_hidden_slices_the_usual_weights_stay() -> None:
+    np.testing.assert_array_equal(choose_weights([], 4, 3).far, usual_weights(4, 3).far)
+
+
+def test_a_label_that_no_hidden_slice_shows_is_weighed_as_all_are() -> None:
+    truths, labels = slices_with_all_labels(5)
+    gone = [np.where(truth == labels, 0, truth) for truth in truths]
+    weights = choose_weights([Tally.of(hidden(truth, labels, [4, 0, 4, 4])) for truth in gone], 4, labels)
+    assert weights.far[GROWING, -1] > 2 * USUAL[GROWING]
+
+
+def test_a_small_gain_moves_weights_less_than_a_great_one() -> None:
+    little, much = (chosen([shift, 0, shift, shift])[0].far[GROWING] for shift in (1, 4))
+    assert (USUAL[GROWING] < little).all()
+    assert (little <= much).all()
+
+
+def test_beside_a_labelled_slice_weights_are_nearer_to_the_usual_ones() -> None:
+    truths, labels = slices_with_all_labels(1)
+    logs = np.stack([told(truths[0], labels, shift) for shift in (3, 0, 0, 0)])
+    far = usual_weights(4, labels).far.copy()
+    far[PROPAGATION] = 0
+    weights = Weights(far, 8.0)
+    usual = usual_weights(4, labels).fuse(logs, 1)
+    apart = [float(np.abs(weights.fuse(logs, nearest) - usual).max()) for nearest in (1, 4, 8, 20)]
+    assert apart[0] < apart[1] < apart[2] == pytest.approx(apart[3])
+
+
+def test_where_a_label_ends_growing_outweighs_propagation() -> None:
+    truths, labels = slices_with_all_labels(1)
+    logs = np.stack([told(truths[0], labels, shift) for shift in (6, 0, 6)])
+    ends = np.full(labels, End.LONE)
+    assert BY_END[End.LONE, GROWING] > 0
+    fused = usual_weights(3, labels).fuse(logs, 3, ends)
+    np.testing.assert_array_equal(fused.argmax(axis=0), truths[0])
+    assert (usual_weights(3, labels).fuse(logs, 3).argmax(axis=0) != truths[0]).any()
+
+
+def test_pooling_keeps_the_background_at_zero_and_agreement_as_it_is() -> None:
+    truths, labels = slices_with_all_labels(1)
+    fused = usual_weights(4, labels).fuse(np.stack([told(truths[0], labels, 0)] * 4), 3)
+    assert not fused[0].any()
+    np.testing.assert_array_equal(fused.argmax(axis=0), truths[0])

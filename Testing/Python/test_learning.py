@@ -1,0 +1,114 @@
+"""What is hidden stays hidden: nothing that judges or is judged by a labelled slice has seen its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from FewShotAnnotateLib.engines import contrast, learning
+from FewShotAnnotateLib.engines.adapt import Adapt
+from FewShotAnnotateLib.engines.neighbours import labelled_around
+from FewShotAnnotateLib.engines.network import Example, FittedNetwork, Stack, fit
+from FewShotAnnotateLib.engines.pool import Pool
+from support.data import case_or_mni152, load_case
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
+SPACING = 4
+
+
+def small() -> tuple[Volume, Support]:
+    """A part of a real volume with every n-th of its slices labelled."""
+    volume, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    middle = len(volume.array) // 2
+    part = slice(middle - 10, middle + 11)
+    image, labels = volume.array[part], label_map.array[part]
+    if image.shape[1] > 100:  # the MNI152 brain
+        image, labels = image[:, ::3, ::3], labels[:, ::3, ::3]
+    geometry = Geometry(image.shape)
+    support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), range(0, len(labels), SPACING))
+    return Volume(np.ascontiguousarray(image), geometry), support
+
+
+def swapped(support: Support, row: int) -> Support:
+    """The same with two labels of one labelled slice exchanged: all that lies around them stays."""
+    masks = support.masks.copy()
+    first, second = support.labels[:2]
+    for label, other in ((first, second), (second, first)):
+        masks[row][support.masks[row] == label] = other
+    assert (masks[row] != support.masks[row]).any()
+    return Support(support.axis, support.indices, masks, support.labels, support.known)
+
+
+@pytest.mark.parametrize("row", [2, 3])
+def test_candidates_that_are_judged_by_a_slice_have_not_seen_its_labels(
+    row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contrast, "EQUALISED", 0.0)  # one contrast serves all slices
+    volume, support = small()
+    index = support.indices[row]
+    ((_, told),), ((_, of_others),) = (
+        list(Pool(volume, one).part(row).candidates([index])) for one in (support, swapped(support, row))
+    )
+    np.testing.assert_array_equal(told, of_others)
+
+
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[Example], FittedNetwork]]:
+    """What networks learn from, and those networks, as they are fitted from now on."""
+    found = []
+
+    def noted(stack: Stack, examples: Sequence[Example], *rest: object, **named: object) -> FittedNetwork:
+        found.append((examples, fit(stack, examples, *rest, **named)))
+        return found[-1][1]
+
+    monkeypatch.setattr("FewShotAnnotateLib.engines.network.fit", noted)
+    return found
+
+
+def test_a_network_that_judges_slices_learns_neither_from_them_nor_from_what_they_say_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    volume, support = small()
+    fitted, judged = fits(monkeypatch), []
+
+    def hidden(logs: np.ndarray, row: int, pool: Pool, network: learning.Network, grows: bool) -> learning.Hidden:
+        judged.append((support.indices[row], network.fitted))
+        return of(logs, row, pool, network, grows)
+
+    of = learning._hidden
+    monkeypatch.setattr(learning, "_hidden", hidden)
+    engine = Adapt(options={"steps": 2})
+    engine.prepare(volume, support)
+    next(engine.predict(support.unlabelled(support.range_between())))
+    assert {index for index, _ in judged} == set(support.indices[1:-1])
+    for index, network in judged:
+        (seen,) = [examples for examples, one in fitted if one is network]
+        assert seen
+        assert not any(index in labelled_around(example.index, support.indices) for example in seen)
+    of_slices = [examples for examples, _ in fitted if any(example.labelled for example in examples)]
+    whole = max(of_slices, key=len)
+    assert {example.index for example in whole} == set(range(support.indices[-1] + 1))
+
+
+def test_weights_that_a_hidden_slice_is_calibrated_with_come_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, support = small()
+    asked, groups = [], []
+
+    def choosing(tallies: Sequence[object], candidates: int, labels: int) -> learning.Weights:
+        asked.append(len(tallies))
+        return choose(tallies, candidates, labels)
+
+    def weighing(hidden: Sequence[Sequence[object]], *rest: int) -> tuple[object, object]:
+        groups.extend(map(len, hidden))
+        return weigh(hidden, *rest)
+
+    choose, weigh = learning.choose_weights, learning._weigh
+    monkeypatch.setattr(learning, "choose_weights", choosing)
+    monkeypatch.setattr(learning, "_weigh", weighing)
+    engine = Adapt(options={"steps": 1})
+    engine.prepare(volume, support)
+    next(engine.predict(support.unlabelled(support.range_between())))
+    assert asked == [sum(groups), *(sum(groups) - size for size in groups)]

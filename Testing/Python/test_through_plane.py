@@ -1,0 +1,75 @@
+"""What hearing the slices next to it does for a slice: a real volume with errors made on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+from FewShotAnnotateLib.engines.through_plane import consistent, known_logits
+from FewShotAnnotateLib.review.metrics import dice
+from support.data import case_or_mni152, load_case
+
+SURE = 2.0
+
+
+def part_of_a_case() -> tuple[np.ndarray, np.ndarray, int]:
+    """Image 0..1, rows of labels, both `[n, h, w]` and all with labels, and how many labels there are."""
+    volume, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    middle = len(volume.array) // 2
+    part = slice(middle - 5, middle + 6)
+    image, labels = volume.array[part].astype(np.float32), label_map.array[part]
+    if image.shape[1] > 100:  # the MNI152 brain
+        image, labels = image[:, ::3, ::3], labels[:, ::3, ::3]
+    values = np.unique(labels)
+    return (image - image.min()) / np.ptp(image), np.searchsorted(values, labels), len(values) - 1
+
+
+def mean_dice(truth: np.ndarray, logits: np.ndarray) -> float:
+    return float(np.mean([dice(truth, logits.argmax(axis=0), row) for row in range(1, truth.max() + 1)]))
+
+
+def evened(
+    image: np.ndarray, truth: np.ndarray, logits: dict[int, np.ndarray], labelled: tuple[int, ...] = ()
+) -> dict[int, np.ndarray]:
+    return dict(consistent(iter(logits.items()), image.__getitem__, truth.__getitem__, labelled))
+
+
+def certain(truth: np.ndarray, labels: int) -> dict[int, np.ndarray]:
+    return {index: known_logits(rows, labels + 1, SURE) for index, rows in enumerate(truth)}
+
+
+def test_a_slice_in_doubt_follows_the_slices_next_to_it() -> None:
+    image, truth, labels = part_of_a_case()
+    logits = certain(truth, labels)
+    logits[5] = np.where(np.roll(truth[5], 3, axis=0) == np.arange(labels + 1)[:, None, None], 0.4, -0.4)
+    logits[5][0] = 0
+    before = mean_dice(truth[5], logits[5])
+    assert mean_dice(truth[5], evened(image, truth, logits)[5]) > before + 0.05
+
+
+def test_a_labelled_slice_next_to_it_speaks_too() -> None:
+    image, truth, labels = part_of_a_case()
+    alone = {5: known_logits(np.zeros_like(truth[5]), labels + 1, 0.01)}
+    alone[5][1:] = -0.01
+    heard = evened(image, truth, alone, labelled=(4, 6))
+    assert mean_dice(truth[5], heard[5]) > 0.4
+    assert mean_dice(truth[5], alone[5]) == 0
+
+
+def test_slices_that_are_neither_labelled_nor_filled_have_no_say() -> None:
+    image, truth, labels = part_of_a_case()
+    every_other = {index: one for index, one in certain(truth, labels).items() if index % 2}
+    for index, logits in evened(image, truth, every_other).items():
+        np.testing.assert_array_equal(logits, every_other[index])
+
+
+def test_slices_come_back_in_order_with_the_background_at_zero() -> None:
+    image, truth, labels = part_of_a_case()
+    result = evened(image, truth, certain(truth, labels))
+    assert list(result) == list(range(len(truth)))
+    assert not any(logits[0].any() for logits in result.values())
+
+
+def test_what_is_sure_and_right_stays_so() -> None:
+    image, truth, labels = part_of_a_case()
+    result = evened(image, truth, certain(truth, labels))
+    filled = np.stack([logits.argmax(axis=0) for logits in result.values()])
+    assert min(dice(truth, filled, row) for row in range(1, labels + 1)) > 0.97
