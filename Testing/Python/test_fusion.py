@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.engines.fusion import (
-    BY_END,
     USUAL,
     End,
     Hidden,
@@ -15,14 +14,14 @@ from FewShotAnnotateLib.engines.fusion import (
     choose_weights,
     usual_weights,
 )
-from support.data import case_or_mni152, load_case
+from support.labels import small_case
 
 PROPAGATION, GROWING, NETWORK = 0, 1, 3
 
 
 def slices_with_all_labels(count: int) -> tuple[np.ndarray, int]:
     """Rows of labels `[count, h, w]` of a real case, and how many labels there are."""
-    _, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    _, label_map = small_case()
     slices = SliceAxis(0).slices(label_map.array)
     values, rows = np.unique(slices, return_inverse=True)
     rows = rows.reshape(slices.shape)
@@ -98,7 +97,6 @@ def test_where_a_label_ends_growing_outweighs_propagation() -> None:
     truths, labels = slices_with_all_labels(1)
     logs = np.stack([told(truths[0], labels, shift) for shift in (6, 0, 6)])
     ends = np.full(labels, End.LONE)
-    assert BY_END[End.LONE, GROWING] > 0
     fused = usual_weights(3, labels).fuse(logs, 3, ends)
     np.testing.assert_array_equal(fused.argmax(axis=0), truths[0])
     assert (usual_weights(3, labels).fuse(logs, 3).argmax(axis=0) != truths[0]).any()

@@ -1,4 +1,4 @@
-"""What is hidden stays hidden: nothing that judges or is judged by a labelled slice has seen its labels."""
+"""What is hidden stays hidden: nothing that fills or weighs a hidden slice had its labels as a target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.neighbours import labelled_around
 from FewShotAnnotateLib.engines.network import Example, FittedNetwork, Stack, fit
 from FewShotAnnotateLib.engines.pool import Pool
-from support.data import case_or_mni152, load_case
+from support.labels import small_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 SPACING = 4
@@ -22,12 +22,10 @@ SPACING = 4
 
 def small() -> tuple[Volume, Support]:
     """A part of a real volume with every n-th of its slices labelled."""
-    volume, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    volume, label_map = small_case()
     middle = len(volume.array) // 2
     part = slice(middle - 10, middle + 11)
     image, labels = volume.array[part], label_map.array[part]
-    if image.shape[1] > 100:  # the MNI152 brain
-        image, labels = image[:, ::3, ::3], labels[:, ::3, ::3]
     geometry = Geometry(image.shape)
     support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), range(0, len(labels), SPACING))
     return Volume(np.ascontiguousarray(image), geometry), support
