@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import demo
+from ..core import paths
 from ..core.errors import InputError
 from ..core.files import require_writable, write_label_maps
 from ..run.fill import FillRequest, plan
@@ -30,6 +31,7 @@ def _demo(options: argparse.Namespace) -> int:
     from ..review.picture import contact_sheet
 
     label_path, picture_path = options.output / "label.nii.gz", options.output / "contact-sheet.png"
+    paths.require_nameable(options.output)
     volume, truth = demo.read_mni152()
     try:
         options.output.mkdir(parents=True, exist_ok=True)

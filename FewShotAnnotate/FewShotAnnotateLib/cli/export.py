@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..core import paths
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume
 
@@ -130,7 +131,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
 def _require_other(options: argparse.Namespace) -> None:
     """Refuse to write over an input."""
     for source in (options.labels, options.image, options.reference):
-        if source and options.output.resolve() == source.resolve():
+        if source and paths.is_same(options.output, source):
             raise InputError("output_is_input", path=options.output)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core import paths
 from ..core.errors import InputError
 from ..core.event import Cancelled, Event, Failed, Finished
 from ..core.expected import ExpectedDice
@@ -57,10 +58,10 @@ def run_all(
     filled = [layer.with_array(np.zeros_like(layer.array)) for layer in layers]
     confidence = np.ones(volume.geometry.shape, dtype=np.float32)
     expected = []
-    if len(layers) > 1 and not options.resume and place.exists() and (not place.is_dir() or any(place.iterdir())):
+    if len(layers) > 1 and not options.resume and paths.is_used(place):
         raise InputError("job_folder_used", path=place)
-    paths = [place if len(layers) == 1 else place / f"layer{run.layer}" for run in runs]
-    folders = [open_or_create(path, run, volume, options.resume) for path, run in zip(paths, runs, strict=True)]
+    places = [place if len(layers) == 1 else place / f"layer{run.layer}" for run in runs]
+    folders = [open_or_create(path, run, volume, options.resume) for path, run in zip(places, runs, strict=True)]
     ahead, whole = legs(runs[0].job.engine, len(runs)), Whole(len(runs))
     with open_reporter(options.progress) as report:
         for leg in ahead:
@@ -84,6 +85,7 @@ def run_all(
 def job_place(kept: Path | None) -> Iterator[Path]:
     """The folder for the jobs: the user's, which stays, or a temporary one."""
     if kept:
+        paths.require_nameable(kept)
         yield kept
         return
     try:

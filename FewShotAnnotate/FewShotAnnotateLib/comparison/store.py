@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..core import paths
 from ..core.errors import InputError
 from ..run.lock import take_lock
 from .design import Trial
@@ -48,15 +49,16 @@ class Store:
     """
 
     def __init__(self, path: Path, description: Mapping[str, Any], resume: bool) -> None:
+        paths.require_nameable(path)
         self.path = path
         kept = path / "comparison.json"
         description = {"version": STORE_VERSION, **description}
         try:
-            if resume and kept.is_file():
+            if resume and paths.is_file(kept):
                 if _read(kept) != json.loads(json.dumps(description)):
                     raise InputError("comparison_differs", path=path)
             else:
-                if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                if paths.is_used(path):
                     raise InputError("comparison_folder_used", path=path)
                 path.mkdir(parents=True, exist_ok=True)
                 write_json(kept, description)

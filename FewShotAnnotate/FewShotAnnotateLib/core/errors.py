@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 # Each sentence says what was given, what is wrong with it and what to do.
 MESSAGES = {
     "file_missing": "{path}: no such file or folder; check the name.",
     "file_unreadable": "{path}: cannot be read as an image ({detail}); check that the file is complete.",
     "file_is_folder": "{path}: this is a folder; give one image file.",
+    "file_not_regular": "{path}: this is a pipe or a device; give a file.",
+    "path_unreachable": "{path}: cannot be reached ({detail}); check the name and the rights to its folder.",
     "file_empty": "{path}: the file is empty; export or copy it again.",
     "file_truncated": "{path}: the file ends too early ({detail}); export or copy it again.",
     "suffix_unknown": "{path}: unknown file type; use a name that ends in {allowed}.",
@@ -214,6 +218,9 @@ MESSAGES = {
     "package_missing": "The package {package} is missing; install it with: pip install {install}",
 }
 
+# A name or number longer than any file's path can be: its beginning and end say which one it is.
+_LONG_WORD = re.compile(r"(\S{120})\S{400,}(\S{60})")
+
 
 class InputError(ValueError):
     """Input that cannot be used. `str(error)` is one clear line: what, where, what to do.
@@ -230,4 +237,5 @@ class InputError(ValueError):
         self.code = code
         self.data = data
         # A path may hold a line break; the sentence stays one line.
-        super().__init__(" ".join(MESSAGES[code].format(**data).splitlines()))
+        line = " ".join(MESSAGES[code].format(**data).splitlines())
+        super().__init__(_LONG_WORD.sub(r"\1...\2", line))

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from . import seg_nrrd
+from . import paths, seg_nrrd
 from .dicom_stack import SlicePlace, missing_words, stack_slices
 from .errors import InputError
 from .nifti_check import require_sound_nifti
+from .reading import read_json
 from .volume import (
     Geometry,
     LabelMap,
@@ -50,7 +51,7 @@ def read_volume(path: str | Path) -> Volume:
         Missing, unreadable or truncated; not a single-channel 3D image; not finite or constant.
     """
     path = Path(path)
-    image = _read_series(path) if path.is_dir() else _read_image(path)
+    image = _read_series(path) if paths.is_folder(path) else _read_image(path)
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
     array = sitk.GetArrayFromImage(image)
@@ -126,17 +127,16 @@ def require_writable(path: str | Path, *inputs: str | Path) -> None:
     path = Path(path)
     image_suffix(path)
     for source in map(Path, inputs):
-        same = path.resolve() == source.resolve() or (path.exists() and source.exists() and path.samefile(source))
-        inside = source.is_dir() and source.resolve() in path.resolve().parents
-        if same or inside:
+        if paths.is_same(path, source) or (paths.is_folder(source) and paths.lies_in(path, source)):
             raise InputError("output_is_input", path=path)
-    if path.is_dir():
+    if paths.is_folder(path):
         raise InputError("output_unwritable", path=path, detail="it is a folder")
     require_folder(path)
 
 
 def require_folder(path: Path) -> None:
     """Raise `InputError` if nothing can be written into the folder that `path` lies in. Leaves no trace."""
+    paths.require_nameable(path)
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -169,12 +169,7 @@ def merge_layers(layers: Sequence[LabelMap], path: object) -> LabelMap:
 
 def _read_image(path: Path) -> sitk.Image:
     """3D image of a file; a fourth dimension of size 1 is dropped."""
-    try:
-        size = path.stat().st_size
-    except OSError:
-        raise InputError("file_missing", path=path) from None
-    if path.is_dir():
-        raise InputError("file_is_folder", path=path)
+    size = paths.require_file(path).st_size
     if size == 0:
         raise InputError("file_empty", path=path)
     if path.name.lower().endswith(_NIFTI):
@@ -276,10 +271,10 @@ def _sidecar_text(segments: Sequence[Segment]) -> str:
 
 def _read_sidecar(path: Path) -> dict[int, Segment]:
     """Segments by value; a sidecar may also map a value to a bare name."""
-    if not path.exists():
+    if not paths.is_occupied(path):
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return {int(value): _segment_from_json(int(value), entry) for value, entry in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError):
         raise InputError("sidecar_unreadable", path=path) from None

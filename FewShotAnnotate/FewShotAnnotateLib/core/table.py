@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from . import paths
 from .errors import InputError
+from .reading import read_text
 
 Item = TypeVar("Item")
 
@@ -50,12 +52,8 @@ class Row:
             There is none.
         """
         path = self.folder / self.cell(column)
-        try:
-            if path.exists():
-                return path
-        except (OSError, ValueError):  # a name that no file can have
-            pass
-        raise InputError("file_missing", path=path)
+        paths.require_there(path)
+        return path
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Table:
         try:
             if len(line) > len(self.header):
                 raise InputError("manifest_cells", count=len(line), columns=len(self.header))
-            return of_row(Row(number, dict(zip(self.header, line, strict=False)), self.path.parent.resolve()))
+            return of_row(Row(number, dict(zip(self.header, line, strict=False)), paths.resolved(self.path.parent)))
         except InputError as error:
             raise InputError("manifest_row", path=self.path, row=number, detail=error) from None
 
@@ -120,7 +118,7 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
 
 def _lines(path: Path) -> list[list[str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except UnicodeDecodeError:
         raise InputError("manifest_unreadable", path=path, detail="it is not UTF-8") from None
     except FileNotFoundError:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core import paths
 from ..core.errors import InputError
 from ..run.lock import take_lock
 from .status import StatusFile
@@ -106,7 +107,7 @@ class BatchFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).resolve()
+        self.path = paths.resolved(path)
         self.status = StatusFile(self.path / "status.csv")
         self.page = self.path / "index.html"
         self.cancel_file = self.path / "cancel"
@@ -120,7 +121,7 @@ class BatchFolder:
             The case's folder is a link, which may lead anywhere.
         """
         folder = self.path / name
-        if folder.is_symlink():
+        if paths.is_link(folder):
             raise InputError("case_link", path=folder)
         return CaseFiles(folder)
 
@@ -138,6 +139,7 @@ class BatchFolder:
         InputError
             Another batch runs in the folder, it holds something, or it cannot be written.
         """
+        paths.require_nameable(self.path)
         with contextlib.ExitStack() as held:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from ..core import paths
 from ..core.errors import InputError
 from .library import alone, library_folder
 from .library_task import KINDS, LibraryTask, read_task
@@ -41,7 +42,7 @@ def export_task(task: LibraryTask, path: Path) -> None:
     """
     if path.suffix.lower() != ".zip":
         raise InputError("suffix_unknown", path=path, allowed=".zip")
-    if path.exists():
+    if paths.is_occupied(path):
         raise InputError("library_file_there", path=path)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -99,6 +100,7 @@ def import_task(path: Path, name: str | None = None) -> LibraryTask:
 
 def _unpack(path: Path, folder: Path) -> None:
     """The members of an archive that a task has, as files in a new folder; anything else refuses the archive."""
+    paths.require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core import paths
 from ..core.dicom_stack import SlicePlace, Stack, missing_words, stack_slices
 from ..core.errors import InputError
 from ..core.volume import Geometry
@@ -84,9 +86,9 @@ def read_series(folder: str | Path, series: str | None = None) -> DicomSeries:
         No folder, none or several series, slices that differ in size, are not parallel, doubled or unevenly spaced.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError("series_is_file" if folder.exists() else "file_missing", path=folder)
-    return read_series_files(sorted(path for path in folder.iterdir() if path.is_file()), folder, series)
+    if not S_ISDIR(paths.require_there(folder).st_mode):
+        raise InputError("series_is_file", path=folder)
+    return read_series_files(filter(paths.is_file, paths.entries(folder)), folder, series)
 
 
 def read_series_files(files: Iterable[Path], path: Path, series: str | None = None) -> DicomSeries:

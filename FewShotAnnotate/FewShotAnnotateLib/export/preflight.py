@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from ..core import paths
 from ..core.errors import InputError
 from ..core.files import merge_layers, sidecar_path
 from ..core.volume import Geometry, LabelMap, present_values
@@ -17,7 +18,7 @@ from .dicom_seg import SegType, dicom_text
 from .dicom_series import require_packages
 from .placement import Fit, fit, on_grid, place, resample
 from .request import ExportRequest, Mend, Problem, Target
-from .staging import is_used, require_place
+from .staging import require_place
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,16 @@ def check(request: ExportRequest) -> Preflight:
 
 def _check_place(request: ExportRequest) -> Iterator[Problem]:
     output, series = request.output, request.series
-    if series and series.path.resolve() in (output.resolve(), *output.resolve().parents):
+    if series and paths.lies_in(output, series.path):
         raise InputError("output_is_input", path=output)
     require_place(output, () if request.one_file_per_segment else request.target.suffixes)
     for path in (output, sidecar_path(output)):
-        if is_used(path) and Mend.OVERWRITE not in request.agreed:
+        if paths.is_used(path) and Mend.OVERWRITE not in request.agreed:
             yield Problem(InputError("output_exists", path=path), (Mend.OVERWRITE,))
             break
     if request.derivation and request.target is Target.DICOM_SEG:
         require_place(request.derivation.folder)
-        if is_used(request.derivation.folder):  # with other slices in it, it would be no series
+        if paths.is_used(request.derivation.folder):  # with other slices in it, it would be no series
             raise InputError("folder_not_empty", path=request.derivation.folder)
 
 

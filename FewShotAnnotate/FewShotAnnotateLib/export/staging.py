@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..core import paths
 from ..core.errors import InputError
 from ..core.files import require_folder
 
@@ -16,14 +17,9 @@ def require_place(path: Path, suffixes: Sequence[str] = ()) -> None:
     """Raise `InputError` if nothing can be written at `path`: wrong suffix, or a folder without room. No trace."""
     if suffixes and not any(path.name.lower().endswith(end) and len(path.name) > len(end) for end in suffixes):
         raise InputError("suffix_unknown", path=path, allowed=" or ".join(suffixes))
-    if suffixes and path.is_dir():
+    if suffixes and paths.is_folder(path):
         raise InputError("output_unwritable", path=path, detail="it is a folder")
     require_folder(path)
-
-
-def is_used(path: Path) -> bool:
-    """Whether something is there: a file, or a folder that is not empty."""
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 @contextlib.contextmanager

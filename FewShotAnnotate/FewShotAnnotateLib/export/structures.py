@@ -6,12 +6,14 @@ Codes are SNOMED CT (SCT), as DICOM PS3.16 and Slicer's terminology use them.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.reading import read_text
 from .terminology import Code, Terminology, from_tag
 
 LEFT = Code("7771000", "SCT", "Left")
@@ -105,8 +107,7 @@ def as_terminology(text: str, structures: Structures) -> Terminology:
 
 def _read(path: Path) -> dict[_Words, Terminology]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = list(csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error):
         raise InputError("structures_unreadable", path=path, row=1) from None
     known: dict[_Words, Terminology] = {}

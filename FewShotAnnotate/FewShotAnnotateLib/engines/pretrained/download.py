@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
+from ...core import paths
 from ...core.errors import InputError
 from .weights import Checkpoint, digests_of, folder, known_digests, path_of, record_of, require_digests, require_whole
 
@@ -73,8 +74,7 @@ def take_in(checkpoint: Checkpoint, source: Path) -> Path:
     InputError
         It is not there, is not the checkpoint as published or first seen, or there is no room.
     """
-    if not source.is_file():
-        raise InputError("file_missing", path=source)
+    paths.require_file(source)
     with _exclusive(checkpoint):
         copy = folder() / f"{checkpoint.file}.copy"
         try:

@@ -1,0 +1,191 @@
+"""Paths that no file can have, pipes and devices: every question gets an answer, every command one clear line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core import paths, reading
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import require_writable, write_array, write_label_maps
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap
+
+ENDLESS = Path("/dev/zero")
+WEIRD = ("long", "loop", "zero byte", "in a file", "dangling")
+UNREADABLE = (*WEIRD, "pipe", "folder", "endless")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder with an image, its support, and names that nothing can be read from."""
+    grid = Geometry((6, 12, 12))
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    labels[[1, 4], 3:8, 3:8] = 1
+    write_array(tmp_path / "image.nii.gz", np.arange(864, dtype=np.int16).reshape(grid.shape), grid)
+    write_label_maps(tmp_path / "support.nii.gz", [LabelMap(labels, grid)])
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path
+
+
+def weird(desk: Path, kind: str) -> Path:
+    names = {"long": "n" * 300, "zero byte": "a\0b", "in a file": "image.nii.gz/a"}
+    return ENDLESS if kind == "endless" else desk / names.get(kind, kind)
+
+
+@pytest.mark.parametrize("kind", WEIRD)
+def test_every_question_about_a_path_is_answered(desk: Path, kind: str) -> None:
+    path = weird(desk, kind)
+    assert not (paths.exists(path) or paths.is_folder(path) or paths.is_file(path))
+    assert paths.size(path) == 0
+    assert paths.entries(path) == []
+    assert paths.status(path) is None
+    assert paths.resolved(path).is_absolute()
+    assert paths.is_same(path, path)
+    assert paths.lies_in(path, desk)
+    assert not paths.is_same(path, desk)
+    assert paths.is_link(path) == (kind in ("loop", "dangling"))
+    assert paths.is_used(path) == paths.is_occupied(path) == (kind in ("loop", "dangling"))
+    with pytest.raises(InputError) as caught:
+        paths.require_there(path)
+    assert caught.value.code == ("file_missing" if kind in ("in a file", "dangling") else "path_unreachable")
+
+
+def test_the_same_file_is_known_under_other_names(desk: Path) -> None:
+    (desk / "link.nii.gz").symlink_to(desk / "image.nii.gz")
+    os.link(desk / "image.nii.gz", desk / "hard.nii.gz")
+    for name in ("link.nii.gz", "hard.nii.gz", "folder/../image.nii.gz"):
+        assert paths.is_same(desk / name, desk / "image.nii.gz")
+        with pytest.raises(InputError, match="replace the input"):
+            require_writable(desk / name, desk / "image.nii.gz")
+    assert paths.lies_in(desk / "folder" / "new" / "file", desk / "folder")
+    assert not paths.lies_in(desk / "folder2", desk / "folder")
+
+
+def test_what_a_folder_holds_says_whether_it_is_used(desk: Path) -> None:
+    assert not paths.is_used(desk / "folder")
+    assert not paths.is_used(desk / "nowhere")
+    assert paths.is_used(desk)
+    assert paths.is_used(desk / "image.nii.gz")
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_nothing_but_a_file_is_read(desk: Path, kind: str) -> None:
+    with pytest.raises(OSError) as caught:
+        reading.read_text(weird(desk, kind))
+    assert caught.value.strerror
+
+
+def test_a_text_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.json"
+    path.write_text("[" + "1," * 500 + "1]", encoding="ascii")
+    assert len(reading.read_json(path)) == 501
+    assert len(reading.read_bytes(path, most=path.stat().st_size)) == path.stat().st_size
+    with pytest.raises(OSError, match="more than 1000 bytes"):
+        reading.read_json(path, most=1000)
+    path.write_bytes(b"")
+    os.truncate(path, 1 << 40)  # a sparse file: it takes no room
+    with pytest.raises(OSError, match="holds more"):
+        reading.read_text(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "[Infinity]", "-Infinity", "1e999", "1" * 5000, "[" * 100_000, "", "{", "1 2"]
+)
+def test_json_with_impossible_numbers_or_depth_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        reading.parse_json(text)
+
+
+COMMANDS = {
+    "fill image": "fill BAD support.nii.gz -o out.nii.gz",
+    "fill support": "fill image.nii.gz BAD -o out.nii.gz",
+    "suggest image": "suggest BAD support.nii.gz",
+    "suggest support": "suggest image.nii.gz BAD",
+    "compare image": "compare BAD support.nii.gz -o out --engines propagate",
+    "compare support": "compare image.nii.gz BAD -o out --engines propagate",
+    "study": "compare --study BAD -o out --engines propagate",
+    "batch": "batch BAD -o out",
+    "library save image": "library save task BAD support.nii.gz",
+    "library save labels": "library save task image.nii.gz BAD",
+    "library import": "library import BAD --name task",
+    "export labels": "export BAD --to nifti -o out.nii.gz",
+    "export reference": "export support.nii.gz --to dicom-seg -o out.dcm --reference BAD",
+    "export image": "export support.nii.gz --to dicom-seg -o out.dcm --derive-series series --image BAD",
+    "structures": "export support.nii.gz --to seg-nrrd -o out.seg.nrrd --structures BAD",
+    "models import": "models import medsam BAD",
+}
+OUTPUTS = {
+    "fill output": ("fill image.nii.gz support.nii.gz -o BAD", ".nii.gz"),
+    "fill confidence": ("fill image.nii.gz support.nii.gz -o out.nii.gz --confidence BAD", ".nii.gz"),
+    "fill job": ("fill image.nii.gz support.nii.gz -o out.nii.gz --job-dir BAD", ""),
+    "fill resume": ("fill image.nii.gz support.nii.gz -o out.nii.gz --resume --job-dir BAD", ""),
+    "compare output": ("compare image.nii.gz support.nii.gz --engines propagate -o BAD", ""),
+    "compare resume": ("compare image.nii.gz support.nii.gz --engines propagate --resume -o BAD", ""),
+    "batch output": ("batch cases.csv -o BAD", ""),
+    "batch resume": ("batch cases.csv --resume -o BAD", ""),
+    "export output": ("export support.nii.gz --to nifti -o BAD", ".nii.gz"),
+    "export folder": ("export support.nii.gz --to nifti --one-file-per-segment -o BAD", ""),
+    "demo": ("demo -o BAD", ""),
+}
+
+
+def refused(
+    words: str, path: Path, desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> str:
+    """Run a command that is to be refused and changes nothing; returns its one line."""
+    monkeypatch.chdir(desk)
+    (desk / "cases.csv").write_text("image,support\nimage.nii.gz,support.nii.gz\n", encoding="ascii")
+    before = sorted(file.name for file in desk.iterdir())
+    assert main([str(path) if word == "BAD" else word for word in words.split()]) == 2
+    printed = capsys.readouterr()
+    assert sorted(file.name for file in desk.iterdir()) == before
+    (line,) = [text for text in printed.err.splitlines() if text and not text.startswith("Note: ")]
+    assert line.startswith("fewshot-annotate: ")
+    assert len(line) < 700
+    return line
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS.keys())
+def test_input_that_no_file_is_gets_one_line(
+    desk: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    refused(words, weird(desk, kind), desk, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("kind", ["long", "loop", "zero byte", "in a file", "pipe"])
+@pytest.mark.parametrize(("words", "suffix"), OUTPUTS.values(), ids=OUTPUTS.keys())
+def test_output_where_no_file_can_be_gets_one_line(
+    desk: Path, words: str, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = weird(desk, kind)
+    if suffix and kind in ("loop", "pipe"):
+        path = path / f"below{suffix}"
+    elif suffix:
+        path = path.with_name(path.name + suffix) if kind != "in a file" else path / f"a{suffix}"
+    refused(words, path, desk, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("kind", ["long", "loop", "zero byte", "in a file"])
+@pytest.mark.parametrize("column", ["image", "support"])
+def test_a_manifest_that_names_what_no_file_is_gets_one_line(
+    desk: Path, column: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    row = {"image": "image.nii.gz", "support": "support.nii.gz", column: str(weird(desk, kind))}
+    (desk / "odd.csv").write_text(f"name,image,support\na,{row['image']},{row['support']}\n", encoding="utf-8")
+    assert "row 2" in refused("batch BAD -o out", desk / "odd.csv", desk, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "endless"])
+def test_names_beside_a_label_map_that_are_no_file_get_one_line(
+    desk: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (desk / "support.nii.gz.labels.json").symlink_to(weird(desk, kind))
+    line = refused("suggest image.nii.gz BAD", desk / "support.nii.gz", desk, monkeypatch, capsys)
+    assert "label names cannot be read" in line
