@@ -231,14 +231,17 @@ def test_without_the_packages_one_line_says_what_to_install(desk: Desk, package:
     assert 'pip install "fewshot-annotate[dicom]"' in line
 
 
-def test_a_series_that_highdicom_refuses_is_told_in_one_line(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_series_that_highdicom_refuses_is_told_in_one_line_that_holds_no_value(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(content: object) -> None:
-        raise ValueError("something\nis missing")
+        raise ValueError("'Geheim^Name'\nis no PatientName")
 
-    monkeypatch.setattr(dicom_seg, "_segmentation", refuse)
+    monkeypatch.setattr(dicom_seg, "_header", refuse)
     code, _, err = desk.export("--suggest-codes", "--engine", "propagate")
     assert (code, len([line for line in err if not line.startswith("Note: ")])) == (2, 1)
-    assert "something is missing" in err[-1]
+    assert "(see PatientName)" in err[-1]
+    assert "Geheim" not in "".join(err)
     assert not desk.output.exists()
 
 

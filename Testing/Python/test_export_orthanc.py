@@ -11,7 +11,7 @@ from FewShotAnnotateLib.export.deliver import deliver
 from FewShotAnnotateLib.export.dicom_seg import CodedSegment, SegContent, SegType
 from FewShotAnnotateLib.export.dicom_series import read_series
 from FewShotAnnotateLib.export.preflight import check
-from FewShotAnnotateLib.export.readback import compare_segmentation
+from FewShotAnnotateLib.export.readback_seg import compare_segmentation
 from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
 from FewShotAnnotateLib.export.structures import common_structures
 from pydicom import dcmread

@@ -90,7 +90,7 @@ def mistake_the_patient(dataset: Dataset) -> None:
 SPOILERS = {
     flip_a_voxel: "voxels on",
     move_a_frame: "position of frame 4",
-    swap_segments: "frames with voxels",
+    swap_segments: "segment vertebrae_T12",
     point_elsewhere: "source of frame 1",
     drop_a_reference: "referenced slices",
     rename: "label of segment liver",

@@ -16,7 +16,8 @@ from .dicom_series import DicomSeries, read_series
 from .nifti import write_each_verified, write_verified
 from .placement import place
 from .preflight import Preflight
-from .readback import Difference, compare_segmentation, compare_series
+from .readback import Difference, compare_series
+from .readback_seg import compare_segmentation
 from .request import Problem, Target
 from .staging import move_all, staged
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.functional_groups import LABELMAP_FRAME, read_seg_frames
 from ..core.volume import LabelMap, Segment
 from .algorithm import PRODUCT, Algorithm, AlgorithmType
 from .dicom_series import DicomSeries
@@ -19,12 +23,12 @@ from .terminology import Code, Terminology
 if TYPE_CHECKING:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
+    from pydicom import Dataset
 
 UNKNOWN = "unknown"
 # The nearest of CID 7162: engines learn from the painted slices.
 _FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 _SERIES_NUMBER_STEP = 100  # as Slicer numbers the segmentation of a series
-_DETAIL_LENGTH = 200
 _LABEL_LENGTH = 64  # characters of a LO, as all short texts are
 
 
@@ -89,6 +93,9 @@ class SegContent:
 def write_segmentation(path: Path, content: SegContent) -> None:
     """Write the file. Frames without voxels are left out; every frame refers to its source slice.
 
+    Besides the layers only a slice of pixels is held: highdicom makes the header from slices of one pixel each, and
+    the frames that it lists follow one by one.
+
     Raises
     ------
     InputError
@@ -96,18 +103,30 @@ def write_segmentation(path: Path, content: SegContent) -> None:
     OSError
         It cannot be written.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryFile(dir=path.parent) as pixels:
         # highdicom warns of what the source's own headers hold, such as a name of one word.
         warnings.simplefilter("ignore")
         try:
-            segmentation = _segmentation(content)
+            segmentation = _header(content)
         except (ValueError, TypeError, AttributeError, KeyError) as error:  # what the source's headers lack
-            detail = " ".join(str(error).split())[:_DETAIL_LENGTH] or type(error).__name__
-            raise InputError("dicom_refused", path=content.series.path, detail=detail) from None
+            raise InputError("dicom_refused", path=content.series.path, detail=_attributes(error)) from None
+        _, segmentation.Rows, segmentation.Columns = content.series.geometry.shape
+        segmentation.SegmentsOverlap = "YES" if _overlap(content) else "NO"
+        _write_pixels(pixels, segmentation, content)
+        segmentation["PixelData"].value = pixels
         segmentation.save_as(path, enforce_file_format=True)
 
 
-def _segmentation(content: SegContent) -> Segmentation:
+def _attributes(error: Exception) -> str:
+    """The DICOM attributes that an error of a library names. Its text may hold values of the patient, so only these."""
+    from pydicom.datadict import tag_for_keyword
+
+    named = [word for word in re.findall(r"[A-Z]\w+", str(error)) if tag_for_keyword(word) is not None]
+    return f"see {', '.join(dict.fromkeys(named))}" if named else "its headers are incomplete or malformed"
+
+
+def _header(content: SegContent) -> Segmentation:
+    """The segmentation with frames of one pixel."""
     from highdicom import UID, PixelMeasuresSequence
     from highdicom.seg import Segmentation
 
@@ -117,8 +136,8 @@ def _segmentation(content: SegContent) -> Segmentation:
     direction = np.array(series.geometry.direction).reshape(3, 3)[:, 2]
     gap = series.geometry.spacing[2] * float(normal @ direction)
     segmentation = Segmentation(
-        source_images=list(series.headers),
-        pixel_array=_pixels(content),
+        source_images=_one_pixel_headers(series),
+        pixel_array=_presence(content),
         segmentation_type=content.type.name,
         segment_descriptions=[_description(segment) for segment in content.segments],
         series_instance_uid=UID(),
@@ -142,20 +161,67 @@ def _segmentation(content: SegContent) -> Segmentation:
     return segmentation
 
 
-def _pixels(content: SegContent) -> np.ndarray:
-    """Segment numbers [slices, rows, columns] of the slices that are there; of layers, masks [..., segments]."""
-    places = list(content.series.places)
-    if len(content.layers) == 1:
-        (layer,) = content.layers
-        numbers = np.zeros(int(layer.array.max()) + 1, dtype=np.uint16 if len(content.segments) > 255 else np.uint8)
-        for segment in content.segments:
-            numbers[segment.segment.value] = segment.number
-        return np.asarray(numbers[layer.array[places]])
-    shape = (len(places), *content.series.geometry.shape[1:], len(content.segments))
-    masks = np.zeros(shape, dtype=np.uint8)
-    for segment in content.segments:
-        masks[..., segment.number - 1] = content.layers[segment.layer].array[places] == segment.segment.value
-    return masks
+def _one_pixel_headers(series: DicomSeries) -> list[Dataset]:
+    """The headers as if each slice had one pixel, for the header of a segmentation to be made from."""
+    from pydicom import DataElement, Dataset
+
+    headers = []
+    for header in series.headers:
+        small = Dataset()
+        small.update(header)
+        small.file_meta = header.file_meta
+        for tag in (0x00280010, 0x00280011):  # Rows, Columns: elements of its own, the others are shared
+            small[tag] = DataElement(tag, "US", 1)
+        headers.append(small)
+    return headers
+
+
+def _presence(content: SegContent) -> np.ndarray:
+    """What stands on each slice that is there, as pixels of a single voxel each.
+
+    Returns
+    -------
+    ndarray, uint8
+        Of a label map segmentation [slices, 1, 1], 1 where any segment is; else [slices, 1, 1, segments].
+    """
+    held = np.array(
+        [[content.mask(segment, place).any() for segment in content.segments] for place in content.series.places]
+    )
+    shown = np.any(held, axis=1) if content.type is SegType.LABELMAP else held
+    return np.expand_dims(shown, (1, 2)).astype(np.uint8)
+
+
+def _write_pixels(stream: BinaryIO, segmentation: Segmentation, content: SegContent) -> None:
+    """Pixels of the frames, in their order, one frame after the other; bits of several frames may share a byte."""
+    from pydicom.pixels import pack_bits
+
+    slot_of = {str(header.SOPInstanceUID): slot for slot, header in enumerate(content.series.headers)}
+    segment_of = {segment.number: segment for segment in content.segments}
+    kind = np.uint16 if segmentation.BitsAllocated > 8 else np.uint8
+    rest = np.zeros(0, dtype=np.uint8)
+    for frame in read_seg_frames(segmentation):
+        (source,) = frame.sources
+        place = content.series.places[slot_of[source]]
+        if frame.segment == LABELMAP_FRAME:
+            pixels = np.zeros(content.series.geometry.shape[1:], dtype=kind)
+            for segment in content.segments:
+                pixels[content.mask(segment, place)] = segment.number
+            stream.write(pixels.astype(np.dtype(kind).newbyteorder("<")).tobytes())
+            continue
+        bits = np.concatenate([rest, content.mask(segment_of[frame.segment], place).reshape(-1)])
+        whole = len(bits) // 8 * 8
+        stream.write(pack_bits(bits[:whole], pad=False))
+        rest = bits[whole:]
+    if len(rest):
+        stream.write(pack_bits(rest, pad=False))
+    if stream.tell() % 2:
+        stream.write(b"\0")
+    stream.seek(0)
+
+
+def _overlap(content: SegContent) -> bool:
+    """Whether segments share a voxel."""
+    return any(bool(((one.array != 0) & (two.array != 0)).any()) for one, two in combinations(content.layers, 2))
 
 
 def _description(segment: CodedSegment) -> SegmentDescription:

@@ -1,0 +1,129 @@
+"""DICOM SEG of any number of segments and slices: exported, and the same voxels for readers that did not write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.volume import LabelMap
+from FewShotAnnotateLib.export import deliver as deliver_module
+from FewShotAnnotateLib.export.deliver import deliver
+from FewShotAnnotateLib.export.dicom_seg import SegContent, SegType
+from FewShotAnnotateLib.export.dicom_series import read_series
+from FewShotAnnotateLib.export.preflight import check
+from FewShotAnnotateLib.export.readback_seg import compare_segmentation
+from FewShotAnnotateLib.export.request import ExportRequest, Target
+from FewShotAnnotateLib.export.structures import TISSUE
+from highdicom.seg import segread
+from pydicom import Dataset, dcmread
+from support.dicom import dcmqi_segments
+from support.made_dicom import GRID, ct_series, labels
+
+EVERYWHERE, ONE_SLICE, FIRST, WITH_A_HOLE = slice(None), slice(2, 3), slice(0, 1), slice(0, None, 3)
+
+
+def exported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    layers: tuple[LabelMap, ...],
+    kind: SegType = SegType.BINARY,
+) -> tuple[Path, SegContent]:
+    """The verified file, and what was to stand in it."""
+    contents: list[SegContent] = []
+
+    def compare(path: Path, content: SegContent) -> list[object]:
+        contents.append(content)
+        return list(compare_segmentation(path, content))
+
+    monkeypatch.setattr(deliver_module, "compare_segmentation", compare)
+    series, path = read_series(ct_series(tmp_path / "series")), tmp_path / "seg.dcm"
+    request = ExportRequest(layers, path, Target.DICOM_SEG, "0.1.0", series=series, type=kind, codes={"*": TISSUE})
+    report = deliver(check(request))
+    assert report.verified, report.differences
+    return path, contents[0]
+
+
+@pytest.mark.parametrize("kind", SegType)
+@pytest.mark.parametrize("slices", [EVERYWHERE, ONE_SLICE, FIRST, WITH_A_HOLE], ids=["all", "one", "first", "holes"])
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_other_readers_see_the_same_voxels_in_the_same_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, slices: slice, kind: SegType
+) -> None:
+    label_map = labels(count, slices)
+    path, _ = exported(tmp_path, monkeypatch, (label_map,), kind)
+    expected = {segment.name: label_map.array == segment.value for segment in label_map.segments}
+
+    by_dcmqi = dcmqi_segments(path, tmp_path / "dcmqi")
+    assert set(by_dcmqi) - {"Background"} == set(expected)
+    for name, mask in expected.items():
+        found, grid = by_dcmqi[name]
+        first = (grid.origin[2] - GRID.origin[2]) / GRID.spacing[2]
+        assert first == pytest.approx(round(first), abs=1e-4)
+        assert grid.origin[:2] == pytest.approx(GRID.origin[:2])
+        placed = np.zeros(GRID.shape, bool)
+        placed[round(first) : round(first) + len(found)] = found
+        assert (placed == mask).all(), name
+
+    segmentation = segread(path)
+    uids = [header.SOPInstanceUID for header in read_series(tmp_path / "series").headers]
+    masks = segmentation.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
+    assert (np.moveaxis(masks, -1, 0) == np.array(list(expected.values()))).all()
+
+
+def test_a_label_map_of_more_than_255_segments_has_16_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    label_map = labels(300)
+    path, _ = exported(tmp_path, monkeypatch, (label_map,), SegType.LABELMAP)
+    segmentation = segread(path)
+    assert segmentation.BitsAllocated == 16
+    uids = [header.SOPInstanceUID for header in read_series(tmp_path / "series").headers]
+    assert (segmentation.get_pixels_by_source_instance(uids, combine_segments=True) == label_map.array).all()
+
+
+@pytest.mark.parametrize("overlapping", [True, False])
+def test_whether_segments_overlap_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlapping: bool) -> None:
+    one, two = labels(1, slice(0, 3)), labels(1, slice(2 if overlapping else 3, 6), seed=1)
+    path, _ = exported(tmp_path, monkeypatch, (one, two))
+    assert dcmread(path).SegmentsOverlap == ("YES" if overlapping else "NO")
+
+
+def share_the_segment(dataset: Dataset) -> None:
+    (shared,) = dataset.SharedFunctionalGroupsSequence
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        if "SegmentIdentificationSequence" in frame:
+            shared.SegmentIdentificationSequence = frame.SegmentIdentificationSequence
+            del frame.SegmentIdentificationSequence
+
+
+def repeat_the_segment(dataset: Dataset) -> None:
+    (shared,) = dataset.SharedFunctionalGroupsSequence
+    if "SegmentIdentificationSequence" in shared:
+        for frame in dataset.PerFrameFunctionalGroupsSequence:
+            frame.SegmentIdentificationSequence = shared.SegmentIdentificationSequence
+        del shared.SegmentIdentificationSequence
+
+
+def repeat_orientation_and_measures(dataset: Dataset) -> None:
+    (shared,) = dataset.SharedFunctionalGroupsSequence
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        frame.PlaneOrientationSequence = shared.PlaneOrientationSequence
+        frame.PixelMeasuresSequence = shared.PixelMeasuresSequence
+    del shared.PlaneOrientationSequence, shared.PixelMeasuresSequence
+
+
+@pytest.mark.parametrize("relay", [share_the_segment, repeat_the_segment, repeat_orientation_and_measures])
+@pytest.mark.parametrize("slices", [EVERYWHERE, ONE_SLICE], ids=["all", "one"])
+def test_functional_groups_are_found_shared_and_per_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices: slice, relay: Callable[[Dataset], None]
+) -> None:
+    path, content = exported(tmp_path, monkeypatch, (labels(1, slices),))
+    dataset = dcmread(path)
+    relay(dataset)
+    dataset.save_as(path)
+    assert compare_segmentation(path, content) == []
+    pixels = bytearray(dataset.PixelData)
+    pixels[1] ^= 0b100
+    dataset.PixelData = bytes(pixels)
+    dataset.save_as(path)
+    assert "voxels" in str(compare_segmentation(path, content)[0])
