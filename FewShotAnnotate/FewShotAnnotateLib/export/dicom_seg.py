@@ -118,7 +118,7 @@ def write_segmentation(path: Path, content: SegContent) -> None:
 
 
 def _attributes(error: Exception) -> str:
-    """The DICOM attributes that an error of a library names. Its text may hold values of the patient, so only these."""
+    """The DICOM attributes that an error of a library names; its text may hold values of the patient."""
     from pydicom.datadict import tag_for_keyword
 
     named = [word for word in re.findall(r"[A-Z]\w+", str(error)) if tag_for_keyword(word) is not None]
