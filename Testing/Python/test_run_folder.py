@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import random
-import resource
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from FewShotAnnotateLib.core.job import Job
 from FewShotAnnotateLib.core.support import Support
 from FewShotAnnotateLib.core.volume import LabelMap, Volume
 from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
+from support.disk import largest_file
 from support.labels import every, small_case
 from support.processes import make_folder
 
@@ -195,17 +194,6 @@ def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(existed: boo
     assert "None" not in str(error.value)
     assert path.exists() == existed
     assert not existed or not list(path.iterdir())
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes, as on a disk with no more room."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

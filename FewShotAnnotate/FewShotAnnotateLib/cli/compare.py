@@ -18,7 +18,6 @@ from ..comparison.design import Wish
 from ..comparison.recommend import duration
 from ..comparison.report import comparison_png, require_packages, write_report
 from ..comparison.results import Absent, Comparison
-from ..comparison.store import write_json
 from ..comparison.study import Study, study
 from ..comparison.study_manifest import read_manifest
 from ..comparison.study_report import study_png, write_study_report, write_tables
@@ -29,6 +28,7 @@ from ..core.axis import parse_axis
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume
 from ..core.job import Device
+from ..core.storage import write_bytes, write_json
 from ..engines import engine_names
 from .arguments import add_progress, as_slice_numbers
 from .comparing import as_contenders, as_wish, ending, open_reporter, slices
@@ -92,7 +92,7 @@ def _own(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender
     if code:
         return code[0]
     plot = comparison_png(found)
-    (folder / "dice.png").write_bytes(plot)
+    write_bytes(folder / "dice.png", plot)
     write_json(folder / "result.json", found.to_json())
     write_summary(folder / "summary.csv", found)
     write_slices(folder / "slices.csv", found)
@@ -114,7 +114,7 @@ def _study(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contend
     if code:
         return code[0]
     plot = study_png(found)
-    (folder / "dice.png").write_bytes(plot)
+    write_bytes(folder / "dice.png", plot)
     write_tables(folder, found)
     write_study_report(folder / "report.html", found, contenders, wish, plot)
     if options.progress == "json":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ..core import paths
 from ..core.errors import InputError
 from ..core.event import Cancelled, Event, Failed, Finished
 from ..core.expected import ExpectedDice
+from ..core.temporary import TemporaryFolder
 from ..core.volume import LabelMap, Volume
 from ..progress import as_part_of, open_reporter
 from ..run.fill import PlannedRun, open_or_create, run_in_worker
@@ -89,12 +89,12 @@ def job_place(kept: Path | None) -> Iterator[Path]:
         yield kept
         return
     try:
-        folder = tempfile.TemporaryDirectory(prefix="fewshot-annotate-", ignore_cleanup_errors=True)
+        temporary = TemporaryFolder()
     except OSError as error:
         place = os.environ.get("TMPDIR", "the folder for temporary files")
         raise InputError("output_unwritable", path=place, detail=error.strerror) from None
-    with folder:
-        yield Path(folder.name) / "job"
+    with temporary as folder:
+        yield folder / "job"
 
 
 def sentence(unfinished: Unfinished) -> str:

@@ -23,12 +23,12 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.event import Event, Expected, SliceDone
 from ..core.job import Device
+from ..core.storage import write_json
 from ..core.volume import Segment
 from ..run.folder import JobFolder
 from ..run.work_folder import WorkFolder
 from .case import Case, Structure
 from .design import Wish
-from .store import write_json
 from .trial import Contender
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
@@ -99,10 +99,7 @@ class ComparisonFolder(WorkFolder):
         InputError
             The folder cannot be written.
         """
-        try:
-            write_json(self.path / "request.json", request.to_json())
-        except OSError as error:
-            raise InputError("output_unwritable", path=self.path, detail=error.strerror) from None
+        write_json(self.path / "request.json", request.to_json())
 
     def read(self) -> tuple[Request, Case]:
         """What is to be compared, and on which slices.

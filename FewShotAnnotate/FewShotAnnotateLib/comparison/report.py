@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..core.errors import InputError
+from ..core.storage import write_text
 from .case import Case
 from .design import Wish
 from .pictures import Painter
@@ -116,10 +117,7 @@ def write_html(path: Path, template: str, **context: Any) -> None:
         lstrip_blocks=True,
     )
     text = environment.get_template(template).render(version=__version__, **context)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+    write_text(path, text)
 
 
 def data_uri(png: bytes) -> str:

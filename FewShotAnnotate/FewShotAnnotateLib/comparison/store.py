@@ -22,7 +22,8 @@ import numpy as np
 
 from ..core import paths
 from ..core.errors import InputError
-from ..run.lock import take_lock
+from ..core.lock import take_lock
+from ..core.storage import write_json, written
 from .design import Trial
 from .trial import Contender, Outcome
 
@@ -93,7 +94,8 @@ class Store:
         place = self._place(contender, trial)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(place.with_suffix(".npz"), masks=outcome.masks)
+            with written(place.with_suffix(".npz")) as stream:
+                np.savez_compressed(stream, masks=outcome.masks)
             content = {
                 "asked": _asked(contender, trial),
                 "counts": outcome.counts.tolist(),
@@ -114,13 +116,6 @@ class Store:
 
     def _place(self, contender: Contender, trial: Trial) -> Path:
         return self.path / "runs" / contender.engine / trial.name
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a JSON file; a reader sees the old or the new, never a part."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1), encoding="ascii")
-    partial.replace(path)
 
 
 def _locked(folder: Path) -> IO[bytes]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.storage import write_csv
 from .design import Wish
 from .plot import colour_of, curve_png
 from .report import data_uri, settings_of, write_html
 from .study import Measured, Study
 from .study_scores import GroupPoint, findings, group_points, groups_of, seconds_of, sizes_of
-from .tables import POINT_HEAD, point_row, write_csv
+from .tables import POINT_HEAD, point_row
 from .trial import Contender
 
 GROUPS_HEAD = ("group", "engine", "support_size", "volumes", "dice_mean", "dice_sd")

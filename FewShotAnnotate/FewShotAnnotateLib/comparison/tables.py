@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..core.errors import InputError
+from ..core.storage import write_csv
 from .results import Comparison
 from .scores import Point, dice
 
@@ -64,14 +63,3 @@ def write_slices(path: Path, comparison: Comparison) -> None:
                         yield engine, size, draw, index, label, *map(int, voxels), score
 
     write_csv(path, SLICES_HEAD, rows())
-
-
-def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file; `InputError` where that cannot be."""
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(head)
-            writer.writerows(rows)
-    except OSError as error:
-        raise InputError("output_unwritable", path=path, detail=error.strerror) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ import numpy as np
 from ..core.event import Cancelled, Event, Failed, Progress, SliceDone, Warned
 from ..core.job import Device, Job
 from ..core.support import Support
+from ..core.temporary import TemporaryFolder
 from ..core.volume import Volume
 from ..engines import engine_class
 from ..run.fill import run_in_worker
@@ -139,8 +139,8 @@ def _fill(
     runner: Runner,
 ) -> np.ndarray:
     """Label values [slices, h, w]."""
-    with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as temporary:
-        folder = JobFolder.create(Path(temporary) / "job", job, volume, support)
+    with TemporaryFolder(place) as temporary:
+        folder = JobFolder.create(temporary / "job", job, volume, support)
         _ask_only(folder, slices)
         ending = runner(folder, watch)
         if folder.cancel_requested() or isinstance(ending, Cancelled):  # perhaps too late for this worker

@@ -17,9 +17,9 @@ from FewShotAnnotateLib.comparison.clock import Step
 from FewShotAnnotateLib.comparison.compare import compare
 from FewShotAnnotateLib.comparison.folder import ComparisonFolder
 from FewShotAnnotateLib.comparison.report import comparison_png, missing_packages, write_report
-from FewShotAnnotateLib.comparison.store import write_json
 from FewShotAnnotateLib.comparison.trial import EngineFailed, Interrupted
 from FewShotAnnotateLib.core.event import Cancelled, Event, Failed, Finished, Progress
+from FewShotAnnotateLib.core.storage import write_json
 from FewShotAnnotateLib.run.fill import run_in_worker
 from FewShotAnnotateLib.run.worker import Orphaned, Reporter, exit_code, serve
 

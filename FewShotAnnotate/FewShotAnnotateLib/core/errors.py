@@ -49,6 +49,8 @@ MESSAGES = {
     "use a name that ends in .seg.nrrd.",
     "output_is_input": "{path}: the output would replace the input; choose another name.",
     "output_unwritable": "{path}: cannot be written ({detail}); choose another folder or free some room.",
+    "output_kept_elsewhere": "{path}: cannot be written ({detail}); the finished result is kept in {kept}: free some "
+    "room and move it from there.",
     "engine_unknown": "There is no engine named '{engine}'; choose one of: {known}.",
     "engine_unavailable": "Engine {engine} cannot run here: {detail}",
     "device_unavailable": "Engine {engine} cannot use device '{device}'; choose one of: {known}.",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +13,10 @@ import SimpleITK as sitk
 from . import paths, seg_nrrd
 from .dicom_stack import SlicePlace, missing_words, stack_slices
 from .errors import InputError
+from .itk_file import holds, read_itk, silent_stderr, write_itk
 from .nifti_check import require_sound_nifti
 from .reading import read_json
+from .storage import Replacement, require_name, unwritable
 from .volume import (
     Geometry,
     LabelMap,
@@ -40,6 +38,12 @@ def image_suffix(path: Path) -> str:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return suffix
     raise InputError("suffix_unknown", path=path, allowed=", ".join(IMAGE_SUFFIXES))
+
+
+def _suffix(path: Path) -> str:
+    """The end of a name that says an image's format, in lower case."""
+    known = (suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix))
+    return next(known, path.suffix.lower())
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -108,12 +112,10 @@ def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
     label_map = layers[0] if len(layers) == 1 else merge_layers(layers, path)
     named = [segment for segment in label_map.segments if segment != default_segment(segment.value)]
     if named:
-        with replaced(sidecar_path(path)) as temporary:
-            temporary.write_text(_sidecar_text(named), encoding="utf-8")
-            _write_image(to_image(label_map.array, label_map.geometry), path)
+        _write_image(to_image(label_map.array, label_map.geometry), path, _sidecar_text(named))
     else:
         _write_image(to_image(label_map.array, label_map.geometry), path)
-        sidecar_path(path).unlink(missing_ok=True)  # names of the labels that were in the file before
+        _remove(sidecar_path(path))  # names of the labels that were in the file before
 
 
 def write_array(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
@@ -122,26 +124,29 @@ def write_array(path: str | Path, array: np.ndarray, geometry: Geometry) -> None
     _write_image(to_image(array, geometry), Path(path))
 
 
-def require_writable(path: str | Path, *inputs: str | Path) -> None:
-    """Raise `InputError` if `path` cannot become an image file of ours or is one of the inputs. Leaves no trace."""
+def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) -> None:
+    """Raise `InputError` if `path` cannot become an image file of ours or is one of the inputs. Leaves no trace.
+
+    A tiny image is really written there: nothing else finds out all that a folder, a disk or a format may refuse.
+
+    Parameters
+    ----------
+    named : bool
+        Whether it is a label map, beside which names of labels may be written.
+    """
     path = Path(path)
-    image_suffix(path)
+    suffix = image_suffix(path)
     for source in map(Path, inputs):
         if paths.is_same(path, source) or (paths.is_folder(source) and paths.lies_in(path, source)):
             raise InputError("output_is_input", path=path)
-    if paths.is_folder(path):
-        raise InputError("output_unwritable", path=path, detail="it is a folder")
-    require_folder(path)
-
-
-def require_folder(path: Path) -> None:
-    """Raise `InputError` if nothing can be written into the folder that `path` lies in. Leaves no trace."""
-    paths.require_nameable(path)
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+    for one in (path, sidecar_path(path)) if named and suffix != ".seg.nrrd" else (path,):
+        if paths.is_folder(one):
+            raise InputError("output_unwritable", path=one, detail="it is a folder")
+        require_name(one)
+    tiny = sitk.Image(2, 2, 2, sitk.sitkUInt8)
+    with Replacement() as files:
+        write_itk(tiny, files.file(path, suffix, lambda written: holds(written, tiny)), compress=suffix != ".nii")
+        files.rehearse()
 
 
 def merge_layers(layers: Sequence[LabelMap], path: object) -> LabelMap:
@@ -175,9 +180,8 @@ def _read_image(path: Path) -> sitk.Image:
     if path.name.lower().endswith(_NIFTI):
         require_sound_nifti(path, size)
     try:
-        with _silent_stderr():
-            image = sitk.ReadImage(str(path))
-    except RuntimeError:
+        image = read_itk(path, _suffix(path))
+    except (RuntimeError, OSError):
         detail = "it is damaged, or of a format SimpleITK does not know"
         raise InputError("file_unreadable", path=path, detail=detail) from None
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
@@ -189,7 +193,7 @@ def _read_image(path: Path) -> sitk.Image:
 
 def _read_series(folder: Path) -> sitk.Image:
     """The one DICOM image series of a folder, slices in spatial order."""
-    with _silent_stderr():
+    with silent_stderr():
         identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
         if not identifiers:
             raise InputError("no_series", path=folder)
@@ -227,29 +231,23 @@ def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
         raise InputError("series_tilted", path=folder, angle=stack.tilt)
 
 
-def _write_image(image: sitk.Image, path: Path) -> None:
-    with replaced(path) as temporary, _silent_stderr():
-        sitk.WriteImage(image, str(temporary), useCompression=image_suffix(path) != ".nii")
+def _write_image(image: sitk.Image, path: Path, sidecar: str = "") -> None:
+    """Write an image, and its sidecar if it has one; both or none."""
+    suffix = image_suffix(path)
+    with Replacement() as files:
+        temporary = files.file(path, suffix, lambda written: holds(written, image))
+        write_itk(image, temporary, compress=suffix != ".nii")
+        if sidecar:
+            files.stream(sidecar_path(path)).write(sidecar.encode("utf-8", "replace"))
 
 
-@contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A file of the same type beside `path` that takes its place once the block has written it.
-
-    Raises
-    ------
-    InputError
-        It cannot be written.
-    """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except (RuntimeError, OSError) as error:
-        detail = getattr(error, "strerror", None) or "the disk is full or the folder is not writable"
-        raise InputError("output_unwritable", path=path, detail=detail) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+def _remove(path: Path) -> None:
+    """Remove a file if there is one."""
+    if paths.is_occupied(path):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise unwritable(path, error) from None
 
 
 def sidecar_path(path: Path) -> Path:
@@ -286,22 +284,3 @@ def _segment_from_json(value: int, entry: Any) -> Segment:
     red, green, blue = (float(part) for part in entry.get("colour", default_segment(value).colour))
     tags = {str(key): str(text) for key, text in entry.get("tags", {}).items()}
     return Segment(value, str(entry["name"]), (red, green, blue), tags)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Image libraries written in C print to the process's stderr what they then also raise."""
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    try:
-        saved = os.dup(2)
-    except OSError:  # no stderr at all, as in a windowed program
-        yield
-        return
-    with open(os.devnull, "w") as sink:  # noqa: PTH123 (a descriptor is needed, not a path)
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

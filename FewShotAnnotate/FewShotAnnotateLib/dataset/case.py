@@ -17,7 +17,7 @@ from .. import __version__
 from ..core.axis import SliceAxis, labelled_indices
 from ..core.errors import InputError
 from ..core.example import Example
-from ..core.files import merge_layers, read_label_maps, read_volume, replaced, write_array, write_label_maps
+from ..core.files import merge_layers, read_label_maps, read_volume, write_array, write_label_maps
 from ..core.job import Device, Job
 from ..core.volume import LabelMap, Volume
 from ..engines import runnable_engine
@@ -183,8 +183,7 @@ def write_preview(
         held = labelled_indices(label_map.array, axis) or [0]
         slices = range(held[0], held[-1] + 1)
     shown = np.linspace(slices.start, slices.stop - 1, PREVIEW_SLICES).round().astype(int)
-    with replaced(files.preview) as temporary:
-        contact_sheet(temporary, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
+    contact_sheet(files.preview, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
 
 
 def _prepared(task: Task, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example]]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,9 @@ from typing import Any
 
 from ..core import paths
 from ..core.errors import InputError
-from ..run.lock import take_lock
+from ..core.lock import take_lock
+from ..core.storage import write_json
+from ..core.temporary import HIDDEN_PREFIX, remove_abandoned
 from .status import StatusFile
 
 _RECORD_VERSION = 1
@@ -77,15 +78,12 @@ class CaseFiles:
         sidecar = self.label.with_name(f"{self.label.name}.labels.json")
         for file in (self.record, self.label, sidecar, self.filled, self.confidence, self.preview, self.error_log):
             file.unlink(missing_ok=True)
-            for half in self.folder.glob(f".*.{file.name}"):
-                half.unlink(missing_ok=True)
+        remove_abandoned(self.folder, HIDDEN_PREFIX)
 
     def write_record(self, request: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Say that the case is finished."""
         content = {"version": _RECORD_VERSION, "request": request, "outcome": outcome}
-        temporary = self.folder / f".{os.getpid()}.{self.record.name}"
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(self.record)
+        write_json(self.record, content, indent=1)
 
     def read_record(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Request and outcome of the finished case, None if it is not finished."""

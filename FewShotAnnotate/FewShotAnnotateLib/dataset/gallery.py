@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..core.storage import write_text
 from .folder import BatchFolder
 from .status import CaseStatus, Status
 
@@ -19,9 +19,4 @@ def write_page(folder: BatchFolder, cases: Sequence[CaseStatus]) -> None:
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True)
     counts = {str(status): sum(case.status is status for case in cases) for status in Status}
     text = environment.get_template("index.html").render(title=folder.path.name, cases=cases, counts=counts)
-    temporary = folder.page.with_name(f".{os.getpid()}.{folder.page.name}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder.page)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(folder.page, text)

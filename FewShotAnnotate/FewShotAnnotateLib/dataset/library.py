@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,11 +15,13 @@ from .. import __version__
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.example import QUANTILES
+from ..core.lock import take_lock
+from ..core.storage import written
 from ..core.support import Support
+from ..core.temporary import TemporaryFolder
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from ..engines.pretrained.weights import home
-from ..run.lock import take_lock
-from .library_task import FILE, TERMINOLOGY, LibrarySlice, LibraryTask, Origin, read_task
+from .library_task import FILE, KINDS, TERMINOLOGY, LibrarySlice, LibraryTask, Origin, read_task
 from .manifest import is_folder_name
 
 _MOST_SLICES = 9999
@@ -89,21 +89,15 @@ def save_slices(
         library.mkdir(parents=True, exist_ok=True)
         with alone(library):
             if add:
-                task = read_task(task_folder(name))
+                task = _with_slices(read_task(task_folder(name)), name, volume, label_map, support, origin)
+                task.write()
             elif (library / name).exists():
                 raise InputError("library_taken", name=name)
             else:
-                task = LibraryTask(library / f".{os.getpid()}.{name}", (), "", ())
-                shutil.rmtree(task.folder, ignore_errors=True)
-                task.folder.mkdir()
-            try:
-                task = _with_slices(task, name, volume, label_map, support, origin)
-                task.write()
-                if not add:
-                    task = replace(task, folder=task.folder.rename(library / name))
-            finally:
-                if not add:
-                    shutil.rmtree(library / f".{os.getpid()}.{name}", ignore_errors=True)
+                with TemporaryFolder(library) as folder:
+                    task = _with_slices(LibraryTask(folder, (), "", ()), name, volume, label_map, support, origin)
+                    task.write()
+                    task = replace(task, folder=folder.rename(library / name))
     except OSError as error:
         raise InputError("output_unwritable", path=library, detail=error.strerror or "the disk is full") from None
     _remove_unused(task)
@@ -119,11 +113,9 @@ def remove_task(name: str) -> None:
         There is no such task, or it cannot be removed.
     """
     folder = task_folder(name)
-    gone = folder.with_name(f".{os.getpid()}.{name}.removed")
     try:
-        with alone(library_folder()):
-            folder.replace(gone)
-            shutil.rmtree(gone)
+        with alone(library_folder()), TemporaryFolder(library_folder()) as gone:
+            folder.replace(gone / name)
     except OSError as error:
         raise InputError("output_unwritable", path=folder, detail=error.strerror) from None
 
@@ -160,8 +152,9 @@ def _with_slices(
         kept = np.zeros(mask.shape, dtype=np.uint16)
         for old, new in values.items():
             kept[mask == old] = new
-        np.save(task.folder / f"{one.file}.image.npy", image)
-        np.save(task.folder / f"{one.file}.mask.npy", kept)
+        for kind, array in zip(KINDS, (image, kept), strict=True):
+            with written(task.folder / f"{one.file}.{kind}.npy") as stream:
+                np.save(stream, array)
         task.write_thumbnail(one)
         slices.append(one)
     return replace(task, slices=tuple(slices))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import zipfile
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from ..core import paths
 from ..core.errors import InputError
+from ..core.storage import written
+from ..core.temporary import TemporaryFolder
 from .library import alone, library_folder
 from .library_task import KINDS, LibraryTask, read_task
 from .manifest import is_folder_name
@@ -44,19 +45,12 @@ def export_task(task: LibraryTask, path: Path) -> None:
         raise InputError("suffix_unknown", path=path, allowed=".zip")
     if paths.is_occupied(path):
         raise InputError("library_file_there", path=path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(task.folder / "task.json", "task.json")
-            for one in task.slices:
-                for kind in KINDS:
-                    archive.write(task.folder / f"{one.file}.{kind}.npy", f"{one.file}.{kind}.npy")
-                archive.write(task.thumbnail(one), task.thumbnail(one).name)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError("output_unwritable", path=path, detail=error.strerror) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(task.folder / "task.json", "task.json")
+        for one in task.slices:
+            for kind in KINDS:
+                archive.write(task.folder / f"{one.file}.{kind}.npy", f"{one.file}.{kind}.npy")
+            archive.write(task.thumbnail(one), task.thumbnail(one).name)
 
 
 def import_task(path: Path, name: str | None = None) -> LibraryTask:
@@ -76,30 +70,28 @@ def import_task(path: Path, name: str | None = None) -> LibraryTask:
     if not is_folder_name(name):
         raise InputError("library_name", name=name)
     library = library_folder()
-    temporary = library / f".{os.getpid()}.{name}"
     try:
         library.mkdir(parents=True, exist_ok=True)
         with alone(library):
             if (library / name).exists():
                 raise InputError("library_taken", name=name)
             try:
-                _unpack(path, temporary)
-                for one in read_task(temporary).slices:
-                    read_task(temporary).write_thumbnail(one)
-                temporary.rename(library / name)
+                with TemporaryFolder(library) as temporary:
+                    _unpack(path, temporary)
+                    for one in read_task(temporary).slices:
+                        read_task(temporary).write_thumbnail(one)
+                    temporary.rename(library / name)
             except InputError as error:
                 if error.code == "library_damaged":
                     raise InputError("library_file", path=path) from None
                 raise
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise InputError("output_unwritable", path=library, detail=error.strerror or "the disk is full") from None
     return read_task(library / name)
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """The members of an archive that a task has, as files in a new folder; anything else refuses the archive."""
+    """The members of an archive that a task has, as files in an empty folder; anything else refuses the archive."""
     paths.require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -109,7 +101,6 @@ def _unpack(path: Path, folder: Path) -> None:
             expected = len(set(names)) == len(names) and all(map(_MEMBER.fullmatch, names)) and "task.json" in sizes
             if not expected or sum(sizes.values()) > _MOST_BYTES or sizes["task.json"] > _MOST_TASK_BYTES:
                 raise InputError("library_file", path=path)
-            folder.mkdir()
             for member in members:
                 if not member.filename.endswith(".png"):
                     with archive.open(member) as source, (folder / member.filename).open("xb") as target:

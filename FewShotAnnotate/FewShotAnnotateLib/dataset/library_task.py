@@ -14,7 +14,6 @@ burned into the pixels stays.
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +24,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.example import QUANTILES
+from ..core.storage import write_json
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from .thumbnail import write_thumbnail
 
@@ -191,9 +191,7 @@ class LibraryTask:
             ],
             "slices": [one.to_json() for one in self.slices],
         }
-        temporary = self.folder / f".{os.getpid()}.task.json"
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / "task.json")
+        write_json(self.folder / "task.json", content, indent=1)
 
 
 def read_task(folder: Path) -> LibraryTask:

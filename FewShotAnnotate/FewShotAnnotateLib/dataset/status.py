@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..run.lock import take_lock
+from ..core.lock import take_lock
+from ..core.storage import write_csv
 
 COLUMNS = ("name", "status", "seconds", "message")
 # Added by the first review.
@@ -109,15 +109,7 @@ class StatusFile:
 
     def _write(self, rows: dict[str, CaseStatus]) -> None:
         columns = [*COLUMNS, ACCEPTED] if any(one.accepted for one in rows.values()) else [*COLUMNS]
-        temporary = self.path.with_name(f".{os.getpid()}.{self.path.name}")
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(columns)
-                writer.writerows(one.cells()[: len(columns)] for one in rows.values())
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_csv(self.path, columns, (one.cells()[: len(columns)] for one in rows.values()))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

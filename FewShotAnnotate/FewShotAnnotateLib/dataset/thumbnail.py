@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.volume import LabelMap, Volume
-from ..review.picture import OPACITY, as_radiologists_look
+from ..review.picture import OPACITY, as_radiologists_look, write_png
 
 PIXELS = 160
 _AXIS = SliceAxis(0)
@@ -28,7 +27,7 @@ def write_thumbnail(path: Path, volume: Volume, label_map: LabelMap, window: tup
     Raises
     ------
     InputError
-        Pillow is missing.
+        Pillow is missing, or the file cannot be written.
     """
     try:
         from PIL import Image
@@ -45,6 +44,4 @@ def write_thumbnail(path: Path, volume: Volume, label_map: LabelMap, window: tup
     height, width = image.shape[0] * row_mm, image.shape[1] * column_mm
     scale = PIXELS / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    Image.fromarray((rgb * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).save(temporary, "PNG")
-    temporary.replace(path)
+    write_png(path, Image.fromarray((rgb * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR))

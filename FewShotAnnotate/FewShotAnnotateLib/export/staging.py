@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..core import paths
 from ..core.errors import InputError
-from ..core.files import require_folder
+from ..core.storage import require_name, unwritable
+from ..core.temporary import TemporaryFolder
 
 
 def require_place(path: Path, suffixes: Sequence[str] = ()) -> None:
-    """Raise `InputError` if nothing can be written at `path`: wrong suffix, or a folder without room. No trace."""
+    """Raise `InputError` if nothing can be written at `path`: wrong suffix, or a folder that takes none. No trace."""
     if suffixes and not any(path.name.lower().endswith(end) and len(path.name) > len(end) for end in suffixes):
         raise InputError("suffix_unknown", path=path, allowed=" or ".join(suffixes))
     if suffixes and paths.is_folder(path):
         raise InputError("output_unwritable", path=path, detail="it is a folder")
-    require_folder(path)
+    require_name(path)
 
 
 @contextlib.contextmanager
@@ -31,15 +30,11 @@ def staged(beside: Path) -> Iterator[Path]:
     InputError
         The disk is full or the folder is not writable.
     """
-    folder = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{beside.name}.", dir=beside.parent))
-        yield folder
+        with TemporaryFolder(beside.parent) as folder:
+            yield folder
     except OSError as error:
-        raise InputError("output_unwritable", path=beside, detail=error.strerror or "it failed") from None
-    finally:
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        raise unwritable(beside, error) from None
 
 
 def move_all(places: Mapping[Path, Path]) -> None:

@@ -5,8 +5,6 @@ No Qt; a timer calls `tick`. Nodes are read where `check` is called; all that ta
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -19,6 +17,7 @@ import vtk
 
 from .. import __version__
 from ..core.errors import InputError
+from ..core.temporary import TemporaryFolder
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from ..export.algorithm import NAME_TAG, TYPE_TAG, VERSION_TAG, WEIGHTS_TAG, Algorithm
 from ..export.deliver import Report, deliver
@@ -149,7 +148,7 @@ class ExportController:
         self._database = database
         self._on_change = on_change
         self._copied: _Copied | None = None
-        self._place: Path | None = None
+        self._place: TemporaryFolder | None = None
         self._checking: Future[Preflight] | None = None
         self._exporting: Future[Report] | None = None
         self._background = Background("FewShotAnnotateExport")
@@ -223,9 +222,10 @@ class ExportController:
         assert self._copied is not None
         self._forget_place()
         if settings.output is None:
-            self._place = Path(tempfile.mkdtemp(prefix="fewshot-export-"))
+            self._place = TemporaryFolder()
         self.settings, self.preflight, self.report, self.error = settings, None, None, None
-        self._checking = self._background.submit(_check, self._copied, settings, self._place)
+        place = self._place.path if self._place is not None else None
+        self._checking = self._background.submit(_check, self._copied, settings, place)
         self._set(ExportState.CHECKING)
 
     def _result(self, future: Future[Any]) -> Any:
@@ -259,7 +259,7 @@ class ExportController:
 
     def _forget_place(self) -> None:
         if self._place is not None:
-            shutil.rmtree(self._place, ignore_errors=True)
+            self._place.close()
             self._place = None
 
     def _set(self, state: ExportState) -> None:

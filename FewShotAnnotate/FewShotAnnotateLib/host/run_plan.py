@@ -14,6 +14,7 @@ import numpy as np
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.job import Job
+from ..core.storage import write_json
 from ..core.volume import Geometry
 from ..run.folder import JobFolder
 from .run_store import PLAN_FILE
@@ -149,12 +150,7 @@ class Prepared:
             "layers": self.layers,
             "at_start": self.at_start,
         }
-        partial = place / f"{PLAN_FILE}.partial"
-        try:
-            partial.write_text(json.dumps(data), encoding="ascii")
-            partial.replace(place / PLAN_FILE)
-        except OSError as error:
-            raise InputError("output_unwritable", path=place, detail=error.strerror) from None
+        write_json(place / PLAN_FILE, data)
 
     @classmethod
     def open(cls, place: Path) -> Prepared:

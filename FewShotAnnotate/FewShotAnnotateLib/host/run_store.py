@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from ..core.errors import InputError
+from ..core.lock import take_lock
 from ..engines.pretrained.weights import HOME_VARIABLE
-from ..run.lock import take_lock
 
 # Left runs hold a copy of their volume each, so only some are kept.
 MOST_LEFT = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
+from ..core.storage import write_bytes
 from ..core.volume import Geometry, LabelMap, Volume
 
 if TYPE_CHECKING:
@@ -59,10 +61,14 @@ def contact_sheet(
     sheet = Image.new("RGB", (columns * width, rows * height))
     for number, tile in enumerate(tiles):
         sheet.paste(tile, ((number % columns) * width, (number // columns) * height))
-    try:
-        sheet.save(path)
-    except OSError as error:
-        raise InputError("output_unwritable", path=path, detail=error.strerror) from None
+    write_png(Path(path), sheet)
+
+
+def write_png(path: Path, picture: Image) -> None:
+    """Write a picture; `InputError` where that cannot be."""
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    write_bytes(path, data.getvalue())
 
 
 def as_radiologists_look(axis: SliceAxis, geometry: Geometry) -> tuple[slice, slice]:

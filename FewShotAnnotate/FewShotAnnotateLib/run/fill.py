@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import numpy as np
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.event import Event, Failed
+from ..core.interrupts import on_first_interrupt
 from ..core.job import Device, Job, is_budget
 from ..core.support import Support
 from ..core.volume import LabelMap, Volume
@@ -125,7 +123,7 @@ def run_in_worker(
     process = WorkerProcess(folder, python, drafts_only)
     try:
         process.start()
-        with _first_interrupt(process.cancel):
+        with on_first_interrupt(process.cancel):
             while process.running:
                 check()
                 for event in process.poll():
@@ -135,25 +133,6 @@ def run_in_worker(
         process.kill()
         process.wait(POLL_SECONDS)
     return process.ending or Failed("The worker did not start.")
-
-
-@contextmanager
-def _first_interrupt(action: Callable[[], None]) -> Iterator[None]:
-    """Ctrl+C does `action` instead of raising KeyboardInterrupt wherever the program happens to be; once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def interrupted(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        action()
-
-    signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def open_or_create(path: Path, run: PlannedRun, volume: Volume, resume: bool) -> JobFolder:

@@ -44,6 +44,7 @@ from ..core.errors import InputError
 from ..core.event import Event, Expected, SliceDone
 from ..core.expected import ExpectedDice
 from ..core.job import Job
+from ..core.storage import write_json
 from ..core.support import Support
 from ..core.volume import Geometry, Volume
 from .work_folder import WorkFolder
@@ -206,10 +207,7 @@ class JobFolder(WorkFolder):
             return
         self.job = replace(self.job, budget=budget)
         self._description["job"] = self.job.to_json()
-        try:
-            self._replace("job.json", self._description)
-        except OSError as error:
-            raise InputError("output_unwritable", path=self.path, detail=error.strerror) from None
+        write_json(self.path / "job.json", self._description)
 
     # --- input, as the worker reads it
 
@@ -253,12 +251,7 @@ class JobFolder(WorkFolder):
 
     def write_expected(self, expected: Sequence[ExpectedDice]) -> None:
         """Keep what the engine said; a reader sees the old or the new, never a part."""
-        self._replace("expected.json", [one.to_json() for one in expected])
-
-    def _replace(self, name: str, data: object) -> None:
-        partial = self.path / f"{name}.partial"
-        partial.write_text(json.dumps(data), encoding="ascii")
-        partial.replace(self.path / name)
+        write_json(self.path / "expected.json", [one.to_json() for one in expected])
 
     def result_slice(self, index: int) -> np.ndarray:
         """Label values [h, w] of a finished slice."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.event import Event
-from .lock import take_lock
+from ..core.lock import take_lock
 
 
 class WorkFolder(ABC):

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from ...core import paths
 from ...core.errors import InputError
+from ...core.storage import write_text
 from .weights import Checkpoint, digests_of, folder, known_digests, path_of, record_of, require_digests, require_whole
 
 # Takes the bytes that are there and those of the whole file, None if the server does not say.
@@ -108,9 +109,7 @@ def _take(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.sha256 is None and not record_of(checkpoint).is_file():
         require_whole(path, path_of(checkpoint).suffix)
         line = f"{digests_of(path, ['sha256'])['sha256']}  {checkpoint.file}\n"
-        draft = record_of(checkpoint).with_suffix(".draft")
-        draft.write_text(line, encoding="ascii")
-        draft.replace(record_of(checkpoint))
+        write_text(record_of(checkpoint), line)
     path.replace(path_of(checkpoint))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from ...core.errors import InputError
+from ...core.storage import written
 
 # Suffix of the files; all others in the folder are left alone.
 SUFFIX = ".embedding.npy"
@@ -48,15 +50,10 @@ class EmbeddingCache:
         """Keep an array, unless it is larger than all the room."""
         if self._folder is None or array.nbytes > self._limit:
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, InputError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file, partial = tempfile.mkstemp(suffix=".partial", dir=self._folder)
-            try:
-                with os.fdopen(file, "wb") as stream:
-                    np.save(stream, array)
-                Path(partial).replace(self._path(self._folder, key))
-            finally:
-                Path(partial).unlink(missing_ok=True)
+            with written(self._path(self._folder, key)) as stream:
+                np.save(stream, array)
             self._trim(self._folder)
 
     def _trim(self, folder: Path) -> None:

@@ -1,0 +1,369 @@
+"""Files appear whole or not at all, whatever the disk, other users or a sudden death do meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import (
+    IMAGE_SUFFIXES,
+    read_label_maps,
+    require_writable,
+    sidecar_path,
+    write_array,
+    write_label_maps,
+)
+from FewShotAnnotateLib.core.storage import (
+    KEPT_PREFIX,
+    Replacement,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_results,
+    write_text,
+    written,
+)
+from FewShotAnnotateLib.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from support.disk import largest_file
+from support.processes import Spawned, wait_for
+
+GRID = Geometry((6, 20, 24), (1.0, 2.0, 3.0))
+OLD = b"an older good file"
+
+
+def labels(names: int = 2) -> LabelMap:
+    array = np.random.default_rng(5).integers(0, 3, GRID.shape).astype(np.uint8)
+    return LabelMap(array, GRID, tuple(Segment(value + 1, f"segment number {value}") for value in range(names)))
+
+
+def confidence() -> np.ndarray:
+    return np.random.default_rng(6).random(GRID.shape).astype(np.float32)
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    **{f"labels{suffix}": (lambda path: write_label_maps(path, [labels()])) for suffix in IMAGE_SUFFIXES},
+    **{
+        f"confidence{suffix}": (lambda path: write_array(path, confidence(), GRID))
+        for suffix in IMAGE_SUFFIXES
+        if suffix != ".seg.nrrd"
+    },
+    "bytes.bin": lambda path: write_bytes(path, os.urandom(2000)),
+    "text.html": lambda path: write_text(path, "é" * 2000),
+    "record.json": lambda path: write_json(path, list(range(2000)), indent=1),
+    "table.csv": lambda path: write_csv(path, ["a", "b"], [[n, "x"] for n in range(2000)]),
+    "array.npy": lambda path: _write_npy(path),
+}
+
+
+def _write_npy(path: Path) -> None:
+    with written(path) as stream:
+        np.save(stream, confidence())
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- a full disk
+
+
+@pytest.mark.parametrize("missing", [1, 4, 8, 9, 20, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("name", WRITERS)
+def test_on_a_full_disk_the_old_file_stays_and_the_failure_is_told(name: str, missing: float, tmp_path: Path) -> None:
+    whole = tmp_path / name
+    WRITERS[name](whole)
+    size = whole.stat().st_size
+    sidecar = sidecar_path(whole)
+    room = int(size * (1 - missing)) if isinstance(missing, float) else size - missing
+    for path in (whole, sidecar):
+        path.write_bytes(OLD)
+    before = names_in(tmp_path)
+    with largest_file(room), pytest.raises(InputError) as error:
+        WRITERS[name](whole)
+    assert error.value.code == "output_unwritable"
+    assert str(whole) in str(error.value)
+    assert "None" not in str(error.value)
+    assert whole.read_bytes() == sidecar.read_bytes() == OLD
+    assert names_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
+def test_names_of_labels_that_do_not_fit_keep_the_old_image_too(suffix: str, tmp_path: Path) -> None:
+    image = tmp_path / f"label{suffix}"
+    image.write_bytes(OLD)
+    with largest_file(20_000), pytest.raises(InputError) as error:
+        write_label_maps(image, [labels(names=400)])
+    assert error.value.code == "output_unwritable"
+    assert names_in(tmp_path) == [image.name]
+    assert image.read_bytes() == OLD
+
+
+def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(OLD)
+    with pytest.raises(KeyError), Replacement() as files:
+        files.stream(tmp_path / "a").write(b"new")
+        files.stream(tmp_path / "b").write(b"new")
+        raise KeyError
+    assert names_in(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == OLD
+
+
+def test_what_is_changed_on_the_disk_before_it_takes_its_place_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(InputError), written(tmp_path / "a") as stream:
+        stream.write(b"as it should be")
+        (other,) = tmp_path.iterdir()
+        with other.open("r+b") as file:
+            file.write(b"X")
+    assert names_in(tmp_path) == []
+
+
+# --- other users
+
+
+def test_links_under_names_that_can_be_guessed_are_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(OLD)
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    for name in WRITERS:
+        for guess in (f".{os.getpid()}.{name}", f"{name}.partial", f".{name}", f"{name}.tmp"):
+            (folder / guess).symlink_to(victim)
+    for name, write in WRITERS.items():
+        write(folder / name)
+        assert not (folder / name).is_symlink()
+    assert victim.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("planted", ["link", "dangling link", "file", "folder"])
+def test_a_temporary_name_that_is_taken_is_left_alone(
+    planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = iter(["00000000", "11111111"])
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(words))
+    victim, guessed = tmp_path / "victim", tmp_path / f"{HIDDEN_PREFIX}00000000"
+    if planted != "dangling link":
+        victim.write_bytes(OLD)
+    if planted == "folder":
+        guessed.mkdir()
+        (guessed / "mine").touch()
+        monkeypatch.setattr("FewShotAnnotateLib.core.temporary.remove_abandoned", lambda *_: None)
+    elif planted == "file":
+        guessed.write_bytes(OLD)
+        monkeypatch.setattr("FewShotAnnotateLib.core.temporary.remove_abandoned", lambda *_: None)
+    else:
+        guessed.symlink_to(victim)
+    write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert os.path.lexists(guessed)
+    assert not victim.exists() or victim.read_bytes() == OLD
+
+
+def test_a_link_in_the_place_itself_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(OLD)
+    (tmp_path / "a").symlink_to(victim)
+    write_bytes(tmp_path / "a", b"new")
+    assert victim.read_bytes() == OLD
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_nobody_else_reads_a_file_until_it_is_whole(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        with written(tmp_path / "a") as stream:
+            stream.write(b"x")
+            (under_way,) = tmp_path.iterdir()
+            assert stat.S_IMODE(under_way.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_temporary_folder_is_closed_to_others_and_goes(tmp_path: Path) -> None:
+    with TemporaryFolder(tmp_path) as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "image").touch()
+    assert names_in(tmp_path) == []
+
+
+# --- sudden death
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from FewShotAnnotateLib.core.storage import written
+from FewShotAnnotateLib.core.temporary import TemporaryFolder
+place = Path(sys.argv[1])
+folder = TemporaryFolder(place).path
+(folder / "image").write_bytes(b"x")
+with written(place / "a") as stream:
+    stream.write(b"half")
+    (place / "ready").touch()
+    signal.pause()
+"""
+
+
+def test_what_a_dead_process_left_is_removed_but_nothing_of_a_live_one(tmp_path: Path, spawned: Spawned) -> None:
+    program = spawned.python("-c", DYING, str(tmp_path))
+    wait_for((tmp_path / "ready").exists)
+    held = names_in(tmp_path)
+    assert len(held) == 3
+    write_bytes(tmp_path / "b", b"new")
+    remove_abandoned(tmp_path, HIDDEN_PREFIX)
+    assert names_in(tmp_path) == sorted([*held, "b"])
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    write_bytes(tmp_path / "b", b"newer")
+    assert names_in(tmp_path) == ["b", "ready"]
+
+
+def test_the_folder_for_temporary_files_is_swept_at_the_next_occasion(
+    tmp_path: Path, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / f"{FOLDER_PREFIX}link").symlink_to(tmp_path.parent)
+    (tmp_path / f"{KEPT_PREFIX}mine").mkdir()
+    code = DYING.replace("TemporaryFolder(place)", "TemporaryFolder()")
+    program = spawned.python("-c", code, str(tmp_path), environment={**os.environ, "TMPDIR": str(tmp_path)})
+    wait_for((tmp_path / "ready").exists)
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    assert len(list(tmp_path.glob(f"{FOLDER_PREFIX}*"))) == 2
+    with TemporaryFolder():
+        pass
+    assert names_in(tmp_path) == sorted([f"{FOLDER_PREFIX}link", f"{KEPT_PREFIX}mine", "ready", *hidden(tmp_path)])
+
+
+def hidden(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob(f"{HIDDEN_PREFIX}*")]
+
+
+# --- names
+
+
+@pytest.mark.parametrize("change", [str.upper, str.title, str.swapcase])
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_suffixes_in_any_case_are_written_and_read(suffix: str, change: Callable[[str], str], tmp_path: Path) -> None:
+    path = tmp_path / f"x{change(suffix)}"
+    require_writable(path)
+    write_label_maps(path, [labels()])
+    (read,) = read_label_maps(path, GRID)
+    np.testing.assert_array_equal(read.array, labels().array)
+    assert [segment.name for segment in read.segments] == [segment.name for segment in labels().segments]
+    if "nii" in suffix:  # as an independent reader sees it
+        lower = path.rename(tmp_path / f"x{suffix}")
+        np.testing.assert_array_equal(np.asarray(nibabel.load(lower).dataobj).T, labels().array)
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+@pytest.mark.parametrize("letter", ["a", "é", "中"])
+def test_the_longest_names_are_written_or_refused_before_the_work(letter: str, suffix: str, tmp_path: Path) -> None:
+    written_ones = 0
+    for size in (*range(225, 262, 3), 255, 256):
+        stem = letter * ((size - len(suffix)) // len(letter.encode()))
+        path = tmp_path / f"{stem}{suffix}"
+        try:
+            require_writable(path)
+        except InputError as error:
+            assert error.code == "output_unwritable"
+            continue
+        finally:
+            assert names_in(tmp_path) == []
+        write_label_maps(path, [labels()])
+        written_ones += 1
+        for file in tmp_path.iterdir():
+            file.unlink()
+    assert written_ones > 4
+
+
+@pytest.mark.parametrize("kept", [None, OLD])
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_the_early_check_leaves_no_trace(suffix: str, kept: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    if kept:
+        path.write_bytes(kept)
+    before = names_in(tmp_path)
+    require_writable(path)
+    assert names_in(tmp_path) == before
+    assert not kept or path.read_bytes() == kept
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_the_early_check_sees_a_folder_in_the_way_of_the_names(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    sidecar_path(path).mkdir()
+    with pytest.raises(InputError) as error:
+        require_writable(path)
+    assert error.value.code == "output_unwritable"
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_the_early_check_sees_a_full_disk(suffix: str, tmp_path: Path) -> None:
+    with largest_file(20), pytest.raises(InputError) as error:
+        require_writable(tmp_path / f"a{suffix}")
+    assert error.value.code == "output_unwritable"
+    assert names_in(tmp_path) == []
+
+
+# --- results are never thrown away
+
+
+def test_a_result_that_cannot_be_written_is_kept_elsewhere(tmp_path: Path) -> None:
+    path, other = tmp_path / "out.nii.gz", tmp_path / "room"
+    (path / "in the way").mkdir(parents=True)
+    other.mkdir()
+    good = tmp_path / "good.nrrd"
+    with pytest.raises(InputError) as error:
+        write_results(
+            [
+                (path, lambda place: write_label_maps(place, [labels()])),
+                (good, lambda place: write_array(place, confidence(), GRID)),
+            ],
+            tmp_path / "not there",
+            other,
+        )
+    assert error.value.code == "output_kept_elsewhere"
+    (folder,) = other.iterdir()
+    assert str(path) in str(error.value)
+    assert str(folder / "out.nii.gz") in str(error.value)
+    (read,) = read_label_maps(folder / "out.nii.gz", GRID)
+    np.testing.assert_array_equal(read.array, labels().array)
+    assert [segment.name for segment in read.segments] == [segment.name for segment in labels().segments]
+    assert good.is_file()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_results_of_one_name_are_all_kept(tmp_path: Path) -> None:
+    places = [tmp_path / "1" / "out.nrrd", tmp_path / "2" / "out.nrrd"]
+    with pytest.raises(InputError) as error:
+        write_results([(path, lambda place: write_array(place, confidence(), GRID)) for path in places], tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert names_in(folder) == ["2-out.nrrd", "out.nrrd"]
+    assert all(str(folder / name) in str(error.value) for name in names_in(folder))
+
+
+def test_where_there_is_no_room_at_all_nothing_half_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with largest_file(500), pytest.raises(InputError) as error:
+        write_results([(tmp_path / "a.nrrd", lambda place: write_array(place, confidence(), GRID))], tmp_path)
+    assert error.value.code == "output_unwritable"
+    assert names_in(tmp_path) == []
+
+
+def test_json_holds_what_no_text_can_hold(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"path": "caf\udce9"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="ascii")) == {"path": "caf\udce9"}
