@@ -15,6 +15,7 @@ from .. import __version__
 from ..core.errors import InputError
 from ..core.event import Cancelled, Event, Failed, Finished
 from . import batch, compare, demo, export, fill, library, models, suggest
+from .labels import mending_flag
 from .running import Unfinished, sentence
 
 COMMANDS = (fill, suggest, compare, batch, library, export, demo, models)
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except InputError as error:
-        print(f"fewshot-annotate: {error}", file=sys.stderr)
+        print(f"fewshot-annotate: {error}{mending_flag(error, options)}", file=sys.stderr)
         return BAD_INPUT
     except Unfinished as unfinished:
         print(f"fewshot-annotate: {sentence(unfinished)}", file=sys.stderr)
