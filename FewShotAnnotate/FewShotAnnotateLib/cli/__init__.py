@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
+from ..core.dicom_folder import SERIES_ERRORS
 from ..core.errors import InputError
 from ..core.event import Cancelled, Event, Failed, Finished
 from . import batch, compare, demo, export, fill, library, models, suggest
-from .labels import mending_flag
 from .running import Unfinished, sentence
 
 COMMANDS = (fill, suggest, compare, batch, library, export, demo, models)
 EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
+# The flag that helps with an error; the sentences themselves name none, for Slicer shows them too.
+FLAGS = dict.fromkeys(SERIES_ERRORS, "--series")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except InputError as error:
-        print(f"fewshot-annotate: {error}{mending_flag(error, options)}", file=sys.stderr)
+        flag = f" ({FLAGS[error.code]})" if error.code in FLAGS else ""
+        print(f"fewshot-annotate: {error}{flag}", file=sys.stderr)
         return BAD_INPUT
     except Unfinished as unfinished:
         print(f"fewshot-annotate: {sentence(unfinished)}", file=sys.stderr)

@@ -13,10 +13,20 @@ from ..core.job import Device, is_budget
 from ..engines import engine_class, engine_names
 
 
+def add_series(verb: Any, of: str = "IMAGE") -> None:
+    """The argument that chooses one of several DICOM series."""
+    verb.add_argument(
+        "--series",
+        metavar="NUMBER",
+        help=f"which DICOM series, if {of} holds several: its number, its UID, or the name of one of its files",
+    )
+
+
 def add_input(verb: argparse.ArgumentParser, purpose: str, slices: str) -> None:
     """The arguments that say what is labelled, and which slices are meant."""
     verb.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
-    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map of the image")
+    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map on the image's grid")
+    add_series(verb)
     verb.add_argument(
         "--axis",
         default="auto",

@@ -12,6 +12,7 @@ from .. import __version__
 from ..core import paths
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume
+from .arguments import add_series
 
 if TYPE_CHECKING:
     from ..export.algorithm import Algorithm
@@ -51,7 +52,7 @@ def add(verbs: Any) -> None:
     codes.add_argument("--structures", metavar="CSV", type=Path, help="own table of structures, used first")
     dicom = export.add_argument_group("DICOM")
     dicom.add_argument("--reference", metavar="DIR", type=Path, help="the DICOM series (or image) of the labels")
-    dicom.add_argument("--series", metavar="UID", help="which series, if the folder holds several")
+    add_series(dicom, "the folder")
     dicom.add_argument("--type", choices=[str(kind) for kind in SegType], default="binary")
     dicom.add_argument("--leave-out-missing-slices", action="store_true", help="export though slices are missing")
     dicom.add_argument("--slice-by-slice", action="store_true", help="upright labels of a tilted series match so")
@@ -106,7 +107,7 @@ def _request(options: argparse.Namespace) -> ExportRequest:
             series = read_series(options.reference, options.series)
             grid = series.geometry
         else:
-            grid = read_volume(options.reference).geometry
+            grid = read_volume(options.reference, options.series).geometry
     layers = read_label_maps(options.labels)
     _require_other(options)
     agreed = {mend for mend in Mend if getattr(options, mend.value.replace("-", "_"), False) is True}
@@ -165,7 +166,7 @@ def _derivation(options: argparse.Namespace) -> Derivation | None:
         return None
     if not options.image:
         raise InputError("derive_needs_image")
-    volume = read_volume(options.image)
+    volume = read_volume(options.image, options.series)
     modality = Modality(options.modality)
     return Derivation(volume, options.derive_series, modality, options.patient_id, options.patient_name)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..core.dicom_folder import SERIES_ERRORS
 from ..core.errors import InputError
 from .clock import Clock, Step
 from .compare import Pending, describe, finished, ready, run_trials
@@ -122,7 +123,8 @@ def _plan(listed: LabelledVolume, contenders: Sequence[Contender], wish: Wish, p
         case = listed.read()
         trials = design(case.painted, wish)
     except InputError as error:
-        raise InputError("volume_unusable", name=listed.name, detail=error) from None
+        column = " (column series)" if error.code in SERIES_ERRORS else ""
+        raise InputError("volume_unusable", name=listed.name, detail=f"{error}{column}") from None
     description = describe(case)
     folder = place / "-".join(digest[:16] for digest in description["input"])
     with Store(folder, description, resume=True) as store:

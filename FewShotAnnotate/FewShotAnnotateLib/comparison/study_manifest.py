@@ -10,7 +10,6 @@ import numpy as np
 from ..core.axis import SliceAxis, labelled_indices, parse_axis
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume
-from ..core.regrid import Consent
 from ..core.table import Row, read_table
 from .case import Case
 
@@ -30,8 +29,8 @@ class LabelledVolume:
     image, label : Path
     axis : SliceAxis or None
         None: across the thickest spacing, as it was most likely acquired.
-    agreed : frozenset of Consent
-        What may be done to labels of another grid than the image's.
+    series : str
+        Which series of a DICOM folder with several, as `read_volume` takes it; empty where there is one.
     """
 
     name: str
@@ -39,7 +38,7 @@ class LabelledVolume:
     image: Path
     label: Path
     axis: SliceAxis | None = None
-    agreed: frozenset[Consent] = frozenset()
+    series: str = ""
 
     def read(self) -> Case:
         """The volume with every slice that holds a label as a labelled slice.
@@ -49,16 +48,16 @@ class LabelledVolume:
         InputError
             A file that cannot be read, another grid, no label.
         """
-        volume = read_volume(self.image)
-        layers = read_label_maps(self.label, volume.geometry, self.agreed)
+        volume = read_volume(self.image, self.series or None)
+        layers = read_label_maps(self.label, volume.geometry)
         spacing = SliceAxis(0).spacing(volume.geometry)
         axis = self.axis or SliceAxis(min(range(3), key=lambda number: (-round(spacing[number], 3), number)))
         anything = np.any([layer.array != 0 for layer in layers], axis=0)
         return Case.of_label_maps(volume, layers, axis, labelled_indices(anything, axis), self.label)
 
 
-def read_manifest(path: Path, agreed: frozenset[Consent] = frozenset()) -> list[LabelledVolume]:
-    """Volumes of a CSV file with the columns `image,label,group` and, if wanted, `name,axis`.
+def read_manifest(path: Path) -> list[LabelledVolume]:
+    """Volumes of a CSV file with the columns `image,label,group` and, if wanted, `name,axis,series`.
 
     Paths are taken from the file's own folder.
 
@@ -70,7 +69,7 @@ def read_manifest(path: Path, agreed: frozenset[Consent] = frozenset()) -> list[
     names: set[str] = set()
 
     def volume_of(row: Row) -> LabelledVolume:
-        volume = _volume(row, agreed)
+        volume = _volume(row)
         if volume.name in names:
             raise InputError("volume_name_twice", name=volume.name)
         names.add(volume.name)
@@ -79,8 +78,10 @@ def read_manifest(path: Path, agreed: frozenset[Consent] = frozenset()) -> list[
     return read_table(path, REQUIRED).items(volume_of)
 
 
-def _volume(row: Row, agreed: frozenset[Consent]) -> LabelledVolume:
+def _volume(row: Row) -> LabelledVolume:
     row.require(*REQUIRED)
     name = row.cell("name") or f"volume {row.number - 1}"
     axis = parse_axis(row.cell("axis") or "auto")
-    return LabelledVolume(name, row.cell("group"), row.existing("image"), row.existing("label"), axis, agreed)
+    return LabelledVolume(
+        name, row.cell("group"), row.existing("image"), row.existing("label"), axis, row.cell("series")
+    )

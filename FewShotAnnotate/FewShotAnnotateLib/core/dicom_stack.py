@@ -9,14 +9,13 @@ import numpy as np
 
 from .errors import InputError
 
-# Slices within this part of the usual gap stand where they should; scanners round positions.
-_GAP_TOLERANCE = 0.01
-_LEAST_TOLERANCE = 1e-3
 _PARALLEL_TOLERANCE = 1e-3
 # A shift of a slice against its neighbour by this part of the gap is a gantry tilt.
 _SHIFT_TOLERANCE = 0.01
-# Rounded gaps add up over a series; so far a slice may stand beside its place on the lattice.
+# So far, as a part of the gap, a slice may stand beside its place on the lattice: scanners round positions, and
+# tables do not stop exactly.
 _LATTICE_TOLERANCE = 0.05
+_MIN_GAP = 1e-3  # mm; nearer slices lie at the same place
 _LISTED = 3
 
 
@@ -99,17 +98,14 @@ def stack_slices(slices: Sequence[SlicePlace], path: object) -> Stack:
     order = np.argsort(along, kind="stable")
     gaps = np.diff(along[order])
     usual = float(np.median(gaps))
-    tolerance = max(_GAP_TOLERANCE * usual, _LEAST_TOLERANCE)
-    for number in np.flatnonzero(gaps <= tolerance):
+    for number in np.flatnonzero(gaps <= max(_LATTICE_TOLERANCE * usual, _MIN_GAP)):
         first, second = sorted(slices[order[number + end]].name for end in (0, 1))
         raise InputError("series_doubled", path=path, first=first, second=second)
     steps = np.maximum(1, np.rint(gaps / usual)).astype(int)
-    if np.abs(gaps - steps * usual).max() > tolerance * steps.max():
-        raise InputError("series_uneven", path=path, least=float(gaps.min()), most=float(gaps.max()))
     step = (positions[order[-1]] - positions[order[0]]) / steps.sum()
     shift = float(np.linalg.norm(step - (step @ normal) * normal))
     lattice = positions[order[0]] + np.concatenate(([0], np.cumsum(steps)))[:, None] * step
-    if np.abs(positions[order] - lattice).max() > max(_LATTICE_TOLERANCE * usual, _LEAST_TOLERANCE):
+    if np.linalg.norm(positions[order] - lattice, axis=1).max() > _LATTICE_TOLERANCE * usual:
         raise InputError("series_uneven", path=path, least=float(gaps.min()), most=float(gaps.max()))
     tilted = shift > _SHIFT_TOLERANCE * usual
     tilt = float(np.degrees(np.arctan2(shift, abs(step @ normal)))) if tilted else 0.0

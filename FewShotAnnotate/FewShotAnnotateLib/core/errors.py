@@ -14,8 +14,9 @@ MESSAGES = {
     "file_empty": "{path}: the file is empty; export or copy it again.",
     "file_truncated": "{path}: the file ends too early ({detail}); export or copy it again.",
     "suffix_unknown": "{path}: unknown file type; use a name that ends in {allowed}.",
-    "no_series": "{path}: the folder holds no DICOM image series; choose the folder with the slices.",
-    "many_series": "{path}: the folder holds {count} DICOM series; give a folder with one.",
+    "no_series": "{path}: there is no DICOM image series in it; choose the folder with the slices.",
+    "many_series": "{path}: the folder holds {count} DICOM series: {known}; choose one by its number or by the name "
+    "of one of its files, or give a folder with one.",
     "series_uneven": "{path}: the DICOM slices are not evenly spaced (gaps from {least:.3f} to {most:.3f} mm); "
     "find the missing or doubled slices.",
     "series_tilted": "{path}: the DICOM slices are shifted against each other (gantry tilt {angle:.1f} degrees); "
@@ -30,6 +31,8 @@ MESSAGES = {
     "volume_constant": "{path}: every voxel has the same value ({value:g}); this is no image to label.",
     "label_not_integer": "{path}: label values must be whole numbers, found {value:g}; save it as a label map.",
     "label_out_of_range": "{path}: label value {value} is outside 0..65535; renumber the labels.",
+    "geometry_differs": "{path}: {what} differs from the image ({found} instead of {expected}); "
+    "resample the labels onto the image's grid.",
     "axis_out_of_range": "Axis {axis} does not exist; choose 0, 1 or 2 (array order: slices, rows, columns).",
     "slice_out_of_range": "Slice {index} does not exist along axis {axis}; slices run from 0 to {last}.",
     "slices_malformed": "'{text}' is not a list of slice numbers; write for example 3,10,20.",
@@ -87,8 +90,6 @@ MESSAGES = {
     "review_not_done": "Case '{name}' has no result to look at; choose one that is done.",
     "review_overlap": "Segment '{segment}' overlaps another one and label.nii.gz keeps one label per voxel; remove "
     "the overlap first.",
-    "review_off_grid": "Segmentation '{name}' lies on another grid than the image of its case; choose that image as "
-    "its source geometry in the Segment Editor.",
     "library_name": "'{name}' cannot name a library task; use a plain folder name without / and \\.",
     "library_unknown": "There is no library task '{name}'; there are: {known}.",
     "library_taken": "There is a library task '{name}' already; choose another name, or add to it (--add).",
@@ -159,7 +160,15 @@ MESSAGES = {
     "weights_no_state": "{path}: the file holds no weights by name; fetch it from its publisher.",
     "weights_architecture": "{path}: these weights belong to another model ({detail}); fetch the right file.",
     "series_unknown": "{path}: the folder holds no series {series}; it holds {known}.",
-    "series_no_place": "{path}: the images do not say where they lie in the patient; give a CT, MR or PET series.",
+    "series_no_place": "{path}: {first} does not say where it lies in the patient (Image Position and Orientation "
+    "Patient); give a CT, MR or PET series, or convert it to NIfTI or NRRD with the right spacing.",
+    "series_no_spacing": "{path}: {first} does not say how large its pixels are (Pixel Spacing); export the series "
+    "again, or convert it to NIfTI or NRRD with the right spacing.",
+    "series_colour": "{path}: {first} is a colour image; give a series of grey images.",
+    "series_many_volumes": "{path}: the series holds several volumes, {count} {what}, and labels belong to one; "
+    "split it first, for example with dcm2niix, and give one of them.",
+    "series_compressed": "{path}: {first} is compressed in a way that cannot be read here ({what}); decompress it "
+    "first, for example with dcmdjpeg or gdcmconv --raw.",
     "series_multiframe": "{path}: {first} holds many frames in one file; split it into single slices first.",
     "series_sizes": "{path}: the slices differ in {what} ({first}); keep those of one series.",
     "series_is_file": "{path}: this is a file; name the folder of the DICOM series.",
@@ -171,8 +180,8 @@ MESSAGES = {
     "slices from the archive, or agree to leave them out.",
     "reference_missing": "{path}: a DICOM segmentation belongs to a DICOM series; name the folder of its images, or "
     "agree to derive a series from the volume.",
-    "labels_off_grid": "{path}: the labels lie on another grid than the image ({what} {found} instead of "
-    "{expected}{off}); give the label map that belongs to this image, or agree to resample it.",
+    "labels_off_grid": "{path}: the labels lie on another grid than the images ({what} {found} instead of "
+    "{expected}); give the label map that belongs to these images, or agree to resample it.",
     "labels_upright": "{path}: the labels lie on upright slices, those of the series are tilted by {angle:.1f} "
     "degrees; say whether they match slice by slice or are to be resampled.",
     "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",
@@ -193,6 +202,8 @@ MESSAGES = {
     "database_refused": "{path}: the DICOM database did not take the file; look at module DICOM, or choose a file.",
     "dicom_packages_missing": "DICOM needs the Python package {package}, which Slicer has from 5.12 on; elsewhere "
     'install it with: pip install "fewshot-annotate[dicom]"',
+    "headers_changed": "{path}: header values that break the standard are written otherwise or left empty in the "
+    "segmentation: {attributes}.",
     "dicom_refused": "{path}: no segmentation can be made for this series ({detail}); export the series again.",
     "one_file_dicom": "A DICOM segmentation holds all segments in one file; leave out --one-file-per-segment.",
     "derive_needs_image": "--derive-series writes the images as DICOM; name them with --image.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from . import paths, seg_nrrd
-from .dicom_stack import SlicePlace, missing_words, stack_slices
+from .dicom_folder import is_dicom
+from .dicom_series import read_dicom_volume
 from .errors import InputError
-from .itk_file import holds, read_itk, silent_stderr, write_itk
+from .itk_file import holds, read_itk, write_itk
 from .nifti_check import require_sound_nifti
 from .reading import read_json
-from .regrid import Consent, Regridded, regrid
 from .storage import Replacement, require_name, unwritable
 from .volume import (
     Geometry,
@@ -47,8 +47,14 @@ def _suffix(path: Path) -> str:
     return next(known, path.suffix.lower())
 
 
-def read_volume(path: str | Path) -> Volume:
-    """Scalar volume from any image file SimpleITK reads, or from a folder with one DICOM series.
+def read_volume(path: str | Path, series: str | None = None) -> Volume:
+    """Scalar volume from any image file SimpleITK reads, from a DICOM folder or a multi-frame DICOM file.
+
+    Parameters
+    ----------
+    path : path
+    series : str, optional
+        Which series of a DICOM folder with several: its Series Instance UID, its number or the name of a file.
 
     Raises
     ------
@@ -56,7 +62,11 @@ def read_volume(path: str | Path) -> Volume:
         Missing, unreadable or truncated; not a single-channel 3D image; not finite or constant.
     """
     path = Path(path)
-    image = _read_series(path) if paths.is_folder(path) else _read_image(path)
+    if paths.is_folder(path) or is_dicom(path):
+        volume = read_dicom_volume(path, series)
+        volume.require_usable(path)
+        return volume
+    image = _read_image(path)
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
     array = sitk.GetArrayFromImage(image)
@@ -69,41 +79,30 @@ def read_volume(path: str | Path) -> Volume:
     return volume
 
 
-def read_label_maps(
-    path: str | Path, grid: Geometry | None = None, agreed: Collection[Consent] = ()
-) -> list[LabelMap]:
-    """Label maps of a file, on `grid`: one, or one per layer of a .seg.nrrd with overlapping segments.
+def read_label_maps(path: str | Path, grid: Geometry | None = None) -> list[LabelMap]:
+    """Label maps of a file, placed on `grid`: one, or one per layer of a .seg.nrrd with overlapping segments.
 
-    Without `grid` they stay on the file's own. See `read_on_grid`.
-    """
-    if grid is None:
-        return _read_layers(Path(path))
-    return read_on_grid(path, grid, agreed).layers
-
-
-def read_on_grid(path: str | Path, grid: Geometry, agreed: Collection[Consent] = ()) -> Regridded:
-    """Label maps of a file put on `grid`, and what was done for that.
+    A .seg.nrrd may hold a cut-out of the grid, as Slicer saves it; any other file must be on the grid itself.
+    Without `grid` they stay on the file's own.
 
     Raises
     ------
     InputError
-        Missing, unreadable or truncated; values that are not whole numbers; on another grid, and what puts them on
-        this one is not agreed to.
+        Missing, unreadable or truncated; on another grid; values that are not whole numbers.
     """
-    return regrid(_read_layers(Path(path)), grid, agreed, path)
-
-
-def _read_layers(path: Path) -> list[LabelMap]:
-    """Label maps of a file on its own grid."""
+    path = Path(path)
     image = _read_image(path)
+    if grid is None:
+        grid = Geometry.of_image(image)
     if path.name.lower().endswith(".seg.nrrd"):
-        return seg_nrrd.label_maps(image, path)
+        return seg_nrrd.label_maps(image, grid, path)
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
+    grid.require_same(Geometry.of_image(image), path)
     array = as_label_array(sitk.GetArrayFromImage(image), path)
     named = _read_sidecar(sidecar_path(path))
     segments = tuple(named.get(value, default_segment(value)) for value in present_values(array))
-    return [LabelMap(array, Geometry.of_image(image), segments)]
+    return [LabelMap(array, grid, segments)]
 
 
 def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
@@ -201,46 +200,6 @@ def _read_image(path: Path) -> sitk.Image:
     if image.GetDimension() != 3:
         raise InputError("not_3d", path=path, dimension=image.GetDimension())
     return image
-
-
-def _read_series(folder: Path) -> sitk.Image:
-    """The one DICOM image series of a folder, slices in spatial order."""
-    with silent_stderr():
-        identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if not identifiers:
-            raise InputError("no_series", path=folder)
-        if len(identifiers) > 1:
-            raise InputError("many_series", path=folder, count=len(identifiers))
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), identifiers[0])
-        _require_even_slices(folder, names)
-        try:
-            image = sitk.ReadImage(names)
-        except RuntimeError:
-            raise InputError("file_unreadable", path=folder, detail="a slice is damaged") from None
-    if image.GetDimension() != 3:
-        raise InputError("not_3d", path=folder, dimension=image.GetDimension())
-    return image
-
-
-def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
-    """ITK takes the mean gap and an orthogonal grid for granted: refuse what is neither."""
-    slices = []
-    for name in names:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(name)
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError:
-            raise InputError("file_unreadable", path=name, detail="the slice is damaged") from None
-        row, column, _ = np.array(reader.GetDirection()).reshape(3, 3).T.tolist()
-        slices.append(SlicePlace(Path(name).name, reader.GetOrigin(), tuple(row), tuple(column)))
-    if len(slices) < 2:
-        return
-    stack = stack_slices(slices, folder)
-    if stack.missing:
-        raise InputError("series_gap", path=folder, missing=missing_words(stack, slices))
-    if stack.tilt:
-        raise InputError("series_tilted", path=folder, angle=stack.tilt)
 
 
 def _write_image(image: sitk.Image, path: Path, sidecar: str = "") -> None:

@@ -12,7 +12,7 @@ from ..core.errors import InputError
 from ..core.table import Row, read_table
 
 REQUIRED = ("image", "support")
-OPTIONAL = ("name", "engine", "axis", "labelled_slices", "library")
+OPTIONAL = ("name", "engine", "axis", "labelled_slices", "library", "series")
 # Endings that name a format, not a case; the longest first.
 _ENDINGS = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".hdr")
 _MOST_CHARACTERS = 120
@@ -44,6 +44,8 @@ class Case:
         None: the slices that hold any label.
     library : str
         Name of a task of the support library; empty for none.
+    series : str
+        Which series of a DICOM folder with several, as `read_volume` takes it; empty where there is one.
     """
 
     row: int
@@ -54,6 +56,7 @@ class Case:
     axis: SliceAxis | None = None
     labelled_slices: tuple[int, ...] | None = None
     library: str = ""
+    series: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Manifest:
 
 
 def read_manifest(path: str | Path) -> Manifest:
-    """Read a CSV file with columns `image,support` and optionally `name,engine,axis,labelled_slices,library`.
+    """Read a CSV file with columns `image,support` and optionally `name,engine,axis,labelled_slices,library,series`.
 
     Commas, semicolons or tabs separate the columns, whichever the header has; UTF-8. Paths are taken from the
     manifest's folder unless they are absolute. Empty rows are passed over.
@@ -129,6 +132,7 @@ def _case(row: Row) -> Case:
         parse_axis(row.cell("axis") or "auto"),
         tuple(parse_slice_numbers(slices)) if slices else None,
         library,
+        row.cell("series"),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ..core.dicom_folder import quiet_dicom
 from ..core.errors import InputError
 from ..core.functional_groups import LABELMAP_FRAME, read_seg_frames
 from ..core.volume import LabelMap, Segment
@@ -103,9 +103,7 @@ def write_segmentation(path: Path, content: SegContent) -> None:
     OSError
         It cannot be written.
     """
-    with warnings.catch_warnings(), tempfile.TemporaryFile(dir=path.parent) as pixels:
-        # highdicom warns of what the source's own headers hold, such as a name of one word.
-        warnings.simplefilter("ignore")
+    with quiet_dicom(), tempfile.TemporaryFile(dir=path.parent) as pixels:
         try:
             segmentation = _header(content)
         except (ValueError, TypeError, AttributeError, KeyError) as error:  # what the source's headers lack

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,22 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import paths
-from ..core.dicom_stack import SlicePlace, Stack, missing_words, stack_slices
+from ..core.dicom_folder import choose_series, file_name, frame_count, image_headers, quiet_dicom, read_image_headers
+from ..core.dicom_frames import frames_of
+from ..core.dicom_series import stack_geometry
+from ..core.dicom_stack import missing_words, stack_slices
 from ..core.errors import InputError
 from ..core.volume import Geometry
+from .dicom_headers import normalised_headers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+__all__ = ["DicomSeries", "file_name", "read_series", "read_series_files", "require_packages"]
 # What must be there and the same in all slices of a series that a segmentation can refer to.
-_SHARED = ("StudyInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "Rows", "Columns", "PixelSpacing")
-# Type 2 attributes of patient and study: present but possibly empty. Sloppy writers leave them out.
-_MAY_BE_EMPTY = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
-)
-_NO_IMAGES = ("SEG", "PR", "RTDOSE")  # objects about images that lie beside them
-_SPACING_TOLERANCE = 1e-4
+_SHARED = ("StudyInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class DicomSeries:
     path : Path
         Its folder.
     headers : tuple of pydicom.Dataset
-        One for each slice that is there, in spatial order, without pixel data.
+        One for each slice that is there, in spatial order: what a segmentation takes from it, in UTF-8.
     places : tuple of int
         Slice number k of each header on the grid.
     geometry : Geometry
@@ -49,6 +46,8 @@ class DicomSeries:
         Gantry tilt in degrees.
     missing : str
         Where slices are missing, in words; empty if none is.
+    changed : tuple of str
+        Attributes whose values broke the standard, so that `headers` hold them otherwise or empty.
     """
 
     path: Path
@@ -57,6 +56,7 @@ class DicomSeries:
     geometry: Geometry
     tilt: float
     missing: str
+    changed: tuple[str, ...] = ()
 
     @property
     def positions(self) -> np.ndarray:
@@ -72,126 +72,55 @@ def require_packages() -> None:
 
 
 def read_series(folder: str | Path, series: str | None = None) -> DicomSeries:
-    """The image series of a folder. Other objects in it, such as segmentations or reports, are left alone.
+    """The image series of a folder. Other objects in it, such as segmentations or reports, are left aside.
 
     Parameters
     ----------
     folder : path
     series : str, optional
-        Series Instance UID, where the folder holds several.
+        Series Instance UID, Series Number or the name of a file, where the folder holds several series.
 
     Raises
     ------
     InputError
         No folder, none or several series, slices that differ in size, are not parallel, doubled or unevenly spaced.
     """
+    require_packages()
     folder = Path(folder)
     if not S_ISDIR(paths.require_there(folder).st_mode):
         raise InputError("series_is_file", path=folder)
-    return read_series_files(filter(paths.is_file, paths.entries(folder)), folder, series)
+    return _as_series(read_image_headers(folder, series), folder)
 
 
 def read_series_files(files: Iterable[Path], path: Path, series: str | None = None) -> DicomSeries:
     """As `read_series`, of these files; `path` names them in errors."""
     require_packages()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, of values that are nearly as they should be
-        headers = _read_headers(files, path)
-    found = sorted({str(header.SeriesInstanceUID) for header in headers})
-    if series is not None:
-        if series not in found:
-            raise InputError("series_unknown", path=path, series=series, known=", ".join(found) or "none")
-        headers = [header for header in headers if header.SeriesInstanceUID == series]
-    elif len(found) > 1:
-        raise InputError("many_series", path=path, count=len(found))
-    _require_alike(headers, path)
-    slices = [_slice_place(header) for header in headers]
-    stack = stack_slices(slices, path)
-    ordered = tuple(headers[number] for number in stack.order)
-    missing = missing_words(stack, slices)
-    return DicomSeries(path, ordered, stack.places, _geometry(ordered[0], stack), stack.tilt, missing)
+    return _as_series(choose_series(image_headers(files, path), path, series), path)
 
 
-def file_name(header: Any) -> str:
-    """Name of the file that a header was read from."""
-    return Path(str(header.filename)).name
-
-
-def _read_headers(files: Iterable[Path], path: Path) -> list[Any]:
-    """Headers of the images among the files.
-
-    Raises
-    ------
-    InputError
-        There is none, or one that is not a single slice with a place in the patient.
-    """
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-    from pydicom.uid import UID
-
-    found, placeless = [], 0
-    for file in files:
-        try:
-            header = dcmread(file, stop_before_pixels=True)
-        except InvalidDicomError:
-            continue
-        except (OSError, EOFError, ValueError, AttributeError, NotImplementedError):
-            raise InputError("file_unreadable", path=file, detail="the slice is damaged") from None
-        if "Rows" not in header or "SeriesInstanceUID" not in header:
-            if header.file_meta.get("MediaStorageSOPClassUID", UID("")).name.endswith("Image Storage"):
-                raise InputError("file_truncated", path=file, detail="its header is incomplete")
-            continue
-        if header.get("Modality") in _NO_IMAGES:
-            continue
-        if int(header.get("NumberOfFrames") or 1) > 1:
-            raise InputError("series_multiframe", path=path, first=file.name)
-        position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-        if len(position or ()) != 3 or len(orientation or ()) != 6:
-            placeless += 1
-            continue
-        found.append(header)
-    if not found:
-        raise InputError("series_no_place" if placeless else "no_series", path=path)
-    return found
+def _as_series(headers: list[Dataset], path: Path) -> DicomSeries:
+    with quiet_dicom():
+        for header in headers:
+            if frame_count(header) > 1 or "SharedFunctionalGroupsSequence" in header:
+                raise InputError("series_multiframe", path=path, first=file_name(header))
+        if len(headers) < 2:
+            raise InputError("series_one_slice", path=path)
+        _require_alike(headers, path)
+        frames = frames_of(headers, path)
+        slices = [frame.place for frame in frames]
+        stack = stack_slices(slices, path)
+        ordered = [frames[number] for number in stack.order]
+        geometry = stack_geometry(ordered, stack)
+        normal, changed = normalised_headers([frame.header for frame in ordered])
+    return DicomSeries(path, normal, stack.places, geometry, stack.tilt, missing_words(stack, slices), changed)
 
 
 def _require_alike(headers: list[Any], path: Path) -> None:
-    if len(headers) < 2:
-        raise InputError("series_one_slice", path=path)
+    """Refuse slices that do not name their study, class or frame of reference, or name others."""
     for header in headers:
         for name in _SHARED:
-            value, first = header.get(name), headers[0].get(name)
-            if value is None or value == "":
+            value = header.get(name)
+            if not value:
                 raise InputError("series_frames", path=path, first=file_name(header), what=name)
-            same = (
-                np.allclose(np.array(value, float), np.array(first, float), rtol=0, atol=_SPACING_TOLERANCE)
-                if name == "PixelSpacing"
-                else value == first
-            )
-            if not same:
+            if value != headers[0].get(name):
                 raise InputError("series_sizes", path=path, what=name, first=file_name(header))
-        for name in _MAY_BE_EMPTY:
-            if name not in header:
-                setattr(header, name, "")
-
-
-def _slice_place(header: Any) -> SlicePlace:
-    x, y, z = (float(value) for value in header.ImagePositionPatient)
-    numbers = [float(value) for value in header.ImageOrientationPatient]
-    return SlicePlace(
-        file_name(header), (x, y, z), (numbers[0], numbers[1], numbers[2]), (numbers[3], numbers[4], numbers[5])
-    )
-
-
-def _geometry(first: Any, stack: Stack) -> Geometry:
-    row_spacing, column_spacing = (float(value) for value in first.PixelSpacing)
-    gap = float(np.linalg.norm(stack.step))
-    row, column = np.array(first.ImageOrientationPatient, dtype=float).reshape(2, 3)
-    direction = np.stack([row, column, stack.step / gap], axis=1)
-    x, y, z = (float(value) for value in first.ImagePositionPatient)
-    return Geometry(
-        (stack.count, int(first.Rows), int(first.Columns)),
-        (column_spacing, row_spacing, gap),
-        (x, y, z),
-        tuple(float(value) for value in direction.reshape(-1)),
-    )

@@ -1,0 +1,576 @@
+"""Voxels of DICOM series: every slice by its own header, judged by pydicom and by positions in the patient."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_volume
+from FewShotAnnotateLib.core.volume import Geometry
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import RLELossless, generate_uid
+from support.image_series import (
+    GRID,
+    OBLIQUE,
+    assert_same_world,
+    beside,
+    expected_of_pydicom,
+    multi_frame,
+    series,
+    set_pixels,
+    stored_values,
+)
+
+GRIDS = {"upright": GRID, "oblique": OBLIQUE}
+
+
+def refusal(path: Path, choice: str | None = None) -> InputError:
+    with pytest.raises(InputError) as refused:
+        read_volume(path, choice)
+    assert "\n" not in str(refused.value)
+    return refused.value
+
+
+def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+
+
+def slope_of_the_rest(dataset: Dataset, place: int) -> None:
+    if place != 4:
+        rescaled(dataset, 0.0001, 0)
+        set_pixels(dataset, np.resize([2000, 5000, 8000, 11000], GRID.shape[1:]).astype(np.uint16))
+
+
+def eight_bits_first(dataset: Dataset, place: int) -> None:
+    if place == 4:
+        set_pixels(dataset, np.full(GRID.shape[1:], 7, np.uint8))
+    else:
+        set_pixels(dataset, np.full(GRID.shape[1:], 300 + place, np.uint16))
+
+
+def intercept_later(dataset: Dataset, place: int) -> None:
+    rescaled(dataset, 1, 0 if place == 4 else -1024)
+
+
+def signs_mixed(dataset: Dataset, place: int) -> None:
+    pixels = np.arange(48).reshape(6, 8)
+    set_pixels(dataset, (pixels - 3000 if place % 2 else pixels + 64000).astype(np.int16 if place % 2 else np.uint16))
+
+
+def slope_of_each(dataset: Dataset, place: int) -> None:
+    rescaled(dataset, 0.37 * (place + 1) ** 3, 0)  # as in PET
+
+
+def twelve_bits_with_an_overlay_above(dataset: Dataset, place: int) -> None:
+    set_pixels(dataset, (stored_values()[place].astype(np.uint16) | 0x5000), bits_stored=12)
+
+
+def signed_twelve_bits_without_sign_above(dataset: Dataset, place: int) -> None:
+    set_pixels(dataset, ((stored_values()[place] - 50) & 0x0FFF).astype(np.int16), bits_stored=12)
+
+
+def without_rescale(dataset: Dataset, place: int) -> None:
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+
+
+def wide_integers(dataset: Dataset, place: int) -> None:
+    rescaled(dataset, 1000, -7)
+    set_pixels(dataset, np.full(GRID.shape[1:], 60000 + place, np.uint16))
+
+
+def thirty_two_bits(dataset: Dataset, place: int) -> None:
+    rescaled(dataset, 0.5, 0)
+    set_pixels(dataset, np.full(GRID.shape[1:], 2**31 + place, np.uint32))
+
+
+def a_table(dataset: Dataset, place: int) -> None:
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+    item = Dataset()
+    item.LUTDescriptor, item.ModalityLUTType = [100, 0, 16], "US"
+    item.LUTData = [1000 + place + 3 * value for value in range(100)]
+    item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
+    dataset.ModalityLUTSequence = [item]
+    set_pixels(dataset, stored_values()[place].astype(np.uint16))
+
+
+def inverted_for_display(dataset: Dataset, place: int) -> None:
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+
+
+def private_scale(dataset: Dataset, place: int) -> None:
+    block = dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+    block.add_new(0x0E, "FL", 0.004)
+    rescaled(dataset, 2.5, -3)
+
+
+def in_rle(dataset: Dataset, place: int) -> None:
+    rescaled(dataset, 1.5, place)
+    dataset.compress(RLELossless)
+
+
+CHANGES = {
+    change.__name__: change
+    for change in (
+        *(slope_of_the_rest, eight_bits_first, intercept_later, signs_mixed, slope_of_each, without_rescale),
+        *(twelve_bits_with_an_overlay_above, signed_twelve_bits_without_sign_above, wide_integers, thirty_two_bits),
+        *(a_table, inverted_for_display, private_scale, in_rle),
+    )
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_values_are_those_of_pydicom_where_the_headers_say(change: str, grid: str, tmp_path: Path) -> None:
+    folder = series(tmp_path / "series", CHANGES[change], GRIDS[grid])
+    assert_same_world(read_volume(folder), expected_of_pydicom(folder))
+
+
+def test_the_first_slice_decides_nothing(tmp_path: Path) -> None:
+    volume = read_volume(series(tmp_path / "series", slope_of_the_rest))
+    assert np.allclose(np.unique(volume.array[:4]), [0.2, 0.5, 0.8, 1.1])
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (intercept_later, np.int16),
+        (eight_bits_first, np.int16),
+        (signs_mixed, np.int32),
+        (wide_integers, np.int32),
+        (slope_of_each, np.float32),
+        (thirty_two_bits, np.float64),
+        (without_rescale, np.int16),
+    ],
+)
+def test_whole_numbers_stay_integers_and_steps_stay_sharp(change: object, kind: type, tmp_path: Path) -> None:
+    assert read_volume(series(tmp_path / "series", change)).array.dtype == kind
+
+
+def test_bits_of_an_overlay_are_no_values(tmp_path: Path) -> None:
+    volume = read_volume(series(tmp_path / "series", twelve_bits_with_an_overlay_above))
+    assert np.array_equal(volume.array, stored_values())
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    scales=st.lists(
+        st.tuples(st.sampled_from([1, -1, 2, 0.5, 1e-4, 3.7, 1000]), st.sampled_from([0, -1024, 0.25, 1e5])),
+        min_size=5,
+        max_size=5,
+    ),
+    kinds=st.lists(st.sampled_from([np.uint8, np.int16, np.uint16, np.int32]), min_size=5, max_size=5),
+)
+def test_any_mixture_of_types_and_scales_is_read_slice_by_slice(scales: list, kinds: list, tmp_path_factory) -> None:
+    def change(dataset: Dataset, place: int) -> None:
+        rescaled(dataset, *scales[place])
+        information = np.iinfo(kinds[place])
+        values = np.linspace(max(information.min, -(2**24)), min(information.max, 2**24), 48).reshape(6, 8)
+        set_pixels(dataset, values.astype(kinds[place]))
+
+    folder = series(tmp_path_factory.mktemp("any") / "series", change)
+    volume = read_volume(folder)
+    expected = expected_of_pydicom(folder)
+    assert_same_world(volume, expected)
+    for place, (slope, _) in enumerate(scales):  # of each slice by itself: a great one hides no small one
+        own = {key: value for key, value in expected.items() if round((key[2] + 40) / 2.5) == place}
+        found = sorted(float(value) for value in volume.array[place].flat)
+        assert np.allclose(found, sorted(own.values()), rtol=0, atol=abs(slope) / 16)
+
+
+# --- compressed slices, the files that pydicom carries
+
+COMPRESSED = {
+    "MR_small_jp2klossless.dcm": "JPEG 2000",
+    "MR_small_jpeg_ls_lossless.dcm": "JPEG-LS",
+    "MR_small_RLE.dcm": "RLE",
+    "MR_small_bigendian.dcm": "big endian",
+    "MR_small_implicit.dcm": "implicit",
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_compressed_slices_hold_the_values_of_the_uncompressed_one(name: str, tmp_path: Path) -> None:
+    whole = dcmread(get_testdata_file("MR_small.dcm", download=False))
+    for place in range(3):
+        dataset = dcmread(get_testdata_file(name, download=False))
+        dataset.ImagePositionPatient = [0, 0, 3 * place]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        dataset.RescaleSlope, dataset.RescaleIntercept = place + 0.5, -place
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.save_as(tmp_path / f"{place}")
+    volume = read_volume(tmp_path)
+    for place in range(3):
+        assert np.allclose(volume.array[place], whole.pixel_array * (place + 0.5) - place)
+
+
+@pytest.mark.parametrize("name", ["693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm", "JPEGLSNearLossless_16.dcm"])
+def test_signed_and_shortened_pixels_are_decoded_as_pydicom_does(name: str, tmp_path: Path) -> None:
+    source = get_testdata_file(name, download=False)
+    expected = dcmread(source).pixel_array
+    for place in range(2):
+        dataset = dcmread(source)
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, place], [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing, dataset.SeriesInstanceUID = [1, 1], "1.2.3"
+        for tag in ("RescaleSlope", "RescaleIntercept", "NumberOfFrames"):
+            if tag in dataset:
+                del dataset[tag]
+        dataset.save_as(tmp_path / f"{place}.dcm")
+    assert np.array_equal(read_volume(tmp_path).array[1], expected)
+
+
+def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path: Path) -> None:
+    pixels = stored_values()
+    for place in range(3):
+        image = sitk.GetImageFromArray(pixels[place].astype(np.uint16))
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(tmp_path / f"{place}.dcm"))
+        writer.SetImageIO("GDCMImageIO")
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG")
+        for tag, value in {
+            "0020|000e": "1.2.3",
+            "0020|0032": rf"0\0\{2 * place}",
+            "0020|0037": r"1\0\0\0\1\0",
+            "0008|0060": "CT",
+        }.items():
+            image.SetMetaData(tag, value)
+        volume = sitk.JoinSeries(image)
+        for tag in image.GetMetaDataKeys():
+            volume.SetMetaData(tag, image.GetMetaData(tag))
+        writer.KeepOriginalImageUIDOn()
+        writer.Execute(image)
+    assert dcmread(tmp_path / "0.dcm").file_meta.TransferSyntaxUID.name.startswith("JPEG Lossless")
+    assert np.array_equal(read_volume(tmp_path).array, pixels[:3])
+
+
+def test_a_compression_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    def compressed_otherwise(dataset: Dataset, place: int) -> None:
+        dataset.compress(RLELossless)
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
+
+    error = refusal(series(tmp_path / "series", compressed_otherwise))
+    assert error.code == "series_compressed"
+    assert "High-Throughput JPEG 2000" in str(error)
+
+
+# --- multi-frame files
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_frames_out_of_order_with_a_rescaling_of_their_own_are_read(
+    grid: str, shared: bool, modality: str, tmp_path: Path
+) -> None:
+    (tmp_path / "image").mkdir()
+    file = tmp_path / "image" / "enhanced"
+    expected = multi_frame(
+        file, GRIDS[grid], (3, 0, 4, 1, 2), lambda place: (0.5 + place, -100.0 * place), shared, modality=modality
+    )
+    assert_same_world(read_volume(tmp_path / "image"), expected)
+    assert_same_world(read_volume(file), expected)
+
+
+def test_what_all_frames_share_is_read_from_the_shared_group(tmp_path: Path) -> None:
+    expected = multi_frame(tmp_path / "enhanced.dcm", order=(4, 3, 2, 1, 0), shared=True)
+    volume = read_volume(tmp_path)
+    assert volume.array.dtype == np.int16
+    assert_same_world(volume, expected)
+
+
+def test_a_volume_in_several_multi_frame_files_is_one(tmp_path: Path) -> None:
+    expected = multi_frame(tmp_path / "a.dcm", order=(3, 1))
+    expected |= multi_frame(tmp_path / "b.dcm", order=(0, 4, 2))
+    uid = dcmread(tmp_path / "a.dcm").SeriesInstanceUID
+    dataset = dcmread(tmp_path / "b.dcm")
+    dataset.SeriesInstanceUID = uid
+    dataset.save_as(tmp_path / "b.dcm")
+    assert_same_world(read_volume(tmp_path), expected)
+
+
+def test_compressed_frames_out_of_order_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "enhanced.dcm"
+    expected = multi_frame(file, order=(2, 0, 1, 4, 3), rescale=lambda place: (place + 1.0, 0.0))
+    dataset = dcmread(file)
+    dataset.compress(RLELossless)
+    dataset.save_as(file)
+    assert_same_world(read_volume(file), expected)
+
+
+def in_content(name: str, value: object, sequence: str = "FrameContentSequence"):
+    def change(group: Dataset, number: int) -> None:
+        if sequence not in group:
+            setattr(group, sequence, [Dataset()])
+        setattr(group[sequence].value[0], name, value(number) if callable(value) else value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence", "values", "words"),
+    [
+        ("StackID", "FrameContentSequence", ("1", "2"), "2 stacks"),
+        ("TemporalPositionIndex", "FrameContentSequence", (1, 2), "2 time points"),
+        ("EffectiveEchoTime", "MREchoSequence", (10.0, 80.0), "2 echoes"),
+        ("DiffusionBValue", "MRDiffusionSequence", (0.0, 1000.0), "2 diffusion weightings"),
+        ("ComplexImageComponent", "MRImageFrameTypeSequence", ("MAGNITUDE", "PHASE"), "2 kinds of image"),
+    ],
+)
+@pytest.mark.parametrize("order", [(0, 1, 2, 0, 1, 2), (0, 1, 2, 3, 4)], ids=["over each other", "one after another"])
+def test_several_volumes_in_a_file_are_refused_with_a_way_out(
+    name: str, sequence: str, values: tuple, words: str, order: tuple, tmp_path: Path
+) -> None:
+    count = iter(range(len(order)))
+
+    def change(group: Dataset, place: int) -> None:
+        if place >= 0:
+            in_content(name, values[int(next(count) >= len(order) // 2)], sequence)(group, place)
+
+    multi_frame(tmp_path / "enhanced.dcm", order=order, change=change)
+    error = refusal(tmp_path)
+    assert error.code == "series_many_volumes"
+    assert words in str(error)
+    assert "split it" in str(error)
+
+
+def test_frames_at_the_same_place_for_no_stated_reason_are_refused(tmp_path: Path) -> None:
+    multi_frame(tmp_path / "enhanced.dcm", order=(0, 1, 2, 1))
+    error = refusal(tmp_path)
+    assert error.code == "series_doubled"
+    assert "frame 2 of enhanced.dcm" in str(error)
+
+
+def test_time_indices_that_only_number_the_frames_are_no_time_points(tmp_path: Path) -> None:
+    def change(group: Dataset, place: int) -> None:
+        if place >= 0:
+            in_content("TemporalPositionIndex", place + 1)(group, place)
+
+    expected = multi_frame(tmp_path / "enhanced.dcm", change=change)
+    assert_same_world(read_volume(tmp_path), expected)
+
+
+def test_frames_of_several_pixel_sizes_are_refused(tmp_path: Path) -> None:
+    def change(group: Dataset, place: int) -> None:
+        if place == 2:
+            group.PixelMeasuresSequence[0].PixelSpacing = [2, 2]
+
+    multi_frame(tmp_path / "enhanced.dcm", change=change)
+    error = refusal(tmp_path)
+    assert (error.code, error.data["what"]) == ("series_sizes", "PixelSpacing")
+
+
+def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path: Path) -> None:
+    def change(group: Dataset, place: int) -> None:
+        if place == 2:
+            del group.PlanePositionSequence
+
+    multi_frame(tmp_path / "enhanced.dcm", change=change)
+    assert refusal(tmp_path).code == "series_no_place"
+
+
+def test_a_dose_map_is_read_with_its_offsets_and_scaling(tmp_path: Path) -> None:
+    dataset = dcmread(get_testdata_file("rtdose.dcm", download=False))
+    volume = read_volume(Path(get_testdata_file("rtdose.dcm", download=False)))
+    assert volume.array.shape == dataset.pixel_array.shape
+    assert np.allclose(volume.array, dataset.pixel_array * float(dataset.DoseGridScaling))
+    gap = dataset.GridFrameOffsetVector[1] - dataset.GridFrameOffsetVector[0]
+    assert np.allclose(volume.geometry.spacing, [*dataset.PixelSpacing[::-1], gap])
+    assert np.allclose(volume.geometry.origin, dataset.ImagePositionPatient)
+
+
+# --- files that are no series of their own
+
+
+@pytest.mark.parametrize("name", ["plain", "IM0001", "slice.ima"])
+def test_files_need_no_suffix(name: str, tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"{name}{number}")
+    (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (folder / "empty").touch()
+    assert_same_world(read_volume(folder), expected)
+
+
+def test_slices_without_the_usual_preamble_are_read(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        content = path.read_bytes()
+        start = 132 if number % 2 else 132 + 12 + int.from_bytes(content[140:144], "little")
+        path.write_bytes(content[start:])  # with and without the file meta information
+    assert_same_world(read_volume(folder), expected)
+
+
+def test_a_tree_of_folders_is_searched_where_the_folder_itself_holds_no_image(tmp_path: Path) -> None:
+    inner = tmp_path / "DICOM" / "PA1" / "ST1" / "SE1"
+    inner.parent.mkdir(parents=True)
+    series(inner)
+    (tmp_path / "DICOMDIR").write_bytes(b"nothing to see")
+    assert_same_world(read_volume(tmp_path), expected_of_pydicom(inner))
+    series(tmp_path / "DICOM" / "PA1" / "ST1" / "SE2", lambda dataset, place: setattr(dataset, "SeriesNumber", 8))
+    error = refusal(tmp_path)
+    assert error.code == "many_series"
+    assert "3 (5 CT images" in str(error)
+    assert "8 (5 CT images" in str(error)
+    assert_same_world(read_volume(tmp_path, "3"), expected_of_pydicom(inner))
+
+
+def test_folders_within_a_series_are_left_aside(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    series(folder / "older")
+    assert_same_world(read_volume(folder), expected)
+
+
+@pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT", "SR", "PR", "RTDOSE", "localizer", "screenshot"])
+def test_objects_beside_the_images_are_left_aside(kind: str, tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    beside(folder, kind)
+    assert_same_world(read_volume(folder), expected)
+
+
+def test_a_localizer_in_the_series_itself_is_left_aside(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    uid = dcmread(next(folder.iterdir())).SeriesInstanceUID
+    localizer = beside(folder, "localizer")
+    dataset = dcmread(localizer)
+    dataset.SeriesInstanceUID = uid
+    dataset.save_as(localizer)
+    assert_same_world(read_volume(folder), expected)
+
+
+def two_series(folder: Path) -> dict[str, dict]:
+    """Two series with a SEG and a localizer beside them; values of each by its Series Number."""
+    series(folder)
+    expected = {"3": expected_of_pydicom(folder)}
+    other = folder.parent / "other"
+    series(other, lambda dataset, place: (rescaled(dataset, 2, 1), setattr(dataset, "SeriesNumber", 4)))
+    expected["4"] = expected_of_pydicom(other)
+    for path in other.iterdir():
+        shutil.move(path, folder / f"other{path.name}")
+    beside(folder, "SEG")
+    beside(folder, "localizer")
+    return expected
+
+
+def test_one_of_two_series_is_chosen_by_number_by_uid_or_by_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    expected = two_series(folder)
+    error = refusal(folder)
+    assert error.code == "many_series"
+    assert "2 DICOM series: 3 (5 CT images, such as 001.dcm), 4 (5 CT images, such as other001.dcm)" in str(error)
+    uid = dcmread(folder / "other001.dcm").SeriesInstanceUID
+    assert uid not in str(error)
+    for choice, number in {"3": "3", "4": "4", uid: "4", "other002.dcm": "4", "001.dcm": "3"}.items():
+        assert_same_world(read_volume(folder, choice), expected[number])
+    unknown = refusal(folder, "7")
+    assert unknown.code == "series_unknown"
+    assert "3 (5 CT images" in str(unknown)
+    assert uid not in str(unknown)
+
+
+# --- what cannot be read, in one line
+
+
+@pytest.mark.parametrize("name", ["ImagePositionPatient", "ImageOrientationPatient"])
+@pytest.mark.parametrize("places", [range(5), (2,)], ids=["all", "one"])
+def test_images_that_do_not_say_where_they_lie_are_refused(name: str, places: object, tmp_path: Path) -> None:
+    def forget(dataset: Dataset, place: int) -> None:
+        if place in places:
+            del dataset[name]
+
+    error = refusal(series(tmp_path / "series", forget))
+    assert error.code == "series_no_place"
+    assert "Image Position" in str(error)
+
+
+def test_images_without_pixel_spacing_are_refused(tmp_path: Path) -> None:
+    def forget(dataset: Dataset, place: int) -> None:
+        del dataset.PixelSpacing
+
+    assert refusal(series(tmp_path / "series", forget)).code == "series_no_spacing"
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_small_odd.dcm", "examples_palette.dcm"])
+def test_colour_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    for place in range(2):
+        dataset = dcmread(get_testdata_file(name, download=False))
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, place], [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing, dataset.SeriesInstanceUID = [1, 1], "1.2.3"
+        dataset.save_as(tmp_path / f"{place}.dcm")
+    error = refusal(tmp_path)
+    assert error.code == "series_colour"
+    assert "colour" in str(error)
+
+
+def test_slices_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    def smaller(dataset: Dataset, place: int) -> None:
+        if place == 2:
+            dataset.Rows = 3
+            set_pixels(dataset, stored_values()[2, :3])
+
+    error = refusal(series(tmp_path / "series", smaller))
+    assert (error.code, error.data["what"]) == ("series_sizes", "Rows")
+
+
+def test_a_slice_whose_pixels_end_early_is_refused_by_name(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    path = folder / "002.dcm"
+    path.write_bytes(path.read_bytes()[:-40])
+    error = refusal(folder)
+    assert error.code == "file_unreadable"
+    assert "002.dcm" in str(error)
+
+
+# --- positions as scanners round them
+
+
+@pytest.mark.parametrize("gap", [0.5, 1.25, 3.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_jitter_of_positions_is_no_missing_slice(gap: float, seed: int, tmp_path: Path) -> None:
+    grid = Geometry((12, 6, 8), (1, 1, gap))
+    jitter = np.random.default_rng(seed).uniform(-1, 1, (12, 3)) * gap * 0.02 / 3
+
+    def move(dataset: Dataset, place: int) -> None:
+        dataset.ImagePositionPatient = np.round(np.array(dataset.ImagePositionPatient) + jitter[place], 6).tolist()
+
+    volume = read_volume(series(tmp_path / "series", move, grid))
+    assert np.array_equal(volume.array, stored_values(grid=grid))
+    assert np.allclose(volume.geometry.spacing, grid.spacing, rtol=0.005)
+
+
+@pytest.mark.parametrize("gap", [1.0, 3.0])
+def test_a_missing_slice_among_jitter_is_still_found(gap: float, tmp_path: Path) -> None:
+    grid = Geometry((12, 6, 8), (1, 1, gap))
+    jitter = np.random.default_rng(0).uniform(-1, 1, 12) * gap * 0.01
+
+    def move(dataset: Dataset, place: int) -> None:
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y, z + jitter[place]]
+
+    folder = series(tmp_path / "series", move, grid)
+    (folder / "005.dcm").unlink()
+    error = refusal(folder)
+    assert error.code == "series_gap"
+    assert "1 between 004.dcm and 006.dcm" in str(error) or "1 between 006.dcm and 004.dcm" in str(error)
+
+
+def test_jitter_does_not_add_up_over_a_long_series(tmp_path: Path) -> None:
+    grid = Geometry((120, 2, 2), (1, 1, 0.7))
+
+    def round_off(dataset: Dataset, place: int) -> None:
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y, round(z, 2)]
+
+    folder = series(tmp_path / "series", round_off, grid)
+    assert read_volume(folder).array.shape == grid.shape

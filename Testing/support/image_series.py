@@ -1,0 +1,225 @@
+"""DICOM images as they come, made by hand: series whose slices differ, multi-frame files, objects beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from FewShotAnnotateLib.core.volume import Geometry, Volume
+from pydicom import Dataset, FileDataset, dcmread
+from pydicom.config import disable_value_validation
+from pydicom.pixels import apply_modality_lut
+from pydicom.uid import generate_uid
+
+from support.made_dicom import ct_series
+
+GRID = Geometry((5, 6, 8), (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0))
+# Turned about two axes, as in an oblique acquisition.
+OBLIQUE = Geometry(GRID.shape, GRID.spacing, GRID.origin, (0.8, -0.36, 0.48, 0.6, 0.48, -0.64, 0.0, 0.8, 0.6))
+MANY_FRAMES = {
+    "CT": "1.2.840.10008.5.1.4.1.1.2.1",
+    "MR": "1.2.840.10008.5.1.4.1.1.4.1",
+    "PT": "1.2.840.10008.5.1.4.1.1.130",
+}
+
+
+def stored_values(seed: int = 0, grid: Geometry = GRID) -> np.ndarray:
+    """Integers that are all different from slice to slice, 0..99."""
+    return np.random.default_rng(seed).integers(0, 100, grid.shape).astype(np.int16)
+
+
+def change_slices(folder: Path, change: Callable[[Dataset, int], None]) -> Path:
+    """Rewrite the slices of a series after `change(dataset, place)`, values unchecked; its place is from 0."""
+    for path in sorted(folder.iterdir()):
+        dataset = dcmread(path)
+        change(dataset, int(dataset.InstanceNumber) - 1)
+        with disable_value_validation():
+            dataset.save_as(path)
+    return folder
+
+
+def series(
+    folder: Path, change: Callable[[Dataset, int], None] = lambda dataset, place: None, grid: Geometry = GRID
+) -> Path:
+    """A CT series whose slices `change` may alter; file names run against the spatial order."""
+    return change_slices(ct_series(folder, grid, stored_values(grid=grid)), change)
+
+
+def set_pixels(dataset: Dataset, pixels: np.ndarray, bits_stored: int | None = None) -> None:
+    """Put stored values of another type into a slice."""
+    bits = 8 * pixels.dtype.itemsize
+    dataset.BitsAllocated, dataset.BitsStored = bits, bits_stored or bits
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+
+
+def patch(folder: Path, old: bytes, new: bytes) -> Path:
+    """Replace bytes of the same number in all files, whatever pydicom would say of them."""
+    assert len(old) == len(new)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert content.count(old) == 1, path
+        path.write_bytes(content.replace(old, new))
+    return folder
+
+
+def expected_of_pydicom(folder: Path) -> dict[tuple[float, ...], float]:
+    """Value at each voxel centre in mm, LPS, as pydicom's modality LUT gives it for the single-frame files."""
+    found = {}
+    for path in folder.iterdir():
+        dataset = dcmread(path)
+        values = np.asarray(apply_modality_lut(dataset.pixel_array, dataset), dtype=float)
+        found |= world_values(
+            values, dataset.ImagePositionPatient, dataset.ImageOrientationPatient, dataset.PixelSpacing
+        )
+    return found
+
+
+def world_values(values: np.ndarray, position: Any, orientation: Any, spacing: Any) -> dict[tuple[float, ...], float]:
+    """Values of one 2D image by position in mm, as PS3.3 C.7.6.2.1.1 computes it."""
+    position, spacing = np.array(position, float), np.array(spacing, float)
+    row, column = np.array(orientation, float).reshape(2, 3)
+    return {
+        _rounded(position + row * spacing[1] * i + column * spacing[0] * j): float(values[j, i])
+        for j in range(values.shape[0])
+        for i in range(values.shape[1])
+    }
+
+
+def world_values_of(volume: Volume) -> dict[tuple[float, ...], float]:
+    """Values of a volume by position in mm."""
+    geometry = volume.geometry
+    matrix = np.array(geometry.direction).reshape(3, 3) * geometry.spacing
+    return {
+        _rounded(np.array(geometry.origin) + matrix @ (i, j, k)): float(value)
+        for (k, j, i), value in np.ndenumerate(volume.array)
+    }
+
+
+def assert_same_world(volume: Volume, expected: dict[tuple[float, ...], float], tolerance: float = 1e-6) -> None:
+    """Every voxel lies where it is expected and holds what is expected there."""
+    found = world_values_of(volume)
+    assert set(found) == set(expected)
+    differences = [abs(found[place] - value) for place, value in expected.items()]
+    assert max(differences) <= tolerance * max(1.0, max(map(abs, expected.values())))
+
+
+def _rounded(position: np.ndarray) -> tuple[float, ...]:
+    return tuple((np.round(position, 4) + 0.0).tolist())
+
+
+def multi_frame(
+    path: Path,
+    grid: Geometry = GRID,
+    order: Sequence[int] = (),
+    rescale: Callable[[int], tuple[float, float]] | None = None,
+    shared: bool = False,
+    change: Callable[[Dataset, int], None] = lambda group, place: None,
+    modality: str = "CT",
+) -> dict[tuple[float, ...], float]:
+    """Write an enhanced multi-frame file; returns its values by position in mm, computed by themselves.
+
+    Parameters
+    ----------
+    order : sequence of int
+        Places along the slices in the order in which their frames are stored; may name a place twice.
+    rescale : function
+        Slope and intercept of the frame at a place.
+    shared : bool
+        Whether orientation, spacing and, without `rescale`, the rescaling stand in the shared group.
+    change : function
+        `change(group, place)` alters the functional groups of a frame, with place -1 the shared ones.
+    """
+    places = list(order) or list(range(grid.shape[0]))
+    slope = rescale or (lambda place: (1.0, 0.0))
+    stored = stored_values(1, grid)
+    template = dcmread(next(ct_series(path.parent / "template", grid, stored).iterdir()))
+    for file in (path.parent / "template").iterdir():
+        file.unlink()
+    (path.parent / "template").rmdir()
+    direction = np.array(grid.direction).reshape(3, 3)
+    orientation = direction[:, :2].T.reshape(-1).tolist()
+    spacing = [grid.spacing[1], grid.spacing[0]]
+    values: dict[tuple[float, ...], float] = {}
+    groups = []
+    for number, place in enumerate(places, start=1):
+        position = np.array(grid.origin) + direction[:, 2] * grid.spacing[2] * place
+        group = Dataset()
+        group.FrameContentSequence = [_item(FrameAcquisitionNumber=1, StackID="1", InStackPositionNumber=number)]
+        group.PlanePositionSequence = [_item(ImagePositionPatient=np.round(position, 9).tolist())]
+        if not shared:
+            _describe(group, orientation, spacing, slope(place))
+        elif rescale:
+            _rescale(group, slope(place))
+        change(group, place)
+        groups.append(group)
+        scale, offset = slope(place)
+        values |= world_values(stored[place] * scale + offset, position, orientation, spacing)
+    template.SharedFunctionalGroupsSequence = [Dataset()]
+    if shared:
+        _describe(template.SharedFunctionalGroupsSequence[0], orientation, spacing, None if rescale else (1.0, 0.0))
+    change(template.SharedFunctionalGroupsSequence[0], -1)
+    template.PerFrameFunctionalGroupsSequence = groups
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
+        del template[name]
+    del template.RescaleSlope, template.RescaleIntercept
+    template.NumberOfFrames = len(places)
+    template.SOPClassUID = template.file_meta.MediaStorageSOPClassUID = MANY_FRAMES[modality]
+    template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    template.Modality = modality
+    template.PixelData = np.stack([stored[place] for place in places]).astype("<i2").tobytes()
+    template.save_as(path)
+    return values
+
+
+def beside(folder: Path, kind: str) -> Path:
+    """Put an object that is no image of the series beside its slices, in a series of its own."""
+    dataset: FileDataset = dcmread(next(path for path in sorted(folder.iterdir())))
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = generate_uid(), 99
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    classes = {
+        "SEG": "1.2.840.10008.5.1.4.1.1.66.4",
+        "RTSTRUCT": "1.2.840.10008.5.1.4.1.1.481.3",
+        "SR": "1.2.840.10008.5.1.4.1.1.88.33",
+        "PR": "1.2.840.10008.5.1.4.1.1.11.1",
+        "RTDOSE": "1.2.840.10008.5.1.4.1.1.481.2",
+    }
+    if kind in classes:
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = classes[kind]
+        dataset.Modality = kind
+    if kind == "localizer":
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    elif kind == "screenshot":
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+        del dataset.ImagePositionPatient, dataset.ImageOrientationPatient
+    elif kind in ("SEG", "RTDOSE"):
+        dataset.NumberOfFrames = 1
+    else:
+        del dataset.PixelData, dataset.Rows, dataset.Columns
+    path = folder / f"beside {kind}.dcm"
+    dataset.save_as(path)
+    return path
+
+
+def _describe(group: Dataset, orientation: Any, spacing: Any, rescale: tuple[float, float] | None) -> None:
+    group.PlaneOrientationSequence = [_item(ImageOrientationPatient=np.round(orientation, 9).tolist())]
+    group.PixelMeasuresSequence = [_item(PixelSpacing=spacing, SliceThickness=1)]
+    if rescale:
+        _rescale(group, rescale)
+
+
+def _rescale(group: Dataset, rescale: tuple[float, float]) -> None:
+    slope, intercept = rescale
+    group.PixelValueTransformationSequence = [_item(RescaleSlope=slope, RescaleIntercept=intercept, RescaleType="US")]
+
+
+def _item(**values: Any) -> Dataset:
+    item = Dataset()
+    for name, value in values.items():
+        setattr(item, name, value)
+    return item
