@@ -73,7 +73,7 @@ def run_all(
             if not isinstance(ending, Finished):
                 raise Unfinished(ending, options.job_dir)
     for run, folder in zip(runs, folders, strict=True):
-        labels, sureness = folder.assemble()
+        labels, sureness = folder.assemble(run.support)
         filled[run.layer] = layers[run.layer].with_array(labels)
         np.minimum(confidence, sureness, out=confidence)
         names = {segment.value: segment.name for segment in layers[run.layer].segments}

@@ -14,7 +14,6 @@ report.html          the report, where the packages for one are installed
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.event import Event, Expected, SliceDone
 from ..core.job import Device
+from ..core.reading import read_json
 from ..core.storage import write_json
 from ..core.volume import Segment
 from ..run.folder import JobFolder
@@ -31,7 +31,7 @@ from .case import Case, Structure
 from .design import Wish
 from .trial import Contender
 
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ class ComparisonFolder(WorkFolder):
             The folder holds no comparison.
         """
         try:
-            request = Request.from_json(json.loads((self.path / "request.json").read_text(encoding="ascii")))
+            request = Request.from_json(read_json(self.path / "request.json"))
         except _DAMAGE:
             raise InputError("job_folder_unreadable", path=self.path, detail="request.json is damaged") from None
-        layers = [JobFolder.open(self.layer_path(number)) for number in range(len(request.segments))]
+        layers = [JobFolder.reopen(self.layer_path(number)) for number in range(len(request.segments))]
         return request, _case(layers, request.segments)
 
     def concerns(self, event: Event) -> bool:

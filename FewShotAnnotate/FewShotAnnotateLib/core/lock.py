@@ -1,9 +1,14 @@
-"""take_lock: the system's lock on a file, which ends with the process that has it, however that ends."""
+"""Locks of the system on files, which end with the process that has them, however that ends."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
+
+from . import paths
 
 
 def take_lock(file: IO[bytes]) -> bool:
@@ -21,3 +26,64 @@ def take_lock(file: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
+
+
+def lock_file(path: Path) -> IO[bytes] | None:
+    """The locked file of this name, made if it is not there; None if another process has it.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    """
+    while True:
+        file = path.open("a+b")
+        if not take_lock(file):
+            file.close()
+            return None
+        # Whoever had it may have removed it since it was opened: then the lock is on a file that nobody else finds.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, lock_name: str) -> Iterator[bool]:
+    """A folder in which something is made while no other process does the same; tells whether the lock was had.
+
+    The folder is made if it is not there. If the block raises, the lock's file and the folders that were made for it
+    are removed again, as far as they are empty by then.
+
+    Raises
+    ------
+    OSError
+        It cannot be made or locked.
+    """
+    missing = [above for above in (path, *path.parents) if not paths.exists(above)]
+    lock = None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        was_there = os.path.lexists(path / lock_name)
+        lock = lock_file(path / lock_name)
+        try:
+            yield lock is not None
+        except BaseException:
+            if lock is not None and not was_there:
+                _remove_locked(lock, path / lock_name)
+            raise
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # another process made it, or is at work in it
+                folder.rmdir()
+        raise
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _remove_locked(lock: IO[bytes], path: Path) -> None:
+    if os.name == "nt":  # an open file cannot be removed there
+        lock.close()
+    with contextlib.suppress(OSError):
+        path.unlink()

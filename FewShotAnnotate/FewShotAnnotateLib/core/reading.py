@@ -7,7 +7,7 @@ import json
 import math
 import os
 from stat import S_ISDIR, S_ISREG
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from .paths import PathLike
 
@@ -16,26 +16,41 @@ MAX_TEXT_BYTES = 64 << 20
 _BLOCK_BYTES = 1 << 20
 
 
-def read_bytes(path: PathLike, most: int = MAX_TEXT_BYTES) -> bytes:
-    """Content of a regular file of at most `most` bytes.
+def open_file(path: PathLike) -> IO[bytes]:
+    """A regular file, opened for reading.
 
-    A pipe may never end or never begin, and a device may never end: neither is opened to be waited for.
+    A pipe may never end or never begin, and a device may never end: neither is waited for.
 
     Raises
     ------
     OSError
-        It cannot be read, is a folder, a pipe or a device, or holds more. `strerror` is fit for users.
+        It cannot be read, or is a folder, a pipe or a device. `strerror` is fit for users.
     """
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError:
         raise OSError(errno.EINVAL, "the name holds a zero byte", str(path)) from None
-    with os.fdopen(number, "rb", buffering=0) as file:
+    try:
         mode = os.fstat(number).st_mode
         if S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         if not S_ISREG(mode):
             raise OSError(errno.EINVAL, "it is a pipe or a device and no file", str(path))
+        return os.fdopen(number, "rb")
+    except OSError:
+        os.close(number)
+        raise
+
+
+def read_bytes(path: PathLike, most: int = MAX_TEXT_BYTES) -> bytes:
+    """Content of a regular file of at most `most` bytes.
+
+    Raises
+    ------
+    OSError
+        As `open_file`, or it holds more.
+    """
+    with open_file(path) as file:
         parts, left = [], most + 1
         while left > 0 and (part := file.read(min(left, _BLOCK_BYTES))):
             parts.append(part)

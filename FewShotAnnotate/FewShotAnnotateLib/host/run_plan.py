@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.job import Job
+from ..core.reading import read_json
 from ..core.storage import write_json
 from ..core.volume import Geometry
 from ..run.folder import JobFolder
@@ -22,7 +22,7 @@ from .run_store import PLAN_FILE
 PLAN_VERSION = 1
 # A worker notices within about this time that its host is gone.
 _WORKER_SECONDS = 5.0
-_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
+_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ class Prepared:
             There is none, it is damaged, or another version of this program made it.
         """
         try:
-            data = json.loads((place / PLAN_FILE).read_text(encoding="ascii"))
+            data = read_json(place / PLAN_FILE)
             if data["version"] != PLAN_VERSION:
-                raise ValueError(f"version {data['version']}, this program reads {PLAN_VERSION}")
+                raise ValueError("another version")
             plan = RunPlan.from_json(data["plan"])
             layers = [[str(name) for name in layer] for layer in data["layers"]]
             if not layers or not {name for layer in layers for name in layer} <= set(plan.segment_ids):
@@ -173,10 +173,9 @@ class Prepared:
                 str(name): {int(index): int(digest) for index, digest in digests.items()}
                 for name, digests in data["at_start"].items()
             }
-        except _DAMAGE as error:
-            raise InputError("job_folder_unreadable", path=place, detail=str(error) or "damaged") from None
-        except InputError:
-            raise InputError("job_folder_unreadable", path=place, detail=f"{PLAN_FILE} names no axis") from None
+        except _DAMAGE:
+            detail = f"{PLAN_FILE} is missing, damaged or of another version"
+            raise InputError("job_folder_unreadable", path=place, detail=detail) from None
         folders = [JobFolder.open(cls.layer_path(place, number)) for number in range(len(layers))]
         for folder, layer in zip(folders, layers, strict=True):
             if folder.grid.shape != plan.geometry.shape or folder.axis != plan.axis:
@@ -187,12 +186,18 @@ class Prepared:
 
     @classmethod
     def open_free(cls, place: Path) -> Prepared:
-        """As `open`, once a worker whose host is gone has let go of it. For a background thread."""
+        """As `open`, once a worker whose host is gone has let go of it, and checked. For a background thread.
+
+        Raises
+        ------
+        InputError
+            As `open`; image or labels are damaged; a worker is still at work.
+        """
         prepared = cls.open(place)
         end = time.monotonic() + _WORKER_SECONDS
         while any(folder.busy() for folder in prepared.folders) and time.monotonic() < end:
             time.sleep(0.02)
-        return prepared
+        return replace(prepared, folders=[JobFolder.reopen(folder.path) for folder in prepared.folders])
 
     def finished(self) -> np.ndarray:
         """Which slices are written in every layer, be it as drafts, bool [n]."""

@@ -144,8 +144,8 @@ def open_or_create(path: Path, run: PlannedRun, volume: Volume, resume: bool) ->
         The folder is used and `resume` is false, or it holds another job.
     """
     if resume and JobFolder.holds_job(path):
-        folder = JobFolder.open(path)
-        folder.require_same_input(run.job, volume, run.support)
+        JobFolder.open(path).require_same_input(run.job, volume, run.support)
+        folder = JobFolder.reopen(path)
         folder.set_budget(run.job.budget)
         return folder
     return JobFolder.create(path, run.job, volume, run.support)

@@ -7,6 +7,7 @@ support.npy     [m, h, w] label values of the labelled slices
 result.npy      [n, h, w] label values, written slice by slice
 confidence.npy  [n, h, w] uint8, 0..255 for 0..1, written slice by slice
 finished.npy    [n] uint8, a slice of both is: 0 not yet written, 1 a draft, 2 final
+checksums.npy   [n] uint32, CRC-32 of both as they were written; folders of version 0.1.0 have none
 expected.json   the Dice that the engine expects of its result, once it said so
 events.jsonl    one event a line, appended
 cancel          its presence asks the worker to stop
@@ -14,11 +15,12 @@ worker.lock     held by the one worker of this folder
 worker.log      what the worker printed to stderr
 ==============  ===========================================================================================
 
-job.json is written as job.json.partial first and renamed last: a folder with only the latter is left over from a
-process that died while it made the folder, and is made anew.
+A folder is made under worker.lock, so of two programs that make the same one the second is refused. job.json is
+written as job.json.partial first and renamed last: a folder with only the latter is left over from a process that
+died while it made the folder, and is made anew.
 
-A final slice is written over its draft and flagged after that. If the worker dies in between, the slice is still a
-draft, though some of its rows may be those of the final one.
+A final slice is written over its draft and flagged after that. If the worker dies in between, its checksum does not
+match when the job is taken up again, and the slice is done anew.
 
 All room is taken when the folder is made, so a full disk is found before the work and not in the middle of it.
 Written files are read and written by plain input and output, never mapped, so they can be deleted at any time.
@@ -26,11 +28,10 @@ Written files are read and written by plain input and output, never mapped, so t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import math
-import re
-import shutil
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import IntEnum
@@ -39,32 +40,30 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..core import paths
+from ..core.array_file import allocate, layout_of, read_parts
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.event import Event, Expected, SliceDone
 from ..core.expected import ExpectedDice
-from ..core.job import Job
+from ..core.job import JOB_VERSION, Job
+from ..core.lock import new_folder
+from ..core.reading import read_json
 from ..core.storage import write_json
 from ..core.support import Support
-from ..core.volume import Geometry, Volume
-from .work_folder import WorkFolder
+from ..core.volume import Geometry, Volume, present_values
+from .work_folder import LOCK, WorkFolder
 
 # Exit code of a worker that cannot write its events, EX_IOERR of sysexits.h: only the code is left to say so.
 CANNOT_WRITE = 74
 CONFIDENCE_SCALE = 255.0
-_BLOCK = 1 << 24
+_CHECKSUMS = "checksums"
 _ARRAYS = ("image", "support", "result", "confidence", "finished")
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-)
+_PARTIAL = "job.json.partial"
+# What a folder may hold whose making was interrupted.
+_MADE_FIRST = {_PARTIAL, LOCK, "events.jsonl", *(f"{name}.npy" for name in (*_ARRAYS, _CHECKSUMS))}
+# Nonsense in a JSON file, by what it makes Python raise.
+_NONSENSE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError)
 
 
 class Flag(IntEnum):
@@ -88,6 +87,7 @@ class JobFolder(WorkFolder):
         self.labels = tuple(int(label) for label in description["labels"])
         self.known = np.array(description["known"], dtype=bool).reshape(len(self.indices), len(self.labels))
         self.fingerprint = str(description["fingerprint"])
+        self.has_checksums = bool(description.get("checksums", False))
         self.shape = self.axis.shape(self.grid)
         if self.job.stop > self.shape[0]:
             raise ValueError(f"slice range {self.job.start}:{self.job.stop} leaves the volume")
@@ -104,11 +104,8 @@ class JobFolder(WorkFolder):
             The folder holds something already, or cannot be written.
         """
         path = Path(path)
-        existed = path.exists()
-        if existed:
-            _empty_if_torn(path)
-            if not path.is_dir() or any(path.iterdir()):
-                raise InputError("job_folder_used", path=path)
+        if paths.is_used(path) and not _is_torn(path):
+            raise InputError("job_folder_used", path=path)
         description = {
             "job": job.to_json(),
             "grid": volume.geometry.to_json(),
@@ -117,26 +114,16 @@ class JobFolder(WorkFolder):
             "labels": list(support.labels),
             "known": support.known.tolist(),
             "fingerprint": fingerprint(volume, support),
+            "checksums": True,
         }
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            partial = path / "job.json.partial"
-            partial.write_text(json.dumps(description), encoding="ascii")
-            slices = support.axis.slices(volume.array)
-            np.save(path / "image.npy", np.ascontiguousarray(slices))
-            np.save(path / "support.npy", support.masks)
-            kind = np.dtype(np.uint8 if max(support.labels) <= 255 else np.uint16)
-            _allocate(path / "result.npy", slices.shape, kind)
-            _allocate(path / "confidence.npy", slices.shape, np.dtype(np.uint8))
-            _allocate(path / "finished.npy", slices.shape[:1], np.dtype(np.uint8))
-            (path / "events.jsonl").touch()
-            partial.replace(path / "job.json")
+            with new_folder(path, LOCK) as alone:
+                if not alone:
+                    raise InputError("job_busy", path=path)
+                if not _is_torn(path):
+                    raise InputError("job_folder_used", path=path)
+                _make(path, description, volume, support)
         except OSError as error:
-            if existed:
-                for file in path.iterdir():
-                    file.unlink()
-            else:
-                shutil.rmtree(path, ignore_errors=True)
             # numpy's own error for a full disk carries no system message
             detail = error.strerror or "the disk is full"
             raise InputError("output_unwritable", path=path, detail=detail) from None
@@ -153,37 +140,59 @@ class JobFolder(WorkFolder):
         """
         path = Path(path)
         try:
-            folder = cls(path, json.loads((path / "job.json").read_text(encoding="ascii")))
-            for name in _ARRAYS:
-                folder._require_array(name)
-        except FileNotFoundError as error:
-            name = Path(error.filename).name
-            raise InputError("job_folder_unreadable", path=path, detail=f"{name} is missing") from None
-        except InputError:
-            raise InputError("job_folder_unreadable", path=path, detail="job.json names no axis") from None
-        except _DAMAGE as error:
-            detail = str(error).split("\n")[0] or type(error).__name__
-            raise InputError("job_folder_unreadable", path=path, detail=detail) from None
+            folder = cls(path, _read_description(path))
+        except _NONSENSE as error:
+            if isinstance(error, InputError) and error.code == "job_folder_unreadable":
+                raise
+            raise InputError("job_folder_unreadable", path=path, detail="job.json is damaged") from None
+        for name in (*_ARRAYS, *([_CHECKSUMS] if folder.has_checksums else [])):
+            folder._require_array(name)
+        return folder
+
+    @classmethod
+    def reopen(cls, path: str | Path) -> JobFolder:
+        """A job folder to go on with: what was damaged since it was written is found.
+
+        Takes as long as reading all of it. Finished slices that are not as they were written count as not done.
+
+        Raises
+        ------
+        InputError
+            As `open`; image or labels are not those that the job was made with; a worker is at work in it.
+        """
+        folder = cls.open(path)
+        folder.require_own_files()
+        with folder.exclusive():
+            if fingerprint(folder.read_volume(), folder.read_support()) != folder.fingerprint:
+                raise folder._unreadable("its image or labels are damaged")
+            folder._reset_damaged()
         return folder
 
     def _require_array(self, name: str) -> None:
-        """Raise `ValueError` if an array is not what job.json says, or cut short."""
-        path = self.path / f"{name}.npy"
-        shape, kind, start = _layout(path)
-        expected = {"finished": self.shape[:1], "support": (len(self.indices), *self.shape[1:])}.get(name, self.shape)
-        kinds = {"image": "iuf", "finished": "u", "confidence": "u"}.get(name, "u")
-        fits = (
-            shape == expected
-            and kind.kind in kinds
-            and (kind.itemsize == 1 or name not in ("finished", "confidence"))
-        )
-        if not fits or path.stat().st_size < start + math.prod(shape) * kind.itemsize:
-            raise ValueError(f"{name}.npy does not fit job.json")
+        """Raise `InputError` if an array is not what job.json says, or cut short."""
+        try:
+            layout = layout_of(self.path / f"{name}.npy")
+        except FileNotFoundError:
+            raise self._unreadable(f"{name}.npy is missing") from None
+        except OSError as error:
+            raise self._unreadable(f"{name}.npy: {error.strerror}") from None
+        except ValueError as error:
+            raise self._unreadable(error) from None
+        shapes = {"support": (len(self.indices), *self.shape[1:]), "finished": self.shape[:1]}
+        types = {"image": "iuf", "finished": "u1", "confidence": "u1", _CHECKSUMS: "u4"}
+        shape = shapes.get(name, self.shape[:1] if name == _CHECKSUMS else self.shape)
+        allowed = types.get(name, "u")
+        fits = layout.dtype.kind in allowed if allowed.isalpha() else layout.dtype.str[1:] == allowed
+        if layout.shape != shape or not fits:
+            raise self._unreadable(f"{name}.npy does not fit job.json")
+
+    def _unreadable(self, detail: object) -> InputError:
+        return InputError("job_folder_unreadable", path=self.path, detail=detail)
 
     @staticmethod
     def holds_job(path: str | Path) -> bool:
         """Whether a complete job folder was made there."""
-        return (Path(path) / "job.json").is_file()
+        return paths.is_file(Path(path) / "job.json")
 
     def require_same_input(self, job: Job, volume: Volume, support: Support) -> None:
         """Raise `InputError` if this folder's job is not the one described, so it cannot be continued.
@@ -217,7 +226,7 @@ class JobFolder(WorkFolder):
 
     def read_support(self) -> Support:
         """The labelled slices."""
-        return Support(self.axis, self.indices, np.load(self.path / "support.npy"), self.labels, self.known)
+        return Support(self.axis, self.indices, read_parts(self.path / "support.npy"), self.labels, self.known)
 
     # --- output
 
@@ -236,16 +245,14 @@ class JobFolder(WorkFolder):
         return [index for index in self.job.slices if index not in labelled and flags[index] != Flag.FINAL]
 
     def _flags(self) -> np.ndarray:
-        name = self.path / "finished.npy"
-        shape, kind, start = _layout(name)
-        return np.fromfile(name, kind, shape[0], offset=start)
+        return read_parts(self.path / "finished.npy")
 
     def expected(self) -> tuple[ExpectedDice, ...]:
         """What the engine said last of the Dice to expect; empty if it said nothing, or if the file is damaged."""
         try:
-            entries = json.loads((self.path / "expected.json").read_text(encoding="ascii"))
+            entries = read_json(self.path / "expected.json")
             expected = tuple(ExpectedDice.from_json(entry) for entry in entries)
-        except _DAMAGE:
+        except (OSError, *_NONSENSE):
             return ()
         return expected if {one.label for one in expected} <= set(self.labels) else ()
 
@@ -255,14 +262,48 @@ class JobFolder(WorkFolder):
 
     def result_slice(self, index: int) -> np.ndarray:
         """Label values [h, w] of a finished slice."""
-        return _read_slice(self.path / "result.npy", index)
+        return read_parts(self.path / "result.npy", index, 1)[0]
 
     def confidence_slice(self, index: int) -> np.ndarray:
         """Confidence 0..1 of a finished slice, float32 [h, w]."""
-        return _read_slice(self.path / "confidence.npy", index).astype(np.float32) / np.float32(CONFIDENCE_SCALE)
+        return self._scaled_confidence(index).astype(np.float32) / np.float32(CONFIDENCE_SCALE)
 
-    def assemble(self) -> tuple[np.ndarray, np.ndarray]:
+    def _scaled_confidence(self, index: int) -> np.ndarray:
+        return read_parts(self.path / "confidence.npy", index, 1)[0]
+
+    def _reset_damaged(self) -> None:
+        """Flag finished slices as not done that are not as they were written, or hold values that are no label."""
+        flags = self._flags()
+        checksums = read_parts(self.path / f"{_CHECKSUMS}.npy") if self.has_checksums else None
+        damaged = [
+            index
+            for index in map(int, np.flatnonzero(self.finished()))
+            if not self._is_sound(index, None if checksums is None else int(checksums[index]))
+        ]
+        if damaged:
+            flags[damaged] = Flag.NOT_YET
+            path = self.path / "finished.npy"
+            start = layout_of(path).start
+            try:
+                with path.open("r+b") as file:
+                    file.seek(start)
+                    file.write(flags.tobytes())
+            except OSError as error:
+                raise InputError("output_unwritable", path=self.path, detail=error.strerror) from None
+
+    def _is_sound(self, index: int, checksum: int | None) -> bool:
+        labels = self.result_slice(index)
+        if checksum is None:  # a folder of an earlier version
+            return set(present_values(labels[None])) <= set(self.labels)
+        return _checksum(labels, self._scaled_confidence(index)) == checksum
+
+    def assemble(self, support: Support | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Labelled and finished slices together.
+
+        Parameters
+        ----------
+        support : Support, optional
+            The labelled slices as the user has them, which come out bit for bit; default: the folder's copy.
 
         Returns
         -------
@@ -271,8 +312,8 @@ class JobFolder(WorkFolder):
         confidence : float32 ndarray [k, j, i]
             1 on labelled slices, 0 on slices that are neither.
         """
-        support = self.read_support()
-        labels = np.zeros(self.shape, dtype=_layout(self.path / "result.npy")[1])
+        support = support or self.read_support()
+        labels = np.zeros(self.shape, dtype=layout_of(self.path / "result.npy").dtype)
         confidence = np.zeros(self.shape, dtype=np.float32)
         for done in map(int, np.flatnonzero(self.finished())):
             labels[done] = self.result_slice(done)
@@ -296,21 +337,26 @@ class SliceWriter:
 
     def __init__(self, folder: JobFolder) -> None:
         self._files: dict[str, tuple[IO[bytes], np.dtype, int, int]] = {}
-        for name in ("result", "confidence", "finished"):
+        names = ["result", "confidence", *([_CHECKSUMS] if folder.has_checksums else []), "finished"]
+        for name in names:
             path = folder.path / f"{name}.npy"
-            shape, kind, start = _layout(path)
-            size = int(np.prod(shape[1:], dtype=np.int64)) * kind.itemsize
-            self._files[name] = (path.open("r+b", buffering=0), kind, start, size)
+            layout = layout_of(path)
+            self._files[name] = (path.open("r+b", buffering=0), layout.dtype, layout.start, layout.part_bytes)
 
     def write(self, index: int, labels: np.ndarray, confidence: np.ndarray, draft: bool = False) -> None:
         """Write one slice: label values [h, w] and confidence 0..1 [h, w]."""
-        flag = np.array([Flag.DRAFT if draft else Flag.FINAL])
-        scaled = np.rint(np.clip(confidence, 0.0, 1.0) * CONFIDENCE_SCALE)
-        for name, array in (("result", labels), ("confidence", scaled), ("finished", flag)):
-            file, kind, start, size = self._files[name]
-            data = memoryview(np.ascontiguousarray(array.astype(kind))).cast("B")
+        values = labels.astype(self._files["result"][1])
+        scaled = np.rint(np.clip(confidence, 0.0, 1.0) * CONFIDENCE_SCALE).astype(np.uint8)
+        arrays = {
+            "result": values,
+            "confidence": scaled,
+            _CHECKSUMS: np.array([_checksum(values, scaled)]),
+            "finished": np.array([Flag.DRAFT if draft else Flag.FINAL]),
+        }
+        for name, (file, kind, start, size) in self._files.items():
+            data = memoryview(np.ascontiguousarray(arrays[name].astype(kind))).cast("B")
             if len(data) != size:
-                raise ValueError(f"slice {index}: {array.shape} does not fit {name}.npy")
+                raise ValueError(f"slice {index}: {arrays[name].shape} does not fit {name}.npy")
             file.seek(start + index * size)
             while data:
                 data = data[file.write(data) :]
@@ -345,46 +391,62 @@ def _ascending(numbers: tuple[int, ...], least: int, most: int) -> bool:
     return list(numbers) == sorted(set(numbers)) and bool(numbers) and numbers[0] >= least and numbers[-1] <= most
 
 
-def _empty_if_torn(path: Path) -> None:
-    """Remove what is left of a folder whose making was interrupted; nothing else is ever removed."""
-    if (path / "job.json.partial").is_file() and not (path / "job.json").exists():
-        for name in (*(f"{array}.npy" for array in _ARRAYS), "events.jsonl", "job.json.partial"):
-            (path / name).unlink(missing_ok=True)
+def _checksum(labels: np.ndarray, confidence: np.ndarray) -> int:
+    """CRC-32 of a slice as it lies in result.npy and confidence.npy."""
+    return zlib.crc32(np.ascontiguousarray(confidence).data, zlib.crc32(np.ascontiguousarray(labels).data))
 
 
-def _allocate(path: Path, shape: tuple[int, ...], kind: np.dtype) -> None:
-    """An .npy file of zeros that really occupies its room."""
-    left = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-    with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        zeros = bytes(min(left, _BLOCK))
-        while left:
-            left -= file.write(zeros[: min(left, _BLOCK)])
+def _is_torn(path: Path) -> bool:
+    """Whether a folder holds nothing, or only what its interrupted making left."""
+    try:
+        names = {entry.name for entry in path.iterdir()} - {LOCK}
+    except OSError:
+        return False
+    return not names or (_PARTIAL in names and names <= _MADE_FIRST)
 
 
-def _layout(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and first data byte of an .npy file of real numbers in C order, as NEP 1 describes it.
+def _make(path: Path, description: dict[str, Any], volume: Volume, support: Support) -> None:
+    """Fill an empty or torn folder; nothing is left if that fails."""
+    slices = support.axis.slices(volume.array)
+    labels = np.dtype(np.uint8 if max(support.labels) <= 255 else np.uint16)
+    try:
+        (path / _PARTIAL).write_text(json.dumps(description), encoding="ascii")
+        np.save(path / "image.npy", np.ascontiguousarray(slices))
+        np.save(path / "support.npy", support.masks)
+        allocate(path / "result.npy", slices.shape, labels)
+        allocate(path / "confidence.npy", slices.shape, np.dtype(np.uint8))
+        allocate(path / "finished.npy", slices.shape[:1], np.dtype(np.uint8))
+        allocate(path / f"{_CHECKSUMS}.npy", slices.shape[:1], np.dtype(np.uint32))
+        (path / "events.jsonl").write_bytes(b"")
+        (path / _PARTIAL).replace(path / "job.json")
+    except BaseException:
+        for name in _MADE_FIRST - {LOCK}:
+            with contextlib.suppress(OSError):
+                (path / name).unlink()
+        raise
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """What job.json says, of this version.
 
     Raises
     ------
-    ValueError
-        It is none. numpy's own reader lets all kinds of exceptions and warnings through for a damaged header.
+    InputError
+        It is missing, damaged, or of another version.
     """
-    with path.open("rb") as file:
-        start = file.read(10)
-        header = file.read(int.from_bytes(start[8:], "little"))
-    pattern = rb"\{'descr': '([<>|][iufb][1248])', 'fortran_order': False, 'shape': \(((?:\d{1,9},? ?)+)\), \}\s*"
-    found = re.fullmatch(pattern, header)
-    if start[:8] != b"\x93NUMPY\x01\x00" or found is None:
-        raise ValueError(f"{path.name} is damaged")
-    shape = tuple(int(size) for size in found[2].decode().split(",") if size.strip())
-    return shape, np.dtype(found[1].decode()), len(start) + len(header)
 
+    def unreadable(detail: str) -> InputError:
+        return InputError("job_folder_unreadable", path=path, detail=detail)
 
-def _read_slice(path: Path, index: int) -> np.ndarray:
-    (count, height, width), kind, start = _layout(path)
-    if not 0 <= index < count:
-        raise IndexError(index)
-    size = height * width
-    return np.fromfile(path, kind, size, offset=start + index * size * kind.itemsize).reshape(height, width)
+    try:
+        description = read_json(path / "job.json")
+        version = description["job"]["version"]
+    except FileNotFoundError:
+        raise unreadable("job.json is missing") from None
+    except OSError as error:
+        raise unreadable(f"job.json: {error.strerror}") from None
+    except _NONSENSE:
+        raise unreadable("job.json is damaged") from None
+    if version != JOB_VERSION:
+        raise unreadable(f"another version of this program made it: job version {version}, not {JOB_VERSION}")
+    return dict(description)

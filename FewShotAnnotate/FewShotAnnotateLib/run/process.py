@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import __version__
+from ..core import paths
 from ..core.errors import InputError
 from ..core.event import ENDINGS, Cancelled, Event, Failed, Started, Warned, event_from_line
+from ..core.reading import open_file
 from ..engines.threads import worker_environment
 from .folder import CANNOT_WRITE
 from .work_folder import WorkFolder
@@ -53,12 +55,15 @@ class WorkerProcess:
         self._warned = False
         self._kill_at: float | None = None
         self._cannot_start: Event | None = None
-        self._read_from = folder.events_path.stat().st_size if folder.events_path.exists() else 0
+        self._read_from = paths.size(folder.events_path)
 
     def start(self) -> None:
         """Start the worker. A failure to start is reported by `poll`, like any other."""
-        if self.folder.busy():
-            refusal = InputError("job_busy", path=self.folder.path)
+        try:
+            self.folder.require_own_files()
+            if self.folder.busy():
+                raise InputError("job_busy", path=self.folder.path)
+        except InputError as refusal:
             self._cannot_start = Failed(str(refusal), refusal.code)
             return
         command = [self._python, str(self.script), str(self.folder.path), "--host-pid", str(os.getpid())]
@@ -148,12 +153,12 @@ class WorkerProcess:
         return Cancelled() if self._kill_at is not None else self._death()
 
     def _more_to_read(self) -> bool:
-        return self.folder.events_path.exists() and self.folder.events_path.stat().st_size > self._read_from
+        return paths.size(self.folder.events_path) > self._read_from
 
     def _new_events(self, whole: bool) -> list[Event]:
         """Events of complete lines; a line torn by death counts as complete once the worker is gone."""
         try:
-            with self.folder.events_path.open("rb") as file:
+            with open_file(self.folder.events_path) as file:
                 file.seek(self._read_from)
                 data = file.read(POLL_BYTES)
         except OSError:
@@ -207,7 +212,9 @@ class WorkerProcess:
     def _last_words(self) -> str:
         """Last line of the log."""
         try:
-            lines = self.folder.log_path.read_bytes()[-POLL_BYTES:].decode("utf-8", "replace").split("\n")
+            with open_file(self.folder.log_path) as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - POLL_BYTES))
+                lines = log.read(POLL_BYTES).decode("utf-8", "replace").split("\n")
         except OSError:
             return ""
         words = [line.strip() for line in lines if line.strip()]

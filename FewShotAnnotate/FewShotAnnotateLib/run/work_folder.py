@@ -8,9 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..core import paths
 from ..core.errors import InputError
 from ..core.event import Event
-from ..core.lock import take_lock
+from ..core.lock import lock_file
+
+LOCK = "worker.lock"
 
 
 class WorkFolder(ABC):
@@ -53,7 +56,7 @@ class WorkFolder(ABC):
 
     def cancel_requested(self) -> bool:
         """Whether the worker should stop."""
-        return self._cancel_path.exists()
+        return paths.is_occupied(self._cancel_path)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -62,20 +65,32 @@ class WorkFolder(ABC):
         Raises
         ------
         InputError
-            Another worker holds it.
+            Another worker holds it, or it cannot be opened.
         """
-        with (self.path / "worker.lock").open("a+b") as file:
-            if not take_lock(file):
-                raise InputError("job_busy", path=self.path)
+        try:
+            file = lock_file(self.path / LOCK)
+        except OSError as error:
+            detail = f"{LOCK}: {error.strerror}"
+            raise InputError("job_folder_unreadable", path=self.path, detail=detail) from None
+        if file is None:
+            raise InputError("job_busy", path=self.path)
+        with file:
             yield
+
+    def require_own_files(self) -> None:
+        """Raise `InputError` if a link, a folder, a pipe or a device is where a worker's own file belongs."""
+        for path in (self.events_path, self.log_path, self._cancel_path, self.path / LOCK):
+            if paths.is_occupied(path) and (paths.is_link(path) or not paths.is_file(path)):
+                detail = f"{path.name} is no plain file"
+                raise InputError("job_folder_unreadable", path=self.path, detail=detail)
 
     def busy(self) -> bool:
         """Whether a worker holds the folder at this moment."""
         try:
             with self.exclusive():
                 return False
-        except InputError:
-            return True
+        except InputError as error:
+            return error.code == "job_busy"
 
     def delete(self) -> None:
         """Remove the folder and all in it."""
