@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import read_volume
+from FewShotAnnotateLib.core.regrid import Alignment, align, move, regrid
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
 from FewShotAnnotateLib.export.deliver import deliver
 from FewShotAnnotateLib.export.dicom_series import read_series
-from FewShotAnnotateLib.export.placement import place_array
 from FewShotAnnotateLib.export.preflight import check
 from FewShotAnnotateLib.export.request import Derivation, ExportRequest, Mend, Modality, Target
 from FewShotAnnotateLib.export.structures import TISSUE
@@ -54,7 +54,9 @@ def test_series_and_segmentation_are_valid_and_the_same_as_the_volume(modality: 
     for path in (output, slices[0], slices[-1]):
         assert dciodvfy_errors(path) == []
     back = read_volume(folder)
-    assert np.allclose(place_array(back.array, back.geometry, volume.geometry), volume.array, atol=0.51)
+    alignment = align(back.geometry, volume.geometry)
+    assert isinstance(alignment, Alignment)
+    assert np.allclose(move(back.array, alignment, volume.geometry.shape), volume.array, atol=0.51)
     found = dcmqi_segments(output, tmp_path / "dcmqi")
     assert sorted(found) == sorted(segment.name for segment in label_map.segments)
     for segment in label_map.segments:
@@ -113,7 +115,9 @@ def test_values_survive_sixteen_bits(change: Any, tolerance: float, tmp_path: Pa
     changed = Volume(change(volume.array), volume.geometry)
     folder, _ = derived(tmp_path, changed, label_map, Modality.CT)
     back = read_volume(folder)
-    values = place_array(back.array, back.geometry, volume.geometry)
+    alignment = align(back.geometry, volume.geometry)
+    assert isinstance(alignment, Alignment)
+    values = move(back.array, alignment, volume.geometry.shape)
     step = (float(changed.array.max()) - float(changed.array.min())) / 65535 if tolerance else 0
     assert np.abs(values - changed.array).max() <= max(tolerance, step)
 
@@ -136,8 +140,8 @@ def test_slices_stored_from_top_to_bottom_are_put_in_order(tmp_path: Path) -> No
     for segment in label_map.segments:
         mask, other = found[segment.name]
         cut = LabelMap(mask.astype(np.uint8), other)
-        placed = place_array(cut.array, other, turned)
-        assert (placed.astype(bool) == (label_map.array == segment.value)).all()
+        (moved,) = regrid([cut], turned).layers
+        assert (moved.array.astype(bool) == (label_map.array == segment.value)).all()
 
 
 def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import read_label_maps
+from FewShotAnnotateLib.core.regrid import regrid
 from FewShotAnnotateLib.core.volume import LabelMap, Volume
 from FewShotAnnotateLib.export.algorithm import Algorithm
 from FewShotAnnotateLib.export.dicom_series import read_series
-from FewShotAnnotateLib.export.placement import place
 from FewShotAnnotateLib.export.request import Mend, Modality, Target
 from FewShotAnnotateLib.host.dicom_database import INSTANCES_ATTRIBUTE
 from FewShotAnnotateLib.host.export import ExportController, ExportSettings, ExportState, mended
@@ -88,9 +88,8 @@ def voxels(path: Path, folder: Path, labels: LabelMap) -> dict[str, np.ndarray]:
     """Mask of each segment of a file on the grid of `labels`, as dcmqi reads it."""
     found = {}
     for name, (mask, grid) in dcmqi_segments(path, folder).items():
-        placed, lost = place(LabelMap(mask.astype(np.uint8), grid), labels.geometry)
-        assert lost == 0
-        found[name] = placed.array.astype(bool)
+        (moved,) = regrid([LabelMap(mask.astype(np.uint8), grid)], labels.geometry).layers
+        found[name] = moved.array.astype(bool)
     return found
 
 
@@ -266,7 +265,7 @@ def test_image_files_hold_what_the_scene_does(clinic: Clinic, target: Target) ->
     clinic.export()
     layers = read_label_maps(output)
     found = {
-        segment.name: place(layer, clinic.labels.geometry)[0].array == segment.value
+        segment.name: regrid([layer], clinic.labels.geometry).layers[0].array == segment.value
         for layer in layers
         for segment in layer.segments
     }

@@ -16,6 +16,7 @@ from ..core.dicom_folder import SERIES_ERRORS
 from ..core.errors import InputError
 from ..core.event import Cancelled, Event, Failed, Finished
 from . import batch, compare, demo, export, fill, library, models, suggest
+from .labels import mending_flag
 from .running import Unfinished, sentence
 
 COMMANDS = (fill, suggest, compare, batch, library, export, demo, models)
@@ -31,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except InputError as error:
-        flag = f" ({FLAGS[error.code]})" if error.code in FLAGS else ""
-        print(f"fewshot-annotate: {error}{flag}", file=sys.stderr)
+        print(f"fewshot-annotate: {error}{_flag(error, options)}", file=sys.stderr)
         return BAD_INPUT
     except Unfinished as unfinished:
         print(f"fewshot-annotate: {sentence(unfinished)}", file=sys.stderr)
@@ -46,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("fewshot-annotate: cancelled; no output was written.", file=sys.stderr)
         return EXIT_CODES[Cancelled]
     return code
+
+
+def _flag(error: InputError, options: argparse.Namespace) -> str:
+    """The flag that helps with an error, in brackets behind a space."""
+    return f" ({FLAGS[error.code]})" if error.code in FLAGS else mending_flag(error, options)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -25,7 +25,7 @@ def add_series(verb: Any, of: str = "IMAGE") -> None:
 def add_input(verb: argparse.ArgumentParser, purpose: str, slices: str) -> None:
     """The arguments that say what is labelled, and which slices are meant."""
     verb.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
-    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map on the image's grid")
+    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map of the image")
     add_series(verb)
     verb.add_argument(
         "--axis",

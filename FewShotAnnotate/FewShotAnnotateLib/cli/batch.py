@@ -22,6 +22,7 @@ from ..dataset.manifest import read_manifest
 from ..dataset.one_process import OneProcess
 from ..dataset.status import Status
 from .arguments import add_engine, add_progress, add_settings, as_engine_options, as_seconds, as_slice_range
+from .labels import add_regrid, agreed
 
 _DONE, _FAILED, _CANCELLED = 0, 1, 130
 
@@ -43,6 +44,7 @@ def add(verbs: Any) -> None:
         "--slices", default="between", metavar="between|all|A:B", help="what to fill (default: %(default)s)"
     )
     add_settings(batch)
+    add_regrid(batch)
     batch.add_argument("--budget", metavar="SECONDS", help="time limit for each case")
     batch.add_argument(
         "--threads",
@@ -64,6 +66,7 @@ def _batch(options: argparse.Namespace) -> int:
         Device(options.device),
         as_engine_options(options.engine, options.settings),
         as_seconds(options.budget),
+        agreed(options),
     )
     make_pool = _pool(options)
     manifest = read_manifest(options.manifest)

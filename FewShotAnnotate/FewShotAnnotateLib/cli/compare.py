@@ -26,12 +26,13 @@ from ..comparison.tables import write_slices, write_summary
 from ..comparison.trial import Contender
 from ..core.axis import parse_axis
 from ..core.errors import InputError
-from ..core.files import read_label_maps, read_volume
+from ..core.files import read_volume
 from ..core.job import Device
 from ..core.storage import write_bytes, write_json
 from ..engines import engine_names
 from .arguments import add_progress, add_series, as_slice_numbers
 from .comparing import as_contenders, as_wish, ending, open_reporter, slices
+from .labels import add_regrid, agreed, read_labels
 
 
 def add(verbs: Any) -> None:
@@ -39,7 +40,7 @@ def add(verbs: Any) -> None:
     verb = verbs.add_parser("compare", help="which engine fills your slices best, as a report")
     verb.set_defaults(command=_compare)
     verb.add_argument("image", metavar="IMAGE", nargs="?", type=Path, help="any image file, or a DICOM folder")
-    verb.add_argument("support", metavar="SUPPORT", nargs="?", type=Path, help="label map on the image's grid")
+    verb.add_argument("support", metavar="SUPPORT", nargs="?", type=Path, help="label map of the image")
     add_series(verb)
     verb.add_argument(
         "--study", metavar="MANIFEST.csv", type=Path, help="instead: labelled volumes, columns image,label,group"
@@ -53,6 +54,7 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
     verb.add_argument("--labelled-slices", metavar="3,10,20", help="the labelled slices, empty ones too")
+    add_regrid(verb)
     verb.add_argument("--sizes", metavar="1,2,4", help="support sizes (default: 1, 2, 4, 8, ... and all)")
     verb.add_argument("--draws", default="3", metavar="N", help="choices of support per size (default: %(default)s)")
     verb.add_argument("--held-out", default="16", metavar="N", help="most slices to hide (default: %(default)s)")
@@ -85,7 +87,7 @@ def _own(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender
     """Compare on one's own slices."""
     axis, labelled = parse_axis(options.axis), as_slice_numbers(options.labelled_slices)
     volume = read_volume(options.image, options.series)
-    layers = read_label_maps(options.support, volume.geometry)
+    layers = read_labels(options.support, volume, options)
     case = Case.of_label_maps(volume, layers, axis, labelled, options.support)
     folder: Path = options.output
     with ending(folder) as code, open_reporter(options.progress) as tell:
@@ -108,7 +110,7 @@ def _own(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender
 
 def _study(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender]) -> int:
     """Compare on the volumes of a manifest."""
-    listed = read_manifest(options.study)
+    listed = read_manifest(options.study, agreed(options))
     folder: Path = options.output
     with ending(folder) as code, open_reporter(options.progress) as tell:
         found = study(listed, contenders, wish, folder, tell, options.resume)

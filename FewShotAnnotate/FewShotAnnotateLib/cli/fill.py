@@ -15,7 +15,6 @@ from ..core.errors import InputError
 from ..core.files import (
     image_suffix,
     merge_layers,
-    read_label_maps,
     read_volume,
     require_writable,
     write_array,
@@ -36,6 +35,7 @@ from .arguments import (
     as_slice_numbers,
     as_slice_range,
 )
+from .labels import add_regrid, read_labels
 from .running import job_place, run_all
 
 
@@ -44,6 +44,7 @@ def add(verbs: Any) -> None:
     fill = verbs.add_parser("fill", help="fill the slices between labelled ones")
     fill.set_defaults(command=_fill)
     add_input(fill, "what to fill", "between")
+    add_regrid(fill)
     fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
     add_engine(fill)
     fill.add_argument("--confidence", metavar="OUT2", type=Path, help="also write the confidence, 0..1")
@@ -68,7 +69,7 @@ def _fill(options: argparse.Namespace) -> int:
     for number, path in enumerate(outputs):
         require_writable(path, options.image, options.support, *outputs[:number])
     volume = read_volume(options.image, options.series)
-    layers = read_label_maps(options.support, volume.geometry)
+    layers = read_labels(options.support, volume, options)
     if len(layers) > 1 and image_suffix(options.output) != ".seg.nrrd":
         layers = [merge_layers(layers, options.output)]
     request = FillRequest(

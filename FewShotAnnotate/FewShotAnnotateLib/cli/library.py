@@ -12,12 +12,13 @@ from rich.table import Table
 
 from ..core.axis import parse_axis
 from ..core.errors import InputError
-from ..core.files import merge_layers, read_label_maps, read_volume
+from ..core.files import merge_layers, read_volume
 from ..core.support import Support
 from ..dataset.library import library_folder, read_task, remove_task, save_slices, task_folder, task_names
 from ..dataset.library_file import export_task, import_task
 from ..dataset.library_task import LibraryTask, Origin
 from .arguments import add_series, as_slice_numbers
+from .labels import add_regrid, read_labels
 
 
 def add(verbs: Any) -> None:
@@ -36,7 +37,8 @@ def add(verbs: Any) -> None:
         verb.add_argument(
             "image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder"
         )
-        verb.add_argument("labels", metavar="LABELS", type=Path, help="label map on the image's grid")
+        verb.add_argument("labels", metavar="LABELS", type=Path, help="label map of the image")
+        add_regrid(verb)
         add_series(verb)
         verb.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
         verb.add_argument(
@@ -96,7 +98,7 @@ def _save(options: argparse.Namespace) -> int:
     axis = parse_axis(options.axis)
     labelled = as_slice_numbers(options.labelled_slices)
     volume = read_volume(options.image, options.series)
-    layers = read_label_maps(options.labels, volume.geometry)
+    layers = read_labels(options.labels, volume, options)
     try:
         label_map = layers[0] if len(layers) == 1 else merge_layers(layers, "labels.nii.gz")
     except InputError:

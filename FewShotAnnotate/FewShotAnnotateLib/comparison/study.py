@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..core.dicom_folder import SERIES_ERRORS
 from ..core.errors import InputError
+from ..core.regrid import MENDED_BY
 from .clock import Clock, Step
 from .compare import Pending, describe, finished, ready, run_trials
 from .design import Trial, Wish, design
@@ -123,8 +124,11 @@ def _plan(listed: LabelledVolume, contenders: Sequence[Contender], wish: Wish, p
         case = listed.read()
         trials = design(case.painted, wish)
     except InputError as error:
-        column = " (column series)" if error.code in SERIES_ERRORS else ""
-        raise InputError("volume_unusable", name=listed.name, detail=f"{error}{column}") from None
+        consent = MENDED_BY.get(error.code)
+        mending = f" (--{consent.value})" if consent else ""
+        if error.code in SERIES_ERRORS:
+            mending = " (column series)"
+        raise InputError("volume_unusable", name=listed.name, detail=f"{error}{mending}") from None
     description = describe(case)
     folder = place / "-".join(digest[:16] for digest in description["input"])
     with Store(folder, description, resume=True) as store:

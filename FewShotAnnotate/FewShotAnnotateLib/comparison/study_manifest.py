@@ -10,6 +10,7 @@ import numpy as np
 from ..core.axis import SliceAxis, labelled_indices, parse_axis
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume
+from ..core.regrid import Consent
 from ..core.table import Row, read_table
 from .case import Case
 
@@ -31,6 +32,8 @@ class LabelledVolume:
         None: across the thickest spacing, as it was most likely acquired.
     series : str
         Which series of a DICOM folder with several, as `read_volume` takes it; empty where there is one.
+    agreed : frozenset of Consent
+        What may be done to labels of another grid than the image's.
     """
 
     name: str
@@ -39,6 +42,7 @@ class LabelledVolume:
     label: Path
     axis: SliceAxis | None = None
     series: str = ""
+    agreed: frozenset[Consent] = frozenset()
 
     def read(self) -> Case:
         """The volume with every slice that holds a label as a labelled slice.
@@ -49,14 +53,14 @@ class LabelledVolume:
             A file that cannot be read, another grid, no label.
         """
         volume = read_volume(self.image, self.series or None)
-        layers = read_label_maps(self.label, volume.geometry)
+        layers = read_label_maps(self.label, volume.geometry, self.agreed)
         spacing = SliceAxis(0).spacing(volume.geometry)
         axis = self.axis or SliceAxis(min(range(3), key=lambda number: (-round(spacing[number], 3), number)))
         anything = np.any([layer.array != 0 for layer in layers], axis=0)
         return Case.of_label_maps(volume, layers, axis, labelled_indices(anything, axis), self.label)
 
 
-def read_manifest(path: Path) -> list[LabelledVolume]:
+def read_manifest(path: Path, agreed: frozenset[Consent] = frozenset()) -> list[LabelledVolume]:
     """Volumes of a CSV file with the columns `image,label,group` and, if wanted, `name,axis,series`.
 
     Paths are taken from the file's own folder.
@@ -69,7 +73,7 @@ def read_manifest(path: Path) -> list[LabelledVolume]:
     names: set[str] = set()
 
     def volume_of(row: Row) -> LabelledVolume:
-        volume = _volume(row)
+        volume = _volume(row, agreed)
         if volume.name in names:
             raise InputError("volume_name_twice", name=volume.name)
         names.add(volume.name)
@@ -78,10 +82,10 @@ def read_manifest(path: Path) -> list[LabelledVolume]:
     return read_table(path, REQUIRED).items(volume_of)
 
 
-def _volume(row: Row) -> LabelledVolume:
+def _volume(row: Row, agreed: frozenset[Consent]) -> LabelledVolume:
     row.require(*REQUIRED)
     name = row.cell("name") or f"volume {row.number - 1}"
     axis = parse_axis(row.cell("axis") or "auto")
     return LabelledVolume(
-        name, row.cell("group"), row.existing("image"), row.existing("label"), axis, row.cell("series")
+        name, row.cell("group"), row.existing("image"), row.existing("label"), axis, row.cell("series"), agreed
     )

@@ -31,8 +31,6 @@ MESSAGES = {
     "volume_constant": "{path}: every voxel has the same value ({value:g}); this is no image to label.",
     "label_not_integer": "{path}: label values must be whole numbers, found {value:g}; save it as a label map.",
     "label_out_of_range": "{path}: label value {value} is outside 0..65535; renumber the labels.",
-    "geometry_differs": "{path}: {what} differs from the image ({found} instead of {expected}); "
-    "resample the labels onto the image's grid.",
     "axis_out_of_range": "Axis {axis} does not exist; choose 0, 1 or 2 (array order: slices, rows, columns).",
     "slice_out_of_range": "Slice {index} does not exist along axis {axis}; slices run from 0 to {last}.",
     "slices_malformed": "'{text}' is not a list of slice numbers; write for example 3,10,20.",
@@ -90,6 +88,8 @@ MESSAGES = {
     "review_not_done": "Case '{name}' has no result to look at; choose one that is done.",
     "review_overlap": "Segment '{segment}' overlaps another one and label.nii.gz keeps one label per voxel; remove "
     "the overlap first.",
+    "review_off_grid": "Segmentation '{name}' lies on another grid than the image of its case; choose that image as "
+    "its source geometry in the Segment Editor.",
     "library_name": "'{name}' cannot name a library task; use a plain folder name without / and \\.",
     "library_unknown": "There is no library task '{name}'; there are: {known}.",
     "library_taken": "There is a library task '{name}' already; choose another name, or add to it (--add).",
@@ -180,8 +180,8 @@ MESSAGES = {
     "slices from the archive, or agree to leave them out.",
     "reference_missing": "{path}: a DICOM segmentation belongs to a DICOM series; name the folder of its images, or "
     "agree to derive a series from the volume.",
-    "labels_off_grid": "{path}: the labels lie on another grid than the images ({what} {found} instead of "
-    "{expected}); give the label map that belongs to these images, or agree to resample it.",
+    "labels_off_grid": "{path}: the labels lie on another grid than the image ({what} {found} instead of "
+    "{expected}{off}); give the label map that belongs to this image, or agree to resample it.",
     "labels_upright": "{path}: the labels lie on upright slices, those of the series are tilted by {angle:.1f} "
     "degrees; say whether they match slice by slice or are to be resampled.",
     "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",

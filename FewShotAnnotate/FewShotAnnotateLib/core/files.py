@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .errors import InputError
 from .itk_file import holds, read_itk, write_itk
 from .nifti_check import require_sound_nifti
 from .reading import read_json
+from .regrid import Consent, Regridded, regrid
 from .storage import Replacement, require_name, unwritable
 from .volume import (
     Geometry,
@@ -79,30 +80,41 @@ def read_volume(path: str | Path, series: str | None = None) -> Volume:
     return volume
 
 
-def read_label_maps(path: str | Path, grid: Geometry | None = None) -> list[LabelMap]:
-    """Label maps of a file, placed on `grid`: one, or one per layer of a .seg.nrrd with overlapping segments.
+def read_label_maps(
+    path: str | Path, grid: Geometry | None = None, agreed: Collection[Consent] = ()
+) -> list[LabelMap]:
+    """Label maps of a file, on `grid`: one, or one per layer of a .seg.nrrd with overlapping segments.
 
-    A .seg.nrrd may hold a cut-out of the grid, as Slicer saves it; any other file must be on the grid itself.
-    Without `grid` they stay on the file's own.
+    Without `grid` they stay on the file's own. See `read_on_grid`.
+    """
+    if grid is None:
+        return _read_layers(Path(path))
+    return read_on_grid(path, grid, agreed).layers
+
+
+def read_on_grid(path: str | Path, grid: Geometry, agreed: Collection[Consent] = ()) -> Regridded:
+    """Label maps of a file put on `grid`, and what was done for that.
 
     Raises
     ------
     InputError
-        Missing, unreadable or truncated; on another grid; values that are not whole numbers.
+        Missing, unreadable or truncated; values that are not whole numbers; on another grid, and what puts them on
+        this one is not agreed to.
     """
-    path = Path(path)
+    return regrid(_read_layers(Path(path)), grid, agreed, path)
+
+
+def _read_layers(path: Path) -> list[LabelMap]:
+    """Label maps of a file on its own grid."""
     image = _read_image(path)
-    if grid is None:
-        grid = Geometry.of_image(image)
     if path.name.lower().endswith(".seg.nrrd"):
-        return seg_nrrd.label_maps(image, grid, path)
+        return seg_nrrd.label_maps(image, path)
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
-    grid.require_same(Geometry.of_image(image), path)
     array = as_label_array(sitk.GetArrayFromImage(image), path)
     named = _read_sidecar(sidecar_path(path))
     segments = tuple(named.get(value, default_segment(value)) for value in present_values(array))
-    return [LabelMap(array, grid, segments)]
+    return [LabelMap(array, Geometry.of_image(image), segments)]
 
 
 def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:

@@ -14,25 +14,24 @@ from .volume import Geometry, LabelMap, Segment, as_label_array, default_segment
 _TAG_SEPARATOR = "|"
 
 
-def label_maps(image: sitk.Image, grid: Geometry, path: Path) -> list[LabelMap]:
-    """One label map per layer of a .seg.nrrd image, placed on `grid`.
+def label_maps(image: sitk.Image, path: Path) -> list[LabelMap]:
+    """One label map per layer of a .seg.nrrd image, on its own grid.
 
     Raises
     ------
     InputError
-        The image is no cut-out of `grid`, or its values are not whole numbers.
+        The list of segments is damaged, or values are not whole numbers.
     """
     layers = sitk.GetArrayFromImage(image)
     layers = layers[None] if image.GetNumberOfComponentsPerPixel() == 1 else np.moveaxis(layers, -1, 0)
-    own = Geometry.of_image(image)
-    offset = _offset(own, grid, path)
+    grid = Geometry.of_image(image)
     try:
         described = _segments(image)
     except ValueError:
         raise InputError("file_unreadable", path=path, detail="its list of segments is damaged") from None
     result = []
     for number, values in enumerate(layers):
-        array = _place(as_label_array(values, path), offset, grid.shape)
+        array = as_label_array(values, path)
         known = described.get(number, {})
         bare = {value: default_segment(value) for value in present_values(array) if value not in known}
         result.append(LabelMap(array, grid, (*known.values(), *bare.values())))
@@ -72,34 +71,6 @@ def to_image(layers: Sequence[LabelMap]) -> sitk.Image:
         for name, text in values.items():
             image.SetMetaData(f"Segment{number}_{name}", text)
     return image
-
-
-def _offset(own: Geometry, grid: Geometry, path: Path) -> tuple[int, ...]:
-    """First voxel of `own` in `grid`, array order; both must be the same lattice."""
-    aligned = Geometry(own.shape, grid.spacing, own.origin, grid.direction)
-    aligned.require_same(Geometry(own.shape, own.spacing, own.origin, own.direction), path)
-    step = np.subtract(own.origin, grid.origin)
-    voxels = np.array(grid.direction).reshape(3, 3).T @ step / grid.spacing
-    first = np.rint(voxels)
-    last = first + own.shape[::-1]
-    inside = (first >= 0).all() and (last <= grid.shape[::-1]).all()
-    if np.abs(voxels - first).max() > 1e-3 or not inside:
-        raise InputError(
-            "geometry_differs",
-            path=path,
-            what="position",
-            found=tuple(round(float(part), 3) for part in own.origin),
-            expected=tuple(round(float(part), 3) for part in grid.origin),
-        )
-    return tuple(int(part) for part in first[::-1])
-
-
-def _place(array: np.ndarray, offset: tuple[int, ...], shape: tuple[int, int, int]) -> np.ndarray:
-    if array.shape == shape:
-        return array
-    placed = np.zeros(shape, dtype=array.dtype)
-    placed[tuple(slice(start, start + size) for start, size in zip(offset, array.shape, strict=True))] = array
-    return placed
 
 
 def _segments(image: sitk.Image) -> dict[int, dict[int, Segment]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 GEOMETRY_TOLERANCE = 1e-6
-# The same grid written by two programs differs in the last digits of a 32-bit header.
-SAME_GRID_TOLERANCE = 1e-3
+# Grids whose voxels lie no further apart than this part of a voxel are the same: programs round origins to 0.01 mm,
+# and 32-bit headers keep seven digits. Small against half a voxel, from which on it is unsure which voxel is meant.
+SAME_VOXEL_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -90,19 +92,20 @@ class Geometry:
         )
         for name, own, others, error in checks:
             if np.abs(error).max() > tolerance:
-                return name, _rounded(own), _rounded(others)
+                return name, *distinct(own, others)
         return None
 
-    def require_same(self, other: Geometry, path: object) -> None:
-        """Raise `InputError` naming `path` if `other` is not this grid."""
-        found = self.difference(other, SAME_GRID_TOLERANCE)
-        if found:
-            what, expected, got = found
-            raise InputError("geometry_differs", path=path, what=what, found=got, expected=expected)
 
+def distinct(own: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray) -> tuple[str, str]:
+    """Two lists of numbers as text, with as many decimals as show that they differ."""
+    difference = float(np.abs(np.subtract(own, others)).max())
+    decimals = 3 if difference == 0 else min(max(3, 2 - math.floor(math.log10(difference))), 15)
 
-def _rounded(values: Iterable[float]) -> tuple[float, ...]:
-    return tuple(round(float(value), 6) for value in values)
+    def text(values: Sequence[float] | np.ndarray) -> str:
+        numbers = (f"{float(value):.{decimals}f}".rstrip("0").rstrip(".") for value in values)
+        return f"({', '.join('0' if number == '-0' else number for number in numbers)})"
+
+    return text(own), text(others)
 
 
 def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:

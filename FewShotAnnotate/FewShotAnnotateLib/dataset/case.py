@@ -18,8 +18,10 @@ from ..core.axis import SliceAxis, labelled_indices
 from ..core.dicom_folder import SERIES_ERRORS
 from ..core.errors import InputError
 from ..core.example import Example
-from ..core.files import merge_layers, read_label_maps, read_volume, write_array, write_label_maps
+from ..core.files import merge_layers, read_on_grid, read_volume, write_array, write_label_maps
 from ..core.job import Device, Job
+from ..core.regrid import MENDED_BY, Consent
+from ..core.regrid_note import regrid_note
 from ..core.volume import LabelMap, Volume
 from ..engines import runnable_engine
 from ..engines.base import Engine, Stopped, label_slice
@@ -51,12 +53,15 @@ class Settings:
         Of the engine.
     budget : float or None
         Seconds for each case.
+    agreed : frozenset of Consent
+        What may be done to labels of another grid than the image's.
     """
 
     slices: str | tuple[int, int] = "between"
     device: Device = Device.AUTO
     options: Mapping[str, Any] = field(default_factory=dict)
     budget: float | None = None
+    agreed: frozenset[Consent] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Task:
     def request(self) -> dict[str, Any]:
         """All that the result depends on, as plain JSON: a case is done if this is what was asked then."""
         case = self.case
-        content = {
+        content: dict[str, Any] = {
             **({"series": case.series} if case.series else {}),
             "image": _identity(case.image),
             "support": case.support and _identity(case.support),
@@ -101,6 +106,8 @@ class Task:
             "slices": self.settings.slices,
             "options": dict(self.settings.options),
         }
+        if self.settings.agreed:
+            content["agreed"] = sorted(self.settings.agreed)
         return dict(json.loads(json.dumps(content)))
 
 
@@ -124,8 +131,7 @@ def run_case(task: Task) -> CaseStatus:
     except Stopped:
         return CaseStatus(name, Status.SKIPPED, None, "cancelled")
     except InputError as error:
-        column = " (column series)" if error.code in SERIES_ERRORS else ""
-        return ended(Status.FAILED, f"row {task.case.row}: {error}{column}")
+        return ended(Status.FAILED, f"row {task.case.row}: {error}{_mending(error)}")
     except MemoryError:
         return ended(Status.FAILED, f"row {task.case.row}: there is not enough memory for this case.")
     except Exception as error:
@@ -133,6 +139,14 @@ def run_case(task: Task) -> CaseStatus:
             task.files.error_log.write_text(traceback.format_exc(), encoding="utf-8")
         words = " ".join(f"{type(error).__name__}: {error}".split())
         return ended(Status.FAILED, f"row {task.case.row}: {words[:300]} (see {name}/error.log)")
+
+
+def _mending(error: InputError) -> str:
+    """What helps with an error: batches are run by the command line, from a table."""
+    if error.code in SERIES_ERRORS:
+        return " (column series)"
+    consent = MENDED_BY.get(error.code)
+    return f" (--{consent.value})" if consent else ""
 
 
 def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
@@ -144,10 +158,10 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
         raise InputError("output_unwritable", path=files.folder, detail=error.strerror) from None
     _require_going(task)
     volume = read_volume(case.image, case.series or None)
-    label_map, run, examples = _prepared(task, volume)
+    label_map, run, examples, note = _prepared(task, volume)
     engine = runnable_engine(run.job.engine)(run.job.device, run.job.options)
     engine.examples = examples
-    warnings = [_unnamed(label_map, run)]
+    warnings = [note, _unnamed(label_map, run)]
     engine.warn = warnings.append
     labels, confidence = _fill(engine, run, volume, _asking(task))
     filled = label_map.with_array(labels)
@@ -189,8 +203,8 @@ def write_preview(
     contact_sheet(files.preview, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
 
 
-def _prepared(task: Task, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example]]:
-    """The labels of a case, what to fill, and the examples of the library if the case names a task there."""
+def _prepared(task: Task, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example], str]:
+    """The labels of a case, what to fill, the examples of the library task it names, and a note on the labels."""
     case, geometry = task.case, volume.geometry
     library = None if task.library is None else read_task(task.library)
     if case.support is None:
@@ -198,18 +212,19 @@ def _prepared(task: Task, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Ex
         axis = axis_of_plane(library, geometry) if case.axis is None else case.axis
         kind = np.uint8 if len(library.segments) <= 255 else np.uint16
         label_map = LabelMap(np.zeros(geometry.shape, dtype=kind), geometry, library.segments)
-        return label_map, _plan_without_support(task, volume, library, axis), examples_of(library, geometry, axis)
-    label_map = _label_map(case.support, volume)
+        run = _plan_without_support(task, volume, library, axis)
+        return label_map, run, examples_of(library, geometry, axis), ""
+    regridded = read_on_grid(case.support, geometry, task.settings.agreed)
+    label_map, note = _merged(regridded.layers, case.support), regrid_note(regridded, case.support)
     run = _plan(task, volume, label_map)
     if library is None:
-        return label_map, run, []
+        return label_map, run, [], note
     values = values_by_name(library, label_map.segments, run.support.labels)
-    return label_map, run, examples_of(library, geometry, run.support.axis, values)
+    return label_map, run, examples_of(library, geometry, run.support.axis, values), note
 
 
-def _label_map(path: Path, volume: Volume) -> LabelMap:
+def _merged(layers: Sequence[LabelMap], path: Path) -> LabelMap:
     """The labels of a file as one label map."""
-    layers = read_label_maps(path, volume.geometry)
     if len(layers) == 1:
         return layers[0]
     try:

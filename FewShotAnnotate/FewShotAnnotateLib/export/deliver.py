@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.files import sidecar_path
+from ..core.regrid import regrid
 from ..core.volume import LabelMap
 from .algorithm import PRODUCT, Algorithm, of_segment
 from .derive import write_series
 from .dicom_seg import CodedSegment, SegContent, write_segmentation
 from .dicom_series import DicomSeries, read_series
 from .nifti import write_each_verified, write_verified
-from .placement import place
 from .preflight import Preflight
 from .readback import Difference, compare_series
 from .readback_seg import compare_segmentation
@@ -96,7 +96,7 @@ def _deliver_segmentation(preflight: Preflight) -> Report:
             series = read_series(made)
             places = {made: request.derivation.folder, **places}
         # The slices of a derived series may run against the volume's.
-        layers = tuple(place(layer, series.geometry)[0] for layer in preflight.layers)
+        layers = tuple(regrid(preflight.layers, series.geometry).layers)
         content = _content(preflight, series, layers)
         write_segmentation(file, content)
         differences += compare_segmentation(file, content)

@@ -11,14 +11,15 @@ import numpy as np
 from ..core import paths
 from ..core.errors import InputError
 from ..core.files import merge_layers, sidecar_path
+from ..core.regrid import Consent, Misfit, align, regrid
 from ..core.volume import Geometry, LabelMap, present_values
 from .algorithm import PRODUCT, of_segment
 from .coding import Coding, code_segments
 from .dicom_seg import SegType, dicom_text
 from .dicom_series import require_packages
-from .placement import Fit, fit, on_grid, place, resample
 from .request import ExportRequest, Mend, Problem, Target
 from .staging import require_place
+from .upright import is_upright_view, on_grid
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def check(request: ExportRequest) -> Preflight:
         problems += _check_series(request)
     grid = _grid(request)
     if grid is not None:
-        layers, found = _placed(request, layers, grid)
+        layers, found = _regridded(request, layers, grid)
         problems += found
     layers, found = _without_empty(request, layers)
     problems += found
@@ -117,28 +118,24 @@ def _grid(request: ExportRequest) -> Geometry | None:
     return request.derivation.volume.geometry if request.derivation else None
 
 
-def _placed(request: ExportRequest, layers: list[LabelMap], grid: Geometry) -> tuple[list[LabelMap], list[Problem]]:
+def _regridded(
+    request: ExportRequest, layers: list[LabelMap], grid: Geometry
+) -> tuple[list[LabelMap], list[Problem]]:
     """The layers on the grid, if it can be done in the ways that the user agreed to."""
-    series = request.series
-    tilted = bool(series and series.tilt)
-    own = layers[0].geometry
-    lost = 0
-    match fit(own, grid, tilted):
-        case Fit.EXACT:
-            placed = [place(layer, grid) for layer in layers]
-            layers, lost = [layer for layer, _ in placed], sum(count for _, count in placed)
-        case Fit.BY_SLICE if Mend.SLICE_BY_SLICE in request.agreed:
+    series, own = request.series, layers[0].geometry
+    resample = Mend.RESAMPLE in request.agreed
+    if series and series.tilt and isinstance(align(own, grid), Misfit) and is_upright_view(own, grid):
+        if Mend.SLICE_BY_SLICE in request.agreed:
             layers = on_grid(layers, grid)
-        case _ if Mend.RESAMPLE in request.agreed:
-            layers = [resample(layer, grid) for layer in layers]
-        case Fit.BY_SLICE:
-            assert series is not None
+        elif not resample:
             error = InputError("labels_upright", path=request.source, angle=series.tilt)
             return layers, [Problem(error, (Mend.SLICE_BY_SLICE, Mend.RESAMPLE))]
-        case _:
-            what, expected, found = grid.difference(own) or ("grid", grid.shape[::-1], own.shape[::-1])
-            error = InputError("labels_off_grid", path=request.source, what=what, found=found, expected=expected)
-            return layers, [Problem(error, (Mend.RESAMPLE,))]
+    consents = {Consent.CROP, Consent.RESAMPLE} if resample else {Consent.CROP}
+    try:
+        regridded = regrid(layers, grid, consents, request.source)
+    except InputError as refusal:
+        return layers, [Problem(refusal, (Mend.RESAMPLE,))]
+    layers, lost = regridded.layers, regridded.cropped
     problems = []
     if lost:
         error = InputError("labels_outside", path=request.source, count=lost)

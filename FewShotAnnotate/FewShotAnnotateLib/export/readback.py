@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.files import read_label_maps, read_volume
-from ..core.volume import SAME_GRID_TOLERANCE, LabelMap, Volume
-from .placement import Fit, fit, place_array
+from ..core.regrid import Misfit, align, move
+from ..core.volume import SAME_VOXEL_TOLERANCE, LabelMap, Volume
 
 _STEPS = 65535  # of a 16-bit integer
 COLOUR_TOLERANCE = 1.01 / 255  # DICOM keeps colours as 16-bit CIELab of 8-bit RGB
@@ -36,7 +36,7 @@ def compare_label_maps(path: Path, layers: Sequence[LabelMap]) -> list[Differenc
     differences = []
     for number, (one, two) in enumerate(zip(layers, found, strict=True)):
         where = f"layer {number}: " if len(layers) > 1 else ""
-        off = one.geometry.difference(two.geometry, SAME_GRID_TOLERANCE)
+        off = one.geometry.difference(two.geometry, SAME_VOXEL_TOLERANCE)
         if off:
             differences.append(Difference(where + off[0], off[1], off[2]))
         elif (one.array != two.array).any():
@@ -64,9 +64,10 @@ def compare_series(folder: Path, volume: Volume) -> list[Difference]:
     """What a derived series shows other than the volume, beyond the rounding to 16 bits. Reads with ITK."""
     found = read_volume(folder)
     own, grid = found.geometry, volume.geometry
-    if fit(own, grid) is not Fit.EXACT or sorted(own.shape) != sorted(grid.shape):
+    alignment = align(own, grid)
+    if isinstance(alignment, Misfit) or sorted(own.shape) != sorted(grid.shape):
         return [Difference("grid of the derived series", grid, own)]
-    values = place_array(found.array, own, grid)
+    values = move(found.array, alignment, grid.shape)
     step = (float(volume.array.max()) - float(volume.array.min())) / _STEPS
     count = int(np.count_nonzero(np.abs(values - volume.array.astype(float)) > step))
     return [Difference("voxels of the derived series", "all the same", f"{count} others")] if count else []

@@ -12,8 +12,9 @@ import numpy as np
 from ..core.axis import SliceAxis, require_one_axis
 from ..core.errors import InputError
 from ..core.job import Device, Job, is_budget
+from ..core.regrid import HEADER_DIGITS
 from ..core.support import Support
-from ..core.volume import SAME_GRID_TOLERANCE, Volume
+from ..core.volume import SAME_VOXEL_TOLERANCE, Volume
 from ..engines import runnable_engine
 from ..run.folder import JobFolder
 from .painted import segment_digests
@@ -129,7 +130,7 @@ def read_unchanged(plan: RunPlan, node: Any, volume_node: Any) -> tuple[Segmenta
     """
     grid = read_grid(node, volume_node)
     image = read_image(volume_node, node, grid.geometry)
-    if grid.geometry.difference(plan.geometry, SAME_GRID_TOLERANCE) or grid.first != plan.first:
+    if grid.geometry.difference(plan.geometry, SAME_VOXEL_TOLERANCE) or grid.first != plan.first:
         raise InputError("grid_changed", name=node.GetName())
     if not _same_matrix(image.matrix, plan.grid_to_array):
         raise InputError("grid_changed", name=node.GetName())
@@ -187,7 +188,7 @@ def _named(job: Job, given: RunInput, layer: Sequence[str]) -> Job:
 def _same_matrix(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
     if one is None or other is None:
         return one is other
-    return bool(np.allclose(one, other, rtol=0.0, atol=SAME_GRID_TOLERANCE))
+    return bool(np.allclose(one, other, rtol=0.0, atol=HEADER_DIGITS))
 
 
 def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[range, tuple[int, ...]]:

@@ -18,7 +18,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
-from ..core.volume import SAME_GRID_TOLERANCE, Geometry
+from ..core.volume import SAME_VOXEL_TOLERANCE, Geometry
 
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
@@ -228,7 +228,7 @@ def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> Imag
     last = np.array(grid.shape[::-1]) - 1
     corners = np.array([(*(last * (i, j, k)), 1.0) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     moved = corners @ grid_ijk_to_volume_ijk.T
-    if array.shape == grid.shape and np.abs(moved - corners).max() < SAME_GRID_TOLERANCE:
+    if array.shape == grid.shape and np.abs(moved - corners).max() < SAME_VOXEL_TOLERANCE:
         return ImageSource(array, None)
     flip = np.eye(4)[[2, 1, 0, 3]]
     return ImageSource(array, flip @ grid_ijk_to_volume_ijk @ flip)
@@ -352,7 +352,10 @@ def _offset(
     expected = np.array((own[1] - own[0], own[3] - own[2], own[5] - own[4]))
     first = own_to_grid @ (own[0], own[2], own[4], 1.0)
     nearest = np.rint(first[:3])
-    if np.abs(last - expected).max() > SAME_GRID_TOLERANCE or np.abs(first[:3] - nearest).max() > SAME_GRID_TOLERANCE:
+    if (
+        np.abs(last - expected).max() > SAME_VOXEL_TOLERANCE
+        or np.abs(first[:3] - nearest).max() > SAME_VOXEL_TOLERANCE
+    ):
         raise InputError("segment_off_grid", name=name, segment=segment_name)
     i, j, k = (int(value) for value in nearest - (extent[0], extent[2], extent[4]))
     return k, j, i
