@@ -55,12 +55,14 @@ _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _CODE = re.compile(r"[A-Z0-9 _]{0,16}")
 
 
-def normalised_headers(headers: Sequence[Dataset]) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
+def normalised_headers(headers: Sequence[Dataset], gap: float) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
     """What a segmentation needs of the headers of a series, and the names of attributes that broke the standard.
 
     Parameters
     ----------
     headers : sequence of pydicom.Dataset
+    gap : float
+        Distance of slices in mm, for those that do not say how thick they are.
 
     Returns
     -------
@@ -69,6 +71,8 @@ def normalised_headers(headers: Sequence[Dataset]) -> tuple[tuple[Dataset, ...],
     changed : tuple of str
         Keywords of attributes whose values were written otherwise or left empty.
     """
+    from pydicom.valuerep import format_number_as_ds
+
     changed: dict[str, None] = {}
     result = []
     for number, header in enumerate(headers):
@@ -77,6 +81,8 @@ def normalised_headers(headers: Sequence[Dataset]) -> tuple[tuple[Dataset, ...],
         for name in _MAY_BE_EMPTY:
             if name not in normal:
                 setattr(normal, name, "")
+        if not normal.get("SliceThickness"):
+            normal.SliceThickness = format_number_as_ds(gap)
         normal.SpecificCharacterSet = "ISO_IR 192"
         normal.filename, normal.file_meta = header.filename, header.file_meta
         result.append(normal)

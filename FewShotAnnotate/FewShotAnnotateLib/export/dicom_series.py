@@ -111,7 +111,7 @@ def _as_series(headers: list[Dataset], path: Path) -> DicomSeries:
         stack = stack_slices(slices, path)
         ordered = [frames[number] for number in stack.order]
         geometry = stack_geometry(ordered, stack)
-        normal, changed = normalised_headers([frame.header for frame in ordered])
+        normal, changed = normalised_headers([frame.header for frame in ordered], float(geometry.spacing[2]))
     return DicomSeries(path, normal, stack.places, geometry, stack.tilt, missing_words(stack, slices), changed)
 
 
