@@ -157,7 +157,9 @@ def test_a_failure_of_the_programs_own_is_one_line_and_a_log(dataset: Dataset, s
     dataset.rows.pop()
     dataset.write()
     assert main(dataset.command("--option", "signal=99999", engine="deadly")) == 1
-    assert re.match(r"row 2: OSError: .*\(see a/error\.log\)", dataset.status()["a"].message)
+    assert re.match(
+        r"row 2: an unforeseen error \(OSError, code [0-9a-f]{8}\); see a/error\.log\.", dataset.status()["a"].message
+    )
     assert "os.kill" in dataset.case("a").error_log.read_text()
 
 

@@ -18,6 +18,7 @@ from ..core.event import Cancelled, Event, Failed, Finished
 from . import batch, compare, demo, export, fill, library, models, suggest
 from .labels import mending_flag
 from .running import Unfinished, sentence
+from .unforeseen import is_shown, sentence_of
 
 COMMANDS = (fill, suggest, compare, batch, library, export, demo, models)
 EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
@@ -45,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fewshot-annotate: cancelled; no output was written.", file=sys.stderr)
         return EXIT_CODES[Cancelled]
+    except Exception as error:
+        if is_shown():
+            raise
+        print(f"fewshot-annotate: {sentence_of(error)}", file=sys.stderr)
+        return EXIT_CODES[Failed]
     return code
 
 

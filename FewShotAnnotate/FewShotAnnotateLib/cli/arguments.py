@@ -10,6 +10,7 @@ from typing import Any
 from ..core.axis import parse_slice_numbers
 from ..core.errors import InputError
 from ..core.job import Device, is_budget
+from ..core.numbers import parse_whole, real_number, whole_number
 from ..engines import engine_class, engine_names
 
 
@@ -20,6 +21,10 @@ def add_series(verb: Any, of: str = "IMAGE") -> None:
         metavar="NUMBER",
         help=f"which DICOM series, if {of} holds several: its number, its UID, or the name of one of its files",
     )
+
+
+# More than any volume has.
+MAX_SLICES = 100_000
 
 
 def add_input(verb: argparse.ArgumentParser, purpose: str, slices: str) -> None:
@@ -83,27 +88,20 @@ def as_slice_numbers(text: str | None) -> list[int] | None:
 def as_slice_range(text: str) -> str | tuple[int, int]:
     if text in ("between", "all"):
         return text
-    try:
-        start, stop = (int(part) for part in text.split(":"))
-    except ValueError:
-        raise InputError("range_malformed", text=text) from None
-    if start >= stop:
+    first, _, last = text.partition(":")
+    start, stop = whole_number(first), whole_number(last)
+    if start is None or stop is None or start >= stop:
         raise InputError("range_malformed", text=text)
     return start, stop
 
 
-def as_count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise InputError("count_invalid", count=text)
-    return int(text)
+def as_count(text: str, what: str = "slices", most: int = MAX_SLICES) -> int:
+    return parse_whole(text, what, 1, most)
 
 
 def as_seconds(text: str | None) -> float | None:
-    try:
-        seconds = None if text is None else float(text)
-    except ValueError:
-        raise InputError("budget_invalid", budget=text) from None
-    if not is_budget(seconds):
+    seconds = None if text is None else real_number(text)
+    if (seconds is None) != (text is None) or not is_budget(seconds):
         raise InputError("budget_invalid", budget=text)
     return seconds
 

@@ -14,17 +14,20 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..core.errors import InputError
 from ..core.job import Device
 from ..dataset.batch import CANCELLED, Pool, PoolLost, Tally, run_batch
 from ..dataset.case import Settings
 from ..dataset.manifest import read_manifest
 from ..dataset.one_process import OneProcess
 from ..dataset.status import Status
-from .arguments import add_engine, add_progress, add_settings, as_engine_options, as_seconds, as_slice_range
+from .arguments import add_engine, add_progress, add_settings, as_count, as_engine_options, as_seconds, as_slice_range
 from .labels import add_regrid, agreed
 
 _DONE, _FAILED, _CANCELLED = 0, 1, 130
+
+# A mistyped number must not fill the machine with processes.
+MAX_WORKERS = 256
+MAX_THREADS = 1024
 
 
 def add(verbs: Any) -> None:
@@ -98,22 +101,16 @@ def _batch(options: argparse.Namespace) -> int:
 
 
 def _pool(options: argparse.Namespace) -> Callable[[], Pool]:
-    threads = _as_number(options.threads, "threads")
+    threads = as_count(options.threads, "threads", MAX_THREADS)
     if options.workers is None and options.scheduler is None:
         return lambda: OneProcess(threads)
     from ..dataset.cluster import local_cluster, require_distributed, scheduler_cluster
 
     require_distributed()
     if options.workers is not None:
-        workers = _as_number(options.workers, "workers")
+        workers = as_count(options.workers, "workers", MAX_WORKERS)
         return lambda: local_cluster(workers, threads)
     return lambda: scheduler_cluster(options.scheduler)
-
-
-def _as_number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise InputError("number_invalid", text=text, what=what)
-    return int(text)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--sizes", metavar="1,2,4", help="support sizes (default: 1, 2, 4, 8, ... and all)")
     verb.add_argument("--draws", default="3", metavar="N", help="choices of support per size (default: %(default)s)")
     verb.add_argument("--held-out", default="16", metavar="N", help="most slices to hide (default: %(default)s)")
-    verb.add_argument("--seed", type=int, default=0, help="of the choices (default: %(default)s)")
+    verb.add_argument("--seed", default="0", metavar="N", help="of the choices (default: %(default)s)")
     verb.add_argument("--device", choices=[str(device) for device in Device], default="auto")
     verb.add_argument(
         "--option",

@@ -19,15 +19,20 @@ from ..comparison.trial import Contender, EngineFailed, Interrupted
 from ..core.errors import InputError
 from ..core.event import Progress
 from ..core.job import Device
+from ..core.numbers import parse_whole
 from ..engines import engine_class, engine_names
 from .arguments import as_count, as_engine_options, as_seconds, as_slice_numbers
 
 FAILED, CANCELLED = 1, 130
+MAX_DRAWS = 100
+MAX_SEED = 2**32 - 1
 
 
 def as_wish(options: argparse.Namespace) -> Wish:
     sizes = tuple(as_slice_numbers(options.sizes) or ())
-    return Wish(sizes, as_count(options.draws), as_count(options.held_out), options.seed)
+    draws = as_count(options.draws, "draws", MAX_DRAWS)
+    seed = parse_whole(options.seed, "a seed", 0, MAX_SEED)
+    return Wish(sizes, draws, as_count(options.held_out), seed)
 
 
 def as_contenders(options: argparse.Namespace) -> list[Contender]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import InputError
+from .numbers import whole_number
 from .volume import Geometry
 
 # Painted slices of a crossing axis are sheets this thin (two slices side by side) and this wide, in voxels. Tried on
@@ -85,10 +86,11 @@ def parse_slice_numbers(text: str) -> list[int]:
     InputError
         Something in it is no number, or there is none.
     """
-    try:
-        return [int(part) for part in re.split(r"\s*[,;]\s*|\s+", text.strip())]
-    except ValueError:
-        raise InputError("slices_malformed", text=text) from None
+    numbers = [whole_number(part) for part in re.split(r"\s*[,;]\s*|\s+", text.strip())]
+    found = [number for number in numbers if number is not None]
+    if len(found) < len(numbers):
+        raise InputError("slices_malformed", text=text)
+    return found
 
 
 def labelled_indices(array: np.ndarray, axis: SliceAxis) -> list[int]:

@@ -43,7 +43,6 @@ MESSAGES = {
     "ask for other slices, or for the axis that was painted along.",
     "confidence_no_labels": "{path}: a confidence is no segmentation; use a name that ends in .nii.gz or .nrrd.",
     "range_malformed": "'{text}' is not a slice range; write between, all, or FIRST:LAST+1, for example 5:40.",
-    "count_invalid": "'{count}' is no number of slices; give 1 or more.",
     "layers_overlap": "{path}: the segments overlap and {suffix} keeps one label per voxel; "
     "use a name that ends in .seg.nrrd.",
     "output_is_input": "{path}: the output would replace the input; choose another name.",
@@ -78,7 +77,7 @@ MESSAGES = {
     "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume by "
     "itself into a .seg.nrrd (fewshot-annotate fill).",
     "engine_left": "Engine {engine} gave no result for {count} slices; choose another engine.",
-    "number_invalid": "'{text}' is no number of {what}; give 1 or more.",
+    "number_invalid": "'{text}' is no number of {what}; give a whole number from {least} to {most}.",
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
     "batch_folder_foreign": "{path}: it holds other files and no batch; choose a new folder.",
     "batch_busy": "{path}: another batch runs in this folder; wait for it or stop it first.",

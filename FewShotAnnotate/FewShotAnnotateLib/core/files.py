@@ -19,6 +19,7 @@ from .nifti_check import require_sound_nifti
 from .reading import read_json
 from .regrid import Consent, Regridded, regrid
 from .storage import Replacement, require_name, unwritable
+from .unforeseen import is_memory_short
 from .volume import (
     Geometry,
     LabelMap,
@@ -204,7 +205,9 @@ def _read_image(path: Path) -> sitk.Image:
         require_sound_nifti(path, size)
     try:
         image = read_itk(path, _suffix(path))
-    except (RuntimeError, OSError):
+    except (RuntimeError, OSError) as error:
+        if is_memory_short(error):
+            raise MemoryError from None
         detail = "it is damaged, or of a format SimpleITK does not know"
         raise InputError("file_unreadable", path=path, detail=detail) from None
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:

@@ -91,7 +91,7 @@ class Geometry:
             ),
         )
         for name, own, others, error in checks:
-            if np.abs(error).max() > tolerance:
+            if not np.abs(error).max() <= tolerance:  # what is no number is not the same either
                 return name, *distinct(own, others)
         return None
 
@@ -99,7 +99,11 @@ class Geometry:
 def distinct(own: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray) -> tuple[str, str]:
     """Two lists of numbers as text, with as many decimals as show that they differ."""
     difference = float(np.abs(np.subtract(own, others)).max())
-    decimals = 3 if difference == 0 else min(max(3, 2 - math.floor(math.log10(difference))), 15)
+    decimals = (
+        3
+        if difference == 0 or not math.isfinite(difference)
+        else min(max(3, 2 - math.floor(math.log10(difference))), 15)
+    )
 
     def text(values: Sequence[float] | np.ndarray) -> str:
         numbers = (f"{float(value):.{decimals}f}".rstrip("0").rstrip(".") for value in values)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from ..core.files import merge_layers, read_on_grid, read_volume, write_array, w
 from ..core.job import Device, Job
 from ..core.regrid import MENDED_BY, Consent
 from ..core.regrid_note import regrid_note
+from ..core.unforeseen import code_of, is_memory_short, keep
 from ..core.volume import LabelMap, Volume
 from ..engines import runnable_engine
 from ..engines.base import Engine, Stopped, label_slice
@@ -132,13 +131,12 @@ def run_case(task: Task) -> CaseStatus:
         return CaseStatus(name, Status.SKIPPED, None, "cancelled")
     except InputError as error:
         return ended(Status.FAILED, f"row {task.case.row}: {error}{_mending(error)}")
-    except MemoryError:
-        return ended(Status.FAILED, f"row {task.case.row}: there is not enough memory for this case.")
     except Exception as error:
-        with contextlib.suppress(OSError):
-            task.files.error_log.write_text(traceback.format_exc(), encoding="utf-8")
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        return ended(Status.FAILED, f"row {task.case.row}: {words[:300]} (see {name}/error.log)")
+        if is_memory_short(error):
+            return ended(Status.FAILED, f"row {task.case.row}: there is not enough memory for this case.")
+        keep(error, task.files.error_log, __version__)
+        words = f"an unforeseen error ({type(error).__name__}, code {code_of(error)})"
+        return ended(Status.FAILED, f"row {task.case.row}: {words}; see {name}/error.log.")
 
 
 def _mending(error: InputError) -> str:

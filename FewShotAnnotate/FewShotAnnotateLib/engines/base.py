@@ -15,6 +15,7 @@ from ..core.errors import InputError
 from ..core.example import Example
 from ..core.expected import ExpectedDice
 from ..core.job import Device
+from ..core.numbers import real_number, whole_number
 from ..core.support import Support
 from ..core.volume import Volume
 from .pretrained.weights import Checkpoint
@@ -55,7 +56,7 @@ class Option:
         fits = isinstance(value, bool) == (kind is bool)
         fits = fits and isinstance(value, (int, float) if kind is float else kind)
         if fits and kind in (int, float):
-            fits = self.least <= value <= self.most
+            fits = self.least <= value <= self.most and math.isfinite(value)
         if fits and self.choices:
             fits = value in self.choices
         if not fits:
@@ -72,11 +73,13 @@ class Option:
     def parse(self, engine: str, name: str, text: str) -> Any:
         """The value that a text of the command line stands for; `InputError` if it does not fit."""
         kind = type(self.default)
-        try:
-            value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-        except (KeyError, ValueError):
-            value = text
-        return self.check(engine, name, value)
+        words: dict[type, Callable[[str], Any]] = {
+            bool: lambda word: {"true": True, "false": False}.get(word.lower()),
+            int: whole_number,
+            float: real_number,
+        }
+        value = words[kind](text) if kind in words else text
+        return self.check(engine, name, text if value is None else value)
 
 
 class Engine(ABC):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+from ..core.numbers import whole_number
+
 # A number of cores; not set, or no number: as many as an engine sees fit.
 THREADS_VARIABLE = "FEWSHOT_ANNOTATE_THREADS"
 # What numeric libraries go by; they read these when they are loaded.
+_MAX_THREADS = 1024
 _LIBRARY_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -28,4 +31,5 @@ def threads(most: int) -> int:
 
 def _wished() -> int | None:
     text = os.environ.get(THREADS_VARIABLE, "")
-    return int(text) if text.isascii() and text.isdigit() and int(text) else None
+    count = whole_number(text)
+    return count if count is not None and 1 <= count <= _MAX_THREADS else None

@@ -107,12 +107,16 @@ def as_terminology(text: str, structures: Structures) -> Terminology:
 
 def _read(path: Path) -> dict[_Words, Terminology]:
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline="")))
+        table = csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline=""), strict=True)
+        rows = list(table)
+        header = table.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error):
         raise InputError("structures_unreadable", path=path, row=1) from None
     known: dict[_Words, Terminology] = {}
+    if not rows or len(set(header)) < len(header):
+        raise InputError("structures_unreadable", path=path, row=1)
     for number, row in enumerate(rows, start=2):
-        if not all(row.get(column) for column in _COLUMNS):
+        if None in row or not all((row.get(column) or "").strip() for column in _COLUMNS):
             raise InputError("structures_unreadable", path=path, row=number)
         scheme = row.get("scheme") or "SCT"
         category = Code(row["category"], scheme, row["category_meaning"])

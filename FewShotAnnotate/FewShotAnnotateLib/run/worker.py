@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ if __name__ == "__main__":
 from FewShotAnnotateLib import __version__
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.event import Cancelled, Event, Expected, Failed, Finished, Started, Warned
+from FewShotAnnotateLib.core.unforeseen import is_memory_short
 from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import Engine, Stopped, label_slice
 from FewShotAnnotateLib.run.folder import CANNOT_WRITE, JobFolder, SliceWriter
@@ -208,7 +208,7 @@ def exit_code(program: Callable[[list[str]], int]) -> int:
 
 
 def _plain_sentence(error: Exception) -> str:
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+    if is_memory_short(error):
         return "There is not enough memory for this engine on this volume."
     if isinstance(error, OSError):
         return f"The job folder cannot be read or written ({error.strerror or error})."

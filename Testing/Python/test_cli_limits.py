@@ -1,0 +1,279 @@
+"""Numbers within limits, tables of structures that are some, and the last resort for errors that nobody foresaw."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.cli import main, suggest
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
+from FewShotAnnotateLib.core.numbers import real_number, whole_number
+from FewShotAnnotateLib.core.unforeseen import MAX_LOG_BYTES, SHOW_VARIABLE, code_of, is_memory_short, keep, places
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap
+from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE
+from support.processes import PACKAGE_PARENT
+
+HUGE = "9" * 5000
+NO_COUNTS = ("0", "-1", "1.5", "nan", "inf", "", "1_000", "\u0663", HUGE, f"-{HUGE}", "1e3", "0x10")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    grid = Geometry((6, 12, 12))
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    labels[[1, 4], 3:8, 3:8] = 1
+    write_array(tmp_path / "image.nii.gz", np.arange(864, dtype=np.int16).reshape(grid.shape), grid)
+    write_label_maps(tmp_path / "support.nii.gz", [LabelMap(labels, grid)])
+    (tmp_path / "cases.csv").write_text("image,support\nimage.nii.gz,support.nii.gz\n", encoding="ascii")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(words: list[str], desk: Path, capsys: pytest.CaptureFixture) -> str:
+    before = sorted(file.name for file in desk.iterdir())
+    assert main(words) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line and not line.startswith("Note: ")]
+    assert sorted(file.name for file in desk.iterdir()) == before
+    assert len(lines) == 1
+    assert len(lines[0]) < 900
+    return lines[0]
+
+
+FILL = "fill image.nii.gz support.nii.gz -o out.nii.gz --engine propagate"
+COMPARE = "compare image.nii.gz support.nii.gz -o out --engines propagate"
+
+
+@pytest.mark.parametrize("text", NO_COUNTS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"{COMPARE} --draws=N",
+        f"{COMPARE} --held-out=N",
+        f"{COMPARE} --sizes=N",
+        "suggest image.nii.gz support.nii.gz --count=N",
+        "batch cases.csv -o out --workers=N",
+        "batch cases.csv -o out --threads=N",
+    ],
+)
+def test_what_is_no_count_is_refused(words: str, text: str, desk: Path, capsys: pytest.CaptureFixture) -> None:
+    refused([word.replace("=N", f"={text}") for word in words.split()], desk, capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"{COMPARE} --seed=-1",
+        f"{COMPARE} --seed={HUGE}",
+        f"{COMPARE} --seed=4294967296",
+        f"{COMPARE} --draws=101",
+        f"{COMPARE} --budget={HUGE}",
+        "batch cases.csv -o out --workers=257",
+        "batch cases.csv -o out --threads=100000",
+        f"{FILL} --slices={HUGE}:2",
+        f"{FILL} --slices=1:{HUGE}",
+        f"{FILL} --slices=-5:2",
+        f"{FILL} --labelled-slices={HUGE}",
+        f"{FILL} --labelled-slices=-1",
+        f"{FILL} --labelled-slices=1,,2",
+        f"{FILL} --axis={HUGE}",
+        f"{FILL} --budget=nan",
+        f"{FILL} --budget=inf",
+        f"{FILL} --budget=-1",
+        f"{FILL} --budget=1e300",
+        f"{FILL} --budget={HUGE}",
+        f"{FILL} --option seed={HUGE}",
+        "fill image.nii.gz support.nii.gz -o out.nii.gz --engine adapt --option seed=-1",
+        "fill image.nii.gz support.nii.gz -o out.nii.gz --engine adapt --option seed=1_0",
+        f"fill image.nii.gz support.nii.gz -o out.nii.gz --engine adapt --option seed={HUGE}",
+    ],
+    ids=lambda words: re.sub(r"9{99,}", "9..9", words),
+)
+def test_numbers_beyond_their_limits_are_refused(words: str, desk: Path, capsys: pytest.CaptureFixture) -> None:
+    refused(words.split(), desk, capsys)
+
+
+def test_numbers_are_read_as_people_write_them() -> None:
+    assert [whole_number(text) for text in ("7", "+7", "-7", " 12 ", "1.0", "1e2", "\u0661", "1" * 19)] == [
+        *(7, 7, -7, 12),
+        *(None, None, None, None),
+    ]
+    assert [real_number(text) for text in ("1", ".5", "2.", "-1e3", "nan", "inf", "1_0", "")] == [
+        *(1, 0.5, 2, -1000),
+        *(None, None, None, None),
+    ]
+
+
+# --- geometry
+
+
+@pytest.mark.parametrize("place", ["spacing", "origin", "direction"])
+def test_a_geometry_with_nan_is_the_same_as_none(place: str) -> None:
+    grid = Geometry((4, 5, 6))
+    values = (float("nan"), *getattr(grid, place)[1:])
+    odd = Geometry(**{"shape": grid.shape, place: values})
+    assert grid.difference(odd)
+    assert odd.difference(grid)
+    assert odd.difference(odd)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [-4, 5, 6]},
+        {"shape": [0, 5, 6]},
+        {"spacing": [1, float("nan"), 1]},
+        {"origin": [float("inf"), 0, 0]},
+    ],
+)
+def test_a_geometry_that_no_volume_has_is_not_read(change: dict[str, list[float]]) -> None:
+    with pytest.raises(ValueError):
+        Geometry.from_json(Geometry((4, 5, 6)).to_json() | change)
+
+
+# --- structures
+
+STRUCTURES = "export support.nii.gz --to seg-nrrd -o out.seg.nrrd --structures own.csv"
+HEADER = "name,category,category_meaning,type,type_meaning"
+ROW = "lump,123037004,Anatomical Structure,10200004,Liver"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        "\0\1\2 junk",
+        "junk",
+        "a,b,c\n1,2,3\n",
+        HEADER,
+        f"{HEADER}\n{ROW},more,than,the,header\n",
+        f"{HEADER},name\n{ROW},x\n",
+        f"{HEADER}\n , , , , \n",
+        f'{HEADER}\nlump,"123037004"x,Anatomical Structure,10200004,Liver\n',
+        f"{HEADER}\nlump,123037004,Anatomical Structure,{'1' * 5000},Liver\n",
+        HEADER.replace("name", "title", 1) + "\n" + ROW,
+    ],
+    ids=lambda table: table[:30],
+)
+def test_a_table_of_structures_that_is_none_is_refused(table: str, desk: Path, capsys: pytest.CaptureFixture) -> None:
+    (desk / "own.csv").write_text(table, encoding="utf-8")
+    line = refused(
+        STRUCTURES.split(),
+        desk,
+        capsys,
+    )
+    assert "table of structures" in line
+
+
+def test_a_table_of_structures_that_is_one_is_taken(desk: Path) -> None:
+    (desk / "own.csv").write_text(f"{HEADER}\n{ROW}\n", encoding="utf-8")
+    assert main(STRUCTURES.split()) == 0
+
+
+# --- errors that nobody foresaw
+
+PATIENT = "Doe^Jane 1970-01-01"
+
+
+def failing(options: object) -> int:
+    raise KeyError(PATIENT)
+
+
+@pytest.fixture
+def unforeseen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """`suggest` fails as no command should; returns the log."""
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    add = suggest.add
+
+    def broken(verbs: Any) -> None:
+        add(verbs)
+        verbs.choices["suggest"].set_defaults(command=failing)
+
+    monkeypatch.setattr(suggest, "add", broken)
+    return tmp_path / "home" / "errors.log"
+
+
+def test_an_unforeseen_error_is_one_line_with_a_code_and_a_place_in_a_log(
+    unforeseen: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["suggest", "a", "b"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    (code,) = re.findall(r"KeyError, code ([0-9a-f]{8})", line)
+    assert str(unforeseen) in line
+    text = unforeseen.read_text(encoding="utf-8")
+    assert text.startswith(code)
+    assert "test_cli_limits.py" in text
+    assert " failing" in text
+    assert PATIENT not in text + line
+    assert unforeseen.stat().st_mode & 0o077 == 0
+
+
+def test_a_developer_sees_the_traceback(unforeseen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHOW_VARIABLE, "1")
+    with pytest.raises(KeyError, match="Doe"):
+        main(["suggest", "a", "b"])
+    assert not unforeseen.exists()
+
+
+def test_a_log_that_cannot_be_written_lies_elsewhere(unforeseen: Path, capsys: pytest.CaptureFixture) -> None:
+    unforeseen.mkdir(parents=True)
+    assert main(["suggest", "a", "b"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(unforeseen) not in line
+    assert "errors.log" in line
+
+
+def test_the_same_error_at_the_same_place_has_the_same_code_and_the_log_ends(tmp_path: Path) -> None:
+    def error(text: str) -> Exception:
+        try:
+            failing(text)
+        except KeyError as found:
+            return found
+        raise AssertionError
+
+    assert code_of(error("a")) == code_of(error("b"))
+    assert code_of(error("a")) != code_of(ValueError())
+    log = tmp_path / "errors.log"
+    log.write_bytes(bytes(MAX_LOG_BYTES + 1))
+    assert keep(error("a"), log, "1")
+    assert log.stat().st_size < 2000
+    assert places(error("a"))[0] == "KeyError"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("std::bad_alloc"),
+        np.exceptions.AxisError(3),
+    ],
+)
+def test_a_shortage_of_memory_is_known_in_all_its_words(error: Exception) -> None:
+    assert is_memory_short(error) == (not isinstance(error, np.exceptions.AxisError))
+
+
+def test_a_sound_image_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path: Path) -> None:
+    grid = Geometry((400, 700, 700))
+    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 700 700 400\nencoding: raw\nendian: little\n\n"
+    with (tmp_path / "image.nrrd").open("wb") as file:
+        file.write(header.encode("ascii"))
+        file.truncate(len(header) + 2 * int(np.prod(grid.shape)))  # sparse: it takes no room
+    code = f"import sys; sys.path.insert(0, {str(PACKAGE_PARENT)!r}); from FewShotAnnotateLib.cli import main; "
+    code += "sys.exit(main(sys.argv[1:]))"
+    limit = 600 << 20
+    child = subprocess.run(
+        [sys.executable, "-c", code, "suggest", str(tmp_path / "image.nrrd"), str(tmp_path / "image.nrrd")],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        env={"PATH": "/usr/bin:/bin", HOME_VARIABLE: str(tmp_path), "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert child.returncode == 1, child.stderr
+    assert "not enough memory" in child.stderr
+    assert len(child.stderr.splitlines()) == 1
