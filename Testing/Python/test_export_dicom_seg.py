@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.segment_tags import TERMINOLOGY_TAG
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap
 from FewShotAnnotateLib.export.algorithm import Algorithm, AlgorithmType
 from FewShotAnnotateLib.export.deliver import Report, deliver
@@ -18,7 +19,6 @@ from FewShotAnnotateLib.export.dicom_seg import SegType
 from FewShotAnnotateLib.export.dicom_series import DicomSeries, read_series
 from FewShotAnnotateLib.export.preflight import check
 from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
-from FewShotAnnotateLib.export.terminology import TERMINOLOGY_TAG
 from pydicom import Dataset, dcmread
 from support.data import load_case
 from support.dicom import (

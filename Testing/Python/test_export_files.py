@@ -12,11 +12,11 @@ import pytest
 import SimpleITK as sitk
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import read_label_maps, sidecar_path, write_label_maps
+from FewShotAnnotateLib.core.terminology import of_segment
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, default_segment
 from FewShotAnnotateLib.export.deliver import Report, deliver
 from FewShotAnnotateLib.export.preflight import check
 from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
-from FewShotAnnotateLib.export.terminology import of_segment
 from support.labels import OBLIQUE, oblique, overlapping_layers, small_case
 
 NAMES = ("hippocampus left", "amygdala left")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.terminology import Code, Terminology, from_tag, of_segment, to_tag
 from FewShotAnnotateLib.core.volume import Segment
 from FewShotAnnotateLib.export import structures as structures_module
 from FewShotAnnotateLib.export.structures import LEFT, RIGHT, as_terminology, common_structures
-from FewShotAnnotateLib.export.terminology import Code, Terminology, from_tag, of_segment, to_tag
 from support import mrml
 from support.data import case_names, data_dir
 from support.labels import TERMINOLOGY

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..core import paths
+from ..core.dicom_seg_reading import label_note
 from ..core.errors import InputError
-from ..core.files import read_label_maps, read_volume
+from ..core.files import read_layers, read_volume
 from .arguments import add_series
 
 if TYPE_CHECKING:
+    from ..core.terminology import Terminology
     from ..export.algorithm import Algorithm
     from ..export.request import Derivation, ExportRequest, Problem
     from ..export.structures import Structures
-    from ..export.terminology import Terminology
 
 _ENGINE_LENGTH = 40
 _FAILED = 1
@@ -108,7 +109,9 @@ def _request(options: argparse.Namespace) -> ExportRequest:
             grid = series.geometry
         else:
             grid = read_volume(options.reference, options.series).geometry
-    layers = read_label_maps(options.labels)
+    layers = read_layers(options.labels, grid)
+    if note := label_note(options.labels):
+        print(f"Note: {note}", file=sys.stderr)
     _require_other(options)
     agreed = {mend for mend in Mend if getattr(options, mend.value.replace("-", "_"), False) is True}
     return ExportRequest(

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..core.dicom_seg_reading import label_note
 from ..core.errors import InputError
 from ..core.files import read_on_grid
 from ..core.regrid import MENDED_BY, Consent
@@ -33,9 +34,9 @@ def read_labels(path: Path, volume: Volume, options: argparse.Namespace) -> list
         They cannot be read, or lie on another grid and what mends that was not agreed to.
     """
     regridded = read_on_grid(path, volume.geometry, agreed(options))
-    note = regrid_note(regridded, path)
-    if note:
-        print(f"Note: {note}", file=sys.stderr)
+    for note in (label_note(path), regrid_note(regridded, path)):
+        if note:
+            print(f"Note: {note}", file=sys.stderr)
     return regridded.layers
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 # Storage classes of pixels that are no images: segmentations, kept with one bit or one label per voxel.
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 # Codes of errors that choosing a series by its number mends.
 SERIES_ERRORS = ("many_series", "series_unknown")
@@ -179,7 +179,7 @@ def _image_header(file: Path) -> Dataset | None:
     try:
         header = dcmread(file, stop_before_pixels=True, force=True)
         kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
-        if kind in _SEGMENTATIONS or header.get("Modality") in ("SEG", "PR"):
+        if kind in SEGMENTATIONS or header.get("Modality") in ("SEG", "PR"):
             return None
         if header.get("Rows") is None or header.get("Columns") is None:
             if _is_image_storage(kind):

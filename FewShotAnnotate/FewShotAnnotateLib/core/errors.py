@@ -168,6 +168,20 @@ MESSAGES = {
     "split it first, for example with dcm2niix, and give one of them.",
     "series_compressed": "{path}: {first} is compressed in a way that cannot be read here ({what}); decompress it "
     "first, for example with dcmdjpeg or gdcmconv --raw.",
+    "segmentation_as_image": "{path}: this is a DICOM segmentation, which holds labels and no image; give the images "
+    "it was made on, and this file as the labels.",
+    "not_an_image": "{path}: this is a DICOM {kind} and no image; give the folder of the images.",
+    "structure_set": "{path}: this is a DICOM structure set (RTSTRUCT), which holds contours and no voxels; load it "
+    "in 3D Slicer with the extension SlicerRT and save the segmentation as .seg.nrrd, or convert it with plastimatch "
+    "or dcmrtstruct2nii.",
+    "no_labels_in_dicom": "{path}: this is a DICOM {kind}, which holds no labels; give a label map, a .seg.nrrd or a "
+    "DICOM segmentation.",
+    "many_segmentations": "{path}: the folder holds {count} DICOM segmentations ({names}); give one of these files.",
+    "no_segmentation": "{path}: the folder holds no DICOM segmentation; give the file of the labels.",
+    "segmentation_unplaced": "{path}: the frames of the segmentation do not say where they lie or what they show; "
+    "export it again from the program that made it.",
+    "segmentation_grids": "{path}: the frames of the segmentation lie on no common grid; load it in 3D Slicer and "
+    "save it as .seg.nrrd.",
     "series_multiframe": "{path}: {first} holds many frames in one file; split it into single slices first.",
     "series_sizes": "{path}: the slices differ in {what} ({first}); keep those of one series.",
     "series_is_file": "{path}: this is a file; name the folder of the DICOM series.",

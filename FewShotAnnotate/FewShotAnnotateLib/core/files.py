@@ -12,6 +12,8 @@ import SimpleITK as sitk
 
 from . import paths, seg_nrrd
 from .dicom_folder import is_dicom
+from .dicom_kind import find_segmentation, require_image
+from .dicom_seg_reading import read_segmentation
 from .dicom_series import read_dicom_volume
 from .errors import InputError
 from .itk_file import holds, read_itk, write_itk
@@ -64,6 +66,7 @@ def read_volume(path: str | Path, series: str | None = None) -> Volume:
         Missing, unreadable or truncated; not a single-channel 3D image; not finite or constant.
     """
     path = Path(path)
+    require_image(path)
     if paths.is_folder(path) or is_dicom(path):
         volume = read_dicom_volume(path, series)
         volume.require_usable(path)
@@ -84,12 +87,12 @@ def read_volume(path: str | Path, series: str | None = None) -> Volume:
 def read_label_maps(
     path: str | Path, grid: Geometry | None = None, agreed: Collection[Consent] = ()
 ) -> list[LabelMap]:
-    """Label maps of a file, on `grid`: one, or one per layer of a .seg.nrrd with overlapping segments.
+    """Label maps of a file, on `grid`: one, or one per layer where its segments overlap.
 
     Without `grid` they stay on the file's own. See `read_on_grid`.
     """
     if grid is None:
-        return _read_layers(Path(path))
+        return read_layers(path)
     return read_on_grid(path, grid, agreed).layers
 
 
@@ -102,11 +105,26 @@ def read_on_grid(path: str | Path, grid: Geometry, agreed: Collection[Consent] =
         Missing, unreadable or truncated; values that are not whole numbers; on another grid, and what puts them on
         this one is not agreed to.
     """
-    return regrid(_read_layers(Path(path)), grid, agreed, path)
+    return regrid(read_layers(path, grid), grid, agreed, path)
 
 
-def _read_layers(path: Path) -> list[LabelMap]:
-    """Label maps of a file on its own grid."""
+def read_layers(path: str | Path, images: Geometry | None = None) -> list[LabelMap]:
+    """Label maps of a file on its own grid: of any image file, a DICOM segmentation, or a folder that holds one.
+
+    Parameters
+    ----------
+    images : Geometry, optional
+        Grid of the images; see `read_segmentation`.
+
+    Raises
+    ------
+    InputError
+        Missing, unreadable or truncated; values that are not whole numbers; DICOM that holds no labels.
+    """
+    path = Path(path)
+    segmentation = find_segmentation(path)
+    if segmentation is not None:
+        return read_segmentation(segmentation, images)
     image = _read_image(path)
     if path.name.lower().endswith(".seg.nrrd"):
         return seg_nrrd.label_maps(image, path)

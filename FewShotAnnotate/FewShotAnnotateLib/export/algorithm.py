@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ..core.segment_tags import NAME_TAG, TYPE_TAG, VERSION_TAG, WEIGHTS_TAG
 from ..core.volume import LabelMap, Segment
 
 PRODUCT = "FewShotAnnotate"
-# The first two are Slicer's own segment tags.
-TYPE_TAG = "DICOM.SegmentAlgorithmType"
-NAME_TAG = "DICOM.SegmentAlgorithmName"
-VERSION_TAG = "FewShotAnnotate.AlgorithmVersion"
-WEIGHTS_TAG = "FewShotAnnotate.Weights"
 
 
 class AlgorithmType(StrEnum):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..core.errors import InputError
+from ..core.segment_tags import TERMINOLOGY_TAG
+from ..core.terminology import Terminology, of_segment, to_tag
 from ..core.volume import LabelMap, Segment
 from .request import ExportRequest, Mend, Problem
 from .structures import TISSUE
-from .terminology import TERMINOLOGY_TAG, Terminology, of_segment, to_tag
 
 ALL_OTHERS = "*"
 _LISTED = 8

@@ -15,10 +15,10 @@ import numpy as np
 from ..core.dicom_folder import quiet_dicom
 from ..core.errors import InputError
 from ..core.functional_groups import LABELMAP_FRAME, read_seg_frames
+from ..core.terminology import Code, Terminology
 from ..core.volume import LabelMap, Segment
 from .algorithm import PRODUCT, Algorithm, AlgorithmType
 from .dicom_series import DicomSeries
-from .terminology import Code, Terminology
 
 if TYPE_CHECKING:
     from highdicom import AlgorithmIdentificationSequence

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dicom_segments import segment_codes, segment_colour
 from ..core.functional_groups import read_seg_frames
 from .algorithm import AlgorithmType
 from .dicom_seg import UNKNOWN, CodedSegment, SegContent, SegType, dicom_text
 from .dicom_series import file_name
 from .readback import COLOUR_TOLERANCE, Difference
-from .terminology import Code
 
 _SOP_CLASSES = {
     SegType.BINARY: "1.2.840.10008.5.1.4.1.1.66.4",
@@ -81,26 +81,16 @@ def _compare_segments(dataset: Any, content: SegContent) -> Iterator[Difference]
         for what, expected, found in _words(segment, item):
             if expected != found:
                 yield Difference(f"{what} of segment {segment.label}", expected, found)
-        colour = _colour(item)
-        if not np.allclose(segment.segment.colour, colour, atol=COLOUR_TOLERANCE):
+        colour = segment_colour(item)
+        if colour is None or not np.allclose(segment.segment.colour, colour, atol=COLOUR_TOLERANCE):
             yield Difference(f"colour of segment {segment.label}", segment.segment.colour, colour)
 
 
 def _words(segment: CodedSegment, item: Any) -> Iterator[tuple[str, object, object]]:
     """Text and codes of a segment: name, expected, found."""
-    kind = item.SegmentedPropertyTypeCodeSequence[0]
-    region = _first(item, "AnatomicRegionSequence")
-    found = (
-        item.SegmentedPropertyCategoryCodeSequence[0],
-        kind,
-        _first(kind, "SegmentedPropertyTypeModifierCodeSequence"),
-        region,
-        _first(region, "AnatomicRegionModifierSequence"),
-    )
     names = ("category", "type", "type modifier", "anatomic region", "anatomic region modifier")
     yield "label", segment.label, str(item.SegmentLabel)
-    for name, code, other in zip(names, segment.terminology.codes, found, strict=True):
-        yield name, code, _as_code(other)
+    yield from zip(names, segment.terminology.codes, segment_codes(item), strict=True)
     algorithm = segment.algorithm
     yield "algorithm type", str(algorithm.type), str(item.SegmentAlgorithmType)
     if algorithm.type is AlgorithmType.MANUAL:
@@ -169,21 +159,3 @@ def _compare_voxels(segmentation: Any, content: SegContent) -> Iterator[Differen
                 if wrong:
                     what = f"voxels on {file_name(header)}, segment {segment.label}"
                     yield Difference(what, "all the same", f"{wrong} others")
-
-
-def _colour(item: Any) -> tuple[float, ...]:
-    from highdicom.color import CIELabColor
-
-    values = [int(value) for value in item.RecommendedDisplayCIELabValue]
-    return tuple(part / 255 for part in CIELabColor.from_dicom_value(values).to_rgb(clip=True))
-
-
-def _first(item: Any, name: str) -> Any:
-    found = item.get(name) if item is not None else None
-    return found[0] if found else None
-
-
-def _as_code(item: Any) -> Code | None:
-    if item is None:
-        return None
-    return Code(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))

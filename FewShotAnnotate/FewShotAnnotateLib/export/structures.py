@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.reading import read_text
-from .terminology import Code, Terminology, from_tag
+from ..core.terminology import Code, Terminology, from_tag
 
 LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")

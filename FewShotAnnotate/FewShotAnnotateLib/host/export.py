@@ -17,16 +17,17 @@ import vtk
 
 from .. import __version__
 from ..core.errors import InputError
+from ..core.segment_tags import NAME_TAG, TERMINOLOGY_TAG, TYPE_TAG, VERSION_TAG, WEIGHTS_TAG
 from ..core.temporary import TemporaryFolder
+from ..core.terminology import Terminology
 from ..core.volume import Geometry, LabelMap, Segment, Volume
-from ..export.algorithm import NAME_TAG, TYPE_TAG, VERSION_TAG, WEIGHTS_TAG, Algorithm
+from ..export.algorithm import Algorithm
 from ..export.deliver import Report, deliver
 from ..export.dicom_seg import SegType
 from ..export.dicom_series import read_series, read_series_files
 from ..export.preflight import Preflight, check
 from ..export.request import Derivation, ExportRequest, Mend, Modality, Problem, Target
 from ..export.structures import TISSUE
-from ..export.terminology import TERMINOLOGY_TAG, Terminology
 from .background import Background
 from .dicom_database import DicomDatabase, insert_files, source_files
 from .scene import Layer, grid_in_volume, image_array, read_grid, volume_geometry

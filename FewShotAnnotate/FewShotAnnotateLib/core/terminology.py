@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..core.volume import Segment
+from .segment_tags import TERMINOLOGY_TAG
+from .volume import Segment
 
-# Name of Slicer's segment tag. Its content is seven parts: name of the terminology, category, type, type modifier,
-# name of the anatomic context, region, region modifier. A code in it is scheme^value^meaning.
-TERMINOLOGY_TAG = "TerminologyEntry"
+# The content of Slicer's segment tag is seven parts: name of the terminology, category, type, type modifier, name of
+# the anatomic context, region, region modifier. A code in it is scheme^value^meaning.
 _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 _ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 _PARTS, _WORDS = "~", "^"

@@ -1,0 +1,272 @@
+"""DICOM SEG of any writer as labels, and never as an image; other DICOM objects are refused by what they are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, read_layers, read_volume
+from FewShotAnnotateLib.core.segment_tags import NAME_TAG, TERMINOLOGY_TAG, TYPE_TAG
+from FewShotAnnotateLib.core.terminology import from_tag, of_segment
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, to_image
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.sr import CodedConcept
+from highdicom.uid import UID
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from support.labels import OBLIQUE
+from support.made_dicom import GRID, ct_series, labels
+
+TURNED = Geometry((6, 7, 9), (0.75, 1.25, 2.5), (-11.5, 23.25, -40.0), OBLIQUE)
+LIVER, ORGAN = ("10200004", "SCT", "Liver"), ("123037004", "SCT", "Anatomical Structure")
+
+
+def headers(series: Path) -> list[Dataset]:
+    return sorted((dcmread(file) for file in series.iterdir()), key=lambda header: header.InstanceNumber)
+
+
+def described(number: int) -> SegmentDescription:
+    maker = AlgorithmIdentificationSequence("other program", CodedConcept("123110", "DCM", "AI"), "7")
+    return SegmentDescription(
+        number, f"Structure {number}", CodedConcept(*ORGAN), CodedConcept(*LIVER), "AUTOMATIC", maker,
+        display_color=CIELabColor.from_rgb(200, 20 * number, 30),
+    )  # fmt: skip
+
+
+def by_highdicom(path: Path, series: Path, pixels: np.ndarray, kind: str, **more: Any) -> Path:
+    """A segmentation of another program, made with highdicom."""
+    count = pixels.shape[3] if pixels.ndim == 4 else int(pixels.max())
+    segmentation = Segmentation(
+        headers(series), pixels.copy(), kind, [described(number + 1) for number in range(count)],
+        UID(), 1, UID(), 1, "maker", "model", "1", "0", **more,
+    )  # fmt: skip
+    segmentation.save_as(path)
+    return path
+
+
+def by_dcmqi(path: Path, series: Path, layers: Sequence[LabelMap]) -> Path:
+    """A segmentation written by dcmqi, as Slicer does."""
+    attributes = []
+    for number, layer in enumerate(layers):
+        sitk.WriteImage(to_image(layer.array, layer.geometry), str(path.with_name(f"{number}.nrrd")))
+        attributes.append(
+            [
+                {
+                    "labelID": segment.value,
+                    "SegmentLabel": segment.name,
+                    "SegmentAlgorithmType": "MANUAL",
+                    "recommendedDisplayRGBValue": [round(255 * part) for part in segment.colour],
+                    "SegmentedPropertyCategoryCodeSequence": dict(
+                        zip(("CodeValue", "CodingSchemeDesignator", "CodeMeaning"), ORGAN, strict=True)
+                    ),
+                    "SegmentedPropertyTypeCodeSequence": dict(
+                        zip(("CodeValue", "CodingSchemeDesignator", "CodeMeaning"), LIVER, strict=True)
+                    ),
+                }
+                for segment in layer.segments
+            ]
+        )
+    described = {"ContentCreatorName": "x", "SeriesDescription": "x", "segmentAttributes": attributes}
+    meta = path.with_name("meta.json")
+    meta.write_text(json.dumps(described), encoding="utf-8")
+    program = Path(sys.executable).with_name("itkimage2segimage")
+    names = ",".join(str(path.with_name(f"{number}.nrrd")) for number in range(len(layers)))
+    command = [program, "--inputImageList", names, "--inputDICOMDirectory", series, "--outputDICOM", path,
+               "--inputMetadata", meta]  # fmt: skip
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    return path
+
+
+def run(*words: object) -> int:
+    return main(list(map(str, words)))
+
+
+def masks(layers: Sequence[LabelMap]) -> dict[str, np.ndarray]:
+    return {segment.name: layer.array == segment.value for layer in layers for segment in layer.segments}
+
+
+def require_same(found: Sequence[LabelMap], expected: Sequence[LabelMap], grid: Geometry) -> None:
+    ours, theirs = masks(expected), masks(found)
+    assert theirs.keys() == ours.keys()
+    for name, mask in ours.items():
+        assert (theirs[name] == mask).all(), name
+    assert all(layer.geometry.difference(grid, 1e-3) is None for layer in found)
+
+
+SLICES = {"all": slice(None), "one": slice(3, 4), "every third": slice(0, None, 3), "two apart": slice(1, 6, 4)}
+
+
+@pytest.mark.parametrize("grid", [GRID, TURNED], ids=["upright", "oblique"])
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "FRACTIONAL"])
+@pytest.mark.parametrize("slices", SLICES.values(), ids=SLICES)
+@pytest.mark.parametrize("count", [1, 3])
+def test_segmentations_of_another_writer_are_read_on_the_grid_of_their_images(
+    tmp_path: Path, count: int, slices: slice, kind: str, grid: Geometry
+) -> None:
+    label_map = labels(count, slices, grid)
+    series = ct_series(tmp_path / "series", grid)
+    path = by_highdicom(tmp_path / "x.img", series, label_map.array, kind)
+    require_same(read_label_maps(path, read_volume(series).geometry), (label_map,), grid)
+
+
+@pytest.mark.parametrize("slices", SLICES.values(), ids=SLICES)
+@pytest.mark.parametrize("overlap", [False, True])
+def test_segmentations_written_by_dcmqi_are_read(tmp_path: Path, overlap: bool, slices: slice) -> None:
+    first = labels(3, slices)
+    layers = [first]
+    if overlap:
+        whole = labels(1, slices)
+        layers.append(LabelMap(whole.array, GRID, (labels(4).segments[3],)))
+        layers[1] = layers[1].with_array(np.where(whole.array == 1, 4, 0).astype(np.uint8))
+    series = ct_series(tmp_path / "series")
+    found = read_label_maps(by_dcmqi(tmp_path / "seg.dcm", series, layers), GRID)
+    require_same(found, layers, GRID)
+    assert len(found) == len(layers)
+
+
+def test_overlapping_segments_become_as_many_layers_as_they_need(tmp_path: Path) -> None:
+    pixels = np.zeros((*GRID.shape, 4), np.uint8)
+    pixels[1:3, 1:4, 1:4, 0] = pixels[2:5, 3:6, 3:8, 1] = pixels[1:3, 5:7, 5:9, 2] = pixels[:, :, :, 3] = 1
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), pixels, "BINARY")
+    found = read_label_maps(path, GRID)
+    assert [layer.values for layer in found] == [(1, 3), (2,), (4,)]
+    assert all((mask == pixels[..., number]).all() for number, mask in enumerate(masks(found).values()) if number < 1)
+    read = masks(found)
+    assert all((read[f"Structure {number + 1}"] == pixels[..., number]).all() for number in range(4))
+
+
+def test_names_colours_codes_and_maker_are_kept(tmp_path: Path) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    for segment in read_layers(path)[0].segments:
+        assert segment.name == f"Structure {segment.value}"
+        assert np.allclose(segment.colour, np.array([200, 20 * segment.value, 30]) / 255, atol=1.01 / 255)
+        terms = of_segment(segment)
+        assert terms is not None and terms.type.value == "10200004" and terms.category.value == "123037004"
+        assert from_tag(segment.tags[TERMINOLOGY_TAG]) == terms
+        assert (segment.tags[TYPE_TAG], segment.tags[NAME_TAG]) == ("AUTOMATIC", "other program")
+
+
+@pytest.mark.parametrize("most", [1, 100, 255])
+def test_of_fractions_at_least_half_is_taken_and_said(
+    tmp_path: Path, most: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fractions = np.random.default_rng(0).random((*GRID.shape, 2)).astype(np.float32)
+    series = ct_series(tmp_path / "series")
+    path = by_highdicom(tmp_path / "a.dcm", series, fractions, "FRACTIONAL", max_fractional_value=most)
+    stored = np.round(fractions * most)
+    read = masks(read_label_maps(path, GRID))
+    assert all((read[f"Structure {n + 1}"] == (stored[..., n] * 2 >= most)).all() for n in (0, 1))
+    assert run("export", path, "--to", "seg-nrrd", "-o", tmp_path / "a.seg.nrrd") == 0
+    assert f"{most / 2:g} of {most} or more" in capsys.readouterr().err
+
+
+def test_compressed_frames_are_read(tmp_path: Path) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(3).array, "LABELMAP")
+    dataset = dcmread(path)
+    dataset.compress(RLELossless)
+    dataset.save_as(path)
+    require_same(read_label_maps(path, GRID), (labels(3),), GRID)
+
+
+def test_a_folder_that_holds_one_segmentation_stands_for_it(tmp_path: Path) -> None:
+    series = ct_series(tmp_path / "series")
+    by_highdicom(series / "a.dcm", series, labels(2).array, "BINARY")
+    require_same(read_label_maps(series, GRID), (labels(2),), GRID)
+    (series / "b.dcm").write_bytes((series / "a.dcm").read_bytes())
+    with pytest.raises(InputError, match=r"2 DICOM segmentations \(a.dcm, b.dcm\)"):
+        read_label_maps(series, GRID)
+    (series / "a.dcm").unlink()
+    (series / "b.dcm").unlink()
+    with pytest.raises(InputError, match="no DICOM segmentation"):
+        read_label_maps(series, GRID)
+
+
+@pytest.mark.parametrize("name", ["seg.dcm", "seg", "seg.nii.gz", "IM0001.seg.nrrd"])
+def test_a_segmentation_is_no_image_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    path = by_highdicom(tmp_path / name, ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    with pytest.raises(InputError, match="DICOM segmentation") as refused:
+        read_volume(path)
+    assert refused.value.code == "segmentation_as_image"
+
+
+OTHERS = {
+    "RTSTRUCT": ("1.2.840.10008.5.1.4.1.1.481.3", "structure set (RTSTRUCT)"),
+    "RTDOSE": ("1.2.840.10008.5.1.4.1.1.481.2", "dose map (RTDOSE)"),
+    "RTPLAN": ("1.2.840.10008.5.1.4.1.1.481.5", "radiotherapy object"),
+    "PR": ("1.2.840.10008.5.1.4.1.1.11.1", "presentation state"),
+    "SR": ("1.2.840.10008.5.1.4.1.1.88.22", "structured report"),
+    "DOC": ("1.2.840.10008.5.1.4.1.1.104.1", "document"),
+}
+
+
+@pytest.mark.parametrize("modality", OTHERS)
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_other_dicom_objects_are_refused_as_labels_by_what_they_are(
+    tmp_path: Path, modality: str, in_folder: bool
+) -> None:
+    uid, words = OTHERS[modality]
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = uid
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.PatientName, dataset.Modality = "Geheim^Name", modality
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    dataset.save_as(folder / "x.dcm", enforce_file_format=True)
+    with pytest.raises(InputError) as refused:
+        read_label_maps(folder if in_folder else folder / "x.dcm", GRID)
+    if in_folder and modality != "RTSTRUCT":
+        assert refused.value.code == "no_segmentation"
+        return
+    assert words in str(refused.value)
+    assert "Geheim" not in str(refused.value)
+    if modality == "RTSTRUCT":
+        assert ".seg.nrrd" in str(refused.value) and "plastimatch" in str(refused.value)
+
+
+@pytest.mark.parametrize("length", [0.3, 0.7, 0.95])
+def test_a_segmentation_that_ends_too_early_is_refused_in_one_line(tmp_path: Path, length: float) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(1).array, "BINARY")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * length)])
+    with pytest.raises(InputError) as refused:
+        read_label_maps(path, GRID)
+    assert refused.value.code in ("file_truncated", "segmentation_unplaced")
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_our_own_file_goes_round_through_the_command_line(tmp_path: Path, kind: str) -> None:
+    series = ct_series(tmp_path / "series")
+    path = by_highdicom(tmp_path / "in.dcm", series, labels(3, slice(0, None, 2)).array, kind)
+    first, second = tmp_path / "out.dcm", tmp_path / "out.seg.nrrd"
+    assert run("export", path, "--to", "dicom-seg", "--reference", series, "--type", kind.lower(), "-o", first) == 0
+    assert run("export", first, "--to", "seg-nrrd", "--reference", series, "-o", second) == 0
+    require_same(read_label_maps(second), (labels(3, slice(0, None, 2)),), GRID)
+
+
+def test_fill_takes_a_segmentation_as_support(tmp_path: Path) -> None:
+    array = np.zeros(GRID.shape, np.uint8)
+    array[[0, 5], 2:5, 3:7] = 1
+    image = np.full(GRID.shape, 100, np.int16)
+    image[:, 2:5, 3:7] = 700
+    series = ct_series(tmp_path / "series", array=image)
+    path = by_highdicom(tmp_path / "in.dcm", series, array, "BINARY")
+    output = tmp_path / "out.seg.nrrd"
+    assert run("fill", series, path, "-o", output, "--engine", "propagate", "--progress", "none") == 0
+    (filled,) = read_label_maps(output)
+    assert filled.segments[0].name == "Structure 1"
+    assert (filled.array[[0, 5]] == array[[0, 5]]).all()
+    assert all(filled.array[k].any() for k in range(6))
