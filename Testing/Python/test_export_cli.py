@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.files import read_label_maps, sidecar_path, write_array, write_label_maps
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.label_names import sidecar_path
 from FewShotAnnotateLib.export import deliver as deliver_module
 from FewShotAnnotateLib.export import dicom_seg
 from FewShotAnnotateLib.export.readback import Difference

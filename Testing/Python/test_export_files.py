@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, sidecar_path, write_label_maps
+from FewShotAnnotateLib.core.files import read_label_maps, write_label_maps
+from FewShotAnnotateLib.core.label_names import sidecar_path
 from FewShotAnnotateLib.core.terminology import of_segment
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, default_segment
 from FewShotAnnotateLib.export.deliver import Report, deliver

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import sidecar_path, write_label_maps
+from FewShotAnnotateLib.core.files import write_label_maps
+from FewShotAnnotateLib.core.label_names import sidecar_path
 from FewShotAnnotateLib.core.volume import LabelMap, Segment
 from FewShotAnnotateLib.export import deliver as deliver_module
 from FewShotAnnotateLib.export import nifti

@@ -42,11 +42,21 @@ def add_input(verb: argparse.ArgumentParser, purpose: str, slices: str) -> None:
         metavar="3,10,20",
         help="the labelled slices, empty ones too (default: those with any label)",
     )
+    add_partial(verb)
     verb.add_argument(
         "--slices",
         default=slices,
         metavar="between|all|A:B",
         help=f"{purpose}: between the labelled slices, all, or A up to but not B (default: %(default)s)",
+    )
+
+
+def add_partial(verb: argparse.ArgumentParser) -> None:
+    """The argument that says that labelled slices may lack labels."""
+    verb.add_argument(
+        "--partial",
+        action="store_true",
+        help="a label that is not on a labelled slice may just not be painted there (default: it is absent there)",
     )
 
 

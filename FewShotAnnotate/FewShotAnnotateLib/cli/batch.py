@@ -20,7 +20,16 @@ from ..dataset.case import Settings
 from ..dataset.manifest import read_manifest
 from ..dataset.one_process import OneProcess
 from ..dataset.status import Status
-from .arguments import add_engine, add_progress, add_settings, as_count, as_engine_options, as_seconds, as_slice_range
+from .arguments import (
+    add_engine,
+    add_partial,
+    add_progress,
+    add_settings,
+    as_count,
+    as_engine_options,
+    as_seconds,
+    as_slice_range,
+)
 from .labels import add_regrid, agreed
 
 _DONE, _FAILED, _CANCELLED = 0, 1, 130
@@ -48,6 +57,7 @@ def add(verbs: Any) -> None:
     )
     add_settings(batch)
     add_regrid(batch)
+    add_partial(batch)
     batch.add_argument("--budget", metavar="SECONDS", help="time limit for each case")
     batch.add_argument(
         "--threads",
@@ -70,6 +80,7 @@ def _batch(options: argparse.Namespace) -> int:
         as_engine_options(options.engine, options.settings),
         as_seconds(options.budget),
         agreed(options),
+        not options.partial,
     )
     make_pool = _pool(options)
     manifest = read_manifest(options.manifest)

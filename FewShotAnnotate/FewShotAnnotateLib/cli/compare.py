@@ -28,9 +28,10 @@ from ..core.axis import parse_axis
 from ..core.errors import InputError
 from ..core.files import read_volume
 from ..core.job import Device
+from ..core.layers import merge_disjoint
 from ..core.storage import write_bytes, write_json
 from ..engines import engine_names
-from .arguments import add_progress, add_series, as_slice_numbers
+from .arguments import add_partial, add_progress, add_series, as_slice_numbers
 from .comparing import as_contenders, as_wish, ending, open_reporter, slices
 from .labels import add_regrid, agreed, read_labels
 
@@ -54,6 +55,7 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
     verb.add_argument("--labelled-slices", metavar="3,10,20", help="the labelled slices, empty ones too")
+    add_partial(verb)
     add_regrid(verb)
     verb.add_argument("--sizes", metavar="1,2,4", help="support sizes (default: 1, 2, 4, 8, ... and all)")
     verb.add_argument("--draws", default="3", metavar="N", help="choices of support per size (default: %(default)s)")
@@ -76,6 +78,7 @@ def add(verbs: Any) -> None:
 def _compare(options: argparse.Namespace) -> int:
     alone = options.study is not None
     of_one = [options.image, options.support, options.axis != "auto", options.labelled_slices, options.series]
+    of_one.append(options.partial)
     if any(of_one) if alone else not all(of_one[:2]):
         raise InputError("compare_inputs")
     wish, contenders = as_wish(options), as_contenders(options)
@@ -88,7 +91,8 @@ def _own(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender
     axis, labelled = parse_axis(options.axis), as_slice_numbers(options.labelled_slices)
     volume = read_volume(options.image, options.series)
     layers = read_labels(options.support, volume, options)
-    case = Case.of_label_maps(volume, layers, axis, labelled, options.support)
+    layers = merge_disjoint(layers).layers
+    case = Case.of_label_maps(volume, layers, axis, labelled, options.support, complete=not options.partial)
     folder: Path = options.output
     with ending(folder) as code, open_reporter(options.progress) as tell:
         found = compare(case, contenders, wish, folder, tell, options.resume)

@@ -21,6 +21,7 @@ from ..core.files import (
     write_label_maps,
 )
 from ..core.job import Device
+from ..core.layers import merge_disjoint
 from ..core.volume import LabelMap, Volume
 from ..engines.pretrained.provenance import weights_in_use
 from ..export.algorithm import PRODUCT, Algorithm, tagged
@@ -72,9 +73,10 @@ def _fill(options: argparse.Namespace) -> int:
     layers = read_labels(options.support, volume, options)
     if len(layers) > 1 and image_suffix(options.output) != ".seg.nrrd":
         layers = [merge_layers(layers, options.output)]
+    merged = merge_disjoint(layers)
     request = FillRequest(
         volume,
-        layers,
+        merged.layers,
         axis,
         labelled,
         slices,
@@ -82,16 +84,17 @@ def _fill(options: argparse.Namespace) -> int:
         Device(options.device),
         settings,
         budget,
+        complete=not options.partial,
         source=options.support,
     )
     runs = plan(request)
     _warn_of_unnamed(runs[0], layers)
     began = time.monotonic()
     with job_place(options.job_dir) as place:
-        result = run_all(runs, layers, volume, place, options)
+        result = run_all(runs, merged.layers, volume, place, options)
     job = runs[0].job
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
-    write_label_maps(options.output, tagged(result.layers, made_by))
+    write_label_maps(options.output, tagged(merged.restore(result.layers), made_by))
     if options.confidence:
         write_array(options.confidence, result.confidence, volume.geometry)
     if options.progress != "json":

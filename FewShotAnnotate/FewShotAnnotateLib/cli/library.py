@@ -17,7 +17,7 @@ from ..core.support import Support
 from ..dataset.library import library_folder, read_task, remove_task, save_slices, task_folder, task_names
 from ..dataset.library_file import export_task, import_task
 from ..dataset.library_task import LibraryTask, Origin
-from .arguments import add_series, as_slice_numbers
+from .arguments import add_partial, add_series, as_slice_numbers
 from .labels import add_regrid, read_labels
 
 
@@ -39,6 +39,7 @@ def add(verbs: Any) -> None:
         )
         verb.add_argument("labels", metavar="LABELS", type=Path, help="label map of the image")
         add_regrid(verb)
+        add_partial(verb)
         add_series(verb)
         verb.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
         verb.add_argument(
@@ -103,7 +104,7 @@ def _save(options: argparse.Namespace) -> int:
         label_map = layers[0] if len(layers) == 1 else merge_layers(layers, "labels.nii.gz")
     except InputError:
         raise InputError("library_overlaps", path=options.labels) from None
-    support = Support.from_label_map(label_map, axis, labelled, path=options.labels)
+    support = Support.from_label_map(label_map, axis, labelled, complete=not options.partial, path=options.labels)
     origin = Origin.CORRECTED if options.corrected else Origin.PAINTED
     task = save_slices(options.name, volume, label_map, support, add=options.add, origin=origin)
     print(f"{task.name}: {len(task.slices)} {task.plane} slices, {_labels(task)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.axis import parse_axis
 from ..core.files import read_volume
+from ..core.layers import merge_disjoint
 from ..run.fill import FillRequest
 from ..suggestions import suggestions
 from .arguments import add_input, as_count, as_slice_numbers, as_slice_range
@@ -30,6 +31,15 @@ def _suggest(options: argparse.Namespace) -> int:
     count = as_count(options.count)
     volume = read_volume(options.image, options.series)
     layers = read_labels(options.support, volume, options)
-    request = FillRequest(volume, layers, axis, labelled, slices, "propagate", source=options.support)
+    request = FillRequest(
+        volume,
+        merge_disjoint(layers).layers,
+        axis,
+        labelled,
+        slices,
+        "propagate",
+        complete=not options.partial,
+        source=options.support,
+    )
     print(json.dumps(suggestions(request, count), indent=1))
     return 0

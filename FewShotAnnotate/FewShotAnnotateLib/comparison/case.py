@@ -66,8 +66,15 @@ class Case:
         axis: SliceAxis | None = None,
         labelled_slices: Sequence[int] | None = None,
         path: object = "The labels",
+        *,
+        complete: bool = True,
     ) -> Case:
-        """A case of label maps whose labelled slices are complete, read as `fill` reads them.
+        """A case of label maps, read as `fill` reads them.
+
+        Parameters
+        ----------
+        complete : bool
+            Whether a label that is not on a labelled slice is absent there.
 
         Raises
         ------
@@ -81,6 +88,8 @@ class Case:
         slices = list(union.indices)
         held = [layer for layer in layers if union.axis.slices(layer.array)[slices].any()]
         supports = [Support.from_label_map(layer, union.axis, slices, path=path) for layer in held]
+        if not complete:
+            supports = [support.partial(union.empty) for support in supports]
         return cls.of_supports(volume, supports, held)
 
     @property

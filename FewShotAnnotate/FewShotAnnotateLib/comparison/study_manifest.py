@@ -10,6 +10,7 @@ import numpy as np
 from ..core.axis import SliceAxis, labelled_indices, parse_axis
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume
+from ..core.layers import merge_disjoint
 from ..core.regrid import Consent
 from ..core.table import Row, read_table
 from .case import Case
@@ -53,7 +54,7 @@ class LabelledVolume:
             A file that cannot be read, another grid, no label.
         """
         volume = read_volume(self.image, self.series or None)
-        layers = read_label_maps(self.label, volume.geometry, self.agreed)
+        layers = merge_disjoint(read_label_maps(self.label, volume.geometry, self.agreed)).layers
         spacing = SliceAxis(0).spacing(volume.geometry)
         axis = self.axis or SliceAxis(min(range(3), key=lambda number: (-round(spacing[number], 3), number)))
         anything = np.any([layer.array != 0 for layer in layers], axis=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,8 +16,8 @@ from .dicom_seg_reading import read_segmentation
 from .dicom_series import read_dicom_volume
 from .errors import InputError
 from .itk_file import holds, read_itk, write_itk
+from .label_names import read_names, sidecar_path
 from .nifti_check import require_sound_nifti
-from .reading import read_json
 from .regrid import Consent, Regridded, regrid
 from .storage import Replacement, require_name, unwritable
 from .unforeseen import is_memory_short
@@ -125,13 +124,16 @@ def read_layers(path: str | Path, images: Geometry | None = None) -> list[LabelM
     segmentation = find_segmentation(path)
     if segmentation is not None:
         return read_segmentation(segmentation, images)
+    is_seg_nrrd = path.name.lower().endswith(".seg.nrrd")
+    if is_seg_nrrd and seg_nrrd.holds_nothing(path):
+        return [LabelMap(np.zeros((1, 1, 1), np.uint8), Geometry((1, 1, 1)))]
     image = _read_image(path)
-    if path.name.lower().endswith(".seg.nrrd"):
+    if is_seg_nrrd:
         return seg_nrrd.label_maps(image, path)
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
     array = as_label_array(sitk.GetArrayFromImage(image), path)
-    named = _read_sidecar(sidecar_path(path))
+    named = read_names(path)
     segments = tuple(named.get(value, default_segment(value)) for value in present_values(array))
     return [LabelMap(array, Geometry.of_image(image), segments)]
 
@@ -254,11 +256,6 @@ def _remove(path: Path) -> None:
             raise unwritable(path, error) from None
 
 
-def sidecar_path(path: Path) -> Path:
-    """Where names of labels are kept, for each file: `a.nii.gz` and `a.nrrd` in a folder may hold different ones."""
-    return path.with_name(path.name + ".labels.json")
-
-
 def _sidecar_text(segments: Sequence[Segment]) -> str:
     content = {
         str(segment.value): {
@@ -269,22 +266,3 @@ def _sidecar_text(segments: Sequence[Segment]) -> str:
         for segment in segments
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def _read_sidecar(path: Path) -> dict[int, Segment]:
-    """Segments by value; a sidecar may also map a value to a bare name."""
-    if not paths.is_occupied(path):
-        return {}
-    try:
-        content = read_json(path)
-        return {int(value): _segment_from_json(int(value), entry) for value, entry in content.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError):
-        raise InputError("sidecar_unreadable", path=path) from None
-
-
-def _segment_from_json(value: int, entry: Any) -> Segment:
-    if isinstance(entry, str):
-        return Segment(value, entry, default_segment(value).colour)
-    red, green, blue = (float(part) for part in entry.get("colour", default_segment(value).colour))
-    tags = {str(key): str(text) for key, text in entry.get("tags", {}).items()}
-    return Segment(value, str(entry["name"]), (red, green, blue), tags)

@@ -56,6 +56,21 @@ def write_itk(image: sitk.Image, path: Path, compress: bool) -> None:
             sitk.WriteImage(image, name, useCompression=compress)
     except RuntimeError:
         raise OSError from None
+    if path.name.endswith(".seg.nrrd") and image.GetNumberOfComponentsPerPixel() > 1:
+        _declare_list(path)
+
+
+def _declare_list(path: Path) -> None:
+    """Say in a NRRD header that values of a voxel are a list, as layers of segments are; ITK calls all a vector.
+
+    The header keeps its length, so that the voxels stay where they are.
+    """
+    vector, a_list = b"\nkinds: vector domain domain domain\n", b"\nkinds: list domain domain domain\n#\n"
+    with path.open("r+b") as file:
+        place = file.read(_BLOCK_BYTES).find(vector)
+        if place >= 0:
+            file.seek(place)
+            file.write(a_list)
 
 
 def holds(path: Path, image: sitk.Image) -> bool:

@@ -131,6 +131,8 @@ def regrid(
         'labels_off_grid' or 'labels_outside': consent is missing, see `MENDED_BY`.
     """
     own = layers[0].geometry
+    if own != grid and not any(layer.array.any() for layer in layers):  # nothing is labelled: it fits everywhere
+        return Regridded([LabelMap(np.zeros(grid.shape, one.array.dtype), grid, one.segments) for one in layers])
     found = align(own, grid)
     if isinstance(found, Misfit):
         if Consent.RESAMPLE not in agreed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
+from .paths import require_file
 from .volume import Geometry, LabelMap, Segment, as_label_array, default_segment, present_values
 
 _TAG_SEPARATOR = "|"
+_HEADER_BYTES = 1 << 16
 
 
 def label_maps(image: sitk.Image, path: Path) -> list[LabelMap]:
@@ -36,6 +39,15 @@ def label_maps(image: sitk.Image, path: Path) -> list[LabelMap]:
         bare = {value: default_segment(value) for value in present_values(array) if value not in known}
         result.append(LabelMap(array, grid, (*known.values(), *bare.values())))
     return result
+
+
+def holds_nothing(path: Path) -> bool:
+    """Whether the file has a segmentation's header and no voxel: some programs save so what was never painted."""
+    require_file(path)
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    sizes = re.search(rb"^sizes:([ \t\d]+)\r?$", header.split(b"\n\n")[0], re.MULTILINE)
+    return header.startswith(b"NRRD") and sizes is not None and b"0" in sizes[1].split()
 
 
 def to_image(layers: Sequence[LabelMap]) -> sitk.Image:

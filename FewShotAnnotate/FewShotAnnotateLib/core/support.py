@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,10 +89,24 @@ class Support:
         labels = present_values(masks) if indices else ()
         if not labels:
             raise InputError("no_labelled_slice", path=path)
-        painted = np.array([[bool((mask == label).any()) for label in labels] for mask in masks])
-        empty = ~painted.any(axis=1, keepdims=True)
-        known = np.ones_like(painted) if complete else painted | empty
-        return cls(axis, tuple(indices), masks, labels, known)
+        support = cls(axis, tuple(indices), masks, labels, np.ones((len(indices), len(labels)), dtype=bool))
+        return support if complete else support.partial(support.empty)
+
+    @property
+    def empty(self) -> np.ndarray:
+        """Whether nothing is painted on a labelled slice, bool [m]."""
+        return np.array([not mask.any() for mask in self.masks])
+
+    def partial(self, empty: np.ndarray) -> Support:
+        """The same, but each slice speaks only about the labels painted on it.
+
+        Parameters
+        ----------
+        empty : bool ndarray, shape [m]
+            Slices that speak about all labels: nothing is painted on them, in other layers neither.
+        """
+        painted = np.array([[bool((mask == label).any()) for label in self.labels] for mask in self.masks])
+        return replace(self, known=painted | empty[:, None])
 
     def only(self, rows: Sequence[int]) -> Support:
         """The labelled slices of these numbers alone; the labels to fill stay the same."""

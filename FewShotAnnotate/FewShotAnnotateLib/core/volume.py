@@ -20,6 +20,10 @@ GEOMETRY_TOLERANCE = 1e-6
 SAME_VOXEL_TOLERANCE = 0.05
 
 
+# Label values stored as real numbers, often scaled, may miss their whole number by this much.
+LABEL_TOLERANCE = 0.01
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Where a voxel grid lies, in ITK's convention (LPS, mm).
@@ -234,9 +238,12 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
     if array.dtype.kind == "c":
         raise InputError("not_scalar", path=path, components=2)
     if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (array == np.rint(array))
+        rounded = np.rint(array)
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            whole = np.abs(array - rounded) <= LABEL_TOLERANCE
         if not whole.all():
             raise InputError("label_not_integer", path=path, value=float(array[~whole].flat[0]))
+        array = rounded
     least, most = array.min(), array.max()
     if least < 0 or most > 65535:
         raise InputError("label_out_of_range", path=path, value=int(least if least < 0 else most))

@@ -54,6 +54,8 @@ class Settings:
         Seconds for each case.
     agreed : frozenset of Consent
         What may be done to labels of another grid than the image's.
+    complete : bool
+        Whether a label that is not on a labelled slice is absent there.
     """
 
     slices: str | tuple[int, int] = "between"
@@ -61,6 +63,7 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
     budget: float | None = None
     agreed: frozenset[Consent] = frozenset()
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Task:
         }
         if self.settings.agreed:
             content["agreed"] = sorted(self.settings.agreed)
+        if not self.settings.complete:
+            content["complete"] = False
         return dict(json.loads(json.dumps(content)))
 
 
@@ -243,6 +248,7 @@ def _plan(task: Task, volume: Volume, label_map: LabelMap) -> PlannedRun:
         settings.device,
         dict(settings.options),
         settings.budget,
+        complete=settings.complete,
         source=case.support,
     )
     (run,) = plan(request)

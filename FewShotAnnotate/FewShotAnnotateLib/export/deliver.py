@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..core.files import sidecar_path
+from ..core.label_names import sidecar_path
 from ..core.regrid import regrid
 from ..core.volume import LabelMap
 from .algorithm import PRODUCT, Algorithm, of_segment

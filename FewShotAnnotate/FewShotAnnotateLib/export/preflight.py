@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core import paths
 from ..core.errors import InputError
-from ..core.files import merge_layers, sidecar_path
+from ..core.files import merge_layers
+from ..core.label_names import sidecar_path
 from ..core.regrid import Consent, Misfit, align, regrid
 from ..core.volume import Geometry, LabelMap, present_values
 from .algorithm import PRODUCT, of_segment

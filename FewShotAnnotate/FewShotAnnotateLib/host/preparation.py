@@ -247,5 +247,6 @@ def _support(given: RunInput, segment_ids: Sequence[str], painted: Mapping[int, 
                 labels[painted[index][name]] = value
     present = np.array([[name in painted[index] for name in segment_ids] for index in plan.labelled])
     whole = np.isin(plan.labelled, plan.keep)[:, None] | given.complete
-    known = present | whole | ~present.any(axis=1, keepdims=True)
+    empty = np.array([[not painted[index]] for index in plan.labelled])  # of all layers
+    known = present | whole | empty
     return Support(plan.axis, plan.labelled, masks, tuple(range(1, len(segment_ids) + 1)), known)

@@ -40,6 +40,8 @@ class FillRequest:
     slices : 'between', 'all' or (start, stop)
     budget : float or None
         Seconds for all layers together, None for as long as it takes.
+    complete : bool
+        Whether a label that is not on a labelled slice is absent there; else it may just not be painted there.
     source : object
         Names the labels in errors.
     """
@@ -53,6 +55,7 @@ class FillRequest:
     device: Device = Device.AUTO
     options: dict[str, Any] = field(default_factory=dict)
     budget: float | None = None
+    complete: bool = True
     source: object = "The labels"
 
 
@@ -98,10 +101,17 @@ def plan(request: FillRequest) -> list[PlannedRun]:
         PlannedRun(
             number,
             replace(job, names=_names(request.layers[number])) if engine.uses_names else job,
-            Support.from_label_map(request.layers[number], support.axis, support.indices, path=request.source),
+            _layer_support(request, number, support),
         )
         for number in held
     ]
+
+
+def _layer_support(request: FillRequest, number: int, union: Support) -> Support:
+    """Support of one layer, on the labelled slices of all layers together."""
+    layer = request.layers[number]
+    support = Support.from_label_map(layer, union.axis, union.indices, path=request.source)
+    return support if request.complete else support.partial(union.empty)
 
 
 def _names(layer: LabelMap) -> dict[int, str]:

@@ -1,0 +1,125 @@
+"""Names of labels beside a label map, in the forms that other programs write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+
+SHAPE = (2, 3, 4)
+
+
+def label_file(folder: Path, name: str = "case.nii.gz") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    array = np.arange(24, dtype=np.uint8).reshape(SHAPE) % 4
+    write_array(folder / name, array, Geometry(SHAPE))
+    return folder / name
+
+
+def names(path: Path) -> list[str]:
+    (label_map,) = read_label_maps(path)
+    assert label_map.values == (1, 2, 3)
+    return [segment.name for segment in label_map.segments]
+
+
+FORMS: dict[str, Any] = {
+    "bare": {"1": "liver", "3": "Milz 脾"},
+    "with background": {"0": "background", "1": "liver", "3": "Milz 脾"},
+    "names first": {"background": 0, "liver": 1, "Milz 脾": 3},
+    "Decathlon": {"name": "Task", "labels": {"0": "background", "1": "liver", "3": "Milz 脾"}},
+    "nnU-Net": {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "liver": 1, "Milz 脾": 3},
+        "numTraining": 9,
+    },
+    "nnU-Net regions": {"labels": {"background": 0, "whole": [1, 2, 3], "liver": 1, "Milz 脾": 3, "ignore": 4}},
+    "texts for numbers": {"labels": {"background": "0", "liver": "1", "Milz 脾": "3"}},
+    "ours": {"1": {"name": "liver", "colour": [1, 0, 0]}, "3": {"name": "Milz 脾", "tags": {"a": "b"}}},
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize(
+    ("place", "labels"),
+    [
+        ("case.nii.gz.labels.json", "case.nii.gz"),
+        ("labels.json", "case.nii.gz"),
+        ("labels.json", "case.nrrd"),
+        ("dataset.json", "case.mha"),
+        ("dataset.json", "labelsTr/case.nii.gz"),
+    ],
+)
+def test_a_list_of_names_beside_a_label_map_names_its_labels(
+    form: dict[str, Any], place: str, labels: str, tmp_path: Path
+) -> None:
+    if place == "dataset.json" and "labels" not in form:
+        form = {"labels": form}
+    path = label_file((tmp_path / labels).parent, Path(labels).name)
+    (tmp_path / place).write_text(json.dumps(form), encoding="utf-8")
+    assert names(path) == ["liver", "Label 2", "Milz 脾"]
+
+
+def test_the_nearest_list_counts(tmp_path: Path) -> None:
+    path = label_file(tmp_path / "labelsTr")
+    expected = ["Label 1", "Label 2", "Label 3"]
+    assert names(path) == expected
+    for place, name in (
+        (tmp_path / "dataset.json", "above"),
+        (path.with_name("dataset.json"), "data set"),
+        (path.with_name("labels.json"), "folder"),
+        (path.with_name("case.nii.gz.labels.json"), "own"),
+    ):
+        place.write_text(json.dumps({"labels": {"1": name}}), encoding="utf-8")
+        assert names(path) == [name, *expected[1:]]
+
+
+def test_written_names_are_read_whatever_else_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('{"1": "other"}', encoding="utf-8")
+    array = np.arange(24, dtype=np.uint8).reshape(SHAPE) % 2
+    write_label_maps(tmp_path / "a.nii.gz", [LabelMap(array, Geometry(SHAPE), (Segment(1, "liver"),))])
+    (read,) = read_label_maps(tmp_path / "a.nii.gz")
+    assert [segment.name for segment in read.segments] == ["liver"]
+
+
+@pytest.mark.parametrize("content", ["", "[", "[1]", '{"labels": {"liver": "many"}}', '{"1": 5}'])
+def test_a_list_that_cannot_be_understood_is_refused_by_name(content: str, tmp_path: Path) -> None:
+    path = label_file(tmp_path)
+    (tmp_path / "labels.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as refused:
+        read_label_maps(path)
+    assert refused.value.code == "sidecar_unreadable"
+    assert str(tmp_path / "labels.json") in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["", "[", "[1]", "{}", '{"labels": 3}', '{"description": "something else"}'])
+def test_a_data_set_file_without_names_is_passed_over(content: str, tmp_path: Path) -> None:
+    path = label_file(tmp_path)
+    (tmp_path / "dataset.json").write_text(content, encoding="utf-8")
+    assert names(path) == ["Label 1", "Label 2", "Label 3"]
+
+
+@pytest.mark.parametrize("offset", [1e-7, -1e-7, 1e-4, -0.009])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_real_numbers_that_miss_a_whole_one_by_rounding_are_labels(
+    offset: float, kind: type[np.floating], tmp_path: Path
+) -> None:
+    array = np.arange(24, dtype=kind).reshape(SHAPE) % 4
+    write_array(tmp_path / "a.nii.gz", (array + kind(offset)).astype(kind), Geometry(SHAPE))
+    (read,) = read_label_maps(tmp_path / "a.nii.gz")
+    assert np.array_equal(read.array, array)
+
+
+@pytest.mark.parametrize("value", [0.5, 1.02, -0.02, np.inf, np.nan])
+def test_real_numbers_in_between_are_no_labels(value: float, tmp_path: Path) -> None:
+    array = np.zeros(SHAPE, dtype=np.float32)
+    array[0, 0, 0] = value
+    write_array(tmp_path / "a.nrrd", array, Geometry(SHAPE))
+    with pytest.raises(InputError) as refused:
+        read_label_maps(tmp_path / "a.nrrd")
+    assert refused.value.code == "label_not_integer"

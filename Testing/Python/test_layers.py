@@ -1,0 +1,266 @@
+"""Layers of a .seg.nrrd: as other readers see them, merged where they do not overlap, and painted in part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nrrd
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicerio
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.axis import SliceAxis
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.layers import merge_disjoint
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from FewShotAnnotateLib.run.fill import FillRequest, plan
+from hypothesis import given
+from hypothesis import strategies as st
+from support.labels import OBLIQUE, oblique, overlapping_layers, small_case
+
+GRID = Geometry((13, 20, 24), (0.7, 0.8, 2.5), (-31.5, 12.25, -204.7), OBLIQUE)
+
+
+def block(name: str, columns: slice, value: int = 1, slices: tuple[int, ...] = (0, 4, 8, 12)) -> LabelMap:
+    """A segment in a layer of its own, painted on some slices."""
+    array = np.zeros(GRID.shape, np.uint8)
+    for k in slices:
+        array[k, 5:15, columns] = value
+    return LabelMap(array, GRID, (Segment(value, name, (0.5, 0.25, 1), {"note": name}, f"id of {name}"),))
+
+
+def image_file(folder: Path) -> Path:
+    array = np.random.default_rng(0).normal(0, 5, GRID.shape).astype(np.float32)
+    array[:, 5:15, 2:8] += 100
+    array[:, 5:15, 14:20] += 60
+    write_array(folder / "image.nrrd", array, GRID)
+    return folder / "image.nrrd"
+
+
+def described(layers: list[LabelMap]) -> list[list[tuple[int, str, str]]]:
+    return [[(one.value, one.name, one.segment_id) for one in layer.segments] for layer in layers]
+
+
+# --- other readers
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_layers_are_a_list_in_the_header_and_other_readers_take_them(count: int, tmp_path: Path) -> None:
+    _, label_map = oblique(*small_case())
+    layers = overlapping_layers(label_map, count)
+    path = tmp_path / "a.seg.nrrd"
+    write_label_maps(path, layers)
+    assert b"\nkinds: list domain domain domain\n" in path.read_bytes()[:4000]
+    voxels, header = nrrd.read(str(path))
+    assert header["kinds"] == ["list", "domain", "domain", "domain"]
+    for number, layer in enumerate(layers):
+        assert np.array_equal(voxels[number].T, layer.array)
+    found = slicerio.read_segmentation(str(path))
+    # pynrrd, on which slicerio stands, leaves out what is not ASCII.
+    names = [one.name.encode("ascii", "ignore").decode() for layer in layers for one in layer.segments]
+    assert [segment["name"] for segment in found["segments"]] == names
+    ordered = slicerio.extract_segments(found, [(name, number) for number, name in enumerate(names, start=1)], False)
+    assert len(ordered["segments"]) == len(names)
+    for segment in found["segments"]:
+        layer = layers[int(segment["layer"])]
+        assert np.array_equal(
+            int(segment["labelValue"]) == found["voxels"][int(segment["layer"])].T,
+            layer.array == int(segment["labelValue"]),
+        )
+    image = sitk.ReadImage(str(path))
+    assert image.GetNumberOfComponentsPerPixel() == count
+
+
+# --- merging
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 5),
+    labels=st.integers(1, 3),
+    high=st.booleans(),
+)
+def test_merged_layers_hold_every_label_once_and_come_back_as_they_were(
+    seed: int, count: int, labels: int, high: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    grid = Geometry((3, 4, 5))
+    layers = []
+    for number in range(count):
+        array = random.integers(0, labels + 1, grid.shape) * (random.random(grid.shape) < 0.3)
+        array = array * 300 if high and number % 2 else array
+        segments = tuple(
+            Segment(value * (300 if high and number % 2 else 1), f"{number} {value}", segment_id=f"{number}{value}")
+            for value in range(1, labels + 1)
+        )
+        layers.append(LabelMap(array.astype(np.uint16 if high else np.uint8), grid, segments))
+    merged = merge_disjoint(layers)
+    held = sum(int(np.count_nonzero(layer.array)) for layer in layers)
+    assert sum(int(np.count_nonzero(layer.array)) for layer in merged.layers) == held
+    for layer in merged.layers:
+        assert len(set(layer.values)) == len(layer.values)
+    restored = merged.restore(merged.layers)
+    assert described(restored) == described(layers)
+    for one, other in zip(restored, layers, strict=True):
+        assert one.array.dtype == other.array.dtype
+        assert np.array_equal(one.array, other.array)
+    overlap = any(
+        ((one.array != 0) & (other.array != 0)).any()
+        for number, one in enumerate(layers)
+        for other in layers[:number]
+    )
+    assert overlap or len(merged.layers) == 1
+
+
+def test_layers_that_do_not_overlap_are_filled_in_one_run_and_come_back_apart(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    layers = [block("left", slice(2, 8)), block("right", slice(14, 20), 7), block("between", slice(8, 14))]
+    image, support, output = image_file(tmp_path), tmp_path / "a.seg.nrrd", tmp_path / "out.seg.nrrd"
+    write_label_maps(support, layers)
+    words = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate", "--progress", "none"]
+    assert main([*words, "--job-dir", str(tmp_path / "job")]) == 0
+    assert (tmp_path / "job" / "job.json").is_file(), "one run, not one for each layer"
+    capfd.readouterr()
+    filled = read_label_maps(output)
+    assert described(filled) == described(layers)
+    for layer, before in zip(filled, layers, strict=True):
+        assert np.array_equal(layer.array[[0, 4, 8, 12]], before.array[[0, 4, 8, 12]])
+        assert layer.array.any(axis=(1, 2)).all()
+    assert not np.any(np.sum([layer.array != 0 for layer in filled], axis=0) > 1), "they do not overlap afterwards"
+
+
+def test_only_layers_that_overlap_are_filled_apart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    layers = [block("left", slice(2, 8)), block("both", slice(2, 20)), block("right", slice(14, 20))]
+    merged = merge_disjoint(layers)
+    assert described(merged.layers) == [
+        [(1, "left", "id of left"), (2, "right", "id of right")],
+        [(1, "both", "id of both")],
+    ]
+    image, support, output = image_file(tmp_path), tmp_path / "a.seg.nrrd", tmp_path / "out.seg.nrrd"
+    write_label_maps(support, layers)
+    words = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate", "--progress", "none"]
+    assert main(words) == 0
+    capfd.readouterr()
+    filled = read_label_maps(output)
+    assert described(filled) == described(layers)
+    for layer, before in zip(filled, layers, strict=True):
+        assert np.array_equal(layer.array[[0, 4, 8, 12]], before.array[[0, 4, 8, 12]])
+
+
+# --- painted in part
+
+
+def paired(layered: bool) -> list[LabelMap]:
+    """Left painted on some slices, right on others."""
+    left = block("left", slice(2, 8), 1, (0, 4, 8, 12))
+    right = block("right", slice(14, 20), 2, (0, 6, 12))
+    if layered:
+        return [left, right]
+    return [LabelMap(left.array + right.array, GRID, left.segments + right.segments)]
+
+
+@pytest.mark.parametrize("layered", [False, True], ids=["one layer", "a layer each"])
+def test_paired_structures_painted_on_different_slices_need_partial(
+    layered: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image, support = image_file(tmp_path), tmp_path / "a.seg.nrrd"
+    write_label_maps(support, paired(layered))
+
+    def dice(*words: str) -> list[float]:
+        output = tmp_path / f"out{len(words)}.seg.nrrd"
+        quick = ["-o", str(output), "--engine", "propagate", "--progress", "none"]
+        assert main(["fill", str(image), str(support), *quick, *words]) == 0
+        capfd.readouterr()
+        found = []
+        masks = {one.name: layer.array == one.value for layer in read_label_maps(output) for one in layer.segments}
+        for name, columns in (("left", slice(2, 8)), ("right", slice(14, 20))):
+            mask = masks[name]
+            truth = np.zeros(GRID.shape, bool)
+            truth[:, 5:15, columns] = True
+            query = [1, 2, 3, 5, 7, 9, 10, 11]
+            both = np.count_nonzero(mask[query] & truth[query])
+            found.append(2 * both / (np.count_nonzero(mask[query]) + np.count_nonzero(truth[query])))
+        return found
+
+    assert min(dice()) < 0.9
+    assert min(dice("--partial")) > 0.95
+
+
+@pytest.mark.parametrize("layered", [False, True], ids=["one layer", "a layer each"])
+def test_a_slice_speaks_only_of_what_is_painted_on_it_and_an_empty_one_of_all(layered: bool) -> None:
+    from FewShotAnnotateLib.core.volume import Volume
+
+    volume = Volume(np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)
+    # A third layer overlaps the left one, so that layers stay apart.
+    layers = [*paired(layered), block("again", slice(2, 8), 1, (4,))]
+    request = FillRequest(volume, layers, SliceAxis(0), [0, 2, 4, 6, 8, 12], engine="propagate", complete=False)
+    known = {}
+    for run in plan(request):
+        for place, value in enumerate(run.support.labels):
+            (name,) = [one.name for one in layers[run.layer].segments if one.value == value]
+            known[name] = [
+                index for index, row in zip(run.support.indices, run.support.known, strict=True) if row[place]
+            ]
+    assert known == {"left": [0, 2, 4, 8, 12], "right": [0, 2, 6, 12], "again": [2, 4]}
+
+
+@pytest.mark.parametrize("command", ["suggest", "compare", "batch"])
+def test_other_commands_know_partial_too(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image, support = image_file(tmp_path), tmp_path / "a.seg.nrrd"
+    write_label_maps(support, paired(layered=True))
+    (tmp_path / "cases.csv").write_text(f"name,image,support\na,{image},{support}\n")
+    out = str(tmp_path / "out")
+    quick = ["--engines", "propagate", "--sizes", "1", "--draws", "1", "--held-out", "1", "--progress", "none"]
+    words = {
+        "suggest": [str(image), str(support)],
+        "compare": [str(image), str(support), "-o", out, *quick],
+        "batch": [str(tmp_path / "cases.csv"), "-o", out, "--engine", "propagate", "--progress", "none"],
+    }[command]
+    assert main([command, *words, "--partial"]) == 0
+    capfd.readouterr()
+    if command == "batch":
+        (filled,) = read_label_maps(tmp_path / "out" / "a" / "label.nii.gz")
+        assert (filled.array[5, 5:15, 14:20] == 2).mean() > 0.9
+        assert (filled.array[2, 5:15, 2:8] == 1).mean() > 0.9
+
+
+# --- nothing painted yet
+
+
+@pytest.mark.parametrize("sizes", ["1 1 1", "0 0 0", "2 0 5 6"])
+def test_a_segmentation_saved_before_painting_is_not_painted_rather_than_damaged(
+    sizes: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image, support = image_file(tmp_path), tmp_path / "a.seg.nrrd"
+    count = len(sizes.split())
+    directions = " ".join(["none"] * (count - 3) + ["(-1,0,0)", "(0,-1,0)", "(0,0,1)"])
+    header = (
+        f"NRRD0004\ntype: unsigned char\ndimension: {count}\nspace: left-posterior-superior\nsizes: {sizes}\n"
+        f"space directions: {directions}\nkinds: {'list ' * (count - 3)}domain domain domain\nencoding: raw\n"
+        "space origin: (0,0,0)\nSegment0_ID:=a\nSegment0_Name:=liver\nSegment0_LabelValue:=1\nSegment0_Layer:=0\n"
+        "Segment0_Extent:=0 -1 0 -1 0 -1\n\n"
+    )
+    support.write_bytes(header.encode() + (b"\0" if "0" not in sizes.split() else b""))
+    assert main(["fill", str(image), str(support), "-o", str(tmp_path / "out.nii.gz"), "--progress", "none"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"fewshot-annotate: {support}: no slice is labelled; paint at least two slices first."
+
+
+def test_what_slicer_saves_before_painting_is_not_painted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import slicer
+    from support import mrml
+
+    mrml.start_mrml()
+    mrml.new_scene()
+    volume_node = mrml.add_volume(np.zeros(GRID.shape, np.float32), GRID.spacing, GRID.origin, np.eye(3))
+    for number, masks in enumerate(({}, {"liver": np.zeros(GRID.shape, bool)})):
+        node = mrml.add_segmentation(volume_node, masks)
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        slicer.mrmlScene.AddNode(storage)
+        storage.SetFileName(str(tmp_path / f"{number}.seg.nrrd"))
+        assert storage.WriteData(node)
+        words = ["fill", str(image_file(tmp_path)), str(tmp_path / f"{number}.seg.nrrd")]
+        assert main([*words, "-o", str(tmp_path / "out.nii.gz"), "--progress", "none"]) == 2
+        assert "no slice is labelled" in capfd.readouterr().err
