@@ -199,7 +199,7 @@ def test_a_slice_that_says_nothing_about_a_label_is_not_counted_for_it() -> None
     half = replace(case, supports=(replace(support, known=silent),))
     masks = support.masks[None].astype(np.uint16)
     rows = range(len(support.indices))
-    counts, whole = (trial_module._counts(one, rows, masks) for one in (half, case))
+    counts, whole = (trial_module.counts_of(one, rows, masks) for one in (half, case))
     assert whole[:, 0].any()
     assert not counts[:, 0].any()
     assert (counts[:, 1:] == whole[:, 1:]).all()

@@ -58,7 +58,7 @@ def compare(
     trials = design(case.painted, wish)
     able, absent = ready(contenders)
     with Store(place, describe(case), resume) as store:
-        outcomes, pending = finished(store, trials, able)
+        outcomes, pending = finished(store, case, trials, able)
         clock = Clock([one.engine for one, _ in pending], len(outcomes), tell)
         added, failed = run_trials(case, pending, store, clock, runner)
     absent += failed
@@ -95,13 +95,15 @@ def describe(case: Case) -> dict[str, Any]:
     return {"input": [fingerprint(case.volume, support) for support in case.supports]}
 
 
-def finished(store: Store, trials: Sequence[Trial], contenders: Sequence[Contender]) -> tuple[Outcomes, Pending]:
+def finished(
+    store: Store, case: Case, trials: Sequence[Trial], contenders: Sequence[Contender]
+) -> tuple[Outcomes, Pending]:
     """Outcomes that are in the store already, and what is still to be run, in this order."""
     outcomes: Outcomes = {}
     pending: Pending = []
     for trial in trials:
         for contender in contenders:
-            outcome = store.load(contender, trial)
+            outcome = store.load(case, contender, trial)
             if outcome is None:
                 pending.append((contender, trial))
             else:

@@ -132,14 +132,14 @@ def _plan(listed: LabelledVolume, contenders: Sequence[Contender], wish: Wish, p
     description = describe(case)
     folder = place / "-".join(digest[:16] for digest in description["input"])
     with Store(folder, description, resume=True) as store:
-        _, pending = finished(store, trials, contenders)
+        _, pending = finished(store, case, trials, contenders)
     return _Plan(listed, folder, trials, pending)
 
 
 def _measure(plan: _Plan, contenders: Sequence[Contender], clock: Clock) -> Measured:
     case, listed = plan.listed.read(), plan.listed
     with Store(plan.folder, describe(case), resume=True) as store:
-        outcomes, pending = finished(store, plan.trials, contenders)
+        outcomes, pending = finished(store, case, plan.trials, contenders)
         added, failed = run_trials(case, pending, store, clock)
     gone = {one.engine for one in failed}
     engines = [one.engine for one in contenders if one.engine not in gone]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.reading import read_json
 from .recommend import Evidence
 from .results import Absent
 from .scores import Point
 
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError)
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_summary(path: Path) -> Summary:
         It is damaged or not there.
     """
     try:
-        data = json.loads(path.read_text(encoding="ascii"))
+        data = read_json(path)
         points = tuple(Point(**{**one, "by_label": tuple(one["by_label"])}) for one in data["points"])
         absent = tuple(Absent(**one) for one in data["absent"])
         advice = data["recommendation"]

@@ -119,7 +119,7 @@ def run_trial(
         masks[number] = _fill(case.volume, support, slices, job, place, watches[-1], runner or run_in_worker)
     starts, steps = zip(*(watch.seconds(len(slices)) for watch in watches), strict=True)
     warnings = tuple(dict.fromkeys(message for watch in watches for message in watch.warnings))
-    return Outcome(_counts(case, trial.held_out, masks), sum(starts), sum(steps), masks, warnings)
+    return Outcome(counts_of(case, trial.held_out, masks), sum(starts), sum(steps), masks, warnings)
 
 
 def _job(contender: Contender, slices: Sequence[int], names: dict[int, str]) -> Job:
@@ -186,7 +186,8 @@ class _Watch:
         return round(first, 3), round((last - first) / (count - 1), 4) if count > 1 else 0.0
 
 
-def _counts(case: Case, rows: Sequence[int], masks: np.ndarray) -> np.ndarray:
+def counts_of(case: Case, rows: Sequence[int], masks: np.ndarray) -> np.ndarray:
+    """Voxels in the truth, in the result and in both, as `Outcome` holds them; `rows` are the held-out slices."""
     counts = np.zeros((len(rows), len(case.structures), 3), dtype=np.int64)
     for column, structure in enumerate(case.structures):
         support = case.supports[structure.layer]

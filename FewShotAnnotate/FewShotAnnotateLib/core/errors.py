@@ -121,6 +121,8 @@ MESSAGES = {
     "volume_changed": "The voxels of volume '{name}' changed during the run (another time frame?); "
     "nothing was filled.",
     "run_active": "A run is active; wait for it or cancel it first.",
+    "run_unforeseen": "An unforeseen error ended the run ({kind}, code {number}). The segmentation is as it was, and "
+    "finished slices are kept; please report it with what is in {log}.",
     "run_not_left": "The unfinished run is no longer there, or another window works on it; fill anew.",
     "run_volume_missing": "The volume of the unfinished run is not in the scene; load it and choose it.",
     "host_memory": "There is not enough memory to prepare this volume; crop it first (Crop Volume module).",
@@ -234,6 +236,8 @@ MESSAGES = {
     "no_engine_runs": "No engine to compare can run here ({detail}).",
     "comparison_differs": "{path}: the comparison in this folder was started with another image or labels; give the "
     "same or a new folder.",
+    "comparison_damaged": "{path}: what is compared in this folder cannot be read (comparison.json); start a new "
+    "comparison in another folder.",
     "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go on "
     "with its comparison (--resume).",
     "engine_option_malformed": "'{text}' sets no engine's option; write ENGINE.NAME=VALUE.",

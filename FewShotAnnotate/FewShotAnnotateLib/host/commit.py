@@ -20,6 +20,7 @@ from ..core.job import Job
 from ..engines.pretrained.provenance import weights_in_use
 from ..export.algorithm import PRODUCT, Algorithm
 from .decide import Box, Changes
+from .record import RECORD_ATTRIBUTE
 from .scene import CLOSED_SURFACE, SegmentationGrid, ijk_to_ras, read_grid
 
 
@@ -43,7 +44,33 @@ def commit(node: Any, volume_node: Any, grid: SegmentationGrid, changes: Changes
     for boxes, expected in ((changes.add, True), (changes.remove, False)):
         for segment_id, box in boxes.items():
             if (written.segment_box(segment_id, box.first, box.mask.shape)[box.mask] != expected).any():
-                raise RuntimeError("Slicer's segment editor did not write the filled voxels; undo and try again.")
+                raise RuntimeError("Slicer's segment editor did not write the filled voxels.")
+
+
+@contextmanager
+def all_or_nothing(node: Any) -> Iterator[None]:
+    """Put the segmentation back as it was if the block does not come to its end."""
+    segmentation = node.GetSegmentation()
+    surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
+    record = node.GetAttribute(RECORD_ATTRIBUTE)
+    history = slicer.vtkSegmentationHistory()
+    history.SetSegmentation(segmentation)
+    history.SaveState()
+    try:
+        yield
+    except BaseException:
+        modifying = node.StartModify()
+        try:
+            history.RestorePreviousState()
+            if surface and not segmentation.ContainsRepresentation(CLOSED_SURFACE):
+                segmentation.CreateRepresentation(CLOSED_SURFACE)
+            if record is None:
+                node.RemoveAttribute(RECORD_ATTRIBUTE)
+            else:
+                node.SetAttribute(RECORD_ATTRIBUTE, record)
+        finally:
+            node.EndModify(modifying)
+        raise
 
 
 def mark_as_made(node: Any, changes: Changes, job: Job) -> None:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .. import __version__
 from ..core.errors import InputError
 from ..core.event import Event, Expected, Failed, Finished, Progress, SliceDone, Warned
+from ..core.unforeseen import LOG_NAME, code_of, is_memory_short, keep
 from ..run.folder import JobFolder
 from ..run.legs import Leg, Whole, legs
 from ..run.process import WorkerProcess
 from .background import Background
-from .commit import commit, mark_as_made
+from .commit import all_or_nothing, commit, mark_as_made
 from .decide import EditRules
 from .ending import Ending, work_out
 from .preparation import FillSettings, prepare, read_input, read_unchanged
@@ -27,7 +30,7 @@ from .preview import Preview, PreviewSegment
 from .record import PaintRecord
 from .run_outcome import RunOutcome
 from .run_plan import Prepared, RunPlan
-from .run_store import RunFolder, RunStore
+from .run_store import RunFolder, RunStore, user_data_folder
 from .scene import ImageSource, SegmentationGrid, labels_version
 from .unfinished import RunMark, UnfinishedRun, unfinished_run
 
@@ -164,23 +167,42 @@ class FillController:
 
     def tick(self) -> None:
         """Take one bounded step. Called by a timer, some ten times a second, more often while `busy`."""
+        try:
+            self._step()
+        except Exception as error:
+            self._failed(error)
+
+    def _step(self) -> None:
         self._background.give_turn()
         run = self._run
         if run is None or not self._nodes_there(run):
             return
+        if self.state is State.PREPARING:
+            self._finish_preparing(run)
+        elif self.state is State.RUNNING:
+            self._follow_worker(run)
+        elif self.state is State.FINISHING:
+            self._finish(run)
+
+    def _failed(self, error: Exception) -> None:
+        """End the run because of an error, once, whatever it is; what is finished stays in the run's folder."""
         try:
-            if self.state is State.PREPARING:
-                self._finish_preparing(run)
-            elif self.state is State.RUNNING:
-                self._follow_worker(run)
-            elif self.state is State.FINISHING:
-                self._finish(run)
-        except InputError as error:
-            self._give_up(error)
-        except MemoryError:
-            self._give_up(InputError("host_memory"))
-        except (OSError, RuntimeError, ValueError, IndexError) as error:  # job folder unreadable, or not written
-            self._stop(f"{type(error).__name__}: {error}")
+            if is_memory_short(error):
+                self._give_up(InputError("host_memory"))
+            elif isinstance(error, InputError):
+                self._give_up(error)
+            elif self._run is None or self._run.prepared is None:
+                self._give_up(_unforeseen(error))
+            else:
+                self._stop(str(_unforeseen(error)))
+        except Exception as another:  # of whoever is told of the change, or of taking the preview away
+            listener, self._on_change = self._on_change, lambda: None
+            with suppress(Exception):
+                self.leave()
+            self._on_change = listener
+            self._run, self._process, self.state = None, None, State.IDLE
+            self.error = _unforeseen(another)
+            self.message = str(self.error)
 
     def cancel(self, keep: bool) -> None:
         """Stop the run. The finished slices are committed if `keep`, else the segmentation stays as it was."""
@@ -423,17 +445,18 @@ class FillController:
             return
         began = time.monotonic()
         self.warnings += found.warnings({name: run.shown_as[name].name for name in run.plan.segment_ids})
-        if found.changes.add or found.changes.remove:
-            self._save_undo(node)
-            commit(node, self._scene.GetNodeByID(run.volume_id), grid, found.changes)
-            mark_as_made(node, found.changes, run.plan.job)
+        with all_or_nothing(node):
+            if found.changes.add or found.changes.remove:
+                self._save_undo(node)
+                commit(node, self._scene.GetNodeByID(run.volume_id), grid, found.changes)
+                mark_as_made(node, found.changes, run.plan.job)
+            if found.filled:
+                labelled = sorted({*run.plan.painted, *found.painted})
+                ids = [name for name in run.plan.segment_ids if name in rules.segment_ids]
+                known = {index: (checksum,) for index, checksum in found.kept.items()} | found.filled
+                PaintRecord.of_node(node).after_run(run.plan.axis.index, labelled, ids, known).keep(node)
         if found.filled:
-            labelled = sorted({*run.plan.painted, *found.painted})
-            ids = [name for name in run.plan.segment_ids if name in rules.segment_ids]
-            known = {index: (checksum,) for index, checksum in found.kept.items()} | found.filled
-            PaintRecord.of_node(node).after_run(run.plan.axis.index, labelled, ids, known).keep(node)
-            dice = {name: one for name, (_name, one) in self.expected.items()}
-            self._on_outcome(RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice))
+            self._tell_outcome(run, found)
         self.commit_seconds = time.monotonic() - began
         progress, expected, stopping = self.progress, self.expected, run.stopping
         if run.replaces.run_id:
@@ -443,6 +466,15 @@ class FillController:
         self.progress, self.expected = progress, expected
         self.message = found.told(stopping)
         self._on_change()
+
+    def _tell_outcome(self, run: _Run, found: Ending) -> None:
+        """Tell what was committed; that it is committed holds whatever comes of it."""
+        dice = {name: one for name, (_name, one) in self.expected.items()}
+        try:
+            self._on_outcome(RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice))
+        except Exception as error:
+            text = _("The slices are filled, but the review does not show them ({kind}, code {number}).")
+            self.warnings.append(text.format(**_unforeseen(error).data))
 
     def _unchanged_input(self, run: _Run) -> tuple[Any, SegmentationGrid, ImageSource]:
         """Segmentation node, its grid and the image; InputError if they no longer are what the run started from."""
@@ -473,6 +505,13 @@ class FillController:
     def _change(self, state: State) -> None:
         self.state = state
         self._on_change()
+
+
+def _unforeseen(error: Exception) -> InputError:
+    """What is said of an error that nobody foresaw, after it was written to the log."""
+    log = user_data_folder() / LOG_NAME
+    keep(error, log, __version__)
+    return InputError("run_unforeseen", kind=type(error).__name__, number=code_of(error), log=log)
 
 
 def _is_done(folder: JobFolder, leg: Leg) -> bool:
