@@ -279,7 +279,7 @@ def test_what_a_click_changes(tmp_path: Path) -> None:
     assert mended(settings, Mend.TO_SEG_NRRD).output == tmp_path / "a.seg.nrrd"
     each = mended(settings, Mend.ONE_FILE_PER_SEGMENT)
     assert (each.one_file_per_segment, each.output) == (True, tmp_path / "a")
-    assert mended(settings, Mend.GIVE_CODE).codes["*"].words == "Tissue"
+    assert mended(settings, Mend.DEFAULT_CODE).agreed == {Mend.DEFAULT_CODE}
 
 
 def test_a_file_that_is_there_is_told_and_replaced_by_a_click(clinic: Clinic) -> None:

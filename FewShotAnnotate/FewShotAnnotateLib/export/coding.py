@@ -44,7 +44,9 @@ class Coding:
 
 
 def code_segments(request: ExportRequest, layers: Sequence[LabelMap], required: bool) -> Coding:
-    """Choose terminology for the segments of `layers`; without `required` what is missing does not block.
+    """Choose terminology for the segments of `layers`; without `required` nothing is said of what is missing.
+
+    What has no code otherwise is Tissue, as in Slicer, where the user agreed to that.
 
     Raises
     ------
@@ -59,17 +61,18 @@ def code_segments(request: ExportRequest, layers: Sequence[LabelMap], required: 
     chosen: dict[tuple[int, int], Terminology] = {}
     suggested: dict[str, Terminology] = {}
     agreed = Mend.SUGGEST_CODES in request.agreed
+    rest_is_coded = ALL_OTHERS in request.codes or Mend.DEFAULT_CODE in request.agreed
     unknown, generic = [], []
     for number, segment in segments:
         tagged = of_segment(segment)
         suggestion = request.structures.suggest(segment.name)
         vague = tagged is not None and tagged.means(TISSUE)
         found = request.codes.get(segment.name) or (None if vague and suggestion and agreed else tagged)
-        if found is None and suggestion and (agreed or ALL_OTHERS not in request.codes):
+        if found is None and suggestion and (agreed or not rest_is_coded):
             suggested[segment.name] = suggestion
             found = suggestion if agreed else None
         elif found is None:
-            found = request.codes.get(ALL_OTHERS)
+            found = request.codes.get(ALL_OTHERS) or (TISSUE if Mend.DEFAULT_CODE in request.agreed else None)
             if found is None:
                 unknown.append(segment.name)
         elif vague and suggestion and segment.name not in request.codes:
@@ -83,16 +86,15 @@ def _problems(
     suggested: dict[str, Terminology], unknown: list[str], generic: list[str], agreed: bool, required: bool
 ) -> tuple[Problem, ...]:
     problems = []
-    if suggested:
+    if suggested and (required or agreed):
         words = _listed([f"{name}: {terms.words}" for name, terms in suggested.items()])
         code = "codes_suggested" if agreed else "codes_missing"
-        mends = () if agreed else (Mend.SUGGEST_CODES, Mend.GIVE_CODE)
-        blocks = required and not agreed
-        problems.append(Problem(InputError(code, segments=words), mends, blocks, tuple(suggested)))
-    if unknown:
+        mends = () if agreed else (Mend.SUGGEST_CODES, Mend.GIVE_CODE, Mend.DEFAULT_CODE)
+        problems.append(Problem(InputError(code, segments=words), mends, not agreed, tuple(suggested)))
+    if unknown and required:
         error = InputError("codes_unknown", segments=_listed(unknown))
-        problems.append(Problem(error, (Mend.GIVE_CODE,), required, tuple(unknown)))
-    if generic:
+        problems.append(Problem(error, (Mend.GIVE_CODE, Mend.DEFAULT_CODE), True, tuple(unknown)))
+    if generic and required:
         error = InputError("codes_generic", segments=_listed(generic))
         problems.append(Problem(error, (Mend.SUGGEST_CODES, Mend.GIVE_CODE), False, tuple(generic)))
     return tuple(problems)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
-from ..core.files import read_label_maps, read_volume
+from ..core.files import image_suffix, read_label_maps, read_volume
+from ..core.itk_file import read_itk
 from ..core.regrid import Misfit, align, move
-from ..core.volume import SAME_VOXEL_TOLERANCE, LabelMap, Volume
+from ..core.volume import SAME_VOXEL_TOLERANCE, Geometry, LabelMap, Volume
 
 _STEPS = 65535  # of a 16-bit integer
 COLOUR_TOLERANCE = 1.01 / 255  # DICOM keeps colours as 16-bit CIELab of 8-bit RGB
@@ -29,7 +31,10 @@ class Difference:
 
 
 def compare_label_maps(path: Path, layers: Sequence[LabelMap]) -> list[Difference]:
-    """What an image file of label maps says other than `layers`: voxels, geometry, names, colours, tags."""
+    """What an image file of label maps says other than `layers`: voxels, geometry, names, colours, tags.
+
+    Voxels and geometry are read once more by ITK, as most programs read them.
+    """
     found = read_label_maps(path)
     if len(found) != len(layers):
         return [Difference("number of layers", len(layers), len(found))]
@@ -57,7 +62,20 @@ def compare_label_maps(path: Path, layers: Sequence[LabelMap]) -> list[Differenc
                     differences.append(Difference(f"{what} of segment {segment.name}", own, others))
             if not np.allclose(segment.colour, other.colour, atol=COLOUR_TOLERANCE):
                 differences.append(Difference(f"colour of segment {segment.name}", segment.colour, other.colour))
-    return differences
+    return differences or _compare_with_itk(path, layers)
+
+
+def _compare_with_itk(path: Path, layers: Sequence[LabelMap]) -> list[Difference]:
+    try:
+        image = read_itk(path, image_suffix(path))
+    except RuntimeError:  # ITK refuses some healthy files, such as those with sheared axes
+        return []
+    expected = np.stack([layer.array for layer in layers], axis=-1)
+    array = sitk.GetArrayFromImage(image)
+    if array.size != expected.size or (array.reshape(expected.shape) != expected).any():
+        return [Difference("voxels as ITK reads them", "all the same", "others")]
+    off = layers[0].geometry.difference(Geometry.of_image(image), SAME_VOXEL_TOLERANCE)
+    return [Difference(f"{off[0]} as ITK reads it", off[1], off[2])] if off else []
 
 
 def compare_series(folder: Path, volume: Volume) -> list[Difference]:

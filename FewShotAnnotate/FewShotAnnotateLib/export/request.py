@@ -40,6 +40,7 @@ class Mend(StrEnum):
 
     SUGGEST_CODES = "suggest-codes"
     GIVE_CODE = "code"
+    DEFAULT_CODE = "default-code"
     GIVE_ENGINE = "engine"
     RESAMPLE = "resample"
     SLICE_BY_SLICE = "slice-by-slice"

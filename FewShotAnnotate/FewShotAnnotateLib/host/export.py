@@ -27,7 +27,6 @@ from ..export.dicom_seg import SegType
 from ..export.dicom_series import read_series, read_series_files
 from ..export.preflight import Preflight, check
 from ..export.request import Derivation, ExportRequest, Mend, Modality, Problem, Target
-from ..export.structures import TISSUE
 from .background import Background
 from .dicom_database import DicomDatabase, insert_files, source_files
 from .scene import Layer, grid_in_volume, image_array, read_grid, volume_geometry
@@ -86,13 +85,11 @@ class ExportSettings:
 
 
 def mended(settings: ExportSettings, mend: Mend) -> ExportSettings:
-    """The settings once the user clicked a mend. `GIVE_CODE` makes all segments without a code plain tissue.
+    """The settings once the user clicked a mend.
 
-    `GIVE_REFERENCE` and `GIVE_ENGINE` need more than a click: set `reference` or `algorithm`.
+    `GIVE_REFERENCE`, `GIVE_ENGINE` and `GIVE_CODE` need more than a click: set `reference`, `algorithm` or `codes`.
     """
     match mend:
-        case Mend.GIVE_CODE:
-            return replace(settings, codes={**settings.codes, "*": TISSUE})
         case Mend.TYPE_BINARY:
             return replace(settings, type=SegType.BINARY)
         case Mend.ONE_FILE_PER_SEGMENT:

@@ -32,9 +32,10 @@ def _targets() -> dict[Target, str]:
 
 
 def _mend_titles() -> dict[Mend, str]:
+    """What the buttons say; a code is chosen in the Segment Editor and has none."""
     return {
         Mend.SUGGEST_CODES: _("Use suggested codes"),
-        Mend.GIVE_CODE: _("Code as plain tissue"),
+        Mend.DEFAULT_CODE: _("Code as plain tissue"),
         Mend.GIVE_ENGINE: _("Name the engine..."),
         Mend.RESAMPLE: _("Resample to the images"),
         Mend.SLICE_BY_SLICE: _("Match slice by slice"),
@@ -180,8 +181,9 @@ class ExportSection:
             lines.setContentsMargins(0, 0, 0, 0)
             text = sentence(problem.error)
             lines.addWidget(note(text if problem.blocks else _("Note: {text}").format(text=text)))
-            for mend in problem.mends:
-                button = qt.QPushButton(_mend_titles()[mend])
+            titles = _mend_titles()
+            for mend in (mend for mend in problem.mends if mend in titles):
+                button = qt.QPushButton(titles[mend])
                 button.toolTip = text
                 self._connect_mend(button, mend)
                 lines.addWidget(button)
@@ -235,9 +237,17 @@ class ExportSection:
             title = _("Nothing was kept: what was read back differs.")
             return "\n".join([title, *map(str, report.differences)])
         place = _("the DICOM database") if settings.output is None else ", ".join(path.name for path in report.paths)
-        lines = [_("Verified: {place}").format(place=place)]
+        lines = [_("Verified: {place}").format(place=place), self._what_was_compared()]
         lines += [_("Note: {text}").format(text=sentence(note.error)) for note in report.notes]
         return "\n".join(lines)
+
+    def _what_was_compared(self) -> str:
+        settings = self._controller.settings
+        if settings is not None and settings.target is Target.DICOM_SEG:
+            return _(
+                "Header read again by pydicom, voxels by highdicom: geometry, names, colours and codes are the same."
+            )
+        return _("Read again with SimpleITK too: voxels, geometry, names, colours and codes are the same.")
 
     def _why_not_check(self) -> str:
         segmentation, volume = self._nodes()

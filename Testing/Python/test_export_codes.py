@@ -1,0 +1,65 @@
+"""Codes are asked for by DICOM only, and what has none may always be Tissue, as in Slicer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.files import write_label_maps
+from FewShotAnnotateLib.core.segment_tags import TERMINOLOGY_TAG
+from FewShotAnnotateLib.core.volume import LabelMap
+from pydicom import dcmread
+from support.made_dicom import ct_series, labels
+
+LIVER = "a~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~b~^^~^^"
+
+
+@pytest.fixture
+def input_(tmp_path: Path) -> Path:
+    """Label map with segments of an unknown name, of a known one, with a code, with a damaged one."""
+    label_map = labels(4)
+    unknown, known, coded, damaged = label_map.segments
+    segments = (
+        unknown,
+        replace(known, name="spleen"),
+        replace(coded, name="my liver", tags={TERMINOLOGY_TAG: LIVER}),
+        replace(damaged, name="left \u80dd", tags={TERMINOLOGY_TAG: "x~y~z"}),
+    )
+    path = tmp_path / "in.seg.nrrd"
+    write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, segments)])
+    return path
+
+
+def types_in(path: Path) -> list[tuple[str, str]]:
+    return [
+        (
+            str(item.SegmentedPropertyCategoryCodeSequence[0].CodeValue),
+            str(item.SegmentedPropertyTypeCodeSequence[0].CodeValue),
+        )
+        for item in dcmread(path).SegmentSequence
+    ]
+
+
+TISSUE, SPLEEN = ("85756007", "85756007"), ("123037004", "78961009")
+
+
+@pytest.mark.parametrize(("more", "second"), [((), TISSUE), (("--suggest-codes",), SPLEEN)])
+def test_what_has_no_code_is_tissue_when_asked(
+    input_: Path, tmp_path: Path, more: tuple[str, ...], second: tuple[str, str]
+) -> None:
+    output = tmp_path / "seg.dcm"
+    words = ["export", input_, "--to", "dicom-seg", "--reference", ct_series(tmp_path / "series"), "-o", output]
+    assert main(list(map(str, words))) == 2
+    assert main([*map(str, words), "--default-code", *more]) == 0
+    assert types_in(output) == [TISSUE, second, ("123037004", "10200004"), TISSUE]
+
+
+@pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "seg.nrrd"])
+def test_formats_without_need_of_codes_say_nothing_of_them(
+    input_: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = {"nii.gz": "nifti", "nrrd": "nrrd", "seg.nrrd": "seg-nrrd"}[suffix]
+    assert main(["export", str(input_), "--to", target, "-o", str(tmp_path / f"out.{suffix}")]) == 0
+    assert "code" not in capsys.readouterr().err
