@@ -235,7 +235,7 @@ BAD_INPUT = {
     "one labelled slice": (one_slice, [], "label one more slice"),
     "labels on crossing axes": (painted_across, [], "keep the painted slices of one axis"),
     "labels on crossing axes, axis given": (painted_across, ["--axis", "0"], "keep the painted slices of one axis"),
-    "support grid differs": (another_grid, [], "spacing differs"),
+    "support grid differs": (another_grid, [], "lie on another grid than the image (spacing"),
     "2D image": (overwrite_image(lambda array: array[4]), [], "2 dimensions"),
     "4D image": (overwrite_image(lambda array: np.stack([array, array])), [], "4 dimensions"),
     "colour image": (overwrite_image(lambda array: np.stack([array] * 3, axis=-1)), [], "3 values per voxel"),
