@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from FewShotAnnotateLib.core import files
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import (
     IMAGE_SUFFIXES,
@@ -25,6 +27,7 @@ from FewShotAnnotateLib.core.files import (
     write_label_maps,
 )
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
+from FewShotAnnotateLib.core.voxel_stream import Writable
 from support.data import case_names, data_dir, load_case
 from support.labels import TERMINOLOGY, small_case
 
@@ -132,11 +135,11 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
     path = tmp_path / "a.nii.gz"
     path.write_bytes(b"precious")
 
-    def full(image: sitk.Image, name: str, useCompression: bool) -> None:
-        Path(name).write_bytes(b"half")
-        raise RuntimeError("disk full")
+    def full(stream: Writable, *_: object) -> None:
+        stream.write(b"half")
+        raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(sitk, "WriteImage", full)
+    monkeypatch.setattr(files, "write_image", full)
     with pytest.raises(InputError) as error:
         write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, NAMED)])
     assert error.value.code == "output_unwritable"

@@ -13,6 +13,13 @@ MESSAGES = {
     "path_unreachable": "{path}: cannot be reached ({detail}); check the name and the rights to its folder.",
     "file_empty": "{path}: the file is empty; export or copy it again.",
     "file_truncated": "{path}: the file ends too early ({detail}); export or copy it again.",
+    "image_too_large": "{path}: the image needs more memory than this computer has; crop it or make it coarser.",
+    "geometry_impossible": "{path}: the header gives no spacing, position and directions that can be; write the file "
+    "again with the program that made it.",
+    "partner_missing": "{path}: the file {partner}, which holds its voxels, is not beside it; copy it there.",
+    "nibabel_missing": "{path}: reading FreeSurfer's format needs the Python package nibabel; convert the file with: "
+    "mri_convert IN.mgz OUT.nii.gz",
+    "axis_too_long": "An axis is longer than the {most} voxels that NIfTI can hold; use a name that ends in .nrrd.",
     "suffix_unknown": "{path}: unknown file type; use a name that ends in {allowed}.",
     "no_series": "{path}: there is no DICOM image series in it; choose the folder with the slices.",
     "many_series": "{path}: the folder holds {count} DICOM series: {known}; choose one by its number or by the name "

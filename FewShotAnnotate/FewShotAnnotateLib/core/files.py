@@ -15,12 +15,12 @@ from .dicom_kind import find_segmentation, require_image
 from .dicom_seg_reading import read_segmentation
 from .dicom_series import read_dicom_volume
 from .errors import InputError
-from .itk_file import holds, read_itk, write_itk
+from .image_reading import read_image_file
+from .image_writing import write_image
+from .itk_file import holds, write_itk
 from .label_names import read_names, sidecar_path
-from .nifti_check import require_sound_nifti
 from .regrid import Consent, Regridded, regrid
 from .storage import Replacement, require_name, unwritable
-from .unforeseen import is_memory_short
 from .volume import (
     Geometry,
     LabelMap,
@@ -29,11 +29,9 @@ from .volume import (
     as_label_array,
     default_segment,
     present_values,
-    to_image,
 )
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
-_NIFTI = (".nii", ".nii.gz")
 
 
 def image_suffix(path: Path) -> str:
@@ -42,12 +40,6 @@ def image_suffix(path: Path) -> str:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return suffix
     raise InputError("suffix_unknown", path=path, allowed=", ".join(IMAGE_SUFFIXES))
-
-
-def _suffix(path: Path) -> str:
-    """The end of a name that says an image's format, in lower case."""
-    known = (suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix))
-    return next(known, path.suffix.lower())
 
 
 def read_volume(path: str | Path, series: str | None = None) -> Volume:
@@ -70,15 +62,15 @@ def read_volume(path: str | Path, series: str | None = None) -> Volume:
         volume = read_dicom_volume(path, series)
         volume.require_usable(path)
         return volume
-    image = _read_image(path)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
-    array = sitk.GetArrayFromImage(image)
+    image = read_image_file(path)
+    if image.components != 1:
+        raise InputError("not_scalar", path=path, components=image.components)
+    array = image.array
     if array.dtype.kind == "c":
         raise InputError("not_scalar", path=path, components=2)
     if min(array.shape) < 2:
         raise InputError("not_3d", path=path, dimension=sum(size > 1 for size in array.shape))
-    volume = Volume(array, Geometry.of_image(image))
+    volume = Volume(array, image.geometry)
     volume.require_usable(path)
     return volume
 
@@ -127,15 +119,15 @@ def read_layers(path: str | Path, images: Geometry | None = None) -> list[LabelM
     is_seg_nrrd = path.name.lower().endswith(".seg.nrrd")
     if is_seg_nrrd and seg_nrrd.holds_nothing(path):
         return [LabelMap(np.zeros((1, 1, 1), np.uint8), Geometry((1, 1, 1)))]
-    image = _read_image(path)
+    image = read_image_file(path)
     if is_seg_nrrd:
         return seg_nrrd.label_maps(image, path)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError("not_scalar", path=path, components=image.GetNumberOfComponentsPerPixel())
-    array = as_label_array(sitk.GetArrayFromImage(image), path)
+    if image.components != 1:
+        raise InputError("not_scalar", path=path, components=image.components)
+    array = as_label_array(image.array, path)
     named = read_names(path)
     segments = tuple(named.get(value, default_segment(value)) for value in present_values(array))
-    return [LabelMap(array, Geometry.of_image(image), segments)]
+    return [LabelMap(array, image.geometry, segments)]
 
 
 def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
@@ -151,21 +143,21 @@ def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
     """
     path = Path(path)
     if image_suffix(path) == ".seg.nrrd":
-        _write_image(seg_nrrd.to_image(layers), path)
+        _write_itk(path, seg_nrrd.to_image(layers))
         return
     label_map = layers[0] if len(layers) == 1 else merge_layers(layers, path)
     named = [segment for segment in label_map.segments if segment != default_segment(segment.value)]
     if named:
-        _write_image(to_image(label_map.array, label_map.geometry), path, _sidecar_text(named))
+        _write_array(path, label_map.array, label_map.geometry, _sidecar_text(named))
     else:
-        _write_image(to_image(label_map.array, label_map.geometry), path)
+        _write_array(path, label_map.array, label_map.geometry)
         _remove(sidecar_path(path))  # names of the labels that were in the file before
 
 
 def write_array(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
     """Write a scalar array `[k, j, i]` as an image."""
     image_suffix(Path(path))
-    _write_image(to_image(array, geometry), Path(path))
+    _write_array(Path(path), array, geometry)
 
 
 def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) -> None:
@@ -187,9 +179,12 @@ def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) 
         if paths.is_folder(one):
             raise InputError("output_unwritable", path=one, detail="it is a folder")
         require_name(one)
-    tiny = sitk.Image(2, 2, 2, sitk.sitkUInt8)
     with Replacement() as files:
-        write_itk(tiny, files.file(path, suffix, lambda written: holds(written, tiny)), compress=suffix != ".nii")
+        if suffix == ".seg.nrrd":
+            tiny = sitk.Image(2, 2, 2, sitk.sitkUInt8)
+            write_itk(tiny, files.file(path, suffix, lambda written: holds(written, tiny)), compress=True)
+        else:
+            write_image(files.stream(path), suffix, np.zeros((2, 2, 2), np.uint8), Geometry((2, 2, 2)))
         files.rehearse()
 
 
@@ -216,35 +211,17 @@ def merge_layers(layers: Sequence[LabelMap], path: object) -> LabelMap:
     return LabelMap(array, layers[0].geometry, tuple(segments))
 
 
-def _read_image(path: Path) -> sitk.Image:
-    """3D image of a file; a fourth dimension of size 1 is dropped."""
-    size = paths.require_file(path).st_size
-    if size == 0:
-        raise InputError("file_empty", path=path)
-    if path.name.lower().endswith(_NIFTI):
-        require_sound_nifti(path, size)
-    try:
-        image = read_itk(path, _suffix(path))
-    except (RuntimeError, OSError) as error:
-        if is_memory_short(error):
-            raise MemoryError from None
-        detail = "it is damaged, or of a format SimpleITK does not know"
-        raise InputError("file_unreadable", path=path, detail=detail) from None
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    if image.GetDimension() != 3:
-        raise InputError("not_3d", path=path, dimension=image.GetDimension())
-    return image
-
-
-def _write_image(image: sitk.Image, path: Path, sidecar: str = "") -> None:
+def _write_array(path: Path, array: np.ndarray, geometry: Geometry, sidecar: str = "") -> None:
     """Write an image, and its sidecar if it has one; both or none."""
-    suffix = image_suffix(path)
     with Replacement() as files:
-        temporary = files.file(path, suffix, lambda written: holds(written, image))
-        write_itk(image, temporary, compress=suffix != ".nii")
+        write_image(files.stream(path), image_suffix(path), array, geometry)
         if sidecar:
             files.stream(sidecar_path(path)).write(sidecar.encode("utf-8", "replace"))
+
+
+def _write_itk(path: Path, image: sitk.Image) -> None:
+    with Replacement() as files:
+        write_itk(image, files.file(path, image_suffix(path), lambda written: holds(written, image)), compress=True)
 
 
 def _remove(path: Path) -> None:

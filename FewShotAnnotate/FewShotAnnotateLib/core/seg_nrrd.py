@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
+from .image_file import ImageFile
 from .paths import require_file
-from .volume import Geometry, LabelMap, Segment, as_label_array, default_segment, present_values
+from .volume import LabelMap, Segment, as_label_array, default_segment, present_values
 
 _TAG_SEPARATOR = "|"
 _HEADER_BYTES = 1 << 16
 
 
-def label_maps(image: sitk.Image, path: Path) -> list[LabelMap]:
+def label_maps(image: ImageFile, path: Path) -> list[LabelMap]:
     """One label map per layer of a .seg.nrrd image, on its own grid.
 
     Raises
@@ -25,11 +26,10 @@ def label_maps(image: sitk.Image, path: Path) -> list[LabelMap]:
     InputError
         The list of segments is damaged, or values are not whole numbers.
     """
-    layers = sitk.GetArrayFromImage(image)
-    layers = layers[None] if image.GetNumberOfComponentsPerPixel() == 1 else np.moveaxis(layers, -1, 0)
-    grid = Geometry.of_image(image)
+    layers = image.array[None] if image.components == 1 else np.moveaxis(image.array, -1, 0)
+    grid = image.geometry
     try:
-        described = _segments(image)
+        described = _segments(image.metadata)
     except ValueError:
         raise InputError("file_unreadable", path=path, detail="its list of segments is damaged") from None
     result = []
@@ -85,15 +85,14 @@ def to_image(layers: Sequence[LabelMap]) -> sitk.Image:
     return image
 
 
-def _segments(image: sitk.Image) -> dict[int, dict[int, Segment]]:
+def _segments(metadata: Mapping[str, str]) -> dict[int, dict[int, Segment]]:
     """Layer -> label value -> segment, in file order."""
     found: dict[int, dict[int, Segment]] = {}
     number = 0
-    while image.HasMetaDataKey(f"Segment{number}_ID"):
+    while f"Segment{number}_ID" in metadata:
 
         def text(name: str, default: str, number: int = number) -> str:
-            key = f"Segment{number}_{name}"
-            content = image.GetMetaData(key) if image.HasMetaDataKey(key) else default
+            content = metadata.get(f"Segment{number}_{name}", default)
             return content.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
         value = int(text("LabelValue", "1"))

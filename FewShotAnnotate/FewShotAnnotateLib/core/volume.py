@@ -24,6 +24,10 @@ SAME_VOXEL_TOLERANCE = 0.05
 LABEL_TOLERANCE = 0.01
 
 
+class ImageHeader:
+    """How an image file says where its voxels lie: opaque, but for the readers and writers of its format."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Where a voxel grid lies, in ITK's convention (LPS, mm).
@@ -38,12 +42,16 @@ class Geometry:
         Centre of voxel (0, 0, 0) in mm, LPS.
     direction : tuple of 9 floats
         Row-major 3x3 matrix; its columns are the directions of i, j and k.
+    header : ImageHeader, optional
+        How the file that the grid was read from says the same. Kept for files to be written on this grid, and of no
+        account when grids are compared.
     """
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    header: ImageHeader | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of_image(cls, image: sitk.Image) -> Geometry:

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from pathlib import Path
+from ..core.python_program import python_program
 
 
 def worker_python() -> str:
-    """Program that runs the worker: Slicer's own Python; outside Slicer the Python that runs this.
-
-    Returns
-    -------
-    str
-        Path of `PythonSlicer`, or of this Python where the program is one.
-    """
-    found = shutil.which("PythonSlicer")
-    if found:
-        return found
-    if Path(sys.executable).stem.lower().startswith("python"):
-        return sys.executable
-    return "PythonSlicer"
+    """Program that runs the worker."""
+    return python_program()

@@ -1,0 +1,66 @@
+"""FreeSurfer's MGH and MGZ, read by nibabel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .errors import InputError
+from .image_file import ImageFile
+from .itk_geometry import require_grid
+from .volume import Geometry
+from .voxel_stream import byte_count, damage_named, is_packed, open_unpacked, require_plausible
+
+_VERSION = 1
+_TYPES = {0, 1, 3, 4, 10}  # unsigned char, int, float, short, unsigned short
+
+
+def is_mgh(head: bytes) -> bool:
+    """Whether the first bytes of a file are an MGH header."""
+    if len(head) < 24:
+        return False
+    version, *sizes, kind = np.frombuffer(head[:24], ">i4").tolist()
+    return version == _VERSION and min(sizes) > 0 and kind in _TYPES
+
+
+def read_mgh(path: Path, size: int) -> ImageFile:
+    """Voxels and geometry of an MGH file of `size` bytes.
+
+    Raises
+    ------
+    InputError
+        Not one 3D volume; cut off or damaged; nibabel is not installed.
+    """
+    try:
+        import nibabel
+    except ImportError:
+        raise InputError("nibabel_missing", path=path) from None
+    with damage_named(path), open_unpacked(path) as stream:
+        try:
+            image = nibabel.MGHImage.from_stream(stream)
+            kind, shape = image.get_data_dtype(), image.shape
+            if len(shape) != 3 and shape[3:] != (1,):
+                raise InputError("not_3d", path=path, dimension=len(shape))
+            require_plausible(path, byte_count(kind, shape), size, is_packed(stream))
+            voxels = np.asanyarray(image.dataobj).reshape(shape[:3]).T
+        except (ValueError, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError):
+            raise InputError("file_unreadable", path=path, detail="its header is damaged") from None
+        except OSError as error:  # nibabel says so of missing bytes
+            if "bytes" in str(error):
+                raise InputError("file_truncated", path=path, detail="its voxels are not complete") from None
+            raise
+    array = np.ascontiguousarray(voxels, dtype=kind.newbyteorder("="))
+    return ImageFile(array, _geometry(np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine, array.shape, path))
+
+
+def _geometry(matrix: np.ndarray, shape: tuple[int, ...], path: Path) -> Geometry:
+    """Grid of the 4x4 matrix from voxel (i, j, k) to LPS in mm."""
+    k, j, i = shape
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        direction = matrix[:3, :3] / spacing
+    x, y, z = spacing.tolist()
+    geometry = Geometry((k, j, i), (x, y, z), tuple(matrix[:3, 3].tolist()), tuple(direction.ravel().tolist()))
+    require_grid(geometry, path)
+    return geometry
