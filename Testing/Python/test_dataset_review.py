@@ -150,6 +150,35 @@ def test_a_corrected_result_is_written_and_the_filled_one_kept(review: BatchRevi
         np.testing.assert_array_equal(voxels, expected[name])
 
 
+def test_a_result_corrected_on_a_larger_grid_comes_back_onto_the_image(review: BatchReview, dataset: Dataset) -> None:
+    show(review, "a")
+    node, geometry = review.segmentation_node, oblique(*small_case())[0].geometry
+    (before,) = read_label_maps(dataset.case("a").label, geometry)
+    corner = np.array(geometry.origin) - np.reshape(geometry.direction, (3, 3)) @ (2 * np.array(geometry.spacing))
+    larger = mrml.add_volume(
+        np.zeros([size + 4 for size in geometry.shape], np.float32),
+        geometry.spacing,
+        corner,
+        np.reshape(geometry.direction, (3, 3)),
+    )
+    node.SetReferenceImageGeometryParameterFromVolumeNode(larger)
+    node.GetSegmentation().AddEmptySegment("cyst", "Cyst")
+    cyst = np.zeros([size + 4 for size in geometry.shape], np.uint8)
+    cyst[2:4, 2:5, 2:6] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(cyst, node, "cyst", larger)
+    accept(review)
+    (written,) = read_label_maps(dataset.case("a").label, geometry)
+    (value,) = [segment.value for segment in written.segments if segment.name == "Cyst"]
+    np.testing.assert_array_equal(np.argwhere(written.array == value), np.argwhere(cyst) - 2)
+    np.testing.assert_array_equal(np.where(written.array == value, before.array, written.array), before.array)
+    kept = dataset.results()
+    cyst[0, 0, 0] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(cyst, node, "cyst", larger)
+    with pytest.raises(InputError, match="on another grid than the image of its case, or outside it"):
+        review.accept()
+    assert dataset.results() == kept
+
+
 def test_overlapping_segments_are_refused_and_nothing_is_written(review: BatchReview, dataset: Dataset) -> None:
     show(review, "a")
     node = review.segmentation_node

@@ -94,8 +94,8 @@ MESSAGES = {
     "review_not_done": "Case '{name}' has no result to look at; choose one that is done.",
     "review_overlap": "Segment '{segment}' overlaps another one and label.nii.gz keeps one label per voxel; remove "
     "the overlap first.",
-    "review_off_grid": "Segmentation '{name}' lies on another grid than the image of its case; choose that image as "
-    "its source geometry in the Segment Editor.",
+    "review_off_grid": "Segmentation '{name}' lies on another grid than the image of its case, or outside it; choose "
+    "that image as its source geometry in the Segment Editor.",
     "library_name": "'{name}' cannot name a library task; use a plain folder name without / and \\.",
     "library_unknown": "There is no library task '{name}'; there are: {known}.",
     "library_taken": "There is a library task '{name}' already; choose another name, or add to it (--add).",

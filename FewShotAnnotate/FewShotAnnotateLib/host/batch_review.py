@@ -22,7 +22,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume, write_label_maps
-from ..core.regrid import Consent, Misfit, align, regrid
+from ..core.regrid import regrid
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from ..dataset.case import write_preview
 from ..dataset.folder import BatchFolder, CaseFiles
@@ -228,8 +228,6 @@ class BatchReview:
         assert self._shown is not None
         node, read = self.segmentation_node, self._shown.read
         grid = read_grid(node, self.volume_node)
-        if isinstance(align(grid.geometry, read.volume.geometry), Misfit):
-            raise InputError("review_off_grid", name=node.GetName())
         known = {_segment_id(segment): segment for segment in read.label_map.segments}
         free = iter(sorted(set(range(1, 65536)) - {segment.value for segment in known.values()}))
         array = np.zeros(grid.geometry.shape, dtype=np.uint16)
@@ -247,7 +245,10 @@ class BatchReview:
             array[mask] = value
         kept = array.astype(np.uint8) if array.max() <= 255 else array
         corrected = LabelMap(kept, grid.geometry, tuple(segments))
-        return regrid([corrected], read.volume.geometry, {Consent.CROP}).layers[0]
+        try:
+            return regrid([corrected], read.volume.geometry).layers[0]
+        except InputError:
+            raise InputError("review_off_grid", name=node.GetName()) from None
 
 
 def _read(name: str, folder: BatchFolder) -> _Read:
