@@ -277,7 +277,6 @@ def test_nothing_of_the_patient_reaches_the_streams_of_the_process(tmp_path: Pat
     content=st.binary(max_size=90).filter(lambda content: b"\\" not in content),
 )
 def test_any_bytes_become_values_that_conform(name: str, content: bytes) -> None:
-
     header = Dataset()
     raw(name, content)(header, 0)
     header.filename, header.file_meta = "slice.dcm", Dataset()

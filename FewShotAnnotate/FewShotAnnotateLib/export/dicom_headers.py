@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.dicom_folder import quiet_dicom
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -55,6 +57,7 @@ _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _CODE = re.compile(r"[A-Z0-9 _]{0,16}")
 
 
+@quiet_dicom()
 def normalised_headers(headers: Sequence[Dataset], gap: float) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
     """What a segmentation needs of the headers of a series, and the names of attributes that broke the standard.
 

@@ -1,0 +1,116 @@
+"""Which series of a folder is meant: every command that takes a DICOM folder can be told, and says so."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.core.files import write_label_maps
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from pydicom import Dataset, dcmread
+from support.image_series import beside, series
+
+GRID = Geometry((7, 24, 20), (0.8, 1.1, 2.5), (3.0, -4.0, 5.0))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two series, a SEG and a localizer in `series`, and labels of all of its slices."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_DATA", str(tmp_path / "data"))
+
+    def numbered(dataset: Dataset, place: int) -> None:
+        dataset.SeriesNumber = 4
+
+    series(tmp_path / "series", grid=GRID)
+    series(tmp_path / "other", numbered, GRID)
+    for path in (tmp_path / "other").iterdir():
+        shutil.move(path, tmp_path / "series" / f"other{path.name}")
+    beside(tmp_path / "series", "SEG")
+    beside(tmp_path / "series", "localizer")
+    array = np.zeros(GRID.shape, np.uint8)
+    array[::2, 6:18, 5:15] = 1
+    write_label_maps(tmp_path / "labels.nrrd", [LabelMap(array, GRID, (Segment(1, "liver"),))])
+    return tmp_path
+
+
+COMMANDS = {
+    "fill": "fill series labels.nrrd -o out.nrrd --engine propagate --progress none",
+    "suggest": "suggest series labels.nrrd",
+    "compare": "compare series labels.nrrd -o report --engines propagate --sizes 2 --draws 1 --progress none",
+    "library save": "library save task series labels.nrrd",
+    "export to DICOM SEG": "export labels.nrrd --to dicom-seg --reference series -o seg.dcm --suggest-codes",
+    "export to NIfTI": "export labels.nrrd --to nifti --reference series -o out.nii.gz",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_names_the_series_and_takes_one(
+    command: str, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = COMMANDS[command].split()
+    assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "2 DICOM series: 3 (7 CT images, such as 001.dcm), 4 (7 CT images, such as other001.dcm)" in said
+    assert said.endswith("(--series)")
+    assert main([*words, "--series", "9"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "holds no series 9; it holds 3 (7 CT images" in said
+    uid = dcmread(desk / "series" / "other001.dcm").SeriesInstanceUID
+    assert main([*words, "--series", "4"]) == 0
+    printed = capsys.readouterr()
+    assert uid not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("choice", ["number", "uid", "file"])
+def test_a_segmentation_refers_to_the_series_that_was_chosen(choice: str, desk: Path) -> None:
+    uid = dcmread(desk / "series" / "other001.dcm").SeriesInstanceUID
+    word = {"number": "4", "uid": uid, "file": "other001.dcm"}[choice]
+    assert main([*COMMANDS["export to DICOM SEG"].split(), "--series", word]) == 0
+    assert dcmread(desk / "seg.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID == uid
+
+
+def table(path: Path, **cells: str) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([cells, cells.values()])
+
+
+def test_a_manifest_of_a_batch_has_a_column_for_it(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["batch", "cases.csv", "-o", "out", "--engine", "propagate", "--progress", "none"]
+    table(desk / "cases.csv", image="series", support="labels.nrrd")
+    assert main(words) == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("(column series)")
+    shutil.rmtree(desk / "out")
+    table(desk / "cases.csv", image="series", support="labels.nrrd", series="4")
+    assert main(words) == 0
+    assert "mean nothing" not in capsys.readouterr().err
+    assert sitk.ReadImage(str(desk / "out" / "series" / "label.nii.gz")).GetSize() == GRID.shape[::-1]
+
+
+def test_a_manifest_of_a_study_has_a_column_for_it(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "compare",
+        "--study",
+        "study.csv",
+        "-o",
+        "report",
+        "--engines",
+        "propagate",
+        "--sizes",
+        "2",
+        "--draws",
+        "1",
+        "--progress",
+        "none",
+    ]
+    table(desk / "study.csv", image="series", label="labels.nrrd", group="CT")
+    assert main(words) == 2
+    assert "(column series)" in capsys.readouterr().err
+    table(desk / "study.csv", image="series", label="labels.nrrd", group="CT", series="4")
+    assert main([*words[:4], "report2", *words[5:]]) == 0
