@@ -22,7 +22,7 @@ GRID = Geometry((7, 24, 20), (0.8, 1.1, 2.5), (3.0, -4.0, 5.0))
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with two series, a SEG and a localizer in `series`, and labels of all of its slices."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FEWSHOT_ANNOTATE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "data"))
 
     def numbered(dataset: Dataset, place: int) -> None:
         dataset.SeriesNumber = 4

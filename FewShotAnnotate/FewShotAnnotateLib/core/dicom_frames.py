@@ -16,6 +16,7 @@ import numpy as np
 from .dicom_folder import file_name, frame_count, numbers
 from .dicom_stack import SlicePlace
 from .errors import InputError
+from .functional_groups import functional_group
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -91,17 +92,15 @@ def _require_grey(header: Any, path: Path) -> None:
 
 def _frames_of_file(header: Any, path: Path) -> Iterator[Frame]:
     count = frame_count(header)
-    shared = _first(header, "SharedFunctionalGroupsSequence")
     groups = list(header.get("PerFrameFunctionalGroupsSequence") or ())
     if groups and len(groups) != count:
         raise InputError("file_unreadable", path=_path(header), detail="its frames are not all described")
     offsets = numbers(header, "GridFrameOffsetVector")
     for number in range(count):
         name = file_name(header) if count == 1 else f"frame {number + 1} of {file_name(header)}"
-        sources = (groups[number] if groups else None, shared)
-        position = _plane(header, sources, "PlanePositionSequence", "ImagePositionPatient")
-        orientation = _plane(header, sources, "PlaneOrientationSequence", "ImageOrientationPatient")
-        spacing = _plane(header, sources, "PixelMeasuresSequence", "PixelSpacing")
+        position = _of_frame(header, number, "PlanePositionSequence", "ImagePositionPatient")
+        orientation = _of_frame(header, number, "PlaneOrientationSequence", "ImageOrientationPatient")
+        spacing = _of_frame(header, number, "PixelMeasuresSequence", "PixelSpacing")
         if len(position) != 3 or len(orientation) != 6 or (count > 1 and not groups and len(offsets) != count):
             raise InputError("series_no_place", path=path, first=name)
         if len(spacing) != 2 or min(spacing) <= 0:
@@ -110,7 +109,7 @@ def _frames_of_file(header: Any, path: Path) -> Iterator[Frame]:
         if count > 1 and not groups:
             position = tuple((np.array(position) + offsets[number] * np.cross(row, column)).tolist())
         place = SlicePlace(name, (position[0], position[1], position[2]), row, column)
-        slope, intercept = _rescale(header, sources)
+        slope, intercept = _rescale(header, number)
         yield Frame(header, number, place, (spacing[0], spacing[1]), slope, intercept)
 
 
@@ -126,23 +125,22 @@ def _unit_vectors(orientation: Sequence[float], path: Path, name: str) -> tuple[
     return (a, b, c), (d, e, f)
 
 
-def _plane(header: Any, sources: Sequence[Any], sequence: str, name: str) -> tuple[float, ...]:
-    """Numbers of an attribute of the frame's own group, else of the shared one, else of the image."""
-    for source in sources:
-        found = numbers(_first(source, sequence), name)
-        if found:
+def _of_frame(header: Any, number: int, group: str, name: str) -> tuple[float, ...]:
+    """Numbers of an attribute of a frame's functional group, else of the image."""
+    for item in functional_group(header, number, group):
+        if found := numbers(item, name):
             return found
     return numbers(header, name)
 
 
-def _rescale(header: Any, sources: Sequence[Any]) -> tuple[float, float]:
+def _rescale(header: Any, number: int) -> tuple[float, float]:
     """Rescale slope and intercept, 1 and 0 where they are missing; of a dose map its scaling.
 
     A slope of 0 is an error of the writer and counts as 1, as in ITK.
     """
-    sequence = "PixelValueTransformationSequence"
-    slope = _plane(header, sources, sequence, "RescaleSlope") or numbers(header, "DoseGridScaling") or (1.0,)
-    intercept = _plane(header, sources, sequence, "RescaleIntercept") or (0.0,)
+    group = "PixelValueTransformationSequence"
+    slope = _of_frame(header, number, group, "RescaleSlope") or numbers(header, "DoseGridScaling") or (1.0,)
+    intercept = _of_frame(header, number, group, "RescaleIntercept") or (0.0,)
     return slope[0] or 1.0, intercept[0]
 
 
@@ -152,8 +150,9 @@ def _require_one_volume(headers: Sequence[Any], path: Path) -> None:
         values = [
             str(value)
             for header in headers
-            for group in header.get("PerFrameFunctionalGroupsSequence") or ()
-            if (value := (_first(group, sequence) or {}).get(name)) is not None
+            for number in range(frame_count(header))
+            for item in functional_group(header, number, sequence)
+            if (value := item.get(name)) is not None
         ]
         kinds = len(set(values))
         if kinds > 1 and not (name == _PER_FRAME_TOO and kinds == len(values)):
@@ -168,11 +167,6 @@ def _require_one_size(frames: Sequence[Frame], path: Path) -> None:
             raise InputError("series_sizes", path=path, what=what, first=frame.place.name)
         if np.abs(np.subtract(frame.spacing, first.spacing)).max() > _SPACING_TOLERANCE:
             raise InputError("series_sizes", path=path, what="PixelSpacing", first=frame.place.name)
-
-
-def _first(dataset: Any, name: str) -> Any:
-    found = dataset.get(name) if dataset is not None else None
-    return found[0] if found else None
 
 
 def _path(header: Any) -> Path:
