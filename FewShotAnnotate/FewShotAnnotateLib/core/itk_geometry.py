@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +12,6 @@ import SimpleITK as sitk
 from .errors import InputError
 from .itk_file import silent_stderr
 from .volume import Geometry, ImageHeader
-
-# ITK refuses a NIfTI whose axes are not at right angles, be it by a rounded digit, unless this variable is set; then
-# it takes the nearest right angles.
-_PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 
 
 def geometry_of_stub(
@@ -42,8 +36,11 @@ def geometry_of_stub(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"stub{suffix}")
         file.write_bytes(stub)
-        with silent_stderr():
-            image = _read(file, path)
+        try:
+            with silent_stderr():
+                image = sitk.ReadImage(os.fsencode(file).decode())
+        except RuntimeError:
+            raise InputError("geometry_impossible", path=path) from None
     k, j, i = shape
     geometry = Geometry((k, j, i), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), header)
     require_grid(geometry, path)
@@ -57,26 +54,3 @@ def require_grid(geometry: Geometry, path: Path) -> None:
     finite = np.isfinite(numbers).all() and np.abs(numbers).max() < 1e9
     if not finite or min(geometry.spacing) <= 0 or abs(np.linalg.det(direction)) < 1e-3:
         raise InputError("geometry_impossible", path=path)
-
-
-def _read(file: Path, path: Path) -> sitk.Image:
-    for permissive in (False, True):
-        try:
-            with _environment(_PERMISSIVE, "1") if permissive else contextlib.nullcontext():
-                return sitk.ReadImage(os.fsencode(file).decode())
-        except RuntimeError:
-            continue
-    raise InputError("geometry_impossible", path=path)
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

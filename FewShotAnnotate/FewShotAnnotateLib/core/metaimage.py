@@ -248,7 +248,7 @@ def _is_true(text: str) -> bool:
 
 def _floats(text: str, count: int) -> list[float]:
     numbers = [float(word) for word in text.split()]
-    if len(numbers) != count:
+    if len(numbers) != count or not np.isfinite(numbers).all():
         raise ValueError
     return numbers
 

@@ -9,7 +9,7 @@ kept as it is. Standard: https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,7 @@ def read_nifti(path: Path, size: int) -> ImageFile:
             raise InputError("file_unreadable", path=path, detail="its header is damaged")
         kind, shape = _layout(fields, path)
         header = _header(fields)
-        geometry = geometry_of_stub(_stub(header), ".nii", shape[:3], path, header)
+        geometry = _geometry(header, shape, path)
         start = int(fields["vox_offset"]) if np.isfinite(fields["vox_offset"]) else 0
         if bytes(fields["magic"]).startswith(_SINGLE_FILE[:2]):
             return ImageFile(_scaled(_voxels(stream, path, size, start, kind, shape), fields), geometry)
@@ -235,6 +235,27 @@ def _header(fields: Any) -> NiftiHeader:
         tuple(fields["srow"].tolist()),
         int(fields["xyzt_units"]) & 0xFF,
     )
+
+
+def _geometry(header: NiftiHeader, shape: tuple[int, ...], path: Path) -> Geometry:
+    """Where ITK puts the voxels; where it refuses a sform, be it for a rounded digit, that with right angles."""
+    if not np.isfinite(header.pixdim[1:]).all():
+        raise InputError("geometry_impossible", path=path)
+    try:
+        return geometry_of_stub(_stub(header), ".nii", shape, path, header)
+    except InputError:
+        if header.sform_code <= 0 or not np.isfinite(header.srow).all():
+            raise
+        return geometry_of_stub(_stub(_with_right_angles(header)), ".nii", shape, path, header)
+
+
+def _with_right_angles(header: NiftiHeader) -> NiftiHeader:
+    """The same header with the axes of its sform turned to the nearest right angles, each as long as before."""
+    rows = np.reshape(header.srow, (3, 4))
+    lengths = np.linalg.norm(rows[:, :3], axis=0)
+    left, _, right = np.linalg.svd(rows[:, :3] / np.where(lengths > 0, lengths, 1))
+    turned = np.column_stack([left @ right * lengths, rows[:, 3]])
+    return replace(header, srow=tuple(turned.ravel().tolist()))
 
 
 def _voxels(

@@ -262,6 +262,8 @@ def _stub(header: NrrdHeader) -> bytes:
         raise BeyondReader
     elif "spacings" in fields:
         spacings = [float(word) for word in fields["spacings"].split()]
+        if len(spacings) != 3 or not (np.isnan(spacings) | np.isfinite(spacings)).all():
+            raise ValueError
         lines.append("spacings: " + " ".join(map(repr, spacings)))
     if fields.get("space origin", "none") != "none":
         (origin,) = _vectors(fields["space origin"], 3)
@@ -339,7 +341,7 @@ def _vectors(text: str, length: int) -> list[list[float]]:
     if "none" in words:
         raise BeyondReader
     vectors = [[float(part) for part in word.strip("()").split(",")] for word in words]
-    if any(len(vector) != length for vector in vectors):
+    if any(len(vector) != length for vector in vectors) or not np.isfinite(vectors).all():
         raise ValueError
     return vectors
 

@@ -20,6 +20,7 @@ from .errors import InputError
 _BLOCK = 1 << 24
 # What may lie behind the voxels; a file that unpacks to much more is left there.
 _BLOCKS_AFTER = 8
+_MAX_OFFSET = 1 << 48
 # Deflate can't pack more than 1032 bytes into one, so a file that claims more is cut off or lies.
 _DEFLATE_RATIO = 1040
 GZIP_MAGIC = b"\x1f\x8b"
@@ -141,7 +142,7 @@ def gzip_writer(stream: Writable) -> gzip.GzipFile:
 def skip_to(stream: io.BufferedIOBase, start: int, path: Path) -> None:
     """Go to a byte of the unpacked stream."""
     with damage_named(path):
-        if stream.seek(start) < start:
+        if start > _MAX_OFFSET or stream.seek(start) < start:
             raise InputError("file_truncated", path=path, detail="its voxels are missing")
 
 
