@@ -201,6 +201,62 @@ def test_a_segmentation_is_no_image_whatever_it_is_called(tmp_path: Path, name: 
     assert refused.value.code == "segmentation_as_image"
 
 
+def test_a_segmentation_without_the_usual_preamble_is_known_too(tmp_path: Path) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    path.write_bytes(path.read_bytes()[132:])
+    require_same(read_label_maps(path, GRID), (labels(2),), GRID)
+    with pytest.raises(InputError) as refused:
+        read_volume(path)
+    assert refused.value.code == "segmentation_as_image"
+
+
+def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path: Path) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    dataset = dcmread(path)
+    del dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
+    dataset.save_as(path)
+    with pytest.raises(InputError) as refused:
+        read_label_maps(path, GRID)
+    assert refused.value.code == "segmentation_unplaced"
+
+
+def test_frames_on_no_common_grid_are_refused(tmp_path: Path) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(1).array, "BINARY")
+    dataset = dcmread(path)
+    dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence[0].ImagePositionPatient[0] += 1.0
+    dataset.save_as(path)
+    with pytest.raises(InputError) as refused:
+        read_label_maps(path, GRID)
+    assert refused.value.code == "segmentation_grids"
+
+
+def test_a_segmentation_of_other_pixels_than_the_images_needs_consent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Geometry(GRID.shape, (0.5, 1.25, 2.5), GRID.origin)
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "other", other), labels(2).array, "BINARY")
+    output = tmp_path / "out.nrrd"
+    assert run("fill", ct_series(tmp_path / "series"), path, "-o", output, "--engine", "propagate") == 2
+    assert "--resample" in capsys.readouterr().err
+
+
+def test_a_batch_takes_segmentations_and_folders_that_hold_one(tmp_path: Path) -> None:
+    array = np.zeros(GRID.shape, np.uint8)
+    array[[0, 5], 2:5, 3:7] = 1
+    series = ct_series(tmp_path / "series")
+    folder = tmp_path / "seg"
+    folder.mkdir()
+    by_highdicom(folder / "in.dcm", series, array, "BINARY")
+    manifest = tmp_path / "cases.csv"
+    manifest.write_text(
+        "image,support,name,engine\nseries,seg/in.dcm,one,propagate\nseries,seg,two,propagate\n", encoding="utf-8"
+    )
+    assert run("batch", manifest, "-o", tmp_path / "out", "--progress", "none") == 0
+    for name in ("one", "two"):
+        (found,) = read_label_maps(tmp_path / "out" / name / "label.nii.gz")
+        assert found.segments[0].name == "Structure 1"
+
+
 OTHERS = {
     "RTSTRUCT": ("1.2.840.10008.5.1.4.1.1.481.3", "structure set (RTSTRUCT)"),
     "RTDOSE": ("1.2.840.10008.5.1.4.1.1.481.2", "dose map (RTDOSE)"),
@@ -233,6 +289,9 @@ def test_other_dicom_objects_are_refused_as_labels_by_what_they_are(
         return
     assert words in str(refused.value)
     assert "Geheim" not in str(refused.value)
+    if modality != "RTDOSE":  # which is made of voxels
+        with pytest.raises(InputError, match="no image"):
+            read_volume(folder / "x.dcm")
     if modality == "RTSTRUCT":
         assert ".seg.nrrd" in str(refused.value) and "plastimatch" in str(refused.value)
 

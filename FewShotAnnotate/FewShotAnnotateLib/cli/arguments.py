@@ -30,7 +30,7 @@ MAX_SLICES = 100_000
 def add_input(verb: argparse.ArgumentParser, purpose: str, slices: str) -> None:
     """The arguments that say what is labelled, and which slices are meant."""
     verb.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
-    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map of the image")
+    verb.add_argument("support", metavar="SUPPORT", type=Path, help="label map of the image, or DICOM segmentation")
     add_series(verb)
     verb.add_argument(
         "--axis",

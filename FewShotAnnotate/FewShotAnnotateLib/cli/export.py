@@ -33,7 +33,9 @@ def add(verbs: Any) -> None:
 
     export = verbs.add_parser("export", help="write a label map as DICOM SEG, NIfTI, NRRD or .seg.nrrd, verified")
     export.set_defaults(command=_export)
-    export.add_argument("labels", metavar="LABELMAP", type=Path, help="label map, its names beside it or in it")
+    export.add_argument(
+        "labels", metavar="LABELMAP", type=Path, help="label map, its names beside it or in it, or DICOM SEG"
+    )
     export.add_argument("--to", choices=[str(target) for target in Target], required=True)
     export.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="file to write, or folder")
     export.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")

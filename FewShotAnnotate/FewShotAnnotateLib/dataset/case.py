@@ -14,6 +14,7 @@ import numpy as np
 from .. import __version__
 from ..core.axis import SliceAxis, labelled_indices
 from ..core.dicom_folder import SERIES_ERRORS
+from ..core.dicom_seg_reading import label_note
 from ..core.errors import InputError
 from ..core.example import Example
 from ..core.files import merge_layers, read_on_grid, read_volume, write_array, write_label_maps
@@ -218,7 +219,8 @@ def _prepared(task: Task, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Ex
         run = _plan_without_support(task, volume, library, axis)
         return label_map, run, examples_of(library, geometry, axis), ""
     regridded = read_on_grid(case.support, geometry, task.settings.agreed)
-    label_map, note = _merged(regridded.layers, case.support), regrid_note(regridded, case.support)
+    label_map = _merged(regridded.layers, case.support)
+    note = " ".join(filter(None, (label_note(case.support), regrid_note(regridded, case.support))))
     run = _plan(task, volume, label_map)
     if library is None:
         return label_map, run, [], note
