@@ -245,5 +245,3 @@ def test_a_web_page_is_no_file_of_weights(tmp_path: Path) -> None:
         path = tmp_path / f"toy{suffix}"
         path.write_bytes(b"<!DOCTYPE html><html></html>" * 50)
         refusal(path, "weights_damaged")
-        with pytest.raises(InputError):
-            weights.require_whole(path, suffix)

@@ -35,6 +35,7 @@ class Fault(StrEnum):
     NO_RANGE = "no range"
     PAGE = "page"
     ELSEWHERE = "elsewhere"
+    ENDLESS = "endless"
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Server:
     content : bytes
     faults : list of Fault
         Of the next answers; then there are none.
+    status : int
+        Of all answers, without a body; 0 for what is right.
     good_bytes : int
         Bytes that a cut or stalled answer gives.
     asked : list of (str, str)
@@ -57,6 +60,7 @@ class Server:
     good_bytes: int = 0
     asked: list[tuple[str, str]] = field(default_factory=list)
     address: str = ""
+    status: int = 0
     released: threading.Event = field(default_factory=threading.Event)
 
 
@@ -66,6 +70,18 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             asked = self.headers.get("Range", "")
             server.asked.append((self.path, asked))
             fault = server.faults.pop(0) if server.faults else Fault.NONE
+            if server.status:
+                self.send_response(server.status, "Odd")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if fault is Fault.ENDLESS:
+                self.send_response(200)
+                self.send_header("Connection", "close")
+                self.end_headers()
+                while not server.released.is_set():
+                    self.wfile.write(bytes(1 << 14))
+                return
             if fault is Fault.REDIRECT:
                 self.send_response(302)
                 self.send_header("Location", f"{server.address}/elsewhere/file.pt")

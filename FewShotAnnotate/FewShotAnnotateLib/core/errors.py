@@ -158,6 +158,8 @@ MESSAGES = {
     "fetch it again.",
     "weights_differ": "{path}: this is not '{name}' as published or first seen (its {algorithm} differs); "
     "remove it and fetch it again.",
+    "weights_differ_first": "{path}: this is not '{name}' as first seen here (its {algorithm} differs). If its "
+    "publisher replaced it, forget the first (fewshot-annotate models remove {name} --forget) and fetch it again.",
     "weights_damaged": "{path}: the weights cannot be read ({detail}); fetch the file again.",
     "weights_code": "{path}: the file holds more than tensors and could run code; it was not loaded. "
     "Fetch it from its publisher.",

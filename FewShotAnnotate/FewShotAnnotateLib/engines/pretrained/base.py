@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ...core.errors import InputError
@@ -15,6 +16,7 @@ from .weights import Checkpoint
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 Result = TypeVar("Result")
 AUTO = "auto"
@@ -90,6 +92,13 @@ class PretrainedEngine(Engine):
             names = " ".join(one.name for one in missing)
             return f"it needs weights ({sizes}): fewshot-annotate models download {names}"
         return None
+
+    @classmethod
+    def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
+        """Raise `InputError` naming `path` unless a state is that of this engine's model.
+
+        For engines with weights of which nobody published a checksum.
+        """
 
     def checkpoint(self, need: str) -> Checkpoint:
         """The checkpoint for a need: as the option of this name says, else the first that is here.

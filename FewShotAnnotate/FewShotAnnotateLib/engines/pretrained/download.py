@@ -18,11 +18,14 @@ from types import TracebackType
 from ...core import paths
 from ...core.errors import InputError
 from ...core.storage import write_text
-from .weights import Checkpoint, digests_of, folder, known_digests, path_of, record_of, require_digests, require_whole
+from .first_use import require_loadable, require_right
+from .weights import Checkpoint, digests_of, folder, known_digests, path_of, record_of, require_digests
 
 # Takes the bytes that are there and those of the whole file, None if the server does not say.
 Progress = Callable[[int, int | None], None]
 _MEGABYTE = 1e6
+# Of a file whose size nobody published; the largest known one has 1.5 GB.
+MAX_UNKNOWN_BYTES = 8 << 30
 
 
 def partial_of(checkpoint: Checkpoint) -> Path:
@@ -56,12 +59,18 @@ def download(checkpoint: Checkpoint, licence_accepted: bool, progress: Progress 
         if path.is_file() and known_digests(checkpoint):
             require_digests(checkpoint, path)
             return path
+        if not known_digests(checkpoint):
+            # Nothing could tell whether an earlier part and the rest are of the same file.
+            partial.unlink(missing_ok=True)
+            require_loadable(checkpoint)
         _require_room(checkpoint, partial)
         _fetch(checkpoint, partial, progress)
         try:
             _take(checkpoint, partial)
         except InputError as error:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
+            if error.code == "output_unwritable":
+                raise
             detail = str(error).removeprefix(f"{partial}: ")
             raise InputError("download_wrong", url=checkpoint.url, name=checkpoint.name, detail=detail) from None
     return path
@@ -84,6 +93,8 @@ def take_in(checkpoint: Checkpoint, source: Path) -> Path:
         except OSError as error:
             raise InputError("output_unwritable", path=folder(), detail=error.strerror or error) from None
         except InputError as error:
+            if error.code in ("output_unwritable", "package_missing"):
+                raise
             detail = str(error).removeprefix(f"{copy}: ")
             raise InputError("import_wrong", path=source, name=checkpoint.name, detail=detail) from None
         finally:
@@ -106,8 +117,10 @@ def remove(checkpoint: Checkpoint, forget: bool = False) -> bool:
 def _take(checkpoint: Checkpoint, path: Path) -> None:
     """Give a whole file its name if it is the right one; the first of its kind is recorded."""
     require_digests(checkpoint, path)
-    if checkpoint.sha256 is None and not record_of(checkpoint).is_file():
-        require_whole(path, path_of(checkpoint).suffix)
+    if not known_digests(checkpoint):
+        require_loadable(checkpoint)
+        require_right(checkpoint, path)
+    if checkpoint.sha256 is None and not paths.is_file(record_of(checkpoint)):
         line = f"{digests_of(path, ['sha256'])['sha256']}  {checkpoint.file}\n"
         write_text(record_of(checkpoint), line)
     path.replace(path_of(checkpoint))
@@ -121,6 +134,7 @@ def _fetch(checkpoint: Checkpoint, partial: Path, progress: Progress) -> None:
     there = partial.stat().st_size if partial.is_file() else 0
     if checkpoint.size is not None and there > checkpoint.size:
         there = 0
+    limit = MAX_UNKNOWN_BYTES if checkpoint.size is None else checkpoint.size
     try:
         with partial.open("ab" if there else "wb") as file, _quiet():
             http_get(
@@ -128,15 +142,21 @@ def _fetch(checkpoint: Checkpoint, partial: Path, progress: Progress) -> None:
                 file,
                 resume_size=there,
                 expected_size=checkpoint.size,
-                tqdm_class=lambda total, initial, **_: _Meter(total, initial, progress),  # type: ignore[arg-type]
+                tqdm_class=lambda total, initial, **_: _Meter(  # type: ignore[arg-type]
+                    total, initial, progress, limit
+                ),
             )
+    except _TooLong:
+        partial.unlink(missing_ok=True)
+        detail = f"it is longer than {limit} bytes"
+        raise InputError("download_wrong", url=checkpoint.url, name=checkpoint.name, detail=detail) from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and there:
             partial.unlink()
             _fetch(checkpoint, partial, progress)
             return
-        detail = f"the server answered {status} {HTTPStatus(status).phrase}"
+        detail = f"the server answered {_named_status(status)}"
         raise InputError("download_failed", url=checkpoint.url, detail=detail, name=checkpoint.name) from None
     except httpx2.TimeoutException:
         detail = "the server stopped answering"
@@ -146,10 +166,23 @@ def _fetch(checkpoint: Checkpoint, partial: Path, progress: Progress) -> None:
         raise InputError("download_failed", url=checkpoint.url, detail=detail, name=checkpoint.name) from None
 
 
-class _Meter:
-    """What the library takes for a progress bar."""
+def _named_status(status: int) -> str:
+    """A status of HTTP with its meaning, if the standard gives it one."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
-    def __init__(self, total: int | None, initial: int, progress: Progress) -> None:
+
+class _TooLong(Exception):
+    """More came than the file can hold."""
+
+
+class _Meter:
+    """What the library takes for a progress bar; it ends a transfer that has no end."""
+
+    def __init__(self, total: int | None, initial: int, progress: Progress, limit: int) -> None:
+        self._limit = limit
         self._total = total
         self._done = initial
         self._progress = progress
@@ -165,6 +198,8 @@ class _Meter:
 
     def update(self, count: int) -> None:
         self._done += count
+        if self._done > self._limit:
+            raise _TooLong
         self._progress(self._done, self._total)
 
 

@@ -155,6 +155,6 @@ def _load(
 
     require_importable("torchvision", "transformers")
     state = weights.load_state(checkpoint)
-    words = weights.verified(vocabulary).read_text(encoding="utf-8").splitlines()
+    words = weights.read_text(vocabulary).splitlines()
     with built_from(path):
         return GroundingModel(state, words, device)

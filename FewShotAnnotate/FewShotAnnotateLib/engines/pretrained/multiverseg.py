@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ..base import Option
@@ -12,6 +13,7 @@ from .in_context import CONTEXT_OPTIONS, InContextEngine, Network
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 
 class MultiverSeg(InContextEngine):
@@ -31,6 +33,12 @@ class MultiverSeg(InContextEngine):
     def network(self, device: torch.device) -> Network:
         """The network with its weights."""
         return _network(self.checkpoint("checkpoint"), device)
+
+    @classmethod
+    def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
+        from .networks.multiverseg_net import state_shapes
+
+        weights.require_shapes(path, state, state_shapes())
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,7 @@ from .turns import Turns
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from .networks.sam2_model import Track, VideoModel
 
@@ -88,6 +89,14 @@ class Sam2Video(GreyEngine):
         checkpoint = self.checkpoint(MODEL)
         side = max(STEP, self.settings["side"] // STEP * STEP)
         return _load(checkpoint, weights.path_of(checkpoint), device, side, self.settings["memory"] or -1)
+
+    @classmethod
+    def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
+        from .networks.sam2_model import VideoModel
+
+        require_importable("torchvision", "transformers")
+        with built_from(path):
+            VideoModel(state, cls.options["side"].default // STEP * STEP)
 
     def _condition(self, model: VideoModel, turns: Turns) -> dict[int, Track]:
         """A track for each label that shows, by its place, conditioned on the labelled slices that speak about it."""

@@ -20,6 +20,7 @@ from .turns import Turns
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from .networks.seggpt_model import InContextModel
 
@@ -75,6 +76,14 @@ class SegGpt(GreyEngine):
         """The model on its device."""
         checkpoint = self.checkpoint(MODEL)
         return _load(checkpoint, weights.path_of(checkpoint), device)
+
+    @classmethod
+    def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
+        from .networks.seggpt_model import InContextModel
+
+        require_importable("torchvision", "transformers")
+        with built_from(path):
+            InContextModel(state)
 
     def _paint(
         self,

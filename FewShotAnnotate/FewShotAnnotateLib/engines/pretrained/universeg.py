@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...core.errors import InputError
@@ -53,6 +54,12 @@ class UniverSeg(InContextEngine):
     def network(self, device: torch.device) -> Network:
         """The network with its weights."""
         return _network(self.checkpoint("checkpoint"), device, self.settings["implementation"])
+
+    @classmethod
+    def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
+        from .networks.universeg_net import state_shapes
+
+        weights.require_shapes(path, state, state_shapes())
 
 
 class OfficialNetwork:

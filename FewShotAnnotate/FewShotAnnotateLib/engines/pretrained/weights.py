@@ -10,15 +10,19 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from argparse import Namespace
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
+from ...core import paths, reading
 from ...core.errors import InputError
+from ...core.reading import open_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +34,7 @@ SCHEMA = Path(__file__).with_name("weights.schema.json")
 # A name that stays in its folder on every system.
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _READ_BYTES = 1 << 20
+_MAX_RECORD_BYTES = 1 << 12
 # The pickle of a state dict holds names and shapes only; the largest known one takes under 1 MB.
 _MOST_PICKLE_BYTES = 64 << 20
 # Names of tensors that one line of text has room for.
@@ -149,7 +154,7 @@ def record_of(checkpoint: Checkpoint) -> Path:
 
 def is_ready(checkpoint: Checkpoint) -> bool:
     """Whether the file is there and has a checksum to match. Whether it matches is seen on loading."""
-    return path_of(checkpoint).is_file() and bool(known_digests(checkpoint))
+    return paths.is_file(path_of(checkpoint)) and bool(known_digests(checkpoint))
 
 
 def known_digests(checkpoint: Checkpoint) -> dict[str, str]:
@@ -161,7 +166,7 @@ def known_digests(checkpoint: Checkpoint) -> dict[str, str]:
 def digests_of(path: Path, algorithms: Iterable[str]) -> dict[str, str]:
     """Algorithm -> hexadecimal digest of a file, read once."""
     hashes = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in algorithms}
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while part := file.read(_READ_BYTES):
             for one in hashes.values():
                 one.update(part)
@@ -170,13 +175,15 @@ def digests_of(path: Path, algorithms: Iterable[str]) -> dict[str, str]:
 
 def require_digests(checkpoint: Checkpoint, path: Path) -> None:
     """Raise `InputError` naming `path` if it is not the checkpoint's file, as far as that is known."""
-    size = path.stat().st_size
+    size = paths.require_file(path).st_size
     if checkpoint.size is not None and size != checkpoint.size:
         raise InputError("weights_size", path=path, found=size, expected=checkpoint.size, name=checkpoint.name)
     wanted = known_digests(checkpoint)
     for algorithm, digest in digests_of(path, wanted).items():
         if digest != wanted[algorithm]:
-            raise InputError("weights_differ", path=path, algorithm=algorithm.upper(), name=checkpoint.name)
+            published = checkpoint.sha256 if algorithm == "sha256" else checkpoint.md5
+            code = "weights_differ" if published else "weights_differ_first"
+            raise InputError(code, path=path, algorithm=algorithm.upper(), name=checkpoint.name)
 
 
 def verified(checkpoint: Checkpoint) -> Path:
@@ -187,13 +194,40 @@ def verified(checkpoint: Checkpoint) -> Path:
     InputError
         It is not there, nothing is known to compare it with, or it differs.
     """
+    with _opened_verified(checkpoint):
+        return path_of(checkpoint)
+
+
+def read_text(checkpoint: Checkpoint) -> str:
+    """The checkpoint's file as text, of one that is no weights but a vocabulary. Errors as `verified`."""
+    with _opened_verified(checkpoint) as opened:
+        return opened.read_text(encoding="utf-8")
+
+
+@contextmanager
+def _opened_verified(checkpoint: Checkpoint) -> Iterator[Path]:
+    """A path that leads to the very file that was verified, whatever takes the place of its name meanwhile."""
     path = path_of(checkpoint)
-    if not path.is_file():
+    if not paths.is_file(path):
         raise InputError("weights_missing", name=checkpoint.name, path=path)
     if not known_digests(checkpoint):
         raise InputError("weights_unrecorded", name=checkpoint.name, path=path)
-    require_digests(checkpoint, path)
-    return path
+    with open_file(path) as file:
+        # Windows does not let anybody put another file in the place of an open one.
+        folder = next((folder for folder in (Path("/proc/self/fd"), Path("/dev/fd")) if folder.is_dir()), None)
+        opened = folder / str(file.fileno()) if folder else path
+        with _told_of(path):
+            require_digests(checkpoint, opened)
+            yield opened
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Errors in the block name this path."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.code, **{**error.data, "path": path}) from None
 
 
 def load_state(
@@ -217,8 +251,8 @@ def load_state(
         The file is missing, differs from its checksum, is damaged, holds anything but tensors, would unpack to more
         than its size, or is of another architecture.
     """
-    path = verified(checkpoint)
-    return read_state(path, expected, optional, checkpoint.state_key)
+    with _opened_verified(checkpoint) as opened:
+        return read_state(opened, expected, optional, checkpoint.state_key, Path(checkpoint.file).suffix)
 
 
 def read_state(
@@ -226,25 +260,32 @@ def read_state(
     expected: Mapping[str, Sequence[int]] | None = None,
     optional: Collection[str] = (),
     state_key: str = "",
+    suffix: str = "",
 ) -> dict[str, Tensor]:
-    """As `load_state`, from any file; the caller answers for where it came from."""
-    if path.suffix == ".safetensors":
+    """As `load_state`, from any file; the caller answers for where it came from. `suffix` is its own by default."""
+    if (suffix or path.suffix) == ".safetensors":
         return _read_safetensors(path, expected, optional)
     return _read_torch(path, expected, optional, state_key)
 
 
-def require_whole(path: Path, suffix: str) -> None:
-    """Raise `InputError` if a file of weights of this kind is cut off or something else, a web page perhaps.
+def require_sound_archive(path: Path) -> None:
+    """Raise `InputError` unless a torch file is whole and each of its entries has the checksum that it says.
 
-    Needs no torch. Says nothing about a kind of file that is no weights.
+    torch itself does not compare these, so a file of which a part is another's would load.
     """
-    if suffix == ".safetensors":
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size or file.read(1) != b"{":
-                raise InputError("weights_damaged", path=path, detail="it is no safetensors file")
-    elif suffix in (".pt", ".pth"):
-        _require_plain_zip(path)
+    _require_plain_zip(path)
+    try:
+        with ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except (BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError):
+        wrong = "its entries cannot be read"
+    if wrong is not None:
+        raise InputError("weights_damaged", path=path, detail="a part of it has a wrong checksum")
+
+
+def require_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
+    """Raise `InputError` naming `path` unless a state has just these names, with these shapes."""
+    _require_architecture(path, {name: tuple(one.shape) for name, one in state.items()}, expected, ())
 
 
 @lru_cache(maxsize=1)
@@ -255,7 +296,7 @@ def _read_table(path: Path, _changed: int) -> tuple[Checkpoint, ...]:
 
 def _recorded(checkpoint: Checkpoint) -> str | None:
     try:
-        text = record_of(checkpoint).read_text(encoding="ascii")
+        text = reading.read_text(record_of(checkpoint), "ascii", _MAX_RECORD_BYTES)
     except (OSError, UnicodeDecodeError):
         return None
     digest = text.split(" ")[0]
@@ -330,8 +371,10 @@ def _require_plain_zip(path: Path) -> None:
     try:
         with ZipFile(path) as archive:
             entries = archive.infolist()
-    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError("weights_damaged", path=path, detail=_first_line(error)) from None
+    except (BadZipFile, OSError, ValueError, NotImplementedError):
+        raise InputError("weights_damaged", path=path, detail="it is no zip archive as torch writes them") from None
+    if not entries:
+        raise InputError("weights_no_state", path=path)
     if any(".." in entry.filename.split("/") or entry.filename.startswith("/") for entry in entries):
         raise InputError("weights_escape", path=path)
     packed = any(entry.compress_type != ZIP_STORED for entry in entries)

@@ -1,0 +1,213 @@
+"""Weights of which nobody published a checksum: recorded only once they loaded as their model, from a real server."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from FewShotAnnotateLib.cli import main
+from FewShotAnnotateLib.engines.pretrained import download, weights
+from FewShotAnnotateLib.engines.pretrained.networks import multiverseg_net, universeg_net
+from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint
+from huggingface_hub import constants
+from support.tiny_weights import random_sam2, random_seggpt, random_tensors
+from support.weights_server import Fault, Server, serving, use_table
+
+TABLE = {row["name"]: row for row in json.loads(weights.TABLE.read_text(encoding="utf-8"))["checkpoints"]}
+NAMES = [name for name, row in TABLE.items() if not (row["sha256"] or row["md5"])]
+STATES: dict[str, Callable[[], dict[str, torch.Tensor]]] = {
+    "universeg-v1": lambda: random_tensors(universeg_net.state_shapes()),
+    "multiverseg-v1": lambda: random_tensors(multiverseg_net.state_shapes()),
+    "painter-vit-large": lambda: random_seggpt(types=False),
+    "medsam2-latest": random_sam2,
+}
+
+
+def torch_file(state: object, key: str = "") -> bytes:
+    file = io.BytesIO()
+    torch.save({key: state} if key else state, file)
+    return file.getvalue()
+
+
+def archive(entries: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as zipped:
+        for name, data in entries.items():
+            zipped.writestr(name, data)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def right() -> dict[str, bytes]:
+    """The right file of each checkpoint, with random values."""
+    return {name: torch_file(make(), TABLE[name].get("state_key", "")) for name, make in STATES.items()}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 5)
+    with serving(b"") as server:
+        yield server
+
+
+@pytest.fixture
+def published(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Checkpoint]:
+    """Lets the server be the publisher of a checkpoint."""
+    return lambda name: use_table(tmp_path, monkeypatch, TABLE[name] | {"url": f"{server.address}/file"})
+
+
+def fetch(name: str) -> int:
+    return main(["models", "download", name, "--accept-licence", "--progress", "none"])
+
+
+def middle_of_another(data: bytes) -> bytes:
+    """As a wrong first part and the right rest give it."""
+    start, stop = len(data) // 3, len(data) // 2
+    return data[:start] + bytes(255 - value for value in data[start:stop]) + data[stop:]
+
+
+WRONG: dict[str, Callable[[bytes], bytes]] = {
+    "an empty file": lambda data: b"",
+    "an empty zip": lambda data: archive({}),
+    "another zip": lambda data: archive({"notes.txt": b"hello"}),
+    "a web page": lambda data: b"<!DOCTYPE html><html>Log in</html>",
+    "garbage of the right size": lambda data: os.urandom(len(data)),
+    "cut": lambda data: data[: len(data) // 2],
+    "another model": lambda data: torch_file({"a.weight": torch.rand(3, 3)}),
+    "another model below the key": lambda data: torch_file({"a.weight": torch.rand(3, 3)}, "model"),
+    "a number": lambda data: torch_file(7),
+    "a wrong part": middle_of_another,
+}
+
+
+def test_every_checkpoint_without_a_published_checksum_is_tried_here() -> None:
+    assert sorted(NAMES) == sorted(STATES)
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_file_is_refused_and_not_recorded_and_the_right_one_taken_afterwards(
+    name: str,
+    wrong: Callable[[bytes], bytes],
+    right: dict[str, bytes],
+    server: Server,
+    published: Callable[[str], Checkpoint],
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    one = published(name)
+    server.content = wrong(right[name])
+    (tmp_path / "wrong").write_bytes(server.content)
+    for words in (lambda: fetch(name), lambda: main(["models", "import", name, str(tmp_path / "wrong")])):
+        assert words() == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("fewshot-annotate: ")
+        left = {path.name for path in weights.folder().iterdir() if path.suffix != ".lock"}
+        assert not left
+    server.content = right[name]
+    assert fetch(name) == 0
+    assert weights.path_of(one).read_bytes() == right[name]
+    assert main(["models", "verify", name]) == 0
+
+
+def test_a_part_of_an_earlier_call_is_not_gone_on_with_where_nothing_could_tell(
+    right: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint]
+) -> None:
+    one = published("universeg-v1")
+    server.content = right["universeg-v1"]
+    download.partial_of(one).parent.mkdir(parents=True)
+    download.partial_of(one).write_bytes(bytes(1000))
+    assert fetch("universeg-v1") == 0
+    assert [asked for _, asked in server.asked] == [""]
+
+
+def test_another_file_than_the_first_seen_is_told_with_advice_that_helps(
+    right: dict[str, bytes],
+    server: Server,
+    published: Callable[[str], Checkpoint],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    one = published("universeg-v1")
+    server.content = right["universeg-v1"]
+    assert fetch("universeg-v1") == 0
+    server.content = torch_file(random_tensors(universeg_net.state_shapes(), seed=1))
+    assert main(["models", "remove", "universeg-v1"]) == 0
+    capfd.readouterr()
+    assert fetch("universeg-v1") == 2
+    line = capfd.readouterr().err
+    assert "fewshot-annotate models remove universeg-v1 --forget" in line
+    assert main(["models", "remove", "universeg-v1", "--forget"]) == 0
+    assert fetch("universeg-v1") == 0
+    assert weights.path_of(one).read_bytes() == server.content
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_body_without_an_end_is_cut_off(
+    known: bool,
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    size = 300_000
+    monkeypatch.setattr(download, "MAX_UNKNOWN_BYTES", size)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)
+    row = TABLE["universeg-v1"] | {"url": f"{server.address}/file", "size": size if known else None}
+    use_table(tmp_path, monkeypatch, row | {"sha256": "0" * 64} if known else row)
+    server.faults = [Fault.ENDLESS] * 9
+    assert fetch("universeg-v1") == 2
+    assert f"longer than {size} bytes" in capfd.readouterr().err
+    assert not [path for path in weights.folder().iterdir() if path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("status", [299, 304, 418, 451, 499, 599, 799, 999])
+def test_an_odd_status_is_told_in_one_line(
+    status: int, server: Server, published: Callable[[str], Checkpoint], capfd: pytest.CaptureFixture[str]
+) -> None:
+    published("universeg-v1")
+    server.status = status
+    assert fetch("universeg-v1") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("fewshot-annotate: ")
+    assert not [path for path in weights.folder().iterdir() if path.suffix not in (".lock", ".partial")]
+
+
+def test_the_file_that_was_verified_is_the_one_that_is_loaded(
+    right: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = published("universeg-v1")
+    server.content = right["universeg-v1"]
+    assert fetch("universeg-v1") == 0
+    expected = weights.load_state(one)
+    other = weights.folder() / "other"
+    other.write_bytes(torch_file(random_tensors(universeg_net.state_shapes(), seed=1)))
+    check = weights.require_digests
+
+    def then_exchange(checkpoint: Checkpoint, path: Path) -> None:
+        check(checkpoint, path)
+        other.replace(weights.path_of(one))
+
+    monkeypatch.setattr(weights, "require_digests", then_exchange)
+    found = weights.load_state(one)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_record_of_the_checksum_that_is_none_is_as_if_there_were_none(
+    right: dict[str, bytes], server: Server, published: Callable[[str], Checkpoint]
+) -> None:
+    one = published("universeg-v1")
+    server.content = right["universeg-v1"]
+    assert fetch("universeg-v1") == 0
+    record = weights.record_of(one)
+    for kind in ("junk", "pipe", "folder"):
+        record.unlink()
+        record.write_bytes(os.urandom(100)) if kind == "junk" else None
+        os.mkfifo(record) if kind == "pipe" else None
+        record.mkdir() if kind == "folder" else None
+        assert not weights.is_ready(one)
