@@ -109,7 +109,7 @@ def test_one_bad_case_fails_alone_with_the_line_that_names_its_row(
     for number in range(2):
         series(two, number)
     cases = {
-        "moved": ("image.nii.gz", "moved.nii.gz", "spacing differs"),
+        "moved": ("image.nii.gz", "moved.nii.gz", "lie on another grid than the image .spacing"),
         "layers": ("image.nii.gz", "layers.seg.nrrd", "the segments overlap"),
         "two": ("two series", "support.nii.gz", "the folder holds 2 DICOM series"),
         "text": ("manifest.csv", "support.nii.gz", "cannot be read as an image"),
