@@ -144,7 +144,9 @@ class Adapt(Engine):
                 yield index, logits
 
         def calibrated(logits: np.ndarray, index: int) -> np.ndarray:
-            return learned.calibration.probabilities(logits, distances(index, pool.support.indices))
+            probabilities = learned.calibration.probabilities(logits, distances(index, pool.support.indices))
+            pool.keep(index, probabilities)
+            return probabilities
 
         def whole(index: int, logits: np.ndarray) -> np.ndarray:
             result = np.zeros((len(logits), *self._support.masks.shape[1:]), dtype=np.float32)

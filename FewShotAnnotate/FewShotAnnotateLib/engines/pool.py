@@ -13,8 +13,8 @@ from ..core.volume import Volume
 from .base import label_slice
 from .contrast import Contrast
 from .grow import grow, soften
+from .keep import Gap
 from .propagate import Propagate
-from .shape import Outline, interpolate, outlines
 
 CANDIDATES = ("propagation", "region growing", "shape interpolation")
 # Least probability of a label by each candidate: how far it can rule one out.
@@ -60,7 +60,7 @@ class Pool:
         self._contrast = contrast or Contrast(
             (self.image(index), self.mask(row)) for row, index in enumerate(support.indices)
         )
-        self._outlines: dict[int, dict[int, Outline]] = {}
+        self._gaps: dict[tuple[int, int], Gap] = {}
         self._grown: dict[tuple[int, int], np.ndarray] = {}
 
     def image(self, index: int) -> np.ndarray:
@@ -114,9 +114,16 @@ class Pool:
                 result = np.empty((len(CANDIDATES), len(labels) + 1, *self.shape), dtype=np.float32)
                 result[0] = carried
                 result[1] = soften(grown[index], labels)
-                result[2] = self._interpolate(before, after, index)
+                sides = [row for row in (before, after) if row is not None]
+                result[2] = self._gap(sides[0], sides[-1]).interpolated(index, len(labels) + 1)
                 result += FLOORS[:, None, None, None]
                 yield index, np.log(result, out=result)
+
+    def keep(self, index: int, probabilities: np.ndarray) -> None:
+        """Keep what both labelled slices around a slice show, as in `Gap.keep`; outside of them nothing is done."""
+        after = int(np.searchsorted(self.support.indices, index))
+        if 0 < after < len(self.support.indices):
+            self._gap(after - 1, after).keep(index, probabilities)
 
     def fresh(self) -> Pool:
         """The same pool, for another thread; what one of them grew the others need not."""
@@ -152,15 +159,18 @@ class Pool:
         grown = self._grown[start, stop]
         return {index: _enlarge(grown[index - start], stride, self.shape) for index in wanted}
 
-    def _interpolate(self, before: int | None, after: int | None, index: int) -> np.ndarray:
-        sides = [row for row in (before, after) if row is not None]
-        for row in sides:
-            if row not in self._outlines:
-                self._outlines[row] = outlines(self.mask(row))
-        first, last = sides[0], sides[-1]
-        gap = self.support.indices[last] - self.support.indices[first]
-        share = (index - self.support.indices[first]) / gap if gap else 0.0
-        return interpolate(self._outlines[first], self._outlines[last], share, self.support.labels, self.shape)
+    def _gap(self, before: int, after: int) -> Gap:
+        """The structures on two labelled slices, by number; twice the same copies that slice."""
+        if (before, after) not in self._gaps:
+            support = self.support
+            self._gaps[before, after] = Gap(
+                (support.indices[before], support.indices[after]),
+                (self.mask(before), self.mask(after)),
+                {label: row for row, label in enumerate(support.labels, start=1)},
+                support.axis,
+                self._volume.geometry,
+            )
+        return self._gaps[before, after]
 
 
 def completed(volume: Volume, support: Support, context: int) -> Support:

@@ -12,6 +12,7 @@ from ..core.support import Support
 from ..core.volume import Volume
 from .base import Engine
 from .flow import compose, flow, pyramid
+from .keep import Gap
 from .threads import threads
 from .vote import Source, label_boxes, vote
 
@@ -46,8 +47,8 @@ class Propagate(Engine):
 
     Flow between neighbouring slices is composed outward from each labelled slice, so labels are interpolated once.
     Between labelled slices both sides vote, outside them the nearest one. A label that a labelled slice does not know
-    comes from the nearest slices that know it. Slices are compared with their neighbours where that carries labels
-    better from one labelled slice to the next.
+    comes from the nearest slices that know it. A structure that both sides show is kept between them, see `keep`.
+    Slices are compared with their neighbours where that carries labels better from one labelled slice to the next.
 
     Attributes
     ----------
@@ -71,6 +72,7 @@ class Propagate(Engine):
     ) -> None:
         """Keep views; find the range of intensities and, unless given, the window that matters and the context."""
         self._support = support
+        self._geometry = volume.geometry
         self._slices = support.axis.slices(volume.array)
         self._low, self._high = _intensity_range(self._slices)
         self.window = window or _window(support.masks)
@@ -109,11 +111,27 @@ class Propagate(Engine):
                 nearest = min(sides, key=lambda side: abs(side - row))
                 hop = self._hop(nearest, row)
                 fields[row] = {index: compose(field, hop) for index, field in fields[nearest].items()}
+        around = [self._gap(team, places) for team, places in teams.items() if len(team) == 2]
         for first in range(0, len(wanted), THREADS):
             batch = wanted[first : first + THREADS]
             jobs = [pool.submit(self._fill_slice, index, fields, teams) for index in batch]
             for index, job in zip(batch, jobs, strict=True):
-                yield index, job.result()
+                probabilities = job.result()
+                for gap in around:
+                    gap.keep(index, probabilities[(slice(None), *self.window)])
+                yield index, probabilities
+
+    def _gap(self, team: tuple[int, ...], places: list[int]) -> Gap:
+        """The structures of some labels, by their places, on two labelled slices, by number."""
+        before, after = team
+        support = self._support
+        return Gap(
+            (support.indices[before], support.indices[after]),
+            (self._masks[before], self._masks[after]),
+            {support.labels[place]: place + 1 for place in places},
+            support.axis,
+            self._geometry,
+        )
 
     def _teams(self, left: int) -> dict[tuple[int, ...], list[int]]:
         """Which labelled slices (by number) speak in a gap, and the places of the labels they speak about."""
