@@ -31,11 +31,10 @@ class MergedLayers:
         """The original layers, with their values, names and order, from `layers` with other voxels."""
         restored = []
         for layer, (number, values) in zip(self.original, self.places, strict=True):
-            array = layers[number].array
-            own = np.zeros(int(np.iinfo(array.dtype).max) + 1, dtype=layer.array.dtype)
+            array = np.zeros_like(layer.array)
             for value, merged in values.items():
-                own[merged] = value
-            restored.append(layer.with_array(own[array]))
+                array[layers[number].array == merged] = value
+            restored.append(layer.with_array(array))
         return restored
 
 
