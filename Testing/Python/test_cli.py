@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from FewShotAnnotateLib import __version__
 from FewShotAnnotateLib.cli import main, running
+from FewShotAnnotateLib.cli.progress import as_part_of
 from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
 from FewShotAnnotateLib.core.event import (
     Cancelled,
@@ -34,7 +35,6 @@ from FewShotAnnotateLib.core.event import (
 from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
 from FewShotAnnotateLib.export.algorithm import Algorithm, tagged
-from FewShotAnnotateLib.progress import as_part_of
 from FewShotAnnotateLib.run import fill as fill_module
 from FewShotAnnotateLib.run.fill import run_in_worker
 from FewShotAnnotateLib.run.folder import JobFolder

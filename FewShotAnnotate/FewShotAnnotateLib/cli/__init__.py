@@ -6,18 +6,23 @@ Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__
 from ..core.dicom_folder import SERIES_ERRORS
 from ..core.errors import InputError
 from ..core.event import Cancelled, Event, Failed, Finished
+from ..core.interrupts import ending_in_order
+from ..core.temporary import remove_abandoned
+from ..core.text import shown
 from . import batch, compare, demo, export, fill, library, models, suggest
 from .labels import mending_flag
 from .running import Unfinished, sentence
+from .terminal import OutputLost, abandon_stdout, safe_streams
 from .unforeseen import is_shown, sentence_of
 
 COMMANDS = (fill, suggest, compare, batch, library, export, demo, models)
@@ -25,33 +30,54 @@ EXIT_CODES: dict[type[Event], int] = {Finished: 0, Failed: 1, Cancelled: 130}
 BAD_INPUT = 2
 # The flag that helps with an error; the sentences themselves name none, for Slicer shows them too.
 FLAGS = dict.fromkeys(SERIES_ERRORS, "--series")
+# Errors that are no fault of the input.
+_FAILURES = ("output_kept_elsewhere",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    with ending_in_order(), safe_streams():
+        try:
+            options = _parser().parse_args(arguments)
+            remove_abandoned(Path(tempfile.gettempdir()))
+            code = _run(options)
+            sys.stdout.flush()
+        except OutputLost as lost:
+            abandon_stdout()
+            _tell(f"what was to be printed cannot be written ({lost.detail}); files it names are complete.")
+            return EXIT_CODES[Failed]
+        except BrokenPipeError:  # whoever read our output is gone, so there is nobody to tell
+            abandon_stdout()
+            return EXIT_CODES[Failed]
+        except KeyboardInterrupt:
+            _tell("cancelled; no output was written.")
+            return EXIT_CODES[Cancelled]
+        return code
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         code: int = options.command(options)
     except InputError as error:
-        print(f"fewshot-annotate: {error}{_flag(error, options)}", file=sys.stderr)
-        return BAD_INPUT
+        _tell(f"{error}{_flag(error, options)}")
+        return EXIT_CODES[Failed] if error.code in _FAILURES else BAD_INPUT
     except Unfinished as unfinished:
-        print(f"fewshot-annotate: {sentence(unfinished)}", file=sys.stderr)
+        _tell(sentence(unfinished))
         if isinstance(unfinished.ending, Failed) and unfinished.ending.code:
             return BAD_INPUT
         return EXIT_CODES[type(unfinished.ending)]
-    except BrokenPipeError:  # whoever read our output is gone, so there is nobody to tell
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
-        return EXIT_CODES[Failed]
-    except KeyboardInterrupt:
-        print("fewshot-annotate: cancelled; no output was written.", file=sys.stderr)
-        return EXIT_CODES[Cancelled]
+    except (OutputLost, BrokenPipeError):
+        raise
     except Exception as error:
         if is_shown():
             raise
-        print(f"fewshot-annotate: {sentence_of(error)}", file=sys.stderr)
+        _tell(sentence_of(error))
         return EXIT_CODES[Failed]
     return code
+
+
+def _tell(message: str) -> None:
+    print(f"fewshot-annotate: {shown(message)}", file=sys.stderr)
 
 
 def _flag(error: InputError, options: argparse.Namespace) -> str:
@@ -63,7 +89,7 @@ class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"fewshot-annotate: {message}; see {self.prog} --help.\n")
+        self.exit(BAD_INPUT, f"fewshot-annotate: {shown(message)}; see {self.prog} --help.\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..core.job import Device
+from ..core.text import shown
 from ..dataset.batch import CANCELLED, Pool, PoolLost, Tally, run_batch
 from ..dataset.case import Settings
 from ..dataset.manifest import read_manifest
@@ -31,6 +31,7 @@ from .arguments import (
     as_slice_range,
 )
 from .labels import add_regrid, agreed
+from .terminal import bar_console
 
 _DONE, _FAILED, _CANCELLED = 0, 1, 130
 
@@ -85,7 +86,7 @@ def _batch(options: argparse.Namespace) -> int:
     make_pool = _pool(options)
     manifest = read_manifest(options.manifest)
     if manifest.unknown:
-        columns = ", ".join(manifest.unknown)
+        columns = shown(", ".join(manifest.unknown))
         print(f"fewshot-annotate: columns that mean nothing here are passed over: {columns}.", file=sys.stderr)
     try:
         with _shown(options.progress, len(manifest.cases)) as report:
@@ -100,11 +101,11 @@ def _batch(options: argparse.Namespace) -> int:
                 report=report,
             )
     except PoolLost as lost:
-        print(f"fewshot-annotate: {lost}", file=sys.stderr)
+        print(f"fewshot-annotate: {shown(lost)}", file=sys.stderr)
         return _FAILED
     counts = {status: sum(case.status is status for case in cases.values()) for status in Status}
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    print(f"{options.output}: {told}", file=sys.stderr if options.progress == "json" else sys.stdout)
+    print(f"{shown(options.output)}: {told}", file=sys.stderr if options.progress == "json" else sys.stdout)
     if counts[Status.SKIPPED]:
         print(f"fewshot-annotate: {CANCELLED}; --resume runs what is left.", file=sys.stderr)
         return _CANCELLED
@@ -137,7 +138,7 @@ def _shown(kind: str, total: int) -> Iterator[Callable[[Tally], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
+    console = bar_console()
     with Progress(*columns, console=console, disable=kind == "none") as bar:
         row = bar.add_task("Starting", total=total, visible=False)
 
@@ -147,13 +148,8 @@ def _shown(kind: str, total: int) -> Iterator[Callable[[Tally], None]]:
             )
             bar.update(row, completed=tally.done + tally.failed, description=doing, visible=True)
             if tally.case is not None and tally.case.status is Status.FAILED:
-                # no markup and no folding: the line is the same in a log and on a terminal
-                console.print(
-                    f"fewshot-annotate: {tally.case.name}: {tally.case.message}",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                # not folded: the line is the same in a log and on a terminal
+                console.print(shown(f"fewshot-annotate: {tally.case.name}: {tally.case.message}"), soft_wrap=True)
 
         yield show
 

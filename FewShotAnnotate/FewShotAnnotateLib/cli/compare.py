@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ..comparison.case import Case
@@ -30,10 +28,12 @@ from ..core.files import read_volume
 from ..core.job import Device
 from ..core.layers import merge_disjoint
 from ..core.storage import write_bytes, write_json
+from ..core.text import shown
 from ..engines import engine_names
 from .arguments import add_partial, add_progress, add_series, as_slice_numbers
 from .comparing import as_contenders, as_wish, ending, open_reporter, slices
 from .labels import add_regrid, agreed, read_labels
+from .terminal import table_console
 
 
 def add(verbs: Any) -> None:
@@ -108,7 +108,7 @@ def _own(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contender
         print(json.dumps(found.to_json()["recommendation"]))
     else:
         _show(case, found)
-        print(folder / "report.html")
+        print(shown(folder / "report.html"))
     return 0
 
 
@@ -128,12 +128,12 @@ def _study(options: argparse.Namespace, wish: Wish, contenders: Sequence[Contend
         print(json.dumps({"findings": findings(found)}))
     else:
         _show_study(found)
-        print(folder / "report.html")
+        print(shown(folder / "report.html"))
     return 0
 
 
 def _show(case: Case, comparison: Comparison) -> None:
-    console = _console()
+    console = table_console()
     sizes = [slices(size) for size in comparison.sizes]
     time = [f"time for {case.to_fill} slices"] if case.to_fill else []
     table = Table("engine", *sizes, *time, title="Mean Dice on hidden slices, by painted slices")
@@ -147,19 +147,20 @@ def _show(case: Case, comparison: Comparison) -> None:
     _show_absent(comparison.absent)
     for engine, told in comparison.warnings.items():
         for message in told:
-            print(f"{engine} said: {message}")
+            print(f"{engine} said: {shown(message)}")
     for reason in comparison.recommendation.reasons:
-        console.print(reason)
+        console.print(shown(reason))
 
 
 def _show_study(found: Study) -> None:
-    console = _console()
+    console = table_console()
     points = group_points(found)
     for group in dict.fromkeys(one.group for one in points):
         own = [one for one in points if one.group == group]
         sizes = sorted({one.size for one in own})
         volumes = max(one.volumes for one in own)
-        title = f"{group}: mean Dice of {volumes} volume{'' if volumes == 1 else 's'}, standard deviation in brackets"
+        count = f"{volumes} volume{'' if volumes == 1 else 's'}"
+        title = f"{shown(group)}: mean Dice of {count}, standard deviation in brackets"
         table = Table("engine", *map(slices, sizes), title=title)
         for engine in found.engines:
             cells = {one.size: one for one in own if one.engine == engine}
@@ -168,9 +169,9 @@ def _show_study(found: Study) -> None:
     _show_absent(found.absent)
     for volume in found.volumes:
         for one in volume.absent:
-            print(f"No figure on {volume.name}: {one.engine}: {one.reason}")
+            print(f"No figure on {shown(volume.name)}: {one.engine}: {shown(one.reason)}")
     for sentence in findings(found):
-        console.print(sentence)
+        console.print(shown(sentence))
 
 
 def _mean_and_spread(point: GroupPoint | None) -> str:
@@ -181,8 +182,4 @@ def _mean_and_spread(point: GroupPoint | None) -> str:
 
 def _show_absent(absent: Sequence[Absent]) -> None:
     for one in absent:
-        print(f"Not compared: {one.engine}: {'failed: ' if one.started else ''}{one.reason}")
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+        print(f"Not compared: {one.engine}: {'failed: ' if one.started else ''}{shown(one.reason)}")

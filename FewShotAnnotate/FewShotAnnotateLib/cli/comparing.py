@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
@@ -20,8 +19,10 @@ from ..core.errors import InputError
 from ..core.event import Progress
 from ..core.job import Device
 from ..core.numbers import parse_whole
+from ..core.text import shown
 from ..engines import engine_class, engine_names
 from .arguments import as_count, as_engine_options, as_seconds, as_slice_numbers
+from .terminal import bar_console
 
 FAILED, CANCELLED = 1, 130
 MAX_DRAWS = 100
@@ -59,12 +60,12 @@ def ending(folder: Path) -> Iterator[list[int]]:
         yield code
     except (Interrupted, KeyboardInterrupt):
         print(
-            f"fewshot-annotate: cancelled. Finished trials are kept in {folder}; go on with --resume.",
+            f"fewshot-annotate: cancelled. Finished trials are kept in {shown(folder)}; go on with --resume.",
             file=sys.stderr,
         )
         code.append(CANCELLED)
     except EngineFailed as failure:
-        print(f"fewshot-annotate: no engine finished. {failure}", file=sys.stderr)
+        print(f"fewshot-annotate: no engine finished. {shown(failure)}", file=sys.stderr)
         code.append(FAILED)
 
 
@@ -85,7 +86,7 @@ def open_reporter(kind: str) -> Iterator[Callable[[Step], None]]:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        bar = Bar(*columns, console=Console(stderr=True))
+        bar = Bar(*columns, console=bar_console())
         task = bar.add_task("Comparing", total=1.0, trials="", left="")
 
         def show(step: Step) -> None:

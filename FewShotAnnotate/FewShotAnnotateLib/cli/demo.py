@@ -12,6 +12,7 @@ from .. import demo
 from ..core import paths
 from ..core.errors import InputError
 from ..core.files import require_writable, write_label_maps
+from ..core.text import shown
 from ..run.fill import FillRequest, plan
 from .arguments import add_engine, add_progress
 from .running import job_place, run_all
@@ -58,7 +59,7 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"  Dice {segment.name:<14} {score:.3f}  (unlabelled slices only)", file=summary)
     write_label_maps(label_path, [filled])
     middle = [indices[number] for number in range(2, len(indices) - 2, 3)]
-    shown = [index + step for index in middle for step in (0, 3, 6, 9)]
-    contact_sheet(picture_path, volume, filled, demo.AXIS, shown, indices, columns=4)
-    print(f"{label_path}\n{picture_path}", file=summary)
+    pictured = [index + step for index in middle for step in (0, 3, 6, 9)]
+    contact_sheet(picture_path, volume, filled, demo.AXIS, pictured, indices, columns=4)
+    print(f"{shown(label_path)}\n{shown(picture_path)}", file=summary)
     return 0

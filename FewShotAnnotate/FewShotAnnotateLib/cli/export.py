@@ -13,6 +13,7 @@ from ..core import paths
 from ..core.dicom_seg_reading import label_note
 from ..core.errors import InputError
 from ..core.files import read_layers, read_volume
+from ..core.text import shown
 from .arguments import add_series
 
 if TYPE_CHECKING:
@@ -85,12 +86,12 @@ def _export(options: argparse.Namespace) -> int:
         return _BAD_INPUT
     report = deliver(preflight)
     for difference in report.differences:
-        print(f"fewshot-annotate: what was written differs: {difference}", file=sys.stderr)
+        print(f"fewshot-annotate: what was written differs: {shown(difference)}", file=sys.stderr)
     if not report.verified:
-        print(f"fewshot-annotate: {options.output}: not verified, nothing was kept.", file=sys.stderr)
+        print(f"fewshot-annotate: {shown(options.output)}: not verified, nothing was kept.", file=sys.stderr)
         return _FAILED
     for path in report.paths:
-        print(f"{path}: verified")
+        print(f"{shown(path)}: verified")
     dicom = "by readers that did not write it (header by pydicom, voxels by highdicom)"
     readers = dicom if options.to == "dicom-seg" else "by our reader and by SimpleITK"
     print(f"Verified means: read again {readers}; voxels, geometry, names, colours and codes are the same.")

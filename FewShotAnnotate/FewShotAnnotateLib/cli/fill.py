@@ -20,8 +20,11 @@ from ..core.files import (
     write_array,
     write_label_maps,
 )
+from ..core.interrupts import to_the_end
 from ..core.job import Device
 from ..core.layers import merge_disjoint
+from ..core.storage import Result, write_results
+from ..core.text import shown
 from ..core.volume import LabelMap, Volume
 from ..engines.pretrained.provenance import weights_in_use
 from ..export.algorithm import PRODUCT, Algorithm, tagged
@@ -68,7 +71,7 @@ def _fill(options: argparse.Namespace) -> int:
     if options.confidence and image_suffix(options.confidence) == ".seg.nrrd":
         raise InputError("confidence_no_labels", path=options.confidence)
     for number, path in enumerate(outputs):
-        require_writable(path, options.image, options.support, *outputs[:number])
+        require_writable(path, options.image, options.support, *outputs[:number], named=path is options.output)
     volume = read_volume(options.image, options.series)
     layers = read_labels(options.support, volume, options)
     if len(layers) > 1 and image_suffix(options.output) != ".seg.nrrd":
@@ -94,17 +97,21 @@ def _fill(options: argparse.Namespace) -> int:
         result = run_all(runs, merged.layers, volume, place, options)
     job = runs[0].job
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
-    write_label_maps(options.output, tagged(merged.restore(result.layers), made_by))
+    labels = tagged(merged.restore(result.layers), made_by)
+    results: list[Result] = [(options.output, lambda path: write_label_maps(path, labels))]
     if options.confidence:
-        write_array(options.confidence, result.confidence, volume.geometry)
+        results.append((options.confidence, lambda path: write_array(path, result.confidence, volume.geometry)))
+    with to_the_end():
+        write_results(results)
     if options.progress != "json":
         count = len(runs[0].support.unlabelled(runs[0].job.slices))
         print(
-            f"{options.output}: {count} slices filled, {len(runs[0].support.indices)} were labelled "
+            f"{shown(options.output)}: {count} slices filled, {len(runs[0].support.indices)} were labelled "
             f"({_plane(runs[0], volume)}, engine {runs[0].job.engine}) in {time.monotonic() - began:.1f} s"
         )
         for name, one in result.expected:
-            print(f"  Expected Dice {name:<14} {one.dice:.3f}  (9 times of 10 from {one.low:.3f} to {one.high:.3f})")
+            likely = f"9 times of 10 from {one.low:.3f} to {one.high:.3f}"
+            print(f"  Expected Dice {shown(name):<14} {one.dice:.3f}  ({likely})")
     return 0
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ..core.axis import parse_axis
 from ..core.errors import InputError
 from ..core.files import merge_layers, read_volume
 from ..core.support import Support
+from ..core.text import shown
 from ..dataset.library import library_folder, read_task, remove_task, save_slices, task_folder, task_names
 from ..dataset.library_file import export_task, import_task
 from ..dataset.library_task import LibraryTask, Origin
 from .arguments import add_partial, add_series, as_slice_numbers
 from .labels import add_regrid, read_labels
+from .terminal import table_console
 
 
 def add(verbs: Any) -> None:
@@ -67,11 +67,11 @@ def _list(_options: argparse.Namespace) -> int:
         try:
             task = read_task(task_folder(name))
         except InputError as error:
-            table.add_row(name, "", "", str(error))
+            table.add_row(shown(name), "", "", str(error))
             continue
-        table.add_row(name, str(len(task.slices)), task.plane, _labels(task))
-    _console().print(table)
-    print(library_folder())
+        table.add_row(shown(name), str(len(task.slices)), task.plane, _labels(task))
+    table_console().print(table)
+    print(shown(library_folder()))
     return 0
 
 
@@ -85,13 +85,13 @@ def _show(options: argparse.Namespace) -> int:
             one.file,
             f"{one.shape[1]}x{one.shape[0]}",
             f"{columns:.3g}x{rows:.3g}",
-            ", ".join(names[value] for value in one.known),
+            shown(", ".join(names[value] for value in one.known)),
             str(one.origin),
             one.added,
             one.program,
         )
-    _console().print(table)
-    print(f"{task.name}: {task.plane}, {_labels(task)}\n{task.folder}")
+    table_console().print(table)
+    print(f"{shown(task.name)}: {task.plane}, {_labels(task)}\n{shown(task.folder)}")
     return 0
 
 
@@ -107,19 +107,19 @@ def _save(options: argparse.Namespace) -> int:
     support = Support.from_label_map(label_map, axis, labelled, complete=not options.partial, path=options.labels)
     origin = Origin.CORRECTED if options.corrected else Origin.PAINTED
     task = save_slices(options.name, volume, label_map, support, add=options.add, origin=origin)
-    print(f"{task.name}: {len(task.slices)} {task.plane} slices, {_labels(task)}")
+    print(f"{shown(task.name)}: {len(task.slices)} {task.plane} slices, {_labels(task)}")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
     export_task(read_task(task_folder(options.name)), options.output)
-    print(options.output)
+    print(shown(options.output))
     return 0
 
 
 def _import(options: argparse.Namespace) -> int:
     task = import_task(options.file, options.name)
-    print(f"{task.name}: {len(task.slices)} {task.plane} slices, {_labels(task)}")
+    print(f"{shown(task.name)}: {len(task.slices)} {task.plane} slices, {_labels(task)}")
     return 0
 
 
@@ -129,8 +129,4 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _labels(task: LibraryTask) -> str:
-    return ", ".join(segment.name for segment in task.segments)
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return shown(", ".join(segment.name for segment in task.segments))

@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from ..core.errors import InputError
+from ..core.text import shown
 from ..engines import engine_class, engine_names
 from ..engines.pretrained import download, weights
 from ..engines.pretrained.base import PretrainedEngine
 from ..engines.pretrained.weights import Checkpoint
 from .arguments import add_progress
+from .terminal import bar_console, table_console
 
 _MEGABYTE = 1e6
 
@@ -54,7 +55,7 @@ def _add(
 
 
 def _list(_options: argparse.Namespace) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = table_console()
     engines = Table("engine", "state", "library", "licence", "what it does")
     for name in engine_names():
         engine = engine_class(name)
@@ -67,7 +68,7 @@ def _list(_options: argparse.Namespace) -> int:
     for one in weights.checkpoints():
         table.add_row(one.name, _state(one), _megabytes(one.size), one.licence, one.good_at)
     console.print(table)
-    print(f"Weights lie in {weights.folder()}.")
+    print(f"Weights lie in {shown(weights.folder())}.")
     return 0
 
 
@@ -94,7 +95,7 @@ def _download(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     (one,) = _named([options.name])
     path = download.take_in(one, options.file)
-    print(f"{one.name}: {path}")
+    print(f"{one.name}: {shown(path)}")
     if not one.permissive:
         print(f"  Licence {one.licence}: {one.restrictions}")
     return 0
@@ -169,7 +170,7 @@ def _tell(one: Checkpoint, stream: Any) -> None:
     }
     print(f"{one.name}: {one.title}", file=stream)
     for name, value in rows.items():
-        print(f"  {name + ':':<17}{value}", file=stream)
+        print(f"  {name + ':':<17}{shown(value)}", file=stream)
 
 
 def _uses(engine_name: str, one: Checkpoint) -> bool:
@@ -218,6 +219,6 @@ def _shown(kind: str, one: Checkpoint) -> Iterator[download.Progress]:
         yield lambda done, total: None
     else:
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        with Progress(*columns, TimeRemainingColumn(), console=bar_console()) as bar:
             task = bar.add_task(one.name, total=one.size)
             yield lambda done, total: bar.update(task, completed=done, total=total or one.size)

@@ -17,9 +17,9 @@ from ..core.event import Cancelled, Event, Failed, Finished
 from ..core.expected import ExpectedDice
 from ..core.temporary import TemporaryFolder
 from ..core.volume import LabelMap, Volume
-from ..progress import as_part_of, open_reporter
 from ..run.fill import PlannedRun, open_or_create, run_in_worker
 from ..run.legs import Whole, legs
+from .progress import as_part_of, open_reporter
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from .text import shown
+
 # Each sentence says what was given, what is wrong with it and what to do.
 MESSAGES = {
     "file_missing": "{path}: no such file or folder; check the name.",
@@ -276,5 +278,5 @@ class InputError(ValueError):
         self.code = code
         self.data = data
         # A path may hold a line break; the sentence stays one line.
-        line = " ".join(MESSAGES[code].format(**data).splitlines())
+        line = shown(" ".join(MESSAGES[code].format(**data).splitlines()))
         super().__init__(_LONG_WORD.sub(r"\1...\2", line))

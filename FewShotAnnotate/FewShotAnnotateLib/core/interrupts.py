@@ -60,6 +60,23 @@ def on_first_interrupt(action: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def to_the_end() -> Iterator[None]:
+    """What is done in the block is brought to its end; a signal that arrives meanwhile comes too late.
+
+    For the last step of long work: its result is worth more than a quick end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [(one, signal.signal(one, signal.SIG_IGN)) for one in ENDING_SIGNALS]
+    try:
+        yield
+    finally:
+        for one, handler in before:
+            signal.signal(one, handler)
+
+
+@contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Signals that end the program wait until the block is done: for tidying up, which is short."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):

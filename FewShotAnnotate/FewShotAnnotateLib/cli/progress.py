@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from .core.event import Event, Finished, Progress, Warned
-from .run.legs import Leg, Whole
+from ..core.event import Event, Finished, Progress, Warned
+from ..core.text import shown
+from ..run.legs import Leg, Whole
+from .terminal import bar_console
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def as_part_of(whole: Whole, leg: Leg, last: bool, report: Callable[[Event], Non
 
 def _warn(event: Event) -> None:
     if isinstance(event, Warned):
-        print(f"fewshot-annotate: {event.message}", file=sys.stderr)
+        print(f"fewshot-annotate: {shown(event.message)}", file=sys.stderr)
 
 
 def _bar() -> Iterator[Callable[[Event], None]]:
@@ -55,7 +56,7 @@ def _bar() -> Iterator[Callable[[Event], None]]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
+    with Bar(*columns, console=bar_console()) as bar:
         task = bar.add_task("Filling", total=None, slices="", left="")
 
         def show(event: Event) -> None:
@@ -65,6 +66,6 @@ def _bar() -> Iterator[Callable[[Event], None]]:
                 doing = str(event.stage).capitalize()
                 bar.update(task, completed=event.fraction, total=1.0, description=doing, slices=slices, left=left)
             elif isinstance(event, Warned):
-                bar.console.print(event.message)
+                bar.console.print(shown(event.message))
 
         yield show

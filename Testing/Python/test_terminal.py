@@ -1,0 +1,153 @@
+"""What is printed does no harm and stops no work, whatever names hold and wherever the streams go."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.errors import InputError
+from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
+from FewShotAnnotateLib.core.text import shown
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+
+GRID = Geometry((9, 16, 18))
+ESCAPES = "x\x1b[2J\x1b]0;owned\x07\x08\x9b31m\u202egpj\u2028y"
+PACKAGE_PARENT = Path(sys.modules["FewShotAnnotateLib"].__file__ or "").parents[1]
+
+
+def case(folder: Path, name: str = "organ") -> tuple[Path, Path]:
+    """A bright box in noise, painted on every fourth slice."""
+    rng = np.random.default_rng(3)
+    truth = np.zeros(GRID.shape, dtype=np.uint8)
+    truth[:, 4:11, 5:12] = 1
+    image = (rng.normal(0, 5, GRID.shape) + 100 * truth).astype(np.float32)
+    painted = truth.copy()
+    painted[[index for index in range(9) if index % 4]] = 0
+    folder.mkdir(exist_ok=True)
+    write_array(folder / "image.nrrd", image, GRID)
+    write_label_maps(folder / "support.seg.nrrd", [LabelMap(painted, GRID, (Segment(1, name),))])
+    return folder / "image.nrrd", folder / "support.seg.nrrd"
+
+
+def run(*arguments: object, shell: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """The command line in a process of its own; `shell` redirects its streams."""
+    command = [sys.executable, "-m", "FewShotAnnotateLib.cli", *map(os.fspath, map(as_text, arguments))]
+    if shell:
+        command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **environment}
+    return subprocess.run(command, capture_output=True, env=environment, timeout=120)
+
+
+def as_text(argument: object) -> str:
+    return str(argument)
+
+
+def fill(place: Path, output: Path, *more: object, shell: str = "", **environment: str) -> object:
+    image, support = place / "image.nrrd", place / "support.seg.nrrd"
+    quick = ("--engine", "propagate", "--progress", "none")
+    return run("fill", image, support, "-o", output, *quick, *more, shell=shell, **environment)
+
+
+NAMES = ["中文 😀", "caf\udce9 étude", "a\x1b[31m\nb\t[bold]"]
+STREAMS = {
+    "cp1252": {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+    "ascii": {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    "c locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+}
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_names_that_a_stream_lacks_do_not_spoil_the_work(streams: str, tmp_path: Path) -> None:
+    for number, name in enumerate(NAMES):
+        place = tmp_path / str(number)
+        case(place)
+        (place / name).mkdir()
+        for file in ("image.nrrd", "support.seg.nrrd"):
+            shutil.move(place / file, place / name / file)
+        output = place / name / f"{name}.nii.gz"
+        done = fill(place / name, output, **STREAMS[streams])
+        assert (done.returncode, done.stderr) == (0, b""), name
+        require_harmless(done.stdout)
+        shutil.copy(output, tmp_path / "copy.nii.gz")
+        (read,) = read_label_maps(tmp_path / "copy.nii.gz", GRID)
+        assert (read.array != 0).any(axis=(1, 2)).all()
+
+
+def require_harmless(printed: bytes) -> None:
+    assert not set(printed) & ({*range(32), 127} - set(b"\n"))
+    assert b"\xe2\x80\xae" not in printed  # right-to-left override
+
+
+def test_names_of_segments_and_files_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    case(tmp_path, ESCAPES)
+    commands = [
+        ("fill", tmp_path / "image.nrrd", tmp_path / "support.seg.nrrd", "-o", tmp_path / f"{ESCAPES}.nrrd"),
+        ("fill", tmp_path / f"none{ESCAPES}", tmp_path / "support.seg.nrrd", "-o", tmp_path / "a.nrrd"),
+        ("fill", tmp_path / "image.nrrd", tmp_path / "support.seg.nrrd", "-o", tmp_path / f"a{ESCAPES}"),
+        ("export", tmp_path / "support.seg.nrrd", "--to", "nifti", "-o", tmp_path / f"b{ESCAPES}.nii.gz"),
+        ("library", "save", "task", tmp_path / "image.nrrd", tmp_path / "support.seg.nrrd"),
+        ("library", "show", "task"),
+        ("library", "list"),
+        ("library", "show", f"t{ESCAPES}"),
+        ("suggest", tmp_path / "image.nrrd", tmp_path / "support.seg.nrrd"),
+        (f"verb{ESCAPES}",),
+        ("fill", f"--option{ESCAPES}"),
+        ("models", "info", f"m{ESCAPES}"),
+    ]
+    for command in commands:
+        done = run(*command, FEWSHOT_ANNOTATE_HOME=str(tmp_path / "home"))
+        require_harmless(done.stdout + done.stderr)
+        assert b"Traceback" not in done.stderr, command
+        assert done.stdout + done.stderr, command
+
+
+@pytest.mark.parametrize("shell", [">/dev/full", ">&-", "2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_take_nothing_lose_no_result(shell: str, tmp_path: Path) -> None:
+    case(tmp_path)
+    done = fill(tmp_path, tmp_path / "out.nii.gz", shell=shell)
+    assert done.returncode == (1 if shell == ">/dev/full" else 0)
+    assert done.stderr.count(b"\n") == (1 if shell == ">/dev/full" else 0)
+    assert b"Traceback" not in done.stderr + done.stdout
+    (read,) = read_label_maps(tmp_path / "out.nii.gz", GRID)
+    assert (read.array != 0).any(axis=(1, 2)).all()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("command", ["models list", "suggest", "--help", "library list"])
+def test_a_full_stdout_is_one_line(command: str, tmp_path: Path) -> None:
+    words: list[object] = [*command.split()]
+    if command == "suggest":
+        words += case(tmp_path)
+    done = run(*words, shell=">/dev/full")
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert b"No space left" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [
+        ("plain é 中 😀", "plain é 中 😀"),
+        ("a\x1bb", "a\\x1bb"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x9b", "\\x9b"),
+        ("caf\udce9", "caf\\udce9"),
+        ("\u202e\u2066\u200b\ufeff", "\\u202e\\u2066\\u200b\\ufeff"),
+        ("\u2028\u2029\x85", "\\u2028\\u2029\\x85"),
+    ],
+)
+def test_what_is_no_text_is_shown_as_such(text: str, harmless: str) -> None:
+    assert shown(text) == harmless
+    assert shown(harmless) == harmless
+
+
+def test_an_error_is_one_harmless_line() -> None:
+    error = str(InputError("file_missing", path=f"{ESCAPES}\r\nsecond"))
+    require_harmless(error.encode("utf-8"))
+    assert "\n" not in error
