@@ -12,6 +12,7 @@ from FewShotAnnotateLib.core import paths, reading
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.files import require_writable, write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap
+from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE
 
 ENDLESS = Path("/dev/zero")
 WEIRD = ("long", "loop", "zero byte", "in a file", "dangling")
@@ -189,3 +190,26 @@ def test_names_beside_a_label_map_that_are_no_file_get_one_line(
     (desk / "support.nii.gz.labels.json").symlink_to(weird(desk, kind))
     line = refused("suggest image.nii.gz BAD", desk / "support.nii.gz", desk, monkeypatch, capsys)
     assert "label names cannot be read" in line
+
+
+@pytest.mark.parametrize("kind", ["long", "loop", "in a file", "pipe", "endless"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("models list", "models info sam-vit-b", "models verify", "models remove sam-vit-b"),
+        *("models import sam-vit-b BAD", "models download medsam2-latest --accept-licence --progress none"),
+        *("library list", "library show task", "library export task -o out.zip", "library import task.zip"),
+        "library save task image.nii.gz support.nii.gz",
+    ],
+)
+def test_a_data_folder_that_cannot_be_is_told_in_one_line(
+    desk: Path, words: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(desk)
+    monkeypatch.setenv(HOME_VARIABLE, str(weird(desk, kind)))
+    before = sorted(file.name for file in desk.iterdir())
+    code = main([str(desk / "image.nii.gz") if word == "BAD" else word for word in words.split()])
+    printed = capsys.readouterr()
+    assert code in (0, 2)
+    assert len(printed.err.splitlines()) == (code != 0)
+    assert sorted(file.name for file in desk.iterdir()) == before

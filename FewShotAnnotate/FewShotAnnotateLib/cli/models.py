@@ -13,6 +13,7 @@ from typing import Any
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from ..core import paths
 from ..core.errors import InputError
 from ..core.text import shown
 from ..engines import engine_class, engine_names
@@ -179,14 +180,14 @@ def _uses(engine_name: str, one: Checkpoint) -> bool:
 
 
 def _is_there(one: Checkpoint) -> bool:
-    return weights.path_of(one).is_file()
+    return paths.is_file(weights.path_of(one))
 
 
 def _state(one: Checkpoint) -> str:
     if _is_there(one):
         return "here" if weights.is_ready(one) else "here, but of unknown origin"
     partial = download.partial_of(one)
-    return f"partly here ({_megabytes(partial.stat().st_size)} MB)" if partial.is_file() else "not here"
+    return f"partly here ({_megabytes(paths.size(partial))} MB)" if paths.is_file(partial) else "not here"
 
 
 def _megabytes(size: int | None) -> str:

@@ -15,10 +15,13 @@ from ..core import paths
 from ..core.errors import InputError
 from ..core.event import Cancelled, Event, Failed, Finished
 from ..core.expected import ExpectedDice
+from ..core.lock import new_folder
 from ..core.temporary import TemporaryFolder
 from ..core.volume import LabelMap, Volume
 from ..run.fill import PlannedRun, open_or_create, run_in_worker
+from ..run.folder import JobFolder
 from ..run.legs import Whole, legs
+from ..run.work_folder import LOCK
 from .progress import as_part_of, open_reporter
 
 
@@ -58,10 +61,7 @@ def run_all(
     filled = [layer.with_array(np.zeros_like(layer.array)) for layer in layers]
     confidence = np.ones(volume.geometry.shape, dtype=np.float32)
     expected = []
-    if len(layers) > 1 and not options.resume and paths.is_used(place):
-        raise InputError("job_folder_used", path=place)
-    places = [place if len(layers) == 1 else place / f"layer{run.layer}" for run in runs]
-    folders = [open_or_create(path, run, volume, options.resume) for path, run in zip(places, runs, strict=True)]
+    folders = _folders(runs, volume, place, len(layers) > 1, options.resume)
     ahead, whole = legs(runs[0].job.engine, len(runs)), Whole(len(runs))
     with open_reporter(options.progress) as report:
         for leg in ahead:
@@ -79,6 +79,42 @@ def run_all(
         names = {segment.value: segment.name for segment in layers[run.layer].segments}
         expected += [(names[one.label], one) for one in folder.expected()]
     return Result(filled, confidence, expected)
+
+
+def _folders(runs: Sequence[PlannedRun], volume: Volume, place: Path, layered: bool, resume: bool) -> list[JobFolder]:
+    """The job folder of each run: `place`, or one below it for each layer, made while no other program does."""
+    if not layered:
+        return [open_or_create(place, runs[0], volume, resume)]
+    if not resume and _holds_anything(place):
+        raise InputError("job_folder_used", path=place)
+    made: list[JobFolder] = []
+    try:
+        with new_folder(place, LOCK) as alone:
+            if not alone:
+                raise InputError("job_busy", path=place)
+            if not resume and _holds_anything(place):
+                raise InputError("job_folder_used", path=place)
+            folders = []
+            try:
+                for run in runs:
+                    path = place / f"layer{run.layer}"
+                    was_there = paths.is_occupied(path)
+                    folders.append(open_or_create(path, run, volume, resume))
+                    made += [] if was_there else folders[-1:]
+            except BaseException:
+                for folder in made:
+                    folder.delete()
+                raise
+    except OSError as error:
+        raise InputError("output_unwritable", path=place, detail=error.strerror) from None
+    return folders
+
+
+def _holds_anything(place: Path) -> bool:
+    """Whether there is more than the lock of an interrupted start."""
+    if not paths.is_folder(place):
+        return paths.is_occupied(place)
+    return any(entry.name != LOCK for entry in paths.entries(place))
 
 
 @contextmanager

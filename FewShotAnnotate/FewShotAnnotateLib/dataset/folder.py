@@ -19,7 +19,6 @@ of its folder, which the system drops when the process ends, however it ends.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 from ..core import paths
 from ..core.errors import InputError
 from ..core.lock import take_lock
+from ..core.reading import read_json
 from ..core.storage import write_json
 from ..core.temporary import HIDDEN_PREFIX, remove_abandoned
 from .status import StatusFile
@@ -88,7 +88,7 @@ class CaseFiles:
     def read_record(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Request and outcome of the finished case, None if it is not finished."""
         try:
-            content = json.loads(self.record.read_text(encoding="utf-8"))
+            content = read_json(self.record)
             if content["version"] != _RECORD_VERSION or not self.label.is_file():
                 return None
             return dict(content["request"]), dict(content["outcome"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..core import paths
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.example import QUANTILES
@@ -38,7 +39,7 @@ def library_folder() -> Path:
 def task_names() -> list[str]:
     """Names of all tasks, in order."""
     folder = library_folder()
-    return sorted(path.parent.name for path in folder.glob("[!.]*/task.json")) if folder.is_dir() else []
+    return sorted(path.parent.name for path in folder.glob("[!.]*/task.json")) if paths.is_folder(folder) else []
 
 
 def task_folder(name: str) -> Path:
@@ -49,7 +50,7 @@ def task_folder(name: str) -> Path:
     InputError
         There is no such task.
     """
-    if not is_folder_name(name) or not (library_folder() / name / "task.json").is_file():
+    if not is_folder_name(name) or not paths.is_file(library_folder() / name / "task.json"):
         raise InputError("library_unknown", name=name, known=", ".join(task_names()) or "none yet")
     return library_folder() / name
 
@@ -91,7 +92,7 @@ def save_slices(
             if add:
                 task = _with_slices(read_task(task_folder(name)), name, volume, label_map, support, origin)
                 task.write()
-            elif (library / name).exists():
+            elif paths.is_occupied(library / name):
                 raise InputError("library_taken", name=name)
             else:
                 with TemporaryFolder(library) as folder:

@@ -73,7 +73,7 @@ def import_task(path: Path, name: str | None = None) -> LibraryTask:
     try:
         library.mkdir(parents=True, exist_ok=True)
         with alone(library):
-            if (library / name).exists():
+            if paths.is_occupied(library / name):
                 raise InputError("library_taken", name=name)
             try:
                 with TemporaryFolder(library) as temporary:

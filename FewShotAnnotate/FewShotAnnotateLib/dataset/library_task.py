@@ -24,6 +24,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.example import QUANTILES
+from ..core.reading import open_file, read_json
 from ..core.storage import write_json
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from .thumbnail import write_thumbnail
@@ -151,6 +152,8 @@ class LibraryTask:
             Its files are damaged.
         """
         try:
+            for kind in KINDS:
+                open_file(self.folder / f"{one.file}.{kind}.npy").close()  # no pipe and no device
             # A map refuses a file that is shorter than its header says before memory is taken for it.
             image, mask = (
                 np.array(np.load(self.folder / f"{one.file}.{kind}.npy", mmap_mode="r", allow_pickle=False))
@@ -203,7 +206,7 @@ def read_task(folder: Path) -> LibraryTask:
         It is damaged or of a later version.
     """
     try:
-        content = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "task.json")
         if content["version"] != _VERSION:
             raise ValueError("another version")
         segments = tuple(_segment(label) for label in content["labels"])

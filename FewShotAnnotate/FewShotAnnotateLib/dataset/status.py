@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.lock import take_lock
+from ..core.reading import read_text
 from ..core.storage import write_csv
 
 COLUMNS = ("name", "status", "seconds", "message")
@@ -77,8 +79,7 @@ class StatusFile:
             It is no such table.
         """
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(io.StringIO(read_text(self.path, "utf-8-sig"), newline="")))
             return {row["name"]: _from_row(row) for row in rows}
         except FileNotFoundError:
             return {}

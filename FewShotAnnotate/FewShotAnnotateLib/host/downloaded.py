@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..core.errors import InputError
+from ..core.paths import is_file, size
 from ..engines.pretrained import download, weights
 from ..engines.pretrained.weights import Checkpoint
 
@@ -50,4 +51,4 @@ def size_text(size: int) -> str:
 
 def _size(checkpoint: Checkpoint) -> int:
     paths = weights.path_of(checkpoint), download.partial_of(checkpoint)
-    return sum(path.stat().st_size for path in paths if path.is_file())
+    return sum(size(path) for path in paths if is_file(path))

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ if __name__ == "__main__":
 from FewShotAnnotateLib import __version__
 from FewShotAnnotateLib.core.errors import InputError
 from FewShotAnnotateLib.core.event import Cancelled, Event, Expected, Failed, Finished, Started, Warned
-from FewShotAnnotateLib.core.unforeseen import is_memory_short
+from FewShotAnnotateLib.core.unforeseen import code_of, is_memory_short, places
 from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import Engine, Stopped, label_slice
 from FewShotAnnotateLib.run.folder import CANNOT_WRITE, JobFolder, SliceWriter
@@ -188,7 +187,7 @@ def serve(folder: WorkFolder, script: Path, work: Callable[[Reporter], Event]) -
         except InputError as error:
             ending = Failed(str(error), error.code)
         except Exception as error:
-            traceback.print_exc()
+            print("\n".join(places(error)), file=sys.stderr)
             ending = Failed(_plain_sentence(error))
         report(ending)
         if isinstance(ending, Failed) and ending.code:
@@ -212,7 +211,7 @@ def _plain_sentence(error: Exception) -> str:
         return "There is not enough memory for this engine on this volume."
     if isinstance(error, OSError):
         return f"The job folder cannot be read or written ({error.strerror or error})."
-    return f"{type(error).__name__}: {error}".split("\n")[0]
+    return f"An unforeseen error ended the run ({type(error).__name__}, code {code_of(error)}); see worker.log."
 
 
 if __name__ == "__main__":

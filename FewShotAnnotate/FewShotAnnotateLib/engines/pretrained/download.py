@@ -56,7 +56,7 @@ def download(checkpoint: Checkpoint, licence_accepted: bool, progress: Progress 
         raise InputError("package_missing", package="huggingface_hub", install="huggingface_hub")
     path, partial = path_of(checkpoint), partial_of(checkpoint)
     with _exclusive(checkpoint):
-        if path.is_file() and known_digests(checkpoint):
+        if paths.is_file(path) and known_digests(checkpoint):
             require_digests(checkpoint, path)
             return path
         if not known_digests(checkpoint):
@@ -108,7 +108,7 @@ def remove(checkpoint: Checkpoint, forget: bool = False) -> bool:
     Its recorded checksum stays, so that another file under the same address is noticed; `forget` deletes that too.
     """
     files = [path_of(checkpoint), partial_of(checkpoint), *([record_of(checkpoint)] if forget else [])]
-    there = [path for path in files if path.exists()]
+    there = [path for path in files if paths.is_occupied(path)]
     for path in there:
         path.unlink()
     return bool(there)
@@ -131,7 +131,7 @@ def _fetch(checkpoint: Checkpoint, partial: Path, progress: Progress) -> None:
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
 
-    there = partial.stat().st_size if partial.is_file() else 0
+    there = paths.size(partial) if paths.is_file(partial) else 0
     if checkpoint.size is not None and there > checkpoint.size:
         there = 0
     limit = MAX_UNKNOWN_BYTES if checkpoint.size is None else checkpoint.size
@@ -239,7 +239,7 @@ def _quiet() -> Iterator[None]:
 def _require_room(checkpoint: Checkpoint, partial: Path) -> None:
     if checkpoint.size is None:
         return
-    wanted = checkpoint.size - (partial.stat().st_size if partial.is_file() else 0)
+    wanted = checkpoint.size - (paths.size(partial) if paths.is_file(partial) else 0)
     free = shutil.disk_usage(folder()).free
     if free < wanted:
         detail = f"{wanted / _MEGABYTE:.0f} MB are needed and {free / _MEGABYTE:.0f} MB are free"
