@@ -224,7 +224,7 @@ def _listed(groups: Sequence[Sequence[Dataset]]) -> str:
         number, count = _number(group), sum(map(frame_count, group))
         kind = "".join(letter for letter in str(group[0].get("Modality") or "") if letter.isalnum())[:16]
         images = " ".join(filter(None, (str(count), kind, "image" if count == 1 else "images")))
-        name = "without number" if number is None else str(number)
+        name = "one without a number" if number is None else str(number)
         words.append(f"{name} ({images}, such as {file_name(group[0])})")
     return ", ".join(words) + (" ..." if len(groups) > _LISTED else "")
 
