@@ -21,6 +21,7 @@ from ..core.files import merge_layers, read_on_grid, read_volume, write_array, w
 from ..core.job import Device, Job
 from ..core.regrid import MENDED_BY, Consent
 from ..core.regrid_note import regrid_note
+from ..core.storage import write_results
 from ..core.unforeseen import code_of, is_memory_short, keep
 from ..core.volume import LabelMap, Volume
 from ..engines import runnable_engine
@@ -170,9 +171,13 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
     labels, confidence = _fill(engine, run, volume, _asking(task))
     filled = label_map.with_array(labels)
     axis, indices = run.support.axis, run.support.indices
-    write_array(files.confidence, confidence, volume.geometry)
+    write_results(
+        [
+            (files.confidence, lambda path: write_array(path, confidence, volume.geometry)),
+            (files.label, lambda path: write_label_maps(path, [filled])),
+        ]
+    )
     write_preview(files, volume, filled, axis, indices, run.job.slices)
-    write_label_maps(files.label, [filled])
     outcome = {
         "engine": run.job.engine,
         "version": __version__,

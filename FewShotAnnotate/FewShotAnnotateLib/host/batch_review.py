@@ -7,7 +7,6 @@ long as `busy`.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.files import read_label_maps, read_volume, write_label_maps
 from ..core.regrid import regrid
+from ..core.storage import unwritable, write_bytes, write_results
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from ..dataset.case import write_preview
 from ..dataset.folder import BatchFolder, CaseFiles
@@ -271,16 +271,27 @@ def _read(name: str, folder: BatchFolder) -> _Read:
 def _write(read: _Read, corrected: LabelMap | None, folder: BatchFolder) -> dict[str, CaseStatus]:
     """Write a corrected result if there is one, and that the case is accepted; returns the table."""
     if corrected is not None:
-        try:
-            if not read.files.filled.exists():
-                shutil.copy2(read.files.label, read.files.filled)
-        except OSError as error:
-            raise InputError("output_unwritable", path=read.files.filled, detail=error.strerror) from None
-        write_label_maps(read.files.label, [corrected])
+        label = read.files.label
+
+        def write(path: Path) -> None:
+            if path == label:  # and not where it is kept if this fails
+                _keep_filled(read.files)
+            write_label_maps(path, [corrected])
+
+        write_results([(label, write)])
         with contextlib.suppress(InputError):  # no Pillow in this application: the old picture stays
             write_preview(read.files, read.volume, corrected, read.axis, read.labelled)
     status = folder.status.read().get(read.name, CaseStatus(read.name, Status.DONE))
     return folder.status.update([replace(status, accepted=True)])
+
+
+def _keep_filled(files: CaseFiles) -> None:
+    """Keep the result as it was filled before the first correction takes its place."""
+    if not files.filled.exists():
+        try:
+            write_bytes(files.filled, files.label.read_bytes())
+        except OSError as error:
+            raise unwritable(files.filled, error) from None
 
 
 def _add_volume(scene: Any, read: _Read) -> Any:

@@ -24,6 +24,7 @@ from FewShotAnnotateLib.core.event import Cancelled, Event, Expected, Failed, Fi
 from FewShotAnnotateLib.core.unforeseen import code_of, is_memory_short, places
 from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import Engine, Stopped, label_slice
+from FewShotAnnotateLib.engines.threads import own_compile_cache
 from FewShotAnnotateLib.run.folder import CANNOT_WRITE, JobFolder, SliceWriter
 from FewShotAnnotateLib.run.host_watch import host_watch
 from FewShotAnnotateLib.run.pace import Pace
@@ -178,7 +179,7 @@ def serve(folder: WorkFolder, script: Path, work: Callable[[Reporter], Event]) -
     work : function
         Takes the reporter, returns the ending.
     """
-    with folder.exclusive(), contextlib.closing(Reporter(folder)) as report:
+    with own_compile_cache(), folder.exclusive(), contextlib.closing(Reporter(folder)) as report:
         report(Started(os.getpid(), __version__, str(script.resolve())))
         try:
             ending = work(report)

@@ -1,0 +1,120 @@
+"""A program that is asked to end tidies up, whoever asks; what a killed one leaves goes at the next start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from FewShotAnnotateLib.core.files import write_array, write_label_maps
+from FewShotAnnotateLib.core.interrupts import ending_in_order, to_the_end, uninterrupted
+from FewShotAnnotateLib.core.temporary import FOLDER_PREFIX
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from support.processes import PACKAGE_PARENT, wait_for
+
+GRID = Geometry((24, 160, 160))
+SIGNALS = ["SIGTERM", "SIGHUP", "SIGQUIT"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    truth = np.zeros(GRID.shape, dtype=np.uint8)
+    truth[:, 20:60, 20:60] = 1
+    painted = truth.copy()
+    painted[[index for index in range(24) if index % 8]] = 0
+    noise = np.random.default_rng(3).normal(0, 5, GRID.shape)
+    write_array(tmp_path / "image.nrrd", (noise + 100 * truth).astype(np.float32), GRID)
+    write_label_maps(tmp_path / "support.seg.nrrd", [LabelMap(painted, GRID, (Segment(1, "box"),))])
+    (tmp_path / "tmp").mkdir()
+    return tmp_path
+
+
+def start(place: Path) -> subprocess.Popen[str]:
+    words = ["fill", place / "image.nrrd", place / "support.seg.nrrd", "-o", place / "out.nii.gz"]
+    command = [sys.executable, "-m", "FewShotAnnotateLib.cli", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(place / "tmp")}
+    return subprocess.Popen(
+        [*command, "--engine", "propagate", "--progress", "none"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def job_begins(place: Path) -> None:
+    wait_for(lambda: any((place / "tmp").glob("*/job/worker.log")))
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_every_signal_that_ends_a_program_leaves_no_image_behind(name: str, place: Path) -> None:
+    before = sorted(place.iterdir())
+    with start(place) as program:
+        job_begins(place)
+        program.send_signal(getattr(signal, name))
+        _, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert err == "fewshot-annotate: cancelled; no output was written.\n"
+    assert sorted(place.iterdir()) == before
+    assert not list((place / "tmp").glob(f"{FOLDER_PREFIX}*/job"))
+
+
+def test_what_a_killed_program_left_goes_at_the_next_start(place: Path) -> None:
+    with start(place) as program:
+        job_begins(place)
+        program.kill()
+    wait_for(lambda: not any(_locked(path) for path in (place / "tmp").glob("*/job/worker.lock")))
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(place / "tmp")}
+    listed = subprocess.run(
+        [sys.executable, "-m", "FewShotAnnotateLib.cli", "library", "list"], env=environment, capture_output=True
+    )
+    assert listed.returncode == 0
+    assert not list((place / "tmp").glob(f"{FOLDER_PREFIX}*"))
+
+
+def _locked(path: Path) -> bool:
+    import fcntl
+
+    try:
+        with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_is_a_keyboard_interrupt_while_the_program_runs(name: str) -> None:
+    before = signal.getsignal(getattr(signal, name))
+    with pytest.raises(KeyboardInterrupt), ending_in_order():
+        signal.raise_signal(getattr(signal, name))
+    assert signal.getsignal(getattr(signal, name)) is before
+
+
+def test_what_was_started_to_be_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ending_in_order():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", *SIGNALS])
+def test_the_last_step_is_brought_to_its_end_and_tidying_up_too(name: str) -> None:
+    done = []
+    with ending_in_order():
+        with to_the_end():
+            signal.raise_signal(getattr(signal, name))
+            done.append("written")
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            signal.raise_signal(getattr(signal, name))
+            done.append("tidied up")
+    assert done == ["written", "tidied up"]
