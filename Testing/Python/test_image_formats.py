@@ -260,7 +260,13 @@ DAMAGED = {
     "offset.nii": changed_nifti(108, struct.pack("<f", 1e30)),
     "NaN.nii": changed_nifti(280, struct.pack("<4f", float("nan"), 0, 0, 0)),
     "spacing.nii": changed_nifti(80, struct.pack("<3f", float("inf"), 1, 1)),
+    "endless.nii": changed_nifti(280, struct.pack("<4f", 1e30, -1e38, 3e38, 0)),
     "cut.nii": nifti_bytes()[:400],
+    "codes.nii": bytes(nibabel.Nifti2Image(ARRAY, affine()).to_bytes()).replace(
+        struct.pack("<ii", 0, 2), struct.pack("<ii", 1 << 20, 2), 1
+    ),
+    "cut.mgh": nibabel.MGHImage(ARRAY, affine()).to_bytes()[:100],
+    "short.mgh": nibabel.MGHImage(ARRAY, affine()).to_bytes()[:500],
 }
 
 

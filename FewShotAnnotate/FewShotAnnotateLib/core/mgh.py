@@ -13,12 +13,13 @@ from .volume import Geometry
 from .voxel_stream import byte_count, damage_named, is_packed, open_unpacked, require_plausible
 
 _VERSION = 1
+_HEADER_BYTES = 284
 _TYPES = {0, 1, 3, 4, 10}  # unsigned char, int, float, short, unsigned short
 
 
 def is_mgh(head: bytes) -> bool:
     """Whether the first bytes of a file are an MGH header."""
-    if len(head) < 24:
+    if len(head) < _HEADER_BYTES:
         return False
     version, *sizes, kind = np.frombuffer(head[:24], ">i4").tolist()
     return version == _VERSION and min(sizes) > 0 and kind in _TYPES
@@ -34,6 +35,8 @@ def read_mgh(path: Path, size: int) -> ImageFile:
     """
     try:
         import nibabel
+        from nibabel.filebasedimages import ImageFileError
+        from nibabel.spatialimages import HeaderDataError
     except ImportError:
         raise InputError("nibabel_missing", path=path) from None
     with damage_named(path), open_unpacked(path) as stream:
@@ -44,7 +47,9 @@ def read_mgh(path: Path, size: int) -> ImageFile:
                 raise InputError("not_3d", path=path, dimension=len(shape))
             require_plausible(path, byte_count(kind, shape), size, is_packed(stream))
             voxels = np.asanyarray(image.dataobj).reshape(shape[:3]).T
-        except (ValueError, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError):
+        except InputError:
+            raise
+        except (ValueError, TypeError, OverflowError, ImageFileError, HeaderDataError):
             raise InputError("file_unreadable", path=path, detail="its header is damaged") from None
         except OSError as error:  # nibabel says so of missing bytes
             if "bytes" in str(error):

@@ -71,6 +71,8 @@ _FIELDS_2 = {
 _SINGLE_FILE = b"n+1"
 _PAIR = b"ni1"
 _MAX_SIZE = 32767
+_MAX_NUMBER = 1e9
+_MAX_QUATERNION = 1.01
 _KINDS = {
     2: "u1",
     4: "i2",
@@ -239,12 +241,18 @@ def _header(fields: Any) -> NiftiHeader:
 
 def _geometry(header: NiftiHeader, shape: tuple[int, ...], path: Path) -> Geometry:
     """Where ITK puts the voxels; where it refuses a sform, be it for a rounded digit, that with right angles."""
-    if not np.isfinite(header.pixdim[1:]).all():
+    used = [*header.pixdim[1:], *(header.quatern if header.qform_code > 0 else ())]
+    used += header.srow if header.sform_code > 0 else ()
+    turn = header.quatern[:3] if header.qform_code > 0 else (0.0,)
+    codes = header.qform_code, header.sform_code
+    # ITK never ends at some of these.
+    sane = np.isfinite(used).all() and np.abs(used).max() < _MAX_NUMBER and np.abs(turn).max() <= _MAX_QUATERNION
+    if not sane or np.abs(codes).max() > _MAX_SIZE:
         raise InputError("geometry_impossible", path=path)
     try:
         return geometry_of_stub(_stub(header), ".nii", shape, path, header)
     except InputError:
-        if header.sform_code <= 0 or not np.isfinite(header.srow).all():
+        if header.sform_code <= 0:
             raise
         return geometry_of_stub(_stub(_with_right_angles(header)), ".nii", shape, path, header)
 
@@ -309,4 +317,6 @@ def _bytes(header: NiftiHeader, sizes: tuple[int, ...], kind: np.dtype) -> bytes
 
 def _stub(header: NiftiHeader) -> bytes:
     """A file of one voxel that is placed as the header says, for ITK to tell where."""
-    return _bytes(header, (1, 1, 1), np.dtype("u1")) + bytes(1)
+    quatern = header.quatern if header.qform_code > 0 else (0.0,) * 6
+    srow = header.srow if header.sform_code > 0 else (0.0,) * 12
+    return _bytes(replace(header, quatern=quatern, srow=srow), (1, 1, 1), np.dtype("u1")) + bytes(1)
