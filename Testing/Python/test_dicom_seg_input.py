@@ -296,7 +296,7 @@ def test_other_dicom_objects_are_refused_as_labels_by_what_they_are(
         assert ".seg.nrrd" in str(refused.value) and "plastimatch" in str(refused.value)
 
 
-@pytest.mark.parametrize("length", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize("length", [0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.95])
 def test_a_segmentation_that_ends_too_early_is_refused_in_one_line(tmp_path: Path, length: float) -> None:
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(1).array, "BINARY")
     content = path.read_bytes()
