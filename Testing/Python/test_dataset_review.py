@@ -14,6 +14,7 @@ from FewShotAnnotateLib.dataset.status import CaseStatus, Status
 from FewShotAnnotateLib.host.batch_review import BatchReview
 from support import mrml
 from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset
+from support.disk import largest_file
 from support.labels import every, keep_slices, oblique, small_case
 
 
@@ -235,3 +236,29 @@ def test_a_batch_that_goes_on_meanwhile_keeps_what_was_accepted(review: BatchRev
     show(review, "c")
     accept(review)
     assert [one.accepted for one in dataset.status().values()] == [True, False, False, True, False]
+
+
+def corrected(review: BatchReview) -> np.ndarray:
+    """Add a slab to the first segment of the case in the scene."""
+    node = review.segmentation_node
+    (first, *_) = node.GetSegmentation().GetSegmentIDs()
+    mask = mrml.segment_array(node, first).astype(bool)
+    mask[:3] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, first, review.volume_node)
+    return mask
+
+
+@pytest.mark.parametrize("room", [0, 40, 400])
+def test_accepting_on_a_full_disk_keeps_the_result_and_accepts_nothing(
+    room: int, review: BatchReview, dataset: Dataset
+) -> None:
+    show(review, "a")
+    corrected(review)
+    files = dataset.case("a")
+    before = {path.name: path.read_bytes() for path in files.folder.iterdir()}
+    with largest_file(room), pytest.raises(InputError) as error:
+        accept(review)
+    assert error.value.code == "output_unwritable"
+    assert {path.name: path.read_bytes() for path in files.folder.iterdir()} == before
+    assert not dataset.status()["a"].accepted
+    assert review.changed

@@ -34,6 +34,10 @@ from FewShotAnnotateLib.core.storage import (
 )
 from FewShotAnnotateLib.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from FewShotAnnotateLib.dataset.batch import Pool, run_batch
+from FewShotAnnotateLib.dataset.case import Settings
+from FewShotAnnotateLib.dataset.manifest import read_manifest
+from support.batches import make_dataset
 from support.disk import largest_file
 from support.processes import Spawned, wait_for
 
@@ -367,3 +371,29 @@ def test_where_there_is_no_room_at_all_nothing_half_is_left(tmp_path: Path, monk
 def test_json_holds_what_no_text_can_hold(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"path": "caf\udce9"})
     assert json.loads((tmp_path / "a.json").read_text(encoding="ascii")) == {"path": "caf\udce9"}
+
+
+# --- a batch that is refused
+
+
+def files_below(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "other files"])
+def test_a_batch_that_is_refused_late_leaves_its_folder_as_it_was(there: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    dataset = make_dataset(tmp_path / "data", ["a"])
+    output = tmp_path / "new" / "output"
+    if there != "nothing":
+        output.mkdir(parents=True)
+    if there == "other files":
+        (output / "mine").write_bytes(OLD)
+    before = files_below(tmp_path)
+
+    def no_processes() -> Pool:
+        raise InputError("scheduler_unreachable", address="tcp://nowhere:1", detail="refused")
+
+    with pytest.raises(InputError):
+        run_batch(read_manifest(dataset.manifest), output, Settings(), no_processes, engine="propagate")
+    assert files_below(tmp_path) == before

@@ -20,6 +20,7 @@ from .library import task_folder
 from .library_use import require_library_engine
 from .manifest import Manifest
 from .status import CaseStatus, Status
+from .traces import no_trace_if_refused
 
 _WAIT_SECONDS = 0.2
 _PAGE_SECONDS = 10.0
@@ -116,7 +117,7 @@ def run_batch(
     require_pages()
     folder = BatchFolder(output)
     tasks = require_runnable(manifest, folder, settings, engine, elsewhere)
-    with folder.exclusive(resume):
+    with no_trace_if_refused(folder.path), folder.exclusive(resume):
         folder.cancel_file.unlink(missing_ok=True)
         board = _Board(folder, tasks, report)
         if board.waiting:
