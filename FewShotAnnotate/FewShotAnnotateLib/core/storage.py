@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from .cells import as_text
 from .errors import InputError
 from .interrupts import uninterrupted
 from .paths import require_nameable
@@ -217,11 +218,14 @@ def write_json(path: Path, content: object, indent: int | None = None) -> None:
 
 
 def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file in UTF-8; `InputError` where that cannot be."""
+    """Write a CSV file in UTF-8, no text in it a formula (`as_text`); `InputError` where that cannot be."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in (head, *rows):
+        cells = [as_text(cell) if isinstance(cell, str) else cell for cell in row]
+        # The csv module leaves a carriage return outside of quotes, where it ends the row for those who read it.
+        (quoted if any("\r" in str(cell) for cell in cells) else plain).writerow(cells)
     write_text(path, text.getvalue())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     InputError
         No such file or no table, a column is missing or there twice, or there is no row.
     """
-    lines = [tuple(cell.strip() for cell in line) for line in _lines(path)]
+    lines = [tuple(cell.strip() for cell in line) for line in read_lines(path)]
     header = tuple(cell.lower() for cell in lines[0]) if lines else ()
     missing = [column for column in required if column not in header]
     if missing:
@@ -116,7 +117,14 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     return Table(path, header, filled)
 
 
-def _lines(path: Path) -> list[list[str]]:
+def read_lines(path: Path) -> list[list[str]]:
+    """The cells of a CSV file in UTF-8, as they stand there.
+
+    Raises
+    ------
+    InputError
+        No such file, or no table.
+    """
     try:
         text = read_text(path, "utf-8-sig")
     except UnicodeDecodeError:
@@ -128,6 +136,6 @@ def _lines(path: Path) -> list[list[str]]:
     header = text.partition("\n")[0]
     separator = max(",;\t", key=header.count)
     try:
-        return list(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True))
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
         raise InputError("manifest_unreadable", path=path, detail=error) from None
