@@ -1,7 +1,7 @@
 """What a batch costs beside its cases, and how it grows with their number, as tables. Real processes, real scheduler.
 
 First a real volume (case mr_hippocampus_003, else a piece of the MNI152 brain) under many names: cases per minute in
-one process and on dask workers, and the processor time that the parent takes for each case. Then a simulated dataset
+one process and in several, and the processor time that the parent takes for each case. Then a simulated dataset
 of many small volumes on the workers of a scheduler in a process of its own, whose memory is noted as they pass.
 
     python Testing/Benchmarks/batch.py [--cases 24] [--workers 1 2] [--simulated 2000]
@@ -27,9 +27,9 @@ from FewShotAnnotateLib.core.files import write_array, write_label_maps
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap
 from FewShotAnnotateLib.dataset.batch import Pool, Tally, run_batch
 from FewShotAnnotateLib.dataset.case import Settings
-from FewShotAnnotateLib.dataset.cluster import local_cluster, scheduler_cluster
+from FewShotAnnotateLib.dataset.cluster import scheduler_cluster
+from FewShotAnnotateLib.dataset.local_processes import LocalProcesses
 from FewShotAnnotateLib.dataset.manifest import read_manifest
-from FewShotAnnotateLib.dataset.one_process import OneProcess
 from FewShotAnnotateLib.dataset.status import Status
 from rich.console import Console
 from rich.table import Table
@@ -82,8 +82,8 @@ def run(dataset: Dataset, make_pool: Callable[[], Pool], watch: Callable[[Tally]
 
 def throughput(folder: Path, count: int, workers: list[int]) -> Table:
     """The same cases in one process and on workers."""
-    pools: dict[str, Callable[[], Pool]] = {"one process": OneProcess}
-    pools.update({f"--workers {number}": lambda number=number: local_cluster(number) for number in workers})
+    pools: dict[str, Callable[[], Pool]] = {"one process": LocalProcesses}
+    pools.update({f"--workers {number}": lambda number=number: LocalProcesses(number) for number in workers})
     table = Table("", "cases", "cases/min", "until the first s", "parent ms/case", title=f"Real volume, {ENGINE}")
     for number, (name, make_pool) in enumerate(pools.items()):
         place = folder / f"real {number}"

@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import Client
 from FewShotAnnotateLib.cli import main
@@ -63,12 +65,12 @@ def free_port() -> int:
         return port
 
 
-def start_scheduler(spawned: Spawned, environment: dict[str, str]) -> tuple[str, int]:
+def start_scheduler(spawned: Spawned, environment: dict[str, str], protocol: str = "tcp") -> tuple[str, int]:
     """A dask scheduler as users start one, with its address and process id."""
     port = free_port()
-    words = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show")
+    words = ("--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard", "--no-show")
     process = spawned.python("-W", "ignore", "-m", "distributed.cli.dask_scheduler", *words, environment=environment)
-    return f"tcp://127.0.0.1:{port}", process.pid
+    return f"{protocol}://127.0.0.1:{port}", process.pid
 
 
 def start_worker(spawned: Spawned, address: str, environment: dict[str, str]) -> None:
@@ -121,7 +123,7 @@ def test_a_case_that_kills_its_worker_each_time_fails_alone(
     _, said = batch.communicate(timeout=60)
     assert batch.returncode == 1
     status = dataset.status()
-    line = "row 4: the process that ran this case died, often because memory ran out, 2 times."
+    line = "row 4: the process that ran this case crashed (signal 11), 2 times."
     assert status["case 2"].message == line
     assert [one.status for name, one in status.items() if name != "case 2"] == [Status.DONE] * 3
     assert said == f"fewshot-annotate: case 2: {line}\n"
@@ -163,7 +165,9 @@ def test_a_scheduler_that_dies_ends_the_batch_with_one_line(
     _, said = batch.communicate(timeout=60)
     assert time.monotonic() - began < 30
     assert batch.returncode == 1
-    assert said == "fewshot-annotate: The dask scheduler is gone; start it again and go on with --resume.\n"
+    warning, said = said.splitlines()
+    assert f"{address}: everybody who reaches this port can run programs as you" in warning
+    assert said == "fewshot-annotate: The dask scheduler is gone; start it again and go on with --resume."
     assert {one.status for one in dataset.status().values()} == {Status.SKIPPED}
 
 
@@ -193,3 +197,51 @@ def test_workers_of_another_version_are_refused(
     _, said = newer.communicate(timeout=60)
     assert newer.returncode == 2
     assert "its workers do not have this version of fewshot-annotate (version 0.1.0)" in said
+
+
+def test_workers_of_this_machine_are_reached_by_nobody_else(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned
+) -> None:
+    batch = spawned.cli(*held_batch(dataset, "--workers", "2"), environment=standins)
+    processes_at_a_case(dataset, 2)
+    own = psutil.Process(batch.pid)
+    family = [own, *own.children(recursive=True)]
+    assert len(family) >= 3
+    assert [one.net_connections("inet") for one in family] == [[]] * len(family)
+    named = [socket.laddr for one in family for socket in one.net_connections("unix") if socket.laddr]
+    assert named == []  # sockets without a name cannot be opened by others
+    let_go(dataset)
+    assert batch.wait(60) == 0
+
+
+def certificates(folder: Path) -> dict[str, str]:
+    """Environment that configures dask with a certificate made for the test."""
+    key, certificate = str(folder / "key.pem"), str(folder / "certificate.pem")
+    words = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test")
+    subprocess.run(["openssl", *words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    environment = {"DASK_DISTRIBUTED__COMM__TLS__CA_FILE": certificate}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        environment[f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY"] = key
+        environment[f"DASK_DISTRIBUTED__COMM__TLS__{role}__CERT"] = certificate
+    return environment
+
+
+def test_a_scheduler_with_certificates_is_used_by_those_who_have_one_alone(
+    dataset: Dataset, standins: dict[str, str], spawned: Spawned, tmp_path: Path
+) -> None:
+    expected = serial_results(dataset)
+    environment = {**standins, **certificates(tmp_path)}
+    address, _ = start_scheduler(spawned, environment, "tls")
+    start_worker(spawned, address, environment)
+    batch = spawned.cli(*dataset.command("--scheduler", address), environment=environment)
+    _, said = batch.communicate(timeout=60)
+    assert (batch.returncode, said) == (0, "")
+    assert dataset.results() == expected
+    dataset.output.rename(dataset.folder / "with certificate")
+    ending = address.partition("://")[2]
+    for other in (f"tcp://{ending}", f"tls://{ending}"):
+        stranger = spawned.cli(*dataset.command("--resume", "--scheduler", other), environment=standins)
+        _, said = stranger.communicate(timeout=60)
+        assert stranger.returncode == 2
+        assert "no dask scheduler answers there" in said
+        assert said.count("\n") == 1

@@ -17,8 +17,8 @@ from ..core.job import Device
 from ..core.text import shown
 from ..dataset.batch import CANCELLED, Pool, PoolLost, Tally, run_batch
 from ..dataset.case import Settings
+from ..dataset.local_processes import LocalProcesses
 from ..dataset.manifest import read_manifest
-from ..dataset.one_process import OneProcess
 from ..dataset.status import Status
 from .arguments import (
     add_engine,
@@ -33,6 +33,7 @@ from .arguments import (
 from .labels import add_regrid, agreed
 from .terminal import bar_console
 
+_OPEN = "everybody who reaches this port can run programs as you; start the scheduler with certificates (tls://)."
 _DONE, _FAILED, _CANCELLED = 0, 1, 130
 
 # A mistyped number must not fill the machine with processes.
@@ -69,7 +70,10 @@ def add(verbs: Any) -> None:
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", metavar="N", help="run N cases at the same time on this machine")
     where.add_argument(
-        "--scheduler", metavar="ADDRESS", help="use the workers of this dask scheduler, tcp://HOST:PORT"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="use the workers of this dask scheduler, tls://HOST:PORT (certificates: those of dask's configuration); "
+        "with tcp://HOST:PORT everybody who reaches the port can run programs as you",
     )
     add_progress(batch)
 
@@ -114,15 +118,20 @@ def _batch(options: argparse.Namespace) -> int:
 
 def _pool(options: argparse.Namespace) -> Callable[[], Pool]:
     threads = as_count(options.threads, "threads", MAX_THREADS)
-    if options.workers is None and options.scheduler is None:
-        return lambda: OneProcess(threads)
-    from ..dataset.cluster import local_cluster, require_distributed, scheduler_cluster
+    workers = as_count("1" if options.workers is None else options.workers, "workers", MAX_WORKERS)
+    if options.scheduler is None:
+        return lambda: LocalProcesses(workers, threads)
+    from ..dataset.cluster import is_open, require_distributed, scheduler_cluster
 
     require_distributed()
-    if options.workers is not None:
-        workers = as_count(options.workers, "workers", MAX_WORKERS)
-        return lambda: local_cluster(workers, threads)
-    return lambda: scheduler_cluster(options.scheduler)
+
+    def connected() -> Pool:
+        pool = scheduler_cluster(options.scheduler)
+        if is_open(options.scheduler):
+            print(f"fewshot-annotate: {options.scheduler}: {_OPEN}", file=sys.stderr)
+        return pool
+
+    return connected
 
 
 @contextmanager

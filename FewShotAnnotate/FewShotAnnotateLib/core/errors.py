@@ -117,6 +117,10 @@ MESSAGES = {
     "scheduler_workers": "{address}: its workers do not have this version of fewshot-annotate ({detail}); install it "
     "for them.",
     "status_unreadable": "{path}: this is no table of cases as a batch writes it; mend it or move it away.",
+    "status_row": "the row of case '{name}' cannot be read: status is done, failed, skipped or running, seconds a "
+    "number, accepted yes or no; mend it.",
+    "case_corrected": "A person corrected this result, so it was kept; to fill the case again, move its folder away.",
+    "review_running": "Case '{name}' is being filled again by a batch; nothing was written. Wait for its new result.",
     "source_not_labelmap": "Segmentation '{name}' is stored as {source}; make its binary labelmap the source first "
     "(Segmentations module, Representations).",
     "segment_off_grid": "Segment '{segment}' of '{name}' lies on another grid than its segmentation; choose the "

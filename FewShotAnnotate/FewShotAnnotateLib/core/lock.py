@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from . import paths
+from .errors import InputError
+
+_ASK_SECONDS = 0.01
 
 
 def take_lock(file: IO[bytes]) -> bool:
@@ -34,10 +38,11 @@ def lock_file(path: Path) -> IO[bytes] | None:
     Raises
     ------
     OSError
-        It cannot be opened.
+        It cannot be opened, or is a link.
     """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:
-        file = path.open("a+b")
+        file = os.fdopen(os.open(path, flags, 0o600), "r+b")
         if not take_lock(file):
             file.close()
             return None
@@ -87,3 +92,33 @@ def _remove_locked(lock: IO[bytes], path: Path) -> None:
         lock.close()
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+@contextlib.contextmanager
+def lock_held(path: Path, seconds: float, subject: Path) -> Iterator[None]:
+    """Hold the lock on a file, which is made if it is not there; one program at a time gets into the block.
+
+    Parameters
+    ----------
+    path : Path
+        The file; a link is not followed.
+    seconds : float
+        How long to wait for a program that holds it.
+    subject : Path
+        What the lock guards, for the message.
+
+    Raises
+    ------
+    InputError
+        Another program still holds it, or it cannot be made.
+    """
+    end = time.monotonic() + seconds
+    try:
+        while (file := lock_file(path)) is None:
+            if time.monotonic() > end:
+                raise InputError("output_unwritable", path=subject, detail="another program holds it")
+            time.sleep(_ASK_SECONDS)
+    except OSError as error:
+        raise InputError("output_unwritable", path=subject, detail=error.strerror) from None
+    with file:
+        yield

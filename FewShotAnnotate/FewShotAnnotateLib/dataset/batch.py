@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from ..core.errors import InputError
 from ..engines import engine_class, runnable_engine
-from .case import Settings, Task
+from .case import CORRECTED, Settings, Task
 from .folder import BatchFolder
 from .gallery import write_page
 from .library import task_folder
 from .library_use import require_library_engine
 from .manifest import Manifest
-from .status import CaseStatus, Status
+from .status import CaseStatus, Change, Status, with_acceptance
 from .traces import no_trace_if_refused
 
 _WAIT_SECONDS = 0.2
@@ -94,7 +95,7 @@ def run_batch(
         For rows that name none.
     resume : bool
         Whether `output` may hold an earlier run: cases that were done from the same input, engine and options, and
-        cases that a person accepted, stay as they are.
+        cases that a person accepted or corrected, stay as they are.
     elsewhere : bool
         Whether cases run on other machines, so that engines need not be able to run on this one.
     report : function
@@ -173,9 +174,10 @@ def _run(board: _Board, pool: Pool) -> None:
     """Keep the pool busy until nothing is left or the batch is cancelled."""
     try:
         while board.running or board.waiting:
-            for _ in range(pool.slots() - len(board.running)):
-                if board.waiting:
-                    pool.submit(board.begin())
+            free = pool.slots() - len(board.running)
+            if free > 0 and board.waiting:
+                for task in board.begin(free):
+                    pool.submit(task)
             board.try_to_save()  # what ended in the last round too: a process waits for its case, not for the file
             for status in pool.ended(_WAIT_SECONDS):
                 board.end(status)
@@ -197,27 +199,58 @@ class _Board:
         self._total = len(tasks)
         self._counts = dict.fromkeys(Status, 0)
         self._tasks = {task.case.name: task for task in tasks}
-        before = folder.status.read()
-        changed = []
-        for task in tasks:
-            name = task.case.name
-            status = _kept(task, before.get(name))
-            if status is None:
-                status = CaseStatus(name, Status.SKIPPED, None, NOT_BEGUN)
-                self.waiting.append(task)
-            changed.append(status)
-            self._counts[status.status] += 1
-        self.statuses = folder.status.update(changed)
         self._unsaved: dict[str, CaseStatus] = {}
+        finished = {task.case.name: _finished(task) for task in tasks}
+        there = {task.case.name for task in tasks if task.files.label.is_file()}
+
+        def at_first(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
+            first = []
+            for task in tasks:
+                name = task.case.name
+                row = rows.get(name)
+                accepted = row is not None and row.accepted and name in there
+                kept = replace(row, status=Status.DONE) if row is not None and accepted else finished[name]
+                first.append(kept or CaseStatus(name, Status.SKIPPED, None, NOT_BEGUN))
+            return first
+
+        self.statuses = folder.status.change(at_first)
+        for task in tasks:
+            status = self.statuses[task.case.name].status
+            self._counts[status] += 1
+            if status is Status.SKIPPED:
+                self.waiting.append(task)
         self.write_page()
         self._tell(None)
 
-    def begin(self) -> Task:
-        """The next case, which runs now."""
-        task = self.waiting.popleft()
-        self.running[task.case.name] = task
-        self._set(CaseStatus(task.case.name, Status.RUNNING))
-        return task
+    def begin(self, count: int) -> list[Task]:
+        """The next cases, which run now; those that a person accepted while they waited are left out."""
+        begun: list[Task] = []
+        accepted: list[CaseStatus] = []
+
+        def claim(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
+            for task in self.waiting:
+                row = rows.get(task.case.name)
+                if row is not None and row.accepted:
+                    accepted.append(replace(row, status=Status.DONE))
+                elif len(begun) < count:
+                    begun.append(task)
+                else:
+                    break
+            running = [CaseStatus(task.case.name, Status.RUNNING) for task in begun]
+            return [*with_acceptance(self._unsaved.values(), rows), *accepted, *running]
+
+        try:
+            self._change(claim)
+        except InputError:  # whoever keeps the table from being written accepts nothing in it meanwhile
+            begun, accepted = list(islice(self.waiting, count)), []
+        for _ in range(len(begun) + len(accepted)):
+            self.waiting.popleft()
+        for row in accepted:
+            self._set(row)
+        for task in begun:
+            self.running[task.case.name] = task
+            self._set(CaseStatus(task.case.name, Status.RUNNING))
+        return begun
 
     def end(self, status: CaseStatus) -> None:
         """A case came to its end."""
@@ -239,8 +272,7 @@ class _Board:
     def save(self) -> None:
         """Write the changes to status.csv."""
         if self._unsaved:
-            self.statuses = self.folder.status.update(self._unsaved.values())
-            self._unsaved = {}
+            self._change(lambda rows: with_acceptance(self._unsaved.values(), rows))
 
     def write_page_if_due(self) -> None:
         """Write the page if it is a while ago."""
@@ -252,25 +284,33 @@ class _Board:
         write_page(self.folder, [self.statuses[name] for name in self._tasks])
         self._paged = time.monotonic()
 
+    def _change(self, change: Change) -> None:
+        """Change status.csv; what a person accepted meanwhile is taken from there."""
+        rows = self.folder.status.change(change)
+        self._unsaved = {}
+        for name in self._tasks.keys() & rows.keys():
+            if rows[name].accepted:
+                self._count(rows[name])
+
     def _set(self, status: CaseStatus) -> None:
+        self._unsaved[status.name] = status
+        self._count(status)
+        self._tell(status)
+
+    def _count(self, status: CaseStatus) -> None:
         self._counts[self.statuses[status.name].status] -= 1
         self._counts[status.status] += 1
-        self.statuses[status.name] = self._unsaved[status.name] = status
-        self._tell(status)
+        self.statuses[status.name] = status
 
     def _tell(self, changed: CaseStatus | None) -> None:
         count = self._counts
         self._report(Tally(changed, count[Status.DONE], count[Status.FAILED], count[Status.RUNNING], self._total))
 
 
-def _kept(task: Task, before: CaseStatus | None) -> CaseStatus | None:
+def _finished(task: Task) -> CaseStatus | None:
     """The status of a case that need not be run again, or None."""
     record = task.files.read_record()
-    if record is None:
-        return None
-    request, outcome = record
-    if before is not None and before.accepted:
-        return before
-    if request != task.request():
-        return None
-    return CaseStatus(task.case.name, Status.DONE, outcome.get("seconds"), str(outcome.get("message", "")))
+    if record is not None and record[0] == task.request():
+        _, outcome = record
+        return CaseStatus(task.case.name, Status.DONE, outcome.get("seconds"), str(outcome.get("message", "")))
+    return CaseStatus(task.case.name, Status.DONE, None, CORRECTED) if task.files.corrected() else None

@@ -36,6 +36,7 @@ from .manifest import Case
 from .status import CaseStatus, Status
 
 PREVIEW_SLICES = 10
+CORRECTED = str(InputError("case_corrected"))
 # A shared file system need not be asked more often than this whether the batch was cancelled.
 _ASK_SECONDS = 0.5
 # A slip of the pen on many slices is still one line.
@@ -130,6 +131,8 @@ def run_case(task: Task) -> CaseStatus:
     if task.version != __version__:
         return ended(Status.FAILED, f"This worker has version {__version__}, the batch {task.version}; update it.")
     try:
+        if task.files.corrected():  # while the case waited
+            return CaseStatus(name, Status.DONE, None, CORRECTED)
         message, outcome = _fill_and_write(task)
         status = ended(Status.DONE, message)
         task.files.write_record(task.request(), {"seconds": status.seconds, "message": message, **outcome})
@@ -158,7 +161,7 @@ def _fill_and_write(task: Task) -> tuple[str, dict[str, Any]]:
     """Make all files of the case but its record; returns a message for the user, and what the record tells."""
     case, files = task.case, task.files
     try:
-        files.clear()
+        files.begin()
     except OSError as error:
         raise InputError("output_unwritable", path=files.folder, detail=error.strerror) from None
     _require_going(task)

@@ -1,10 +1,13 @@
-"""Cluster: runs the cases of a batch on dask workers, on this machine or on those of a scheduler."""
+"""Cluster: runs the cases of a batch on the workers of a dask scheduler.
+
+Whoever reaches the port of a scheduler, or of a worker, can run programs as its user, unless both ask for
+certificates. So the certificates that dask is configured with are used, and users are told of an address without.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import threading
 import time
 import uuid
@@ -15,11 +18,11 @@ from .. import __version__
 from ..core.errors import InputError
 from .batch import PoolLost
 from .case import Task, run_case
-from .one_process import CANCEL_GRACE_SECONDS, MOST_DEATHS, died_status, thread_environment
+from .local_processes import CANCEL_GRACE_SECONDS, died_status
 from .status import CaseStatus, Status
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future
 
 _CONNECT_SECONDS = 20
 _GONE = "The dask scheduler is gone; start it again and go on with --resume."
@@ -36,13 +39,10 @@ class Cluster:
     Parameters
     ----------
     client : distributed.Client
-    own : distributed.LocalCluster or None
-        Ended with the batch.
     """
 
-    def __init__(self, client: Client, own: LocalCluster | None = None) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._own = own
         self._running: dict[Future, Task] = {}
         self._batch = uuid.uuid4().hex
         self._count = 0
@@ -85,7 +85,7 @@ class Cluster:
         return [self._status(future) for future in ended]
 
     def close(self) -> None:
-        """Leave the scheduler; end the workers if they are ours."""
+        """Leave the scheduler and its workers."""
         if self._running and self._client.status == "running":
             from distributed import wait
 
@@ -94,9 +94,6 @@ class Cluster:
         self._running.clear()
         with contextlib.suppress(Exception):
             self._client.close()
-        if self._own is not None:
-            with contextlib.suppress(Exception):
-                self._own.close()
 
     def _status(self, future: Future) -> CaseStatus:
         from distributed import KilledWorker
@@ -112,42 +109,6 @@ class Cluster:
             words = " ".join(f"{type(error).__name__}: {error}".split())
             return CaseStatus(task.case.name, Status.FAILED, None, f"row {task.case.row}: {words[:300]}")
         return status
-
-
-def local_cluster(workers: int, threads: int = 1) -> Cluster:
-    """Worker processes on this machine; nothing listens beyond it.
-
-    Parameters
-    ----------
-    workers : int
-    threads : int
-        Processor cores that libraries may use for one case.
-    """
-    require_distributed()
-    import dask
-    from distributed import Client, LocalCluster
-
-    _hush()
-    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    settings = {
-        "distributed.nanny.pre-spawn-environ": environment,
-        "distributed.scheduler.allowed-failures": MOST_DEATHS - 1,
-        "distributed.worker.memory.terminate": False,  # a large volume is no fault
-        "distributed.worker.memory.pause": False,
-        "distributed.admin.large-graph-warning-threshold": "1 GB",
-    }
-    with dask.config.set(settings), thread_environment(threads):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-            preload=[__name__],
-        )
-    return Cluster(Client(cluster), cluster)
 
 
 def scheduler_cluster(address: str) -> Cluster:
@@ -179,6 +140,11 @@ def scheduler_cluster(address: str) -> Cluster:
     return Cluster(client)
 
 
+def is_open(address: str) -> bool:
+    """Whether a scheduler at this address asks nobody for a certificate."""
+    return not address.startswith("tls://")
+
+
 def require_distributed() -> None:
     """Raise `InputError` if the package is missing."""
     try:
@@ -197,11 +163,6 @@ def _hush() -> None:
 def _run_in_turn(task: Task) -> CaseStatus:
     with _TURN:
         return run_case(task)
-
-
-def dask_setup(_worker: object) -> None:
-    """What dask calls in a worker that begins: Ctrl+C is the host's, which asks by the cancel file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _version() -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..core import paths
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
 from ..core.example import QUANTILES
-from ..core.lock import take_lock
+from ..core.lock import lock_held
 from ..core.storage import written
 from ..core.support import Support
 from ..core.temporary import TemporaryFolder
@@ -206,13 +206,6 @@ def _remove_unused(task: LibraryTask) -> None:
             path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def alone(library: Path) -> Iterator[None]:
+def alone(library: Path) -> AbstractContextManager[None]:
     """One program changes the library at a time."""
-    end = time.monotonic() + _WAIT_SECONDS
-    with (library / ".lock").open("a+b") as file:
-        while not take_lock(file):
-            if time.monotonic() > end:
-                raise InputError("output_unwritable", path=library, detail="another program holds it")
-            time.sleep(0.05)
-        yield
+    return lock_held(library / ".lock", _WAIT_SECONDS, library)

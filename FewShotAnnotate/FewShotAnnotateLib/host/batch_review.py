@@ -7,7 +7,7 @@ long as `busy`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +20,13 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ..core.axis import SliceAxis
 from ..core.errors import InputError
-from ..core.files import read_label_maps, read_volume, write_label_maps
+from ..core.files import read_label_maps, read_volume, sidecar_path, write_label_maps
 from ..core.regrid import regrid
-from ..core.storage import unwritable, write_bytes, write_results
+from ..core.storage import unwritable, write_results
+from ..core.temporary import TemporaryFolder
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from ..dataset.case import write_preview
-from ..dataset.folder import BatchFolder, CaseFiles
+from ..dataset.folder import BatchFolder, CaseFiles, copy_file
 from ..dataset.status import CaseStatus, Status
 from .background import Background
 from .scene import BINARY_LABELMAP, ijk_to_ras, labels_version, read_grid
@@ -45,6 +46,7 @@ class _Read:
     label_map: LabelMap
     axis: SliceAxis
     labelled: tuple[int, ...]
+    digests: dict[str, str]  # of the label map and its names
 
 
 @dataclass
@@ -152,10 +154,11 @@ class BatchReview:
         corrected = self._corrected() if self.changed else None
         version = _version(self.segmentation_node)
 
-        def written(rows: dict[str, CaseStatus]) -> None:
-            self._cases = rows
+        def written(result: tuple[dict[str, CaseStatus], dict[str, str]]) -> None:
+            self._cases, digests = result
             if self._shown is not None and self._shown.read is read:
                 self._shown.version = version
+                self._shown.read = replace(read, digests=digests)
 
         self._submit(_write, written, read, corrected, self._folder)
 
@@ -163,7 +166,7 @@ class BatchReview:
         """Take a case's acceptance back."""
         self._require_idle()
         if self._cases.get(name) is not None:
-            self._cases = self._folder.status.update([replace(self._cases[name], accepted=False)])
+            self._cases = self._folder.status.set_accepted(name, False)
 
     def next(self) -> str | None:
         """Name of the case to look at after the one in the scene: done, not accepted; None if there is none."""
@@ -264,34 +267,91 @@ def _read(name: str, folder: BatchFolder) -> _Read:
     except (KeyError, TypeError, ValueError):
         raise InputError("review_not_done", name=name) from None
     volume = read_volume(path, request.get("series"))
+    digests = files.digests()
     (label_map,) = read_label_maps(files.label, volume.geometry)
-    return _Read(name, files, volume, label_map, axis, labelled)
+    return _Read(name, files, volume, label_map, axis, labelled, digests)
 
 
-def _write(read: _Read, corrected: LabelMap | None, folder: BatchFolder) -> dict[str, CaseStatus]:
-    """Write a corrected result if there is one, and that the case is accepted; returns the table."""
-    if corrected is not None:
-        label = read.files.label
+def _write(
+    read: _Read, corrected: LabelMap | None, folder: BatchFolder
+) -> tuple[dict[str, CaseStatus], dict[str, str]]:
+    """Write a corrected result if there is one, and that the case is accepted; returns the table, and the digests.
 
-        def write(path: Path) -> None:
-            if path == label:  # and not where it is kept if this fails
-                _keep_filled(read.files)
+    A corrected result that cannot be written is kept where there is room.
+    """
+    rows: dict[str, CaseStatus] = {}
+
+    def write(path: Path) -> None:
+        if path == read.files.label:
+            rows.update(_accepted(read, corrected, folder))
+        elif corrected is not None:  # where it is kept if that fails
             write_label_maps(path, [corrected])
 
-        write_results([(label, write)])
+    if corrected is None:
+        write(read.files.label)
+    else:
+        write_results([(read.files.label, write)])
+    digests = read.files.digests()
+    if corrected is not None:
         with contextlib.suppress(InputError):  # no Pillow in this application: the old picture stays
             write_preview(read.files, read.volume, corrected, read.axis, read.labelled)
-    status = folder.status.read().get(read.name, CaseStatus(read.name, Status.DONE))
-    return folder.status.update([replace(status, accepted=True)])
+    return rows, digests
 
 
-def _keep_filled(files: CaseFiles) -> None:
-    """Keep the result as it was filled before the first correction takes its place."""
+def _accepted(read: _Read, corrected: LabelMap | None, folder: BatchFolder) -> dict[str, CaseStatus]:
+    """Put a corrected result in its place, and accept the case; returns the table.
+
+    The new label map is made beside the old one first. Then, while no batch can begin to fill the case again, the
+    case is looked at once more, and files and table are changed.
+    """
+    with _made(read, corrected) as new:
+
+        def accept(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
+            row = rows.get(read.name, CaseStatus(read.name, Status.DONE))
+            if not read.files.label.is_file() or (row.status is Status.RUNNING and folder.busy()):
+                raise InputError("review_running", name=read.name)
+            if new is not None:
+                _put_in_place(new, read)
+            return [replace(row, status=Status.DONE, accepted=True)]
+
+        return folder.status.change(accept)
+
+
+@contextlib.contextmanager
+def _made(read: _Read, corrected: LabelMap | None) -> Iterator[Path | None]:
+    """A label map in a file of its own, which is gone after the block unless it was moved."""
+    if corrected is None:
+        yield None
+        return
+    try:
+        made = TemporaryFolder(read.files.folder)
+    except OSError as error:
+        raise unwritable(read.files.label, error) from None
+    with made as folder:
+        new = folder / read.files.label.name
+        write_label_maps(new, [corrected])
+        yield new
+
+
+def _put_in_place(new: Path, read: _Read) -> None:
+    """Let a corrected label map and its names take the place of the case's own; what is replaced is kept."""
+    files = read.files
+    filled = ((files.label, files.filled), (files.names, sidecar_path(files.filled)))
     if not files.filled.exists():
-        try:
-            write_bytes(files.filled, files.label.read_bytes())
-        except OSError as error:
-            raise unwritable(files.filled, error) from None
+        for source, target in filled[::-1]:
+            if source.exists():
+                copy_file(source, target)
+    elif files.digests() != read.digests:  # somebody else corrected it since it was shown
+        files.copy_aside(files.label, files.names)
+    try:
+        names = sidecar_path(new)
+        if names.exists():
+            names.replace(files.names)
+        else:
+            files.names.unlink(missing_ok=True)
+        new.replace(files.label)
+    except OSError as error:
+        raise unwritable(files.label, error) from None
 
 
 def _add_volume(scene: Any, read: _Read) -> Any:

@@ -1,4 +1,7 @@
-"""OneProcess: runs the cases of a batch one after the other in one process beside this one."""
+"""LocalProcesses: runs the cases of a batch in processes beside this one, each with one case at a time.
+
+They speak with this process by pipes that nobody else can open: no port, no server, no file.
+"""
 
 from __future__ import annotations
 
@@ -21,79 +24,112 @@ from .status import CaseStatus, Status
 MOST_DEATHS = 2
 CANCEL_GRACE_SECONDS = 10.0
 _HOST_CHECK_SECONDS = 1.0
+# Windows waits for 63 objects at once.
+_MOST_PROCESSES = 60 if os.name == "nt" else 1000
 
 
-class OneProcess:
-    """A process that stays for all cases, so that weights are loaded once; if a case ends it, there is a new one.
+class LocalProcesses:
+    """Processes that stay for all cases, so that weights are loaded once; if a case ends one, there is a new one.
 
     Parameters
     ----------
+    count : int
+        How many cases may run at the same time, at most 60 on Windows. A process is started with its first case.
     threads : int
         Processor cores that libraries may use for one case.
     """
 
-    def __init__(self, threads: int = 1) -> None:
-        self._threads = threads
-        self._context = multiprocessing.get_context("spawn")
-        self._process: SpawnProcess | None = None
-        self._connection: Connection | None = None
-        self._task: Task | None = None
-        self._deaths = 0
+    def __init__(self, count: int = 1, threads: int = 1) -> None:
+        self._idle = [_Process(threads) for _ in range(min(count, _MOST_PROCESSES))]
+        self._busy: list[_Process] = []
 
     def slots(self) -> int:
         """How many cases may run at the same time."""
-        return 1
+        return len(self._idle) + len(self._busy)
+
+    def submit(self, task: Task) -> None:
+        """Begin a case."""
+        process = self._idle.pop()
+        self._busy.append(process)
+        process.submit(task)
+
+    def ended(self, seconds: float) -> list[CaseStatus]:
+        """The cases that ended since the last call; waits for the first one, but no longer than `seconds`."""
+        if not self._busy:
+            return []
+        ready = wait([process.connection for process in self._busy], seconds)
+        statuses = []
+        for process in [process for process in self._busy if process.connection in ready]:
+            status = process.receive()
+            if status is not None:
+                statuses.append(status)
+                self._busy.remove(process)
+                self._idle.append(process)
+        return statuses
+
+    def close(self) -> None:
+        """End the processes; cases that ask whether they were cancelled have a moment to stop by themselves."""
+        end = time.monotonic() + CANCEL_GRACE_SECONDS
+        for process in self._busy:
+            wait([process.connection], max(0.0, end - time.monotonic()))
+        for process in (*self._busy, *self._idle):
+            process.close()
+
+
+class _Process:
+    """One of them."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._context = multiprocessing.get_context("spawn")
+        self._process: SpawnProcess | None = None
+        self._task: Task | None = None
+        self._deaths = 0
 
     def submit(self, task: Task) -> None:
         """Begin a case."""
         self._task, self._deaths = task, 0
         self._send()
 
-    def ended(self, seconds: float) -> list[CaseStatus]:
-        """The cases that ended since the last call; waits for the first one, but no longer than `seconds`."""
-        if self._task is None or self._connection is None or not wait([self._connection], seconds):
-            return []
+    def receive(self) -> CaseStatus | None:
+        """What became of the case, once the connection has something; None if a new process tries it again."""
+        assert self._task is not None
         try:
-            status = self._connection.recv()
+            status: CaseStatus = self.connection.recv()
         except (EOFError, OSError):
             return self._died(self._task)
-        self._task = None
-        return [status]
+        return status
 
     def close(self) -> None:
-        """End the process; a case that asks whether it was cancelled has a moment to stop by itself."""
-        if self._connection is not None:
-            if self._task is not None:
-                wait([self._connection], CANCEL_GRACE_SECONDS)
-            self._connection.close()
+        """End the process."""
         if self._process is not None:
+            self.connection.close()
             self._process.kill()
             self._process.join()
 
     def _send(self) -> None:
         if self._process is None or not self._process.is_alive():
             self._start()
-        assert self._connection is not None
-        with contextlib.suppress(OSError):  # it died just now, which `ended` will see
-            self._connection.send(self._task)
+        with contextlib.suppress(OSError):  # it died just now, which `receive` will see
+            self.connection.send(self._task)
 
     def _start(self) -> None:
-        self._connection, theirs = self._context.Pipe()
+        self.connection: Connection
+        self.connection, theirs = self._context.Pipe()
         self._process = self._context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
         with thread_environment(self._threads):
             self._process.start()
         theirs.close()
 
-    def _died(self, task: Task) -> list[CaseStatus]:
+    def _died(self, task: Task) -> CaseStatus | None:
         """The case is tried again in a new process, or has failed."""
         assert self._process is not None
         self._process.join()
         self._deaths += 1
         if self._deaths < MOST_DEATHS:
             self._send()
-            return []
-        self._task = None
-        return [died_status(task, self._deaths, self._process.exitcode)]
+            return None
+        return died_status(task, self._deaths, self._process.exitcode)
 
 
 def died_status(task: Task, times: int, code: int | None = None) -> CaseStatus:
