@@ -242,6 +242,18 @@ def require_name(path: Path) -> None:
         raise unwritable(path, error) from None
 
 
+def bring_to_disk(path: Path) -> None:
+    """Wait until a file that was written by others is on the disk and not only in memory.
+
+    Raises
+    ------
+    OSError
+        The disk is full.
+    """
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
 def bring_names_to_disk(folder: Path) -> None:
     """Wait until the names of the files in a folder are on the disk, where a file system can do that."""
     if os.name == "nt":
@@ -294,7 +306,7 @@ def write_results(results: Sequence[Result], *places: Path) -> None:
         kept = _kept([result for result, _ in refused], place)
         if kept:
             listed = ", ".join(map(str, kept))
-            data = {**first.data, "detail": first.data.get("detail", _DISK_FULL), "kept": listed}
+            data = {"path": refused[0][0][0], "detail": first.data.get("detail", _DISK_FULL), "kept": listed}
             raise InputError("output_kept_elsewhere", **data)
     raise first
 

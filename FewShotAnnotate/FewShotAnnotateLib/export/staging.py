@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core import paths
 from ..core.errors import InputError
-from ..core.storage import require_name, unwritable
+from ..core.storage import bring_names_to_disk, bring_to_disk, require_name, unwritable
 from ..core.temporary import TemporaryFolder
 
 
@@ -56,9 +56,11 @@ def move_all(places: Mapping[Path, Path]) -> None:
             else:
                 pairs = {staged_path: place}
             for source, goal in pairs.items():
+                bring_to_disk(source)
                 if not goal.exists():
                     new.append(goal)
                 source.replace(goal)
+                bring_names_to_disk(goal.parent)
     except OSError:
         for path in reversed(new):
             path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
