@@ -27,6 +27,7 @@ from FewShotAnnotateLib.dataset.status import Status
 from PIL import Image
 from support.batches import Dataset, environment_with_standins, make_dataset, register
 from support.labels import every, overlapping_layers, small_case
+from support.processes import Spawned
 
 AXIS = SliceAxis(0)
 
@@ -368,3 +369,43 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_name(volume.geometry).endswith(task.plane))
     held = np.flatnonzero(axis.slices(filled.array).any(axis=(1, 2)))
     assert set(held) <= {15, 16}
+
+
+@pytest.mark.parametrize("kind", ["zeros", "shape", "entries", "list", "nested", "twice"])
+def test_an_archive_that_would_fill_memory_or_time_is_refused_before_it_is_unpacked(
+    dataset: Dataset, kind: str, spawned: Spawned
+) -> None:
+    task = save(step=8)
+    good, bad = dataset.folder / "good.zip", dataset.folder / "bad.zip"
+    assert main(["library", "export", task.name, "-o", str(good)]) == 0
+    with zipfile.ZipFile(good) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    content = json.loads(members["task.json"])
+    if kind in ("zeros", "shape"):
+        side = 4000 if kind == "zeros" else 100_000
+        content["slices"][0]["shape"] = [side, side]
+        header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (4000, 4000), }".ljust(117) + b"\n"
+        members["0001.image.npy"] = b"\x93NUMPY\x01\x00\x76\x00" + header + bytes(4000 * 4000 * 8)
+    elif kind == "entries":
+        members.update({f"{number}.txt": b"" for number in range(60_000)})
+    elif kind == "list":
+        content["labels"] = [{}] * 2_000_000
+    elif kind == "nested":
+        members["0001.image.npy"] = good.read_bytes()
+    else:
+        content["slices"] *= 3000
+    members["task.json"] = json.dumps(content).encode()
+    with zipfile.ZipFile(bad, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    code = (
+        "import resource, sys, time\nfrom FewShotAnnotateLib.cli import main\nimport FewShotAnnotateLib.cli.library\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before, began = peak(), time.process_time()\nassert main(sys.argv[1:]) == 2\n"
+        "print(peak() - before, time.process_time() - began)"
+    )
+    child = spawned.python("-c", code, "library", "import", str(bad))
+    out, said = child.communicate(timeout=60)
+    assert f"{bad}: this is no library task" in said
+    kibibytes, seconds = map(float, out.split())
+    assert (kibibytes < 200 * 1024, seconds < 2) == (True, True), out

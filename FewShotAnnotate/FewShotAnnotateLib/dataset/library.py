@@ -36,6 +36,12 @@ def library_folder() -> Path:
     return home() / "library"
 
 
+def make_library(library: Path) -> None:
+    """Make the folder of all tasks, for the user alone: it holds images of patients."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    library.mkdir(0o700, exist_ok=True)
+
+
 def task_names() -> list[str]:
     """Names of all tasks, in order."""
     folder = library_folder()
@@ -87,7 +93,7 @@ def save_slices(
         raise InputError("library_name", name=name)
     library = library_folder()
     try:
-        library.mkdir(parents=True, exist_ok=True)
+        make_library(library)
         with alone(library):
             if add:
                 task = _with_slices(read_task(task_folder(name)), name, volume, label_map, support, origin)

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.array_file import layout_of, read_parts
 from ..core.errors import InputError
 from ..core.example import QUANTILES
-from ..core.reading import open_file, read_json
+from ..core.reading import read_json
 from ..core.storage import write_json
 from ..core.volume import Geometry, LabelMap, Segment, Volume
 from .thumbnail import write_thumbnail
@@ -33,6 +34,8 @@ TERMINOLOGY = "TerminologyEntry"
 FILE = re.compile(r"\d{4}")
 KINDS = ("image", "mask")
 _VERSION = 1
+# Of the largest detectors; no memory is taken for more, whatever a file says.
+MAX_SLICE_PIXELS = 1 << 24
 
 
 class Origin(StrEnum):
@@ -113,7 +116,9 @@ class LibrarySlice:
             str(data["added"]),
             str(data["program"]),
         )
-        if not FILE.fullmatch(one.file) or len(one.quantiles) != len(QUANTILES) or min(one.shape) < 1:
+        if not FILE.fullmatch(one.file) or len(one.quantiles) != len(QUANTILES):
+            raise ValueError("not a slice of a task")
+        if min(one.shape) < 1 or height * width > MAX_SLICE_PIXELS:
             raise ValueError("not a slice of a task")
         Geometry.from_json(one.geometry.to_json())
         return one
@@ -151,19 +156,16 @@ class LibraryTask:
         InputError
             Its files are damaged.
         """
+        files = [self.folder / f"{one.file}.{kind}.npy" for kind in KINDS]
         try:
-            for kind in KINDS:
-                open_file(self.folder / f"{one.file}.{kind}.npy").close()  # no pipe and no device
-            # A map refuses a file that is shorter than its header says before memory is taken for it.
-            image, mask = (
-                np.array(np.load(self.folder / f"{one.file}.{kind}.npy", mmap_mode="r", allow_pickle=False))
-                for kind in KINDS
-            )
-        except (OSError, ValueError, EOFError, SyntaxError):
+            layouts = [layout_of(file) for file in files]
+            if any(layout.shape != one.shape for layout in layouts) or layouts[1].dtype != np.uint16:
+                raise ValueError("other arrays than task.json says")
+            image, mask = map(read_parts, files)
+        except (OSError, ValueError, IndexError):
             raise InputError("library_damaged", name=self.name, file=one.file) from None
-        values = {0, *(segment.value for segment in self.segments)}
-        fits = image.shape == mask.shape == one.shape and image.dtype.kind in "iuf" and mask.dtype == np.uint16
-        if not fits or not np.isfinite(image).all() or not values.issuperset(np.unique(mask).tolist()):
+        finite = image.dtype.kind in "iu" or (image.dtype.kind == "f" and np.isfinite(image).all())
+        if not finite or mask.max() > len(self.segments):
             raise InputError("library_damaged", name=self.name, file=one.file)
         return image, mask
 
@@ -216,7 +218,8 @@ def read_task(folder: Path) -> LibraryTask:
         raise InputError("library_damaged", name=folder.name, file="task.json") from None
     values = [segment.value for segment in segments]
     known = {value for one in slices for value in one.known}
-    if values != list(range(1, len(values) + 1)) or not slices or not known <= set(values):
+    unique = len({one.file for one in slices}) == len(slices)
+    if values != list(range(1, len(values) + 1)) or not slices or not unique or not known <= set(values):
         raise InputError("library_damaged", name=folder.name, file="task.json")
     return task
 

@@ -34,7 +34,9 @@ def write_thumbnail(path: Path, volume: Volume, label_map: LabelMap, window: tup
     except ImportError:
         raise InputError("package_missing", package="pillow", install="pillow") from None
     turned = as_radiologists_look(_AXIS, volume.geometry)
-    image, labels = volume.array[0][turned].astype(np.float32), label_map.array[0][turned]
+    whole = volume.array[0][turned]
+    step = max(1, max(whole.shape) // (4 * PIXELS))  # no memory for what the picture does not show
+    image, labels = whole[::step, ::step].astype(np.float32), label_map.array[0][turned][::step, ::step]
     grey = np.clip((image - window[0]) / max(window[1] - window[0], 1e-6), 0, 1)
     rgb = np.repeat(grey[..., None], 3, axis=-1)
     for segment in label_map.segments:
