@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from ..engines.threads import thread_variables
+from ..engines.threads import own_compile_cache, thread_variables
 from ..run.host_watch import host_watch
 from .case import Task, run_case
 from .status import CaseStatus, Status
@@ -171,6 +171,6 @@ def _serve(connection: Connection, host_pid: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):
+    with own_compile_cache(), contextlib.suppress(EOFError, OSError):
         while True:
             connection.send(run_case(connection.recv()))
