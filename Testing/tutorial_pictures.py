@@ -21,7 +21,7 @@ from support.panel import Panel  # noqa: E402
 from support.scene_cases import case, scene_of  # noqa: E402
 
 PICTURES = ROOT / "Resources" / "Screenshots"
-CASE, NAME = "ct_spleen", "Spleen"
+CASE, NAME = "ct_liver", "Spleen"
 STEP = 8
 WIDTH = 420
 ENGINE = "propagate"

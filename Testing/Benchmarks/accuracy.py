@@ -26,7 +26,7 @@ from plots import plot_accuracy
 from report import print_report, write_markdown
 from results import LabelRow, Row, Setting, write_csv
 from scores import LabelScore, calibration_error, label_scores, mean, ranges, rank_correlation, scored_labels
-from support.data import case_names, load_case
+from support.data import benchmark_case_names, load_benchmark_case
 
 Scores = dict[str, dict[int, LabelScore]]
 
@@ -35,7 +35,7 @@ def measure(
     setting: Setting, methods: list[str], axis: SliceAxis, cache: Path | None
 ) -> tuple[list[Row], list[LabelRow], list[str]]:
     """Rows of each method in one setting, rows of each label, and failures; nothing where no label is labelled."""
-    volume, truth = load_case(setting.case)
+    volume, truth = load_benchmark_case(setting.case)
     slices = np.ascontiguousarray(axis.slices(truth.array))
     indices = tuple(range(setting.start, len(slices), setting.spacing))
     if not indices or not slices[list(indices)].any():
@@ -128,7 +128,7 @@ def main() -> int:
     methods = [*(OTHERS if chosen.others is None else chosen.others), *engines]
     settings = [
         Setting(case, spacing, start)
-        for case in chosen.cases or case_names()
+        for case in chosen.cases or benchmark_case_names()
         for spacing in chosen.spacings
         for start in sorted({spacing // 2 if text == "half" else int(text) for text in chosen.starts})
     ]

@@ -32,7 +32,7 @@ from results import Need, Point, write_csv
 from rich.console import Console
 from rich.table import Table
 from scores import mean_dice, scored_labels
-from support.data import case_names, load_case
+from support.data import benchmark_case_names, load_benchmark_case
 
 LEVELS = (0.90, 0.95)
 COUNTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96)
@@ -193,8 +193,8 @@ def main() -> None:
         print("no suggest: this version of fewshot-annotate does not know it; evenly spaced slices only")
     counts = sorted({chosen.first, *(count for count in COUNTS if chosen.first < count <= chosen.most)})
     points: list[Point] = []
-    for name in chosen.cases or case_names():
-        case = Case(name, *load_case(name), SliceAxis(chosen.axis))
+    for name in chosen.cases or benchmark_case_names():
+        case = Case(name, *load_benchmark_case(name), SliceAxis(chosen.axis))
         for method, suggests in runs:
             new = climb(case, method, counts, suggests, chosen.cache, chosen.levels)
             points += new

@@ -34,7 +34,7 @@ from FewShotAnnotateLib.host.survey import Survey
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
-from support.data import case_or_mni152, load_case
+from support.data import benchmark_brain, load_benchmark_case
 from support.scene_cases import Case, Runner, Scene, scene_of
 
 LABELS = 4
@@ -74,7 +74,7 @@ class Steps:
 
 def large_case(size: tuple[int, int, int]) -> Case:
     """The brain at the benchmark's size (i, j, k)."""
-    volume, labels = load_case(case_or_mni152("mr_brain_t1_freesurfer"))
+    volume, labels = load_benchmark_case(benchmark_brain())
     counts = np.bincount(labels.array.reshape(-1))
     counts[0] = 0
     largest = sorted(int(value) for value in counts.argsort()[::-1][:LABELS] if counts[value])

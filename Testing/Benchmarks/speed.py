@@ -35,7 +35,7 @@ from peers import PEERS, run_peer
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
-from support.data import case_names, case_or_mni152, load_case
+from support.data import MNI152, benchmark_brain, benchmark_case_names, load_benchmark_case
 
 LABELS = 4
 AXIS = SliceAxis(0)
@@ -43,7 +43,7 @@ AXIS = SliceAxis(0)
 
 def resampled(case: str, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Image and labels [n, h, w] of the benchmark's size: the largest labels of a case."""
-    volume, label_map = load_case(case)
+    volume, label_map = load_benchmark_case(case)
     counts = np.bincount(label_map.array.reshape(-1))
     counts[0] = 0
     largest = [int(value) for value in counts.argsort()[::-1][:LABELS] if counts[value]]
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each method; medians are shown")
     parser.add_argument("--engines", nargs="+", default=["propagate", "adapt"], choices=engine_names())
     parser.add_argument("--others", nargs="*", default=list(PEERS), choices=list(PEERS), help="Slicer's own tools")
-    parser.add_argument("--case", default=case_or_mni152("mr_brain_t1_freesurfer"), choices=case_names())
+    parser.add_argument("--case", default=benchmark_brain(), choices=[*benchmark_case_names(), MNI152])
     parser.add_argument("--side", type=int, default=256, help="pixels of a side of a slice")
     parser.add_argument("--slices", type=int, nargs="+", default=[128], help="one table for each number of slices")
     parser.add_argument("--labelled", type=int, default=11, help="labelled slices")

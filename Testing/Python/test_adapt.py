@@ -19,7 +19,7 @@ from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.base import Stopped, label_slice
 from FewShotAnnotateLib.engines.network import Example, FittedNetwork, fit
 from FewShotAnnotateLib.engines.propagate import Propagate
-from support.data import case_names, case_or_mni152, load_case
+from support.data import load_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 STEPS = 20
@@ -27,12 +27,10 @@ STEPS = 20
 
 def brain_part(spacing: int = 4, slices: int = 25) -> tuple[Volume, np.ndarray, Support]:
     """A small case, cropped in the number of its slices, with every n-th of them labelled."""
-    volume, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    volume, label_map = load_case("ct_vertebrae")
     middle = len(volume.array) // 2
     part = slice(middle - slices // 2, middle - slices // 2 + slices)
-    image, labels = volume.array[part, ::1, ::1], label_map.array[part]
-    if image.shape[1] > 100:  # the MNI152 brain
-        image, labels = image[:, ::3, ::3], labels[:, ::3, ::3]
+    image, labels = volume.array[part], label_map.array[part]
     geometry = Geometry(image.shape)
     support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), range(0, len(labels), spacing))
     return Volume(np.ascontiguousarray(image), geometry), np.ascontiguousarray(labels), support
@@ -159,9 +157,8 @@ def test_slices_beyond_the_labelled_ones_have_no_part_in_the_look_from_the_sides
     assert sorted(offered) == support.unlabelled(support.range_between())
 
 
-@pytest.mark.skipif("mr_hippocampus_003" not in case_names(), reason="needs the case mr_hippocampus_003")
 def test_a_tip_that_one_slice_alone_shows_is_grown_where_propagation_loses_it() -> None:
-    volume, label_map = load_case("mr_hippocampus_003")
+    volume, label_map = load_case("ct_vertebrae")
     support = Support.from_label_map(label_map, SliceAxis(0), (0, 16, 32))
     tip = 1
     assert np.count_nonzero(label_map.array[16] == tip) < 30
@@ -335,10 +332,8 @@ def test_a_label_that_a_slice_does_not_speak_about_is_carried_there() -> None:
 
 
 def test_many_labels_are_filled() -> None:
-    volume, label_map = load_case(case_or_mni152("mic_ovule_cells"))
+    volume, label_map = load_case("mic_ovule_cells")
     image, labels = volume.array[:9], label_map.array[:9]
-    if image.shape[1] > 130:
-        image, labels = image[:, ::2, ::2], labels[:, ::2, ::2]
     geometry = Geometry(image.shape)
     support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), [0, 4, 8])
     result = predicted(prepared(Volume(np.ascontiguousarray(image), geometry), support), support)

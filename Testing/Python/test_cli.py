@@ -41,7 +41,7 @@ from FewShotAnnotateLib.run.folder import JobFolder
 from FewShotAnnotateLib.run.legs import Leg, Whole, legs
 from FewShotAnnotateLib.run.process import WorkerProcess
 from support import stepwise
-from support.data import case_names, data_dir, load_case
+from support.data import CARRIED, load_case
 from support.labels import every, keep_slices, long_case, overlapping_layers, small_case
 from support.processes import Spawned, alive, make_folder, paused, slices_done, wait_for
 
@@ -495,15 +495,12 @@ def test_several_layers_are_not_put_into_a_used_job_folder(desk: Desk, capfd: py
     assert desk.files() == before
 
 
-@pytest.mark.skipif("dicom_ct" not in case_names(), reason="needs the DICOM case")
 def test_a_dicom_folder_is_an_image(tmp_path: Path) -> None:
-    folder = data_dir()
-    assert folder
-    image = read_volume(folder / "dicom_ct" / "series")
+    image = read_volume(CARRIED / "dicom_ct" / "series")
     full = load_case("dicom_ct")[1]
     aorta = LabelMap((full.array == 52).astype(np.uint8), image.geometry)
     write_label_maps(tmp_path / "support.nrrd", [keep_slices(aorta, AXIS, [4, 7])])
-    series = str(folder / "dicom_ct" / "series")
+    series = str(CARRIED / "dicom_ct" / "series")
     output = tmp_path / "out.nrrd"
     assert main(["fill", series, str(tmp_path / "support.nrrd"), "-o", str(output), "--progress", "none"]) == 0
     (filled,) = read_label_maps(output, image.geometry)

@@ -13,7 +13,7 @@ from FewShotAnnotateLib.engines.pool import CANDIDATES, Pool
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from support.data import case_or_mni152, load_case
+from support.data import load_case
 
 REGION_GROWING = CANDIDATES.index("region growing")
 IMAGES = arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32))
@@ -22,7 +22,7 @@ MASKS = arrays(np.uint8, (6, 7), elements=st.integers(0, 3))
 
 def painted() -> tuple[np.ndarray, np.ndarray]:
     """The slice of a real case that shows most of its labels, intensities 0..1, and its mask."""
-    volume, label_map = load_case(case_or_mni152("ct_spleen"))
+    volume, label_map = load_case("ct_liver")
     axis = SliceAxis(0)
     masks = axis.slices(label_map.array)
     index = int((masks > 0).sum(axis=(1, 2)).argmax())
@@ -69,7 +69,7 @@ def test_a_small_label_gets_as_much_contrast_as_a_large_one() -> None:
 
 def pools(monkeypatch: pytest.MonkeyPatch) -> tuple[Pool, Pool]:
     """A pool on a real volume, and one on its linear scale."""
-    volume, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    volume, label_map = load_case("ct_vertebrae")
     holding = np.flatnonzero(SliceAxis(0).slices(label_map.array).any(axis=(1, 2)))
     support = Support.from_label_map(
         label_map, SliceAxis(0), [int(holding[len(holding) // 2]) + step for step in (0, 4, 8)]
@@ -99,7 +99,7 @@ def test_one_scale_serves_all_also_while_slices_are_hidden(monkeypatch: pytest.M
 
 def test_networks_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, linear = pools(monkeypatch)
-    volume, _ = load_case(case_or_mni152("mr_hippocampus_003"))
+    volume, _ = load_case("ct_vertebrae")
     engine = Adapt()
     engine.prepare(volume, usual.support)
     stacks = [engine._stack(pool).slices for pool in (usual, linear)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from FewShotAnnotateLib.core.axis import SliceAxis, detect_axis, labelled_indices, require_one_axis, run_lengths
@@ -10,7 +12,7 @@ from FewShotAnnotateLib.core.volume import Geometry
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from support.data import case_names, case_or_mni152, load_case
+from support.data import every_case, load_case
 from support.labels import OBLIQUE, every, keep_slices
 
 AXES = (0, 1, 2)
@@ -58,9 +60,8 @@ def test_axes_are_named_after_the_nearest_patient_plane() -> None:
         "oblique coronal",
         "oblique sagittal",
     ]
-    if "mr_brain_t1_freesurfer" in case_names():
-        coronal_stack = load_case("mr_brain_t1_freesurfer")[0].geometry
-        assert [SliceAxis(index).patient_name(coronal_stack) for index in AXES] == ["coronal", "axial", "sagittal"]
+    sagittal_stack = load_case("mr_spine_cord_t2")[0].geometry
+    assert [SliceAxis(index).patient_name(sagittal_stack) for index in AXES] == ["sagittal", "axial", "coronal"]
 
 
 @given(arrays, st.sampled_from(AXES))
@@ -76,8 +77,8 @@ def test_run_lengths_are_those_counted_one_by_one(array: np.ndarray, index: int)
 
 @pytest.mark.parametrize("index", AXES)
 @pytest.mark.parametrize("step", [4, 8, 16])
-@pytest.mark.parametrize("name", case_names())
-def test_the_painted_axis_is_found_when_every_nth_slice_is_labelled(name: str, step: int, index: int) -> None:
+@pytest.mark.parametrize("name", every_case())
+def test_the_painted_axis_is_found_when_every_nth_slice_is_labelled(name: Path, step: int, index: int) -> None:
     label_map = load_case(name)[1]
     axis = SliceAxis(index)
     indices = every(label_map, axis, step)
@@ -88,8 +89,8 @@ def test_the_painted_axis_is_found_when_every_nth_slice_is_labelled(name: str, s
 
 @pytest.mark.parametrize("index", AXES)
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-@pytest.mark.parametrize("name", case_names())
-def test_the_painted_axis_is_found_from_a_few_slices_side_by_side(name: str, count: int, index: int) -> None:
+@pytest.mark.parametrize("name", every_case())
+def test_the_painted_axis_is_found_from_a_few_slices_side_by_side(name: Path, count: int, index: int) -> None:
     label_map = load_case(name)[1]
     axis = SliceAxis(index)
     held = labelled_indices(label_map.array, axis)
@@ -101,9 +102,9 @@ def test_the_painted_axis_is_found_from_a_few_slices_side_by_side(name: str, cou
 @pytest.mark.parametrize("sheets", [1, 2])
 @pytest.mark.parametrize("painted", ["every eighth", "one", "two side by side"])
 @pytest.mark.parametrize(("index", "other"), [(a, b) for a in AXES for b in AXES if a != b])
-@pytest.mark.parametrize("name", case_names())
+@pytest.mark.parametrize("name", every_case())
 def test_slices_painted_across_the_others_are_refused(
-    name: str, index: int, other: int, painted: str, sheets: int
+    name: Path, index: int, other: int, painted: str, sheets: int
 ) -> None:
     label_map = load_case(name)[1]
     axis, crossing = SliceAxis(index), SliceAxis(other)
@@ -123,14 +124,14 @@ def test_slices_painted_across_the_others_are_refused(
 
 
 @pytest.mark.parametrize("index", AXES)
-@pytest.mark.parametrize("name", case_names())
-def test_a_completely_labelled_volume_is_not_taken_for_crossing_slices(name: str, index: int) -> None:
+@pytest.mark.parametrize("name", every_case())
+def test_a_completely_labelled_volume_is_not_taken_for_crossing_slices(name: Path, index: int) -> None:
     label_map = load_case(name)[1]
     require_one_axis(label_map.array, SliceAxis(index))
 
 
 def test_nothing_painted_has_no_axis() -> None:
-    label_map = load_case(case_or_mni152("ct_spleen"))[1]
+    label_map = load_case("ct_liver")[1]
     with pytest.raises(InputError) as error:
         detect_axis(np.zeros_like(label_map.array), label_map.geometry, "empty.nrrd")
     assert error.value.code == "no_labelled_slice"

@@ -28,7 +28,7 @@ from FewShotAnnotateLib.core.files import (
 )
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
 from FewShotAnnotateLib.core.voxel_stream import Writable
-from support.data import case_names, data_dir, load_case
+from support.data import CARRIED, load_case
 from support.labels import TERMINOLOGY, small_case
 
 NAMED = (
@@ -305,16 +305,11 @@ def test_labels_on_another_grid_are_refused_with_what_differs(
 
 # --- DICOM folders
 
-needs_dicom = pytest.mark.skipif("dicom_ct" not in case_names(), reason="needs the DICOM case")
-
 
 def dicom_slices() -> list[Path]:
-    folder = data_dir()
-    assert folder
-    return sorted((folder / "dicom_ct" / "series").iterdir())
+    return sorted((CARRIED / "dicom_ct" / "series").iterdir())
 
 
-@needs_dicom
 @pytest.mark.parametrize(
     ("missing", "code"), [([9], "series_gap"), ([0], None), (range(1, 20), "not_3d"), (range(20), "no_series")]
 )
@@ -328,7 +323,6 @@ def test_a_series_with_a_gap_is_refused(missing: list[int], code: str | None, tm
         assert refusal(tmp_path).code == code
 
 
-@needs_dicom
 def test_a_series_with_a_truncated_slice_is_refused(tmp_path: Path) -> None:
     for source in dicom_slices():
         shutil.copyfile(source, tmp_path / source.name)
@@ -337,7 +331,6 @@ def test_a_series_with_a_truncated_slice_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path).code in ("file_unreadable", "series_gap")
 
 
-@needs_dicom
 def test_file_names_do_not_say_where_dicom_slices_lie(tmp_path: Path) -> None:
     for number, source in enumerate(dicom_slices()):
         shutil.copyfile(source, tmp_path / f"{(number * 7) % 20:03}.dcm")

@@ -14,7 +14,7 @@ from FewShotAnnotateLib.core.volume import GEOMETRY_TOLERANCE, Geometry, LabelMa
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from support.data import case_names, data_dir, load_case
+from support.data import CARRIED, every_case, load_case
 from support.labels import oblique, small_case
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -117,8 +117,8 @@ def test_labels_stay_on_their_tilted_image_through_every_format(suffix: str, tmp
     )
 
 
-@pytest.mark.parametrize("name", case_names())
-def test_every_case_comes_back_from_nrrd_and_nifti_as_it_was(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", every_case())
+def test_every_case_comes_back_from_nrrd_and_nifti_as_it_was(name: Path, tmp_path: Path) -> None:
     volume, label_map = load_case(name)
     write_label_maps(tmp_path / "label.nrrd", [label_map])
     write_array(tmp_path / "image.nii", volume.array, volume.geometry)
@@ -131,11 +131,8 @@ def test_every_case_comes_back_from_nrrd_and_nifti_as_it_was(name: str, tmp_path
     assert [segment.name for segment in labels.segments] == [segment.name for segment in label_map.segments]
 
 
-@pytest.mark.skipif(data_dir() is None or "dicom_ct" not in case_names(), reason="needs the DICOM case")
 def test_a_dicom_folder_reads_as_the_volume_it_was_exported_to() -> None:
-    folder = data_dir()
-    assert folder
-    from_dicom = read_volume(folder / "dicom_ct" / "series")
+    from_dicom = read_volume(CARRIED / "dicom_ct" / "series")
     from_nifti, _ = load_case("dicom_ct")
     assert np.array_equal(from_dicom.array, from_nifti.array)
     assert from_dicom.geometry.difference(from_nifti.geometry, 1e-3) is None

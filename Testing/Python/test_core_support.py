@@ -11,11 +11,11 @@ from FewShotAnnotateLib.core.volume import Geometry, LabelMap, as_label_array, p
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from support.data import case_or_mni152, load_case
+from support.data import load_case
 from support.labels import every, keep_slices
 
-BRAIN = case_or_mni152("mr_brain_t1_freesurfer")
-SPLEEN = case_or_mni152("ct_spleen")
+BRAIN = "mni152"
+SPLEEN = "ct_liver"
 label_arrays = npst.arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 4))
 
 

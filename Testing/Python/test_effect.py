@@ -34,7 +34,7 @@ def open_editor(registered: None, open_panel: Callable[..., Panel]) -> Iterator[
     opened: list[EffectEditor] = []
 
     def open_it() -> EffectEditor:
-        panel = open_panel(scene_of(case("mr_hippocampus_003")))
+        panel = open_panel(scene_of(case("ct_vertebrae")))
         panel.widget.parent.exit()
         opened.append(EffectEditor(panel))
         return opened[-1]

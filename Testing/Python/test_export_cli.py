@@ -17,11 +17,9 @@ from FewShotAnnotateLib.export import deliver as deliver_module
 from FewShotAnnotateLib.export import dicom_seg
 from FewShotAnnotateLib.export.readback import Difference
 from pydicom import Dataset, dcmread
-from support.dicom import cut_labels, cut_series, names_of, needs_dicom, series_folder, two_layers
+from support.dicom import cut_labels, cut_series, names_of, series_folder, two_layers
 from support.labels import small_case
 from support.processes import PACKAGE_PARENT
-
-pytestmark = needs_dicom
 
 
 @dataclass

@@ -29,14 +29,11 @@ from support.dicom import (
     dciodvfy_errors,
     dcmqi_segments,
     names_of,
-    needs_dicom,
     needs_programs,
     series_folder,
     two_layers,
 )
 from support.labels import OBLIQUE
-
-pytestmark = needs_dicom
 
 ENGINE = Algorithm("FewShotAnnotate universeg", "0.1.0", "universeg_v1_nf64_ss64_STA sha256:0123abcd")
 

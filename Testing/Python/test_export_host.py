@@ -20,11 +20,10 @@ from FewShotAnnotateLib.host.dicom_database import INSTANCES_ATTRIBUTE
 from FewShotAnnotateLib.host.export import ExportController, ExportSettings, ExportState, mended
 from pydicom import dcmread
 from support import mrml
-from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of, needs_dicom
+from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of
 from support.dicom_database import DicomDatabaseStandIn
 from support.labels import small_case
 
-pytestmark = needs_dicom
 WAIT_SECONDS = 60.0
 
 

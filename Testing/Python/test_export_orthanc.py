@@ -15,12 +15,11 @@ from FewShotAnnotateLib.export.readback_seg import compare_segmentation
 from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
 from FewShotAnnotateLib.export.structures import common_structures
 from pydicom import dcmread
-from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of, needs_dicom, needs_programs, two_layers
+from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of, needs_programs, two_layers
 from support.orthanc import DICOMWEB_PLUGIN, Orthanc, running_orthanc
 from test_export_dicom_seg import ENGINE
 
 pytestmark = [
-    needs_dicom,
     needs_programs("Orthanc", "dcmsend", "findscu"),
     pytest.mark.skipif(not DICOMWEB_PLUGIN.exists(), reason="needs the Debian package orthanc-dicomweb"),
 ]

@@ -16,7 +16,6 @@ from FewShotAnnotateLib.engines.pretrained.provenance import weights_in_use
 from FewShotAnnotateLib.export.algorithm import Algorithm, AlgorithmType, of_segment
 from FewShotAnnotateLib.host.export import read_segment
 from pydicom import dcmread
-from support.dicom import needs_dicom
 from support.labels import every, keep_slices, small_case
 from support.scene_cases import Runs, case, scene_of
 from support.tiny_weights import Shelf
@@ -24,7 +23,6 @@ from support.tiny_weights import Shelf
 PROPAGATE = Algorithm("FewShotAnnotate propagate", __version__)
 
 
-@needs_dicom
 def test_a_filled_label_map_names_its_engine_in_the_exported_file(tmp_path: Path) -> None:
     volume, label_map = small_case()
     image, painted, filled, output = (tmp_path / name for name in ("i.nrrd", "p.nrrd", "f.nii.gz", "seg.dcm"))
@@ -45,7 +43,7 @@ def test_a_filled_label_map_names_its_engine_in_the_exported_file(tmp_path: Path
 
 def test_a_fill_in_the_scene_marks_the_segments_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(tmp_path)
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     segmentation = scene.node.GetSegmentation()
     ids = list(segmentation.GetSegmentIDs())
     segmentation.AddEmptySegment("untouched", "untouched")

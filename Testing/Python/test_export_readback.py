@@ -20,7 +20,7 @@ from FewShotAnnotateLib.export.readback import compare_label_maps
 from FewShotAnnotateLib.export.request import Derivation, ExportRequest, Mend, Target
 from FewShotAnnotateLib.export.structures import TISSUE
 from pydicom import Dataset, dcmread
-from support.dicom import cut_labels, cut_series, needs_dicom
+from support.dicom import cut_labels, cut_series
 from support.labels import small_case
 from test_export_dicom_seg import ENGINE
 
@@ -104,7 +104,6 @@ SPOILERS = {
 }
 
 
-@needs_dicom
 @pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
 def test_whatever_differs_is_named_and_nothing_is_kept(
     spoil: Callable[[Dataset], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,7 +125,6 @@ def test_whatever_differs_is_named_and_nothing_is_kept(
     assert list(preflight.request.output.parent.iterdir()) == []
 
 
-@needs_dicom
 @pytest.mark.parametrize("length", [0, 100, 3000, 20000])
 def test_a_file_that_ends_too_early_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
     preflight = passed(tmp_path)
@@ -141,7 +139,6 @@ def test_a_file_that_ends_too_early_is_found(tmp_path: Path, monkeypatch: pytest
     assert list(preflight.request.output.parent.iterdir()) == []
 
 
-@needs_dicom
 def test_a_full_disk_leaves_nothing_and_an_older_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +157,6 @@ def test_a_full_disk_leaves_nothing_and_an_older_file_as_it_was(
     assert output.read_bytes() == b"older"
 
 
-@needs_dicom
 def test_a_derived_series_goes_with_its_segmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     volume, label_map = small_case()
     derivation = Derivation(volume, tmp_path / "images")

@@ -18,9 +18,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 from support.data import load_case
-from support.dicom import CASE, COUNT, cut_series, needs_dicom, series_folder
-
-pytestmark = needs_dicom
+from support.dicom import CASE, COUNT, cut_series, series_folder
 
 
 def refusal(folder: Path) -> InputError:

@@ -14,7 +14,7 @@ from FewShotAnnotateLib.core.volume import Segment
 from FewShotAnnotateLib.export import structures as structures_module
 from FewShotAnnotateLib.export.structures import LEFT, RIGHT, as_terminology, common_structures
 from support import mrml
-from support.data import case_names, data_dir
+from support.data import every_case
 from support.labels import TERMINOLOGY
 
 TABLE = Path(structures_module.__file__).with_name("structures.csv")
@@ -197,14 +197,11 @@ def test_a_name_that_says_nothing_suggests_nothing(name: str):
     assert common_structures().suggest(name) is None
 
 
-@pytest.mark.skipif("ct_abdomen_pelvis" not in case_names(), reason="needs the cases")
-def test_the_structures_of_the_real_cases_are_known():
-    folder = data_dir()
-    assert folder
+@pytest.mark.parametrize("case", [one for one in every_case() if "ct_" in str(one.id)])
+def test_the_structures_of_the_real_cases_are_known(case: Path):
     unknown = [
         name
-        for case in sorted(folder.glob("ct_*/labels.json"))
-        for name in json.loads(case.read_text(encoding="utf-8")).values()
+        for name in json.loads((case / "labels.json").read_text(encoding="utf-8")).values()
         if common_structures().suggest(name) is None
     ]
     assert unknown == []

@@ -14,7 +14,7 @@ from FewShotAnnotateLib.host.background import TURN_SECONDS, Background
 from FewShotAnnotateLib.host.controller import FillController, State
 from FewShotAnnotateLib.host.preparation import FillSettings
 from FewShotAnnotateLib.host.survey import Survey
-from support.data import case_or_mni152, load_case
+from support.data import load_case
 from support.mrml import add_segmentation, add_volume, new_scene, segment_editor_node
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="usleep is a POSIX function")
@@ -76,7 +76,7 @@ def test_a_turn_ends_at_once_when_nothing_is_left_to_do():
 
 def test_a_fill_is_surveyed_prepared_and_committed_under_a_loop_that_holds_the_lock():
     new_scene()
-    volume, label_map = load_case(case_or_mni152("ct_spleen"))
+    volume, label_map = load_case("ct_liver")
     geometry = volume.geometry
     volume_node = add_volume(volume.array, geometry.spacing, geometry.origin, geometry.direction)
     painted = np.zeros(label_map.array.shape, np.uint8)

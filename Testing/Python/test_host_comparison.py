@@ -79,7 +79,7 @@ def comparing(
 ) -> Iterator[Comparing]:
     temporary = tmp_path / "temporary"
     monkeypatch.setenv(HOME_VARIABLE, str(temporary))
-    made = Comparing(scene_of(case("mr_hippocampus_003")), python_with_stepwise)
+    made = Comparing(scene_of(case("ct_vertebrae")), python_with_stepwise)
     yield made
     made.controller.close()
     end = time.monotonic() + 10

@@ -25,7 +25,7 @@ FOREVER = 1000.0
 
 @pytest.fixture
 def scene() -> Scene:
-    return scene_of(case("mr_hippocampus_003"))
+    return scene_of(case("ct_vertebrae"))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def start(
 @pytest.fixture(scope="module")
 def final() -> dict[str, np.ndarray]:
     """The final slices: those of propagate."""
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = Runner(scene)
     runner.fill(engine="propagate")
     runner.controller.close()
@@ -203,7 +203,7 @@ def test_the_expected_dice_of_each_segment_is_known_and_kept_after_the_run(
 @pytest.fixture
 def overlapping() -> Scene:
     """A scene whose segments need two layers."""
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     masks = dict(given.masks)
     masks["both"] = np.logical_or.reduce(list(masks.values()))
     return scene_of(replace(given, masks=masks))

@@ -20,7 +20,7 @@ pytest_plugins = ("support.run_fixtures",)
 @pytest.fixture
 def running(runs: Runs, gate: Gate) -> tuple[Scene, Runner]:
     """A run whose first two slices are finished, and whose third waits."""
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     gate.allow(2)
     runner.start()
@@ -31,7 +31,7 @@ def running(runs: Runs, gate: Gate) -> tuple[Scene, Runner]:
 @pytest.fixture(scope="module")
 def whole() -> dict[str, np.ndarray]:
     """What the run gives when nobody interferes."""
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = Runner(scene)
     runner.fill()
     runner.controller.close()
@@ -157,7 +157,7 @@ def test_a_painted_slice_corrected_during_the_run_keeps_the_correction(
 
 
 def test_painting_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.start()
     drawn = _paint(scene, scene.ids[0], scene.between[0])
@@ -176,7 +176,7 @@ def _paint_in_place(scene: Scene, name: str, index: int) -> None:
 
 
 def test_painting_in_place_while_the_run_is_being_prepared_is_kept(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     name, index = scene.ids[0], scene.between[0]
     drawn = _paint(scene, name, index)  # so that the labelmap reaches this slice
     runner = runs(scene)
@@ -208,7 +208,7 @@ def test_painting_while_the_changes_are_worked_out_is_kept(
 
 
 def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, whole: dict[str, np.ndarray]) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     before = scene.arrays()
     runner.undo_logic.SaveStateForUndo()
@@ -228,7 +228,7 @@ def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, whole: dict[st
 @pytest.mark.parametrize("state", (State.PREPARING, State.RUNNING, State.STOPPED))
 @pytest.mark.parametrize("what", ("segmentation", "volume"))
 def test_a_removed_node_ends_the_run_with_a_word(runs: Runs, gate: Gate, what: str, state: State) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.start()
     if state is not State.PREPARING:
@@ -310,7 +310,7 @@ def test_a_removed_preview_does_not_stop_the_run(
 
 @pytest.mark.parametrize("state", (State.PREPARING, State.RUNNING))
 def test_a_closed_scene_ends_the_run(runs: Runs, gate: Gate, state: State) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.start()
     runner.until(lambda: runner.controller.state is state)

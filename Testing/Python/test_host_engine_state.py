@@ -75,7 +75,7 @@ def test_the_board_knows_every_engine_and_what_auto_stands_for() -> None:
 
 
 def test_the_slice_that_helps_most_is_found_and_is_not_labelled(finder: SuggestionFinder) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     finder.start(scene.volume_node, scene.node, scene.settings())
     assert finder.busy
     until(finder.tick)
@@ -85,7 +85,7 @@ def test_the_slice_that_helps_most_is_found_and_is_not_labelled(finder: Suggesti
 
 
 def test_a_look_that_was_given_up_says_nothing(finder: SuggestionFinder) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     finder.start(scene.volume_node, scene.node, scene.settings())
     finder.forget()
     assert not finder.busy
@@ -94,7 +94,7 @@ def test_a_look_that_was_given_up_says_nothing(finder: SuggestionFinder) -> None
 
 
 def test_nothing_to_suggest_is_refused_in_one_sentence(finder: SuggestionFinder) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     with pytest.raises(InputError) as refused:
         finder.start(scene.volume_node, scene.node, scene.settings(labelled=()))
     assert refused.value.code == "no_labelled_slice"

@@ -26,7 +26,7 @@ from support.scene_cases import Gate, Runs, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
 
-CASES = ("mr_hippocampus_003", "mr_spine_cord_t2", "ct_spleen", "mr_cardiac_sax", "mic_ovule_cells")
+CASES = ("ct_vertebrae", "mr_spine_cord_t2", "ct_liver", "mr_cardiac_sax", "mic_ovule_cells")
 
 
 def _preview() -> Any:
@@ -61,7 +61,7 @@ def test_a_fill_keeps_painted_slices_and_equals_the_headless_result(runs: Runs, 
 
 @pytest.mark.parametrize("axis", (0, 1, 2))
 def test_every_array_axis_of_an_oblique_anisotropic_volume_is_filled(runs: Runs, tmp_path: Path, axis: int) -> None:
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     geometry = replace(
         given.volume.geometry, spacing=(0.7, 1.3, 2.9), origin=(-17.25, 33.1, -204.7), direction=OBLIQUE
     )
@@ -73,7 +73,7 @@ def test_every_array_axis_of_an_oblique_anisotropic_volume_is_filled(runs: Runs,
 
 
 def test_slices_outside_the_painted_range_are_filled_when_asked(runs: Runs, tmp_path: Path) -> None:
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     scene = scene_of(given)
     scene.labelled = scene.labelled[2:-2]
     for segment_id, mask in scene.painted().items():
@@ -86,7 +86,7 @@ def test_slices_outside_the_painted_range_are_filled_when_asked(runs: Runs, tmp_
 
 
 def test_a_fill_is_one_undo_step_that_restores_everything(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     segmentation = scene.node.GetSegmentation()
     before, layers = scene.arrays(), segmentation.GetNumberOfLayers()
     runner = runs(scene)
@@ -100,7 +100,7 @@ def test_a_fill_is_one_undo_step_that_restores_everything(runs: Runs) -> None:
 
 
 def test_slices_stream_into_the_preview_and_the_segmentation_changes_once_at_the_end(runs: Runs, gate: Gate) -> None:
-    scene = scene_of(case("ct_spleen", 1), step=6)
+    scene = scene_of(case("ct_liver", 1), step=6)
     (segment_id,) = scene.ids
     displays = _displays()
     changes: list[str] = []
@@ -128,7 +128,7 @@ def test_slices_stream_into_the_preview_and_the_segmentation_changes_once_at_the
 
 
 def test_the_preview_is_hidden_from_selectors_not_saved_and_follows_the_transform(runs: Runs, gate: Gate) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.start()
     gate.allow(1)
@@ -155,7 +155,7 @@ def test_the_preview_is_hidden_from_selectors_not_saved_and_follows_the_transfor
 
 
 def test_overlapping_painted_segments_stay_in_their_layers(runs: Runs) -> None:
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     masks = dict(given.masks)
     masks["both"] = np.logical_or.reduce(list(masks.values()))
     scene = scene_of(replace(given, masks=masks))
@@ -170,7 +170,7 @@ def test_overlapping_painted_segments_stay_in_their_layers(runs: Runs) -> None:
 
 
 def test_a_slice_marked_as_labelled_though_empty_ends_the_segment_there(runs: Runs) -> None:
-    given = case("mr_hippocampus_003", 1)
+    given = case("ct_vertebrae", 1)
     scene = scene_of(given, step=5)
     (segment_id,) = scene.ids
     last = scene.labelled[-1]
@@ -183,7 +183,7 @@ def test_a_slice_marked_as_labelled_though_empty_ends_the_segment_there(runs: Ru
 
 
 def test_cancel_changes_nothing_at_all(runs: Runs, gate: Gate) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     before, displays = scene.arrays(), _displays()
     time_of_change = scene.node.GetSegmentation().GetMTime()
     runner = runs(scene)
@@ -202,7 +202,7 @@ def test_cancel_changes_nothing_at_all(runs: Runs, gate: Gate) -> None:
 
 @pytest.mark.parametrize("keep", (False, True))
 def test_cancel_while_preparing_ends_the_run_at_once(runs: Runs, keep: bool) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
     runner.start()
@@ -213,7 +213,7 @@ def test_cancel_while_preparing_ends_the_run_at_once(runs: Runs, keep: bool) -> 
 
 
 def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tmp_path: Path) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     expected = _whole_result(scene, gate, tmp_path)
     runner = runs(scene)
     gate.allow(3)
@@ -233,7 +233,7 @@ def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tm
 
 @pytest.mark.parametrize("end", ("keep", "cancel", "resume"))
 def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_path: Path, end: str) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     before, expected = scene.arrays(), _whole_result(scene, gate, tmp_path)
     runner = runs(scene)
     gate.allow(3)
@@ -261,7 +261,7 @@ def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_pat
 
 
 def test_a_job_folder_that_vanished_stops_the_run_with_a_word(runs: Runs, gate: Gate) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
     runner.start()
@@ -276,7 +276,7 @@ def test_a_job_folder_that_vanished_stops_the_run_with_a_word(runs: Runs, gate: 
 
 
 def test_a_second_fill_is_refused_while_one_runs(runs: Runs, gate: Gate) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
     runner.start()
     for state in (State.PREPARING, State.RUNNING):
@@ -289,7 +289,7 @@ def test_a_second_fill_is_refused_while_one_runs(runs: Runs, gate: Gate) -> None
 
 
 def test_a_second_fill_replaces_filled_voxels_and_keeps_painted_ones(runs: Runs, tmp_path: Path) -> None:
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     scene = scene_of(given)
     runner = runs(scene)
     runner.fill()
@@ -309,7 +309,7 @@ def test_a_second_fill_replaces_filled_voxels_and_keeps_painted_ones(runs: Runs,
 
 
 def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
     runner.fill()
     found = _look(survey, scene)
@@ -330,7 +330,7 @@ def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Run
 
 
 def test_a_fill_taken_back_leaves_no_slice_that_counts_as_painted(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
     for _ in range(2):  # the second run finds what the first found, so there is nothing new to undo
         runner.fill()
@@ -342,7 +342,7 @@ def test_a_fill_taken_back_leaves_no_slice_that_counts_as_painted(runs: Runs) ->
 
 
 def test_a_removed_segment_does_not_make_every_slice_look_corrected(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runner, survey = runs(scene), Survey()
     runner.fill()
     scene.node.GetSegmentation().RemoveSegment(scene.ids[0])
@@ -366,6 +366,6 @@ def _whole_result(scene: scene_cases.Scene, gate: Gate, tmp_path: Path) -> dict[
 
 
 def test_the_axis_of_a_run_is_a_slice_axis(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     with pytest.raises(InputError, match="Axis 3"):
         runs(scene).start(axis=SliceAxis(3))

@@ -25,7 +25,7 @@ pytest_plugins = ("support.run_fixtures",)
 @pytest.fixture
 def plain(runs: Runs) -> dict[str, np.ndarray]:
     """What a fill gives where nothing is transformed."""
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     runs(scene).fill()
     return scene.arrays()
 
@@ -91,7 +91,7 @@ def _on_grid(scene: Scene) -> dict[str, np.ndarray]:
 
 
 def test_volume_and_segmentation_under_one_transform(runs: Runs, plain: dict[str, np.ndarray]) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     transform = _transform(_matrix((10, 20, 30), (1, 2, 3)))
     for node in (scene.volume_node, scene.node):
         node.SetAndObserveTransformNodeID(transform.GetID())
@@ -103,7 +103,7 @@ def test_volume_and_segmentation_under_one_transform(runs: Runs, plain: dict[str
 def test_a_volume_under_a_transform_with_a_segmentation_under_none_or_another(
     runs: Runs, plain: dict[str, np.ndarray], segmentation_too: bool
 ) -> None:
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     labelled = given.labelled(SliceAxis(0), 4)
     moved, other = _matrix((10, 20, 30), (1, 2, 3)), _matrix((-5, 40, 0), (9, -8, 7))
     place = moved @ ijk_to_ras(given.volume.geometry)
@@ -118,7 +118,7 @@ def test_a_volume_under_a_transform_with_a_segmentation_under_none_or_another(
 
 
 def test_a_cropped_reference_geometry_that_does_not_begin_at_zero(runs: Runs) -> None:
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     box = (slice(2, -1), slice(5, -4), slice(3, -2))
     array = np.ascontiguousarray(given.volume.array[box])
     to_ras = ijk_to_ras(given.volume.geometry)
@@ -138,7 +138,7 @@ def test_a_cropped_reference_geometry_that_does_not_begin_at_zero(runs: Runs) ->
 
 
 def test_a_coarser_reference_geometry_keeps_its_painted_voxels_and_gets_its_own_slices(runs: Runs) -> None:
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     to_ras = ijk_to_ras(given.volume.geometry) @ np.diag([2.0, 2.0, 1.0, 1.0])
     coarse = {name: np.ascontiguousarray(mask[:, ::2, ::2]) for name, mask in given.masks.items()}
     labelled = given.labelled(SliceAxis(0), 4)
@@ -158,7 +158,7 @@ def test_a_coarser_reference_geometry_keeps_its_painted_voxels_and_gets_its_own_
 def test_the_volume_on_another_grid_is_what_itk_resamples(axis: int) -> None:
     import SimpleITK as sitk
 
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     to_ras = ijk_to_ras(given.volume.geometry) @ _matrix((7, -4, 11), (5.0, 12.3, 4.5)) @ np.diag([0.9, 1.2, 0.8, 1])
     masks = {"a": np.zeros((20, 18, 22), dtype=np.uint8)}
     scene = _scene_on(given, masks, [0], to_ras)
@@ -198,7 +198,7 @@ def _refused(scene: Scene, runs: Runs, sentence: str) -> None:
 
 
 def test_a_non_linear_transform_is_refused(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     scene.volume_node.SetAndObserveTransformNodeID(_bent_transform().GetID())
     _refused(
         scene,
@@ -210,7 +210,7 @@ def test_a_non_linear_transform_is_refused(runs: Runs) -> None:
 def test_volume_and_segmentation_under_one_non_linear_transform_lie_as_without(
     runs: Runs, plain: dict[str, np.ndarray]
 ) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     bent = _bent_transform()
     for node in (scene.volume_node, scene.node):
         node.SetAndObserveTransformNodeID(bent.GetID())
@@ -219,7 +219,7 @@ def test_volume_and_segmentation_under_one_non_linear_transform_lie_as_without(
 
 
 def test_a_segment_on_another_grid_is_refused(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     to_ras = ijk_to_ras(scene.case.volume.geometry) @ _matrix((0, 0, 15), (0.4, 0, 0))
     segment = slicer.vtkSegment()
     segment.SetName("tilted")
@@ -234,7 +234,7 @@ def test_a_segment_on_another_grid_is_refused(runs: Runs) -> None:
 
 
 def test_a_segmentation_stored_as_surfaces_is_refused(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     assert scene.node.CreateClosedSurfaceRepresentation()
     scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     _refused(
@@ -246,13 +246,13 @@ def test_a_segmentation_stored_as_surfaces_is_refused(runs: Runs) -> None:
 
 
 def test_an_empty_volume_is_refused(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     scene.volume_node.SetAndObserveImageData(None)
     _refused(scene, runs, "Volume 'Volume' holds no voxels; choose another one.")
 
 
 def test_a_vector_volume_is_refused(runs: Runs) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     vector = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Colours")
     image = vtk.vtkImageData()
     image.SetDimensions(4, 5, 6)
@@ -272,7 +272,7 @@ def test_a_vector_volume_is_refused(runs: Runs) -> None:
 def test_an_unusable_volume_is_told_after_a_look_at_its_voxels(
     runs: Runs, value: float | None, sentence: str
 ) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     array = np.array(scene.case.volume.array, dtype=np.float32)
     if value is None:
         array[:] = 7
@@ -288,7 +288,7 @@ def test_an_unusable_volume_is_told_after_a_look_at_its_voxels(
 
 
 def test_slices_painted_across_the_axis_are_refused(runs: Runs) -> None:
-    given = case("ct_spleen", 1)
+    given = case("ct_liver", 1)
     scene = scene_of(given, step=6)
     (name,) = scene.ids
     mask = scene.painted()[name]

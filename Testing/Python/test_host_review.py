@@ -36,7 +36,7 @@ def make_desk(
     made: list[Desk] = []
 
     def make(step: int = 8) -> Desk:
-        made.append(Desk(scene_of(case("mr_hippocampus_003"), step=step), runs))
+        made.append(Desk(scene_of(case("ct_vertebrae"), step=step), runs))
         return made[-1]
 
     yield make

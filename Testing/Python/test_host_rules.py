@@ -41,7 +41,7 @@ def quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 @pytest.fixture
 def scene() -> Scene:
     """The hippocampus' two parts painted; beside them a complete segment that cuts through where they will be."""
-    found = scene_of(case("mr_hippocampus_003"))
+    found = scene_of(case("ct_vertebrae"))
     columns = np.zeros(found.case.volume.geometry.shape, dtype=bool)
     columns[:, :, : _middle(found)] = True
     for name, half in (("shown", columns), ("hidden", ~columns)):
@@ -202,7 +202,7 @@ def test_the_mask_is_the_one_slicer_makes(scene: Scene, mode: str, intensity: tu
 
 @pytest.mark.parametrize("kind", (np.int16, np.uint8))
 def test_fractional_limits_mask_whole_numbers_as_vtk_does(kind: type) -> None:
-    scene = scene_of(case("mr_hippocampus_003", 1))
+    scene = scene_of(case("ct_vertebrae", 1))
     (segment_id,) = scene.ids
     array = np.clip(scene.case.volume.array, 0, 255).astype(kind)
     slicer.util.updateVolumeFromArray(scene.volume_node, array)
@@ -362,7 +362,7 @@ def test_many_segments_of_one_layer_are_written_each_to_its_place() -> None:
 
 @pytest.mark.parametrize("axis", (1, 2))
 def test_other_axes_are_written_as_well(axis: int) -> None:
-    scene = scene_of(case("mr_hippocampus_003"), axis)
+    scene = scene_of(case("ct_vertebrae"), axis)
     assert scene.axis == SliceAxis(axis)
     before, wanted = scene.arrays(), _wanted(scene)
     _apply(scene)

@@ -141,7 +141,7 @@ def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeyp
     settings.threads = 1
     settings.apply()
     runs = Runs(tmp_path)
-    runs(scene_of(case("mr_hippocampus_003"))).fill()
+    runs(scene_of(case("ct_vertebrae"))).fill()
     runs.finish()
     environment = json.loads(told.read_text())
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "1"

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def panel(open_panel: Callable[..., Panel]) -> Panel:
     """The panel on the hippocampus."""
-    return open_panel(scene_of(case("mr_hippocampus_003")))
+    return open_panel(scene_of(case("ct_vertebrae")))
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_every_disabled_control_says_why(open_panel: Callable[..., Panel]) -> No
         assert not button.enabled
         assert button.toolTip == reason
     assert panel.status == "Choose a volume first."
-    volume_node = scene_cases.add_volume(case("mr_hippocampus_003").volume)
+    volume_node = scene_cases.add_volume(case("ct_vertebrae").volume)
     panel.ui.volumeSelector.setCurrentNode(volume_node)
     assert panel.ui.fillButton.toolTip == "Choose or create a segmentation first."
     node = panel.ui.segmentationSelector.addNode()
@@ -186,7 +186,7 @@ def test_every_disabled_control_says_why(open_panel: Callable[..., Panel]) -> No
     panel.until(lambda: panel.ui.fillButton.toolTip == "Paint at least two slices first.")
     assert panel.ui.markSliceButton.enabled
     node.GetSegmentation().AddEmptySegment("a", "a")
-    mask = np.zeros(case("mr_hippocampus_003").volume.array.shape, np.uint8)
+    mask = np.zeros(case("ct_vertebrae").volume.array.shape, np.uint8)
     mask[5, 10:20, 10:20] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, "a", volume_node)
     panel.until(lambda: panel.ui.fillButton.toolTip == "Paint one more slice: nothing lies between yet.")
@@ -207,7 +207,7 @@ def test_controls_disabled_by_a_run_say_so(running: Panel) -> None:
 
 
 def test_a_segmentation_without_geometry_gets_that_of_the_volume(open_panel: Callable[..., Panel]) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     bare = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Bare")
     panel = open_panel(scene)
     panel.ui.segmentationSelector.setCurrentNode(bare)
@@ -221,7 +221,7 @@ def test_a_volume_chosen_after_the_segmentation_starts_the_look_at_it(open_panel
     panel.ui.segmentationSelector.addNode()
     slicer_standin.process_events(250)
     assert panel.status == "Choose a volume first."
-    scene_cases.add_volume(case("mr_hippocampus_003").volume)
+    scene_cases.add_volume(case("ct_vertebrae").volume)
     panel.ui.volumeSelector.setCurrentNodeIndex(0)
     panel.until(lambda: panel.status == "Paint at least two slices first.")
 
@@ -373,7 +373,7 @@ def test_a_dead_worker_offers_to_resume_keep_or_cancel(gate: Gate, running: Pane
 def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
     open_panel: Callable[..., Panel], gate: Gate, while_running: bool
 ) -> None:
-    panel = open_panel(scene_of(case("mr_hippocampus_003")))
+    panel = open_panel(scene_of(case("ct_vertebrae")))
     panel.ready()
     if while_running:
         panel.click("fillButton")
@@ -387,7 +387,7 @@ def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
     assert panel.ui.fillButton.toolTip == "Choose a volume first."
     assert panel.status == "Choose a volume first."
     gate.open()
-    given = case("mr_hippocampus_003")
+    given = case("ct_vertebrae")
     volume_node = scene_cases.add_volume(given.volume)
     labelled = given.labelled(scene_cases.SliceAxis(0), 4)
     node = mrml.add_segmentation(volume_node, scene_cases.painted(given, scene_cases.SliceAxis(0), labelled))
@@ -474,7 +474,7 @@ def test_sample_data_is_registered_with_checksums_once_the_application_has_start
 def test_the_panel_tells_drafts_from_refined_slices_and_the_expected_dice(
     python_with_stepwise: str, gate: Gate, open_panel: Callable[..., Panel]
 ) -> None:
-    panel = open_panel(scene_of(case("mr_hippocampus_003")))
+    panel = open_panel(scene_of(case("ct_vertebrae")))
     panel.controller._python = python_with_stepwise
     panel.ready()
     panel.parameters.engine = stepwise.NAME
@@ -501,7 +501,7 @@ def test_the_panel_tells_drafts_from_refined_slices_and_the_expected_dice(
 
 
 def test_pictures_of_the_panel_are_taken(open_panel: Callable[..., Panel], gate: Gate) -> None:
-    panel = open_panel(scene_of(case("ct_spleen", 1), step=5))
+    panel = open_panel(scene_of(case("ct_liver", 1), step=5))
     panel.ready()
     panel.widget.parent.show()
     sizes = {width: panel.picture("idle", width).width() for width in (460, 400)}

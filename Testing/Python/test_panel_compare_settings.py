@@ -91,7 +91,7 @@ class Desk:
     """The section with a controller on a scene."""
 
     def __init__(self) -> None:
-        self.scene = scene_of(case("mr_hippocampus_003"))
+        self.scene = scene_of(case("ct_vertebrae"))
         self.volume: Any = self.scene.volume_node
         self.segmentation: Any = self.scene.node
         self.taken: list[str] = []

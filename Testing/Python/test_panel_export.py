@@ -10,7 +10,7 @@ import pytest
 import slicer
 from pydicom import dcmread
 from support import mrml, slicer_standin
-from support.dicom import cut_labels, cut_series, names_of, needs_dicom
+from support.dicom import cut_labels, cut_series, names_of
 from support.dicom_database import DicomDatabaseStandIn
 from support.panel import Panel
 
@@ -24,7 +24,6 @@ from FewShotAnnotateLib.host.dicom_database import INSTANCES_ATTRIBUTE  # noqa: 
 from FewShotAnnotateLib.host.panel.export_section import _mend_titles  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
-pytestmark = needs_dicom
 
 
 class ExportPanel(Panel):

@@ -29,9 +29,9 @@ CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QAbstractSpinBox)
 
 @pytest.fixture
 def panel(monkeypatch: pytest.MonkeyPatch, open_panel: Callable[..., Panel]) -> Panel:
-    """The panel on the hippocampus, every text in marks."""
+    """The panel on the vertebrae, every text in marks."""
     monkeypatch.setattr(i18n, "language", lambda text: f"«{text}»")
-    opened = open_panel(scene_of(case("mr_hippocampus_003")))
+    opened = open_panel(scene_of(case("ct_vertebrae")))
     opened.ready()
     opened.until(lambda: opened.ui.engineList.count > 1)
     return opened

@@ -32,7 +32,7 @@ def theme(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_every_step_is_whole_in_a_narrow_panel(theme: str, open_panel: Callable[..., Panel], gate: Gate) -> None:
-    panel = open_panel(scene_of(case("ct_spleen", 1), step=5))
+    panel = open_panel(scene_of(case("ct_liver", 1), step=5))
 
     def look(name: str) -> None:
         panel.picture(f"{name}_{theme}", NARROW)

@@ -85,7 +85,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     slicer_standin.slot_errors.clear()
     runs = Runs(tmp_path)
-    made = Desk(scene_of(case("mr_hippocampus_003"), step=8), runs)
+    made = Desk(scene_of(case("ct_vertebrae"), step=8), runs)
     yield made
     made.close()
     runs.finish()

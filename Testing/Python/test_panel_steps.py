@@ -29,8 +29,8 @@ CONTROLS = (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox, qt.QLineEdit,
 
 @pytest.fixture
 def panel(open_panel: Callable[..., Panel]) -> Panel:
-    """The panel on the hippocampus, ready to fill."""
-    opened = open_panel(scene_of(case("mr_hippocampus_003")))
+    """The panel on the vertebrae, ready to fill."""
+    opened = open_panel(scene_of(case("ct_vertebrae")))
     opened.ready()
     return opened
 
@@ -54,7 +54,7 @@ def test_a_first_segmentation_is_made_on_the_volumes_grid_and_under_its_transfor
     open_panel: Callable[..., Panel],
 ) -> None:
     panel = open_panel()
-    volume_node = scene_cases.add_volume(case("mr_hippocampus_003").volume)
+    volume_node = scene_cases.add_volume(case("ct_vertebrae").volume)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     volume_node.SetAndObserveTransformNodeID(transform.GetID())
     panel.ui.volumeSelector.setCurrentNode(volume_node)
@@ -300,7 +300,7 @@ def test_every_disabled_control_says_why_in_every_state(gate: Gate, open_panel: 
     panel = open_panel()
     usual: dict[Any, str] = {}
     assert unexplained(panel, usual) == []
-    given, axis = case("mr_hippocampus_003"), SliceAxis(0)
+    given, axis = case("ct_vertebrae"), SliceAxis(0)
     volume_node = scene_cases.add_volume(given.volume)
     panel.ui.volumeSelector.setCurrentNode(volume_node)
     assert unexplained(panel, usual) == []

@@ -230,7 +230,7 @@ if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
     @pytest.mark.parametrize("script", ["persam", "persam_f"])
     def test_the_official_script_finds_the_same(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(persam_model, "STEPS", 50)
-        volume, label_map = load_case("ct_spleen")
+        volume, label_map = load_case("ct_liver")
         greys = Greys(volume.array)
         indices = every(label_map, AXIS, 3)
         mask = label_map.array[indices[2]] > 0

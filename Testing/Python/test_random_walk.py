@@ -41,7 +41,7 @@ def walk_through(
         panel = open_panel()
         try:
             folder = Path(tempfile.mkdtemp(dir=tmp_path))
-            walk = Walk(panel, case("mr_hippocampus_003"), folder, lambda: capfd.readouterr().err)
+            walk = Walk(panel, case("ct_vertebrae"), folder, lambda: capfd.readouterr().err)
             for action in actions:
                 walk.do(action)
             walk.finish()

@@ -15,7 +15,7 @@ from FewShotAnnotateLib.core.volume import Volume
 from FewShotAnnotateLib.engines import runnable_engine
 from FewShotAnnotateLib.engines.base import Engine
 from FewShotAnnotateLib.engines.pretrained.embeddings import EmbeddingCache
-from support.data import case_names, load_case
+from support.data import load_case
 from support.labels import every, small_case
 from support.tiny_weights import Shelf, random_sam
 
@@ -65,7 +65,7 @@ def wanted(support: Support, count: int = 4) -> list[int]:
 
 
 @pytest.fixture
-def hippocampus() -> tuple[Volume, Support]:
+def vertebrae() -> tuple[Volume, Support]:
     volume, label_map = small_case()
     return volume, Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
 
@@ -150,7 +150,7 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
         ]
         scope: dict[str, object] = {"torch": torch, "F": torch.nn.functional, "np": np}
         exec(compile(ast.Module([function], []), "MedSAM_Inference.py", "exec"), scope)
-        volume, label_map = load_case("ct_spleen")
+        volume, label_map = load_case("ct_liver")
         support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
         engine = prepared("medsam", volume, support)
         grey = engine._greys.grey(support.indices[1])
@@ -186,9 +186,9 @@ def test_without_weights_it_says_what_to_fetch(tmp_path: Path, monkeypatch: pyte
     assert "models download sam-vit-b" in str(refused.value)
 
 
-def test_the_size_is_an_option(shelf: Shelf, hippocampus: tuple[Volume, Support]) -> None:
+def test_the_size_is_an_option(shelf: Shelf, vertebrae: tuple[Volume, Support]) -> None:
     shelf.put("sam-vit-h", random_sam(seed=1).state_dict())
-    volume, support = hippocampus
+    volume, support = vertebrae
     (index,) = wanted(support, 1)
     ((_, small),) = prepared("sam", volume, support).predict([index])
     ((_, large),) = prepared("sam", volume, support, model="sam-vit-h").predict([index])
@@ -197,11 +197,11 @@ def test_the_size_is_an_option(shelf: Shelf, hippocampus: tuple[Volume, Support]
         runnable_engine("sam")(options={"model": "sam-vit-l"})
 
 
-def test_weights_of_another_model_are_refused_in_one_line(shelf: Shelf, hippocampus: tuple[Volume, Support]) -> None:
+def test_weights_of_another_model_are_refused_in_one_line(shelf: Shelf, vertebrae: tuple[Volume, Support]) -> None:
     state = random_sam().state_dict()
     del state["mask_decoder.iou_token.weight"]
     shelf.put("sam-vit-b", state)
-    volume, support = hippocampus
+    volume, support = vertebrae
     with pytest.raises(InputError) as refused:
         list(prepared("sam", volume, support).predict(wanted(support, 1)))
     assert refused.value.code == "weights_architecture"
@@ -211,7 +211,7 @@ def test_weights_of_another_model_are_refused_in_one_line(shelf: Shelf, hippocam
 
 
 def test_labels_stay_within_reach_of_the_labelled_slices(shelf: Shelf) -> None:
-    volume, label_map = load_case("ct_spleen") if "ct_spleen" in case_names() else small_case()
+    volume, label_map = load_case("ct_liver")
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
     engine = prepared("sam", volume, support)
     touched = np.zeros(support.masks.shape[1:], dtype=bool)
@@ -257,9 +257,9 @@ def test_a_second_run_with_other_labels_skips_the_encoder(shelf: Shelf, encoded:
 
 
 def test_embeddings_are_of_one_model_and_one_way_to_prepare(
-    shelf: Shelf, encoded: list[int], hippocampus: tuple[Volume, Support]
+    shelf: Shelf, encoded: list[int], vertebrae: tuple[Volume, Support]
 ) -> None:
-    volume, support = hippocampus
+    volume, support = vertebrae
     indices = wanted(support, 1)
     list(prepared("sam", volume, support).predict(indices))
     list(prepared("medsam", volume, support).predict(indices))
@@ -269,10 +269,8 @@ def test_embeddings_are_of_one_model_and_one_way_to_prepare(
     assert len(encoded) == 3
 
 
-def test_embeddings_can_be_switched_off(
-    shelf: Shelf, encoded: list[int], hippocampus: tuple[Volume, Support]
-) -> None:
-    volume, support = hippocampus
+def test_embeddings_can_be_switched_off(shelf: Shelf, encoded: list[int], vertebrae: tuple[Volume, Support]) -> None:
+    volume, support = vertebrae
     for _ in range(2):
         list(prepared("sam", volume, support, cache=0).predict(wanted(support, 1)))
     assert len(encoded) == 2
@@ -295,9 +293,9 @@ def test_the_cache_keeps_what_was_used_last_within_its_limit(tmp_path: Path) -> 
 
 
 def test_a_damaged_embedding_is_made_again(
-    shelf: Shelf, encoded: list[int], hippocampus: tuple[Volume, Support]
+    shelf: Shelf, encoded: list[int], vertebrae: tuple[Volume, Support]
 ) -> None:
-    volume, support = hippocampus
+    volume, support = vertebrae
     ((_, first),) = prepared("sam", volume, support).predict(wanted(support, 1))
     (path,) = shelf.home.rglob("*.embedding.npy")
     path.write_bytes(path.read_bytes()[:100])

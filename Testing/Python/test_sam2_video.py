@@ -174,7 +174,7 @@ if REFERENCE:  # a checkout of bowang-lab/MedSAM2
     def test_it_tracks_as_the_official_predictor(side: int) -> None:
         official = reference.medsam2(Path(str(REFERENCE)), side)
         official.load_state_dict(wide_state(official))
-        volume, label_map = load_case("ct_spleen")
+        volume, label_map = load_case("ct_liver")
         greys = Greys(volume.array)
         indices, labelled = list(range(8, 15)), (0, 3, 6)
         model = VideoModel({key: value.clone() for key, value in official.state_dict().items()}, side)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from FewShotAnnotateLib.core.axis import SliceAxis
@@ -12,7 +14,7 @@ from FewShotAnnotateLib.engines.pretrained.prompts import Carried, carried_mask,
 from FewShotAnnotateLib.engines.propagate import Propagate
 from hypothesis import given
 from hypothesis import strategies as st
-from support.data import case_names, data_dir, load_case
+from support.data import every_case, load_case
 from support.labels import every, small_case
 
 AXIS = SliceAxis(0)
@@ -27,13 +29,10 @@ def disc(row: float, column: float, radius: float, size: int = 64) -> np.ndarray
 # --- grey values
 
 
-def test_a_real_ct_is_seen_at_its_window_and_everything_else_by_its_range() -> None:
-    if data_dir() is None:
-        assert Greys(load_case(case_names()[0])[0].array).scale is Scale.RANGE
-        return
-    for name in case_names():
-        greys = Greys(load_case(name)[0].array)
-        assert greys.scale is (Scale.CT if "ct_" in name or name.endswith("_ct") else Scale.RANGE), name
+@pytest.mark.parametrize("case", every_case())
+def test_a_real_ct_is_seen_at_its_window_and_everything_else_by_its_range(case: Path) -> None:
+    greys = Greys(load_case(case)[0].array)
+    assert greys.scale is (Scale.CT if "ct" in case.name.split("_") else Scale.RANGE)
 
 
 def test_ct_is_shown_from_minus_160_to_240_hounsfield_units() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import slicer
 from support import mrml, slicer_standin
-from support.data import case_or_mni152, load_case
+from support.data import load_case
 from support.panel import Panel
 
 slicer_standin.install()
@@ -34,7 +34,7 @@ class _SampleData(types.ModuleType):
 
         class SampleDataLogic:
             def downloadSample(self, name: str) -> Any:
-                volume, _ = load_case(case_or_mni152("mr_brain_t1_freesurfer"))
+                volume, _ = load_case("mni152")
                 cut = np.ascontiguousarray(volume.array[::4, ::4, ::4])
                 bright = cut * (60.0 / np.percentile(cut, 90))
                 return mrml.add_volume(bright.astype(np.int16), (4, 4, 4), name=name)

@@ -8,12 +8,12 @@ from FewShotAnnotateLib.engines.specks import LEAST_PIXELS, without_specks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from support.data import case_or_mni152, load_case
+from support.data import load_case
 
 
 def spotted() -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of a real labelled slice in which label 1 has a pixel or two more; its true rows."""
-    _, label_map = load_case(case_or_mni152("mr_hippocampus_003"))
+    _, label_map = load_case("ct_vertebrae")
     slices = SliceAxis(0).slices(label_map.array)
     values, rows = np.unique(slices, return_inverse=True)
     rows = rows.reshape(slices.shape)

@@ -13,7 +13,7 @@ from pathlib import Path
 from support.saved_scenes import save_scene
 from support.scene_cases import Runs, case, scene_of
 
-CASE = "mr_hippocampus_003"
+CASE = "ct_vertebrae"
 
 
 def main(folder: Path, slices: int) -> None:

@@ -1,7 +1,8 @@
-"""Real labelled volumes for tests and benchmarks: a folder of cases, or the MNI152 brain that nilearn carries.
+"""Real labelled volumes for tests and benchmarks.
 
-The folder is `$FEWSHOT_DATA`, else `../shared/data` beside the repository. Each case in it is a folder with
-`image.nii.gz`, `label.nii.gz` and `labels.json` (id to name).
+Tests use the cases in `Testing/Data` and the MNI152 brain of the `nilearn` package. Benchmarks, and tests marked
+`shared_data`, use the cases of the folder `$FEWSHOT_DATA`, else `../shared/data` beside the repository. Each case is
+a folder with `image.nii.gz`, `label.nii.gz` and `labels.json` (label value to name).
 """
 
 from __future__ import annotations
@@ -10,46 +11,110 @@ import json
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 from FewShotAnnotateLib.core.files import read_label_maps, read_volume
-from FewShotAnnotateLib.core.volume import LabelMap, Segment, Volume, default_segment
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume, default_segment
 from FewShotAnnotateLib.demo import read_mni152
 
+CARRIED = Path(__file__).parents[1] / "Data"
 MNI152 = "mni152"
+# Cut from the abdomen case: two vertebrae that touch, and one organ in the whole of it; renumbered from 1.
+VERTEBRAE = "ct_vertebrae"
+LIVER = "ct_liver"
+_CUT = {
+    VERTEBRAE: ((31, 30), (slice(11, 46), slice(0, 52), slice(38, 72))),
+    LIVER: ((5,), (slice(None), slice(None), slice(None))),
+}
 
 
-def data_dir() -> Path | None:
-    """The folder of cases, or None where there is none."""
+def case_names() -> list[str]:
+    """Names of the cases that the repository carries."""
+    return _names(CARRIED)
+
+
+def shared_data_folder() -> Path | None:
+    """The folder of further cases, or None where there is none."""
     folder = Path(os.environ.get("FEWSHOT_DATA") or Path(__file__).parents[3] / "shared" / "data")
     return folder if folder.is_dir() else None
 
 
-def case_names() -> list[str]:
-    """Names of the cases at hand, never empty."""
-    folder = data_dir()
-    return sorted(path.parent.name for path in folder.glob("*/label.nii.gz")) if folder else [MNI152]
+def shared_case_names() -> list[str]:
+    """Names of the further cases at hand."""
+    folder = shared_data_folder()
+    return _names(folder) if folder else []
 
 
-def case_or_mni152(name: str) -> str:
-    """`name` if that case is at hand, else the MNI152 brain."""
-    return name if name in case_names() else MNI152
+def every_case() -> list[Any]:
+    """Parameters of a test: the paths of the carried cases, and those of further cases, marked `shared_data`."""
+    folder = shared_data_folder()
+    further = [
+        pytest.param(folder / name, marks=pytest.mark.shared_data, id=f"shared-{name}")
+        for name in shared_case_names()
+        if folder
+    ]
+    return [*(pytest.param(CARRIED / name, id=name) for name in case_names()), *further]
 
 
 @cache
-def load_case(name: str) -> tuple[Volume, LabelMap]:
-    """Image and full label map of a case. Do not write into the arrays: they are shared by all tests."""
-    folder = data_dir()
-    if name == MNI152 or folder is None:
+def load_case(name: str | Path) -> tuple[Volume, LabelMap]:
+    """Image and full label map of a case that the repository carries, by name, or of any other, by its path.
+
+    Do not write into the arrays: they are shared by all tests.
+    """
+    if name == MNI152:
         volume, label_map = read_mni152()
+    elif name in _CUT:
+        volume, label_map = _cut(*_CUT[str(name)])
     else:
-        volume = read_volume(folder / name / "image.nii.gz")
-        (plain,) = read_label_maps(folder / name / "label.nii.gz", volume.geometry)
-        names = json.loads((folder / name / "labels.json").read_text(encoding="utf-8"))
-        segments = tuple(
-            Segment(value, names.get(str(value), f"Label {value}"), default_segment(value).colour)
-            for value in plain.values
-        )
-        label_map = LabelMap(plain.array, plain.geometry, segments)
+        volume, label_map = _read(CARRIED / name)
     volume.array.flags.writeable = False
     label_map.array.flags.writeable = False
     return volume, label_map
+
+
+def load_benchmark_case(name: str) -> tuple[Volume, LabelMap]:
+    """Image and full label map of a case of the shared folder, or of one that the repository carries."""
+    folder = shared_data_folder()
+    return load_case(folder / name) if folder and name in shared_case_names() else load_case(name)
+
+
+def benchmark_case_names() -> list[str]:
+    """Names of the cases of the shared folder, or of those that the repository carries where there is none."""
+    return shared_case_names() or case_names()
+
+
+def benchmark_brain() -> str:
+    """Name of a whole brain: with many labels where the shared folder has one, else MNI152."""
+    brain = "mr_brain_t1_freesurfer"
+    return brain if brain in shared_case_names() else MNI152
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/label.nii.gz"))
+
+
+def _read(folder: Path) -> tuple[Volume, LabelMap]:
+    volume = read_volume(folder / "image.nii.gz")
+    (plain,) = read_label_maps(folder / "label.nii.gz", volume.geometry)
+    names = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    segments = tuple(
+        Segment(value, names.get(str(value), f"Label {value}"), default_segment(value).colour)
+        for value in plain.values
+    )
+    return volume, LabelMap(plain.array, plain.geometry, segments)
+
+
+def _cut(values: tuple[int, ...], box: tuple[slice, slice, slice]) -> tuple[Volume, LabelMap]:
+    volume, label_map = _read(CARRIED / "ct_abdomen_pelvis")
+    image, labels = (np.ascontiguousarray(array[box]) for array in (volume.array, label_map.array))
+    names = {segment.value: segment.name for segment in label_map.segments}
+    grid = Geometry(image.shape, volume.geometry.spacing, direction=volume.geometry.direction)
+    mask = np.zeros_like(labels)
+    segments = []
+    for value, old in enumerate(values, start=1):
+        mask[labels == old] = value
+        segments.append(Segment(value, names[old], default_segment(value).colour))
+    return Volume(image, grid), LabelMap(mask, grid, tuple(segments))

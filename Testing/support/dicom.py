@@ -16,20 +16,17 @@ import pytest
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
 from pydicom import Dataset, dcmread
 
-from support.data import case_names, data_dir, load_case
+from support.data import CARRIED, load_case
 
 CASE = "dicom_ct"
-needs_dicom = pytest.mark.skipif(CASE not in case_names(), reason="needs the DICOM case")
 _PACKAGES = {"dciodvfy": "dicom3tools", "Orthanc": "orthanc", "dcmsend": "dcmtk", "findscu": "dcmtk"}
-# A cut with six structures, of a size that is no multiple of 8: rows and columns of the whole series.
-ROWS, COLUMNS, COUNT = slice(250, 305), slice(215, 288), 9
+# A cut with six structures, of a size that is no multiple of 8: rows and columns of the series.
+ROWS, COLUMNS, COUNT = slice(60, 115), slice(55, 128), 9
 
 
 def series_folder() -> Path:
     """The real series, compressed with JPEG 2000."""
-    folder = data_dir()
-    assert folder
-    return folder / CASE / "series"
+    return CARRIED / CASE / "series"
 
 
 @cache

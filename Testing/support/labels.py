@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
 from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
 
-from support.data import MNI152, case_names, case_or_mni152, load_case
+from support.data import MNI152, VERTEBRAE, load_case
 
 # 30 degrees about x, then 20 degrees about z: no axis is a patient axis.
 OBLIQUE = (
@@ -29,21 +28,14 @@ TERMINOLOGY = (
 )
 
 
-@cache
 def small_case() -> tuple[Volume, LabelMap]:
-    """A real volume of 35x52x34 voxels with two labels: the hippocampus, or a piece of the MNI152 brain."""
-    if "mr_hippocampus_003" in case_names():
-        return load_case("mr_hippocampus_003")
-    volume, label_map = load_case(MNI152)
-    piece = (slice(70, 105), slice(90, 142), slice(60, 94))
-    image, labels = (np.ascontiguousarray(array[piece]) for array in (volume.array, label_map.array))
-    grid = Geometry(image.shape, volume.geometry.spacing, direction=volume.geometry.direction)
-    return Volume(image, grid), LabelMap(labels, grid, label_map.segments)
+    """A real volume of 35x52x34 voxels with two labels that touch."""
+    return load_case(VERTEBRAE)
 
 
 def long_case() -> tuple[Volume, LabelMap]:
     """A narrow column of a real volume with one label: many slices, each soon filled, so that a run can be caught."""
-    volume, label_map = load_case(case_or_mni152("ct_aortic_dissection"))
+    volume, label_map = load_case(MNI152)
     mask = label_map.array == label_map.values[-1]
     row, column = (int(np.median(np.flatnonzero(mask.any(axis=other)))) for other in ((0, 2), (0, 1)))
     around = (slice(None), slice(max(0, row - 24), row + 24), slice(max(0, column - 24), column + 24))

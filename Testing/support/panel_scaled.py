@@ -15,7 +15,7 @@ from support.scene_cases import case, scene_of
 
 def main(name: str, width: int) -> None:
     """Open the panel on a case and all of its sections."""
-    panel = Panel(scene_of(case("ct_spleen", 1), step=5))
+    panel = Panel(scene_of(case("ct_liver", 1), step=5))
     panel.ready()
     panel.until(lambda: panel.ui.engineList.count > 1)
     for section in ("review", "export", "compare", "batch", "settings"):

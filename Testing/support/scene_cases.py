@@ -20,7 +20,7 @@ from FewShotAnnotateLib.host.preparation import FillSettings
 from FewShotAnnotateLib.host.run_store import RunStore
 
 from support import mrml
-from support.data import MNI152, case_or_mni152, load_case
+from support.data import MNI152, load_case
 
 WAIT_SECONDS = 60.0
 GONE_SECONDS = 10.0
@@ -85,9 +85,9 @@ class Case:
         return labelled_indices(anything, axis)[::step]
 
 
-def case(name: str, count: int = 2) -> Case:
-    """The `count` largest labels of a case, or of the MNI152 brain at 3 mm where that case is not at hand."""
-    volume, labels = _coarse_mni152() if case_or_mni152(name) == MNI152 else load_case(name)
+def case(name: str | Path, count: int = 2) -> Case:
+    """The `count` largest labels of a case, or of the MNI152 brain at 3 mm."""
+    volume, labels = _coarse_mni152() if name == MNI152 else load_case(name)
     sizes = {value: np.count_nonzero(labels.array == value) for value in labels.values}
     values = sorted(sizes, key=lambda value: -sizes[value])[:count]
     return Case(volume, {f"segment {value}": labels.array == value for value in sorted(values)})
