@@ -4,7 +4,8 @@
     python3 Testing/run.py test [options of pytest]
 
 The environment is `.venv` at the root; it is made once and brought up to date when pyproject.toml changes.
-The tests run in several processes; `test -n 0` runs them in one.
+The tests run in several processes; `test -n 0` runs them in one. They need nothing beside this folder; `test -m shared_data`
+runs those that need the volumes of $FEWSHOT_DATA or ../shared/data.
 On Windows write `py` for `python3`.
 """
 
@@ -13,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +24,8 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LEAST = (3, 11)
 # The newest Python that slicer-core==5.12.4.0, which the tests need, has wheels for.
 NEWEST_FOR_TESTS = (3, 13)
+# What pip downloads and what it becomes on the disk, about, in MB.
+SIZES = {"demo": (150, 750), "test": (760, 3200)}
 # A process for each core, up to four: tests start processes of their own. Files stay whole: tests share fixtures.
 # They keep their order: the files with most tests are not those that take longest.
 SEVERAL_PROCESSES = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
@@ -53,10 +57,13 @@ def _make_environment(kind):
         print(f"Making {VENV} ...", flush=True)
         if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]):
             sys.exit("The environment could not be made; on Debian and Ubuntu install python3-venv first.")
-    print("Installing what is needed ...", flush=True)
-    install = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    download, disk = SIZES[kind]
+    print(f"Installing: about {download} MB to download, {disk} MB on the disk; pip tells how far it is.", flush=True)
+    began = time.monotonic()
+    install = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-warn-script-location"]
     if subprocess.call([*install, "--editable", f"{ROOT}[{kind}]"]):
         sys.exit("pip could not install the packages; see its message above.")
+    print(f"Installed in {time.monotonic() - began:.0f} s.", flush=True)
     stamp.write_text(digest)
 
 

