@@ -4,8 +4,8 @@
     python3 Testing/run.py test [options of pytest]
 
 The environment is `.venv` at the root; it is made once and brought up to date when pyproject.toml changes.
-The tests run in several processes; `test -n 0` runs them in one. They need nothing beside this folder; `test -m shared_data`
-runs those that need the volumes of $FEWSHOT_DATA or ../shared/data.
+The tests run in several processes; `test -n 0` runs them in one. They need nothing beside this folder;
+`test -m shared_data` runs those that need the volumes of $FEWSHOT_DATA or ../shared/data.
 On Windows write `py` for `python3`.
 """
 

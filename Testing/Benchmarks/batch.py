@@ -1,7 +1,7 @@
 """What a batch costs beside its cases, and how it grows with their number, as tables. Real processes, real scheduler.
 
-First a real volume (case mr_hippocampus_003, else a piece of the MNI152 brain) under many names: cases per minute in
-one process and in several, and the processor time that the parent takes for each case. Then a simulated dataset
+First a small real volume (two vertebrae) under many names: cases per minute in one process and in several, and the
+processor time that the parent takes for each case. Then a simulated dataset
 of many small volumes on the workers of a scheduler in a process of its own, whose memory is noted as they pass.
 
     python Testing/Benchmarks/batch.py [--cases 24] [--workers 1 2] [--simulated 2000]

@@ -141,6 +141,7 @@ def series(folder: Path, number: int) -> None:
             "0008|0018": f"1.2.3.{number + 1}.{k + 1}",
             "0020|0037": r"1\0\0\0\1\0",
             "0020|0032": rf"0\0\{k}",
+            "0028|0030": r"1\1",
         }
         for tag, value in tags.items():
             piece.SetMetaData(tag, value)

@@ -66,7 +66,7 @@ def tick_on(runner: Runner, count: int = 20) -> None:
 def test_an_unforeseen_error_while_slices_arrive_stops_the_run_once_and_they_can_be_kept(
     kind: type[Exception], runs: Runs, gate: Gate, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
     runner.start()
@@ -91,7 +91,7 @@ def test_an_unforeseen_error_while_slices_arrive_stops_the_run_once_and_they_can
 def test_an_unforeseen_error_while_a_run_begins_ends_it(
     step: str, kind: type[Exception], runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     before, state = scene.arrays(), state_of(scene)
     runner = runs(scene)
     with monkeypatch.context() as patch:
@@ -111,7 +111,7 @@ def test_an_unforeseen_error_while_a_run_begins_ends_it(
 def test_an_unforeseen_error_of_whoever_is_told_ends_the_run_once(
     runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
     runner.start()
@@ -153,7 +153,7 @@ def at_call(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_commit_that_fails_half_way_is_undone_and_can_be_tried_again(
     place: str, count: int, surface: bool, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     if surface:
         scene.node.CreateClosedSurfaceRepresentation()
     before, state = scene.arrays(), state_of(scene)
@@ -175,7 +175,7 @@ def test_a_commit_that_fails_half_way_is_undone_and_can_be_tried_again(
 
 
 def test_a_review_that_fails_takes_nothing_back(runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = scene_of(case("mr_hippocampus_003"))
+    scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
     monkeypatch.setattr(runner.controller, "_on_outcome", failing(Odd))
