@@ -155,7 +155,7 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
 
 def test_labels_of_another_volume_are_refused(tmp_path: Path) -> None:
     volume, label_map = small_case()
-    elsewhere = replace(label_map.geometry, spacing=(3.0, 3.0, 3.0))
+    elsewhere = replace(label_map.geometry, spacing=(2.0, 2.0, 2.0))
     request = ExportRequest(
         (LabelMap(label_map.array, elsewhere, label_map.segments),),
         tmp_path / "seg.dcm",

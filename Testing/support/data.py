@@ -21,12 +21,13 @@ from FewShotAnnotateLib.demo import read_mni152
 
 CARRIED = Path(__file__).parents[1] / "Data"
 MNI152 = "mni152"
-# Cut from the abdomen case: two vertebrae that touch, and one organ in the whole of it; renumbered from 1.
+# Cut from the abdomen case: two vertebrae that touch, but for their thin ends, and one organ in the whole of it.
+# Label values, the box, and the slices on which labels are kept.
 VERTEBRAE = "ct_vertebrae"
 LIVER = "ct_liver"
 _CUT = {
-    VERTEBRAE: ((30, 31), (slice(11, 46), slice(0, 52), slice(38, 72))),
-    LIVER: ((5,), (slice(None), slice(None), slice(None))),
+    VERTEBRAE: ((30, 31), (slice(13, 48), slice(0, 52), slice(38, 72)), slice(4, 30)),
+    LIVER: ((5,), (slice(None), slice(None), slice(None)), slice(None)),
 }
 
 
@@ -107,7 +108,8 @@ def _read(folder: Path) -> tuple[Volume, LabelMap]:
     return volume, LabelMap(plain.array, plain.geometry, segments)
 
 
-def _cut(values: tuple[int, ...], box: tuple[slice, slice, slice]) -> tuple[Volume, LabelMap]:
+def _cut(values: tuple[int, ...], box: tuple[slice, slice, slice], kept: slice) -> tuple[Volume, LabelMap]:
+    """A part of the abdomen case with some of its labels, renumbered from 1."""
     volume, label_map = _read(CARRIED / "ct_abdomen_pelvis")
     image, labels = (np.ascontiguousarray(array[box]) for array in (volume.array, label_map.array))
     names = {segment.value: segment.name for segment in label_map.segments}
@@ -115,6 +117,6 @@ def _cut(values: tuple[int, ...], box: tuple[slice, slice, slice]) -> tuple[Volu
     mask = np.zeros_like(labels)
     segments = []
     for value, old in enumerate(values, start=1):
-        mask[labels == old] = value
+        mask[kept][labels[kept] == old] = value
         segments.append(Segment(value, names[old], default_segment(value).colour))
     return Volume(image.astype(np.float32), grid), LabelMap(mask, grid, tuple(segments))
