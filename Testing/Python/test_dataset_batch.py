@@ -246,7 +246,7 @@ def test_a_batch_killed_again_and_again_goes_on_where_it_was(
         status = [one.status for one in dataset.status().values()]
         assert status == [*[Status.DONE] * len(before), Status.RUNNING, *[Status.SKIPPED] * (2 - len(before))]
         wait_for(lambda: not alive(child))  # noqa: B023 (nothing goes on without the batch)
-        (dataset.case(caught).folder / ".99.label.nii.gz").write_bytes(b"half")
+        (dataset.case(caught).folder / ".fsa-0123abcd.nii.gz").write_bytes(b"half")
     assert main([*slow_batch(dataset, 1), "--resume"]) == 0
     assert [one.status for one in dataset.status().values()] == [Status.DONE] * 3
     for name in "abc":
