@@ -180,10 +180,11 @@ def test_one_labelled_slice_is_enough() -> None:
 
 
 def test_the_reason_names_the_segments_and_the_labelled_slices_around() -> None:
-    (first,) = suggested(ENDS, range(HELD[0], HELD[-1] + 1))
+    gap = [MIDDLE - 2, MIDDLE + 2]
+    (first,) = suggested(gap, range(gap[0], gap[1] + 1))
     assert first.labels
-    assert all(doubt_of(ENDS).names[place] in first.reason for place in first.labels)
-    assert first.reason.startswith(f"Between slices {ENDS[0]} and {ENDS[1]} ")
+    assert all(doubt_of(gap).names[place] in first.reason for place in first.labels)
+    assert first.reason.startswith(f"Between slices {gap[0]} and {gap[1]} ")
 
 
 @pytest.mark.parametrize(

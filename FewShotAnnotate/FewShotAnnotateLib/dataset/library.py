@@ -142,7 +142,9 @@ def _with_slices(
     task = replace(task, segments=segments, plane=plane)
     for index, mask, known in zip(support.indices, support.masks, support.known, strict=True):
         image = np.ascontiguousarray(axis.slices(volume.array)[index])
-        digest = hashlib.sha256(str((image.dtype, image.shape)).encode() + image.tobytes()).hexdigest()
+        # By the type's name: numpy writes the same type in more than one way, as '<f4' and as 'float32'.
+        layout = str((np.dtype(image.dtype.name), image.shape))
+        digest = hashlib.sha256(layout.encode() + image.tobytes()).hexdigest()
         slices = [one for one in slices if one.digest != digest]
         one = LibrarySlice(
             _free_file(task, slices),

@@ -376,10 +376,10 @@ class SliceWriter:
 def fingerprint(volume: Volume, support: Support) -> str:
     """Digest of all input a result depends on."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([volume.geometry.to_json(), str(volume.array.dtype)]).encode())
+    digest.update(json.dumps([volume.geometry.to_json(), volume.array.dtype.name]).encode())
     for part in volume.array:
         digest.update(np.ascontiguousarray(part).data)
-    described = [support.axis.index, support.indices, support.labels, str(support.masks.dtype)]
+    described = [support.axis.index, support.indices, support.labels, support.masks.dtype.name]
     digest.update(json.dumps(described).encode())
     digest.update(np.ascontiguousarray(support.masks).data)
     digest.update(np.ascontiguousarray(support.known).data)
