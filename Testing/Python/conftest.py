@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,18 @@ settings.load_profile("repository")
 # A program that a shell starts in the background ignores Ctrl+C, and all it starts do; tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last what was skipped and why; each reason names what to install."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reporter.stats.get("skipped", []))
+    if reasons:
+        reporter.write_line("Skipped: " + "; ".join(f"{count} tests, {why}" for why, count in reasons.items()) + ".")
+    else:
+        reporter.write_line("No test was skipped.")
 
 
 @pytest.fixture(autouse=True, scope="session")

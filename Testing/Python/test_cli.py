@@ -265,7 +265,7 @@ BAD_INPUT = {
     "slice range outside": (nothing, ["--slices", "0:9999"], "Slice 9998 does not exist"),
     "nothing between": (neighbours, [], "every slice of axis 0 in the asked range"),
     "another axis than the painted one": (nothing, ["--axis", "1"], "axis that was painted along"),
-    "support is a folder": (folder_as_support, [], "give one image file"),
+    "support is a folder": (folder_as_support, [], "holds no DICOM segmentation"),
     "confidence as a segmentation": (nothing, ["--confidence", "{folder}/a.seg.nrrd"], "no segmentation"),
     "output folder missing": (nothing, ["-o", "{folder}/none/a.nii.gz"], "cannot be written"),
     "output folder is a file": (nothing, ["-o", "{folder}/image.nii.gz/a.nii.gz"], "cannot be written"),
@@ -557,7 +557,7 @@ def test_options_of_the_engine_reach_it_with_their_types(desk: Desk, stepwise_en
     [
         ("fit=soon", "Option fit of engine stepwise cannot be 'soon'; it must be a float from 0 to inf."),
         ("fit=-1", "cannot be -1.0"),
-        ("fit=nan", "cannot be nan"),
+        ("fit=nan", "cannot be 'nan'"),
         ("talks=1", "Option talks of engine stepwise cannot be '1'; it must be a bool (true or false)."),
         ("talks=", "cannot be ''"),
     ],

@@ -41,6 +41,7 @@ def folder(shelf: Shelf, awkward_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return awkward_path
 
 
+@pytest.mark.slow
 def test_all_pretrained_engines_are_compared_with_a_built_in_one(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

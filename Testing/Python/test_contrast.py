@@ -69,7 +69,7 @@ def test_a_small_label_gets_as_much_contrast_as_a_large_one() -> None:
 
 def pools(monkeypatch: pytest.MonkeyPatch) -> tuple[Pool, Pool]:
     """A pool on a real volume, and one on its linear scale."""
-    volume, label_map = load_case("ct_vertebrae")
+    volume, label_map = load_case("ct_liver")
     holding = np.flatnonzero(SliceAxis(0).slices(label_map.array).any(axis=(1, 2)))
     support = Support.from_label_map(
         label_map, SliceAxis(0), [int(holding[len(holding) // 2]) + step for step in (0, 4, 8)]
@@ -99,7 +99,7 @@ def test_one_scale_serves_all_also_while_slices_are_hidden(monkeypatch: pytest.M
 
 def test_networks_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, linear = pools(monkeypatch)
-    volume, _ = load_case("ct_vertebrae")
+    volume, _ = load_case("ct_liver")
     engine = Adapt()
     engine.prepare(volume, usual.support)
     stacks = [engine._stack(pool).slices for pool in (usual, linear)]

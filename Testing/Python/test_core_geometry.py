@@ -46,7 +46,7 @@ def test_a_grid_moved_by_a_tenth_of_a_voxel_is_another_grid(geometry: Geometry, 
     moved[axis] += sign * 0.1 * np.sqrt(3) * max(geometry.spacing)
     other = Geometry(geometry.shape, geometry.spacing, (moved[0], moved[1], moved[2]), geometry.direction)
     with pytest.raises(InputError) as error:
-        regrid([LabelMap(np.zeros(geometry.shape, np.uint8), other)], geometry, path="labels.nrrd")
+        regrid([LabelMap(np.ones(geometry.shape, np.uint8), other)], geometry, path="labels.nrrd")
     assert error.value.code == "labels_off_grid"
     assert "position" in str(error.value)
 

@@ -85,7 +85,7 @@ def test_a_manifest_of_a_batch_has_a_column_for_it(desk: Path, capsys: pytest.Ca
     words = ["batch", "cases.csv", "-o", "out", "--engine", "propagate", "--progress", "none"]
     table(desk / "cases.csv", image="series", support="labels.nrrd")
     assert main(words) == 1
-    assert capsys.readouterr().err.splitlines()[-1].endswith("(column series)")
+    assert capsys.readouterr().err.rstrip().endswith("(column series)")
     shutil.rmtree(desk / "out")
     table(desk / "cases.csv", image="series", support="labels.nrrd", series="4")
     assert main(words) == 0

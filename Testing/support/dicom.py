@@ -103,9 +103,10 @@ def dciodvfy_errors(path: Path) -> list[str]:
 
 
 def needs_programs(*programs: str) -> Any:
-    """Skip where a Debian package is not installed; the reason names it."""
+    """Skip where a program that pip does not bring is missing; the reason says how to get it."""
     missing = sorted({_PACKAGES[name] for name in programs if not shutil.which(name)})
-    return pytest.mark.skipif(bool(missing), reason=f"needs the Debian package {', '.join(missing)}")
+    reason = f"which need a program: apt-get install {' '.join(missing)} (Debian, Ubuntu)"
+    return pytest.mark.skipif(bool(missing), reason=reason)
 
 
 def names_of(segments: Sequence[Segment]) -> list[str]:

@@ -20,7 +20,7 @@ MESSAGES = {
     "again with the program that made it.",
     "partner_missing": "{path}: the file {partner}, which holds its voxels, is not beside it; copy it there.",
     "nibabel_missing": "{path}: reading FreeSurfer's format needs the Python package nibabel; convert the file with: "
-    "mri_convert IN.mgz OUT.nii.gz",
+    "mri_convert IN.mgz OUT.nii.gz.",
     "axis_too_long": "An axis is longer than the {most} voxels that NIfTI can hold; use a name that ends in .nrrd.",
     "suffix_unknown": "{path}: unknown file type; use a name that ends in {allowed}.",
     "no_series": "{path}: there is no DICOM image series in it; choose the folder with the slices.",

@@ -307,6 +307,15 @@ def _unpacked(raw: BinaryIO, encoding: str) -> Iterator[io.BufferedIOBase]:
         yield stream
 
 
+def _whole(words: Sequence[bytes], kind: np.dtype) -> list[int]:
+    """Whole numbers within the range of a type: before version 2 numpy wraps those beyond it."""
+    numbers = [int(word) for word in words]
+    limits = np.iinfo(kind)
+    if numbers and not (limits.min <= min(numbers) and max(numbers) <= limits.max):
+        raise OverflowError
+    return numbers
+
+
 def _written_out(raw: BinaryIO, encoding: str, kind: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
     """Voxels that are written as decimal or hexadecimal digits."""
     text = raw.read()
@@ -316,8 +325,7 @@ def _written_out(raw: BinaryIO, encoding: str, kind: np.dtype, shape: tuple[int,
             array = np.frombuffer(bytes.fromhex(text.decode("ascii")), kind).astype(native)
         else:
             words = text.replace(b",", b" ").split()
-            numbers = [float(word) for word in words] if native.kind == "f" else [int(word) for word in words]
-            array = np.array(numbers, native)
+            array = np.array([float(word) for word in words] if native.kind == "f" else _whole(words, native), native)
     except (ValueError, OverflowError):
         raise InputError("file_unreadable", path=path, detail="its voxels are no numbers of its type") from None
     count = int(np.prod(shape, dtype=object))

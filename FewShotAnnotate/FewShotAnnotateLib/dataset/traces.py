@@ -23,7 +23,7 @@ def no_trace_if_refused(folder: Path) -> Iterator[None]:
     except InputError as error:
         new = [path for path in paths.entries(folder) if path.name not in before]
         if error.code != _OF_ANOTHER and not any(map(paths.is_folder, new)):
-            with contextlib.suppress(OSError):  # what cannot be removed is harmless
+            with contextlib.suppress(OSError, ValueError):  # what cannot be removed is harmless
                 for path in new:
                     path.unlink(missing_ok=True)
                 for path in missing:
