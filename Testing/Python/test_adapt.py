@@ -19,15 +19,17 @@ from FewShotAnnotateLib.engines.adapt import Adapt
 from FewShotAnnotateLib.engines.base import Stopped, label_slice
 from FewShotAnnotateLib.engines.network import Example, FittedNetwork, fit
 from FewShotAnnotateLib.engines.propagate import Propagate
-from support.data import load_case
+from support.data import VERTEBRAE, load_case, shared_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 STEPS = 20
 
 
-def brain_part(spacing: int = 4, slices: int = 25) -> tuple[Volume, np.ndarray, Support]:
+def brain_part(
+    spacing: int = 4, slices: int = 25, case: str | Path = VERTEBRAE
+) -> tuple[Volume, np.ndarray, Support]:
     """A small case, cropped in the number of its slices, with every n-th of them labelled."""
-    volume, label_map = load_case("ct_vertebrae")
+    volume, label_map = load_case(case)
     middle = len(volume.array) // 2
     part = slice(middle - slices // 2, middle - slices // 2 + slices)
     image, labels = volume.array[part], label_map.array[part]
@@ -104,10 +106,11 @@ def test_drafts_made_before_change_nothing() -> None:
         np.testing.assert_array_equal(probabilities, expected[index])
 
 
+@pytest.mark.shared_data
 def test_every_slice_is_offered_before_a_look_from_the_sides_makes_it_better() -> None:
     gains = []
     for spacing in (4, 6, 8):
-        volume, truth, support = brain_part(spacing=spacing)
+        volume, truth, support = brain_part(spacing=spacing, case=shared_case("mr_hippocampus_003"))
         engine, offered = prepared(volume, support, steps=60), {}
         engine.offer = offered.__setitem__
         results = engine.predict(support.unlabelled(support.range_between()))
@@ -120,7 +123,7 @@ def test_every_slice_is_offered_before_a_look_from_the_sides_makes_it_better() -
 
 def test_many_labels_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, labels, support = brain_part()
-    parts = np.add.outer(np.arange(labels.shape[1]) // 8, np.arange(labels.shape[2]) // 4 * 7) + 1
+    parts = np.add.outer(np.arange(labels.shape[1]) // 4, np.arange(labels.shape[2]) // 4 * 13) + 1
     many = np.where(labels > 0, parts, 0).astype(labels.dtype)
     taken: list[list[int]] = []
 
@@ -157,8 +160,9 @@ def test_slices_beyond_the_labelled_ones_have_no_part_in_the_look_from_the_sides
     assert sorted(offered) == support.unlabelled(support.range_between())
 
 
+@pytest.mark.shared_data
 def test_a_tip_that_one_slice_alone_shows_is_grown_where_propagation_loses_it() -> None:
-    volume, label_map = load_case("ct_vertebrae")
+    volume, label_map = load_case(shared_case("mr_hippocampus_003"))
     support = Support.from_label_map(label_map, SliceAxis(0), (0, 16, 32))
     tip = 1
     assert np.count_nonzero(label_map.array[16] == tip) < 30

@@ -21,7 +21,9 @@ from test_export_dicom_seg import ENGINE
 
 pytestmark = [
     needs_programs("Orthanc", "dcmsend", "findscu"),
-    pytest.mark.skipif(not DICOMWEB_PLUGIN.exists(), reason="needs the Debian package orthanc-dicomweb"),
+    pytest.mark.skipif(
+        not DICOMWEB_PLUGIN.exists(), reason="which need a program: apt-get install orthanc-dicomweb (Debian, Ubuntu)"
+    ),
 ]
 
 

@@ -333,7 +333,8 @@ def test_the_commit_that_slicer_refuses_stops_the_run_and_can_be_tried_again(
         patch.setattr(controller, "commit", refuse)
         gate.open()
         runner.until(lambda: runner.controller.state is State.STOPPED)
-    assert "did not write" in runner.controller.message
+    assert "(RuntimeError, code " in runner.controller.message
+    assert "The segmentation is as it was" in runner.controller.message
     runner.controller.cancel(keep=True)
     runner.to_end()
     assert all_equal(scene.arrays(), whole)

@@ -62,7 +62,7 @@ def test_a_complete_neighbour_is_not_taken_for_painted(name: str) -> None:
 
 
 def test_a_complete_segment_in_two_parts_is_not_taken_for_painted() -> None:
-    scene = scene_of(case("ct_vertebrae", 1))
+    scene = scene_of(case("ct_liver", 1))
     (name,) = scene.ids
     parts = scene.case.masks[name].astype(np.uint8)
     middle = scene.labelled[len(scene.labelled) // 2]

@@ -145,7 +145,9 @@ def test_the_validator_finds_no_error(tmp_path: Path, count: int, slices: slice)
 
 
 @needs_programs("Orthanc")
-@pytest.mark.skipif(not DICOMWEB_PLUGIN.exists(), reason="needs the Debian package orthanc-dicomweb")
+@pytest.mark.skipif(
+    not DICOMWEB_PLUGIN.exists(), reason="which need a program: apt-get install orthanc-dicomweb (Debian, Ubuntu)"
+)
 def test_an_archive_gives_back_the_same_points(tmp_path: Path) -> None:
     with running_orthanc(tmp_path) as server:
         for kind in ("binary", "labelmap"):

@@ -48,6 +48,13 @@ def shared_case_names() -> list[str]:
     return _names(folder) if folder else []
 
 
+def shared_case(name: str) -> Path:
+    """Path of a case of the shared folder, for `load_case`."""
+    folder = shared_data_folder()
+    assert folder, "this test needs the shared folder of cases"
+    return folder / name
+
+
 def every_case() -> list[Any]:
     """Parameters of a test: the paths of the carried cases, and those of further cases, marked `shared_data`."""
     folder = shared_data_folder()
