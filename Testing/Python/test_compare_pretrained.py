@@ -42,6 +42,7 @@ def folder(shelf: Shelf, awkward_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_all_pretrained_engines_are_compared_with_a_built_in_one(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
