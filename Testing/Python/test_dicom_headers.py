@@ -264,7 +264,13 @@ def test_nothing_of_the_patient_reaches_the_streams_of_the_process(tmp_path: Pat
         words = [*map(str, command), *(["--suggest-codes"] if command[0] == "export" else [])]
         program = f"import sys; sys.path.insert(0, {str(PACKAGE_PARENT)!r}); from FewShotAnnotateLib.cli import main"
         program = f"{program}; sys.exit(main({words!r}))"
-        result = subprocess.run([sys.executable, "-W", "default", "-c", program], capture_output=True, text=True)
+        result = subprocess.run(
+            [sys.executable, "-W", "default", "-c", program],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
         assert result.returncode == 0, result.stderr
         for secret in SECRETS:
             assert secret not in result.stdout + result.stderr
