@@ -106,11 +106,11 @@ def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
     corrected[every(label_map, AXIS, 8)[0]] = 0
     path = dataset.folder / "corrected.seg.nrrd"
     more = (*label_map.segments, Segment(9, "Cyst", (1.0, 1.0, 0.0)))
-    corrected[10, :4, :4] = 9
+    corrected[14, :4, :4] = 9
     write_label_maps(path, [LabelMap(corrected, label_map.geometry, more)])
     words = ["library", "add", task.name, str(dataset.image), str(path), "--axis", "0", "--corrected"]
     first = every(label_map, AXIS, 8)[0]
-    assert main([*words, "--labelled-slices", f"{first},10"]) == 0
+    assert main([*words, "--labelled-slices", f"{first},14"]) == 0
     after = read_task(task_folder(task.name))
     assert len(after.slices) == len(task.slices) + 1  # the same slice is kept once
     assert [segment.name for segment in after.segments][-1] == "Cyst"
