@@ -11,6 +11,9 @@ import pytest
 from FewShotAnnotateLib.core.axis import SliceAxis
 from FewShotAnnotateLib.core.expected import ExpectedDice
 from FewShotAnnotateLib.core.support import Support
+from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from FewShotAnnotateLib.engines.adapt import Adapt
+from FewShotAnnotateLib.engines.base import label_slice
 from FewShotAnnotateLib.engines.calibration import Calibration, DiceExpectation, Hidden, reach
 from FewShotAnnotateLib.engines.pool import Pool
 from FewShotAnnotateLib.review.confidence import slice_confidence
@@ -19,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
-from support.data import load_case, shared_case
+from support.data import LIVER, load_case, shared_case
 
 WEIGHTS = np.array([1, 0.5, 0.25], dtype=np.float32)
 SMALL = ("ct_vertebrae", "mr_spine_cord_t2", "mr_cardiac_sax")
@@ -159,6 +162,40 @@ def test_expected_dice_is_near_the_true_dice() -> None:
         expected, true = one.expected(Calibration.fit(one.hidden)), one.true_dice(Calibration.fit(one.hidden))
         errors.append(np.mean([abs(expected[label].dice - true[label]) for label in expected]))
     assert np.mean(errors) < 0.05
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch")
+def test_the_range_that_adapt_gives_holds_the_true_dice() -> None:
+    held = []
+    for name, spacing in itertools.product((*SMALL, LIVER), SPACINGS):
+        volume, truth, support = around_labels(name, spacing)
+        engine = Adapt(options={"steps": 20})
+        engine.prepare(volume, support)
+        filled = dict(engine.predict(support.unlabelled(support.range_between())))
+        found = np.stack([label_slice(filled[index], support.labels)[0] for index in sorted(filled)])
+        own = truth[sorted(filled)]
+        expected = engine.expected()
+        assert [one.label for one in expected] == list(support.labels)
+        for one in expected:
+            assert 0 <= one.low < one.dice < one.high <= 1
+            held.append(one.low <= dice(own, found, one.label) <= one.high)
+    assert np.mean(held) >= 0.8
+
+
+def around_labels(name: str, spacing: int) -> tuple[Volume, np.ndarray, Support]:
+    """The middle of what is labelled and a margin around it, with every n-th slice labelled."""
+    volume, label_map = load_case(name)
+    places = np.argwhere(label_map.array)
+    first, last = places.min(axis=0), places.max(axis=0)
+    middle = int(first[0] + last[0] + 1) // 2
+    part = (
+        slice(max(0, middle - 12), middle + 13),
+        *(slice(max(0, low - 6), high + 7) for low, high in zip(first[1:], last[1:], strict=True)),
+    )
+    image, labels = (np.ascontiguousarray(array[part]) for array in (volume.array, label_map.array))
+    own = LabelMap(labels, Geometry(labels.shape))
+    support = Support.from_label_map(own, SliceAxis(0), range(0, len(labels), spacing))
+    return Volume(image, own.geometry), labels, support
 
 
 @pytest.mark.shared_data
