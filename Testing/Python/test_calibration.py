@@ -18,7 +18,7 @@ from FewShotAnnotateLib.engines.calibration import Calibration, DiceExpectation,
 from FewShotAnnotateLib.engines.pool import Pool
 from FewShotAnnotateLib.review.confidence import slice_confidence
 from FewShotAnnotateLib.review.metrics import dice
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
@@ -319,6 +319,9 @@ SIDES = st.tuples(st.integers(1, 300), st.integers(1, 300)) | st.integers(1, 300
 
 @settings(deadline=None)
 @given(logits=LOGITS, distances=SIDES, seed=st.integers(0, 99))
+@example(
+    logits=np.array([[[0, -1]], [[-1e-5, -1e-5]], [[-1e-5, -1e-5]]], dtype=np.float32), distances=(None, 1), seed=0
+)
 def test_any_finite_logits_give_probabilities_and_a_range(
     logits: np.ndarray, distances: tuple[int | None, int | None], seed: int
 ) -> None:

@@ -242,7 +242,9 @@ class _Evidence:
         contested = margins < CONTESTED * margins.max()
         rows = len(logits)
         voxels = (np.bincount(logits.argmax(axis=0), minlength=rows) + np.bincount(truth, minlength=rows)) / 2
-        return cls(logits[:, contested].astype(np.float16), truth[contested], voxels, hidden.distances)
+        # Where all margins are tiny, other logits are beyond float16; at its least value probabilities are 0 as well.
+        kept = np.maximum(logits[:, contested], np.finfo(np.float16).min).astype(np.float16)
+        return cls(kept, truth[contested], voxels, hidden.distances)
 
     def loss(self, log_sharpness: np.ndarray) -> np.ndarray:
         """Negative log-likelihood of the contested pixels at each sharpness, as if they were few, and bounded."""
