@@ -42,9 +42,9 @@ def test_a_geometry_survives_json(geometry: Geometry) -> None:
 
 @given(geometries(), st.integers(0, 2), st.sampled_from([-1, 1]))
 def test_a_grid_moved_by_a_tenth_of_a_voxel_is_another_grid(geometry: Geometry, axis: int, sign: int) -> None:
-    moved = list(geometry.origin)
-    moved[axis] += sign * 0.1 * np.sqrt(3) * max(geometry.spacing)
-    other = Geometry(geometry.shape, geometry.spacing, (moved[0], moved[1], moved[2]), geometry.direction)
+    along = np.reshape(geometry.direction, (3, 3))[:, axis]
+    x, y, z = np.add(geometry.origin, sign * 0.1 * geometry.spacing[axis] * along)
+    other = Geometry(geometry.shape, geometry.spacing, (float(x), float(y), float(z)), geometry.direction)
     with pytest.raises(InputError) as error:
         regrid([LabelMap(np.ones(geometry.shape, np.uint8), other)], geometry, path="labels.nrrd")
     assert error.value.code == "labels_off_grid"

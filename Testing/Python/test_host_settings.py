@@ -50,6 +50,12 @@ class Memory(dict[str, Any]):
         self.pop(key, None)
 
 
+@pytest.fixture(autouse=True)
+def nothing_decided_before() -> None:
+    """Tests in other files, run by the same process, leave their decisions in the application's settings."""
+    slicer.app.userSettings().clear()
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Settings in memory; what they say of the environment goes with the test."""
