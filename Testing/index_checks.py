@@ -37,7 +37,7 @@ ICON_PIXELS = 128
 SCREENSHOT_PIXELS = 400
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENCE", "License.txt", "COPYING")
 MODULE = "FewShotAnnotate"
-OWN = "FewShotAnnotateLib"
+OWN = "fewshot_annotate"
 # At file scope of whatever Slicer imports when it starts.
 ALLOWED = {*sys.stdlib_module_names, "numpy", "scipy", "SimpleITK", "vtk", "slicer", "qt", "ctk", OWN}
 ALLOWED |= {"SegmentEditorEffects"}  # Slicer's own module of scripted effects
@@ -150,7 +150,7 @@ def _readme(root: Path) -> Iterator[str]:
         yield "README's tutorial has no numbered steps"
     if "Sample Data" not in tutorial:
         yield "README's tutorial does not say where its data come from"
-    samples = (root / MODULE / OWN / "host" / "sample_data.py").read_text(encoding="utf-8")
+    samples = (root / MODULE / OWN / "host" / "mrml" / "sample_data.py").read_text(encoding="utf-8")
     for sample in re.findall(rf"\b{MODULE}[A-Z]\w+", tutorial):
         if f'"{sample}"' not in samples:
             yield f"{sample} of the tutorial is not registered with the Sample Data module"

@@ -1,4 +1,4 @@
-"""Make the pictures of README's tutorial in Resources/Screenshots: the panel's sections on a real case.
+"""Make the pictures of the tutorial in Resources/Screenshots: the panel's sections on a real case.
 
 The panel is drawn by the tests' stand-in for Qt, so the embedded Segment Editor is left out.
 """
@@ -14,8 +14,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "FewShotAnnotate"), str(ROOT / "Testing")]
 
-from FewShotAnnotateLib.export.request import Target  # noqa: E402
-from FewShotAnnotateLib.host.export import ExportState  # noqa: E402
+from fewshot_annotate.export.request import Target  # noqa: E402
+from fewshot_annotate.host.export_controller import ExportState  # noqa: E402
 from support import slicer_standin  # noqa: E402
 from support.panel import Panel  # noqa: E402
 from support.scene_cases import case, scene_of  # noqa: E402
@@ -57,7 +57,7 @@ def review(panel: Panel) -> None:
     section = panel.widget.reviewSection
     for button in (section.worst_button, section.accept_button):
         button.click()
-    panel.until(lambda: bool(panel.widget.logic.review.kept))
+    panel.until(lambda: bool(panel.widget.logic.review.accepted_slices))
     for button in (section.worst_button, section.flag_button, section.worst_button):
         button.click()
     slicer_standin.process_events(200)

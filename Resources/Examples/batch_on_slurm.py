@@ -38,7 +38,7 @@ def main(arguments):
     import dask
     from dask_jobqueue import SLURMCluster
     from distributed import Security
-    from FewShotAnnotateLib.cli import main as fewshot_annotate
+    from fewshot_annotate.cli import main as fewshot_annotate
 
     security = Security.temporary()
     settings = {

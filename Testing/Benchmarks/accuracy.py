@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
-from FewShotAnnotateLib.core.axis import SliceAxis
+from fewshot_annotate.core.slice_axis import SliceAxis
 from methods import OTHERS, Filled, Task, fill, limited, runnable_engines
 from plots import plot_accuracy
 from report import print_report, write_markdown

@@ -23,14 +23,14 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import numpy as np
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap
-from FewShotAnnotateLib.dataset.batch import Pool, Tally, run_batch
-from FewShotAnnotateLib.dataset.case import Settings
-from FewShotAnnotateLib.dataset.cluster import scheduler_cluster
-from FewShotAnnotateLib.dataset.local_processes import LocalProcesses
-from FewShotAnnotateLib.dataset.manifest import read_manifest
-from FewShotAnnotateLib.dataset.status import Status
+from fewshot_annotate.core.volume import Geometry, LabelMap
+from fewshot_annotate.datasets.batch import BatchProgress, WorkerPool, run_batch
+from fewshot_annotate.datasets.case import BatchSettings
+from fewshot_annotate.datasets.cluster import scheduler_cluster
+from fewshot_annotate.datasets.local_processes import LocalProcesses
+from fewshot_annotate.datasets.manifest import read_manifest
+from fewshot_annotate.datasets.status import Status
+from fewshot_annotate.io.files import write_array, write_label_maps
 from rich.console import Console
 from rich.table import Table
 from support.batches import Dataset, make_dataset
@@ -63,18 +63,20 @@ class Run:
         return 60 * (self.cases - 1) / (self.last - self.first)
 
 
-def run(dataset: Dataset, make_pool: Callable[[], Pool], watch: Callable[[Tally], None] = lambda _: None) -> Run:
+def run(
+    dataset: Dataset, make_pool: Callable[[], WorkerPool], watch: Callable[[BatchProgress], None] = lambda _: None
+) -> Run:
     """Run a dataset's manifest to its end; every case must be done."""
     ends: list[float] = []
     began, spent = time.perf_counter(), time.process_time()
 
-    def report(tally: Tally) -> None:
+    def report(tally: BatchProgress) -> None:
         if tally.case is not None and tally.case.status is Status.DONE:
             ends.append(time.perf_counter() - began)
         watch(tally)
 
     cases = run_batch(
-        read_manifest(dataset.manifest), dataset.output, Settings(), make_pool, engine=ENGINE, report=report
+        read_manifest(dataset.manifest), dataset.output, BatchSettings(), make_pool, engine=ENGINE, report=report
     )
     assert all(case.status is Status.DONE for case in cases.values()), cases
     return Run(len(cases), ends[0], ends[-1], time.process_time() - spent)
@@ -82,7 +84,7 @@ def run(dataset: Dataset, make_pool: Callable[[], Pool], watch: Callable[[Tally]
 
 def throughput(folder: Path, count: int, workers: list[int]) -> Table:
     """The same cases in one process and on workers."""
-    pools: dict[str, Callable[[], Pool]] = {"one process": LocalProcesses}
+    pools: dict[str, Callable[[], WorkerPool]] = {"one process": LocalProcesses}
     pools.update({f"--workers {number}": lambda number=number: LocalProcesses(number) for number in workers})
     table = Table("", "cases", "cases/min", "until the first s", "parent ms/case", title=f"Real volume, {ENGINE}")
     for number, (name, make_pool) in enumerate(pools.items()):
@@ -131,7 +133,7 @@ def memory(folder: Path, count: int, workers: int) -> Table:
     )
     noted: set[int] = set()
 
-    def watch(tally: Tally) -> None:
+    def watch(tally: BatchProgress) -> None:
         step = max(1, count // 10)
         if tally.done and tally.done % step == 0 and tally.done not in noted:
             noted.add(tally.done)

@@ -22,8 +22,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
-from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
+from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
+from fewshot_annotate.core.volume import LabelMap, Volume
 from methods import OTHERS, Task, fill, run_in_process, runnable_engines, write_inputs
 from peers import PEERS
 from plots import plot_curve
@@ -90,7 +90,7 @@ def suggest_next(case: Case, painted: Sequence[int]) -> int | None:
     with tempfile.TemporaryDirectory() as folder:
         task = Task(case.volume, case.truth, case.axis, tuple(painted))
         image, support = write_inputs(task, Path(folder))
-        command = [sys.executable, "-m", "FewShotAnnotateLib.cli", SUGGEST, str(image), str(support)]
+        command = [sys.executable, "-m", "fewshot_annotate.cli", SUGGEST, str(image), str(support)]
         command += ["--axis", str(case.axis.index), "--labelled-slices", ",".join(map(str, sorted(painted)))]
         command += ["--slices", "between"]
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
@@ -100,7 +100,7 @@ def suggest_next(case: Case, painted: Sequence[int]) -> int | None:
 
 def can_suggest() -> bool:
     """Whether this version of the program has `suggest`."""
-    command = [sys.executable, "-m", "FewShotAnnotateLib.cli", SUGGEST, "--help"]
+    command = [sys.executable, "-m", "fewshot_annotate.cli", SUGGEST, "--help"]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 

@@ -26,11 +26,12 @@ importlib.import_module("support")  # first: host code needs what it stands in f
 
 import numpy as np
 import slicer
-from FewShotAnnotateLib.core.volume import Geometry, Volume
-from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.host.controller import State
-from FewShotAnnotateLib.host.record import PaintRecord, select
-from FewShotAnnotateLib.host.survey import Survey
+from fewshot_annotate.core.volume import Geometry, Volume
+from fewshot_annotate.engines.registry import runnable_engine
+from fewshot_annotate.host.annotation.record_store import read_record
+from fewshot_annotate.host.annotation.snapshot import select
+from fewshot_annotate.host.annotation.survey import Survey
+from fewshot_annotate.host.fill.controller import State
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
@@ -112,8 +113,8 @@ def run(scene: Scene) -> tuple[Steps, float]:
     began = time.perf_counter()
 
     def look() -> None:
-        if survey.poll(scene.node, scene.volume_node):
-            select(survey.extents, PaintRecord.of_node(scene.node), survey.grid.geometry.shape)
+        if survey.poll(scene.nodes):
+            select(survey.extents, read_record(scene.node), survey.grid.geometry.shape)
 
     survey.request(0.0)
     while survey.busy:
@@ -127,9 +128,10 @@ def run(scene: Scene) -> tuple[Steps, float]:
         time.sleep(TIMER_SECONDS)
         before = controller.state
         if before is State.RUNNING:
-            survey.request(0.0)  # as if the user painted all the time
+            survey.reset()  # as if the user painted all the time
+            survey.request(0.0)
         name = {State.PREPARING: "tick, preparing", State.RUNNING: "tick, streaming"}.get(before, "tick, finishing")
-        steps.time(name, controller.tick)
+        steps.time(name, controller.poll)
         steps.time("survey, a poll", look)
         if before is State.PREPARING and controller.state is State.RUNNING:
             steps.steps["preview made, worker started"].append(steps.steps[name].pop())

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import LabelMap, Volume, to_image
-from FewShotAnnotateLib.engines import engine_class, engine_names
-from FewShotAnnotateLib.engines.base import label_slice
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import LabelMap, Volume, to_image
+from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.registry import engine_class, engine_names
 from measured import run_measured
 from peers import FILL_BETWEEN_SLICES, GROW_FROM_SEEDS, PEERS, run_peer
 from scipy.ndimage import distance_transform_edt
@@ -100,7 +100,7 @@ class Filled:
 
 def runnable_engines() -> list[str]:
     """Those of `ENGINES` that this version has and this machine can run."""
-    return [name for name in ENGINES if name in engine_names() and engine_class(name).cannot_run() is None]
+    return [name for name in ENGINES if name in engine_names() and engine_class(name).unavailable_reason() is None]
 
 
 def limited(engine: str, seconds: float) -> str:
@@ -159,7 +159,7 @@ def run_engine(name: str, task: Task, slices: str = "all", budget: float | None 
         place = Path(folder)
         image, support = write_inputs(task, place)
         output, confidence = place / "output.nii", place / "confidence.nii"
-        command = [sys.executable, "-m", "FewShotAnnotateLib.cli", "fill", image, support, "-o", output]
+        command = [sys.executable, "-m", "fewshot_annotate.cli", "fill", image, support, "-o", output]
         command += ["--engine", name, "--axis", task.axis.index, "--slices", slices, "--progress", "json"]
         command += ["--labelled-slices", ",".join(map(str, task.indices)), "--confidence", confidence]
         command += [] if budget is None else ["--budget", budget]
@@ -177,7 +177,7 @@ def run_in_process(name: str, task: Task) -> np.ndarray:
     engine = engine_class(name)()
     engine.prepare(task.volume, support)
     result = task.labels.copy()
-    for index, probabilities in engine.predict(support.unlabelled(support.range_between())):
+    for index, probabilities in engine.predict(support.unlabelled(support.labelled_range())):
         result[index], _ = label_slice(probabilities, support.labels)
     return result
 

@@ -1,4 +1,4 @@
-"""Speed and memory of our engines beside Slicer's own tools, as a table.
+r"""Speed and memory of our engines beside Slicer's own tools, as a table.
 
 A case, by default a brain (mr_brain_t1_freesurfer, else the MNI152 brain), resampled to 256x256x128, its 4 largest
 labels, 11 labelled slices. Engines run as users run them: a worker process over a job folder; times begin at the
@@ -22,14 +22,14 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.job import Job
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines import engine_names
-from FewShotAnnotateLib.review.metrics import dice
-from FewShotAnnotateLib.run.folder import JobFolder
-from FewShotAnnotateLib.run.process import WORKER_SCRIPT
+from fewshot_annotate.core.job import Job
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.registry import engine_names
+from fewshot_annotate.evaluation.metrics import dice
+from fewshot_annotate.jobs.process import WORKER_SCRIPT
+from fewshot_annotate.jobs.run_folder import JobFolder
 from measured import run_measured
 from peers import PEERS, run_peer
 from rich.console import Console
@@ -65,7 +65,7 @@ def run_engine(
     painted[indices] = labels[indices]
     support = Support.from_label_map(LabelMap(painted, geometry), AXIS, indices)
     with tempfile.TemporaryDirectory() as place:
-        job = Job(name, indices[0], indices[-1] + 1)
+        job = Job(name, tuple(support.unlabelled(support.labelled_range())))
         folder = JobFolder.create(Path(place) / "job", job, Volume(image, geometry), support)
         command = [sys.executable, str(WORKER_SCRIPT), str(folder.path), "--host-pid", str(os.getpid())]
         began = time.perf_counter()

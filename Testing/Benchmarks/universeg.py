@@ -21,9 +21,9 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import torch
-from FewShotAnnotateLib.engines.pretrained.in_context import Network
-from FewShotAnnotateLib.engines.pretrained.networks.universeg_net import SIDE, UniverSegNet, state_shapes
-from FewShotAnnotateLib.engines.pretrained.universeg import OfficialNetwork
+from fewshot_annotate.engines.in_context.base import Network
+from fewshot_annotate.engines.in_context.universeg import OfficialNetwork
+from fewshot_annotate.engines.in_context.universeg_network import SIDE, UniverSegNet, state_shapes
 from measured import run_measured
 from rich.console import Console
 from rich.table import Table

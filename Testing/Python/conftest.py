@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib import engines
-from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.engines import registry
 from hypothesis import HealthCheck, settings
 from support import stepwise
 from support.processes import Spawned
@@ -19,9 +19,14 @@ settings.register_profile(
 )
 settings.load_profile("repository")
 
-# A program that a shell starts in the background ignores Ctrl+C, and all it starts do; tests press it.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A program that a shell starts in the background ignores some signals, and all it starts do; tests send them.
+for _name, _handler in (
+    ("SIGINT", signal.default_int_handler),
+    ("SIGHUP", signal.SIG_DFL),
+    ("SIGQUIT", signal.SIG_DFL),
+):
+    if signal.getsignal(getattr(signal, _name, signal.SIGINT)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -48,7 +53,7 @@ def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def auto_is_quick() -> Iterator[None]:
     """Engine `auto` is `propagate` in this process: most tests are about what surrounds an engine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "_AUTO", ("propagate",))
+        patch.setattr(registry, "_AUTO", ("propagate",))
         yield
 
 

@@ -10,40 +10,48 @@ from pathlib import Path
 import pytest
 from support.processes import PACKAGE_PARENT
 
-PACKAGE = PACKAGE_PARENT / "FewShotAnnotateLib"
+PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 SLICER = {"slicer", "qt", "ctk", "vtk"}
 AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "slicer", "vtk"}
-HEADLESS = {"cli", "demo", "progress", "suggestions", "dataset", "__main__"}
 # Files that need torch; whoever uses one imports it when it is needed.
 TORCH = {
     "engines/device.py",
-    "engines/multiplanar.py",
-    "engines/muon.py",
-    "engines/network.py",
-    "engines/pretrained/window.py",
-    "engines/pretrained/networks/feature_maps.py",
-    "engines/pretrained/networks/grounding_model.py",
-    "engines/pretrained/networks/multiverseg_net.py",
-    "engines/pretrained/networks/persam_model.py",
-    "engines/pretrained/networks/sam2_model.py",
-    "engines/pretrained/networks/sam_model.py",
-    "engines/pretrained/networks/seggpt_model.py",
-    "engines/pretrained/networks/universeg_net.py",
+    "engines/adapt/batches.py",
+    "engines/adapt/fitting.py",
+    "engines/adapt/muon.py",
+    "engines/adapt/network.py",
+    "engines/adapt/orthogonal_views.py",
+    "engines/adapt/stack.py",
+    "engines/in_context/window.py",
+    "engines/in_context/feature_maps.py",
+    "engines/grounding_dino/network.py",
+    "engines/in_context/multiverseg_network.py",
+    "engines/sam/persam_network.py",
+    "engines/sam2/network.py",
+    "engines/sam/network.py",
+    "engines/in_context/seggpt_network.py",
+    "engines/in_context/universeg_network.py",
 }
 # Room -> rooms it may import. A file directly in the package is a room of its own.
 ARROWS = {
-    "__init__": set(),
+    "__init__": {"api", "core", "messages"},  # the first only when it is used
     "core": {"core"},
-    "engines": {"core", "engines"},
-    "review": {"core", "review"},
-    "export": {"core", "export"},
-    "run": {"__init__", "core", "engines", "run"},
-    "comparison": {"__init__", "core", "engines", "review", "run", "comparison"},
-    **{
-        room: {"__init__", "core", "engines", "review", "export", "run", "comparison", *HEADLESS} for room in HEADLESS
-    },
-    "host": {"__init__", "core", "engines", "review", "export", "run", "comparison", "dataset", "host"},
+    "io": {"core", "io"},
+    "weights": {"core", "io", "weights"},
+    "engines": {"core", "io", "weights", "engines"},
+    "guidance": {"core", "io", "guidance"},
+    "export": {"core", "io", "export"},
+    "jobs": {"__init__", "core", "io", "engines", "weights", "guidance", "jobs"},
+}
+_BELOW = {*ARROWS, "evaluation", "datasets"}
+ARROWS |= {
+    "evaluation": {*ARROWS, "evaluation"} - {"export"},
+    "datasets": {*ARROWS, "datasets"} - {"export"},
+    "api": {*_BELOW, "api"},
+    "messages": {"core"},
+    "cli": {*_BELOW, "cli", "messages"},
+    "host": {*_BELOW, "host", "messages"},
 }
 
 
@@ -54,7 +62,7 @@ def room_of(source: Path) -> str:
 def imports(source: Path) -> list[tuple[str, bool]]:
     """Absolute dotted names that a file imports, and whether at file scope (not only for types)."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    package = ["FewShotAnnotateLib", *source.relative_to(PACKAGE).parts[:-1]]
+    package = ["fewshot_annotate", *source.relative_to(PACKAGE).parts[:-1]]
     inner = {
         id(node)
         for scope in ast.walk(tree)
@@ -84,7 +92,7 @@ def our_rooms(source: Path) -> set[str]:
     rooms = set()
     for name, _ in imports(source):
         parts = name.split(".")
-        if parts[0] == "FewShotAnnotateLib":
+        if parts[0] == "fewshot_annotate":
             is_room = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file()
             rooms.add(parts[1] if is_room else "__init__")
     return rooms
@@ -92,7 +100,7 @@ def our_rooms(source: Path) -> set[str]:
 
 def test_the_tree_is_what_the_arrows_speak_of() -> None:
     assert {room_of(source) for source in SOURCES} <= set(ARROWS)
-    assert {"core", "engines", "run", "review", "cli"} <= {room_of(source) for source in SOURCES}
+    assert {"core", "io", "engines", "jobs", "guidance", "cli", "host"} <= {room_of(source) for source in SOURCES}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
@@ -105,10 +113,10 @@ def test_only_the_host_knows_slicer_and_only_bundled_packages_are_imported_at_fi
     room = room_of(source)
     for name, at_file_scope in imports(source):
         package = name.split(".")[0]
-        if package == "FewShotAnnotateLib":
+        if package == "fewshot_annotate":
             continue
         assert package not in SLICER or room == "host", name
-        allowed = AT_FILE_SCOPE | ({"rich"} if room in ("cli", "progress") else set())
+        allowed = AT_FILE_SCOPE | ({"rich"} if room in ("cli",) else set())
         allowed |= {"qt", "ctk", "SegmentEditorEffects"} if room == "host" else set()
         allowed |= {"torch"} if source.relative_to(PACKAGE).as_posix() in TORCH else set()
         assert package in allowed or not at_file_scope, name
@@ -121,28 +129,62 @@ def test_slicer_finds_exactly_one_module() -> None:
 def test_the_wrong_arrow_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = PACKAGE / "core" / "volume.py"
     lines = (
-        "from ..run import folder",
+        "from ..jobs import run_folder",
         "from .. import cli",
         "def f():",
-        " import torch, FewShotAnnotateLib.host.scene",
+        " import torch, fewshot_annotate.host.mrml.reading",
     )
     text = "\n".join(lines)
     monkeypatch.setattr(Path, "read_text", lambda self, **_: text)
-    assert our_rooms(wrong) == {"run", "cli", "host"}
+    assert our_rooms(wrong) == {"jobs", "cli", "host"}
     assert ("torch", False) in imports(wrong)
 
 
+def modules_after(code: str) -> set[str]:
+    """Dotted names of the modules that a new process has loaded after some code."""
+    lines = "import atexit, sys", "atexit.register(lambda: print(*sys.modules, file=sys.stderr))", code
+    result = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env={"PYTHONPATH": str(PACKAGE_PARENT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(result.stderr.split())
+
+
+SLOW_TO_IMPORT = {"numpy", "scipy", "SimpleITK", "torch", "rich", "pydicom", "nibabel"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"]])
+def test_help_loads_nothing_that_is_slow(words: list[str]) -> None:
+    loaded = modules_after(f"from fewshot_annotate.cli import main; main({words!r})")
+    assert "fewshot_annotate.cli.program" in loaded
+    assert not loaded & SLOW_TO_IMPORT
+
+
+def test_the_list_of_models_names_the_device_without_torch(tmp_path: Path) -> None:
+    code = f"import os; os.environ['FEWSHOT_ANNOTATE_HOME'] = {str(tmp_path)!r}"
+    loaded = modules_after(f"{code}; from fewshot_annotate.cli import main; main(['models', 'list'])")
+    assert "rich" in loaded
+    assert not loaded & {"torch", "scipy.ndimage", "SimpleITK", "tqdm"}
+
+
+@pytest.mark.parametrize("command", ["fill", "suggest", "compare", "batch", "library", "export", "demo", "models"])
+def test_a_command_line_loads_scipy_rich_and_dicom_only_when_it_computes_shows_or_reads(command: str) -> None:
+    loaded = modules_after(f"from fewshot_annotate.cli import main; main([{command!r}, '--help'])")
+    assert f"fewshot_annotate.cli.{command}" in loaded
+    assert not loaded & {"scipy.ndimage", "scipy.optimize", "rich", "pydicom", "nibabel", "torch"}
+
+
 @pytest.mark.parametrize(
-    "module", ["core.files", "engines.propagate", "run.fill", "run.worker", "review.picture", "cli"]
+    "module", ["io.files", "engines.propagate.engine", "jobs.filling", "jobs.worker", "guidance.contact_sheet", "cli"]
 )
 def test_importing_brings_neither_torch_nor_slicer_nor_qt(module: str) -> None:
-    code = f"import sys, FewShotAnnotateLib.{module}; print(*{{name.split('.')[0] for name in sys.modules}})"
-    environment = {"PYTHONPATH": str(PACKAGE_PARENT)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    loaded = set(result.stdout.split())
-    assert "FewShotAnnotateLib" in loaded
+    loaded = {name.split(".")[0] for name in modules_after(f"import fewshot_annotate.{module}")}
+    assert "fewshot_annotate" in loaded
     forbidden = {"torch", "slicer", "vtk", "qt", "ctk", "PySide6", "PyQt5", "PyQt6", "nilearn", "PIL"}
     assert not loaded & forbidden
-    if module == "run.worker":
+    if module == "jobs.worker":
         assert "SimpleITK" not in loaded
         assert "rich" not in loaded

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.volume import Geometry, to_image
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Geometry, to_image
 from scipy.ndimage import binary_dilation, shift
 from support.labels import every, small_case
 

@@ -8,16 +8,18 @@ from functools import cache
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.expected import ExpectedDice
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines.adapt import Adapt
-from FewShotAnnotateLib.engines.base import label_slice
-from FewShotAnnotateLib.engines.calibration import Calibration, DiceExpectation, Hidden, reach
-from FewShotAnnotateLib.engines.pool import Pool
-from FewShotAnnotateLib.review.confidence import slice_confidence
-from FewShotAnnotateLib.review.metrics import dice
+from fewshot_annotate.core.expected_dice import ExpectedDice
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.adapt.calibration import Calibration, HeldOutPrediction, effective_distance
+from fewshot_annotate.engines.adapt.candidates import CandidatePool
+from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.dice_expectation import DiceExpectation
+from fewshot_annotate.engines.adapt.engine import Adapt
+from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.evaluation.metrics import dice
+from fewshot_annotate.guidance.confidence import slice_confidence
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -25,6 +27,7 @@ from scipy.stats import spearmanr
 from support.data import LIVER, load_case, shared_case
 
 WEIGHTS = np.array([1, 0.5, 0.25], dtype=np.float32)
+CONFIG = AdaptConfig()
 SMALL = ("ct_vertebrae", "mr_spine_cord_t2", "mr_cardiac_sax")
 SPACINGS = (4, 6)
 
@@ -34,7 +37,7 @@ class Setting:
     """A volume of which every n-th slice is labelled, predicted and with each labelled slice hidden in turn."""
 
     labels: tuple[int, ...]
-    hidden: list[Hidden]
+    hidden: list[HeldOutPrediction]
     logits: dict[int, np.ndarray]
     truth: dict[int, np.ndarray]
     distances: dict[int, tuple[int | None, int | None]]
@@ -54,7 +57,7 @@ class Setting:
         for index, logits in self.logits.items():
             probabilities = calibration.probabilities(logits, self.distances[index])
             expectation.add(probabilities)
-            filled.append(expectation.favoured(probabilities).argmax(axis=0))
+            filled.append(expectation.apply_dice_thresholds(probabilities).argmax(axis=0))
         return {one.label: one for one in expectation.expected(self.labels)}, filled
 
     def _dice(self, filled: list[np.ndarray]) -> dict[int, float]:
@@ -69,7 +72,7 @@ def setting(name: str, spacing: int) -> Setting:
     # Large volumes are looked at in part, as the pool's work grows with slices.
     first, last = max(holding[0], holding[len(holding) // 2] - 18), min(holding[-1], holding[len(holding) // 2] + 18)
     support = Support.from_label_map(label_map, SliceAxis(0), range(first, last + 1, spacing))
-    pool = Pool(volume, support)
+    pool = CandidatePool(volume, support, CONFIG.candidates)
     values = np.array([0, *support.labels])
 
     def rows(index: int) -> np.ndarray:
@@ -80,11 +83,11 @@ def setting(name: str, spacing: int) -> Setting:
     for row, (before, after) in enumerate(zip([None, *support.indices], [*support.indices[1:], None], strict=False)):
         index = support.indices[row]
         distances = None if before is None else index - before, None if after is None else after - index
-        ((_, logs),) = pool.part(row).candidates([index])
-        hidden.append(Hidden(np.tensordot(WEIGHTS, logs, 1), rows(index), distances))
+        ((_, log_probs),) = pool.neighbours_of(row).candidates([index])
+        hidden.append(HeldOutPrediction(np.tensordot(WEIGHTS, log_probs, 1), rows(index), distances))
     logits = {
-        index: np.tensordot(WEIGHTS, logs, 1)
-        for index, logs in pool.candidates(support.unlabelled(support.range_between()))
+        index: np.tensordot(WEIGHTS, log_probs, 1)
+        for index, log_probs in pool.candidates(support.unlabelled(support.labelled_range()))
     }
     around = {
         index: (
@@ -101,32 +104,35 @@ SETTINGS = list(itertools.product(SMALL, SPACINGS))
 
 def test_calibrated_probabilities_sum_to_one_and_keep_the_most_probable_label() -> None:
     one = setting(*SETTINGS[0])
-    calibration = Calibration.fit(one.hidden)
+    calibration = Calibration.fit(one.hidden, CONFIG)
     for index, logits in one.logits.items():
         probabilities = calibration.probabilities(logits, one.distances[index])
-        assert probabilities.dtype == np.float32 and probabilities.shape == logits.shape
+        assert probabilities.dtype == np.float32
+        assert probabilities.shape == logits.shape
         assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
         assert np.array_equal(probabilities.argmax(axis=0), logits.argmax(axis=0))
 
 
 def test_the_same_logits_are_surer_beside_a_labelled_slice_than_far_from_it() -> None:
     one = setting(*SETTINGS[0])
-    calibration = Calibration.fit(one.hidden)
+    calibration = Calibration.fit(one.hidden, CONFIG)
     logits = next(iter(one.logits.values()))
     sure = [calibration.probabilities(logits, around).max(axis=0).mean() for around in ((1, 9), (5, 5), (None, 9))]
     assert sure[0] > sure[1] > sure[2]
 
 
 def test_a_slice_between_two_labelled_ones_is_nearer_than_either() -> None:
-    assert reach((4, 4)) == 2 and reach((None, 3)) == 3 and reach((1, 7)) < 1
+    assert effective_distance((4, 4)) == 2
+    assert effective_distance((None, 3)) == 3
+    assert effective_distance((1, 7)) < 1
     with pytest.raises(ValueError, match="labelled slice"):
-        reach((None, None))
+        effective_distance((None, None))
 
 
 @pytest.mark.parametrize(("name", "spacing"), SETTINGS)
 def test_probabilities_are_right_as_often_as_they_say_where_labels_are_contested(name: str, spacing: int) -> None:
     one = setting(name, spacing)
-    calibration = Calibration.fit(one.hidden)
+    calibration = Calibration.fit(one.hidden, CONFIG)
     said, right = [], []
     for index, logits in one.logits.items():
         probabilities = calibration.probabilities(logits, one.distances[index])
@@ -139,27 +145,32 @@ def test_probabilities_are_right_as_often_as_they_say_where_labels_are_contested
 
 def test_the_scale_of_logits_does_not_matter() -> None:
     one = setting(*SETTINGS[0])
-    scaled = [Hidden(3 * hidden.logits, hidden.truth, hidden.distances) for hidden in one.hidden]
+    scaled = [HeldOutPrediction(3 * hidden.logits, hidden.truth, hidden.distances) for hidden in one.hidden]
     index, logits = next(iter(one.logits.items()))
     around = one.distances[index]
-    plain = Calibration.fit(one.hidden).probabilities(logits, around)
-    assert np.allclose(Calibration.fit(scaled).probabilities(3 * logits, around), plain, atol=1e-3)
+    plain = Calibration.fit(one.hidden, CONFIG).probabilities(logits, around)
+    assert np.allclose(Calibration.fit(scaled, CONFIG).probabilities(3 * logits, around), plain, atol=1e-3)
 
 
 def test_the_more_is_wrong_on_hidden_slices_the_softer_probabilities_become() -> None:
     one = setting(*SETTINGS[0])
-    sharpness = []
+    inverse_temperature = []
     for pixels in (0, 2, 4):
-        hidden = [Hidden(np.roll(each.logits, pixels, axis=1), each.truth, each.distances) for each in one.hidden]
-        sharpness.append(Calibration.fit(hidden).sharpness)
-    assert sharpness[0] > sharpness[1] > sharpness[2]
+        hidden = [
+            HeldOutPrediction(np.roll(each.logits, pixels, axis=1), each.truth, each.distances) for each in one.hidden
+        ]
+        inverse_temperature.append(Calibration.fit(hidden, CONFIG).inverse_temperature)
+    assert inverse_temperature[0] > inverse_temperature[1] > inverse_temperature[2]
 
 
 def test_expected_dice_is_near_the_true_dice() -> None:
     errors = []
     for name, spacing in SETTINGS:
         one = setting(name, spacing)
-        expected, true = one.expected(Calibration.fit(one.hidden)), one.true_dice(Calibration.fit(one.hidden))
+        expected, true = (
+            one.expected(Calibration.fit(one.hidden, CONFIG)),
+            one.true_dice(Calibration.fit(one.hidden, CONFIG)),
+        )
         errors.append(np.mean([abs(expected[label].dice - true[label]) for label in expected]))
     assert np.mean(errors) < 0.05
 
@@ -169,12 +180,12 @@ def test_the_range_that_adapt_gives_holds_the_true_dice() -> None:
     held = []
     for name, spacing in itertools.product((*SMALL, LIVER), SPACINGS):
         volume, truth, support = around_labels(name, spacing)
-        engine = Adapt(options={"steps": 20})
+        engine = Adapt(options={"steps": 8})
         engine.prepare(volume, support)
-        filled = dict(engine.predict(support.unlabelled(support.range_between())))
+        filled = dict(engine.predict(support.unlabelled(support.labelled_range())))
         found = np.stack([label_slice(filled[index], support.labels)[0] for index in sorted(filled)])
         own = truth[sorted(filled)]
-        expected = engine.expected()
+        expected = engine.expected_dice()
         assert [one.label for one in expected] == list(support.labels)
         for one in expected:
             assert 0 <= one.low < one.dice < one.high <= 1
@@ -204,8 +215,8 @@ def test_the_range_holds_the_true_dice() -> None:
     names = [shared_case(name) for name in ("mr_hippocampus_003", "mr_spine_cord_t2", "mr_cardiac_sax")]
     for name, spacing in itertools.product(names, (3, 4, 5, 6, 8, 10)):
         one = setting(name, spacing)
-        true = one.true_dice(Calibration.fit(one.hidden))
-        for label, expected in one.expected(Calibration.fit(one.hidden)).items():
+        true = one.true_dice(Calibration.fit(one.hidden, CONFIG))
+        for label, expected in one.expected(Calibration.fit(one.hidden, CONFIG)).items():
             assert 0 <= expected.low < expected.dice < expected.high <= 1
             held.append(expected.low <= true[label] <= expected.high)
     assert np.mean(held) >= 0.8
@@ -213,8 +224,8 @@ def test_the_range_holds_the_true_dice() -> None:
 
 def test_without_hidden_slices_there_is_an_expectation_with_a_wider_range() -> None:
     one = setting(*SETTINGS[0])
-    blind, seeing = one.expected(Calibration.fit([])), one.expected(Calibration.fit(one.hidden))
-    true = one.true_dice(Calibration.fit(one.hidden))
+    blind, seeing = one.expected(Calibration.fit([], CONFIG)), one.expected(Calibration.fit(one.hidden, CONFIG))
+    true = one.true_dice(Calibration.fit(one.hidden, CONFIG))
     for label, expected in blind.items():
         assert expected.high - expected.low > seeing[label].high - seeing[label].low
         assert expected.low <= true[label] <= expected.high
@@ -224,18 +235,22 @@ def test_a_label_that_no_hidden_slice_shows_has_a_wider_range() -> None:
     one = setting(*SETTINGS[0])
     last = len(one.labels)
     absent = [
-        Hidden(hidden.logits - 50 * (np.arange(last + 1) == last)[:, None, None], hidden.truth * 0, hidden.distances)
+        HeldOutPrediction(
+            hidden.logits - 50 * (np.arange(last + 1) == last)[:, None, None], hidden.truth * 0, hidden.distances
+        )
         for hidden in one.hidden
     ]
     label = one.labels[-1]
-    blind, seeing = (one.expected(Calibration.fit(hidden))[label] for hidden in (absent, one.hidden))
+    blind, seeing = (one.expected(Calibration.fit(hidden, CONFIG))[label] for hidden in (absent, one.hidden))
     assert blind.high - blind.low > seeing.high - seeing.low
 
 
 def test_predictions_that_are_wrong_on_hidden_slices_are_expected_to_be_wrong() -> None:
     one = setting(*SETTINGS[0])
-    shifted = [Hidden(np.roll(hidden.logits, 4, axis=1), hidden.truth, hidden.distances) for hidden in one.hidden]
-    good, bad = one.expected(Calibration.fit(one.hidden)), one.expected(Calibration.fit(shifted))
+    shifted = [
+        HeldOutPrediction(np.roll(hidden.logits, 4, axis=1), hidden.truth, hidden.distances) for hidden in one.hidden
+    ]
+    good, bad = one.expected(Calibration.fit(one.hidden, CONFIG)), one.expected(Calibration.fit(shifted, CONFIG))
     assert all(bad[label].dice < good[label].dice for label in good)
 
 
@@ -245,15 +260,19 @@ def test_a_label_that_hidden_slices_disappoint_in_is_expected_to_be_worse_than_o
     for hidden in one.hidden:
         moved = np.roll(hidden.truth == 2, 3, axis=0)
         truth = np.where(moved, 2, np.where(hidden.truth == 2, 0, hidden.truth))
-        disappointing.append(Hidden(hidden.logits, truth, hidden.distances))
-    before, after = one.expected(Calibration.fit(one.hidden)), one.expected(Calibration.fit(disappointing))
+        disappointing.append(HeldOutPrediction(hidden.logits, truth, hidden.distances))
+    before, after = (
+        one.expected(Calibration.fit(one.hidden, CONFIG)),
+        one.expected(Calibration.fit(disappointing, CONFIG)),
+    )
     first, second = ((1 - after[label].dice) / (1 - before[label].dice) for label in one.labels[:2])
-    assert second > first and second > 1
+    assert second > first
+    assert second > 1
 
 
 def test_a_label_whose_end_nobody_knows_is_expected_to_be_worse() -> None:
     one = setting(*SETTINGS[0])
-    calibration = Calibration.fit(one.hidden)
+    calibration = Calibration.fit(one.hidden, CONFIG)
     dice = []
     for open_ended in (False, True):
         expectation = DiceExpectation(calibration)
@@ -265,22 +284,26 @@ def test_a_label_whose_end_nobody_knows_is_expected_to_be_worse() -> None:
 
 
 def test_without_slices_nothing_is_expected_and_labels_that_are_nowhere_are_left_out() -> None:
-    expectation = DiceExpectation(Calibration.fit([]))
+    expectation = DiceExpectation(Calibration.fit([], CONFIG))
     assert expectation.expected([3, 7]) == ()
-    assert DiceExpectation(Calibration(correction=np.zeros(3))).expected([3, 7]) == ()
+    assert DiceExpectation(Calibration(CONFIG, correction=np.zeros(3))).expected([3, 7]) == ()
     probabilities = np.zeros((3, 8, 8), dtype=np.float32)
     probabilities[0], probabilities[1, :4] = 1, 1
     probabilities[0, :4] = 0
     expectation.add(probabilities)
     (found,) = expectation.expected([3, 7])
-    assert found.label == 3 and found.dice > 0.9
+    assert found.label == 3
+    assert found.dice > 0.9
 
 
 def test_filling_labels_from_half_of_their_expected_dice_on_raises_dice() -> None:
     gains = []
     for one in itertools.starmap(setting, SETTINGS):
-        favoured, most_probable = one.true_dice(Calibration.fit(one.hidden)), one.dice_of_the_most_probable()
-        gains += [favoured[label] - most_probable[label] for label in one.labels]
+        apply_dice_thresholds, most_probable = (
+            one.true_dice(Calibration.fit(one.hidden, CONFIG)),
+            one.dice_of_the_most_probable(),
+        )
+        gains += [apply_dice_thresholds[label] - most_probable[label] for label in one.labels]
     assert np.mean(gains) > 0.001
 
 
@@ -291,22 +314,22 @@ def test_a_label_that_is_certain_is_filled_where_it_is_most_probable() -> None:
     likely = np.full((2, 1, 1), 0.55, dtype=np.float32) - [[[0]], [[0.1]]]
     for probabilities, row in ((certain, 0), (doubtful, 1)):
         probabilities[0] = 1 - probabilities[1]
-        expectation = DiceExpectation(Calibration.fit([]))
-        assert expectation.favoured(likely).argmax() == 0, "nothing is expected yet"
+        expectation = DiceExpectation(Calibration.fit([], CONFIG))
+        assert expectation.apply_dice_thresholds(likely).argmax() == 0, "nothing is expected yet"
         expectation.add(probabilities)
-        assert expectation.favoured(likely).argmax() == row
+        assert expectation.apply_dice_thresholds(likely).argmax() == row
 
 
 def test_a_doubtful_label_does_not_fill_what_others_are_in_doubt_about() -> None:
     seen = np.zeros((3, 40, 40), dtype=np.float32)
     seen[1, 20:], seen[2, :20] = 1, 0.26
     seen[0] = 1 - seen[1] - seen[2]
-    expectation = DiceExpectation(Calibration.fit([]))
+    expectation = DiceExpectation(Calibration.fit([], CONFIG))
     expectation.add(seen)
     shared = np.array([0.42, 0.40, 0.18], dtype=np.float32)[:, None, None]
     alone = np.array([0.7, 0.02, 0.28], dtype=np.float32)[:, None, None]
-    assert expectation.favoured(shared).argmax() == 0
-    assert expectation.favoured(alone).argmax() == 2
+    assert expectation.apply_dice_thresholds(shared).argmax() == 0
+    assert expectation.apply_dice_thresholds(alone).argmax() == 2
 
 
 LOGITS = arrays(
@@ -326,15 +349,19 @@ def test_any_finite_logits_give_probabilities_and_a_range(
     logits: np.ndarray, distances: tuple[int | None, int | None], seed: int
 ) -> None:
     truth = np.random.default_rng(seed).integers(0, len(logits), logits.shape[1:])
-    calibration = Calibration.fit([Hidden(logits, truth, distances)])
+    calibration = Calibration.fit([HeldOutPrediction(logits, truth, distances)], CONFIG)
     probabilities = calibration.probabilities(logits, distances)
-    assert np.isfinite(probabilities).all() and np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    assert np.isfinite(probabilities).all()
+    assert np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)
     expectation = DiceExpectation(calibration)
     expectation.add(probabilities)
-    favoured = expectation.favoured(probabilities)
-    assert favoured.dtype == np.float32 and np.allclose(favoured.sum(axis=0), 1, atol=1e-5)
-    assert (favoured[0] <= probabilities[0] + 1e-6).all(), "no label loses to background"
-    assert np.array_equal(np.sort(favoured, axis=0), np.sort(probabilities, axis=0)), "they stay calibrated"
+    apply_dice_thresholds = expectation.apply_dice_thresholds(probabilities)
+    assert apply_dice_thresholds.dtype == np.float32
+    assert np.allclose(apply_dice_thresholds.sum(axis=0), 1, atol=1e-5)
+    assert (apply_dice_thresholds[0] <= probabilities[0] + 1e-6).all(), "no label loses to background"
+    assert np.array_equal(np.sort(apply_dice_thresholds, axis=0), np.sort(probabilities, axis=0)), (
+        "they stay calibrated"
+    )
     for found in expectation.expected(range(1, len(logits))):
         assert 0 <= found.low <= found.dice <= found.high <= 1
 
@@ -355,14 +382,16 @@ def confidences(one: Setting, calibration: Calibration) -> tuple[list[float], li
 
 @pytest.mark.parametrize("name", SMALL)
 def test_wrong_slices_have_low_confidence(name: str) -> None:
-    found, true = confidences(setting(name, SPACINGS[-1]), Calibration.fit(setting(name, SPACINGS[-1]).hidden))
+    found, true = confidences(
+        setting(name, SPACINGS[-1]), Calibration.fit(setting(name, SPACINGS[-1]).hidden, CONFIG)
+    )
     order = np.argsort(true)
     worst, best = order[: len(order) // 3], order[-(len(order) // 3) :]
     assert np.mean(np.array(found)[worst]) < np.mean(np.array(found)[best])
 
 
 def test_confidence_ranks_the_slices_of_all_settings_by_their_dice() -> None:
-    pairs = [confidences(setting(*one), Calibration.fit(setting(*one).hidden)) for one in SETTINGS]
+    pairs = [confidences(setting(*one), Calibration.fit(setting(*one).hidden, CONFIG)) for one in SETTINGS]
     assert spearmanr(*(np.concatenate(each) for each in zip(*pairs, strict=True)))[0] > 0.5
 
 

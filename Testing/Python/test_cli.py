@@ -13,15 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib import __version__
-from FewShotAnnotateLib.cli import main, running
-from FewShotAnnotateLib.cli.progress import as_part_of
-from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.event import (
+from fewshot_annotate import __version__
+from fewshot_annotate.cli import demo, main
+from fewshot_annotate.core.events import (
     Cancelled,
     Event,
     Expected,
@@ -32,14 +31,15 @@ from FewShotAnnotateLib.core.event import (
     Started,
     event_from_line,
 )
-from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
-from FewShotAnnotateLib.export.algorithm import Algorithm, tagged
-from FewShotAnnotateLib.run import fill as fill_module
-from FewShotAnnotateLib.run.fill import run_in_worker
-from FewShotAnnotateLib.run.folder import JobFolder
-from FewShotAnnotateLib.run.legs import Leg, Whole, legs
-from FewShotAnnotateLib.run.process import WorkerProcess
+from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
+from fewshot_annotate.export.algorithm import Algorithm, tagged
+from fewshot_annotate.io.files import read_label_maps, read_volume, write_array, write_label_maps
+from fewshot_annotate.jobs import layers as layers_module
+from fewshot_annotate.jobs import process as process_module
+from fewshot_annotate.jobs.layers import LayerRun, OverallProgress, layer_runs
+from fewshot_annotate.jobs.process import WorkerProcess, run_in_worker
+from fewshot_annotate.jobs.run_folder import JobFolder
 from support import stepwise
 from support.data import CARRIED, load_case
 from support.labels import every, keep_slices, long_case, overlapping_layers, small_case
@@ -194,7 +194,7 @@ def job_of_another_range(desk: Desk) -> None:
 
 def damaged_job(desk: Desk) -> None:
     job_of_another_range(desk)
-    truncate("job/result.npy")(desk)
+    truncate("job/layers/0/result.npy")(desk)
 
 
 def linked_output(desk: Desk) -> None:
@@ -540,7 +540,7 @@ def test_the_bar_goes_to_stderr(desk: Desk, capfd: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def stepwise_engine(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of an engine that drafts, fits and refines."""
-    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
+    monkeypatch.setattr(layers_module, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
     return stepwise.NAME
 
 
@@ -598,7 +598,7 @@ def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(desk: Desk, stepwise_
     began = time.monotonic()
     assert main(["fill", *map(str, (desk.image, support, "-o", output, *more)), "--progress", "none"]) == 0
     assert time.monotonic() - began < 30
-    assert [JobFolder.open(desk.job / f"layer{number}").job.budget for number in range(2)] == [1.5, 1.5]
+    assert [layer.job.budget for layer in JobFolder.open_layers(desk.job)] == [1.5, 1.5]
     assert len(read_label_maps(output, desk.volume.geometry)) == 2
 
 
@@ -624,8 +624,8 @@ def test_layers_are_all_drafted_before_the_first_is_refined(
     assert list(dict.fromkeys(event.stage for event in progress)) == list(Stage)
     assert progress[-1] == Progress(half, half, 0.0, 1.0, 0, Stage.REFINING)
     assert [isinstance(event, Finished) for event in events].index(True) == len(events) - 1
-    assert legs("propagate", 2) == [Leg(0), Leg(1)], "without drafts there is nothing to go back for"
-    assert legs(stepwise_engine, 1) == [Leg(0)]
+    assert layer_runs("propagate", 2) == [LayerRun(0), LayerRun(1)], "without drafts there is nothing to go back for"
+    assert layer_runs(stepwise_engine, 1) == [LayerRun(0)]
 
 
 def test_a_job_is_continued_with_another_time_limit(desk: Desk) -> None:
@@ -683,9 +683,9 @@ def test_the_demo_refuses_a_file_as_its_folder(tmp_path: Path, capfd: pytest.Cap
 
 def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Event] = []
-    whole = Whole(2)
+    overall = OverallProgress(2)
     for number in range(2):
-        report = as_part_of(whole, Leg(number), number == 1, told.append)
+        report = overall.reporter(LayerRun(number), number == 1, told.append)
         report(Progress(0, 10, None))
         monkeypatch.setattr(time, "monotonic", partial(lambda now: now, time.monotonic() + 10))
         for done, eta in ((5, 10.0), (10, 0.0)):
@@ -772,7 +772,7 @@ def test_ctrl_c_is_not_lost_wherever_it_arrives(tmp_path: Path, monkeypatch: pyt
                     signal.raise_signal(signal.SIGINT)
                 return super().__getattribute__(name)
 
-        monkeypatch.setattr(fill_module, "WorkerProcess", Interrupted)
+        monkeypatch.setattr(process_module, "WorkerProcess", Interrupted)
         if moment == "start":  # nothing is finished yet that could be kept
             with pytest.raises(KeyboardInterrupt):
                 run_in_worker(folder, lambda event: None)
@@ -795,11 +795,11 @@ def test_ctrl_c_at_the_end_of_a_layer_does_not_start_the_next(
         folder.request_cancel()
         return ending
 
-    monkeypatch.setattr(running, "run_in_worker", interrupted_at_its_end)
+    monkeypatch.setattr(layers_module, "run_in_worker", interrupted_at_its_end)
     command = ["fill", *map(str, (desk.image, support, "-o", output, "--job-dir", desk.job))]
     assert main([*command, "--progress", "none"]) == 130
     assert "cancelled; no output was written. Continue" in capfd.readouterr().err
-    assert len(JobFolder.open(desk.job / "layer1").pending()) > 0
+    assert len(JobFolder.open(desk.job, layer=1).pending()) > 0
     assert not output.exists()
 
 
@@ -867,3 +867,21 @@ def test_a_reader_that_goes_away_gets_no_traceback(long_desk: Desk, spawned: Spa
     _, err = program.communicate(timeout=60)
     assert (program.returncode, err) == (1, "")
     assert not long_desk.output.exists()
+
+
+def test_the_demo_keeps_its_results_elsewhere_if_they_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output, elsewhere = tmp_path / "demo", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+
+    def filled(runs: object, layers: list[LabelMap], *_: object) -> SimpleNamespace:
+        (output / "label.nii.gz").mkdir()  # in the way when it is to be written
+        return SimpleNamespace(layers=layers)
+
+    monkeypatch.setattr(demo, "run_all", filled)
+    assert main(["demo", "-o", str(output), "--progress", "none"]) == 1
+    assert (output / "contact-sheet.png").stat().st_size
+    (kept,) = elsewhere.glob("*/label.nii.gz")
+    assert str(kept) in capfd.readouterr().err

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main, suggest
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.numbers import real_number, whole_number
-from FewShotAnnotateLib.core.unforeseen import MAX_LOG_BYTES, SHOW_VARIABLE, code_of, is_memory_short, keep, places
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap
-from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE
+from fewshot_annotate.cli import main, suggest
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.core.numbers import float_or_none, int_or_none
+from fewshot_annotate.core.unexpected_errors import (
+    MAX_LOG_BYTES,
+    TRACEBACK_VARIABLE,
+    append_to_log,
+    fingerprint,
+    is_out_of_memory,
+    traceback_lines,
+)
+from fewshot_annotate.core.volume import Geometry, LabelMap
+from fewshot_annotate.io.files import write_array, write_label_maps
 from support.processes import PACKAGE_PARENT
 
 HUGE = "9" * 5000
@@ -99,11 +106,11 @@ def test_numbers_beyond_their_limits_are_refused(words: str, desk: Path, capsys:
 
 
 def test_numbers_are_read_as_people_write_them() -> None:
-    assert [whole_number(text) for text in ("7", "+7", "-7", " 12 ", "1.0", "1e2", "\u0661", "1" * 19)] == [
+    assert [int_or_none(text) for text in ("7", "+7", "-7", " 12 ", "1.0", "1e2", "\u0661", "1" * 19)] == [
         *(7, 7, -7, 12),
         *(None, None, None, None),
     ]
-    assert [real_number(text) for text in ("1", ".5", "2.", "-1e3", "nan", "inf", "1_0", "")] == [
+    assert [float_or_none(text) for text in ("1", ".5", "2.", "-1e3", "nan", "inf", "1_0", "")] == [
         *(1, 0.5, 2, -1000),
         *(None, None, None, None),
     ]
@@ -132,7 +139,7 @@ def test_a_geometry_with_nan_is_the_same_as_none(place: str) -> None:
     ],
 )
 def test_a_geometry_that_no_volume_has_is_not_read(change: dict[str, list[float]]) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"must be (positive|finite)"):
         Geometry.from_json(Geometry((4, 5, 6)).to_json() | change)
 
 
@@ -185,46 +192,46 @@ def failing(options: object) -> int:
 
 
 @pytest.fixture
-def unforeseen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def unexpected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """`suggest` fails as no command should; returns the log."""
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
-    add = suggest.add
+    add_arguments = suggest.add_arguments
 
-    def broken(verbs: Any) -> None:
-        add(verbs)
-        verbs.choices["suggest"].set_defaults(command=failing)
+    def broken(parser: argparse.ArgumentParser) -> None:
+        add_arguments(parser)
+        parser.set_defaults(command=failing)
 
-    monkeypatch.setattr(suggest, "add", broken)
+    monkeypatch.setattr(suggest, "add_arguments", broken)
     return tmp_path / "home" / "errors.log"
 
 
-def test_an_unforeseen_error_is_one_line_with_a_code_and_a_place_in_a_log(
-    unforeseen: Path, capsys: pytest.CaptureFixture
+def test_an_unexpected_error_is_one_line_with_a_code_and_a_place_in_a_log(
+    unexpected: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["suggest", "a", "b"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     (code,) = re.findall(r"KeyError, code ([0-9a-f]{8})", line)
-    assert str(unforeseen) in line
-    text = unforeseen.read_text(encoding="utf-8")
+    assert str(unexpected) in line
+    text = unexpected.read_text(encoding="utf-8")
     assert text.startswith(code)
     assert "test_cli_limits.py" in text
     assert " failing" in text
     assert PATIENT not in text + line
-    assert unforeseen.stat().st_mode & 0o077 == 0
+    assert unexpected.stat().st_mode & 0o077 == 0
 
 
-def test_a_developer_sees_the_traceback(unforeseen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SHOW_VARIABLE, "1")
+def test_a_developer_sees_the_traceback(unexpected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
     with pytest.raises(KeyError, match="Doe"):
         main(["suggest", "a", "b"])
-    assert not unforeseen.exists()
+    assert not unexpected.exists()
 
 
-def test_a_log_that_cannot_be_written_lies_elsewhere(unforeseen: Path, capsys: pytest.CaptureFixture) -> None:
-    unforeseen.mkdir(parents=True)
+def test_a_log_that_cannot_be_written_lies_elsewhere(unexpected: Path, capsys: pytest.CaptureFixture) -> None:
+    unexpected.mkdir(parents=True)
     assert main(["suggest", "a", "b"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert str(unforeseen) not in line
+    assert str(unexpected) not in line
     assert "errors.log" in line
 
 
@@ -236,13 +243,13 @@ def test_the_same_error_at_the_same_place_has_the_same_code_and_the_log_ends(tmp
             return found
         raise AssertionError
 
-    assert code_of(error("a")) == code_of(error("b"))
-    assert code_of(error("a")) != code_of(ValueError())
+    assert fingerprint(error("a")) == fingerprint(error("b"))
+    assert fingerprint(error("a")) != fingerprint(ValueError())
     log = tmp_path / "errors.log"
     log.write_bytes(bytes(MAX_LOG_BYTES + 1))
-    assert keep(error("a"), log, "1")
+    assert append_to_log(error("a"), log, "1")
     assert log.stat().st_size < 2000
-    assert places(error("a"))[0] == "KeyError"
+    assert traceback_lines(error("a"))[0] == "KeyError"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +262,7 @@ def test_the_same_error_at_the_same_place_has_the_same_code_and_the_log_ends(tmp
     ],
 )
 def test_a_shortage_of_memory_is_known_in_all_its_words(error: Exception) -> None:
-    assert is_memory_short(error) == (not isinstance(error, np.exceptions.AxisError))
+    assert is_out_of_memory(error) == (not isinstance(error, np.exceptions.AxisError))
 
 
 def test_a_sound_image_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path: Path) -> None:
@@ -264,7 +271,7 @@ def test_a_sound_image_that_does_not_fit_into_memory_is_not_called_damaged(tmp_p
     with (tmp_path / "image.nrrd").open("wb") as file:
         file.write(header.encode("ascii"))
         file.truncate(len(header) + 2 * int(np.prod(grid.shape)))  # sparse: it takes no room
-    code = f"import sys; sys.path.insert(0, {str(PACKAGE_PARENT)!r}); from FewShotAnnotateLib.cli import main; "
+    code = f"import sys; sys.path.insert(0, {str(PACKAGE_PARENT)!r}); from fewshot_annotate.cli import main; "
     code += "sys.exit(main(sys.argv[1:]))"
     limit = 600 << 20
     child = subprocess.run(

@@ -16,45 +16,46 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.comparison import compare as compare_module
-from FewShotAnnotateLib.comparison import report
-from FewShotAnnotateLib.comparison import trial as trial_module
-from FewShotAnnotateLib.comparison.case import Case, shown
-from FewShotAnnotateLib.comparison.clock import Step
-from FewShotAnnotateLib.comparison.compare import compare
-from FewShotAnnotateLib.comparison.design import Trial, Wish, design
-from FewShotAnnotateLib.comparison.recommend import Evidence, recommend
-from FewShotAnnotateLib.comparison.results import Comparison
-from FewShotAnnotateLib.comparison.scores import dice, difference, point, pooled
-from FewShotAnnotateLib.comparison.trial import Contender, EngineFailed, Interrupted, Outcome, run_trial
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.event import Event, Progress, Started, event_from_line
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.engines.adapt import Adapt
-from FewShotAnnotateLib.engines.propagate import Propagate
-from FewShotAnnotateLib.review import metrics
-from FewShotAnnotateLib.run.fill import run_in_worker
-from FewShotAnnotateLib.run.folder import JobFolder
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError, Message
+from fewshot_annotate.core.events import Event, Progress, Started, event_from_line
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.engines.adapt.engine import Adapt
+from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.evaluation import compare as compare_module
+from fewshot_annotate.evaluation import metrics
+from fewshot_annotate.evaluation import trials as trial_module
+from fewshot_annotate.evaluation.case import ComparisonCase, support_subset
+from fewshot_annotate.evaluation.compare import compare
+from fewshot_annotate.evaluation.design import Trial, TrialDesign, design_trials
+from fewshot_annotate.evaluation.recommendation import Evidence, recommend
+from fewshot_annotate.evaluation.report import page as report
+from fewshot_annotate.evaluation.results import Comparison
+from fewshot_annotate.evaluation.scores import dice, dice_difference, engine_score, mean_dice
+from fewshot_annotate.evaluation.time_estimate import ComparisonProgress
+from fewshot_annotate.evaluation.trials import EngineFailed, Interrupted, TrialResult, run_trial
+from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.jobs.planning import EngineSettings
+from fewshot_annotate.jobs.process import run_in_worker
+from fewshot_annotate.jobs.run_folder import JobFolder
 from hypothesis import given
 from hypothesis import strategies as st
 from support.labels import every, keep_slices, overlapping_layers, small_case
 from support.processes import Spawned, wait_for
 
 AXIS = SliceAxis(0)
-PROPAGATE = Contender("propagate")
-QUICK = Wish(sizes=(2,), draws=1)
+PROPAGATE = EngineSettings("propagate")
+QUICK = TrialDesign(sizes=(2,), draws=1)
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="signals and processes as Linux has them")
 
 
-def case_of(indices: Sequence[int]) -> Case:
+def case_of(indices: Sequence[int]) -> ComparisonCase:
     volume, label_map = small_case()
-    return Case.of_label_maps(volume, [label_map], AXIS, indices)
+    return ComparisonCase.from_label_maps(volume, [label_map], AXIS, indices)
 
 
-def usual_case() -> Case:
+def usual_case() -> ComparisonCase:
     return case_of(every(small_case()[1], AXIS, 4))
 
 
@@ -64,7 +65,7 @@ def usual_case() -> Case:
 @given(st.lists(st.booleans(), min_size=2, max_size=60), st.integers(1, 20), st.integers(1, 4), st.integers(0, 9))
 def test_every_trial_hides_what_it_does_not_show(painted: list[bool], held_out: int, draws: int, seed: int) -> None:
     try:
-        trials = design(painted, Wish(draws=draws, held_out=held_out, seed=seed))
+        trials = design_trials(painted, TrialDesign(draws=draws, held_out=held_out, seed=seed))
     except InputError as error:
         assert error.code == "compare_too_few"
         assert sum(painted) < 3 or held_out < len(painted)
@@ -85,7 +86,7 @@ def test_every_trial_hides_what_it_does_not_show(painted: list[bool], held_out: 
 
 
 def test_sizes_double_up_to_all_that_is_there_and_the_ends_stay_in_the_support() -> None:
-    trials = design([True] * 12, Wish(draws=2))
+    trials = design_trials([True] * 12, TrialDesign(draws=2))
     assert sorted({trial.size for trial in trials}) == [1, 2, 4, 8, 9]
     hidden = sorted({row for trial in trials for row in trial.held_out})
     assert hidden == list(range(1, 11))
@@ -94,20 +95,20 @@ def test_sizes_double_up_to_all_that_is_there_and_the_ends_stay_in_the_support()
     assert len(set(draws.values())) == 2
     for support in draws.values():  # spread: one in each quarter
         assert np.diff(support).max() <= 6
-    assert design([True] * 12, Wish(draws=2)) == trials
-    assert design([True] * 12, Wish(draws=2, seed=1)) != trials
+    assert design_trials([True] * 12, TrialDesign(draws=2)) == trials
+    assert design_trials([True] * 12, TrialDesign(draws=2, seed=1)) != trials
 
 
 def test_sizes_that_are_asked_for_are_taken_if_they_are_possible() -> None:
-    assert {trial.size for trial in design([True] * 9, Wish(sizes=(3, 2, 64)))} == {2, 3}
+    assert {trial.size for trial in design_trials([True] * 9, TrialDesign(sizes=(3, 2, 64)))} == {2, 3}
     with pytest.raises(InputError, match="choose from 1 to 7"):
-        design([True] * 9, Wish(sizes=(64,)))
+        design_trials([True] * 9, TrialDesign(sizes=(64,)))
 
 
 @pytest.mark.parametrize("painted", [[], [True], [False, False, False], [False, True, False]])
 def test_too_few_labelled_slices_are_refused(painted: list[bool]) -> None:
     with pytest.raises(InputError, match="two slices that show a label"):
-        design(painted)
+        design_trials(painted)
 
 
 # --- what an engine is told
@@ -115,7 +116,7 @@ def test_too_few_labelled_slices_are_refused(painted: list[bool]) -> None:
 
 def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     case = usual_case()
-    trial = design(case.painted, Wish(sizes=(1,), draws=1))[0]
+    trial = design_trials(case.painted, TrialDesign(sizes=(1,), draws=1))[0]
     seen: list[JobFolder] = []
 
     def look(folder: JobFolder, *_: object) -> None:
@@ -125,7 +126,7 @@ def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPat
         assert (support.masks == case.supports[0].masks[list(trial.support)]).all()
         assert set(support.labels) == set(np.unique(support.masks)) - {0}
         bytes_of_hidden = [case.supports[0].masks[row].tobytes() for row in trial.held_out if case.painted[row]]
-        written = b"".join(path.read_bytes() for path in folder.path.iterdir() if path.name != "image.npy")
+        written = b"".join(path.read_bytes() for path in folder.path.rglob("*.*") if path.name != "image.npy")
         assert bytes_of_hidden
         assert not any(mask in written for mask in bytes_of_hidden)
         raise EngineFailed("seen")
@@ -140,12 +141,12 @@ def test_an_engine_sees_no_label_of_a_hidden_slice(monkeypatch: pytest.MonkeyPat
 def test_a_label_that_is_on_no_shown_slice_is_not_even_named() -> None:
     support = usual_case().supports[0]
     rows = [row for row, mask in enumerate(support.masks) if set(np.unique(mask)) == {0, support.labels[0]}]
-    told = shown(support, rows[:1])
+    told = support_subset(support, rows[:1])
     assert told is not None
     assert told.labels == support.labels[:1]
-    assert told.known.shape == (1, 1)
-    empty = Support(support.axis, support.indices, np.zeros_like(support.masks), support.labels, support.known)
-    assert shown(empty, [0, 1]) is None
+    assert told.annotated.shape == (1, 1)
+    empty = Support(support.axis, support.indices, np.zeros_like(support.masks), support.labels, support.annotated)
+    assert support_subset(empty, [0, 1]) is None
 
 
 # --- what is counted
@@ -153,10 +154,10 @@ def test_a_label_that_is_on_no_shown_slice_is_not_even_named() -> None:
 
 def test_a_trial_counts_what_the_engine_itself_gives(tmp_path: Path) -> None:
     case = usual_case()
-    trial = design(case.painted, Wish(sizes=(3,), draws=1))[0]
+    trial = design_trials(case.painted, TrialDesign(sizes=(3,), draws=1))[0]
     outcome = run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None)
     engine = Propagate()
-    told = shown(case.supports[0], trial.support)
+    told = support_subset(case.supports[0], trial.support)
     assert told is not None
     engine.prepare(case.volume, told)
     asked = [case.indices[row] for row in trial.held_out]
@@ -173,7 +174,7 @@ def test_a_trial_counts_what_the_engine_itself_gives(tmp_path: Path) -> None:
 
 def test_only_hidden_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     case = case_of(every(small_case()[1], AXIS, 2))
-    trial = design(case.painted, Wish(sizes=(2,), draws=1))[0]
+    trial = design_trials(case.painted, TrialDesign(sizes=(2,), draws=1))[0]
     assert len(trial.held_out) > 1
     asked: list[list[int]] = []
     run = trial_module.run_in_worker
@@ -193,13 +194,13 @@ def test_only_hidden_slices_are_filled(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_a_slice_that_says_nothing_about_a_label_is_not_counted_for_it() -> None:
     case = usual_case()
-    silent = np.ones_like(case.supports[0].known)
+    silent = np.ones_like(case.supports[0].annotated)
     silent[:, 0] = False
     (support,) = case.supports
-    half = replace(case, supports=(replace(support, known=silent),))
+    half = replace(case, supports=(replace(support, annotated=silent),))
     masks = support.masks[None].astype(np.uint16)
     rows = range(len(support.indices))
-    counts, whole = (trial_module.counts_of(one, rows, masks) for one in (half, case))
+    counts, whole = (trial_module.count_voxels(one, rows, masks) for one in (half, case))
     assert whole[:, 0].any()
     assert not counts[:, 0].any()
     assert (counts[:, 1:] == whole[:, 1:]).all()
@@ -208,14 +209,14 @@ def test_a_slice_that_says_nothing_about_a_label_is_not_counted_for_it() -> None
 def test_a_label_on_an_empty_slice_costs_dice() -> None:
     right = np.array([[[100, 100, 100]], [[0, 0, 0]]])
     wrong = np.array([[[100, 100, 100]], [[0, 100, 0]]])
-    assert pooled(right) == 1
-    assert pooled(wrong) == pytest.approx(2 / 3)
-    assert np.isnan(pooled(np.zeros((2, 1, 3))))
+    assert mean_dice(right) == 1
+    assert mean_dice(wrong) == pytest.approx(2 / 3)
+    assert np.isnan(mean_dice(np.zeros((2, 1, 3))))
 
 
 def test_voxels_are_pooled_not_slices_averaged() -> None:
     counts = np.array([[[1000, 1000, 1000]], [[10, 10, 0]]])
-    assert pooled(counts) == pytest.approx(2000 / 2020)
+    assert mean_dice(counts) == pytest.approx(2000 / 2020)
 
 
 def test_a_difference_is_beyond_chance_only_if_most_slices_agree() -> None:
@@ -226,12 +227,12 @@ def test_a_difference_is_beyond_chance_only_if_most_slices_agree() -> None:
         return np.stack([truth, truth, np.rint(truth * share)], axis=-1)[:, None].astype(np.int64)
 
     good, worse = counts(np.full(12, 0.9)), counts(np.full(12, 0.8))
-    found = difference(good, worse)
-    assert found.beyond_chance
+    found = dice_difference(good, worse)
+    assert found.significant
     assert found.low <= found.dice <= found.high
     mixed = counts(np.where(np.arange(12) % 2, 0.99, 0.8))
-    assert not difference(mixed, good).beyond_chance
-    assert difference(good, good).dice == 0
+    assert not dice_difference(mixed, good).significant
+    assert dice_difference(good, good).dice == 0
 
 
 # --- what is recommended
@@ -245,7 +246,7 @@ def advice(slices: int, to_fill: int = 50, **engines_seconds: tuple[Sequence[flo
         right = np.resize(np.rint(100 * np.array(share)), slices).astype(np.int64)
         own = np.stack([np.full(slices, 100), np.full(slices, 100), right], axis=-1)[:, None]
         counts[engine] = own
-        points += [point(engine, 4, own[None], [(seconds, seconds)])]
+        points += [engine_score(engine, 4, own[None], [(seconds, seconds)])]
     return recommend(points, counts, ["organ"], slices, to_fill)
 
 
@@ -260,7 +261,7 @@ def test_a_clear_lead_is_called_one() -> None:
 def test_of_equal_engines_the_fastest_is_taken() -> None:
     found = advice(10, slow=([0.9, 0.7, 0.92], 100.0), quick=([0.7, 0.9, 0.91], 1.0))
     assert (found.engine, found.evidence) == ("quick", Evidence.EQUAL)
-    assert "within what varies from slice to slice" in found.reasons[0]
+    assert "within the variation from slice to slice" in found.reasons[0]
     assert "100 times as fast" in found.reasons[0]
     tiny = advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0))
     assert (tiny.engine, tiny.evidence) == ("quick", Evidence.EQUAL)
@@ -289,16 +290,16 @@ def stand_in(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(trial_module, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
 
 
-def compared(place: Path, *contenders: Contender, wish: Wish = QUICK, resume: bool = False) -> Comparison:
+def compared(place: Path, *contenders: EngineSettings, wish: TrialDesign = QUICK, resume: bool = False) -> Comparison:
     return compare(usual_case(), contenders, wish, place, resume=resume)
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_an_engine_that_fails_fails_alone(tmp_path: Path) -> None:
-    broken = Contender("stepwise", {"fit": 0.0, "trouble": "bug"})
+    broken = EngineSettings("stepwise", {"fit": 0.0, "trouble": "bug"})
     found = compared(tmp_path / "report", broken, PROPAGATE)
     assert found.engines == ("propagate",)
-    (absent,) = found.absent
+    (absent,) = found.unscored
     assert (absent.engine, absent.started) == ("stepwise", True)
     assert "ZeroDivisionError" in absent.reason
     assert not (tmp_path / "report" / "working").exists()
@@ -318,15 +319,15 @@ def test_an_engine_whose_process_is_killed_fails_alone(tmp_path: Path, monkeypat
         return run(folder, strike)
 
     monkeypatch.setattr(trial_module, "run_in_worker", kill)
-    found = compared(tmp_path / "report", Contender("stepwise"), PROPAGATE)
+    found = compared(tmp_path / "report", EngineSettings("stepwise"), PROPAGATE)
     assert found.engines == ("propagate",)
-    assert "was ended from outside" in found.absent[0].reason
-    assert str(tmp_path) not in found.absent[0].reason
+    assert "was ended from outside" in found.unscored[0].reason
+    assert str(tmp_path) not in found.unscored[0].reason
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_if_every_engine_fails_each_reason_is_told(tmp_path: Path) -> None:
-    broken = Contender("stepwise", {"fit": 0.0, "trouble": "bug"})
+    broken = EngineSettings("stepwise", {"fit": 0.0, "trouble": "bug"})
     with pytest.raises(EngineFailed, match=r"stepwise: .*ZeroDivisionError"):
         compared(tmp_path / "report", broken)
 
@@ -344,21 +345,22 @@ def test_a_stop_that_comes_too_late_for_a_worker_stops_the_comparison(tmp_path: 
 def test_an_engine_that_cannot_run_here_is_listed_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Adapt, "cannot_run", classmethod(lambda cls: "it needs the Python package torch"))
-    found = compared(tmp_path / "report", Contender("adapt"), PROPAGATE)
-    (absent,) = found.absent
-    assert (absent.engine, absent.reason, absent.started) == ("adapt", "it needs the Python package torch", False)
+    reason = Message("needs_package", package="torch")
+    monkeypatch.setattr(Adapt, "unavailable_reason", classmethod(lambda cls: reason))
+    found = compared(tmp_path / "report", EngineSettings("adapt"), PROPAGATE)
+    (absent,) = found.unscored
+    assert (absent.engine, absent.reason, absent.started) == ("adapt", str(reason), False)
     with pytest.raises(InputError, match=r"No engine .* \(adapt: it needs"):
-        compared(tmp_path / "other", Contender("adapt"))
+        compared(tmp_path / "other", EngineSettings("adapt"))
     with pytest.raises(InputError, match="no option 'colour'"):
-        compared(tmp_path / "other", Contender("propagate", {"colour": 1}))
+        compared(tmp_path / "other", EngineSettings("propagate", {"colour": 1}))
     assert not (tmp_path / "other").exists()
 
 
 def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[Step] = []
+    steps: list[ComparisonProgress] = []
 
-    def stop_after_two(step: Step) -> None:
+    def stop_after_two(step: ComparisonProgress) -> None:
         steps.append(step)
         if step.done == 2:
             raise KeyboardInterrupt
@@ -370,12 +372,12 @@ def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     ran: list[str] = []
     run = compare_module.run_trial
 
-    def note(case: Case, trial: Trial, *rest: Any) -> Outcome:
+    def note(case: ComparisonCase, trial: Trial, *rest: Any) -> TrialResult:
         ran.append(trial.name)
         return run(case, trial, *rest)
 
     monkeypatch.setattr(compare_module, "run_trial", note)
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="go on with its comparison"):
         compared(place, PROPAGATE)
     whole = compared(place, PROPAGATE, resume=True)
     assert len(ran) == steps[0].total - 2
@@ -397,12 +399,12 @@ def test_other_settings_of_an_engine_are_measured_anew(tmp_path: Path, monkeypat
     ran: list[str] = []
     monkeypatch.setattr(compare_module, "run_trial", lambda case, trial, *r: ran.append(trial.name))
     with pytest.raises(AttributeError):
-        compared(place, Contender("propagate", budget=60.0), resume=True)
+        compared(place, EngineSettings("propagate", budget=60.0), resume=True)
     assert len(ran) == 1
 
 
 def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
-    steps: list[Step] = []
+    steps: list[ComparisonProgress] = []
     compare(usual_case(), [PROPAGATE], QUICK, tmp_path / "report", steps.append)
     fractions = [step.fraction for step in steps]
     assert fractions == sorted(fractions)
@@ -414,7 +416,7 @@ def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
 def test_overlapping_segments_are_compared_layer_by_layer(tmp_path: Path) -> None:
     indices = every(small_case()[1], AXIS, 4)
     layers = overlapping_layers(small_case()[1], 2)
-    case = Case.of_label_maps(small_case()[0], layers, AXIS, indices)
+    case = ComparisonCase.from_label_maps(small_case()[0], layers, AXIS, indices)
     found = compare(case, [PROPAGATE], QUICK, tmp_path / "report")
     assert set(found.labels) | set(found.not_scored) == {"Étage 0", "Étage 1", "lower half"}
     assert found.points[0].dice > 0.3
@@ -572,7 +574,22 @@ def test_a_used_folder_is_left_alone(desk: Desk, capfd: pytest.CaptureFixture[st
 def test_without_the_packages_of_the_report_nothing_is_begun(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(report.NEEDED, "no_such_module", "matplotlib")
+    monkeypatch.setitem(report.REQUIRED_PACKAGES, "no_such_module", "matplotlib")
     assert main(desk.command(*QUICKLY)) == 2
     assert 'pip install "fewshot-annotate[report]"' in capfd.readouterr().err
     assert not desk.report.exists()
+
+
+def test_a_trial_fills_the_held_out_slices_alone(tmp_path: Path) -> None:
+    case = usual_case()
+    trial = Trial(2, 0, 0, support=(0, 3), held_out=(1, 4))
+    filled = []
+
+    def runner(folder: JobFolder, on_event: Callable[[Event], None]) -> Event:
+        filled.append((folder.job.slices, tuple(folder.pending()), folder.indices))
+        return run_in_worker(folder, on_event)
+
+    result = run_trial(case, trial, PROPAGATE, tmp_path, lambda fraction: None, runner)
+    slices = (case.indices[1], case.indices[4])
+    assert set(filled) == {(slices, slices, (case.indices[0], case.indices[3]))}
+    assert result.masks.shape[1] == 2

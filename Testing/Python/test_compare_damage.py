@@ -15,22 +15,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.comparison.case import Case
-from FewShotAnnotateLib.comparison.compare import describe
-from FewShotAnnotateLib.comparison.design import Trial
-from FewShotAnnotateLib.comparison.store import Store
-from FewShotAnnotateLib.comparison.trial import Contender, Outcome, counts_of
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume, default_segment
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume, default_segment
+from fewshot_annotate.evaluation.case import ComparisonCase
+from fewshot_annotate.evaluation.compare import describe_case
+from fewshot_annotate.evaluation.design import Trial
+from fewshot_annotate.evaluation.trial_store import TrialStore
+from fewshot_annotate.evaluation.trials import TrialResult, count_voxels
+from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.jobs.planning import EngineSettings
 from hypothesis import given
 from hypothesis import strategies as st
 from support.processes import PACKAGE_PARENT
 
 AXIS = SliceAxis(0)
-PROPAGATE = Contender("propagate")
+PROPAGATE = EngineSettings("propagate")
 TRIAL = Trial(2, 0, 0, (0, 3), (1, 2))
 GRID = Geometry((8, 16, 16))
 
@@ -47,23 +48,23 @@ def image() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def case() -> Case:
-    return Case.of_label_maps(Volume(image(), GRID), [labels()], AXIS, [1, 3, 5, 7])
+def case() -> ComparisonCase:
+    return ComparisonCase.from_label_maps(Volume(image(), GRID), [labels()], AXIS, [1, 3, 5, 7])
 
 
 @pytest.fixture(scope="module")
-def outcome(case: Case) -> Outcome:
+def outcome(case: ComparisonCase) -> TrialResult:
     masks = np.stack([np.stack([support.masks[row] for row in TRIAL.held_out]) for support in case.supports])
     masks = masks.astype(np.uint16)
     masks[0, 0, 4, 4:7] = 0
-    return Outcome(counts_of(case, TRIAL.held_out, masks), 1.5, 0.25, masks, ("careful",))
+    return TrialResult(count_voxels(case, TRIAL.held_out, masks), 1.5, 0.25, masks, ("careful",))
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory, case: Case, outcome: Outcome) -> Path:
+def kept(tmp_path_factory: pytest.TempPathFactory, case: ComparisonCase, outcome: TrialResult) -> Path:
     """A comparison with one finished trial."""
     folder = tmp_path_factory.mktemp("kept") / "comparison"
-    with Store(folder, describe(case), resume=False) as store:
+    with TrialStore(folder, describe_case(case), resume=False) as store:
         store.save(PROPAGATE, TRIAL, outcome)
     return folder
 
@@ -73,12 +74,12 @@ def files(folder: Path) -> tuple[Path, Path]:
     return place / f"{TRIAL.name}.json", place / f"{TRIAL.name}.npz"
 
 
-def loaded(folder: Path, case: Case) -> Outcome | None:
-    with Store(folder, describe(case), resume=True) as store:
+def loaded(folder: Path, case: ComparisonCase) -> TrialResult | None:
+    with TrialStore(folder, describe_case(case), resume=True) as store:
         return store.load(case, PROPAGATE, TRIAL)
 
 
-def same(found: Outcome | None, outcome: Outcome) -> bool:
+def same(found: TrialResult | None, outcome: TrialResult) -> bool:
     if found is None:
         return False
     assert np.array_equal(found.masks, outcome.masks)
@@ -88,14 +89,14 @@ def same(found: Outcome | None, outcome: Outcome) -> bool:
     return True
 
 
-def test_a_finished_trial_is_read_as_it_was_kept(kept: Path, case: Case, outcome: Outcome) -> None:
+def test_a_finished_trial_is_read_as_it_was_kept(kept: Path, case: ComparisonCase, outcome: TrialResult) -> None:
     assert same(loaded(kept, case), outcome)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 @given(data=st.data())
 def test_a_damaged_file_of_a_trial_is_as_none_or_as_kept(
-    number: int, kept: Path, case: Case, outcome: Outcome, data: st.DataObject
+    number: int, kept: Path, case: ComparisonCase, outcome: TrialResult, data: st.DataObject
 ) -> None:
     path = files(kept)[number]
     whole = path.read_bytes()
@@ -141,6 +142,35 @@ def bomb(folder: Path) -> None:
     np.lib.format.write_array_header_1_0(data, {"descr": "<u2", "fortran_order": False, "shape": (1, 2, 16, 16)})
     with zipfile.ZipFile(files(folder)[1], "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("masks.npy", data.getvalue() + bytes(64 << 20))
+
+
+def with_shape(*shape: int) -> Callable[[Path], None]:
+    """An archive whose array claims more voxels than it has."""
+
+    def damage(folder: Path) -> None:
+        data = io.BytesIO()
+        np.lib.format.write_array_header_1_0(data, {"descr": "<u2", "fortran_order": False, "shape": shape})
+        with zipfile.ZipFile(files(folder)[1], "w") as archive:
+            archive.writestr("masks.npy", data.getvalue() + bytes(100))
+
+    return damage
+
+
+def packed_otherwise(method: int) -> Callable[[Path], None]:
+    """An archive packed by another method, its data damaged."""
+
+    def damage(folder: Path) -> None:
+        path = files(folder)[1]
+        with zipfile.ZipFile(path) as archive:
+            masks = archive.read("masks.npy")
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("masks.npy", masks)
+        data = bytearray(path.read_bytes())
+        start = data.index(b"masks.npy") + 24
+        data[start : start + 8] = bytes(8)
+        path.write_bytes(data)
+
+    return damage
 
 
 def encrypted(folder: Path) -> None:
@@ -190,6 +220,11 @@ DAMAGES = {
     "no masks": with_archive(other=MASKS),
     "more than masks": with_archive(masks=MASKS, other=MASKS),
     "a bomb": bomb,
+    "a shape beyond memory": with_shape(1 << 45),
+    "a shape of gigabytes": with_shape(1, 2, 1 << 16, 1 << 16),
+    "a shape below zero": with_shape(-1),
+    "LZMA": packed_otherwise(zipfile.ZIP_LZMA),
+    "bzip2": packed_otherwise(zipfile.ZIP_BZIP2),
     "encrypted": encrypted,
     "a folder, JSON": as_folder(0),
     "a folder, masks": as_folder(1),
@@ -200,14 +235,58 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_trial_that_makes_no_sense_is_as_none(
-    damage: Callable[[Path], None], kept: Path, case: Case, tmp_path: Path
+    damage: Callable[[Path], None], kept: Path, case: ComparisonCase, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(kept, tmp_path / "comparison"))
     damage(folder)
     assert loaded(folder, case) is None
 
 
-def test_a_trial_of_version_0_1_is_read(kept: Path, case: Case, outcome: Outcome, tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", ["runs", "runs/propagate", "volumes", "volumes/0011"])
+def test_trials_are_not_written_through_links(link: str, kept: Path, case: ComparisonCase, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(kept, tmp_path / "comparison"))
+    place, other = folder / link, tmp_path / "other"
+    other.mkdir()
+    if place.exists():
+        shutil.rmtree(place)
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(other)
+    with pytest.raises(InputError, match=link):
+        loaded(folder, case)
+    assert not list(other.iterdir())
+
+
+def linked(place: Path, other: Path) -> None:
+    place.symlink_to(other)
+
+
+IN_THE_WAY: dict[str, Callable[[Path, Path], object]] = {
+    "a link": linked,
+    "a file": lambda place, _: place.write_text("x"),
+    "a pipe": lambda place, _: os.mkfifo(place),
+    "a folder": lambda place, _: (place / "deep").mkdir(parents=True),
+}
+
+
+@pytest.mark.parametrize("make", IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
+def test_what_is_in_the_way_of_the_working_folder_goes_and_where_it_leads_stays(
+    make: Callable[[Path, Path], object], kept: Path, case: ComparisonCase, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(kept, tmp_path / "comparison"))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine").write_text("mine")
+    make(folder / "working", other)
+    with TrialStore(folder, describe_case(case), resume=True) as store:
+        assert not store.working.is_symlink()
+        assert not list(store.working.iterdir())
+    assert not (folder / "working").exists()
+    assert [one.name for one in other.iterdir()] == ["mine"]
+
+
+def test_a_trial_of_version_0_1_is_read(
+    kept: Path, case: ComparisonCase, outcome: TrialResult, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(kept, tmp_path / "comparison"))
     with_content()(folder)
     assert same(loaded(folder, case), outcome)
@@ -217,7 +296,9 @@ def test_a_trial_of_version_0_1_is_read(kept: Path, case: Case, outcome: Outcome
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "NaN", "é"])
-def test_a_comparison_that_cannot_be_read_is_refused(text: str, kept: Path, case: Case, tmp_path: Path) -> None:
+def test_a_comparison_that_cannot_be_read_is_refused(
+    text: str, kept: Path, case: ComparisonCase, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(kept, tmp_path / "comparison"))
     (folder / "comparison.json").write_text(text, encoding="utf-8")
     before = sorted(folder.rglob("*"))
@@ -227,10 +308,10 @@ def test_a_comparison_that_cannot_be_read_is_refused(text: str, kept: Path, case
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_second_start_in_a_new_folder_changes_nothing(case: Case, tmp_path: Path) -> None:
+def test_a_second_start_in_a_new_folder_changes_nothing(case: ComparisonCase, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from FewShotAnnotateLib.comparison.store import Store\n"
-        "with Store(Path(sys.argv[1]), {'input': ['mine']}, False): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from fewshot_annotate.evaluation.trial_store import TrialStore\n"
+        "with TrialStore(Path(sys.argv[1]), {'input': ['mine']}, False): print('held', flush=True); sys.stdin.read()"
     )
     folder = tmp_path / "comparison"
     first = subprocess.Popen(
@@ -245,13 +326,33 @@ def test_a_second_start_in_a_new_folder_changes_nothing(case: Case, tmp_path: Pa
         assert first.stdout.readline() == b"held\n"
         for resume, expected in ((False, "comparison_folder_used"), (True, "job_busy")):
             with pytest.raises(InputError) as caught:
-                Store(folder, describe(case), resume)
+                TrialStore(folder, describe_case(case), resume)
             assert caught.value.code == expected
     finally:
         first.stdin.close()
         first.wait(30)
         first.stdout.close()
     assert json.loads((folder / "comparison.json").read_text())["input"] == ["mine"]
+
+
+@pytest.mark.parametrize("left", ["comparison.lock", ".fsa-0011aabb"])
+def test_a_comparison_that_was_killed_as_it_began_can_begin_again(
+    left: str, case: ComparisonCase, tmp_path: Path
+) -> None:
+    place = tmp_path / "comparison"
+    place.mkdir()
+    (place / left).write_bytes(b"{")
+    with TrialStore(place, describe_case(case), resume=True):
+        assert (place / "comparison.json").exists()
+
+
+def test_a_study_that_is_refused_late_leaves_no_store_of_a_volume(case: ComparisonCase, tmp_path: Path) -> None:
+    place = tmp_path / "report"
+    with pytest.raises(InputError), TrialStore(place, {"study": True}, resume=False):
+        with TrialStore(place / "volumes" / "a", describe_case(case), resume=True):
+            pass
+        raise InputError("output_unwritable", path=place, detail="the disk is full")
+    assert not place.exists()
 
 
 def test_compare_runs_damaged_trials_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

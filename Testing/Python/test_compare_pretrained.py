@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.comparison import trial as trial_module
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.engines import engine_class, engine_names
-from FewShotAnnotateLib.engines.pretrained.base import PretrainedEngine
-from FewShotAnnotateLib.run.fill import run_in_worker
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.engines.pretrained.base import PretrainedEngine
+from fewshot_annotate.engines.registry import engine_class, engine_names
+from fewshot_annotate.evaluation import trials as trial_module
+from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.jobs.process import run_in_worker
 from support.full_shelf import full_shelf
 from support.labels import every, keep_slices, small_case
 from support.tiny_weights import Shelf, python_with_shelf

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.engines import contrast as contrast_file
-from FewShotAnnotateLib.engines.adapt import Adapt
-from FewShotAnnotateLib.engines.contrast import EQUALISED, Contrast
-from FewShotAnnotateLib.engines.pool import CANDIDATES, Pool
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.engines.adapt.candidates import CANDIDATES, CandidatePool
+from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.contrast import Contrast
+from fewshot_annotate.engines.adapt.engine import Adapt
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from support.data import load_case
 
+CONFIG = AdaptConfig()
+EQUALISED_SHARE = CONFIG.candidates.equalised_share
 REGION_GROWING = CANDIDATES.index("region growing")
 IMAGES = arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32))
 MASKS = arrays(np.uint8, (6, 7), elements=st.integers(0, 3))
@@ -33,7 +35,7 @@ def painted() -> tuple[np.ndarray, np.ndarray]:
 
 @given(IMAGES, MASKS)
 def test_brighter_stays_brighter_and_the_range_stays(image: np.ndarray, mask: np.ndarray) -> None:
-    contrast = Contrast([(image, mask)])
+    contrast = Contrast([(image, mask)], EQUALISED_SHARE)
     levels = contrast(np.linspace(0, 1, 1001))
     assert (np.diff(levels) > 0).all()
     assert levels[0] == 0
@@ -43,12 +45,14 @@ def test_brighter_stays_brighter_and_the_range_stays(image: np.ndarray, mask: np
 
 @given(IMAGES)
 def test_without_labels_intensities_stay_as_they_are(image: np.ndarray) -> None:
-    np.testing.assert_allclose(Contrast([(image, np.zeros(image.shape, dtype=np.uint8))])(image), image, atol=1e-6)
+    np.testing.assert_allclose(
+        Contrast([(image, np.zeros(image.shape, dtype=np.uint8))], EQUALISED_SHARE)(image), image, atol=1e-6
+    )
 
 
 def test_intensities_within_an_organ_spread_out() -> None:
     image, mask = painted()
-    seen = Contrast([(image, mask)])(image)
+    seen = Contrast([(image, mask)], EQUALISED_SHARE)(image)
     inside = image[mask > 0]
     usual = np.percentile(inside, 75) - np.percentile(inside, 25)
     spread = np.percentile(seen[mask > 0], 75) - np.percentile(seen[mask > 0], 25)
@@ -61,44 +65,43 @@ def test_a_small_label_gets_as_much_contrast_as_a_large_one() -> None:
     mask = np.zeros((64, 64), dtype=np.uint8)
     mask[4:60, 4:30] = 1
     mask[30:34, 52:56] = 2
-    contrast = Contrast([(image, mask)])
+    contrast = Contrast([(image, mask)], EQUALISED_SHARE)
     dark, bright = (float(np.ptp(contrast(np.array([value - 0.05, value + 0.05])))) for value in (0.2, 0.8))
     assert dark == pytest.approx(bright, rel=0.05)
-    assert dark > EQUALISED / 3
+    assert dark > EQUALISED_SHARE / 3
 
 
-def pools(monkeypatch: pytest.MonkeyPatch) -> tuple[Pool, Pool]:
+def pools() -> tuple[CandidatePool, CandidatePool]:
     """A pool on a real volume, and one on its linear scale."""
     volume, label_map = load_case("ct_liver")
     holding = np.flatnonzero(SliceAxis(0).slices(label_map.array).any(axis=(1, 2)))
     support = Support.from_label_map(
         label_map, SliceAxis(0), [int(holding[len(holding) // 2]) + step for step in (0, 4, 8)]
     )
-    usual = Pool(volume, support)
-    monkeypatch.setattr(contrast_file, "EQUALISED", 0.0)
-    return usual, Pool(volume, support)
+    linear = CONFIG.replace("candidates.equalised_share", 0.0)
+    return CandidatePool(volume, support, CONFIG.candidates), CandidatePool(volume, support, linear.candidates)
 
 
-def test_region_growing_sees_it_and_propagation_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual, linear = pools(monkeypatch)
+def test_region_growing_sees_it_and_propagation_does_not() -> None:
+    usual, linear = pools()
     wanted = usual.support.indices[0] + 2
-    ((_, logs),), ((_, others),) = usual.candidates([wanted]), linear.candidates([wanted])
-    differ = [not np.array_equal(one, other) for one, other in zip(logs, others, strict=True)]
+    ((_, log_probs),), ((_, others),) = usual.candidates([wanted]), linear.candidates([wanted])
+    differ = [not np.array_equal(one, other) for one, other in zip(log_probs, others, strict=True)]
     assert differ == [number == REGION_GROWING for number in range(len(CANDIDATES))]
     np.testing.assert_allclose(linear.contrasted(wanted), linear.image(wanted), atol=1e-6)
 
 
-def test_one_scale_serves_all_also_while_slices_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual, _ = pools(monkeypatch)
+def test_one_scale_serves_all_also_while_slices_are_hidden() -> None:
+    usual, _ = pools()
     index = usual.support.indices[1]
     seen = usual.contrasted(index)
     assert np.abs(seen - usual.image(index)).max() > 0.05
-    for same in (usual.part(1), usual.fresh()):
+    for same in (usual.neighbours_of(1), usual.fresh()):
         np.testing.assert_array_equal(same.contrasted(index), seen)
 
 
-def test_networks_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual, linear = pools(monkeypatch)
+def test_networks_see_it() -> None:
+    usual, linear = pools()
     volume, _ = load_case("ct_liver")
     engine = Adapt()
     engine.prepare(volume, usual.support)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis, detect_axis, labelled_indices, require_one_axis, run_lengths
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.volume import Geometry
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis, detect_axis, labelled_indices, require_one_axis, run_lengths
+from fewshot_annotate.core.volume import Geometry
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -54,14 +54,14 @@ def test_a_fourth_axis_is_refused(index: int) -> None:
 
 def test_axes_are_named_after_the_nearest_patient_plane() -> None:
     straight, tilted = Geometry((2, 2, 2)), Geometry((2, 2, 2), direction=OBLIQUE)
-    assert [SliceAxis(index).patient_name(straight) for index in AXES] == ["axial", "coronal", "sagittal"]
-    assert [SliceAxis(index).patient_name(tilted) for index in AXES] == [
+    assert [SliceAxis(index).patient_plane(straight) for index in AXES] == ["axial", "coronal", "sagittal"]
+    assert [SliceAxis(index).patient_plane(tilted) for index in AXES] == [
         "oblique axial",
         "oblique coronal",
         "oblique sagittal",
     ]
     sagittal_stack = load_case("mr_spine_cord_t2")[0].geometry
-    assert [SliceAxis(index).patient_name(sagittal_stack) for index in AXES] == ["sagittal", "axial", "coronal"]
+    assert [SliceAxis(index).patient_plane(sagittal_stack) for index in AXES] == ["sagittal", "axial", "coronal"]
 
 
 @given(arrays, st.sampled_from(AXES))
@@ -128,6 +128,45 @@ def test_slices_painted_across_the_others_are_refused(
 def test_a_completely_labelled_volume_is_not_taken_for_crossing_slices(name: Path, index: int) -> None:
     label_map = load_case(name)[1]
     require_one_axis(label_map.array, SliceAxis(index))
+
+
+def body_with_ribs(border: int, beyond: int) -> np.ndarray:
+    """Completely labelled slices: a body, and ribs that a border of rows cuts, on `beyond` more slices alone."""
+    array = np.zeros((20 + beyond, 24, 30), np.uint8)
+    array[:20, 6:18, 8:22] = 1
+    for column in (3, 12, 24):
+        array[:, :2, column : column + 3] = 2
+    return array if border == 0 else array[:, ::-1]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (0, 2, 1)])
+@pytest.mark.parametrize("beyond", [0, 8])
+@pytest.mark.parametrize("border", [0, -1])
+def test_ribs_cut_by_the_border_of_a_crop_are_not_taken_for_crossing_slices(
+    border: int, beyond: int, order: tuple[int, int, int]
+) -> None:
+    array = body_with_ribs(border, beyond).transpose(order)
+    for index in AXES:
+        require_one_axis(array, SliceAxis(index))
+
+
+def test_a_thin_structure_inside_a_completely_labelled_crop_is_not_taken_for_a_crossing_slice() -> None:
+    array = np.zeros((20, 24, 30), np.uint8)
+    array[:, 10:18, 8:22] = 1
+    array[:, 5:6, 4:26] = 2
+    require_one_axis(array, SliceAxis(0))
+
+
+@pytest.mark.parametrize("other", [1, 2])
+def test_a_slice_painted_across_is_refused_though_the_border_cuts_what_it_shows(other: int) -> None:
+    body = np.zeros((20, 24, 30), np.uint8)
+    body[:, :18, :22] = 1
+    array = np.zeros_like(body)
+    array[::5] = body[::5]
+    SliceAxis(other).slices(array)[9] = SliceAxis(other).slices(body)[9]
+    with pytest.raises(InputError) as error:
+        require_one_axis(array, SliceAxis(0))
+    assert (error.value.code, error.value.data["other"], error.value.data["index"]) == ("crossing_axes", other, 9)
 
 
 def test_nothing_painted_has_no_axis() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.core import files
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import (
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
+from fewshot_annotate.io import files
+from fewshot_annotate.io.files import (
     IMAGE_SUFFIXES,
     image_suffix,
     merge_layers,
@@ -26,8 +27,7 @@ from FewShotAnnotateLib.core.files import (
     write_array,
     write_label_maps,
 )
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
-from FewShotAnnotateLib.core.voxel_stream import Writable
+from fewshot_annotate.io.voxel_stream import Writable
 from support.data import CARRIED, load_case
 from support.labels import TERMINOLOGY, small_case
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
-from FewShotAnnotateLib.core.regrid import regrid
-from FewShotAnnotateLib.core.volume import GEOMETRY_TOLERANCE, Geometry, LabelMap, Volume
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.regrid import regrid
+from fewshot_annotate.core.volume import GEOMETRY_TOLERANCE, Geometry, LabelMap, Volume
+from fewshot_annotate.io.files import read_label_maps, read_volume, write_array, write_label_maps
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -100,7 +100,7 @@ def test_files_keep_the_geometry_of_oblique_and_anisotropic_volumes(
     assert np.allclose(read.geometry.direction, geometry.direction, rtol=0, atol=GEOMETRY_TOLERANCE)
 
 
-@pytest.mark.parametrize("suffix", (*SUFFIXES, ".seg.nrrd"))
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".seg.nrrd"])
 def test_labels_stay_on_their_tilted_image_through_every_format(suffix: str, tmp_path: Path) -> None:
     volume, label_map = oblique(*small_case())
     write_array(tmp_path / f"image{suffix.replace('.seg', '')}", volume.array, volume.geometry)

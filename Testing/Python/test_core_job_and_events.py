@@ -6,12 +6,14 @@ import json
 import math
 import random
 from dataclasses import fields
-from string import Formatter
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import MESSAGES, InputError
-from FewShotAnnotateLib.core.event import (
+from fewshot_annotate.cli import messages as command_line
+from fewshot_annotate.core.errors import InputError, Message
+from fewshot_annotate.core.events import (
     Cancelled,
     Event,
     Expected,
@@ -24,7 +26,7 @@ from FewShotAnnotateLib.core.event import (
     Warned,
     event_from_line,
 )
-from FewShotAnnotateLib.core.job import JOB_VERSION, Device, Job
+from fewshot_annotate.core.job import JOB_VERSION, Device, Job
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,10 +49,9 @@ events = st.one_of(
     st.builds(Failed, st.text(), st.text()),
 )
 jobs = st.builds(
-    lambda engine, start, length, *more: Job(engine, start, start + length, *more),
+    Job,
     st.text(min_size=1),
-    counts,
-    counts,
+    st.sets(counts).map(lambda slices: tuple(sorted(slices))),
     st.sampled_from(Device),
     st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()),
     st.none() | st.floats(1e-3, 1e6) | st.integers(1, 1000),
@@ -135,6 +136,61 @@ def test_lines_of_before_there_were_drafts_are_events() -> None:
     assert event_from_line(line) == Progress(1, 2, 1.5, fraction=0.0, drafts=0)
 
 
+def test_reasons_cross_the_border_of_a_process_as_code_and_data() -> None:
+    reason = Message("needs_package", package="torch")
+    error = InputError("engine_unavailable", engine="adapt", detail=reason)
+    failed = event_from_line(Failed.of(error).to_line())
+    assert isinstance(failed, Failed)
+    assert (failed.content, failed.is_bad_input) == (error, True)
+    assert failed.reason == str(error)
+    assert not Failed.of(Message("run_memory_short")).is_bad_input
+    data = {
+        "path": Path("a.nrrd"),
+        "least": np.float32(0.5),
+        "count": np.int64(3),
+        "most": math.inf,
+        "names": [reason],
+    }
+    warned = event_from_line(Warned.of(Message("of_any_kind", **data)).to_line())
+    assert isinstance(warned, Warned)
+    assert warned.content == Message(
+        "of_any_kind",
+        path="a.nrrd",
+        least=0.5,
+        count=3,
+        most="inf",
+        names=[Message("needs_package", package="torch")],
+    )
+
+
+@pytest.mark.parametrize(("code", "is_bad_input"), [("", False), ("output_unwritable", True)])
+def test_reasons_of_version_0_1_are_sentences(code: str, is_bad_input: bool) -> None:
+    event = event_from_line(json.dumps({"event": "failed", "reason": "No room.", "code": code}))
+    assert isinstance(event, Failed)
+    assert (event.content, event.is_bad_input) == ("No room.", is_bad_input)
+    assert command_line.error_text(event.content) == "No room."
+    warned = event_from_line('{"event": "warning", "message": "It is slow."}')
+    assert isinstance(warned, Warned)
+    assert warned.content == "It is slow."
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"path": {"code": "a", "data": 1}}',
+        '{"path": [[], {}, null]}',
+        '{"other": 1}',
+        '{"code": "a", "data": {}, "self": 1}',
+        '{"path": {"code": "file_missing", "data": ' * 200 + "{}" + "}}" * 200,
+        '{"path": ' + "[" * 200 + "]" * 200 + "}",
+        '{"path": ' * 900 + "1" + "}" * 900,
+    ],
+)
+def test_odd_data_of_a_failure_never_raise(data: str) -> None:
+    event = event_from_line(f'{{"event": "failed", "reason": "No.", "code": "file_missing", "data": {data}}}')
+    assert event is None or str(event.content)  # type: ignore[attr-defined]
+
+
 def test_torn_and_flipped_lines_never_raise() -> None:
     chance = random.Random(4)
     lines = [
@@ -142,7 +198,7 @@ def test_torn_and_flipped_lines_never_raise() -> None:
         Progress(3, 10, 1.5, 0.3, 2).to_line(),
         SliceDone(3, draft=True).to_line(),
         Expected(2, 0.8, 0.7, 0.9).to_line(),
-        Failed("No room é", "output_unwritable").to_line(),
+        Failed("No room é", "output_unwritable", {"path": "é"}).to_line(),
     ]
     read = 0
     for _ in range(3000):
@@ -167,12 +223,20 @@ def test_what_is_no_job_is_refused_with_one_of_three_errors(value: Any) -> None:
     "change",
     [
         {"version": JOB_VERSION + 1},
-        {"start": -1},
-        {"start": 9, "stop": 3},
-        {"stop": math.inf},
-        {"stop": math.nan},
-        {"stop": 3.5},
-        {"start": None},
+        {"slices": [-1]},
+        {"slices": [9, 3]},
+        {"slices": [3, 3]},
+        {"slices": [math.inf]},
+        {"slices": [math.nan]},
+        {"slices": [3.5]},
+        {"slices": [True]},
+        {"slices": None},
+        {"version": 3},
+        {"version": 3, "start": -1, "stop": 2},
+        {"version": 3, "start": 9, "stop": 3},
+        {"version": 3, "start": 0, "stop": math.inf},
+        {"version": 3, "start": 0, "stop": 10**12},
+        {"version": 3, "start": 0, "stop": 3.5},
         {"device": "tpu"},
         {"options": 3},
         {"engine": None},
@@ -188,17 +252,11 @@ def test_what_is_no_job_is_refused_with_one_of_three_errors(value: Any) -> None:
 )
 def test_a_job_with_a_wrong_entry_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
-        Job.from_json(Job("propagate", 2, 7).to_json() | change)
+        Job.from_json(Job("propagate", (2, 3, 6)).to_json() | change)
 
 
-@pytest.mark.parametrize("code", MESSAGES)
-def test_every_message_is_one_sentence_that_ends_and_one_line_whatever_the_name(code: str) -> None:
-    class AnyValue(dict[str, Any]):
-        def __missing__(self, key: str) -> Any:
-            return 1
-
-    sentence = MESSAGES[code].format_map(AnyValue())
-    assert sentence.endswith((".", "pip install 1", 'pip install "fewshot-annotate[dicom]"', ": 1")), sentence
-    if "{path}" in MESSAGES[code]:
-        values = {name: 1 for _, name, _, _ in Formatter().parse(MESSAGES[code]) if name}
-        assert "\n" not in str(InputError(code, **(values | {"path": "two\nlines.nrrd"})))
+def test_a_job_of_version_3_named_a_range_with_labelled_slices_in_it() -> None:
+    old = {"version": 3, "engine": "adapt", "start": 2, "stop": 7, "device": "cpu"}
+    old |= {"options": {"steps": 20}, "budget": 9.0, "names": {"1": "liver"}}
+    job = Job.from_json(old, labelled=(2, 5, 9))
+    assert job == Job("adapt", (3, 4, 6), Device.CPU, {"steps": 20}, 9.0, {1: "liver"})

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core import paths, reading
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import require_writable, write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap
-from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE
+from fewshot_annotate.cli import main
+from fewshot_annotate.core import paths, reading
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import Geometry, LabelMap
+from fewshot_annotate.io.files import require_writable, write_array, write_label_maps
 
 ENDLESS = Path("/dev/zero")
 WEIRD = ("long", "loop", "zero byte", "in a file", "dangling")
@@ -42,18 +42,20 @@ def weird(desk: Path, kind: str) -> Path:
 @pytest.mark.parametrize("kind", WEIRD)
 def test_every_question_about_a_path_is_answered(desk: Path, kind: str) -> None:
     path = weird(desk, kind)
-    assert not (paths.exists(path) or paths.is_folder(path) or paths.is_file(path))
+    assert not (paths.exists(path))
+    assert not (paths.is_folder(path))
+    assert not (paths.is_file(path))
     assert paths.size(path) == 0
     assert paths.entries(path) == []
-    assert paths.status(path) is None
-    assert paths.resolved(path).is_absolute()
+    assert paths.stat(path) is None
+    assert paths.resolve(path).is_absolute()
     assert paths.is_same(path, path)
-    assert paths.lies_in(path, desk)
+    assert paths.is_inside(path, desk)
     assert not paths.is_same(path, desk)
     assert paths.is_link(path) == (kind in ("loop", "dangling"))
-    assert paths.is_used(path) == paths.is_occupied(path) == (kind in ("loop", "dangling"))
+    assert paths.would_be_overwritten(path) == paths.lexists(path) == (kind in ("loop", "dangling"))
     with pytest.raises(InputError) as caught:
-        paths.require_there(path)
+        paths.require_existing(path)
     assert caught.value.code == ("file_missing" if kind in ("in a file", "dangling") else "path_unreachable")
 
 
@@ -64,20 +66,20 @@ def test_the_same_file_is_known_under_other_names(desk: Path) -> None:
         assert paths.is_same(desk / name, desk / "image.nii.gz")
         with pytest.raises(InputError, match="replace the input"):
             require_writable(desk / name, desk / "image.nii.gz")
-    assert paths.lies_in(desk / "folder" / "new" / "file", desk / "folder")
-    assert not paths.lies_in(desk / "folder2", desk / "folder")
+    assert paths.is_inside(desk / "folder" / "new" / "file", desk / "folder")
+    assert not paths.is_inside(desk / "folder2", desk / "folder")
 
 
 def test_what_a_folder_holds_says_whether_it_is_used(desk: Path) -> None:
-    assert not paths.is_used(desk / "folder")
-    assert not paths.is_used(desk / "nowhere")
-    assert paths.is_used(desk)
-    assert paths.is_used(desk / "image.nii.gz")
+    assert not paths.would_be_overwritten(desk / "folder")
+    assert not paths.would_be_overwritten(desk / "nowhere")
+    assert paths.would_be_overwritten(desk)
+    assert paths.would_be_overwritten(desk / "image.nii.gz")
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_nothing_but_a_file_is_read(desk: Path, kind: str) -> None:
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="Errno") as caught:
         reading.read_text(weird(desk, kind))
     assert caught.value.strerror
 
@@ -86,9 +88,9 @@ def test_a_text_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "long.json"
     path.write_text("[" + "1," * 500 + "1]", encoding="ascii")
     assert len(reading.read_json(path)) == 501
-    assert len(reading.read_bytes(path, most=path.stat().st_size)) == path.stat().st_size
+    assert len(reading.read_bytes(path, max_bytes=path.stat().st_size)) == path.stat().st_size
     with pytest.raises(OSError, match="more than 1000 bytes"):
-        reading.read_json(path, most=1000)
+        reading.read_json(path, max_bytes=1000)
     path.write_bytes(b"")
     os.truncate(path, 1 << 40)  # a sparse file: it takes no room
     with pytest.raises(OSError, match="holds more"):
@@ -99,7 +101,7 @@ def test_a_text_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     "text", ["NaN", "[Infinity]", "-Infinity", "1e999", "1" * 5000, "[" * 100_000, "", "{", "1 2"]
 )
 def test_json_with_impossible_numbers_or_depth_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"no number|too large|the limit|too deeply|line 1 column"):
         reading.parse_json(text)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.io.files import read_label_maps, write_label_maps
 from hypothesis import given
 from hypothesis import strategies as st
 from support.labels import OBLIQUE, TERMINOLOGY, keep_slices, oblique, overlapping_layers, small_case
@@ -216,7 +216,7 @@ def test_we_read_what_slicer_writes(crop: bool, slicer_storage: SlicerStorage, a
 def test_we_read_a_single_painted_slice_that_slicer_cropped(
     painted: int, slicer_storage: SlicerStorage, tmp_path: Path
 ) -> None:
-    from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
+    from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
     from support import mrml
 
     volume, label_map = small_case()

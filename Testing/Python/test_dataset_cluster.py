@@ -13,9 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.dataset import cluster
-from FewShotAnnotateLib.dataset.status import Status
+from fewshot_annotate import __version__
+from fewshot_annotate.cli import main
+from fewshot_annotate.datasets import cluster
+from fewshot_annotate.datasets.status import Status
 from support.batches import Dataset, environment_with_standins, make_dataset, register
 from support.processes import Spawned, alive, wait_for
 
@@ -28,7 +29,7 @@ def dataset(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
 
 @pytest.fixture
 def standins(tmp_path: Path) -> dict[str, str]:
-    return environment_with_standins(tmp_path)
+    return {**environment_with_standins(tmp_path), "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
 
 
 def serial_results(dataset: Dataset) -> dict[str, bytes]:
@@ -54,7 +55,7 @@ def processes_at_a_case(dataset: Dataset, count: int) -> list[int]:
     return [int(pid) for pid in dict.fromkeys(log.read_text().split())]
 
 
-def let_go(dataset: Dataset) -> None:
+def release(dataset: Dataset) -> None:
     (dataset.folder / "slow.go").touch()
 
 
@@ -74,7 +75,7 @@ def start_scheduler(spawned: Spawned, environment: dict[str, str], protocol: str
 
 
 def start_worker(spawned: Spawned, address: str, environment: dict[str, str]) -> None:
-    words = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", "/tmp", "--host", "127.0.0.1")
+    words = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
     spawned.python("-W", "ignore", "-m", "distributed.cli.dask_worker", address, *words, environment=environment)
 
 
@@ -86,7 +87,7 @@ def test_workers_of_this_machine_give_what_one_process_gives_though_one_is_kille
     batch = spawned.cli(*words, environment=standins)
     first, _ = processes_at_a_case(dataset, 2)
     os.kill(first, signal.SIGKILL)
-    let_go(dataset)
+    release(dataset)
     out, said = batch.communicate(timeout=60)
     assert batch.returncode == 0, said
     assert dataset.results() == expected
@@ -96,6 +97,7 @@ def test_workers_of_this_machine_give_what_one_process_gives_though_one_is_kille
     assert said == f"{dataset.output}: 6 done\n"
 
 
+@pytest.mark.slow
 def test_workers_of_a_scheduler_give_what_one_process_gives_though_one_is_killed(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
@@ -106,13 +108,14 @@ def test_workers_of_a_scheduler_give_what_one_process_gives_though_one_is_killed
     batch = spawned.cli(*held_batch(dataset, "--scheduler", address), environment=standins)
     first, _ = processes_at_a_case(dataset, 2)
     os.kill(first, signal.SIGKILL)
-    let_go(dataset)
+    release(dataset)
     _, said = batch.communicate(timeout=60)
     assert batch.returncode == 0, said
     assert dataset.results() == expected
     assert {one.status for one in dataset.status().values()} == {Status.DONE}
 
 
+@pytest.mark.slow
 def test_a_case_that_kills_its_worker_each_time_fails_alone(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
@@ -153,6 +156,7 @@ def test_workers_do_not_outlive_a_batch_that_is_killed(
     assert {one.status for one in dataset.status().values()} == {Status.DONE}
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_batch_with_one_line(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:
@@ -188,15 +192,15 @@ def test_workers_of_another_version_are_refused(
     address, _ = start_scheduler(spawned, standins)
     start_worker(spawned, address, standins)
     code = (
-        "import sys, FewShotAnnotateLib; FewShotAnnotateLib.__version__ = '9'\n"
-        "from FewShotAnnotateLib.cli import main; sys.exit(main(sys.argv[1:]))"
+        "import sys, fewshot_annotate; fewshot_annotate.__version__ = '9'\n"
+        "from fewshot_annotate.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     with Client(address) as client:
         client.wait_for_workers(1, timeout=30)
     newer = spawned.python("-c", code, *dataset.command("--scheduler", address), environment=standins)
     _, said = newer.communicate(timeout=60)
     assert newer.returncode == 2
-    assert "its workers do not have this version of fewshot-annotate (version 0.1.0)" in said
+    assert f"its workers do not have this version of fewshot-annotate (version {__version__})" in said
 
 
 def test_workers_of_this_machine_are_reached_by_nobody_else(
@@ -210,7 +214,7 @@ def test_workers_of_this_machine_are_reached_by_nobody_else(
     assert [one.net_connections("inet") for one in family] == [[]] * len(family)
     named = [socket.laddr for one in family for socket in one.net_connections("unix") if socket.laddr]
     assert named == []  # sockets without a name cannot be opened by others
-    let_go(dataset)
+    release(dataset)
     assert batch.wait(60) == 0
 
 

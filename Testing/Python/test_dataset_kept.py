@@ -8,16 +8,18 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.dataset.folder import BatchFolder
-from FewShotAnnotateLib.dataset.status import CaseStatus, Status, StatusFile
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.datasets.batch import _BatchState
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.case import CaseJob
+from fewshot_annotate.datasets.status import CaseStatus, Status, StatusFile
 from support.batches import Dataset, copy_of, environment_with_standins, make_dataset, register
 from support.processes import Spawned, wait_for
 
@@ -212,7 +214,7 @@ ACCEPT = """
 import sys
 import time
 from pathlib import Path
-from FewShotAnnotateLib.dataset.status import StatusFile
+from fewshot_annotate.datasets.status import StatusFile
 status = StatusFile(Path(sys.argv[1]))
 print("ready", flush=True)
 while not Path(sys.argv[1]).with_name(".go").exists():
@@ -344,3 +346,63 @@ def test_names_that_look_like_formulas_are_texts_in_a_spreadsheet_and_names_for_
     assert main(dataset.command("--resume")) == 0
     assert list(dataset.status()) == names
     assert json.loads(dataset.case("=1+1").record.read_text())["request"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+@pytest.mark.parametrize("name", ["cancel", ".batch.lock", ".status.lock", "index.html", "status.csv"])
+def test_something_else_under_a_name_of_ours_is_replaced_or_refused_in_one_line(
+    dataset: Dataset, tmp_path: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim, place = tmp_path / "victim", dataset.output / name
+    victim.write_bytes(b"precious")
+    place.unlink(missing_ok=True)
+    {"folder": place.mkdir, "pipe": lambda: os.mkfifo(place), "link": lambda: place.symlink_to(victim)}[kind]()
+    results = dataset.results()
+    code = main(dataset.command("--resume"))
+    said = capsys.readouterr().err
+    assert code in (0, 2)
+    assert said.count("\n") == (code == 2)
+    assert "None" not in said
+    assert "the disk is full" not in said
+    assert victim.read_bytes() == b"precious"
+    assert dataset.results() == results
+
+
+def test_taking_back_stays_while_a_batch_writes_what_it_knew_before(dataset: Dataset) -> None:
+    status = StatusFile(dataset.output / "status.csv")
+    status.set_accepted("a", True)
+    known = status.read()["a"]
+    status.set_accepted("a", False)
+    status.update([known])
+    assert not status.read()["a"].accepted
+
+
+def test_a_case_accepted_while_the_table_cannot_be_written_is_not_filled_again(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset.rows.clear()
+    dataset.add("a", "b", "late")
+    before = dataset.case("a").label.read_bytes()
+    status = StatusFile(dataset.output / "status.csv")
+    begin, change = _BatchState.begin, StatusFile.change_with_files
+    blocked: list[bool] = []
+
+    def accepted_and_blocked(self: _BatchState, count: int) -> list[CaseJob]:
+        if not blocked:
+            status.set_accepted("a", True)
+            blocked.append(True)
+        return begin(self, count)
+
+    def refused(self: StatusFile, update: Callable[..., Iterable[CaseStatus]]) -> dict[str, CaseStatus]:
+        if any(blocked):
+            blocked[0] = False
+            raise InputError("output_unwritable", path=self.path, detail="Permission denied")
+        return change(self, update)
+
+    monkeypatch.setattr(_BatchState, "begin", accepted_and_blocked)
+    monkeypatch.setattr(StatusFile, "change_with_files", refused)
+    assert main(dataset.command("--resume", "--slices", "all")) == 0
+    assert dataset.case("a").label.read_bytes() == before
+    assert not list(dataset.case("a").folder.glob("label.2*"))
+    assert status.read()["a"].accepted
+    assert {one.status for one in status.read().values()} == {Status.DONE}

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import stat
+import subprocess
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume, to_image
-from FewShotAnnotateLib.dataset.case import Settings, run_case
-from FewShotAnnotateLib.dataset.case import Task as BatchTask
-from FewShotAnnotateLib.dataset.library import read_task, save_slices, task_folder, task_names
-from FewShotAnnotateLib.dataset.library_file import import_task
-from FewShotAnnotateLib.dataset.library_task import KINDS, LibraryTask
-from FewShotAnnotateLib.dataset.library_use import examples_of, values_by_name
-from FewShotAnnotateLib.dataset.manifest import Case
-from FewShotAnnotateLib.dataset.status import Status
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume, to_image
+from fewshot_annotate.datasets.case import BatchSettings, CaseJob, run_case
+from fewshot_annotate.datasets.manifest import Case
+from fewshot_annotate.datasets.status import Status
+from fewshot_annotate.datasets.task import library
+from fewshot_annotate.datasets.task.library import read_task, save_slices, task_folder, task_names
+from fewshot_annotate.datasets.task.library_file import export_task, import_task
+from fewshot_annotate.datasets.task.matching import examples_of, values_by_name
+from fewshot_annotate.datasets.task.task import ARRAY_KINDS, LibraryTask
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from PIL import Image
 from support.batches import Dataset, environment_with_standins, make_dataset, register
 from support.labels import every, overlapping_layers, small_case
@@ -117,8 +121,8 @@ def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
     assert [str(one.origin) for one in after.slices] == ["painted"] * (len(task.slices) - 1) + ["corrected"] * 2
     assert not after.pixels(after.slices[-2])[1].any() or not after.pixels(after.slices[-1])[1].any()
     # what was painted before there was a cyst says nothing about cysts
-    assert 3 not in after.slices[0].known
-    assert after.slices[-1].known == (1, 2, 3)
+    assert 3 not in after.slices[0].annotated
+    assert after.slices[-1].annotated == (1, 2, 3)
     assert len(list(after.folder.glob("*.png"))) == len(after.slices)
 
 
@@ -152,6 +156,8 @@ def test_a_task_travels_as_one_file(dataset: Dataset, home: Path, monkeypatch: p
         "text",
         "pickle",
         "huge",
+        "spacing",
+        "offset",
     ],
 )
 def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
@@ -165,8 +171,12 @@ def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
     if harm == "task.json":
         content = json.loads(members["task.json"])
         content["slices"][0]["file"] = "../../../evil"
-        for kind in KINDS:  # readable, were it looked for there
+        for kind in ARRAY_KINDS:  # readable, were it looked for there
             shutil.copy(task.folder / f"0001.{kind}.npy", home.parent / f"evil.{kind}.npy")
+        members["task.json"] = json.dumps(content).encode()
+    elif harm == "spacing":
+        content = json.loads(members["task.json"])
+        content["slices"][0]["spacing"] = [1e308, 1e308]
         members["task.json"] = json.dumps(content).encode()
     elif harm == "0001.image.npy":
         members[harm] = members[harm][:-1]
@@ -177,13 +187,17 @@ def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
     elif harm == "pickle":
         np.save(dataset.folder / "objects.npy", np.array([{}, {}]), allow_pickle=True)
         members["0001.image.npy"] = (dataset.folder / "objects.npy").read_bytes()
-    else:
+    elif harm != "offset":
         members[harm] = b"evil"
     with zipfile.ZipFile(bad, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     if harm == "cut":
         bad.write_bytes(bad.read_bytes()[:-100])
+    if harm == "offset":  # of the directory, as the end of the archive says it
+        data = bytearray(bad.read_bytes())
+        data[-6:-2] = b"\xf0\xff\xff\xff"
+        bad.write_bytes(data)
     if harm == "text":
         bad.write_text("no archive")
     before = sorted(path for path in dataset.folder.parent.rglob("*") if path.name != ".lock")
@@ -235,7 +249,7 @@ def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.Cap
 def test_examples_lie_as_the_slices_of_the_volume_do(orientation: str) -> None:
     task = save(step=8)
     volume, label_map = turned(orientation)
-    axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_name(volume.geometry).endswith(task.plane))
+    axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_plane(volume.geometry).endswith(task.plane))
     slices, masks = axis.slices(volume.array), axis.slices(label_map.array)
     for example in examples_of(task, volume.geometry, axis):
         (index,) = [number for number, image in enumerate(slices) if np.array_equal(image, example.image)]
@@ -255,7 +269,7 @@ def test_labels_are_matched_by_name() -> None:
     volume, _ = small_case()
     for example in examples_of(task, volume.geometry, AXIS, values):
         assert set(np.unique(example.mask)) <= {0, 7}
-        assert example.known == (7,)
+        assert example.annotated == (7,)
     with pytest.raises(InputError, match=f"which has: {first.name}, {second.name}"):
         values_by_name(task, others[1:], (4,))
 
@@ -347,8 +361,8 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
 ) -> None:
     """Random weights: what it fills is noise, but it is filled by the real engine from the real library."""
     import torch
-    from FewShotAnnotateLib.engines.pretrained import universeg
-    from FewShotAnnotateLib.engines.pretrained.networks.universeg_net import state_shapes
+    from fewshot_annotate.engines.in_context import universeg
+    from fewshot_annotate.engines.in_context.universeg_network import state_shapes
     from support.tiny_weights import Shelf
 
     generator = torch.Generator().manual_seed(0)
@@ -361,12 +375,12 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     for name in ("first", "second"):
         case = Case(2, name, dataset.folder / "other.nii.gz", None, "universeg", library=task.name)
         dataset.output.mkdir(exist_ok=True)
-        settings = Settings(slices=(15, 17), options={"supports": 2})
-        status = run_case(BatchTask(case, settings, dataset.output, task.folder))
+        settings = BatchSettings(slices=(15, 17), options={"supports": 2})
+        status = run_case(CaseJob(case, settings, dataset.output, task.folder))
         assert status.status is Status.DONE, status.message
     assert universeg._network.cache_info().misses == 1
     (filled,) = read_label_maps(dataset.case("first").label, volume.geometry)
-    axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_name(volume.geometry).endswith(task.plane))
+    axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_plane(volume.geometry).endswith(task.plane))
     held = np.flatnonzero(axis.slices(filled.array).any(axis=(1, 2)))
     assert set(held) <= {15, 16}
 
@@ -399,7 +413,7 @@ def test_an_archive_that_would_fill_memory_or_time_is_refused_before_it_is_unpac
         for name, data in members.items():
             archive.writestr(name, data)
     code = (
-        "import resource, sys, time\nfrom FewShotAnnotateLib.cli import main\nimport FewShotAnnotateLib.cli.library\n"
+        "import resource, sys, time\nfrom fewshot_annotate.cli import main\nimport fewshot_annotate.cli.library\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before, began = peak(), time.process_time()\nassert main(sys.argv[1:]) == 2\n"
         "print(peak() - before, time.process_time() - began)"
@@ -409,3 +423,41 @@ def test_an_archive_that_would_fill_memory_or_time_is_refused_before_it_is_unpac
     assert f"{bad}: this is no library task" in said
     kibibytes, seconds = map(float, out.split())
     assert (kibibytes < 200 * 1024, seconds < 2) == (True, True), out
+
+
+def test_folders_of_the_library_are_the_users_alone(home: Path, tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        save()
+        export_task(read_task(task_folder("hippocampus")), tmp_path / "task.zip")
+        import_task(tmp_path / "task.zip", "copy")
+        save("hippocampus", 3, add=True)
+    finally:
+        os.umask(old)
+    for folder in (home / "library", home / "library" / "hippocampus", home / "library" / "copy"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_nobody_adds_slices_while_unused_ones_are_removed(
+    dataset: Dataset, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(step=8)
+    other = dataset.folder / "other.nii.gz"
+    volume, _ = small_case()
+    write_array(other, volume.array + 7, volume.geometry)
+    remove = library._remove_unused
+    second = []
+
+    def slowly(task: LibraryTask) -> None:
+        second.append(spawned.cli("library", "add", "hippocampus", other, dataset.support))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            second[0].wait(6)
+        remove(task)
+
+    monkeypatch.setattr(library, "_remove_unused", slowly)
+    task = save(step=4, add=True)
+    assert second[0].wait(60) == 0
+    both = read_task(task.folder)
+    assert len(both.slices) > len(task.slices)
+    for one in both.slices:
+        both.pixels(one)

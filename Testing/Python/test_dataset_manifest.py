@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.dataset.manifest import read_manifest, require_case_name
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.datasets.manifest import read_manifest, require_case_name
 from hypothesis import given
 from hypothesis import strategies as st
 from support.batches import Dataset, make_dataset
@@ -146,7 +146,28 @@ def test_names_that_some_system_takes_for_the_same_are_refused(dataset: Dataset)
 
 
 @pytest.mark.parametrize(
-    "name", ["..", ".", "a/b", "a\\b", "/etc", "C:x", "nul", "COM1.txt", ".hidden", "a.", "a ", "a\nb", "x" * 121]
+    "name",
+    [
+        "..",
+        ".",
+        "a/b",
+        "a\\b",
+        "/etc",
+        "C:x",
+        "nul",
+        "COM1.txt",
+        ".hidden",
+        "a.",
+        "a ",
+        "a\nb",
+        "x" * 121,
+        "COM¹",
+        "lpt³.ct",
+        "con .ct",
+        "CONIN$",
+        "\U0001f9e0" * 64,
+        "a\udcff",
+    ],
 )
 def test_names_that_leave_the_folder_or_that_some_system_refuses_are_refused(name: str) -> None:
     with pytest.raises(InputError) as refused:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.dataset.status import CaseStatus, Status
-from FewShotAnnotateLib.host.batch_review import BatchReview
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.status import CaseStatus, Status
+from fewshot_annotate.host.batch_review import BatchReview
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from support import mrml
 from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset
 from support.disk import largest_file
@@ -54,7 +56,7 @@ def accept(review: BatchReview) -> None:
 
 def labels(review: BatchReview) -> dict[str, np.ndarray]:
     """Voxels of the segments in the scene, by name."""
-    node = review.segmentation_node
+    node = review.nodes.segmentation
     ids = node.GetSegmentation().GetSegmentIDs()
     return {node.GetSegmentation().GetSegment(one).GetName(): mrml.segment_array(node, one) for one in ids}
 
@@ -73,15 +75,15 @@ def test_a_case_is_shown_with_image_and_result_where_they_lie_in_the_patient(
     show(review, "a")
     volume, truth = oblique(*small_case())
     assert review.current == "a"
-    np.testing.assert_array_equal(slicer.util.arrayFromVolume(review.volume_node), volume.array)
-    assert review.volume_node.GetOrigin() == pytest.approx((17.25, -33.1, -204.7))  # RAS
-    assert review.volume_node.GetSpacing() == pytest.approx(volume.geometry.spacing)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(review.nodes.volume), volume.array)
+    assert review.nodes.volume.GetOrigin() == pytest.approx((17.25, -33.1, -204.7))  # RAS
+    assert review.nodes.volume.GetSpacing() == pytest.approx(volume.geometry.spacing)
     (filled,) = read_label_maps(dataset.case("a").label, volume.geometry)
     shown = labels(review)
     assert list(shown) == [segment.name for segment in truth.segments]
     for segment in truth.segments:
         np.testing.assert_array_equal(shown[segment.name], filled.array == segment.value)
-        node_segment = review.segmentation_node.GetSegmentation().GetSegment(f"Segment_{segment.value}")
+        node_segment = review.nodes.segmentation.GetSegmentation().GetSegment(f"Segment_{segment.value}")
         assert node_segment.GetColor() == pytest.approx(segment.colour, abs=1e-6)
     assert not review.changed
 
@@ -106,7 +108,7 @@ def test_accepting_is_written_to_the_table_and_changes_no_other_file(review: Bat
     assert [line.endswith(",yes") for line in lines[1:]] == [True, False, False, False]
     assert [case.accepted for case in review.cases] == [True, False, False, False]
     assert dataset.results() == before
-    review.withdraw("a")
+    review.reset("a")
     assert not dataset.status()["a"].accepted
 
 
@@ -117,7 +119,7 @@ def test_next_goes_through_the_cases_that_are_done_and_not_accepted(review: Batc
         show(review, name)
         accept(review)
     assert seen == ["a", "b", "c"]
-    review.withdraw("b")
+    review.reset("b")
     assert review.next() == "b"
 
 
@@ -125,16 +127,16 @@ def test_a_corrected_result_is_written_and_the_filled_one_kept(review: BatchRevi
     files = dataset.case("a")
     filled, picture = files.label.read_bytes(), files.preview.read_bytes()
     show(review, "a")
-    node, volume = review.segmentation_node, oblique(*small_case())[0]
+    node, volume = review.nodes.segmentation, oblique(*small_case())[0]
     first = node.GetSegmentation().GetNthSegmentID(0)
     mask = mrml.segment_array(node, first)
     mask[:12] = False
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, first, review.volume_node)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, first, review.nodes.volume)
     node.GetSegmentation().GetSegment(first).SetName("Tête")
     node.GetSegmentation().AddEmptySegment("cyst", "Cyst", (1.0, 1.0, 0.0))
     cyst = np.zeros(mask.shape, np.uint8)
     cyst[:2, :3, :4] = 1
-    slicer.util.updateSegmentBinaryLabelmapFromArray(cyst, node, "cyst", review.volume_node)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(cyst, node, "cyst", review.nodes.volume)
     expected = labels(review)
     assert review.changed
     accept(review)
@@ -153,7 +155,7 @@ def test_a_corrected_result_is_written_and_the_filled_one_kept(review: BatchRevi
 
 def test_a_result_corrected_on_a_larger_grid_comes_back_onto_the_image(review: BatchReview, dataset: Dataset) -> None:
     show(review, "a")
-    node, geometry = review.segmentation_node, oblique(*small_case())[0].geometry
+    node, geometry = review.nodes.segmentation, oblique(*small_case())[0].geometry
     (before,) = read_label_maps(dataset.case("a").label, geometry)
     corner = np.array(geometry.origin) - np.reshape(geometry.direction, (3, 3)) @ (2 * np.array(geometry.spacing))
     larger = mrml.add_volume(
@@ -175,29 +177,29 @@ def test_a_result_corrected_on_a_larger_grid_comes_back_onto_the_image(review: B
     kept = dataset.results()
     cyst[0, 0, 0] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(cyst, node, "cyst", larger)
-    with pytest.raises(InputError, match="on another grid than the image of its case, or outside it"):
+    with pytest.raises(InputError, match="review_off_grid"):
         review.accept()
     assert dataset.results() == kept
 
 
 def test_overlapping_segments_are_refused_and_nothing_is_written(review: BatchReview, dataset: Dataset) -> None:
     show(review, "a")
-    node = review.segmentation_node
+    node = review.nodes.segmentation
     node.GetSegmentation().AddEmptySegment("other", "Other")
     everything = np.ones(small_case()[0].array.shape, np.uint8)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(everything, node, "other", review.volume_node)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(everything, node, "other", review.nodes.volume)
     node.GetSegmentation().CollapseBinaryLabelmaps(False)
     before = dataset.results()
-    with pytest.raises(InputError, match="Segment 'Other' overlaps another one"):
+    with pytest.raises(InputError, match="review_overlap"):
         review.accept()
     assert dataset.results() == before
     assert not dataset.status()["a"].accepted
 
 
 def test_what_cannot_be_shown_or_accepted_is_said_in_one_line(review: BatchReview, dataset: Dataset) -> None:
-    with pytest.raises(InputError, match="No case is shown"):
+    with pytest.raises(InputError, match="review_nothing"):
         review.accept()
-    with pytest.raises(InputError, match="Case 'failed' has no result"):
+    with pytest.raises(InputError, match="review_not_done"):
         show(review, "failed")
     dataset.case("b").label.write_bytes(b"")
     show(review, "a")
@@ -205,13 +207,13 @@ def test_what_cannot_be_shown_or_accepted_is_said_in_one_line(review: BatchRevie
         show(review, "b")
     assert review.current == "a"
     review.show("c")
-    with pytest.raises(InputError, match="wait for it"):
+    with pytest.raises(InputError, match="review_busy"):
         review.accept()
     review.wait()
-    slicer.mrmlScene.RemoveNode(review.segmentation_node)
-    with pytest.raises(InputError, match="No case is shown"):
+    slicer.mrmlScene.RemoveNode(review.nodes.segmentation)
+    with pytest.raises(InputError, match="review_nothing"):
         review.accept()
-    with pytest.raises(InputError, match="no batch was written here"):
+    with pytest.raises(InputError, match="no_batch"):
         BatchReview(slicer.mrmlScene, dataset.folder)
 
 
@@ -240,11 +242,11 @@ def test_a_batch_that_goes_on_meanwhile_keeps_what_was_accepted(review: BatchRev
 
 def corrected(review: BatchReview) -> np.ndarray:
     """Add a slab to the first segment of the case in the scene."""
-    node = review.segmentation_node
+    node = review.nodes.segmentation
     (first, *_) = node.GetSegmentation().GetSegmentIDs()
     mask = mrml.segment_array(node, first).astype(bool)
     mask[:3] = True
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, first, review.volume_node)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, first, review.nodes.volume)
     return mask
 
 
@@ -262,3 +264,79 @@ def test_accepting_on_a_full_disk_keeps_the_result_and_accepts_nothing(
     assert {path.name: path.read_bytes() for path in files.folder.iterdir()} == before
     assert not dataset.status()["a"].accepted
     assert review.changed
+
+
+def test_of_two_reviewers_who_accept_at_once_neither_loses_a_correction(
+    review: BatchReview, dataset: Dataset
+) -> None:
+    other = BatchReview(slicer.mrmlScene, dataset.output)
+    try:
+        for number, one in enumerate((review, other)):
+            show(one, "a")
+            node = one.nodes.segmentation
+            (first, *_) = node.GetSegmentation().GetSegmentIDs()
+            mask = mrml.segment_array(node, first).astype(np.uint8)
+            mask[:3, : 2 + number] = 1
+            slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, first, one.nodes.volume)
+        review.accept()
+        other.accept()
+        review.wait()
+        other.wait()
+    finally:
+        other.close()
+    files = dataset.case("a")
+    assert dataset.status()["a"].accepted
+    found = [read_label_maps(path)[0].array for path in files.folder.glob("label.*nii.gz")]
+    assert len(found) == 3, "the filled one, and both corrections"
+    corner = sorted(int((array[0, :3, 0] == array[0, 0, 0]).sum()) for array in found if array[0, 0, 0])
+    assert corner == [2, 3]
+
+
+def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: BatchReview, dataset: Dataset) -> None:
+    show(review, "a")
+    corrected(review)
+    files = dataset.case("a")
+    before = {path.name: path.read_bytes() for path in files.folder.iterdir()}
+    folder = BatchFolder(dataset.output)
+    folder.status.update([CaseStatus("a", Status.RUNNING)])
+    with folder.exclusive(resume=True), pytest.raises(InputError) as error:
+        accept(review)
+    assert error.value.code == "review_running"
+    assert {path.name: path.read_bytes() for path in files.folder.iterdir()} == before
+    assert not dataset.status()["a"].accepted
+    assert review.changed
+    accept(review)  # that batch was killed
+    assert dataset.status()["a"].accepted
+
+
+def test_a_table_that_cannot_be_written_leaves_the_case_as_it_was(
+    review: BatchReview, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(review, "a")
+    corrected(review)
+    files = dataset.case("a")
+    before = {path: path.read_bytes() for path in dataset.output.rglob("*") if path.is_file()}
+    replace = Path.replace
+
+    def refused(self: Path, target: Path) -> Path:
+        if target.name == "status.csv":  # as a spreadsheet program does on Windows
+            raise PermissionError(13, "Permission denied", str(target))
+        return replace(self, target)
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(kept))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refused)
+        with pytest.raises(InputError) as error:
+            accept(review)
+    assert error.value.code == "output_kept_elsewhere"
+    after = {path: path.read_bytes() for path in dataset.output.rglob("*") if path.is_file()}
+    assert after == before
+    assert str(kept) in str(error.value)
+    (place,) = kept.glob("*/label.nii.gz")
+    assert (read_label_maps(place)[0].array != read_label_maps(files.label)[0].array).any()
+    assert review.changed
+    accept(review)
+    assert dataset.status()["a"].accepted
+    assert files.filled.read_bytes() == before[files.label]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
 import pytest
 import torch
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.job import Device
-from FewShotAnnotateLib.engines import device
-from FewShotAnnotateLib.engines.pretrained import universeg
-from FewShotAnnotateLib.engines.pretrained.base import PRECISION, PretrainedEngine
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.job import Device
+from fewshot_annotate.engines import device, gpu
+from fewshot_annotate.engines.base import RunContext
+from fewshot_annotate.engines.in_context import universeg
+from fewshot_annotate.engines.pretrained.base import PRECISION, PretrainedEngine
 
 CPU = torch.device("cpu")
 
@@ -47,13 +51,40 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_there_is(gpus: list[str], 
 
 def test_the_reason_why_no_gpu_is_used_says_what_to_do(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "built for processors only" in device.why_no_gpu()
+    assert "built for processors only" in str(device.why_no_gpu())
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    assert "nvidia-smi" in device.why_no_gpu()
+    assert "nvidia-smi" in str(device.why_no_gpu())
     gpus.append("mps")
-    assert "device mps" in device.why_no_gpu()
+    assert "device mps" in str(device.why_no_gpu())
     gpus.append("cuda")
-    assert device.why_no_gpu() == ""
+    assert device.why_no_gpu() is None
+
+
+def test_the_reason_is_the_same_without_loading_torch() -> None:
+    assert str(gpu.why_no_gpu()) == str(device.why_no_gpu())
+
+
+@pytest.mark.parametrize(
+    ("cuda", "gpus_found", "expected"),
+    [("None", 1, "built for processors only"), ("'13.0'", 0, "nvidia-smi"), ("'13.0'", 2, "")],
+)
+def test_what_torch_was_built_for_is_read_from_its_files(
+    cuda: str, gpus_found: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "version.py").write_text(f"cuda = {cuda}\nhip = None\n")
+    spec = ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(gpu, "find_spec", lambda name: spec)
+    monkeypatch.setattr(gpu, "nvidia_gpus", lambda cuda: gpus_found)
+    monkeypatch.setattr(gpu.platform, "system", lambda: "Linux")
+    reason = gpu.why_no_gpu()
+    assert expected in str(reason or "")
+    assert (reason is None) == (not expected)
+
+
+def test_without_torch_nothing_is_said_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    with pytest.raises(ImportError):
+        gpu.why_no_gpu()
 
 
 class Toy(PretrainedEngine):
@@ -61,7 +92,7 @@ class Toy(PretrainedEngine):
     options = {"precision": PRECISION}  # noqa: RUF012
     half_devices = (Device.CPU,)
 
-    def prepare(self, volume: object, support: object) -> None:  # type: ignore[override]
+    def prepare(self, volume: object, support: object, context: object = None) -> None:  # type: ignore[override]
         return
 
     def predict(self, slice_indices: object) -> object:  # type: ignore[override]
@@ -81,12 +112,12 @@ def test_universeg_always_computes_in_full() -> None:
 
 def test_the_user_is_told_once_why_the_processor_computes(gpus: list[str]) -> None:
     engine, told = Toy(), []
-    engine.warn = told.append
+    engine.context = RunContext(warn=told.append)
     assert engine.choose_device() == CPU
     (line,) = told
-    assert line.startswith("Engine toy computes on the processor: ")
+    assert str(line).startswith("Engine toy computes on the processor: ")
     engine = Toy(Device.CPU)
-    engine.warn = told.append
+    engine.context = RunContext(warn=told.append)
     engine.choose_device()
     assert len(told) == 1
 

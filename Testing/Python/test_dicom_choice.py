@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.files import write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.io.files import write_label_maps
 from pydicom import Dataset, dcmread
 from support.image_series import beside, series
 

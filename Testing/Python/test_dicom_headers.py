@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.files import read_volume, write_label_maps
-from FewShotAnnotateLib.core.volume import LabelMap, Segment
-from FewShotAnnotateLib.export.dicom_headers import normalised_headers
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.volume import LabelMap, Segment
+from fewshot_annotate.export.dicom_headers import normalised_headers
+from fewshot_annotate.io.files import read_volume, write_label_maps
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset, config, dcmread
@@ -198,14 +198,23 @@ def test_names_arrive_in_unicode_whatever_character_set_is_declared(
     assert not any(part in printed for part in ("山", "Müller", "Wang"))
 
 
-def test_korean_names_arrive_in_unicode(tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]) -> None:
-    name = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7"  # the example of PS3.5 I.2
-    folder = with_name(tmp_path / "series", "\\ISO 2022 IR 149", name)
+EXTENDED = {  # examples of PS3.5 I.2 and J.3
+    "\\ISO 2022 IR 149": (b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7", "Hong^Gildong=洪^吉洞"),
+    "\\ISO 2022 IR 58": (b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab", "Zhang^XiaoDong=张^小东"),
+}
+
+
+@pytest.mark.parametrize("declared", EXTENDED)
+def test_names_with_code_extensions_arrive_in_unicode(
+    declared: str, tmp_path: Path, labels: LabelMap, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, expected = EXTENDED[declared]
+    folder = with_name(tmp_path / "series", declared, name)
     write_label_maps(tmp_path / "labels.nrrd", [labels])
     code, segmentation, printed = export(folder, capsys)
     assert code == 0, printed
     assert segmentation is not None
-    assert str(segmentation.PatientName) == "Hong^Gildong=洪^吉洞"
+    assert str(segmentation.PatientName) == expected
 
 
 @pytest.mark.parametrize(
@@ -262,7 +271,7 @@ def test_nothing_of_the_patient_reaches_the_streams_of_the_process(tmp_path: Pat
     )
     for command in commands:
         words = [*map(str, command), *(["--suggest-codes"] if command[0] == "export" else [])]
-        program = f"import sys; sys.path.insert(0, {str(PACKAGE_PARENT)!r}); from FewShotAnnotateLib.cli import main"
+        program = f"import sys; sys.path.insert(0, {str(PACKAGE_PARENT)!r}); from fewshot_annotate.cli import main"
         program = f"{program}; sys.exit(main({words!r}))"
         result = subprocess.run(
             [sys.executable, "-W", "default", "-c", program],

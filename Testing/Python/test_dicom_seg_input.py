@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, read_layers, read_volume
-from FewShotAnnotateLib.core.segment_tags import NAME_TAG, TERMINOLOGY_TAG, TYPE_TAG
-from FewShotAnnotateLib.core.terminology import from_tag, of_segment
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, to_image
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.segment_tags import NAME_TAG, TERMINOLOGY_TAG, TYPE_TAG
+from fewshot_annotate.core.terminology import parse_tag, segment_terminology
+from fewshot_annotate.core.volume import Geometry, LabelMap, to_image
+from fewshot_annotate.io.files import read_label_maps, read_layers, read_volume
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
@@ -25,7 +25,7 @@ from highdicom.sr import CodedConcept
 from highdicom.uid import UID
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, generate_uid
 from support.labels import OBLIQUE
 from support.made_dicom import GRID, ct_series, labels
 
@@ -152,9 +152,11 @@ def test_names_colours_codes_and_maker_are_kept(tmp_path: Path) -> None:
     for segment in read_layers(path)[0].segments:
         assert segment.name == f"Structure {segment.value}"
         assert np.allclose(segment.colour, np.array([200, 20 * segment.value, 30]) / 255, atol=1.01 / 255)
-        terms = of_segment(segment)
-        assert terms is not None and terms.type.value == "10200004" and terms.category.value == "123037004"
-        assert from_tag(segment.tags[TERMINOLOGY_TAG]) == terms
+        terms = segment_terminology(segment)
+        assert terms is not None
+        assert terms.type.value == "10200004"
+        assert terms.category.value == "123037004"
+        assert parse_tag(segment.tags[TERMINOLOGY_TAG]) == terms
         assert (segment.tags[TYPE_TAG], segment.tags[NAME_TAG]) == ("AUTOMATIC", "other program")
 
 
@@ -178,6 +180,29 @@ def test_compressed_frames_are_read(tmp_path: Path) -> None:
     dataset.compress(RLELossless)
     dataset.save_as(path)
     require_same(read_label_maps(path, GRID), (labels(3),), GRID)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP", "FRACTIONAL"])
+def test_deflated_files_are_read(tmp_path: Path, kind: str) -> None:
+    pixels = labels(1).array if kind == "FRACTIONAL" else labels(3).array
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), pixels, kind)
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    require_same(read_label_maps(path, GRID), (labels(int(pixels.max())),), GRID)
+
+
+@pytest.mark.parametrize("total", [2, None])
+def test_a_part_of_a_segmentation_is_not_taken_for_all_of_it(tmp_path: Path, total: int | None) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    dataset = dcmread(path)
+    dataset.ConcatenationUID, dataset.InConcatenationNumber = generate_uid(), 1
+    if total:
+        dataset.InConcatenationTotalNumber = total
+    dataset.save_as(path)
+    with pytest.raises(InputError) as refused:
+        read_label_maps(path, GRID)
+    assert refused.value.code == "segmentation_part"
 
 
 def test_a_folder_that_holds_one_segmentation_stands_for_it(tmp_path: Path) -> None:
@@ -293,7 +318,8 @@ def test_other_dicom_objects_are_refused_as_labels_by_what_they_are(
         with pytest.raises(InputError, match="no image"):
             read_volume(folder / "x.dcm")
     if modality == "RTSTRUCT":
-        assert ".seg.nrrd" in str(refused.value) and "plastimatch" in str(refused.value)
+        assert ".seg.nrrd" in str(refused.value)
+        assert "plastimatch" in str(refused.value)
 
 
 @pytest.mark.parametrize("length", [0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.95])

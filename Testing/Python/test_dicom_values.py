@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_volume
-from FewShotAnnotateLib.core.volume import Geometry
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import Geometry
+from fewshot_annotate.io.files import read_volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
@@ -430,7 +430,7 @@ def test_folders_within_a_series_are_left_aside(tmp_path: Path) -> None:
     assert_same_world(read_volume(folder), expected)
 
 
-@pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT", "SR", "PR", "RTDOSE", "localizer", "screenshot"])
+@pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT", "SR", "PR", "RTDOSE", "localizer", "screenshot", "colour"])
 def test_objects_beside_the_images_are_left_aside(kind: str, tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
     expected = expected_of_pydicom(folder)
@@ -438,15 +438,97 @@ def test_objects_beside_the_images_are_left_aside(kind: str, tmp_path: Path) -> 
     assert_same_world(read_volume(folder), expected)
 
 
-def test_a_localizer_in_the_series_itself_is_left_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["localizer", "colour"])
+def test_what_lies_beside_the_images_in_the_series_itself_is_left_aside(kind: str, tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
     expected = expected_of_pydicom(folder)
     uid = dcmread(next(folder.iterdir())).SeriesInstanceUID
-    localizer = beside(folder, "localizer")
-    dataset = dcmread(localizer)
+    other = beside(folder, kind)
+    dataset = dcmread(other)
     dataset.SeriesInstanceUID = uid
-    dataset.save_as(localizer)
+    dataset.save_as(other)
     assert_same_world(read_volume(folder), expected)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_copies_of_a_file_count_once(nested: bool, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    folder = series(tmp_path / "all" / "series")
+    expected = expected_of_pydicom(folder)
+    if nested:
+        shutil.copytree(folder, tmp_path / "all" / "again")
+    else:
+        shutil.copy(folder / "002.dcm", folder / "002 (copy).dcm")
+    assert_same_world(read_volume(tmp_path / "all" if nested else folder), expected)
+
+
+def test_another_slice_of_the_same_uid_is_no_copy(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series", lambda dataset, place: setattr(dataset, "SOPInstanceUID", "1.2.3"))
+    assert_same_world(read_volume(folder), expected_of_pydicom(folder))
+    other = dcmread(folder / "002.dcm")
+    other.PixelData = bytes(len(other.PixelData))
+    other.save_as(folder / "changed.dcm")
+    assert refusal(folder).code == "series_doubled"
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_images_at_each_place_are_called_several_volumes(count: int, tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    for path in sorted(folder.iterdir()):
+        for number in range(1, count):
+            dataset = dcmread(path)
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            dataset.save_as(folder / f"phase {number} {path.name}")
+    error = refusal(folder)
+    assert error.code == "series_many_volumes"
+    assert f"{count} images at each place" in str(error)
+
+
+@pytest.mark.parametrize("total", [2, 3])
+def test_a_part_of_a_concatenation_is_not_taken_for_all_of_it(total: int, tmp_path: Path) -> None:
+    expected = multi_frame(tmp_path / "a.dcm", order=(3, 1))
+    expected |= multi_frame(tmp_path / "b.dcm", order=(0, 4, 2))
+    for number, name in enumerate(("a.dcm", "b.dcm"), start=1):
+        dataset = dcmread(tmp_path / name)
+        dataset.SeriesInstanceUID = dataset.ConcatenationUID = "1.2.3"
+        dataset.InConcatenationNumber, dataset.InConcatenationTotalNumber = number, total
+        dataset.save_as(tmp_path / name)
+    if total == 2:
+        assert_same_world(read_volume(tmp_path), expected)
+    error = refusal(tmp_path / "b.dcm" if total == 2 else tmp_path)
+    assert error.code == "series_part"
+    assert f"{total - 1} of the {total} files" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [((1, 3), "2 of the 3 or more"), ((2,), "1 of the 2 or more"), ((1,), "1 of the 2 or more"), ((1, 2, 3), "")],
+)
+def test_a_concatenation_need_not_say_of_how_many_files_it_is(
+    there: tuple[int, ...], words: str, tmp_path: Path
+) -> None:
+    expected: dict[tuple[float, ...], float] = {}
+    for number, order in enumerate([(4, 1), (0,), (3, 2)], start=1):
+        if number not in there:
+            continue
+        file = tmp_path / f"{9 - number}.dcm"
+        expected |= multi_frame(file, order=order)
+        dataset = dcmread(file)
+        dataset.SeriesInstanceUID = dataset.ConcatenationUID = "1.2.3"
+        dataset.InConcatenationNumber = number
+        dataset.save_as(file)
+    if words:
+        error = refusal(tmp_path)
+        assert error.code == "series_part"
+        assert words in str(error)
+    else:
+        assert_same_world(read_volume(tmp_path), expected)
+
+
+def test_a_single_slice_is_no_volume_and_its_folder_is_asked_for(tmp_path: Path) -> None:
+    error = refusal(sorted(series(tmp_path / "series").iterdir())[0])
+    assert error.code == "series_is_file"
+    assert "name the folder" in str(error)
 
 
 def two_series(folder: Path) -> dict[str, dict]:

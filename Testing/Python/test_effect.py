@@ -15,7 +15,7 @@ from support.scene_cases import Gate, all_equal, case, scene_of
 
 slicer_standin.install()
 
-from FewShotAnnotateLib.host.register_effect import register_effect  # noqa: E402
+from fewshot_annotate.host.effect.registration import register_effect  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -114,9 +114,9 @@ def test_cancel_changes_nothing_and_keep_takes_what_is_finished(running: EffectE
 
 def test_a_run_whose_worker_died_is_resumed_in_the_effect(gate: Gate, running: EffectEditor) -> None:
     assert running.effect.resumeButton.isHidden()
-    running.panel.controller._process.kill()
+    running.panel.controller._run.process.kill()
     running.until(lambda: not running.effect.resumeButton.isHidden())
-    assert running.status.endswith("finished slices are kept and the job can be resumed.")
+    assert running.status.endswith("finished slices are kept; press Resume to go on.")
     gate.open()
     running.click("resumeButton")
     running.finish()
@@ -125,13 +125,14 @@ def test_a_run_whose_worker_died_is_resumed_in_the_effect(gate: Gate, running: E
     assert running.editor.undo_states_saved == 1
 
 
-@pytest.mark.parametrize("end", ("resumeButton", "keepButton", "cancelButton"))
+@pytest.mark.parametrize("end", ["resumeButton", "keepButton", "cancelButton"])
 def test_a_run_that_was_left_is_taken_up_kept_or_discarded_in_the_effect(
     gate: Gate, running: EffectEditor, end: str
 ) -> None:
     before, effect = running.scene.arrays(), running.effect
-    running.panel.controller.leave()
-    running.panel.widget.logic.editor = running.panel.widget.logic.ownEditor  # as after a start of the application
+    running.panel.controller.suspend()
+    logic = running.panel.widget.logic
+    logic.controller.editor = logic.panelEditor  # as after a start of the application
     gate.open()
     running.until(lambda: "was interrupted: 2 of" in running.status)
     assert effect.cancelButton.text == "Discard"

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.label_names import sidecar_path
-from FewShotAnnotateLib.export import deliver as deliver_module
-from FewShotAnnotateLib.export import dicom_seg
-from FewShotAnnotateLib.export.readback import Difference
+from fewshot_annotate.cli import main
+from fewshot_annotate.export import delivery as deliver_module
+from fewshot_annotate.export import dicom_seg
+from fewshot_annotate.export.verification import Difference
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
+from fewshot_annotate.io.label_names import sidecar_path
 from pydicom import Dataset, dcmread
 from support.dicom import cut_labels, cut_series, names_of, series_folder, two_layers
 from support.labels import small_case
@@ -59,7 +59,7 @@ def desk(awkward_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
     return desk
 
 
-def test_what_is_missing_is_listed_with_the_flags_that_mend_it(desk: Desk) -> None:
+def test_what_is_missing_is_listed_with_the_flags_that_resolve_it(desk: Desk) -> None:
     code, out, err = desk.export()
     assert (code, out) == (2, [])
     assert not desk.output.exists()
@@ -72,7 +72,9 @@ def test_what_is_missing_is_listed_with_the_flags_that_mend_it(desk: Desk) -> No
 def test_one_command_writes_and_verifies(desk: Desk) -> None:
     code, out, err = desk.export("--suggest-codes", "--engine", "propagate", "--weights", "none")
     assert (code, out[:-1]) == (0, [f"{desk.output}: verified"])
-    assert "pydicom" in out[-1] and "highdicom" in out[-1] and "voxels, geometry, names, colours and codes" in out[-1]
+    assert "pydicom" in out[-1]
+    assert "highdicom" in out[-1]
+    assert "voxels, geometry, names, colours and codes" in out[-1]
     assert [line for line in err if not line.startswith("Note: Codes suggested by name")] == []
     items = dcmread(desk.output).SegmentSequence
     assert [item.SegmentLabel for item in items] == names_of(cut_labels().segments)
@@ -221,7 +223,7 @@ def test_what_differs_ends_with_failed_and_no_file(desk: Desk, monkeypatch: pyte
 def test_without_the_packages_one_line_says_what_to_install(desk: Desk, package: str) -> None:
     code = (
         f"import sys; sys.modules['{package}'] = None\n"
-        "from FewShotAnnotateLib.cli import main\n"
+        "from fewshot_annotate.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     words = ["export", desk.labels, "--to", "dicom-seg", "--reference", desk.series, "-o", desk.output]

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.files import write_label_maps
-from FewShotAnnotateLib.core.segment_tags import TERMINOLOGY_TAG
-from FewShotAnnotateLib.core.volume import LabelMap
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.segment_tags import TERMINOLOGY_TAG
+from fewshot_annotate.core.volume import LabelMap
+from fewshot_annotate.io.files import write_label_maps
 from pydicom import dcmread
 from support.made_dicom import ct_series, labels
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_volume
-from FewShotAnnotateLib.core.regrid import Alignment, align, move, regrid
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.export.deliver import deliver
-from FewShotAnnotateLib.export.dicom_series import read_series
-from FewShotAnnotateLib.export.preflight import check
-from FewShotAnnotateLib.export.request import Derivation, ExportRequest, Mend, Modality, Target
-from FewShotAnnotateLib.export.structures import TISSUE
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.regrid import Alignment, align_grids, apply_alignment, regrid
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.export.delivery import deliver
+from fewshot_annotate.export.dicom_series import read_series
+from fewshot_annotate.export.preflight import check
+from fewshot_annotate.export.request import Derivation, ExportRequest, Modality, Remedy, Target
+from fewshot_annotate.export.structures import TISSUE
+from fewshot_annotate.io.files import read_volume
 from pydicom import dcmread
 from support.dicom import dciodvfy_errors, dcmqi_segments, needs_programs
 from support.labels import oblique, small_case
@@ -54,9 +54,9 @@ def test_series_and_segmentation_are_valid_and_the_same_as_the_volume(modality: 
     for path in (output, slices[0], slices[-1]):
         assert dciodvfy_errors(path) == []
     back = read_volume(folder)
-    alignment = align(back.geometry, volume.geometry)
+    alignment = align_grids(back.geometry, volume.geometry)
     assert isinstance(alignment, Alignment)
-    assert np.allclose(move(back.array, alignment, volume.geometry.shape), volume.array, atol=0.51)
+    assert np.allclose(apply_alignment(back.array, alignment, volume.geometry.shape), volume.array, atol=0.51)
     found = dcmqi_segments(output, tmp_path / "dcmqi")
     assert sorted(found) == sorted(segment.name for segment in label_map.segments)
     for segment in label_map.segments:
@@ -69,7 +69,7 @@ def test_nothing_is_derived_without_a_word(tmp_path: Path) -> None:
     request = ExportRequest((label_map,), tmp_path / "seg.dcm", Target.DICOM_SEG, "0.1.0", codes={"*": TISSUE})
     (problem,) = check(request).blocking
     assert problem.error.code == "reference_missing"
-    assert problem.mends == (Mend.GIVE_REFERENCE, Mend.DERIVE_SERIES)
+    assert problem.remedies == (Remedy.GIVE_REFERENCE, Remedy.DERIVE_SERIES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,9 +115,9 @@ def test_values_survive_sixteen_bits(change: Any, tolerance: float, tmp_path: Pa
     changed = Volume(change(volume.array), volume.geometry)
     folder, _ = derived(tmp_path, changed, label_map, Modality.CT)
     back = read_volume(folder)
-    alignment = align(back.geometry, volume.geometry)
+    alignment = align_grids(back.geometry, volume.geometry)
     assert isinstance(alignment, Alignment)
-    values = move(back.array, alignment, volume.geometry.shape)
+    values = apply_alignment(back.array, alignment, volume.geometry.shape)
     step = (float(changed.array.max()) - float(changed.array.min())) / 65535 if tolerance else 0
     assert np.abs(values - changed.array).max() <= max(tolerance, step)
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.segment_tags import TERMINOLOGY_TAG
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap
-from FewShotAnnotateLib.export.algorithm import Algorithm, AlgorithmType
-from FewShotAnnotateLib.export.deliver import Report, deliver
-from FewShotAnnotateLib.export.dicom_seg import SegType
-from FewShotAnnotateLib.export.dicom_series import DicomSeries, read_series
-from FewShotAnnotateLib.export.preflight import check
-from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.segment_tags import TERMINOLOGY_TAG
+from fewshot_annotate.core.volume import Geometry, LabelMap
+from fewshot_annotate.export.algorithm import Algorithm, AlgorithmType
+from fewshot_annotate.export.delivery import Report, deliver
+from fewshot_annotate.export.dicom_seg import SegType
+from fewshot_annotate.export.dicom_series import DicomSeries, read_series
+from fewshot_annotate.export.preflight import check
+from fewshot_annotate.export.request import ExportRequest, Remedy, Target
 from pydicom import Dataset, dcmread
 from support.data import load_case
 from support.dicom import (
@@ -39,14 +39,14 @@ ENGINE = Algorithm("FewShotAnnotate universeg", "0.1.0", "universeg_v1_nf64_ss64
 
 
 def request_for(
-    layers: LabelMap | tuple[LabelMap, ...], series: DicomSeries, output: Path, *agreed: Mend, **more: Any
+    layers: LabelMap | tuple[LabelMap, ...], series: DicomSeries, output: Path, *agreed: Remedy, **more: Any
 ) -> ExportRequest:
     layers = layers if isinstance(layers, tuple) else (layers,)
-    values: dict[str, Any] = {"algorithm": ENGINE, "agreed": frozenset({Mend.SUGGEST_CODES, *agreed}), **more}
+    values: dict[str, Any] = {"algorithm": ENGINE, "agreed": frozenset({Remedy.SUGGEST_CODES, *agreed}), **more}
     return ExportRequest(layers, output, Target.DICOM_SEG, "0.1.0", series=series, **values)
 
 
-def export(layers: LabelMap | tuple[LabelMap, ...], series: DicomSeries, output: Path, *agreed: Mend) -> Report:
+def export(layers: LabelMap | tuple[LabelMap, ...], series: DicomSeries, output: Path, *agreed: Remedy) -> Report:
     report = deliver(check(request_for(layers, series, output, *agreed)))
     assert report.verified, report.differences
     return report
@@ -125,7 +125,7 @@ def test_a_label_map_segmentation_refuses_overlap_and_offers_binary(tmp_path: Pa
     series = read_series(cut_series(tmp_path / "series"))
     preflight = check(request_for(two_layers(cut_labels()), series, tmp_path / "a.dcm", type=SegType.LABELMAP))
     assert [problem.error.code for problem in preflight.blocking] == ["export_overlap"]
-    assert preflight.blocking[0].mends == (Mend.TYPE_BINARY,)
+    assert preflight.blocking[0].remedies == (Remedy.TYPE_BINARY,)
 
 
 def test_layers_that_do_not_overlap_become_one_label_map(tmp_path: Path) -> None:
@@ -301,8 +301,8 @@ def test_upright_labels_of_a_tilted_series_need_a_word_and_then_match_by_slice(t
     output = tmp_path / "seg.dcm"
     (problem,) = check(request_for(label_map, series, output)).blocking
     assert problem.error.code == "labels_upright"
-    assert problem.mends == (Mend.SLICE_BY_SLICE, Mend.RESAMPLE)
-    export(label_map, series, output, Mend.SLICE_BY_SLICE)
+    assert problem.remedies == (Remedy.SLICE_BY_SLICE, Remedy.RESAMPLE)
+    export(label_map, series, output, Remedy.SLICE_BY_SLICE)
     counted = sum(int(mask.sum()) for mask in dcmread(output).pixel_array)
     assert counted == np.count_nonzero(label_map.array)
 
@@ -338,7 +338,7 @@ def test_missing_slices_are_named_and_left_out_by_consent(tmp_path: Path) -> Non
     assert problem.error.code == "series_gap_labels"
     assert series.missing in str(problem.error)
     assert str(np.count_nonzero(label_map.array[[3, 4, 6]])) in str(problem.error)
-    export(label_map, series, output, Mend.LEAVE_OUT_MISSING)
+    export(label_map, series, output, Remedy.LEAVE_OUT_MISSING)
     kept = [place for place in range(COUNT) if place not in (3, 4, 6)]
     counted = sum(int(mask.sum()) for mask in dcmread(output).pixel_array)
     assert counted == np.count_nonzero(label_map.array[kept])
@@ -352,8 +352,8 @@ def test_labels_of_another_grid_are_refused_and_resampled_by_consent(tmp_path: P
     output = tmp_path / "seg.dcm"
     moved = LabelMap(label_map.array, shifted, label_map.segments)
     (problem,) = check(request_for(moved, series, output)).blocking
-    assert (problem.error.code, problem.mends) == ("labels_off_grid", (Mend.RESAMPLE,))
-    export(moved, series, output, Mend.RESAMPLE)
+    assert (problem.error.code, problem.remedies) == ("labels_off_grid", (Remedy.RESAMPLE,))
+    export(moved, series, output, Remedy.RESAMPLE)
     expected = masks((label_map,))  # less than half a voxel away, so the nearest voxel is the same
     for name, mask in read_by_highdicom(output).items():
         assert same_where_present(mask, expected[name]), name
@@ -366,9 +366,9 @@ def test_labels_outside_the_images_are_counted_and_cropped_by_consent(tmp_path: 
         Path(str(header.filename)).unlink()
     series = read_series(folder)
     (problem,) = check(request_for(label_map, series, tmp_path / "seg.dcm")).blocking
-    assert (problem.error.code, problem.mends) == ("labels_outside", (Mend.CROP,))
+    assert (problem.error.code, problem.remedies) == ("labels_outside", (Remedy.CROP,))
     assert str(np.count_nonzero(label_map.array[-2:])) in str(problem.error)
-    export(label_map, series, tmp_path / "seg.dcm", Mend.CROP)
+    export(label_map, series, tmp_path / "seg.dcm", Remedy.CROP)
 
 
 def test_a_segment_without_voxels_is_left_out_and_told(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_label_maps
-from FewShotAnnotateLib.core.label_names import sidecar_path
-from FewShotAnnotateLib.core.terminology import of_segment
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, default_segment
-from FewShotAnnotateLib.export.deliver import Report, deliver
-from FewShotAnnotateLib.export.preflight import check
-from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.terminology import segment_terminology
+from fewshot_annotate.core.volume import Geometry, LabelMap, default_segment
+from fewshot_annotate.export.delivery import Report, deliver
+from fewshot_annotate.export.preflight import check
+from fewshot_annotate.export.request import ExportRequest, Remedy, Target
+from fewshot_annotate.io.files import read_label_maps, write_label_maps
+from fewshot_annotate.io.label_names import sidecar_path
 from support.labels import OBLIQUE, oblique, overlapping_layers, small_case
 
 NAMES = ("hippocampus left", "amygdala left")
@@ -33,16 +35,20 @@ def named() -> LabelMap:
     return LabelMap(label_map.array, label_map.geometry, segments)
 
 
-def export(layers: tuple[LabelMap, ...], output: Path, target: Target, *agreed: Mend, **more: Any) -> Report:
-    request = ExportRequest(layers, output, target, "0.1.0", agreed=frozenset({Mend.SUGGEST_CODES, *agreed}), **more)
+def export(layers: tuple[LabelMap, ...], output: Path, target: Target, *agreed: Remedy, **more: Any) -> Report:
+    request = ExportRequest(
+        layers, output, target, "0.1.0", agreed=frozenset({Remedy.SUGGEST_CODES, *agreed}), **more
+    )
     report = deliver(check(request))
     assert report.verified, report.differences
     return report
 
 
-def problems(layers: tuple[LabelMap, ...], output: Path, target: Target, **more: Any) -> dict[str, tuple[Mend, ...]]:
+def problems(
+    layers: tuple[LabelMap, ...], output: Path, target: Target, **more: Any
+) -> dict[str, tuple[Remedy, ...]]:
     found = check(ExportRequest(layers, output, target, "0.1.0", **more)).blocking
-    return {problem.error.code: problem.mends for problem in found}
+    return {problem.error.code: problem.remedies for problem in found}
 
 
 @pytest.mark.parametrize("target", [Target.NIFTI, Target.NRRD, Target.SEG_NRRD])
@@ -57,9 +63,9 @@ def test_one_file_holds_all_with_names_colours_and_codes(target: Target, awkward
     for segment, name in zip(found.segments, NAMES, strict=True):
         assert segment.name == name
         assert np.allclose(segment.colour, label_map.segments[NAMES.index(name)].colour, atol=1e-5)
-        terminology = of_segment(segment)
+        terminology = segment_terminology(segment)
         assert terminology is not None
-        assert terminology.words.lower().split() == ["left", name.split()[0]]
+        assert terminology.description.lower().split() == ["left", name.split()[0]]
 
 
 def test_codes_stand_in_the_seg_nrrd_itself(tmp_path: Path) -> None:
@@ -93,7 +99,7 @@ def test_overlapping_segments_are_kept_or_refused_aloud(tmp_path: Path) -> None:
     layers = tuple(overlapping_layers(label_map, 3))
     for target in (Target.NIFTI, Target.NRRD):
         found = problems(layers, tmp_path / f"a{target.suffixes[0]}", target)
-        assert found == {"export_overlap": (Mend.ONE_FILE_PER_SEGMENT, Mend.TO_SEG_NRRD)}
+        assert found == {"export_overlap": (Remedy.ONE_FILE_PER_SEGMENT, Remedy.TO_SEG_NRRD)}
     assert list(tmp_path.iterdir()) == []
     export(layers, tmp_path / "a.seg.nrrd", Target.SEG_NRRD)
     back = read_label_maps(tmp_path / "a.seg.nrrd")
@@ -124,9 +130,9 @@ def test_a_file_that_is_there_needs_a_word_and_its_old_names_go_with_it(tmp_path
     before = output.read_bytes()
     _, plain = small_case()
     bare = LabelMap(plain.array, plain.geometry, tuple(default_segment(value) for value in plain.values))
-    assert problems((bare,), output, Target.NIFTI) == {"output_exists": (Mend.OVERWRITE,)}
+    assert problems((bare,), output, Target.NIFTI) == {"output_exists": (Remedy.OVERWRITE,)}
     assert output.read_bytes() == before
-    export((bare,), output, Target.NIFTI, Mend.OVERWRITE)
+    export((bare,), output, Target.NIFTI, Remedy.OVERWRITE)
     assert not sidecar_path(output).exists()
     assert [segment.name for segment in read_label_maps(output)[0].segments] == ["Label 1", "Label 2"]
 
@@ -141,7 +147,7 @@ def test_a_grid_given_as_reference_counts(tmp_path: Path) -> None:
     x, y, z = label_map.geometry.origin
     half = replace(label_map.geometry, origin=(x + label_map.geometry.spacing[0] / 2, y, z))
     output = tmp_path / "a.nii.gz"
-    assert problems((label_map,), output, Target.NIFTI, grid=half) == {"labels_off_grid": (Mend.RESAMPLE,)}
+    assert problems((label_map,), output, Target.NIFTI, grid=half) == {"labels_off_grid": (Remedy.RESAMPLE,)}
     corner = np.array(half.direction).reshape(3, 3) @ (2 * np.array(half.spacing))
     larger = Geometry(
         tuple(size + 4 for size in label_map.geometry.shape),  # type: ignore[arg-type]
@@ -196,3 +202,15 @@ def test_what_is_read_from_a_label_map_on_its_own_grid_is_what_was_written(tmp_p
     write_label_maps(tmp_path / "a.nrrd", [label_map])
     (found,) = read_label_maps(tmp_path / "a.nrrd")
     assert found.geometry.difference(label_map.geometry) is None
+
+
+def test_a_folder_of_files_comes_whole_and_is_the_users_alone(tmp_path: Path) -> None:
+    output = tmp_path / "each"
+    old = os.umask(0)
+    try:
+        export((named(),), output, Target.NIFTI, one_file_per_segment=True)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(output.stat().st_mode) == 0o700
+    assert list(tmp_path.iterdir()) == [output]
+    assert len(list(output.glob("*.nii.gz"))) == len(NAMES)

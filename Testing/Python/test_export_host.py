@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps
-from FewShotAnnotateLib.core.regrid import regrid
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
-from FewShotAnnotateLib.export.algorithm import Algorithm
-from FewShotAnnotateLib.export.dicom_series import read_series
-from FewShotAnnotateLib.export.request import Mend, Modality, Target
-from FewShotAnnotateLib.host.dicom_database import INSTANCES_ATTRIBUTE
-from FewShotAnnotateLib.host.export import ExportController, ExportSettings, ExportState, mended
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.regrid import regrid
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.export.algorithm import Algorithm
+from fewshot_annotate.export.dicom_series import read_series
+from fewshot_annotate.export.request import Modality, Remedy, Target
+from fewshot_annotate.host import export_controller as export_module
+from fewshot_annotate.host.chosen_nodes import ChosenNodes
+from fewshot_annotate.host.export_controller import ExportController, ExportSettings, ExportState, with_remedy
+from fewshot_annotate.host.mrml.dicom_database import INSTANCES_ATTRIBUTE
+from fewshot_annotate.io.files import read_label_maps
 from pydicom import dcmread
 from support import mrml
 from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of
@@ -40,14 +43,18 @@ class Clinic:
 
     def check(self, **settings: Any) -> None:
         values = {"target": Target.DICOM_SEG, "output": self.folder / "seg.dcm", **settings}
-        self.controller.check(self.segmentation, self.volume, ExportSettings(**values))
+        self.controller.check(self.nodes, ExportSettings(**values))
         self.wait()
+
+    @property
+    def nodes(self) -> ChosenNodes:
+        return ChosenNodes(self.volume, self.segmentation)
 
     def wait(self) -> None:
         end = time.monotonic() + WAIT_SECONDS
         while self.controller.state in (ExportState.CHECKING, ExportState.EXPORTING):
             assert time.monotonic() < end, "waited in vain"
-            self.controller.tick()
+            self.controller.poll()
 
     def export(self) -> None:
         self.controller.export()
@@ -92,13 +99,13 @@ def voxels(path: Path, folder: Path, labels: LabelMap) -> dict[str, np.ndarray]:
     return found
 
 
-def test_a_click_mends_and_the_file_holds_what_the_scene_does(clinic: Clinic, tmp_path: Path) -> None:
+def test_a_click_applies_a_remedy_and_the_file_holds_what_the_scene_does(clinic: Clinic, tmp_path: Path) -> None:
     clinic.segmentation.GetSegmentation().GetSegment("liver").RemoveTag("TerminologyEntry")
     clinic.check()
     assert clinic.codes == ["codes_missing"]
     with pytest.raises(InputError):
         clinic.controller.export()
-    clinic.controller.mend(clinic.controller.problems[0].mends[0])
+    clinic.controller.apply_remedy(clinic.controller.problems[0].remedies[0])
     clinic.wait()
     assert clinic.codes == []
     clinic.export()
@@ -119,7 +126,7 @@ def test_the_tissue_that_slicer_gives_every_new_segment_is_told_and_bettered_by_
     assert clinic.controller.preflight is not None
     (note,) = [note for note in clinic.controller.preflight.notes if note.error.code == "codes_generic"]
     assert sorted(note.segments) == sorted(names_of(clinic.labels.segments))
-    clinic.controller.mend(note.mends[0])
+    clinic.controller.apply_remedy(note.remedies[0])
     clinic.wait()
     clinic.export()
     items = {item.SegmentLabel: item for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence}
@@ -133,7 +140,7 @@ def test_the_terminology_colour_and_maker_of_a_segment_arrive(clinic: Clinic) ->
     for name, text in Algorithm("FewShotAnnotate adapt", "0.1.0", "none").tags().items():
         segment.SetTag(name, text)
     segment.SetColor(0.2, 0.4, 0.6)
-    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
     clinic.export()
     items = {item.SegmentLabel: item for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence}
     assert items["liver"].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Spleen"
@@ -146,7 +153,7 @@ def test_the_terminology_colour_and_maker_of_a_segment_arrive(clinic: Clinic) ->
 
 
 def test_only_the_segments_asked_for_are_exported(clinic: Clinic) -> None:
-    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}), segment_ids=("aorta", "pancreas"))
+    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}), segment_ids=("aorta", "pancreas"))
     clinic.export()
     labels = [item.SegmentLabel for item in dcmread(clinic.folder / "seg.dcm").SegmentSequence]
     assert sorted(labels) == ["aorta", "pancreas"]
@@ -159,7 +166,7 @@ def test_overlapping_segments_of_the_scene_are_kept(clinic: Clinic, tmp_path: Pa
     segmentation.AddEmptySegment("abdomen", "abdomen")
     whole = (clinic.labels.array != 0).astype(np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(whole, clinic.segmentation, "abdomen", clinic.volume)
-    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
     clinic.export()
     found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
     assert (found["abdomen"] == whole.astype(bool)).all()
@@ -169,7 +176,7 @@ def test_overlapping_segments_of_the_scene_are_kept(clinic: Clinic, tmp_path: Pa
 def test_painting_after_the_check_is_not_part_of_the_file(clinic: Clinic, tmp_path: Path) -> None:
     import slicer
 
-    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
     empty = np.zeros(clinic.labels.array.shape, np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(empty, clinic.segmentation, "liver", clinic.volume)
     clinic.export()
@@ -187,7 +194,7 @@ def test_a_transform_of_both_does_not_move_the_labels_on_their_images(clinic: Cl
     transform.SetMatrixTransformToParent(matrix)
     for node in (clinic.volume, clinic.segmentation):
         node.SetAndObserveTransformNodeID(transform.GetID())
-    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
     clinic.export()
     found = voxels(clinic.folder / "seg.dcm", tmp_path / "dcmqi", clinic.labels)
     assert (found["aorta"] == (clinic.labels.array == clinic.labels.values[5])).all()
@@ -202,16 +209,16 @@ def test_labels_moved_against_their_images_are_found(clinic: Clinic) -> None:
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     transform.SetMatrixTransformToParent(matrix)
     clinic.segmentation.SetAndObserveTransformNodeID(transform.GetID())
-    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
     assert clinic.codes == ["labels_off_grid"]
-    clinic.controller.mend(Mend.RESAMPLE)
+    clinic.controller.apply_remedy(Remedy.RESAMPLE)
     clinic.wait()
     assert clinic.codes == []
 
 
 def test_export_into_the_database_arrives_there_and_nowhere_else(clinic: Clinic, tmp_path: Path) -> None:
     before = clinic.database.count
-    clinic.check(output=None, agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(output=None, agreed=frozenset({Remedy.SUGGEST_CODES}))
     clinic.export()
     assert clinic.controller.state is ExportState.DONE
     assert clinic.database.count == before + 1
@@ -222,7 +229,7 @@ def test_export_into_the_database_arrives_there_and_nowhere_else(clinic: Clinic,
 
 
 def test_a_database_that_keeps_nothing_is_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
-    clinic.check(output=None, agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(output=None, agreed=frozenset({Remedy.SUGGEST_CODES}))
     monkeypatch.setattr(clinic.database, "insert", lambda path: None)
     clinic.export()
     assert clinic.controller.state is ExportState.FAILED
@@ -246,13 +253,14 @@ def test_a_volume_that_did_not_come_from_dicom_gets_a_series_by_consent(tmp_path
     database = DicomDatabaseStandIn(tmp_path / "database")
     controller = ExportController(database)
     clinic = Clinic(database, controller, node, segmentation, labels, tmp_path)
-    clinic.check(output=None, modality=Modality.MR, agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(output=None, modality=Modality.MR, agreed=frozenset({Remedy.SUGGEST_CODES}))
     assert clinic.codes == ["reference_missing"]
-    controller.mend(Mend.DERIVE_SERIES)
+    controller.apply_remedy(Remedy.DERIVE_SERIES)
     clinic.wait()
     assert clinic.codes == []
     clinic.export()
-    assert controller.report is not None and controller.report.verified
+    assert controller.report is not None
+    assert controller.report.verified
     assert database.count == volume.array.shape[0] + 1
     controller.close()
 
@@ -273,20 +281,20 @@ def test_image_files_hold_what_the_scene_does(clinic: Clinic, target: Target) ->
 
 
 def test_what_a_click_changes(tmp_path: Path) -> None:
-    settings = ExportSettings(Target.NIFTI, tmp_path / "a.nii.gz")
-    assert mended(settings, Mend.OVERWRITE) == replace(settings, agreed=frozenset({Mend.OVERWRITE}))
-    assert mended(settings, Mend.TO_SEG_NRRD).output == tmp_path / "a.seg.nrrd"
-    each = mended(settings, Mend.ONE_FILE_PER_SEGMENT)
+    settings = ExportSettings(target=Target.NIFTI, output=tmp_path / "a.nii.gz")
+    assert with_remedy(settings, Remedy.OVERWRITE) == replace(settings, agreed=frozenset({Remedy.OVERWRITE}))
+    assert with_remedy(settings, Remedy.TO_SEG_NRRD).output == tmp_path / "a.seg.nrrd"
+    each = with_remedy(settings, Remedy.ONE_FILE_PER_SEGMENT)
     assert (each.one_file_per_segment, each.output) == (True, tmp_path / "a")
-    assert mended(settings, Mend.DEFAULT_CODE).agreed == {Mend.DEFAULT_CODE}
+    assert with_remedy(settings, Remedy.DEFAULT_CODE).agreed == {Remedy.DEFAULT_CODE}
 
 
 def test_a_file_that_is_there_is_told_and_replaced_by_a_click(clinic: Clinic) -> None:
     output = clinic.folder / "seg.dcm"
     output.write_bytes(b"older")
-    clinic.check(agreed=frozenset({Mend.SUGGEST_CODES}))
+    clinic.check(agreed=frozenset({Remedy.SUGGEST_CODES}))
     assert clinic.codes == ["output_exists"]
-    clinic.controller.mend(Mend.OVERWRITE)
+    clinic.controller.apply_remedy(Remedy.OVERWRITE)
     clinic.wait()
     clinic.export()
     assert dcmread(output).Modality == "SEG"
@@ -294,11 +302,42 @@ def test_a_file_that_is_there_is_told_and_replaced_by_a_click(clinic: Clinic) ->
 
 def test_nothing_to_export_and_no_database_are_told(clinic: Clinic) -> None:
     empty = mrml.add_segmentation(clinic.volume, {"one": None}, "Empty")
-    clinic.controller.check(empty, clinic.volume, ExportSettings(Target.DICOM_SEG, clinic.folder / "a.dcm"))
+    settings = ExportSettings(target=Target.DICOM_SEG, output=clinic.folder / "a.dcm")
+    clinic.controller.check(ChosenNodes(clinic.volume, empty), settings)
     clinic.wait()
     assert clinic.codes == ["labels_empty"]
     alone = ExportController(None)
     with pytest.raises(InputError) as refused:
-        alone.check(clinic.segmentation, clinic.volume, ExportSettings(Target.DICOM_SEG, None))
+        alone.check(clinic.nodes, ExportSettings(target=Target.DICOM_SEG, output=None))
     assert refused.value.code == "database_missing"
     alone.close()
+
+
+class OddError(Exception):
+    """An error of a kind that nobody foresaw."""
+
+
+@pytest.mark.parametrize("kind", [OddError, KeyError, MemoryError])
+@pytest.mark.parametrize("step", ["check", "deliver"])
+def test_an_unexpected_error_fails_the_export_once_and_it_can_be_tried_again(
+    step: str, kind: type[Exception], clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> Any:
+        raise kind("Doe^Jane")
+
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    settings = {"target": Target.NIFTI, "output": clinic.folder / "labels.nii.gz"}
+    with monkeypatch.context() as patch:
+        patch.setattr(export_module, step, failing)
+        clinic.check(**settings)
+        if step == "deliver":
+            clinic.export()
+        for _ in range(5):
+            clinic.controller.poll()
+    assert clinic.controller.state is ExportState.FAILED
+    assert clinic.controller.error is not None
+    assert "Doe" not in str(clinic.controller.error.data)
+    assert not list(clinic.folder.iterdir())
+    clinic.check(**settings)
+    clinic.export()
+    assert clinic.controller.state is ExportState.DONE

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib.export.deliver import deliver
-from FewShotAnnotateLib.export.dicom_seg import CodedSegment, SegContent, SegType
-from FewShotAnnotateLib.export.dicom_series import read_series
-from FewShotAnnotateLib.export.preflight import check
-from FewShotAnnotateLib.export.readback_seg import compare_segmentation
-from FewShotAnnotateLib.export.request import ExportRequest, Mend, Target
-from FewShotAnnotateLib.export.structures import common_structures
+from fewshot_annotate.export.delivery import deliver
+from fewshot_annotate.export.dicom_seg import CodedSegment, SegContent, SegType
+from fewshot_annotate.export.dicom_series import read_series
+from fewshot_annotate.export.preflight import check
+from fewshot_annotate.export.request import ExportRequest, Remedy, Target
+from fewshot_annotate.export.seg_verification import compare_segmentation
+from fewshot_annotate.export.structures import common_structures
 from pydicom import dcmread
 from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of, needs_programs, two_layers
 from support.orthanc import DICOMWEB_PLUGIN, Orthanc, running_orthanc
@@ -38,7 +38,7 @@ def exported(folder: Path, kind: SegType = SegType.BINARY) -> tuple[Path, SegCon
     layers = two_layers(cut_labels()) if kind is SegType.BINARY else (cut_labels(),)
     series = read_series(cut_series(folder / "series"))
     path = folder / "seg.dcm"
-    agreed = frozenset({Mend.SUGGEST_CODES})
+    agreed = frozenset({Remedy.SUGGEST_CODES})
     request = ExportRequest(layers, path, Target.DICOM_SEG, "0.1.0", ENGINE, series, type=kind, agreed=agreed)
     preflight = check(request)
     assert deliver(preflight).verified

@@ -6,15 +6,15 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib import __version__
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Segment
-from FewShotAnnotateLib.engines.pretrained import weights
-from FewShotAnnotateLib.engines.pretrained.provenance import weights_in_use
-from FewShotAnnotateLib.export.algorithm import Algorithm, AlgorithmType, of_segment
-from FewShotAnnotateLib.host.export import read_segment
+from fewshot_annotate import __version__
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Segment
+from fewshot_annotate.engines.pretrained.engine_weights import weights_in_use
+from fewshot_annotate.export.algorithm import Algorithm, AlgorithmType, of_segment
+from fewshot_annotate.host.export_controller import read_segment
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
+from fewshot_annotate.weights import catalog, store
 from pydicom import dcmread
 from support.labels import every, keep_slices, small_case
 from support.scene_cases import Runs, case, scene_of
@@ -69,7 +69,7 @@ def test_an_engine_names_its_weights_and_their_checksum(tmp_path: Path, monkeypa
     shelf = Shelf(tmp_path, monkeypatch)
     path = shelf.put_file("universeg-v1", b"no weights, but a file with a checksum")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert weights.known_digests(weights.checkpoint("universeg-v1"))["sha256"] == digest
+    assert store.known_digests(catalog.checkpoint("universeg-v1"))["sha256"] == digest
     named = weights_in_use("universeg")
     assert named.startswith("universeg-v1 ")
     assert f"sha256:{digest}" in named

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import write_label_maps
-from FewShotAnnotateLib.core.label_names import sidecar_path
-from FewShotAnnotateLib.core.volume import LabelMap, Segment
-from FewShotAnnotateLib.export import deliver as deliver_module
-from FewShotAnnotateLib.export import nifti
-from FewShotAnnotateLib.export.deliver import deliver
-from FewShotAnnotateLib.export.dicom_series import read_series
-from FewShotAnnotateLib.export.preflight import Preflight, check
-from FewShotAnnotateLib.export.readback import compare_label_maps
-from FewShotAnnotateLib.export.request import Derivation, ExportRequest, Mend, Target
-from FewShotAnnotateLib.export.structures import TISSUE
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import LabelMap, Segment
+from fewshot_annotate.export import delivery as deliver_module
+from fewshot_annotate.export import image_files as nifti
+from fewshot_annotate.export.delivery import deliver
+from fewshot_annotate.export.dicom_series import read_series
+from fewshot_annotate.export.preflight import Preflight, check
+from fewshot_annotate.export.request import Derivation, ExportRequest, Remedy, Target
+from fewshot_annotate.export.structures import TISSUE
+from fewshot_annotate.export.verification import compare_label_maps
+from fewshot_annotate.io.files import write_label_maps
+from fewshot_annotate.io.label_names import sidecar_path
 from pydicom import Dataset, dcmread
 from support.dicom import cut_labels, cut_series
 from support.labels import small_case
@@ -30,7 +30,7 @@ def passed(tmp_path: Path) -> Preflight:
     series = read_series(cut_series(tmp_path / "series"))
     output = tmp_path / "out" / "seg.dcm"
     output.parent.mkdir()
-    agreed = frozenset({Mend.SUGGEST_CODES})
+    agreed = frozenset({Remedy.SUGGEST_CODES})
     return check(ExportRequest((cut_labels(),), output, Target.DICOM_SEG, "0.1.0", ENGINE, series, agreed=agreed))
 
 

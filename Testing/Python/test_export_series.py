@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.dicom_stack import SlicePlace, stack_slices
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_volume
-from FewShotAnnotateLib.export.dicom_series import read_series
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.export.dicom_series import read_series
+from fewshot_annotate.io.dicom.slice_stack import ImagePlane, stack_slices
+from fewshot_annotate.io.files import read_volume
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 from support.data import load_case
 from support.dicom import CASE, COUNT, cut_series, series_folder
@@ -75,10 +75,19 @@ def test_mixed_orientations_are_refused_and_one_is_named(tmp_path: Path) -> None
 
 def test_two_slices_at_one_place_are_refused_and_named(tmp_path: Path) -> None:
     folder = cut_series(tmp_path / "series")
-    shutil.copyfile(folder / "03.dcm", folder / "copy.dcm")
+    other = dcmread(folder / "03.dcm")
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    other.save_as(folder / "other.dcm")
     error = refusal(folder)
     assert error.code == "series_doubled"
-    assert (error.data["first"], error.data["second"]) == ("03.dcm", "copy.dcm")
+    assert (error.data["first"], error.data["second"]) == ("03.dcm", "other.dcm")
+
+
+def test_a_copy_of_a_file_changes_nothing(tmp_path: Path) -> None:
+    folder = cut_series(tmp_path / "series")
+    alone = read_series(folder)
+    shutil.copyfile(folder / "03.dcm", folder / "copy.dcm")
+    assert read_series(folder).geometry == alone.geometry
 
 
 def test_uneven_slices_are_refused(tmp_path: Path) -> None:
@@ -112,7 +121,7 @@ def test_a_series_without_frame_of_reference_is_refused(tmp_path: Path) -> None:
 
 def test_many_frames_in_one_file_are_refused(tmp_path: Path) -> None:
     assert refusal(spoil(tmp_path / "series", lambda header: setattr(header, "NumberOfFrames", 3))).code == (
-        "series_multiframe"
+        "series_no_place"
     )
 
 
@@ -164,9 +173,9 @@ def test_slices_in_any_order_find_their_places(
     kept = [place for place in range(count) if place not in left_out or count < 12]
     row, column = (1.0, 0.0, 0.0), (0.0, float(np.cos(tilt)), float(np.sin(tilt)))
     shuffled = np.random.default_rng(seed).permutation(kept)
-    slices = [SlicePlace(str(place), (3.0, -4.0, 5 + place * gap), row, column) for place in shuffled.tolist()]
+    slices = [ImagePlane(str(place), (3.0, -4.0, 5 + place * gap), row, column) for place in shuffled.tolist()]
     stack = stack_slices(slices, "the series")
-    assert [int(slices[number].name) - min(kept) for number in stack.order] == list(stack.places)
+    assert [int(slices[number].name) - min(kept) for number in stack.order] == list(stack.lattice_indices)
     assert stack.count == max(kept) - min(kept) + 1
     assert np.allclose(stack.step, (0, 0, gap))
     assert stack.tilt == pytest.approx(np.degrees(abs(tilt)) if abs(np.tan(tilt)) > 0.01 else 0, abs=1e-3)

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.terminology import Code, Terminology, from_tag, of_segment, to_tag
-from FewShotAnnotateLib.core.volume import Segment
-from FewShotAnnotateLib.export import structures as structures_module
-from FewShotAnnotateLib.export.structures import LEFT, RIGHT, as_terminology, common_structures
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.terminology import Code, Terminology, format_tag, parse_tag, segment_terminology
+from fewshot_annotate.core.volume import Segment
+from fewshot_annotate.export import structures as structures_module
+from fewshot_annotate.export.structures import LEFT, RIGHT, as_terminology, common_structures
 from support import mrml
 from support.data import every_case
 from support.labels import TERMINOLOGY
@@ -136,15 +136,15 @@ def test_slicer_reads_our_tag_and_we_read_slicers():
     )
     logic = slicer.modules.terminologies.logic()
     entry = slicer.vtkSlicerTerminologyEntry()
-    assert logic.DeserializeTerminologyEntry(to_tag(ours), entry)
+    assert logic.DeserializeTerminologyEntry(format_tag(ours), entry)
     assert entry.GetTypeObject().GetCodeValue() == "367643001"
     assert entry.GetRegionObject().GetCodeMeaning() == "Kidney"
     assert entry.GetRegionModifierObject().GetCodeMeaning() == "Left"
-    assert from_tag(logic.SerializeTerminologyEntry(entry)) == ours
+    assert parse_tag(logic.SerializeTerminologyEntry(entry)) == ours
 
 
 def test_a_tag_of_slicer_is_read():
-    terminology = of_segment(Segment(1, "x", tags={"TerminologyEntry": TERMINOLOGY}))
+    terminology = segment_terminology(Segment(1, "x", tags={"TerminologyEntry": TERMINOLOGY}))
     assert terminology is not None
     assert terminology.type == Code("10200004", "SCT", "Liver")
     assert terminology.codes[2:] == (None, None, None)
@@ -165,7 +165,7 @@ def test_a_tag_of_slicer_is_read():
     ],
 )
 def test_a_malformed_tag_is_no_terminology_and_no_error(text: str):
-    assert from_tag(text) is None
+    assert parse_tag(text) is None
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_malformed_tag_is_no_terminology_and_no_error(text: str):
 def test_a_name_suggests_codes(name: str, words: str):
     suggestion = common_structures().suggest(name)
     assert suggestion is not None
-    assert suggestion.words == words
+    assert suggestion.description == words
 
 
 @pytest.mark.parametrize("name", ["", "Segment_1", "Label 4", "left", "7", "thing", "left right kidney", "肝"])
@@ -217,7 +217,9 @@ def test_a_users_table_comes_first(tmp_path: Path):
     )
     own = common_structures().with_table(table)
     liver, widget, spleen = own.suggest("Liver"), own.suggest("right widget"), own.suggest("spleen")
-    assert liver and widget and spleen
+    assert liver
+    assert widget
+    assert spleen
     assert liver.type == Code("T1", "99LOCAL", "Our liver")
     assert (widget.type.value, widget.modifier) == ("40388003", RIGHT)
     assert common_structures().suggest("gizmo") is None
@@ -242,7 +244,7 @@ def test_a_users_table_that_lacks_something_names_the_row(text: str, tmp_path: P
     ],
 )
 def test_a_user_says_what_a_segment_is_in_several_ways(text: str, words: str):
-    assert as_terminology(text, common_structures()).words == words
+    assert as_terminology(text, common_structures()).description == words
 
 
 @pytest.mark.parametrize("text", ["", "gizmo", "SCT^10200004", "SCT^^Liver", "^^"])

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.engines.fusion import (
-    USUAL,
-    End,
-    Hidden,
-    Tally,
-    Weights,
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.fusion import (
+    FusionWeights,
+    HeldOutCandidates,
+    LabelExtent,
+    WeightingCounts,
     choose_weights,
-    usual_weights,
+    default_weights,
 )
 from support.labels import small_case
 
+CONFIG = AdaptConfig().fusion
+DEFAULT_WEIGHTS = np.array(CONFIG.default_weights)
 PROPAGATION, GROWING, NETWORK = 0, 1, 3
 
 
@@ -33,77 +35,81 @@ def slices_with_all_labels(count: int) -> tuple[np.ndarray, int]:
 def told(rows: np.ndarray, labels: int, shift: int) -> np.ndarray:
     """Logarithms of what a candidate says that is wrong by `shift` pixels."""
     moved = np.roll(rows, shift, axis=1)
-    logs = np.full((labels + 1, *rows.shape), np.log(0.1), dtype=np.float16)
-    np.put_along_axis(logs, moved[None], np.float16(np.log(0.8)), axis=0)
-    return logs
+    log_probs = np.full((labels + 1, *rows.shape), np.log(0.1), dtype=np.float16)
+    np.put_along_axis(log_probs, moved[None], np.float16(np.log(0.8)), axis=0)
+    return log_probs
 
 
-def hidden(truth: np.ndarray, labels: int, shifts: list[int], distance: int = 6, end: End = End.SEEN) -> Hidden:
-    logs = np.stack([told(truth, labels, shift) for shift in shifts])
-    return Hidden(logs, truth, (distance, distance), np.full(labels, end))
+def hidden(
+    truth: np.ndarray, labels: int, shifts: list[int], distance: int = 6, end: LabelExtent = LabelExtent.CONTINUES
+) -> HeldOutCandidates:
+    log_probs = np.stack([told(truth, labels, shift) for shift in shifts])
+    return HeldOutCandidates(log_probs, truth, (distance, distance), np.full(labels, end))
 
 
-def chosen(shifts: list[int], count: int = 5) -> tuple[Weights, int]:
+def chosen(shifts: list[int], count: int = 5) -> tuple[FusionWeights, int]:
     truths, labels = slices_with_all_labels(count)
-    tallies = [Tally.of(hidden(truth, labels, shifts)) for truth in truths]
-    return choose_weights(tallies, len(shifts), labels), labels
+    counts_per_slice = [WeightingCounts.of(hidden(truth, labels, shifts), CONFIG) for truth in truths]
+    return choose_weights(counts_per_slice, len(shifts), labels, CONFIG), labels
 
 
 def test_the_candidate_that_is_right_on_hidden_slices_counts_more() -> None:
     grown, _ = chosen([4, 0, 4, 4])
-    assert (grown.far[GROWING] > 2 * USUAL[GROWING]).all()
-    assert (grown.far[NETWORK] < USUAL[NETWORK]).all()
+    assert (grown.far[GROWING] > 2 * DEFAULT_WEIGHTS[GROWING]).all()
+    assert (grown.far[NETWORK] < DEFAULT_WEIGHTS[NETWORK]).all()
 
 
 def test_a_network_that_is_wrong_on_hidden_slices_counts_less() -> None:
     doubted, _ = chosen([0, 4, 4, 4])
-    assert (doubted.far[NETWORK] < 0.5 * USUAL[NETWORK]).all()
+    assert (doubted.far[NETWORK] < 0.5 * DEFAULT_WEIGHTS[NETWORK]).all()
 
 
 def test_where_all_are_equally_right_the_usual_weights_stay() -> None:
     weights, labels = chosen([1, 1, 1, 1])
-    np.testing.assert_array_equal(weights.far, usual_weights(4, labels).far)
+    np.testing.assert_array_equal(weights.far, default_weights(4, labels, CONFIG).far)
 
 
 def test_without_hidden_slices_the_usual_weights_stay() -> None:
-    np.testing.assert_array_equal(choose_weights([], 4, 3).far, usual_weights(4, 3).far)
+    np.testing.assert_array_equal(choose_weights([], 4, 3, CONFIG).far, default_weights(4, 3, CONFIG).far)
 
 
 def test_a_label_that_no_hidden_slice_shows_is_weighed_as_all_are() -> None:
     truths, labels = slices_with_all_labels(5)
     gone = [np.where(truth == labels, 0, truth) for truth in truths]
-    weights = choose_weights([Tally.of(hidden(truth, labels, [4, 0, 4, 4])) for truth in gone], 4, labels)
-    assert weights.far[GROWING, -1] > 2 * USUAL[GROWING]
+    weights = choose_weights(
+        [WeightingCounts.of(hidden(truth, labels, [4, 0, 4, 4]), CONFIG) for truth in gone], 4, labels, CONFIG
+    )
+    assert weights.far[GROWING, -1] > 2 * DEFAULT_WEIGHTS[GROWING]
 
 
 def test_a_small_gain_moves_weights_less_than_a_great_one() -> None:
     little, much = (chosen([shift, 0, shift, shift])[0].far[GROWING] for shift in (1, 4))
-    assert (USUAL[GROWING] < little).all()
+    assert (DEFAULT_WEIGHTS[GROWING] < little).all()
     assert (little < much).all()
 
 
 def test_beside_a_labelled_slice_weights_are_nearer_to_the_usual_ones() -> None:
     truths, labels = slices_with_all_labels(1)
-    logs = np.stack([told(truths[0], labels, shift) for shift in (3, 0, 0, 0)])
-    far = usual_weights(4, labels).far.copy()
+    log_probs = np.stack([told(truths[0], labels, shift) for shift in (3, 0, 0, 0)])
+    far = default_weights(4, labels, CONFIG).far.copy()
     far[PROPAGATION] = 0
-    weights = Weights(far, 8.0)
-    usual = usual_weights(4, labels).fuse(logs, 1)
-    apart = [float(np.abs(weights.fuse(logs, nearest) - usual).max()) for nearest in (1, 4, 8, 20)]
+    weights = FusionWeights(far, 8.0, CONFIG)
+    usual = default_weights(4, labels, CONFIG).fuse(log_probs, 1)
+    apart = [float(np.abs(weights.fuse(log_probs, nearest) - usual).max()) for nearest in (1, 4, 8, 20)]
     assert apart[0] < apart[1] < apart[2] == pytest.approx(apart[3])
 
 
 def test_where_a_label_ends_growing_outweighs_propagation() -> None:
     truths, labels = slices_with_all_labels(1)
-    logs = np.stack([told(truths[0], labels, shift) for shift in (6, 0, 6)])
-    ends = np.full(labels, End.LONE)
-    fused = usual_weights(3, labels).fuse(logs, 3, ends)
+    log_probs = np.stack([told(truths[0], labels, shift) for shift in (6, 0, 6)])
+    extents = np.full(labels, LabelExtent.SINGLE_SLICE)
+    fused = default_weights(3, labels, CONFIG).fuse(log_probs, 3, extents)
     np.testing.assert_array_equal(fused.argmax(axis=0), truths[0])
-    assert (usual_weights(3, labels).fuse(logs, 3).argmax(axis=0) != truths[0]).any()
+    assert (default_weights(3, labels, CONFIG).fuse(log_probs, 3).argmax(axis=0) != truths[0]).any()
 
 
 def test_pooling_keeps_the_background_at_zero_and_agreement_as_it_is() -> None:
     truths, labels = slices_with_all_labels(1)
-    fused = usual_weights(4, labels).fuse(np.stack([told(truths[0], labels, 0)] * 4), 3)
+    fused = default_weights(4, labels, CONFIG).fuse(np.stack([told(truths[0], labels, 0)] * 4), 3)
     assert not fused[0].any()
     np.testing.assert_array_equal(fused.argmax(axis=0), truths[0])

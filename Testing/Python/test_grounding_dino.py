@@ -9,26 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.job import Job
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import LabelMap, Segment, Volume
-from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.base import Engine
-from FewShotAnnotateLib.run.fill import FillRequest, plan
+from fewshot_annotate.core.errors import InputError, Message
+from fewshot_annotate.core.job import Job
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import LabelMap, Segment, Volume
+from fewshot_annotate.engines.base import Engine, RunContext
+from fewshot_annotate.engines.registry import runnable_engine
+from fewshot_annotate.jobs.planning import FillRequest, plan
 from support.labels import every, keep_slices, small_case
 from support.tiny_weights import Shelf, random_grounding_dino, random_sam, vocabulary
 
 # isort: split
-from FewShotAnnotateLib.engines.pretrained.grounding_dino import overlaps
-from FewShotAnnotateLib.engines.pretrained.networks.grounding_model import (
-    GroundingModel,
-    as_input,
-    build,
-    clean,
-    resized_shape,
-)
+from fewshot_annotate.engines.grounding_dino.engine import overlaps
+from fewshot_annotate.engines.grounding_dino.network import GroundingModel, as_input, build, clean, resized_shape
 
 AXIS = SliceAxis(0)
 NAMES = {1: "Left_Kidneys", 2: "Liver."}
@@ -65,8 +59,7 @@ def hippocampus() -> tuple[Volume, Support]:
 
 def prepared(volume: Volume, support: Support, names: dict[int, str], **options: Any) -> Engine:
     engine = runnable_engine("grounding-dino")(options={"side": 64, "cache": 0, **options})
-    engine.names = names
-    engine.prepare(volume, support)
+    engine.prepare(volume, support, RunContext(names=names))
     return engine
 
 
@@ -173,14 +166,13 @@ def test_segment_names_reach_the_engine_by_the_job_and_no_other_engine(shelf: Sh
 def test_segments_without_a_name_in_words_are_said_to_be_carried_alone(
     shelf: Shelf, hippocampus: tuple[Volume, Support], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warnings: list[str] = []
+    warnings: list[Message] = []
     engine = runnable_engine("grounding-dino")(options={"cache": 0})
-    engine.warn = warnings.append
-    engine.names = {1: "Segment_1", 2: "Secret words"}
-    engine.prepare(*hippocampus)
+    names = {1: "Segment_1", 2: "Secret words"}
+    engine.prepare(*hippocampus, RunContext(warn=warnings.append, names=names))
     assert len(warnings) == 1
-    assert warnings[0].startswith("1 of 2 segments")
-    assert "ecret" not in warnings[0]
+    assert str(warnings[0]).startswith("1 of 2 segments")
+    assert "ecret" not in str(warnings[0])
 
     def refuse(*_: object) -> None:
         raise AssertionError("asked for a name that is none")
@@ -216,9 +208,9 @@ def test_a_box_counts_only_near_where_the_label_was_carried(
         ([far], [0.9], parts[0].box),
     ):
         monkeypatch.setattr(GroundingModel, "find", answer(boxes, score))
-        from FewShotAnnotateLib.engines.pretrained.turns import Turns
+        from fewshot_annotate.engines.pretrained.quarter_turns import Turns
 
-        refined = engine.refine(index, {place: parts[:1]}, Turns(engine.pulse, 1))  # type: ignore[attr-defined]
+        refined = engine.refine(index, {place: parts[:1]}, Turns(engine.context.report_progress, 1))  # type: ignore[attr-defined]
         np.testing.assert_allclose(refined[place][0].box, expected, atol=1e-5)
 
 

@@ -9,11 +9,13 @@ import time
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.host.background import TURN_SECONDS, Background
-from FewShotAnnotateLib.host.controller import FillController, State
-from FewShotAnnotateLib.host.preparation import FillSettings
-from FewShotAnnotateLib.host.survey import Survey
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.host.annotation.survey import Survey
+from fewshot_annotate.host.chosen_nodes import ChosenNodes
+from fewshot_annotate.host.fill.controller import FillController, State
+from fewshot_annotate.host.fill.preparation import FillSettings
+from fewshot_annotate.host.fill.run_editor import RunEditor
+from fewshot_annotate.host.tasks import MAX_WAIT_SECONDS, BackgroundTasks, Signal
 from support.data import load_case
 from support.mrml import add_segmentation, add_volume, new_scene, segment_editor_node
 
@@ -45,33 +47,84 @@ def many_small_steps() -> int:
 
 def loops_needed(step) -> int:
     """How often the loop goes round until a piece of background work is done."""
-    background = Background("test")
-    future = background.submit(many_small_steps)
+    tasks, ended = BackgroundTasks("test"), []
+    tasks.start(lambda: ended.append(many_small_steps()), lambda _: None)
     rounds = 0
-    while not future.done():
+    while not ended:
         hold_lock()
-        step(background)
+        step(tasks)
         rounds += 1
-    background.close()
-    assert future.result() == 60_000_000
+    tasks.close()
+    assert ended == [60_000_000]
     return rounds
 
 
 def test_turns_bring_a_thread_on_where_the_loop_holds_the_lock():
-    with_turns = loops_needed(Background.give_turn)
-    without = loops_needed(lambda background: None)
+    with_turns = loops_needed(BackgroundTasks.poll)
+    without = loops_needed(lambda tasks: None)
     assert 1.5 * with_turns < without
 
 
 def test_a_turn_ends_at_once_when_nothing_is_left_to_do():
-    background = Background("test")
-    background.submit(int).result()
+    tasks = BackgroundTasks("test")
+    tasks.start(int)
+    while tasks.busy:
+        tasks.poll()
     began = time.perf_counter()
     for _ in range(100):
-        background.give_turn()
-    assert time.perf_counter() - began < 100 * TURN_SECONDS / 2
-    assert not background.busy
-    background.close()
+        tasks.poll()
+    assert time.perf_counter() - began < 100 * MAX_WAIT_SECONDS / 2
+    tasks.close()
+
+
+def delivered(tasks: BackgroundTasks) -> None:
+    """Poll until nothing is under way."""
+    while tasks.busy:
+        tasks.poll()
+
+
+def test_results_are_delivered_in_order_one_a_poll_and_errors_to_whoever_polls():
+    tasks, found = BackgroundTasks("test"), []
+    for number in (1, 2):
+        tasks.start(lambda number=number: number, found.append)
+    while not tasks.poll():
+        pass
+    assert found == [1]
+    assert tasks.awaited
+    delivered(tasks)
+    assert found == [1, 2]
+    assert not tasks.awaited
+    tasks.start(lambda: 1 // 0, found.append)
+    with pytest.raises(ZeroDivisionError):
+        delivered(tasks)
+    assert not tasks.busy
+    tasks.start(lambda: 1 // 0)  # nobody waits for it
+    delivered(tasks)
+    tasks.close()
+
+
+def test_what_is_cancelled_is_executed_but_not_delivered():
+    tasks, executed, found = BackgroundTasks("test"), [], []
+    tasks.start(lambda: executed.append("first"), found.append)
+    tasks.cancel()
+    tasks.start(lambda: executed.append("second"))
+    tasks.close()
+    delivered(tasks)
+    assert executed == ["first", "second"]
+    assert not found
+
+
+def test_a_signal_calls_all_that_are_connected_unless_it_is_blocked():
+    signal, found = Signal(), []
+    signal.connect(found.append)
+    signal.connect(lambda value: found.append(-value))
+    signal.emit(1)
+    with signal.blocked():
+        signal.emit(2)
+    signal.emit(3)
+    signal.disconnect_all()
+    signal.emit(4)
+    assert found == [1, -1, 3, -3]
 
 
 def test_a_fill_is_surveyed_prepared_and_committed_under_a_loop_that_holds_the_lock():
@@ -85,14 +138,14 @@ def test_a_fill_is_surveyed_prepared_and_committed_under_a_loop_that_holds_the_l
     painted[labelled] = label_map.array[labelled] == label_map.values[0]
     node = add_segmentation(volume_node, {"organ": painted})
     editor_node = segment_editor_node(node, volume_node)
-    survey = Survey()
+    survey, nodes = Survey(), ChosenNodes(volume_node, node)
     survey.request(0.0)
-    run_loop(lambda: survey.poll(node, volume_node), lambda: not survey.busy)
+    run_loop(lambda: survey.poll(nodes), lambda: not survey.busy)
     assert list(survey.extents["organ"].slices[0]) == labelled
-    controller = FillController(slicer.mrmlScene, lambda node: None, lambda: editor_node, sys.executable)
-    controller.start(volume_node, node, FillSettings(["organ"], SliceAxis(0), labelled))
-    run_loop(controller.tick, lambda: controller.state is State.IDLE)
+    controller = FillController(slicer.mrmlScene, RunEditor(lambda node: None, lambda: editor_node), sys.executable)
+    controller.start(nodes, FillSettings(segment_ids=["organ"], axis=SliceAxis(0), labelled=labelled))
+    run_loop(controller.poll, lambda: controller.state is State.IDLE)
     assert controller.message == f"{labelled[-1] - labelled[0] + 1 - len(labelled)} slices filled."
-    run_loop(controller.tick, lambda: not controller.busy)
+    run_loop(controller.poll, lambda: not controller.busy)
     controller.close()
     survey.close()

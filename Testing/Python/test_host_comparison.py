@@ -19,27 +19,29 @@ from support import slicer_standin
 
 slicer_standin.install()
 
-from FewShotAnnotateLib.comparison import summary  # noqa: E402
-from FewShotAnnotateLib.comparison.design import Wish  # noqa: E402
-from FewShotAnnotateLib.comparison.folder import ComparisonFolder  # noqa: E402
-from FewShotAnnotateLib.comparison.process import ComparisonProcess  # noqa: E402
-from FewShotAnnotateLib.core.errors import InputError  # noqa: E402
-from FewShotAnnotateLib.core.event import Failed  # noqa: E402
-from FewShotAnnotateLib.core.job import Device  # noqa: E402
-from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE  # noqa: E402
-from FewShotAnnotateLib.host.comparison import CompareController, CompareSettings, CompareState  # noqa: E402
-from FewShotAnnotateLib.host.comparison_nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
-from FewShotAnnotateLib.host.dependencies import worker_python  # noqa: E402
-from FewShotAnnotateLib.host.record import PaintRecord  # noqa: E402
-from FewShotAnnotateLib.host.run_store import RunStore  # noqa: E402
+from fewshot_annotate.core.data_folder import HOME_VARIABLE  # noqa: E402
+from fewshot_annotate.core.errors import InputError  # noqa: E402
+from fewshot_annotate.core.events import Failed  # noqa: E402
+from fewshot_annotate.core.job import Device  # noqa: E402
+from fewshot_annotate.core.python_executable import python_executable  # noqa: E402
+from fewshot_annotate.evaluation import summary  # noqa: E402
+from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder  # noqa: E402
+from fewshot_annotate.evaluation.design import TrialDesign  # noqa: E402
+from fewshot_annotate.evaluation.process import ComparisonProcess  # noqa: E402
+from fewshot_annotate.host import compare_controller as compare_module  # noqa: E402
+from fewshot_annotate.host.annotation.record import AnnotationRecord  # noqa: E402
+from fewshot_annotate.host.annotation.record_store import write_record  # noqa: E402
+from fewshot_annotate.host.compare_controller import CompareController, CompareSettings, CompareState  # noqa: E402
+from fewshot_annotate.host.fill.run_store import RunStore  # noqa: E402
+from fewshot_annotate.host.mrml.comparison_nodes import ROLE_ATTRIBUTE, SIZES_COLUMN  # noqa: E402
 from support import mrml, scene_cases  # noqa: E402
 from support.scene_cases import Gate, Scene, all_equal, case, scene_of  # noqa: E402
 
 pytest_plugins = ("support.run_fixtures",)
 
-QUICK = Wish(sizes=(2,), draws=1, held_out=1)
+QUICK = TrialDesign(sizes=(2,), draws=1, held_out=1)
 ONE = CompareSettings(("propagate",), QUICK)
-BOTH = CompareSettings(("propagate", "stepwise"), Wish(sizes=(1, 2), draws=1, held_out=1))
+BOTH = CompareSettings(("propagate", "stepwise"), TrialDesign(sizes=(1, 2), draws=1, held_out=1))
 WAIT_SECONDS = 300.0
 linux = pytest.mark.skipif(sys.platform != "linux", reason="signals and processes as Linux has them")
 
@@ -52,7 +54,7 @@ class Comparing:
         self.controller = CompareController(slicer.mrmlScene, python)
 
     def start(self, settings: CompareSettings = BOTH) -> CompareController:
-        self.controller.start(self.scene.volume_node, self.scene.node, settings)
+        self.controller.start(self.scene.nodes, settings)
         return self.controller
 
     def until(self, reached: Callable[[], bool]) -> None:
@@ -98,7 +100,7 @@ def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) ->
     controller = comparing.start()
     controller = comparing.to_end()
     assert controller.state is CompareState.DONE, controller.message
-    found = controller.found
+    found = controller.summary
     assert found is not None
     assert found.sizes == (1, 2)
     assert set(found.engines) == {"propagate", "stepwise"}
@@ -124,17 +126,17 @@ def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) ->
 
 
 def test_figures_are_those_of_the_command_line(comparing: Comparing, tmp_path: Path) -> None:
-    from FewShotAnnotateLib.comparison.case import Case
-    from FewShotAnnotateLib.comparison.compare import compare
-    from FewShotAnnotateLib.comparison.trial import Contender
+    from fewshot_annotate.evaluation.case import ComparisonCase
+    from fewshot_annotate.evaluation.compare import compare
+    from fewshot_annotate.evaluation.trials import EngineSettings
 
     comparing.start(ONE)
-    found = comparing.to_end().found
+    found = comparing.to_end().summary
     assert found is not None
     scene = comparing.scene
     labels = scene_cases.label_map_of(scene.painted(), scene.case.volume)
-    same = Case.of_label_maps(scene.case.volume, [labels], scene.axis, scene.labelled)
-    told = compare(same, [Contender("propagate")], QUICK, tmp_path / "command line")
+    same = ComparisonCase.from_label_maps(scene.case.volume, [labels], scene.axis, scene.labelled)
+    told = compare(same, [EngineSettings("propagate")], QUICK, tmp_path / "command line")
     assert [one.by_label for one in found.points] == [one.by_label for one in told.points]
 
 
@@ -150,14 +152,13 @@ def test_a_second_comparison_shows_itself_in_the_same_nodes(comparing: Comparing
 
 
 def test_locked_segments_and_slices_left_out_do_not_take_part(comparing: Comparing) -> None:
-    from FewShotAnnotateLib.host.scene import set_locked
+    from fewshot_annotate.host.mrml.reading import set_locked
 
     scene = comparing.scene
     set_locked(scene.node.GetSegmentation().GetSegment(scene.ids[0]), True)
-    record = PaintRecord(left_out=(scene.labelled[0],))
-    record.keep(scene.node)
-    comparing.start(CompareSettings(("propagate",), Wish(draws=1, held_out=1)))
-    found = comparing.to_end().found
+    write_record(scene.node, AnnotationRecord().with_slice(scene.labelled[0], False))
+    comparing.start(CompareSettings(("propagate",), TrialDesign(draws=1, held_out=1)))
+    found = comparing.to_end().summary
     assert found is not None
     assert found.labels == (scene.ids[1],)
     free = scene.axis.slices(scene.case.masks[scene.ids[1]])
@@ -168,15 +169,17 @@ def test_locked_segments_and_slices_left_out_do_not_take_part(comparing: Compari
 def test_a_fully_labelled_volume_can_be_compared_on(comparing: Comparing) -> None:
     scene = comparing.scene
     count = scene.axis.count(scene.case.volume.geometry)
-    PaintRecord(axis=scene.axis.index, marked=tuple(range(count)), chosen=dict.fromkeys(scene.ids, True)).keep(
-        scene.node
-    )
+    record = AnnotationRecord(scene.axis.index, dict.fromkeys(scene.ids, True))
+    for index in range(count):
+        record = record.with_slice(index, True)
+    write_record(scene.node, record)
     for name, mask in scene.case.masks.items():
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
-    comparing.start(CompareSettings(("propagate",), Wish(sizes=(16,), draws=1, held_out=1)))
+    comparing.start(CompareSettings(("propagate",), TrialDesign(sizes=(16,), draws=1, held_out=1)))
     controller = comparing.to_end()
     assert controller.state is CompareState.DONE, controller.message
-    assert controller.found is not None and controller.found.sizes == (16,) > (len(scene.labelled),)
+    assert controller.summary is not None
+    assert controller.summary.sizes == (16,) > (len(scene.labelled),)
 
 
 def test_what_cannot_be_compared_is_said_in_one_line(comparing: Comparing) -> None:
@@ -186,18 +189,19 @@ def test_what_cannot_be_compared_is_said_in_one_line(comparing: Comparing) -> No
     comparing.start(ONE)
     controller = comparing.to_end()
     assert controller.state is CompareState.FAILED
-    assert controller.error is not None and controller.error.code == "no_labelled_slice"
+    assert controller.error is not None
+    assert controller.error.code == "no_labelled_slice"
     one = np.zeros(scene.case.volume.geometry.shape, dtype=bool)
     one[scene.labelled[0]] = scene.case.masks[scene.ids[0]][scene.labelled[0]]
     scene.node = mrml.add_segmentation(scene.volume_node, {"a": one})
     comparing.start(ONE)
     controller = comparing.to_end()
     assert controller.message.startswith("Comparing needs at least two slices that show a label, and found 1")
-    assert controller.found is None
+    assert controller.summary is None
 
 
 def test_an_engine_that_cannot_use_the_device_is_refused_before_anything_starts(comparing: Comparing) -> None:
-    comparing.controller = CompareController(slicer.mrmlScene, worker_python(), lambda engine: Device.CUDA)
+    comparing.controller = CompareController(slicer.mrmlScene, python_executable(), lambda engine: Device.CUDA)
     with pytest.raises(InputError, match="cannot use device 'cuda'"):
         comparing.start(ONE)
     assert comparing.controller.state is CompareState.IDLE
@@ -209,7 +213,7 @@ def test_what_a_crashed_application_left_is_deleted_and_nobody_else_may_read_a_c
 ) -> None:
     left = RunStore(tmp_path / "temporary" / "comparisons").create()
     (left.path / "image.npy").write_bytes(b"a patient's image")
-    left.leave()  # as the system does at the end of a process
+    left.release()  # as the system does at the end of a process
     comparing.start(ONE)
     (own,) = (path for path in job_folders(tmp_path / "temporary") if path.is_dir() and path != left.path)
     assert os.name == "nt" or own.stat().st_mode & 0o077 == 0
@@ -261,8 +265,8 @@ def test_the_worker_ends_when_its_host_is_gone(comparing: Comparing, tmp_path: P
     comparing.controller.cancel()
     host = (
         "import sys, time; from pathlib import Path\n"
-        "from FewShotAnnotateLib.comparison.folder import ComparisonFolder\n"
-        "from FewShotAnnotateLib.comparison.process import ComparisonProcess\n"
+        "from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder\n"
+        "from fewshot_annotate.evaluation.process import ComparisonProcess\n"
         "process = ComparisonProcess(ComparisonFolder(Path(sys.argv[1])), sys.argv[2])\n"
         "process.start(); print(process._process.pid, flush=True); time.sleep(100)\n"
     )
@@ -299,3 +303,30 @@ def test_a_damaged_folder_or_result_is_one_line(tmp_path: Path) -> None:
     folder.result_path.write_text('{"points": []}', encoding="ascii")
     with pytest.raises(InputError, match="the result is damaged"):
         summary.read_summary(folder.result_path)
+
+
+class OddError(Exception):
+    """An error of a kind that nobody foresaw."""
+
+
+@pytest.mark.parametrize("kind", [OddError, KeyError, MemoryError])
+@pytest.mark.parametrize("step", ["_prepare", "ComparisonProcess"])
+def test_an_unexpected_error_fails_the_comparison_once(
+    step: str, kind: type[Exception], comparing: Comparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> Any:
+        raise kind("Doe^Jane")
+
+    before = comparing.scene.arrays()
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_module, step, failing)
+        controller = comparing.start(ONE)
+        comparing.to_end()
+        message = controller.message
+        for _ in range(5):
+            controller.poll()
+    assert controller.state is CompareState.FAILED
+    assert controller.message == message
+    assert message
+    assert "Doe" not in message
+    assert all_equal(comparing.scene.arrays(), before)

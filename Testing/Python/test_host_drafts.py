@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.event import Progress, Stage
-from FewShotAnnotateLib.host.controller import State
-from FewShotAnnotateLib.host.preparation import prepare, read_input
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.events import Progress, Stage
+from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.preparation import prepare, read_input
+from fewshot_annotate.host.mrml.grid_reader import GridReader
 from support import scene_cases, stepwise
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 from support.stepwise import DRAFT_DICE, FINAL_DICE
@@ -82,7 +83,7 @@ def in_preview(runner: Runner) -> dict[str, np.ndarray]:
 def progress_is(runner: Runner, stage: Stage, counted: int) -> Callable[[], bool]:
     def reached() -> bool:
         progress = runner.controller.progress
-        return progress.stage == stage and progress.counted >= counted and not runner.controller._run.to_show
+        return progress.stage == stage and progress.done_in_stage >= counted and not runner.controller._run.to_show
 
     return reached
 
@@ -152,15 +153,15 @@ def test_cancel_during_the_fit_leaves_everything_as_it_was(scene: Scene, start: 
     assert runner.undo_states_saved == 0
 
 
-@pytest.mark.parametrize("end", ("keep", "resume"))
+@pytest.mark.parametrize("end", ["keep", "resume"])
 def test_a_worker_killed_during_the_fit_loses_no_draft(
     end: str, scene: Scene, start: Callable[..., Runner], final: dict[str, np.ndarray]
 ) -> None:
     runner = start(scene, fit=2.0)
     runner.until(lambda: runner.controller.progress.fraction > 0)
-    runner.controller._process.kill()
+    runner.controller._run.process.kill()
     runner.until(lambda: runner.controller.state is State.STOPPED)
-    assert runner.controller.message.endswith("finished slices are kept and the job can be resumed.")
+    assert runner.controller.message.endswith("finished slices are kept; press Resume to go on.")
     if end == "keep":
         runner.controller.cancel(keep=True)
         runner.to_end()
@@ -176,7 +177,7 @@ def test_an_engine_that_fails_after_its_drafts_leaves_them_to_keep(
 ) -> None:
     runner = start(scene, fit=0.0, trouble="bug")
     runner.until(lambda: runner.controller.state is State.STOPPED)
-    assert runner.controller.message.startswith("An unforeseen error ended the run (ZeroDivisionError, code ")
+    assert runner.controller.message.startswith("An unexpected error ended the run (ZeroDivisionError, code ")
     runner.controller.cancel(keep=True)
     runner.to_end()
     assert all_equal(scene.arrays(), drafts_of(scene))
@@ -241,7 +242,7 @@ def test_segments_that_overlap_are_all_drafted_before_the_fit_so_that_a_stop_kee
 
 def test_the_time_limit_goes_into_the_job_and_is_shared_by_layers(overlapping: Scene, tmp_path: Path) -> None:
     scene = overlapping
-    read = read_input(scene.volume_node, scene.node, scene.settings(budget=60.0))
+    read = read_input(scene.nodes, scene.settings(budget=60.0), GridReader())
     assert [folder.job.budget for folder in prepare(read, tmp_path / "jobs").folders] == [30.0, 30.0]
     with pytest.raises(InputError, match="no time limit"):
-        read_input(scene.volume_node, scene.node, scene.settings(budget=0.0))
+        read_input(scene.nodes, scene.settings(budget=0.0), GridReader())

@@ -7,10 +7,10 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.host.controller import State
-from FewShotAnnotateLib.host.preview import PREVIEW_ATTRIBUTE
-from FewShotAnnotateLib.host.record import PaintRecord
-from FewShotAnnotateLib.host.scene import set_locked
+from fewshot_annotate.host.annotation.record_store import read_record
+from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
+from fewshot_annotate.host.mrml.reading import set_locked
 from support import mrml
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 
@@ -128,7 +128,7 @@ def test_a_segment_locked_during_the_run_is_not_filled(running: tuple[Scene, Run
     assert scene.array(other)[scene.between].any()
 
 
-@pytest.mark.parametrize("place", ("not filled yet", "filled already"))
+@pytest.mark.parametrize("place", ["not filled yet", "filled already"])
 def test_a_slice_painted_during_the_run_stays_as_the_user_painted_it(
     running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray], place: str
 ) -> None:
@@ -143,7 +143,7 @@ def test_a_slice_painted_during_the_run_stays_as_the_user_painted_it(
         result[name][index] = whole[name][index]
     assert all_equal(result, whole)
     assert f"Slices painted during the run were left as they are: {index}." in runner.controller.warnings
-    assert index in PaintRecord.of_node(scene.node).marked
+    assert index in read_record(scene.node).present.labelled
 
 
 def test_a_painted_slice_corrected_during_the_run_keeps_the_correction(
@@ -187,7 +187,7 @@ def test_painting_in_place_while_the_run_is_being_prepared_is_kept(runs: Runs) -
     np.testing.assert_array_equal(scene.array(name)[index], drawn)
 
 
-@pytest.mark.parametrize("in_place", (False, True))
+@pytest.mark.parametrize("in_place", [False, True])
 def test_painting_while_the_changes_are_worked_out_is_kept(
     running: tuple[Scene, Runner], gate: Gate, in_place: bool
 ) -> None:
@@ -195,8 +195,8 @@ def test_painting_while_the_changes_are_worked_out_is_kept(
     name, index = scene.ids[0], scene.between[0]
     gate.open()
     runner.until(lambda: runner.controller.state is State.FINISHING)
-    runner.controller.tick()
-    wait([runner.controller._deciding])
+    runner.controller.poll()
+    wait([future for future, _ in runner.controller._tasks._started])
     if in_place:
         _paint_in_place(scene, name, index)
     else:
@@ -225,8 +225,8 @@ def test_undo_during_the_run_stays_undone(runs: Runs, gate: Gate, whole: dict[st
     assert all_equal(scene.arrays(), before)
 
 
-@pytest.mark.parametrize("state", (State.PREPARING, State.RUNNING, State.STOPPED))
-@pytest.mark.parametrize("what", ("segmentation", "volume"))
+@pytest.mark.parametrize("state", [State.PREPARING, State.RUNNING, State.STOPPED])
+@pytest.mark.parametrize("what", ["segmentation", "volume"])
 def test_a_removed_node_ends_the_run_with_a_word(runs: Runs, gate: Gate, what: str, state: State) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
@@ -234,7 +234,7 @@ def test_a_removed_node_ends_the_run_with_a_word(runs: Runs, gate: Gate, what: s
     if state is not State.PREPARING:
         runner.until(lambda: runner.controller.state is State.RUNNING)
     if state is State.STOPPED:
-        runner.controller._process.kill()
+        runner.controller._run.process.kill()
         runner.until(lambda: runner.controller.state is State.STOPPED)
     slicer.mrmlScene.RemoveNode(scene.node if what == "segmentation" else scene.volume_node)
     runner.to_end()
@@ -308,7 +308,7 @@ def test_a_removed_preview_does_not_stop_the_run(
     assert all_equal(scene.arrays(), whole)
 
 
-@pytest.mark.parametrize("state", (State.PREPARING, State.RUNNING))
+@pytest.mark.parametrize("state", [State.PREPARING, State.RUNNING])
 def test_a_closed_scene_ends_the_run(runs: Runs, gate: Gate, state: State) -> None:
     scene = scene_of(case("ct_vertebrae"))
     runner = runs(scene)
@@ -324,13 +324,13 @@ def test_the_commit_that_slicer_refuses_stops_the_run_and_can_be_tried_again(
     running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene, runner = running
-    from FewShotAnnotateLib.host import controller
+    from fewshot_annotate.host.fill import commit
 
     def refuse(*_: object) -> None:
         raise RuntimeError("Slicer's segment editor did not write the filled voxels; undo and try again.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(controller, "commit", refuse)
+        patch.setattr(commit, "commit", refuse)
         gate.open()
         runner.until(lambda: runner.controller.state is State.STOPPED)
     assert "(RuntimeError, code " in runner.controller.message
@@ -342,7 +342,7 @@ def test_the_commit_that_slicer_refuses_stops_the_run_and_can_be_tried_again(
 
 def test_a_closed_controller_leaves_no_worker_behind(running: tuple[Scene, Runner]) -> None:
     _, runner = running
-    process = runner.controller._process
+    process = runner.controller._run.process
     runner.controller.close()
     assert process.wait(5)
     assert runner.controller.state is State.IDLE

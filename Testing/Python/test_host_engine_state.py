@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines import engine_names
-from FewShotAnnotateLib.engines.pretrained.universeg import UniverSeg
-from FewShotAnnotateLib.engines.propagate import Propagate
-from FewShotAnnotateLib.host.engine_state import EngineBoard, Readiness, engine_state
-from FewShotAnnotateLib.host.suggestion import SuggestionFinder
+from fewshot_annotate.core.errors import InputError, Message
+from fewshot_annotate.engines.in_context.universeg import UniverSeg
+from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.engines.registry import engine_names
+from fewshot_annotate.host.annotation.suggestion import SuggestionFinder
+from fewshot_annotate.host.fill.engine_state import EngineStateMonitor, Readiness, engine_state
 from support.scene_cases import case, scene_of
 
 
@@ -35,7 +35,9 @@ def test_a_built_in_engine_is_ready_and_takes_longer_for_more_and_larger_slices(
     state = engine_state("propagate")
     assert state.readiness is Readiness.READY
     least, more, larger = (state.seconds(*size) for size in ((10, 256**2), (1000, 256**2), (1000, 512**2)))
-    assert least is not None and more is not None and larger is not None
+    assert least is not None
+    assert more is not None
+    assert larger is not None
     assert least < more < larger
 
 
@@ -50,51 +52,54 @@ def test_an_installation_comes_before_a_download(monkeypatch: pytest.MonkeyPatch
     state = engine_state("universeg")
     assert state.readiness is Readiness.NEEDS_INSTALL
     assert state.packages == ("not_there",)
-    assert state.reason == ""
+    assert state.reason is None
+
+
+LUCK = Message("needs_package", package="luck")
 
 
 def test_an_engine_that_cannot_be_mended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Propagate, "cannot_run", classmethod(lambda cls: "it needs luck"))
+    monkeypatch.setattr(Propagate, "unavailable_reason", classmethod(lambda cls: LUCK))
     state = engine_state("propagate")
-    assert (state.readiness, state.reason) == (Readiness.CANNOT_RUN, "it needs luck")
+    assert (state.readiness, state.reason) == (Readiness.CANNOT_RUN, LUCK)
 
 
 def test_the_board_knows_every_engine_and_what_auto_stands_for() -> None:
-    board = EngineBoard()
+    board = EngineStateMonitor()
     try:
-        assert not board.tick()
+        assert not board.poll()
         board.refresh()
-        until(board.tick)
+        until(board.poll)
         assert [state.name for state in board.states] == ["auto", *engine_names()]
         assert board.state("auto").title == "Propagate"  # type: ignore[union-attr]
         assert board.state("divination") is None
         board.refresh()
-        until(lambda: not (board.tick() or board.busy))
+        until(lambda: not (board.poll() or board.busy))
     finally:
         board.close()
 
 
 def test_the_slice_that_helps_most_is_found_and_is_not_labelled(finder: SuggestionFinder) -> None:
     scene = scene_of(case("ct_vertebrae"))
-    finder.start(scene.volume_node, scene.node, scene.settings())
+    finder.start(scene.nodes, scene.settings())
     assert finder.busy
-    until(finder.tick)
-    assert finder.found is not None
-    assert finder.found.index in scene.between
-    assert finder.found.reason.endswith(".")
+    until(finder.poll)
+    assert finder.result is not None
+    assert finder.result.index in scene.between
+    assert str(finder.result.reason).endswith(".")
 
 
 def test_a_look_that_was_given_up_says_nothing(finder: SuggestionFinder) -> None:
     scene = scene_of(case("ct_vertebrae"))
-    finder.start(scene.volume_node, scene.node, scene.settings())
-    finder.forget()
+    finder.start(scene.nodes, scene.settings())
+    finder.reset()
     assert not finder.busy
-    assert not finder.tick()
-    assert finder.found is None
+    assert not finder.poll()
+    assert finder.result is None
 
 
 def test_nothing_to_suggest_is_refused_in_one_sentence(finder: SuggestionFinder) -> None:
     scene = scene_of(case("ct_vertebrae"))
     with pytest.raises(InputError) as refused:
-        finder.start(scene.volume_node, scene.node, scene.settings(labelled=()))
+        finder.start(scene.nodes, scene.settings(labelled=()))
     assert refused.value.code == "no_labelled_slice"

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE
-from FewShotAnnotateLib.export.algorithm import Algorithm
-from FewShotAnnotateLib.host import commit as commit_module
-from FewShotAnnotateLib.host import controller as controller_module
-from FewShotAnnotateLib.host.controller import FillController, State
-from FewShotAnnotateLib.host.record import RECORD_ATTRIBUTE, PaintRecord
-from FewShotAnnotateLib.host.scene import CLOSED_SURFACE
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.export.algorithm import Algorithm
+from fewshot_annotate.host.annotation import survey as survey_module
+from fewshot_annotate.host.annotation.record_store import RECORD_ATTRIBUTE
+from fewshot_annotate.host.annotation.survey import Survey
+from fewshot_annotate.host.fill import commit as commit_module
+from fewshot_annotate.host.fill import controller as controller_module
+from fewshot_annotate.host.fill.active_run import ActiveRun
+from fewshot_annotate.host.fill.controller import FillController, State
+from fewshot_annotate.host.messages import error_text
+from fewshot_annotate.host.mrml import grid_reader
+from fewshot_annotate.host.mrml.preview import Preview
+from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE
+from fewshot_annotate.host.unexpected_errors import StepRunner
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
@@ -21,11 +29,20 @@ pytest_plugins = ("support.run_fixtures",)
 PATIENT = "Doe^Jane 1970-01-01"
 
 
-class Odd(Exception):
+class OddError(Exception):
     """An error of a kind that nobody foresaw."""
 
 
-ERRORS = (Odd, KeyError, AttributeError, AssertionError, TypeError, RuntimeError, ZeroDivisionError, StopIteration)
+ERRORS = (
+    OddError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    TypeError,
+    RuntimeError,
+    ZeroDivisionError,
+    StopIteration,
+)
 
 
 @pytest.fixture
@@ -58,12 +75,12 @@ def tick_on(runner: Runner, count: int = 20) -> None:
     """Ticks that a timer goes on with; none may raise or change anything."""
     state, message = runner.controller.state, runner.controller.message
     for _ in range(count):
-        runner.controller.tick()
+        runner.controller.poll()
     assert (runner.controller.state, runner.controller.message) == (state, message)
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_an_unforeseen_error_while_slices_arrive_stops_the_run_once_and_they_can_be_kept(
+def test_an_unexpected_error_while_slices_arrive_stops_the_run_once_and_they_can_be_kept(
     kind: type[Exception], runs: Runs, gate: Gate, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
@@ -73,7 +90,7 @@ def test_an_unforeseen_error_while_slices_arrive_stops_the_run_once_and_they_can
     gate.allow(2)
     runner.until(lambda: runner.shown() == 2)
     with monkeypatch.context() as patch:
-        patch.setattr(FillController, "_show_slices", failing(kind))
+        patch.setattr(ActiveRun, "_show_slices", failing(kind))
         runner.until(lambda: runner.controller.state is State.STOPPED)
         tick_on(runner)
     assert kind.__name__ in runner.controller.message
@@ -86,9 +103,9 @@ def test_an_unforeseen_error_while_slices_arrive_stops_the_run_once_and_they_can
     assert not all_equal(scene.arrays(), before)
 
 
-@pytest.mark.parametrize("kind", [Odd, KeyError])
-@pytest.mark.parametrize("step", ["prepare", "_finish_preparing", "_start_worker", "_nodes_there"])
-def test_an_unforeseen_error_while_a_run_begins_ends_it(
+@pytest.mark.parametrize("kind", [OddError, KeyError])
+@pytest.mark.parametrize("step", ["prepare", "_prepared", "_start_worker", "_require_nodes"])
+def test_an_unexpected_error_while_a_run_begins_ends_it(
     step: str, kind: type[Exception], runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
@@ -108,30 +125,30 @@ def test_an_unforeseen_error_while_a_run_begins_ends_it(
     assert not all_equal(scene.arrays(), before)
 
 
-def test_an_unforeseen_error_of_whoever_is_told_ends_the_run_once(
+def test_an_unexpected_error_of_whoever_is_told_ends_the_run_once(
     runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
     runner.start()
-    monkeypatch.setattr(runner.controller, "_on_change", failing(Odd))
+    runner.controller.changed.connect(failing(OddError))
     runner.until(lambda: runner.controller.state is State.IDLE)
-    monkeypatch.setattr(runner.controller, "_on_change", lambda: None)
+    runner.controller.changed.disconnect_all()
     tick_on(runner)
-    assert "Odd" in runner.controller.message
+    assert "OddError" in runner.controller.message
     assert all_equal(scene.arrays(), before)
 
 
 # --- the commit
 
 PLACES = {
-    "undo": (None, "_save_undo"),  # of the controller
+    "undo": (None, "_save_undo"),  # of the runner
     "editor": (commit_module, "_private_editor"),
     "first box": (commit_module, "_modifier"),
-    "read back": (commit_module, "read_grid"),
-    "tags": (controller_module, "mark_as_made"),
-    "record": (PaintRecord, "keep"),
+    "read back": (grid_reader, "read_grid"),  # first when the run begins
+    "tags": (commit_module, "tag_segments"),
+    "record": (commit_module, "write_record"),
 }
 
 
@@ -142,14 +159,17 @@ def at_call(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **keywords: Any) -> Any:
         calls.append(arguments)
         if len(calls) == count:
-            raise Odd(PATIENT)
+            raise OddError(PATIENT)
         return original(*arguments, **keywords)
 
     return call
 
 
 @pytest.mark.parametrize("surface", [False, True])
-@pytest.mark.parametrize(("place", "count"), [*((place, 1) for place in PLACES), ("first box", 2)])
+@pytest.mark.parametrize(
+    ("place", "count"),
+    [*((place, 1) for place in PLACES if place != "read back"), ("first box", 2), ("read back", 2)],
+)
 def test_a_commit_that_fails_half_way_is_undone_and_can_be_tried_again(
     place: str, count: int, surface: bool, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +179,7 @@ def test_a_commit_that_fails_half_way_is_undone_and_can_be_tried_again(
     before, state = scene.arrays(), state_of(scene)
     runner = runs(scene)
     owner, name = PLACES[place]
-    owner = owner or runner.controller
+    owner = owner or runner
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, at_call(count, getattr(owner, name)))
         runner.start()
@@ -178,7 +198,88 @@ def test_a_review_that_fails_takes_nothing_back(runs: Runs, log: Path, monkeypat
     scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
     runner = runs(scene)
-    monkeypatch.setattr(runner.controller, "_on_outcome", failing(Odd))
+    runner.controller.committed.connect(failing(OddError))
     runner.fill()
     assert not all_equal(scene.arrays(), before)
-    assert any("Odd" in warning for warning in runner.controller.warnings)
+    assert any("OddError" in warning for warning in runner.controller.warnings)
+
+
+@pytest.mark.parametrize("place", ["changed", "preview"])
+def test_what_fails_after_the_commit_takes_nothing_back_and_is_not_called_an_unchanged_segmentation(
+    place: str, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    before = scene.arrays()
+    runner = runs(scene)
+    controller = runner.controller
+    commit = commit_module.tag_segments
+
+    def committed(*arguments: Any) -> None:
+        commit(*arguments)
+        if place == "preview":
+            monkeypatch.setattr(Preview, "remove", failing(OddError))
+        else:
+            controller.changed.connect(failing(OddError))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit_module, "tag_segments", committed)
+        runner.start()
+        runner.until(lambda: controller.state is State.IDLE)
+        tick_on(runner)
+    monkeypatch.undo()
+    assert not all_equal(scene.arrays(), before)
+    assert "slices filled" in controller.message
+    assert controller.error is None
+    assert any("OddError" in warning for warning in controller.warnings)
+    assert controller.unfinished(scene.node) is None
+
+
+# --- the other parts of the tick
+
+
+def test_steps_of_a_timer_are_run_one_by_one_and_an_error_is_shown_once(log: Path) -> None:
+    shown: list[InputError] = []
+    calls: list[str] = []
+
+    def broken() -> None:
+        calls.append("broken")
+        raise OddError(PATIENT)
+
+    steps = StepRunner(shown.append)
+    for _ in range(20):
+        assert steps.run(broken)
+        assert steps.run(lambda: calls.append("sound")) is None
+    assert calls == ["broken", "sound"] * 20
+    (error,) = shown
+    assert "OddError" in error_text(error)
+    assert PATIENT not in error_text(error) + log.read_text()
+    assert log.read_text().count("\nOddError\n") == 1
+
+
+@pytest.mark.parametrize("kind", [OddError, MemoryError])
+def test_a_survey_that_fails_unexpectedly_is_over_and_says_so(
+    kind: type[Exception], runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    survey = Survey()
+    try:
+        for owner, name in (
+            (grid_reader, "read_grid"),
+            (survey_module, "survey_segmentation"),
+            (survey_module, "read_record"),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, failing(kind))
+                survey.request(0.0)
+                while not survey.poll(scene.nodes):
+                    assert survey.busy
+            assert survey.error is not None
+            assert PATIENT not in error_text(survey.error)
+            assert not survey.busy
+        survey.request(0.0)
+        while not survey.poll(scene.nodes):
+            assert survey.busy
+        assert survey.error is None
+        assert survey.extents
+    finally:
+        survey.close()

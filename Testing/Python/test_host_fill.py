@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.volume import Volume
-from FewShotAnnotateLib.host.controller import State
-from FewShotAnnotateLib.host.preview import PREVIEW_ATTRIBUTE
-from FewShotAnnotateLib.host.record import PaintRecord, Selection, select
-from FewShotAnnotateLib.host.survey import Survey
-from FewShotAnnotateLib.review.metrics import dice
-from FewShotAnnotateLib.run.fill import FillRequest, plan, run_in_worker
-from FewShotAnnotateLib.run.folder import JobFolder
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Volume
+from fewshot_annotate.evaluation.metrics import dice
+from fewshot_annotate.host.annotation.record_store import read_record
+from fewshot_annotate.host.annotation.snapshot import Selection, select
+from fewshot_annotate.host.annotation.survey import Survey
+from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
+from fewshot_annotate.jobs.planning import FillRequest, plan
+from fewshot_annotate.jobs.process import run_in_worker
+from fewshot_annotate.jobs.run_folder import JobFolder
 from support import scene_cases
 from support.labels import OBLIQUE
 from support.scene_cases import Gate, Runs, all_equal, case, scene_of
@@ -59,7 +61,7 @@ def test_a_fill_keeps_painted_slices_and_equals_the_headless_result(runs: Runs, 
         assert dice(truth[scene.between], result[segment_id][scene.between], True) > 0.6
 
 
-@pytest.mark.parametrize("axis", (0, 1, 2))
+@pytest.mark.parametrize("axis", [0, 1, 2])
 def test_every_array_axis_of_an_oblique_anisotropic_volume_is_filled(runs: Runs, tmp_path: Path, axis: int) -> None:
     given = case("ct_vertebrae")
     geometry = replace(
@@ -200,7 +202,7 @@ def test_cancel_changes_nothing_at_all(runs: Runs, gate: Gate) -> None:
     assert _displays() == displays
 
 
-@pytest.mark.parametrize("keep", (False, True))
+@pytest.mark.parametrize("keep", [False, True])
 def test_cancel_while_preparing_ends_the_run_at_once(runs: Runs, keep: bool) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before = scene.arrays()
@@ -231,7 +233,7 @@ def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tm
     assert runner.undo_states_saved == 1
 
 
-@pytest.mark.parametrize("end", ("keep", "cancel", "resume"))
+@pytest.mark.parametrize("end", ["keep", "cancel", "resume"])
 def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_path: Path, end: str) -> None:
     scene = scene_of(case("ct_vertebrae"))
     before, expected = scene.arrays(), _whole_result(scene, gate, tmp_path)
@@ -239,10 +241,10 @@ def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_pat
     gate.allow(3)
     runner.start()
     runner.until(lambda: runner.shown() == 3)
-    runner.controller._process.kill()
+    runner.controller._run.process.kill()
     runner.until(lambda: runner.controller.state is State.STOPPED)
     assert "ended" in runner.controller.message
-    assert runner.controller.message.endswith("finished slices are kept and the job can be resumed.")
+    assert runner.controller.message.endswith("finished slices are kept; press Resume to go on.")
     assert all_equal(scene.arrays(), before)
     gate.open()
     if end == "resume":
@@ -267,7 +269,7 @@ def test_a_job_folder_that_vanished_stops_the_run_with_a_word(runs: Runs, gate: 
     runner.start()
     gate.allow(1)
     runner.until(lambda: runner.shown() == 1)
-    for file in Path(runner.controller._run.folder.path, "layer0").iterdir():
+    for file in Path(runner.controller._run.folder.path, "layers", "0").iterdir():
         file.unlink()
     gate.open()
     runner.until(lambda: runner.controller.state is not State.RUNNING)
@@ -281,7 +283,7 @@ def test_a_second_fill_is_refused_while_one_runs(runs: Runs, gate: Gate) -> None
     runner.start()
     for state in (State.PREPARING, State.RUNNING):
         runner.until(lambda state=state: runner.controller.state is state)
-        with pytest.raises(InputError, match="A run is active"):
+        with pytest.raises(InputError, match="run_active"):
             runner.start()
     gate.open()
     runner.to_end()
@@ -325,7 +327,7 @@ def test_a_correction_of_a_filled_slice_counts_as_painted_from_then_on(runs: Run
     assert list(found.labelled) == sorted([*scene.labelled, index])
     runner.fill(labelled=found.labelled)
     np.testing.assert_array_equal(scene.array(name)[index], corrected[index])
-    assert index in PaintRecord.of_node(scene.node).marked
+    assert index in read_record(scene.node).present.labelled
     survey.close()
 
 
@@ -352,10 +354,11 @@ def test_a_removed_segment_does_not_make_every_slice_look_corrected(runs: Runs) 
 
 def _look(survey: Survey, scene: scene_cases.Scene) -> Selection:
     survey.request(0.0)
-    while not survey.poll(scene.node, scene.volume_node):
+    while not survey.poll(scene.nodes):
         time.sleep(0.001)
-    record = PaintRecord.of_node(scene.node)
-    return select(survey.extents, record, survey.grid.geometry.shape, digests=survey.digests)
+    record = read_record(scene.node)
+    checksums = survey.result.checksums_for(record)
+    return select(survey.extents, record, survey.grid.geometry.shape, checksums=checksums)
 
 
 def _whole_result(scene: scene_cases.Scene, gate: Gate, tmp_path: Path) -> dict[str, np.ndarray]:

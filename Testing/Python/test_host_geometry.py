@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.volume import Geometry, Volume, to_image
-from FewShotAnnotateLib.host.scene import BINARY_LABELMAP, ijk_to_ras, read_grid, read_image
-from FewShotAnnotateLib.host.views import current_slice, jump_to_slice
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Geometry, Volume, to_image
+from fewshot_annotate.host.messages import error_text
+from fewshot_annotate.host.mrml.reading import BINARY_LABELMAP, ijk_to_ras, read_grid, read_image
+from fewshot_annotate.host.mrml.views import current_slice, jump_to_slice
 from scipy.spatial.transform import Rotation
 from support import mrml
 from support.scene_cases import Case, Runs, Scene, add_volume, all_equal, case, painted, scene_of
@@ -99,7 +100,7 @@ def test_volume_and_segmentation_under_one_transform(runs: Runs, plain: dict[str
     assert all_equal(_on_grid(scene), plain)
 
 
-@pytest.mark.parametrize("segmentation_too", (False, True))
+@pytest.mark.parametrize("segmentation_too", [False, True])
 def test_a_volume_under_a_transform_with_a_segmentation_under_none_or_another(
     runs: Runs, plain: dict[str, np.ndarray], segmentation_too: bool
 ) -> None:
@@ -154,7 +155,7 @@ def test_a_coarser_reference_geometry_keeps_its_painted_voxels_and_gets_its_own_
         assert labelmap.GetSpacing()[0] == pytest.approx(2 * given.volume.geometry.spacing[0])
 
 
-@pytest.mark.parametrize("axis", (0, 1, 2))
+@pytest.mark.parametrize("axis", [0, 1, 2])
 def test_the_volume_on_another_grid_is_what_itk_resamples(axis: int) -> None:
     import SimpleITK as sitk
 
@@ -193,7 +194,7 @@ def _refused(scene: Scene, runs: Runs, sentence: str) -> None:
     before = scene.node.GetSegmentation().GetMTime()
     with pytest.raises(InputError) as raised:
         runs(scene).start()
-    assert str(raised.value) == sentence
+    assert error_text(raised.value) == sentence
     assert scene.node.GetSegmentation().GetMTime() == before
 
 

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 import slicer
 import torch
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines import engine_class
-from FewShotAnnotateLib.engines.pretrained import base, weights
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.engines.pretrained import base
+from fewshot_annotate.engines.registry import engine_class
+from fewshot_annotate.weights import catalog
 from huggingface_hub import constants
 from support import slicer_standin
 from support.weights_server import Fault, Server, serving, toy_row, use_table
@@ -28,7 +29,8 @@ from support.weights_server import Fault, Server, serving, toy_row, use_table
 slicer_standin.install()
 
 import qt  # noqa: E402
-from FewShotAnnotateLib.host import offer as room  # noqa: E402
+from fewshot_annotate.host.fill import engine_setup as room  # noqa: E402
+from fewshot_annotate.host.messages import error_text  # noqa: E402
 
 UNIVERSEG = "universeg"
 
@@ -100,19 +102,19 @@ def lacking(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 def test_torch_is_installed_by_the_extension_and_nothing_else(installed: Installed) -> None:
     installed.extension()
-    assert room.install(["torch"])
+    assert room.install_packages(["torch"])
     assert installed.asked == [("torch", True)]
 
 
 def test_without_the_extension_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    with pytest.raises(InputError, match="install the extension PyTorch"):
-        room.install(["torch", "transformers"])
+    with pytest.raises(InputError, match="pytorch_extension_missing"):
+        room.install_packages(["torch", "transformers"])
 
 
 def test_other_packages_are_installed_by_slicers_packaging_functions(installed: Installed) -> None:
     installed.packaging()
-    assert room.install(["transformers", "platformdirs"])
+    assert room.install_packages(["transformers", "platformdirs"])
     ((kind, (requirements, requester)),) = installed.asked
     assert (kind, requester) == ("ensure", "Few-Shot Annotate")
     assert requirements == ("transformers==5.23.0", "platformdirs>=4")
@@ -120,10 +122,10 @@ def test_other_packages_are_installed_by_slicers_packaging_functions(installed: 
 
 def test_an_older_slicer_asks_and_installs(installed: Installed, dialogs: Any) -> None:
     installed.older()
-    assert room.install(["platformdirs"])
+    assert room.install_packages(["platformdirs"])
     assert installed.asked == [("install", "platformdirs>=4")]
     dialogs.answer_next("Cancel")
-    assert not room.install(["platformdirs"])
+    assert not room.install_packages(["platformdirs"])
     assert len(installed.asked) == 1
     assert "platformdirs" in dialogs.texts[-1]
 
@@ -132,18 +134,18 @@ def test_who_declines_is_not_asked_for_more(installed: Installed) -> None:
     installed.extension()
     installed.packaging()
     installed.answer = False
-    assert not room.install(["torch", "transformers"])
+    assert not room.install_packages(["torch", "transformers"])
     assert installed.asked == [("torch", True)]
     installed.answer = RuntimeError("declined")
-    assert not room.install(["transformers"])
+    assert not room.install_packages(["transformers"])
 
 
 def test_a_failed_installation_is_told_in_one_line(installed: Installed) -> None:
     installed.packaging()
     installed.answer = CalledProcessError(1, "pip")
-    with pytest.raises(InputError, match="could not be installed") as refused:
-        room.install(["transformers"])
-    assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="install_failed") as refused:
+        room.install_packages(["transformers"])
+    assert "\n" not in error_text(refused.value)
 
 
 def test_the_requirements_are_those_this_program_is_tested_with() -> None:
@@ -153,7 +155,7 @@ def test_the_requirements_are_those_this_program_is_tested_with() -> None:
 
 
 def test_an_engine_without_needs_asks_nothing(dialogs: Any) -> None:
-    assert room.offer("propagate")
+    assert room.ensure_engine("propagate")
     assert dialogs.shown == []
 
 
@@ -163,7 +165,7 @@ def test_an_engine_that_lacks_a_package_offers_it_first(
     installed.packaging()
     installed.answer = RuntimeError("declined")
     lacking(monkeypatch, "platformdirs")
-    assert not room.offer(UNIVERSEG)
+    assert not room.ensure_engine(UNIVERSEG)
     ((_, (requirements, _)),) = installed.asked
     assert requirements == ("platformdirs>=4",)
     assert dialogs.shown == []
@@ -190,12 +192,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_weights_are_fetched_after_the_licence_was_shown_and_agreed_to(server: Server, dialogs: Any) -> None:
-    assert room.offer(UNIVERSEG)
+    assert room.ensure_engine(UNIVERSEG)
     (text,) = dialogs.texts
     for words in ("Research-1.0", "For research only.", server.address, "Toy"):
         assert words in text
-    assert engine_class(UNIVERSEG).cannot_run() is None
-    assert room.offer(UNIVERSEG)
+    assert engine_class(UNIVERSEG).unavailable_reason() is None
+    assert room.ensure_engine(UNIVERSEG)
     assert len(dialogs.shown) == len(server.asked) == 1
     slicer_standin.process_events(1)
     assert slicer.util.mainWindow().findChildren(qt.QProgressDialog) == []
@@ -203,14 +205,14 @@ def test_weights_are_fetched_after_the_licence_was_shown_and_agreed_to(server: S
 
 def test_nothing_is_fetched_by_who_does_not_agree(server: Server, dialogs: Any) -> None:
     dialogs.answer_next("Cancel")
-    assert not room.offer(UNIVERSEG)
+    assert not room.ensure_engine(UNIVERSEG)
     assert server.asked == []
 
 
 def test_a_download_that_fails_is_told(server: Server, dialogs: Any) -> None:
     server.faults = [Fault.MISSING]
     with pytest.raises(InputError, match="404"):
-        room.offer(UNIVERSEG)
+        room.ensure_engine(UNIVERSEG)
 
 
 def test_a_cancelled_download_comes_back_at_once(
@@ -221,6 +223,6 @@ def test_a_cancelled_download_comes_back_at_once(
     server.faults = [Fault.STALL, Fault.STALL]
     monkeypatch.setattr(qt.QProgressDialog, "wasCanceled", True)
     began = time.monotonic()
-    assert not room.fetch(weights.checkpoint("toy-weights"))
+    assert not room.download_checkpoint(catalog.checkpoint("toy-weights"))
     assert time.monotonic() - began < 1
-    assert engine_class(UNIVERSEG).cannot_run() is not None
+    assert engine_class(UNIVERSEG).unavailable_reason() is not None

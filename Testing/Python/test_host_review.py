@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.core.expected import ExpectedDice
-from FewShotAnnotateLib.host.record import PaintRecord
-from FewShotAnnotateLib.host.review_rows import Origin, ReviewRow, roll_up, worst_first
-from FewShotAnnotateLib.host.review_state import AxisReview, Fill, ReviewState, SliceReview, SliceStatus
-from FewShotAnnotateLib.review.disagreement import disagreements
+from fewshot_annotate.core.expected_dice import ExpectedDice
+from fewshot_annotate.guidance.disagreement import disagreements
+from fewshot_annotate.host.annotation.record import (
+    AnnotationRecord,
+    AxisRecord,
+    Fill,
+    SliceRecord,
+    SliceStatus,
+)
+from fewshot_annotate.host.annotation.record_json import record_from_json, record_to_json
+from fewshot_annotate.host.annotation.record_store import RECORD_ATTRIBUTE, read_record
+from fewshot_annotate.host.annotation.review_rows import Origin, ReviewRow, combined_status, worst_first
 from support import mrml, scene_cases
 from support.review_desk import Desk, Review, parameter_node
 from support.scene_cases import Runs, case, scene_of
@@ -71,7 +78,8 @@ def test_a_fill_puts_its_slices_under_review_with_confidence_disagreement_and_ch
     for index in scene.between:
         row = rows[index]
         assert (row.origin, row.status) == (Origin.FILLED, IN_PROGRESS)
-        assert 0 < row.confidence <= 1 and 0 <= row.disagreement <= 1
+        assert 0 < row.confidence <= 1
+        assert 0 <= row.disagreement <= 1
         assert row.changed == desk.labels(index).any(axis=0).sum()
     assert desk.controller.view.engine == "propagate"
 
@@ -83,16 +91,19 @@ def test_a_refill_changes_neither_accepted_nor_corrected_slices_and_learns_from_
     assert desk.rows[corrected].origin is Origin.CORRECTED
     before = {index: desk.labels(index) for index in desk.rows}
     request = desk.controller.refill()
-    assert request.keep == set(accepted) and corrected not in request.keep
+    assert request.keep == set(accepted)
+    assert corrected not in request.keep
     desk.refill()
     for index in (*desk.scene.labelled, *accepted, corrected):
         np.testing.assert_array_equal(desk.labels(index), before[index])
     changed = [index for index in desk.rows if not np.array_equal(desk.labels(index), before[index])]
-    assert changed and all(desk.rows[index].status is IN_PROGRESS for index in changed)
+    assert changed
+    assert all(desk.rows[index].status is IN_PROGRESS for index in changed)
     assert desk.of_status(ACCEPTED) == accepted
     assert desk.rows[corrected].origin is Origin.CORRECTED
-    marked = PaintRecord.of_node(desk.node).marked
-    assert corrected in marked and not set(accepted) & set(marked)
+    marked = read_record(desk.node).present.labelled
+    assert corrected in marked
+    assert not set(accepted) & set(marked)
 
 
 def test_acceptance_holds_for_what_was_accepted_and_no_longer(desk: Desk) -> None:
@@ -103,7 +114,7 @@ def test_acceptance_holds_for_what_was_accepted_and_no_longer(desk: Desk) -> Non
     assert (desk.rows[index].origin, desk.of_status(ACCEPTED)) == (Origin.CORRECTED, [])
     desk.paint(index)  # the same stroke again takes it away
     assert desk.of_status(ACCEPTED) == [index]
-    desk.controller.take_back([index])
+    desk.controller.reset_status([index])
     assert desk.of_status(ACCEPTED) == []
 
 
@@ -113,7 +124,8 @@ def test_after_an_undo_slices_are_not_started_and_after_a_redo_as_they_were(desk
     desk.runner.undo_logic.Undo()
     desk.settle()
     assert {desk.rows[index].status for index in desk.scene.between} == {NOT_STARTED}
-    assert desk.controller.refill() is not None and not desk.controller.kept
+    assert desk.controller.refill() is not None
+    assert not desk.controller.accepted_slices
     desk.runner.undo_logic.Redo()
     desk.settle()
     assert desk.rows == rows
@@ -134,11 +146,11 @@ def test_the_status_of_slicers_segments_follows_the_slices(desk: Desk) -> None:
     assert segment_statuses(desk.node) == {STATUS.InProgress}
     desk.controller.flag(desk.scene.between[:1])
     assert segment_statuses(desk.node) == {STATUS.Flagged}
-    desk.controller.take_back(desk.scene.between[:1])
+    desk.controller.reset_status(desk.scene.between[:1])
     desk.controller.accept_all()
     desk.settle()
     assert segment_statuses(desk.node) == {STATUS.Completed}
-    desk.controller.take_back(desk.scene.between[:1])
+    desk.controller.reset_status(desk.scene.between[:1])
     assert segment_statuses(desk.node) == {STATUS.InProgress}
 
 
@@ -186,7 +198,7 @@ def test_the_review_survives_saving_and_loading_into_another_scene(desk: Desk, t
     assert loaded.node.GetID() != identifier
     loaded.settle()
     assert loaded.controller.view.rows == rows
-    assert loaded.controller.kept == {first}
+    assert loaded.controller.accepted_slices == {first}
     loaded.close()
 
 
@@ -214,7 +226,7 @@ def test_each_segmentation_has_its_own_review_which_goes_with_it(desk: Desk) -> 
     assert desk.rows
     desk.node = None
     slicer.mrmlScene.RemoveNode(first)
-    desk.controller.tick()
+    desk.controller.poll()
     assert parameter_node().GetParameterNames() == ()
     assert not desk.rows
 
@@ -237,9 +249,7 @@ def test_renamed_and_deleted_segments_change_no_slice_of_the_review(desk: Desk) 
 
 def test_the_expected_dice_is_told_by_the_segments_present_name(desk: Desk) -> None:
     expected = {name: ExpectedDice(1, 0.8, 0.7, 0.9) for name in desk.scene.ids}
-    take = desk.controller.take
-    desk.runner.controller._on_outcome = lambda outcome: take(replace(outcome, expected=expected))
-    desk.refill()
+    desk.annotations.change(desk.node, lambda one: one.with_along(0, replace(one.present, expected=expected)))
     desk.node.GetSegmentation().GetSegment(desk.scene.ids[0]).SetName("head")
     assert [name for name, _ in desk.controller.view.expected] == ["head", desk.scene.ids[1]]
     desk.node.GetSegmentation().RemoveSegment(desk.scene.ids[0])
@@ -253,13 +263,16 @@ def test_what_the_last_run_changed_can_be_shown_over_the_segmentation(desk: Desk
     after = desk.scene.arrays()
     added = np.logical_or.reduce([after[name] & ~before[name] for name in after])
     removed = np.logical_or.reduce([before[name] & ~after[name] for name in after]) & ~added
-    assert added.any() and removed.any()
+    assert added.any()
+    assert removed.any()
     nodes = len(nodes_of("vtkMRMLSegmentationNode") + nodes_of("vtkMRMLSegmentationDisplayNode"))
     desk.controller.show_differences(True)
     desk.settle()
     overlay = desk.controller._overlay.node
-    assert overlay is not None and desk.controller.differences_shown
-    assert not overlay.GetSaveWithScene() and overlay.GetHideFromEditors()
+    assert overlay is not None
+    assert desk.controller.differences_shown
+    assert not overlay.GetSaveWithScene()
+    assert overlay.GetHideFromEditors()
     shown = [
         slicer.util.arrayFromSegmentBinaryLabelmap(overlay, name, desk.volume_node)
         for name in overlay.GetSegmentation().GetSegmentIDs()
@@ -275,7 +288,7 @@ def test_what_the_last_run_changed_can_be_shown_over_the_segmentation(desk: Desk
     desk.settle()
     slicer.mrmlScene.RemoveNode(desk.node)
     desk.node = None
-    desk.controller.tick()
+    desk.controller.poll()
     assert not desk.controller.differences_shown
 
 
@@ -289,25 +302,27 @@ def test_the_plot_is_made_once_kept_up_to_date_and_removed_with_the_segmentation
     assert desk.controller.show_plot() is chart
     assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
     assert column("Confidence") == {index: desk.rows[index].confidence for index in desk.scene.between}
-    assert list(column("Painted")) == desk.scene.labelled and column("Accepted") == {}
+    assert list(column("Painted")) == desk.scene.labelled
+    assert column("Accepted") == {}
     desk.accept(desk.scene.between[0])
     assert list(column("Accepted")) == desk.scene.between[:1]
     desk.controller.flag(desk.scene.between[1:2])
-    desk.controller.tick()
+    desk.controller.poll()
     assert list(column("Flagged")) == desk.scene.between[1:2]
     desk.refill()
     assert nodes_of("vtkMRMLPlotChartNode") == [chart]
     assert not any(node.GetSaveWithScene() for node in (chart, *nodes_of("vtkMRMLPlotSeriesNode")))
     slicer.mrmlScene.RemoveNode(desk.node)
     desk.node = None
-    desk.controller.tick()
+    desk.controller.poll()
     assert not (nodes_of("vtkMRMLPlotChartNode") + nodes_of("vtkMRMLPlotSeriesNode") + nodes_of("vtkMRMLTableNode"))
 
 
 def test_the_worst_slice_comes_first_and_the_order_goes_round(desk: Desk) -> None:
     order = worst_first(desk.controller.view.rows)
     confidence = [desk.rows[index].confidence for index in order]
-    assert confidence == sorted(confidence) and sorted(order) == desk.scene.between
+    assert confidence == sorted(confidence)
+    assert sorted(order) == desk.scene.between
     assert desk.controller.worst(None) == desk.controller.worst(order[-1]) == order[0]
     assert desk.controller.worst(order[0]) == order[1]
     assert desk.controller.worst(order[0], -1) == order[-1]
@@ -319,9 +334,8 @@ def test_the_worst_slice_comes_first_and_the_order_goes_round(desk: Desk) -> Non
 
 
 def test_a_review_that_cannot_be_read_is_an_empty_one(desk: Desk) -> None:
-    (name,) = parameter_node().GetParameterNames()
-    for text in ("", "[", "[]", '{"0": {}}', '{"0": null}', '{"x": {}}', '{"0": {"slices": {"3": ["lost"]}}}'):
-        parameter_node().SetParameter(name, text)
+    for text in ("", "[", "[]", "{}", '{"axes": [{"axis": 7}]}', '{"axis": 0, "chosen": {}, "axes": null}'):
+        desk.node.SetAttribute(RECORD_ATTRIBUTE, text)
         assert not desk.controller.view.rows
         desk.controller.accept_all()
         desk.controller.flag([0])
@@ -329,16 +343,23 @@ def test_a_review_that_cannot_be_read_is_an_empty_one(desk: Desk) -> None:
 
 def test_state_goes_through_json_unchanged() -> None:
     fills = (Fill(2, 7, 0.5, 0.25, 9), Fill(1, 6, 0.75))
-    slices = {3: SliceReview(ACCEPTED, 5, fills), 4: SliceReview(FLAGGED)}
-    review = AxisReview(("a", "b"), "adapt", 2, slices, {"a": ExpectedDice(1, 0.5, 0.25, 0.75)})
-    state = ReviewState().with_axis(1, review).with_axis(0, AxisReview())
-    assert ReviewState.from_json(json.loads(json.dumps(state.to_json()))) == state
-    assert state.axis(1) == review and state.axis(None) == AxisReview()
+    slices = {
+        3: SliceRecord(None, ACCEPTED, 5, (7, 6, 0), fills),
+        4: SliceRecord(status=FLAGGED),
+        5: SliceRecord(labelled=False),
+    }
+    filled = AxisRecord(("a", "b"), "adapt", 2, slices, {"a": ExpectedDice(1, 0.5, 0.25, 0.75)})
+    record = AnnotationRecord(1, {"a": True, "c": False}).with_slice(2, True).with_along(1, filled)
+    record = record.with_axis(None).with_slice(9, True)
+    assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record
+    assert record.along(1) == filled
+    assert record.present.labelled == (9,)
 
 
 def test_roll_up_of_slices() -> None:
     def together(*statuses: SliceStatus) -> SliceStatus:
-        return roll_up([ReviewRow(index, Origin.FILLED, status) for index, status in enumerate(statuses)])
+        rows = [ReviewRow(index=k, origin=Origin.FILLED, status=status) for k, status in enumerate(statuses)]
+        return combined_status(rows)
 
     assert together() is NOT_STARTED
     assert together(ACCEPTED, ACCEPTED) is ACCEPTED
@@ -361,7 +382,8 @@ def test_disagreement_is_small_where_the_shape_goes_on_and_great_where_it_does_n
         (12, {"a": disc(20), "b": disc(4)}),
     ]
     result = disagreements(iter(found), labelled)
-    assert result[5] < 0.05 and result[8] < 0.06
+    assert result[5] < 0.05
+    assert result[8] < 0.06
     assert 0.4 < result[6] < 0.8
     assert result[7] == 1
     assert result[12] == 0

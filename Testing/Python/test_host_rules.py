@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.host.commit import commit
-from FewShotAnnotateLib.host.decide import EditRules, Filled, decide
-from FewShotAnnotateLib.host.scene import image_array, read_grid, read_image, set_locked
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.host.fill.commit import commit
+from fewshot_annotate.host.fill.edit_rules import EditRules, FilledSlices, compute_changes
+from fewshot_annotate.host.mrml.grid_reader import GridReader
+from fewshot_annotate.host.mrml.reading import image_array, read_grid, read_image, set_locked
 from support import mrml, scene_cases
 from support.scene_cases import Scene, all_equal, case, scene_of
 
@@ -62,21 +63,21 @@ def _add(scene: Scene, name: str, mask: np.ndarray) -> None:
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
 
 
-def _found(scene: Scene, ids: list[str] | None = None) -> Filled:
+def _found(scene: Scene, ids: list[str] | None = None) -> FilledSlices:
     """As if an engine had found the truth."""
 
     def read(index: int) -> dict[str, np.ndarray]:
         masks = {name: scene.axis.slices(mask)[index] for name, mask in scene.case.masks.items()}
         return {name: mask for name, mask in masks.items() if mask.any()}
 
-    return Filled(scene.axis, ids or scene.ids, scene.between, read)
+    return FilledSlices(scene.axis, ids or scene.ids, scene.between, read)
 
 
 def _apply(scene: Scene, may_overwrite: bool = False, ids: list[str] | None = None) -> None:
     grid = read_grid(scene.node, scene.volume_node)
     image = read_image(scene.volume_node, scene.node, grid.geometry)
-    rules = EditRules.of_nodes(scene.node, scene.editor_node, may_overwrite)
-    commit(scene.node, scene.volume_node, grid, decide(grid, image, _found(scene, ids), rules))
+    rules = EditRules.from_nodes(scene.node, scene.editor_node, may_overwrite)
+    commit(scene.nodes, grid, compute_changes(grid, image, _found(scene, ids), rules), GridReader())
 
 
 def _wanted(scene: Scene) -> dict[str, np.ndarray]:
@@ -175,7 +176,7 @@ def test_a_segment_of_the_run_that_was_locked_meanwhile_is_left_alone(scene: Sce
     assert not np.array_equal(after[other], before[other])
 
 
-@pytest.mark.parametrize("intensity", (None, (150.4, 420.7)))
+@pytest.mark.parametrize("intensity", [None, (150.4, 420.7)])
 @pytest.mark.parametrize("mode", MASK_MODES)
 def test_the_mask_is_the_one_slicer_makes(scene: Scene, mode: str, intensity: tuple[float, float] | None) -> None:
     segment_id = scene.ids[0]
@@ -200,7 +201,7 @@ def test_the_mask_is_the_one_slicer_makes(scene: Scene, mode: str, intensity: tu
     assert (wanted & allowed)[scene.between].any()
 
 
-@pytest.mark.parametrize("kind", (np.int16, np.uint8))
+@pytest.mark.parametrize("kind", [np.int16, np.uint8])
 def test_fractional_limits_mask_whole_numbers_as_vtk_does(kind: type) -> None:
     scene = scene_of(case("ct_vertebrae", 1))
     (segment_id,) = scene.ids
@@ -227,7 +228,7 @@ def test_segments_of_a_run_do_not_mask_each_other_from_outside(scene: Scene) -> 
         np.testing.assert_array_equal(first[name][scene.between], (wanted & outside)[scene.between])
 
 
-@pytest.mark.parametrize("mode", ("everywhere", "outside all"))
+@pytest.mark.parametrize("mode", ["everywhere", "outside all"])
 def test_a_second_run_may_give_voxels_of_one_filled_segment_to_another(scene: Scene, mode: str) -> None:
     scene.editor_node.SetMaskMode(MASK_MODES[mode])
     _apply(scene)
@@ -360,7 +361,7 @@ def test_many_segments_of_one_layer_are_written_each_to_its_place() -> None:
     assert scene.node.GetSegmentation().GetNumberOfLayers() == 1
 
 
-@pytest.mark.parametrize("axis", (1, 2))
+@pytest.mark.parametrize("axis", [1, 2])
 def test_other_axes_are_written_as_well(axis: int) -> None:
     scene = scene_of(case("ct_vertebrae"), axis)
     assert scene.axis == SliceAxis(axis)
@@ -375,9 +376,9 @@ def test_a_second_commit_takes_back_what_the_first_wrote_and_the_second_did_not_
     assert scene.array(segment_id)[scene.between].any()
     grid = read_grid(scene.node, scene.volume_node)
     image = read_image(scene.volume_node, scene.node, grid.geometry)
-    nothing = Filled(scene.axis, scene.ids, scene.between, lambda index: {})
-    rules = EditRules.of_nodes(scene.node, scene.editor_node, False)
-    commit(scene.node, scene.volume_node, grid, decide(grid, image, nothing, rules))
+    nothing = FilledSlices(scene.axis, scene.ids, scene.between, lambda index: {})
+    rules = EditRules.from_nodes(scene.node, scene.editor_node, False)
+    commit(scene.nodes, grid, compute_changes(grid, image, nothing, rules), GridReader())
     painted = scene.painted()
     for name in scene.ids:
         np.testing.assert_array_equal(mrml.segment_array(scene.node, name), painted[name])

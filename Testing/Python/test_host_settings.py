@@ -20,18 +20,18 @@ slicer_standin.install()
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
-from FewShotAnnotateLib.core.errors import InputError  # noqa: E402
-from FewShotAnnotateLib.core.job import Device  # noqa: E402
-from FewShotAnnotateLib.engines import threads as threads_module  # noqa: E402
-from FewShotAnnotateLib.engines.pretrained import weights  # noqa: E402
-from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE  # noqa: E402
-from FewShotAnnotateLib.engines.threads import THREADS_VARIABLE  # noqa: E402
-from FewShotAnnotateLib.host import offer  # noqa: E402
-from FewShotAnnotateLib.host import settings as settings_module  # noqa: E402
-from FewShotAnnotateLib.host.bug_report import bug_report, describe_worker, without_user  # noqa: E402
-from FewShotAnnotateLib.host.downloaded import delete, downloaded, size_text  # noqa: E402
-from FewShotAnnotateLib.host.run_log import WORKER, RunLog  # noqa: E402
-from FewShotAnnotateLib.host.settings import GROUP, LogLevel, Settings  # noqa: E402
+from fewshot_annotate.core.data_folder import HOME_VARIABLE  # noqa: E402
+from fewshot_annotate.core.errors import InputError  # noqa: E402
+from fewshot_annotate.core.job import Device  # noqa: E402
+from fewshot_annotate.engines import threads as threads_module  # noqa: E402
+from fewshot_annotate.engines.threads import THREADS_VARIABLE  # noqa: E402
+from fewshot_annotate.host import settings as settings_module  # noqa: E402
+from fewshot_annotate.host.bug_report import bug_report, describe_worker, without_user  # noqa: E402
+from fewshot_annotate.host.downloaded_weights import delete, format_size, list_downloaded_weights  # noqa: E402
+from fewshot_annotate.host.fill import engine_setup  # noqa: E402
+from fewshot_annotate.host.run_log import WORKER, RunLog  # noqa: E402
+from fewshot_annotate.host.settings import GROUP, LogLevel, Settings  # noqa: E402
+from fewshot_annotate.weights import catalog, store  # noqa: E402
 from support.scene_cases import Runs, case, scene_of  # noqa: E402
 
 PATIENT = "Doe^Jane 1970-01-01"
@@ -66,8 +66,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     monkeypatch.undo()
 
 
-def checkpoint() -> weights.Checkpoint:
-    return weights.checkpoints()[0]
+def checkpoint() -> catalog.Checkpoint:
+    return catalog.checkpoints()[0]
 
 
 # --- settings
@@ -78,7 +78,7 @@ def test_what_is_decided_is_there_in_the_next_session_as_qt_keeps_it() -> None:
     first = Settings(store)
     first.device, first.threads, first.log_level = Device.CUDA, 3, LogLevel.DETAILS
     first.data_folder = Path("/données/poids")
-    first.agree(checkpoint())
+    first.add_consent(checkpoint())
     store.sync()
     second = Settings(qt.QSettings())
     assert (second.device, second.threads, second.log_level) == (Device.CUDA, 3, LogLevel.DETAILS)
@@ -99,22 +99,22 @@ def test_a_value_that_cannot_be_one_counts_as_not_decided(damage: Any) -> None:
 def test_agreement_is_to_one_licence_and_can_be_taken_back(settings: Settings) -> None:
     from dataclasses import replace
 
-    settings.agree(checkpoint())
+    settings.add_consent(checkpoint())
     assert settings.consents == {checkpoint().name: checkpoint().licence}
-    settings.agree(replace(checkpoint(), licence="another licence"))
+    settings.add_consent(replace(checkpoint(), licence="another licence"))
     assert settings.consents == {checkpoint().name: "another licence"}
-    settings.revoke(checkpoint().name)
+    settings.remove_consent(checkpoint().name)
     assert settings.consents == {}
 
 
 def test_who_agrees_to_a_download_agrees_to_its_licence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offer, "fetch", lambda one: True)
+    monkeypatch.setattr(engine_setup, "download_checkpoint", lambda one: True)
     kept = Settings(slicer.app.userSettings())
     slicer_standin.dialogs().answer_next("Cancel")
-    assert not offer.offer("universeg")
+    assert not engine_setup.ensure_engine("universeg")
     assert not kept.consents
     slicer_standin.dialogs().answer_next("Ok")
-    assert offer.offer("universeg")
+    assert engine_setup.ensure_engine("universeg")
     assert list(kept.consents) == ["universeg-v1"]
     slicer.app.userSettings().remove(GROUP)
 
@@ -131,10 +131,10 @@ def test_the_data_folder_is_where_weights_lie_and_the_usual_one_comes_back(
 ) -> None:
     settings.data_folder = tmp_path / "chosen"
     settings.apply()
-    assert weights.folder() == tmp_path / "chosen" / "weights"
+    assert store.folder() == tmp_path / "chosen" / "weights"
     settings.data_folder = None
     settings.apply()
-    assert weights.folder() == tmp_path / "usual" / "weights"
+    assert store.folder() == tmp_path / "usual" / "weights"
 
 
 def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeyp
     runs.finish()
     environment = json.loads(told.read_text())
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "1"
-    code = "from FewShotAnnotateLib.engines.propagate import THREADS; print(THREADS)"
+    code = "from fewshot_annotate.engines.propagate.engine import THREADS; print(THREADS)"
     environment["PYTHONPATH"] = str(Path(threads_module.__file__).parents[2])
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "1"
@@ -178,7 +178,7 @@ def lines(log: RunLog) -> list[str]:
 
 
 def test_the_log_takes_our_own_words_and_numbers_and_leaves_out_all_else(log: RunLog) -> None:
-    log.note("run started", engine="adapt", slices=12, version="1.2.3", device=Device.CPU, name=PATIENT)
+    log.info("run started", engine="adapt", slices=12, version="1.2.3", device=Device.CPU, name=PATIENT)
     log.error("volume_nan")
     log.error(PATIENT)
     assert lines(log) == [
@@ -195,8 +195,8 @@ def test_each_state_of_a_controller_is_written_once(log: RunLog) -> None:
         STOPPED = "stopped"
 
     for state in (State.RUNNING, State.RUNNING, State.STOPPED, State.STOPPED, State.RUNNING):
-        log.follow("fill", state, None, slices=3)
-    log.follow("fill", State.STOPPED, InputError("volume_changed", name=PATIENT))
+        log.log_state("fill", state, None, slices=3)
+    log.log_state("fill", State.STOPPED, InputError("volume_changed", name=PATIENT))
     assert lines(log) == [
         "INFO fill running: slices 3",
         "INFO fill stopped: slices 3",
@@ -211,8 +211,8 @@ def test_the_level_decides_what_is_written(log: RunLog, settings: Settings) -> N
     for level in LogLevel:
         settings.log_level = level
         log.open()
-        log.detail(f"detail at {level}")
-        log.note(f"note at {level}")
+        log.debug(f"detail at {level}")
+        log.info(f"note at {level}")
         log.error("volume_nan")
     assert lines(log) == [
         "ERROR error volume_nan",
@@ -225,11 +225,11 @@ def test_the_level_decides_what_is_written(log: RunLog, settings: Settings) -> N
 
 
 def test_the_log_rotates(log: RunLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("FewShotAnnotateLib.host.run_log._BYTES", 200)
+    monkeypatch.setattr("fewshot_annotate.host.run_log._BYTES", 200)
     log.open()
     assert log.path is not None
     for number in range(100):
-        log.note("something", number=number)
+        log.info("something", number=number)
     files = sorted(log.path.parent.iterdir())
     assert [file.name for file in files] == [f"{log.path.name}{suffix}" for suffix in ("", ".1", ".2", ".3")]
     assert all(file.stat().st_size <= 200 for file in files)
@@ -250,16 +250,16 @@ def test_a_log_that_cannot_be_written_stops_nothing(settings: Settings, tmp_path
 
 
 def test_downloaded_weights_are_counted_with_parts_and_deleted(settings: Settings) -> None:
-    assert downloaded() == ()
-    first, second = weights.checkpoints()[:2]
-    weights.folder().mkdir(parents=True)
-    weights.path_of(first).write_bytes(bytes(2_000_000))
-    (weights.folder() / f"{second.file}.partial").write_bytes(bytes(1_000_000))
-    there = downloaded()
+    assert list_downloaded_weights() == ()
+    first, second = catalog.checkpoints()[:2]
+    store.folder().mkdir(parents=True)
+    store.path_of(first).write_bytes(bytes(2_000_000))
+    (store.folder() / f"{second.file}.partial").write_bytes(bytes(1_000_000))
+    there = list_downloaded_weights()
     assert [(one.checkpoint, one.size) for one in there] == [(first, 2_000_000), (second, 1_000_000)]
     delete(there[:1])
-    assert [one.checkpoint for one in downloaded()] == [second]
-    assert (size_text(3_000_000), size_text(2_400_000_000)) == ("3 MB", "2.4 GB")
+    assert [one.checkpoint for one in list_downloaded_weights()] == [second]
+    assert (format_size(3_000_000), format_size(2_400_000_000)) == ("3 MB", "2.4 GB")
 
 
 # --- bug report
@@ -267,7 +267,7 @@ def test_downloaded_weights_are_counted_with_parts_and_deleted(settings: Setting
 
 def test_the_report_holds_what_helps_and_nothing_of_the_user(settings: Settings) -> None:
     settings.data_folder = Path.home() / PATIENT
-    settings.agree(checkpoint())
+    settings.add_consent(checkpoint())
     worker = describe_worker(sys.executable)
     assert "sklearn" not in worker.packages
     errors = [(datetime(2026, 1, 2, 3, 4, 5), "volume_nan")]
@@ -295,7 +295,7 @@ def test_home_folder_and_user_name_are_taken_out(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_python_that_does_not_answer_is_said_in_the_report(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="did not answer") as caught:
+    with pytest.raises(InputError, match="worker_silent") as caught:
         describe_worker(str(tmp_path / "no python"))
     text = bug_report("Slicer", caught.value, settings, [])
     assert "The worker's Python did not answer (FileNotFoundError)" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.host.painted import painted_axis, segment_extents, slice_digests
-from FewShotAnnotateLib.host.record import RECORD_ATTRIBUTE, PaintRecord, Selection, select
-from FewShotAnnotateLib.host.scene import read_grid
-from FewShotAnnotateLib.host.survey import Survey
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.host.annotation.painted_slices import painted_axis, segment_extents, slice_digests
+from fewshot_annotate.host.annotation.record import AnnotationRecord, AxisRecord, RunRecord
+from fewshot_annotate.host.annotation.record_store import (
+    RECORD_ATTRIBUTE,
+    UNREADABLE_ATTRIBUTE,
+    read_record,
+    write_record,
+)
+from fewshot_annotate.host.annotation.snapshot import Selection, select
+from fewshot_annotate.host.annotation.survey import Survey
+from fewshot_annotate.host.messages import error_text
+from fewshot_annotate.host.mrml.reading import read_grid
 from support import mrml, scene_cases
 from support.data import every_case
 from support.scene_cases import Scene, case, scene_of
@@ -30,10 +37,10 @@ def quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 
 def _selection(scene: Scene) -> Selection:
     grid = read_grid(scene.node, scene.volume_node)
-    return select(segment_extents(grid), PaintRecord.of_node(scene.node), grid.geometry.shape)
+    return select(segment_extents(grid), read_record(scene.node), grid.geometry.shape)
 
 
-@pytest.mark.parametrize("axis", (0, 1, 2))
+@pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("name", every_case())
 def test_painted_slices_are_found_along_every_axis_with_their_segments(name: Path, axis: int) -> None:
     scene = scene_of(case(name, 3), axis, step=3)
@@ -84,7 +91,7 @@ def test_a_locked_segment_is_not_proposed() -> None:
     scene = scene_of(case("ct_vertebrae"))
     grid = read_grid(scene.node, scene.volume_node)
     locked, free = scene.ids
-    assert select(segment_extents(grid), PaintRecord(), grid.geometry.shape, [locked]).segment_ids == (free,)
+    assert select(segment_extents(grid), AnnotationRecord(), grid.geometry.shape, [locked]).segment_ids == (free,)
 
 
 def test_extents_equal_a_plain_count_of_each_segment() -> None:
@@ -103,14 +110,15 @@ def test_extents_equal_a_plain_count_of_each_segment() -> None:
 def test_after_a_fill_the_painted_slices_are_remembered_in_a_saved_scene() -> None:
     scene = scene_of(case("ct_vertebrae"))
     marked = [*scene.labelled, 2]
-    PaintRecord().after_run(0, marked, scene.ids).with_slice(scene.labelled[1], False).keep(scene.node)
+    run = RunRecord(axis=0, labelled=marked, segment_ids=tuple(scene.ids))
+    write_record(scene.node, AnnotationRecord().after_run(run).with_slice(scene.labelled[1], False))
     for name, mask in scene.case.masks.items():  # full now
         array = mask.astype(np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, name, scene.volume_node)
     slicer.mrmlScene.SetSaveToXMLString(1)
     slicer.mrmlScene.Commit()
     text = slicer.mrmlScene.GetSceneXMLString()
-    record = PaintRecord.of_node(scene.node)
+    record = read_record(scene.node)
 
     other = mrml.new_scene()
     for _ in range(3):
@@ -121,14 +129,15 @@ def test_after_a_fill_the_painted_slices_are_remembered_in_a_saved_scene() -> No
     loaded = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if n.GetAttribute(RECORD_ATTRIBUTE)]
     assert len(loaded) == 1
     assert loaded[0].GetID() != "vtkMRMLSegmentationNode1"
-    assert PaintRecord.of_node(loaded[0]) == record
-    assert record.left_out == (scene.labelled[1],)
-    assert sorted({*record.marked, *record.left_out}) == sorted(marked)
+    assert read_record(loaded[0]) == record
+    assert record.present.left_out == (scene.labelled[1],)
+    assert sorted({*record.present.labelled, *record.present.left_out}) == sorted(marked)
 
 
 def test_after_a_fill_the_remembered_slices_count_and_filled_ones_do_not() -> None:
     scene = scene_of(case("ct_vertebrae"))
-    PaintRecord().after_run(0, scene.labelled, scene.ids).keep(scene.node)
+    run = RunRecord(axis=0, labelled=scene.labelled, segment_ids=tuple(scene.ids))
+    write_record(scene.node, AnnotationRecord().after_run(run))
     for name, mask in scene.case.masks.items():
         array = mask.astype(np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, name, scene.volume_node)
@@ -139,7 +148,7 @@ def test_after_a_fill_the_remembered_slices_count_and_filled_ones_do_not() -> No
 
 def test_an_empty_slice_counts_once_marked_and_a_painted_one_not_once_left_out() -> None:
     scene = scene_of(case("ct_vertebrae"))
-    PaintRecord().with_slice(0, True).with_slice(scene.labelled[1], False).keep(scene.node)
+    write_record(scene.node, AnnotationRecord().with_slice(0, True).with_slice(scene.labelled[1], False))
     found = _selection(scene)
     assert 0 in found.labelled
     assert found.slices[0] == []
@@ -147,10 +156,22 @@ def test_an_empty_slice_counts_once_marked_and_a_painted_one_not_once_left_out()
     assert scene.labelled[1] not in found.labelled
 
 
-def test_a_chosen_axis_wins_and_forgets_slices_of_the_old_one() -> None:
-    record = PaintRecord(0, (1, 2), (3,), {"a": True})
-    assert record.with_axis(2) == PaintRecord(2, (), (), {"a": True})
+def test_a_chosen_axis_wins_and_slices_of_the_old_one_count_again_when_it_is_chosen_again() -> None:
+    record = AnnotationRecord(0, {"a": True}).with_slice(1, True).with_slice(3, False)
+    other = record.with_axis(2)
+    assert (other.axis, other.present, other.chosen) == (2, AxisRecord(), {"a": True})
+    assert other.with_axis(0) == record
     assert record.with_axis(0) is record
+
+
+def test_a_run_along_another_axis_may_have_changed_every_slice_so_that_none_counts_as_painted() -> None:
+    run = RunRecord(axis=0, labelled=(1, 4), segment_ids=("a",), states={2: (8, 9)}, confidence={2: 0.5})
+    record = AnnotationRecord().after_run(run)
+    assert (record.present.labelled, record.present.filled) == ((1, 4), (2,))
+    record = record.after_run(RunRecord(axis=2, labelled=(7,), segment_ids=("a",)))
+    back = record.with_axis(0).present
+    assert (back.labelled, back.filled) == ((), ())
+    assert back.at(2).fills[0].confidence == 0.5
 
 
 @pytest.mark.parametrize(
@@ -160,24 +181,27 @@ def test_a_chosen_axis_wins_and_forgets_slices_of_the_old_one() -> None:
         "{",
         "[]",
         "7",
-        '{"marked": 5}',
-        '{"marked": ["x"]}',
-        '{"marked": [Infinity]}',
-        '{"marked": [NaN]}',
-        '{"chosen": [1]}',
+        '{"axis": 0, "chosen": {}, "axes": 5}',
+        '{"axis": 5, "chosen": {}, "axes": []}',
+        '{"axis": 0, "chosen": [1], "axes": []}',
+        '{"axis": NaN, "chosen": {}, "axes": []}',
         "[" * 100_000,
     ],
 )
-def test_a_malformed_record_is_ignored(text: str) -> None:
+def test_a_malformed_record_is_ignored_and_kept_beside_the_one_that_takes_its_place(text: str) -> None:
     scene = scene_of(case("ct_vertebrae"))
     scene.node.SetAttribute(RECORD_ATTRIBUTE, text)
-    assert PaintRecord.of_node(scene.node) == PaintRecord()
+    assert read_record(scene.node) == AnnotationRecord()
     assert list(_selection(scene).labelled) == scene.labelled
+    write_record(scene.node, AnnotationRecord().with_slice(0, True))
+    assert read_record(scene.node).present.labelled == (0,)
+    assert (scene.node.GetAttribute(UNREADABLE_ATTRIBUTE) or "") == text
 
 
 def test_slices_that_the_grid_does_not_have_are_ignored() -> None:
     scene = scene_of(case("ct_vertebrae"))
-    scene.node.SetAttribute(RECORD_ATTRIBUTE, json.dumps({"axis": 0, "marked": [-3, 4000], "left_out": [5000]}))
+    record = AnnotationRecord(0).with_slice(-3, True).with_slice(4000, True).with_slice(5000, False)
+    write_record(scene.node, record)
     assert list(_selection(scene).slices) == scene.labelled
 
 
@@ -199,7 +223,7 @@ def _look(survey: Survey, scene: Scene) -> bool:
     end = time.monotonic() + 20
     while survey.busy:
         assert time.monotonic() < end
-        if survey.poll(scene.node, scene.volume_node):
+        if survey.poll(scene.nodes):
             return True
         time.sleep(0.001)
     return False
@@ -211,12 +235,12 @@ def test_a_survey_looks_in_the_background_once_painting_pauses() -> None:
     try:
         for _ in range(3):
             survey.request(0.2)
-            assert not survey.poll(scene.node, scene.volume_node)
+            assert not survey.poll(scene.nodes)
         assert survey.extents == {}
         assert _look(survey, scene)
         assert painted_axis(survey.extents) == 0
         assert not survey.busy
-        assert not survey.poll(scene.node, scene.volume_node)
+        assert not survey.poll(scene.nodes)
     finally:
         survey.close()
 
@@ -230,7 +254,7 @@ def test_a_survey_says_what_is_wrong_and_recovers() -> None:
         survey.request(0.0)
         assert _look(survey, scene)
         assert survey.error is not None
-        assert "stored as Closed surface" in str(survey.error)
+        assert "stored as Closed surface" in error_text(survey.error)
         assert scene.node.CreateBinaryLabelmapRepresentation()
         scene.node.GetSegmentation().SetSourceRepresentationName("Binary labelmap")
         survey.request(0.0)

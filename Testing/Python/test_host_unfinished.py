@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.host.controller import State
-from FewShotAnnotateLib.host.record import PaintRecord
-from FewShotAnnotateLib.host.run_store import RunStore
-from FewShotAnnotateLib.host.scene import set_locked
-from FewShotAnnotateLib.host.unfinished import RUN_ATTRIBUTE, RunMark
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.host.annotation.record_store import read_record
+from fewshot_annotate.host.chosen_nodes import ChosenNodes
+from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.run_store import RunStore
+from fewshot_annotate.host.fill.unfinished_run import RUN_ATTRIBUTE, RunReference
+from fewshot_annotate.host.mrml.reading import set_locked
 from support import crashing_host, mrml, scene_cases
 from support.processes import Spawned, wait_for
 from support.saved_scenes import open_scene, save_scene
@@ -52,7 +53,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         host.kill()
         host.wait()
         store = RunStore(folder / "runs")
-        wait_for(lambda: not store.live())
+        wait_for(lambda: not store.active())
     return folder
 
 
@@ -93,12 +94,12 @@ def reopened(reopen: Callable[[str], Reopened]) -> Reopened:
 
 
 def _require_forgotten(reopened: Reopened) -> None:
-    wait_for(lambda: not reopened.store.left() and not reopened.store.live())
-    assert RunMark.of_node(reopened.scene.node) == RunMark()
+    wait_for(lambda: not reopened.store.interrupted() and not reopened.store.active())
+    assert RunReference.read(reopened.scene.node) == RunReference()
     assert reopened.runner.controller.unfinished(reopened.scene.node) is None
 
 
-@pytest.mark.parametrize("name", ("scene/scene.mrml", "scene.mrb"))
+@pytest.mark.parametrize("name", ["scene/scene.mrml", "scene.mrb"])
 def test_a_run_of_a_crashed_host_is_resumed_from_the_saved_scene(
     reopen: Callable[[str], Reopened], whole: dict[str, np.ndarray], name: str
 ) -> None:
@@ -107,21 +108,21 @@ def test_a_run_of_a_crashed_host_is_resumed_from_the_saved_scene(
     found = runner.controller.unfinished(scene.node)
     assert found is not None
     assert (found.engine, found.done, found.total, found.drafts) == ("propagate", FINISHED, len(scene.between), 0)
-    runner.controller.resume_unfinished(scene.node)
+    runner.controller.resume_unfinished(scene.nodes)
     runner.until(lambda: runner.controller.state is State.RUNNING)
     assert runner.controller.unfinished(scene.node) is None  # it is at work
     runner.to_end()
     assert runner.controller.message == f"{len(scene.between)} slices filled."
     assert all_equal(scene.arrays(), whole)
     assert runner.undo_states_saved == 1
-    assert PaintRecord.of_node(scene.node).marked == tuple(scene.labelled)
+    assert read_record(scene.node).present.labelled == tuple(scene.labelled)
     _require_forgotten(reopened)
 
 
 def test_the_finished_slices_of_a_crashed_host_are_kept(reopened: Reopened, whole: dict[str, np.ndarray]) -> None:
     scene, runner = reopened.scene, reopened.runner
     before = scene.arrays()
-    runner.controller.keep_unfinished(scene.node)
+    runner.controller.commit_unfinished(scene.nodes)
     runner.to_end()
     assert runner.controller.message == f"Stopped; {FINISHED} slices filled."
     after, kept = scene.arrays(), scene.between[:FINISHED]
@@ -136,11 +137,11 @@ def test_the_finished_slices_of_a_crashed_host_are_kept(reopened: Reopened, whol
 
 def test_a_left_run_is_discarded_when_the_user_says_so(reopened: Reopened) -> None:
     before = reopened.scene.arrays()
-    reopened.runner.controller.discard_unfinished(reopened.scene.node)
+    reopened.runner.controller.delete_unfinished(reopened.scene.node)
     _require_forgotten(reopened)
     assert all_equal(reopened.scene.arrays(), before)
-    with pytest.raises(InputError, match="no longer there"):
-        reopened.runner.controller.resume_unfinished(reopened.scene.node, reopened.scene.volume_node)
+    with pytest.raises(InputError, match="run_not_left"):
+        reopened.runner.controller.resume_unfinished(reopened.scene.nodes)
 
 
 def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respected(
@@ -160,7 +161,7 @@ def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respecte
     set_locked(segmentation.GetSegment("locked"), True)
     segmentation.GetSegment(kept).SetName("renamed")
     segmentation.RemoveSegment(gone)
-    runner.controller.resume_unfinished(scene.node)
+    runner.controller.resume_unfinished(scene.nodes)
     runner.to_end()
     expected = whole[kept].copy()
     expected[index] = mask[index]
@@ -176,12 +177,12 @@ def test_another_volume_is_refused_and_the_run_stays(reopened: Reopened) -> None
     scene, runner = reopened.scene, reopened.runner
     array = slicer.util.arrayFromVolume(scene.volume_node).copy()
     slicer.util.updateVolumeFromArray(scene.volume_node, np.ascontiguousarray(array[::-1]))
-    with pytest.raises(InputError, match="changed during the run"):
-        runner.controller.resume_unfinished(scene.node)
+    with pytest.raises(InputError, match="volume_changed"):
+        runner.controller.resume_unfinished(scene.nodes)
     assert runner.controller.state is State.IDLE
     assert runner.controller.unfinished(scene.node) is not None
     slicer.util.updateVolumeFromArray(scene.volume_node, array)
-    runner.controller.keep_unfinished(scene.node)
+    runner.controller.commit_unfinished(scene.nodes)
     runner.to_end()
     _require_forgotten(reopened)
 
@@ -189,18 +190,18 @@ def test_another_volume_is_refused_and_the_run_stays(reopened: Reopened) -> None
 def test_a_volume_loaded_anew_takes_the_place_of_the_one_that_is_gone(reopened: Reopened) -> None:
     scene, runner = reopened.scene, reopened.runner
     slicer.mrmlScene.RemoveNode(scene.volume_node)
-    with pytest.raises(InputError, match="not in the scene"):
-        runner.controller.keep_unfinished(scene.node)
+    with pytest.raises(InputError, match="run_volume_missing"):
+        runner.controller.commit_unfinished(ChosenNodes(None, scene.node))
     volume_node = scene_cases.add_volume(scene.case.volume)
-    runner.controller.keep_unfinished(scene.node, volume_node)
+    runner.controller.commit_unfinished(ChosenNodes(volume_node, scene.node))
     runner.to_end()
     assert runner.controller.message == f"Stopped; {FINISHED} slices filled."
 
 
-@pytest.mark.parametrize("keep", (True, False))
+@pytest.mark.parametrize("keep", [True, False])
 def test_a_left_run_that_is_being_taken_up_can_be_kept_or_cancelled(reopened: Reopened, keep: bool) -> None:
     controller, before = reopened.runner.controller, reopened.scene.arrays()
-    controller.resume_unfinished(reopened.scene.node)
+    controller.resume_unfinished(reopened.scene.nodes)
     assert controller.state is State.PREPARING
     controller.cancel(keep)
     reopened.runner.to_end()
@@ -211,14 +212,14 @@ def test_a_left_run_that_is_being_taken_up_can_be_kept_or_cancelled(reopened: Re
     _require_forgotten(reopened)
 
 
-@pytest.mark.parametrize("damage", ("run.json", "layer0/job.json", "layer0/result.npy", "layer0/finished.npy"))
+@pytest.mark.parametrize("damage", ["run.json", "job.json", "layers/0/result.npy", "layers/0/finished.npy"])
 def test_a_damaged_run_is_not_offered(reopened: Reopened, damage: str) -> None:
-    (left,) = reopened.store.left()
+    (left,) = reopened.store.interrupted()
     file = reopened.store.folder / left.run_id / damage
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert reopened.runner.controller.unfinished(reopened.scene.node) is None
     with pytest.raises(InputError, match="cannot be read"):
-        reopened.runner.controller.resume_unfinished(reopened.scene.node)
+        reopened.runner.controller.resume_unfinished(reopened.scene.nodes)
     assert reopened.runner.controller.state is State.IDLE
 
 
@@ -239,12 +240,12 @@ def test_a_scene_closed_during_a_run_and_opened_again_goes_on(
     save_scene(tmp_path / "scene" / "scene.mrml")
     mrml.clear_scene()
     assert runner.controller.state is State.IDLE
-    wait_for(lambda: not runs.store.live())
+    wait_for(lambda: not runs.store.active())
     runner.scene = scene = _opened(tmp_path / "scene" / "scene.mrml", scene)
     runner.undo_logic.SetSegmentEditorNode(scene.editor_node)
     gate.open()
     assert runner.controller.unfinished(scene.node) is not None
-    runner.controller.resume_unfinished(scene.node)
+    runner.controller.resume_unfinished(scene.nodes)
     runner.to_end()
     assert all_equal(scene.arrays(), whole)
 
@@ -254,10 +255,10 @@ def test_a_controller_closed_during_a_run_leaves_it_to_the_next(
 ) -> None:
     scene, runner = _running(runs, gate)
     runner.controller.close()
-    wait_for(lambda: not runs.store.live())
+    wait_for(lambda: not runs.store.active())
     gate.open()
     after = runs(scene)
-    after.controller.resume_unfinished(scene.node)
+    after.controller.resume_unfinished(scene.nodes)
     after.to_end()
     assert all_equal(scene.arrays(), whole)
 
@@ -266,15 +267,15 @@ def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None
     scene, runner = _running(runs, gate)
     other = runs(scene)
     assert other.controller.unfinished(scene.node) is None
-    with pytest.raises(InputError, match="another window works on it"):
-        other.controller.resume_unfinished(scene.node)
-    other.controller.discard_unfinished(scene.node)
+    with pytest.raises(InputError, match="run_not_left"):
+        other.controller.resume_unfinished(scene.nodes)
+    other.controller.delete_unfinished(scene.node)
     gate.open()
     runner.to_end()
     assert runner.controller.message == f"{len(scene.between)} slices filled."
 
 
-@pytest.mark.parametrize("cancelled", (True, False))
+@pytest.mark.parametrize("cancelled", [True, False])
 def test_a_new_fill_takes_the_place_of_a_left_run_once_it_is_committed(reopened: Reopened, cancelled: bool) -> None:
     scene, runner = reopened.scene, reopened.runner
     left = runner.controller.unfinished(scene.node)
@@ -299,8 +300,8 @@ def test_a_run_given_up_because_the_volume_changed_can_be_taken_up_when_it_is_ba
     runner.to_end()
     assert "changed during the run" in runner.controller.message
     slicer.util.updateVolumeFromArray(scene.volume_node, array)
-    wait_for(lambda: not runs.store.live())
-    runner.controller.resume_unfinished(scene.node)
+    wait_for(lambda: not runs.store.active())
+    runner.controller.resume_unfinished(scene.nodes)
     runner.to_end()
     assert all_equal(scene.arrays(), whole)
 
@@ -311,9 +312,9 @@ def test_a_finished_and_a_cancelled_run_leave_nothing(runs: Runs) -> None:
     runner.fill()
     runner.start()
     runner.controller.cancel(keep=False)
-    wait_for(lambda: not runs.store.live())
-    assert runs.store.left() == []
-    assert RunMark.of_node(scene.node) == RunMark()
+    wait_for(lambda: not runs.store.active())
+    assert runs.store.interrupted() == []
+    assert RunReference.read(scene.node) == RunReference()
 
 
 def test_a_copy_of_the_segmentation_does_not_take_the_run_away(runs: Runs, gate: Gate) -> None:

@@ -15,9 +15,9 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array
-from FewShotAnnotateLib.core.volume import Geometry
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import Geometry
+from fewshot_annotate.io.files import read_label_maps, read_volume, write_array
 from scipy.spatial.transform import Rotation
 
 SHAPE = (5, 6, 7)  # i, j, k
@@ -195,6 +195,14 @@ def zipped() -> bytes:
         (zipped(), "zip archive"),
         (b"{}", "JSON"),
         (b"Label,Name\n1,liver\n", "text file"),
+        (b'<MRML version="Slicer5"></MRML>', "3D Slicer"),
+        (b"# === DATA DESCRIPTION FILE ====\n#\n", "dcm2niix"),
+        (b"\ntype  = string-attribute\nname  = TYPESTRING\n", "3dAFNItoNIFTI"),
+        (b"# AmiraMesh BINARY-LITTLE-ENDIAN 2.1\n", "Amira"),
+        (b"ZISRAWFILE" + bytes(100), "Fiji"),
+        (b"\xff\xff\xfecreated by somebody", "FreeSurfer"),
+        (b"\x1f\x9d" + bytes(100), "gunzip"),
+        (b"\x04\x22\x4d\x18" + bytes(100), "LZ4"),
     ],
 )
 @pytest.mark.parametrize("name", ["image.nii.gz", "image.nrrd", "image"])
@@ -203,6 +211,18 @@ def test_what_is_no_image_is_named(content: bytes, said: str, name: str, tmp_pat
     error = refusal(tmp_path / name)
     assert said in str(error)
     assert name in str(error)
+
+
+@pytest.mark.parametrize("name", ["a.raw", "a.ZRAW", "a.REC", "a+orig.BRIK", "a.raw.gz"])
+def test_voxels_without_their_header_are_named(name: str, tmp_path: Path) -> None:
+    content = gzip.compress(RAW) if name.endswith(".gz") else RAW
+    (tmp_path / name).write_bytes(content)
+    assert "give the file with the header" in str(refusal(tmp_path / name))
+
+
+def test_a_bundle_of_slicer_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.mrb").write_bytes(zipped())
+    assert "bundle of 3D Slicer" in str(refusal(tmp_path / "a.mrb"))
 
 
 # --- damaged: never a crash, never memory that the file does not hold

@@ -10,10 +10,10 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, read_volume, write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import GEOMETRY_TOLERANCE, Geometry, LabelMap
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import GEOMETRY_TOLERANCE, Geometry, LabelMap
+from fewshot_annotate.io.files import read_label_maps, read_volume, write_array, write_label_maps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DESCRIPTION = "Resources/FewShotAnnotate.json"
-LIB = "FewShotAnnotate/FewShotAnnotateLib"
+LIB = "FewShotAnnotate/fewshot_annotate"
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.io.files import write_array, write_label_maps
 from highdicom.seg import segread
 from pydicom import dcmread
 from pydicom.pixels import apply_modality_lut

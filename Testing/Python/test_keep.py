@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines.adapt import Adapt
-from FewShotAnnotateLib.engines.base import Engine, label_slice
-from FewShotAnnotateLib.engines.propagate import Propagate
-from FewShotAnnotateLib.engines.shape import interpolate, structures
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.adapt.engine import Adapt
+from fewshot_annotate.engines.base import Engine, label_slice
+from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.engines.propagate.shape_interpolation import interpolate, structures
+from fewshot_annotate.engines.propagate.structure_keeping import Gap
+from scipy import ndimage
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 SLICES, SIDE = 21, 40
@@ -65,7 +67,7 @@ def recall_and_precision(
     geometry = Geometry(array.shape, spacing=tuple(spacings))
     support = Support.from_label_map(LabelMap(array, geometry), slice_axis, range(0, SLICES, spacing))
     engine.prepare(Volume(np.ascontiguousarray(slice_axis.restore(image.astype(np.float32))), geometry), support)
-    wanted = support.unlabelled(support.range_between())
+    wanted = support.unlabelled(support.labelled_range())
     found = {index: label_slice(probabilities, support.labels)[0] for index, probabilities in engine.predict(wanted)}
     filled, truth = np.stack([found[index] for index in wanted]), labels[wanted]
     hits = {label: np.sum((filled == label) & (truth == label)) for label in support.labels}
@@ -117,20 +119,121 @@ def test_parallel_slanted_columns_are_matched_in_order() -> None:
     before, after = np.zeros((2, 30, 60), np.uint8)
     before[10, [10, 20, 30]] = 1
     after[10, [16, 26, 36]] = 1
-    found = structures(before, after, (1,), 20)
-    assert [one.shift for one in found] == [(0, 6)] * 3
-    for one in found:
-        box, distance = interpolate(one, 0.5, before.shape) or pytest.fail("nothing is left")
-        row, column_ = np.argwhere(distance > 0)[0]
-        assert (row + box[0].start, column_ + box[1].start) in [(10, 13), (10, 23), (10, 33)]
+    matched = structures(before, after, (1,), 20)
+    assert [one.shift for one in matched] == [(0, 6)] * 3
+    for one in matched:
+        found = interpolate(one, 0.5, before.shape) or pytest.fail("nothing is left")
+        row, column_ = np.argwhere(found.distance > 0)[0]
+        assert (row + found.box[0].start, column_ + found.box[1].start) in [(10, 13), (10, 23), (10, 33)]
 
 
-def test_what_one_slice_alone_shows_shrinks_until_midway() -> None:
+def test_what_one_slice_alone_shows_shrinks_until_midway_and_fades() -> None:
     before, after = np.zeros((2, 30, 30), np.uint8)
     before[10:20, 10:20] = 1
     (one,) = structures(before, after, (1,), 20)
-    areas = []
-    for share in (0, 0.2, 0.4, 0.6):
-        found = interpolate(one, share, before.shape)
-        areas.append(0 if found is None else int((found[1] > 0).sum()))
+    found = [interpolate(one, share, before.shape) or pytest.fail("nothing is left") for share in (0, 0.2, 0.4, 0.6)]
+    areas = [int((shape.distance > 0).sum()) for shape in found]
     assert areas[0] == 100 > areas[1] > areas[2] > areas[3] == 0
+    # The further away, the less is known, inside and outside.
+    assert -3 < found[3].distance.max() < 0
+    assert found[0].outside < found[1].outside < found[3].outside < -5
+
+
+def test_a_stray_pixel_does_not_make_its_label_likely_far_away() -> None:
+    before, after = np.zeros((2, 60, 60), np.uint8)
+    before[20:40, 20:40] = after[20:40, 20:40] = 1
+    before[5, 5] = 1
+    gap = Gap((0, 10), (before, after), {1: 1}, SliceAxis(0), Geometry((11, 60, 60)))
+    far = np.full((60, 60), True)
+    far[:16, :16] = far[12:48, 12:48] = False
+    assert gap.interpolated(8, 2)[1][far].max() < 1e-3
+
+
+def test_a_stray_pixel_of_a_label_that_ends_does_not_make_it_likely_far_away() -> None:
+    before, after = np.zeros((2, 60, 60), np.uint8)
+    before[20:40, 20:40] = 1
+    with_pixel = before.copy()
+    with_pixel[5, 5] = 1
+    likely = [
+        Gap((0, 10), (mask, after), {1: 1}, SliceAxis(0), Geometry((11, 60, 60))).interpolated(8, 2)[1, 50, 50]
+        for mask in (before, with_pixel)
+    ]
+    assert likely[1] == pytest.approx(likely[0])
+    assert likely[0] < 1e-3
+
+
+def test_the_area_of_what_both_slices_show_is_interpolated() -> None:
+    before, after = np.zeros((2, 40, 40), np.uint8)
+    before[10:20, 10:20] = 1
+    after[5:25, 5:25] = 1
+    (one,) = structures(before, after, (1,), 20)
+    found = interpolate(one, 0.5, before.shape) or pytest.fail("nothing is left")
+    assert abs(np.count_nonzero(found.distance > 0) - (100 + 400) / 2) < 8
+
+
+def fill(labels: np.ndarray, image: np.ndarray, painted: list[int], wanted: list[int]) -> dict[int, np.ndarray]:
+    geometry = Geometry(labels.shape)
+    support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), painted)
+    engine = Propagate()
+    engine.prepare(Volume(image.astype(np.float32), geometry), support)
+    return dict(engine.predict(wanted))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_the_background_is_unsure_where_what_one_slice_alone_shows_vanishes(width: int, mirrored: bool) -> None:
+    labels = column(width)
+    labels[3:] = 0
+    if mirrored:
+        labels = labels[::-1].copy()
+    image = np.random.default_rng(0).normal(0, 1, labels.shape)
+    first, step = (SLICES - 1, -1) if mirrored else (0, 1)
+    near, far = (first + step * way for way in (1, 4))
+    found = fill(labels, image, [0, 5, 15, 20], [near, far])
+    painted = labels[first] > 0
+    for index, most in ((near, 0.75), (far, 0.95)):
+        filled, confidence = label_slice(found[index], (1,))
+        vanished = painted & (filled == 0)
+        assert confidence[vanished].max(initial=0) < most
+        away = ~ndimage.binary_dilation(painted, iterations=8)
+        assert confidence[away].min() > 0.95
+        np.testing.assert_allclose(found[index].sum(axis=0), 1, atol=1e-5)
+
+
+def test_a_thin_column_inside_another_label_is_kept() -> None:
+    labels = np.repeat(tube(12, 13)[:1], SLICES, axis=0)
+    labels[:, SIDE // 2, SIDE // 2] = 2
+    found = fill(labels, np.random.default_rng(0).normal(0, 1, labels.shape), [0, 5, 10, 15, 20], [2, 7, 13])
+    for index, probabilities in found.items():
+        filled, confidence = label_slice(probabilities, (1, 2))
+        np.testing.assert_array_equal(filled == 2, labels[index] == 2)
+        assert confidence[filled == 2].max() < 0.85
+
+
+@pytest.mark.parametrize("slope", [1, -1])
+@pytest.mark.parametrize("contrast", [0, 6])
+def test_a_thin_slanted_column_inside_another_label_is_kept(contrast: float, slope: int) -> None:
+    labels = np.repeat(tube(16, 17)[:1], SLICES, axis=0)
+    for index in range(SLICES):
+        labels[index, SIDE // 2, SIDE // 2 + slope * (index - SLICES // 2)] = 2
+    image = np.random.default_rng(0).normal(0, 1, labels.shape) + contrast * (labels == 2)
+    found = fill(labels, image, [0, 5, 10, 15, 20], [2, 7, 13, 18])
+    for index, probabilities in found.items():
+        filled, confidence = label_slice(probabilities, (1, 2))
+        np.testing.assert_array_equal(filled == 2, labels[index] == 2)
+        assert confidence[filled == 2].max() < 0.85
+
+
+def test_a_structure_takes_no_pixels_where_the_images_put_another_label() -> None:
+    # The disc of label 1 shrinks to a dot and grows again: the images show that label 2 lies there in between.
+    rows, columns = np.indices((SIDE, SIDE)) - SIDE // 2
+    distance = np.hypot(rows, columns)
+    labels = np.zeros((11, SIDE, SIDE), np.uint8)
+    for index, radius in enumerate([8, 6, 3, 1, 1, 1, 1, 1, 3, 6, 8]):
+        labels[index] = np.where(distance <= 14, 2, 0)
+        labels[index][distance <= radius] = 1
+    image = np.array([0, 10, 5])[labels] + np.random.default_rng(0).normal(0, 0.1, labels.shape)
+    found = fill(labels, image, [0, 10], [4, 5, 6])
+    for index, probabilities in found.items():
+        filled, _ = label_slice(probabilities, (1, 2))
+        assert np.mean(filled[labels[index] == 2] == 2) > 0.95

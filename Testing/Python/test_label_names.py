@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 
 SHAPE = (2, 3, 4)
 
@@ -62,6 +62,13 @@ def test_a_list_of_names_beside_a_label_map_names_its_labels(
         form = {"labels": form}
     path = label_file((tmp_path / labels).parent, Path(labels).name)
     (tmp_path / place).write_text(json.dumps(form), encoding="utf-8")
+    assert names(path) == ["liver", "Label 2", "Milz 脾"]
+
+
+@pytest.mark.parametrize("place", ["case.nii.gz.labels.json", "dataset.json"])
+def test_a_byte_order_mark_is_no_hindrance(place: str, tmp_path: Path) -> None:
+    path = label_file(tmp_path, "case.nii.gz")
+    (tmp_path / place).write_text(json.dumps({"labels": FORMS["bare"]}), encoding="utf-8-sig")
     assert names(path) == ["liver", "Label 2", "Milz 脾"]
 
 

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicerio
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.layers import merge_disjoint
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
-from FewShotAnnotateLib.run.fill import FillRequest, plan
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.layers import merge_disjoint
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
+from fewshot_annotate.jobs.planning import FillRequest, plan
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import dcmread
 from support.labels import OBLIQUE, oblique, overlapping_layers, small_case
 
 GRID = Geometry((13, 20, 24), (0.7, 0.8, 2.5), (-31.5, 12.25, -204.7), OBLIQUE)
+UPRIGHT = Geometry(GRID.shape)
 
 
 def block(name: str, columns: slice, value: int = 1, slices: tuple[int, ...] = (0, 4, 8, 12)) -> LabelMap:
@@ -149,6 +151,41 @@ def test_only_layers_that_overlap_are_filled_apart(tmp_path: Path, capfd: pytest
         assert np.array_equal(layer.array[[0, 4, 8, 12]], before.array[[0, 4, 8, 12]])
 
 
+@pytest.mark.parametrize("held", [(1, 0, 2, 0), (0, 1, 0, 1), (2, 2, 1, 0), (0, 1, 2, 3)], ids=str)
+def test_segments_come_back_in_the_order_of_the_file_whatever_layer_holds_them(
+    held: tuple[int, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    layers, labels = segments_held_by(held)
+    header: dict[str, object] = {"kinds": ["list", "domain", "domain", "domain"], "space": "left-posterior-superior"}
+    header |= {"space directions": [[np.nan] * 3, *np.eye(3).tolist()], "space origin": [0, 0, 0]}
+    for number, (layer, label) in enumerate(zip(held, labels, strict=True)):
+        names = {"ID": f"id{number}", "Name": f"S{number}", "Layer": str(layer), "LabelValue": str(label)}
+        header |= {f"Segment{number}_{name}": text for name, text in names.items()}
+    support, output, seg = tmp_path / "a.seg.nrrd", tmp_path / "out.seg.nrrd", tmp_path / "seg.dcm"
+    nrrd.write(str(support), layers.transpose(0, 3, 2, 1), header)
+    image = tmp_path / "upright.nrrd"
+    write_array(image, np.random.default_rng(0).normal(0, 5, UPRIGHT.shape).astype(np.float32), UPRIGHT)
+    words = ["fill", str(image), str(support), "-o", str(output), "--engine", "propagate"]
+    assert main([*words, "--progress", "none"]) == 0
+    found = slicerio.read_segmentation(str(output))
+    listed = [(one["name"], int(one["layer"]), int(one["labelValue"])) for one in found["segments"]]
+    assert listed == [(f"S{number}", *place) for number, place in enumerate(zip(held, labels, strict=True))]
+    words = ["export", str(output), "--to", "dicom-seg", "-o", str(seg), "--default-code", "--derive-series"]
+    assert main([*words, str(tmp_path / "series"), "--image", str(image)]) == 0
+    capfd.readouterr()
+    assert [str(item.SegmentLabel) for item in dcmread(seg).SegmentSequence] == ["S0", "S1", "S2", "S3"]
+
+
+def segments_held_by(held: tuple[int, ...]) -> tuple[np.ndarray, list[int]]:
+    """Voxels [layer, k, j, i] of columns that overlap, on every 4th slice, and the label value of each segment."""
+    layers = np.zeros((max(held) + 1, *UPRIGHT.shape), np.uint8)
+    labels = []
+    for number, layer in enumerate(held):
+        labels.append(1 + int(layers[layer].max()))
+        layers[layer, ::4, 2 + 3 * number : 6 + 3 * number, 3:8] = labels[-1]
+    return layers, labels
+
+
 # --- painted in part
 
 
@@ -190,7 +227,7 @@ def test_paired_structures_painted_on_different_slices_need_partial(
 
 @pytest.mark.parametrize("layered", [False, True], ids=["one layer", "a layer each"])
 def test_a_slice_speaks_only_of_what_is_painted_on_it_and_an_empty_one_of_all(layered: bool) -> None:
-    from FewShotAnnotateLib.core.volume import Volume
+    from fewshot_annotate.core.volume import Volume
 
     volume = Volume(np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)
     # A third layer overlaps the left one, so that layers stay apart.
@@ -201,7 +238,7 @@ def test_a_slice_speaks_only_of_what_is_painted_on_it_and_an_empty_one_of_all(la
         for place, value in enumerate(run.support.labels):
             (name,) = [one.name for one in layers[run.layer].segments if one.value == value]
             known[name] = [
-                index for index, row in zip(run.support.indices, run.support.known, strict=True) if row[place]
+                index for index, row in zip(run.support.indices, run.support.annotated, strict=True) if row[place]
             ]
     assert known == {"left": [0, 2, 4, 8, 12], "right": [0, 2, 6, 12], "again": [2, 4]}
 

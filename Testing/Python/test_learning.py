@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines import contrast, learning
-from FewShotAnnotateLib.engines.adapt import Adapt
-from FewShotAnnotateLib.engines.neighbours import labelled_around
-from FewShotAnnotateLib.engines.network import Example, FittedNetwork, Stack, fit
-from FewShotAnnotateLib.engines.pool import Pool
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.adapt import training as learning
+from fewshot_annotate.engines.adapt.candidates import CandidatePool
+from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.engine import Adapt
+from fewshot_annotate.engines.adapt.fitting import fit
+from fewshot_annotate.engines.adapt.neighbours import labelled_around
+from fewshot_annotate.engines.adapt.network import FittedNetwork
+from fewshot_annotate.engines.adapt.stack import Stack, TrainingSlice
 from support.labels import small_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
@@ -38,31 +41,30 @@ def swapped(support: Support, row: int) -> Support:
     for label, other in ((first, second), (second, first)):
         masks[row][support.masks[row] == label] = other
     assert (masks[row] != support.masks[row]).any()
-    return Support(support.axis, support.indices, masks, support.labels, support.known)
+    return Support(support.axis, support.indices, masks, support.labels, support.annotated)
 
 
 @pytest.mark.parametrize("row", [2, 3])
-def test_candidates_that_are_judged_by_a_slice_have_not_seen_its_labels(
-    row: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(contrast, "EQUALISED", 0.0)  # one contrast serves all slices
+def test_candidates_that_are_judged_by_a_slice_have_not_seen_its_labels(row: int) -> None:
+    config = AdaptConfig().replace("candidates.equalised_share", 0.0)  # one contrast serves all slices
     volume, support = small()
     index = support.indices[row]
     ((_, told),), ((_, of_others),) = (
-        list(Pool(volume, one).part(row).candidates([index])) for one in (support, swapped(support, row))
+        list(CandidatePool(volume, one, config.candidates).neighbours_of(row).candidates([index]))
+        for one in (support, swapped(support, row))
     )
     np.testing.assert_array_equal(told, of_others)
 
 
-def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[Example], FittedNetwork]]:
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[TrainingSlice], FittedNetwork]]:
     """What networks learn from, and those networks, as they are fitted from now on."""
     found = []
 
-    def noted(stack: Stack, examples: Sequence[Example], *rest: object, **named: object) -> FittedNetwork:
+    def noted(stack: Stack, examples: Sequence[TrainingSlice], *rest: object, **named: object) -> FittedNetwork:
         found.append((examples, fit(stack, examples, *rest, **named)))
         return found[-1][1]
 
-    monkeypatch.setattr("FewShotAnnotateLib.engines.network.fit", noted)
+    monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", noted)
     return found
 
 
@@ -72,15 +74,21 @@ def test_a_network_that_judges_slices_learns_neither_from_them_nor_from_what_the
     volume, support = small()
     fitted, judged = fits(monkeypatch), []
 
-    def hidden(logs: np.ndarray, row: int, pool: Pool, network: learning.Network, grows: bool) -> learning.Hidden:
+    def hidden(
+        log_probs: np.ndarray,
+        row: int,
+        pool: CandidatePool,
+        network: learning.OptionalNetwork,
+        *rest: object,
+    ) -> learning.HeldOutCandidates:
         judged.append((support.indices[row], network.fitted))
-        return of(logs, row, pool, network, grows)
+        return of(log_probs, row, pool, network, *rest)
 
-    of = learning._hidden
-    monkeypatch.setattr(learning, "_hidden", hidden)
+    of = learning._held_out
+    monkeypatch.setattr(learning, "_held_out", hidden)
     engine = Adapt(options={"steps": 2})
     engine.prepare(volume, support)
-    next(engine.predict(support.unlabelled(support.range_between())))
+    next(engine.predict(support.unlabelled(support.labelled_range())))
     assert {index for index, _ in judged} == set(support.indices[1:-1])
     for index, network in judged:
         (seen,) = [examples for examples, one in fitted if one is network]
@@ -95,18 +103,18 @@ def test_weights_that_a_hidden_slice_is_calibrated_with_come_from_the_others(mon
     volume, support = small()
     asked, groups = [], []
 
-    def choosing(tallies: Sequence[object], candidates: int, labels: int) -> learning.Weights:
-        asked.append(len(tallies))
-        return choose(tallies, candidates, labels)
+    def choosing(counts_per_slice: Sequence[object], *rest: object) -> learning.FusionWeights:
+        asked.append(len(counts_per_slice))
+        return choose(counts_per_slice, *rest)
 
-    def weighing(hidden: Sequence[Sequence[object]], *rest: int) -> tuple[object, object]:
+    def weighing(hidden: Sequence[Sequence[object]], *rest: object) -> tuple[object, object]:
         groups.extend(map(len, hidden))
         return weigh(hidden, *rest)
 
-    choose, weigh = learning.choose_weights, learning._weigh
+    choose, weigh = learning.choose_weights, learning._fit_fusion
     monkeypatch.setattr(learning, "choose_weights", choosing)
-    monkeypatch.setattr(learning, "_weigh", weighing)
+    monkeypatch.setattr(learning, "_fit_fusion", weighing)
     engine = Adapt(options={"steps": 1})
     engine.prepare(volume, support)
-    next(engine.predict(support.unlabelled(support.range_between())))
+    next(engine.predict(support.unlabelled(support.labelled_range())))
     assert asked == [sum(groups), *(sum(groups) - size for size in groups)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -15,11 +16,13 @@ from typing import Any
 
 import pytest
 import torch
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.engines.pretrained import download, weights
-from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.core.locks import open_locked
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.weights import catalog, store
+from fewshot_annotate.weights.catalog import Checkpoint
 from huggingface_hub import constants
 from support.labels import every, keep_slices, small_case
 from support.processes import Spawned, wait_for
@@ -74,13 +77,13 @@ def error_line(capfd: pytest.CaptureFixture[str]) -> str:
 
 def files(one: Checkpoint) -> list[str]:
     """What lies beside the lock."""
-    return sorted(path.name for path in weights.path_of(one).parent.iterdir() if path.suffix != ".lock")
+    return sorted(path.name for path in store.path_of(one).parent.iterdir() if path.suffix != ".lock")
 
 
 def test_a_download_gives_the_file_and_leaves_nothing_else(toy: Toy, server: Server) -> None:
     one = toy()
     assert fetch() == 0
-    assert weights.path_of(one).read_bytes() == server.content
+    assert store.path_of(one).read_bytes() == server.content
     assert files(one) == ["toy.pt"]
     assert server.asked == [("/file.pt", "")]
 
@@ -104,7 +107,7 @@ def test_a_broken_transfer_goes_on_where_it_broke_off(toy: Toy, server: Server, 
     one = toy()
     server.faults = [fault]
     assert fetch() == 0
-    assert weights.path_of(one).read_bytes() == server.content
+    assert store.path_of(one).read_bytes() == server.content
     (_, first), (_, second) = server.asked
     assert first == ""
     assert second == f"bytes={server.good_bytes}-"
@@ -114,11 +117,11 @@ def test_an_interrupted_download_goes_on_in_the_next_call(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = toy()
-    download.partial_of(one).parent.mkdir(parents=True)
-    download.partial_of(one).write_bytes(server.content[:100_000])
+    store.partial_of(one).parent.mkdir(parents=True)
+    store.partial_of(one).write_bytes(server.content[:100_000])
     assert "partly here (0.1 MB)" in shown_state(one, capfd)
     assert fetch() == 0
-    assert weights.path_of(one).read_bytes() == server.content
+    assert store.path_of(one).read_bytes() == server.content
     assert server.asked == [("/file.pt", "bytes=100000-")]
 
 
@@ -133,20 +136,20 @@ def test_a_killed_download_goes_on_where_it_was_killed(toy: Toy, server: Server,
     server.faults = [Fault.STALL]
     one = toy()
     program = (
-        "import sys\nfrom pathlib import Path\nfrom FewShotAnnotateLib.cli import main\n"
-        f"from FewShotAnnotateLib.engines.pretrained import weights\nweights.TABLE = Path({str(weights.TABLE)!r})\n"
+        "import sys\nfrom pathlib import Path\nfrom fewshot_annotate.cli import main\n"
+        f"from fewshot_annotate.weights import catalog\ncatalog.TABLE = Path({str(catalog.TABLE)!r})\n"
         "sys.exit(main(['models', 'download', 'toy', '--progress', 'none']))"
     )
     child = spawned.python("-c", program)  # as a user's: with the library's own chunks and patience
-    partial = download.partial_of(one)
+    partial = store.partial_of(one)
     wait_for(lambda: partial.is_file() and partial.stat().st_size >= 20 << 20)
     child.kill()
     child.communicate()
     there = partial.stat().st_size
-    assert not weights.path_of(one).exists()
+    assert not store.path_of(one).exists()
     assert fetch() == 0
     assert server.asked[-1] == ("/file.pt", f"bytes={there}-")
-    assert weights.path_of(one).stat().st_size == len(server.content)
+    assert store.path_of(one).stat().st_size == len(server.content)
 
 
 def test_wrong_bytes_are_deleted_and_told(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
@@ -160,8 +163,8 @@ def test_wrong_bytes_are_deleted_and_told(toy: Toy, server: Server, capfd: pytes
 
 def test_a_wrong_part_does_not_spoil_the_next_try(toy: Toy, server: Server) -> None:
     one = toy()
-    download.partial_of(one).parent.mkdir(parents=True)
-    download.partial_of(one).write_bytes(b"x" * 1000)
+    store.partial_of(one).parent.mkdir(parents=True)
+    store.partial_of(one).write_bytes(b"x" * 1000)
     assert fetch() == 2
     assert fetch() == 0
     assert server.asked == [("/file.pt", "bytes=1000-"), ("/file.pt", "")]
@@ -172,7 +175,7 @@ def test_a_redirect_is_followed(toy: Toy, server: Server) -> None:
     server.faults = [Fault.REDIRECT]
     assert fetch() == 0
     assert [path for path, _ in server.asked] == ["/file.pt", "/elsewhere/file.pt"]
-    assert weights.path_of(one).read_bytes() == server.content
+    assert store.path_of(one).read_bytes() == server.content
 
 
 def test_the_server_does_not_choose_the_name(toy: Toy, server: Server) -> None:
@@ -186,23 +189,23 @@ def test_a_missing_file_is_told_and_what_is_there_stays(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = toy()
-    download.partial_of(one).parent.mkdir(parents=True)
-    download.partial_of(one).write_bytes(server.content[:1000])
+    store.partial_of(one).parent.mkdir(parents=True)
+    store.partial_of(one).write_bytes(server.content[:1000])
     server.faults = [Fault.MISSING]
     assert fetch() == 2
     line = error_line(capfd)
     assert "404 Not Found" in line
     assert "models import toy FILE" in line
-    assert download.partial_of(one).stat().st_size == 1000
+    assert store.partial_of(one).stat().st_size == 1000
 
 
 def test_a_part_that_the_server_cannot_continue_is_fetched_anew(toy: Toy, server: Server) -> None:
     one = toy(published=False, md5=hashlib.md5(server.content, usedforsecurity=False).hexdigest())
-    download.partial_of(one).parent.mkdir(parents=True)
-    download.partial_of(one).write_bytes(server.content)  # all of it, but never given its name
+    store.partial_of(one).parent.mkdir(parents=True)
+    store.partial_of(one).write_bytes(server.content)  # all of it, but never given its name
     assert fetch() == 0
     assert [asked for _, asked in server.asked] == [f"bytes={len(server.content)}-", ""]
-    assert weights.path_of(one).read_bytes() == server.content
+    assert store.path_of(one).read_bytes() == server.content
 
 
 def test_a_refused_range_is_told_when_nothing_is_there(
@@ -216,11 +219,11 @@ def test_a_refused_range_is_told_when_nothing_is_there(
 
 def test_a_server_that_cannot_continue_gives_the_whole_file(toy: Toy, server: Server) -> None:
     one = toy()
-    download.partial_of(one).parent.mkdir(parents=True)
-    download.partial_of(one).write_bytes(server.content[:1000])
+    store.partial_of(one).parent.mkdir(parents=True)
+    store.partial_of(one).write_bytes(server.content[:1000])
     server.faults = [Fault.NO_RANGE]
     assert fetch() == 0
-    assert weights.path_of(one).read_bytes() == server.content
+    assert store.path_of(one).read_bytes() == server.content
 
 
 def test_nobody_there_is_told(toy: Toy, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,11 +238,11 @@ def test_nobody_there_is_told(toy: Toy, capfd: pytest.CaptureFixture[str], monke
 
 
 def test_two_programs_do_not_fetch_the_same_file_at_once(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
-    from filelock import FileLock
-
     one = toy()
-    weights.folder().mkdir(parents=True)
-    with FileLock(weights.folder() / f"{one.file}.lock"):
+    store.folder().mkdir(parents=True)
+    lock = open_locked(store.folder() / f"{one.file}.lock")
+    assert lock is not None
+    with lock:
         assert fetch() == 2
     assert "another program" in error_line(capfd)
 
@@ -250,7 +253,7 @@ def test_a_checksum_that_nobody_published_is_recorded_and_holds_from_then_on(
     one = toy(published=False)
     assert fetch() == 0
     digest = hashlib.sha256(server.content).hexdigest()
-    assert weights.record_of(one).read_text() == f"{digest}  toy.pt\n"
+    assert store.record_of(one).read_text() == f"{digest}  toy.pt\n"
     assert main(["models", "verify", "toy"]) == 0
     assert "first seen" in capfd.readouterr().out
     assert main(["models", "remove", "toy"]) == 0
@@ -337,7 +340,7 @@ def test_a_file_is_taken_in_where_there_is_no_internet(
     assert files(one) == []
     source.write_bytes(server.content)
     assert main(["models", "import", "toy", str(source)]) == 0
-    assert weights.path_of(one).read_bytes() == source.read_bytes() == server.content
+    assert store.path_of(one).read_bytes() == source.read_bytes() == server.content
     assert main(["models", "import", "toy", str(tmp_path / "nothing.pt")]) == 2
     assert server.asked == []
 
@@ -347,16 +350,16 @@ def test_verify_names_what_was_changed(toy: Toy, server: Server, capfd: pytest.C
     assert main(["models", "verify"]) == 0
     assert "no weights" in capfd.readouterr().out
     assert fetch() == main(["models", "verify"]) == 0
-    weights.path_of(one).write_bytes(server.content[:-1] + b"x")
+    store.path_of(one).write_bytes(server.content[:-1] + b"x")
     capfd.readouterr()
     assert main(["models", "verify"]) == 2
-    assert str(weights.path_of(one)) in error_line(capfd)
+    assert str(store.path_of(one)) in error_line(capfd)
 
 
 def test_remove_deletes_whole_and_partial_files(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     one = toy()
     assert fetch() == 0
-    download.partial_of(one).write_bytes(b"x")
+    store.partial_of(one).write_bytes(b"x")
     assert main(["models", "remove", "toy"]) == 0
     assert files(one) == []
     assert main(["models", "remove", "toy"]) == 0
@@ -401,11 +404,11 @@ if sys.platform == "linux":
             f"sys.path.insert(0, {str(TESTING)!r})\n"
             "from support.offline import forbid_requests\n"
             "forbid_requests()\n"
-            "from FewShotAnnotateLib.cli import main\n"
+            "from fewshot_annotate.cli import main\n"
             f"for words in {[[str(word) for word in words] for words in commands]!r}:\n"
             "    print('exit', main(words), flush=True)\n"
         )
-        process = spawned.python("-c", program, environment={weights.HOME_VARIABLE: str(awkward_path / "home")})
+        process = spawned.python("-c", program, environment={HOME_VARIABLE: str(awkward_path / "home")})
         out, _ = process.communicate(timeout=240)
         assert re.findall(r"^exit (\d)", out, re.MULTILINE) == list("00002200")
         assert process.returncode == -signal.SIGSYS  # of the download
@@ -416,7 +419,7 @@ def test_a_folder_that_cannot_be_written_is_told(
 ) -> None:
     toy()
     (tmp_path / "file").touch()
-    monkeypatch.setenv(weights.HOME_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "file"))
     assert fetch() == 2
     assert "cannot be written" in error_line(capfd)
 
@@ -428,3 +431,26 @@ def test_without_room_nothing_is_fetched(
     assert fetch() == 2
     assert "MB are free" in error_line(capfd)
     assert files(one) == server.asked == []
+
+
+@pytest.mark.parametrize("action", ["download", "import", "remove"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["toy.pt.partial", "toy.pt.copy", "toy.pt"])
+def test_something_else_under_a_name_of_ours_is_not_written_through(
+    toy: Toy, server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, kind: str, action: str
+) -> None:
+    toy()
+    victim, source, place = tmp_path / "victim", tmp_path / "source.pt", store.folder() / name
+    victim.write_bytes(b"precious")
+    source.write_bytes(server.content)
+    place.parent.mkdir(parents=True)
+    {"folder": place.mkdir, "pipe": lambda: os.mkfifo(place), "link": lambda: place.symlink_to(victim)}[kind]()
+    signal.alarm(20)
+    code = main(["models", action, "toy", *([str(source)] if action == "import" else [])])
+    signal.alarm(0)
+    said = capfd.readouterr().err
+    assert code in (0, 2)
+    assert "unexpected" not in said
+    assert victim.read_bytes() == b"precious"
+    if action == "import" and kind != "folder":
+        assert code == 0

@@ -7,16 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.engines.fusion import softmax
-from FewShotAnnotateLib.engines.multiplanar import BLUR, CERTAIN, FULL_WEIGHT, ORDER, Block, look, refined, weights
-from FewShotAnnotateLib.engines.network import CONTEXT, FLOOR, FittedNetwork, Stack, fit
-from FewShotAnnotateLib.review.metrics import dice
+from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.fitting import fit
+from fewshot_annotate.engines.adapt.network import FittedNetwork
+from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refine, weights
+from fewshot_annotate.engines.adapt.stack import Stack
+from fewshot_annotate.evaluation.metrics import dice
+from scipy.special import softmax
 from support.data import load_case
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 SPACING = 6
-SURE = 2.0
+CERTAIN_PROBABILITY = 2.0
 CPU = torch.device("cpu")
+CONFIG = AdaptConfig()
+NETWORK, ORTHOGONAL = CONFIG.network, CONFIG.orthogonal
 RNG = np.random.default_rng(0)
 
 
@@ -32,23 +37,23 @@ def shaken(rows: np.ndarray, labels: int, most: int) -> np.ndarray:
     """Logits of a slice that is moved by up to `most` pixels each way, each time by others."""
     logits = np.zeros((labels + 1, *rows.shape), dtype=np.float32)
     moved = np.roll(rows, RNG.integers(-most, most + 1, 2), axis=(0, 1))
-    logits[1:] = np.where(moved == np.arange(1, labels + 1)[:, None, None], SURE, -SURE)
+    logits[1:] = np.where(moved == np.arange(1, labels + 1)[:, None, None], CERTAIN_PROBABILITY, -CERTAIN_PROBABILITY)
     return logits
 
 
-def block_of(most: int) -> tuple[Block, np.ndarray, list[int]]:
+def slab_of(most: int) -> tuple[Slab, np.ndarray, list[int]]:
     """A block whose slices between the labelled ones are shaken, its truth, and those slices."""
     image, truth, labels = part_of_a_case()
     labelled = range(0, len(truth), SPACING)
-    block = Block.of(range(len(truth)), labels, image.__getitem__, truth.__getitem__, labelled)
+    slab = Slab.of(range(len(truth)), labels, image.__getitem__, truth.__getitem__, labelled, ORTHOGONAL)
     between = [index for index in range(len(truth)) if index not in labelled]
     for index in between:
-        block.put(index, shaken(truth[index], labels, most))
-    return block, truth, between
+        slab.put(index, shaken(truth[index], labels, most))
+    return slab, truth, between
 
 
-def seen(block: Block, steps: int = 75, seed: int = 0, start: FittedNetwork | None = None) -> np.ndarray | None:
-    return look(block, 1.0, CPU, steps, None, seed, lambda part: None, start)
+def seen(slab: Slab, steps: int = 75, seed: int = 0, start: FittedNetwork | None = None) -> np.ndarray | None:
+    return predict_orthogonal(slab, 1.0, CPU, steps, None, seed, lambda part: None, NETWORK, start)
 
 
 def mean_dice(truth: np.ndarray, told: np.ndarray) -> float:
@@ -56,77 +61,81 @@ def mean_dice(truth: np.ndarray, told: np.ndarray) -> float:
 
 
 def test_errors_that_differ_from_slice_to_slice_are_evened_out() -> None:
-    block, truth, between = block_of(most=2)
-    shaken_dice = mean_dice(truth[between], block.logits[between].argmax(axis=1))
-    errors = [1 - shaken_dice] * (block.logits.shape[1] - 1)
-    evened = np.stack([logits.argmax(axis=0) for _, logits in refined(block, seen(block), errors, between)])
+    slab, truth, between = slab_of(most=2)
+    shaken_dice = mean_dice(truth[between], slab.logits[between].argmax(axis=1))
+    errors = [1 - shaken_dice] * (slab.logits.shape[1] - 1)
+    evened = np.stack([logits.argmax(axis=0) for _, logits in refine(slab, seen(slab), errors, between)])
     assert mean_dice(truth[between], evened) > shaken_dice + 0.02
 
 
 def test_a_label_counts_the_less_the_worse_it_is_told_on_labelled_slices() -> None:
-    block, _, _ = block_of(most=0)
-    right = block.logits[:, 1:]
+    slab, _, _ = slab_of(most=0)
+    right = slab.logits[:, 1:]
     wrong = right.copy()
-    wrong[:, 0] = -CERTAIN
+    wrong[:, 0] = -ORTHOGONAL.labelled_log_odds
     labels = right.shape[1]
-    assert weights(block, right, [0.2] * labels) == pytest.approx(FULL_WEIGHT, abs=0.7)
-    assert weights(block, wrong, [0.2] * labels)[0] == 0
-    assert (weights(block, wrong, [0.2] * labels)[1:] > 0).all()
+    assert weights(slab, right, [0.2] * labels) == pytest.approx(ORTHOGONAL.max_weight, abs=0.7)
+    assert weights(slab, wrong, [0.2] * labels)[0] == 0
+    assert (weights(slab, wrong, [0.2] * labels)[1:] > 0).all()
 
 
 def test_nothing_changes_where_there_was_no_look() -> None:
-    block, _, between = block_of(most=1)
-    for index, logits in refined(block, None, [0.1] * (block.logits.shape[1] - 1), between):
-        np.testing.assert_array_equal(logits, block.logits[index])
+    slab, _, between = slab_of(most=1)
+    for index, logits in refine(slab, None, [0.1] * (slab.logits.shape[1] - 1), between):
+        np.testing.assert_array_equal(logits, slab.logits[index])
 
 
 def test_pixels_that_nobody_looks_at_hold_no_label() -> None:
-    block, _, _ = block_of(most=0)
-    sides = seen(block, steps=1)
+    slab, _, _ = slab_of(most=0)
+    sides = seen(slab, steps=1)
     assert sides is not None
-    rows, columns = (sorted(set(range(sides.shape[2 + axis])) - set(block.planes(axis))) for axis in (0, 1))
-    assert rows and columns
-    assert sides[:, :, rows][..., columns] == pytest.approx(np.log(FLOOR), abs=0.01)
+    rows, columns = (sorted(set(range(sides.shape[2 + axis])) - set(slab.planes(axis))) for axis in (0, 1))
+    assert rows
+    assert columns
+    assert sides[:, :, rows][..., columns] == pytest.approx(np.log(NETWORK.floor), abs=0.01)
 
 
 def test_a_stack_without_any_label_is_not_looked_at() -> None:
     image, truth, labels = part_of_a_case()
-    block = Block.of(range(len(image)), labels, image.__getitem__, np.zeros_like(truth).__getitem__, [0, 6])
-    assert seen(block, steps=1) is None
+    slab = Slab.of(range(len(image)), labels, image.__getitem__, np.zeros_like(truth).__getitem__, [0, 6], ORTHOGONAL)
+    assert seen(slab, steps=1) is None
 
 
 def test_the_same_seed_sees_the_same_and_another_something_else() -> None:
-    block, _, _ = block_of(most=1)
-    first, second, other = (seen(block, steps=5, seed=seed) for seed in (0, 0, 1))
-    assert first is not None and second is not None and other is not None
+    slab, _, _ = slab_of(most=1)
+    first, second, other = (seen(slab, steps=5, seed=seed) for seed in (0, 0, 1))
+    assert first is not None
+    assert second is not None
+    assert other is not None
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
 
 
 def test_all_of_the_work_is_told() -> None:
-    block, _, _ = block_of(most=1)
+    slab, _, _ = slab_of(most=1)
     told: list[float] = []
-    look(block, 1.0, CPU, 5, None, 0, told.append)
+    predict_orthogonal(slab, 1.0, CPU, 5, None, 0, told.append, NETWORK)
     assert sum(told) == pytest.approx(1)
 
 
-def front_of(block: Block) -> FittedNetwork:
+def front_of(slab: Slab) -> FittedNetwork:
     """A network fitted on the slices of a block."""
-    count, *shape = block.images.shape
-    stack = Stack(lambda index: block.images[index].astype(np.float32), count, shape, CPU)
+    count, *shape = slab.images.shape
+    stack = Stack(lambda index: slab.images[index].astype(np.float32), count, shape, CPU, NETWORK)
     examples = []
-    for index, logits in enumerate(block.logits.astype(np.float32)):
-        probabilities = softmax(logits)
+    for index, logits in enumerate(slab.logits.astype(np.float32)):
+        probabilities = softmax(logits, axis=0)
         examples.append(stack.example(index, probabilities, probabilities, True))
     return fit(stack, examples, 60, 0, lambda part: None)
 
 
 def test_a_look_goes_on_from_what_the_network_that_filled_has_learned_and_leaves_that_as_it_is() -> None:
-    block, truth, between = block_of(most=3)
-    network = front_of(block_of(most=0)[0])
+    slab, truth, between = slab_of(most=3)
+    network = front_of(slab_of(most=0)[0])
     before = [weight.clone() for weight in network.module.parameters()]
-    new, further = seen(block, steps=3), seen(block, steps=3, start=network)
-    assert new is not None and further is not None
+    new, further = seen(slab, steps=3), seen(slab, steps=3, start=network)
+    assert new is not None
+    assert further is not None
     told = [np.where(odds.max(axis=1) > 0, odds.argmax(axis=1) + 1, 0)[between] for odds in (new, further)]
     assert mean_dice(truth[between], told[1]) > mean_dice(truth[between], told[0]) + 0.02
     for weight, old in zip(network.module.parameters(), before, strict=True):
@@ -135,26 +144,30 @@ def test_a_look_goes_on_from_what_the_network_that_filled_has_learned_and_leaves
 
 def test_places_are_told_alike_from_each_side() -> None:
     image, _, _ = part_of_a_case()
-    front = Stack(image.__getitem__, len(image), image.shape[1:], CPU)
+    front = Stack(image.__getitem__, len(image), image.shape[1:], CPU, NETWORK)
     place = (7, 20, 11)
     expected = told_of(front, place[0], place[1:])
     for axis, order in enumerate(ORDER):
         planes = np.moveaxis(image, axis + 1, 0)
-        side = Stack(planes.__getitem__, len(planes), planes.shape[1:], CPU, order=order)
+        side = Stack(planes.__getitem__, len(planes), planes.shape[1:], CPU, NETWORK, order=order)
         torch.testing.assert_close(told_of(side, place[axis + 1], (place[0], place[2 - axis])), expected)
 
 
 def told_of(stack: Stack, index: int, pixel: Sequence[int]) -> torch.Tensor:
     """Where a network is told that a pixel lies."""
-    return stack.inputs(index, slice(None), slice(None))[(slice(len(CONTEXT), None), *pixel)]
+    return stack.inputs(index, slice(None), slice(None))[(slice(len(NETWORK.context), None), *pixel)]
 
 
 def test_what_is_thought_so_far_is_blurred_along_the_stack_and_not_across_it() -> None:
     image, _, _ = part_of_a_case()
     planes = np.moveaxis(image, 1, 0)
-    side = Stack(planes.__getitem__, len(planes), planes.shape[1:], CPU, blur=BLUR)
+    side = Stack(
+        planes.__getitem__, len(planes), planes.shape[1:], CPU, NETWORK, blur=(NETWORK.prior_blur_pixels, 0.0)
+    )
     thought = np.zeros((2, *planes.shape[1:]), dtype=np.float32)
     thought[1, 9, 12] = 1
     blurred = side.prior(thought)[1].numpy()
     assert np.flatnonzero(blurred.any(axis=0)).tolist() == [12]
-    assert blurred[9, 12] < 0.2 and blurred[7, 12] == pytest.approx(blurred[11, 12]) and blurred[7, 12] > 0.05
+    assert blurred[9, 12] < 0.2
+    assert blurred[7, 12] == pytest.approx(blurred[11, 12])
+    assert blurred[7, 12] > 0.05

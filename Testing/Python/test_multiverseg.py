@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines import engine_class, runnable_engine
-from FewShotAnnotateLib.engines.pretrained import weights
-from FewShotAnnotateLib.engines.pretrained.in_context import InContextEngine
-from FewShotAnnotateLib.engines.pretrained.networks.multiverseg_net import (
-    TARGET_CHANNELS,
-    MultiverSegNet,
-    state_shapes,
-)
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.engines.in_context.base import InContextEngine
+from fewshot_annotate.engines.in_context.multiverseg_network import TARGET_CHANNELS, MultiverSegNet, state_shapes
+from fewshot_annotate.engines.registry import engine_class, runnable_engine
+from fewshot_annotate.weights import catalog
 from support.plain_networks import plain_multiverseg
 from support.tiny_weights import Shelf, random_tensors
 
@@ -91,7 +87,7 @@ def test_it_shows_slices_as_universeg_does() -> None:
 
 
 def test_the_card_says_that_no_licence_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = weights.checkpoint("multiverseg-v1")
+    card = catalog.checkpoint("multiverseg-v1")
     assert (card.permissive, card.sha256, card.md5) == (False, None, None)
     assert "no licence" in card.restrictions
     Shelf(tmp_path, monkeypatch)

@@ -23,7 +23,7 @@ def test_cmake_lists_every_script_of_the_tree():
 
 
 def test_cmake_lists_every_resource_of_the_tree():
-    files = [*(MODULE / "Resources").rglob("*"), *(MODULE / "FewShotAnnotateLib").rglob("*")]
+    files = [*(MODULE / "Resources").rglob("*"), *(MODULE / "fewshot_annotate").rglob("*")]
     data = [path for path in files if path.is_file() and path.suffix not in (".py", ".pyc")]
     tree = sorted(path.relative_to(MODULE).as_posix() for path in data)
     assert sorted(_cmake_list("MODULE_PYTHON_RESOURCES")) == tree

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.pretrained.intensity import Greys
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.engines.pretrained.intensity import Greys
+from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.labels import every, small_case
 from support.tiny_weights import Shelf, random_seggpt
 
 # isort: split
-from FewShotAnnotateLib.engines.pretrained.networks import seggpt_model
-from FewShotAnnotateLib.engines.pretrained.networks.seggpt_model import InContextModel, as_input, as_painting
+from fewshot_annotate.engines.in_context import seggpt_network as seggpt_model
+from fewshot_annotate.engines.in_context.seggpt_network import InContextModel, as_input, as_painting
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_PAINTER_REFERENCE")

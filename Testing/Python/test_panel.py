@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from FewShotAnnotateLib.engines import engine_names
+from fewshot_annotate.engines.registry import engine_names
 from support import mrml, scene_cases, slicer_standin, stepwise
 from support.panel import Panel
 from support.scene_cases import Gate, all_equal, case, scene_of
@@ -90,19 +90,19 @@ def test_a_slice_painted_just_before_fill_is_pressed_counts(panel: Panel) -> Non
     )
     panel.click("fillButton")
     assert panel.status == "Looking at the painted slices ..."
-    panel.until(lambda: panel.state == "IDLE" and not panel.widget.logic.fillWanted)
+    panel.until(lambda: panel.state == "IDLE" and not panel.widget.logic.fillRequested)
     np.testing.assert_array_equal(panel.scene.array(name)[index], mask[index])
     assert panel.status == f"{len(panel.scene.between) - 1} slices filled."
 
 
 def test_a_fill_that_waits_for_the_survey_can_be_cancelled(panel: Panel) -> None:
     panel.ready()
-    panel.widget.logic.survey.request(30.0)
+    panel.widget.logic.annotations.survey.request(30.0)
     panel.click("fillButton")
     panel.click("cancelButton")
     assert panel.ui.fillButton.enabled
     assert panel.state == "IDLE"
-    panel.widget.logic.survey.request(0.0)
+    panel.widget.logic.annotations.survey.request(0.0)
     slicer_standin.process_events(300)
     assert panel.state == "IDLE"
 
@@ -141,9 +141,9 @@ def test_a_segment_not_chosen_and_a_locked_one_are_left_alone(panel: Panel) -> N
 def test_an_axis_chosen_by_hand_counts(panel: Panel) -> None:
     panel.ready()
     panel.ui.axisComboBox.setCurrentIndex(3)
-    assert panel.widget.logic.selection(panel.scene.node).axis == 2
+    assert panel.widget.logic.annotations.snapshot(panel.scene.node).selection.axis == 2
     panel.ui.axisComboBox.setCurrentIndex(0)
-    assert panel.widget.logic.selection(panel.scene.node).axis == 0
+    assert panel.widget.logic.annotations.snapshot(panel.scene.node).selection.axis == 0
 
 
 def test_clicking_a_slice_goes_there_and_the_slice_number_follows_the_view(panel: Panel) -> None:
@@ -356,9 +356,9 @@ def test_cancel_leaves_everything_as_it_was(running: Panel) -> None:
 
 
 def test_a_dead_worker_offers_to_resume_keep_or_cancel(gate: Gate, running: Panel) -> None:
-    running.controller._process.kill()
+    running.controller._run.process.kill()
     running.until(lambda: running.state == "STOPPED")
-    assert running.status.endswith("finished slices are kept and the job can be resumed.")
+    assert running.status.endswith("finished slices are kept; press Resume to go on.")
     assert not running.ui.resumeButton.isHidden()
     assert running.ui.keepButton.enabled
     assert not running.ui.fillButton.enabled
@@ -369,7 +369,7 @@ def test_a_dead_worker_offers_to_resume_keep_or_cancel(gate: Gate, running: Pane
     assert running.ui.resumeButton.isHidden()
 
 
-@pytest.mark.parametrize("while_running", (False, True))
+@pytest.mark.parametrize("while_running", [False, True])
 def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
     open_panel: Callable[..., Panel], gate: Gate, while_running: bool
 ) -> None:
@@ -413,7 +413,7 @@ def test_a_reload_during_a_run_ends_it_and_gives_a_working_panel(
 ) -> None:
     before = running.scene.arrays()
     old = running.widget
-    controller = "FewShotAnnotateLib.host.controller"
+    controller = "fewshot_annotate.host.fill.controller"
     old.onReload()
     running.widget = slicer.modules.FewShotAnnotateWidget
     running.ui = running.widget.ui
@@ -510,7 +510,7 @@ def test_pictures_of_the_panel_are_taken(open_panel: Callable[..., Panel], gate:
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 4)
     panel.picture("running")
-    panel.controller._process.kill()
+    panel.controller._run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
     panel.picture("stopped")
     panel.picture("stopped", 400)

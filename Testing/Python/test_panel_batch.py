@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from fewshot_annotate.host import batch_review
 from support import mrml, slicer_standin
 from support.batches import Dataset, copy_of, finish_but_one, make_dataset
 from support.panel import Panel
@@ -67,11 +68,11 @@ class BatchPanel(Panel):
 
     def edit(self) -> np.ndarray:
         """Empty some slices of the first segment; returns what it is then."""
-        node = self.batch.review.segmentation_node
+        node = self.batch.review.nodes.segmentation
         name = node.GetSegmentation().GetNthSegmentID(0)
         mask = mrml.segment_array(node, name)
         mask[: len(mask) // 2] = False
-        volume = self.batch.review.volume_node
+        volume = self.batch.review.nodes.volume
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, name, volume)
         return mask
 
@@ -97,12 +98,12 @@ def test_a_click_loads_image_and_result_into_the_editor(panel: BatchPanel) -> No
     panel.click_case(0)
     review = panel.batch.review
     assert review.current == "a"
-    assert panel.parameters.volume is review.volume_node
-    assert panel.parameters.segmentation is review.segmentation_node
-    assert panel.ui.segmentEditor.segmentationNode() is review.segmentation_node
+    assert panel.parameters.volume is review.nodes.volume
+    assert panel.parameters.segmentation is review.nodes.segmentation
+    assert panel.ui.segmentEditor.segmentationNode() is review.nodes.segmentation
     panel.picture("batch")
     panel.click_case(2)
-    assert panel.parameters.segmentation is panel.batch.review.segmentation_node
+    assert panel.parameters.segmentation is panel.batch.review.nodes.segmentation
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
 
 
@@ -112,7 +113,7 @@ def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: Ba
     assert panel.case_rows()[0] == ("a", "done", "yes")
     assert dataset.status()["a"].accepted
     assert panel.batch.accept_button.toolTip == "It is accepted already."
-    panel.press("withdraw")
+    panel.press("reset")
     assert not dataset.status()["a"].accepted
     panel.press("accept_next")
     assert panel.batch.review.current == "b"
@@ -133,7 +134,7 @@ def test_a_correction_is_written_when_it_is_accepted(panel: BatchPanel, dataset:
     assert dataset.case("a").filled.read_bytes() == before
     panel.click_case(2)
     panel.click_case(0)
-    node = panel.batch.review.segmentation_node
+    node = panel.batch.review.nodes.segmentation
     np.testing.assert_array_equal(mrml.segment_array(node, node.GetSegmentation().GetNthSegmentID(0)), mask)
 
 
@@ -159,7 +160,7 @@ def test_a_case_without_a_result_and_a_folder_without_a_batch_are_told(panel: Ba
 
 def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(panel: BatchPanel) -> None:
     batch = panel.batch
-    assert batch.accept_button.toolTip == batch.withdraw_button.toolTip == "Click a case first."
+    assert batch.accept_button.toolTip == batch.reset_button.toolTip == "Click a case first."
     panel.click_case(0)
     mrml.clear_scene()
     panel.settle()
@@ -175,3 +176,40 @@ def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(pa
         assert control.toolTip == "Open a batch folder first."
     batch.folder_edit.setCurrentPath("")
     assert batch.open_button.toolTip == "Choose the folder that a batch was written to first."
+
+
+def test_an_unexpected_error_while_a_case_is_shown_is_told_once_and_the_next_one_can_be_shown(
+    panel: BatchPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError("Doe^Jane")
+
+    for name in ("_read", "_add_segmentation"):
+        with monkeypatch.context() as patch:
+            patch.setattr(batch_review, name, failing)
+            panel.click_case(0)
+        (text,) = slicer_standin.dialogs().texts
+        assert "ZeroDivisionError" in text
+        assert "Doe" not in text
+        slicer_standin.dialogs().clear()
+        assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    panel.click_case(0)
+    assert panel.batch.review.current == "a"
+
+
+def test_a_part_of_the_panel_that_fails_keeps_no_other_from_its_turn_and_is_told_once(
+    panel: BatchPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def failing(*_: object) -> None:
+        calls.append(1)
+        raise ZeroDivisionError("Doe^Jane")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(panel.widget.labelStep, "poll", failing)
+        panel.click_case(0)
+        panel.until(lambda: len(calls) > 5)
+    assert panel.batch.review.current == "a"
+    (text,) = slicer_standin.dialogs().texts
+    assert "ZeroDivisionError" in text

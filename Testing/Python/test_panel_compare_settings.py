@@ -18,21 +18,23 @@ slicer_standin.install()
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
-from FewShotAnnotateLib.comparison import report as report_module  # noqa: E402
-from FewShotAnnotateLib.core.job import Device  # noqa: E402
-from FewShotAnnotateLib.engines.pretrained import weights  # noqa: E402
-from FewShotAnnotateLib.engines.pretrained.weights import HOME_VARIABLE  # noqa: E402
-from FewShotAnnotateLib.engines.threads import THREADS_VARIABLE  # noqa: E402
-from FewShotAnnotateLib.host import settings as settings_module  # noqa: E402
-from FewShotAnnotateLib.host.comparison import CompareController, CompareState  # noqa: E402
-from FewShotAnnotateLib.host.dependencies import worker_python  # noqa: E402
-from FewShotAnnotateLib.host.engine_state import EngineState, Readiness, engine_state  # noqa: E402
-from FewShotAnnotateLib.host.panel import compare_section  # noqa: E402
-from FewShotAnnotateLib.host.panel.compare_section import CompareSection  # noqa: E402
-from FewShotAnnotateLib.host.panel.settings_section import SettingsSection  # noqa: E402
-from FewShotAnnotateLib.host.run_log import RunLog  # noqa: E402
-from FewShotAnnotateLib.host.run_store import RunStore  # noqa: E402
-from FewShotAnnotateLib.host.settings import LogLevel, Settings  # noqa: E402
+from fewshot_annotate.core.data_folder import HOME_VARIABLE, data_folder  # noqa: E402
+from fewshot_annotate.core.errors import InputError, Message  # noqa: E402
+from fewshot_annotate.core.job import Device  # noqa: E402
+from fewshot_annotate.core.python_executable import python_executable  # noqa: E402
+from fewshot_annotate.engines.threads import THREADS_VARIABLE  # noqa: E402
+from fewshot_annotate.evaluation.report import page as report_module  # noqa: E402
+from fewshot_annotate.host import settings as settings_module  # noqa: E402
+from fewshot_annotate.host.chosen_nodes import ChosenNodes  # noqa: E402
+from fewshot_annotate.host.compare_controller import CompareController, CompareState  # noqa: E402
+from fewshot_annotate.host.fill.engine_state import EngineState, Readiness, engine_state  # noqa: E402
+from fewshot_annotate.host.fill.run_store import RunStore  # noqa: E402
+from fewshot_annotate.host.panel import compare_section  # noqa: E402
+from fewshot_annotate.host.panel.compare_section import CompareSection  # noqa: E402
+from fewshot_annotate.host.panel.settings_section import SettingsSection  # noqa: E402
+from fewshot_annotate.host.run_log import RunLog  # noqa: E402
+from fewshot_annotate.host.settings import LogLevel, Settings  # noqa: E402
+from fewshot_annotate.weights import catalog, store  # noqa: E402
 
 WIDTH = 400
 WAIT_SECONDS = 180.0
@@ -56,11 +58,11 @@ def picture(window: Any, name: str) -> None:
     assert window.grab().save(str(ARTIFACTS / f"{name}_{WIDTH}.png"))
 
 
-def until(reached: Callable[[], bool], tick: Callable[[], object]) -> None:
+def until(reached: Callable[[], bool], poll: Callable[[], object]) -> None:
     end = time.monotonic() + WAIT_SECONDS
     while not reached():
         assert time.monotonic() < end
-        tick()
+        poll()
         slicer_standin.process_events(5)
 
 
@@ -83,8 +85,15 @@ def no_slot_fails(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 # --- comparison
 
 
-def state_of(name: str, readiness: Readiness, reason: str = "") -> EngineState:
-    return EngineState(name, name, "What it does.", "Apache-2.0", readiness, reason)
+def state_of(name: str, readiness: Readiness, reason: Message | None = None) -> EngineState:
+    return EngineState(
+        name=name,
+        engine=name,
+        title=name,
+        licence="Apache-2.0",
+        readiness=readiness,
+        reason=reason,
+    )
 
 
 class Desk:
@@ -96,13 +105,13 @@ class Desk:
         self.segmentation: Any = self.scene.node
         self.taken: list[str] = []
         self.states: list[EngineState] = [engine_state("auto"), engine_state("propagate")]
-        self.busy_elsewhere = ""
-        self.controller = CompareController(slicer.mrmlScene, worker_python())
+        self.busy_elsewhere: InputError | None = None
+        self.controller = CompareController(slicer.mrmlScene, python_executable())
         self.window = container("Compare engines")
         self.section = CompareSection(
             self.window,
             self.controller,
-            lambda: (self.segmentation, self.volume),
+            lambda: ChosenNodes(self.volume, self.segmentation),
             self.taken.append,
             lambda: self.states,
             why_not_now=lambda: self.busy_elsewhere,
@@ -115,13 +124,13 @@ class Desk:
         button.click()
 
     def why_not(self, name: str) -> str:
-        self.section.tick()
+        self.section.poll()
         button = getattr(self.section, f"{name}_button")
         assert not button.enabled
         return str(button.toolTip)
 
     def to_end(self) -> None:
-        until(lambda: not self.section.busy, self.section.tick)
+        until(lambda: not self.section.busy, self.section.poll)
 
 
 @pytest.fixture
@@ -143,7 +152,7 @@ def test_an_engine_is_compared_plotted_reported_and_taken(desk: Desk, theme: str
     picture(desk.window, f"compare_before_{theme}")
     desk.press("compare")
     assert section.busy
-    until(lambda: desk.controller.progress.total > 0, section.tick)
+    until(lambda: desk.controller.progress.total > 0, section.poll)
     assert section.status_label.text.startswith("Trial 1 of ")
     assert desk.why_not("compare") == "Wait for the comparison to end, or cancel it."
     picture(desk.window, f"compare_running_{theme}")
@@ -177,14 +186,15 @@ def test_a_report_whose_packages_are_missing_is_offered_written_and_opened(
         return len(asked) > 1  # first the user does not want to
 
     monkeypatch.setattr(compare_section, "missing_packages", lambda: ["jinja2"])
-    monkeypatch.setattr(compare_section, "install", install)
+    monkeypatch.setattr(compare_section, "install_packages", install)
     desk.press("report")
     assert not section_opened()
     desk.press("report")
     desk.to_end()
     assert section_opened()
     assert asked == [["jinja2"], ["jinja2"]]
-    assert find_spec("jinja2") is not None and report_module.missing_packages() == []
+    assert find_spec("jinja2") is not None
+    assert report_module.missing_packages() == []
 
 
 def section_opened() -> list[str]:
@@ -194,24 +204,24 @@ def section_opened() -> list[str]:
 def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(desk: Desk) -> None:
     desk.states += [
         state_of("sam", Readiness.NEEDS_DOWNLOAD),
-        state_of("painter", Readiness.CANNOT_RUN, "it needs a GPU"),
+        state_of("painter", Readiness.CANNOT_RUN, Message("needs_package", package="luck")),
         state_of("adapt", Readiness.NEEDS_INSTALL),
     ]
     section = desk.section
-    section.tick()
+    section.poll()
     table = section.engines_table
     told = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
     assert told == {
         "propagate": "ready",
         "sam": "needs a download: choose it under Fill first",
-        "painter": "it needs a GPU",
+        "painter": "it needs the Python package luck; choose it and press Fill to install that",
         "adapt": "needs an installation: choose it under Fill first",
     }
     assert section._checked() == ("propagate",)
     table.item(0, 0).setCheckState(qt.Qt.Unchecked)
     assert desk.why_not("compare") == "Tick an engine first."
     desk.states[-1] = state_of("adapt", Readiness.READY)
-    section.tick()
+    section.poll()
     assert section._checked() == ("adapt",)
 
 
@@ -220,8 +230,8 @@ def test_every_disabled_control_says_why(desk: Desk) -> None:
     assert desk.why_not("cancel") == "No comparison is under way."
     for name in ("use", "plot", "report"):
         assert desk.why_not(name) == "Compare first."
-    desk.busy_elsewhere = "A fill is under way."
-    assert desk.why_not("compare") == "A fill is under way."
+    desk.busy_elsewhere = InputError("run_under_way")
+    assert desk.why_not("compare") == "Wait for the run to end, or cancel it."
     desk.states = []
     assert desk.why_not("compare") == "Looking which engines can run here ..."
     desk.segmentation = None
@@ -248,13 +258,13 @@ def test_bad_sizes_and_unpainted_segmentations_are_said(desk: Desk) -> None:
 def test_cancel_and_closing_the_scene_end_a_comparison(desk: Desk) -> None:
     section = desk.section
     desk.press("compare")
-    until(lambda: desk.controller.state is CompareState.RUNNING, section.tick)
+    until(lambda: desk.controller.state is CompareState.RUNNING, section.poll)
     desk.press("cancel")
     assert section.status_label.text == "Cancelled."
     desk.press("compare")
-    section.forget()
+    section.reset()
     assert not section.busy
-    assert desk.controller.found is None
+    assert desk.controller.summary is None
     mrml.clear_scene()
 
 
@@ -292,12 +302,12 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     monkeypatch.undo()
 
 
-def two_weights() -> list[weights.Checkpoint]:
+def two_weights() -> list[catalog.Checkpoint]:
     """Weights that are here, the second with a licence agreed to."""
-    chosen = [next(one for one in weights.checkpoints() if one.permissive is wanted) for wanted in (True, False)]
-    weights.folder().mkdir(parents=True, exist_ok=True)
+    chosen = [next(one for one in catalog.checkpoints() if one.permissive is wanted) for wanted in (True, False)]
+    store.folder().mkdir(parents=True, exist_ok=True)
     for one, size in zip(chosen, (3_000_000, 5_000_000), strict=True):
-        weights.path_of(one).write_bytes(bytes(size))
+        store.path_of(one).write_bytes(bytes(size))
     return chosen
 
 
@@ -313,7 +323,7 @@ def test_what_is_chosen_is_kept_applied_and_shown_again(office: Office, tmp_path
     slicer_standin.dialogs().answer_next(str(chosen))
     section.folder_button.click()
     assert os.environ[THREADS_VARIABLE] == "1"
-    assert weights.home() == chosen
+    assert data_folder() == chosen
     assert section.log_edit.text == str(chosen / "logs" / "few-shot-annotate.log")
     again = Settings(qt.QSettings())
     assert (again.device, again.threads, again.log_level) == (Device.CUDA, 1, LogLevel.DETAILS)
@@ -324,7 +334,7 @@ def test_what_is_chosen_is_kept_applied_and_shown_again(office: Office, tmp_path
     assert section.threads_box.value == 1
     assert section.folder_edit.text == str(chosen)
     section.usual_button.click()
-    assert weights.home() == tmp_path / "usual"
+    assert data_folder() == tmp_path / "usual"
     assert not section.usual_button.enabled
     assert section.usual_button.toolTip == "This is the usual folder."
 
@@ -338,20 +348,23 @@ def test_weights_are_deleted_after_a_question_that_says_how_large_they_are(offic
     assert section.delete_button.text == "Delete downloaded weights (8 MB)"
     slicer_standin.dialogs().answer_next("Cancel")
     section.delete_button.click()
-    assert weights.path_of(first).is_file()
+    assert store.path_of(first).is_file()
     section.delete_button.click()
     (_, text) = slicer_standin.dialogs().texts
-    assert "(8 MB)" in text and first.name in text and second.name in text
-    assert not weights.path_of(first).exists() and not weights.path_of(second).exists()
+    assert "(8 MB)" in text
+    assert first.name in text
+    assert second.name in text
+    assert not store.path_of(first).exists()
+    assert not store.path_of(second).exists()
     assert section.status_label.text == "Deleted 8 MB."
 
 
 def test_what_is_downloaded_meanwhile_is_shown(office: Office) -> None:
     office.window.show()
-    office.section.tick()
+    office.section.poll()
     _, given = two_weights()
-    office.settings.agree(given)
-    until(lambda: office.section.delete_button.enabled, office.section.tick)
+    office.settings.add_consent(given)
+    until(lambda: office.section.delete_button.enabled, office.section.poll)
     assert office.section.consents_table.item(0, 0).text() == given.name
 
 
@@ -363,16 +376,16 @@ def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(off
     for run in (at_work, *left):
         (run.path / "image.npy").write_bytes(bytes(4_000_000))
     for run in left:
-        run.leave()
+        run.release()
     office.window.show()
-    until(lambda: section.delete_runs_button.enabled, section.tick)
+    until(lambda: section.delete_runs_button.enabled, section.poll)
     assert section.delete_runs_button.text == "Delete left runs (8 MB)"
     slicer_standin.dialogs().answer_next("Cancel")
     section.delete_runs_button.click()
-    assert len(store.left()) == 2
+    assert len(store.interrupted()) == 2
     section.delete_runs_button.click()
     assert slicer_standin.dialogs().texts[-1].startswith("Delete 2 interrupted runs (8 MB)?")
-    assert store.left() == []
+    assert store.interrupted() == []
     assert at_work.path.is_dir()
     assert section.status_label.text == "Deleted 8 MB."
     assert not section.delete_runs_button.enabled
@@ -381,15 +394,15 @@ def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(off
 
 def test_an_agreement_is_taken_back_with_its_weights(office: Office) -> None:
     kept, given = two_weights()
-    office.settings.agree(given)
+    office.settings.add_consent(given)
     section = office.section
     section.show()
     assert section.revoke_button.toolTip == "Click a licence first."
     section.consents_table.selectRow(0)
     section.revoke_button.click()
     assert office.settings.consents == {}
-    assert not weights.path_of(given).exists()
-    assert weights.path_of(kept).is_file()
+    assert not store.path_of(given).exists()
+    assert store.path_of(kept).is_file()
     assert not section.consents_table.visible
 
 
@@ -399,10 +412,11 @@ def test_details_are_gathered_in_the_background_and_copied(office: Office) -> No
     section.copy_button.click()
     assert section.busy
     assert section.copy_button.toolTip == "The details are being gathered."
-    until(lambda: not section.busy, section.tick)
+    until(lambda: not section.busy, section.poll)
     text = qt.QApplication.clipboard().text()
     assert text.startswith("Few-Shot Annotate ")
-    assert "propagate: ready" in text and "volume_nan" in text
+    assert "propagate: ready" in text
+    assert "volume_nan" in text
     assert str(Path.home()) not in text
     assert section.status_label.text == "The details are on the clipboard; paste them into the report."
     assert section.copy_button.enabled
@@ -410,6 +424,6 @@ def test_details_are_gathered_in_the_background_and_copied(office: Office) -> No
 
 def test_settings_in_a_narrow_panel(office: Office, theme: str) -> None:
     _, given = two_weights()
-    office.settings.agree(given)
+    office.settings.add_consent(given)
     office.section.show()
     picture(office.window, f"settings_{theme}")

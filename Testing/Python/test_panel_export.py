@@ -16,12 +16,12 @@ from support.panel import Panel
 
 slicer_standin.install()
 
-from FewShotAnnotateLib.core.files import read_label_maps  # noqa: E402
-from FewShotAnnotateLib.core.volume import Volume  # noqa: E402
-from FewShotAnnotateLib.export.dicom_series import read_series  # noqa: E402
-from FewShotAnnotateLib.export.request import Mend  # noqa: E402
-from FewShotAnnotateLib.host.dicom_database import INSTANCES_ATTRIBUTE  # noqa: E402
-from FewShotAnnotateLib.host.panel.export_section import _mend_titles  # noqa: E402
+from fewshot_annotate.core.volume import Volume  # noqa: E402
+from fewshot_annotate.export.dicom_series import read_series  # noqa: E402
+from fewshot_annotate.export.request import Remedy  # noqa: E402
+from fewshot_annotate.host.mrml.dicom_database import INSTANCES_ATTRIBUTE  # noqa: E402
+from fewshot_annotate.host.panel.export_section import _remedy_titles  # noqa: E402
+from fewshot_annotate.io.files import read_label_maps  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -38,17 +38,17 @@ class ExportPanel(Panel):
         self.export = self.widget.exportSection
 
     def press(self, name: str) -> None:
-        """Press Check, Export or a mend, by what is written on it, and wait for what follows."""
-        buttons = [self.export.check_button, self.export.export_button, *self.export.mend_buttons]
+        """Press Check, Export or a remedy, by the text of its button, and wait for what follows."""
+        buttons = [self.export.check_button, self.export.export_button, *self.export.remedy_buttons]
         button = next(button for button in buttons if button.text == name)
         assert button.enabled, button.toolTip
         button.click()
         self.until(lambda: not self.export.busy)
 
     @property
-    def mends(self) -> list[str]:
-        """What the mends offered are called."""
-        return [button.text for button in self.export.mend_buttons]
+    def remedies(self) -> list[str]:
+        """Texts of the remedies offered."""
+        return [button.text for button in self.export.remedy_buttons]
 
     @property
     def said(self) -> str:
@@ -99,15 +99,15 @@ def test_the_section_is_collapsed_until_it_is_opened(panel: ExportPanel) -> None
     assert panel.collapsed_at_first
 
 
-def test_what_is_missing_is_listed_mended_by_a_click_and_the_file_verified(panel: ExportPanel) -> None:
+def test_what_is_missing_is_listed_resolved_by_a_click_and_the_file_verified(panel: ExportPanel) -> None:
     panel.ui.reviewSection.collapsed = False
     without_code(panel, "liver")
     path = panel.into_file("seg.dcm")
     assert panel.export.export_button.toolTip == "Check first."
     panel.press("Check")
-    assert panel.mends[:2] == ["Use suggested codes", "Code as plain tissue"]
-    assert panel.export.export_button.toolTip == panel.said == "Mend what is listed first."
-    panel.picture("export_mends")
+    assert panel.remedies[:2] == ["Use suggested codes", "Code as plain tissue"]
+    assert panel.export.export_button.toolTip == panel.said == "Resolve the listed problems first."
+    panel.picture("export_remedies")
     panel.press("Use suggested codes")
     assert panel.said == "Ready to export."
     panel.press("Export")
@@ -135,13 +135,13 @@ def test_a_file_that_is_there_is_overwritten_only_after_a_click(panel: ExportPan
     path = panel.into_file("seg.dcm")
     path.write_bytes(b"older")
     panel.press("Check")
-    assert "Overwrite" in panel.mends
+    assert "Overwrite" in panel.remedies
     panel.press("Overwrite")
     panel.into_file("other.dcm")
     assert panel.export.export_button.toolTip == "Check first."
     panel.into_file("seg.dcm")
     panel.press("Check")
-    assert "Overwrite" in panel.mends
+    assert "Overwrite" in panel.remedies
     assert path.read_bytes() == b"older"
     panel.press("Overwrite")
     panel.press("Export")
@@ -164,7 +164,7 @@ def test_what_is_painted_between_check_and_export_is_in_the_file(panel: ExportPa
     np.testing.assert_array_equal(written.array != 0, whole != 0)
 
 
-def test_overlap_is_mended_by_another_format_and_the_controls_show_it(panel: ExportPanel) -> None:
+def test_overlap_is_resolved_by_another_format_and_the_controls_show_it(panel: ExportPanel) -> None:
     node = panel.parameters.segmentation
     node.GetSegmentation().AddEmptySegment("abdomen", "abdomen")
     whole = (cut_labels().array != 0).astype(np.uint8)
@@ -172,7 +172,7 @@ def test_overlap_is_mended_by_another_format_and_the_controls_show_it(panel: Exp
     panel.into_file("a.nii.gz")
     panel.export.target_box.setCurrentIndex(1)
     panel.press("Check")
-    assert panel.mends[:2] == ["One file per segment", "Export as .seg.nrrd"]
+    assert panel.remedies[:2] == ["One file per segment", "Export as .seg.nrrd"]
     panel.press("Export as .seg.nrrd")
     assert panel.export.target_box.currentText == "Slicer segmentation (.seg.nrrd)"
     assert panel.export.path_edit.currentPath == str(panel.folder / "a.seg.nrrd")
@@ -187,7 +187,7 @@ def test_a_volume_without_dicom_takes_a_derived_series_or_the_folder_of_its_own(
     panel.parameters.volume.RemoveAttribute(INSTANCES_ATTRIBUTE)
     path = panel.into_file("seg.dcm")
     panel.press("Check")
-    assert panel.mends[:2] == ["Choose DICOM folder...", "Derive a series from the volume"]
+    assert panel.remedies[:2] == ["Choose DICOM folder...", "Derive a series from the volume"]
     slicer_standin.dialogs().answer_next(str(tmp_path / "series"))
     panel.press("Choose DICOM folder...")
     assert panel.said == "Ready to export."
@@ -212,7 +212,7 @@ def test_every_disabled_control_says_why(panel: ExportPanel) -> None:
     mrml.clear_scene()
     slicer_standin.process_events(150)
     assert export.check_button.toolTip == "Choose a volume first."
-    assert panel.mends == []
+    assert panel.remedies == []
 
 
 def test_what_cannot_be_read_is_told_in_a_dialog(panel: ExportPanel, database: DicomDatabaseStandIn) -> None:
@@ -223,5 +223,5 @@ def test_what_cannot_be_read_is_told_in_a_dialog(panel: ExportPanel, database: D
     assert panel.export.export_button.toolTip == "Check first."
 
 
-def test_every_mend_has_a_button_but_a_code_that_has_to_be_written() -> None:
-    assert set(_mend_titles()) == set(Mend) - {Mend.GIVE_CODE}
+def test_every_remedy_has_a_button_but_a_code_that_has_to_be_written() -> None:
+    assert set(_remedy_titles()) == set(Remedy) - {Remedy.GIVE_CODE}

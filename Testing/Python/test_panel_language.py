@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import slicer
+from fewshot_annotate.host.messages import sentences
 from support import slicer_standin
 from support.panel import MODULE, Panel
 from support.scene_cases import Gate, case, scene_of
@@ -28,9 +29,18 @@ CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QAbstractSpinBox)
 
 
 @pytest.fixture
-def panel(monkeypatch: pytest.MonkeyPatch, open_panel: Callable[..., Panel]) -> Panel:
+def marked() -> Iterator[None]:
+    """A language in which every text is in marks; sentences of another language are forgotten before and after."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(i18n, "language", lambda text: f"«{text}»")
+        sentences.cache_clear()
+        yield
+    sentences.cache_clear()
+
+
+@pytest.fixture
+def panel(marked: None, open_panel: Callable[..., Panel]) -> Panel:
     """The panel on the vertebrae, every text in marks."""
-    monkeypatch.setattr(i18n, "language", lambda text: f"«{text}»")
     opened = open_panel(scene_of(case("ct_vertebrae")))
     opened.ready()
     opened.until(lambda: opened.ui.engineList.count > 1)
@@ -67,7 +77,7 @@ def untranslated(panel: Panel) -> set[str]:
 def test_every_text_of_the_panel_is_translated_from_the_first_slice_to_the_review(gate: Gate, panel: Panel) -> None:
     assert untranslated(panel) == set()
     panel.click("suggestButton")
-    panel.until(lambda: panel.widget.logic.suggestion.found is not None)
+    panel.until(lambda: panel.widget.logic.suggestion.result is not None)
     assert untranslated(panel) == set()
     gate.allow(2)
     panel.click("fillButton")
@@ -88,7 +98,7 @@ def test_what_went_wrong_is_translated(gate: Gate, panel: Panel) -> None:
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 2)
     panel.scene.node.GetSegmentation().RemoveSegment(panel.scene.ids[1])
-    panel.controller._process.kill()
+    panel.controller._run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
     assert untranslated(panel) == set()
     panel.click("keepButton")

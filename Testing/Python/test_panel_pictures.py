@@ -41,13 +41,13 @@ def test_every_step_is_whole_in_a_narrow_panel(theme: str, open_panel: Callable[
     panel.ready()
     panel.until(lambda: panel.ui.engineList.count > 1)
     panel.click("suggestButton")
-    panel.until(lambda: panel.widget.logic.suggestion.found is not None)
+    panel.until(lambda: panel.widget.logic.suggestion.result is not None)
     look("2_labelled")
     gate.allow(4)
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 4)
     look("3_running")
-    panel.controller._process.kill()
+    panel.controller._run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
     look("3_stopped")
     gate.open()
@@ -66,7 +66,7 @@ def test_an_empty_scene_shows_where_to_begin(theme: str, open_panel: Callable[..
     assert cut_texts(panel.widget.parent, NARROW) == []
 
 
-@pytest.mark.parametrize("scale", ("1.25", "1.5"))
+@pytest.mark.parametrize("scale", ["1.25", "1.5"])
 def test_nothing_is_cut_on_a_scaled_display(scale: str) -> None:
     environment = {**os.environ, "QT_SCALE_FACTOR": scale, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
     command = [sys.executable, "-m", "support.panel_scaled", f"scaled_{scale}", str(NARROW)]

@@ -17,10 +17,11 @@ from support.scene_cases import Runs, case, scene_of
 
 import ctk  # isort: skip
 import qt  # isort: skip
-from FewShotAnnotateLib.core.expected import ExpectedDice
-from FewShotAnnotateLib.host.panel.review_section import ReviewSection
-from FewShotAnnotateLib.host.review_rows import Origin, RefillRequest, ReviewRow, worst_first
-from FewShotAnnotateLib.host.review_state import SliceStatus
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.expected_dice import ExpectedDice
+from fewshot_annotate.host.annotation.record import SliceStatus
+from fewshot_annotate.host.annotation.review_rows import Origin, RefillRequest, ReviewRow, worst_first
+from fewshot_annotate.host.panel.review_section import ReviewSection
 
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
 
@@ -41,7 +42,7 @@ class Section:
 
     def settle(self) -> None:
         self.desk.settle()
-        self.section.tick()
+        self.section.poll()
 
     def press(self, name: str) -> None:
         button = getattr(self.section, f"{name}_button")
@@ -139,7 +140,7 @@ def test_before_the_first_fill_nothing_can_be_pressed_and_the_tool_tips_say_why(
     assert section.section.summary_label.text == "Fill first: what was filled is reviewed here."
 
 
-def test_selected_slices_are_accepted_flagged_and_taken_back(section: Section) -> None:
+def test_selected_slices_are_accepted_flagged_and_reset(section: Section) -> None:
     first, second, *_ = section.desk.scene.between
     assert section.reason("accept_button") == "Select slices in the table first."
     section.select(first, second)
@@ -150,9 +151,9 @@ def test_selected_slices_are_accepted_flagged_and_taken_back(section: Section) -
     section.press("flag")
     assert section.statuses[second] == "Flagged"
     section.select(first, second)
-    section.press("take_back")
+    section.press("reset")
     assert [section.statuses[index] for index in (first, second)] == ["In progress", "In progress"]
-    assert section.reason("take_back_button") == "None of the selected slices was accepted or flagged."
+    assert section.reason("reset_button") == "None of the selected slices was accepted or flagged."
 
 
 def test_painted_slices_are_told_apart_and_need_no_word(section: Section) -> None:
@@ -208,8 +209,8 @@ def test_colours_of_the_strip_tell_status_and_confidence(section: Section) -> No
     }
     rows = section.desk.rows
     by_kind = {
-        kind: {colours[row.index] for row in rows.values() if (row.status, row.own) == kind}
-        for kind in {(row.status, row.own) for row in rows.values()}
+        kind: {colours[row.index] for row in rows.values() if (row.status, row.manual) == kind}
+        for kind in {(row.status, row.manual) for row in rows.values()}
     }
     assert len(by_kind[ACCEPTED, False]) == len(by_kind[FLAGGED, False]) == 1
     assert len(by_kind[ACCEPTED, True]) == 2  # painted, and corrected
@@ -219,7 +220,12 @@ def test_colours_of_the_strip_tell_status_and_confidence(section: Section) -> No
 
 def test_many_slices_share_the_cells_and_the_worst_of_them_is_shown(section: Section) -> None:
     rows = [
-        ReviewRow(index, Origin.FILLED, IN_PROGRESS if index % 7 else FLAGGED, 0.5 + index / 2000)
+        ReviewRow(
+            index=index,
+            origin=Origin.FILLED,
+            status=IN_PROGRESS if index % 7 else FLAGGED,
+            confidence=0.5 + index / 2000,
+        )
         for index in range(700)
     ]
     strip = section.section.strip
@@ -238,31 +244,32 @@ def test_refill_asks_for_what_is_not_accepted_unless_something_stands_against_it
     section.press("refill")
     (request,) = section.asked
     assert request.keep == {first, second}
-    section.section.block_fill("Wait for the run to end.")
-    assert section.reason("refill_button") == "Wait for the run to end."
-    section.section.block_fill("")
+    section.section.disable_refill(InputError("run_under_way"))
+    assert section.reason("refill_button") == "Wait for the run to end, or cancel it."
+    section.section.disable_refill(None)
     section.press("accept_all")
     assert section.reason("refill_button") == "Every slice is painted, corrected or accepted."
-    assert section.reason("worst_button") == "No slice waits for your word."
+    assert section.reason("worst_button") == "No slice is left to review."
 
 
 def test_what_the_last_fill_changed_is_shown_by_a_tick_box(section: Section) -> None:
     box = section.section.differences_box
     box.click()
     section.settle()
-    assert box.checked and section.desk.controller.differences_shown
+    assert box.checked
+    assert section.desk.controller.differences_shown
     box.click()
     section.settle()
-    assert not box.checked and not section.desk.controller.differences_shown
-    section.section.forget()
+    assert not box.checked
+    assert not section.desk.controller.differences_shown
+    section.section.reset()
     section.settle()
     assert section.reason("differences_box") == "What the last fill changed is known only until the scene is closed."
 
 
 def test_expected_dice_is_above_all(desk: Desk) -> None:
     expected = {desk.scene.ids[0]: ExpectedDice(1, 0.8, 0.7, 0.9)}
-    take = desk.controller.take
-    desk.runner.controller._on_outcome = lambda outcome: take(replace(outcome, expected=expected))
     desk.fill()
+    desk.annotations.change(desk.node, lambda one: one.with_along(0, replace(one.present, expected=expected)))
     section = Section(desk)
     assert section.section.expected_label.text == f"{desk.scene.ids[0]}: expected Dice 0.80 (0.70 to 0.90)"

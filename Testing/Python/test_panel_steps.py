@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from FewShotAnnotateLib.host.preparation import FillSettings
+from fewshot_annotate.host.fill.preparation import FillSettings
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
 from support.saved_scenes import open_scene, save_scene
@@ -19,8 +19,8 @@ from support.scene_cases import Gate, case, scene_of
 slicer_standin.install()
 
 import qt  # noqa: E402
-from FewShotAnnotateLib.core.axis import SliceAxis  # noqa: E402
-from FewShotAnnotateLib.host.panel.shortcuts import KEYS  # noqa: E402
+from fewshot_annotate.core.slice_axis import SliceAxis  # noqa: E402
+from fewshot_annotate.host.panel.shortcuts import KEYS  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -109,15 +109,15 @@ def test_an_empty_slice_is_marked_as_nothing_here_and_a_filled_one_counted(panel
     panel.fill()
     panel.until(lambda: panel.ui.markSliceButton.text == "Count as labelled")
     panel.click("markSliceButton")
-    assert index in panel.widget.logic.selection(panel.scene.node).labelled
+    assert index in panel.widget.logic.annotations.snapshot(panel.scene.node).selection.labelled
     assert panel.ui.markSliceButton.toolTip == "This slice counts as labelled already."
 
 
 def test_bars_are_as_long_as_slices_are_covered(panel: Panel) -> None:
-    from FewShotAnnotateLib.host.painted import coverage
+    from fewshot_annotate.host.annotation.painted_slices import coverage
 
     masks = panel.scene.painted()
-    found = coverage(panel.widget.logic.survey.extents, panel.scene.ids, 0)
+    found = coverage(panel.widget.logic.annotations.survey.extents, panel.scene.ids, 0)
     for index in panel.scene.labelled:
         counts = {name: int(mask[index].sum()) for name, mask in masks.items() if mask[index].any()}
         assert found[index] == counts
@@ -130,10 +130,10 @@ def test_the_suggested_slice_is_gone_to_and_explained(panel: Panel) -> None:
     assert panel.ui.suggestionLabel.text == "Looking for the slice that would help most ..."
     assert panel.ui.suggestButton.toolTip == "Already looking."
     finder = panel.widget.logic.suggestion
-    panel.until(lambda: finder.found is not None)
-    assert finder.found.index not in panel.scene.labelled
-    assert panel.ui.sliceSpinBox.value == finder.found.index
-    assert panel.ui.suggestionLabel.text == f"Slice {finder.found.index}: {finder.found.reason}"
+    panel.until(lambda: finder.result is not None)
+    assert finder.result.index not in panel.scene.labelled
+    assert panel.ui.sliceSpinBox.value == finder.result.index
+    assert panel.ui.suggestionLabel.text == f"Slice {finder.result.index}: {finder.result.reason}"
 
 
 def test_a_look_for_a_slice_is_given_up_when_another_segmentation_is_chosen(panel: Panel) -> None:
@@ -172,13 +172,16 @@ def test_cards_say_what_an_engine_needs_and_how_long_it_takes(panel: Panel) -> N
 def test_an_engine_that_cannot_run_says_why_and_cannot_be_chosen(
     panel: Panel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from FewShotAnnotateLib.engines.propagate import Propagate
+    from fewshot_annotate.core.errors import Message
+    from fewshot_annotate.engines.propagate.engine import Propagate
 
-    monkeypatch.setattr(Propagate, "cannot_run", classmethod(lambda cls: "it needs luck"))
+    monkeypatch.setattr(
+        Propagate, "unavailable_reason", classmethod(lambda cls: Message("needs_package", package="luck"))
+    )
     panel.widget.logic.engines.refresh()
     panel.until(lambda: "propagate" in cards(panel) and "cannot run" in cards(panel)["propagate"].text())
     card = cards(panel)["propagate"]
-    assert card.toolTip() == "it needs luck"
+    assert card.toolTip().startswith("it needs the Python package luck;")
     assert not card.flags() & qt.Qt.ItemIsEnabled
     assert list(cards(panel))[-1] == "propagate"
 
@@ -187,7 +190,7 @@ def test_an_interrupted_run_is_resumed_in_the_panel(gate: Gate, panel: Panel) ->
     gate.allow(2)
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 2)
-    panel.controller.leave()
+    panel.controller.suspend()
     gate.open()
     panel.until(lambda: "was interrupted: 2 of" in panel.status)
     assert emphasised(panel) == ["Resume"]
@@ -203,7 +206,7 @@ def test_an_interrupted_run_is_discarded_in_the_panel(gate: Gate, panel: Panel) 
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 2)
     before = panel.scene.arrays()
-    panel.controller.leave()
+    panel.controller.suspend()
     panel.until(lambda: "was interrupted" in panel.status)
     panel.click("cancelButton")
     panel.until(lambda: panel.ui.cancelButton.isHidden())
@@ -261,7 +264,7 @@ def test_the_next_sensible_button_stands_out(gate: Gate, panel: Panel) -> None:
     panel.click("fillButton")
     panel.until(lambda: panel.state == "RUNNING")
     assert emphasised(panel) == []
-    panel.controller._process.kill()
+    panel.controller._run.process.kill()
     panel.until(lambda: emphasised(panel) == ["Resume"])
     gate.open()
     panel.click("resumeButton")
@@ -314,7 +317,7 @@ def test_every_disabled_control_says_why_in_every_state(gate: Gate, open_panel: 
     assert unexplained(panel, usual) == []
     panel.until(lambda: panel.controller.progress.done == 2)
     assert unexplained(panel, usual) == []
-    panel.controller._process.kill()
+    panel.controller._run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
     assert unexplained(panel, usual) == []
     panel.click("keepButton")
@@ -341,26 +344,26 @@ def test_shortcuts_press_buttons_while_the_module_is_open(panel: Panel) -> None:
 
 
 def test_the_device_of_the_settings_reaches_the_run(panel: Panel) -> None:
-    from FewShotAnnotateLib.core.job import Device
+    from fewshot_annotate.core.job import Device
 
     panel.parameters.engine = "adapt"
     panel.widget.logic.settings.device = Device.CPU
-    settings = panel.widget.logic._settings(panel.parameters)
+    settings = panel.widget.logic.fillSettings(panel.parameters)
     assert settings.device is Device.CPU
     panel.parameters.engine = "propagate"
     panel.widget.logic.settings.device = Device.CUDA
-    assert panel.widget.logic._settings(panel.parameters).device is Device.AUTO
+    assert panel.widget.logic.fillSettings(panel.parameters).device is Device.AUTO
     panel.widget.logic.settings.device = Device.AUTO
 
 
 def test_a_fill_keeps_the_slices_that_were_accepted(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     panel.fill()
     review = panel.widget.logic.review
-    panel.until(lambda: any(row.open for row in review.view.rows))
-    accepted = next(row.index for row in review.view.rows if row.open)
+    panel.until(lambda: any(row.needs_review for row in review.view.rows))
+    accepted = next(row.index for row in review.view.rows if row.needs_review)
     review.accept([accepted])
     started: list[FillSettings] = []
-    monkeypatch.setattr(panel.controller, "start", lambda volume, segmentation, settings: started.append(settings))
+    monkeypatch.setattr(panel.controller, "start", lambda nodes, settings: started.append(settings))
     panel.ready()
     panel.click("fillButton")
     panel.until(lambda: bool(started))

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
-from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.pretrained.intensity import Greys
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.engines.pretrained.intensity import Greys
+from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.data import load_case
 from support.labels import every, small_case
-from support.tiny_weights import Shelf, random_sam, randomise, seeded
+from support.tiny_weights import Seeded, Shelf, random_sam, randomise
 
 # isort: split
-from FewShotAnnotateLib.engines.pretrained.networks import persam_model
-from FewShotAnnotateLib.engines.pretrained.networks.sam_model import Picture, SamModel, Target
+from fewshot_annotate.engines.sam import persam_network as persam_model
+from fewshot_annotate.engines.sam.network import Picture, SamModel, Target
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_PERSAM_REFERENCE")
@@ -58,7 +58,7 @@ def predict(name: str, volume: Volume, support: Support, indices: list[int], **o
 def test_the_target_is_added_to_tokens_and_attention_as_the_original_does_in_place(model: SamModel) -> None:
     transformer = model.sam.mask_decoder.transformer
     channels, grid = model.features_shape[1], model.features_shape[2]
-    with seeded(1):
+    with Seeded(1):
         image, place, tokens = (torch.randn(1, channels, grid, grid) for _ in range(3))
         tokens = torch.randn(1, 7, channels)
         target = Target(torch.randn(1, 1, channels), torch.rand(1, 1, 1, grid * grid))
@@ -73,7 +73,7 @@ def test_the_target_is_added_to_tokens_and_attention_as_the_original_does_in_pla
 
 
 def persam_model_targeted(transformer: Any, target: Target) -> Any:
-    from FewShotAnnotateLib.engines.pretrained.networks.sam_model import _targeted
+    from fewshot_annotate.engines.sam.network import _targeted
 
     return _targeted(transformer, target)
 
@@ -237,7 +237,7 @@ if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
         images = {f"{number:02}.jpg": greys.rgb(index) for number, index in enumerate(indices[2:5])}
         official = reference.persam(Path(str(REFERENCE)), script)
         make = official.sam_model_registry["vit_h"].__globals__["_build_sam"]
-        with seeded(0):
+        with Seeded(0):
             sam = make(32, 2, 2, [1])
             randomise(sam)
         monkeypatch.setattr(torch.Tensor, "cuda", lambda self: self)

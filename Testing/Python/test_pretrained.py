@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.cli import main, running
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.engines import engine_class, engine_names
-from FewShotAnnotateLib.engines.pretrained import weights
-from FewShotAnnotateLib.engines.pretrained.base import PretrainedEngine
-from FewShotAnnotateLib.run.fill import run_in_worker
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.engines.pretrained.base import PretrainedEngine
+from fewshot_annotate.engines.registry import engine_class, engine_names
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
+from fewshot_annotate.jobs import layers as layers_module
+from fewshot_annotate.jobs.process import run_in_worker
+from fewshot_annotate.weights import catalog, store
 from safetensors.torch import save_file
 from support.full_shelf import full_shelf
 from support.hostile_weights import Opens, replaced
@@ -37,7 +38,7 @@ LOADED = [
     (name, choices[0])
     for name, kind in KINDS.items()
     for choices in kind.checkpoints.values()
-    if not weights.checkpoint(choices[0]).file.endswith(".txt")
+    if not catalog.checkpoint(choices[0]).file.endswith(".txt")
 ]
 
 
@@ -51,7 +52,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 def nothing_loaded() -> None:
     """A model is kept for the life of a process: each test loads its own."""
     for name, module in list(sys.modules.items()):
-        if name.startswith("FewShotAnnotateLib.engines.pretrained."):
+        if name.startswith("fewshot_annotate.engines."):
             for kept in ("_load", "_network"):
                 getattr(getattr(module, kept, None), "cache_clear", lambda: None)()
 
@@ -63,11 +64,13 @@ def test_all_of_them_are_here() -> None:
     }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("universeg", "sam") else [pytest.mark.slow]) for name in KINDS]
+)
 def test_fill_runs_it_in_a_worker_and_painted_slices_stay_as_they_are(
     name: str, shelf: Shelf, awkward_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
+    monkeypatch.setattr(layers_module, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
     volume, label_map = small_case()
     indices = every(label_map, AXIS, 6)
     painted = keep_slices(label_map, AXIS, indices)
@@ -137,7 +140,7 @@ def test_weights_that_are_something_else_are_refused_in_one_line(
     name: str, checkpoint: str, harm: Callable[[Path, Path], None], shelf: Shelf, tmp_path: Path
 ) -> None:
     """Also where their checksum matches: whoever changed the file may have changed the table."""
-    path = weights.path_of(weights.checkpoint(checkpoint))
+    path = store.path_of(catalog.checkpoint(checkpoint))
     good, mark = path.read_bytes(), tmp_path / "mark"
     try:
         harm(path, mark)
@@ -155,7 +158,7 @@ def test_weights_that_are_something_else_are_refused_in_one_line(
 
 @pytest.mark.parametrize(("name", "checkpoint"), LOADED)
 def test_weights_that_differ_from_their_checksum_are_not_even_read(name: str, checkpoint: str, shelf: Shelf) -> None:
-    path = weights.path_of(weights.checkpoint(checkpoint))
+    path = store.path_of(catalog.checkpoint(checkpoint))
     good = path.read_bytes()
     try:
         path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines.base import label_slice
-from FewShotAnnotateLib.engines.propagate import Propagate
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.propagate.engine import Propagate
 from support.data import every_case, load_case
 
 SMALL_CASES = ("ct_vertebrae", "mr_spine_cord_t2", "ct_liver")
@@ -61,7 +61,7 @@ def mean_dice(truth: np.ndarray, result: dict[int, np.ndarray]) -> float:
 
 def filled(image: np.ndarray, support: Support) -> dict[int, np.ndarray]:
     """Labels of the slices between the labelled ones."""
-    found = probabilities(image, support, support.unlabelled(support.range_between()))
+    found = probabilities(image, support, support.unlabelled(support.labelled_range()))
     return {index: label_slice(values, support.labels)[0] for index, values in found.items()}
 
 
@@ -70,7 +70,7 @@ def copied(support: Support) -> dict[int, np.ndarray]:
     indices = np.array(support.indices)
     return {
         index: support.masks[np.abs(indices - index).argmin()]
-        for index in support.unlabelled(support.range_between())
+        for index in support.unlabelled(support.labelled_range())
     }
 
 
@@ -112,10 +112,10 @@ def test_neighbouring_slices_are_compared_where_that_carries_labels_better() -> 
     found = {}
     for context in (None, 0):
         engine = Propagate()
-        engine.prepare(volume, support, context=context)
-        predicted = dict(engine.predict(support.unlabelled(support.range_between())))
+        engine.prepare(volume, support, adjacent=context)
+        predicted = dict(engine.predict(support.unlabelled(support.labelled_range())))
         result = {index: label_slice(values, support.labels)[0] for index, values in predicted.items()}
-        found[engine.context] = mean_dice(label_map.array, result)
+        found[engine.adjacent] = mean_dice(label_map.array, result)
     assert found[1] > found[0] + 0.03
 
 
@@ -123,7 +123,7 @@ def test_neighbouring_slices_are_not_compared_where_slices_are_far_apart() -> No
     volume, _, support = cells()
     engine = Propagate()
     engine.prepare(Volume(volume.array, replace(volume.geometry, spacing=(1.0, 1.0, 3.0))), support)
-    assert engine.context == 0
+    assert engine.adjacent == 0
 
 
 @pytest.mark.parametrize("axis", [1, 2])
@@ -187,7 +187,7 @@ def test_extrapolates_outside_the_labelled_range() -> None:
     middle = int(filled_slices[len(filled_slices) // 2])
     support = every(labels, 1)
     row = support.indices.index(middle)
-    single = replace(support, indices=(middle,), masks=support.masks[[row]], known=support.known[[row]])
+    single = replace(support, indices=(middle,), masks=support.masks[[row]], annotated=support.annotated[[row]])
     found = probabilities(image, single, [middle - 2, middle + 2])
     for index, values in found.items():
         result = {index: label_slice(values, single.labels)[0]}
@@ -197,17 +197,17 @@ def test_extrapolates_outside_the_labelled_range() -> None:
 def test_unknown_label_on_a_slice_contributes_nothing() -> None:
     image, support, found = spleen()
     gap = next(row for row in range(1, len(support.indices) - 1) if support.masks[row].any())
-    known = support.known.copy()
+    known = support.annotated.copy()
     known[gap] = False
     masks = support.masks.copy()
     masks[gap] = 0
-    unknown = probabilities(image, replace(support, masks=masks, known=known))
+    unknown = probabilities(image, replace(support, masks=masks, annotated=known))
     kept = [row for row in range(len(support.indices)) if row != gap]
     absent = replace(
         support,
         indices=tuple(support.indices[row] for row in kept),
         masks=support.masks[kept],
-        known=support.known[kept],
+        annotated=support.annotated[kept],
     )
     without = probabilities(image, absent)
     for index in found:
@@ -220,11 +220,11 @@ def test_unknown_label_is_kept_where_a_known_absence_ends_it() -> None:
     row = int(support.masks.any(axis=(1, 2)).nonzero()[0][1])
     masks = support.masks.copy()
     masks[row] = 0
-    known = support.known.copy()
+    known = support.annotated.copy()
     known[row] = False
     near = support.indices[row] + 1
     absent = probabilities(image, replace(support, masks=masks), [near])[near]
-    unknown = probabilities(image, replace(support, masks=masks, known=known), [near])[near]
+    unknown = probabilities(image, replace(support, masks=masks, annotated=known), [near])[near]
     assert unknown[1].sum() > 2 * absent[1].sum()
 
 
@@ -234,7 +234,7 @@ def test_a_label_that_ends_fades_with_distance() -> None:
     support = every(labels, 8)
     masks = np.zeros_like(support.masks)
     masks[1, 40:80, 40:80] = support.labels[0]
-    found = probabilities(still, replace(support, masks=masks, known=np.ones_like(support.known)))
+    found = probabilities(still, replace(support, masks=masks, annotated=np.ones_like(support.annotated)))
     start = support.indices[1]
     inside = [float(found[start + step][1, 50:70, 50:70].mean()) for step in range(1, 8)]
     assert inside == sorted(inside, reverse=True)

@@ -16,7 +16,7 @@ from support import slicer_standin
 from support.panel import Panel
 from support.random_walk import Action, Walk, random_actions, shortest
 from support.scene_cases import case
-from support.walk_promises import BrokenPromise
+from support.walk_promises import BrokenPromiseError
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -66,13 +66,13 @@ def test_a_random_walk_breaks_no_promise(walk_through: Callable[[Sequence[Action
     def fails(tried: Sequence[Action]) -> bool:
         try:
             walk_through(tried)
-        except BrokenPromise:
+        except BrokenPromiseError:
             return True
         return False
 
     try:
         walk = walk_through(actions)
-    except BrokenPromise as error:
+    except BrokenPromiseError as error:
         found = shortest(actions, fails, SHORTEN_SECONDS)
         pytest.fail(f"seed {seed}: {error}\n" + ", ".join(map(str, found)))
     assert walk.commits or len(actions) < 50

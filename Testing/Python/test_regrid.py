@@ -9,12 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, read_on_grid, write_array, write_label_maps
-from FewShotAnnotateLib.core.regrid import Alignment, Change, Consent, align, regrid
-from FewShotAnnotateLib.core.regrid_note import regrid_note
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.regrid import Alignment, Consent, GridChange, align_grids, regrid
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.io.files import read_label_maps, read_on_grid, write_array, write_label_maps
+from fewshot_annotate.io.label_notes import regrid_note
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -110,7 +110,7 @@ def test_labels_with_axes_in_any_order_and_direction_come_onto_the_image(
     result = regrid([stored], GRID)
     assert np.array_equal(result.layers[0].array, label_map.array)
     assert result.layers[0].geometry == GRID
-    assert (Change.REORIENTED in result.changes) == ((order, signs) != ((0, 1, 2), (1, 1, 1)))
+    assert (GridChange.REORIENTED in result.changes) == ((order, signs) != ((0, 1, 2), (1, 1, 1)))
 
 
 @given(
@@ -205,7 +205,7 @@ def test_what_is_taken_for_the_same_voxels_is_nowhere_half_a_voxel_off(
     matrix[:3, :3] = rotation @ matrix[:3, :3] * stretch
     matrix[:3, 3] = (matrix @ [*np.multiply(shift, 0.1), 1])[:3]
     own = geometry_of(matrix, stored.shape)
-    found = align(own, grid)
+    found = align_grids(own, grid)
     if isinstance(found, Alignment):
         corners = np.array(list(itertools.product(*[(0, n - 1) for n in own.shape[::-1]])))
         places = np.linalg.inv(to_lps(grid)) @ to_lps(own) @ np.column_stack([corners, np.ones(8)]).T
@@ -284,7 +284,7 @@ def test_resampled_labels_lie_where_they_lay(spacing: tuple[float, float, float]
         regrid([LabelMap(stored, own)], GRID)
     result = regrid([LabelMap(stored, own, label_map.segments)], GRID, {Consent.RESAMPLE})
     (back,) = result.layers
-    assert result.changes == (Change.RESAMPLED,)
+    assert result.changes == (GridChange.RESAMPLED,)
     assert back.geometry == GRID
     for value in (1, 2):
         both = np.count_nonzero((back.array == value) & (label_map.array == value))
@@ -315,7 +315,7 @@ def test_resampling_says_what_vanished_and_counts_what_lies_outside() -> None:
     grid = Geometry((6, 6, 6), (2, 2, 2))
     result = regrid([own], grid, {Consent.RESAMPLE})
     assert result.vanished == ("speck",)
-    assert "speck" in regrid_note(result, "a.nrrd")
+    assert "speck" in str(regrid_note(result, "a.nrrd"))
     assert (result.layers[0].array[2:5, 2:5, 2:5] == 2).all()
     smaller = Geometry((3, 6, 6), (2, 2, 2))
     with pytest.raises(InputError) as refused:
@@ -430,5 +430,6 @@ def test_what_changes_labels_needs_a_flag_that_the_refusal_names(
     (tmp_path / "cases.csv").write_text(f"name,image,support\na,{image},{support}\n")
     batch = ["batch", str(tmp_path / "cases.csv"), "-o", str(tmp_path / "b"), "--engine", "propagate"]
     assert main([*batch, "--progress", "none"]) == 1
-    assert f"({flag})" in (tmp_path / "b" / "status.csv").read_text(encoding="utf-8")
+    assert f"({flag})" in capfd.readouterr().err
+    assert str(support) in (tmp_path / "b" / "status.csv").read_text(encoding="utf-8")
     assert main([*batch, "--progress", "none", "--resume", flag]) == 0

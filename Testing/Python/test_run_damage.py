@@ -14,22 +14,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
-from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
-from support.labels import every, keep_slices, small_case
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
+from fewshot_annotate.jobs.run_folder import JobFolder
+from fewshot_annotate.jobs.slice_writer import SliceWriter
+from support.labels import every, keep_slices, overlapping_layers, small_case
 from support.processes import PACKAGE_PARENT, make_folder
 
 AXIS = SliceAxis(0)
 ROUNDS = 6
 ARRAYS = ("image", "support", "result", "confidence", "finished", "checksums")
+ARRAY_FILES = ("image.npy", *(f"layers/0/{name}.npy" for name in ARRAYS[1:]))
 FILES = (
-    *(f"{name}.npy" for name in ARRAYS),
+    *ARRAY_FILES,
     "job.json",
-    "expected.json",
+    "layers/0/expected.json",
     "events.jsonl",
     "worker.log",
     "worker.lock",
@@ -38,16 +40,16 @@ FILES = (
 RACER = """
 import sys, time
 from pathlib import Path
-from FewShotAnnotateLib import engines
-from FewShotAnnotateLib.cli import main
+from fewshot_annotate.engines import registry
+from fewshot_annotate.cli import main
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
 for number in range(rounds):
     (folder / f"ready {number} {sys.argv[3]}").touch()
     while not (folder / f"go {number}").exists():
         time.sleep(0.0005)
-    output = folder / f"{number} {sys.argv[3]}.nii.gz"
+    output = folder / f"{number} {sys.argv[3]}{sys.argv[5]}"
     job = folder / f"job {number}"
-    words = ["fill", folder / "image.nii.gz", folder / "support.nii.gz", "-o", output, "--job-dir", job]
+    words = ["fill", folder / "image.nii.gz", folder / sys.argv[4], "-o", output, "--job-dir", job]
     print("code", main([*map(str, words), "--engine", "propagate", "--progress", "none"]), flush=True)
 """
 
@@ -67,7 +69,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, painted: LabelMap) -> Pat
     write_label_maps(folder / "support.nii.gz", [painted])
     assert fill(folder) == 0
     (folder / "out.nii.gz").rename(folder / "undisturbed.nii.gz")
-    file = folder / "job" / "finished.npy"
+    file = folder / "job" / "layers" / "0" / "finished.npy"
     flags = np.load(file)
     flags[len(flags) // 2 :] = 0
     np.save(file, flags)
@@ -97,12 +99,18 @@ def slices_of(path: Path) -> np.ndarray:
     return AXIS.slices(read.array)
 
 
-def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(desk: Path) -> None:
-    expected = slices_of(desk / "undisturbed.nii.gz")
+def race(desk: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
+    """Two programs begin at once in one new folder, a few times; the output of the one that may, and the other's."""
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
     command = [sys.executable, "-c", RACER, str(desk), str(ROUNDS)]
     racers = [
-        subprocess.Popen([*command, name], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, name, support, suffix],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for name in "ab"
     ]
     try:
@@ -115,24 +123,47 @@ def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(desk: 
     finally:
         for racer in racers:
             racer.kill()
+    ends = []
     for number in range(ROUNDS):
         codes = [int(re.findall(r"^code (\d+)$", out, re.MULTILINE)[number]) for out, _ in printed]
         assert sorted(codes) == [0, 2], printed
-        winner = "ab"[codes.index(0)]
-        assert np.array_equal(slices_of(desk / f"{number} {winner}.nii.gz"), expected)
-        assert not (desk / f"{number} {'ab'[codes.index(2)]}.nii.gz").exists()
-        assert JobFolder.reopen(desk / f"job {number}").pending() == []
+        winner, loser = "ab"[codes.index(0)], "ab"[codes.index(2)]
+        ends.append((desk / f"{number} {winner}{suffix}", desk / f"{number} {loser}{suffix}"))
     lines = [line for _, err in printed for line in err.splitlines()]
     assert len(lines) == ROUNDS
-    assert all("another worker is still running" in line or "is not an empty folder" in line for line in lines)
+    expected = ("another worker is still running", "is not an empty folder")
+    assert [line for line in lines if not any(words in line for words in expected)] == []
+    return ends
+
+
+def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(desk: Path) -> None:
+    expected = slices_of(desk / "undisturbed.nii.gz")
+    for number, (winner, loser) in enumerate(race(desk, "support.nii.gz", ".nii.gz")):
+        assert np.array_equal(slices_of(winner), expected)
+        assert not loser.exists()
+        assert JobFolder.reopen(desk / f"job {number}").pending() == []
+
+
+def test_of_two_starts_with_overlapping_segments_one_wins_and_its_result_is_right(desk: Path) -> None:
+    _, labels = small_case()
+    painted = [keep_slices(layer, AXIS, every(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
+    write_label_maps(desk / "layers.seg.nrrd", painted)
+    words = ["fill", desk / "image.nii.gz", desk / "layers.seg.nrrd", "-o", desk / "alone.seg.nrrd"]
+    assert main([*map(str, words), "--engine", "propagate", "--progress", "none"]) == 0
+    expected = [layer.array for layer in read_label_maps(desk / "alone.seg.nrrd")]
+    assert len(expected) == 2
+    for number, (winner, loser) in enumerate(race(desk, "layers.seg.nrrd", ".seg.nrrd")):
+        assert all(map(np.array_equal, (layer.array for layer in read_label_maps(winner)), expected))
+        assert not loser.exists()
+        assert [layer.pending() for layer in JobFolder.reopen_layers(desk / f"job {number}")] == [[], []]
 
 
 def test_a_refused_start_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "job", *small_case(), AXIS, 8)
-    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with folder.exclusive(), pytest.raises(InputError):
         make_folder(folder.path, *small_case(), AXIS, 4)
-    assert before == {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
 def test_a_folder_that_is_just_being_made_is_busy(tmp_path: Path) -> None:
@@ -160,7 +191,7 @@ def stopped(tmp_path: Path) -> JobFolder:
 @pytest.mark.parametrize("name", ARRAYS)
 def test_no_flipped_bit_of_an_array_goes_unnoticed(stopped: JobFolder, name: str) -> None:
     chance = random.Random(name)
-    path = stopped.path / f"{name}.npy"
+    path = stopped.array_path(name)
     whole, done = path.read_bytes(), np.flatnonzero(stopped.finished()).tolist()
     results = {index: stopped.result_slice(index) for index in done}
     confidences = {index: stopped.confidence_slice(index) for index in done}
@@ -177,7 +208,7 @@ def test_no_flipped_bit_of_an_array_goes_unnoticed(stopped: JobFolder, name: str
             for index in np.flatnonzero(opened.finished()).tolist():
                 assert np.array_equal(opened.result_slice(index), results[index])
                 assert np.array_equal(opened.confidence_slice(index), confidences[index])
-        (stopped.path / "finished.npy").write_bytes(whole) if name == "finished" else path.write_bytes(whole)
+        path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -207,7 +238,7 @@ def test_labelled_slices_of_the_output_come_from_the_support_itself(desk: Path, 
     assert fill(desk) == 0
     folder = JobFolder.open(desk / "job")
     support = folder.read_support()
-    np.save(folder.path / "support.npy", np.zeros_like(support.masks))
+    np.save(folder.array_path("support"), np.zeros_like(support.masks))
     labels, _ = folder.assemble(support)
     assert np.array_equal(AXIS.slices(labels)[list(support.indices)], support.masks)
 
@@ -233,16 +264,142 @@ def test_something_else_in_place_of_a_file_is_refused_or_harmless(
     assert (half_done / "out.nii.gz").exists() == (code == 0)
 
 
-# --- folders of version 0.1.0
+@pytest.mark.parametrize(
+    "name", ["job.json.partial", "events.jsonl", *(f"{name}.npy" for name in ARRAYS), *ARRAY_FILES]
+)
+def test_links_in_a_folder_that_looks_torn_are_not_followed(tmp_path: Path, name: str) -> None:
+    victim, place = tmp_path / "victim", tmp_path / "job"
+    victim.write_bytes(b"precious")
+    place.mkdir()
+    (place / "job.json.partial").touch()
+    (place / name).parent.mkdir(parents=True, exist_ok=True)
+    (place / name).unlink(missing_ok=True)
+    (place / name).symlink_to(victim)
+    make_folder(place, *small_case(), AXIS, 8)
+    assert victim.read_bytes() == b"precious"
+    assert not (place / name).is_symlink()
+
+
+@pytest.mark.parametrize("name", ["result", "confidence", "finished", "checksums"])
+def test_a_link_in_place_of_an_array_is_not_written_through(stopped: JobFolder, tmp_path: Path, name: str) -> None:
+    array = stopped.array_path(name)
+    victim = tmp_path / "victim.npy"
+    array.rename(victim)
+    array.symlink_to(victim)
+    with pytest.raises(InputError, match="no plain file"):
+        JobFolder.reopen(stopped.path)
+
+
+@pytest.mark.parametrize("name", ["layers", "layers/0"])
+def test_a_link_in_place_of_a_folder_of_arrays_is_not_written_through(
+    stopped: JobFolder, tmp_path: Path, name: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (stopped.path / name).rename(elsewhere)
+    (stopped.path / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match="no plain file"):
+        JobFolder.reopen(stopped.path)
+
+
+# --- folders of version 0.1
+
+
+def in_the_layout_of_version_0_1(folder: Path) -> list[Path]:
+    """Give a job folder the layout of version 0.1: one layer in the folder itself, several in a folder each."""
+    description = json.loads((folder / "job.json").read_text(encoding="ascii"))
+    image = (folder / "image.npy").read_bytes()
+    layers, places = description.pop("layers"), []
+    job = description["job"]
+    # A range named labelled slices too: here those between the first and the last slice to fill.
+    labelled_range = {"version": 3, "start": job["slices"][0], "stop": job["slices"][-1] + 1}
+    for number, layer in enumerate(layers):
+        place = folder if len(layers) == 1 else folder / f"layer{number}"
+        place.mkdir(exist_ok=True)
+        for file in (folder / "layers" / str(number)).iterdir():
+            file.rename(place / file.name)
+        (place / "image.npy").write_bytes(image)
+        old = {name: value for name, value in job.items() if name != "slices"}
+        own = {name: value for name, value in layer.items() if name != "names"}
+        written = description | own | {"job": old | labelled_range | {"names": layer["names"]}}
+        (place / "job.json").write_text(json.dumps(written), encoding="ascii")
+        (place / "events.jsonl").touch()
+        places.append(place)
+    shutil.rmtree(folder / "layers")
+    if len(layers) > 1:
+        for name in ("job.json", "image.npy", "events.jsonl"):
+            (folder / name).unlink()
+    return places
 
 
 def as_made_by_version_0_1(folder: Path) -> None:
-    """Take from a job folder what version 0.1.0 did not write."""
+    """Give a job folder the layout of version 0.1 without what 0.1.0 did not write."""
+    in_the_layout_of_version_0_1(folder)
     (folder / "checksums.npy").unlink()
     file = folder / "job.json"
     description = json.loads(file.read_text(encoding="ascii"))
     del description["checksums"]
     file.write_text(json.dumps(description), encoding="ascii")
+
+
+def fill_overlapping(desk: Path, output: str, *more: str) -> int:
+    words = ["fill", str(desk / "image.nii.gz"), str(desk / "layers.seg.nrrd"), "-o", str(desk / output)]
+    return main([*words, "--engine", "propagate", "--slices", "all", "--progress", "none", *more])
+
+
+@pytest.fixture
+def overlapping(desk: Path) -> Path:
+    """As `desk`, with two segments that overlap, and the job of both of which the last slices are not done."""
+    _, labels = small_case()
+    painted = [keep_slices(layer, AXIS, every(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]
+    write_label_maps(desk / "layers.seg.nrrd", painted)
+    assert fill_overlapping(desk, "undisturbed.seg.nrrd", "--job-dir", str(desk / "job")) == 0
+    for number in range(2):
+        file = desk / "job" / "layers" / str(number) / "finished.npy"
+        flags = np.load(file)
+        flags[len(flags) // 2 :] = 0
+        np.save(file, flags)
+    return desk
+
+
+def require_continued(desk: Path) -> None:
+    """Require that the job of both segments goes on to the result of an undisturbed one."""
+    before = [layer.pending() for layer in JobFolder.open_layers(desk / "job")]
+    assert all(before)
+    assert fill_overlapping(desk, "out.seg.nrrd", "--job-dir", str(desk / "job"), "--resume") == 0
+    found, expected = (read_label_maps(desk / f"{name}.seg.nrrd") for name in ("out", "undisturbed"))
+    assert len(found) == len(expected) == 2
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.array, other.array)
+    assert [layer.pending() for layer in JobFolder.open_layers(desk / "job")] == [[], []]
+
+
+def test_layers_share_one_image(overlapping: Path) -> None:
+    files = sorted(str(file.relative_to(overlapping / "job")) for file in (overlapping / "job").rglob("*.npy"))
+    assert files == ["image.npy", *(f"layers/{k}/{name}.npy" for k in range(2) for name in sorted(ARRAYS[1:]))]
+
+
+def test_a_run_of_several_layers_is_continued(overlapping: Path) -> None:
+    require_continued(overlapping)
+
+
+def test_a_run_with_a_folder_for_each_layer_is_continued(overlapping: Path) -> None:
+    places = in_the_layout_of_version_0_1(overlapping / "job")
+    assert [place.name for place in places] == ["layer0", "layer1"]
+    require_continued(overlapping)
+    assert not (overlapping / "job" / "layers").exists()
+
+
+def test_a_run_of_several_layers_is_not_continued_with_one(overlapping: Path, capsys: pytest.CaptureFixture) -> None:
+    assert fill(overlapping, "--engine", "propagate", "--slices", "all", "--resume") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "was started with another image or labels" in line
+
+
+def test_a_flat_folder_of_one_layer_is_continued(half_done: Path) -> None:
+    in_the_layout_of_version_0_1(half_done / "job")
+    assert JobFolder.open(half_done / "job").pending()
+    assert fill(half_done, "--resume") == 0
+    assert np.array_equal(slices_of(half_done / "out.nii.gz"), slices_of(half_done / "undisturbed.nii.gz"))
 
 
 def test_a_folder_without_checksums_is_gone_on_with(half_done: Path) -> None:
@@ -264,7 +421,8 @@ def test_damaged_input_of_a_folder_without_checksums_is_found(stopped: JobFolder
 
 def test_values_that_are_no_label_in_a_folder_without_checksums_are_done_again(stopped: JobFolder) -> None:
     as_made_by_version_0_1(stopped.path)
-    path = stopped.path / "result.npy"
+    stopped = JobFolder.open(stopped.path)
+    path = stopped.array_path("result")
     result = np.load(path)
     first, second = np.flatnonzero(stopped.finished())[:2].tolist()
     result[first, 3, 3] = 77

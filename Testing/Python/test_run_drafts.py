@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.event import (
+from fewshot_annotate.core.events import (
     Cancelled,
     Event,
     Expected,
@@ -27,12 +26,14 @@ from FewShotAnnotateLib.core.event import (
     Warned,
     event_from_line,
 )
-from FewShotAnnotateLib.engines.base import Stopped
-from FewShotAnnotateLib.engines.propagate import Propagate
-from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
-from FewShotAnnotateLib.run.legs import Leg, Whole
-from FewShotAnnotateLib.run.pace import GRACE_SECONDS, LEAST_WORK, Pace
-from FewShotAnnotateLib.run.process import WorkerProcess
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.engines.base import RunContext
+from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.jobs.layers import LayerRun, OverallProgress
+from fewshot_annotate.jobs.process import WorkerProcess
+from fewshot_annotate.jobs.progress import MIN_FRACTION_FOR_ETA, OVERRUN_SECONDS, RunProgress
+from fewshot_annotate.jobs.run_folder import JobFolder
+from fewshot_annotate.jobs.slice_writer import SliceWriter
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support import stepwise
@@ -150,14 +151,14 @@ def test_progress_tells_of_drafts_of_the_fit_and_of_final_slices(
     assert list(dict.fromkeys(written)) == expected, "drafts count up, then final slices replace them"
     assert list(dict.fromkeys(event.stage for event in progress)) == list(Stage)
     for stage in (Stage.DRAFTING, Stage.REFINING):
-        counted = dict.fromkeys(event.counted for event in progress if event.stage == stage)
+        counted = dict.fromkeys(event.done_in_stage for event in progress if event.stage == stage)
         assert list(counted) == list(range(stage == Stage.DRAFTING, total + (stage == Stage.REFINING)))
     fractions = [event.fraction for event in progress]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0, 1)
     assert 1 <= len({fraction for fraction in fractions if 0 < fraction < FIT_FRACTION}) < 6, "not at every pulse"
     assert {event.eta is None for event in progress if event.fraction == 0} == {True}
-    assert all(event.eta is not None for event in progress if event.fraction > LEAST_WORK)
+    assert all(event.eta is not None for event in progress if event.fraction > MIN_FRACTION_FOR_ETA)
     assert progress[-1].eta == 0
 
 
@@ -260,7 +261,8 @@ def test_cancel_after_better_slices_were_offered_keeps_those_instead_of_the_firs
     events += poll_to_end(process)
     assert isinstance(events[-1], Cancelled)
     assert refined(events) == [], "what is offered is not final yet"
-    assert folder.pending() == pending and folder.drafts()[pending].all()
+    assert folder.pending() == pending
+    assert folder.drafts()[pending].all()
     assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices), "the painted slices too"
 
 
@@ -310,7 +312,7 @@ def test_a_killed_worker_loses_nothing_and_only_what_is_missing_is_done_again(
     assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices)
 
 
-@pytest.mark.parametrize(("trouble", "code"), [("bug", ""), ("input", "volume_constant")])
+@pytest.mark.parametrize(("trouble", "code"), [("bug", "worker_failed"), ("input", "volume_constant")])
 def test_an_engine_that_fails_after_its_drafts_leaves_them(
     trouble: str, code: str, make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
@@ -326,8 +328,8 @@ def test_an_engine_that_fails_after_its_drafts_leaves_them(
 HOST = """
     import sys, time
     from pathlib import Path
-    from FewShotAnnotateLib.run.folder import JobFolder
-    from FewShotAnnotateLib.run.process import WorkerProcess
+    from fewshot_annotate.jobs.run_folder import JobFolder
+    from fewshot_annotate.jobs.process import WorkerProcess
 
     WorkerProcess(JobFolder.open(sys.argv[1]), sys.argv[2]).start()
     time.sleep(100)
@@ -361,7 +363,7 @@ def test_a_run_with_a_time_limit_ends_by_then(make_job: MakeJob, start: Callable
     events = poll_to_end(start(folder))
     ending = events[-1]
     assert isinstance(ending, Finished)
-    assert ending.seconds < 2.0 + GRACE_SECONDS
+    assert ending.seconds < 2.0 + OVERRUN_SECONDS
     assert not [event for event in events if isinstance(event, Warned)]
     etas = [event.eta for event in events if isinstance(event, Progress) and event.eta is not None]
     assert etas
@@ -371,7 +373,7 @@ def test_a_run_with_a_time_limit_ends_by_then(make_job: MakeJob, start: Callable
 def test_an_engine_that_overruns_the_time_limit_is_told_of_once_and_still_gives_every_slice(
     make_job: MakeJob, start: Callable[..., Any]
 ) -> None:
-    folder = make_job(budget=0.5, fit=0.5 + GRACE_SECONDS + 0.7, heeds=False)
+    folder = make_job(budget=0.5, fit=0.5 + OVERRUN_SECONDS + 0.7, heeds=False)
     events = poll_to_end(start(folder))
     (warning,) = [event for event in events if isinstance(event, Warned)]
     assert "time limit of 0.5 s" in warning.message
@@ -382,19 +384,16 @@ def test_an_engine_that_overruns_the_time_limit_is_told_of_once_and_still_gives_
 
 
 def test_without_a_time_limit_an_engine_has_all_the_time_it_wants() -> None:
-    engine = Propagate()
-    assert engine.seconds_left == float("inf")
-    engine.deadline = time.monotonic() + 5
-    assert 0 < engine.seconds_left <= 5
-    engine.deadline -= 10
-    assert engine.seconds_left == 0
+    assert RunContext().seconds_left == float("inf")
+    assert 0 < RunContext(deadline=time.monotonic() + 5).seconds_left <= 5
+    assert RunContext(deadline=time.monotonic() - 5).seconds_left == 0
 
 
 def test_an_engine_can_be_used_without_a_runner() -> None:
     engine = Propagate()
-    engine.pulse(0.5)
+    engine.context.report_progress(0.5)
     assert list(engine.draft([1, 2])) == []
-    assert engine.expected() == ()
+    assert engine.expected_dice() == ()
 
 
 # --- counting
@@ -417,17 +416,17 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
 def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, taken: list[tuple[str, Any]]) -> None:
     folder, pending = untouched, untouched.pending()
     told: list[Event] = []
-    pace = Pace(folder, told.append, lambda: False)
-    pace.tell()
+    pace = RunProgress(folder, told.append)
+    pace.report_progress()
     final: set[int] = set()
     for what, value in taken:
         if what == "pulse":
             pace.pulse(value)
-            pace.tell()
+            pace.report_progress()
             continue
         index = pending[value % len(pending)]
         if index not in final:
-            pace.wrote(index, draft=what == "draft")
+            pace.slice_written(index, draft=what == "draft")
             final |= {index} if what == "final" else set()
     progress = [event for event in told if isinstance(event, Progress)]
     assert all(event_from_line(event.to_line()) == event for event in told)
@@ -443,12 +442,12 @@ def test_layers_that_are_drafted_then_refined_make_one_progress_that_never_falls
         Progress(4, 4, 6.0, 0.5, 2, Stage.REFINING),
         Progress(4, 4, 0.0, 1.0, 0, Stage.REFINING),
     ]
-    whole = Whole(2)
-    told = [whole.with_part(Leg(layer, drafts_only=True), one) for layer in range(2) for one in drafted]
-    told += [whole.with_part(Leg(layer), one) for layer in range(2) for one in refined]
+    overall = OverallProgress(2)
+    told = [overall.updated(LayerRun(layer, drafts_only=True), one) for layer in range(2) for one in drafted]
+    told += [overall.updated(LayerRun(layer), one) for layer in range(2) for one in refined]
     assert [one.stage for one in told] == [Stage.DRAFTING] + [Stage.REFINING] * 7
     assert [one.done for one in told] == [4] + [8] * 7
-    assert [one.counted for one in told] == [4, 0, 0, 2, 4, 4, 6, 8]
+    assert [one.done_in_stage for one in told] == [4, 0, 0, 2, 4, 4, 6, 8]
     assert [one.fraction for one in told] == [0.05, 0.1, 0.1, 0.3, 0.55, 0.55, 0.75, 1.0]
     assert [one.eta is None for one in told] == [True, True, True, False, False, True, False, False]
 
@@ -461,30 +460,6 @@ def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
         writer.write(one, np.ones(shape), np.ones(shape))
         writer.write(two, np.ones(shape), np.ones(shape), draft=True)
     told: list[Event] = []
-    pace = Pace(folder, told.append, lambda: False)
-    pace.tell()
+    pace = RunProgress(folder, told.append)
+    pace.report_progress()
     assert told == [Progress(2, len(pending), None, round(1 / len(pending), 4), 1, Stage.DRAFTING)]
-
-
-def test_a_pulse_stops_the_run_when_asked(make_job: MakeJob) -> None:
-    folder = make_job()
-    pace = Pace(folder, lambda event: None, folder.cancel_requested)
-    pace.pulse(0.1)
-    folder.request_cancel()
-    with pytest.raises(Stopped):
-        pace.pulse(0.2)
-    assert not isinstance(Stopped(), Exception), "an engine that catches every Exception lets it pass"
-
-
-def test_a_run_asked_to_stop_at_its_last_slice_is_finished(make_job: MakeJob) -> None:
-    folder = make_job()
-    *most, last = folder.pending()
-    shape = folder.shape[1:]
-    with SliceWriter(folder) as writer:
-        for index in most:
-            writer.write(index, np.ones(shape), np.ones(shape))
-    folder.request_cancel()
-    pace = Pace(folder, lambda event: None, folder.cancel_requested)
-    with pytest.raises(Stopped):
-        pace.wrote(last, draft=True)
-    pace.wrote(last, draft=False)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.expected import ExpectedDice
-from FewShotAnnotateLib.core.job import Job
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
-from FewShotAnnotateLib.run.folder import JobFolder, SliceWriter
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.expected_dice import ExpectedDice
+from fewshot_annotate.core.job import Job
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.jobs.fingerprints import fingerprint, fingerprints
+from fewshot_annotate.jobs.run_folder import JobFolder
+from fewshot_annotate.jobs.slice_writer import SliceWriter
 from support.disk import largest_file
 from support.labels import every, small_case
 from support.processes import make_folder
@@ -50,8 +51,8 @@ def test_a_folder_gives_back_the_job_and_its_input(folder: JobFolder) -> None:
     assert opened.read_volume().geometry == volume.geometry
     assert list(support.indices) == every(label_map, AXIS, 8)
     assert np.array_equal(support.masks, AXIS.slices(label_map.array)[list(support.indices)])
-    assert opened.pending() == support.unlabelled(opened.job.slices)
-    opened.require_same_input(folder.job, volume, support)
+    assert opened.pending() == support.unlabelled(range(opened.shape[0]))
+    opened.require_same_input(folder.job, fingerprint(volume, support))
 
 
 def test_a_slice_counts_as_finished_only_once_it_is_written(folder: JobFolder) -> None:
@@ -89,7 +90,7 @@ def test_a_draft_is_kept_and_still_to_be_done_until_it_is_replaced(folder: JobFo
 
 def test_a_slice_with_a_flag_that_means_nothing_is_done_again(folder: JobFolder) -> None:
     before = folder.pending()
-    file = folder.path / "finished.npy"
+    file = folder.array_path("finished")
     np.save(file, np.full_like(np.load(file), 77))
     opened = JobFolder.open(folder.path)
     assert opened.pending() == before
@@ -100,12 +101,12 @@ def test_a_slice_with_a_flag_that_means_nothing_is_done_again(folder: JobFolder)
 def test_the_expected_dice_is_read_as_written_and_replaced_as_a_whole(folder: JobFolder) -> None:
     assert folder.expected() == ()
     first = [ExpectedDice(label, 0.5, 0.25, 0.75) for label in folder.labels]
-    folder.write_expected(first)
+    folder.write_expected_dice(first)
     assert JobFolder.open(folder.path).expected() == tuple(first)
     second = [ExpectedDice(folder.labels[0], np.float32(0.75), np.float32(0.5), 1)]
-    folder.write_expected(second)  # type: ignore[arg-type]
+    folder.write_expected_dice(second)  # type: ignore[arg-type]
     assert folder.expected() == tuple(second)
-    assert sorted(path.name for path in folder.path.glob("expected*")) == ["expected.json"]
+    assert sorted(path.name for path in folder.layer_path.glob("expected*")) == ["expected.json"]
 
 
 @pytest.mark.parametrize(
@@ -153,8 +154,25 @@ def test_label_values_above_255_are_kept(tmp_path: Path) -> None:
     assert (folder.result_slice(done) == 40_000).all()
 
 
+def test_the_volume_is_read_once_for_the_fingerprints_of_all_layers(folder: JobFolder) -> None:
+    class Counted(np.ndarray):
+        slices_read = 0
+
+        def __iter__(self) -> Iterator[Any]:
+            for part in np.asarray(self):
+                Counted.slices_read += 1
+                yield part
+
+    volume, _ = small_case()
+    counted = Volume(volume.array.view(Counted), volume.geometry)
+    support = folder.read_support()
+    other = support.subset([0, 2])
+    assert fingerprints(counted, [support, other]) == [fingerprint(volume, one) for one in (support, other)]
+    assert Counted.slices_read == len(volume.array)
+
+
 def test_a_used_folder_is_not_used_again(folder: JobFolder, tmp_path: Path) -> None:
-    before = {path: path.read_bytes() for path in folder.path.iterdir()}
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     other = tmp_path / "notes"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
@@ -164,12 +182,12 @@ def test_a_used_folder_is_not_used_again(folder: JobFolder, tmp_path: Path) -> N
         with pytest.raises(InputError) as error:
             make_folder(place, *small_case(), AXIS, 8)
         assert error.value.code == "job_folder_used"
-    assert before == {path: path.read_bytes() for path in folder.path.iterdir()}
+    assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
 def test_a_folder_whose_making_was_interrupted_is_made_anew(folder: JobFolder) -> None:
     (folder.path / "job.json").rename(folder.path / "job.json.partial")
-    (folder.path / "finished.npy").unlink()
+    folder.array_path("finished").unlink()
     again = make_folder(folder.path, *small_case(), AXIS, 8)
     assert JobFolder.open(folder.path).pending() == again.pending()
 
@@ -221,27 +239,56 @@ def _other_label(volume: Volume, support: Support, job: Job) -> tuple[Job, Volum
 
 
 def _other_completeness(volume: Volume, support: Support, job: Job) -> tuple[Job, Volume, Support]:
-    return job, volume, replace(support, known=~support.known)
+    return job, volume, replace(support, annotated=~support.annotated)
 
 
 def _other_range(volume: Volume, support: Support, job: Job) -> tuple[Job, Volume, Support]:
-    return replace(job, stop=job.stop - 1), volume, support
+    return replace(job, slices=job.slices[:-1]), volume, support
 
 
 @pytest.mark.parametrize("change", [_other_volume, _other_spacing, _other_label, _other_completeness, _other_range])
 def test_a_job_is_not_continued_with_other_input(change: Callable[..., Any], folder: JobFolder) -> None:
     volume, _ = small_case()
+    job, changed, support = change(volume, folder.read_support(), folder.job)
     with pytest.raises(InputError) as error:
-        folder.require_same_input(*change(volume, folder.read_support(), folder.job))
+        folder.require_same_input(job, fingerprint(changed, support))
     assert error.value.code == "job_differs"
+
+
+def test_a_folder_whose_job_names_a_range_is_continued(folder: JobFolder) -> None:
+    """As version 0.1 wrote them: from start up to stop, labelled slices among them."""
+    volume, _ = small_case()
+    description = json.loads((folder.path / "job.json").read_text())
+    job = description["job"]
+    del job["slices"]
+    description["job"] = job | {"version": 3, "start": 0, "stop": folder.shape[0]}
+    (folder.path / "job.json").write_text(json.dumps(description))
+    opened = JobFolder.reopen(folder.path)
+    assert opened.pending() == folder.pending()
+    opened.require_same_input(folder.job, fingerprint(volume, folder.read_support()))
+    opened.set_budget(60.0)
+    assert JobFolder.open(folder.path).job == replace(folder.job, budget=60.0)
+
+
+def test_slices_to_fill_are_not_labelled_and_exist(tmp_path: Path, folder: JobFolder) -> None:
+    volume, support = small_case()[0], folder.read_support()
+    for slices in ((support.indices[0],), (folder.shape[0],)):
+        with pytest.raises(ValueError, match="slices to fill"):
+            JobFolder.create(tmp_path / "other", replace(folder.job, slices=slices), volume, support)
+        assert not (tmp_path / "other").exists()
 
 
 # --- damage
 
 
-@pytest.mark.parametrize(
-    "name", ["job.json", "image.npy", "support.npy", "result.npy", "confidence.npy", "finished.npy"]
+FILES = (
+    "job.json",
+    "image.npy",
+    *(f"layers/0/{name}.npy" for name in ("support", "result", "confidence", "finished")),
 )
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_empty_or_truncated_file_is_refused(name: str, folder: JobFolder) -> None:
     file = folder.path / name
     whole = file.read_bytes()
@@ -269,11 +316,11 @@ def test_missing_events_are_no_damage(folder: JobFolder) -> None:
         ("labelled", [5, 3]),
         ("labelled", [1, 10_000]),
         ("labelled", [-1, 3]),
-        ("labels", []),
-        ("labels", [0, 1]),
-        ("labels", [1, 70_000]),
-        ("known", [[True]]),
-        ("known", None),
+        ("layers", []),
+        ("layers", None),
+        ("layers", 3),
+        ("layers", {"0": {}}),
+        ("layers", [{}]),
         ("grid", {}),
         ("grid", {"shape": [1e999, 2, 2]}),
         ("job", {"version": 1}),
@@ -284,11 +331,33 @@ def test_a_description_that_makes_no_sense_is_refused(entry: str, value: Any, fo
     file = folder.path / "job.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {entry: value}))
     assert refusal(folder.path).code == "job_folder_unreadable"
+    with pytest.raises(InputError):
+        JobFolder.open_layers(folder.path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("labels", []),
+        ("labels", [0, 1]),
+        ("labels", [1, 70_000]),
+        ("known", [[True]]),
+        ("known", None),
+        ("names", None),
+        ("names", {"one": "liver"}),
+    ],
+)
+def test_a_layer_that_makes_no_sense_is_refused(entry: str, value: Any, folder: JobFolder) -> None:
+    file = folder.path / "job.json"
+    description = json.loads(file.read_text())
+    description["layers"][0] |= {entry: value}
+    file.write_text(json.dumps(description))
+    assert refusal(folder.path).code == "job_folder_unreadable"
 
 
 @pytest.mark.parametrize("name", ["image", "support", "result", "confidence", "finished"])
 def test_an_array_of_another_type_or_size_is_refused(name: str, folder: JobFolder) -> None:
-    file = folder.path / f"{name}.npy"
+    file = folder.array_path(name)
     array = np.load(file)
     for wrong in (array.astype("c8"), array.astype("U1"), array.T if array.ndim > 1 else array[1:], array[:-1]):
         np.save(file, wrong)
@@ -297,11 +366,10 @@ def test_an_array_of_another_type_or_size_is_refused(name: str, folder: JobFolde
 
 def test_flipped_bits_in_a_folder_are_bad_input_or_harmless(folder: JobFolder, tmp_path: Path) -> None:
     chance = random.Random(3)
-    names = ["job.json", "image.npy", "support.npy", "result.npy", "confidence.npy", "finished.npy"]
-    headers = {name: (folder.path / name).read_bytes() for name in names}
+    headers = {name: (folder.path / name).read_bytes() for name in FILES}
     refused = 0
     for _ in range(500):
-        name = chance.choice(names)
+        name = chance.choice(FILES)
         data = bytearray(headers[name])
         for _ in range(chance.randrange(1, 4)):
             end = len(data) if name == "job.json" else 128
@@ -339,14 +407,14 @@ def test_flipped_bits_in_a_folder_are_bad_input_or_harmless(folder: JobFolder, t
     ids=lambda text: text[:40],
 )
 def test_a_damaged_expected_dice_is_none(text: str, folder: JobFolder) -> None:
-    (folder.path / "expected.json").write_text(text)
+    (folder.layer_path / "expected.json").write_text(text)
     assert JobFolder.open(folder.path).expected() == ()
 
 
 def test_flipped_bits_in_an_expected_dice_are_none_or_harmless(folder: JobFolder) -> None:
     chance = random.Random(6)
-    file = folder.path / "expected.json"
-    folder.write_expected([ExpectedDice(label, 0.5, 0.25, 0.75) for label in folder.labels])
+    file = folder.layer_path / "expected.json"
+    folder.write_expected_dice([ExpectedDice(label, 0.5, 0.25, 0.75) for label in folder.labels])
     whole = file.read_bytes()
     damaged = 0
     for _ in range(500):
@@ -371,6 +439,5 @@ def test_the_folder_can_be_deleted_while_the_volume_is_read(folder: JobFolder) -
     folder.delete()
     assert not folder.path.exists()
     assert shutil.disk_usage(folder.path.parent)
-    with pytest.raises(OSError) as error:
+    with pytest.raises(FileNotFoundError):
         folder.finished()
-    assert error.value.errno == errno.ENOENT

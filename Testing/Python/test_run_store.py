@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines.pretrained import weights
-from FewShotAnnotateLib.host.run_store import PLAN_FILE, RunFolder, RunStore, user_data_folder
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.host.fill.run_store import PLAN_FILE, RunFolder, RunStore
 from support.processes import Spawned, wait_for
 
-HOLD = "import sys, time; from pathlib import Path; from FewShotAnnotateLib.host.run_store import RunStore"
+HOLD = "import sys, time; from pathlib import Path; from fewshot_annotate.host.fill.run_store import RunStore"
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def _set_age(folder: RunFolder, age: float) -> None:
 
 def test_a_run_at_work_is_live_and_cannot_be_taken(store: RunStore) -> None:
     folder = store.create()
-    assert store.live() == [folder.run_id]
-    assert store.left() == []
-    assert store.take(folder.run_id) is None
+    assert store.active() == [folder.run_id]
+    assert store.interrupted() == []
+    assert store.acquire(folder.run_id) is None
     store.delete(folder.run_id)
     assert folder.path.is_dir()
     folder.delete()
@@ -47,35 +47,47 @@ def test_a_run_at_work_is_live_and_cannot_be_taken(store: RunStore) -> None:
 
 def test_a_left_run_is_listed_with_its_size_and_can_be_taken_once(store: RunStore) -> None:
     folder = _run(store, 100.0, size=1234)
-    folder.leave()
-    (left,) = store.left()
+    folder.release()
+    (left,) = store.interrupted()
     assert (left.run_id, left.size) == (folder.run_id, 1234)
-    taken = store.take(folder.run_id)
+    taken = store.acquire(folder.run_id)
     assert taken is not None
-    assert store.take(folder.run_id) is None
+    assert store.acquire(folder.run_id) is None
     taken.delete()
-    assert store.left() == store.live() == []
+    assert store.interrupted() == store.active() == []
     assert list(store.folder.iterdir()) == []
+
+
+def test_a_left_run_that_somebody_looks_at_is_deleted_all_the_same(store: RunStore) -> None:
+    folder = store.create()
+    folder.release()
+    looked_at = store.acquire(folder.path.name)
+    assert looked_at is not None
+    timer = threading.Timer(0.1, looked_at.release)
+    timer.start()
+    store.delete(folder.path.name)
+    timer.join()
+    assert not folder.path.exists()
 
 
 def test_a_run_of_a_killed_process_is_left(store: RunStore, spawned: Spawned) -> None:
     child = spawned.python(
         "-c", f"{HOLD}; store = RunStore(Path(sys.argv[1])); run = store.create(); time.sleep(99)", str(store.folder)
     )
-    wait_for(lambda: len(store.live()) == 1)
+    wait_for(lambda: len(store.active()) == 1)
     child.kill()
     child.wait()
-    assert store.live() == []
-    assert len(store.left()) == 1
+    assert store.active() == []
+    assert len(store.interrupted()) == 1
 
 
 def test_only_some_left_runs_are_kept_the_oldest_go_and_never_one_at_work(store: RunStore) -> None:
     at_work = _run(store, 9000.0)
     runs = [_run(store, 1000.0 * (number + 1)) for number in range(4)]
     for run in runs:
-        run.leave()
+        run.release()
     store.prune(most=2)
-    assert [left.run_id for left in store.left()] == [runs[0].run_id, runs[1].run_id]
+    assert [left.run_id for left in store.interrupted()] == [runs[0].run_id, runs[1].run_id]
     assert at_work.path.is_dir()
     at_work.delete()
 
@@ -83,16 +95,16 @@ def test_only_some_left_runs_are_kept_the_oldest_go_and_never_one_at_work(store:
 def test_a_folder_whose_making_was_interrupted_goes_unless_it_is_being_made(store: RunStore) -> None:
     old, new = store.create(), store.create()
     _set_age(old, 3600.0)
-    old.leave()
-    new.leave()
+    old.release()
+    new.release()
     store.prune()
-    assert [left.run_id for left in store.left()] == [new.run_id]
+    assert [left.run_id for left in store.interrupted()] == [new.run_id]
 
 
-@pytest.mark.parametrize("run_id", ("", "..", "../../etc", "0" * 32, "A" * 32))
+@pytest.mark.parametrize("run_id", ["", "..", "../../etc", "0" * 32, "A" * 32])
 def test_an_id_that_names_no_run_gives_none(store: RunStore, run_id: str) -> None:
     _run(store, 0.0).delete()
-    assert store.take(run_id) is None
+    assert store.acquire(run_id) is None
 
 
 def test_what_was_not_made_by_a_store_is_left_alone(store: RunStore) -> None:
@@ -101,7 +113,7 @@ def test_what_was_not_made_by_a_store_is_left_alone(store: RunStore) -> None:
     (store.folder / "notes.txt").write_text("keep", encoding="utf-8")
     store.prune(most=0)
     assert sorted(path.name for path in store.folder.iterdir()) == ["holiday", "notes.txt"]
-    assert store.left() == []
+    assert store.interrupted() == []
 
 
 def test_nobody_else_may_read_a_run(store: RunStore) -> None:
@@ -115,12 +127,3 @@ def test_a_store_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="cannot be written"):
         RunStore(tmp_path / "file" / "runs").create()
-
-
-@pytest.mark.parametrize("named", (True, False))
-def test_runs_lie_beside_the_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: bool) -> None:
-    if named:
-        monkeypatch.setenv(weights.HOME_VARIABLE, str(tmp_path))
-    else:
-        monkeypatch.delenv(weights.HOME_VARIABLE)
-    assert user_data_folder() == weights.home()

@@ -10,22 +10,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib import __version__
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.event import Cancelled, Event, Failed, Finished, Progress, SliceDone, Started, Warned
-from FewShotAnnotateLib.core.job import Job
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.run import process as process_module
-from FewShotAnnotateLib.run.folder import JobFolder
-from FewShotAnnotateLib.run.process import WORKER_SCRIPT, WorkerProcess
-from FewShotAnnotateLib.run.worker import HOST_CHECK_SECONDS
+from fewshot_annotate import __version__
+from fewshot_annotate.core.errors import Message
+from fewshot_annotate.core.events import Cancelled, Event, Failed, Finished, Progress, SliceDone, Started, Warned
+from fewshot_annotate.core.job import Job
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.jobs import process as process_module
+from fewshot_annotate.jobs.process import WORKER_SCRIPT, WorkerProcess
+from fewshot_annotate.jobs.run_folder import JobFolder
+from fewshot_annotate.jobs.worker import HOST_CHECK_SECONDS
+from support.disk import small_disk
 from support.labels import long_case, small_case
 from support.processes import (
     PACKAGE_PARENT,
@@ -299,36 +301,22 @@ def test_events_that_find_no_room_end_the_run_with_one_clear_line_and_nothing_is
     long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
 ) -> None:
     # The arrays have their room from the start, so only the events can meet a limit: make them the longest file.
-    room = 1000 + max(file.stat().st_size for file in long_job.path.iterdir())
+    room = 1000 + max(file.stat().st_size for file in long_job.path.rglob("*"))
     long_job.events_path.write_bytes(b"\n" * room)
     python = limited(long_job, "FSIZE", room + 2000)
     require_plain_failure_and_resume(long_job, spawned, python, lambda: None, undisturbed)
 
 
 def test_a_full_disk_is_one_clear_line_and_nothing_is_corrupt(
-    spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray], small_disk: Path
+    spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    folder = make_folder(small_disk / "job", *long_case(), SliceAxis(0), 82)
-    ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(1 << 12))
-    require_plain_failure_and_resume(folder, spawned, sys.executable, ballast.unlink, undisturbed)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, twice as large as the long job."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    size = 8 * long_case()[0].array.nbytes
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user may not mount a tmpfs")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with small_disk(tmp_path / "disk", 8 * long_case()[0].array.nbytes) as disk:  # twice as large as the job
+        folder = make_folder(disk / "job", *long_case(), SliceAxis(0), 82)
+        ballast = disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 12))
+        require_plain_failure_and_resume(folder, spawned, sys.executable, ballast.unlink, undisturbed)
 
 
 def test_too_little_memory_is_one_plain_sentence(tmp_path: Path, spawned: Spawned) -> None:
@@ -338,18 +326,18 @@ def test_too_little_memory_is_one_plain_sentence(tmp_path: Path, spawned: Spawne
     image, labels = (np.tile(array[middle - 2 : middle + 3], wide) for array in (volume.array, label_map.array))
     grid = Geometry(image.shape)
     support = Support.from_label_map(LabelMap(labels, grid), SliceAxis(0), [0, 4])
-    folder = JobFolder.create(tmp_path / "job", Job("propagate", 0, 5), Volume(image, grid), support)
+    folder = JobFolder.create(tmp_path / "job", Job("propagate", (1, 2, 3)), Volume(image, grid), support)
     enough_to_start = 2**20 * 30 + address_space_of_an_idle_worker()
     ending = poll_to_end(spawned.worker(folder, limited(folder, "AS", enough_to_start)))[-1]
-    assert ending == Failed("There is not enough memory for this engine on this volume.")
+    assert ending == Failed.of(Message("run_memory_short"))
 
 
 def address_space_of_an_idle_worker() -> int:
     """Bytes of address space that a worker with its engine loaded takes before it has a volume."""
     code = """
         import threading
-        import FewShotAnnotateLib.run.worker
-        from FewShotAnnotateLib.engines import engine_class
+        import fewshot_annotate.jobs.worker
+        from fewshot_annotate.engines.registry import engine_class
 
         engine_class("propagate")
         thread = threading.Thread(target=dict)
@@ -411,10 +399,10 @@ def test_a_worker_of_another_version_is_refused(
     long_job: JobFolder, spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other"
-    shutil.copytree(PACKAGE_PARENT / "FewShotAnnotateLib", other / "FewShotAnnotateLib")
-    init = other / "FewShotAnnotateLib" / "__init__.py"
+    shutil.copytree(PACKAGE_PARENT / "fewshot_annotate", other / "fewshot_annotate")
+    init = other / "fewshot_annotate" / "__init__.py"
     init.write_text(init.read_text().replace(__version__, "0.0.9"))
-    monkeypatch.setattr(WorkerProcess, "script", other / "FewShotAnnotateLib" / "run" / "worker.py")
+    monkeypatch.setattr(WorkerProcess, "script", other / "fewshot_annotate" / "jobs" / "worker.py")
     events = poll_to_end(spawned.worker(long_job))
     ending = events[-1]
     assert isinstance(ending, Failed)
@@ -424,9 +412,9 @@ def test_a_worker_of_another_version_is_refused(
 
 def test_a_worker_from_another_place_is_refused(long_job: JobFolder, spawned: Spawned, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    shutil.copytree(PACKAGE_PARENT / "FewShotAnnotateLib", other / "FewShotAnnotateLib")
+    shutil.copytree(PACKAGE_PARENT / "fewshot_annotate", other / "fewshot_annotate")
     launcher = tmp_path / "launcher"
-    script = other / "FewShotAnnotateLib" / "run" / "worker.py"
+    script = other / "fewshot_annotate" / "jobs" / "worker.py"
     launcher.write_text(f'#!/bin/sh\nshift\nexec "{sys.executable}" "{script}" "$@"\n')
     launcher.chmod(0o755)
     ending = poll_to_end(spawned.worker(long_job, python=str(launcher)))[-1]
@@ -437,7 +425,7 @@ def test_a_worker_from_another_place_is_refused(long_job: JobFolder, spawned: Sp
 def test_the_worker_runs_the_package_it_belongs_to_whatever_else_is_installed(
     short_job: JobFolder, spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impostor = tmp_path / "impostor" / "FewShotAnnotateLib"
+    impostor = tmp_path / "impostor" / "fewshot_annotate"
     impostor.mkdir(parents=True)
     (impostor / "__init__.py").write_text("raise SystemExit('wrong package')")
     monkeypatch.setenv("PYTHONPATH", str(impostor.parent))
@@ -483,10 +471,10 @@ def test_a_damaged_folder_is_refused_by_the_worker_in_one_line(short_job: JobFol
 def test_a_worker_that_is_stuck_when_its_host_goes_away_does_not_stay(spawned: Spawned) -> None:
     code = """
         import sys, time
-        from FewShotAnnotateLib.run import worker
+        from fewshot_annotate.jobs import worker
 
         worker.HOST_CHECK_SECONDS, worker.ORPHAN_SECONDS = 0.05, 0.2
-        worker.Orphaned(int(sys.argv[1]))
+        worker.HostMonitor(int(sys.argv[1]))
         time.sleep(100)
     """
     host = spawned.python("-c", "import time; time.sleep(100)")
@@ -508,9 +496,9 @@ def test_a_torn_event_does_not_spoil_those_of_the_next_worker(short_job: JobFold
 
 HOST = """
     import sys, time
-    from FewShotAnnotateLib.core.event import SliceDone, Started
-    from FewShotAnnotateLib.run.folder import JobFolder
-    from FewShotAnnotateLib.run.process import WorkerProcess
+    from fewshot_annotate.core.events import SliceDone, Started
+    from fewshot_annotate.jobs.run_folder import JobFolder
+    from fewshot_annotate.jobs.process import WorkerProcess
 
     process = WorkerProcess(JobFolder.open(sys.argv[1]))
     process.start()

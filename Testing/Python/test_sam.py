@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Volume
-from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.base import Engine
-from FewShotAnnotateLib.engines.pretrained.embeddings import EmbeddingCache
+from fewshot_annotate.cli.messages import error_text
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Volume
+from fewshot_annotate.engines.base import Engine
+from fewshot_annotate.engines.registry import runnable_engine
+from fewshot_annotate.engines.sam.embeddings import EmbeddingCache
 from support.data import load_case
 from support.labels import every, small_case
 from support.tiny_weights import Shelf, random_sam
 
 # isort: split
-from FewShotAnnotateLib.engines.pretrained.networks import sam_model
-from FewShotAnnotateLib.engines.pretrained.networks.sam_model import SamModel, stretch
+from fewshot_annotate.engines.sam import network as sam_model
+from fewshot_annotate.engines.sam.network import SamModel, stretch
 
 AXIS = SliceAxis(0)
 MEDSAM_REFERENCE = os.environ.get("FEWSHOT_MEDSAM_REFERENCE")
@@ -61,7 +62,7 @@ def prepared(name: str, volume: Volume, support: Support, **options: object) -> 
 
 
 def wanted(support: Support, count: int = 4) -> list[int]:
-    return support.unlabelled(support.range_between())[:count]
+    return support.unlabelled(support.labelled_range())[:count]
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_without_weights_it_says_what_to_fetch(tmp_path: Path, monkeypatch: pyte
     Shelf(tmp_path, monkeypatch)
     with pytest.raises(InputError) as refused:
         runnable_engine("sam")
-    assert "models download sam-vit-b" in str(refused.value)
+    assert "models download sam-vit-b" in error_text(refused.value)
 
 
 def test_the_size_is_an_option(shelf: Shelf, vertebrae: tuple[Volume, Support]) -> None:

@@ -9,27 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
-from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.pretrained.intensity import Greys
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.engines.pretrained.intensity import Greys
+from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.data import load_case
 from support.labels import small_case
 from support.tiny_weights import Shelf, random_sam2
 
 # isort: split
-from FewShotAnnotateLib.engines.pretrained.networks import sam2_model
-from FewShotAnnotateLib.engines.pretrained.networks.sam2_model import (
-    Frames,
-    Track,
-    VideoModel,
-    renamed,
-    resized_logits,
-    shared_features,
-)
+from fewshot_annotate.engines.sam2 import network as sam2_model
+from fewshot_annotate.engines.sam2.network import Frames, Track, VideoModel, renamed, resized_logits, shared_features
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_MEDSAM2_REFERENCE")
@@ -95,7 +88,7 @@ def test_a_label_is_not_followed_beyond_the_slices_that_speak_about_it(shelf: Sh
     array[14], array[20] = (label_map.array[14] == 1), (label_map.array[20] > 0)
     array[14][label_map.array[14] == 2] = 2
     support = Support.from_label_map(LabelMap(array, label_map.geometry), AXIS, [8, 14, 20], complete=False)
-    assert support.known.tolist() == [[True, False], [True, True], [True, False]]
+    assert support.annotated.tolist() == [[True, False], [True, True], [True, False]]
     results = predict(volume, support, [11, 17])
     assert results[11][2].max() == 0
     assert results[17][2].max() == 0
@@ -141,7 +134,7 @@ def test_both_labelled_slices_count_by_distance(shelf: Shelf) -> None:
         support.indices,
         (support.masks == support.labels[0]).astype(np.uint8),
         (1,),
-        support.known[:, :1],
+        support.annotated[:, :1],
     )
     np.testing.assert_allclose(predict(volume, one, [11])[11][1], expected, atol=1e-5)
 

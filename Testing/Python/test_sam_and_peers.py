@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
-from FewShotAnnotateLib.engines import engine_class, runnable_engine
-from FewShotAnnotateLib.engines.base import Engine, Stopped
+from fewshot_annotate.cli.messages import error_text
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.engines.base import Engine, RunContext, Stopped
+from fewshot_annotate.engines.registry import engine_class, runnable_engine
 from support.labels import small_case
 from support.tiny_weights import (
     Shelf,
@@ -24,9 +25,16 @@ from support.tiny_weights import (
 )
 
 # isort: split
-from FewShotAnnotateLib.engines.pretrained.networks import persam_model
+from fewshot_annotate.engines.sam import persam_network as persam_model
 
 ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "grounding-dino", "sam2-video")
+# Those that take longest on a processor are run when there is time; what they share with others is tested by those.
+SOME_SLOW = [
+    pytest.param(
+        name, marks=[pytest.mark.slow] if name in ("persam-f", "painter", "grounding-dino", "sam2-video") else []
+    )
+    for name in ENGINES
+]
 OPTIONS: dict[str, dict[str, Any]] = {
     "grounding-dino": {"side": 64, "text": "liver. spleen."},
     "sam2-video": {"side": 64},
@@ -53,8 +61,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def prepared(name: str, volume: Volume, support: Support, pulse: Callable[[float], None] | None = None) -> Engine:
     engine = runnable_engine(name)(options=OPTIONS.get(name, {}))
-    engine.pulse = pulse or engine.pulse
-    engine.prepare(volume, support)
+    engine.prepare(volume, support, RunContext(on_progress=pulse) if pulse else RunContext())
     return engine
 
 
@@ -70,7 +77,7 @@ def supported(change: Callable[[np.ndarray], None] | None = None, axis: int = 0)
     return volume, Support.from_label_map(labels, SliceAxis(0), LABELLED)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_probabilities_have_the_slices_shape_and_sum_to_1(name: str, shelf: Shelf) -> None:
     volume, support = supported()
     results = dict(prepared(name, volume, support).predict([11, 17]))
@@ -84,14 +91,14 @@ def test_probabilities_have_the_slices_shape_and_sum_to_1(name: str, shelf: Shel
         assert probabilities[2].max() > 0
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_the_same_input_gives_the_same_result(name: str, shelf: Shelf) -> None:
     volume, support = supported()
     first, again = (dict(prepared(name, volume, support).predict([17]))[17] for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_any_axis_will_do(name: str, shelf: Shelf) -> None:
     volume, support = supported(axis=2)
     ((index, probabilities),) = prepared(name, volume, support).predict([21])
@@ -99,7 +106,7 @@ def test_any_axis_will_do(name: str, shelf: Shelf) -> None:
     assert probabilities.shape[1:] == volume.array.shape[:2]
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_labels_of_a_single_pixel_and_empty_slices_are_no_trouble(name: str, shelf: Shelf) -> None:
     def sparse(array: np.ndarray) -> None:
         for index in LABELLED:
@@ -115,7 +122,7 @@ def test_labels_of_a_single_pixel_and_empty_slices_are_no_trouble(name: str, she
         np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_a_run_can_be_stopped_within_the_first_slice(name: str, shelf: Shelf) -> None:
     """And its progress never goes back."""
     volume, support = supported()
@@ -140,7 +147,7 @@ def test_a_run_can_be_stopped_within_the_first_slice(name: str, shelf: Shelf) ->
 @pytest.mark.parametrize("name", ENGINES)
 def test_menus_can_say_what_it_needs_before_anything_is_loaded(name: str, shelf: Shelf) -> None:
     engine = engine_class(name)
-    assert engine.cannot_run() is None
+    assert engine.unavailable_reason() is None
     assert engine.needs_weights
     for text in (engine.title, engine.summary, engine.licence):
         assert text
@@ -150,7 +157,7 @@ def test_menus_can_say_what_it_needs_before_anything_is_loaded(name: str, shelf:
 def test_without_weights_each_says_in_one_line_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Shelf(tmp_path, monkeypatch)
     for name in ENGINES:
-        reason = engine_class(name).cannot_run()
+        reason = engine_class(name).unavailable_reason()
         assert reason is not None
-        assert "fewshot-annotate models download" in reason
-        assert "\n" not in reason
+        assert "fewshot-annotate models download" in error_text(reason)
+        assert "\n" not in error_text(reason)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines import engine_class
-from FewShotAnnotateLib.engines.pretrained import base
-from FewShotAnnotateLib.engines.pretrained.networks.architecture import built_from, count, load, require_importable
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.engines.pretrained import base
+from fewshot_annotate.engines.pretrained.architecture import built_from, count, load, require_importable
+from fewshot_annotate.engines.registry import engine_class
 
 ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "grounding-dino", "sam2-video")
 
@@ -82,6 +82,6 @@ def test_what_is_missing_is_named_as_pip_names_it(monkeypatch: pytest.MonkeyPatc
         "transformers",
         "safetensors",
     }
-    reason = engine_class("medsam").cannot_run()
+    reason = engine_class("medsam").unavailable_reason()
     assert reason is not None
-    assert reason.endswith("pip install torch platformdirs segment-anything torchvision pillow")
+    assert str(reason).endswith("pip install torch platformdirs segment-anything torchvision pillow")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.engines.pretrained.intensity import Greys, Scale
-from FewShotAnnotateLib.engines.pretrained.joint import joint
-from FewShotAnnotateLib.engines.pretrained.prompts import Carried, carried_mask, prompts_of
-from FewShotAnnotateLib.engines.propagate import Propagate
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.engines.pretrained.intensity import Greys, Scale
+from fewshot_annotate.engines.pretrained.joint_labels import joint
+from fewshot_annotate.engines.pretrained.prompts import Carried, carried_mask, prompts_of
+from fewshot_annotate.engines.propagate.engine import Propagate
 from hypothesis import given
 from hypothesis import strategies as st
 from support.data import every_case, load_case
@@ -122,7 +122,7 @@ def test_carried_boxes_fit_the_true_outline() -> None:
     propagate = Propagate()
     propagate.prepare(volume, support)
     overlaps = []
-    for index, found in Carried(propagate, support).prompts(support.unlabelled(support.range_between())):
+    for index, found in Carried(propagate, support).prompts(support.unlabelled(support.labelled_range())):
         for place, prompts in found.items():
             rows, columns = np.nonzero(label_map.array[index] == support.labels[place])
             if len(rows) > 20:

@@ -18,7 +18,7 @@ from support.panel import Panel
 
 slicer_standin.install()
 
-from FewShotAnnotateLib.host.self_test import SelfTest  # noqa: E402
+from fewshot_annotate.host.self_test import SelfTest  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 

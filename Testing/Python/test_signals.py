@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.interrupts import ending_in_order, to_the_end, uninterrupted
-from FewShotAnnotateLib.core.temporary import FOLDER_PREFIX
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.core.signals import defer_signals, ignore_signals, signals_as_interrupt
+from fewshot_annotate.core.temporary import FOLDER_PREFIX
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.io.files import write_array, write_label_maps
 from support.processes import PACKAGE_PARENT, wait_for
 
 GRID = Geometry((24, 160, 160))
@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Path:
 
 def start(place: Path) -> subprocess.Popen[str]:
     words = ["fill", place / "image.nrrd", place / "support.seg.nrrd", "-o", place / "out.nii.gz"]
-    command = [sys.executable, "-m", "FewShotAnnotateLib.cli", *map(str, words)]
+    command = [sys.executable, "-m", "fewshot_annotate.cli", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(place / "tmp")}
     return subprocess.Popen(
         [*command, "--engine", "propagate", "--progress", "none"],
@@ -71,7 +71,7 @@ def test_what_a_killed_program_left_goes_at_the_next_start(place: Path) -> None:
     wait_for(lambda: not any(_locked(path) for path in (place / "tmp").glob("*/job/worker.lock")))
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(place / "tmp")}
     listed = subprocess.run(
-        [sys.executable, "-m", "FewShotAnnotateLib.cli", "library", "list"], env=environment, capture_output=True
+        [sys.executable, "-m", "fewshot_annotate.cli", "library", "list"], env=environment, capture_output=True
     )
     assert listed.returncode == 0
     assert not list((place / "tmp").glob(f"{FOLDER_PREFIX}*"))
@@ -93,7 +93,7 @@ def _locked(path: Path) -> bool:
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_is_a_keyboard_interrupt_while_the_program_runs(name: str) -> None:
     before = signal.getsignal(getattr(signal, name))
-    with pytest.raises(KeyboardInterrupt), ending_in_order():
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupt():
         signal.raise_signal(getattr(signal, name))
     assert signal.getsignal(getattr(signal, name)) is before
 
@@ -101,7 +101,7 @@ def test_a_signal_is_a_keyboard_interrupt_while_the_program_runs(name: str) -> N
 def test_what_was_started_to_be_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with ending_in_order():
+        with signals_as_interrupt():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -110,11 +110,30 @@ def test_what_was_started_to_be_ignored_stays_ignored() -> None:
 @pytest.mark.parametrize("name", ["SIGINT", *SIGNALS])
 def test_the_last_step_is_brought_to_its_end_and_tidying_up_too(name: str) -> None:
     done = []
-    with ending_in_order():
-        with to_the_end():
+    with signals_as_interrupt():
+        with ignore_signals():
             signal.raise_signal(getattr(signal, name))
             done.append("written")
-        with pytest.raises(KeyboardInterrupt), uninterrupted():
+        with pytest.raises(KeyboardInterrupt), defer_signals():
             signal.raise_signal(getattr(signal, name))
             done.append("tidied up")
     assert done == ["written", "tidied up"]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", *SIGNALS])
+@pytest.mark.parametrize("module", ["rich", "numpy", "SimpleITK", "fewshot_annotate.cli.library"])
+def test_a_signal_while_the_program_loads_is_one_line(module: str, name: str) -> None:
+    code = (
+        "import signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        f"            signal.raise_signal(signal.{name})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from fewshot_annotate.cli import main\n"
+        "sys.exit(main(['library', 'list']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 130
+    assert ended.stderr == "fewshot-annotate: cancelled; no output was written.\n"

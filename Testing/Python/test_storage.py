@@ -13,8 +13,17 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import (
+from fewshot_annotate.core import temporary
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.file_transaction import FileTransaction, atomic_stream
+from fewshot_annotate.core.results import KEPT_PREFIX, write_results
+from fewshot_annotate.core.storage import write_bytes, write_csv, write_json, write_text
+from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.datasets.batch import WorkerPool, run_batch
+from fewshot_annotate.datasets.case import BatchSettings
+from fewshot_annotate.datasets.manifest import read_manifest
+from fewshot_annotate.io.files import (
     IMAGE_SUFFIXES,
     read_label_maps,
     require_writable,
@@ -22,21 +31,6 @@ from FewShotAnnotateLib.core.files import (
     write_array,
     write_label_maps,
 )
-from FewShotAnnotateLib.core.storage import (
-    KEPT_PREFIX,
-    Replacement,
-    write_bytes,
-    write_csv,
-    write_json,
-    write_results,
-    write_text,
-    written,
-)
-from FewShotAnnotateLib.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
-from FewShotAnnotateLib.dataset.batch import Pool, run_batch
-from FewShotAnnotateLib.dataset.case import Settings
-from FewShotAnnotateLib.dataset.manifest import read_manifest
 from support.batches import make_dataset
 from support.disk import largest_file
 from support.processes import Spawned, wait_for
@@ -70,7 +64,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 def _write_npy(path: Path) -> None:
-    with written(path) as stream:
+    with atomic_stream(path) as stream:
         np.save(stream, confidence())
 
 
@@ -114,7 +108,7 @@ def test_names_of_labels_that_do_not_fit_keep_the_old_image_too(suffix: str, tmp
 
 def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(OLD)
-    with pytest.raises(KeyError), Replacement() as files:
+    with pytest.raises(KeyError), FileTransaction() as files:
         files.stream(tmp_path / "a").write(b"new")
         files.stream(tmp_path / "b").write(b"new")
         raise KeyError
@@ -123,7 +117,7 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_changed_on_the_disk_before_it_takes_its_place_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(InputError), written(tmp_path / "a") as stream:
+    with pytest.raises(InputError), atomic_stream(tmp_path / "a") as stream:
         stream.write(b"as it should be")
         (other,) = tmp_path.iterdir()
         with other.open("r+b") as file:
@@ -160,10 +154,10 @@ def test_a_temporary_name_that_is_taken_is_left_alone(
     if planted == "folder":
         guessed.mkdir()
         (guessed / "mine").touch()
-        monkeypatch.setattr("FewShotAnnotateLib.core.temporary.remove_abandoned", lambda *_: None)
+        monkeypatch.setattr("fewshot_annotate.core.temporary.remove_abandoned", lambda *_: None)
     elif planted == "file":
         guessed.write_bytes(OLD)
-        monkeypatch.setattr("FewShotAnnotateLib.core.temporary.remove_abandoned", lambda *_: None)
+        monkeypatch.setattr("fewshot_annotate.core.temporary.remove_abandoned", lambda *_: None)
     else:
         guessed.symlink_to(victim)
     write_bytes(tmp_path / "a", b"new")
@@ -185,7 +179,7 @@ def test_a_link_in_the_place_itself_is_replaced_and_not_followed(tmp_path: Path)
 def test_nobody_else_reads_a_file_until_it_is_whole(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
-        with written(tmp_path / "a") as stream:
+        with atomic_stream(tmp_path / "a") as stream:
             stream.write(b"x")
             (under_way,) = tmp_path.iterdir()
             assert stat.S_IMODE(under_way.stat().st_mode) == 0o600
@@ -206,12 +200,12 @@ def test_a_temporary_folder_is_closed_to_others_and_goes(tmp_path: Path) -> None
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from FewShotAnnotateLib.core.storage import written
-from FewShotAnnotateLib.core.temporary import TemporaryFolder
+from fewshot_annotate.core.file_transaction import atomic_stream
+from fewshot_annotate.core.temporary import TemporaryFolder
 place = Path(sys.argv[1])
 folder = TemporaryFolder(place).path
 (folder / "image").write_bytes(b"x")
-with written(place / "a") as stream:
+with atomic_stream(place / "a") as stream:
     stream.write(b"half")
     (place / "ready").touch()
     signal.pause()
@@ -238,7 +232,8 @@ def test_the_folder_for_temporary_files_is_swept_at_the_next_occasion(
     import tempfile
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / f"{FOLDER_PREFIX}link").symlink_to(tmp_path.parent)
+    link = f"{FOLDER_PREFIX}0123456789abcdef"
+    (tmp_path / link).symlink_to(tmp_path.parent)
     (tmp_path / f"{KEPT_PREFIX}mine").mkdir()
     code = DYING.replace("TemporaryFolder(place)", "TemporaryFolder()")
     program = spawned.python("-c", code, str(tmp_path), environment={**os.environ, "TMPDIR": str(tmp_path)})
@@ -248,7 +243,24 @@ def test_the_folder_for_temporary_files_is_swept_at_the_next_occasion(
     assert len(list(tmp_path.glob(f"{FOLDER_PREFIX}*"))) == 2
     with TemporaryFolder():
         pass
-    assert names_in(tmp_path) == sorted([f"{FOLDER_PREFIX}link", f"{KEPT_PREFIX}mine", "ready", *hidden(tmp_path)])
+    assert names_in(tmp_path) == sorted([link, f"{KEPT_PREFIX}mine", "ready", *hidden(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"{FOLDER_PREFIX}{rest}" for rest in ("out", "ct_spleen", "cafebabe", "errors.log", "0123456789abcdef-2")),
+        *(f"{HIDDEN_PREFIX}{rest}" for rest in ("notes", "", "0123abc", "0123abcde", "0123ABCD")),
+    ],
+)
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_a_user_gave_a_name_like_ours_is_never_removed(name: str, is_folder: bool, tmp_path: Path) -> None:
+    path = tmp_path / name
+    (path.mkdir if is_folder else path.touch)()
+    os.utime(path, (0, 0))
+    for prefix in (FOLDER_PREFIX, HIDDEN_PREFIX):
+        remove_abandoned(tmp_path, prefix)
+    assert names_in(tmp_path) == [name]
 
 
 def hidden(folder: Path) -> list[str]:
@@ -391,9 +403,46 @@ def test_a_batch_that_is_refused_late_leaves_its_folder_as_it_was(there: str, tm
         (output / "mine").write_bytes(OLD)
     before = files_below(tmp_path)
 
-    def no_processes() -> Pool:
+    def no_processes() -> WorkerPool:
         raise InputError("scheduler_unreachable", address="tcp://nowhere:1", detail="refused")
 
     with pytest.raises(InputError):
-        run_batch(read_manifest(dataset.manifest), output, Settings(), no_processes, engine="propagate")
+        run_batch(read_manifest(dataset.manifest), output, BatchSettings(), no_processes, engine="propagate")
     assert files_below(tmp_path) == before
+
+
+def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def after_removal(path: Path, original: Callable[[Path], int | None] = temporary._open_folder) -> int | None:
+        made.append(path)
+        if len(made) == 1:
+            path.rmdir()
+        return original(path)
+
+    monkeypatch.setattr(temporary, "_open_folder", after_removal)
+    with temporary.TemporaryFolder(tmp_path) as folder:
+        assert made == [made[0], folder]
+        assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        temporary.TemporaryFolder(tmp_path / "none")
+
+
+@pytest.mark.parametrize("there", [(), (0,), (1,), (0, 1), (0, 1, 2)])
+def test_files_renamed_together_come_back_if_one_cannot_be_renamed(there: tuple[int, ...], tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    for number in there:
+        paths[number].write_text(f"old {number}")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError), FileTransaction() as files:
+        for path in paths:
+            files.stream(path).write(b"new")
+        files.stream(paths[0]).write(b"new again")
+        late = tmp_path / "late"
+        files.stream(late).write(b"new")
+        late.mkdir()  # in the way when it is renamed
+    late.rmdir()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before

@@ -14,18 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.comparison.design import Wish
-from FewShotAnnotateLib.comparison.results import Absent
-from FewShotAnnotateLib.comparison.scores import Point
-from FewShotAnnotateLib.comparison.study import Measured, Study, study
-from FewShotAnnotateLib.comparison.study_manifest import read_manifest
-from FewShotAnnotateLib.comparison.study_report import study_png, write_study_report, write_tables
-from FewShotAnnotateLib.comparison.study_scores import EVERYTHING, findings, group_points, groups_of, sizes_of
-from FewShotAnnotateLib.comparison.trial import Contender
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.spreadsheet_cells import unescape_formula
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.evaluation.design import TrialDesign
+from fewshot_annotate.evaluation.recommendation import Evidence, Recommendation
+from fewshot_annotate.evaluation.report.study_page import study_png, write_study_report, write_tables
+from fewshot_annotate.evaluation.report.tables import write_slices, write_summary
+from fewshot_annotate.evaluation.results import Comparison, UnscoredEngine
+from fewshot_annotate.evaluation.scores import EngineScore
+from fewshot_annotate.evaluation.study import StudyResult, VolumeScores, run_study
+from fewshot_annotate.evaluation.study_manifest import read_manifest
+from fewshot_annotate.evaluation.study_scores import ALL_VOLUMES, findings, group_points, groups_of, sizes_of
+from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.jobs.planning import EngineSettings
 from support.labels import long_case, small_case
 from support.processes import Spawned, alive, wait_for
 
@@ -76,6 +79,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 # --- from manifest to report
 
 
+@pytest.mark.slow
 def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytest.CaptureFixture[str]) -> None:
     more = ("--engines", "propagate,adapt", "--option", "adapt.steps=3", "--progress", "json")
     assert main(command(manifest, *QUICK, *more)) == 0
@@ -95,7 +99,7 @@ def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytes
             float(one["dice_mean"])
             for one in volumes
             if (one["engine"], one["support_size"]) == (row["engine"], row["support_size"])
-            and row["group"] in (one["group"], EVERYTHING)
+            and row["group"] in (one["group"], ALL_VOLUMES)
         ]
         assert int(row["volumes"]) == len(own)
         assert float(row["dice_mean"]) == pytest.approx(np.mean(own), abs=1e-3)
@@ -163,11 +167,11 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_finished(manifest: Path, spawned: 
 
 def test_volumes_may_be_added_later(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = read_manifest(manifest)
-    wish, place = Wish(sizes=(2,), draws=1, held_out=2), manifest.parent / "study"
-    study(listed[1:2], [Contender("propagate")], wish, place)
+    wish, place = TrialDesign(sizes=(2,), draws=1, held_out=2), manifest.parent / "study"
+    run_study(listed[1:2], [EngineSettings("propagate")], wish, place)
     before = set(place.rglob("*.json"))
     times = {path: path.stat().st_mtime_ns for path in before}
-    found = study(listed, [Contender("propagate")], wish, place, resume=True)
+    found = run_study(listed, [EngineSettings("propagate")], wish, place, resume=True)
     assert {path: path.stat().st_mtime_ns for path in before} == times
     assert [volume.name for volume in found.volumes] == ["head", "volume 2", "volume 3"]
     assert len(set(place.rglob("*.json"))) > len(before)
@@ -224,17 +228,19 @@ def test_what_is_said_of_one_volume_is_refused_for_a_study(
 # --- the figures
 
 
-def measured(name: str, group: str, dice: dict[str, dict[int, float]], absent: Sequence[Absent] = ()) -> Measured:
+def measured(
+    name: str, group: str, dice: dict[str, dict[int, float]], absent: Sequence[UnscoredEngine] = ()
+) -> VolumeScores:
     """A volume on which each engine reached this Dice at each size."""
     points = tuple(
-        Point(engine, size, value, value, value, (value,), 1, 1.0, 0.1)
+        EngineScore(engine, size, value, value, value, (value,), 1, 1.0, 0.1)
         for engine, sizes in dice.items()
         for size, value in sizes.items()
     )
-    return Measured(name, group, 20, 8, ("organ",), points, tuple(absent))
+    return VolumeScores(name, group, 20, 8, ("organ",), points, tuple(absent))
 
 
-def series(count: int, lead: float, varies: float = 0.0) -> Study:
+def series(count: int, lead: float, varies: float = 0.0) -> StudyResult:
     volumes = [
         measured(
             f"v{number}",
@@ -243,7 +249,7 @@ def series(count: int, lead: float, varies: float = 0.0) -> Study:
         )
         for number in range(count)
     ]
-    return Study(("one", "two"), tuple(volumes), ())
+    return StudyResult(("one", "two"), tuple(volumes), ())
 
 
 def test_a_lead_counts_if_it_holds_over_volumes() -> None:
@@ -258,26 +264,52 @@ def test_sizes_that_a_volume_lacks_are_left_out_of_its_group() -> None:
         measured("short", "A", {"one": {1: 0.5, 4: 0.6}}),
         measured("other", "B", {"one": {1: 0.3, 16: 0.5}}),
     ]
-    found = Study(("one",), tuple(volumes), ())
+    found = StudyResult(("one",), tuple(volumes), ())
     assert [sizes_of(own) for own in groups_of(found).values()] == [[1, 4], [1, 16], [1]]
     points = {(one.group, one.size): one for one in group_points(found)}
     assert points["A", 4].volumes == 2
-    assert points[EVERYTHING, 1].dice == pytest.approx(1.3 / 3)
+    assert points[ALL_VOLUMES, 1].dice == pytest.approx(1.3 / 3)
 
 
 def test_an_engine_that_failed_on_a_volume_has_fewer_volumes(tmp_path: Path) -> None:
-    broken = Absent("two", "it ran out of memory", started=True)
+    broken = UnscoredEngine("two", "it ran out of memory", started=True)
     volumes = [
         measured("v1", "A", {"one": {1: 0.5, 4: 0.7}, "two": {1: 0.4, 4: 0.8}}),
         measured("v2", "A", {"one": {1: 0.5, 4: 0.7}}, [broken]),
     ]
-    found = Study(("one", "two"), tuple(volumes), (Absent("three", "it needs weights", started=False),))
+    found = StudyResult(("one", "two"), tuple(volumes), (UnscoredEngine("three", "it needs weights", started=False),))
     assert {one.engine: one.volumes for one in group_points(found) if one.size == 4} == {"one": 2, "two": 1}
     assert "rises at every step for all engines" in " ".join(findings(found))
     write_tables(tmp_path, found)
-    contenders = [Contender("one"), Contender("two")]
-    write_study_report(tmp_path / "report.html", found, contenders, Wish(), study_png(found))
+    contenders = [EngineSettings("one"), EngineSettings("two")]
+    write_study_report(tmp_path / "report.html", found, contenders, TrialDesign(), study_png(found))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Failed on v2: it ran out of memory" in html
     assert "it needs weights" in html
     assert "(1 of 2)" in html
+
+
+HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'=1"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_cell_of_a_table_is_a_formula(name: str, tmp_path: Path) -> None:
+    point = EngineScore("one", 1, 0.5, 0.4, 0.6, (0.5,), 1, 1.0, 0.1)
+    found = StudyResult(("one",), (VolumeScores(name, name, 2, 1, (name,), (point,), ()),), ())
+    write_tables(tmp_path, found)
+    counts = {("one", 1): np.full((1, 1, 1, 3), 4)}
+    write_slices(tmp_path / "slices.csv", comparison_of(counts, name, point))
+    write_summary(tmp_path / "summary.csv", comparison_of(counts, name, point))
+    texts = []
+    for table in ("groups", "volumes", "labels", "slices", "summary"):
+        with (tmp_path / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert not any(cell.strip().startswith(tuple("=+-@")) for cell in cells), table
+        texts += [unescape_formula(cell) for cell in cells]
+    assert texts.count(name) >= 5
+
+
+def comparison_of(counts: dict[tuple[str, int], np.ndarray], name: str, point: EngineScore) -> Comparison:
+    """A comparison of one engine on one slice with one label of this name."""
+    advice = Recommendation("one", next(iter(Evidence)), 1, {}, ())
+    return Comparison((name,), (), (1,), (0,), 1, (point,), (), advice, {}, (), counts)

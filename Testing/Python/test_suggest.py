@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.cli import main
-from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.job import Job
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
-from FewShotAnnotateLib.engines.base import label_slice
-from FewShotAnnotateLib.engines.propagate import Propagate
-from FewShotAnnotateLib.review.doubt import Doubt
-from FewShotAnnotateLib.review.suggest import Suggestion, suggest
-from FewShotAnnotateLib.run.fill import run_in_worker
-from FewShotAnnotateLib.run.folder import JobFolder
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.job import Job
+from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.guidance.suggestion import Suggestion, suggest
+from fewshot_annotate.guidance.uncertainty import Uncertainty
+from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.jobs.process import run_in_worker
+from fewshot_annotate.jobs.run_folder import JobFolder
 from hypothesis import given
 from hypothesis import strategies as st
 from support.labels import keep_slices, overlapping_layers, small_case
@@ -43,14 +43,14 @@ def names_of(support: Support) -> list[str]:
 
 def propagated(support: Support, slices: range | None = None) -> dict[int, np.ndarray]:
     engine = Propagate()
-    engine.prepare(small_case()[0], support)
+    engine.prepare(small_case()[0], support, raise_unmatched=False)
     return dict(engine.predict(support.unlabelled(slices or range(LAST + 1))))
 
 
-def doubt_of(labelled: Sequence[int], slices: range | None = None) -> Doubt:
+def doubt_of(labelled: Sequence[int], slices: range | None = None) -> Uncertainty:
     """Doubt about the small case when some slices are labelled."""
     support = support_of(labelled)
-    return Doubt.of_probabilities(support, names_of(support), propagated(support, slices).items())
+    return Uncertainty.from_probabilities(support, names_of(support), propagated(support, slices).items())
 
 
 def suggested(labelled: Sequence[int], slices: range | None = None, count: int = 1) -> list[Suggestion]:
@@ -59,14 +59,16 @@ def suggested(labelled: Sequence[int], slices: range | None = None, count: int =
 
 def table(
     labelled: Sequence[int], shown: Sequence[Sequence[int]], wrong: dict[int, Sequence[float]], size: float = 100.0
-) -> Doubt:
+) -> Uncertainty:
     """Doubt written down by hand: for each unlabelled slice the wrong voxels of each label, of `size`."""
     errors = np.array(list(wrong.values()), dtype=float)
     names = tuple(f"organ {number}" for number in range(errors.shape[1]))
-    return Doubt(tuple(labelled), names, np.array(shown, bool), tuple(wrong), errors, np.full(errors.shape, size))
+    return Uncertainty(
+        tuple(labelled), names, np.array(shown, bool), tuple(wrong), errors, np.full(errors.shape, size)
+    )
 
 
-def even_doubt(labelled: Sequence[int], unlabelled: Sequence[int]) -> Doubt:
+def even_doubt(labelled: Sequence[int], unlabelled: Sequence[int]) -> Uncertainty:
     return table(labelled, [[1]] * len(labelled), {index: [10.0] for index in unlabelled if index not in labelled})
 
 
@@ -77,8 +79,8 @@ def test_where_labels_reach_the_outermost_labelled_slices_the_ends_come_first() 
     first, second = suggested([MIDDLE, MIDDLE + 4], count=2)
     for one in (first, second):
         assert not MIDDLE < one.index < MIDDLE + 4
-        assert "labelled one: where" in one.reason
-        assert one.reason.endswith("is unknown.")
+        assert "labelled one: where" in str(one.reason)
+        assert str(one.reason).endswith("is unknown.")
 
 
 def test_ends_settled_by_empty_slices_are_not_asked_for_again() -> None:
@@ -86,8 +88,8 @@ def test_ends_settled_by_empty_slices_are_not_asked_for_again() -> None:
     array = np.zeros_like(small_case()[1].array)
     AXIS.slices(array)[MIDDLE] = AXIS.slices(small_case()[1].array)[MIDDLE]
     support = Support.from_label_map(small_case()[1].with_array(array), AXIS, labelled)
-    doubt = Doubt.of_probabilities(support, names_of(support), propagated(support).items())
-    assert all(labelled[0] < one.index < labelled[-1] for one in suggest(doubt, 4))
+    uncertainty = Uncertainty.from_probabilities(support, names_of(support), propagated(support).items())
+    assert all(labelled[0] < one.index < labelled[-1] for one in suggest(uncertainty, 4))
 
 
 def test_the_gap_with_most_doubt_comes_first() -> None:
@@ -104,8 +106,8 @@ def test_a_doubtful_gap_goes_before_a_wider_one_without_doubt() -> None:
 
 def test_a_small_label_counts_as_much_as_a_large_one() -> None:
     wrong = {index: [3000.0, 0.0] for index in range(1, 10)} | {index: [0.0, 6.0] for index in range(11, 20)}
-    doubt = table([0, 10, 20], [[1, 1]] * 3, wrong)
-    sized = replace(doubt, size=np.tile([30_000.0, 30.0], (len(wrong), 1)))
+    uncertainty = table([0, 10, 20], [[1, 1]] * 3, wrong)
+    sized = replace(uncertainty, expected_sizes=np.tile([30_000.0, 30.0], (len(wrong), 1)))
     (first,) = suggest(sized, 1)
     assert first.index > 10
     assert first.labels == (1,)
@@ -132,7 +134,7 @@ def test_labels_seen_on_one_slice_only_tell_of_others_not_seen_yet() -> None:
     (unseen,) = suggest(table([0, 6, 37], shown, wrong), 1)
     assert seen.index < 6 < unseen.index
     assert unseen.labels == ()
-    assert unseen.reason == (
+    assert str(unseen.reason) == (
         "Between slices 6 and 37 no slice is labelled: there may be structures that no labelled slice shows."
     )
 
@@ -172,7 +174,7 @@ def test_the_same_input_gives_the_same_answer() -> None:
 def test_one_labelled_slice_is_enough() -> None:
     first, second = suggested([MIDDLE], count=2)
     assert first.index != MIDDLE
-    assert f"slice {MIDDLE}, the only labelled one" in first.reason
+    assert f"slice {MIDDLE}, the only labelled one" in str(first.reason)
     assert second.index not in (first.index, MIDDLE)
 
 
@@ -183,8 +185,8 @@ def test_the_reason_names_the_segments_and_the_labelled_slices_around() -> None:
     gap = [MIDDLE - 2, MIDDLE + 2]
     (first,) = suggested(gap, range(gap[0], gap[1] + 1))
     assert first.labels
-    assert all(doubt_of(gap).names[place] in first.reason for place in first.labels)
-    assert first.reason.startswith(f"Between slices {gap[0]} and {gap[1]} ")
+    assert all(doubt_of(gap).names[place] in str(first.reason) for place in first.labels)
+    assert str(first.reason).startswith(f"Between slices {gap[0]} and {gap[1]} ")
 
 
 @pytest.mark.parametrize(
@@ -199,17 +201,18 @@ def test_the_reason_names_the_segments_and_the_labelled_slices_around() -> None:
 )
 def test_reasons_between_labelled_slices(shown: list[list[int]], wrong: tuple[float, float], said: str) -> None:
     (first,) = suggest(table([0, 9, 10], [*shown, [1, 1]], dict.fromkeys(range(1, 9), wrong)), 1)
-    assert first.reason == said
+    assert str(first.reason) == said
 
 
 def test_reasons_beyond_the_labelled_slices() -> None:
     after = table([0, 9], [[1, 1], [1, 1]], dict.fromkeys(range(10, 15), (9, 8)))
     before = table([5, 9], [[1, 0], [1, 0]], dict.fromkeys(range(5), (9, 0)))
-    assert suggest(after, 1)[0].reason == (
+    assert str(suggest(after, 1)[0].reason) == (
         "organ 0 and organ 1 reach slice 9, the last labelled one: where they end is unknown."
     )
     assert (
-        suggest(before, 1)[0].reason == "organ 0 reaches slice 5, the first labelled one: where it ends is unknown."
+        str(suggest(before, 1)[0].reason)
+        == "organ 0 reaches slice 5, the first labelled one: where it ends is unknown."
     )
 
 
@@ -219,14 +222,14 @@ def test_reasons_beyond_the_labelled_slices() -> None:
 def test_sure_predictions_leave_no_doubt() -> None:
     support = support_of(ENDS)
     sure = (AXIS.slices(small_case()[1].array)[MIDDLE] == np.array([0, *support.labels])[:, None, None]).astype(float)
-    doubt = Doubt.of_probabilities(support, names_of(support), [(MIDDLE, sure)])
-    assert not doubt.wrong.any()
-    assert doubt.size[0].tolist() == (2 * sure[1:].sum(axis=(1, 2))).tolist()
+    uncertainty = Uncertainty.from_probabilities(support, names_of(support), [(MIDDLE, sure)])
+    assert not uncertainty.expected_errors.any()
+    assert uncertainty.expected_sizes[0].tolist() == (2 * sure[1:].sum(axis=(1, 2))).tolist()
 
 
 def test_the_doubt_tells_about_how_right_the_result_is() -> None:
     labelled = list(range(HELD[0], HELD[-1] + 1, 4))
-    support, doubt = support_of(labelled), doubt_of(labelled, range(HELD[0], labelled[-1]))
+    support, uncertainty = support_of(labelled), doubt_of(labelled, range(HELD[0], labelled[-1]))
     truth = AXIS.slices(small_case()[1].array)
     results = propagated(support, range(HELD[0], labelled[-1]))
     ours = np.stack([label_slice(one, support.labels)[0] for one in results.values()])
@@ -234,22 +237,24 @@ def test_the_doubt_tells_about_how_right_the_result_is() -> None:
     for place, label in enumerate(support.labels):
         overlap = 2 * np.sum((ours == label) & (theirs == label))
         dice = overlap / (np.sum(ours == label) + np.sum(theirs == label))
-        expected = 1 - doubt.wrong[:, place].sum() / doubt.size[:, place].sum()
+        expected = 1 - uncertainty.expected_errors[:, place].sum() / uncertainty.expected_sizes[:, place].sum()
         assert abs(dice - expected) < 0.15
 
 
 def test_labels_and_confidence_of_a_finished_job_tell_about_the_same(tmp_path: Path) -> None:
     support = support_of([HELD[0], MIDDLE, HELD[-1]])
-    folder = JobFolder.create(tmp_path / "job", Job("propagate", 0, LAST + 1), small_case()[0], support)
+    folder = JobFolder.create(
+        tmp_path / "job", Job("propagate", tuple(support.unlabelled(range(LAST + 1)))), small_case()[0], support
+    )
     run_in_worker(folder, lambda event: None)
     finished = support.unlabelled(range(LAST + 1))
     kept = ((index, folder.result_slice(index), folder.confidence_slice(index)) for index in finished)
-    read = Doubt.of_labels(folder.read_support(), names_of(support), kept)
+    read = Uncertainty.from_labels(folder.read_support(), names_of(support), kept)
     computed = doubt_of(support.indices)
     assert read.unlabelled == computed.unlabelled
     # Doubt between two labels is told only of the one that won, so sums over labels are compared.
-    assert np.corrcoef(read.wrong.sum(axis=1), computed.wrong.sum(axis=1))[0, 1] > 0.9
-    assert read.size.sum() == pytest.approx(computed.size.sum(), rel=0.1)
+    assert np.corrcoef(read.expected_errors.sum(axis=1), computed.expected_errors.sum(axis=1))[0, 1] > 0.9
+    assert read.expected_sizes.sum() == pytest.approx(computed.expected_sizes.sum(), rel=0.1)
     assert abs(suggest(read, 1)[0].index - suggest(computed, 1)[0].index) <= 3
 
 
@@ -259,30 +264,34 @@ def test_uncertain_background_counts_to_the_label_nearby() -> None:
     support = Support(AXIS, (0, 4), masks, (3, 7), np.ones((2, 2), bool))
     confidence = np.ones((9, 9), np.float32)
     confidence[6, 6] = 0.25
-    doubt = Doubt.of_labels(support, ["a", "b"], [(2, np.zeros((9, 9), np.uint8), confidence)])
-    assert doubt.wrong.tolist() == [[0, 0.75]]
+    uncertainty = Uncertainty.from_labels(support, ["a", "b"], [(2, np.zeros((9, 9), np.uint8), confidence)])
+    assert uncertainty.expected_errors.tolist() == [[0, 0.75]]
 
 
 def test_beyond_the_labelled_slices_a_label_may_have_ended() -> None:
     masks = np.ones((2, 4, 4), dtype=np.uint8)
     support = Support(AXIS, (10, 19), masks, (1,), np.ones((2, 1), bool))
     sure = np.stack([np.zeros((4, 4)), np.ones((4, 4))])
-    doubt = Doubt.of_probabilities(support, ["a"], [(index, sure) for index in (15, 29, 0)])
-    assert doubt.unlabelled == (0, 15, 29)
-    assert doubt.wrong[:, 0].tolist() == [8, 0, 8], "as likely as not, as far away as it is known to be long"
+    uncertainty = Uncertainty.from_probabilities(support, ["a"], [(index, sure) for index in (15, 29, 0)])
+    assert uncertainty.unlabelled == (0, 15, 29)
+    assert uncertainty.expected_errors[:, 0].tolist() == [8, 0, 8], (
+        "as likely as not, as far away as it is known to be long"
+    )
 
 
 def test_layers_are_weighed_together_and_must_fit() -> None:
     one, other = even_doubt([0, 9], range(1, 9)), even_doubt([0, 9], range(1, 9))
-    both = Doubt.joined([one, replace(other, names=("tumour",), wrong=3 * other.wrong)])
+    both = Uncertainty.concatenate(
+        [one, replace(other, names=("tumour",), expected_errors=3 * other.expected_errors)]
+    )
     assert suggest(both, 1)[0].labels == (1,)
-    assert "tumour" in suggest(both, 1)[0].reason
+    assert "tumour" in str(suggest(both, 1)[0].reason)
     with pytest.raises(ValueError, match="same slices"):
-        Doubt.joined([one, even_doubt([0, 8], range(1, 8))])
+        Uncertainty.concatenate([one, even_doubt([0, 8], range(1, 8))])
 
 
 @st.composite
-def doubts(draw: st.DrawFn) -> Doubt:
+def uncertainties(draw: st.DrawFn) -> Uncertainty:
     count = draw(st.integers(2, 24))
     labelled = sorted(draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=count)))
     unlabelled = tuple(index for index in range(count) if index not in labelled)
@@ -291,32 +300,32 @@ def doubts(draw: st.DrawFn) -> Doubt:
     size = random.integers(0, 50, (len(unlabelled), labels)) * 2.0
     wrong = size * random.random(size.shape) * draw(st.sampled_from([0.0, 0.1, 1.0]))
     shown = random.random((len(labelled), labels)) < 0.7
-    return Doubt(tuple(labelled), tuple("abcd"[:labels]), shown, unlabelled, wrong, size)
+    return Uncertainty(tuple(labelled), tuple("abcd"[:labels]), shown, unlabelled, wrong, size)
 
 
-@given(doubts(), st.integers(1, 30))
-def test_whatever_the_doubt_suggestions_are_new_slices_with_sound_gains(doubt: Doubt, count: int) -> None:
-    found = suggest(doubt, count)
+@given(uncertainties(), st.integers(1, 30))
+def test_whatever_the_doubt_suggestions_are_new_slices_with_sound_gains(uncertainty: Uncertainty, count: int) -> None:
+    found = suggest(uncertainty, count)
     indices = [one.index for one in found]
-    assert len(found) == len(set(indices)) == min(count, len(doubt.unlabelled))
-    assert set(indices) <= set(doubt.unlabelled)
+    assert len(found) == len(set(indices)) == min(count, len(uncertainty.unlabelled))
+    assert set(indices) <= set(uncertainty.unlabelled)
     assert all(np.isfinite(one.gain) and one.gain >= 0 for one in found)
-    assert all(one.reason.endswith(".") and "\n" not in one.reason for one in found)
-    assert suggest(doubt, max(1, count - 1)) == found[: max(1, count - 1)]
+    assert all(str(one.reason).endswith(".") and "\n" not in str(one.reason) for one in found)
+    assert suggest(uncertainty, max(1, count - 1)) == found[: max(1, count - 1)]
 
 
-@given(doubts())
-def test_a_mirrored_volume_gains_as_much(doubt: Doubt) -> None:
-    last = max(*doubt.labelled, *doubt.unlabelled, 0)
-    mirrored = Doubt(
-        tuple(last - index for index in doubt.labelled[::-1]),
-        doubt.names,
-        doubt.shown[::-1],
-        tuple(last - index for index in doubt.unlabelled[::-1]),
-        doubt.wrong[::-1],
-        doubt.size[::-1],
+@given(uncertainties())
+def test_a_mirrored_volume_gains_as_much(uncertainty: Uncertainty) -> None:
+    last = max(*uncertainty.labelled, *uncertainty.unlabelled, 0)
+    mirrored = Uncertainty(
+        tuple(last - index for index in uncertainty.labelled[::-1]),
+        uncertainty.names,
+        uncertainty.present[::-1],
+        tuple(last - index for index in uncertainty.unlabelled[::-1]),
+        uncertainty.expected_errors[::-1],
+        uncertainty.expected_sizes[::-1],
     )
-    gains = [[one.gain for one in suggest(each, 1)] for each in (doubt, mirrored)]
+    gains = [[one.gain for one in suggest(each, 1)] for each in (uncertainty, mirrored)]
     assert gains[0] == pytest.approx(gains[1], abs=1e-9)
 
 

@@ -226,7 +226,8 @@ def test_segmentations_and_volumes_appear_in_the_subject_hierarchy_and_leave_it(
     segmentation = mrml.add_segmentation(volume)
     hierarchy = scene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(segmentation)
-    assert item and hierarchy.GetItemByDataNode(volume)
+    assert item
+    assert hierarchy.GetItemByDataNode(volume)
     scene.RemoveNode(segmentation)
     assert hierarchy.GetItemName(item) == ""
 
@@ -253,7 +254,8 @@ def test_undo_of_the_editor_logic_restores_the_segmentation(tiny: Any) -> None:
     segmentation = mrml.add_segmentation(volume, {"liver": before})
     editor = tiny.ui.editor
     editor.setMRMLSegmentEditorNode(mrml.segment_editor_node(segmentation, volume, "Tiny"))
-    assert editor.segmentationNode() is segmentation and editor.currentSegmentID() == "liver"
+    assert editor.segmentationNode() is segmentation
+    assert editor.currentSegmentID() == "liver"
 
     editor.saveStateForUndo()
     slicer.util.updateSegmentBinaryLabelmapFromArray(after.astype(np.uint8), segmentation, "liver", volume)
@@ -269,12 +271,15 @@ def test_the_node_combo_box_and_the_parameter_node_follow_each_other(tiny: Any) 
     first, _ = _oblique_volume("first")
     second, _ = _oblique_volume("second")
     selector = tiny.ui.volumeSelector
-    assert selector.nodeCount() == 2 and selector.currentNode() is None and tiny.wrapped.volume is None
+    assert selector.nodeCount() == 2
+    assert selector.currentNode() is None
+    assert tiny.wrapped.volume is None
 
     selector.setCurrentNode(first)
     assert tiny.wrapped.volume is first
     tiny.wrapped.parameterNode.SetNodeReferenceID("volume", second.GetID())
-    assert selector.currentNode() is second and selector.currentNodeID == second.GetID()
+    assert selector.currentNode() is second
+    assert selector.currentNodeID == second.GetID()
     tiny.wrapped.segmentation = mrml.add_segmentation(second)
     assert tiny.ui.segmentationSelector.currentNode().IsA("vtkMRMLSegmentationNode")
 
@@ -290,12 +295,14 @@ def test_the_node_combo_box_follows_nodes_that_come_go_and_are_renamed(tiny: Any
     assert selector._box.currentText == "renamed"
     volume.SetHideFromEditors(True)
     volume.Modified()
-    assert selector.nodeCount() == 0 and selector.currentNode() is None
+    assert selector.nodeCount() == 0
+    assert selector.currentNode() is None
     volume.SetHideFromEditors(False)
     volume.Modified()
     selector.setCurrentNode(volume)
     slicer.mrmlScene.RemoveNode(volume)
-    assert selector.nodeCount() == 0 and tiny.wrapped.volume is None
+    assert selector.nodeCount() == 0
+    assert tiny.wrapped.volume is None
 
 
 def test_without_none_the_first_node_is_chosen(scene: Any) -> None:
@@ -303,7 +310,8 @@ def test_without_none_the_first_node_is_chosen(scene: Any) -> None:
     selector.nodeTypes = ["vtkMRMLVolumeNode"]
     assert not selector.enabled
     selector.setMRMLScene(scene)
-    assert selector.enabled and selector.currentNode() is None
+    assert selector.enabled
+    assert selector.currentNode() is None
     volume, _ = _oblique_volume()
     assert selector.currentNode() is volume
     assert selector.addNode("vtkMRMLScalarVolumeNode") is selector.currentNode()
@@ -347,7 +355,8 @@ def test_a_button_calls_its_slot_by_string_signal_until_disconnected(tiny: Any) 
     tiny.ui.fillButton.click()
     assert tiny.clicks == [False]
     assert (tiny.ui.statusLabel.text, tiny.ui.progressBar.value) == ("Filling", 40)
-    assert tiny.ui.sliceTable.rowCount == 1 and tiny.ui.sliceTable.item(0, 0).text() == "slice 7"
+    assert tiny.ui.sliceTable.rowCount == 1
+    assert tiny.ui.sliceTable.item(0, 0).text() == "slice 7"
     assert tiny.ui.fillButton.disconnect("clicked(bool)", tiny.onFill)
     tiny.ui.fillButton.click()
     assert tiny.clicks == [False]
@@ -365,7 +374,8 @@ def test_what_pythonqt_would_refuse_is_refused(tiny: Any) -> None:
 
 def test_exported_classes_are_what_widgets_of_a_ui_file_are(tiny: Any) -> None:
     qt, ctk = sys.modules["qt"], sys.modules["ctk"]
-    assert type(tiny.ui.fillButton) is qt.QPushButton and isinstance(tiny.ui.fillButton, qt.QWidget)
+    assert type(tiny.ui.fillButton) is qt.QPushButton
+    assert isinstance(tiny.ui.fillButton, qt.QWidget)
     assert not isinstance(tiny.ui.fillButton, qt.QLabel)
     assert isinstance(tiny.ui.inputSection, ctk.ctkCollapsibleButton)
     assert tiny.ui.fillButton.name == "fillButton"
@@ -384,7 +394,8 @@ def test_a_timer_ticks_while_events_are_processed(tiny: Any) -> None:
     tiny.timer.start()
     slicer_standin.process_events(100)
     tiny.timer.stop()
-    assert tiny.ticks > 1 and not tiny.timer.active
+    assert tiny.ticks > 1
+    assert not tiny.timer.active
 
 
 def test_closing_the_scene_empties_selectors_and_is_heard(tiny: Any) -> None:
@@ -393,7 +404,8 @@ def test_closing_the_scene_empties_selectors_and_is_heard(tiny: Any) -> None:
     del volume
     mrml.clear_scene()
     assert tiny.closed == ["start", "end"]
-    assert tiny.ui.volumeSelector.currentNode() is None and tiny.ui.volumeSelector.nodeCount() == 0
+    assert tiny.ui.volumeSelector.currentNode() is None
+    assert tiny.ui.volumeSelector.nodeCount() == 0
     assert tiny.logic.getParameterNode() is tiny.wrapped.parameterNode
 
 
@@ -410,7 +422,8 @@ def test_entering_leaving_and_cleaning_up_reach_the_module(tiny: Any, tmp_path: 
 
 def test_reloading_makes_the_widget_anew(tiny: Any) -> None:
     tiny.onReload()
-    assert slicer.modules.TinyWidget is not tiny and tiny.cleaned
+    assert slicer.modules.TinyWidget is not tiny
+    assert tiny.cleaned
 
 
 def test_the_self_test_of_a_module_runs(tiny: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -10,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.files import read_label_maps, write_array, write_label_maps
-from FewShotAnnotateLib.core.text import shown
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.cli.terminal import SafeStream
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.text import printable
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 
 GRID = Geometry((9, 16, 18))
 ESCAPES = "x\x1b[2J\x1b]0;owned\x07\x08\x9b31m\u202egpj\u2028y"
-PACKAGE_PARENT = Path(sys.modules["FewShotAnnotateLib"].__file__ or "").parents[1]
+PACKAGE_PARENT = Path(sys.modules["fewshot_annotate"].__file__ or "").parents[1]
 
 
 def case(folder: Path, name: str = "organ") -> tuple[Path, Path]:
@@ -36,7 +38,7 @@ def case(folder: Path, name: str = "organ") -> tuple[Path, Path]:
 
 def run(*arguments: object, shell: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
     """The command line in a process of its own; `shell` redirects its streams."""
-    command = [sys.executable, "-m", "FewShotAnnotateLib.cli", *map(os.fspath, map(as_text, arguments))]
+    command = [sys.executable, "-m", "fewshot_annotate.cli", *map(os.fspath, map(as_text, arguments))]
     if shell:
         command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **environment}
@@ -143,11 +145,20 @@ def test_a_full_stdout_is_one_line(command: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_text_is_shown_as_such(text: str, harmless: str) -> None:
-    assert shown(text) == harmless
-    assert shown(harmless) == harmless
+    assert printable(text) == harmless
+    assert printable(harmless) == harmless
 
 
 def test_an_error_is_one_harmless_line() -> None:
     error = str(InputError("file_missing", path=f"{ESCAPES}\r\nsecond"))
     require_harmless(error.encode("utf-8"))
     assert "\n" not in error
+
+
+def test_the_end_of_the_wrapper_leaves_its_stream_open_and_does_not_mind_a_closed_one() -> None:
+    inner = io.TextIOWrapper(io.BytesIO())
+    SafeStream(inner, lossy=False).close()
+    assert not inner.closed
+    wrapper = SafeStream(inner, lossy=False)
+    inner.close()
+    wrapper.close()  # as its deletion does

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from FewShotAnnotateLib.engines.through_plane import consistent, known_logits
-from FewShotAnnotateLib.review.metrics import dice
+from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.through_plane import ThroughPlaneSmoother, labelled_logits
+from fewshot_annotate.evaluation.metrics import dice
 from support.labels import small_case
 
-SURE = 2.0
+CERTAIN_PROBABILITY = 2.0
 
 
 def part_of_a_case() -> tuple[np.ndarray, np.ndarray, int]:
@@ -27,11 +28,13 @@ def mean_dice(truth: np.ndarray, logits: np.ndarray) -> float:
 def evened(
     image: np.ndarray, truth: np.ndarray, logits: dict[int, np.ndarray], labelled: tuple[int, ...] = ()
 ) -> dict[int, np.ndarray]:
-    return dict(consistent(iter(logits.items()), image.__getitem__, truth.__getitem__, labelled))
+    smoother = ThroughPlaneSmoother(image.__getitem__, truth.__getitem__, labelled, AdaptConfig().through_plane)
+    smoothed = [one for index, given in logits.items() for one in smoother.add(index, given)]
+    return dict([*smoothed, *smoother.finish()])
 
 
 def certain(truth: np.ndarray, labels: int) -> dict[int, np.ndarray]:
-    return {index: known_logits(rows, labels + 1, SURE) for index, rows in enumerate(truth)}
+    return {index: labelled_logits(rows, labels + 1, CERTAIN_PROBABILITY) for index, rows in enumerate(truth)}
 
 
 def test_a_slice_in_doubt_follows_the_slices_next_to_it() -> None:
@@ -45,7 +48,7 @@ def test_a_slice_in_doubt_follows_the_slices_next_to_it() -> None:
 
 def test_a_labelled_slice_next_to_it_speaks_too() -> None:
     image, truth, labels = part_of_a_case()
-    alone = {5: known_logits(np.zeros_like(truth[5]), labels + 1, 0.01)}
+    alone = {5: labelled_logits(np.zeros_like(truth[5]), labels + 1, 0.01)}
     alone[5][1:] = -0.01
     heard = evened(image, truth, alone, labelled=(4, 6))
     assert mean_dice(truth[5], heard[5]) > 0.4

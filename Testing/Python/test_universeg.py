@@ -12,21 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from FewShotAnnotateLib.cli import main, running
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.example import QUANTILES, Example
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.engines import runnable_engine
-from FewShotAnnotateLib.engines.base import Stopped, label_slice
-from FewShotAnnotateLib.engines.pretrained import base, in_context
-from FewShotAnnotateLib.engines.pretrained.in_context import InContextEngine
-from FewShotAnnotateLib.engines.pretrained.networks import universeg_net
-from FewShotAnnotateLib.engines.pretrained.networks.universeg_net import UniverSegNet, state_shapes
-from FewShotAnnotateLib.engines.pretrained.universeg import OfficialNetwork, UniverSeg
-from FewShotAnnotateLib.run.fill import run_in_worker
+from fewshot_annotate.cli import main
+from fewshot_annotate.cli.messages import error_text
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.labelled_example import QUANTILES, Example
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.base import RunContext, Stopped, label_slice
+from fewshot_annotate.engines.in_context import base as in_context
+from fewshot_annotate.engines.in_context import universeg_network as universeg_net
+from fewshot_annotate.engines.in_context.base import InContextEngine
+from fewshot_annotate.engines.in_context.universeg import OfficialNetwork, UniverSeg
+from fewshot_annotate.engines.in_context.universeg_network import UniverSegNet, state_shapes
+from fewshot_annotate.engines.pretrained import base
+from fewshot_annotate.engines.registry import runnable_engine
+from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.jobs import layers as layers_module
+from fewshot_annotate.jobs.process import run_in_worker
 from support.labels import every, keep_slices, small_case
 from support.plain_networks import plain_universeg
 from support.tiny_weights import Shelf, python_with_shelf, random_tensors
@@ -165,6 +168,10 @@ class Told(InContextEngine):
         super().__init__(options=options)
         self.told = network
 
+    @classmethod
+    def state_shapes(cls) -> dict[str, tuple[int, ...]]:
+        return {}
+
     def network(self, device: torch.device) -> Any:
         return self.told
 
@@ -187,10 +194,14 @@ def bright_case(shape: tuple[int, int, int] = (9, 40, 60), spacing: float = 1.0)
 
 
 def filled(
-    engine: InContextEngine, volume: Volume, support: Support, wanted: Sequence[int] | None = None
+    engine: InContextEngine,
+    volume: Volume,
+    support: Support,
+    wanted: Sequence[int] | None = None,
+    context: RunContext = RunContext(),
 ) -> dict[int, np.ndarray]:
-    engine.prepare(volume, support)
-    return dict(engine.predict(support.unlabelled(support.range_between()) if wanted is None else wanted))
+    engine.prepare(volume, support, context)
+    return dict(engine.predict(support.unlabelled(support.labelled_range()) if wanted is None else wanted))
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -262,10 +273,10 @@ def test_images_and_supports_are_brought_to_the_same_scale() -> None:
 def test_every_label_is_asked_for_by_itself_and_slices_that_do_not_speak_of_it_are_not_shown() -> None:
     network = Threshold()
     volume, support = case()
-    known = support.known.copy()
+    known = support.annotated.copy()
     known[0, 1] = False
     silent = Support(support.axis, support.indices, support.masks, support.labels, known)
-    filled(Told(network), volume, silent, silent.unlabelled(silent.range_between())[:1])
+    filled(Told(network), volume, silent, silent.unlabelled(silent.labelled_range())[:1])
     counts = [len(images) for images, _ in network.seen]
     assert counts == [len(support.indices), len(support.indices) - 1]
 
@@ -274,7 +285,7 @@ def test_a_label_that_no_speaking_slice_shows_is_not_made_up() -> None:
     network = Threshold()
     volume, support = case()
     masks = np.where(support.masks == support.labels[1], 0, support.masks)
-    none = Support(support.axis, support.indices, masks, support.labels, support.known)
+    none = Support(support.axis, support.indices, masks, support.labels, support.annotated)
     result = filled(Told(network), volume, none, [support.indices[0] + 1])
     assert len(network.seen) == 1
     assert max(float(probabilities[2].max()) for probabilities in result.values()) < 1e-6
@@ -329,8 +340,7 @@ def test_slices_of_other_volumes_are_enough() -> None:
     example = Example(image.astype(np.float32), mask, (1.0, 0.5), tuple(np.quantile(image, QUANTILES)), (1,))
     empty = Support(AXIS, (), np.zeros((0, 40, 60), np.uint8), (1,), np.zeros((0, 1), bool))
     engine = Told(MeanLabel())
-    engine.examples = [example]
-    result = filled(engine, volume, empty, [0, 4])
+    result = filled(engine, volume, empty, [0, 4], RunContext(examples=[example]))
     for probabilities in result.values():
         assert dice(label_slice(probabilities, (1,))[0] == 1, label_map.array[0] == 1) > 0.95
     ((images, _),) = engine.told.seen
@@ -345,8 +355,7 @@ def test_slices_of_other_volumes_are_shown_beside_those_of_the_volume_as_large_a
     example = Example(mask.astype(np.float32), mask, (0.5, 1.5), (0, 0, 0, 1, 1), (1,))
     support = Support.from_label_map(label_map, AXIS, [0, 8])
     engine = Told(Threshold())
-    engine.examples = [example]
-    filled(engine, volume, support, [4])
+    filled(engine, volume, support, [4], RunContext(examples=[example]))
     ((images, labels),) = engine.told.seen
     assert len(images) == 3
     assert 0.5 < float(labels[2].sum() / labels[0].sum()) < 2
@@ -361,7 +370,7 @@ def test_with_many_labels_the_result_is_the_same_and_less_is_kept(monkeypatch: p
     assert list(blocks) == list(whole) == sorted(whole)
     for index, probabilities in whole.items():
         np.testing.assert_array_equal(blocks[index], probabilities)
-    wanted = len(support.unlabelled(support.range_between()))
+    wanted = len(support.unlabelled(support.labelled_range()))
     assert len(network.seen) == len(support.labels) * -(-wanted // in_context.BLOCK)
 
 
@@ -390,10 +399,9 @@ SHORT = [
 def test_with_too_little_memory_fewer_slices_are_shown_and_the_user_is_told(error: BaseException) -> None:
     volume, support = case(step=2)
     engine, told = Told(Hungry(4, error), supports=16), []
-    engine.warn = told.append
-    result = filled(engine, volume, support)
-    assert sorted(result) == support.unlabelled(support.range_between())
-    assert [message for message in told if "4 labelled slices at a time" in message]
+    result = filled(engine, volume, support, context=RunContext(warn=told.append))
+    assert sorted(result) == support.unlabelled(support.labelled_range())
+    assert [message for message in told if "4 labelled slices at a time" in str(message)]
     assert len(told) == 2  # that, and where it computes
 
 
@@ -410,14 +418,9 @@ def test_a_run_that_should_stop_stops_between_two_looks() -> None:
     volume, support = case()
     engine, told = Told(Threshold()), []
 
-    def pulse(fraction: float) -> None:
-        told.append(fraction)
-        if len(told) == 3:
-            raise Stopped
-
-    engine.pulse = pulse
     with pytest.raises(Stopped):
-        filled(engine, volume, support)
+        filled(engine, volume, support, context=RunContext(on_progress=told.append, stop=lambda: len(told) == 3))
+    assert len(told) == 3
     assert told == sorted(told)
 
 
@@ -459,7 +462,7 @@ def test_weights_of_another_network_are_refused_in_one_line(
     words: str,
 ) -> None:
     shelf.put("universeg-v1", {**random_state(), **state})
-    monkeypatch.setattr(running, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
+    monkeypatch.setattr(layers_module, "run_in_worker", partial(run_in_worker, python=python_with_shelf(shelf.home)))
     assert main(fill_words(tmp_path)[0]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if "computes on" not in line]
     assert len(lines) == 1
@@ -471,7 +474,7 @@ def test_without_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: py
     Shelf(tmp_path, monkeypatch)
     with pytest.raises(InputError) as refused:
         runnable_engine("universeg")
-    line = str(refused.value)
+    line = error_text(refused.value)
     for words in ("models download universeg-v1", "OpenRAIL++-M"):
         assert words in line
     assert "\n" not in line
@@ -479,8 +482,8 @@ def test_without_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: py
 
 def test_without_packages_it_names_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "find_spec", lambda name: None)
-    assert str(UniverSeg.cannot_run()) == (
-        "it needs the Python packages torch and platformdirs: pip install torch platformdirs"
+    assert str(UniverSeg.unavailable_reason()) == (
+        "it needs the Python packages torch, platformdirs: pip install torch platformdirs"
     )
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 import torch
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.engines import engine_class, engine_names
-from FewShotAnnotateLib.engines.pretrained import weights
-from FewShotAnnotateLib.engines.pretrained.base import PretrainedEngine
-from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint, load_state, read_state
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.engines.pretrained.base import PretrainedEngine
+from fewshot_annotate.engines.registry import engine_class, engine_names
+from fewshot_annotate.weights import catalog, store
+from fewshot_annotate.weights.catalog import Checkpoint
+from fewshot_annotate.weights.loading import load_state, read_state
 from safetensors.torch import save_file
 from support.hostile_weights import Opens, replaced
 from support.weights_server import toy_row, use_table
@@ -43,15 +45,15 @@ def refusal(path: Path, code: str, **options: object) -> str:
 
 
 def test_the_table_fits_its_schema() -> None:
-    table = json.loads(weights.TABLE.read_text(encoding="utf-8"))
-    jsonschema.validate(table, json.loads(weights.SCHEMA.read_text(encoding="utf-8")))
+    table = json.loads(catalog.TABLE.read_text(encoding="utf-8"))
+    jsonschema.validate(table, json.loads(catalog.SCHEMA.read_text(encoding="utf-8")))
     rows = table["checkpoints"]
     for key in ("name", "file", "url"):
         assert len({row[key] for row in rows}) == len(rows), key
 
 
 def test_every_field_of_the_table_is_one_of_a_checkpoint() -> None:
-    schema = json.loads(weights.SCHEMA.read_text(encoding="utf-8"))
+    schema = json.loads(catalog.SCHEMA.read_text(encoding="utf-8"))
     assert set(schema["properties"]["checkpoints"]["items"]["properties"]) == set(Checkpoint.__dataclass_fields__)
 
 
@@ -64,11 +66,11 @@ def test_engines_name_checkpoints_that_exist_and_each_is_used() -> None:
         for names in engine.checkpoints.values()
         for name in names
     }
-    assert named <= {one.name for one in weights.checkpoints()}
+    assert named <= {one.name for one in catalog.checkpoints()}
 
 
 def test_a_checkpoint_without_a_published_checksum_says_so_and_one_with_a_checksum_says_whose() -> None:
-    for one in weights.checkpoints():
+    for one in catalog.checkpoints():
         nobody = "recorded when it first arrives" in one.checksum_source
         assert nobody == (one.sha256 is None and one.md5 is None), one.name
 
@@ -82,12 +84,12 @@ def test_a_file_name_that_leaves_the_folder_is_refused(name: str) -> None:
 def test_files_lie_in_the_users_data_folder_or_where_the_variable_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(weights.HOME_VARIABLE, str(tmp_path))
-    assert weights.folder() == tmp_path / "weights"
-    monkeypatch.delenv(weights.HOME_VARIABLE)
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    assert store.folder() == tmp_path / "weights"
+    monkeypatch.delenv(HOME_VARIABLE)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    assert "FewShotAnnotate" in weights.folder().parts
-    assert not weights.folder().is_relative_to(Path(weights.__file__).parents[2])
+    assert "FewShotAnnotate" in store.folder().parts
+    assert not store.folder().is_relative_to(Path(catalog.__file__).parents[2])
 
 
 def test_a_published_checksum_must_match_before_anything_is_read(
@@ -96,16 +98,16 @@ def test_a_published_checksum_must_match_before_anything_is_read(
     good = saved(tmp_path / "good.pt", STATE).read_bytes()
     row = toy_row(sha256=hashlib.sha256(good).hexdigest(), size=len(good))
     toy = use_table(tmp_path, monkeypatch, row)
-    with pytest.raises(InputError, match="models download toy"):
+    with pytest.raises(InputError, match="download them first"):
         load_state(toy, SHAPES)
-    weights.folder().mkdir(parents=True)
-    weights.path_of(toy).write_bytes(good)
+    store.folder().mkdir(parents=True)
+    store.path_of(toy).write_bytes(good)
     assert torch.equal(load_state(toy, SHAPES)["a.weight"], STATE["a.weight"])
-    weights.path_of(toy).write_bytes(good[:-1] + b"x")
+    store.path_of(toy).write_bytes(good[:-1] + b"x")
     with pytest.raises(InputError) as caught:
         load_state(toy, SHAPES)
     assert caught.value.code == "weights_differ"
-    weights.path_of(toy).write_bytes(good[:-9])
+    store.path_of(toy).write_bytes(good[:-9])
     with pytest.raises(InputError) as caught:
         load_state(toy, SHAPES)
     assert caught.value.code == "weights_size"
@@ -114,23 +116,40 @@ def test_a_published_checksum_must_match_before_anything_is_read(
 def test_an_md5_is_compared_where_that_is_what_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = saved(tmp_path / "good.pt", STATE).read_bytes()
     toy = use_table(tmp_path, monkeypatch, toy_row(md5=hashlib.md5(good).hexdigest()))
-    weights.folder().mkdir(parents=True)
-    weights.path_of(toy).write_bytes(good)
+    store.folder().mkdir(parents=True)
+    store.path_of(toy).write_bytes(good)
     assert set(load_state(toy)) == set(STATE)
-    weights.path_of(toy).write_bytes(good + b"x")
+    store.path_of(toy).write_bytes(good + b"x")
     with pytest.raises(InputError, match="MD5"):
         load_state(toy)
 
 
 def test_a_file_of_which_nothing_is_known_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = use_table(tmp_path, monkeypatch, toy_row())
-    weights.folder().mkdir(parents=True)
-    saved(weights.path_of(toy), STATE)
-    assert not weights.is_ready(toy)
-    with pytest.raises(InputError, match="models import toy"):
+    store.folder().mkdir(parents=True)
+    saved(store.path_of(toy), STATE)
+    assert not store.is_ready(toy)
+    with pytest.raises(InputError, match="download 'toy' anew"):
         load_state(toy)
-    weights.record_of(toy).write_text("no checksum\n", encoding="ascii")
-    assert not weights.is_ready(toy)
+    store.record_of(toy).write_text("no checksum\n", encoding="ascii")
+    assert not store.is_ready(toy)
+
+
+@pytest.mark.parametrize("kind", ["endless", "memory"])
+def test_a_file_that_cannot_be_checked_is_refused_at_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = use_table(tmp_path, monkeypatch, toy_row(sha256="0" * 64))
+    store.folder().mkdir(parents=True)
+    if kind == "endless":
+        with store.path_of(toy).open("wb") as file:
+            file.truncate(store.MAX_UNKNOWN_BYTES + 1)  # takes no room, but minutes to read
+    else:
+        store.path_of(toy).symlink_to("/proc/self/mem")
+    with pytest.raises(InputError) as caught:
+        store.verified(toy)
+    assert caught.value.code == "weights_damaged"
+    assert str(store.path_of(toy)) in str(caught.value)
 
 
 def test_safetensors_and_torch_files_give_the_same(tmp_path: Path) -> None:

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from FewShotAnnotateLib import engines
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.files import write_array, write_label_maps
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Volume
-from FewShotAnnotateLib.dataset.folder import CaseFiles
-from FewShotAnnotateLib.dataset.status import CaseStatus, StatusFile
-from FewShotAnnotateLib.engines.base import Engine, Option
-from FewShotAnnotateLib.engines.propagate import Propagate
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Volume
+from fewshot_annotate.datasets.batch_folder import CaseFiles
+from fewshot_annotate.datasets.status import CaseStatus, StatusFile
+from fewshot_annotate.engines import registry
+from fewshot_annotate.engines.base import Engine, Option, RunContext
+from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.io.files import write_array, write_label_maps
 
 from support.labels import every, keep_slices, small_case
 from support.processes import PACKAGE_PARENT
@@ -96,7 +96,7 @@ def make_dataset(folder: Path, names: Sequence[str] = (), step: int = 8) -> Data
 
 def finish_but_one(dataset: Dataset) -> None:
     """Run a batch whose second row names an image that is none."""
-    from FewShotAnnotateLib.cli import main  # not for all the processes that import this file
+    from fewshot_annotate.cli import main  # not for all the processes that import this file
 
     dataset.rows.insert(1, {"image": dataset.manifest.name, "support": dataset.support.name, "name": "failed"})
     dataset.write()
@@ -118,14 +118,14 @@ class Deadly(Propagate):
         "once": Option("", "File that it makes before it dies; it does not die if it is there."),
     }
 
-    def prepare(self, volume: Volume, support: Support) -> None:
+    def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext(), **more: Any) -> None:
         once = self.settings["once"]
         if not once or not Path(once).exists():
             if once:
                 Path(once).touch()
             os.kill(os.getpid(), self.settings["signal"])
             time.sleep(60)
-        super().prepare(volume, support)
+        super().prepare(volume, support, context, **more)
 
 
 class Heavy(Propagate):
@@ -138,9 +138,9 @@ class Heavy(Propagate):
         "slow": Option("", "File to note the process in that is slow now, until there is one named so and .go."),
     }
 
-    def prepare(self, volume: Volume, support: Support) -> None:
+    def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext(), **more: Any) -> None:
         _weights(self.settings["log"])
-        super().prepare(volume, support)
+        super().prepare(volume, support, context, **more)
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         global _cases
@@ -148,7 +148,7 @@ class Heavy(Propagate):
         if _cases > self.settings["quick"]:
             _note(self.settings["slow"])
             while not Path(f"{self.settings['slow']}.go").exists():
-                self.pulse(0.1)
+                self.context.report_progress(0.1)
                 time.sleep(0.01)
         yield from super().predict(slice_indices)
 
@@ -175,7 +175,8 @@ class Lookalike(Engine):
     title = summary = licence = ""
     uses_library = True
 
-    def prepare(self, volume: Volume, support: Support) -> None:
+    def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext(), **more: Any) -> None:
+        super().prepare(volume, support, context)
         self._slices = support.axis.slices(volume.array)
         self._labels = support.labels
 
@@ -183,7 +184,7 @@ class Lookalike(Engine):
         values = np.array([0, *self._labels])[:, None, None]
         for index in slice_indices:
             image = self._slices[index].astype(np.float32)
-            alike = min(self.examples, key=lambda example: float(np.abs(example.image - image).mean()))
+            alike = min(self.context.examples, key=lambda example: float(np.abs(example.image - image).mean()))
             yield index, (alike.mask == values).astype(np.float32)
 
 
@@ -193,8 +194,8 @@ _STANDINS = (Deadly, Heavy, Lookalike)
 def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:
     """Make the stand-ins known in this process, as if their files were among the engines'."""
     for engine in _STANDINS:
-        set_item(sys.modules, f"{engines.__name__}.{engine.name}", sys.modules[__name__])
-        set_item(engines._ENGINES, engine.name, (engine.name, engine.__name__))
+        set_item(sys.modules, f"{registry.__package__}.{engine.name}", sys.modules[__name__])
+        set_item(registry._ENGINES, engine.name, (engine.name, engine.__name__))
 
 
 def environment_with_standins(folder: Path) -> dict[str, str]:

@@ -25,7 +25,7 @@ def main(folder: Path, slices: int) -> None:
     save_scene(folder / "scene.mrb")
     print("ready", flush=True)
     while True:
-        runner.controller.tick()
+        runner.controller.poll()
         time.sleep(0.01)
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.files import read_label_maps, read_volume
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume, default_segment
-from FewShotAnnotateLib.demo import read_mni152
+from fewshot_annotate.cli.demo_case import read_mni152
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume, default_segment
+from fewshot_annotate.io.files import read_label_maps, read_volume
 
 CARRIED = Path(__file__).parents[1] / "Data"
 MNI152 = "mni152"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from pydicom import Dataset, dcmread
 
 from support.data import CARRIED, load_case

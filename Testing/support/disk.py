@@ -1,10 +1,20 @@
-"""Disks without room, and programs that die while they write."""
+"""Disks without room: a limit on the length of files, and small disks of one's own, which need no rights."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+# Of <linux/mount.h> and <linux/sched.h>.
+_NOSUID, _NODEV, _REMOUNT, _RECURSIVE, _PRIVATE = 2, 4, 32, 1 << 14, 1 << 18
+_NEW_MOUNTS, _NEW_USERS = 0x20000, 0x10000000
+_DETACH = 2
 
 
 @contextmanager
@@ -16,3 +26,61 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def small_disk(place: Path, size: int) -> Iterator[Path]:
+    """A disk of `size` bytes; a process beside this one has it mounted at `place`, which only it sees.
+
+    Yields
+    ------
+    Path
+        The disk, as all processes see it.
+    """
+    place.mkdir()
+    holder = subprocess.Popen(
+        [sys.executable, __file__, str(place), str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "mounted\n", "this system lets nobody mount a disk of their own"
+        yield Path(f"/proc/{holder.pid}/root{place}")
+    finally:
+        holder.stdin.close()
+        holder.wait(10)
+        holder.stdout.close()
+
+
+def private_mounts() -> bool:
+    """Whether this process may mount disks from now on, which no other sees. It must have one thread only."""
+    user, group = os.getuid(), os.getgid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEW_MOUNTS | (_NEW_USERS if user else 0)):
+        return False
+    if user:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    return not libc.mount(None, b"/", None, _PRIVATE | _RECURSIVE, None)
+
+
+def mount_disk(place: Path, size: int, again: bool = False) -> None:
+    """Mount a disk of so many bytes, or give one that is mounted another size."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = _NOSUID | _NODEV | (_REMOUNT if again else 0)
+    if libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, f"size={size}".encode()):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(place))
+
+
+def unmount_disk(place: Path) -> None:
+    """Take a disk away, be it in use or not."""
+    ctypes.CDLL(None).umount2(os.fsencode(place), _DETACH)
+
+
+if __name__ == "__main__":
+    if private_mounts():
+        mount_disk(Path(sys.argv[1]), int(sys.argv[2]))
+        print("mounted", flush=True)
+        sys.stdin.read()

@@ -17,7 +17,10 @@ from support.tiny_weights import (
 )
 
 # isort: split
-from FewShotAnnotateLib.engines.pretrained.networks import multiverseg_net, sam2_model, seggpt_model, universeg_net
+from fewshot_annotate.engines.in_context import multiverseg_network as multiverseg_net
+from fewshot_annotate.engines.in_context import seggpt_network as seggpt_model
+from fewshot_annotate.engines.in_context import universeg_network as universeg_net
+from fewshot_annotate.engines.sam2 import network as sam2_model
 
 
 def full_shelf(folder: Path, patch: pytest.MonkeyPatch) -> Shelf:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from FewShotAnnotateLib.core.volume import Geometry, Volume
+from fewshot_annotate.core.volume import Geometry, Volume
 from pydicom import Dataset, FileDataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.pixels import apply_modality_lut
@@ -204,6 +204,9 @@ def beside(folder: Path, kind: str) -> Path:
     if kind == "localizer":
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
         dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    elif kind == "colour":
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+        set_pixels(dataset, np.zeros((dataset.Rows, dataset.Columns, 3), np.uint8))
     elif kind == "screenshot":
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
         del dataset.ImagePositionPatient, dataset.ImageOrientationPatient

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, Volume
+from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 
 from support.data import MNI152, VERTEBRAE, load_case
 
@@ -38,7 +38,7 @@ def long_case() -> tuple[Volume, LabelMap]:
     volume, label_map = load_case(MNI152)
     mask = label_map.array == label_map.values[-1]
     row, column = (int(np.median(np.flatnonzero(mask.any(axis=other)))) for other in ((0, 2), (0, 1)))
-    around = (slice(None), slice(max(0, row - 24), row + 24), slice(max(0, column - 24), column + 24))
+    around = (slice(None), slice(max(0, row - 20), row + 20), slice(max(0, column - 20), column + 20))
     image = np.ascontiguousarray(volume.array[around])
     grid = Geometry(image.shape, volume.geometry.spacing)
     return Volume(image, grid), LabelMap(np.ascontiguousarray(mask[around]).astype(np.uint8), grid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Segment, to_image
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, to_image
 from pydicom import FileDataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid

@@ -119,7 +119,8 @@ def _wait_until_up(server: Orthanc, process: subprocess.Popen[bytes], log: Path)
             server.qido("studies")
             return
         except OSError:
-            assert process.poll() is None and time.monotonic() < end, log.read_text(errors="replace")
+            assert process.poll() is None, log.read_text(errors="replace")
+            assert time.monotonic() < end, log.read_text(errors="replace")
             time.sleep(0.05)
 
 

@@ -68,7 +68,7 @@ class Panel:
         """One whole run."""
         self.ready()
         self.click("fillButton")
-        self.until(lambda: self.state == "IDLE" and not self.widget.logic.fillWanted)
+        self.until(lambda: self.state == "IDLE" and not self.widget.logic.fillRequested)
 
     def rows(self, name: str) -> list[tuple[str, ...]]:
         """Texts of a table."""

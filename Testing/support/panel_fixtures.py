@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from FewShotAnnotateLib.host.run_store import RunStore
+from fewshot_annotate.host.fill.run_store import RunStore
 
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
@@ -28,8 +28,8 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     yield
     store = RunStore()
     end = time.monotonic() + 10
-    while store.live() or scene_cases.threads():
-        assert time.monotonic() < end, (store.live(), scene_cases.threads())
+    while store.active() or scene_cases.threads():
+        assert time.monotonic() < end, (store.active(), scene_cases.threads())
         time.sleep(0.005)
     assert not slicer_standin.slot_errors
     scene_cases.require_quiet(capfd.readouterr())
@@ -66,4 +66,4 @@ def library() -> Iterator[dict[str, ModuleType]]:
 
 
 def _own_modules() -> dict[str, ModuleType]:
-    return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "FewShotAnnotateLib"}
+    return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "fewshot_annotate"}

@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import FewShotAnnotateLib
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.core.event import Event, SliceDone, Started
-from FewShotAnnotateLib.core.job import Job
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import LabelMap, Volume
-from FewShotAnnotateLib.run.folder import JobFolder
-from FewShotAnnotateLib.run.process import WorkerProcess
+import fewshot_annotate
+from fewshot_annotate.core.events import Event, SliceDone, Started
+from fewshot_annotate.core.job import Job
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.jobs.process import WorkerProcess
+from fewshot_annotate.jobs.run_folder import JobFolder
 
 from support.labels import every
 
-PACKAGE_PARENT = Path(FewShotAnnotateLib.__file__).parents[1]
+PACKAGE_PARENT = Path(fewshot_annotate.__file__).parents[1]
 WAIT_SECONDS = 60.0
 
 
@@ -32,7 +32,8 @@ def make_folder(
 ) -> JobFolder:
     """A job over the whole volume, every `step`-th of the slices with labels being labelled; `job` is more of it."""
     support = Support.from_label_map(label_map, axis, every(label_map, axis, step))
-    return JobFolder.create(path, Job(engine, 0, axis.count(volume.geometry), **job), volume, support)
+    slices = tuple(support.unlabelled(range(axis.count(volume.geometry))))
+    return JobFolder.create(path, Job(engine, slices, **job), volume, support)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
@@ -140,7 +141,7 @@ class Spawned:
         words = list(map(str, arguments))
         if words[0] in ("fill", "demo") and "--engine" not in words:
             words += ["--engine", "propagate"]  # most tests are about what surrounds an engine
-        return self.python("-m", "FewShotAnnotateLib.cli", *words, environment=environment)
+        return self.python("-m", "fewshot_annotate.cli", *words, environment=environment)
 
     def __enter__(self) -> Spawned:
         return self

@@ -70,7 +70,7 @@ class Walk:
 
         Raises
         ------
-        BrokenPromise
+        BrokenPromiseError
         """
         self._promises.keep_through(lambda: self._actions.do(action.name, action.number))
 

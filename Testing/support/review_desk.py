@@ -13,11 +13,11 @@ from support.scene_cases import Runs, Scene
 
 slicer_standin.install()  # for texts, which Slicer translates
 
-from FewShotAnnotateLib.host.record import PaintRecord  # noqa: E402
-from FewShotAnnotateLib.host.review import ReviewController  # noqa: E402
-from FewShotAnnotateLib.host.review_rows import ReviewRow  # noqa: E402
-from FewShotAnnotateLib.host.review_state import SliceStatus  # noqa: E402
-from FewShotAnnotateLib.host.survey import Survey  # noqa: E402
+from fewshot_annotate.host.annotation.annotations import SliceAnnotations  # noqa: E402
+from fewshot_annotate.host.annotation.record import SliceStatus  # noqa: E402
+from fewshot_annotate.host.annotation.review import ReviewController  # noqa: E402
+from fewshot_annotate.host.annotation.review_rows import ReviewRow  # noqa: E402
+from fewshot_annotate.host.chosen_nodes import ChosenNodes  # noqa: E402
 
 WAIT_SECONDS = 30.0
 
@@ -37,18 +37,23 @@ class Review:
 
     def __init__(self, volume_node: Any, node: Any) -> None:
         self.volume_node, self.node = volume_node, node
-        self.survey = Survey()
-        self.controller = ReviewController(parameter_node, lambda: (self.node, self.volume_node), self.survey)
+        self.annotations = SliceAnnotations()
+        self.controller = ReviewController(parameter_node, lambda: self.nodes, self.annotations)
+
+    @property
+    def nodes(self) -> ChosenNodes:
+        """What is under review."""
+        return ChosenNodes(self.volume_node, self.node)
 
     def settle(self) -> None:
         """Look at the segmentation anew and tick until nothing is under way."""
-        self.survey.request(0.0)
+        self.annotations.survey.request(0.0)
         end = time.monotonic() + WAIT_SECONDS
-        while self.survey.busy or self.controller.busy:
+        while self.annotations.survey.busy or self.controller.busy:
             assert time.monotonic() < end
-            self.survey.poll(self.node, self.volume_node)
-            self.controller.tick()
-        self.controller.tick()
+            self.annotations.poll(self.nodes)
+            self.controller.poll()
+        self.controller.poll()
 
     @property
     def rows(self) -> dict[int, ReviewRow]:
@@ -62,12 +67,12 @@ class Review:
 
     def of_status(self, status: SliceStatus) -> list[int]:
         """Slices of a status that are not the user's own."""
-        return [index for index, row in self.rows.items() if row.status is status and not row.own]
+        return [index for index, row in self.rows.items() if row.status is status and not row.manual]
 
     def close(self) -> None:
         """Release the threads."""
         self.controller.close()
-        self.survey.close()
+        self.annotations.close()
 
 
 class Desk(Review):
@@ -77,13 +82,12 @@ class Desk(Review):
         super().__init__(scene.volume_node, scene.node)
         self.scene = scene
         self.runner = runs(scene)
-        self.runner.controller._on_outcome = self.controller.take
+        self.runner.controller.committed.connect(self.controller.add_run)
 
     def fill(self, **changed: Any) -> None:
         """A run to its end; painted and corrected slices are support, accepted ones are kept."""
-        record = PaintRecord.of_node(self.node)
-        labelled = sorted({*self.scene.labelled, *record.marked, *record.corrected(self.survey.digests)})
-        self.runner.fill(**{"labelled": labelled, "keep": self.controller.kept, **changed})
+        labelled = sorted({*self.scene.labelled, *self.annotations.snapshot(self.node).selection.labelled})
+        self.runner.fill(**{"labelled": labelled, "keep": self.controller.accepted_slices, **changed})
         self.settle()
 
     def refill(self) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from FewShotAnnotateLib.core.axis import SliceAxis, labelled_indices
-from FewShotAnnotateLib.core.volume import Geometry, LabelMap, Volume
-from FewShotAnnotateLib.host.controller import FillController, State
-from FewShotAnnotateLib.host.dependencies import worker_python
-from FewShotAnnotateLib.host.preparation import FillSettings
-from FewShotAnnotateLib.host.run_store import RunStore
+from fewshot_annotate.core.python_executable import python_executable
+from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.host.chosen_nodes import ChosenNodes
+from fewshot_annotate.host.fill.controller import FillController, State
+from fewshot_annotate.host.fill.preparation import FillSettings
+from fewshot_annotate.host.fill.run_editor import RunEditor
+from fewshot_annotate.host.fill.run_store import RunStore
 
 from support import mrml
 from support.data import MNI152, load_case
@@ -32,7 +34,7 @@ _GATE = f"""
 import os, time
 gate = os.environ.get("{GATE_VARIABLE}")
 if gate:
-    from FewShotAnnotateLib.run.folder import SliceWriter
+    from fewshot_annotate.jobs.slice_writer import SliceWriter
     write = SliceWriter.write
     def wait_and_write(self, *slice):
         while int(self.finished_so_far) >= int(open(gate).read() or 0):
@@ -114,6 +116,11 @@ class Scene:
     editor_node: Any
 
     @property
+    def nodes(self) -> ChosenNodes:
+        """Volume and segmentation."""
+        return ChosenNodes(self.volume_node, self.node)
+
+    @property
     def ids(self) -> list[str]:
         """Segments of the case."""
         return list(self.case.masks)
@@ -184,12 +191,11 @@ class Runner:
         self.states: list[State] = []
         self.controller = FillController(
             slicer.mrmlScene,
-            self._save_undo,
-            lambda: scene.editor_node,
-            python or worker_python(),
-            lambda: self.states.append(self.controller.state),
+            RunEditor(lambda node: self._save_undo(node), lambda: scene.editor_node),
+            python or python_executable(),
             store=store,
         )
+        self.controller.changed.connect(lambda: self.states.append(self.controller.state))
 
     def _save_undo(self, node: Any) -> None:
         assert node is self.scene.node
@@ -198,7 +204,7 @@ class Runner:
 
     def start(self, **changed: Any) -> FillController:
         """Start a fill with the scene's settings."""
-        self.controller.start(self.scene.volume_node, self.scene.node, self.scene.settings(**changed))
+        self.controller.start(self.scene.nodes, self.scene.settings(**changed))
         return self.controller
 
     def until(self, reached: Callable[[], bool]) -> None:
@@ -225,7 +231,7 @@ def tick_until(controller: Any, reached: Callable[[], bool], seconds: float = WA
     end = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < end, (controller.state, controller.message)
-        controller.tick()
+        controller.poll()
         time.sleep(0.002)
 
 
@@ -241,7 +247,7 @@ def job_folders(parent: str | os.PathLike[str]) -> list[str]:
 
 def label_map_of(masks: dict[str, np.ndarray], volume: Volume) -> LabelMap:
     """Masks that do not overlap as one label map, values 1, 2, ... in their order."""
-    from FewShotAnnotateLib.core.volume import default_segment
+    from fewshot_annotate.core.volume import default_segment
 
     array = np.zeros(volume.geometry.shape, dtype=np.uint8)
     for value, mask in enumerate(masks.values(), start=1):
@@ -266,8 +272,8 @@ class Runs:
         for runner in self._runners:
             runner.controller.close()
         end = time.monotonic() + GONE_SECONDS
-        while self.store.live() or threads():
-            assert time.monotonic() < end, f"left behind: {self.store.live()} {threads()}"
+        while self.store.active() or threads():
+            assert time.monotonic() < end, f"left behind: {self.store.active()} {threads()}"
             time.sleep(0.005)
 
 

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import FewShotAnnotateLib
+import fewshot_annotate
 import numpy as np
-from FewShotAnnotateLib import engines
-from FewShotAnnotateLib.core.errors import InputError
-from FewShotAnnotateLib.core.expected import ExpectedDice
-from FewShotAnnotateLib.core.support import Support
-from FewShotAnnotateLib.core.volume import Volume
-from FewShotAnnotateLib.engines.base import Option
-from FewShotAnnotateLib.engines.propagate import Propagate
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.expected_dice import ExpectedDice
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Volume
+from fewshot_annotate.engines import registry
+from fewshot_annotate.engines.base import Option, RunContext
+from fewshot_annotate.engines.propagate.engine import Propagate
 
 NAME = "stepwise"
 FIT_FRACTION = 0.8
@@ -41,8 +41,8 @@ class Stepwise(Propagate):
         "talks": Option(True, "Whether it tells the expected Dice."),
     }
 
-    def prepare(self, volume: Volume, support: Support) -> None:
-        super().prepare(volume, support)
+    def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext(), **more: Any) -> None:
+        super().prepare(volume, support, context, **more)
         self._given = support
         self._fitted = False
 
@@ -58,15 +58,17 @@ class Stepwise(Propagate):
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         self._fit()
         if self.settings["look"]:
-            self.offer(self._given.indices[0], np.zeros((len(self._given.labels) + 1, *self._given.masks.shape[1:])))
+            self.context.report_draft(
+                self._given.indices[0], np.zeros((len(self._given.labels) + 1, *self._given.masks.shape[1:]))
+            )
             for index, probabilities in super().predict(slice_indices):
-                self.offer(index, probabilities)
+                self.context.report_draft(index, probabilities)
             self._wait(self.settings["look"], lambda part: FIT_FRACTION + (1 - FIT_FRACTION) * part)
         for index, probabilities in super().predict(slice_indices):
             time.sleep(self.settings["pause"])
             yield index, probabilities
 
-    def expected(self) -> tuple[ExpectedDice, ...]:
+    def expected_dice(self) -> tuple[ExpectedDice, ...]:
         if not self.settings["talks"]:
             return ()
         figures = FINAL_DICE if self._fitted else DRAFT_DICE
@@ -75,7 +77,7 @@ class Stepwise(Propagate):
     def _fit(self) -> None:
         seconds = self.settings["fit"]
         if self.settings["heeds"]:
-            seconds = min(seconds, self.seconds_left / 2)
+            seconds = min(seconds, self.context.seconds_left / 2)
         self._wait(seconds, lambda part: FIT_FRACTION * part)
         if self.settings["trouble"] == "bug":
             raise ZeroDivisionError("the loss is gone")
@@ -86,19 +88,19 @@ class Stepwise(Propagate):
     def _wait(self, seconds: float, fraction: Callable[[float], float]) -> None:
         began = time.monotonic()
         while (spent := time.monotonic() - began) < seconds:
-            self.pulse(fraction(spent / seconds))
+            self.context.report_progress(fraction(spent / seconds))
             time.sleep(0.01)
 
 
 def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:
     """Make the engine known in this process, as if its file were one of the engines'."""
-    set_item(sys.modules, f"{engines.__name__}.{NAME}", sys.modules[__name__])
-    set_item(engines._ENGINES, NAME, (NAME, "Stepwise"))
+    set_item(sys.modules, f"{registry.__package__}.{NAME}", sys.modules[__name__])
+    set_item(registry._ENGINES, NAME, (NAME, "Stepwise"))
 
 
 def python_with_stepwise(folder: Path) -> str:
     """A program that runs a Python script as Python does, the engine being known."""
-    places = [str(Path(FewShotAnnotateLib.__file__).parents[1]), str(Path(__file__).parents[1])]
+    places = [str(Path(fewshot_annotate.__file__).parents[1]), str(Path(__file__).parents[1])]
     program = folder / "python-with-stepwise"
     program.write_text(
         f"#!{sys.executable}\n"

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import FewShotAnnotateLib
+import fewshot_annotate
 import pytest
 import torch
-from FewShotAnnotateLib.engines.pretrained import weights
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.weights import catalog
 
 import support.torchvision_standin  # noqa: F401 (must come before what imports torchvision)
 
@@ -30,7 +31,7 @@ def random_sam(side: int = GRID * PATCH, seed: int = 0) -> torch.nn.Module:
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
     grid, channels = side // PATCH, 32
-    with seeded(seed):
+    with Seeded(seed):
         model = Sam(
             ImageEncoderViT(
                 img_size=side,
@@ -64,7 +65,7 @@ def random_sam(side: int = GRID * PATCH, seed: int = 0) -> torch.nn.Module:
     return model.eval()
 
 
-class seeded:
+class Seeded:
     """Random numbers of torch from a seed within the block, and as before after it."""
 
     def __init__(self, seed: int) -> None:
@@ -99,10 +100,10 @@ class Shelf:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.home = folder / "home"
         self._table = folder / "table.json"
-        self._rows = json.loads(weights.TABLE.read_text(encoding="utf-8"))
+        self._rows = json.loads(catalog.TABLE.read_text(encoding="utf-8"))
         self._write()
-        patch.setattr(weights, "TABLE", self._table)
-        patch.setenv(weights.HOME_VARIABLE, str(self.home))
+        patch.setattr(catalog, "TABLE", self._table)
+        patch.setenv(HOME_VARIABLE, str(self.home))
         patch.setenv(TABLE_VARIABLE, str(self._table))
 
     def put(self, name: str, state: Mapping[str, torch.Tensor]) -> Path:
@@ -138,12 +139,12 @@ class Shelf:
 
 def use_table_of_environment() -> None:
     """In a process of its own: know the table that a `Shelf` made."""
-    weights.TABLE = Path(os.environ[TABLE_VARIABLE])
+    catalog.TABLE = Path(os.environ[TABLE_VARIABLE])
 
 
 def python_with_shelf(folder: Path) -> str:
     """A program that runs a Python script as Python does, with the table of the shelf in use and without requests."""
-    places = [str(Path(FewShotAnnotateLib.__file__).parents[1]), str(Path(__file__).parents[1])]
+    places = [str(Path(fewshot_annotate.__file__).parents[1]), str(Path(__file__).parents[1])]
     program = folder / "python-with-shelf"
     program.write_text(
         f"#!{sys.executable}\n"
@@ -370,7 +371,7 @@ def random_grounding_dino(folder: Path, seed: int = 0) -> dict[str, torch.Tensor
         decoder_ffn_dim=64,
         d_model=64,
     )
-    with seeded(seed):
+    with Seeded(seed):
         model = GroundingDinoForObjectDetection(config)
         randomise(model, 0.05)
     model.save_pretrained(folder)

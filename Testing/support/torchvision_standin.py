@@ -17,7 +17,8 @@ SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 def declare_operators() -> torch.library.Library | None:
     """The declaration, which holds as long as the object lives; None if torchvision's own operators can be loaded."""
     spec = find_spec("torchvision")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     try:
         for compiled in Path(spec.submodule_search_locations[0]).glob("_C*"):
             torch.ops.load_library(compiled)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from FewShotAnnotateLib.core.axis import SliceAxis
-from FewShotAnnotateLib.host.scene import ijk_to_ras, read_grid
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.host.mrml.reading import ijk_to_ras, read_grid
 from vtk.util.numpy_support import numpy_to_vtk
 
 from support import mrml, slicer_standin
@@ -262,9 +262,9 @@ class WalkActions:
             self._do_add_volume()
             return self._do_add_segmentation()
         if self._random.random() < 0.7:
-            self._turn_until(lambda: not logic.survey.busy)
+            self._turn_until(lambda: not logic.annotations.survey.busy)
         if self._click(self._ui.fillButton) and self._random.random() < 0.7:
-            self._turn_until(lambda: not logic.fillWanted and self._panel.state != "PREPARING")
+            self._turn_until(lambda: not logic.fillRequested and self._panel.state != "PREPARING")
         return []
 
     def _do_cancel(self) -> None:
@@ -277,7 +277,8 @@ class WalkActions:
         self._click(self._ui.resumeButton)
 
     def _do_kill_worker(self) -> None:
-        process = self._panel.controller._process
+        run = self._panel.controller._run
+        process = run.process if run is not None else None
         pid = process._process.pid if process is not None and process._process is not None else 0
         if pid and process._process.poll() is None:
             os.kill(pid, signal.SIGKILL)
@@ -319,7 +320,7 @@ class WalkActions:
         buttons = (
             section.accept_button,
             section.flag_button,
-            section.take_back_button,
+            section.reset_button,
             section.worst_button,
             section.better_button,
             section.accept_all_button,

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import slicer
-from FewShotAnnotateLib.host.preview import PREVIEW_ATTRIBUTE
-from FewShotAnnotateLib.host.run_plan import RunPlan
-from FewShotAnnotateLib.host.run_store import RunStore
-from FewShotAnnotateLib.host.scene import is_locked, read_grid
+from fewshot_annotate.host.fill.run_plan import RunPlan
+from fewshot_annotate.host.fill.run_store import RunStore
+from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
+from fewshot_annotate.host.mrml.reading import is_locked, read_grid
 
 from support import slicer_standin
 from support.panel import Panel
@@ -28,7 +28,7 @@ WAIT_SECONDS = 120.0
 Arrays = dict[str, np.ndarray]
 
 
-class BrokenPromise(AssertionError):
+class BrokenPromiseError(AssertionError):
     """What was found after an action."""
 
 
@@ -79,7 +79,7 @@ class Promises:
 
         Raises
         ------
-        BrokenPromise
+        BrokenPromiseError
         """
         before = {name: dict(arrays) for name, arrays in self.known.voxels.items()}
         self._seen = None
@@ -104,8 +104,8 @@ class Promises:
     def nothing_left(self) -> None:
         """Wait until no folder of a run is held and no process is left; neither may stay."""
         end = time.monotonic() + WAIT_SECONDS
-        while RunStore().live() or self._started():
-            require(time.monotonic() < end, f"left behind: {RunStore().live()} {self._started()}")
+        while RunStore().active() or self._started():
+            require(time.monotonic() < end, f"left behind: {RunStore().active()} {self._started()}")
             self.turn()
 
     def _started(self) -> set[str]:
@@ -136,7 +136,7 @@ class Promises:
         require(len(changed) == 1, f"several segmentations changed by themselves: {changed}")
         (name,) = changed
         if self._seen is None:
-            raise BrokenPromise(f"{name} changed though no run was active")
+            raise BrokenPromiseError(f"{name} changed though no run was active")
         plan, run_id = self._seen
         require(undo_states == 1, f"a commit saved {undo_states} undo steps")
         self._check_commit(name, before[name], after[name], plan, self.known.at_start.get(run_id, {}))
@@ -147,7 +147,7 @@ class Promises:
         require(before.keys() == after.keys(), "a commit added or removed segments")
         segmentation = _node(name).GetSegmentation()
         ours = [one for one in plan.segment_ids if one in after]
-        fixed = set(range(plan.axis.count(plan.geometry))) - set(plan.to_fill)
+        fixed = set(range(plan.axis.count(plan.geometry))) - set(plan.query_slices)
         for one in ours:
             if one in at_start:
                 differs = plan.axis.slices(at_start[one] != before[one]).any(axis=(1, 2))
@@ -173,7 +173,7 @@ class Promises:
         for kind, most in (("vtkMRMLSegmentEditorNode", 1), ("vtkMRMLScriptedModuleNode", 1)):
             require(scene.GetNumberOfNodesByClass(kind) <= most, f"more than {most} {kind}")
         if not active:
-            require(self._eventually(lambda: not RunStore().live()), "a run's folder is held though nothing runs")
+            require(self._eventually(lambda: not RunStore().active()), "a run's folder is held though nothing runs")
             require(self._eventually(lambda: not self._started()), f"processes left: {self._started()}")
 
     def _check_errors(self) -> None:
@@ -193,9 +193,9 @@ class Promises:
 
 
 def require(holds: bool, otherwise: str) -> None:
-    """Raise `BrokenPromise` unless something holds."""
+    """Raise `BrokenPromiseError` unless something holds."""
     if not holds:
-        raise BrokenPromise(otherwise)
+        raise BrokenPromiseError(otherwise)
 
 
 def _node(name: str) -> Any:
@@ -222,7 +222,7 @@ def same(one: Arrays, other: Arrays) -> bool:
 
 
 def _children() -> list[str]:
-    """This process's children, dead ones among them that nobody asked after."""
+    """Children of this process, dead ones among them that nobody asked after."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

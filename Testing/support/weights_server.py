@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from FewShotAnnotateLib.engines.pretrained import weights
-from FewShotAnnotateLib.engines.pretrained.weights import Checkpoint
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.weights import catalog
+from fewshot_annotate.weights.catalog import Checkpoint
 
 NAME = "toy"
 # Long enough that a client with a time limit of seconds gives up.
@@ -168,8 +169,8 @@ def toy_row(**changes: Any) -> dict[str, Any]:
 def use_table(folder: Path, patch: pytest.MonkeyPatch, *rows: dict[str, Any]) -> Checkpoint:
     """Let `weights` know these rows beside those of the product, and keep files in `folder`; returns the first."""
     table = folder / "table.json"
-    known = json.loads(weights.TABLE.read_text(encoding="utf-8"))["checkpoints"]
+    known = json.loads(catalog.TABLE.read_text(encoding="utf-8"))["checkpoints"]
     table.write_text(json.dumps({"version": 1, "checkpoints": [*rows, *known]}), encoding="utf-8")
-    patch.setattr(weights, "TABLE", table)
-    patch.setenv(weights.HOME_VARIABLE, str(folder / "home"))
-    return weights.checkpoint(rows[0]["name"])
+    patch.setattr(catalog, "TABLE", table)
+    patch.setenv(HOME_VARIABLE, str(folder / "home"))
+    return catalog.checkpoint(rows[0]["name"])

@@ -204,7 +204,8 @@ def load_module(path: str | Path, enter: bool = True) -> tuple[Any, Any]:
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     python_module = importlib.util.module_from_spec(spec)
     sys.modules[name] = python_module
     spec.loader.exec_module(python_module)

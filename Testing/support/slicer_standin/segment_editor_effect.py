@@ -56,7 +56,8 @@ class qSlicerSegmentEditorScriptedEffect:
         class_name += "" if class_name.endswith("Effect") else "Effect"
         if not hasattr(sys.modules.get(module_name), class_name):
             spec = importlib.util.spec_from_file_location(module_name, path)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[module_name] = module
             spec.loader.exec_module(module)

@@ -1,7 +1,0 @@
-"""`python -m FewShotAnnotateLib.cli`."""
-
-import sys
-
-from . import main
-
-sys.exit(main())

@@ -1,1 +1,0 @@
-"""Many volumes: batches of cases, and labelled slices kept for other volumes."""

@@ -1,1 +1,0 @@
-"""The engines whose weights somebody published, and those weights: described, fetched, checked, loaded."""

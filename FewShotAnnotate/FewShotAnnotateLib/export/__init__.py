@@ -1,1 +1,0 @@
-"""Out of the house: label maps as DICOM SEG, NIfTI, NRRD or .seg.nrrd, each read back and compared."""

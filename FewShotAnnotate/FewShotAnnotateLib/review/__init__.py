@@ -1,1 +1,0 @@
-"""What a user needs to judge a result."""

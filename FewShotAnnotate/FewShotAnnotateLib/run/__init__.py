@@ -1,1 +1,0 @@
-"""The background process, seen from both ends of the job folder."""

@@ -1,0 +1,328 @@
+"""The public Python API: what `import fewshot_annotate` offers.
+
+Volumes and labels are given as paths, SimpleITK images, numpy arrays `[k, j, i]` (slices, rows, columns; spacing 1 mm
+where only arrays are given) or the objects that `read_volume` and `read_labels` return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import __version__
+from .core.errors import InputError
+from .core.events import Event
+from .core.events import Unfinished as Unfinished
+from .core.expected_dice import ExpectedDice
+from .core.job import Device
+from .core.layers import merge_disjoint
+from .core.regrid import Consent
+from .core.slice_axis import SliceAxis
+from .core.storage import temporary_folder
+from .core.volume import Geometry as Geometry
+from .core.volume import LabelMap
+from .core.volume import Segment as Segment
+from .core.volume import Volume as Volume
+from .engines.pretrained.engine_weights import weights_in_use
+from .evaluation.case import ComparisonCase
+from .evaluation.results import Comparison
+from .export.algorithm import PRODUCT, Algorithm, tagged
+from .io.files import read_label_maps, read_volume
+from .io.inputs import as_inputs, as_label_maps, as_volume
+from .jobs.layers import fill_layers
+from .jobs.planning import FillRequest, plan
+from .jobs.suggestions import SuggestedSlice as SuggestedSlice
+from .jobs.suggestions import suggestions
+
+if TYPE_CHECKING:
+    from .io.inputs import LabelsLike, VolumeLike
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """A filled segmentation.
+
+    Attributes
+    ----------
+    layers : tuple of LabelMap
+        On the volume's grid; one, or several where segments overlap. Labelled slices are as they were given.
+    confidence : float32 ndarray [k, j, i]
+        0..1; 1 on labelled slices.
+    expected_dice : dict of str to ExpectedDice
+        By name of the segment, over the slices that were filled; empty if the engine does not estimate it.
+    engine : str
+        Name of the engine that filled the slices; tells what 'auto' chose.
+    """
+
+    layers: tuple[LabelMap, ...]
+    confidence: np.ndarray
+    expected_dice: dict[str, ExpectedDice]
+    engine: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label values [k, j, i].
+
+        Raises
+        ------
+        InputError
+            Segments overlap; use `layers`.
+        """
+        if len(self.layers) > 1:
+            raise InputError("labels_several")
+        return self.layers[0].array
+
+
+def read_labels(
+    path: str | Path, volume: VolumeLike | None = None, *, resample: bool = False, crop: bool = False
+) -> list[LabelMap]:
+    """Label maps of a file, on the volume's grid if one is given: one, or one per layer where segments overlap.
+
+    Parameters
+    ----------
+    path : path
+        Any image file, .seg.nrrd or DICOM segmentation.
+    resample, crop : bool
+        Whether labels of another grid may be resampled, and labels outside the volume removed.
+
+    Raises
+    ------
+    InputError
+        Missing, unreadable, or on another grid.
+    """
+    agreed = {consent for consent in Consent if {"resample": resample, "crop": crop}[consent.value]}
+    return read_label_maps(path, None if volume is None else as_volume(volume).geometry, agreed)
+
+
+def fill(
+    volume: VolumeLike,
+    labels: LabelsLike,
+    *,
+    engine: str = "auto",
+    axis: int | None = None,
+    labelled_slices: Sequence[int] | None = None,
+    slices: str | tuple[int, int] = "between",
+    partial: bool = False,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    seconds: float | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Filled:
+    """Fill the slices between labelled ones, in a worker process.
+
+    Parameters
+    ----------
+    volume : path, SimpleITK image, ndarray [k, j, i] or Volume
+    labels : path, SimpleITK image, integer ndarray [k, j, i], LabelMap or list of LabelMap
+        0 is background. Only labelled slices hold labels.
+    engine : str
+        'auto', 'propagate', 'adapt', ...
+    axis : 0, 1 or 2, optional
+        Array axis of the labelled slices. Found from the labels by default.
+    labelled_slices : sequence of int, optional
+        Slices that were labelled completely, those without any label too. By default all that hold one.
+    slices : 'between', 'all' or (start, stop)
+        Slices to fill: between the outermost labelled slices, all, or a half-open range.
+    partial : bool
+        Whether a segment missing on a labelled slice counts as not annotated there rather than absent.
+    device : 'auto', 'cpu', 'cuda' or 'mps'
+    options : mapping, optional
+        Options of the engine; those left out have its defaults.
+    seconds : float, optional
+        Time limit (ignored by engines without one).
+    on_event : function
+        Takes progress, warnings and finished slices as they come.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used; the message says what to do.
+    Unfinished
+        The worker failed or was cancelled.
+    """
+    given, layers = as_inputs(volume, labels)
+    merged = merge_disjoint(layers)
+    request = FillRequest(
+        given,
+        merged.layers,
+        None if axis is None else SliceAxis(axis),
+        labelled_slices,
+        slices,
+        engine,
+        Device(device),
+        dict(options or {}),
+        seconds,
+        complete=not partial,
+    )
+    runs = plan(request)
+    with temporary_folder() as folder:
+        result = fill_layers(runs, merged.layers, given, folder / "job", on_event)
+    job = runs[0].job
+    made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
+    return Filled(
+        layers=tuple(tagged(merged.restore(result.layers), made_by)),
+        confidence=result.confidence,
+        expected_dice=dict(result.expected_dice),
+        engine=job.engine,
+    )
+
+
+def suggest(
+    volume: VolumeLike,
+    labels: LabelsLike,
+    *,
+    count: int = 3,
+    axis: int | None = None,
+    labelled_slices: Sequence[int] | None = None,
+    slices: str | tuple[int, int] = "all",
+    partial: bool = False,
+) -> list[SuggestedSlice]:
+    """Suggest at most `count` slices to label next, best first. Other parameters and errors as in `fill`."""
+    given, layers = as_inputs(volume, labels)
+    request = FillRequest(
+        given,
+        merge_disjoint(layers).layers,
+        None if axis is None else SliceAxis(axis),
+        labelled_slices,
+        slices,
+        "propagate",
+        complete=not partial,
+    )
+    return suggestions(request, count)
+
+
+def compare(
+    volume: VolumeLike,
+    labels: LabelsLike,
+    *,
+    engines: Sequence[str] = ("propagate", "adapt"),
+    sizes: Sequence[int] = (),
+    draws: int = 3,
+    held_out: int = 16,
+    seed: int = 0,
+    axis: int | None = None,
+    labelled_slices: Sequence[int] | None = None,
+    partial: bool = False,
+    device: str = "auto",
+    seconds: float | None = None,
+) -> Comparison:
+    """Compare engines on the labelled slices of a case, which are held out in turn and filled from the others.
+
+    Parameters
+    ----------
+    engines : sequence of str
+    sizes : sequence of int
+        Support sizes; by default 1, 2, 4, 8, ... and all.
+    draws : int
+        Number of random supports per size.
+    held_out : int
+        Maximum number of held-out slices.
+    seed : int
+        Random seed of the supports.
+    seconds : float, optional
+        Time limit per fill.
+
+    Returns
+    -------
+    Comparison
+        `recommendation.engine` and `recommendation.reasons` say which to use; `points` holds Dice by engine and size.
+    """
+    from .evaluation.compare import compare as compare_engines
+    from .evaluation.design import TrialDesign
+    from .jobs.planning import EngineSettings
+
+    given, layers = as_inputs(volume, labels)
+    case = ComparisonCase.from_label_maps(
+        given,
+        merge_disjoint(layers).layers,
+        None if axis is None else SliceAxis(axis),
+        labelled_slices,
+        complete=not partial,
+    )
+    compared = [EngineSettings(name, {}, Device(device), seconds) for name in engines]
+    with temporary_folder() as folder:
+        return compare_engines(case, compared, TrialDesign(tuple(sizes), draws, held_out, seed), folder / "trials")
+
+
+def export_labels(
+    labels: Filled | LabelsLike,
+    path: str | Path,
+    *,
+    reference: str | Path | None = None,
+    codes: Mapping[str, str] | None = None,
+    suggest_codes: bool = False,
+    default_code: bool = False,
+    overwrite: bool = False,
+) -> tuple[Path, ...]:
+    """Write labels, read the file back with an independent reader and compare; nothing is kept if it differs.
+
+    Parameters
+    ----------
+    path : path
+        The suffix gives the format: .nii, .nii.gz, .nrrd, .seg.nrrd, or .dcm for DICOM SEG.
+    reference : path, optional
+        The DICOM series (folder or multi-frame file) of the labels; needed for .dcm.
+    codes : mapping of segment name to code, optional
+        Such as `{"liver": "SCT:10200004"}` or the name of a structure in the table; '*' for all others.
+    suggest_codes, default_code : bool
+        Whether segments without a code get the one that their name suggests, or else *Tissue*.
+    overwrite : bool
+        Whether to replace a file that is there.
+
+    Returns
+    -------
+    tuple of Path
+        Files that were written.
+
+    Raises
+    ------
+    InputError
+        The labels cannot be exported, or the file does not read back as it was written.
+    """
+    from .export.delivery import deliver
+    from .export.dicom_series import read_series
+    from .export.preflight import check
+    from .export.request import ExportRequest, Remedy, Target
+    from .export.structures import as_terminology, common_structures
+
+    path = Path(path)
+    by_length = sorted(Target, key=lambda one: -len(one.suffixes[0]))  # .seg.nrrd before .nrrd
+    target = next((one for one in by_length if path.name.lower().endswith(one.suffixes)), None)
+    if target is None:
+        known = ", ".join(suffix for one in Target for suffix in one.suffixes)
+        raise InputError("suffix_unknown", path=path, allowed=known)
+    layers = list(labels.layers) if isinstance(labels, Filled) else as_label_maps(labels)
+    structures = common_structures()
+    agreed = {
+        remedy
+        for remedy, wanted in (
+            (Remedy.SUGGEST_CODES, suggest_codes),
+            (Remedy.DEFAULT_CODE, default_code),
+            (Remedy.OVERWRITE, overwrite),
+        )
+        if wanted
+    }
+    series = read_series(Path(reference)) if reference is not None and target is Target.DICOM_SEG else None
+    grid = None if series is None else series.geometry
+    if reference is not None and grid is None:
+        grid = read_volume(reference).geometry
+    request = ExportRequest(
+        tuple(layers),
+        path,
+        target,
+        __version__,
+        series=series,
+        grid=grid,
+        agreed=frozenset(agreed),
+        codes={name: as_terminology(code, structures) for name, code in (codes or {}).items()},
+        structures=structures,
+    )
+    preflight = check(request)
+    report = deliver(preflight)
+    if not report.verified:
+        raise InputError("export_differs", path=path, detail=str(report.differences[0]))
+    return report.paths

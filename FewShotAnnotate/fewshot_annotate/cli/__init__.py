@@ -1,0 +1,31 @@
+"""Command line interface; one file per command.
+
+Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.
+
+Only fast imports here, so that signals are handled while the rest of the program loads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+
+from ..core.exit_codes import ExitCode
+from ..core.signals import ignore_signals, signals_as_interrupt
+
+CANCELLED = "cancelled; no output was written."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        with signals_as_interrupt():
+            from .program import run
+
+            return run(arguments)
+    except KeyboardInterrupt:
+        with ignore_signals(), contextlib.suppress(OSError, ValueError):
+            if sys.stderr is not None:
+                print(f"fewshot-annotate: {CANCELLED}", file=sys.stderr)
+        return ExitCode.CANCELLED

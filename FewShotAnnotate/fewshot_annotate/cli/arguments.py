@@ -1,0 +1,133 @@
+"""Command line arguments shared by several commands, and their parsing; invalid ones raise `InputError`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError
+from ..core.job import Device, is_time_limit
+from ..core.numbers import float_or_none, int_or_none, parse_int
+from ..core.slice_axis import parse_slice_indices
+from ..engines.registry import engine_class, engine_names
+
+
+def add_series(parser: Any, of: str = "IMAGE") -> None:
+    """Add the option that chooses one of several DICOM series."""
+    parser.add_argument(
+        "--series",
+        metavar="NUMBER",
+        help=f"which DICOM series, if {of} holds several: its number, its UID, or the name of one of its files",
+    )
+
+
+# Upper bound for slice counts, above the size of any volume.
+MAX_SLICES = 100_000
+
+
+def add_input(parser: argparse.ArgumentParser, purpose: str, slices: str) -> None:
+    """Add the arguments for image, labels and slice ranges."""
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
+    parser.add_argument("support", metavar="SUPPORT", type=Path, help="label map of the image, or DICOM segmentation")
+    add_series(parser)
+    parser.add_argument(
+        "--axis",
+        default="auto",
+        help="array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--labelled-slices",
+        metavar="3,10,20",
+        help="the labelled slices, empty ones too (default: those with any label)",
+    )
+    add_partial(parser)
+    parser.add_argument(
+        "--slices",
+        default=slices,
+        metavar="between|all|A:B",
+        help=f"{purpose}: between the labelled slices, all, or A up to but not B (default: %(default)s)",
+    )
+
+
+def add_partial(parser: argparse.ArgumentParser) -> None:
+    """Add the option for partially labelled slices."""
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="a label that is not on a labelled slice may just not be painted there (default: it is absent there)",
+    )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the engine."""
+    parser.add_argument("--engine", default="auto", help=f"auto, {', '.join(engine_names())} (default: %(default)s)")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the device and for engine options."""
+    parser.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    parser.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="an option of the engine; may be given several times",
+    )
+    parser.add_argument(
+        "--implementation",
+        metavar="NAME",
+        action="append",
+        dest="settings",
+        type="implementation={}".format,
+        help="whose code runs an engine that has a choice, for example official: --option implementation=NAME",
+    )
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the form of progress output."""
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+
+
+def parse_labelled_slices(text: str | None) -> list[int] | None:
+    """Indices of the labelled slices a user names, None where none are named."""
+    return None if text is None else parse_slice_indices(text)
+
+
+def parse_slice_range(text: str) -> str | tuple[int, int]:
+    """`between`, `all` or the first and last slice of `FIRST:LAST`."""
+    if text in ("between", "all"):
+        return text
+    first, _, last = text.partition(":")
+    start, stop = int_or_none(first), int_or_none(last)
+    if start is None or stop is None or start >= stop:
+        raise InputError("range_malformed", text=text)
+    return start, stop
+
+
+def parse_count(text: str, what: str = "slices", most: int = MAX_SLICES) -> int:
+    """An integer from 1 to `most`."""
+    return parse_int(text, what, 1, most)
+
+
+def parse_time_limit(text: str | None) -> float | None:
+    """Seconds of a time limit, None without one."""
+    seconds = None if text is None else float_or_none(text)
+    if (seconds is None) != (text is None) or not is_time_limit(seconds):
+        raise InputError("budget_invalid", budget=text)
+    return seconds
+
+
+def parse_engine_options(engine_name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Parse NAME=VALUE options of an engine; unknown names are passed on and refused by the engine."""
+    engine = engine_class(engine_name)
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise InputError("option_malformed", text=text)
+        known = engine.options.get(name)
+        options[name] = known.parse(engine.name, name, value) if known else value
+    return options

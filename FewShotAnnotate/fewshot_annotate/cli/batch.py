@@ -1,0 +1,170 @@
+"""`batch`: many volumes, from a manifest into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ..core.exit_codes import ExitCode
+from ..core.job import Device
+from ..core.text import printable
+from ..datasets.batch import CANCELLED, BatchProgress, WorkerPool, WorkersLost, run_batch
+from ..datasets.case import BatchSettings
+from ..datasets.local_processes import LocalProcesses
+from ..datasets.manifest import read_manifest
+from ..datasets.status import CaseStatus, Status
+from .arguments import (
+    add_engine,
+    add_partial,
+    add_progress,
+    add_settings,
+    parse_count,
+    parse_engine_options,
+    parse_slice_range,
+    parse_time_limit,
+)
+from .labels import add_regrid_options, consents
+from .messages import error_text
+from .progress import Column, Display, ProgressBar, open_display
+
+_OPEN = "everybody who reaches this port can run programs as you; start the scheduler with certificates (tls://)."
+_MESSAGE_PREFIX = {Status.FAILED: "fewshot-annotate", Status.DONE: "Note"}
+
+# Upper bounds, so that a mistyped number does not overload the machine.
+MAX_WORKERS = 256
+MAX_THREADS = 1024
+
+
+def add_arguments(batch: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    batch.set_defaults(command=_batch)
+    batch.add_argument(
+        "manifest",
+        metavar="MANIFEST.csv",
+        type=Path,
+        help="table with columns image,support and optionally name,engine,axis,labelled_slices,library,series",
+    )
+    batch.add_argument("-o", "--output", metavar="OUT_DIR", type=Path, required=True, help="folder to write")
+    batch.add_argument("--resume", action="store_true", help="run only what is not done yet in OUT_DIR")
+    add_engine(batch)
+    batch.add_argument(
+        "--slices", default="between", metavar="between|all|A:B", help="what to fill (default: %(default)s)"
+    )
+    add_settings(batch)
+    add_regrid_options(batch)
+    add_partial(batch)
+    batch.add_argument("--budget", metavar="SECONDS", help="time limit for each case")
+    batch.add_argument(
+        "--threads",
+        metavar="N",
+        default="1",
+        help="processor cores that a case may use (default: %(default)s); results may depend on it in the last digit",
+    )
+    where = batch.add_mutually_exclusive_group()
+    where.add_argument("--workers", metavar="N", help="run N cases at the same time on this machine")
+    where.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="use the workers of this dask scheduler, tls://HOST:PORT (certificates: those of dask's configuration); "
+        "with tcp://HOST:PORT everybody who reaches the port can run programs as you",
+    )
+    add_progress(batch)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    settings = BatchSettings(
+        parse_slice_range(options.slices),
+        Device(options.device),
+        parse_engine_options(options.engine, options.settings),
+        parse_time_limit(options.budget),
+        consents(options),
+        not options.partial,
+    )
+    make_pool = _pool(options)
+    manifest = read_manifest(options.manifest)
+    if manifest.unknown:
+        columns = printable(", ".join(manifest.unknown))
+        print(f"fewshot-annotate: columns that mean nothing here are passed over: {columns}.", file=sys.stderr)
+    try:
+        with open_display(options.progress, _display(options)) as report:
+            cases = run_batch(
+                manifest,
+                options.output,
+                settings,
+                make_pool,
+                engine=options.engine,
+                resume=options.resume,
+                elsewhere=options.scheduler is not None,
+                report=report,
+            )
+    except WorkersLost as lost:
+        print(f"fewshot-annotate: {error_text(lost.error)}", file=sys.stderr)
+        return ExitCode.FAILED
+    counts = {status: sum(case.status is status for case in cases.values()) for status in Status}
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    print(f"{printable(options.output)}: {summary}", file=sys.stderr if options.progress == "json" else sys.stdout)
+    if counts[Status.SKIPPED]:
+        print(f"fewshot-annotate: {CANCELLED}; --resume runs what is left.", file=sys.stderr)
+        return ExitCode.CANCELLED
+    return ExitCode.FAILED if counts[Status.FAILED] else ExitCode.DONE
+
+
+def _pool(options: argparse.Namespace) -> Callable[[], WorkerPool]:
+    threads = parse_count(options.threads, "threads", MAX_THREADS)
+    workers = parse_count("1" if options.workers is None else options.workers, "workers", MAX_WORKERS)
+    if options.scheduler is None:
+        return lambda: LocalProcesses(workers, threads)
+    from ..datasets.cluster import lacks_certificates, require_distributed, scheduler_cluster
+
+    require_distributed()
+
+    def connected() -> WorkerPool:
+        pool = scheduler_cluster(options.scheduler)
+        if lacks_certificates(options.scheduler):
+            print(f"fewshot-annotate: {options.scheduler}: {_OPEN}", file=sys.stderr)
+        return pool
+
+    return connected
+
+
+def _display(options: argparse.Namespace) -> Display[BatchProgress]:
+    """How progress is shown; messages about cases are always printed, on stderr."""
+
+    def lines(tally: BatchProgress) -> Iterator[str]:
+        case = tally.case
+        if case is not None and case.message and case.status in _MESSAGE_PREFIX:
+            yield printable(f"{_MESSAGE_PREFIX[case.status]}: {case.name}: {_message(case, options)}")
+
+    def show(bar: ProgressBar, tally: BatchProgress) -> None:
+        doing = "Starting" if tally.case is None else f"Filling, {tally.failed} failed" if tally.failed else "Filling"
+        bar.update(doing, tally.done + tally.failed, tally.total)
+        for line in lines(tally):
+            bar.print(line)
+
+    def print_lines(tally: BatchProgress) -> None:
+        for line in lines(tally):
+            print(line, file=sys.stderr)
+
+    return Display(
+        columns=("{task.completed:.0f}/{task.total:.0f} cases", Column.ELAPSED, Column.REMAINING),
+        show=show,
+        line_of=lambda tally: _as_line(tally, options),
+        quiet=print_lines,
+    )
+
+
+def _message(case: CaseStatus, options: argparse.Namespace) -> str:
+    return case.message if case.error is None else error_text(case.error, options)
+
+
+def _as_line(tally: BatchProgress, options: argparse.Namespace) -> str:
+    counts = {name: getattr(tally, name) for name in ("done", "failed", "running", "total")}
+    if tally.case is None:
+        return json.dumps({"event": "batch", "counts": counts})
+    case = asdict(replace(tally.case, message=_message(tally.case, options), error=None))
+    del case["accepted"], case["error"]
+    return json.dumps({"event": "case", **case, "counts": counts}, ensure_ascii=True)

@@ -1,0 +1,201 @@
+"""`compare`: compare engines on the labelled slices of one volume, or on a study of many volumes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.exit_codes import ExitCode
+from ..core.job import Device
+from ..core.layers import merge_disjoint
+from ..core.slice_axis import parse_axis
+from ..core.storage import write_bytes, write_json
+from ..core.text import printable
+from ..engines.registry import engine_names
+from ..evaluation.case import ComparisonCase
+from ..evaluation.compare import compare
+from ..evaluation.design import TrialDesign
+from ..evaluation.recommendation import duration
+from ..evaluation.report.page import comparison_png, require_packages, write_report
+from ..evaluation.report.study_page import study_png, write_study_report, write_tables
+from ..evaluation.report.tables import write_slices, write_summary
+from ..evaluation.results import Comparison, UnscoredEngine
+from ..evaluation.study import StudyResult, run_study
+from ..evaluation.study_manifest import read_manifest
+from ..evaluation.study_scores import GroupPoint, findings, group_points
+from ..io.files import read_volume
+from ..jobs.planning import EngineSettings
+from .arguments import add_partial, add_progress, add_series, parse_labelled_slices
+from .comparing import (
+    COMPARISON,
+    exit_code_of_comparison,
+    format_slices,
+    parse_design,
+    parse_engine_settings,
+)
+from .labels import add_regrid_options, consents, print_note, read_labels
+from .messages import error_text
+from .progress import open_display
+from .terminal import table_console
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.set_defaults(command=_compare)
+    parser.add_argument("image", metavar="IMAGE", nargs="?", type=Path, help="any image file, or a DICOM folder")
+    parser.add_argument("support", metavar="SUPPORT", nargs="?", type=Path, help="label map of the image")
+    add_series(parser)
+    parser.add_argument(
+        "--study", metavar="MANIFEST.csv", type=Path, help="instead: labelled volumes, columns image,label,group"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="REPORT_DIR", type=Path, required=True, help="folder for the report"
+    )
+    parser.add_argument(
+        "--engines",
+        default="all",
+        metavar="A,B,C",
+        help=f"all, or some of {', '.join(engine_names())} (default: all)",
+    )
+    parser.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
+    parser.add_argument("--labelled-slices", metavar="3,10,20", help="the labelled slices, empty ones too")
+    add_partial(parser)
+    add_regrid_options(parser)
+    parser.add_argument("--sizes", metavar="1,2,4", help="support sizes (default: 1, 2, 4, 8, ... and all)")
+    parser.add_argument(
+        "--draws", default="3", metavar="N", help="choices of support per size (default: %(default)s)"
+    )
+    parser.add_argument("--held-out", default="16", metavar="N", help="most slices to hide (default: %(default)s)")
+    parser.add_argument("--seed", default="0", metavar="N", help="of the choices (default: %(default)s)")
+    parser.add_argument("--device", choices=[str(device) for device in Device], default="auto")
+    parser.add_argument(
+        "--option",
+        metavar="ENGINE.NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="an option of one engine; may be given several times",
+    )
+    parser.add_argument(
+        "--budget", metavar="SECONDS", help="time limit per fill, in seconds (ignored by engines without one)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with what is finished in REPORT_DIR")
+    add_progress(parser)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    is_study = options.study is not None
+    of_one = [options.image, options.support, options.axis != "auto", options.labelled_slices, options.series]
+    if any(of_one) if is_study else not all(of_one[:2]):
+        raise InputError("compare_inputs")
+    design, engine_settings = parse_design(options), parse_engine_settings(options)
+    require_packages()
+    return (_study if is_study else _own)(options, design, engine_settings)
+
+
+def _own(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequence[EngineSettings]) -> int:
+    """Compare engines on the labelled slices of one volume."""
+    axis, labelled = parse_axis(options.axis), parse_labelled_slices(options.labelled_slices)
+    volume = read_volume(options.image, options.series)
+    layers = read_labels(options.support, volume, options)
+    layers = merge_disjoint(layers).layers
+    case = ComparisonCase.from_label_maps(
+        volume, layers, axis, labelled, options.support, complete=not options.partial
+    )
+    folder: Path = options.output
+    with exit_code_of_comparison(folder) as code, open_display(options.progress, COMPARISON) as report:
+        found = compare(case, engine_settings, design, folder, report, options.resume)
+    if code:
+        return code[0]
+    plot = comparison_png(found)
+    write_bytes(folder / "dice.png", plot)
+    write_json(folder / "result.json", found.to_json())
+    write_summary(folder / "summary.csv", found)
+    write_slices(folder / "slices.csv", found)
+    write_report(folder / "report.html", case, found, engine_settings, design, plot)
+    if options.progress == "json":
+        print(json.dumps(found.to_json()["recommendation"]))
+    else:
+        _show(case, found)
+        print(printable(folder / "report.html"))
+    return ExitCode.DONE
+
+
+def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequence[EngineSettings]) -> int:
+    """Compare on the volumes of a manifest."""
+    listed = read_manifest(options.study, consents(options), not options.partial)
+    folder: Path = options.output
+    with exit_code_of_comparison(folder) as code, open_display(options.progress, COMPARISON) as report:
+        found = run_study(listed, engine_settings, design, folder, report, options.resume, print_note)
+    if code:
+        return code[0]
+    plot = study_png(found)
+    write_bytes(folder / "dice.png", plot)
+    write_tables(folder, found)
+    write_study_report(folder / "report.html", found, engine_settings, design, plot)
+    if options.progress == "json":
+        print(json.dumps({"findings": findings(found)}))
+    else:
+        _show_study(found)
+        print(printable(folder / "report.html"))
+    return ExitCode.DONE
+
+
+def _show(case: ComparisonCase, comparison: Comparison) -> None:
+    from rich.table import Table
+
+    console = table_console()
+    sizes = [format_slices(size) for size in comparison.sizes]
+    time = [f"time for {case.to_fill} slices"] if case.to_fill else []
+    table = Table("engine", *sizes, *time, title="Mean Dice on hidden slices, by painted slices")
+    for engine in comparison.engines:
+        points = [comparison.at(engine, size) for size in comparison.sizes]
+        cells = [
+            f"{one.dice:.3f}" + (f" ({one.least:.3f}-{one.most:.3f})" if one.draws > 1 else "") for one in points
+        ]
+        table.add_row(engine, *cells, *([duration(points[-1].fill_seconds(case.to_fill))] if time else []))
+    console.print(table)
+    _show_absent(comparison.unscored)
+    for engine, messages in comparison.warnings.items():
+        for message in messages:
+            print(f"{engine} said: {printable(message)}")
+    for reason in comparison.recommendation.reasons:
+        console.print(printable(reason))
+
+
+def _show_study(found: StudyResult) -> None:
+    from rich.table import Table
+
+    console = table_console()
+    points = group_points(found)
+    for group in dict.fromkeys(one.group for one in points):
+        own = [one for one in points if one.group == group]
+        sizes = sorted({one.size for one in own})
+        volumes = max(one.volumes for one in own)
+        count = f"{volumes} volume{'' if volumes == 1 else 's'}"
+        title = f"{printable(group)}: mean Dice of {count}, standard deviation in brackets"
+        table = Table("engine", *map(format_slices, sizes), title=title)
+        for engine in found.engines:
+            cells = {one.size: one for one in own if one.engine == engine}
+            table.add_row(engine, *(_mean_and_spread(cells.get(size)) for size in sizes))
+        console.print(table)
+    _show_absent(found.unscored)
+    for volume in found.volumes:
+        for one in volume.unscored:
+            print(f"No figure on {printable(volume.name)}: {one.engine}: {error_text(one.content)}")
+    for sentence in findings(found):
+        console.print(printable(sentence))
+
+
+def _mean_and_spread(point: GroupPoint | None) -> str:
+    if point is None:
+        return "-"
+    return f"{point.dice:.3f}" + (f" ({point.spread:.3f})" if point.volumes > 1 else "")
+
+
+def _show_absent(absent: Sequence[UnscoredEngine]) -> None:
+    for one in absent:
+        print(f"Not compared: {one.engine}: {'failed: ' if one.started else ''}{error_text(one.content)}")

@@ -1,0 +1,71 @@
+"""`demo`: fill a brain MRI from a few labelled slices and print its Dice."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from ..core import paths
+from ..core.disk import unwritable_error
+from ..core.exit_codes import ExitCode
+from ..core.results import write_results
+from ..core.text import printable
+from ..io.files import require_writable, write_label_maps
+from ..jobs.planning import FillRequest, plan
+from . import demo_case as demo
+from .arguments import add_engine, add_progress
+from .running import run_all
+
+
+def add_arguments(show: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    show.set_defaults(command=_demo, job_dir=None, resume=False)
+    show.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo-output"))
+    add_engine(show)
+    add_progress(show)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ..evaluation.metrics import dice
+    from ..guidance.contact_sheet import contact_sheet
+
+    label_path, picture_path = options.output / "label.nii.gz", options.output / "contact-sheet.png"
+    paths.require_nameable(options.output)
+    volume, truth = demo.read_mni152()
+    indices = demo.labelled_slices(truth)
+    painted = demo.keep_slices(truth, indices)
+    (run,) = plan(FillRequest(volume, [painted], demo.AXIS, indices, engine=options.engine))
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable_error(options.output, error) from None
+    require_writable(label_path)
+    began = time.monotonic()
+    (filled,) = run_all([run], [painted], volume, options).layers
+    seconds = time.monotonic() - began
+    unlabelled = list(run.job.slices)
+    summary = sys.stderr if options.progress == "json" else sys.stdout
+    print(
+        f"MNI152 brain: {len(unlabelled)} slices filled from {len(indices)} labelled ones in {seconds:.1f} s",
+        file=summary,
+    )
+    for segment in demo.SEGMENTS:
+        score = dice(
+            demo.AXIS.slices(truth.array)[unlabelled], demo.AXIS.slices(filled.array)[unlabelled], segment.value
+        )
+        print(f"  Dice {segment.name:<14} {score:.3f}  (unlabelled slices only)", file=summary)
+    middle = [indices[number] for number in range(2, len(indices) - 2, 3)]
+    pictured = [index + step for index in middle for step in (0, 3, 6, 9)]
+    write_results(
+        [
+            (label_path, lambda path: write_label_maps(path, [filled])),
+            (
+                picture_path,
+                lambda path: contact_sheet(path, volume, filled, demo.AXIS, pictured, indices, columns=4),
+            ),
+        ]
+    )
+    print(f"{printable(label_path)}\n{printable(picture_path)}", file=summary)
+    return ExitCode.DONE

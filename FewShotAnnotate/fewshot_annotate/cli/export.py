@@ -1,0 +1,215 @@
+"""`export`: a label map as DICOM SEG, NIfTI, NRRD or .seg.nrrd, read back and compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..core import paths
+from ..core.errors import InputError
+from ..core.exit_codes import ExitCode
+from ..core.text import printable
+from ..io.dicom.segmentation import label_note
+from ..io.files import read_layers, read_volume
+from ..io.shear_note import shear_note
+from .arguments import add_series
+from .labels import print_note
+from .messages import error_text
+
+if TYPE_CHECKING:
+    from ..core.terminology import Terminology
+    from ..export.algorithm import Algorithm
+    from ..export.delivery import Report
+    from ..export.request import Derivation, ExportRequest, Problem
+    from ..export.structures import Structures
+
+_ENGINE_LENGTH = 40
+_FAILED = 1
+_BAD_INPUT = 2
+
+
+def add_arguments(export: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    from ..export.dicom_seg import SegType
+    from ..export.request import Modality, Target
+
+    export.set_defaults(command=_export)
+    export.add_argument(
+        "labels", metavar="LABELMAP", type=Path, help="label map, its names beside it or in it, or DICOM SEG"
+    )
+    export.add_argument("--to", choices=[str(target) for target in Target], required=True)
+    export.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="file to write, or folder")
+    export.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    export.add_argument("--one-file-per-segment", action="store_true", help="OUT is a folder; not for dicom-seg")
+    export.add_argument("--resample", action="store_true", help="put labels of another grid onto the images' grid")
+    export.add_argument("--crop", action="store_true", help="drop labels outside the images")
+    codes = export.add_argument_group("codes (SNOMED CT)")
+    codes.add_argument("--suggest-codes", action="store_true", help="take codes from the segments' names")
+    codes.add_argument(
+        "--code",
+        metavar="NAME=WHAT",
+        action="append",
+        default=[],
+        dest="codes",
+        help="what a segment is: a structure such as liver, or SCHEME^VALUE^MEANING; NAME * is all without a code",
+    )
+    codes.add_argument(
+        "--default-code", action="store_true", help="what has no code otherwise is Tissue, as in Slicer"
+    )
+    codes.add_argument("--structures", metavar="CSV", type=Path, help="own table of structures, used first")
+    dicom = export.add_argument_group("DICOM")
+    dicom.add_argument(
+        "--reference",
+        metavar="SERIES",
+        type=Path,
+        help="DICOM series of the labels (folder or multi-frame file), or image",
+    )
+    add_series(dicom, "the folder")
+    dicom.add_argument("--type", choices=[str(kind) for kind in SegType], default="binary")
+    dicom.add_argument("--leave-out-missing-slices", action="store_true", help="export though slices are missing")
+    dicom.add_argument("--slice-by-slice", action="store_true", help="upright labels of a tilted series match so")
+    dicom.add_argument("--engine", metavar="NAME[:VERSION]", help="what filled the slices, if the labels do not say")
+    dicom.add_argument("--weights", metavar="TEXT", help="weights of the engine, such as their name and checksum")
+    derive = export.add_argument_group("images that did not come from DICOM")
+    derive.add_argument("--derive-series", metavar="DIR", type=Path, help="write a DICOM series of IMAGE there")
+    derive.add_argument("--image", metavar="IMAGE", type=Path, help="the image of the labels")
+    derive.add_argument("--modality", choices=[str(kind) for kind in Modality], default="OT")
+    derive.add_argument("--patient-id", metavar="ID", default="", help="(default: made up)")
+    derive.add_argument("--patient-name", metavar="NAME", default="", help="(default: Anonymous)")
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ..export.delivery import deliver
+    from ..export.preflight import check
+
+    preflight = check(_request(options))
+    for problem in preflight.notes:
+        print_note(f"{error_text(problem.error)}{_flags(problem)}")
+    if preflight.blocking:
+        for problem in preflight.blocking:
+            print(f"fewshot-annotate: {error_text(problem.error)}{_flags(problem)}", file=sys.stderr)
+        return _BAD_INPUT
+    report = deliver(preflight)
+    for difference in report.differences:
+        print(f"fewshot-annotate: what was written differs: {printable(difference)}", file=sys.stderr)
+    if not report.verified:
+        print(f"fewshot-annotate: {printable(options.output)}: not verified, nothing was kept.", file=sys.stderr)
+        return _FAILED
+    for path in report.paths:
+        print(f"{printable(path)}: verified")
+    print(_what_was_verified(report, options))
+    return ExitCode.DONE
+
+
+def _request(options: argparse.Namespace) -> ExportRequest:
+    from ..export.dicom_seg import SegType
+    from ..export.dicom_series import read_series
+    from ..export.request import ExportRequest, Remedy, Target
+    from ..export.structures import common_structures
+
+    target = Target(options.to)
+    if options.one_file_per_segment and target is Target.DICOM_SEG:
+        raise InputError("one_file_dicom")
+    structures = common_structures()
+    if options.structures:
+        structures = structures.with_table(options.structures)
+    codes = _codes(options.codes, structures)
+    series = grid = None
+    if options.reference:
+        if target is Target.DICOM_SEG:
+            series = read_series(options.reference, options.series)
+            grid = series.geometry
+        else:
+            grid = read_volume(options.reference, options.series).geometry
+    layers = read_layers(options.labels, grid)
+    # Of DICOM series the pre-flight says it.
+    sheared = "" if series else shear_note(grid or layers[0].geometry, options.reference or options.labels)
+    for note in (label_note(options.labels, options.labels), sheared):
+        if note:
+            print_note(note)
+    _require_other(options)
+    agreed = {remedy for remedy in Remedy if getattr(options, remedy.value.replace("-", "_"), False) is True}
+    return ExportRequest(
+        tuple(layers),
+        options.output,
+        target,
+        __version__,
+        _algorithm(options),
+        series,
+        grid,
+        _derivation(options),
+        SegType(options.type),
+        options.one_file_per_segment,
+        frozenset(agreed),
+        codes,
+        structures=structures,
+        source=options.labels,
+    )
+
+
+def _what_was_verified(report: Report, options: argparse.Namespace) -> str:
+    """Explanation of `verified`: the programs that read the file back, and what they read."""
+    if options.to == "dicom-seg":
+        return (
+            "Verified means: read again by readers that did not write it (header by pydicom, voxels by highdicom); "
+            "voxels, geometry, names, colours and codes are the same."
+        )
+    by, described = (" and by ".join(names) for names in (report.readers, report.describers))
+    if report.readers == report.describers:
+        return f"Verified means: read again by {by}; voxels, geometry, names, colours and codes are the same."
+    return (
+        f"Verified means: read again by {by}; voxels and geometry are the same. Names, colours and codes are the "
+        f"same as read by {described} alone."
+    )
+
+
+def _require_other(options: argparse.Namespace) -> None:
+    """Refuse to write over an input."""
+    for source in (options.labels, options.image, options.reference):
+        if source and paths.is_same(options.output, source):
+            raise InputError("output_is_input", path=options.output)
+
+
+def _codes(texts: Sequence[str], structures: Structures) -> dict[str, Terminology]:
+    from ..export.structures import as_terminology
+
+    codes = {}
+    for text in texts:
+        name, separator, what = text.rpartition("=")
+        if not separator or not name:
+            raise InputError("option_malformed", text=text)
+        codes[name] = as_terminology(what, structures)
+    return codes
+
+
+def _algorithm(options: argparse.Namespace) -> Algorithm | None:
+    from ..export.algorithm import PRODUCT, Algorithm
+
+    if not options.engine:
+        return None
+    name, _, version = options.engine.partition(":")
+    if not 0 < len(name.strip()) <= _ENGINE_LENGTH or len(version) > _ENGINE_LENGTH:
+        raise InputError("engine_malformed", text=options.engine)
+    return Algorithm(f"{PRODUCT} {name}", version or __version__, options.weights or "")
+
+
+def _derivation(options: argparse.Namespace) -> Derivation | None:
+    from ..export.request import Derivation, Modality
+
+    if not options.derive_series or options.reference:
+        return None
+    if not options.image:
+        raise InputError("derive_needs_image")
+    volume = read_volume(options.image, options.series)
+    modality = Modality(options.modality)
+    return Derivation(volume, options.derive_series, modality, options.patient_id, options.patient_name)
+
+
+def _flags(problem: Problem) -> str:
+    """The flags that resolve a problem."""
+    flags = [f"--{remedy.value.replace('=', ' ')}" for remedy in problem.remedies]
+    return f" ({' or '.join(flags)})" if flags else ""

@@ -1,0 +1,123 @@
+"""`fill`: the slices between labelled ones."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..core.errors import InputError
+from ..core.exit_codes import ExitCode
+from ..core.job import Device
+from ..core.layers import merge_disjoint
+from ..core.results import Result, write_results
+from ..core.signals import ignore_signals
+from ..core.slice_axis import labelled_indices, parse_axis
+from ..core.text import printable
+from ..core.volume import LabelMap, Volume
+from ..engines.pretrained.engine_weights import weights_in_use
+from ..export.algorithm import PRODUCT, Algorithm, tagged
+from ..io.files import image_suffix, merge_layers, read_volume, require_writable, write_array, write_label_maps
+from ..jobs.planning import FillRequest, PlannedRun, plan
+from .arguments import (
+    add_engine,
+    add_input,
+    add_progress,
+    add_settings,
+    parse_engine_options,
+    parse_labelled_slices,
+    parse_slice_range,
+    parse_time_limit,
+)
+from .labels import add_regrid_options, read_labels
+from .running import run_all
+
+
+def add_arguments(fill: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    fill.set_defaults(command=_fill)
+    add_input(fill, "what to fill", "between")
+    add_regrid_options(fill)
+    fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
+    add_engine(fill)
+    fill.add_argument("--confidence", metavar="OUT2", type=Path, help="also write the confidence, 0..1")
+    add_settings(fill)
+    fill.add_argument("--budget", metavar="SECONDS", help="time limit; a result is better with more time")
+    add_progress(fill)
+    fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
+    fill.add_argument("--resume", action="store_true", help="continue the job in --job-dir if there is one")
+
+
+def _fill(options: argparse.Namespace) -> int:
+    axis = parse_axis(options.axis)
+    labelled = parse_labelled_slices(options.labelled_slices)
+    slices = parse_slice_range(options.slices)
+    budget = parse_time_limit(options.budget)
+    settings = parse_engine_options(options.engine, options.settings)
+    if options.resume and not options.job_dir:
+        raise InputError("resume_needs_folder")
+    outputs = [path for path in (options.output, options.confidence) if path]
+    if options.confidence and image_suffix(options.confidence) == ".seg.nrrd":
+        raise InputError("confidence_no_labels", path=options.confidence)
+    for number, path in enumerate(outputs):
+        require_writable(path, options.image, options.support, *outputs[:number], named=path is options.output)
+    volume = read_volume(options.image, options.series)
+    layers = read_labels(options.support, volume, options)
+    if len(layers) > 1 and image_suffix(options.output) != ".seg.nrrd":
+        layers = [merge_layers(layers, options.output)]
+    merged = merge_disjoint(layers)
+    request = FillRequest(
+        volume,
+        merged.layers,
+        axis,
+        labelled,
+        slices,
+        options.engine,
+        Device(options.device),
+        settings,
+        budget,
+        complete=not options.partial,
+        source=options.support,
+    )
+    runs = plan(request)
+    _warn_of_unnamed(runs[0], layers)
+    began = time.monotonic()
+    result = run_all(runs, merged.layers, volume, options)
+    job = runs[0].job
+    made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
+    labels = tagged(merged.restore(result.layers), made_by)
+    results: list[Result] = [(options.output, lambda path: write_label_maps(path, labels))]
+    if options.confidence:
+        results.append((options.confidence, lambda path: write_array(path, result.confidence, volume.geometry)))
+    with ignore_signals():
+        write_results(results)
+    if options.progress != "json":
+        count = len(runs[0].job.slices)
+        print(
+            f"{printable(options.output)}: {count} slices filled, {len(runs[0].support.indices)} were labelled "
+            f"({_plane(runs[0], volume)}, engine {runs[0].job.engine}) in {time.monotonic() - began:.1f} s"
+        )
+        for name, one in result.expected_dice:
+            likely = f"9 times of 10 from {one.low:.3f} to {one.high:.3f}"
+            print(f"  Expected Dice {printable(name):<14} {one.dice:.3f}  ({likely})")
+    return ExitCode.DONE
+
+
+def _warn_of_unnamed(run: PlannedRun, layers: Sequence[LabelMap]) -> None:
+    """Say which slices hold labels but are not among the named ones: what was painted there does not count."""
+    held = {index for layer in layers for index in labelled_indices(layer.array, run.support.axis)}
+    unnamed = sorted(held - set(run.support.indices))
+    if unnamed:
+        listed = ", ".join(map(str, unnamed[:10])) + (" ..." if len(unnamed) > 10 else "")
+        print(
+            f"fewshot-annotate: labels on slices not named do not count and are replaced: {listed}.",
+            file=sys.stderr,
+        )
+
+
+def _plane(run: PlannedRun, volume: Volume) -> str:
+    axis = run.support.axis
+    return f"axis {axis.index}, {axis.patient_plane(volume.geometry)}"

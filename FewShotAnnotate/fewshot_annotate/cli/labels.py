@@ -1,0 +1,45 @@
+"""Reading of label maps onto the grid of their image; notes about changes are printed on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..core.regrid import Consent
+from ..core.text import printable
+from ..core.volume import LabelMap, Volume
+from ..io.files import read_on_grid
+from ..io.label_notes import label_notes
+from ..io.shear_note import shear_note
+
+
+def add_regrid_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that consent to lossy regridding of labels."""
+    parser.add_argument("--resample", action="store_true", help="resample labels of another grid onto the image's")
+    parser.add_argument("--crop", action="store_true", help="remove labels that lie outside the image")
+
+
+def consents(options: argparse.Namespace) -> frozenset[Consent]:
+    """The lossy operations that the user consented to."""
+    return frozenset(consent for consent in Consent if getattr(options, consent.value))
+
+
+def read_labels(path: Path, volume: Volume, options: argparse.Namespace) -> list[LabelMap]:
+    """Read the label maps of a file onto the volume's grid.
+
+    Raises
+    ------
+    InputError
+        They cannot be read, or are on another grid and consent to regrid them is missing.
+    """
+    regridded = read_on_grid(path, volume.geometry, consents(options))
+    for note in (shear_note(volume.geometry, options.image), *label_notes(regridded, path)):
+        if note:
+            print_note(note)
+    return regridded.layers
+
+
+def print_note(note: object) -> None:
+    """Print a note on stderr."""
+    print(f"Note: {printable(note)}", file=sys.stderr)

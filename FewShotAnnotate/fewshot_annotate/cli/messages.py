@@ -1,0 +1,78 @@
+"""Sentences of errors for the command line, which name the options and commands that resolve them."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..core.errors import Message
+from ..core.regrid import REMEDIES
+from ..io.dicom.folder import SERIES_ERRORS
+from ..messages import SENTENCES, UNKNOWN, sentence
+
+# Errors of a row of a table, caused by another error: the row has columns instead of options.
+_OF_A_TABLE = ("case_row", "volume_unusable")
+# Beside the sentences that hold for every user of the package.
+OWN_SENTENCES = {
+    "needs_newer_torch": "it needs torch {least} or newer, not {installed}: pip install --upgrade torch",
+    "needs_weights": "it needs weights ({weights}): fewshot-annotate models download {names}",
+    "one_labelled_slice": "{path}: only slice {index} is labelled, and nothing lies between; label one more "
+    "slice, or ask for all slices (--slices all).",
+    "job_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or continue "
+    "its job (--resume).",
+    "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume "
+    "by itself into a .seg.nrrd (fewshot-annotate fill).",
+    "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
+    "library_taken": "There is a library task '{name}' already; choose another name, or add to it (--add).",
+    "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read it "
+    "(fewshot-annotate models info {name}) and agree with --accept-licence.",
+    "download_failed": "{url}: cannot be fetched ({detail}); try again, it goes on where it broke off, or take "
+    "in a file: fewshot-annotate models import {name} FILE.",
+    "weights_missing": "Weights '{name}' are not here; fetch them with: fewshot-annotate models download {name} "
+    "(or take in a file: fewshot-annotate models import {name} FILE).",
+    "weights_unrecorded": "{path}: it is not known where this file came from; take it in with: fewshot-annotate "
+    "models import {name} FILE.",
+    "weights_differ_first": "{path}: this is not '{name}' as first seen here (its {algorithm} differs). If its "
+    "publisher replaced it, forget the first (fewshot-annotate models remove {name} --forget) and fetch it again.",
+    "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go "
+    "on with its comparison (--resume).",
+    "engine_not_compared": "Engine {engine} is given an option but is not compared; compared are: {compared}.",
+    "compare_inputs": "Give IMAGE and SUPPORT, or --study MANIFEST.csv, whose rows name image, label and axis.",
+    "range_malformed": "'{text}' is not a slice range; write between, all, or FIRST:LAST+1, for example 5:40.",
+    "one_file_dicom": "A DICOM segmentation holds all segments in one file; leave out --one-file-per-segment.",
+    "derive_needs_image": "--derive-series writes the images as DICOM; name them with --image.",
+    "resume_needs_folder": "--resume continues a kept job; say which one with --job-dir.",
+    "confidence_no_labels": "{path}: a confidence is no segmentation; use a name that ends in .nii.gz or .nrrd.",
+    "library_overlaps": "{path}: the segments overlap and a library task keeps one label per pixel; save them as "
+    "tasks of their own.",
+    "option_malformed": "'{text}' sets no option; write NAME=VALUE.",
+    "scheduler_lost": "The dask scheduler is gone; start it again and go on with --resume.",
+    "engine_malformed": "'{text}' is no engine with its version; write NAME or NAME:VERSION, 40 characters at most.",
+    "engine_option_malformed": "'{text}' sets no engine's option; write ENGINE.NAME=VALUE.",
+}
+
+
+def error_text(error: Message | str, options: argparse.Namespace | None = None) -> str:
+    """One line about an error or a warning, with the option that helps, if the command has one.
+
+    Parameters
+    ----------
+    error : Message or str
+        A sentence, such as one of version 0.1, stays as it is.
+    options : argparse.Namespace, optional
+        Those of the command.
+    """
+    hint = _hint(error, options) if options is not None and isinstance(error, Message) else ""
+    return sentence(error, SENTENCES | OWN_SENTENCES, UNKNOWN) + hint
+
+
+def _hint(error: Message, options: argparse.Namespace) -> str:
+    """Option that resolves an error, as ' (--option)'; empty if there is none."""
+    cause = error.data.get("detail")
+    if error.code in _OF_A_TABLE and isinstance(cause, Message):
+        return " (column series)" if cause.code in SERIES_ERRORS else _consent_option(cause, options)
+    return " (--series)" if error.code in SERIES_ERRORS else _consent_option(error, options)
+
+
+def _consent_option(error: Message, options: argparse.Namespace) -> str:
+    consent = REMEDIES.get(error.code)
+    return f" (--{consent.value})" if consent and hasattr(options, consent.value) else ""

@@ -1,0 +1,231 @@
+"""`models`: list engines, and manage pretrained weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..core import paths
+from ..core.errors import InputError
+from ..core.exit_codes import ExitCode
+from ..core.text import printable
+from ..engines.base import Engine
+from ..engines.gpu import why_no_gpu
+from ..engines.pretrained.base import PretrainedEngine
+from ..engines.pretrained.engine_weights import engine_using
+from ..engines.registry import engine_class, engine_names
+from ..weights import catalog, download, store
+from ..weights.catalog import Checkpoint
+from .arguments import add_progress
+from .messages import error_text
+from .progress import Column, Display, open_display
+from .terminal import table_console
+
+_MEGABYTE = 1e6
+
+
+def add_arguments(models: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    _add(actions, "list", _list, "all engines, whether they can run here, and all weights")
+    info = _add(actions, "info", _info, "all about some weights")
+    fetch = _add(actions, "download", _download, "fetch weights; goes on where an earlier download broke off")
+    for action in (info, fetch):
+        action.add_argument("names", metavar="NAME", nargs="+", help="of weights, or of an engine that needs them")
+    fetch.add_argument("--accept-licence", action="store_true", help="agree to licences that are not permissive")
+    add_progress(fetch)
+    import_parser = _add(actions, "import", _import, "take in weights from a file, where there is no internet")
+    import_parser.add_argument("name", metavar="NAME", help="of the weights")
+    import_parser.add_argument("file", metavar="FILE", type=Path)
+    verify = _add(actions, "verify", _verify, "compare weights with their checksums")
+    verify.add_argument("names", metavar="NAME", nargs="*", help="of weights or engines (default: all that are here)")
+    remove = _add(actions, "remove", _remove, "delete weights")
+    remove.add_argument("names", metavar="NAME", nargs="+", help="of weights")
+    remove.add_argument("--forget", action="store_true", help="also forget the checksum that was recorded")
+
+
+def _add(
+    actions: Any, name: str, command: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    action: argparse.ArgumentParser = actions.add_parser(name, help=summary)
+    action.set_defaults(command=command)
+    return action
+
+
+def _list(_options: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    console = table_console()
+    engines = Table("engine", "state", "library", "licence", "what it does")
+    for name in engine_names():
+        engine = engine_class(name)
+        library = "yes" if engine.uses_library else "no"
+        engines.add_row(name, _readiness(engine), library, engine.licence, engine.summary)
+    console.print(engines)
+    print(f"auto is {engine_class('auto').name} here. {_where_computed()}")
+    print("library: whether labelled slices of other patients (`library`) are enough for it.")
+    table = Table("weights", "state", "MB", "licence", "good at")
+    for one in catalog.checkpoints():
+        table.add_row(one.name, _state(one), _megabytes(one.size), one.licence, one.good_at)
+    console.print(table)
+    print(f"Weights lie in {printable(store.folder())}.")
+    return ExitCode.DONE
+
+
+def _info(options: argparse.Namespace) -> int:
+    for one in _named(options.names):
+        _print_details(one, sys.stdout)
+    return ExitCode.DONE
+
+
+def _download(options: argparse.Namespace) -> int:
+    chosen = _named(options.names)
+    for one in chosen:
+        accepted = one.permissive or options.accept_licence or _agreed(one)
+        with open_display(options.progress, _download_display(one)) as show:
+            path = download.download(one, accepted, engine_using(one), lambda done, total: show((done, total)))
+        _print_unless_json(options.progress, f"{one.name}: {path}")
+        if one.sha256 is None and one.md5 is None:
+            _print_unless_json(
+                options.progress, f"  Nobody published a checksum; that of this file is in {store.record_of(one)}."
+            )
+    return ExitCode.DONE
+
+
+def _import(options: argparse.Namespace) -> int:
+    (one,) = _named([options.name])
+    path = download.import_file(one, options.file, engine_using(one))
+    print(f"{one.name}: {printable(path)}")
+    if not one.permissive:
+        print(f"  Licence {one.licence}: {one.restrictions}")
+    return ExitCode.DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    chosen = _named(options.names) if options.names else [one for one in catalog.checkpoints() if _is_there(one)]
+    worst = 0
+    for one in chosen:
+        try:
+            store.verified(one)
+        except InputError as error:
+            print(f"fewshot-annotate: {error_text(error)}", file=sys.stderr)
+            worst = 2
+        else:
+            print(f"{one.name}: as {'published' if one.sha256 or one.md5 else 'first seen'}")
+    if not chosen:
+        print("There are no weights here.")
+    return worst
+
+
+def _remove(options: argparse.Namespace) -> int:
+    for one in [catalog.checkpoint(name) for name in options.names]:
+        print(f"{one.name}: {'deleted' if download.remove(one, options.forget) else 'was not here'}")
+    return ExitCode.DONE
+
+
+def _named(names: Iterable[str]) -> list[Checkpoint]:
+    """Checkpoints by name; for an engine name, the preferred checkpoints that it needs."""
+    found: dict[str, Checkpoint] = {}
+    for name in names:
+        engine = engine_class(name) if name in engine_names() else None
+        if engine is not None and issubclass(engine, PretrainedEngine):
+            chosen = [catalog.checkpoint(alternatives[0]) for alternatives in engine.checkpoints.values()]
+        else:
+            chosen = [catalog.checkpoint(name)]
+        found |= {one.name: one for one in chosen}
+    return list(found.values())
+
+
+def _agreed(one: Checkpoint) -> bool:
+    """Ask the user to agree to the licence, if run interactively."""
+    if store.is_ready(one):
+        return True
+    _print_details(one, sys.stderr)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(
+        f"Do you agree to the licence {one.licence} ({one.licence_url})? [y/N] ", end="", file=sys.stderr, flush=True
+    )
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _print_details(one: Checkpoint, stream: Any) -> None:
+    used = [name for name in engine_names() if _uses(name, one)]
+    seconds = "not measured" if one.seconds_per_slice is None else f"about {one.seconds_per_slice:g} on two cores"
+    rows = {
+        "state": _state(one),
+        "file": store.path_of(one),
+        "published at": one.url,
+        "revision": one.revision or "none",
+        "size in MB": _megabytes(one.size),
+        "SHA-256": one.sha256 or store.known_digests(one).get("sha256", "none yet"),
+        "MD5": one.md5 or "none",
+        "checksum": one.checksum_source,
+        "licence": f"{one.licence}, {one.licence_url}",
+        "restrictions": one.restrictions,
+        "cite": one.citation,
+        "good at": one.good_at,
+        "used by": ", ".join(used) or "no engine",
+        "seconds a slice": seconds,
+    }
+    print(f"{one.name}: {one.title}", file=stream)
+    for name, value in rows.items():
+        print(f"  {name + ':':<17}{printable(value)}", file=stream)
+
+
+def _uses(engine_name: str, one: Checkpoint) -> bool:
+    engine = engine_class(engine_name)
+    return issubclass(engine, PretrainedEngine) and any(one.name in names for names in engine.checkpoints.values())
+
+
+def _is_there(one: Checkpoint) -> bool:
+    return paths.is_file(store.path_of(one))
+
+
+def _state(one: Checkpoint) -> str:
+    if _is_there(one):
+        return "here" if store.is_ready(one) else "here, but of unknown origin"
+    partial = store.partial_of(one)
+    return f"partly here ({_megabytes(paths.size(partial))} MB)" if paths.is_file(partial) else "not here"
+
+
+def _readiness(engine: type[Engine]) -> str:
+    reason = engine.unavailable_reason()
+    return "ready" if reason is None else error_text(reason)
+
+
+def _megabytes(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / _MEGABYTE:.1f}"
+
+
+def _where_computed() -> str:
+    """Sentence on the device that torch uses, and why."""
+    try:
+        reason = why_no_gpu()
+    except ImportError:
+        return "torch is not installed."
+    if reason is None:
+        return "torch computes on the NVIDIA GPU."
+    return f"torch computes on the processor: {error_text(reason)}."
+
+
+def _print_unless_json(kind: str, text: str) -> None:
+    if kind != "json":
+        print(text)
+
+
+def _download_display(one: Checkpoint) -> Display[tuple[int, int | None]]:
+    """How bytes that have arrived, and those of the whole file if that is known, are shown."""
+
+    def line_of(step: tuple[int, int | None]) -> str:
+        return json.dumps({"event": "download", "name": one.name, "done": step[0], "total": step[1]})
+
+    return Display(
+        columns=(Column.DOWNLOADED, Column.SPEED, Column.REMAINING),
+        show=lambda bar, step: bar.update(one.name, step[0], step[1] or one.size),
+        line_of=line_of,
+    )

@@ -1,0 +1,121 @@
+"""The program `fewshot-annotate`: its commands, error messages and exit codes.
+
+The module of a command is imported when that command is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .. import __version__
+from ..core.errors import FAILURES, InputError
+from ..core.events import Unfinished, exit_code_of
+from ..core.exit_codes import ExitCode
+from ..core.file_transaction import files_written
+from ..core.library_warnings import suppress_library_warnings
+from ..core.signals import defer_signals, ignore_signals
+from ..core.temporary import remove_abandoned
+from ..core.text import printable, shortened
+from . import CANCELLED
+from .terminal import StdoutError, discard_stdout, safe_streams
+from .unexpected_errors import log_and_describe, shows_traceback
+
+# Name of each command, which is that of its module, and its summary.
+COMMANDS = {
+    "fill": "fill the slices between labelled ones",
+    "suggest": "which slice to label next, best first, as JSON",
+    "compare": "which engine fills your slices best, as a report",
+    "batch": "fill many volumes that a manifest lists",
+    "library": "labelled slices kept for volumes of other patients",
+    "export": "write a label map as DICOM SEG, NIfTI, NRRD or .seg.nrrd, verified",
+    "demo": "fill grey and white matter of the MNI152 brain",
+    "models": "the engines and their weights: list, download, import, verify, remove",
+}
+_CANCELLED_LATE = "cancelled; files that were finished by then are there."
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    before = files_written()
+    with safe_streams(), suppress_library_warnings():
+        try:
+            options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
+            with defer_signals():  # tempfile probes the folder by writing a file
+                place = Path(tempfile.gettempdir())
+            remove_abandoned(place)
+            code = _run(options)
+            sys.stdout.flush()
+        except StdoutError as lost:
+            discard_stdout()
+            _print_error(f"what was to be printed cannot be written ({lost.detail}); files it names are complete.")
+            return ExitCode.FAILED
+        except BrokenPipeError:  # the reader of our output has exited
+            discard_stdout()
+            return ExitCode.FAILED
+        except KeyboardInterrupt:
+            with ignore_signals():
+                _print_error(_CANCELLED_LATE if files_written() > before else CANCELLED)
+            return ExitCode.CANCELLED
+        return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        code: int = options.command(options)
+    except InputError as error:
+        from .messages import error_text
+
+        _print_error(error_text(error, options))
+        return ExitCode.FAILED if error.code in FAILURES else ExitCode.BAD_INPUT
+    except Unfinished as unfinished:
+        from .running import unfinished_message
+
+        _print_error(unfinished_message(unfinished, options.job_dir))
+        return exit_code_of(unfinished.ending)
+    except (StdoutError, BrokenPipeError):
+        raise
+    except Exception as error:
+        if shows_traceback():
+            raise
+        _print_error(log_and_describe(error))
+        return ExitCode.FAILED
+    return code
+
+
+def _print_error(message: str) -> None:
+    print(f"fewshot-annotate: {printable(message)}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Prints usage errors on one line, as other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.BAD_INPUT, f"fewshot-annotate: {shortened(printable(message))}; see {self.prog} --help.\n")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and arg_strings == ["--"]:  # argparse would accept it as a missing value
+            raise argparse.ArgumentError(action, "'--' is no value")
+        return super()._get_values(action, arg_strings)
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Parser of a command line; only the command that its words ask for has its arguments."""
+    parser = _Parser(
+        prog="fewshot-annotate",
+        description="Label a few slices of a medical volume and let the rest be filled.",
+        epilog="Exit codes: 0 done, 2 bad input, 1 failed, 130 cancelled.",
+    )
+    parser.add_argument("--version", action="version", version=f"fewshot-annotate {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    asked = next((word for word in words if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = subparsers.add_parser(name, help=summary)
+        if name == asked:
+            import_module(f".{name}", __package__).add_arguments(command)
+    return parser

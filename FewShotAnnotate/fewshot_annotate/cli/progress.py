@@ -1,0 +1,138 @@
+"""Progress output of commands: a progress bar on stderr, JSON lines on stdout, or nothing but warnings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from ..core.events import Event, Progress, Started, Warned
+from .messages import error_text
+from .terminal import bar_console
+
+Step = TypeVar("Step")
+
+
+class Column(Enum):
+    """Columns after a progress bar; values are names of classes of rich, which is imported with the first bar."""
+
+    ELAPSED = "TimeElapsedColumn"
+    REMAINING = "TimeRemainingColumn"
+    DOWNLOADED = "DownloadColumn"
+    SPEED = "TransferSpeedColumn"
+
+
+class ProgressBar:
+    """A progress bar on stderr.
+
+    Parameters
+    ----------
+    *columns : columns, or format strings of them
+        What stands behind the bar; `{task.fields[NAME]}` is a field given to `update`.
+    """
+
+    def __init__(self, *columns: Column | str) -> None:
+        from rich import progress as rich
+
+        behind = [
+            rich.TextColumn(column) if isinstance(column, str) else getattr(rich, column.value)()
+            for column in columns
+        ]
+        self._bar = rich.Progress(
+            rich.TextColumn("{task.description}"), rich.BarColumn(), *behind, console=bar_console()
+        )
+        self._task = self._bar.add_task("", total=None, visible=False)
+
+    def update(self, description: str, completed: float, total: float | None, **fields: Any) -> None:
+        """Show how much of the total is completed; without a total the bar only moves."""
+        self._bar.update(
+            self._task, description=description, completed=completed, total=total, visible=True, **fields
+        )
+
+    def print(self, line: str) -> None:
+        """Print a line above the bar, not wrapped, so that it is the same in a log and on a terminal."""
+        self._bar.console.print(line, soft_wrap=True)
+
+    def start(self) -> None:
+        """Show the bar, unless it is shown already."""
+        self._bar.start()
+
+    def stop(self) -> None:
+        """Leave the bar as it is; nothing is printed if it was never shown."""
+        if self._bar.live.is_started:
+            self._bar.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Display(Generic[Step]):
+    """How the steps of a command are shown.
+
+    Attributes
+    ----------
+    columns : sequence of columns
+        As of `ProgressBar`.
+    show : function
+        Takes the bar and a step, and updates the bar.
+    line_of : function
+        A step as a line of JSON.
+    quiet : function
+        Called with each step if no progress is shown.
+    """
+
+    columns: Sequence[Column | str]
+    show: Callable[[ProgressBar, Step], None]
+    line_of: Callable[[Step], str]
+    quiet: Callable[[Step], None] = lambda step: None
+
+
+@contextmanager
+def open_display(kind: str, display: Display[Step]) -> Iterator[Callable[[Step], None]]:
+    """Context manager: a function that shows a step.
+
+    Parameters
+    ----------
+    kind : 'bar' (on stderr), 'json' (on stdout, a line for each step) or 'none'
+    display : Display
+    """
+    if kind == "json":
+        yield lambda step: print(display.line_of(step), flush=True)
+    elif kind == "none":
+        yield display.quiet
+    else:
+        bar = ProgressBar(*display.columns)
+
+        def show(step: Step) -> None:
+            bar.start()  # not before there is something to show, so that a refusal is a single line
+            display.show(bar, step)
+
+        try:
+            yield show
+        finally:
+            bar.stop()
+
+
+def _show_event(bar: ProgressBar, event: Event) -> None:
+    if isinstance(event, Progress):
+        left = "" if event.eta is None else f"{event.eta:.0f} s left"
+        slices = f"{event.done_in_stage}/{event.total} slices"
+        bar.update(str(event.stage).capitalize(), event.fraction, 1.0, slices=slices, left=left)
+    elif isinstance(event, Warned):
+        bar.print(error_text(event.content))
+    elif isinstance(event, Started):
+        bar.update("Filling", 0, None, slices="", left="")
+
+
+def _print_warning(event: Event) -> None:
+    if isinstance(event, Warned):
+        print(f"fewshot-annotate: {error_text(event.content)}", file=sys.stderr)
+
+
+RUN = Display[Event](
+    columns=("{task.fields[slices]}", Column.ELAPSED, "{task.fields[left]}"),
+    show=_show_event,
+    line_of=Event.to_line,
+    quiet=_print_warning,
+)

@@ -1,0 +1,49 @@
+"""Running of fills from the command line: run folder, progress, and message on an early end."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..core import paths
+from ..core.events import Failed, Unfinished
+from ..core.storage import temporary_folder
+from ..core.volume import LabelMap, Volume
+from ..jobs.layers import FilledLayers, fill_layers
+from ..jobs.planning import PlannedRun
+from .messages import error_text
+from .progress import RUN, open_display
+
+
+def run_all(
+    runs: Sequence[PlannedRun], layers: Sequence[LabelMap], volume: Volume, options: argparse.Namespace
+) -> FilledLayers:
+    """Fill all layers in --job-dir or a temporary folder, with progress output.
+
+    Raises
+    ------
+    InputError, Unfinished
+    """
+    with _run_folder(options.job_dir) as folder, open_display(options.progress, RUN) as report:
+        return fill_layers(runs, layers, volume, folder, report, resume=options.resume)
+
+
+def unfinished_message(unfinished: Unfinished, kept: Path | None) -> str:
+    """Message about a run that ended early."""
+    rest = f" Continue it with --job-dir {kept} --resume." if kept else ""
+    if isinstance(unfinished.ending, Failed):
+        return error_text(unfinished.ending.content) + ("" if unfinished.ending.is_bad_input else rest)
+    return f"cancelled; no output was written.{rest}"
+
+
+@contextmanager
+def _run_folder(kept: Path | None) -> Iterator[Path]:
+    """Context manager: the user's run folder, or a temporary one."""
+    if kept:
+        paths.require_nameable(kept)
+        yield kept
+        return
+    with temporary_folder() as folder:
+        yield folder / "job"

@@ -1,0 +1,48 @@
+"""`suggest`: which slice to label next."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..core.exit_codes import ExitCode
+from ..core.layers import merge_disjoint
+from ..core.slice_axis import parse_axis
+from ..io.files import read_volume
+from ..jobs.planning import FillRequest
+from ..jobs.suggestions import suggestions
+from .arguments import add_input, parse_count, parse_labelled_slices, parse_slice_range
+from .labels import add_regrid_options, read_labels
+
+
+def add_arguments(suggest: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    suggest.set_defaults(command=_suggest)
+    add_input(suggest, "slices that may be suggested", "all")
+    add_regrid_options(suggest)
+    suggest.add_argument("--count", metavar="N", default="3", help="at most so many slices (default: %(default)s)")
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    axis = parse_axis(options.axis)
+    labelled = parse_labelled_slices(options.labelled_slices)
+    slices = parse_slice_range(options.slices)
+    count = parse_count(options.count)
+    volume = read_volume(options.image, options.series)
+    layers = read_labels(options.support, volume, options)
+    request = FillRequest(
+        volume,
+        merge_disjoint(layers).layers,
+        axis,
+        labelled,
+        slices,
+        "propagate",
+        complete=not options.partial,
+        source=options.support,
+    )
+    found = [
+        {"slice": one.index, "gain": one.gain, "reason": one.reason, "labels": one.labels}
+        for one in suggestions(request, count)
+    ]
+    print(json.dumps(found, indent=1))
+    return ExitCode.DONE

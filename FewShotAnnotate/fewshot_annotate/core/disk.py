@@ -1,0 +1,40 @@
+"""Flushing of files and folders to the disk, and the error for those that cannot be written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from .errors import InputError
+
+DISK_FULL = "the disk is full, or the folder does not accept such a file"
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file that a library wrote to the disk (fsync).
+
+    Raises
+    ------
+    OSError
+        The disk is full.
+    """
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk (fsync), where the system supports it."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def unwritable_error(path: object, error: OSError) -> InputError:
+    """The error for a file that cannot be written, with the reason."""
+    return InputError("output_unwritable", path=path, detail=error.strerror or DISK_FULL)

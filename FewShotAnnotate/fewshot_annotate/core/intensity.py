@@ -1,0 +1,64 @@
+"""Intensity windows: the range of a volume's intensities that is scaled to 0..1, for engines and for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Percentages of voxels below and above the window: extreme intensities would leave the others without contrast.
+PERCENTILES = (0.5, 99.5)
+# Fractions of the voxels of a volume that lie below the values of `intensity_quantiles`: extremes, window and median.
+QUANTILES = (0.0, PERCENTILES[0] / 100, 0.5, PERCENTILES[1] / 100, 1.0)
+# Number of voxels sampled to determine a window.
+WINDOW_SAMPLE_VOXELS = 500_000
+
+
+@dataclass(frozen=True)
+class IntensityWindow:
+    """Intensities that are scaled to 0 and 1.
+
+    Attributes
+    ----------
+    low, high : float
+        `low` is the smaller one.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of_volume(cls, array: np.ndarray) -> IntensityWindow:
+        """The window of a volume, from its `PERCENTILES`. `array` has three axes and any real dtype."""
+        low, high = (float(value) for value in np.percentile(subsample(array, WINDOW_SAMPLE_VOXELS), PERCENTILES))
+        if low == high:
+            low, high = float(array.min()), float(array.max())
+        return cls(low, high if low < high else low + 1)
+
+    @classmethod
+    def of_quantiles(cls, quantiles: Sequence[float]) -> IntensityWindow:
+        """The window of a volume of which only the `QUANTILES` are known."""
+        least, low, _, high, most = quantiles
+        if low == high:
+            low, high = least, most
+        return cls(float(low), float(high) if low < high else float(low) + 1)
+
+    def normalise(self, image: np.ndarray, dtype: type[np.floating] = np.float32) -> np.ndarray:
+        """Intensities from 0 to 1 as a new array; those outside the window become 0 or 1."""
+        result = image.astype(dtype)
+        result -= dtype(self.low)
+        result /= dtype(self.high - self.low)
+        return np.clip(result, 0, 1, out=result)
+
+
+def intensity_quantiles(array: np.ndarray, sample_voxels: int) -> tuple[float, ...]:
+    """Intensities of a volume at `QUANTILES`; the extremes of all voxels, the others of a sample."""
+    inner = np.quantile(subsample(array, sample_voxels), QUANTILES[1:-1])
+    return tuple(float(value) for value in (array.min(), *inner, array.max()))
+
+
+def subsample(array: np.ndarray, voxels: int) -> np.ndarray:
+    """Every n-th voxel of a volume along each axis, so that about `voxels` are left."""
+    stride = max(1, round((array.size / voxels) ** (1 / 3)))
+    return array[::stride, ::stride, ::stride]

@@ -1,0 +1,102 @@
+"""Merging of layers that do not overlap into one label map for a fill, and restoring them afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .volume import LabelMap, Segment
+
+
+@dataclass(frozen=True)
+class MergedLayers:
+    """Layers merged into few label maps in which no labels overlap.
+
+    Attributes
+    ----------
+    layers : list of LabelMap
+        Each holds one or more of the original layers; label values used twice are renumbered.
+    original : tuple of LabelMap
+    placements : tuple of (int, dict of int to int)
+        For each original layer, the index of its merged label map, and its new label value by old one.
+    """
+
+    layers: list[LabelMap]
+    original: tuple[LabelMap, ...]
+    placements: tuple[tuple[int, dict[int, int]], ...]
+
+    def restore(self, layers: Sequence[LabelMap]) -> list[LabelMap]:
+        """Split merged layers, with new voxels, into layers with the original values, names and order."""
+        restored = []
+        for layer, (number, values) in zip(self.original, self.placements, strict=True):
+            array = np.zeros_like(layer.array)
+            for value, merged in values.items():
+                array[layers[number].array == merged] = value
+            restored.append(layer.with_array(array))
+        return restored
+
+
+def merge_disjoint(layers: Sequence[LabelMap]) -> MergedLayers:
+    """Merge layers: each goes into the first label map in which it overlaps nothing.
+
+    A segment keeps its label value unless that is used already. All layers must be on one grid.
+    """
+    groups = group_disjoint([{0: layer.array != 0} for layer in layers])
+    placements: dict[int, tuple[int, dict[int, int]]] = {}
+    merged = []
+    for number, members in enumerate(groups):
+        label_map, values = _merge([layers[member] for member in members])
+        merged.append(label_map)
+        placements.update({member: (number, own) for member, own in zip(members, values, strict=True)})
+    return MergedLayers(merged, tuple(layers), tuple(placements[number] for number in range(len(layers))))
+
+
+def group_disjoint(masks: Sequence[Mapping[int, np.ndarray]]) -> list[list[int]]:
+    """Group masks that do not overlap: each goes into the first group in which it overlaps nothing.
+
+    Parameters
+    ----------
+    masks : sequence of mapping of int to bool ndarray
+        Parts of each mask, such as its slices by index; parts that are not there are empty.
+
+    Returns
+    -------
+    list of list of int
+        Positions of the masks of each group.
+    """
+    groups: list[tuple[dict[int, np.ndarray], list[int]]] = []
+    for number, parts in enumerate(masks):
+        for occupied, members in groups:
+            if not any((part & occupied[key]).any() for key, part in parts.items() if key in occupied):
+                occupied.update(
+                    {key: part | occupied[key] if key in occupied else part for key, part in parts.items()}
+                )
+                members.append(number)
+                break
+        else:
+            groups.append((dict(parts), [number]))
+    return [members for _, members in groups]
+
+
+def _merge(layers: Sequence[LabelMap]) -> tuple[LabelMap, list[dict[int, int]]]:
+    """One label map of layers that do not overlap, and the new label value by old one for each layer."""
+    all_values = [value for layer in layers for value in layer.values]
+    free = iter(sorted(set(range(1, len(all_values) + max(all_values, default=0) + 1)) - set(all_values)))
+    used: set[int] = set()
+    values: list[dict[int, int]] = []
+    segments: list[Segment] = []
+    for layer in layers:
+        own = {}
+        for segment in layer.segments:
+            own[segment.value] = next(free) if segment.value in used else segment.value
+            used.add(own[segment.value])
+            segments.append(replace(segment, value=own[segment.value]))
+        values.append(own)
+    dtype = np.uint8 if max(used, default=0) <= np.iinfo(np.uint8).max else np.uint16
+    array = np.zeros(layers[0].array.shape, dtype=dtype)
+    for layer, own in zip(layers, values, strict=True):
+        for value, merged in own.items():
+            array[layer.array == value] = merged
+    return LabelMap(array, layers[0].geometry, tuple(segments)), values

@@ -1,0 +1,171 @@
+"""Reading of untrusted text and JSON files: bounded in size, regular files only, one error for damaged content.
+
+JSON is converted by hand: the libraries that do it (pydantic, cattrs, msgspec) are not in Slicer's Python, where runs
+and scenes are read before anything is installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from stat import S_ISDIR, S_ISREG
+from typing import IO, Any, NoReturn, TypeVar
+from zipfile import BadZipFile
+
+from .paths import PathLike
+
+Content = TypeVar("Content")
+
+# What damaged JSON raises on its way into the objects of this program. `InputError` is a `ValueError`.
+_DATA_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+# What the readers of damaged .zip, .npy and torch files raise beside these.
+_ARCHIVE_ERRORS = (
+    *_DATA_ERRORS,
+    *(BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error, SyntaxError),
+)
+
+# Far above the size of any table or record of this program, and far below the memory of a computer.
+MAX_TEXT_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20
+
+
+class DamagedContentError(ValueError):
+    """Content that this program cannot have written, or not in this version."""
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Context manager: whatever damaged JSON raises while it is parsed and converted is a `DamagedContentError`.
+
+    Errors of the system, such as those of a missing file, pass through.
+    """
+    try:
+        yield
+    except _DATA_ERRORS as error:
+        raise DamagedContentError(_first_line(error)) from error
+
+
+@contextmanager
+def decoding_archive() -> Iterator[None]:
+    """As `decoding`, for .zip, .npy and torch files."""
+    try:
+        yield
+    except _ARCHIVE_ERRORS as error:
+        raise DamagedContentError(_first_line(error)) from error
+
+
+def open_regular_file(path: PathLike) -> IO[bytes]:
+    """Open a regular file for reading.
+
+    Pipes and devices are refused without blocking, as they may never begin or end.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is a folder, a pipe or a device. `strerror` can be shown to users.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:
+        raise OSError(errno.EINVAL, "the name holds a zero byte", str(path)) from None
+    try:
+        mode = os.fstat(number).st_mode
+        if S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        if not S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device and no file", str(path))
+        return os.fdopen(number, "rb")
+    except OSError:
+        os.close(number)
+        raise
+
+
+def read_bytes(path: PathLike, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """Read a regular file of at most `max_bytes` bytes.
+
+    Raises
+    ------
+    OSError
+        As for `open_regular_file`, or the file is larger.
+    """
+    with open_regular_file(path) as file:
+        parts, left = [], max_bytes + 1
+        while left > 0 and (part := file.read(min(left, _BLOCK_BYTES))):
+            parts.append(part)
+            left -= len(part)
+    if left <= 0:
+        raise OSError(errno.EFBIG, f"it holds more than {max_bytes} bytes", str(path))
+    return b"".join(parts)
+
+
+def read_text(path: PathLike, encoding: str = "utf-8", max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Read a text file of at most `max_bytes` bytes.
+
+    Raises
+    ------
+    OSError
+        As for `read_bytes`.
+    UnicodeDecodeError
+        It is not text of this encoding.
+    """
+    return read_bytes(path, max_bytes).decode(encoding)
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON; numbers that are not finite are refused.
+
+    Raises
+    ------
+    ValueError
+        It is not JSON, is nested too deeply, or holds a number that is not finite or has too many digits.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json(path: PathLike, max_bytes: int = MAX_TEXT_BYTES) -> Any:
+    """Read a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises
+    ------
+    OSError, ValueError
+        As for `read_bytes` and `parse_json`.
+    """
+    return parse_json(read_text(path, "utf-8-sig", max_bytes))
+
+
+def read_json_as(path: PathLike, convert: Callable[[Any], Content]) -> Content:
+    """Read a JSON file and convert its content.
+
+    Raises
+    ------
+    OSError
+        As for `read_bytes`.
+    DamagedContentError
+        It is not JSON, or `convert` refuses it.
+    """
+    with decoding():
+        return convert(read_json(path))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large")
+    return value

@@ -1,0 +1,75 @@
+"""Writing of results that took long to compute: kept in another folder if the destination cannot be written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .disk import DISK_FULL
+from .errors import InputError
+
+# Folders for results that could not be written to their destination. They are never removed.
+KEPT_PREFIX = "fewshot-results-"
+
+# A file to be written, and the function that writes it to a given path.
+Result = tuple[Path, Callable[[Path], None]]
+
+
+def write_results(results: Sequence[Result], *fallbacks: Path) -> None:
+    """Write results that took long to compute; those that cannot be written are kept in another folder.
+
+    Parameters
+    ----------
+    results : sequence of (Path, callable)
+        Destination, and a function that writes the result to a given path of the same suffix and raises `InputError`
+        if it cannot.
+    *fallbacks : Path
+        Folders to try first; then the temporary, home and current folders are tried.
+
+    Raises
+    ------
+    InputError
+        A result could not be written to its destination. The error says where it was kept.
+    """
+    refused: list[tuple[Result, InputError]] = []
+    for path, write in results:
+        try:
+            write(path)
+        except InputError as error:
+            if error.code != "output_unwritable":
+                raise
+            refused.append(((path, write), error))
+    if not refused:
+        return
+    first = refused[0][1]
+    for parent in (*fallbacks, Path(tempfile.gettempdir()), Path.home(), Path.cwd()):
+        kept = _write_to_new_folder([result for result, _ in refused], parent)
+        if kept:
+            listed = ", ".join(map(str, kept))
+            data = {"path": refused[0][0][0], "detail": first.data.get("detail", DISK_FULL), "kept": listed}
+            raise InputError("output_kept_elsewhere", **data)
+    raise first
+
+
+def _write_to_new_folder(results: Sequence[Result], parent: Path) -> list[Path]:
+    """Write results to a new folder in `parent`; returns their paths, or none if one cannot be written."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=KEPT_PREFIX, dir=parent))
+    except OSError:
+        return []
+    try:
+        kept = [folder / _plain_name(path, number) for number, (path, _) in enumerate(results)]
+        for (_, write), goal in zip(results, kept, strict=True):
+            write(goal)
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return []
+    return kept
+
+
+def _plain_name(path: Path, number: int) -> str:
+    """A file name valid on any file system, with the same suffixes and unique by number."""
+    plain = "".join(letter if letter.isascii() and letter.isprintable() else "_" for letter in path.name)[-80:]
+    return f"{number + 1}-{plain}" if number else plain

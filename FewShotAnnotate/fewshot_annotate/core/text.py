@@ -1,0 +1,38 @@
+"""Escaping of names and messages from files before they are printed or displayed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Unicode categories of control and format characters (bidirectional and invisible ones), surrogates (bytes of file
+# names that are not UTF-8), and line and paragraph separators: they could move a terminal's cursor, hide text or
+# break a line.
+_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+
+
+def printable(text: object) -> str:
+    r"""Escape unprintable characters of a name or message, as `\x1b` or `\n`, so that it stays on one line."""
+    return "".join(map(_escape, str(text)))
+
+
+def printable_lines(text: str) -> str:
+    """Escape unprintable characters of a text, but keep its line breaks and tabs."""
+    return "".join(character if character in "\n\t" else _escape(character) for character in text)
+
+
+# A word longer than most paths; its beginning and end identify it.
+_LONG_WORD = re.compile(r"(\S{120})\S{400,}(\S{60})")
+
+
+def shortened(line: str) -> str:
+    """Cut very long words of a line in the middle."""
+    return _LONG_WORD.sub(r"\1...\2", line)
+
+
+def _escape(character: str) -> str:
+    if character.isascii() and character.isprintable():
+        return character
+    if unicodedata.category(character) in _UNSAFE:
+        return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return character

@@ -1,0 +1,1 @@
+"""Many volumes: batches of cases, and labelled slices kept for other patients."""

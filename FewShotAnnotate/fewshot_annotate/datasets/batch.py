@@ -1,0 +1,332 @@
+"""Batch: fills the cases of a manifest into a folder, records their status and can be resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from ..core.errors import InputError
+from ..engines.registry import engine_class, runnable_engine
+from .batch_folder import BatchFolder
+from .case import CORRECTED, BatchSettings, CaseJob
+from .gallery import write_page
+from .manifest import Manifest
+from .status import CaseStatus, RowUpdate, Status, keep_accepted
+from .task.library import task_folder
+from .task.matching import require_library_engine
+from .traces import no_trace_if_refused
+
+_WAIT_SECONDS = 0.2
+_PAGE_SECONDS = 10.0
+NOT_BEGUN = "not begun"
+CANCELLED = "cancelled"
+
+
+class WorkersLost(Exception):  # noqa: N818 (named for what happened)
+    """The workers cannot be reached any more."""
+
+    def __init__(self, error: InputError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class WorkerPool(Protocol):
+    """Worker processes that run cases."""
+
+    def slots(self) -> int:
+        """Number of cases that may run at the same time; may change, and be 0 for a while."""
+
+    def submit(self, case_job: CaseJob) -> None:
+        """Start a case."""
+
+    def poll(self, seconds: float) -> list[CaseStatus]:
+        """Cases that ended since the last call; waits at most `seconds` for the first one.
+
+        Raises
+        ------
+        PoolLost
+        """
+
+    def close(self) -> None:
+        """End the worker processes; running cases have a grace period to stop."""
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """Progress of a batch.
+
+    Attributes
+    ----------
+    case : CaseStatus or None
+        The case that changed; None at the start.
+    done, failed, running, total : int
+    """
+
+    case: CaseStatus | None
+    done: int
+    failed: int
+    running: int
+    total: int
+
+
+def run_batch(
+    manifest: Manifest,
+    output: str | Path,
+    settings: BatchSettings,
+    make_pool: Callable[[], WorkerPool],
+    *,
+    engine: str = "auto",
+    resume: bool = False,
+    elsewhere: bool = False,
+    report: Callable[[BatchProgress], None] = lambda _: None,
+) -> dict[str, CaseStatus]:
+    """Fill the cases of a manifest that are not done.
+
+    Parameters
+    ----------
+    output : path of a folder
+        See `batch_folder.py`.
+    make_pool : function
+        Called once the input is valid.
+    engine : str
+        Engine for rows that name none.
+    resume : bool
+        Whether to continue an earlier batch in `output`. Cases done with the same input, engine and options, and
+        cases that a user accepted or corrected, are kept.
+    elsewhere : bool
+        Whether cases run on other machines, so that engines need not run on this one.
+    report : function
+        Called with the progress at every change.
+
+    Returns
+    -------
+    dict of str to CaseStatus
+        Status of each case by name. Skipped cases were not run because the batch was cancelled.
+
+    Raises
+    ------
+    InputError
+        A row or the folder is unusable, or another batch runs in the folder. Nothing was run.
+    PoolLost
+        Raised after the status of all cases was written.
+    KeyboardInterrupt
+        On a second Ctrl+C; the first one cancels the batch.
+    """
+    require_page_packages()
+    folder = BatchFolder(output)
+    case_jobs = runnable_jobs(manifest, folder, settings, engine, elsewhere)
+    with no_trace_if_refused(folder.path), folder.exclusive(resume):
+        pool = make_pool()  # before anything is changed, as it may fail
+        with contextlib.ExitStack() as ending:
+            ending.callback(pool.close)
+            folder.clear_cancel()
+            state = _BatchState(folder, case_jobs, report)
+            if state.waiting:
+                ending.pop_all()
+                try:
+                    _run(state, pool)
+                finally:
+                    pool.close()
+                    state.skip_remaining()
+                    state.save()
+                    state.write_page()
+        return {case_job.case.name: state.statuses[case_job.case.name] for case_job in case_jobs}
+
+
+def require_page_packages() -> None:
+    """Raise `InputError` if a package for previews or the HTML page is missing."""
+    for module, package in (("PIL", "pillow"), ("jinja2", "jinja2")):
+        if find_spec(module) is None:
+            raise InputError("package_missing", package=package, install='"fewshot-annotate[batch]"')
+
+
+def runnable_jobs(
+    manifest: Manifest, folder: BatchFolder, settings: BatchSettings, engine: str, elsewhere: bool
+) -> list[CaseJob]:
+    """The cases as jobs, with their engines and library tasks resolved.
+
+    Raises
+    ------
+    InputError
+        A row's engine does not exist, cannot run or does not take the options or a library task, there is no such
+        task, or its files lie in the batch's own folder. The error names the row.
+    """
+    case_jobs = []
+    for case in manifest.cases:
+        try:
+            name = case.engine or engine
+            library = task_folder(case.library).resolve() if case.library else None
+            chosen = engine_class(require_library_engine(name) if library else name)
+            if not elsewhere:
+                runnable_engine(chosen.name)
+            chosen(settings.device, settings.options)
+            for path in (case.image, case.support):
+                if path is not None and folder.path in (path, *path.parents):
+                    raise InputError("output_is_input", path=path)
+            folder.case(case.name)
+        except InputError as error:
+            raise InputError("manifest_row", path=manifest.path, row=case.row, detail=error) from None
+        case_jobs.append(CaseJob(replace(case, engine=chosen.name), settings, folder.path, library))
+    return case_jobs
+
+
+def _run(state: _BatchState, pool: WorkerPool) -> None:
+    """Keep the workers busy until no case is left or the batch is cancelled."""
+    try:
+        while state.running or state.waiting:
+            free = pool.slots() - len(state.running)
+            if free > 0 and state.waiting:
+                for case_job in state.begin(free):
+                    pool.submit(case_job)
+            state.try_to_save()  # after new cases have started, so that no worker waits for the file
+            for status in pool.poll(_WAIT_SECONDS):
+                state.end(status)
+            state.write_page_if_due()
+            if state.folder.cancel_requested():
+                break
+    except KeyboardInterrupt:
+        state.folder.request_cancel()
+
+
+class _BatchState:
+    """Status of all cases, in memory and in status.csv and index.html."""
+
+    def __init__(
+        self, folder: BatchFolder, case_jobs: Sequence[CaseJob], report: Callable[[BatchProgress], None]
+    ) -> None:
+        self.folder = folder
+        self.running: dict[str, CaseJob] = {}
+        self.waiting: deque[CaseJob] = deque()
+        self._report = report
+        self._total = len(case_jobs)
+        self._counts = dict.fromkeys(Status, 0)
+        self._case_jobs = {case_job.case.name: case_job for case_job in case_jobs}
+        self._unsaved: dict[str, CaseStatus] = {}
+        finished = {case_job.case.name: _finished(case_job) for case_job in case_jobs}
+        there = {case_job.case.name for case_job in case_jobs if case_job.files.label.is_file()}
+
+        def at_first(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
+            first = []
+            for case_job in case_jobs:
+                name = case_job.case.name
+                row = rows.get(name)
+                accepted = row is not None and row.accepted and name in there
+                kept = replace(row, status=Status.DONE) if row is not None and accepted else finished[name]
+                first.append(kept or CaseStatus(name, Status.SKIPPED, None, NOT_BEGUN))
+            return first
+
+        self.statuses = folder.status.change(at_first)
+        for case_job in case_jobs:
+            status = self.statuses[case_job.case.name].status
+            self._counts[status] += 1
+            if status is Status.SKIPPED:
+                self.waiting.append(case_job)
+        self.write_page()
+        self._report_progress(None)
+
+    def begin(self, count: int) -> list[CaseJob]:
+        """Mark the next cases as running; those that a user accepted meanwhile are left out."""
+        begun: list[CaseJob] = []
+        accepted: list[CaseStatus] = []
+
+        def claim(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
+            begun.clear()
+            accepted.clear()
+            for case_job in self.waiting:
+                row = rows.get(case_job.case.name)
+                if row is not None and row.accepted:
+                    accepted.append(replace(row, status=Status.DONE))
+                elif len(begun) < count:
+                    begun.append(case_job)
+                else:
+                    break
+            running = [CaseStatus(case_job.case.name, Status.RUNNING) for case_job in begun]
+            return [*keep_accepted(self._unsaved.values(), rows), *accepted, *running]
+
+        try:
+            self._change(claim)
+        except InputError:  # another program blocks the table, or the disk is full; what it says counts still
+            try:
+                claim(self.folder.status.read())
+            except InputError:
+                claim({})
+        for _ in range(len(begun) + len(accepted)):
+            self.waiting.popleft()
+        for row in accepted:
+            self._set(row)
+        for case_job in begun:
+            self.running[case_job.case.name] = case_job
+            self._set(CaseStatus(case_job.case.name, Status.RUNNING))
+        return begun
+
+    def end(self, status: CaseStatus) -> None:
+        """Record the end of a case."""
+        self.running.pop(status.name, None)
+        self._set(status)
+
+    def skip_remaining(self) -> None:
+        """Mark all cases that have not ended as skipped."""
+        for case_job in [*self.running.values(), *self.waiting]:
+            self._set(CaseStatus(case_job.case.name, Status.SKIPPED, None, CANCELLED))
+        self.running.clear()
+        self.waiting.clear()
+
+    def try_to_save(self) -> None:
+        """As `save`, but if the file is blocked, such as by a spreadsheet program, try again later."""
+        with contextlib.suppress(InputError):
+            self.save()
+
+    def save(self) -> None:
+        """Write the changes to status.csv."""
+        if self._unsaved:
+            self._change(lambda rows: keep_accepted(self._unsaved.values(), rows))
+
+    def write_page_if_due(self) -> None:
+        """Write the page if it is out of date; failure to write it does not end the batch."""
+        if time.monotonic() - self._paged > _PAGE_SECONDS:
+            with contextlib.suppress(InputError):
+                self.write_page()
+
+    def write_page(self) -> None:
+        """Write index.html."""
+        write_page(self.folder, [self.statuses[name] for name in self._case_jobs])
+        self._paged = time.monotonic()
+
+    def _change(self, change: RowUpdate) -> None:
+        """Update status.csv, and take over what a user accepted in it meanwhile."""
+        rows = self.folder.status.change(change)
+        self._unsaved = {}
+        for name in self._case_jobs.keys() & rows.keys():
+            if rows[name].accepted:
+                self._count(rows[name])
+
+    def _set(self, status: CaseStatus) -> None:
+        self._unsaved[status.name] = status
+        self._count(status)
+        self._report_progress(status)
+
+    def _count(self, status: CaseStatus) -> None:
+        self._counts[self.statuses[status.name].status] -= 1
+        self._counts[status.status] += 1
+        self.statuses[status.name] = status
+
+    def _report_progress(self, changed: CaseStatus | None) -> None:
+        count = self._counts
+        self._report(
+            BatchProgress(changed, count[Status.DONE], count[Status.FAILED], count[Status.RUNNING], self._total)
+        )
+
+
+def _finished(case_job: CaseJob) -> CaseStatus | None:
+    """The status of a case that need not be run again, or None."""
+    record = case_job.files.read_record()
+    if record is not None and record[0] == case_job.request():
+        _, outcome = record
+        return CaseStatus(case_job.case.name, Status.DONE, outcome.get("seconds"), str(outcome.get("message", "")))
+    return CaseStatus(case_job.case.name, Status.DONE, None, CORRECTED) if case_job.files.corrected() else None

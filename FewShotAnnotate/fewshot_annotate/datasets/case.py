@@ -1,0 +1,329 @@
+"""Filling of one case of a batch, from its input files to its output files."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..core.disk import unwritable_error
+from ..core.errors import InputError
+from ..core.job import Device
+from ..core.labelled_example import Example
+from ..core.regrid import Consent
+from ..core.results import write_results
+from ..core.slice_axis import SliceAxis, labelled_indices
+from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memory
+from ..core.volume import LabelMap, Volume
+from ..engines.base import Engine, RunContext, Stopped, label_slice
+from ..engines.registry import engine_for
+from ..guidance.contact_sheet import contact_sheet
+from ..io.files import merge_layers, read_on_grid, read_volume, write_array, write_label_maps
+from ..io.label_notes import label_notes
+from ..io.shear_note import shear_note
+from ..jobs.filling import Filling
+from ..jobs.planning import EngineSettings, FillRequest, LabelledLayer, PlannedRun, plan, planned_runs
+from ..jobs.slice_writer import CONFIDENCE_SCALE
+from .batch_folder import BatchFolder, CaseFiles
+from .manifest import Case
+from .status import CaseStatus, Status
+from .task.matching import axis_of_plane, empty_support, examples_of, values_by_name
+from .task.task import LibraryTask, read_task
+
+PREVIEW_SLICES = 10
+CORRECTED = str(InputError("case_corrected"))
+# Minimum interval between checks for the cancel file, to spare shared file systems.
+_CANCEL_CHECK_SECONDS = 0.5
+# Maximum number of slices listed in a message.
+_MAX_LISTED = 10
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """Settings of all cases of a batch.
+
+    Attributes
+    ----------
+    slices : 'between', 'all' or (start, stop)
+    device : Device
+    options : mapping of str to number, str or bool
+        Options of the engine.
+    budget : float or None
+        Time limit per case, in seconds.
+    agreed : frozenset of Consent
+        Lossy operations allowed on labels that are not on the image's grid.
+    complete : bool
+        Whether a label that is not on a labelled slice is absent there.
+    """
+
+    slices: str | tuple[int, int] = "between"
+    device: Device = Device.AUTO
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: float | None = None
+    agreed: frozenset[Consent] = frozenset()
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """Job of a worker process: one case to fill. Pickled without voxels.
+
+    Attributes
+    ----------
+    case : Case
+        The case; its engine is never 'auto'.
+    settings : Settings
+    folder : Path
+        Absolute path of the batch folder, accessible to every worker.
+    library : Path or None
+        Absolute path of the library task that the case names, accessible to every worker.
+    version : str
+        Version of the program that made the job.
+    """
+
+    case: Case
+    settings: BatchSettings
+    folder: Path
+    library: Path | None = None
+    version: str = __version__
+
+    @property
+    def files(self) -> CaseFiles:
+        """The files of the case."""
+        return BatchFolder(self.folder).case(self.case.name)
+
+    def request(self) -> dict[str, Any]:
+        """Everything the result depends on, as JSON; a case with an equal record is done."""
+        case = self.case
+        content: dict[str, Any] = {
+            **({"series": case.series} if case.series else {}),
+            "image": _identity(case.image),
+            "support": case.support and _identity(case.support),
+            "engine": case.engine,
+            "axis": case.axis and case.axis.index,
+            "labelled_slices": case.labelled_slices,
+            "library": case.library,
+            "slices": self.settings.slices,
+            "options": dict(self.settings.options),
+        }
+        if self.settings.agreed:
+            content["agreed"] = sorted(self.settings.agreed)
+        if not self.settings.complete:
+            content["complete"] = False
+        return dict(json.loads(json.dumps(content)))
+
+
+def run_case(case_job: CaseJob) -> CaseStatus:
+    """Fill one case and write its files; errors are returned as a failed status.
+
+    Without a time limit the result does not depend on the process that runs the case.
+    """
+    name, began = case_job.case.name, time.monotonic()
+
+    def ended(status: Status, message: str | InputError = "") -> CaseStatus:
+        error = message if isinstance(message, InputError) else None
+        return CaseStatus(name, status, round(time.monotonic() - began, 2), str(message), error=error)
+
+    if case_job.version != __version__:
+        return ended(
+            Status.FAILED, f"This worker has version {__version__}, the batch {case_job.version}; update it."
+        )
+    try:
+        if case_job.files.corrected():  # while the case was waiting
+            return CaseStatus(name, Status.DONE, None, CORRECTED)
+        message, outcome = _fill_and_write(case_job)
+        status = ended(Status.DONE, message)
+        case_job.files.write_record(case_job.request(), {"seconds": status.seconds, "message": message, **outcome})
+        return status
+    except Stopped:
+        return CaseStatus(name, Status.SKIPPED, None, "cancelled")
+    except InputError as error:
+        return ended(Status.FAILED, InputError("case_row", row=case_job.case.row, detail=error))
+    except Exception as error:
+        if is_out_of_memory(error):
+            return ended(Status.FAILED, f"row {case_job.case.row}: there is not enough memory for this case.")
+        append_to_log(error, case_job.files.error_log, __version__)
+        words = f"an unexpected error ({type(error).__name__}, code {fingerprint(error)})"
+        return ended(Status.FAILED, f"row {case_job.case.row}: {words}; see {name}/error.log.")
+
+
+def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
+    """Write all files of the case except its record; returns a message for the user and the outcome to record."""
+    case, files = case_job.case, case_job.files
+    try:
+        files.begin()
+    except OSError as error:
+        raise unwritable_error(files.folder, error) from None
+    _raise_if_cancelled(case_job)
+    volume = read_volume(case.image, case.series or None)
+    label_map, run, examples, note = _prepared(case_job, volume)
+    engine = engine_for(run.job)
+    warnings = [shear_note(volume.geometry, case.image), note, _ignored_slices_note(label_map, run)]
+    context = RunContext(
+        warn=lambda message: warnings.append(str(message)),
+        stop=_cancel_check(case_job),
+        deadline=None if run.job.budget is None else time.monotonic() + run.job.budget,
+        names=run.job.names,
+        examples=examples,
+    )
+    labels, confidence = _fill(engine, run, volume, context)
+    filled = label_map.with_array(labels)
+    axis, indices = run.support.axis, run.support.indices
+    write_results(
+        [
+            (files.confidence, lambda path: write_array(path, confidence, volume.geometry)),
+            (files.label, lambda path: write_label_maps(path, [filled])),
+        ]
+    )
+    write_preview(files, volume, filled, axis, indices, run.asked)
+    outcome = {
+        "engine": run.job.engine,
+        "version": __version__,
+        "axis": axis.index,
+        "labelled_slices": list(indices),
+        "examples": len(examples),
+        "filled_slices": len(run.job.slices),
+        "expected": [one.to_json() for one in engine.expected_dice()],
+    }
+    return " ".join(warning for warning in dict.fromkeys(warnings) if warning), outcome
+
+
+def write_preview(
+    files: CaseFiles,
+    volume: Volume,
+    label_map: LabelMap,
+    axis: SliceAxis,
+    labelled: Sequence[int],
+    slices: range | None = None,
+) -> None:
+    """Write the preview of a case: some slices of a range, by default from the first to the last labelled one.
+
+    Raises
+    ------
+    InputError
+        Pillow is missing, or the picture cannot be written.
+    """
+    if slices is None:
+        held = labelled_indices(label_map.array, axis) or [0]
+        slices = range(held[0], held[-1] + 1)
+    shown = np.linspace(slices.start, slices.stop - 1, PREVIEW_SLICES).round().astype(int)
+    contact_sheet(files.preview, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
+
+
+def _prepared(case_job: CaseJob, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example], str]:
+    """Label map, planned run and library examples of a case, and a note on the labels."""
+    case, geometry = case_job.case, volume.geometry
+    library = None if case_job.library is None else read_task(case_job.library)
+    if case.support is None:
+        assert library is not None
+        axis = axis_of_plane(library, geometry) if case.axis is None else case.axis
+        kind = np.uint8 if len(library.segments) <= 255 else np.uint16
+        label_map = LabelMap(np.zeros(geometry.shape, dtype=kind), geometry, library.segments)
+        run = _plan_without_support(case_job, volume, library, axis)
+        return label_map, run, examples_of(library, geometry, axis), ""
+    regridded = read_on_grid(case.support, geometry, case_job.settings.agreed)
+    label_map = _merged(regridded.layers, case.support)
+    note = " ".join(label_notes(regridded, case.support))
+    run = _plan(case_job, volume, label_map)
+    if library is None:
+        return label_map, run, [], note
+    values = values_by_name(library, label_map.segments, run.support.labels)
+    return label_map, run, examples_of(library, geometry, run.support.axis, values), note
+
+
+def _merged(layers: Sequence[LabelMap], path: Path) -> LabelMap:
+    """Merge the layers of a file into one label map."""
+    if len(layers) == 1:
+        return layers[0]
+    try:
+        return merge_layers(layers, "label.nii.gz")
+    except InputError:
+        raise InputError("case_overlaps", path=path) from None
+
+
+def _plan(case_job: CaseJob, volume: Volume, label_map: LabelMap) -> PlannedRun:
+    case, settings = case_job.case, case_job.settings
+    request = FillRequest(
+        volume,
+        [label_map],
+        case.axis,
+        case.labelled_slices,
+        settings.slices,
+        case.engine,
+        settings.device,
+        dict(settings.options),
+        settings.budget,
+        complete=settings.complete,
+        source=case.support,
+    )
+    (run,) = plan(request)
+    return run
+
+
+def _plan_without_support(case_job: CaseJob, volume: Volume, library: LibraryTask, axis: SliceAxis) -> PlannedRun:
+    """Plan the filling of a volume without labelled slices, whole or over a slice range."""
+    case, settings = case_job.case, case_job.settings
+    names = {segment.value: segment.name for segment in library.segments}
+    layer = LabelledLayer(0, empty_support(library, volume.geometry, axis), names)
+    engine = EngineSettings(case.engine, settings.options, settings.device, settings.budget)
+    (run,) = planned_runs([layer], volume, settings.slices, engine)
+    return run
+
+
+def _fill(engine: Engine, run: PlannedRun, volume: Volume, context: RunContext) -> tuple[np.ndarray, np.ndarray]:
+    """Fill a volume; returns labels and confidence, both [k, j, i].
+
+    Confidence is quantised in steps of 1/255, as in a run folder.
+    """
+    support = run.support
+    shape = support.axis.shape(volume.geometry)
+    labels = np.zeros(shape, dtype=np.uint8 if max(support.labels) <= 255 else np.uint16)
+    confidence = np.zeros(shape, dtype=np.float32)
+    for index, probabilities in Filling(engine, volume, support, run.job.slices, context).results():
+        labels[index], sure = label_slice(probabilities, support.labels)
+        confidence[index] = np.rint(np.clip(sure, 0, 1) * CONFIDENCE_SCALE) / np.float32(CONFIDENCE_SCALE)
+    for index, mask in zip(support.indices, support.masks, strict=True):
+        labels[index] = mask
+        confidence[index] = 1.0
+    return support.axis.restore(labels), support.axis.restore(confidence)
+
+
+def _cancel_check(case_job: CaseJob) -> Callable[[], bool]:
+    """A function that returns whether the batch was cancelled."""
+    asked = time.monotonic()
+
+    def stop() -> bool:
+        nonlocal asked
+        if time.monotonic() - asked <= _CANCEL_CHECK_SECONDS:
+            return False
+        asked = time.monotonic()
+        return BatchFolder(case_job.folder).cancel_requested()
+
+    return stop
+
+
+def _raise_if_cancelled(case_job: CaseJob) -> None:
+    if BatchFolder(case_job.folder).cancel_requested():
+        raise Stopped
+
+
+def _ignored_slices_note(label_map: LabelMap, run: PlannedRun) -> str:
+    """Note on slices with labels that are not listed as labelled: their labels are ignored."""
+    unnamed = sorted(set(labelled_indices(label_map.array, run.support.axis)) - set(run.support.indices))
+    return f"Labels on slices not named were replaced: {_listed(unnamed)}." if unnamed else ""
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:_MAX_LISTED])) + (" ..." if len(numbers) > _MAX_LISTED else "")
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """Path, size and modification time, which change when a file is modified."""
+    about = path.stat()
+    return {"path": str(path), "bytes": about.st_size, "modified": about.st_mtime_ns}

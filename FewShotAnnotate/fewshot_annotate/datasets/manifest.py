@@ -1,0 +1,154 @@
+"""Manifest: the CSV table that lists the cases of a batch."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.slice_axis import SliceAxis, parse_axis, parse_slice_indices
+from ..io.table import Row, read_table
+
+REQUIRED = ("image", "support")
+OPTIONAL = ("name", "engine", "axis", "labelled_slices", "library", "series")
+# File name suffixes to remove for the name of a case, longest first.
+_SUFFIXES = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".hdr")
+_MAX_CHARACTERS = 120
+_MAX_BYTES = 255
+# Characters and names that some file systems refuse.
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])( *\..*)?", re.IGNORECASE)
+_RESERVED = ("status.csv", "index.html", "cancel")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of a manifest.
+
+    Attributes
+    ----------
+    row : int
+        Row number as in a spreadsheet: the header is row 1.
+    name : str
+        Name of the case and its folder; unique in the manifest, ignoring case.
+    image : Path
+        An image file or a DICOM folder, absolute.
+    support : Path or None
+        Label map on the image's grid, absolute; None if a library task is the only support.
+    engine : str
+        Name of the engine or 'auto'; empty for that of the batch.
+    axis : SliceAxis or None
+        None: found from the labels.
+    labelled_slices : tuple of int or None
+        None: the slices that hold any label.
+    library : str
+        Name of a task of the support library; empty for none.
+    series : str
+        Which series of a DICOM folder with several, as `read_volume` takes it; empty where there is one.
+    """
+
+    row: int
+    name: str
+    image: Path
+    support: Path | None
+    engine: str = ""
+    axis: SliceAxis | None = None
+    labelled_slices: tuple[int, ...] | None = None
+    library: str = ""
+    series: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The cases of a batch.
+
+    Attributes
+    ----------
+    path : Path
+    cases : tuple of Case, at least one
+    unknown : tuple of str
+        Columns that are ignored.
+    """
+
+    path: Path
+    cases: tuple[Case, ...]
+    unknown: tuple[str, ...] = ()
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read a CSV file with columns `image,support` and optionally `name,engine,axis,labelled_slices,library,series`.
+
+    The separator is the one of the header: comma, semicolon or tab; the encoding is UTF-8. Paths are relative to the
+    manifest's folder unless absolute. Empty rows are skipped.
+
+    Raises
+    ------
+    InputError
+        The file is missing or not a table, a column is missing, or a row is invalid; the error names the row.
+    """
+    table = read_table(Path(path), REQUIRED)
+    named: dict[str, Case] = {}
+
+    def case_of(row: Row) -> Case:
+        case = _case(row)
+        other = named.setdefault(_same_folder(case.name), case)
+        if other is not case:
+            raise InputError("case_name_twice", name=case.name, row=other.row)
+        return case
+
+    known = {*REQUIRED, *OPTIONAL}
+    unknown = tuple(column for column in table.header if column and column not in known)
+    return Manifest(table.path, tuple(table.items(case_of)), unknown)
+
+
+def require_case_name(name: str) -> None:
+    """Raise `InputError` unless a name is valid for a case and its folder."""
+    if not is_folder_name(name) or name.lower() in _RESERVED:
+        raise InputError("case_name", name=name[:_MAX_CHARACTERS])
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name is a valid folder name on every system, without path separators."""
+    if not name or len(name) > _MAX_CHARACTERS or _FORBIDDEN.search(name):
+        return False
+    try:
+        if len(name.encode("utf-8")) > _MAX_BYTES:
+            return False
+    except UnicodeEncodeError:  # bytes of file names that are not UTF-8, which no table can hold
+        return False
+    return name[0] not in ". " and name[-1] not in ". " and not _DEVICES.fullmatch(name)
+
+
+def _case(row: Row) -> Case:
+    library = row.cell("library")
+    row.require("image", *(() if library else ("support",)))
+    image = row.existing("image")
+    support = row.existing("support") if row.cell("support") else None
+    name = row.cell("name") or _name_of(image)
+    require_case_name(name)
+    slices = row.cell("labelled_slices")
+    return Case(
+        row.number,
+        name,
+        image,
+        support,
+        row.cell("engine"),
+        parse_axis(row.cell("axis") or "auto"),
+        tuple(parse_slice_indices(slices)) if slices else None,
+        library,
+        row.cell("series"),
+    )
+
+
+def _name_of(image: Path) -> str:
+    for ending in _SUFFIXES:
+        if image.name.lower().endswith(ending):
+            return image.name[: -len(ending)]
+    return image.name
+
+
+def _same_folder(name: str) -> str:
+    """Normalised name: equal for names that some file systems do not distinguish."""
+    return unicodedata.normalize("NFC", name).casefold()

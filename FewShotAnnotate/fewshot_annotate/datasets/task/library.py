@@ -1,0 +1,240 @@
+"""Library of tasks: labelled slices with their images, stored in the user's data folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ... import __version__
+from ...core import paths
+from ...core.data_folder import data_folder
+from ...core.disk import unwritable_error
+from ...core.errors import InputError
+from ...core.file_transaction import atomic_stream, count_written
+from ...core.intensity import intensity_quantiles
+from ...core.locks import file_lock
+from ...core.signals import defer_signals
+from ...core.slice_axis import SliceAxis
+from ...core.support import Support
+from ...core.temporary import TemporaryFolder
+from ...core.volume import Geometry, LabelMap, Segment, Volume
+from ..manifest import is_folder_name
+from .task import ARRAY_KINDS, FILE_NUMBER, TERMINOLOGY, LibrarySlice, LibraryTask, SliceOrigin, read_task
+
+_MAX_SLICES = 9999
+_WAIT_SECONDS = 10.0
+# Number of voxels sampled for the intensity quantiles of a volume.
+_QUANTILE_SAMPLE_VOXELS = 1 << 22
+
+
+def library_folder() -> Path:
+    """Folder of the user's tasks; it need not exist."""
+    return data_folder() / "library"
+
+
+def make_library(library: Path) -> None:
+    """Create the folder of all tasks, readable by the user only, as it holds images of patients."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    library.mkdir(0o700, exist_ok=True)
+
+
+def task_names() -> list[str]:
+    """Sorted names of all tasks."""
+    folder = library_folder()
+    return sorted(path.parent.name for path in folder.glob("[!.]*/task.json")) if paths.is_folder(folder) else []
+
+
+def task_folder(name: str) -> Path:
+    """Folder of the task of this name.
+
+    Raises
+    ------
+    InputError
+        There is no such task.
+    """
+    if not is_folder_name(name) or not paths.is_file(library_folder() / name / "task.json"):
+        raise InputError("library_unknown", name=name, known=", ".join(task_names()) or "none yet")
+    return library_folder() / name
+
+
+def save_slices(
+    name: str,
+    volume: Volume,
+    label_map: LabelMap,
+    support: Support,
+    *,
+    add: bool = False,
+    origin: SliceOrigin = SliceOrigin.PAINTED,
+) -> LibraryTask:
+    """Save labelled slices as a task, or add them to one, atomically.
+
+    A slice whose image is in the task already is replaced, so that corrections can be saved. Segments are matched by
+    name.
+
+    Parameters
+    ----------
+    volume, label_map : on the same grid
+        `label_map` gives the segments their names.
+    support : Support
+        The slices to save.
+    add : bool
+        Whether to add to an existing task.
+
+    Raises
+    ------
+    InputError
+        The name cannot be one, is taken or unknown; slices of another plane; the folder cannot be written.
+    """
+    if not add:
+        with new_task_folder(name) as folder:
+            task = _with_slices(LibraryTask(folder, (), "", ()), name, volume, label_map, support, origin)
+            task.write()
+        return replace(task, folder=library_folder() / name)
+    with _changing_library(name):
+        task = _with_slices(read_task(task_folder(name)), name, volume, label_map, support, origin)
+        task.write()
+        _remove_unused(task)
+    return task
+
+
+@contextlib.contextmanager
+def new_task_folder(name: str) -> Iterator[Path]:
+    """Context manager: a temporary folder that becomes that of a new task at the end of the block.
+
+    Raises
+    ------
+    InputError
+        The name cannot be one, or is taken; the folder cannot be written.
+    """
+    with _changing_library(name) as library:
+        if paths.lexists(library / name):
+            raise InputError("library_taken", name=name)
+        with TemporaryFolder(library) as folder:
+            yield folder
+            with defer_signals():
+                folder.rename(library / name)
+                count_written(library / name)
+
+
+@contextlib.contextmanager
+def _changing_library(name: str) -> Iterator[Path]:
+    """Context manager: the folder of all tasks, locked, to change the task of this name."""
+    if not is_folder_name(name):
+        raise InputError("library_name", name=name)
+    library = library_folder()
+    try:
+        make_library(library)
+        with library_lock(library):
+            yield library
+    except OSError as error:
+        raise unwritable_error(library, error) from None
+
+
+def remove_task(name: str) -> None:
+    """Remove a task and all its slices.
+
+    Raises
+    ------
+    InputError
+        There is no such task, or it cannot be removed.
+    """
+    folder = task_folder(name)
+    try:
+        with library_lock(library_folder()), TemporaryFolder(library_folder()) as gone, defer_signals():
+            folder.replace(gone / name)
+            count_written(folder)
+    except OSError as error:
+        raise unwritable_error(folder, error) from None
+
+
+def _with_slices(
+    task: LibraryTask, name: str, volume: Volume, label_map: LabelMap, support: Support, origin: SliceOrigin
+) -> LibraryTask:
+    """The task with slices added; writes their arrays and thumbnails, but not task.json."""
+    geometry, axis = volume.geometry, support.axis
+    plane = axis.patient_plane(geometry).removeprefix("oblique ")
+    if task.plane and plane != task.plane:
+        raise InputError("library_plane", name=name, plane=task.plane, axis=axis.index, other=plane)
+    segments, values = _merged(task.segments, [s for s in label_map.segments if s.value in support.labels])
+    quantiles = intensity_quantiles(volume.array, _QUANTILE_SAMPLE_VOXELS)
+    directions = tuple(float(value) for value in directions_of(geometry, axis).ravel())
+    slices = list(task.slices)
+    task = replace(task, segments=segments, plane=plane)
+    for index, mask, known in zip(support.indices, support.masks, support.annotated, strict=True):
+        image = np.ascontiguousarray(axis.slices(volume.array)[index])
+        # By the type's name: numpy writes the same type in more than one way, as '<f4' and as 'float32'.
+        layout = str((np.dtype(image.dtype.name), image.shape))
+        digest = hashlib.sha256(layout.encode() + image.tobytes()).hexdigest()
+        slices = [one for one in slices if one.digest != digest]
+        one = LibrarySlice(
+            _free_file(task, slices),
+            digest,
+            (image.shape[0], image.shape[1]),
+            axis.spacing(geometry)[1:],
+            directions,
+            quantiles,
+            tuple(sorted(values[label] for label, is_known in zip(support.labels, known, strict=True) if is_known)),
+            origin,
+            time.strftime("%Y-%m-%d"),
+            __version__,
+        )
+        kept = np.zeros(mask.shape, dtype=np.uint16)
+        for old, new in values.items():
+            kept[mask == old] = new
+        for kind, array in zip(ARRAY_KINDS, (image, kept), strict=True):
+            with atomic_stream(task.folder / f"{one.file}.{kind}.npy") as stream:
+                np.save(stream, array)
+        task.write_thumbnail(one)
+        slices.append(one)
+    return replace(task, slices=tuple(slices))
+
+
+def directions_of(geometry: Geometry, axis: SliceAxis) -> np.ndarray:
+    """Unit vectors (LPS) [3, 3] of increasing slice, row and column index for slices along an axis."""
+    array_order = np.reshape(geometry.direction, (3, 3)).T[::-1]
+    order = [axis.index, *(other for other in range(3) if other != axis.index)]
+    return np.asarray(array_order[order])
+
+
+def _merged(known: Sequence[Segment], given: Sequence[Segment]) -> tuple[tuple[Segment, ...], dict[int, int]]:
+    """Merge segments by name; returns all segments, and the label value in the task for each given one."""
+    segments = list(known)
+    values = {}
+    for segment in given:
+        same = [one for one in segments if one.name.casefold() == segment.name.casefold()]
+        if not same:
+            tags = {TERMINOLOGY: segment.tags[TERMINOLOGY]} if segment.tags.get(TERMINOLOGY) else {}
+            same = [Segment(len(segments) + 1, segment.name, segment.colour, tags)]
+            segments += same
+        values[segment.value] = same[0].value
+    return tuple(segments), values
+
+
+def _free_file(task: LibraryTask, slices: Sequence[LibrarySlice]) -> str:
+    """An unused file number; existing files are kept, as the current task.json refers to them."""
+    used = {path.name[:4] for path in task.folder.iterdir()} | {one.file for one in slices}
+    for number in range(1, _MAX_SLICES + 1):
+        if f"{number:04}" not in used:
+            return f"{number:04}"
+    raise InputError("library_full", name=task.name, most=_MAX_SLICES)
+
+
+def _remove_unused(task: LibraryTask) -> None:
+    """Remove files of slices that are no longer in the task; the library must be locked."""
+    used = {one.file for one in task.slices}
+    for path in task.folder.iterdir():
+        if FILE_NUMBER.fullmatch(path.name[:4]) and path.name[:4] not in used:
+            with contextlib.suppress(OSError):  # what cannot be removed is harmless
+                path.unlink()
+
+
+def library_lock(library: Path) -> AbstractContextManager[None]:
+    """Lock under which the library is changed."""
+    return file_lock(library / ".lock", _WAIT_SECONDS, library)

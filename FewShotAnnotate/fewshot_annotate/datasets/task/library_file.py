@@ -1,0 +1,149 @@
+"""Export and import of a library task as a zip archive, whose content is not trusted."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...core import paths
+from ...core.errors import InputError
+from ...core.file_transaction import atomic_stream
+from ...core.reading import DamagedContentError, decoding_archive
+from .library import library_folder, new_task_folder
+from .task import ARRAY_KINDS, LibraryTask, read_task
+
+# Maximum size of task.json and of the archive's directory, both of which are read first.
+_MAX_LIST_BYTES = 4 << 20
+# Maximum compression ratio, against zip bombs; images rarely reach 10. Small archives are exempt.
+_MAX_RATIO = 100
+_SMALL_BYTES = 64 << 20
+_MAX_BYTES = 4 << 30
+_HEADER_BYTES = range(64, 1025)
+_MAX_PICTURE_BYTES = 16 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_BLOCK = 1 << 20
+_ENDINGS = (*(f"{kind}.npy" for kind in ARRAY_KINDS), "png")
+
+
+def export_task(task: LibraryTask, path: Path) -> None:
+    """Write a task to a .zip file, atomically.
+
+    Raises
+    ------
+    InputError
+        The file is there already, or cannot be written; the task is damaged.
+    """
+    if path.suffix.lower() != ".zip":
+        raise InputError("suffix_unknown", path=path, allowed=".zip")
+    if paths.lexists(path):
+        raise InputError("library_file_there", path=path)
+    for one in task.slices:
+        task.pixels(one)
+        picture = task.thumbnail(one)
+        if not paths.is_file(picture) or paths.size(picture) > _MAX_PICTURE_BYTES:
+            raise InputError("library_damaged", name=task.name, file=picture.name)
+    with atomic_stream(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(task.folder / "task.json", "task.json")
+        for one in task.slices:
+            for kind in ARRAY_KINDS:
+                archive.write(task.folder / f"{one.file}.{kind}.npy", f"{one.file}.{kind}.npy")
+            archive.write(task.thumbnail(one), task.thumbnail(one).name)
+
+
+def import_task(path: Path, name: str | None = None) -> LibraryTask:
+    """Import a task from a .zip file into the library, atomically. Thumbnails are made again.
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the task; default: the file name without suffix.
+
+    Raises
+    ------
+    InputError
+        The file is missing or no task, or the name cannot be one or is taken.
+    """
+    name = path.stem if name is None else name
+    try:
+        with new_task_folder(name) as folder:
+            task = _unpack(path, folder)
+            for one in task.slices:
+                task.write_thumbnail(one)
+    except InputError as error:
+        if error.code == "library_damaged":
+            raise InputError("library_file", path=path) from None
+        raise
+    return read_task(library_folder() / name)
+
+
+class _Bounded(io.FileIO):
+    """A file whose reads are limited in size, against a huge zip directory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            size = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        if size > _MAX_LIST_BYTES:
+            raise zipfile.BadZipFile("the directory is too long")
+        return super().read(size) or b""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except OSError as error:  # before the file's beginning, as a damaged directory says
+            raise zipfile.BadZipFile(str(error)) from None
+
+
+def _unpack(path: Path, folder: Path) -> LibraryTask:
+    """Unpack a task into an empty folder; only files listed in task.json are unpacked."""
+    paths.require_file(path)
+    try:
+        with decoding_archive(), _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            if len(members) < len(archive.infolist()) or members["task.json"].file_size > _MAX_LIST_BYTES:
+                raise zipfile.BadZipFile("a member is there twice, or is too long")
+            _unpack_member(archive, members["task.json"], folder)
+            task = read_task(folder)
+            if not _as_listed(task, members) or _unpacked_bytes(members) > _allowed_bytes(path):
+                raise zipfile.BadZipFile("its members are not those that task.json lists")
+            for one in task.slices:
+                for kind in ARRAY_KINDS:
+                    _unpack_member(archive, members[f"{one.file}.{kind}.npy"], folder)
+            return task
+    except FileNotFoundError:
+        raise InputError("file_missing", path=path) from None
+    except (DamagedContentError, IsADirectoryError):
+        raise InputError("library_file", path=path) from None
+
+
+def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+    if member.compress_type not in _METHODS:  # others may ask for any amount of memory
+        raise zipfile.BadZipFile("unknown method")
+    with archive.open(member) as source, (folder / member.filename).open("xb") as target:
+        shutil.copyfileobj(source, target, _BLOCK)
+
+
+def _as_listed(task: LibraryTask, members: Mapping[str, zipfile.ZipInfo]) -> bool:
+    """Whether an archive holds exactly the files that task.json lists, with the expected sizes."""
+    names = {"task.json", *(f"{one.file}.{ending}" for one in task.slices for ending in _ENDINGS)}
+    if names != set(members):
+        return False
+    for one in task.slices:
+        pixels = one.shape[0] * one.shape[1]
+        image, mask = (members[f"{one.file}.{kind}.npy"].file_size for kind in ARRAY_KINDS)
+        if mask - 2 * pixels not in _HEADER_BYTES:
+            return False
+        if not any(image - size * pixels in _HEADER_BYTES for size in (1, 2, 4, 8)):
+            return False
+    return True
+
+
+def _unpacked_bytes(members: Mapping[str, zipfile.ZipInfo]) -> int:
+    return sum(member.file_size for member in members.values())
+
+
+def _allowed_bytes(path: Path) -> int:
+    return min(_MAX_BYTES, max(_SMALL_BYTES, _MAX_RATIO * path.stat().st_size))

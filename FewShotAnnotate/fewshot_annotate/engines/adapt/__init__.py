@@ -1,0 +1,1 @@
+"""Engine `adapt`: small networks fitted on the labelled slices, fused with the candidates of `propagate`."""

@@ -1,0 +1,357 @@
+"""Settings of `adapt`: its parts, each of which can be switched off, and every constant that was tuned.
+
+The metadata of each field say what it is for (`help`) and which other values are measured beside it (`tried`): those
+of earlier versions and the nearest on either side. A switch is measured on and off. The command
+
+    python Testing/Benchmarks/ablation.py --parts SECTION.FIELD
+
+measures one field and prints a table about its default; `Resources/Documentation/benchmarks.md` says for which fields
+it was run last. A constant is compared with the nearest switch before it in its section, switched off. Fields without
+other values are limits of memory and time, not of accuracy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+
+def tuned(default: Value, help: str, *tried: Value) -> Value:
+    """A field of a section: its default, what it is for, and the other values that were tried."""
+    return field(default=default, metadata={"help": help, "tried": tried})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateConfig:
+    """Candidates other than the network. One that is switched off is replaced by the first of the others."""
+
+    min_probabilities: tuple[float, float, float] = tuned(
+        (1e-3, 1e-2, 1e-3),
+        "Added to the probabilities of each candidate, so that none of them can exclude a label.",
+        (1e-3, 1e-3, 1e-3),
+        (1e-2, 1e-2, 1e-2),
+    )
+    propagation: bool = tuned(True, "Propagation of labels along optical flow.", False)
+    region_growing: bool = tuned(True, "Region growing from the labelled slices.", False)
+    equalised_share: float = tuned(
+        0.75, "Share of the equalised curve in the contrast of region growing and networks; 0: linear.", 0.0, 0.5, 0.9
+    )
+    max_growing_side: int = tuned(256, "Slices with a longer side, in pixels, are subsampled for region growing.")
+    growing_dice_tolerance: float = tuned(
+        0.05,
+        "Region growing is reliable if its mean Dice on labels that end is at most this much below propagation's.",
+        0.0,
+        0.1,
+    )
+    tip_pixels: int = tuned(
+        30,
+        "A label on a single slice with fewer pixels is the tip of a structure. It has no outline to propagate, so "
+        "region growing is used even if it is not reliable.",
+        0,
+        60,
+    )
+    shape_interpolation: bool = tuned(True, "Shape interpolation between the labelled slices.", False)
+    structure_keeping: bool = tuned(True, "Keep structures that both neighbouring labelled slices show.", False)
+
+    def __post_init__(self) -> None:
+        if not (self.propagation or self.region_growing or self.shape_interpolation):
+            raise ValueError("propagation, region growing or shape interpolation must be switched on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutConfig:
+    """Labelled slices that are held out to choose weights and to calibrate."""
+
+    folds: int = tuned(3, "Folds of the labelled slices between the outermost; one network is fitted per fold.", 2, 4)
+    max_slices: int = tuned(24, "Maximum number of labelled slices that are held out or fitted on.", 16, 40)
+    max_bytes: int = tuned(2 * 2**30, "Memory limit of their predictions; with less, fewer slices are held out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+    """Weights of propagation, region growing, shape interpolation and the network, in this order."""
+
+    fitted_weights: bool = tuned(True, "Choose weights on held-out slices instead of using the default ones.", False)
+    default_weights: tuple[float, float, float, float] = tuned(
+        (1.0, 0.1, 0.1, 0.8),
+        "Weights without held-out slices, and those that fitted ones are shrunk towards.",
+        (1.0, 0.5, 0.25, 0.5),
+        (1.0, 0.5, 0.25, 1.0),
+        (1.0, 0.1, 0.1, 0.5),
+    )
+    factors_where_label_ends: tuple[float, float, float, float] = tuned(
+        (0.4, 3.5, 0.5, 1.0),
+        "Factors of the weights of a label that only one neighbouring labelled slice shows: region growing is more "
+        "accurate there than candidates that interpolate.",
+        (1.0, 1.0, 1.0, 1.0),
+        (0.5, 2.0, 0.4, 1.0),
+    )
+    factors_on_single_slice: tuple[float, float, float, float] = tuned(
+        (0.0, 10.0, 0.0, 0.0),
+        "The same for a label that only one labelled slice of all shows; the others cannot predict it at all.",
+        (0.4, 3.5, 0.5, 1.0),
+        (0.05, 10.0, 0.0, 0.1),
+    )
+    simple_weightings: tuple[tuple[float, float, float], ...] = tuned(
+        ((1, 0.5, 0.25), (1, 0, 0.25), (1, 0, 1), (1, 0.5, 0), (1, 1, 0.25), (0.5, 1, 0), (1, 0, 0)),
+        "Weights of the simple candidates that are tried on held-out slices, each with every network weight.",
+        ((1, 0.5, 0.25), (1, 0, 0), (0.5, 1, 0)),
+    )
+    network_weightings: tuple[float, ...] = tuned(
+        (0.0, 0.25, 0.5, 1.0),
+        "Weights of the network that are tried on held-out slices.",
+        (0.0, 1.0),
+        (0.0, 0.5, 1.0, 2.0),
+    )
+    pooling_slices: float = tuned(
+        60.0,
+        "Held-out slices of a label at which its own Dice counts as much as the mean Dice of all labels.",
+        6.0,
+        200.0,
+    )
+    half_blend_gain: float = tuned(
+        0.01, "Gain in mean Dice at which the best and the default weights are averaged equally.", 0.003, 0.03
+    )
+    certain_probability: float = tuned(
+        0.98, "Pixels with a more probable default prediction are not evaluated for each weighting.", 0.9, 1.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The network, its training slices and its fit."""
+
+    enabled: bool = tuned(True, "Fit a network and fuse its predictions.", False)
+    longest_side: int = tuned(192, "Longest side, in pixels, of the slices given to the network.", 128, 256)
+    context: tuple[int, ...] = tuned(
+        (-2, -1, 0, 1, 2),
+        "Offsets of the slices given as input channels.",
+        (0,),
+        (-1, 0, 1),
+        (-3, -2, -1, 0, 1, 2, 3),
+    )
+    channels: tuple[int, ...] = tuned((32, 64, 64), "Channels of each level of the U-Net.", (16, 32, 32), (32, 64))
+    patch: int = tuned(2, "Factor of pixel unshuffling at the input and pixel shuffling at the output.", 1)
+    prior_channels: int = tuned(
+        16, "Channels to which the prior of all labels is reduced by a 1 x 1 convolution.", 8, 32
+    )
+    prior_blur_pixels: float = tuned(
+        3.0,
+        "Standard deviation of the blur of the prior, so that it gives the position of a label but not its outline.",
+        1.5,
+        6.0,
+    )
+    prior_floor: float = tuned(1e-3, "Added to the prior probability of each label.", 1e-4, 1e-2)
+    floor: float = tuned(1e-3, "Added to predicted probabilities, so that no label is excluded.", 1e-4, 1e-2)
+    crop: int = tuned(64, "Side, in pixels, of the random crops that are fitted on.", 48, 96)
+    batch: int = tuned(8, "Crops per step.", 4, 16)
+    learning_rate: float = tuned(
+        4e-3, "Largest learning rate of AdamW, for all but the inner convolutions.", 2e-3, 8e-3
+    )
+    weight_decay: float = tuned(1e-4, "Weight decay of AdamW.", 0.0, 1e-3)
+    warm_up: float = tuned(
+        0.15, "Share of the fit in which the learning rate rises; then it falls as a cosine.", 0.05
+    )
+    averaging_steps: int = tuned(50, "Number of last steps over which the weights are averaged.", 1, 25)
+    augmentation: float = tuned(1.0, "Factor of all random deformations and changes of intensity.", 0.0, 0.5, 1.5)
+    soft_targets: bool = tuned(True, "Fit it also on soft targets: fused candidates of query slices.", False)
+    max_soft_targets: int = tuned(40, "Maximum number of soft targets.", 20, 80)
+    labelled_share: float = tuned(0.5, "Share of crops that come from labelled slices.", 0.25, 0.75)
+    muon: bool = tuned(True, "Fit the inner convolutions by Muon instead of AdamW.", False)
+    muon_step: float = tuned(
+        0.06, "Step of Muon at the full learning rate, relative to the norm of the weights.", 0.03, 0.12
+    )
+    muon_momentum: float = tuned(0.9, "Momentum of Muon.", 0.8, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrthogonalConfig:
+    """Networks that refine the result in the two orthogonal views."""
+
+    enabled: bool = tuned(True, "Refine the result in the orthogonal views.", False)
+    examples: int = tuned(24, "Maximum number of planes of each view that a network is fitted on.", 12, 48)
+    max_stretch: int = tuned(4, "Planes are enlarged along the stack to square pixels, by this factor at most.", 1, 2)
+    labelled_log_odds: float = tuned(12.0, "Log-odds of the labels on labelled slices.", 6.0, 24.0)
+    min_plane_log_odds: float = tuned(0.0, "Planes with smaller log-odds of every label are not predicted.", -2.0)
+    max_weight: float = tuned(4.5, "Weight for a label without errors on labelled slices.", 1.0, 2.4, 9.0)
+    zero_weight_error_ratio: float = tuned(
+        0.85, "Error on labelled slices, relative to the expected one, at which the weight is 0.", 0.6, 1.2
+    )
+    prior_error_ratio: float = tuned(0.4, "Prior of that ratio.", 0.2, 0.6)
+    prior_voxels: float = tuned(50.0, "Number of voxels that the prior counts for.", 10.0, 200.0)
+    min_slices: int = tuned(8, "Fewer consecutive slices are not refined.", 4, 16)
+    max_bytes: int = tuned(4 * 2**30, "Memory limit of the slices; more are not refined.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThroughPlaneConfig:
+    """Smoothing across neighbouring slices."""
+
+    enabled: bool = tuned(True, "Average each slice with its neighbours, warped by optical flow.", False)
+    neighbour_weight: float = tuned(0.25, "Weight of each neighbour, relative to the slice itself.", 0.1, 0.5)
+    labelled_log_odds_ratio: float = tuned(
+        0.25,
+        "Log-odds of a labelled neighbour, relative to the largest ones on the slice. With more, the slice would "
+        "become a copy of its neighbour.",
+        0.1,
+        0.5,
+    )
+    flow_regularisation: float = tuned(
+        3.5e-4, "As in `propagate`, for labelled slices some eight slices apart.", 1e-4, 1e-3
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationConfig:
+    """Calibration of probabilities; measured by the error of the expected Dice."""
+
+    fitted_temperature: bool = tuned(True, "Fit the temperature on held-out slices.", False)
+    inverse_temperature: float = tuned(
+        10.0,
+        "Mode of the log-normal prior at distance 1, in nats per largest margin of a slice: the scale of fused "
+        "logits depends on the candidates, so they are divided by that margin.",
+        7.0,
+        8.5,
+        14.0,
+    )
+    inverse_temperature_log_sd: float = tuned(0.5, "Standard deviation of the logarithm, of that prior.", 0.25, 1.0)
+    distance_exponent: float = tuned(
+        0.1, "The inverse temperature falls with distance as distance ** -exponent.", 0.0, 0.15, 0.2
+    )
+    max_effective_pixels: float = tuned(
+        10,
+        "Limit of the effective number of pixels of a held-out slice: errors of neighbouring pixels are correlated.",
+        30,
+        100,
+    )
+    max_relative_margin: float = tuned(
+        0.85, "Pixels with a larger margin, relative to the largest on the slice, are not fitted on.", 0.7, 1.0
+    )
+    likelihood_offset: float = tuned(
+        0.05,
+        "Added to the likelihood of each pixel, which bounds the loss of pixels in structures that were missed as a "
+        "whole: they say nothing about the uncertainty of boundaries.",
+        0.01,
+        0.1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedDiceConfig:
+    """Expected Dice and its interval; measured by the error of the expected Dice."""
+
+    min_probability: float = tuned(
+        0.01,
+        "Smaller probabilities do not count in expected sizes; over a large background they would add up.",
+        0.0,
+        0.03,
+    )
+    log_odds_factor: float = tuned(
+        0.9, "Pixel errors are correlated, so the log-odds of the expected Dice are shrunk by this factor.", 0.8, 1.0
+    )
+    open_end_penalty_log_odds: float = tuned(
+        0.5,
+        "Subtracted from the log-odds if all predicted voxels of a label are open-ended: between labelled slices of "
+        "which only one shows it, or outside of the labelled slices, so that its extent is unknown.",
+        0.0,
+        0.75,
+        0.9,
+    )
+    interval_half_width_log_odds: float = tuned(
+        0.45, "Minimum half-width of the interval, in log-odds.", 0.3, 0.4, 0.6
+    )
+    interval_voxels: int = tuned(
+        300, "The half-width grows like a standard error: (these voxels / voxels of the label) ** 0.5.", 100, 600
+    )
+    interval_prior_voxels: int = tuned(40, "Added to the voxels of the label, which bounds its interval.", 20, 80)
+    correction: bool = tuned(True, "Correct the expected Dice by its error on held-out slices.", False)
+    correction_share: float = tuned(
+        0.5,
+        "Fraction of the error on held-out slices, in log-odds, that is corrected; held-out slices are further from "
+        "labelled slices than query slices are.",
+        0.25,
+        0.75,
+    )
+    prior_labels: float = tuned(5.0, "Labels without error that shrink the mean error of all labels.", 2.0, 10.0)
+    prior_slices: float = tuned(10.0, "Slices with that mean error that shrink the error of a label.", 3.0, 30.0)
+    min_voxels: int = tuned(30, "Voxels on held-out slices that a label needs to count in the mean.", 10, 100)
+    half_weight_voxels: int = tuned(
+        200, "Voxels on held-out slices at which a label gets half of the full weight in the mean.", 50, 500
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabellingConfig:
+    """From calibrated probabilities to the label of each pixel."""
+
+    dice_thresholds: bool = tuned(True, "Use the thresholds with the best expected Dice instead of 0.5.", False)
+    min_threshold: float = tuned(
+        0.25,
+        "The best threshold is half of the expected Dice (Lipton et al. 2014); this lower limit prevents overfilling "
+        "of labels whose expected Dice is low and too inaccurate.",
+        0.15,
+        0.35,
+    )
+    small_components: bool = tuned(True, "Reassign labels with very few pixels on a slice.", False)
+    min_pixels: int = tuned(3, "Minimum number of pixels, unless a labelled slice shows fewer.", 6, 12)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Length of the fits, and how a time limit is shared out."""
+
+    reference_labels: int = tuned(
+        24,
+        "Number of labels up to which `steps` suffice. With more, or with more labelled slices than the next field, "
+        "the steps grow in proportion; else small labels would be smoothed away.",
+        12,
+        48,
+    )
+    reference_slices: int = tuned(14, "Number of labelled slices up to which `steps` suffice.", 7, 28)
+    max_steps_factor: float = tuned(3.0, "Maximum factor of the steps.", 1.0, 6.0)
+    held_out_share: float = tuned(
+        0.42,
+        "Steps of networks with held-out slices, relative to the network with all labelled slices.",
+        0.3,
+        0.5,
+        1.0,
+    )
+    orthogonal_share: float = tuned(0.55, "The same for networks in the orthogonal views.", 0.3, 0.7, 1.0)
+    orthogonal_work: float = tuned(1.0, "Time of all refinement in one orthogonal view, in whole fits.")
+    candidates_per_draft_time: float = tuned(6.0, "Time of everything but the fits, relative to that of the drafts.")
+    start_seconds: float = tuned(3.0, "Time to load torch.")
+    min_fit_seconds: float = tuned(1.0, "Without as much time for each fit, no network is fitted.")
+    max_draft_bytes: int = tuned(256 * 2**20, "Memory limit of drafts that are kept as a candidate.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptConfig:
+    """All settings of `adapt`, by section; the defaults are those of the engine."""
+
+    candidates: CandidateConfig = CandidateConfig()
+    held_out: HeldOutConfig = HeldOutConfig()
+    fusion: FusionConfig = FusionConfig()
+    network: NetworkConfig = NetworkConfig()
+    orthogonal: OrthogonalConfig = OrthogonalConfig()
+    through_plane: ThroughPlaneConfig = ThroughPlaneConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    expected_dice: ExpectedDiceConfig = ExpectedDiceConfig()
+    labelling: LabellingConfig = LabellingConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    def replace(self, name: str, value: Any) -> AdaptConfig:
+        """The same settings but for one, named `SECTION.FIELD`."""
+        section, _, own = name.partition(".")
+        changed: dict[str, Any] = {section: dataclasses.replace(getattr(self, section), **{own: value})}
+        return dataclasses.replace(self, **changed)
+
+    def settings(self) -> Iterator[tuple[str, Any, str, tuple[Any, ...]]]:
+        """Yield `SECTION.FIELD`, value, help and tried values of every setting."""
+        for section in dataclasses.fields(self):
+            for own in dataclasses.fields(getattr(self, section.name)):
+                value = getattr(getattr(self, section.name), own.name)
+                yield f"{section.name}.{own.name}", value, own.metadata["help"], own.metadata["tried"]

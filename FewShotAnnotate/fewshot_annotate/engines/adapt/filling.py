@@ -1,0 +1,90 @@
+"""From fitted weights to filled slices, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from .candidates import CandidatePool
+from .config import AdaptConfig
+from .dice_expectation import DiceExpectation
+from .fusion import LabelExtent
+from .neighbours import distances, nearest_and_extents
+from .small_components import reassign_small_components
+from .through_plane import ThroughPlaneSmoother
+from .training import SupportFit
+
+
+class SliceFiller:
+    """Fuses, smooths and calibrates query slices.
+
+    Parameters
+    ----------
+    pool : CandidatePool
+    fit : SupportFit
+    config : AdaptConfig
+
+    Attributes
+    ----------
+    expectation : DiceExpectation
+        Expected Dice over the slices that `logits` has fused so far.
+    """
+
+    def __init__(self, pool: CandidatePool, fit: SupportFit, config: AdaptConfig) -> None:
+        self.expectation = DiceExpectation(fit.calibration)
+        self._pool = pool
+        self._fit = fit
+        self._config = config
+        most = pool.areas.max(initial=0)
+        self._smallest = np.min(pool.areas, axis=0, where=pool.areas > 0, initial=most)
+
+    def logits(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the fused and smoothed logits, float32 `[labels + 1, h, w]`, of query slices in ascending order."""
+        pool = self._pool
+        smoother = ThroughPlaneSmoother(pool.image, pool.rows, pool.support.indices, self._config.through_plane)
+        for index, logits in _prefetched(self._fused(query)):
+            # Before smoothing, because the calibration was fitted on held-out slices that were not smoothed.
+            self._expect(index, logits)
+            yield from smoother.add(index, logits)
+        yield from smoother.finish()
+
+    def probabilities(self, index: int, logits: np.ndarray) -> np.ndarray:
+        """Probabilities in the window, float32 `[labels + 1, h, w]`, whose most probable labels fill the slice."""
+        best = self.expectation.apply_dice_thresholds(self._calibrated(index, logits))
+        if self._config.labelling.small_components:
+            best = reassign_small_components(best, self._smallest, self._config.labelling.min_pixels)
+        self._pool.raise_unmatched(index, best)
+        return best
+
+    def _fused(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for index, log_probs in self._pool.candidates(query):
+            yield index, self._fit.weights.fuse(self._fit.network.join(log_probs, index), *self._around(index))
+
+    def _around(self, index: int) -> tuple[int, np.ndarray]:
+        """Number of slices to the nearest labelled slice, and the extent of each label."""
+        pool, tip_pixels = self._pool, self._config.candidates.tip_pixels
+        reliable = self._fit.growing_is_reliable
+        return nearest_and_extents(pool.support.indices, pool.areas, index, reliable, tip_pixels)
+
+    def _expect(self, index: int, logits: np.ndarray) -> None:
+        labelled = self._pool.support.indices
+        _, extents = self._around(index)
+        outside = index < labelled[0] or index > labelled[-1]
+        self.expectation.add(self._calibrated(index, logits), outside | (extents != LabelExtent.CONTINUES))
+
+    def _calibrated(self, index: int, logits: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities, with structures that both neighbouring labelled slices show."""
+        probabilities = self._fit.calibration.probabilities(logits, distances(index, self._pool.support.indices))
+        self._pool.keep(index, probabilities)
+        return probabilities
+
+
+def _prefetched(items: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the same items, each computed in a thread while the previous one is processed."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, items, None)
+            yield item

@@ -1,0 +1,123 @@
+"""Fit of a network on labelled slices and soft targets.
+
+Distillation after Hinton et al. (2015); weight averaging after Polyak & Juditsky (1992).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .batches import Batches
+from .muon import Muon
+from .network import FittedNetwork, UNet
+from .stack import Stack, TrainingSlice
+
+# Held while initial weights are drawn, because all threads share the random state of torch.
+_RANDOM_STATE_LOCK = threading.Lock()
+MAX_GRADIENT_NORM = 5.0
+
+
+def fit(
+    stack: Stack,
+    examples: Sequence[TrainingSlice],
+    steps: int,
+    seed: int,
+    on_step: Callable[[float], object],
+    seconds: float | None = None,
+    start: FittedNetwork | None = None,
+) -> FittedNetwork:
+    """Fit a network on one CPU core; several fits may run in threads at the same time.
+
+    Parameters
+    ----------
+    stack : Stack
+    examples : sequence of TrainingSlice
+    steps : int
+    seed : int
+    on_step : function
+        Called after each step with the fraction of the fit, 0..1, done in that step; its exceptions end the fit.
+    seconds : float, optional
+        Time limit of the fit, which may end it before all steps are done.
+    start : FittedNetwork, optional
+        Network with the same classes whose weights are the initial ones; it is not modified.
+    """
+    torch.set_num_threads(1)
+    config = stack.config
+    batches = Batches(stack, examples, seed)
+    with _RANDOM_STATE_LOCK:
+        torch.manual_seed(seed)
+        network = copy.deepcopy(start.module) if start else UNet(len(examples[0].target), config).to(stack.device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = AveragedModel(network, multi_avg_fn=partial(_average, 1 - 1 / config.averaging_steps))
+    averaged.update_parameters(network)  # the first time, it copies the initial weights
+    weights = list(network.parameters())
+    inner = [weight for part in (network.down, network.up) for weight in part.parameters() if weight.ndim == 4]
+    muon = Muon(inner if config.muon else [], config.muon_step, config.muon_momentum)
+    by_muon = {id(weight) for weight in muon.weights}
+    others = [weight for weight in weights if id(weight) not in by_muon]
+    adam = torch.optim.AdamW(others, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    began, step, part = time.monotonic(), 0, 0.0
+    while part < 1:
+        factor = _rate_factor(part, config.warm_up)
+        for group in adam.param_groups:
+            group["lr"] = config.learning_rate * factor
+        inputs, target, prior = batches.draw()
+        with torch.autocast(stack.device.type, torch.bfloat16, enabled=_bfloat16(stack.device)):
+            logits = network(inputs, prior)
+        network.zero_grad()
+        _loss(logits, target).backward()
+        nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
+        adam.step()
+        muon.step(factor)
+        averaged.update_parameters(network)
+        step += 1
+        spent = 0.0 if seconds is None else (time.monotonic() - began) / seconds
+        last, part = part, max(step / steps, spent)
+        on_step(min(1.0, part) - last)
+    network.load_state_dict(averaged.module.state_dict())
+    return FittedNetwork(stack, network.eval(), min(1.0, step / steps), time.monotonic() - began)
+
+
+def _average(
+    most: float, averages: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int
+) -> None:
+    """Update averages of the weights in place; the first steps count less than in a plain exponential average."""
+    get_ema_multi_avg_fn(min(most, int(count) / (int(count) + 9)))(averages, current, count)
+
+
+def _rate_factor(part: float, warm_up: float) -> float:
+    """Learning rate factor at a fraction, 0..1, of the fit: linear warm-up, then cosine decay.
+
+    Schedulers of torch count steps; with a time limit, the number of steps is not known before.
+    """
+    if part < warm_up:
+        return 0.04 + 0.96 * part / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (part - warm_up) / (1 - warm_up))
+
+
+def _bfloat16(device: torch.device) -> bool:
+    """Whether the CPU has native bfloat16 instructions."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and supported is not None and supported()
+
+
+def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus the mean Dice loss of the labels in the target (Milletari et al., 2016)."""
+    log = functional.log_softmax(logits, dim=1)
+    probabilities = log.exp()
+    entropy = -(target * log).sum(dim=1).mean()
+    both = (probabilities * target).sum(dim=(0, 2, 3))
+    each = probabilities.sum(dim=(0, 2, 3)) + target.sum(dim=(0, 2, 3))
+    present = (target.sum(dim=(0, 2, 3)) > 5).float()
+    dice = 1 - (2 * both + 1) / (each + 1)
+    return entropy + (dice * present).sum() / present.sum().clamp(min=1)

@@ -1,0 +1,123 @@
+"""A compact 2.5D U-Net, fitted in place on a few slices of one volume.
+
+Its inputs are five neighbouring slices, the position in the volume, and a prior: blurred probabilities of the labels.
+Its output is added to the log-probabilities of the prior.
+
+Ronneberger et al., "U-Net" (MICCAI 2015).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .config import NetworkConfig
+from .stack import POSITIONS, Stack
+
+
+class _Block(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        layers: list[nn.Module] = []
+        for count in (inputs, outputs):
+            layers += [
+                nn.Conv2d(count, outputs, 3, padding=1, bias=False),
+                nn.GroupNorm(4, outputs),
+                nn.LeakyReLU(0.01, inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class UNet(nn.Module):
+    """Logits `[batch, classes, h, w]`: log-probabilities of the prior plus the output of a U-Net."""
+
+    def __init__(self, classes: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.images, self.patch, self.floor = len(config.context), config.patch, config.prior_floor
+        self.mix = nn.Conv2d(classes, config.prior_channels, 1)
+        count = self.images * self.patch**2 + POSITIONS + config.prior_channels
+        self.down = nn.ModuleList()
+        for channels in config.channels:
+            self.down.append(_Block(count, channels))
+            count = channels
+        self.up = nn.ModuleList(_Block(low + high, low) for low, high in reversed(list(pairwise(config.channels))))
+        self.head = nn.Conv2d(config.channels[0], classes * self.patch**2, 1)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, inputs: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+        """Logits of each class, from the input channels and the prior of each pixel."""
+        height, width = inputs.shape[-2:]
+        pad = (0, -width % self.patch, 0, -height % self.patch)
+        prior = prior.float()
+        images, positions = functional.pad(inputs, pad, mode="replicate").split([self.images, POSITIONS], dim=1)
+        known = functional.avg_pool2d(functional.pad(prior, pad, mode="replicate"), self.patch)
+        seen = [
+            functional.pixel_unshuffle(images, self.patch),
+            functional.avg_pool2d(positions, self.patch),
+            self.mix(known),
+        ]
+        x = torch.cat(seen, dim=1).contiguous(memory_format=torch.channels_last)
+        skips: list[torch.Tensor] = []
+        for block in self.down:
+            if skips:
+                x = functional.max_pool2d(x, 2, ceil_mode=True)
+            x = block(x)
+            skips.append(x)
+        for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
+            x = functional.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = block(torch.cat([x, skip], dim=1))
+        logits: torch.Tensor = functional.pixel_shuffle(self.head(x), self.patch)[..., :height, :width]
+        return logits.float() + torch.log(prior + self.floor)
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network after `fit`.
+
+    Attributes
+    ----------
+    stack : Stack
+        Its input slices.
+    module : UNet
+    part : float
+        Fraction of the planned steps that were done within the time limit, 0..1.
+    seconds : float
+        Duration of the fit.
+    """
+
+    stack: Stack
+    module: UNet
+    part: float
+    seconds: float
+
+    @property
+    def fusion_weight(self) -> float:
+        """Fusion weight in 0..1; near 0 for a fit that was cut short."""
+        return self.part**2
+
+    def predict(self, index: int, probabilities: np.ndarray) -> np.ndarray:
+        """Predict a slice of its stack.
+
+        Parameters
+        ----------
+        index : int
+        probabilities : float32 ndarray, shape [classes, h, w]
+            Prior, in the window, before blurring.
+
+        Returns
+        -------
+        float32 ndarray, shape [classes, h, w]
+            Log-probabilities in the window.
+        """
+        whole = slice(None)
+        with torch.inference_mode():
+            inputs, prior = self.stack.inputs(index, whole, whole), self.stack.prior(probabilities)
+            logits = self.module(inputs[None], prior[None])
+            predicted: np.ndarray = self.stack.enlarge(torch.softmax(logits, dim=1)[0]).cpu().numpy()
+        return np.log(predicted + np.float32(self.stack.config.floor))

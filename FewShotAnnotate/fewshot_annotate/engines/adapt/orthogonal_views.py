@@ -1,0 +1,227 @@
+"""Multi-planar refinement of filled slices by networks in the two orthogonal views.
+
+Slices are filled one by one, so errors differ between slices and are noise in the two planes that cross the slices.
+The network that filled the slices is fitted for a few more steps on the result in such planes: it learns what is
+consistent with the images along the stack, and is stopped before it learns the noise. After Perslev et al., "One
+network to segment them all: multi-planar U-Net" (MICCAI 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+import torch
+
+from ..propagate.engine import THREADS
+from .config import NetworkConfig, OrthogonalConfig
+from .fitting import fit
+from .network import FittedNetwork
+from .stack import Stack
+from .through_plane import labelled_logits
+
+# Axes that hold row, column and slice in planes of each view, see `Stack`.
+ORDER = ((2, 1, 0), (1, 2, 0))
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Consecutive slices, filled or labelled, cropped to the window.
+
+    Attributes
+    ----------
+    first : int
+        Index of the first slice.
+    images : float16 ndarray, shape [n, h, w]
+        Intensities from 0 to 1.
+    logits : float16 ndarray, shape [n, labels + 1, h, w]
+        Unnormalised log-probabilities; background is 0.
+    truth : mapping of int to integer ndarray, shape [h, w]
+        Label index of each pixel of the labelled slices, by position in the slab.
+    config : OrthogonalConfig
+    """
+
+    first: int
+    images: np.ndarray
+    logits: np.ndarray
+    truth: Mapping[int, np.ndarray]
+    config: OrthogonalConfig
+
+    @classmethod
+    def of(
+        cls,
+        slices: range,
+        labels: int,
+        image: Callable[[int], np.ndarray],
+        truth: Callable[[int], np.ndarray],
+        labelled: Collection[int],
+        config: OrthogonalConfig,
+    ) -> Slab:
+        """A slab in which only the labelled slices are filled; `image` and `truth` are called with slice indices."""
+        images = np.stack([image(index).astype(np.float16) for index in slices])
+        logits = np.zeros((len(slices), labels + 1, *images.shape[1:]), dtype=np.float16)
+        shown = {place: truth(index) for place, index in enumerate(slices) if index in labelled}
+        for place, rows in shown.items():
+            logits[place] = labelled_logits(rows, labels + 1, config.labelled_log_odds)
+        return cls(slices[0], images, logits, shown, config)
+
+    def holds(self, index: int) -> bool:
+        """Whether a slice, by slice index, is one of the slab."""
+        return self.first <= index < self.first + len(self.images)
+
+    def put(self, index: int, logits: np.ndarray) -> None:
+        """Set the logits of a slice, by slice index."""
+        self.logits[index - self.first] = logits
+
+    def planes(self, axis: int) -> list[int]:
+        """Rows (axis 0) or columns (axis 1) whose orthogonal plane may show a label."""
+        shown = np.zeros(self.logits.shape[2:], dtype=bool)
+        for logits in self.logits:  # one after the other: there may be gigabytes
+            shown |= (logits[1:] > self.config.min_plane_log_odds).any(axis=0)
+        return [int(place) for place in np.flatnonzero(shown.any(axis=1 - axis))]
+
+    def plane(self, axis: int, place: int) -> np.ndarray:
+        """Probabilities in the orthogonal plane at a row or column, float32 `[labels + 1, n, w or h]`."""
+        logits = self.logits.take(place, axis=axis + 2).astype(np.float32).transpose(1, 0, 2)
+        probabilities: np.ndarray = scipy.special.softmax(logits, axis=0)
+        return probabilities
+
+
+def predict_orthogonal(
+    slab: Slab,
+    stretch: float,
+    device: torch.device,
+    steps: int,
+    seconds: float | None,
+    seed: int,
+    done: Callable[[float], object],
+    config: NetworkConfig,
+    start: FittedNetwork | None = None,
+) -> np.ndarray | None:
+    """Fit a network in each orthogonal view of a slab and predict the slab.
+
+    Parameters
+    ----------
+    slab : Slab
+    stretch : float
+        Slice spacing divided by pixel spacing.
+    device : torch.device
+    steps : int
+        Steps of each fit.
+    seconds : float or None
+        Time limit of each fit.
+    seed : int
+    done : function
+        Called from any thread with the fraction of all work, 0..1, just done; its exceptions end the work.
+    config : NetworkConfig
+    start : FittedNetwork, optional
+        Network that filled the slices, whose weights are the initial ones.
+
+    Returns
+    -------
+    float16 ndarray, shape [n, labels, h, w], or None
+        Log-odds of each label against background, averaged over both views and multiplied by the fusion weight of
+        their networks; None if the slab shows no label.
+    """
+    count, rows, *shape = slab.logits.shape
+    stretch_factor = float(np.clip(round(stretch), 1, slab.config.max_stretch))
+    seen = {axis: slab.planes(axis) for axis in (0, 1)}
+    if not all(seen.values()):
+        return None
+    # Planes that are not predicted hold no label.
+    nothing = np.log(np.float32(config.floor))
+    sides = np.full((count, rows - 1, *shape), nothing, dtype=np.float16)
+
+    def fitted(axis: int) -> FittedNetwork:
+        side = (count, shape[1 - axis])
+        stack = Stack(
+            lambda place: slab.images.take(place, axis=axis + 1).astype(np.float32),
+            shape[axis],
+            side,
+            device,
+            config,
+            (stretch_factor, 1.0),
+            (config.prior_blur_pixels, 0.0),  # along the stack only: within slices, outlines are about right
+            ORDER[axis],
+        )
+        chosen = seen[axis]
+        places = sorted({chosen[round(place)] for place in np.linspace(0, len(chosen) - 1, slab.config.examples)})
+        examples = []
+        for place in places:
+            plane = slab.plane(axis, place)
+            examples.append(stack.example(place, plane, plane, False))
+        return fit(stack, examples, steps, seed, lambda part: done(part / 4), seconds, start)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        networks = list(threads.map(fitted, (0, 1)))
+        for axis, network in enumerate(networks):
+
+            def view(place: int, axis: int = axis, network: FittedNetwork = network) -> None:
+                log_probs = network.predict(place, slab.plane(axis, place))
+                odds = (0.5 * (log_probs[1:] - log_probs[:1] - nothing)).transpose(1, 0, 2)
+                sides[(slice(None),) * (axis + 2) + (place,)] += odds.astype(np.float16)
+                done(1 / (4 * len(seen[axis])))
+
+            list(threads.map(view, seen[axis]))
+    sides *= np.float16(min(network.fusion_weight for network in networks))
+    return sides
+
+
+def weights(slab: Slab, sides: np.ndarray, errors: Sequence[float]) -> np.ndarray:
+    """Weight of the orthogonal views for each label, which falls with their error on labelled slices.
+
+    The networks were fitted on these slices too, so the error is due to smoothing or to too few steps. It is
+    acceptable while it is less than the expected error on query slices.
+
+    Parameters
+    ----------
+    slab : Slab
+    sides : ndarray
+        From `predict_orthogonal`.
+    errors : sequence of float
+        1 - expected Dice of each label on query slices.
+
+    Returns
+    -------
+    float32 ndarray, shape [labels]
+    """
+    rows = sides.shape[1] + 1
+    wrong, size = np.zeros((2, rows))
+    for place, truth in slab.truth.items():
+        odds = sides[place]
+        predicted = np.where(odds.max(axis=0) > 0, odds.argmax(axis=0) + 1, 0)
+        right = np.bincount(truth[predicted == truth], minlength=rows)
+        both = np.bincount(truth.reshape(-1), minlength=rows) + np.bincount(predicted.reshape(-1), minlength=rows)
+        wrong += both / 2 - right
+        size += both / 2
+    config = slab.config
+    expected = np.maximum(errors, 1e-3)
+    prior = config.prior_voxels * config.prior_error_ratio * expected
+    own = (wrong[1:] + prior) / (size[1:] + config.prior_voxels)
+    share = np.clip(1 - own / (config.zero_weight_error_ratio * expected), 0, 1)
+    result: np.ndarray = (config.max_weight * share).astype(np.float32)
+    return result
+
+
+def refine(
+    slab: Slab, sides: np.ndarray | None, errors: Sequence[float], query: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Add the predictions in the orthogonal views, weighted by `weights`, to the logits of query slices.
+
+    At each pixel the weight of the most probable foreground label is used for all labels, so that neighbouring labels
+    compete on equal terms.
+
+    Yields
+    ------
+    int, float32 ndarray, shape [labels + 1, h, w]
+    """
+    weight = None if sides is None else weights(slab, sides, errors)
+    for index in query:
+        place = index - slab.first
+        logits = slab.logits[place].astype(np.float32)
+        if sides is not None and weight is not None:
+            logits[1:] += weight[logits[1:].argmax(axis=0)] * sides[place]
+        yield index, logits

@@ -1,0 +1,125 @@
+"""Input slices of a network, and the slices it is fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from .config import NetworkConfig
+
+# Number of channels that give the position in the volume: row, column and slice.
+POSITIONS = 3
+
+
+class Stack:
+    """Input slices of a network, at its resolution.
+
+    Parameters
+    ----------
+    image : function
+        Returns a slice of the window by index, float32 `[h, w]`, 0..1.
+    count : int
+    shape : (h, w)
+    device : torch.device
+    config : NetworkConfig
+    stretch : (float, float)
+        Factors by which rows and columns are enlarged for the network.
+    blur : (float, float), optional
+        Standard deviation of the blur of the prior along rows and columns, in pixels of the network; 0 for none.
+        Default: that of the settings.
+    order : (int, int, int)
+        Which axis of this stack, rows (0), columns (1) or slices (2), holds the row, column and slice of the volume.
+        So position channels mean the same for networks on different views of a volume.
+    """
+
+    def __init__(
+        self,
+        image: Callable[[int], np.ndarray],
+        count: int,
+        shape: Sequence[int],
+        device: torch.device,
+        config: NetworkConfig,
+        stretch: Sequence[float] = (1.0, 1.0),
+        blur: Sequence[float] | None = None,
+        order: Sequence[int] = (0, 1, 2),
+    ) -> None:
+        self.shape = (int(shape[0]), int(shape[1]))
+        sides = [side * factor for side, factor in zip(self.shape, stretch, strict=True)]
+        scale = min(1.0, config.longest_side / max(sides))
+        self.size = tuple(max(8, round(side * scale)) for side in sides)
+        self.count = count
+        self.device = device
+        self.config = config
+        self._kernels = [_gaussian(deviation) for deviation in blur or 2 * (config.prior_blur_pixels,)]
+        self._order = list(order)
+        reach = config.context[-1]
+        slices = torch.stack([self.shrink(torch.from_numpy(image(index))[None])[0] for index in range(count)])
+        self.slices = torch.cat([slices[:1]] * reach + [slices] + [slices[-1:]] * reach).to(device) * 2 - 1
+        rows, columns = (torch.linspace(-1, 1, side) for side in self.size)
+        self.positions = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).to(device)
+
+    def shrink(self, maps: torch.Tensor) -> torch.Tensor:
+        """Resample maps `[c, h, w]` from the window to the resolution of the network."""
+        if tuple(maps.shape[-2:]) == self.size:
+            return maps
+        return functional.interpolate(
+            maps[None].float(), size=self.size, mode="bilinear", align_corners=False, antialias=True
+        )[0]
+
+    def enlarge(self, maps: torch.Tensor) -> torch.Tensor:
+        """Resample maps `[c, h, w]` from the network to the resolution of the window."""
+        if tuple(maps.shape[-2:]) == self.shape:
+            return maps
+        return functional.interpolate(maps[None], size=self.shape, mode="bilinear", align_corners=False)[0]
+
+    def target(self, probabilities: np.ndarray) -> torch.Tensor:
+        """Training target from probabilities `[classes, h, w]` in the window; float16, to save memory."""
+        return self.shrink(torch.from_numpy(probabilities)).to(self.device, torch.float16)
+
+    def prior(self, probabilities: np.ndarray) -> torch.Tensor:
+        """Prior from probabilities `[classes, h, w]` in the window: resampled and blurred, float16."""
+        down, across = self._kernels
+        rows, columns = len(down) // 2, len(across) // 2
+        maps = self.shrink(torch.from_numpy(probabilities))[:, None]
+        maps = functional.pad(maps, (columns, columns, rows, rows), mode="replicate")
+        maps = functional.conv2d(functional.conv2d(maps, down[None, None, :, None]), across[None, None, None, :])
+        return maps[:, 0].to(self.device, torch.float16)
+
+    def example(self, index: int, target: np.ndarray, prior: np.ndarray, labelled: bool) -> TrainingSlice:
+        """Training slice from the probabilities `[classes, h, w]` of its target and of its prior, in the window."""
+        return TrainingSlice(index, self.target(target), self.prior(prior), labelled)
+
+    def inputs(self, index: int, rows: slice, columns: slice) -> torch.Tensor:
+        """Input channels of a crop: slices and position, `[len(config.context) + 3, h, w]`."""
+        near = self.slices[index : index + len(self.config.context), rows, columns]
+        sides = self.positions[:, rows, columns]
+        number = torch.full_like(sides[:1], 2 * index / max(1, self.count - 1) - 1)
+        return torch.cat([near, torch.cat([sides, number])[self._order]])
+
+
+def _gaussian(deviation: float) -> torch.Tensor:
+    reach = int(2 * deviation)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / max(deviation, 1e-6)) ** 2)
+    return kernel / kernel.sum()
+
+
+@dataclass(frozen=True)
+class TrainingSlice:
+    """A slice that a network is fitted on.
+
+    Attributes
+    ----------
+    index : int
+    target, prior : float16 tensor [classes, h, w] at the network's resolution
+    labelled : bool
+        Whether it is a labelled slice and not a soft target.
+    """
+
+    index: int
+    target: torch.Tensor
+    prior: torch.Tensor
+    labelled: bool

@@ -1,0 +1,136 @@
+"""Through-plane consistency: smoothing of the predicted log-odds across neighbouring slices.
+
+Slices are fused one by one, so outlines may jump between slices where the images do not. Each slice is averaged with
+its neighbours, warped to it by optical flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from ..propagate.optical_flow import enlarge, flow, pyramid, warp
+from .config import ThroughPlaneConfig
+
+Logits = tuple[int, np.ndarray]
+
+
+class ThroughPlaneSmoother:
+    """Smooths predictions along the stack; each slice is complete once the next one was added.
+
+    Neighbours that are neither labelled nor added are ignored.
+
+    Parameters
+    ----------
+    image : function
+        Returns a slice in the same window, float32 `[h, w]`, 0..1.
+    mask : function
+        Returns the label index of each pixel of a labelled slice, integer `[h, w]`.
+    labelled : collection of int
+    config : ThroughPlaneConfig
+    """
+
+    def __init__(
+        self,
+        image: Callable[[int], np.ndarray],
+        mask: Callable[[int], np.ndarray],
+        labelled: Collection[int],
+        config: ThroughPlaneConfig,
+    ) -> None:
+        self._images = _Pyramids(image, config.flow_regularisation)
+        self._mask = mask
+        self._labelled = labelled
+        self._config = config
+        self._before: Logits | None = None
+        self._current: Logits | None = None
+
+    def add(self, index: int, logits: np.ndarray) -> list[Logits]:
+        """Add a slice.
+
+        Parameters
+        ----------
+        index : int
+            Greater than those added before.
+        logits : float32 ndarray, shape [L + 1, h, w]
+            Unnormalised log-probabilities, 0 for background.
+
+        Returns
+        -------
+        list of (int, float32 ndarray of the same shape)
+            Index and smoothed logits of the slices that are complete now, at most one.
+        """
+        if not self._config.enabled:
+            return [(index, logits)]
+        complete = self._complete((index, logits))
+        self._before, self._current = self._current, (index, logits)
+        return complete
+
+    def finish(self) -> list[Logits]:
+        """The last slice, which has no further neighbour."""
+        return self._complete(None)
+
+    def _complete(self, following: Logits | None) -> list[Logits]:
+        if self._current is None:
+            return []
+        index, own = self._current
+        result, weight = own.copy(), 1.0
+        for side, known in ((index - 1, self._before), (index + 1, following)):
+            logits = known[1] if known is not None and known[0] == side else self._labelled_logits(side, own)
+            if logits is not None:
+                field = self._images.field(index, side)
+                for label in range(1, len(result)):
+                    result[label] += self._config.neighbour_weight * warp(logits[label], field)
+                weight += self._config.neighbour_weight
+        result /= weight
+        return [(index, result)]
+
+    def _labelled_logits(self, index: int, like: np.ndarray) -> np.ndarray | None:
+        """Logits of a labelled slice on the scale of those of a neighbour; None for a slice that is not labelled."""
+        if index not in self._labelled:
+            return None
+        largest = max(float(np.abs(like[1:]).max(initial=0)), 1.0)
+        return labelled_logits(self._mask(index), len(like), self._config.labelled_log_odds_ratio * largest)
+
+
+class _Pyramids:
+    """Image pyramids of the last few slices."""
+
+    def __init__(self, image: Callable[[int], np.ndarray], regularisation: float) -> None:
+        self._image = image
+        self._regularisation = regularisation
+        self._kept: dict[int, list[np.ndarray]] = {}
+
+    def field(self, index: int, other: int) -> np.ndarray:
+        """Flow from a slice to its neighbour, computed at half resolution and enlarged."""
+        levels = []
+        for needed in (index, other):
+            if needed not in self._kept:
+                self._kept[needed] = pyramid(self._image(needed)[None])
+                self._kept = {key: value for key, value in self._kept.items() if abs(key - index) <= 1}
+            levels.append(self._kept[needed])
+        reference, moving = (level[1:] or level for level in levels)
+        return enlarge(flow(reference, moving, self._regularisation), levels[0][0].shape[1:])
+
+
+def labelled_logits(rows: np.ndarray, count: int, log_odds: float) -> np.ndarray:
+    """Logits of a labelled slice.
+
+    Parameters
+    ----------
+    rows : integer ndarray, shape [h, w]
+        Label index of each pixel, 0 for background.
+    count : int
+        Number of labels, background included.
+    log_odds : float
+        Log-odds of the true label, and minus those of the others.
+
+    Returns
+    -------
+    float32 ndarray, shape [count, h, w]
+    """
+    logits = np.full((count, *rows.shape), -log_odds, dtype=np.float32)
+    logits[0] = 0
+    for row in np.unique(rows[rows > 0]):
+        logits[row][rows == row] = log_odds
+    return logits

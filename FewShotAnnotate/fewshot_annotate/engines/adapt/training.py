@@ -1,0 +1,319 @@
+"""Fits of `adapt` on the labelled slices: networks, fusion weights and calibration, by cross-validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy
+
+from ...core.support import Support
+from ..propagate.engine import THREADS
+from .calibration import Calibration, HeldOutPrediction
+from .candidates import CANDIDATES, CandidatePool
+from .config import AdaptConfig, CandidateConfig, FusionConfig, HeldOutConfig, NetworkConfig
+from .fusion import (
+    FusionWeights,
+    HeldOutCandidates,
+    LabelExtent,
+    WeightingCounts,
+    choose_weights,
+    default_weights,
+)
+from .neighbours import between, distances, labelled_around, nearest_and_extents, spread
+from .schedule import FitPlan, ProgressCounter
+
+if TYPE_CHECKING:
+    from .network import FittedNetwork
+    from .stack import Stack, TrainingSlice
+
+# Memory of the predictions of a held-out slice, in bytes per pixel and label.
+BYTES_PER_PREDICTION = 18
+
+
+@dataclass(frozen=True)
+class OptionalNetwork:
+    """A fitted network as a further candidate, or none.
+
+    Attributes
+    ----------
+    config : FusionConfig
+    fitted : FittedNetwork or None
+    """
+
+    config: FusionConfig
+    fitted: FittedNetwork | None = None
+
+    def join(self, log_probs: np.ndarray, index: int) -> np.ndarray:
+        """Append the weighted prediction of the network, if any, to the log-probabilities of the candidates."""
+        if self.fitted is None:
+            return log_probs
+        predicted = self.fitted.predict(index, _default_prediction(log_probs, self.config))
+        return np.concatenate([log_probs, np.float32(self.fitted.fusion_weight) * predicted[None]])
+
+
+@dataclass(frozen=True)
+class SupportFit:
+    """Results of `fit_support`.
+
+    Attributes
+    ----------
+    network : OptionalNetwork
+    weights : FusionWeights
+    calibration : Calibration
+    growing_is_reliable : bool
+        Whether region growing fills labels that end about as well as propagation.
+    """
+
+    network: OptionalNetwork
+    weights: FusionWeights
+    calibration: Calibration
+    growing_is_reliable: bool
+
+
+def fit_support(
+    pool: CandidatePool,
+    query: Sequence[int],
+    plan: FitPlan | None,
+    stack: Stack | None,
+    seed: int,
+    work: ProgressCounter,
+    config: AdaptConfig,
+) -> SupportFit:
+    """Fit a network, fusion weights and calibration on the labelled slices.
+
+    Parameters
+    ----------
+    pool : CandidatePool
+    query : sequence of int
+        Slices to fill.
+    plan : FitPlan or None
+        None for no network.
+    stack : Stack or None
+        Input slices of networks; required with a plan.
+    seed : int
+    work : ProgressCounter
+    config : AdaptConfig
+    """
+    chosen = _held_out_rows(pool, config.held_out, with_network=plan is not None)
+    scored = _scored_rows(chosen, pool, config.held_out)
+    holding = _HoldOut(pool, stack, work, config)
+    if plan is None or stack is None:
+        work.plan(len(chosen))
+        with ThreadPoolExecutor(THREADS) as threads:
+            held_out, _ = holding.slices(chosen, scored, threads)
+        network = OptionalNetwork(config.fusion)
+        reliable = _growing_is_reliable(held_out, pool, config.candidates)
+        judged = [holding.judged(held_out, reliable, [row], network) for row in held_out]
+        return SupportFit(network, *_fit_fusion(judged, len(CANDIDATES), pool, config), reliable)
+
+    soft_targets = _soft_targets(query, pool.support, config.network)
+    folds = _folds(pool.support, config.held_out)
+    held_out_steps, _ = plan.part(config.schedule.held_out_share)
+    work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal_work)
+    work.plan(len(chosen) + len(soft_targets))
+    with ThreadPoolExecutor(THREADS) as threads:
+        held_out, examples = holding.slices(chosen, scored, threads)
+        reliable = _growing_is_reliable(held_out, pool, config.candidates)
+        examples += chain(
+            *threads.map(holding.soft_examples, [gap.slices for gap in pool.support.gaps(soft_targets)])
+        )
+        fitting = _NetworkFits(stack, examples, pool.support, plan, seed, work, config)
+        whole, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
+        judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
+    return SupportFit(whole, *_fit_fusion(judged, len(CANDIDATES) + 1, pool, config), reliable)
+
+
+class _HoldOut:
+    """Candidates of held-out slices, and training slices of networks."""
+
+    def __init__(self, pool: CandidatePool, stack: Stack | None, work: ProgressCounter, config: AdaptConfig) -> None:
+        self._pool = pool
+        self._stack = stack
+        self._work = work
+        self._config = config
+
+    def slices(
+        self, rows: Sequence[int], scored: Collection[int], threads: ThreadPoolExecutor
+    ) -> tuple[dict[int, np.ndarray], list[TrainingSlice]]:
+        """Candidates of held-out slices that are scored, by support index, and training slices for a network."""
+        held_out: dict[int, np.ndarray] = {}
+        examples: list[TrainingSlice] = []
+        for row, (log_probs, example) in zip(rows, threads.map(partial(self._slice, scored), rows), strict=True):
+            held_out |= {row: log_probs} if log_probs is not None else {}
+            examples += [example] if example is not None else []
+        return held_out, examples
+
+    def _slice(self, scored: Collection[int], row: int) -> tuple[np.ndarray | None, TrainingSlice | None]:
+        index = self._pool.support.indices[row]
+        ((_, found),) = self._pool.neighbours_of(row).candidates([index])
+        log_probs = found.astype(np.float16)
+        self._work.done(1)
+        kept = log_probs if row in scored else None
+        if self._stack is None:
+            return kept, None
+        prior = _default_prediction(log_probs, self._config.fusion)
+        return kept, self._stack.example(index, self._pool.one_hot(row), prior, True)
+
+    def soft_examples(self, gap: Sequence[int]) -> list[TrainingSlice]:
+        """Training slices whose targets are the fused candidates of query slices in one gap."""
+        assert self._stack is not None
+        examples = []
+        for index, log_probs in self._pool.fresh().candidates(gap):
+            fused = _default_prediction(log_probs, self._config.fusion)
+            examples.append(self._stack.example(index, fused, fused, False))
+        self._work.done(len(gap))
+        return examples
+
+    def judged(
+        self, held_out: Mapping[int, np.ndarray], reliable: bool, fold: Sequence[int], network: OptionalNetwork
+    ) -> list[HeldOutCandidates]:
+        """Predictions of the scored slices of a fold, by a network fitted without them."""
+        tip_pixels = self._config.candidates.tip_pixels
+        return [
+            _held_out(held_out[row], row, self._pool, network, reliable, tip_pixels)
+            for row in fold
+            if row in held_out
+        ]
+
+
+@dataclass(frozen=True)
+class _NetworkFits:
+    """Fits of networks, each without the slices of one fold, or with all."""
+
+    stack: Stack
+    examples: Sequence[TrainingSlice]
+    support: Support
+    plan: FitPlan
+    seed: int
+    work: ProgressCounter
+    config: AdaptConfig
+
+    def fit(self, number: int, fold: Sequence[int]) -> OptionalNetwork:
+        """Fit a network on all training slices that do not depend on the labels of a fold, by support index."""
+        from .fitting import fit
+
+        indices = self.support.indices
+        unseen = {indices[row] for row in fold}
+        seen = [one for one in self.examples if unseen.isdisjoint(labelled_around(one.index, indices))]
+        steps, seconds = self.plan.part(self.config.schedule.held_out_share if fold else 1.0)
+        seed = self.seed * (self.config.held_out.folds + 1) + number
+        network = fit(self.stack, seen, steps, seed, lambda part: self.work.done(part * steps), seconds)
+        return OptionalNetwork(self.config.fusion, network)
+
+
+def _fit_fusion(
+    held_out: Sequence[Sequence[HeldOutCandidates]], candidates: int, pool: CandidatePool, config: AdaptConfig
+) -> tuple[FusionWeights, Calibration]:
+    """Fusion weights from all held-out slices, and calibration on each fold fused with the weights of the others."""
+    held_out = [group for group in held_out if group]
+    labels = len(pool.support.labels)
+    counts_per_slice = [[WeightingCounts.of(one, config.fusion) for one in group] for group in held_out]
+    weights = choose_weights(list(chain(*counts_per_slice)), candidates, labels, config.fusion)
+    fused = []
+    for number, group in enumerate(held_out):
+        others = list(chain(*counts_per_slice[:number], *counts_per_slice[number + 1 :]))
+        unseen = choose_weights(others, candidates, labels, config.fusion)
+        for one in group:
+            nearest = min(side for side in one.distances if side is not None)
+            logits = unseen.fuse(one.log_probs, nearest, one.extents)
+            fused.append(HeldOutPrediction(logits, one.truth, one.distances, one.extents != LabelExtent.CONTINUES))
+    return weights, Calibration.fit(fused, config)
+
+
+def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool, config: CandidateConfig) -> bool:
+    """Whether region growing is about as accurate as propagation on labels that end next to a held-out slice."""
+    support = pool.support
+    shown = pool.areas > 0
+    dice = []
+    for candidate in (CANDIDATES.index("propagation"), CANDIDATES.index("region growing")):
+        right, size = np.zeros((2, len(support.labels) + 1))
+        for row, log_probs in held_out.items():
+            around = [other for other in (row - 1, row + 1) if 0 <= other < len(support.indices)]
+            extents = np.append(False, shown[around[0]] ^ shown[around[-1]])
+            truth, filled = pool.rows(support.indices[row]), log_probs[candidate].argmax(axis=0)
+            true, predicted, hits = (
+                np.bincount(rows.reshape(-1), minlength=len(extents))
+                for rows in (truth, filled, truth[truth == filled])
+            )
+            right += 2 * hits * extents
+            size += (true + predicted) * extents
+        dice.append(float((right[size > 0] / size[size > 0]).mean()) if size.any() else 0.0)
+    return dice[1] > max(0.0, dice[0] - config.growing_dice_tolerance)
+
+
+def _held_out(
+    log_probs: np.ndarray,
+    row: int,
+    pool: CandidatePool,
+    network: OptionalNetwork,
+    growing_is_reliable: bool,
+    tip_pixels: int,
+) -> HeldOutCandidates:
+    """Predictions of a held-out slice, by support index, from the candidates and a network fitted without it."""
+    support = pool.support
+    index = support.indices[row]
+    rows = [other for other in range(len(support.indices)) if other != row]
+    others = [support.indices[other] for other in rows]
+    return HeldOutCandidates(
+        network.join(log_probs, index).astype(np.float16),
+        pool.rows(index),
+        distances(index, others),
+        nearest_and_extents(others, pool.areas[rows], index, growing_is_reliable, tip_pixels)[1],
+    )
+
+
+def _folds(support: Support, config: HeldOutConfig) -> list[list[int]]:
+    """Labelled slices between the outermost, by support index, in folds that are held out from one network each."""
+    inner = range(len(support.indices))[1:-1]
+    return [list(inner[start :: config.folds]) for start in range(fold_count(support, config))]
+
+
+def fold_count(support: Support, config: HeldOutConfig) -> int:
+    """Number of networks with held-out slices."""
+    return min(config.folds, max(0, len(support.indices) - 2))
+
+
+def _held_out_rows(pool: CandidatePool, config: HeldOutConfig, with_network: bool) -> list[int]:
+    """Support indices of the slices that are held out, or that a network is fitted on."""
+    rows = range(len(pool.support.indices))
+    return _showing(rows if with_network else rows[1:-1], config.max_slices, pool.areas) if len(rows) > 1 else []
+
+
+def _scored_rows(chosen: Sequence[int], pool: CandidatePool, config: HeldOutConfig) -> set[int]:
+    """Those of the support indices that weights and calibration are fitted on.
+
+    With many labels on large slices there are fewer, to save memory, but at least one per fold.
+    """
+    size = BYTES_PER_PREDICTION * (len(pool.support.labels) + 1) * math.prod(pool.shape)
+    return set(spread(chosen, max(config.folds, config.max_bytes // size)))
+
+
+def _soft_targets(query: Sequence[int], support: Support, config: NetworkConfig) -> list[int]:
+    return spread(between(query, support.indices), config.max_soft_targets) if config.soft_targets else []
+
+
+def _showing(rows: Sequence[int], count: int, areas: np.ndarray) -> list[int]:
+    """About `count` support indices, evenly spread, plus the one with the largest area of each label not on them.
+
+    `areas` as in `CandidatePool`.
+    """
+    chosen = set(spread(rows, count))
+    for label in range(areas.shape[1]):
+        most = max(rows, key=lambda row: int(areas[row, label]), default=None)
+        if most is not None and areas[most, label] and not areas[sorted(chosen), label].any():
+            chosen.add(most)
+    return sorted(chosen)
+
+
+def _default_prediction(log_probs: np.ndarray, config: FusionConfig) -> np.ndarray:
+    """Probabilities, float32 `[labels + 1, h, w]`, of the candidates fused with the default weights."""
+    fused = default_weights(len(log_probs), log_probs.shape[1] - 1, config).fuse(log_probs, 1)
+    probabilities: np.ndarray = scipy.special.softmax(fused, axis=0)
+    return probabilities

@@ -1,0 +1,1 @@
+"""Engine `grounding-dino`: structures are found by their name, then outlined."""

@@ -1,0 +1,1 @@
+"""Engines that segment from labelled examples given with each slice: UniverSeg, MultiverSeg, SegGPT, Painter."""

@@ -1,0 +1,1 @@
+"""What engines with pretrained weights share."""

@@ -1,0 +1,183 @@
+"""Patch-based label fusion of warped labelled slices.
+
+Non-local label fusion after Coupé et al., "Patch-based segmentation using expert priors" (NeuroImage 2011), after
+alignment by optical flow, so that a search of a few pixels is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+
+from .optical_flow import smooth, warp
+
+# Search radius in pixels, and standard deviation of the weight by distance.
+SEARCH_RADIUS = 2
+SEARCH_SIGMA = 2.0
+# Standard deviation in pixels of the smoothing of intensity differences: the size of the compared patches.
+PATCH_SIGMA = 0.6
+# Lower limit of the typical difference (intensities from 0 to 1), because very small differences say little about
+# labels.
+MIN_DIFFERENCE = 0.02
+OFFSETS = tuple(
+    (row, column)
+    for row in range(-SEARCH_RADIUS, SEARCH_RADIUS + 1)
+    for column in range(-SEARCH_RADIUS, SEARCH_RADIUS + 1)
+)
+
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A labelled slice and the displacement field to it.
+
+    Attributes
+    ----------
+    image : float32 ndarray, shape [channels, h, w]
+        Intensities from 0 to 1, each channel multiplied by its weight.
+    mask : integer ndarray, shape [h, w]
+    boxes : mapping of label to two slices
+        Bounding box of each label on the mask.
+    field : float32 ndarray, shape [2, h, w]
+        From the target slice to this one, in pixels.
+    distance : int
+        Number of slices from one to the other, at least 1.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    boxes: Mapping[int, Box]
+    field: np.ndarray
+    distance: int
+
+
+def label_boxes(mask: np.ndarray) -> dict[int, Box]:
+    """Bounding box of each label on an integer mask `[h, w]`."""
+    found = scipy.ndimage.find_objects(mask.astype(np.int32))
+    return {label: box for label, box in enumerate(found, start=1) if box is not None}
+
+
+def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], tolerance: float = 1.0) -> np.ndarray:
+    """Probability of each label at each pixel of a slice.
+
+    Parameters
+    ----------
+    image : float32 ndarray, shape [channels, h, w]
+        The target slice, with the same channels as the sources'.
+    sources : sequence of Source
+        At least one; nearer ones count more, by inverse distance.
+    labels : sequence of int
+    tolerance : float
+        Excess over the smallest intensity difference, in units of the typical difference, at which a vote falls by
+        a factor e.
+
+    Returns
+    -------
+    float32 ndarray, shape [len(labels), h, w]
+        Their sum is at most 1; the rest is background.
+    """
+    shape = image.shape[1:]
+    result = np.zeros((len(labels), *shape), dtype=np.float32)
+    reached = [_reached_boxes(source, labels) for source in sources]
+    boxes = [box for found in reached for box in found.values()]
+    if not boxes:
+        return result
+    active = _grow(_union(boxes), shape)
+    weights = _weights(image, sources, labels, active, tolerance)
+    for place, label in enumerate(labels):
+        for number, (source, found) in enumerate(zip(sources, reached, strict=True)):
+            if label in found:
+                one_hot = (source.mask == label).astype(np.float32)
+                area = _grow(found[label], shape)
+                seen = _padded(one_hot, source.field, area)
+                inside = tuple(slice(a.start - w.start, a.stop - w.start) for a, w in zip(area, active, strict=True))
+                votes = result[(place, *area)]
+                for offset, weight in zip(OFFSETS, weights[number], strict=True):
+                    votes += weight[inside] * _shifted(seen, offset)
+    return result
+
+
+def _reached_boxes(source: Source, labels: Sequence[int]) -> dict[int, Box]:
+    """Bounding box on the target slice of the pixels that the field maps into the box of each label."""
+    rows = source.field[0] + np.arange(source.field.shape[1], dtype=np.float32)[:, None]
+    columns = source.field[1] + np.arange(source.field.shape[2], dtype=np.float32)
+    boxes = {}
+    for label in labels:
+        if label not in source.boxes:
+            continue
+        tall, wide = source.boxes[label]
+        last_row, last_column = source.mask.shape[0] - 1, source.mask.shape[1] - 1
+        # Borders are extended outwards, so pixels mapped beyond a border take the labels on it.
+        sees = rows > tall.start - 1 if tall.start else np.ones(rows.shape, dtype=bool)
+        if tall.stop <= last_row:
+            sees &= rows < tall.stop
+        if wide.start:
+            sees &= columns > wide.start - 1
+        if wide.stop <= last_column:
+            sees &= columns < wide.stop
+        found = scipy.ndimage.find_objects(sees.view(np.uint8))
+        if found:
+            boxes[label] = found[0]
+    return boxes
+
+
+def _weights(
+    image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], active: Box, tolerance: float
+) -> np.ndarray:
+    """Weights of sources and offsets at each active pixel, summing to 1: float32 [sources, offsets, h, w]."""
+    target = image[(slice(None), *active)]
+    weights = np.zeros((len(sources), len(OFFSETS), *target.shape[1:]), dtype=np.float32)
+    labelled = np.zeros(target.shape[1:], dtype=bool)
+    for own, source in zip(weights, sources, strict=True):
+        for channel, other in zip(target, source.image, strict=True):
+            carried = _padded(other, source.field, active)
+            for row, offset in zip(own, OFFSETS, strict=True):
+                row += np.abs(channel - _shifted(carried, offset))
+        for row in own:
+            row[...] = smooth(row, PATCH_SIGMA)
+        mask = np.isin(source.mask, labels).astype(np.float32)
+        labelled |= warp(mask, source.field, active) > 0
+    usual = float(weights[:, len(OFFSETS) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
+    weights -= weights.min(axis=(0, 1))
+    weights *= -1 / (tolerance * max(usual, MIN_DIFFERENCE))
+    np.exp(weights, out=weights)
+    for own, source in zip(weights, sources, strict=True):
+        for row, (down, right) in zip(own, OFFSETS, strict=True):
+            row *= np.exp(-(down**2 + right**2) / (2 * SEARCH_SIGMA**2)) / source.distance
+    weights /= weights.sum(axis=(0, 1))
+    return weights
+
+
+def _padded(image: np.ndarray, field: np.ndarray, box: Box) -> np.ndarray:
+    """`image` warped in a box with a margin of `SEARCH_RADIUS` pixels; the border is extended outwards."""
+    outer = _grow(box, image.shape)
+    missing = [
+        (SEARCH_RADIUS - (b.start - o.start), SEARCH_RADIUS - (o.stop - b.stop))
+        for b, o in zip(box, outer, strict=True)
+    ]
+    return np.pad(warp(image, field, outer), missing, mode="edge")
+
+
+def _shifted(padded: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
+    rows, columns = (size - 2 * SEARCH_RADIUS for size in padded.shape)
+    row, column = offset[0] + SEARCH_RADIUS, offset[1] + SEARCH_RADIUS
+    return padded[row : row + rows, column : column + columns]
+
+
+def _union(boxes: Sequence[Box]) -> Box:
+    rows, columns = (
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in (0, 1)
+    )
+    return rows, columns
+
+
+def _grow(box: Box, shape: tuple[int, ...]) -> Box:
+    rows, columns = (
+        slice(max(0, part.start - SEARCH_RADIUS), min(size, part.stop + SEARCH_RADIUS))
+        for part, size in zip(box, shape, strict=True)
+    )
+    return rows, columns

@@ -1,0 +1,141 @@
+"""Dense optical flow between two slices: iterative Lucas-Kanade, coarse to fine.
+
+Lucas & Kanade, "An iterative image registration technique" (IJCAI 1981); coarse-to-fine as in Bouguet (2001).
+All fields are displacements in pixels, float32 `[2, h, w]` (rows, columns): pixel x of the reference slice
+corresponds to x + field(x) in the moving slice.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy
+
+# Standard deviations in pixels of the Lucas-Kanade window and of the smoothing of each update.
+WINDOW = 2.0
+SMOOTHING = 1.0
+# More iterations fit noise and give worse labels.
+ITERATIONS = 2
+LEVELS = 3
+# Maximum step of one iteration; the linearisation of Lucas-Kanade holds for small displacements only.
+MAX_STEP_PIXELS = 1.0
+# Slices with a shorter side are not halved again.
+MIN_SIDE_PIXELS = 16
+
+
+def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian smoothing of a float32 `[h, w]`, `sigma` in pixels."""
+    return scipy.ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=2.5)
+
+
+@lru_cache(maxsize=8)
+def _grid(shape: tuple[int, int]) -> np.ndarray:
+    grid = np.indices(shape, dtype=np.float32)
+    grid.flags.writeable = False
+    return grid
+
+
+WHOLE = (slice(None), slice(None))
+
+
+def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = WHOLE) -> np.ndarray:
+    """Warp an image by a field, with linear interpolation; the border is extended outwards.
+
+    Parameters
+    ----------
+    image : float32 ndarray, shape [h, w]
+    field : float32 ndarray, shape [2, h, w], pixels
+    window : two slices
+        The part of the result to compute.
+    """
+    part = (slice(None), *window)
+    where = _grid(field.shape[1:])[part] + field[part]
+    return scipy.ndimage.map_coordinates(image, where, order=1, mode="nearest", output=np.float32, prefilter=False)
+
+
+def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """Compose two fields: the displacement by `first` followed by that of `then`."""
+    return first + np.stack([warp(then[0], first), warp(then[1], first)])
+
+
+def pyramid(image: np.ndarray) -> list[np.ndarray]:
+    """`image` and its halved versions, finest first.
+
+    Parameters
+    ----------
+    image : float32 ndarray, shape [channels, h, w], intensities about 0 to 1
+    """
+    levels = [image]
+    while len(levels) < LEVELS and min(levels[-1].shape[1:]) >= MIN_SIDE_PIXELS:
+        halved = [
+            scipy.ndimage.zoom(smooth(channel, 0.8), 0.5, order=1, mode="nearest", grid_mode=True)
+            for channel in levels[-1]
+        ]
+        levels.append(np.stack(halved))
+    return levels
+
+
+def flow(reference: list[np.ndarray], moving: list[np.ndarray], regularisation: float) -> np.ndarray:
+    """Field from a reference slice to a moving slice of the same shape; all channels move together.
+
+    Parameters
+    ----------
+    reference, moving : list of float32 ndarray
+        From `pyramid`.
+    regularisation : float
+        Added to the squared gradients (intensities from 0 to 1), which draws the flow towards zero.
+
+    Returns
+    -------
+    float32 ndarray, shape [2, h, w], pixels
+    """
+    field = np.zeros((2, *reference[-1].shape[1:]), dtype=np.float32)
+    for level in range(len(reference) - 1, -1, -1):
+        field = _refine(reference[level], moving[level], enlarge(field, reference[level].shape[1:]), regularisation)
+    return field
+
+
+def enlarge(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Upsample a field to a larger shape, scaling its displacements."""
+    if field.shape[1:] == shape:
+        return field
+    factors = [new / old for new, old in zip(shape, field.shape[1:], strict=True)]
+    parts = [
+        scipy.ndimage.zoom(part, factors, order=1, mode="nearest", grid_mode=True) * np.float32(factor)
+        for part, factor in zip(field, factors, strict=True)
+    ]
+    return np.stack(parts)
+
+
+def _gradient(image: np.ndarray) -> list[np.ndarray]:
+    return [np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image) for axis in (0, 1)]
+
+
+def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, regularisation: float) -> np.ndarray:
+    """A few Lucas-Kanade iterations at one resolution, with the mean of both slices' gradients.
+
+    Slices are `[channels, h, w]`.
+    """
+    gradients = [_gradient(channel) for channel in reference]
+    for _ in range(ITERATIONS):
+        products = np.zeros((5, *field.shape[1:]), dtype=np.float32)
+        for still, moved, (still_rows, still_columns) in zip(reference, moving, gradients, strict=True):
+            warped = warp(moved, field)
+            error = still - warped
+            warped_rows, warped_columns = _gradient(warped)
+            rows = 0.5 * (still_rows + warped_rows)
+            columns = 0.5 * (still_columns + warped_columns)
+            for product, one, other in zip(
+                products, (rows, rows, columns, rows, columns), (rows, columns, columns, error, error), strict=True
+            ):
+                product += one * other
+        a, b, c, p, q = (smooth(product, WINDOW) for product in products)
+        a += regularisation
+        c += regularisation
+        determinant = a * c - b * b
+        step = np.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant])
+        step /= np.maximum(1, np.hypot(step[0], step[1]) / MAX_STEP_PIXELS)
+        step += field
+        field = np.stack([smooth(step[0], SMOOTHING), smooth(step[1], SMOOTHING)])
+    return field

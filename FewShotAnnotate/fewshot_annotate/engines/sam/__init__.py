@@ -1,0 +1,1 @@
+"""Engines on the Segment Anything Model: SAM, MedSAM, PerSAM."""

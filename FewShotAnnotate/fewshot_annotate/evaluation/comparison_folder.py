@@ -1,0 +1,144 @@
+"""ComparisonFolder: a comparison that a worker runs for another program, on disk.
+
+===================  ====================================================================================
+request.json         what is compared
+input                a job folder: the volume and the labelled slices of each layer
+trials               finished trials, see `trial_store.py`
+events.jsonl         events of the worker
+worker.log           its stderr
+cancel               its presence asks the worker to stop
+result.json          result, see `summary.py`
+report.html          the report, where the packages for one are installed
+===================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError
+from ..core.events import Event, Expected, SliceDone
+from ..core.job import Device, Job
+from ..core.reading import DamagedContentError, read_json_as
+from ..core.storage import write_json
+from ..core.support import Support
+from ..core.volume import Segment, Volume
+from ..jobs.planning import EngineSettings
+from ..jobs.run_folder import JobFolder
+from ..jobs.work_folder import WorkFolder
+from .case import CaseStructure, ComparisonCase
+from .design import TrialDesign
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What is compared.
+
+    Attributes
+    ----------
+    engine_settings : tuple of EngineSettings
+    design : TrialDesign
+    segments : tuple of tuples of Segment
+        Those of each layer, in the order of its labels.
+    """
+
+    engine_settings: tuple[EngineSettings, ...]
+    design: TrialDesign
+    segments: tuple[tuple[Segment, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "contenders": [asdict(settings) for settings in self.engine_settings],
+            "wish": asdict(self.design),
+            "segments": [[asdict(segment) for segment in layer] for layer in self.segments],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ComparisonRequest:
+        """The inverse of `to_json`."""
+        engine_settings = tuple(
+            EngineSettings(**{**one, "device": Device(one["device"])}) for one in data["contenders"]
+        )
+        design = TrialDesign(**{**data["wish"], "sizes": tuple(data["wish"]["sizes"])})
+        layers = tuple(tuple(map(_segment, layer)) for layer in data["segments"])
+        return cls(engine_settings, design, layers)
+
+
+class ComparisonFolder(WorkFolder):
+    """One comparison on disk; `write` begins it.
+
+    Parameters
+    ----------
+    path : Path
+        A folder that exists.
+    """
+
+    @property
+    def input_path(self) -> Path:
+        """Job folder with the volume and the labelled slices."""
+        return self.path / "input"
+
+    @property
+    def trials_path(self) -> Path:
+        """Folder of the finished trials."""
+        return self.path / "trials"
+
+    @property
+    def result_path(self) -> Path:
+        """File with what was found."""
+        return self.path / "result.json"
+
+    @property
+    def report_path(self) -> Path:
+        """The report; it need not exist."""
+        return self.path / "report.html"
+
+    def write(self, request: ComparisonRequest, volume: Volume, supports: Sequence[Support]) -> None:
+        """Keep what is to be compared, and the labelled slices of each layer.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written.
+        """
+        jobs = [Job(request.engine_settings[0].engine, ())] * len(supports)
+        JobFolder.create_layers(self.input_path, jobs, volume, supports)
+        write_json(self.path / "request.json", request.to_json())
+
+    def read(self) -> tuple[ComparisonRequest, ComparisonCase]:
+        """What is to be compared, and on which slices.
+
+        Raises
+        ------
+        InputError
+            The folder holds no comparison.
+        """
+        try:
+            request = read_json_as(self.path / "request.json", ComparisonRequest.from_json)
+        except (OSError, DamagedContentError):
+            raise InputError("job_folder_unreadable", path=self.path, detail="request.json is damaged") from None
+        layers = JobFolder.reopen_layers(self.input_path)
+        if len(layers) != len(request.segments):
+            raise InputError("job_folder_unreadable", path=self.path, detail="request.json is damaged")
+        return request, _case(layers, request.segments)
+
+    def concerns(self, event: Event) -> bool:
+        """Whether an event can be about a comparison: one about a slice or a label cannot."""
+        return not isinstance(event, (SliceDone, Expected))
+
+
+def _case(layers: Sequence[JobFolder], segments: Sequence[Sequence[Segment]]) -> ComparisonCase:
+    structures = [
+        CaseStructure(number, position, segment)
+        for number, named in enumerate(segments)
+        for position, segment in enumerate(named)
+    ]
+    return ComparisonCase(layers[0].read_volume(), tuple(layer.read_support() for layer in layers), tuple(structures))
+
+
+def _segment(data: dict[str, Any]) -> Segment:
+    return Segment(**{**data, "colour": tuple(data["colour"])})

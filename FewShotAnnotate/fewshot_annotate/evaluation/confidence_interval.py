@@ -1,0 +1,48 @@
+"""Confidence intervals of statistics that have no simple formula, by the bootstrap."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+# Limits of the 95 % confidence interval, as percentiles of the bootstrap distribution.
+PERCENTILES_OF_95_CI = (2.5, 97.5)
+# Resamples computed at once: what they need of memory grows with it.
+_BATCH = 100
+
+
+def confidence_interval_95(
+    statistic: Callable[[np.ndarray], np.ndarray], count: int, resamples: int, seed: int = 0
+) -> tuple[float, float]:
+    """95 % confidence interval of a statistic of `count` cases, by the percentile bootstrap (Efron 1979).
+
+    A case may be measured by several methods: it is drawn with all of its measurements (paired bootstrap).
+
+    Parameters
+    ----------
+    statistic : function
+        Takes the indices of the drawn cases, shape [resamples, count], and returns a value for each resample. NaN
+        is a resample that says nothing, such as one without any voxel of a label.
+    count : int
+    resamples : int
+    seed : int
+    """
+    from scipy import stats
+
+    everything = np.arange(count)
+    if count < 2:
+        return (float(statistic(everything[None])[0]),) * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of a statistic that never varies
+        found = stats.bootstrap(
+            (everything,),
+            lambda drawn, axis: statistic(np.atleast_2d(drawn)),
+            n_resamples=resamples,
+            batch=_BATCH,
+            method="percentile",
+            random_state=np.random.default_rng(seed),
+        )
+    low, high = np.nanpercentile(found.bootstrap_distribution, PERCENTILES_OF_95_CI)
+    return float(low), float(high)

@@ -1,0 +1,198 @@
+"""Recommendation of an engine from the scores of a comparison, with its reasons in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from .scores import DiceDifference, EngineScore, dice_difference
+
+# Minimum number of held-out slices for a recommendation by Dice, and of labelled slices that gives as many.
+MIN_HELD_OUT = 5
+MIN_LABELLED = MIN_HELD_OUT + 2
+# Differences in Dice below this are irrelevant in practice, because every slice is reviewed.
+NEGLIGIBLE_DIFFERENCE = 0.005
+# Below this Dice, correcting a result takes about as long as painting it.
+LOW_DICE = 0.7
+# A label whose Dice is this far below the mean is named.
+WEAK_LABEL_MARGIN = 0.05
+# If Dice rises by this from the second largest size to the largest, more slices are expected to help.
+RISING_MARGIN = 0.01
+
+
+class Evidence(StrEnum):
+    """Strength of the evidence for a recommendation."""
+
+    CLEAR = "clear"
+    EQUAL = "equal"
+    TOO_LITTLE = "too little"
+    ONE_ENGINE = "one engine"
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The recommended engine.
+
+    Attributes
+    ----------
+    engine : str
+    evidence : Evidence
+    size : int
+        Support size at which the engines are compared.
+    differences : mapping of str to DiceDifference
+        Dice of the best engine minus that of each other engine.
+    reasons : tuple of str
+        Sentences, in descending order of importance.
+    """
+
+    engine: str
+    evidence: Evidence
+    size: int
+    differences: Mapping[str, DiceDifference]
+    reasons: tuple[str, ...]
+
+
+def recommend(
+    points: Sequence[EngineScore],
+    counts: Mapping[str, np.ndarray],
+    labels: Sequence[str],
+    held_out: int,
+    to_fill: int,
+) -> Recommendation:
+    """Recommend the fastest engine that does not differ significantly from the best, at the largest support size.
+
+    Parameters
+    ----------
+    points : sequence of EngineScore
+        Scores of the engines that finished.
+    counts : mapping of engine to int ndarray, shape [slices, labels, 3]
+        Voxel counts at the largest size, summed over draws.
+    labels : sequence of str
+        Names of the scored labels.
+    held_out : int
+        Number of held-out slices.
+    to_fill : int
+        Number of slices that the user wants to fill.
+    """
+    size = max(one.size for one in points)
+    ranked = sorted((one for one in points if one.size == size), key=lambda one: -one.dice)
+    best = ranked[0]
+    differences = {one.engine: dice_difference(counts[best.engine], counts[one.engine]) for one in ranked[1:]}
+    equals = [best, *(one for one in ranked[1:] if _equal(differences[one.engine]))]
+    chosen = min(equals, key=lambda one: one.fill_seconds(to_fill))
+    if len(ranked) == 1:
+        evidence, words = Evidence.ONE_ENGINE, [_alone(best)]
+    elif held_out < MIN_HELD_OUT:
+        chosen = best
+        evidence, words = Evidence.TOO_LITTLE, [_too_little(ranked, held_out)]
+    elif len(equals) == 1:
+        evidence, words = Evidence.CLEAR, [_clear(ranked, differences)]
+    else:
+        evidence, words = Evidence.EQUAL, [_even(chosen, equals, differences, to_fill)]
+    if to_fill:
+        words.append(
+            f"Filling the {to_fill} slices between yours should take {duration(chosen.fill_seconds(to_fill))}."
+        )
+    words += _notes(chosen, points, labels)
+    return Recommendation(chosen.engine, evidence, size, differences, tuple(words))
+
+
+def duration(seconds: float) -> str:
+    """A duration in words, rounded to two digits."""
+    if seconds < 1.5:
+        return "about a second"
+    if seconds < 90:
+        return f"about {_two_digits(seconds)} seconds"
+    if seconds < 5400:
+        return f"about {_two_digits(seconds / 60)} minutes"
+    return f"about {_two_digits(seconds / 3600)} hours"
+
+
+def painted(size: int) -> str:
+    """A number of painted slices in words."""
+    return "one painted slice" if size == 1 else f"{size} painted slices"
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):g}"
+
+
+def _equal(found: DiceDifference) -> bool:
+    return not found.significant or abs(found.dice) < NEGLIGIBLE_DIFFERENCE
+
+
+def _alone(best: EngineScore) -> str:
+    return (
+        f"With {painted(best.size)} {best.engine} reached a mean Dice of {best.dice:.3f} on hidden slices. "
+        "No other engine finished, so there is nothing to compare it with."
+    )
+
+
+def _too_little(ranked: Sequence[EngineScore], held_out: int) -> str:
+    first, second = ranked[:2]
+    slices = "slice" if held_out == 1 else "slices"
+    return (
+        f"There is too little evidence to prefer an engine: on the {held_out} {slices} that could be hidden, "
+        f"{first.engine} was ahead of {second.engine} ({first.dice:.3f} against {second.dice:.3f}), which may be "
+        f"chance. Paint at least {MIN_LABELLED} slices and compare again."
+    )
+
+
+def _clear(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference]) -> str:
+    first, second = ranked[:2]
+    found = differences[second.engine]
+    return (
+        f"With {painted(first.size)} {first.engine} reached a mean Dice of {first.dice:.3f} on hidden slices, "
+        f"{found.dice:.3f} more than the next best, {second.engine}. The lead is beyond the variation from "
+        f"slice to slice (95 % CI {found.low:.3f} to {found.high:.3f})."
+    )
+
+
+def _even(
+    chosen: EngineScore, equals: Sequence[EngineScore], differences: Mapping[str, DiceDifference], to_fill: int
+) -> str:
+    best = equals[0]
+    others = [one.engine for one in equals if one is not chosen]
+    listed = ", ".join(others[:-1]) + (" and " if others[1:] else "") + others[-1]
+    lead = "" if chosen is best else f" The lead of {best.engine} is {_lead(differences[chosen.engine])}."
+    if chosen is best:
+        lead = f" Its lead over {others[0]} is {_lead(differences[others[0]])}."
+    slower = min(one.fill_seconds(to_fill) for one in equals if one is not chosen)
+    ratio = slower / max(chosen.fill_seconds(to_fill), 1e-3)
+    faster = f" It is {_two_digits(ratio)} times as fast." if ratio >= 1.5 else ""
+    return (
+        f"With {painted(chosen.size)} {chosen.engine} reached a mean Dice of {chosen.dice:.3f} on hidden "
+        f"slices, and {listed} did equally well here.{lead}{faster}"
+    )
+
+
+def _lead(found: DiceDifference) -> str:
+    if not found.significant:
+        interval = f"95 % CI {found.low:.3f} to {found.high:.3f}"
+        return f"{found.dice:.3f}, within the variation from slice to slice ({interval})"
+    return f"{found.dice:.3f}, too small to matter"
+
+
+def _notes(chosen: EngineScore, points: Sequence[EngineScore], labels: Sequence[str]) -> list[str]:
+    notes = []
+    if chosen.dice < LOW_DICE:
+        notes.append(f"A mean Dice of {chosen.dice:.2f} is low: expect to correct much, or paint more slices first.")
+    own = sorted((one for one in points if one.engine == chosen.engine), key=lambda one: one.size)
+    if len(own) > 1 and own[-1].dice - own[-2].dice >= RISING_MARGIN:
+        gain = own[-1].dice - own[-2].dice
+        notes.append(
+            f"More slices should still help: from {own[-2].size} to {own[-1].size} its Dice rose by {gain:.3f}."
+        )
+    smallest = min(one.size for one in points)
+    ahead = max((one for one in points if one.size == smallest), key=lambda one: one.dice)
+    if smallest < chosen.size and ahead.engine != chosen.engine and ahead.dice - own[0].dice >= RISING_MARGIN:
+        notes.append(
+            f"With {painted(smallest)} {ahead.engine} was ahead ({ahead.dice:.3f} against {own[0].dice:.3f})."
+        )
+    worst = int(np.nanargmin(chosen.by_label))
+    if chosen.dice - chosen.by_label[worst] >= WEAK_LABEL_MARGIN:
+        notes.append(f"Its weakest label is {labels[worst]} (Dice {chosen.by_label[worst]:.2f}): check it first.")
+    return notes

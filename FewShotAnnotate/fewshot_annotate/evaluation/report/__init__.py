@@ -1,0 +1,1 @@
+"""Reports of comparisons and studies: HTML pages, plots and CSV tables."""

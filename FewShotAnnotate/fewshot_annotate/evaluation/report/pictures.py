@@ -1,0 +1,76 @@
+"""Pictures of held-out slices: the truth, and what each engine made of it with the truth's outline over it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...core.intensity import IntensityWindow
+from ...io.slice_picture import Region, draw_slice, png_bytes, radiological_flips
+from ..case import ComparisonCase
+
+PICTURE_HEIGHT_PIXELS = 260
+OUTLINE_COLOUR = (1.0, 0.92, 0.24)
+# Part of the labelled box that is shown around it on each side.
+CROP_MARGIN_FRACTION = 0.35
+_MIN_CROP_PIXELS = 24
+
+
+class SliceRenderer:
+    """Draws slices of one case, cut to where labels are.
+
+    Parameters
+    ----------
+    case : ComparisonCase
+    """
+
+    def __init__(self, case: ComparisonCase) -> None:
+        self._case = case
+        self._crop = _crop(case)
+        self._flips = radiological_flips(case.axis, case.volume.geometry)
+        self._window = IntensityWindow.of_volume(case.volume.array)
+        _, row_mm, column_mm = case.axis.spacing(case.volume.geometry)
+        rows, columns = (part.stop - part.start for part in self._crop)
+        self._size = (
+            max(1, round(PICTURE_HEIGHT_PIXELS * columns * column_mm / (rows * row_mm))),
+            PICTURE_HEIGHT_PIXELS,
+        )
+
+    def png(self, support_index: int, masks: np.ndarray | None) -> bytes:
+        """PNG of a labelled slice.
+
+        Parameters
+        ----------
+        support_index : int
+            Number of the labelled slice.
+        masks : integer ndarray, shape [layers, h, w], or None
+            Drawn as areas, the truth as an outline; without masks the truth is drawn as areas.
+        """
+        case = self._case
+        image = self._cut(case.axis.slices(case.volume.array)[case.indices[support_index]])
+        truth = np.stack([support.masks[support_index] for support in case.supports])
+        structures = [(structure.layer, structure.segment) for structure in case.structures]
+        areas = [
+            Region(self._cut((truth if masks is None else masks)[layer] == segment.value), segment.colour)
+            for layer, segment in structures
+        ]
+        outlines = [
+            Region(self._cut(truth[layer] == segment.value), OUTLINE_COLOUR)
+            for layer, segment in structures
+            if masks is not None
+        ]
+        return png_bytes(draw_slice(image, self._window, self._size, areas, outlines))
+
+    def _cut(self, image: np.ndarray) -> np.ndarray:
+        return image[self._crop][self._flips]
+
+
+def _crop(case: ComparisonCase) -> tuple[slice, slice]:
+    """Rows and columns around all labels of all slices, with a margin."""
+    anything = np.any([support.masks.any(axis=0) for support in case.supports], axis=0)
+    ranges = []
+    for other, size in zip((1, 0), anything.shape, strict=True):
+        held = np.flatnonzero(anything.any(axis=other))
+        wanted = max(_MIN_CROP_PIXELS, round((held[-1] + 1 - held[0]) * (1 + 2 * CROP_MARGIN_FRACTION)))
+        start = max(0, min((held[0] + held[-1] + 1 - wanted) // 2, size - wanted))
+        ranges.append(slice(int(start), int(min(size, start + wanted))))
+    return ranges[0], ranges[1]

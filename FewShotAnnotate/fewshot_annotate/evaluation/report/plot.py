@@ -1,0 +1,126 @@
+"""Plot of Dice against support size. Needs matplotlib, of the extra 'report'."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Told apart by people with any colour vision (Okabe and Ito 2008), the built-in engines first.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#8B6F00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DPI = 160
+_PANELS_PER_ROW = 3
+# Names at the lines' ends are this far apart at least, as a part of the axis.
+_MIN_LABEL_GAP = 0.055
+
+
+class Plotted(Protocol):
+    """What is drawn of an engine at a support size: Dice, and the ends of its band."""
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine."""
+
+    @property
+    def size(self) -> int:
+        """Number of labelled slices."""
+
+    @property
+    def dice(self) -> float:
+        """Mean Dice, 0..1."""
+
+    @property
+    def least(self) -> float:
+        """Lower end of its interval."""
+
+    @property
+    def most(self) -> float:
+        """Upper end of its interval."""
+
+
+def colour_of(engine: str, engines: Sequence[str]) -> str:
+    """The same colour for an engine in plot, table and pictures."""
+    return COLOURS[engines.index(engine) % len(COLOURS)]
+
+
+def curve_png(panels: Mapping[str, Sequence[Plotted]], engines: Sequence[str]) -> bytes:
+    """PNG with one panel for each title: Dice by support size, with a band.
+
+    Parameters
+    ----------
+    panels : mapping of title to points
+    engines : sequence of str
+        In an order that is the same wherever they are shown.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(_PANELS_PER_ROW, len(panels))
+    rows = -(-len(panels) // columns)
+    width, height = (7.2, 4.0) if len(panels) == 1 else (3.9 * columns, 3.3 * rows)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    lowest = min(one.least for points in panels.values() for one in points)
+    for number, (title, points) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        _curve(axes, points, engines, lowest)
+        axes.set_title(title, loc="left", fontsize="medium", fontweight="bold")
+        if number % columns == 0:
+            axes.set_ylabel("mean Dice on held-out slices")
+        if number >= len(panels) - columns:
+            axes.set_xlabel("painted slices (support size)")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _curve(axes: Axes, points: Sequence[Plotted], engines: Sequence[str], lowest: float) -> None:
+    sizes = sorted({one.size for one in points})
+    bottom = max(0.0, round(lowest - 0.08, 1)) if lowest > 0.2 else 0.0
+    ends = []
+    for engine in engines:
+        own = sorted((one for one in points if one.engine == engine), key=lambda one: one.size)
+        if not own:
+            continue
+        position = engines.index(engine)
+        colour, marker = COLOURS[position % len(COLOURS)], MARKERS[position % len(MARKERS)]
+        x, y = [one.size for one in own], [one.dice for one in own]
+        axes.fill_between(x, [one.least for one in own], [one.most for one in own], color=colour, alpha=0.15, lw=0)
+        axes.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.8)
+        ends.append((y[-1], x[-1], engine, colour))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_ylim(bottom, 1.0)
+    axes.set_xlim(sizes[0] / 1.15, max(sizes[-1], sizes[0] * 1.5) * 1.15)
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    gap = _MIN_LABEL_GAP * (1.0 - bottom)
+    ends.sort()
+    for height, (last, size, engine, colour) in zip(_apart([end[0] for end in ends], gap), ends, strict=True):
+        axes.annotate(
+            engine,
+            xy=(size, last),
+            xytext=(1.02, height),
+            textcoords=("axes fraction", "data"),
+            color=colour,
+            va="center",
+            fontsize="small",
+            annotation_clip=False,
+        )
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights moved up or down until neighbours are `gap` apart, none above 1."""
+    moved = list(heights)
+    for number in range(1, len(moved)):
+        moved[number] = max(moved[number], moved[number - 1] + gap)
+    ceiling = 1.0
+    for number in reversed(range(len(moved))):
+        moved[number] = min(moved[number], ceiling)
+        ceiling = moved[number] - gap
+    return moved

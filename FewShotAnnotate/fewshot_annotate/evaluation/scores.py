@@ -1,0 +1,146 @@
+"""Dice of engines by support size, and the confidence interval of the difference of two engines."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .confidence_interval import confidence_interval_95
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class EngineScore:
+    """Score of one engine at one support size.
+
+    Attributes
+    ----------
+    engine : str
+    size : int
+    dice : float
+        Dice, pooled over the voxels of all held-out slices; mean over labels and draws.
+    least, most : float
+        Range of `dice` over the draws.
+    by_label : tuple of float
+        Dice of each scored label; mean over draws.
+    draws : int
+    start_seconds, slice_seconds : float
+        Time to the first slice, and per further slice; median over the trials of the first draw, because later ones
+        may be faster thanks to files that an engine caches.
+    """
+
+    engine: str
+    size: int
+    dice: float
+    least: float
+    most: float
+    by_label: tuple[float, ...]
+    draws: int
+    start_seconds: float
+    slice_seconds: float
+
+    def fill_seconds(self, slices: int) -> float:
+        """Expected time for filling a number of slices, in seconds."""
+        return self.start_seconds + self.slice_seconds * max(0, slices - 1)
+
+
+def ranked_engines(points: Sequence[EngineScore], size: int) -> tuple[str, ...]:
+    """Engines with a score at a support size, in descending order of Dice."""
+    ranked = sorted((one for one in points if one.size == size), key=lambda one: -one.dice)
+    return tuple(one.engine for one in ranked)
+
+
+def score_at(points: Sequence[EngineScore], engine: str, size: int) -> EngineScore:
+    """Score of an engine at a support size."""
+    return next(one for one in points if (one.engine, one.size) == (engine, size))
+
+
+@dataclass(frozen=True)
+class DiceDifference:
+    """Dice of one engine minus that of another on the same held-out slices, with its 95 % confidence interval."""
+
+    dice: float
+    low: float
+    high: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the confidence interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+def dice(counts: np.ndarray) -> np.ndarray:
+    """Dice from voxel counts [..., 3] (truth, result, both); NaN where both are empty."""
+    total = counts[..., 0] + counts[..., 1]
+    return np.where(total > 0, 2.0 * counts[..., 2] / np.maximum(total, 1), np.nan)
+
+
+def mean_dice(counts: np.ndarray) -> np.ndarray:
+    """Mean over labels of the Dice of each label, pooled over slices.
+
+    Parameters
+    ----------
+    counts : ndarray, shape [..., slices, labels, 3]
+
+    Returns
+    -------
+    float ndarray, shape [...]; NaN where no label has a voxel
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nanmean warns where all labels are empty
+        return np.nanmean(dice(counts.sum(axis=-3)), axis=-1)
+
+
+def engine_score(engine: str, size: int, draws: np.ndarray, seconds: Sequence[tuple[float, float]]) -> EngineScore:
+    """Score of one engine at one support size, from its trials.
+
+    Parameters
+    ----------
+    draws : int ndarray, shape [draws, slices, labels, 3]
+    seconds : sequence of (float, float)
+        Time to the first slice and per further slice of each timed trial.
+    """
+    means = np.array([mean_dice(counts) for counts in draws])
+    by_label = np.mean([dice(counts.sum(axis=0)) for counts in draws], axis=0)
+    start, step = np.median(np.array(seconds), axis=0)
+    return EngineScore(
+        engine,
+        size,
+        float(means.mean()),
+        float(means.min()),
+        float(means.max()),
+        tuple(float(value) for value in by_label),
+        len(draws),
+        float(start),
+        float(step),
+    )
+
+
+def dice_difference(one: np.ndarray, other: np.ndarray, seed: int = 0) -> DiceDifference:
+    """Difference in Dice of two engines, with a paired bootstrap over held-out slices (Efron 1979).
+
+    Parameters
+    ----------
+    one, other : int ndarrays, shape [slices, labels, 3]
+        Counts of the same slices, in the same order.
+    """
+
+    def difference(drawn: np.ndarray) -> np.ndarray:
+        return mean_dice(one[drawn]) - mean_dice(other[drawn])
+
+    low, high = confidence_interval_95(difference, len(one), RESAMPLES, seed)
+    return DiceDifference(float(mean_dice(one) - mean_dice(other)), low, high)
+
+
+def scored_structures(counts: np.ndarray) -> list[int]:
+    """Indices of the structures that the truth holds on any held-out slice.
+
+    Parameters
+    ----------
+    counts : ndarray, shape [draws, slices, structures, 3]
+    """
+    return [int(index) for index in np.flatnonzero(counts[..., 0].any(axis=(0, 1)))]

@@ -1,0 +1,108 @@
+"""The manifest of a study: fully labelled volumes, each in a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.layers import merge_disjoint
+from ..core.regrid import Consent
+from ..core.slice_axis import SliceAxis, labelled_indices, parse_axis
+from ..io.files import read_on_grid, read_volume
+from ..io.label_notes import label_notes
+from ..io.table import Row, read_table
+from .case import ComparisonCase
+
+REQUIRED_COLUMNS = ("image", "label", "group")
+
+
+@dataclass(frozen=True)
+class LabelledVolume:
+    """One row of the manifest.
+
+    Attributes
+    ----------
+    name : str
+        Name in reports; never a file name.
+    group : str
+        Group of volumes that are averaged, such as a modality or an anatomy.
+    image, label : Path
+    axis : SliceAxis or None
+        None: the axis with the largest spacing, which is most likely that of acquisition.
+    series : str
+        Series in a DICOM folder with several, as for `read_volume`; else empty.
+    agreed : frozenset of Consent
+        Permitted changes to labels that are not on the image's grid.
+    complete : bool
+        Whether a label that is not on a labelled slice is absent there.
+    """
+
+    name: str
+    group: str
+    image: Path
+    label: Path
+    axis: SliceAxis | None = None
+    series: str = ""
+    agreed: frozenset[Consent] = frozenset()
+    complete: bool = True
+
+    def read(self, on_note: Callable[[str], None] = lambda sentence: None) -> ComparisonCase:
+        """The volume with every slice that holds a label as a labelled slice.
+
+        Parameters
+        ----------
+        on_note : callable
+            Called with a sentence on each change to the labels; it names the volume, and no file.
+
+        Raises
+        ------
+        InputError
+            A file that cannot be read, another grid, no label.
+        """
+        volume = read_volume(self.image, self.series or None)
+        regridded = read_on_grid(self.label, volume.geometry, self.agreed)
+        for sentence in label_notes(regridded, self.label, self.name):
+            on_note(sentence)
+        layers = merge_disjoint(regridded.layers).layers
+        spacing = SliceAxis(0).spacing(volume.geometry)
+        axis = self.axis or SliceAxis(min(range(3), key=lambda number: (-round(spacing[number], 3), number)))
+        anything = np.any([layer.array != 0 for layer in layers], axis=0)
+        labelled = labelled_indices(anything, axis)
+        return ComparisonCase.from_label_maps(volume, layers, axis, labelled, self.label, complete=self.complete)
+
+
+def read_manifest(
+    path: Path, agreed: frozenset[Consent] = frozenset(), complete: bool = True
+) -> list[LabelledVolume]:
+    """Volumes of a CSV file with the columns `image,label,group` and optionally `name,axis,series`.
+
+    Paths are relative to the folder of the CSV file. `agreed` and `complete` apply to all volumes.
+
+    Raises
+    ------
+    InputError
+        No such file, no table, a missing column, or a row that cannot be used, which the message names.
+    """
+    names: set[str] = set()
+
+    def volume_of(row: Row) -> LabelledVolume:
+        volume = replace(_volume(row), agreed=agreed, complete=complete)
+        if volume.name in names:
+            raise InputError("volume_name_twice", name=volume.name)
+        names.add(volume.name)
+        return volume
+
+    return read_table(path, REQUIRED_COLUMNS).items(volume_of)
+
+
+def _volume(row: Row) -> LabelledVolume:
+    row.require(*REQUIRED_COLUMNS)
+    name = row.cell("name") or f"volume {row.number - 1}"
+    axis = parse_axis(row.cell("axis") or "auto")
+    return LabelledVolume(
+        name, row.cell("group"), row.existing("image"), row.existing("label"), axis, row.cell("series")
+    )

@@ -1,0 +1,121 @@
+"""Writing of an export that passed the pre-flight checks: files are verified before they get their final names."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.regrid import regrid
+from ..core.volume import LabelMap
+from .algorithm import PRODUCT, Algorithm, of_segment
+from .derive import write_series
+from .dicom_seg import CodedSegment, SegContent, write_segmentation
+from .dicom_series import DicomSeries, read_series
+from .image_files import write_each_verified, write_verified
+from .preflight import Preflight
+from .request import Problem, Target
+from .seg_verification import compare_segmentation
+from .staging import move_all, staged
+from .verification import Difference, compare_series
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of an export.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Files and folders that were written; none if something differed.
+    differences : tuple of Difference
+        Differences between what was written and what was read back.
+    notes : tuple of Problem
+    readers : tuple of str
+        Programs that read the same voxels and geometry from an image file; empty for DICOM.
+    describers : tuple of str
+        Programs that read the same names, colours and codes.
+    """
+
+    paths: tuple[Path, ...]
+    differences: tuple[Difference, ...]
+    notes: tuple[Problem, ...]
+    readers: tuple[str, ...] = ()
+    describers: tuple[str, ...] = ()
+
+    @property
+    def verified(self) -> bool:
+        """Whether what was written was read back and is the same."""
+        return not self.differences
+
+
+def deliver(preflight: Preflight) -> Report:
+    """Write an export and verify it by reading it back; no file is left if it differs.
+
+    Raises
+    ------
+    InputError
+        A blocking problem is unresolved, or the files cannot be written.
+    """
+    if preflight.blocking:
+        raise preflight.blocking[0].error
+    if preflight.request.target is Target.DICOM_SEG:
+        return _deliver_segmentation(preflight)
+    return _deliver_images(preflight)
+
+
+def _deliver_images(preflight: Preflight) -> Report:
+    request = preflight.request
+    layers = preflight.coding.tagged(preflight.layers)
+    with staged(request.output) as folder:
+        if request.one_file_per_segment:
+            read = write_each_verified(folder, request.target.suffixes[0], layers)
+            places = {folder: request.output}
+        else:
+            read = write_verified(folder / request.output.name, layers)
+            places = {file: request.output.with_name(file.name) for file in sorted(folder.iterdir())}
+        if read.differences:
+            return Report((), read.differences, preflight.notes)
+        move_all(places)
+    return Report(tuple(places.values()), (), preflight.notes, read.readers, read.describers)
+
+
+def _deliver_segmentation(preflight: Preflight) -> Report:
+    request = preflight.request
+    with ExitStack() as stack:
+        file = stack.enter_context(staged(request.output)) / request.output.name
+        places, differences = {file: request.output}, []
+        series = request.series
+        if series is None:
+            assert request.derivation is not None
+            made = stack.enter_context(staged(request.derivation.folder))
+            write_series(made, request.derivation, request.software_version)
+            differences = compare_series(made, request.derivation.volume)
+            series = read_series(made)
+            places = {made: request.derivation.folder, **places}
+        # The slices of a derived series may be in the reverse order of the volume's.
+        layers = tuple(regrid(preflight.layers, series.geometry).layers)
+        content = _content(preflight, series, layers)
+        write_segmentation(file, content)
+        differences += compare_segmentation(file, content)
+        if differences:
+            return Report((), tuple(differences), preflight.notes)
+        move_all(places)
+    return Report(tuple(places.values()), (), preflight.notes)
+
+
+def _content(preflight: Preflight, series: DicomSeries, layers: tuple[LabelMap, ...]) -> SegContent:
+    request, coding = preflight.request, preflight.coding
+    unnamed = Algorithm(PRODUCT, request.software_version)
+    rank = {segment_id: number for number, segment_id in enumerate(request.order)}
+    held = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
+    held.sort(key=lambda one: (rank.get(one[1].segment_id, len(rank)), one[1].order))
+    segments = []
+    for count, (number, segment) in enumerate(held, start=1):
+        terminology = coding.of(number, segment)
+        if terminology is None:
+            raise InputError("codes_unknown", segments=segment.name)
+        made_by = of_segment(segment) or request.algorithm or unnamed
+        segments.append(CodedSegment(count, number, segment, terminology, made_by))
+    return SegContent(series, layers, tuple(segments), request.type, request.software_version)

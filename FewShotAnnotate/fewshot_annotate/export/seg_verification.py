@@ -1,0 +1,168 @@
+"""Read-back of a DICOM segmentation by readers that did not write it, whatever layout its writer chose.
+
+The file is written as highdicom's header with pixel data of our own. pydicom reads its header and functional groups,
+highdicom's reader its voxels, segment by segment on each source slice, as other programs ask for them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..io.dicom.functional_groups import read_seg_frames
+from ..io.dicom.segments import segment_codes, segment_colour
+from .algorithm import AlgorithmType
+from .dicom_seg import UNKNOWN, CodedSegment, SegContent, SegType, dicom_text
+from .verification import COLOUR_TOLERANCE, Difference
+
+_SOP_CLASSES = {
+    SegType.BINARY: "1.2.840.10008.5.1.4.1.1.66.4",
+    SegType.LABELMAP: "1.2.840.10008.5.1.4.1.1.66.7",
+}
+_SAME_AS_SOURCE = ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns")
+_POSITION_TOLERANCE = 1e-3  # mm
+_DIRECTION_TOLERANCE = 1e-5
+_MAX_BLOCK_BYTES = 1 << 26  # of voxels read at a time; a byte per voxel and segment
+
+
+def compare_segmentation(path: Path, content: SegContent) -> list[Difference]:
+    """What a DICOM segmentation file says other than `content`: voxels, geometry, codes, references."""
+    from highdicom.seg import segread
+    from pydicom import dcmread
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, which show values of the patient
+        try:
+            dataset = dcmread(path, stop_before_pixels=True)
+            found = [
+                *_compare_header(dataset, content),
+                *_compare_segments(dataset, content),
+                *_compare_references(dataset, content),
+                *_compare_frames(dataset, content),
+            ]
+            return found + list(_compare_voxels(segread(path), content))
+        except Exception as error:  # readers raise anything at a file that is not as it should be
+            return [Difference("the file", "a readable segmentation", type(error).__name__)]
+
+
+def _compare_header(dataset: Any, content: SegContent) -> Iterator[Difference]:
+    source = content.series.headers[0]
+    for what, expected, found in (
+        ("SOP class", _SOP_CLASSES[content.type], dataset.SOPClassUID),
+        ("Segmentation Type", content.type.name, dataset.SegmentationType),
+        ("Modality", "SEG", dataset.Modality),
+    ):
+        if expected != found:
+            yield Difference(what, expected, found)
+    for name in _SAME_AS_SOURCE:
+        if str(source.get(name) or "") != str(dataset.get(name) or ""):
+            yield Difference(name, "as in the images", "another")  # what it is concerns the patient only
+
+
+def _compare_segments(dataset: Any, content: SegContent) -> Iterator[Difference]:
+    items = {int(item.SegmentNumber): item for item in dataset.SegmentSequence}
+    items.pop(0, None)  # background of a label map segmentation
+    numbers = [segment.number for segment in content.segments]
+    if sorted(items) != sorted(numbers):
+        yield Difference("segment numbers", numbers, sorted(items))
+        return
+    for segment in content.segments:
+        item = items[segment.number]
+        for what, expected, found in _words(segment, item):
+            if expected != found:
+                yield Difference(f"{what} of segment {segment.label}", expected, found)
+        colour = segment_colour(item)
+        if colour is None or not np.allclose(segment.segment.colour, colour, atol=COLOUR_TOLERANCE):
+            yield Difference(f"colour of segment {segment.label}", segment.segment.colour, colour)
+
+
+def _words(segment: CodedSegment, item: Any) -> Iterator[tuple[str, object, object]]:
+    """Text and codes of a segment: name, expected, found."""
+    names = ("category", "type", "type modifier", "anatomic region", "anatomic region modifier")
+    yield "label", segment.label, str(item.SegmentLabel)
+    yield from zip(names, segment.terminology.codes, segment_codes(item), strict=True)
+    algorithm = segment.algorithm
+    yield "algorithm type", str(algorithm.type), str(item.SegmentAlgorithmType)
+    if algorithm.type is AlgorithmType.MANUAL:
+        return
+    identification = item.SegmentationAlgorithmIdentificationSequence[0]
+    yield "algorithm name", dicom_text(algorithm.name), str(item.SegmentAlgorithmName)
+    yield "algorithm version", dicom_text(algorithm.version) or UNKNOWN, str(identification.AlgorithmVersion)
+    if algorithm.weights:
+        yield "weights", f"weights={algorithm.weights}", str(identification.get("AlgorithmParameters", ""))
+
+
+def _compare_references(dataset: Any, content: SegContent) -> Iterator[Difference]:
+    """Every source slice is named in the file."""
+    (series,) = dataset.ReferencedSeriesSequence
+    if series.SeriesInstanceUID != content.series.headers[0].SeriesInstanceUID:
+        yield Difference("referenced series", "that of the images", "another")
+    named = {str(item.ReferencedSOPInstanceUID) for item in series.ReferencedInstanceSequence}
+    expected = {str(header.SOPInstanceUID) for header in content.series.headers}
+    if named != expected:
+        yield Difference("referenced slices", len(expected), f"{len(named & expected)} of them, {len(named)} in all")
+
+
+def _compare_frames(dataset: Any, content: SegContent) -> Iterator[Difference]:
+    """Every frame lies on a source slice and names it."""
+    headers, sources, positions = content.series.headers, content.series.sources, content.series.positions
+    spacing, orientation = (
+        np.array(headers[0].get(name), dtype=float) for name in ("PixelSpacing", "ImageOrientationPatient")
+    )
+    for frame in read_seg_frames(dataset):
+        for what, expected, found in (
+            ("pixel spacing in mm", spacing, frame.spacing),
+            ("orientation", orientation, frame.orientation),
+        ):
+            if np.abs(expected - found).max() > _DIRECTION_TOLERANCE:
+                yield Difference(f"{what} of frame {frame.number + 1}", expected.tolist(), list(found))
+        distance = np.linalg.norm(positions - frame.position, axis=1)
+        slot = int(distance.argmin())
+        if distance[slot] > _POSITION_TOLERANCE:
+            yield Difference(
+                f"position of frame {frame.number + 1} in mm", positions[slot].tolist(), list(frame.position)
+            )
+        elif frame.sources != {sources[slot]}:
+            name, others = content.series.slice_name(slot), f"{len(frame.sources)} others"
+            yield Difference(f"source of frame {frame.number + 1}", name, others)
+
+
+def _compare_voxels(segmentation: Any, content: SegContent) -> Iterator[Difference]:
+    """Each segment on each source slice, a few slices at a time."""
+    series, segments = content.series, content.segments
+    combined = content.type is SegType.LABELMAP  # apart, highdicom cuts numbers above 255 to 8 bits
+    asked = {
+        "segment_numbers": [segment.number for segment in segments],
+        "combine_segments": combined,
+        "assert_missing_frames_are_empty": True,
+    }
+    for slots in _blocks(content):
+        sources = [series.sources[slot] for slot in slots]
+        if sources[0].frame:
+            numbers = [source.frame for source in sources]
+            found = segmentation.get_pixels_by_source_frame(sources[0].instance, numbers, **asked)
+        else:
+            found = segmentation.get_pixels_by_source_instance([source.instance for source in sources], **asked)
+        for slot, pixels in zip(slots, found, strict=True):
+            for channel, segment in enumerate(segments):
+                mask = pixels == segment.number if combined else pixels[..., channel]
+                wrong = int(np.count_nonzero(content.mask(segment, series.slice_indices[slot]) != mask))
+                if wrong:
+                    what = f"voxels on {series.slice_name(slot)}, segment {segment.label}"
+                    yield Difference(what, "all the same", f"{wrong} others")
+
+
+def _blocks(content: SegContent) -> Iterator[list[int]]:
+    """Numbers of the slices that are there, a few at a time, those of one multi-frame image apart from others."""
+    series = content.series
+    _, rows, columns = series.geometry.shape
+    count = max(1, _MAX_BLOCK_BYTES // (rows * columns * len(content.segments)))
+    of_image: dict[str, list[int]] = {}
+    for slot, source in enumerate(series.sources):
+        of_image.setdefault(source.instance if source.frame else "", []).append(slot)
+    for slots in of_image.values():
+        yield from (slots[start : start + count] for start in range(0, len(slots), count))

@@ -1,0 +1,88 @@
+"""Staging of files in a hidden folder beside their destination, to which they are moved together once verified."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ..core import paths
+from ..core.disk import sync_file, sync_folder, unwritable_error
+from ..core.errors import InputError
+from ..core.file_transaction import FileTransaction, count_written
+from ..core.signals import defer_signals
+from ..core.storage import require_creatable
+from ..core.temporary import TemporaryFolder
+from ..io.label_names import move_label_map, sidecar_path
+
+
+def require_place(path: Path, suffixes: Sequence[str] = ()) -> None:
+    """Raise `InputError` if nothing can be written at `path`: wrong suffix, or a folder that takes none. No trace."""
+    if suffixes and not any(path.name.lower().endswith(end) and len(path.name) > len(end) for end in suffixes):
+        raise InputError("suffix_unknown", path=path, allowed=" or ".join(suffixes))
+    if suffixes and paths.is_folder(path):
+        raise InputError("output_unwritable", path=path, detail="it is a folder")
+    require_creatable(path)
+
+
+@contextlib.contextmanager
+def staged(beside: Path) -> Iterator[Path]:
+    """A new folder beside `beside`, gone after the block with all that was not moved out of it.
+
+    Raises
+    ------
+    InputError
+        The disk is full or the folder is not writable.
+    """
+    try:
+        with TemporaryFolder(beside.parent) as folder:
+            yield folder
+    except OSError as error:
+        raise unwritable_error(beside, error) from None
+
+
+def move_all(places: Mapping[Path, Path]) -> None:
+    """Put staged files and folders in their places; what was there of that name is replaced.
+
+    A folder where nothing was before comes there whole, in one step, and is the user's alone. Label maps change
+    together with the names of their labels.
+
+    Raises
+    ------
+    InputError
+        One cannot be moved; those moved to where nothing was before are removed again.
+    """
+    new: list[Path] = []
+    try:
+        for staged_path, place in places.items():
+            if staged_path.is_dir() and not paths.lexists(place):
+                for file in staged_path.iterdir():
+                    sync_file(file)
+                with defer_signals():
+                    staged_path.rename(place)
+                    count_written(place)
+                    new.append(place)
+                sync_folder(place.parent)
+        _move_files({source: goal for pair in places.items() for source, goal in _files_of(*pair)})
+    except (OSError, InputError) as error:
+        for path in new:
+            shutil.rmtree(path, ignore_errors=True)
+        if isinstance(error, InputError):
+            raise
+        raise unwritable_error(next(iter(places.values())), error) from None
+
+
+def _files_of(staged_path: Path, place: Path) -> list[tuple[Path, Path]]:
+    """The files that are still to be moved, and where."""
+    if staged_path.is_dir():
+        return [(file, place / file.name) for file in sorted(staged_path.iterdir())]
+    return [(staged_path, place)] if staged_path.exists() else []
+
+
+def _move_files(places: Mapping[Path, Path]) -> None:
+    names = {sidecar_path(file) for file in places}
+    with FileTransaction() as files:
+        for source, goal in places.items():
+            if source not in names:
+                move_label_map(files, source, goal)

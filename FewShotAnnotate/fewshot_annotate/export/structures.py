@@ -1,0 +1,154 @@
+"""Table of common structures: codes suggested from a segment's name. Data in structures.csv; users may add their own.
+
+Codes are SNOMED CT (SCT), as DICOM PS3.16 and Slicer's terminology use them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.reading import read_text
+from ..core.terminology import Code, Terminology, parse_tag
+
+LEFT = Code("7771000", "SCT", "Left")
+RIGHT = Code("24028007", "SCT", "Right")
+ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+TISSUE = Terminology(Code("85756007", "SCT", "Tissue"), Code("85756007", "SCT", "Tissue"))
+_TABLE = Path(__file__).with_name("structures.csv")
+_SIDES = {"left": LEFT, "l": LEFT, "lt": LEFT, "lh": LEFT, "right": RIGHT, "r": RIGHT, "rt": RIGHT, "rh": RIGHT}
+_FILLERS = frozenset(
+    [
+        "the",
+        "of",
+        "a",
+        "segment",
+        "segmentation",
+        "mask",
+        "label",
+        "roi",
+        "seg",
+        "auto",
+        "manual",
+        "whole",
+        "total",
+        "entire",
+    ]
+)
+_COLUMNS = ("name", "category", "category_meaning", "type", "type_meaning")
+_Words = tuple[str, ...]
+
+
+class Structures:
+    """Structures by name.
+
+    A name is a set of words: order, case, plural, underscores and words such as 'segment' do not matter. Left and
+    right become the type's modifier unless the table knows the side as a structure of its own (left atrium).
+    """
+
+    def __init__(self, known: dict[_Words, Terminology]) -> None:
+        self._known = known
+
+    def suggest(self, name: str) -> Terminology | None:
+        """What a segment of this name most likely is, or None."""
+        words = _words(name)
+        for candidate in (words, [word for word in words if not word.isdigit()]):
+            found = self._known.get(_key(candidate))
+            if found:
+                return found
+            sides = {_SIDES[word] for word in candidate if word in _SIDES}
+            found = self._known.get(_key(word for word in candidate if word not in _SIDES))
+            if found and len(sides) <= 1:
+                return _on_side(found, *sides)
+        return None
+
+    def with_table(self, path: Path) -> Structures:
+        """These structures and those of a user's table, which comes first.
+
+        The table is a CSV file with the columns name, category, category_meaning, type, type_meaning and, if needed,
+        synonyms (separated by |), scheme (default SCT), region, region_meaning.
+
+        Raises
+        ------
+        InputError
+            The table cannot be read, or a row of it is incomplete.
+        """
+        return Structures({**self._known, **_read(path)})
+
+
+@cache
+def common_structures() -> Structures:
+    """The table that comes with the package."""
+    return Structures(_read(_TABLE))
+
+
+def as_terminology(text: str, structures: Structures) -> Terminology:
+    """What a user's words stand for: a name of the table, scheme^value^meaning, or a whole tag of Slicer's.
+
+    Raises
+    ------
+    InputError
+        None of these.
+    """
+    found = structures.suggest(text) if "^" not in text else parse_tag(text)
+    if found is None and text.count("^") == 2 and "~" not in text:
+        scheme, value, meaning = text.split("^")
+        code = Code(value.strip(), scheme.strip(), meaning.strip())
+        found = Terminology(ANATOMY, code) if code.is_valid else None
+    if found is None:
+        raise InputError("code_malformed", text=text)
+    return found
+
+
+def _read(path: Path) -> dict[_Words, Terminology]:
+    try:
+        table = csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline=""), strict=True)
+        rows = list(table)
+        header = table.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise InputError("structures_unreadable", path=path, row=1) from None
+    known: dict[_Words, Terminology] = {}
+    if not rows or len(set(header)) < len(header):
+        raise InputError("structures_unreadable", path=path, row=1)
+    for number, row in enumerate(rows, start=2):
+        if None in row or not all((row.get(column) or "").strip() for column in _COLUMNS):
+            raise InputError("structures_unreadable", path=path, row=number)
+        scheme = row.get("scheme") or "SCT"
+        category = Code(row["category"], scheme, row["category_meaning"])
+        kind = Code(row["type"], scheme, row["type_meaning"])
+        region = Code(row["region"], scheme, row.get("region_meaning") or "") if row.get("region") else None
+        if not (category.is_valid and kind.is_valid and (region is None or region.is_valid)):
+            raise InputError("structures_unreadable", path=path, row=number)
+        for name in (row["name"], *(row.get("synonyms") or "").split("|")):
+            known.setdefault(_key(_words(name)), Terminology(category, kind, region=region))
+    known.pop((), None)
+    return known
+
+
+def _on_side(structure: Terminology, side: Code | None = None) -> Terminology:
+    """The structure on a side; of a lesion the side is that of its region."""
+    if structure.region:
+        return Terminology(structure.category, structure.type, None, structure.region, side)
+    return Terminology(structure.category, structure.type, side)
+
+
+def _words(name: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    found = re.findall(r"[^\W_]+", spaced.lower())
+    return [_singular(word) for word in found if word not in _FILLERS]
+
+
+def _singular(word: str) -> str:
+    for plural, singular in (("ae", "a"), ("ies", "y")):
+        if word.endswith(plural):
+            return word.removesuffix(plural) + singular
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
+
+
+def _key(words: Iterable[str]) -> _Words:
+    return tuple(sorted(words))

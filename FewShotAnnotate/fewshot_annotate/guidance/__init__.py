@@ -1,0 +1,1 @@
+"""Review of a result, and suggestion of the next slice to paint."""

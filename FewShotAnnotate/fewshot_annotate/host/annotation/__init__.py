@@ -1,0 +1,1 @@
+"""Which slices of a segmentation are painted, filled, accepted or flagged."""

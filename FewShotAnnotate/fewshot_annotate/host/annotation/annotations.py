@@ -1,0 +1,100 @@
+"""SliceAnnotations: the one owner of what is known of each slice of a segmentation.
+
+What was stored (`record`) and what was found in the voxels (`survey`) meet in one snapshot, which is made anew only
+after one of them has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..chosen_nodes import ChosenNodes
+from ..mrml.grid_reader import GridReader
+from ..mrml.reading import is_locked
+from .record import AnnotationRecord
+from .record_store import read_record, record_text, write_record
+from .snapshot import AnnotationSnapshot, Selection, review_view, select
+from .survey import Survey
+
+
+class SliceAnnotations:
+    """Which slices are painted, empty, filled, corrected, accepted and flagged.
+
+    Attributes
+    ----------
+    grids : GridReader
+        Reads the voxels, for all that work on the same segmentation.
+    survey : Survey
+        Follows the voxels of the chosen segmentation.
+    """
+
+    def __init__(self) -> None:
+        self.grids = GridReader()
+        self.survey = Survey(self.grids)
+        self._made_from: tuple[object, ...] | None = None
+        self._snapshot = AnnotationSnapshot()
+
+    def snapshot(self, segmentation_node: Any) -> AnnotationSnapshot:
+        """What is known now; the same object as long as nothing has changed. Takes microseconds.
+
+        Parameters
+        ----------
+        segmentation_node : vtkMRMLSegmentationNode or None
+            The surveyed segmentation.
+        """
+        if segmentation_node is None:
+            return AnnotationSnapshot()
+        names, locked = _segments(segmentation_node)
+        source = (segmentation_node.GetID(), record_text(segmentation_node), names, locked, self.survey.result)
+        if self._made_from is None or not _same(self._made_from, source):
+            self._snapshot = self._make(read_record(segmentation_node), dict(names), locked)
+            self._made_from = source
+        return self._snapshot
+
+    def change(self, segmentation_node: Any, change: Callable[[AnnotationRecord], AnnotationRecord]) -> None:
+        """Change the record of a segmentation."""
+        write_record(segmentation_node, change(read_record(segmentation_node)))
+
+    def clear(self) -> None:
+        """Forget the segmentation, before the scene is closed; the record is saved in the scene."""
+        self.survey.reset()
+        self._made_from, self._snapshot = None, AnnotationSnapshot()
+
+    def close(self) -> None:
+        """Release the thread."""
+        self.clear()
+        self.survey.close()
+
+    def poll(self, nodes: ChosenNodes) -> bool:
+        """Start or finish a survey; True if there may be something new to show. Takes milliseconds."""
+        return self.survey.poll(nodes)
+
+    def _make(
+        self, record: AnnotationRecord, names: Mapping[str, str], locked: tuple[str, ...]
+    ) -> AnnotationSnapshot:
+        found = self.survey.result
+        checksums = found.checksums_for(record)
+        selection = Selection()
+        if found.grid is not None:
+            extents = {name: extent for name, extent in found.extents.items() if name in names}
+            selection = select(extents, record, found.grid.geometry.shape, locked, checksums)
+        if any(name not in names for name in record.present.segment_ids):
+            checksums = {}  # with a segment gone, every slice would look corrected
+        review = review_view(record, checksums, names)
+        if self._snapshot.review == review:
+            review = self._snapshot.review
+        return AnnotationSnapshot(record, selection, review)
+
+
+def _segments(node: Any) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Segment id and name of each segment, and the ids of the locked ones."""
+    segmentation = node.GetSegmentation()
+    segments = [(key, segmentation.GetSegment(key)) for key in segmentation.GetSegmentIDs()]
+    names = tuple((key, segment.GetName()) for key, segment in segments)
+    return names, tuple(key for key, segment in segments if is_locked(segment))
+
+
+def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    """Whether a snapshot can be used again; results of a survey are compared by identity, for they hold arrays."""
+    return one[:-1] == other[:-1] and one[-1] is other[-1]

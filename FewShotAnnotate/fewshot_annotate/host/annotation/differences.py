@@ -1,0 +1,93 @@
+"""Differences: what the last run changed, shown over the user's segmentation. Not saved with the scene."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from ...core.slice_axis import SliceAxis
+from ..fill.edit_rules import Changes
+from ..mrml.overlay import Overlay
+from ..mrml.reading import SegmentationGrid
+
+DIFFERENCES_ATTRIBUTE = "FewShotAnnotate.Differences"
+_Voxel = tuple[int, int, int]
+_ADDED, _REMOVED = 1, 2
+_COLOURS = {_ADDED: (0.0, 0.75, 0.95), _REMOVED: (0.95, 0.3, 0.1)}
+_OPACITY = 0.7
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Voxels that a run added and removed, compressed because they are rarely shown.
+
+    Attributes
+    ----------
+    first : (int, int, int)
+        First voxel (k, j, i) of the part of the grid that holds them.
+    shape : (int, int, int)
+    packed : bytes
+    """
+
+    first: _Voxel
+    shape: _Voxel
+    packed: bytes
+
+    @classmethod
+    def of(cls, changes: Changes) -> Differences:
+        """Differences of the changes made by a run. For a background thread."""
+        boxes = [*changes.add.values(), *changes.remove.values()]
+        if not boxes:
+            return cls((0, 0, 0), (0, 0, 0), zlib.compress(b""))
+        first = np.min([box.first for box in boxes], axis=0)
+        stop = np.max([np.add(box.first, box.mask.shape) for box in boxes], axis=0)
+        values = np.zeros(stop - first, dtype=np.uint8)
+        # Additions last: a voxel may move from one segment to another.
+        for found, value in ((changes.remove, _REMOVED), (changes.add, _ADDED)):
+            for box in found.values():
+                part = tuple(slice(a, a + n) for a, n in zip(box.first - first, box.mask.shape, strict=True))
+                values[part][box.mask] = value
+        k, j, i = (int(number) for number in first)
+        return cls((k, j, i), values.shape, zlib.compress(values, 1))
+
+    def values(self) -> np.ndarray:
+        """1 where added, 2 where only removed, uint8 [k, j, i]. For a background thread."""
+        return np.frombuffer(bytearray(zlib.decompress(self.packed)), dtype=np.uint8).reshape(self.shape)
+
+    def counts(self, axis: SliceAxis) -> dict[int, int]:
+        """Number of changed voxels by slice, for slices with any. For a background thread."""
+        start = self.first[axis.index]
+        numbers = [int(np.count_nonzero(part)) for part in axis.slices(self.values())]
+        return {start + number: count for number, count in enumerate(numbers) if count}
+
+
+class DifferencesOverlay:
+    """Shows differences over a segmentation."""
+
+    def __init__(self) -> None:
+        self._overlay: Overlay | None = None
+
+    @property
+    def node(self) -> Any:
+        """The overlay's node, None if nothing is shown."""
+        return self._overlay.node if self._overlay is not None else None
+
+    def show(self, segmentation_node: Any, grid: SegmentationGrid, first: _Voxel, values: np.ndarray) -> None:
+        """Show `Differences.values` that begin at voxel `first` (k, j, i) of the grid."""
+        self.hide()
+        name = _("{name}: changed by the last run").format(name=segmentation_node.GetName())
+        self._overlay = Overlay(segmentation_node, name, DIFFERENCES_ATTRIBUTE)
+        image = self._overlay.add_image(grid.geometry, first, values)
+        for value, title in ((_ADDED, _("Added")), (_REMOVED, _("Removed"))):
+            self._overlay.add_segment(f"Differences_{value}", title, _COLOURS[value], image, value)
+        self._overlay.display(_OPACITY)
+
+    def hide(self) -> None:
+        """Take the overlay out of the scene."""
+        if self._overlay is not None:
+            self._overlay.remove()
+            self._overlay = None

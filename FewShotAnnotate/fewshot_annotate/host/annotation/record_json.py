@@ -1,0 +1,85 @@
+"""JSON data of an AnnotationRecord, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...core.expected_dice import ExpectedDice
+from .record import AnnotationRecord, AxisRecord, Fill, SliceRecord, SliceStatus
+
+_VERSION = 2
+
+
+def record_to_json(record: AnnotationRecord) -> dict[str, Any]:
+    """JSON data of a record; short, because it is written at every change of a status."""
+    return {
+        "version": _VERSION,
+        "axis": record.axis,
+        "chosen": dict(record.chosen),
+        "axes": [{"axis": axis, **_axis_to_json(one)} for axis, one in record.axes.items()],
+    }
+
+
+def record_from_json(data: Mapping[str, Any]) -> AnnotationRecord:
+    """The inverse of `record_to_json`.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, AttributeError, OverflowError
+        Something else.
+    """
+    axes = {_axis_number(one["axis"]): axis_from_json(one) for one in data["axes"]}
+    chosen = {str(name): bool(fill) for name, fill in data["chosen"].items()}
+    return AnnotationRecord(_axis_number(data["axis"]), chosen, axes)
+
+
+def axis_from_json(data: Mapping[str, Any]) -> AxisRecord:
+    """The record of one axis from its JSON data; raises as `record_from_json`."""
+    slices = {int(index): _slice_from_json(one) for index, one in data["slices"].items()}
+    expected = {str(name): ExpectedDice.from_json(one) for name, one in data["expected"].items()}
+    segment_ids = tuple(str(name) for name in data["segment_ids"])
+    return AxisRecord(segment_ids, str(data["engine"]), int(data["runs"]), dict(sorted(slices.items())), expected)
+
+
+def fill_from_json(data: Sequence[Any]) -> Fill:
+    """A fill from its JSON data; raises as `record_from_json`."""
+    run, checksum, confidence, disagreement, changed = data
+    measured = None if disagreement is None else float(disagreement)
+    return Fill(int(run), int(checksum), float(confidence), measured, None if changed is None else int(changed))
+
+
+def _axis_number(value: Any) -> int | None:
+    if value not in (None, 0, 1, 2):
+        raise ValueError(f"axis {value!r}")
+    return value if value is None else int(value)
+
+
+def _axis_to_json(one: AxisRecord) -> dict[str, Any]:
+    return {
+        "segment_ids": one.segment_ids,
+        "engine": one.engine,
+        "runs": one.runs,
+        "slices": {index: _slice_to_json(known) for index, known in one.slices.items()},
+        "expected": {name: dice.to_json() for name, dice in one.expected.items()},
+    }
+
+
+def _slice_to_json(one: SliceRecord) -> dict[str, Any]:
+    """Only what differs from an empty record."""
+    fills = [[fill.run, fill.checksum, fill.confidence, fill.disagreement, fill.changed] for fill in one.fills]
+    found: dict[str, Any] = {"accepted": one.accepted, "labelled": one.labelled, "states": one.states, "fills": fills}
+    if one.status is not SliceStatus.IN_PROGRESS:
+        found["status"] = one.status
+    return {name: value for name, value in found.items() if value not in (None, (), [])}
+
+
+def _slice_from_json(data: Mapping[str, Any]) -> SliceRecord:
+    labelled, accepted = data.get("labelled"), data.get("accepted")
+    return SliceRecord(
+        None if labelled is None else bool(labelled),
+        SliceStatus(data.get("status", SliceStatus.IN_PROGRESS)),
+        None if accepted is None else int(accepted),
+        tuple(int(checksum) for checksum in data.get("states", ())),
+        tuple(fill_from_json(one) for one in data.get("fills", ())),
+    )

@@ -1,0 +1,95 @@
+"""Reading what version 0.1 stored of slices: painted ones on the segmentation node, reviews on the parameter node.
+
+A node reference leads from each review to its segmentation, because ids are given anew when a scene is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from ...core.expected_dice import ExpectedDice
+from ...core.reading import DamagedContentError, decoding, parse_json
+from .record import AnnotationRecord, AxisRecord, SliceRecord, SliceStatus
+from .record_json import fill_from_json
+
+PAINTED_ATTRIBUTE = "FewShotAnnotate.PaintedSlices"
+REVIEW_PREFIX = "review."
+_PARAMETER_NODE = ("FewShotAnnotate", "vtkMRMLScriptedModuleNode")
+
+
+def earlier_record(node: Any) -> AnnotationRecord:
+    """The record that version 0.1 stored of a segmentation; an empty one if there is none or it cannot be read."""
+    scene = node.GetScene()
+    parameter_node: Any = scene.GetSingletonNode(*_PARAMETER_NODE) if scene is not None else None
+    reviews = (parameter_node.GetParameter(name) for name, other in _reviews(parameter_node) if other is node)
+    return _record(node.GetAttribute(PAINTED_ATTRIBUTE) or "", next(reviews, ""))
+
+
+def earlier_reviews(parameter_node: Any) -> list[Any]:
+    """Segmentation nodes whose review is stored on the parameter node."""
+    return [node for _, node in _reviews(parameter_node)]
+
+
+def _reviews(parameter_node: Any) -> Iterator[tuple[str, Any]]:
+    """Name and segmentation node of each review."""
+    if parameter_node is not None:
+        for name in parameter_node.GetParameterNames():
+            node = parameter_node.GetNodeReference(name) if name.startswith(REVIEW_PREFIX) else None
+            if node is not None:
+                yield name, node
+
+
+@lru_cache(maxsize=8)
+def _record(painted: str, review: str) -> AnnotationRecord:
+    """The record from both texts."""
+    record, slices = AnnotationRecord(), AxisRecord()
+    if painted:
+        with suppress(DamagedContentError), decoding():
+            record, slices = _painted(parse_json(painted))
+    if review:
+        with suppress(DamagedContentError), decoding():
+            axes: dict[int | None, AxisRecord] = {int(axis): _axis(one) for axis, one in parse_json(review).items()}
+            record = replace(record, axes=axes)
+    return record.with_along(record.axis, _together(slices, record.present))
+
+
+def _together(painted: AxisRecord, reviewed: AxisRecord) -> AxisRecord:
+    """Painted slices and review of one axis; the checksums of another choice of segments are not comparable."""
+    segment_ids = painted.segment_ids or reviewed.segment_ids
+    known = {
+        index: SliceRecord(
+            one.labelled, reviewed.at(index).status, reviewed.at(index).accepted, one.states, reviewed.at(index).fills
+        )
+        for index, one in painted.slices.items()
+    }
+    together = AxisRecord(segment_ids, reviewed.engine, reviewed.runs, reviewed.slices, reviewed.expected)
+    return together.with_slices(known)
+
+
+def _painted(data: Mapping[str, Any]) -> tuple[AnnotationRecord, AxisRecord]:
+    axis = data.get("axis")
+    chosen = {str(name): bool(fill) for name, fill in data.get("chosen", {}).items()}
+    record = AnnotationRecord(int(axis) if axis in (0, 1, 2) else None, chosen)
+    slices = AxisRecord(tuple(str(name) for name in data.get("filled_ids", ())))
+    known = {int(index): tuple(map(int, states)) for index, states in data.get("filled", {}).items()}
+    slices = slices.with_slices({index: SliceRecord(states=states) for index, states in known.items()})
+    for name, labelled in (("marked", True), ("left_out", False)):
+        for index in data.get(name, ()):
+            slices = slices.with_labelled(int(index), labelled)
+    return record, slices
+
+
+def _axis(data: Mapping[str, Any]) -> AxisRecord:
+    slices = {int(index): _slice(*one) for index, one in data["slices"].items()}
+    expected = {str(name): ExpectedDice.from_json(one) for name, one in data["expected"].items()}
+    segment_ids = tuple(str(name) for name in data["segment_ids"])
+    return AxisRecord(segment_ids, str(data["engine"]), int(data["runs"]), dict(sorted(slices.items())), expected)
+
+
+def _slice(status: Any, accepted: Any, fills: Any) -> SliceRecord:
+    known = tuple(fill_from_json(one) for one in fills)
+    return SliceRecord(None, SliceStatus(status), None if accepted is None else int(accepted), (), known)

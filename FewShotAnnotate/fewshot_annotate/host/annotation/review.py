@@ -1,0 +1,310 @@
+"""ReviewController: review of the filled slices of a segmentation. No Qt; the panel's timer calls `poll`.
+
+A fill never changes the slices in `accepted_slices`, and the engine learns from them, as it does from corrected
+slices, which count as painted. A status holds only for the voxels that the slice had when it was
+set: after an undo or a change by hand, the row shows the status of the present voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ...core.slice_axis import SliceAxis
+from ...guidance.disagreement import disagreements
+from ..chosen_nodes import ChosenNodes
+from ..fill.run_outcome import RunOutcome
+from ..mrml.confidence_plot import find_plot, remove_orphaned_plots, show_plot, update_plot
+from ..mrml.reading import SegmentationGrid
+from ..mrml.views import current_slice, jump_to_slice
+from ..tasks import BackgroundTasks
+from .annotations import SliceAnnotations
+from .differences import Differences, DifferencesOverlay
+from .painted_slices import slice_digests
+from .record import AxisRecord, SliceStatus
+from .record_store import read_record, take_over_earlier_reviews
+from .review_rows import RefillRequest, ReviewRow, ReviewView, combined_status, worst_first
+from .segment_status import set_segment_status
+
+
+@dataclass(frozen=True)
+class _RunMeasurements:
+    """What the background thread measured of a run."""
+
+    disagreement: dict[int, float]
+    changed: dict[int, int]
+    differences: Differences
+
+
+class ReviewController:
+    """Review of the selected segmentation.
+
+    Parameters
+    ----------
+    parameter_node : function
+        Returns the module's vtkMRMLScriptedModuleNode (not wrapped), None if there is none.
+    nodes : function
+        Returns the ChosenNodes.
+    annotations : SliceAnnotations
+        Of the chosen segmentation.
+    """
+
+    def __init__(
+        self, parameter_node: Callable[[], Any], nodes: Callable[[], ChosenNodes], annotations: SliceAnnotations
+    ) -> None:
+        self._parameter_node = parameter_node
+        self._nodes = nodes
+        self._annotations = annotations
+        self._tasks = BackgroundTasks("FewShotAnnotateReview")
+        self._segment_status: tuple[str, SliceStatus] | None = None  # segmentation id and the status last written
+        self._plotted: tuple[str, tuple[ReviewRow, ...]] | None = None  # chart id and what it shows
+        self._differences: tuple[str, Differences] | None = None  # segmentation id and what its last run changed
+        self._overlay = DifferencesOverlay()
+
+    # --- state
+
+    @property
+    def busy(self) -> bool:
+        """Whether background work is pending; it ends sooner if `poll` is called often."""
+        return self._tasks.awaited
+
+    @property
+    def view(self) -> ReviewView:
+        """Everything to show; the same object as long as nothing has changed. Takes microseconds."""
+        return self._annotations.snapshot(self._nodes().segmentation).review
+
+    @property
+    def current(self) -> int | None:
+        """The reviewed slice shown by the slice views, None if they show none."""
+        node = self._nodes().segmentation
+        grid, view = self._annotations.survey.grid, self.view
+        if node is None or grid is None or not view.rows or view.axis is None:
+            return None
+        index = current_slice(node, grid, SliceAxis(view.axis))
+        return index if index is not None and view.rows[0].index <= index <= view.rows[-1].index else None
+
+    @property
+    def accepted_slices(self) -> frozenset[int]:
+        """Accepted slices, which a fill must not change; painted and corrected slices are never changed anyway."""
+        rows = self.view.rows
+        return frozenset(row.index for row in rows if row.status is SliceStatus.ACCEPTED and not row.manual)
+
+    def needing_review(self, indices: Sequence[int]) -> list[int]:
+        """Those of the slices that are neither accepted nor manual."""
+        wanted = set(indices)
+        return [row.index for row in self.view.rows if row.index in wanted and row.needs_review]
+
+    def refill(self) -> RefillRequest | None:
+        """A fill of the slices that are not accepted, None if there are none."""
+        rows, kept = self.view.rows, self.accepted_slices
+        if all(row.manual or row.index in kept for row in rows):
+            return None
+        return RefillRequest(range(rows[0].index, rows[-1].index + 1), kept)
+
+    def worst(self, after: int | None, step: int = 1) -> int | None:
+        """The slice to review next, in the order of `worst_first`.
+
+        Parameters
+        ----------
+        after : int or None
+            The present slice; the next better one follows (the next worse one if `step` is -1), cyclically.
+
+        Returns
+        -------
+        int or None
+            None if no slice needs review.
+        """
+        order = worst_first(self.view.rows)
+        if not order:
+            return None
+        if after not in order:
+            return order[0 if step > 0 else -1]
+        return order[(order.index(after) + step) % len(order)]
+
+    # --- what the user does
+
+    def accept(self, indices: Sequence[int]) -> None:
+        """Accept those of the slices that need review, with their present voxels.
+
+        Raises
+        ------
+        InputError
+            The segmentation cannot be read.
+        """
+        nodes, wanted = self._nodes(), self.needing_review(indices)
+        if not wanted or not nodes.complete:
+            return
+        axis, slices = self._present(nodes.segmentation)
+        grid, identifier = self._annotations.grids.read(nodes), nodes.segmentation.GetID()
+        self._tasks.start(
+            partial(slice_digests, grid, slices.segment_ids, axis, wanted),
+            lambda found: self._change(identifier, axis, lambda one: one.with_accepted(found)),
+        )
+
+    def accept_all(self) -> None:
+        """Accept every slice in progress; flagged ones stay flagged."""
+        self.accept([row.index for row in self.view.rows if row.status is SliceStatus.IN_PROGRESS])
+
+    def flag(self, indices: Sequence[int]) -> None:
+        """Flag slices for another look."""
+        self._set_slice_status(indices, SliceStatus.FLAGGED)
+
+    def reset_status(self, indices: Sequence[int]) -> None:
+        """Remove acceptance and flag from slices."""
+        self._set_slice_status(indices, SliceStatus.IN_PROGRESS)
+
+    def jump(self, index: int) -> None:
+        """Show a slice in the slice views."""
+        node, grid, axis = self._nodes().segmentation, self._annotations.survey.grid, self.view.axis
+        if node is not None and grid is not None and axis is not None:
+            jump_to_slice(node, grid, SliceAxis(axis), index)
+
+    def show_plot(self) -> Any:
+        """Plot confidence along the axis in Slicer's plot view; the plot is then updated by `poll`."""
+        node = self._nodes().segmentation
+        return show_plot(node, self.view.rows, slicer.app.applicationLogic()) if node is not None else None
+
+    # --- differences since the run before
+
+    @property
+    def has_differences(self) -> bool:
+        """Whether the changes of the last run are known; they are kept until the scene is closed."""
+        node = self._nodes().segmentation
+        return node is not None and self._differences is not None and self._differences[0] == node.GetID()
+
+    @property
+    def differences_shown(self) -> bool:
+        """Whether the overlay is in the scene."""
+        return self._overlay.node is not None
+
+    def show_differences(self, shown: bool) -> None:
+        """Show what the last run added and removed over the segmentation, or hide it."""
+        nodes = self._nodes()
+        self._overlay.hide()
+        if not shown or not self.has_differences or not nodes.complete:
+            return
+        assert self._differences is not None
+        differences, identifier = self._differences[1], nodes.segmentation.GetID()
+        grid = self._annotations.grids.read(nodes)
+
+        def show(values: np.ndarray) -> None:
+            present = slicer.mrmlScene.GetNodeByID(identifier)
+            if present is not None and values.size:
+                self._overlay.show(present, grid, differences.first, values)
+
+        self._tasks.start(differences.values, show)
+
+    # --- runs and life cycle
+
+    def add_run(self, outcome: RunOutcome) -> None:
+        """Measure what a run has changed, which the record already says; called once its slices are committed."""
+        scene = slicer.mrmlScene
+        nodes = ChosenNodes(scene.GetNodeByID(outcome.volume_id), scene.GetNodeByID(outcome.segmentation_id))
+        if not nodes.complete:
+            return
+        self._overlay.hide()
+        identifier, axis = outcome.segmentation_id, outcome.axis
+        run = read_record(nodes.segmentation).along(axis.index).runs
+        if nodes.segmentation is self._nodes().segmentation:
+            checksums = {**outcome.kept, **outcome.checksums}
+            self._annotations.survey.add_checksums(axis.index, outcome.segment_ids, checksums)
+        self._update_segment_status(nodes.segmentation)
+
+        def add_measurements(found: _RunMeasurements) -> None:
+            self._differences = (identifier, found.differences)
+            self._change(identifier, axis, lambda one: one.with_measured(run, found.disagreement, found.changed))
+
+        grid = self._annotations.grids.read(nodes)
+        self._tasks.start(partial(_measure_run, grid, outcome), add_measurements)
+
+    def poll(self) -> None:
+        """Advance by one short step; called by the panel's timer."""
+        self._tasks.poll()
+        scene = slicer.mrmlScene
+        if not scene.IsBatchProcessing():
+            remove_orphaned_plots(scene)
+            parameter_node, node = self._parameter_node(), self._nodes().segmentation
+            if parameter_node is not None:
+                take_over_earlier_reviews(parameter_node)
+            if self._overlay.node is not None and not self.has_differences:
+                self._overlay.hide()
+            if node is not None:
+                self._update_after_edit(node)
+
+    def reset(self) -> None:
+        """Cancel background work, before the scene is closed; the review itself is saved in the scene."""
+        self._tasks.cancel()
+        self._overlay.hide()
+        self._differences, self._segment_status, self._plotted = None, None, None
+
+    def close(self) -> None:
+        """Release the thread; the controller cannot be used afterwards."""
+        self.reset()
+        self._tasks.close()
+
+    # --- internals
+
+    def _present(self, node: Any) -> tuple[SliceAxis, AxisRecord]:
+        """Axis under review and the slices along it."""
+        record = self._annotations.snapshot(node).record
+        assert record.axis is not None
+        return SliceAxis(record.axis), record.present
+
+    def _set_slice_status(self, indices: Sequence[int], status: SliceStatus) -> None:
+        node = self._nodes().segmentation
+        known = {row.index for row in self.view.rows}
+        wanted = [index for index in indices if index in known]
+        if node is not None and wanted:
+            axis, _ = self._present(node)
+            self._change(node.GetID(), axis, lambda one: one.with_status(wanted, status))
+
+    def _change(self, identifier: str, axis: SliceAxis, change: Callable[[AxisRecord], AxisRecord]) -> None:
+        """Change what is stored of the slices of a segmentation, if its node still exists."""
+        node = slicer.mrmlScene.GetNodeByID(identifier)
+        if node is not None:
+            number = axis.index
+            self._annotations.change(node, lambda one: one.with_along(number, change(one.along(number))))
+            self._update_segment_status(node)
+
+    def _update_segment_status(self, node: Any) -> None:
+        """Set the status of the segments from that of the slices."""
+        if node is self._nodes().segmentation:
+            self._set_status(node, combined_status(self.view.rows))
+
+    def _update_after_edit(self, node: Any) -> None:
+        """Update plot and segment status after undo, redo or painting."""
+        rows = self.view.rows
+        chart = find_plot(node)
+        if chart is not None and self._plotted != (chart.GetID(), rows):
+            self._plotted = (chart.GetID(), rows)
+            update_plot(node, rows)
+        status = combined_status(rows)
+        if (
+            self._segment_status is not None
+            and self._segment_status[0] == node.GetID()
+            and self._segment_status[1] is not status
+        ):
+            self._set_status(node, status)
+
+    def _set_status(self, node: Any, status: SliceStatus) -> None:
+        self._segment_status = (node.GetID(), status)
+        record = self._annotations.snapshot(node).record
+        if record.axis is not None:  # no axis chosen: nothing is under review
+            set_segment_status(node, record.present.segment_ids, status)
+
+
+def _measure_run(grid: SegmentationGrid, outcome: RunOutcome) -> _RunMeasurements:
+    """Background part of `add_run`; touches no node."""
+
+    def masks(index: int) -> dict[str, np.ndarray]:
+        return grid.segment_slices(outcome.segment_ids, outcome.axis, index)
+
+    labelled = {index: masks(index) for index in outcome.support}
+    found = ((index, masks(index)) for index in sorted(outcome.checksums))
+    differences = Differences.of(outcome.changes)
+    return _RunMeasurements(disagreements(found, labelled), differences.counts(outcome.axis), differences)

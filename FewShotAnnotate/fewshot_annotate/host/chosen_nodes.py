@@ -1,0 +1,37 @@
+"""ChosenNodes: the volume and the segmentation that are worked on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import InputError
+from .messages import Refusal
+
+
+@dataclass(frozen=True)
+class ChosenNodes:
+    """Nodes of the scene, each None where none is chosen.
+
+    Attributes
+    ----------
+    volume : vtkMRMLScalarVolumeNode or None
+    segmentation : vtkMRMLSegmentationNode or None
+    """
+
+    volume: Any = None
+    segmentation: Any = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether both are chosen."""
+        return self.refusal is None
+
+    @property
+    def refusal(self) -> Refusal:
+        """Which node has to be chosen first."""
+        if self.volume is None:
+            return InputError("volume_not_chosen")
+        if self.segmentation is None:
+            return InputError("segmentation_not_chosen")
+        return None

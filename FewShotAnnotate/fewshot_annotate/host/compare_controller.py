@@ -1,0 +1,313 @@
+"""CompareController: engines compared on the painted slices of a segmentation, in a process. No Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..core.data_folder import data_folder
+from ..core.errors import InputError
+from ..core.events import Cancelled, Failed, Finished, Progress
+from ..core.job import Device
+from ..core.slice_axis import SliceAxis
+from ..core.volume import Segment
+from ..engines.registry import engine_class
+from ..evaluation.comparison_folder import ComparisonFolder, ComparisonRequest
+from ..evaluation.design import TrialDesign
+from ..evaluation.process import ComparisonProcess
+from ..evaluation.summary import Summary, read_summary
+from ..jobs.planning import EngineSettings
+from .annotation.record import AnnotationRecord
+from .annotation.record_store import read_record
+from .annotation.snapshot import select
+from .annotation.survey import survey_segmentation
+from .chosen_nodes import ChosenNodes
+from .fill.preparation import PaintedInput
+from .fill.run_store import RunFolder, RunStore
+from .messages import error_text
+from .mrml.comparison_nodes import show_in_scene
+from .mrml.grid_reader import GridReader
+from .mrml.reading import ImageSource, SegmentationGrid, is_locked, read_image
+from .tasks import BackgroundTasks, Signal
+from .unexpected_errors import as_input_error
+
+# The worker looks for a wish to stop many times a second; one that does not within this time is killed.
+_STOP_SECONDS = 3.0
+_NO_PROGRESS = Progress(0, 0, None)
+
+
+class CompareState(Enum):
+    """What the controller is doing."""
+
+    IDLE = "idle"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"  # see `message`
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """What the user asked for.
+
+    Attributes
+    ----------
+    engines : tuple of str
+        At least one.
+    design : TrialDesign
+        Support sizes and how often.
+    complete : bool
+        Whether a segment that is not on a painted slice is absent there.
+    """
+
+    engines: tuple[str, ...]
+    design: TrialDesign = field(default_factory=TrialDesign)
+    complete: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ComparisonInput:
+    """What a comparison starts from, free of nodes."""
+
+    engines: tuple[EngineSettings, ...]
+    settings: CompareSettings
+    grid: SegmentationGrid
+    image: ImageSource
+    record: AnnotationRecord
+    segments: Mapping[str, Segment]
+    segmentation_name: str
+    volume_name: str
+
+
+class CompareController:
+    """Runs one comparison at a time.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    python : str
+        Program that runs the worker.
+    device : function
+        Gives the device on which an engine of this name is to compute.
+    grids : GridReader or None
+        Reads the voxels of the segmentation.
+
+    Attributes
+    ----------
+    changed : Signal
+        Emitted after every change of `state` or `progress`.
+    progress : Progress
+        In trials.
+    message : str
+        Why the last comparison failed, in a sentence.
+    error : InputError or None
+        The same where it is one of ours.
+    summary : Summary or None
+        What the last comparison found.
+    """
+
+    def __init__(
+        self,
+        scene: Any,
+        python: str,
+        device: Callable[[str], Device] = lambda engine: Device.AUTO,
+        grids: GridReader | None = None,
+    ) -> None:
+        self.state = CompareState.IDLE
+        self.changed: Signal[[]] = Signal()
+        self.progress = _NO_PROGRESS
+        self.message = ""
+        self.error: InputError | None = None
+        self.summary: Summary | None = None
+        self._scene = scene
+        self._chart_id = ""
+        self._python = python
+        self._device = device
+        self._held: RunFolder | None = None
+        self._folder: ComparisonFolder | None = None
+        self._process: ComparisonProcess | None = None
+        self._grids = grids or GridReader()
+        self._tasks = BackgroundTasks("FewShotAnnotateCompare")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a comparison is under way."""
+        return self.state in (CompareState.PREPARING, CompareState.RUNNING)
+
+    @property
+    def report_path(self) -> Path | None:
+        """The report of the last comparison, None if there is none."""
+        path = self._folder.report_path if self._folder is not None and self.summary is not None else None
+        return path if path is not None and path.is_file() else None
+
+    @property
+    def chart_node(self) -> Any:
+        """Plot of the last comparison; None if there is none or the user removed it."""
+        return self._scene.GetNodeByID(self._chart_id) if self.summary is not None else None
+
+    # --- what the user does
+
+    def start(self, nodes: ChosenNodes, settings: CompareSettings) -> None:
+        """Begin a comparison. Reads the nodes; copying and checking voxels is done by a background thread.
+
+        Raises
+        ------
+        InputError
+            The input cannot be used, or a comparison is under way.
+        """
+        if self.busy:
+            raise InputError("run_active")
+        comparison_input = self._read(nodes, settings)
+        store = RunStore(data_folder() / "comparisons")
+        held = store.create()
+        self.reset()
+        folder = ComparisonFolder(held.path)
+        self._held, self._folder = held, folder
+        self._tasks.start(partial(_delete_orphaned_runs, store))
+        self._tasks.start(partial(_prepare, comparison_input, folder), lambda _: self._start_worker(folder))
+        self._change(CompareState.PREPARING)
+
+    def write_report(self) -> None:
+        """Begin to write the report of a comparison that is done; finished trials are not run again."""
+        if self.state is CompareState.DONE and self._folder is not None:
+            self._start_worker(self._folder)
+
+    def poll(self) -> None:
+        """Take one bounded step; the panel's timer calls it."""
+        try:
+            delivered, folder = self._tasks.poll(), self._folder
+            if not delivered and folder is not None and self._process is not None and self._process.running:
+                self._follow(folder, self._process)
+        except Exception as error:
+            told = as_input_error(error)
+            self._fail(error_text(told), told)
+
+    def cancel(self) -> None:
+        """Stop; nothing is kept."""
+        if self.busy:
+            self.reset()
+            self._change(CompareState.CANCELLED)
+
+    def reset(self) -> None:
+        """End what is going on at once and forget what was found."""
+        process, self._process = self._process, None
+        held, self._held, self._folder = self._held, None, None
+        self._tasks.cancel()
+        if held is not None:
+            if process is not None:
+                process.cancel()
+            self._tasks.start(partial(_delete_run, process, held))  # comes after preparing: there is one thread
+        self.summary, self.error, self.message, self.progress = None, None, "", _NO_PROGRESS
+        if self.state is not CompareState.IDLE:
+            self._change(CompareState.IDLE)
+
+    def close(self) -> None:
+        """Release everything; the controller cannot be used afterwards."""
+        self.changed.disconnect_all()
+        self.reset()
+        self._tasks.close()
+
+    # --- steps
+
+    def _read(self, nodes: ChosenNodes, settings: CompareSettings) -> _ComparisonInput:
+        engines = tuple(EngineSettings(name, device=self._device(name)) for name in settings.engines)
+        for one in engines:
+            engine_class(one.engine)(one.device, one.options)
+        segmentation = nodes.segmentation.GetSegmentation()
+        grid = self._grids.read(nodes)
+        image = read_image(nodes.volume, nodes.segmentation, grid.geometry)
+        free = {name: segmentation.GetSegment(name) for name in segmentation.GetSegmentIDs()}
+        segments = {
+            name: Segment(1, segment.GetName(), tuple(segment.GetColor()))
+            for name, segment in free.items()
+            if not is_locked(segment)
+        }
+        return _ComparisonInput(
+            engines=engines,
+            settings=settings,
+            grid=grid.snapshot(list(segments)),
+            image=image,
+            record=read_record(nodes.segmentation),
+            segments=segments,
+            segmentation_name=nodes.segmentation.GetName(),
+            volume_name=nodes.volume.GetName(),
+        )
+
+    def _start_worker(self, folder: ComparisonFolder) -> None:
+        self._process = ComparisonProcess(folder, self._python)
+        self._process.start()
+        self._change(CompareState.RUNNING)
+
+    def _follow(self, folder: ComparisonFolder, process: ComparisonProcess) -> None:
+        for event in process.poll():
+            if isinstance(event, Progress):
+                self.progress = event
+        ending = process.ending
+        if isinstance(ending, Finished):
+            self.summary = read_summary(folder.result_path)
+            self._chart_id = show_in_scene(self._scene, self.summary).GetID()
+            self._change(CompareState.DONE)
+        elif isinstance(ending, Failed):
+            self._fail(error_text(ending.content))
+        elif isinstance(ending, Cancelled):
+            self.cancel()
+        else:
+            self.changed.emit()
+
+    def _fail(self, message: str, error: InputError | None = None) -> None:
+        self.reset()
+        self.message, self.error = message, error
+        self._change(CompareState.FAILED)
+
+    def _change(self, state: CompareState) -> None:
+        self.state = state
+        self.changed.emit()
+
+
+def _prepare(source: _ComparisonInput, folder: ComparisonFolder) -> None:
+    """Find the painted slices, check all voxels and write the folder. Touches no node."""
+    found = survey_segmentation(source.grid, source.record)
+    shape = source.grid.geometry.shape
+    selection = select(found.extents, source.record, shape, checksums=found.checksums)
+    if selection.axis is None or not selection.labelled:
+        raise InputError("no_labelled_slice", path=f"Segmentation '{source.segmentation_name}'")
+    axis, labelled = SliceAxis(selection.axis), selection.labelled
+    painted = PaintedInput(
+        axis=axis,
+        names={name: source.segments[name].name for name in selection.segment_ids},
+        labelled=labelled,
+        complete=source.settings.complete,
+        grid=source.grid,
+        image=source.image,
+        segmentation_name=source.segmentation_name,
+        volume_name=source.volume_name,
+    )
+    layers = painted.layers()
+    segments = tuple(tuple(_segments_of_layer(source, ids)) for ids, _ in layers)
+    request = ComparisonRequest(source.engines, source.settings.design, segments)
+    folder.write(request, painted.volume(), [layer.support for _, layer in layers])
+
+
+def _segments_of_layer(source: _ComparisonInput, segment_ids: Sequence[str]) -> list[Segment]:
+    """Segments of a layer; label 1 + n is its n-th."""
+    found = (source.segments[name] for name in segment_ids)
+    return [Segment(value, one.name, one.colour) for value, one in enumerate(found, start=1)]
+
+
+def _delete_orphaned_runs(store: RunStore) -> None:
+    """Delete what an application that crashed left: copies of a patient's images."""
+    for left in store.interrupted():
+        store.delete(left.run_id)
+
+
+def _delete_run(process: ComparisonProcess | None, held: RunFolder) -> None:
+    """Delete the folder once the worker has let go of it."""
+    if process is not None and not process.wait(_STOP_SECONDS):
+        process.kill()
+        process.wait(_STOP_SECONDS)
+    held.delete()

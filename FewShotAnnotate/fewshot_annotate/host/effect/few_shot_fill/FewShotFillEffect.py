@@ -1,0 +1,177 @@
+"""The Segment Editor effect *Few-Shot Fill*: fills where users already paint. All work is done by the module.
+
+Slicer asks for the names: the class is named as its file, and is loaded as a module named as its folder.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.host.panel.widgets import enable
+from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect  # type: ignore[import-not-found]
+from slicer.i18n import tr as _
+
+ICON = Path(__file__).resolve().parents[4] / "Resources" / "Icons" / "FewShotAnnotate.png"
+TIMER_MILLISECONDS = 100
+# While the background thread works: it may need its turns, see host/tasks.py.
+BUSY_TIMER_MILLISECONDS = 20
+PROGRESS_STEPS = 1000
+
+
+class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
+    """One in each Segment Editor; they share the module's logic, so that one run goes on at a time."""
+
+    def __init__(self, scriptedEffect: Any) -> None:
+        scriptedEffect.name = "Few-Shot Fill"  # not translated: modules find an effect by its name
+        scriptedEffect.title = _("Few-Shot Fill")
+        scriptedEffect.perSegment = False
+        scriptedEffect.requireSegments = True
+        scriptedEffect.showEffectCursorInSliceView = False
+        AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
+        self._session: Any = None
+        self._timer: Any = None
+
+    def clone(self) -> Any:
+        """A new effect for another Segment Editor."""
+        import qSlicerSegmentationsEditorEffectsPythonQt as effects  # type: ignore[import-not-found]
+
+        effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+        effect.setPythonSource(Path(__file__).as_posix())
+        return effect
+
+    def icon(self) -> Any:
+        """Icon of the effect's button."""
+        return qt.QIcon(str(ICON))
+
+    def helpText(self) -> str:
+        """Help of the effect, shown below its title."""
+        return "<html>" + _(
+            "Fill the slices between those you painted. Paint each segment completely on a few slices of one "
+            "direction, the first and the last that show it among them, then press <b>Fill</b>. Painted slices are "
+            "never changed; a fill is one undo step. Engine, axis, review and export are in the module "
+            "<b>Few-Shot Annotate</b>."
+        )
+
+    # --- life cycle
+
+    def setupOptionsFrame(self) -> None:
+        """Build the options; called once."""
+        self.fillButton = qt.QPushButton(_("Fill between painted slices"))
+        self.resumeButton = qt.QPushButton(_("Resume"))
+        self.keepButton = qt.QPushButton(_("Stop, keep finished"))
+        self.cancelButton = qt.QPushButton(_("Cancel"))
+        self.progressBar = qt.QProgressBar()
+        self.progressBar.setMaximum(PROGRESS_STEPS)
+        self.statusLabel = qt.QLabel("")
+        self.statusLabel.wordWrap = True
+        self.panelButton = qt.QPushButton(_("Open the full panel"))
+        self.panelButton.toolTip = _("Choose engine, axis and segments, review slices, export.")
+        for widget in (self.fillButton, self.progressBar, self.resumeButton, self.keepButton, self.cancelButton):
+            self.scriptedEffect.addOptionsWidget(widget)
+        self.scriptedEffect.addOptionsWidget(self.statusLabel)
+        self.scriptedEffect.addOptionsWidget(self.panelButton)
+        self.fillButton.connect("clicked(bool)", self._onFill)
+        self.resumeButton.connect("clicked(bool)", self._onResume)
+        self.keepButton.connect("clicked(bool)", self._onKeep)
+        self.cancelButton.connect("clicked(bool)", self._onCancel)
+        self.panelButton.connect("clicked(bool)", self._onOpenPanel)
+        self._timer = qt.QTimer(self.scriptedEffect.optionsFrame())
+        self._timer.setInterval(TIMER_MILLISECONDS)
+        self._timer.connect("timeout()", self._onTimer)
+
+    def activate(self) -> None:
+        """The user chooses the effect."""
+        self._show()
+        self._timer.start()
+
+    def deactivate(self) -> None:
+        """The user chooses another effect; a run goes on, and the timer until it has ended."""
+
+    def cleanup(self) -> None:
+        """The Segment Editor is about to be deleted."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.disconnect("timeout()", self._onTimer)
+        for button, slot in (
+            (self.fillButton, self._onFill),
+            (self.resumeButton, self._onResume),
+            (self.keepButton, self._onKeep),
+            (self.cancelButton, self._onCancel),
+            (self.panelButton, self._onOpenPanel),
+        ):
+            button.disconnect("clicked(bool)", slot)
+        if self._session is not None:
+            self._session.detach()
+
+    def updateGUIFromMRML(self) -> None:
+        """Segmentation, volume or another choice of the Segment Editor changed."""
+        self._show()
+
+    # --- what is shown
+
+    def session(self) -> Any:
+        """What the effect shows and does, made anew after a reload; None while the module's panel is being made."""
+        from fewshot_annotate.host.effect.session import EffectSession
+        from fewshot_annotate.host.fill.run_editor import RunEditor
+
+        panel = getattr(slicer.modules, "FewShotAnnotateWidget", None)
+        if panel is None:
+            panel = slicer.modules.fewshotannotate.widgetRepresentation().self()
+        if panel.logic is None:
+            return None
+        if self._session is None or self._session.logic is not panel.logic:
+            effect = self.scriptedEffect
+            editor = RunEditor(lambda node: effect.saveStateForUndo(), effect.parameterSetNode)
+            self._session = EffectSession(panel.logic, editor)
+        return self._session
+
+    def _show(self) -> None:
+        session = self.session()
+        if session is None:
+            return
+        enable(self.fillButton, session.why_not_fill, _("Fill what lies between the painted slices."))
+        enable(self.resumeButton, session.why_not_resume, _("Go on with the slices that are not finished."))
+        enable(self.keepButton, session.why_not_keep, _("Stop; finished slices go into the segmentation."))
+        ended = session.idle and not session.has_unfinished_run
+        enable(self.cancelButton, InputError("nothing_running") if ended else None, _("Stop; nothing is changed."))
+        self.cancelButton.text = _("Discard") if session.has_unfinished_run else _("Cancel")
+        self.progressBar.visible = not session.idle
+        self.resumeButton.visible = session.why_not_resume is None
+        self.keepButton.visible = self.cancelButton.visible = not ended
+        self.progressBar.setValue(round(PROGRESS_STEPS * (session.fraction or 0.0)))
+        self.statusLabel.text = "\n".join(session.lines)
+
+    def _onTimer(self) -> None:
+        session = self.session()
+        if session is None:
+            return
+        session.poll(self.scriptedEffect.active())
+        self._show()
+        if session.idle and not session.busy and not self.scriptedEffect.active():
+            self._timer.stop()
+        interval = BUSY_TIMER_MILLISECONDS if session.busy else TIMER_MILLISECONDS
+        if self._timer.interval != interval:
+            self._timer.setInterval(interval)
+
+    # --- what the user does
+
+    def _onFill(self, checked: bool = False) -> None:
+        self.session().fill()
+        self._show()
+
+    def _onResume(self, checked: bool = False) -> None:
+        self.session().resume()
+        self._show()
+
+    def _onKeep(self, checked: bool = False) -> None:
+        self.session().cancel(keep=True)
+        self._show()
+
+    def _onCancel(self, checked: bool = False) -> None:
+        self.session().cancel(keep=False)
+        self._show()
+
+    def _onOpenPanel(self, checked: bool = False) -> None:
+        slicer.util.selectModule("FewShotAnnotate")

@@ -1,0 +1,1 @@
+"""A fill in Slicer, from the painted slices to the commit."""

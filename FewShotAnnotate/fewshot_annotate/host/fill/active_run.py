@@ -1,0 +1,225 @@
+"""ActiveRun: one run under way, its worker, and the preview of the slices that have arrived."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ...core.errors import InputError
+from ...core.events import Event, Expected, Progress, SliceDone, Warned
+from ...jobs.layers import LayerRun, OverallProgress, layer_runs
+from ...jobs.process import WorkerProcess
+from ...jobs.run_folder import JobFolder
+from ..chosen_nodes import ChosenNodes
+from ..messages import error_text
+from ..mrml.preview import Preview, PreviewSegment
+from .run_plan import PreparedRun, RunPlan
+from .run_store import RunFolder
+from .unfinished_run import RunReference
+
+_GREY = (0.5, 0.5, 0.5)
+_WAIT_SECONDS = 5.0
+
+
+class ActiveRun:
+    """One run. Nodes are stored by id and looked up when needed, because the user may remove them at any time.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    nodes : ChosenNodes
+    plan : RunPlan
+    folder : RunFolder
+    resumed : bool
+        Whether the run was begun before, by this or another process.
+
+    Attributes
+    ----------
+    previous : RunReference
+        What the segmentation node said before of its run.
+    stopping : bool
+        Whether the run ends with the slices that are finished.
+    progress : Progress
+    warnings : list of str
+    expected : dict of str to (str, Expected)
+        Segment id -> its name and expected Dice, of the drafts and later of the final slices.
+    prepared, preview, process : None until they are there
+    to_show : deque of (int, int)
+        Layer and index of slices that are not in the preview yet.
+    """
+
+    def __init__(self, scene: Any, nodes: ChosenNodes, plan: RunPlan, folder: RunFolder, resumed: bool) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.resumed = resumed
+        self.segmentation_id, self.volume_id = nodes.segmentation.GetID(), nodes.volume.GetID()
+        self.previous = RunReference() if resumed else RunReference.read(nodes.segmentation)
+        self.stopping = False
+        self.progress = Progress(0, len(plan.query_slices), None)
+        self.warnings: list[str] = []
+        self.expected: dict[str, tuple[str, Expected]] = {}
+        self.prepared: PreparedRun | None = None
+        self.preview: Preview | None = None
+        self.process: WorkerProcess | None = None
+        self.to_show: deque[tuple[int, int]] = deque()
+        self._scene = scene
+        self._segments = _preview_segments(nodes.segmentation, plan)
+        self._layer_runs: list[LayerRun] = []  # the first is under way, the rest ahead
+        self._overall = OverallProgress(1)
+
+    @property
+    def nodes(self) -> ChosenNodes:
+        """The nodes that still exist."""
+        return ChosenNodes(self._scene.GetNodeByID(self.volume_id), self._scene.GetNodeByID(self.segmentation_id))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Segment id -> name of the segments to fill, when the run began."""
+        return {name: self._segments[name].name for name in self.plan.segment_ids}
+
+    @property
+    def has_more_layers(self) -> bool:
+        """Whether another worker follows the present one."""
+        return len(self._layer_runs) > 1
+
+    def require_nodes(self) -> None:
+        """Refuse to go on without the nodes.
+
+        Raises
+        ------
+        InputError
+            The user removed one of them.
+        """
+        for what, node in (("segmentation", self.nodes.segmentation), ("volume", self.nodes.volume)):
+            if node is None:
+                raise InputError("node_gone", what=what)
+
+    def mark(self, reference: RunReference) -> None:
+        """Let the segmentation node say which run works on it."""
+        node = self.nodes.segmentation
+        if node is not None:
+            reference.write(node)
+
+    def open_preview(self, prepared: PreparedRun) -> bool:
+        """Begin to show slices; what an earlier process finished is shown first.
+
+        Returns
+        -------
+        bool
+            Whether a worker has something left to do.
+        """
+        self.prepared = prepared
+        layers = [[self._segments[name] for name in layer] for layer in prepared.layers]
+        self.preview = Preview(self.nodes.segmentation, self.plan.geometry, layers)
+        self._layer_runs = layer_runs(self.plan.job.engine, len(layers))
+        self._overall = OverallProgress(len(layers))
+        if self.resumed:
+            self._restore_finished(prepared)
+        return bool(self._layer_runs) and not self.stopping
+
+    def start_worker(self, python: str) -> None:
+        """Start the worker of the next layer."""
+        assert self.prepared is not None
+        if self.process is not None:
+            self.process.wait(_WAIT_SECONDS)  # it has ended or was killed
+        one = self._layer_runs[0]
+        self.process = WorkerProcess(self.prepared.folders[one.layer], python, one.drafts_only)
+        self.process.start()
+
+    def start_next_layer(self, python: str) -> None:
+        """Start the worker of the layer after the present one."""
+        del self._layer_runs[0]
+        self.start_worker(python)
+
+    def follow_worker(self, seconds: float) -> bool:
+        """Take what the worker reports and show slices for at most so long; whether the worker is still at work."""
+        assert self.process is not None
+        assert self.prepared is not None
+        deadline = time.monotonic() + seconds
+        for event in self.process.poll():
+            self._take(self.prepared, event)
+        self._show_slices(self.prepared, deadline)
+        return self.process.running or bool(self.to_show)
+
+    def kill_worker(self) -> None:
+        """End the worker at once."""
+        if self.process is not None:
+            self.process.kill()
+
+    def remove_preview(self) -> None:
+        """Take the preview out of the scene."""
+        if self.preview is not None:
+            self.preview.remove()
+
+    def end_worker(self, release: Callable[[RunFolder], None]) -> Callable[[], None]:
+        """End the worker at once.
+
+        Returns
+        -------
+        function
+            Deletes or releases the folder once the worker has ended; for a background thread.
+        """
+        process, folder = self.process, self.folder
+        if process is not None:
+            process.cancel()  # for a worker of which only the launcher can be killed
+            process.kill()
+
+        def finish() -> None:
+            if process is not None:
+                process.wait(_WAIT_SECONDS)
+            release(folder)
+
+        return finish
+
+    def _restore_finished(self, prepared: PreparedRun) -> None:
+        """Show the slices that an earlier process finished, and run only the remaining layers."""
+        self._layer_runs = [one for one in self._layer_runs if not _is_done(prepared.folders[one.layer], one)]
+        for number, (folder, layer) in enumerate(zip(prepared.folders, prepared.layers, strict=True)):
+            done = folder.finished()
+            self.to_show.extend((number, index) for index in self.plan.query_slices if done[index])
+            for one in folder.expected():
+                expected = Expected(one.label, one.dice, one.low, one.high)
+                self.expected[layer[one.label - 1]] = (self._segments[layer[one.label - 1]].name, expected)
+
+    def _take(self, prepared: PreparedRun, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.progress = self._overall.updated(self._layer_runs[0], event)
+        elif isinstance(event, SliceDone):
+            self.to_show.append((self._layer_runs[0].layer, event.index))
+        elif isinstance(event, Expected):
+            name = prepared.layers[self._layer_runs[0].layer][event.label - 1]
+            self.expected[name] = self._segments[name].name, event
+        elif isinstance(event, Warned):
+            self.warnings.append(error_text(event.content))
+
+    def _show_slices(self, prepared: PreparedRun, deadline: float) -> None:
+        if self.preview is None:
+            return
+        while self.to_show and time.monotonic() < deadline:
+            layer, index = self.to_show[0]
+            labels = prepared.folders[layer].result_slice(index)
+            self.preview.write(layer, self.plan.axis, index, labels)
+            self.to_show.popleft()
+        self.preview.follow(self.nodes.segmentation)
+        self.preview.redraw()
+
+
+def _preview_segments(segmentation_node: Any, plan: RunPlan) -> dict[str, PreviewSegment]:
+    """Name and colour of each segment; a resumed run may name segments that were removed."""
+    found = {}
+    for name, text in plan.names.items():
+        segment = segmentation_node.GetSegmentation().GetSegment(name)
+        found[name] = (
+            PreviewSegment(text, _GREY)
+            if segment is None
+            else PreviewSegment(segment.GetName(), tuple(segment.GetColor()))
+        )
+    return found
+
+
+def _is_done(folder: JobFolder, run: LayerRun) -> bool:
+    """Whether a layer of a resumed run is complete."""
+    done = folder.finished()
+    return all(run.drafts_only and done[index] for index in folder.pending())

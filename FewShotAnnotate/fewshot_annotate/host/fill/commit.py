@@ -1,0 +1,164 @@
+"""Commit: the one change of the user's segmentation at the end of a run.
+
+`compute_changes` has decided for each voxel what is written; Slicer's own editor logic only adds and removes these
+voxels, so layers, segment status and representations are kept as Slicer keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ... import __version__
+from ...core.job import Job
+from ...engines.pretrained.engine_weights import weights_in_use
+from ...export.algorithm import PRODUCT, Algorithm
+from ..annotation.record import RunRecord
+from ..annotation.record_store import RECORD_ATTRIBUTE, read_record, write_record
+from ..chosen_nodes import ChosenNodes
+from ..mrml.grid_reader import GridReader
+from ..mrml.reading import CLOSED_SURFACE, SegmentationGrid, ijk_to_ras
+from .edit_rules import Box, Changes
+from .fill_result import FillResult
+from .run_editor import RunEditor
+from .run_outcome import RunOutcome
+from .run_plan import RunPlan
+
+
+def commit_result(
+    plan: RunPlan, nodes: ChosenNodes, found: FillResult, outcome: RunOutcome, editor: RunEditor, grids: GridReader
+) -> None:
+    """Write what a run has found, and what is known of its slices from now on: all of it, or nothing."""
+    with all_or_nothing(nodes.segmentation):
+        if found.changes.add or found.changes.remove:
+            grid = grids.read(nodes)
+            editor.save_undo(nodes.segmentation)
+            commit(nodes, grid, found.changes, grids)
+            tag_segments(nodes.segmentation, found.changes, plan.job)
+        if found.filled:
+            run = RunRecord(
+                axis=plan.axis.index,
+                labelled={*plan.painted, *found.painted},
+                segment_ids=outcome.segment_ids,
+                engine=outcome.engine,
+                states=found.filled,
+                kept=found.kept,
+                confidence=found.confidence,
+                expected=outcome.expected,
+            )
+            write_record(nodes.segmentation, read_record(nodes.segmentation).after_run(run))
+
+
+def commit(nodes: ChosenNodes, grid: SegmentationGrid, changes: Changes, grids: GridReader) -> None:
+    """Write the changes with Slicer's editor logic; a closed surface is created again if there was one.
+
+    Raises
+    ------
+    RuntimeError
+        Slicer did not write the changes.
+    """
+    node = nodes.segmentation
+    logic, editor_node = _private_editor(nodes)
+    with _quiet(node):
+        for mode, boxes in ((logic.ModificationModeRemove, changes.remove), (logic.ModificationModeAdd, changes.add)):
+            for segment_id, box in boxes.items():
+                modifier, extent = _modifier(box, grid)
+                editor_node.SetSelectedSegmentID(segment_id)
+                logic.ModifySegmentByLabelmap(node, segment_id, modifier, mode, extent, False, True)
+    logic.SetSegmentEditorNode(None)
+    written = grids.read(nodes)
+    for boxes, expected in ((changes.add, True), (changes.remove, False)):
+        for segment_id, box in boxes.items():
+            if (written.segment_box(segment_id, box.first, box.mask.shape)[box.mask] != expected).any():
+                raise RuntimeError("Slicer's segment editor did not write the filled voxels.")
+
+
+@contextmanager
+def all_or_nothing(node: Any) -> Iterator[None]:
+    """Restore the segmentation if the block raises."""
+    segmentation = node.GetSegmentation()
+    surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
+    record = node.GetAttribute(RECORD_ATTRIBUTE)
+    history = slicer.vtkSegmentationHistory()
+    history.SetSegmentation(segmentation)
+    history.SaveState()
+    try:
+        yield
+    except BaseException:
+        modifying = node.StartModify()
+        try:
+            history.RestorePreviousState()
+            if surface and not segmentation.ContainsRepresentation(CLOSED_SURFACE):
+                segmentation.CreateRepresentation(CLOSED_SURFACE)
+            if record is None:
+                node.RemoveAttribute(RECORD_ATTRIBUTE)
+            else:
+                node.SetAttribute(RECORD_ATTRIBUTE, record)
+        finally:
+            node.EndModify(modifying)
+        raise
+
+
+def tag_segments(node: Any, changes: Changes, job: Job) -> None:
+    """Tag the changed segments with the engine that filled them, for an export."""
+    made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
+    for segment_id in {*changes.add, *changes.remove}:
+        segment = node.GetSegmentation().GetSegment(segment_id)
+        for name, text in made_by.tags().items():
+            segment.SetTag(name, text)
+
+
+def _private_editor(nodes: ChosenNodes) -> tuple[Any, Any]:
+    """Editor logic and node without mask and overwriting, separate from those of the user."""
+    editor_node = slicer.vtkMRMLSegmentEditorNode()
+    editor_node.SetOverwriteMode(editor_node.OverwriteNone)
+    editor_node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+    logic = slicer.vtkSlicerSegmentEditorLogic()
+    logic.SetMRMLScene(nodes.segmentation.GetScene())
+    logic.SetSegmentEditorNode(editor_node)
+    logic.SetSegmentationNode(nodes.segmentation)
+    logic.SetSourceVolumeNode(nodes.volume)
+    return logic, editor_node
+
+
+def _modifier(box: Box, grid: SegmentationGrid) -> tuple[Any, tuple[int, ...]]:
+    """Labelmap of a box in voxel indices of the reference geometry, and its extent."""
+    extent = tuple(
+        number + offset
+        for start, size, offset in zip(box.first[::-1], box.mask.shape[::-1], grid.first, strict=True)
+        for number in (start, start + size - 1)
+    )
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent(extent)
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(ijk_to_ras(grid.geometry, grid.first).reshape(-1))
+    image.SetGeometryFromImageToWorldMatrix(matrix)
+    image.GetPointData().SetScalars(numpy_to_vtk(box.mask.view(np.uint8).reshape(-1), deep=True))
+    return image, extent
+
+
+@contextmanager
+def _quiet(node: Any) -> Iterator[None]:
+    """Defer updates of the node and of its closed surface to the end; the subject hierarchy is restored."""
+    segmentation = node.GetSegmentation()
+    surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+    parent = hierarchy.GetItemParent(item) if item else 0
+    if surface:
+        segmentation.RemoveRepresentation(CLOSED_SURFACE)
+    modifying = node.StartModify()
+    try:
+        yield
+    finally:
+        if surface:
+            segmentation.CreateRepresentation(CLOSED_SURFACE)
+        node.EndModify(modifying)
+        if item and hierarchy.GetItemParent(item) != parent:
+            hierarchy.SetItemParent(item, parent)

@@ -1,0 +1,406 @@
+"""FillController: one run from the painted slices of a scene to the commit. No Qt; a timer calls `poll`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ...core.errors import InputError
+from ...core.events import Event, Expected, Failed, Finished, Progress
+from ..chosen_nodes import ChosenNodes
+from ..messages import error_text
+from ..mrml.grid_reader import GridReader
+from ..mrml.reading import labels_version
+from ..tasks import BackgroundTasks, Signal
+from ..unexpected_errors import as_input_error
+from .active_run import ActiveRun
+from .commit import commit_result
+from .edit_rules import EditRules
+from .fill_result import FillResult, compute_result
+from .preparation import FillSettings, prepare, read_input, read_unchanged
+from .run_editor import RunEditor
+from .run_outcome import RunOutcome
+from .run_plan import PreparedRun, RunPlan
+from .run_store import RunFolder, RunStore
+from .unfinished_run import RunReference, UnfinishedRun, UnfinishedRunReader
+
+# Time limit for showing slices in one `poll`; the others follow in the next one.
+MAX_POLL_SECONDS = 0.01
+
+
+class State(Enum):
+    """What the controller is doing."""
+
+    IDLE = "idle"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    STOPPED = "stopped"  # the worker ended or failed; the run can be committed, deleted or resumed
+    FINISHING = "finishing"  # the changes are computed, then written
+
+
+class FillController:
+    """Runs one fill at a time.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    editor : RunEditor
+        Its undo history, masking and overwrite mode apply; may be replaced at any time.
+    python : str
+        Python executable that runs the worker.
+    grids : GridReader or None
+        Reads the voxels of the segmentation.
+    store : RunStore or None
+        Storage of unfinished runs; None for the user's data folder.
+
+    Attributes
+    ----------
+    changed : Signal
+        Emitted after every change of `state`, `progress` or `message`.
+    committed : Signal
+        Emitted with the RunOutcome of a run whose slices were committed, before `changed`.
+    message : str
+        How the last run ended.
+    warnings : list of str
+    expected : dict of str to (str, Expected)
+        Segment id -> its name and expected Dice, of the drafts and later of the final slices.
+    error : InputError or None
+        Why the last run was aborted.
+    commit_seconds : float or None
+        Duration of the last commit, during which the application was blocked.
+    """
+
+    def __init__(
+        self,
+        scene: Any,
+        editor: RunEditor,
+        python: str,
+        grids: GridReader | None = None,
+        store: RunStore | None = None,
+    ) -> None:
+        self.state = State.IDLE
+        self.editor = editor
+        self.changed: Signal[[]] = Signal()
+        self.committed: Signal[[RunOutcome]] = Signal()
+        self.progress = Progress(0, 0, None)
+        self.message = ""
+        self.warnings: list[str] = []
+        self.expected: dict[str, tuple[str, Expected]] = {}
+        self.error: InputError | None = None
+        self.commit_seconds: float | None = None
+        self._scene = scene
+        self._python = python
+        self._grids = grids or GridReader()
+        self._store = store or RunStore()
+        self._unfinished_runs = UnfinishedRunReader(self._store)
+        self._run: ActiveRun | None = None
+        self._tasks = BackgroundTasks("FewShotAnnotate")
+        closing = slicer.vtkMRMLScene.StartCloseEvent
+        self._scene_observation = scene.AddObserver(closing, lambda caller, event: self.suspend())
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is stopping and its finished slices will be committed."""
+        return self._run is not None and self._run.stopping
+
+    @property
+    def busy(self) -> bool:
+        """Whether background work is pending; it ends sooner if `poll` is called often."""
+        return self._tasks.busy
+
+    # --- actions of the user
+
+    def start(self, nodes: ChosenNodes, settings: FillSettings) -> None:
+        """Start a run. Reads the nodes; a background thread copies and checks the voxels.
+
+        Raises
+        ------
+        InputError
+            The input cannot be used; nothing was started or changed.
+        """
+        if self.state is not State.IDLE:
+            raise InputError("run_active")
+        run_input = read_input(nodes, settings, self._grids)
+        folder = self._store.create()
+        self._begin(nodes, run_input.plan, folder)
+        self._tasks.start(partial(prepare, run_input, folder.path), self._prepared)
+        self._tasks.start(self._store.prune)
+        self._change(State.PREPARING)
+
+    def poll(self) -> None:
+        """Advance by one short step; called by a timer, about ten times a second and more often while `busy`."""
+        try:
+            self._step()
+        except Exception as error:
+            self._failed(error)
+
+    def _step(self) -> None:
+        if self._run is not None and not self._require_nodes(self._run):
+            return
+        delivered = self._tasks.poll()
+        run = self._run
+        if run is None or delivered:
+            return
+        if self.state is State.RUNNING:
+            self._follow_worker(run)
+        elif self.state is State.FINISHING and not self._tasks.awaited:
+            self._compute_result(run)
+
+    def _failed(self, error: Exception) -> None:
+        """End the run because of an error of any kind; finished slices stay in its folder."""
+        try:
+            told = _error_of_run(error)
+            if told.code != "run_unexpected" or self._run is None or self._run.prepared is None:
+                self._abort(told)
+            else:
+                self._stop(error_text(told))
+        except Exception as another:  # raised by a callback or by the removal of the preview
+            with suppress(Exception), self.changed.blocked():
+                self.suspend()
+            self._run, self.state = None, State.IDLE
+            self.error = _error_of_run(another)
+            self.message = error_text(self.error)
+
+    def cancel(self, keep: bool) -> None:
+        """Stop the run. Finished slices are committed if `keep`; else the segmentation is not changed."""
+        run = self._run
+        if run is None:
+            return
+        if self.state is State.PREPARING and keep and run.resumed:
+            run.stopping = True
+            self.changed.emit()
+        elif not keep or self.state is State.PREPARING:
+            self.reset()
+            self.message = _("Cancelled; nothing was changed.")
+            self.changed.emit()
+        elif self.state is State.STOPPED:
+            run.stopping = True
+            self._change(State.FINISHING)
+        elif self.state is State.RUNNING and run.process is not None:
+            run.stopping = True
+            run.process.cancel()
+            self.changed.emit()
+
+    def resume(self) -> None:
+        """Continue a stopped run with the slices that are not finished."""
+        run = self._run
+        if self.state is State.STOPPED and run is not None and run.prepared is not None:
+            self.message = ""
+            run.stopping = False
+            self._start_worker(run)
+
+    def reset(self) -> None:
+        """End the run at once and delete its folder."""
+        run = self._run
+        if run is not None:
+            run.mark(run.previous)
+        self._end(RunFolder.delete)
+
+    def suspend(self) -> None:
+        """End the run at once; finished slices stay in its folder, so that the run can be resumed."""
+        run = self._run
+        if run is not None and run.prepared is None and not run.resumed:
+            self.reset()
+        else:
+            self._end(RunFolder.release)
+
+    def close(self) -> None:
+        """Suspend the run and end the thread; the controller cannot be used afterwards."""
+        self.changed.disconnect_all()
+        self._scene.RemoveObserver(self._scene_observation)
+        self.suspend()
+        self._tasks.close()
+
+    # --- unfinished runs of earlier sessions
+
+    def unfinished(self, segmentation_node: Any) -> UnfinishedRun | None:
+        """The unfinished run on a segmentation, after a crash or a closed scene. Takes 1 ms."""
+        mark = RunReference.read(segmentation_node)
+        return self._unfinished_runs.read(mark.run_id) if mark.run_id else None
+
+    def resume_unfinished(self, nodes: ChosenNodes) -> None:
+        """Resume an unfinished run with the slices that are not finished.
+
+        Parameters
+        ----------
+        nodes : ChosenNodes
+            Their volume counts if that of the run was loaded again.
+
+        Raises
+        ------
+        InputError
+            The run cannot be resumed; nothing was started or changed.
+        """
+        self._resume_unfinished(nodes, keep=False)
+
+    def commit_unfinished(self, nodes: ChosenNodes) -> None:
+        """Commit the finished slices of an unfinished run and delete it; otherwise as `resume_unfinished`."""
+        self._resume_unfinished(nodes, keep=True)
+
+    def delete_unfinished(self, segmentation_node: Any) -> None:
+        """Delete an unfinished run and its finished slices."""
+        unfinished = self.unfinished(segmentation_node)
+        if unfinished is not None:
+            RunReference().write(segmentation_node)
+            self._tasks.start(partial(self._store.delete, unfinished.run_id))
+            self.changed.emit()
+
+    def _resume_unfinished(self, nodes: ChosenNodes, keep: bool) -> None:
+        if self.state is not State.IDLE:
+            raise InputError("run_active")
+        mark = RunReference.read(nodes.segmentation)
+        nodes = ChosenNodes(self._scene.GetNodeByID(mark.volume_id) or nodes.volume, nodes.segmentation)
+        if nodes.volume is None:
+            raise InputError("run_volume_missing")
+        folder = self._store.acquire(mark.run_id)
+        if folder is None:
+            raise InputError("run_not_left")
+        try:
+            plan = PreparedRun.open(folder.path).plan
+            read_unchanged(plan, nodes, self._grids)
+        except InputError:
+            folder.release()
+            raise
+        run = self._begin(nodes, plan, folder, resumed=True)
+        run.stopping = keep
+        self._tasks.start(partial(PreparedRun.open_when_released, folder.path), self._prepared)
+        self._change(State.PREPARING)
+
+    # --- steps of a run
+
+    def _begin(self, nodes: ChosenNodes, plan: RunPlan, folder: RunFolder, resumed: bool = False) -> ActiveRun:
+        self._run = run = ActiveRun(self._scene, nodes, plan, folder, resumed)
+        run.mark(RunReference(folder.run_id, run.volume_id))
+        self.message, self.error = "", None
+        self.progress, self.expected, self.warnings = run.progress, run.expected, run.warnings
+        return run
+
+    def _end(self, release: Callable[[RunFolder], None]) -> None:
+        """End the worker and the preview at once; the folder is released once the worker has ended."""
+        run, self._run = self._run, None
+        self._tasks.cancel()
+        if run is not None:
+            self._tasks.start(run.end_worker(release))  # runs after preparing
+            run.remove_preview()
+        self.progress, self.expected = Progress(0, 0, None), {}
+        if self.state is not State.IDLE:
+            self._change(State.IDLE)
+
+    def _prepared(self, prepared: PreparedRun) -> None:
+        run = self._run
+        assert run is not None
+        read_unchanged(run.plan, run.nodes, self._grids)
+        if run.open_preview(prepared):
+            self._start_worker(run)
+        else:
+            self._change(State.FINISHING)
+
+    def _start_worker(self, run: ActiveRun) -> None:
+        run.start_worker(self._python)
+        self._change(State.RUNNING)
+
+    def _follow_worker(self, run: ActiveRun) -> None:
+        at_work = run.follow_worker(MAX_POLL_SECONDS)
+        self.progress = run.progress
+        if not at_work:
+            assert run.process is not None
+            self._worker_ended(run, run.process.ending)
+        self.changed.emit()
+
+    def _worker_ended(self, run: ActiveRun, ending: Event | None) -> None:
+        if isinstance(ending, Failed):
+            self._stop(error_text(ending.content))
+        elif isinstance(ending, Finished) and run.has_more_layers and not run.stopping:
+            run.start_next_layer(self._python)
+            self._change(State.RUNNING)
+        else:
+            run.stopping = not isinstance(ending, Finished) or run.has_more_layers
+            self._change(State.FINISHING)
+
+    def _compute_result(self, run: ActiveRun) -> None:
+        """Compute the changes in the background."""
+        assert run.prepared is not None
+        grid, image = read_unchanged(run.plan, run.nodes, self._grids)
+        rules, version = self._rules(run)
+        self._tasks.start(
+            partial(compute_result, run.prepared, grid, image, rules, version), partial(self._finish, run)
+        )
+
+    def _rules(self, run: ActiveRun) -> tuple[EditRules, tuple[object, ...]]:
+        """Rules and labels from which changes are computed; with others they have to be computed again."""
+        node = run.nodes.segmentation
+        return EditRules.from_nodes(node, self.editor.node(), run.plan.may_overwrite), labels_version(node)
+
+    def _finish(self, run: ActiveRun, found: FillResult) -> None:
+        """Write the changes, if the segmentation was not edited meanwhile; else they are computed again."""
+        read_unchanged(run.plan, run.nodes, self._grids)
+        if (found.rules, found.version) != self._rules(run):
+            return
+        began = time.monotonic()
+        self.warnings += found.warnings(run.names)
+        dice = {name: one for name, (_name, one) in self.expected.items()}
+        outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
+        commit_result(run.plan, run.nodes, found, outcome, self.editor, self._grids)
+        with self._after_commit():
+            if found.filled:
+                self.committed.emit(outcome)
+        self.commit_seconds = time.monotonic() - began
+        progress, expected = self.progress, self.expected
+        with self._after_commit():
+            if run.previous.run_id:
+                self._tasks.start(partial(self._store.delete, run.previous.run_id))
+                run.previous = RunReference()
+            self.reset()
+        self.state, self.progress, self.expected = State.IDLE, progress, expected
+        self.message = found.message(run.stopping)
+        with self._after_commit():
+            self.changed.emit()
+
+    @contextmanager
+    def _after_commit(self) -> Iterator[None]:
+        """Context manager for steps after the commit: an error there does not undo it, and becomes a warning."""
+        try:
+            yield
+        except Exception as error:
+            told = as_input_error(error)
+            text = _("The slices are filled, but a step after that failed: {reason}")
+            self.warnings.append(text.format(reason=error_text(told)))
+
+    def _require_nodes(self, run: ActiveRun) -> bool:
+        """Whether the run's nodes still exist; ends it if they do not."""
+        try:
+            run.require_nodes()
+        except InputError as error:
+            self._abort(error)
+            return False
+        return True
+
+    def _stop(self, reason: str) -> None:
+        """Stop the run; the user decides whether finished slices are kept."""
+        if self._run is not None:
+            self._run.kill_worker()
+        self._tasks.cancel()
+        self.message = reason
+        self._change(State.STOPPED)
+
+    def _abort(self, error: InputError) -> None:
+        self.suspend()
+        self.error, self.message = error, error_text(error)
+        self.changed.emit()
+
+    def _change(self, state: State) -> None:
+        self.state = state
+        self.changed.emit()
+
+
+def _error_of_run(error: Exception) -> InputError:
+    """An error of any kind that ends a run; the segmentation is as it was."""
+    told = as_input_error(error)
+    return InputError("run_unexpected", **told.data) if told.code == "step_unexpected" else told

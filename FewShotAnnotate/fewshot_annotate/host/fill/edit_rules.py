@@ -1,0 +1,243 @@
+"""EditRules: the voxels that a run may change, by the rules of the Segment Editor. For a background thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ...core.slice_axis import SliceAxis
+from ..mrml.reading import ImageSource, SegmentationGrid, is_locked
+
+_Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRules:
+    """Where edits are allowed: masking of the Segment Editor, locked segments, and the module's overwrite option.
+
+    Attributes
+    ----------
+    segment_ids, visible, locked : tuples of str
+        Segments of the segmentation, those shown, and those never changed.
+    may_overwrite : bool
+        Whether other segments may lose voxels to the filled ones at all.
+    mask_mode : int
+        vtkMRMLSegmentationNode.EditAllowed...
+    mask_segment_id : str
+        For 'inside single segment'.
+    intensity_range : (float, float) or None
+        Editable range of the volume's values.
+    overwrite_mode : int
+        vtkMRMLSegmentEditorNode.Overwrite...: which other segments a voxel is taken from or shared with.
+    """
+
+    segment_ids: tuple[str, ...]
+    visible: tuple[str, ...]
+    locked: tuple[str, ...]
+    may_overwrite: bool
+    mask_mode: int
+    mask_segment_id: str
+    intensity_range: tuple[float, float] | None
+    overwrite_mode: int
+
+    @classmethod
+    def from_nodes(cls, segmentation_node: Any, editor_node: Any, may_overwrite: bool) -> EditRules:
+        """Rules that hold now for a segmentation, edited with a vtkMRMLSegmentEditorNode."""
+        segmentation = segmentation_node.GetSegmentation()
+        display = segmentation_node.GetDisplayNode()
+        names = tuple(segmentation.GetSegmentIDs())
+        limits = editor_node.GetSourceVolumeIntensityMaskRange()
+        return cls(
+            segment_ids=names,
+            visible=tuple(name for name in names if display is None or display.GetSegmentVisibility(name)),
+            locked=tuple(name for name in names if is_locked(segmentation.GetSegment(name))),
+            may_overwrite=may_overwrite,
+            mask_mode=editor_node.GetMaskMode(),
+            mask_segment_id=editor_node.GetMaskSegmentID() or "",
+            intensity_range=(limits[0], limits[1]) if editor_node.GetSourceVolumeIntensityMask() else None,
+            overwrite_mode=editor_node.GetOverwriteMode(),
+        )
+
+    def shared_with(self, others: Sequence[str]) -> list[str]:
+        """Segments a filled one may overlap: all with overwrite mode 'none', the hidden ones with 'visible'."""
+        editor = slicer.vtkMRMLSegmentEditorNode
+        if self.overwrite_mode == editor.OverwriteNone:
+            return list(others)
+        if self.overwrite_mode == editor.OverwriteVisibleSegments:
+            return [name for name in others if name not in self.visible]
+        return []
+
+    def masking(self, own: Sequence[str]) -> tuple[bool, list[str]]:
+        """Whether edits are allowed inside (else outside) of segments, and the ids of these segments."""
+        modes = slicer.vtkMRMLSegmentationNode
+        inside = {
+            modes.EditAllowedInsideAllSegments: self.segment_ids,
+            modes.EditAllowedInsideVisibleSegments: self.visible,
+            modes.EditAllowedInsideSingleSegment: (self.mask_segment_id,),
+        }
+        outside = {
+            modes.EditAllowedOutsideAllSegments: self.segment_ids,
+            modes.EditAllowedOutsideVisibleSegments: self.visible,
+        }
+        if self.mask_mode in inside:
+            return True, list(inside[self.mask_mode])
+        return False, [name for name in outside.get(self.mask_mode, ()) if name not in own]
+
+
+@dataclass(frozen=True)
+class FilledSlices:
+    """Slices that a run filled.
+
+    Attributes
+    ----------
+    axis : SliceAxis
+    segment_ids : sequence of str
+        Segments of the run.
+    slices : sequence of int
+        Slices to write, none of them painted.
+    read : function
+        `read(index)` returns the masks, bool [h, w], of the segments on a slice.
+    """
+
+    axis: SliceAxis
+    segment_ids: Sequence[str]
+    slices: Sequence[int]
+    read: Callable[[int], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Voxels of a segment: bool [k, j, i] for a part of the grid, and the part's first voxel (k, j, i)."""
+
+    first: tuple[int, int, int]
+    mask: np.ndarray
+
+    def slice_part(self, axis: SliceAxis, index: int) -> tuple[np.ndarray, _Window] | None:
+        """Mask of the box on a slice of the grid, and its rows and columns; None if it misses the slice."""
+        first = list(self.first)
+        own = index - first.pop(axis.index)
+        slices = axis.slices(self.mask)
+        if not 0 <= own < len(slices):
+            return None
+        rows, columns = slices.shape[1:]
+        return slices[own], (slice(first[0], first[0] + rows), slice(first[1], first[1] + columns))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Voxels to add to and remove from segments, by segment id."""
+
+    add: dict[str, Box]
+    remove: dict[str, Box]
+
+    def applied(
+        self, masks: Mapping[str, np.ndarray], axis: SliceAxis, index: int, shape: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """Masks, bool [h, w], of a slice after the changes."""
+        result = {name: mask.copy() for name, mask in masks.items()}
+        for boxes, value in ((self.remove, False), (self.add, True)):
+            for name, box in boxes.items():
+                placed = box.slice_part(axis, index)
+                if placed is not None:
+                    part, window = placed
+                    result.setdefault(name, np.zeros(shape, dtype=bool))[window][part] = value
+        return result
+
+
+def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSlices, rules: EditRules) -> Changes:
+    """Voxels to add to and remove from segments, by the rules.
+
+    Segments of the run get the filled voxels inside the editor's mask. Locked segments keep every voxel; other
+    segments too, unless the user allowed overwriting. With overwrite mode 'none' segments may overlap instead.
+    """
+    own = [name for name in filled.segment_ids if name in rules.segment_ids and name not in rules.locked]
+    others = [name for name in rules.segment_ids if name not in own]
+    shared = rules.shared_with(others)
+    taken = [name for name in others if name not in (*shared, *rules.locked)] if rules.may_overwrite else []
+    protected = [name for name in others if name not in (*shared, *taken)]
+    axis = filled.axis
+    add, remove = _MaskPieces(axis), _MaskPieces(axis)
+    for index in filled.slices:
+        found = {name: mask for name, mask in filled.read(index).items() if name in own}
+        before = grid.segment_slices(own, axis, index)
+        if not found and not before:
+            continue
+        window = _window([*found.values(), *before.values()])
+        allowed = _editable(grid, image, axis, index, own, rules)[window]
+        free = allowed & ~grid.union_slice(protected, axis, index)[window]
+        claimed = np.zeros_like(free)
+        nothing = np.zeros_like(free)
+        for name in {**found, **before}:
+            wanted = found[name][window] & free if name in found else nothing
+            held = before[name][window] if name in before else nothing
+            claimed |= wanted
+            add.mark(name, index, window, wanted & ~held)
+            remove.mark(name, index, window, held & ~wanted & allowed)
+        for name, mask in grid.segment_slices(taken, axis, index).items():
+            remove.mark(name, index, window, mask[window] & claimed)
+    return Changes(add.boxes(), remove.boxes())
+
+
+def _editable(
+    grid: SegmentationGrid, image: ImageSource, axis: SliceAxis, index: int, own: Sequence[str], rules: EditRules
+) -> np.ndarray:
+    """Where the editor's mask allows edits on a slice, bool [h, w]."""
+    inside, names = rules.masking(own)
+    allowed = grid.union_slice(names, axis, index)
+    if not inside:
+        allowed = ~allowed
+    if rules.intensity_range:
+        values = image.slice(axis, index, grid.geometry.shape)
+        low, high = rules.intensity_range
+        if values.dtype.kind in "iu":  # as vtkImageThreshold: limits in the data type of the image
+            limits = np.iinfo(values.dtype)
+            low, high = (int(np.clip(np.trunc(value), limits.min, limits.max)) for value in (low, high))
+        allowed &= (values >= low) & (values <= high)
+    return allowed
+
+
+class _MaskPieces:
+    """Voxels of segments, collected slice by slice as small masks."""
+
+    def __init__(self, axis: SliceAxis) -> None:
+        self._axis = axis
+        self._pieces: dict[str, list[tuple[int, int, int, np.ndarray]]] = {}
+
+    def mark(self, name: str, index: int, window: _Window, mask: np.ndarray) -> None:
+        if mask.any():
+            rows, columns = _window([mask])
+            place = (index, window[0].start + rows.start, window[1].start + columns.start)
+            self._pieces.setdefault(name, []).append((*place, mask[rows, columns].copy()))
+
+    def boxes(self) -> dict[str, Box]:
+        return {name: self._box(pieces) for name, pieces in self._pieces.items()}
+
+    def _box(self, pieces: Sequence[tuple[int, int, int, np.ndarray]]) -> Box:
+        first = (
+            min(index for index, *_ in pieces),
+            min(row for _, row, _, _ in pieces),
+            min(column for _, _, column, _ in pieces),
+        )
+        stop = (
+            max(index for index, *_ in pieces) + 1,
+            max(row + mask.shape[0] for _, row, _, mask in pieces),
+            max(column + mask.shape[1] for _, _, column, mask in pieces),
+        )
+        whole = np.zeros([b - a for a, b in zip(first, stop, strict=True)], dtype=bool)
+        for index, row, column, mask in pieces:
+            part = whole[index - first[0], row - first[1] :, column - first[2] :]
+            part[: mask.shape[0], : mask.shape[1]] = mask
+        place = [first[1], first[2]]
+        place.insert(self._axis.index, first[0])
+        return Box((place[0], place[1], place[2]), np.ascontiguousarray(self._axis.restore(whole)))
+
+
+def _window(masks: Sequence[np.ndarray]) -> _Window:
+    """Bounding box of all masks together; one of them holds a voxel."""
+    union = masks[0] if len(masks) == 1 else np.logical_or.reduce(masks)
+    rows, columns = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -1,0 +1,119 @@
+"""FillResult: the slices and voxels that a run commits, computed in a background thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from ...guidance.confidence import slice_confidence
+from ...jobs.run_folder import JobFolder
+from ..annotation.painted_slices import masks_digest, segment_digests, slice_digests
+from ..mrml.reading import ImageSource, SegmentationGrid
+from .edit_rules import Changes, EditRules, FilledSlices, compute_changes
+from .run_plan import PreparedRun
+
+_LISTED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillResult:
+    """Changes of a run, with the labels and rules from which they were computed.
+
+    Attributes
+    ----------
+    version : tuple
+        Of the labels, see `labels_version`.
+    filled : dict of int to (int, int)
+        Slice -> checksum of its voxels after and before the commit.
+    kept : dict of int to int
+        Slice to keep -> its checksum.
+    confidence : dict of int to float
+        Filled slice -> expected Dice.
+    painted : list of int
+        Slices that were painted during the run; they are not changed.
+    drafts : int
+        How many of the filled slices are drafts.
+    """
+
+    rules: EditRules
+    version: tuple[object, ...]
+    changes: Changes
+    filled: dict[int, tuple[int, int]]
+    kept: dict[int, int]
+    confidence: dict[int, float]
+    painted: list[int]
+    drafts: int
+
+    def message(self, stopped: bool) -> str:
+        """Sentence about the end of the run, stopped by the user or not."""
+        if self.drafts:
+            partly = _("Stopped; {count} slices filled, {drafts} of them drafts.")
+            text = partly if stopped else _("{count} slices filled, {drafts} of them drafts.")
+        else:
+            text = _("Stopped; {count} slices filled.") if stopped else _("{count} slices filled.")
+        return text.format(count=len(self.filled), drafts=self.drafts)
+
+    def warnings(self, names: Mapping[str, str]) -> list[str]:
+        """Sentences about slices and segments that were not changed; `names` maps segment id to name."""
+        found = []
+        if self.painted:
+            listed = ", ".join(map(str, self.painted[:_LISTED])) + (" ..." if len(self.painted) > _LISTED else "")
+            text = _("Slices painted during the run were left as they are: {slices}.")
+            found.append(text.format(slices=listed))
+        gone = [name for segment_id, name in names.items() if segment_id not in self.rules.segment_ids]
+        if gone:
+            found.append(_("Removed during the run and not filled: {names}.").format(names=", ".join(gone)))
+        if self.filled and not (self.changes.add or self.changes.remove):
+            found.append(_("Nothing was written: the mask, locks and other segments left no room."))
+        return found
+
+
+def compute_result(
+    prepared: PreparedRun, grid: SegmentationGrid, image: ImageSource, rules: EditRules, version: tuple[object, ...]
+) -> FillResult:
+    """Result of a run whose worker has ended. Touches no node: for a background thread."""
+    plan, axis = prepared.plan, prepared.plan.axis
+    ids = [name for name in plan.segment_ids if name in rules.segment_ids]
+    now = segment_digests(grid, ids, axis, plan.query_slices)
+    changed = {
+        index
+        for name in ids
+        for index in {*now[name], *prepared.at_start.get(name, {})}
+        if now[name].get(index) != prepared.at_start.get(name, {}).get(index)
+    }
+    done = prepared.finished()
+    slices = [index for index in plan.query_slices if done[index] and index not in changed]
+
+    def read(index: int) -> dict[str, np.ndarray]:
+        masks = {}
+        for folder, layer in zip(prepared.folders, prepared.layers, strict=True):
+            labels = folder.result_slice(index)
+            if labels.any():
+                masks.update({name: labels == value for value, name in enumerate(layer, start=1)})
+        return {name: mask for name, mask in masks.items() if mask.any()}
+
+    changes = compute_changes(grid, image, FilledSlices(axis, plan.segment_ids, slices, read), rules)
+    shape = grid.slice_shape(axis)
+    filled = {}
+    for index in slices:
+        before = grid.segment_slices(ids, axis, index)
+        after = changes.applied(before, axis, index, shape)
+        filled[index] = (masks_digest(after, ids), masks_digest(before, ids))
+    return FillResult(
+        rules=rules,
+        version=version,
+        changes=changes,
+        filled=filled,
+        kept=slice_digests(grid, ids, axis, plan.keep),
+        confidence={index: _confidence(prepared.folders, index) for index in slices},
+        painted=sorted(changed),
+        drafts=int(np.count_nonzero(prepared.drafts()[slices])),
+    )
+
+
+def _confidence(folders: Sequence[JobFolder], index: int) -> float:
+    """Expected Dice of a slice: the lowest of its layers."""
+    return min(slice_confidence(folder.result_slice(index), folder.confidence_slice(index)) for folder in folders)

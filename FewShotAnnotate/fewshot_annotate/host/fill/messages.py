@@ -1,0 +1,130 @@
+"""What is said of a run and of its buttons, the same in the panel and in the Segment Editor effect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ...core.errors import InputError
+from ...core.events import Progress, Stage
+from ..chosen_nodes import ChosenNodes
+from ..messages import Refusal, error_text, refusal_text
+from ..mrml.sequence import require_no_sequence
+from ..panel.widgets import duration
+from .controller import FillController, State
+from .unfinished_run import UnfinishedRun
+
+
+def is_idle(logic: Any) -> bool:
+    """Whether no run is under way and none is waiting to begin."""
+    return logic.controller.state is State.IDLE and not logic.fillRequested
+
+
+def status_lines(
+    logic: Any,
+    nodes: ChosenNodes,
+    fill_all: bool,
+    left: UnfinishedRun | None,
+    refused: InputError | None = None,
+) -> list[str]:
+    """All that is said of a run, in lines; the first parameters as for `why_not_fill`.
+
+    Parameters
+    ----------
+    left : UnfinishedRun or None
+        An earlier run that can be taken up again.
+    refused : InputError or None
+        Why the last thing asked for was not done.
+    """
+    controller = logic.controller
+    error = refused or (controller.error if left is not None else None)
+    lines = [error_text(error)] if error is not None else []
+    if left is not None:
+        lines.append(_interrupted(left))
+    if not lines:
+        lines.append(status_line(logic, nodes, fill_all))
+    return [line for line in (*lines, *_expected_dice(controller), *controller.warnings) if line]
+
+
+def status_line(logic: Any, nodes: ChosenNodes, fill_all: bool) -> str:
+    """How far a run is, how the last one ended, or what is missing for the next."""
+    controller = logic.controller
+    if logic.fillRequested:
+        return _("Looking at the painted slices ...")
+    if controller.state is State.PREPARING:
+        return _("Preparing ...")
+    if controller.state is State.FINISHING:
+        return _("Putting the slices into the segmentation ...")
+    if controller.stopping:
+        return _("Stopping after the slice at hand ...")
+    if controller.state is State.RUNNING:
+        return _progress(controller.progress)
+    error = logic.annotations.survey.error or controller.error
+    if error is not None:
+        return error_text(error)
+    return controller.message or refusal_text(why_not_fill(logic, nodes, fill_all))
+
+
+def _progress(progress: Progress) -> str:
+    text = {
+        Stage.FILLING: _("{done} of {total} slices"),
+        Stage.DRAFTING: _("{done} of {total} slices drafted"),
+        Stage.REFINING: _("{done} of {total} slices refined"),
+    }[Stage(progress.stage)].format(done=progress.done_in_stage, total=progress.total)
+    if progress.eta is None:
+        return text
+    return text + _(", {time} left").format(time=duration(progress.eta))
+
+
+def _interrupted(run: UnfinishedRun) -> str:
+    text = _("A run with {engine} was interrupted: {done} of {total} slices are finished.")
+    return text.format(engine=run.engine, done=run.done, total=run.total)
+
+
+def _expected_dice(controller: FillController) -> list[str]:
+    text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
+    expected = controller.expected.values()
+    return [text.format(name=name, dice=one.dice, low=one.low, high=one.high) for name, one in expected]
+
+
+def why_busy(logic: Any) -> Refusal:
+    """Why nothing else can be begun."""
+    return None if is_idle(logic) else InputError("run_under_way")
+
+
+def why_not_keep(controller: FillController) -> Refusal:
+    """Why finished slices cannot be kept."""
+    if controller.state is State.STOPPED or (controller.state is State.RUNNING and not controller.stopping):
+        return None
+    if controller.state in (State.RUNNING, State.FINISHING):
+        return InputError("slices_being_kept")
+    return InputError("no_slice_finished")
+
+
+def why_not_fill(logic: Any, nodes: ChosenNodes, fill_all: bool) -> Refusal:
+    """Why Fill cannot be pressed.
+
+    Parameters
+    ----------
+    logic : FewShotAnnotateLogic
+    nodes : ChosenNodes
+    fill_all : whether slices outside the painted range are filled too
+    """
+    if not nodes.complete:
+        return nodes.refusal
+    try:
+        require_no_sequence(nodes.volume)
+    except InputError as error:
+        return error
+    survey_error: Refusal = logic.annotations.survey.error
+    if survey_error is not None:
+        return survey_error
+    if logic.annotations.survey.grid is None:
+        return InputError("segmentation_being_read")
+    selection = logic.annotations.snapshot(nodes.segmentation).selection
+    if not selection.labelled or not selection.segment_ids:
+        return InputError("too_few_painted")
+    if len(selection.labelled) == 1 and not fill_all:
+        return InputError("one_painted")
+    return None

@@ -1,0 +1,240 @@
+"""Preparation: from what the user asked for to job folders. Reading the nodes is quick; the rest is for a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InputError
+from ...core.job import Device, Job
+from ...core.regrid import HEADER_DIGITS
+from ...core.slice_axis import SliceAxis, require_one_axis
+from ...core.volume import SAME_VOXEL_TOLERANCE, Volume
+from ...jobs.planning import EngineSettings, LabelledLayer, jobs_of_layers, layers_of_segments, slices_to_fill
+from ...jobs.run_folder import JobFolder
+from ..annotation.painted_slices import segment_digests
+from ..chosen_nodes import ChosenNodes
+from ..mrml.grid_reader import GridReader
+from ..mrml.reading import ImageSource, SegmentationGrid, is_locked, read_image
+from .run_plan import PreparedRun, RunPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillSettings:
+    """What the user asked for.
+
+    Attributes
+    ----------
+    segment_ids : sequence of str
+        Segments to fill.
+    labelled : sequence of int
+        The painted slices, empty ones among them.
+    slices : range or None
+        None: from the first to the last painted slice.
+    budget : float or None
+        Seconds for the whole run, None for as long as it takes.
+    complete : bool
+        Whether a segment that is not on a painted slice is absent there.
+    may_overwrite : bool
+        Whether other segments may lose voxels.
+    keep : frozenset of int
+        Slices that are never changed and that the engine learns from, such as accepted ones, without counting as
+        painted.
+    """
+
+    segment_ids: Sequence[str]
+    axis: SliceAxis
+    labelled: Sequence[int]
+    slices: range | None = None
+    engine: str = "auto"
+    device: Device = Device.AUTO
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: float | None = None
+    complete: bool = True
+    may_overwrite: bool = False
+    keep: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintedInput:
+    """A volume and the painted slices of a segmentation, free of nodes.
+
+    Attributes
+    ----------
+    axis : SliceAxis
+    names : mapping of str to str
+        Segments: segment id -> name.
+    labelled : tuple of int, ascending
+        Slices that the engine learns from.
+    keep : tuple of int
+        Those of them on which all segments are annotated, even if `complete` is false.
+    complete : bool
+        Whether a segment that is not on a labelled slice is absent there.
+    grid : SegmentationGrid
+        Copy of the labels of the segments, so that painting from now on is not part of the run.
+    image : ImageSource
+    """
+
+    axis: SliceAxis
+    names: Mapping[str, str]
+    labelled: tuple[int, ...]
+    keep: tuple[int, ...] = ()
+    complete: bool
+    grid: SegmentationGrid
+    image: ImageSource
+    segmentation_name: str
+    volume_name: str
+
+    def volume(self) -> Volume:
+        """The volume on the grid of the labels, all its voxels checked. For a background thread.
+
+        Raises
+        ------
+        InputError
+            It cannot be used.
+        """
+        volume = Volume(self.image.on_grid(self.grid.geometry.shape), self.grid.geometry)
+        volume.require_usable(f"Volume '{self.volume_name}'")
+        return volume
+
+    def layers(self) -> list[tuple[list[str], LabelledLayer]]:
+        """Ids of the segments and labelled slices of each layer. For a background thread.
+
+        Raises
+        ------
+        InputError
+            No segment is painted on the labelled slices, or slices of two axes are painted.
+        """
+        masks = {index: self.grid.segment_slices(tuple(self.names), self.axis, index) for index in self.labelled}
+        layers = layers_of_segments(
+            self.axis,
+            masks,
+            self.names,
+            complete=self.complete,
+            annotated=self.keep,
+            source=f"Segmentation '{self.segmentation_name}'",
+        )
+        self._require_one_axis()
+        return layers
+
+    def _require_one_axis(self) -> None:
+        """Refuse slices painted across the axis; unknown with slices to keep, as then every slice holds labels."""
+        if self.keep:
+            return
+        painted = np.zeros(self.grid.geometry.shape, dtype=bool)
+        for index, part in enumerate(painted):
+            part[:] = self.grid.union_slice(tuple(self.names), SliceAxis(0), index)
+        along = self.axis.slices(painted)
+        if np.count_nonzero(along[list(self.labelled)]) == np.count_nonzero(along):
+            require_one_axis(painted, self.axis, "The painted slices")
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """What a run starts from, free of nodes."""
+
+    plan: RunPlan
+    painted: PaintedInput
+
+
+def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) -> RunInput:
+    """Read the nodes and check what can be checked at once. Copies labels, touches no other voxels.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used.
+    """
+    engine = EngineSettings(settings.engine, settings.options, settings.device, settings.budget).require_runnable()
+    volume_node, segmentation_node = nodes.volume, nodes.segmentation
+    name = segmentation_node.GetName()
+    segmentation = segmentation_node.GetSegmentation()
+    segments = {segment_id: segmentation.GetSegment(segment_id) for segment_id in settings.segment_ids}
+    wanted = tuple(key for key, segment in segments.items() if segment is not None and not is_locked(segment))
+    grid = grids.read(nodes)
+    image = read_image(volume_node, segmentation_node, grid.geometry)
+    slices, labelled = _slices(settings, grid, name)
+    job = Job(engine.name, slices, settings.device, dict(settings.options), settings.budget)
+    plan = RunPlan(
+        settings.axis,
+        {key: segments[key].GetName() for key in wanted},
+        labelled,
+        tuple(sorted(settings.labelled)),
+        tuple(sorted(settings.keep)),
+        job,
+        settings.may_overwrite,
+        grid.geometry,
+        grid.first,
+        image.matrix,
+        image.sample(),
+    )
+    painted = PaintedInput(
+        axis=plan.axis,
+        names=plan.names,
+        labelled=plan.labelled,
+        keep=plan.keep,
+        complete=settings.complete,
+        grid=grid.snapshot(wanted),
+        image=image,
+        segmentation_name=name,
+        volume_name=volume_node.GetName(),
+    )
+    return RunInput(plan, painted)
+
+
+def read_unchanged(plan: RunPlan, nodes: ChosenNodes, grids: GridReader) -> tuple[SegmentationGrid, ImageSource]:
+    """Read the nodes of a run again.
+
+    Raises
+    ------
+    InputError
+        They no longer are what the run started from.
+    """
+    grid = grids.read(nodes)
+    image = read_image(nodes.volume, nodes.segmentation, grid.geometry)
+    if grid.geometry.difference(plan.geometry, SAME_VOXEL_TOLERANCE) or grid.first != plan.first:
+        raise InputError("grid_changed", name=nodes.segmentation.GetName())
+    if not _same_matrix(image.matrix, plan.grid_to_array):
+        raise InputError("grid_changed", name=nodes.segmentation.GetName())
+    if image.sample() != plan.sample:
+        raise InputError("volume_changed", name=nodes.volume.GetName())
+    return grid, image
+
+
+def prepare(run_input: RunInput, run_folder: Path) -> PreparedRun:
+    """Check all voxels and write the run folder. Touches no node: for a background thread.
+
+    Raises
+    ------
+    InputError
+        The input cannot be used, or the folders cannot be written.
+    """
+    plan = run_input.plan
+    layers, volume = run_input.painted.layers(), run_input.painted.volume()
+    settings = EngineSettings(plan.job.engine, plan.job.options, plan.job.device, plan.job.budget)
+    jobs = jobs_of_layers(settings, plan.job.slices, [layer.names for _, layer in layers])
+    folders = JobFolder.create_layers(run_folder, jobs, volume, [layer.support for _, layer in layers])
+    digests = segment_digests(run_input.painted.grid, plan.segment_ids, plan.axis, plan.query_slices)
+    prepared = PreparedRun(plan, [ids for ids, _ in layers], folders, digests)
+    prepared.save(run_folder)
+    return prepared
+
+
+def _same_matrix(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(np.allclose(one, other, rtol=0.0, atol=HEADER_DIGITS))
+
+
+def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Slices to fill and the labelled slices, checked."""
+    labelled, source = tuple(sorted({*settings.labelled, *settings.keep})), f"Segmentation '{name}'"
+    if not settings.labelled:
+        raise InputError("no_labelled_slice", path=source)
+    slices = "between" if settings.slices is None else (settings.slices.start, settings.slices.stop)
+    _, query = slices_to_fill(slices, labelled, settings.axis, settings.axis.count(grid.geometry), source)
+    return query, labelled

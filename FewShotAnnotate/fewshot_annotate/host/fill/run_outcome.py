@@ -1,0 +1,74 @@
+"""RunOutcome: what a run tells the review when it has ended and its slices are in the segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...core.events import Expected
+from ...core.expected_dice import ExpectedDice
+from ...core.slice_axis import SliceAxis
+from .edit_rules import Changes
+from .fill_result import FillResult
+from .run_plan import RunPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """A run whose slices were committed.
+
+    Attributes
+    ----------
+    segmentation_id, volume_id : str
+        Ids of the nodes.
+    segment_ids : tuple of str
+        Segments of the run that exist still; the checksums are of these.
+    support : tuple of int, ascending
+        Slices that the engine learnt from.
+    checksums : mapping of int to int
+        Filled slice -> checksum of what it holds now.
+    kept : mapping of int to int
+        Slice that was to be kept -> checksum of what it holds.
+    confidence : mapping of int to float
+        Filled slice -> Dice to expect of it, 0..1.
+    changes : Changes
+        Voxels that were added and removed.
+    expected : mapping of str to ExpectedDice
+        Segment id -> what the engine expects of it.
+    """
+
+    segmentation_id: str
+    volume_id: str
+    axis: SliceAxis
+    segment_ids: tuple[str, ...]
+    engine: str
+    support: tuple[int, ...]
+    checksums: Mapping[int, int]
+    kept: Mapping[int, int]
+    confidence: Mapping[int, float]
+    changes: Changes
+    expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, plan: RunPlan, segmentation_id: str, volume_id: str, found: FillResult, expected: Mapping[str, Expected]
+    ) -> RunOutcome:
+        """From what a run was to do, what of it was committed, and what the engine expects of each segment."""
+        there = found.rules.segment_ids
+        return cls(
+            segmentation_id=segmentation_id,
+            volume_id=volume_id,
+            axis=plan.axis,
+            segment_ids=tuple(name for name in plan.segment_ids if name in there),
+            engine=plan.job.engine,
+            support=plan.labelled,
+            checksums={index: after for index, (after, _) in found.filled.items()},
+            kept=found.kept,
+            confidence=found.confidence,
+            changes=found.changes,
+            expected={
+                name: ExpectedDice(one.label, one.dice, one.low, one.high)
+                for name, one in expected.items()
+                if name in there
+            },
+        )

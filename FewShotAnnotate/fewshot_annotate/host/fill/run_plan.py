@@ -1,0 +1,210 @@
+"""RunPlan and Prepared: all that a run must know to come to its end, kept in its folder so that any process can."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InputError
+from ...core.job import Job
+from ...core.reading import DamagedContentError, read_json_as
+from ...core.slice_axis import SliceAxis
+from ...core.storage import write_json
+from ...core.volume import Geometry
+from ...jobs.run_folder import JobFolder
+from .run_store import PLAN_FILE
+
+PLAN_VERSION = 1
+# A worker notices within about this time that its host is gone.
+_WORKER_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run fills, free of voxels.
+
+    Attributes
+    ----------
+    axis : SliceAxis
+    names : mapping of str to str
+        Segments to fill: segment id -> name when the run began.
+    labelled : tuple of int, ascending
+        Slices that the engine learns from.
+    painted, keep : tuples of int
+        Those that count as painted, and those that do not.
+    job : Job
+    may_overwrite : bool
+        Whether other segments may lose voxels.
+    geometry : Geometry
+        The segmentation's grid.
+    first : (int, int, int)
+        Slicer's own number (i, j, k) of its first voxel.
+    grid_to_array : tuple of 16 floats, or None
+        Array index in the grid -> array index in the volume, row by row; None if the grids are the same.
+    sample : str
+        Checksum of some voxels of the volume.
+    """
+
+    axis: SliceAxis
+    names: Mapping[str, str]
+    labelled: tuple[int, ...]
+    painted: tuple[int, ...]
+    keep: tuple[int, ...]
+    job: Job
+    may_overwrite: bool
+    geometry: Geometry
+    first: tuple[int, int, int]
+    grid_to_array: tuple[float, ...] | None
+    sample: str
+
+    @property
+    def segment_ids(self) -> tuple[str, ...]:
+        """Segments to fill."""
+        return tuple(self.names)
+
+    @property
+    def query_slices(self) -> list[int]:
+        """The slices to fill, ascending."""
+        return list(self.job.slices)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            **vars(self),
+            "axis": self.axis.index,
+            "names": dict(self.names),
+            "job": self.job.to_json(),
+            "geometry": self.geometry.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunPlan:
+        """The inverse of `to_json`.
+
+        Raises
+        ------
+        InputError, ValueError, KeyError, TypeError, AttributeError, OverflowError
+            Not a plan.
+        """
+        i, j, k = map(int, data["first"])
+        matrix = data["grid_to_array"]
+        if matrix is not None and len(matrix) != 16:
+            raise ValueError("grid_to_array needs 16 numbers")
+        labelled = tuple(map(int, data["labelled"]))
+        return cls(
+            SliceAxis(data["axis"]),
+            {str(name): str(text) for name, text in data["names"].items()},
+            labelled,
+            tuple(map(int, data["painted"])),
+            tuple(map(int, data["keep"])),
+            Job.from_json(data["job"], labelled),
+            bool(data["may_overwrite"]),
+            Geometry.from_json(data["geometry"]),
+            (i, j, k),
+            None if matrix is None else tuple(map(float, matrix)),
+            str(data["sample"]),
+        )
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that is ready for the worker, or was worked on before.
+
+    Attributes
+    ----------
+    plan : RunPlan
+    layers : list of lists of str
+        Segments of each layer; those that overlap are in different ones. Label 1 + n is a layer's n-th segment.
+    folders : list of JobFolder
+        One for each layer.
+    at_start : mapping of str to mapping of int to int
+        Segment id -> slice to fill -> checksum of its voxels when the run began; slices without any are left out.
+    """
+
+    plan: RunPlan
+    layers: Sequence[Sequence[str]]
+    folders: Sequence[JobFolder]
+    at_start: Mapping[str, Mapping[int, int]]
+
+    def save(self, run_folder: Path) -> None:
+        """Keep all but the job folders in the run's folder; it counts as a run from then on.
+
+        Raises
+        ------
+        InputError
+            It cannot be written.
+        """
+        data = {
+            "version": PLAN_VERSION,
+            "plan": self.plan.to_json(),
+            "layers": self.layers,
+            "at_start": self.at_start,
+        }
+        write_json(run_folder / PLAN_FILE, data)
+
+    @classmethod
+    def open(cls, run_folder: Path) -> PreparedRun:
+        """A run from its folder.
+
+        Raises
+        ------
+        InputError
+            There is none, it is damaged, or another version of this program made it.
+        """
+        try:
+            plan, layers, at_start = read_json_as(run_folder / PLAN_FILE, _prepared)
+        except (OSError, DamagedContentError):
+            detail = f"{PLAN_FILE} is missing, damaged or of another version"
+            raise InputError("job_folder_unreadable", path=run_folder, detail=detail) from None
+        folders = JobFolder.open_layers(run_folder)
+        if len(folders) != len(layers):
+            raise InputError("job_folder_unreadable", path=run_folder, detail="it is of other segments")
+        for folder, layer in zip(folders, layers, strict=True):
+            if folder.grid.shape != plan.geometry.shape or folder.axis != plan.axis:
+                raise InputError("job_folder_unreadable", path=folder.path, detail="it is of another grid")
+            if folder.labels != tuple(range(1, len(layer) + 1)):
+                raise InputError("job_folder_unreadable", path=folder.path, detail="it is of other segments")
+        return cls(plan, layers, folders, at_start)
+
+    @classmethod
+    def open_when_released(cls, run_folder: Path) -> PreparedRun:
+        """As `open`, once a worker whose host is gone has let go of it, and checked. For a background thread.
+
+        Raises
+        ------
+        InputError
+            As `open`; image or labels are damaged; a worker is still at work.
+        """
+        prepared = cls.open(run_folder)
+        end = time.monotonic() + _WORKER_SECONDS
+        while any(folder.busy() for folder in prepared.folders) and time.monotonic() < end:
+            time.sleep(0.02)
+        return replace(prepared, folders=JobFolder.reopen_layers(run_folder))
+
+    def finished(self) -> np.ndarray:
+        """Which slices are written in every layer, be it as drafts, bool [n]."""
+        return np.logical_and.reduce([folder.finished() for folder in self.folders])
+
+    def drafts(self) -> np.ndarray:
+        """Which slices hold drafts in any layer, bool [n]."""
+        return np.logical_or.reduce([folder.drafts() for folder in self.folders])
+
+
+def _prepared(data: Mapping[str, Any]) -> tuple[RunPlan, list[list[str]], dict[str, dict[int, int]]]:
+    """The plan of a run, the names of the segments of each layer, and the digests of their slices at the start."""
+    if data["version"] != PLAN_VERSION:
+        raise ValueError("another version")
+    plan = RunPlan.from_json(data["plan"])
+    layers = [[str(name) for name in layer] for layer in data["layers"]]
+    if not layers or not {name for layer in layers for name in layer} <= set(plan.segment_ids):
+        raise ValueError("its layers are not those of its segments")
+    at_start = {
+        str(name): {int(index): int(digest) for index, digest in digests.items()}
+        for name, digests in data["at_start"].items()
+    }
+    return plan, layers, at_start

@@ -1,0 +1,180 @@
+"""RunStore: folders of runs in the user's data folder, where they outlive a crash of the application.
+
+A run's folder is held by a lock that the system drops when the process ends, however it ends. A folder that nobody
+holds was left by such a process, or by one that closed the scene: its run can be continued.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ...core.data_folder import data_folder
+from ...core.disk import unwritable_error
+from ...core.locks import open_locked
+
+# Left runs hold a copy of their volume each, so only some are kept.
+MAX_STORED_RUNS = 5
+PLAN_FILE = "run.json"
+# Whoever made a folder this long ago and holds no lock is not about to take one.
+_INCOMPLETE_SECONDS = 60.0
+# Maximum time that a removal waits for a lock.
+_DELETE_SECONDS = 2.0
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run that no process works on.
+
+    Attributes
+    ----------
+    size : int
+        Bytes on disk.
+    changed : float
+        When something was written last, in seconds since 1970.
+    """
+
+    run_id: str
+    size: int
+    changed: float
+
+
+class RunFolder:
+    """Folder of one run, held by this process until it is left or deleted."""
+
+    def __init__(self, path: Path, lock: IO[bytes]) -> None:
+        self.path = path
+        self._lock = lock
+
+    @property
+    def run_id(self) -> str:
+        """What tells the run from all others, on any computer."""
+        return self.path.name
+
+    def release(self) -> None:
+        """Let go of the folder; any process may continue the run."""
+        self._lock.close()
+
+    def delete(self) -> None:
+        """Remove the folder and all in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+        _lock_path(self.path).unlink(missing_ok=True)
+
+
+class RunStore:
+    """All runs of this user.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where they lie; None: below the user's data folder, as it is at each use.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs lie; it need not exist."""
+        return self._folder if self._folder is not None else data_folder() / "runs"
+
+    def create(self) -> RunFolder:
+        """An empty folder for a new run. It will hold a patient's images: nobody else may read it.
+
+        Raises
+        ------
+        InputError
+            It cannot be made.
+        """
+        path = self.folder / uuid.uuid4().hex
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
+            held = self._hold(path)
+        except OSError as error:
+            raise unwritable_error(self.folder, error) from None
+        assert held is not None
+        return held
+
+    def acquire(self, run_id: str) -> RunFolder | None:
+        """The folder of a left run; None if there is none of this id or a process works on it."""
+        path = self.folder / run_id
+        if not self._is_run(run_id):
+            return None
+        try:
+            held = self._hold(path)
+        except OSError:
+            return None
+        if held is not None and not path.is_dir():  # deleted while we waited for the lock
+            held.delete()
+            return None
+        return held
+
+    def interrupted(self) -> list[StoredRun]:
+        """Runs that no process works on, the latest first."""
+        found = []
+        for path in self._folders():
+            held = self.acquire(path.name)
+            if held is not None:
+                found.append(_look(path))
+                held.release()
+        return sorted(found, key=lambda run: -run.changed)
+
+    def active(self) -> list[str]:
+        """Ids of the runs that a process works on."""
+        left = {run.run_id for run in self.interrupted()}
+        return [path.name for path in self._folders() if path.name not in left]
+
+    def delete(self, run_id: str) -> None:
+        """Remove a left run, if it is there; one whose lock is held for longer stays."""
+        end = time.monotonic() + _DELETE_SECONDS
+        # Who looks for interrupted runs holds each lock for a moment.
+        while (held := self.acquire(run_id)) is None and self._is_run(run_id) and time.monotonic() < end:
+            time.sleep(_DELETE_SECONDS / 100)
+        if held is not None:
+            held.delete()
+
+    def prune(self, most: int = MAX_STORED_RUNS) -> None:
+        """Remove the oldest of the left runs, and those whose making was interrupted; never one at work."""
+        whole = 0
+        for run in self.interrupted():
+            torn = not (self.folder / run.run_id / PLAN_FILE).is_file()
+            whole += not torn
+            if torn and time.time() - run.changed < _INCOMPLETE_SECONDS:
+                continue
+            if torn or whole > most:
+                self.delete(run.run_id)
+
+    def _is_run(self, run_id: str) -> bool:
+        # The id may come from a scene that somebody else made.
+        return bool(_ID.fullmatch(run_id)) and (self.folder / run_id).is_dir()
+
+    def _folders(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            yield from (path for path in sorted(self.folder.iterdir()) if _ID.fullmatch(path.name) and path.is_dir())
+
+    def _hold(self, path: Path) -> RunFolder | None:
+        # The lock lies beside the folder, so that all of the folder can be deleted while it is held.
+        lock = open_locked(_lock_path(path))
+        return RunFolder(path, lock) if lock is not None else None
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def _look(path: Path) -> StoredRun:
+    size, changed = 0, path.stat().st_mtime
+    for file in path.rglob("*"):
+        if file.is_file():
+            size += file.stat().st_size
+            changed = max(changed, file.stat().st_mtime)
+    return StoredRun(path.name, size, changed)

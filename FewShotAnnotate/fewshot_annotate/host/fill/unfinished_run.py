@@ -1,0 +1,116 @@
+"""Unfinished runs: a segmentation node says which run works on it, so that a saved scene leads back to its folder."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InputError
+from .run_plan import PreparedRun
+from .run_store import RunFolder, RunStore
+
+RUN_ATTRIBUTE = "FewShotAnnotate.Run"
+# A node reference, for ids may change when a scene is opened.
+VOLUME_ROLE = "FewShotAnnotate.RunVolume"
+
+
+@dataclass(frozen=True)
+class RunReference:
+    """What a segmentation node says about its run.
+
+    Attributes
+    ----------
+    run_id : str
+        Empty if there is none.
+    volume_id : str
+        Node id of the volume that it is about.
+    """
+
+    run_id: str = ""
+    volume_id: str = ""
+
+    @classmethod
+    def read(cls, node: Any) -> RunReference:
+        """The mark of a segmentation node."""
+        return cls(node.GetAttribute(RUN_ATTRIBUTE) or "", node.GetNodeReferenceID(VOLUME_ROLE) or "")
+
+    def write(self, node: Any) -> None:
+        """Put the mark on a segmentation node, or take it away."""
+        if self.run_id:
+            node.SetAttribute(RUN_ATTRIBUTE, self.run_id)
+            node.SetNodeReferenceID(VOLUME_ROLE, self.volume_id)
+        else:
+            node.RemoveAttribute(RUN_ATTRIBUTE)
+            node.RemoveNodeReferenceIDs(VOLUME_ROLE)
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run on a segmentation that no process works on any more.
+
+    Attributes
+    ----------
+    engine : str
+        Its name.
+    done, total : int
+        Slices that are finished, be it as drafts, and all that were to be filled.
+    drafts : int
+        Of the finished ones.
+    """
+
+    run_id: str
+    engine: str
+    done: int
+    total: int
+    drafts: int
+
+
+class UnfinishedRunReader:
+    """Reads unfinished runs; one that was read before is read again only after something in its folder has changed.
+
+    Parameters
+    ----------
+    store : RunStore
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._read: tuple[object, UnfinishedRun | None] | None = None
+
+    def read(self, run_id: str) -> UnfinishedRun | None:
+        """A left run that can be continued; None if there is none, it is at work, or it cannot be read."""
+        held = self._store.acquire(run_id)
+        if held is None:
+            return None
+        try:
+            version = _version(held.path)
+            if self._read is None or self._read[0] != version:
+                self._read = (version, _unfinished_run(held))
+            return self._read[1]
+        finally:
+            held.release()
+
+
+def _unfinished_run(held: RunFolder) -> UnfinishedRun | None:
+    try:
+        prepared = PreparedRun.open(held.path)
+        slices = prepared.plan.query_slices
+        done = prepared.finished()[slices]
+        drafts = int(np.count_nonzero(prepared.drafts()[slices] & done))
+        return UnfinishedRun(held.run_id, prepared.plan.job.engine, int(np.count_nonzero(done)), len(slices), drafts)
+    except InputError:
+        return None
+
+
+def _version(folder: Path) -> object:
+    """Something that is another after every change of a file in the folder."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        with suppress(OSError):  # deleted meanwhile
+            status = path.stat()
+            found.append((str(path), status.st_mtime_ns, status.st_size))
+    return found

@@ -1,0 +1,82 @@
+"""UnfinishedRunHandler: a run that stopped before its end, for its worker or host died; it can be taken up again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...core.errors import InputError
+from ..chosen_nodes import ChosenNodes
+from ..messages import Refusal
+from .controller import State
+from .messages import is_idle
+from .run_editor import RunEditor
+from .unfinished_run import UnfinishedRun
+
+# A run whose worker is just letting go of its folder is not seen at once.
+UPDATE_SECONDS = 0.5
+
+
+class UnfinishedRunHandler:
+    """What was interrupted on the segmentation at hand, and what the user may do about it.
+
+    Parameters
+    ----------
+    logic : FewShotAnnotateLogic
+    nodes : function
+        Returns the ChosenNodes.
+    editor : RunEditor
+        Whose undo and masking count if a left run is taken up.
+    """
+
+    def __init__(self, logic: Any, nodes: Callable[[], ChosenNodes], editor: RunEditor) -> None:
+        self._logic = logic
+        self._nodes = nodes
+        self._editor = editor
+        self._found: UnfinishedRun | None = None
+        self._updated_at = 0.0
+
+    @property
+    def unfinished(self) -> UnfinishedRun | None:
+        """The run that an earlier session or scene left on the segmentation."""
+        return self._found if is_idle(self._logic) else None
+
+    @property
+    def why_not_resume(self) -> Refusal:
+        """Why nothing can be resumed."""
+        stopped = self._logic.controller.state is State.STOPPED
+        return None if stopped or self.unfinished is not None else InputError("no_interrupted_run")
+
+    def update(self) -> bool:
+        """Find out whether a run was left; true if that is news."""
+        before = self._found
+        segmentation = self._nodes().segmentation
+        wanted = segmentation is not None and is_idle(self._logic)
+        self._found = self._logic.controller.unfinished(segmentation) if wanted else None
+        self._updated_at = time.monotonic()
+        return self._found != before
+
+    def poll(self) -> bool:
+        """Update every so often; true if there is news."""
+        return time.monotonic() > self._updated_at + UPDATE_SECONDS and self.update()
+
+    def resume(self) -> None:
+        """Go on with the slices that are not finished. Raises InputError."""
+        if self.unfinished is None:
+            self._logic.controller.resume()
+        else:
+            self._resume_unfinished(self._logic.controller.resume_unfinished)
+
+    def cancel(self, keep: bool) -> None:
+        """End the run, under way or left; finished slices go into the segmentation if `keep`. Raises InputError."""
+        if self.unfinished is None:
+            self._logic.cancel(keep)
+        elif keep:
+            self._resume_unfinished(self._logic.controller.commit_unfinished)
+        else:
+            self._logic.controller.delete_unfinished(self._nodes().segmentation)
+
+    def _resume_unfinished(self, step: Callable[[ChosenNodes], None]) -> None:
+        self._logic.controller.editor = self._editor
+        step(self._nodes())

@@ -1,0 +1,163 @@
+"""ModuleLogic: the module without its panel, on the application's scene."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from ..core.errors import InputError
+from ..core.python_executable import python_executable
+from ..core.slice_axis import SliceAxis
+from .annotation.annotations import SliceAnnotations
+from .annotation.review import ReviewController
+from .annotation.review_rows import RefillRequest
+from .annotation.suggestion import SuggestionFinder
+from .chosen_nodes import ChosenNodes
+from .compare_controller import CompareController
+from .export_controller import ExportController
+from .fill.controller import FillController
+from .fill.engine_state import EngineStateMonitor
+from .fill.preparation import FillSettings
+from .fill.run_editor import RunEditor
+from .mrml.sequence import require_no_sequence
+from .run_log import RunLog
+from .settings import Settings
+from .tasks import Signal
+
+
+class ModuleLogic(ScriptedLoadableModuleLogic):
+    """Base of the class that Slicer knows; one controller for each thing that the module does.
+
+    Attributes
+    ----------
+    parameters : wrapped parameter node or None
+        What the user chose; None while a scene is closed.
+    surveyed : Signal
+        Emitted when `poll` has found new painted slices.
+    panelEditor : RunEditor
+        The Segment Editor of the panel; without a panel, nothing is saved for undo.
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.parameters: Any = None
+        self.surveyed: Signal[[]] = Signal()
+        self.settings = Settings(slicer.app.userSettings())
+        self.log = RunLog(self.settings)
+        self.annotations = SliceAnnotations()
+        self.engines = EngineStateMonitor()
+        self.suggestion = SuggestionFinder(self.annotations.grids)
+        self.review = ReviewController(self.rawParameterNode, self.chosenNodes, self.annotations)
+        scene, python, grids = slicer.mrmlScene, python_executable(), self.annotations.grids
+        self.compare = CompareController(scene, python, self.settings.device_for, grids)
+        self.fillRequested = False
+        self.refillRequest: RefillRequest | None = None
+        self.panelEditor = RunEditor(lambda node: None, self.segmentEditorNode)
+        self.controller = FillController(scene, self.panelEditor, python, grids)
+        self.controller.committed.connect(self.review.add_run)
+        self.database = getattr(slicer, "dicomDatabase", None)
+        self.export = ExportController(self.database)
+
+    def rawParameterNode(self) -> Any:
+        """The parameter node, not wrapped; None if there is none, as while a scene closes."""
+        return slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+
+    def segmentEditorNode(self) -> Any:
+        """The editor node of our own panel, so that the Segment Editor module keeps its settings."""
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.vtkMRMLSegmentEditorNode()
+            node.SetSingletonTag(self.moduleName)
+            node = slicer.mrmlScene.AddNode(node)
+        return node
+
+    def chosenNodes(self) -> ChosenNodes:
+        """The nodes that the user chose."""
+        parameters = self.parameters
+        return ChosenNodes(parameters.volume, parameters.segmentation) if parameters is not None else ChosenNodes()
+
+    def fill(self, parameters: Any, editor: RunEditor | None = None, refill: RefillRequest | None = None) -> None:
+        """Start a run with what the parameter node says, as soon as all that was painted is known.
+
+        Undo and masking are those of `editor`, or of the panel's own. With a RefillRequest only its slices are
+        filled. Raises InputError; so does `poll` if the run starts later.
+        """
+        self.controller.editor = editor or self.panelEditor
+        self.fillRequested, self.refillRequest = True, refill
+        self._startWhenSurveyed(parameters)
+
+    def suggest(self, parameters: Any) -> None:
+        """Begin to look for the slice to paint next; `suggestion` tells what was found. Raises InputError."""
+        nodes = ChosenNodes(parameters.volume, parameters.segmentation)
+        settings, grid = self.fillSettings(parameters), self.annotations.survey.grid
+        assert grid is not None
+        settings = replace(settings, slices=range(settings.axis.count(grid.geometry)))
+        self.suggestion.start(nodes, settings)
+
+    def cancel(self, keep: bool) -> None:
+        """Stop the run, or do not start it."""
+        self.fillRequested = False
+        self.controller.cancel(keep)
+
+    def fillSettings(self, parameters: Any) -> FillSettings:
+        """Settings of a run with what the parameter node says. Raises InputError."""
+        require_no_sequence(parameters.volume)
+        survey, refill = self.annotations.survey, self.refillRequest
+        if survey.error is not None:
+            raise survey.error
+        selection = self.annotations.snapshot(parameters.segmentation).selection
+        if selection.axis is None or not selection.labelled or survey.grid is None:
+            raise InputError("no_labelled_slice", path=parameters.segmentation.GetName())
+        axis = SliceAxis(selection.axis)
+        slices = range(axis.count(survey.grid.geometry)) if parameters.fillAll else None
+        return FillSettings(
+            segment_ids=selection.segment_ids,
+            axis=axis,
+            labelled=selection.labelled,
+            slices=refill.slices if refill is not None else slices,
+            engine=parameters.engine,
+            device=self.settings.device_for(parameters.engine),
+            complete=parameters.complete,
+            may_overwrite=parameters.mayOverwrite,
+            keep=self.review.accepted_slices,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether background work is under way."""
+        return self.controller.busy or self.annotations.survey.busy or self.engines.busy or self.suggestion.busy
+
+    def poll(self, parameters: Any) -> None:
+        """One bounded step of run and survey."""
+        self.controller.poll()
+        self.log.log_state("run", self.controller.state, self.controller.error)
+        self.log.log_state("comparison", self.compare.state, self.compare.error)
+        if self.annotations.poll(ChosenNodes(parameters.volume, parameters.segmentation)):
+            self.surveyed.emit()
+        self._startWhenSurveyed(parameters)
+
+    def reset(self) -> None:
+        """End a run at once, to be resumed later, and forget what was surveyed: the scene is about to be closed."""
+        self.fillRequested = False
+        self.controller.suspend()
+        self.annotations.clear()
+        self.suggestion.reset()
+
+    def close(self) -> None:
+        """Stop everything for good."""
+        self.fillRequested = False
+        self.surveyed.disconnect_all()
+        parts = (self.controller, self.annotations, self.engines, self.suggestion, self.review, self.compare)
+        for part in (*parts, self.export, self.log):
+            part.close()
+
+    def _startWhenSurveyed(self, parameters: Any) -> None:
+        if not self.fillRequested or self.annotations.survey.busy:
+            return
+        self.fillRequested = False
+        nodes = ChosenNodes(parameters.volume, parameters.segmentation)
+        if nodes.complete:
+            self.controller.start(nodes, self.fillSettings(parameters))

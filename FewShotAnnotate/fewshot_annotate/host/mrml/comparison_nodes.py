@@ -1,0 +1,80 @@
+"""What a comparison found as nodes of the scene: a table of Dice by painted slices, and a plot of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ...evaluation.report.plot import colour_of
+from ...evaluation.summary import Summary
+
+# Says of a node that it is ours, and which; a later comparison shows itself in the same nodes.
+ROLE_ATTRIBUTE = "FewShotAnnotate.Comparison"
+# Series find their columns by name, so it is not translated.
+SIZES_COLUMN = "Painted slices"
+_TABLE, _CHART, _SERIES = "table", "chart", "series"
+
+
+def show_in_scene(scene: Any, found: Summary) -> Any:
+    """Fill the table and the plot, those of an earlier comparison if they are still there; returns the chart node."""
+    table = _own(scene, "vtkMRMLTableNode", _TABLE, _("Engine comparison"))
+    _fill(table, found)
+    for node in _ours(scene, "vtkMRMLPlotSeriesNode", _SERIES):
+        scene.RemoveNode(node)
+    chart = _own(scene, "vtkMRMLPlotChartNode", _CHART, _("Engine comparison chart"))
+    chart.RemoveAllPlotSeriesNodeIDs()
+    chart.SetTitle(_("Dice on hidden slices"))
+    chart.SetXAxisTitle(_("Painted slices"))
+    chart.SetYAxisTitle(_("Mean Dice"))
+    for engine in found.engines:
+        chart.AddAndObservePlotSeriesNodeID(_series(scene, table, engine, found).GetID())
+    return chart
+
+
+def _own(scene: Any, class_name: str, role: str, name: str) -> Any:
+    there = _ours(scene, class_name, role)
+    if there:
+        return there[0]
+    node = scene.AddNewNodeByClass(class_name, name)
+    node.SetAttribute(ROLE_ATTRIBUTE, role)
+    return node
+
+
+def _ours(scene: Any, class_name: str, role: str) -> list[Any]:
+    nodes = scene.GetNodesByClass(class_name)
+    found = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+    return [node for node in found if node.GetAttribute(ROLE_ATTRIBUTE) == role]
+
+
+def _fill(table: Any, found: Summary) -> None:
+    table.RemoveAllColumns()
+    table.SetDescription(" ".join(found.reasons))
+    sizes = vtk.vtkIntArray()
+    sizes.SetName(SIZES_COLUMN)
+    for size in found.sizes:
+        sizes.InsertNextValue(size)
+    table.AddColumn(sizes)
+    for engine in found.engines:
+        dice = vtk.vtkDoubleArray()
+        dice.SetName(engine)
+        for size in found.sizes:
+            dice.InsertNextValue(found.at(engine, size).dice)
+        table.AddColumn(dice)
+    table.Modified()
+
+
+def _series(scene: Any, table: Any, engine: str, found: Summary) -> Any:
+    node = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", engine)
+    node.SetAttribute(ROLE_ATTRIBUTE, _SERIES)
+    node.SetAndObserveTableNodeID(table.GetID())
+    node.SetXColumnName(SIZES_COLUMN)
+    node.SetYColumnName(engine)
+    node.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    node.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleSolid)
+    node.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+    colour = colour_of(engine, found.engines).removeprefix("#")
+    node.SetColor(*(int(colour[place : place + 2], 16) / 255 for place in (0, 2, 4)))
+    return node

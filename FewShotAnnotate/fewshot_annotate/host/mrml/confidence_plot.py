@@ -1,0 +1,140 @@
+"""Plot of confidence along the axis, as Slicer's own chart, series and table nodes; made anew from the review.
+
+The nodes are not saved with the scene. A chart belongs to a segmentation by a node reference and goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import vtk
+from slicer.i18n import tr as _
+
+from ..annotation.record import SliceStatus
+from ..annotation.review_rows import ReviewRow
+from .views import show_chart
+
+PLOT_ATTRIBUTE = "FewShotAnnotate.ConfidencePlot"
+_SEGMENTATION = "segmentation"
+_NOTHING = float("nan")  # charts leave such points out
+_Value = Callable[[ReviewRow], float]
+
+
+def find_plot(segmentation_node: Any) -> Any:
+    """The chart of a segmentation, None if there is none."""
+    charts = _charts(segmentation_node.GetScene())
+    return next((chart for chart in charts if chart.GetNodeReference(_SEGMENTATION) is segmentation_node), None)
+
+
+def update_plot(segmentation_node: Any, rows: Sequence[ReviewRow]) -> None:
+    """Bring a segmentation's chart up to date, if it has one."""
+    chart = find_plot(segmentation_node)
+    if chart is not None:
+        _fill(chart, segmentation_node, rows)
+
+
+def show_plot(segmentation_node: Any, rows: Sequence[ReviewRow], application_logic: Any) -> Any:
+    """Make or update the chart, and show it in a layout with a plot view, where the application has one.
+
+    Returns
+    -------
+    vtkMRMLPlotChartNode
+    """
+    chart = find_plot(segmentation_node) or _add_chart(segmentation_node)
+    _fill(chart, segmentation_node, rows)
+    show_chart(chart, application_logic)
+    return chart
+
+
+def remove_orphaned_plots(scene: Any) -> None:
+    """Remove charts whose segmentation was removed."""
+    for chart in _charts(scene):
+        if chart.GetNodeReference(_SEGMENTATION) is None:
+            table = chart.GetNthPlotSeriesNode(0).GetTableNode() if chart.GetNthPlotSeriesNode(0) else None
+            series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
+            for node in (chart, *series, table):
+                if node is not None:
+                    scene.RemoveNode(node)
+
+
+def _charts(scene: Any) -> list[Any]:
+    found = [
+        scene.GetNthNodeByClass(number, "vtkMRMLPlotChartNode")
+        for number in range(scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode"))
+    ]
+    return [chart for chart in found if chart.GetAttribute(PLOT_ATTRIBUTE)]
+
+
+def _add_chart(segmentation_node: Any) -> Any:
+    scene = segmentation_node.GetScene()
+    table = _add(scene, "vtkMRMLTableNode", _("{name} confidence table").format(name=segmentation_node.GetName()))
+    chart = _add(scene, "vtkMRMLPlotChartNode", _("{name} confidence").format(name=segmentation_node.GetName()))
+    chart.SetAttribute(PLOT_ATTRIBUTE, "1")
+    chart.SetNodeReferenceID(_SEGMENTATION, segmentation_node.GetID())
+    chart.SetXAxisTitle(_("Slice"))
+    chart.SetYAxisTitle(_("0 to 1"))
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(0.0, 1.05)
+    for column, (title, colour, as_line, _value) in enumerate(_series(), start=1):
+        series = _add(scene, "vtkMRMLPlotSeriesNode", title)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(_column(0))
+        series.SetYColumnName(_column(column))
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetLineStyle(series.LineStyleSolid if as_line else series.LineStyleNone)
+        series.SetMarkerStyle(series.MarkerStyleNone if as_line else series.MarkerStyleCircle)
+        series.SetColor(*colour)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart
+
+
+def _series() -> tuple[tuple[str, tuple[float, float, float], bool, _Value], ...]:
+    """Title, colour, whether it is a line, and the value of a slice, for each series."""
+    return (
+        (_("Confidence"), (0.20, 0.45, 0.80), True, lambda row: _or_nothing(row.confidence)),
+        (_("Disagreement"), (0.90, 0.50, 0.10), True, lambda row: _or_nothing(row.disagreement)),
+        (_("Painted"), (0.80, 0.65, 0.05), False, lambda row: _height(row, row.manual)),
+        (_("Accepted"), (0.15, 0.60, 0.35), False, lambda row: _height(row, _accepted(row))),
+        (_("Flagged"), (0.85, 0.15, 0.45), False, lambda row: _height(row, row.status is SliceStatus.FLAGGED)),
+    )
+
+
+def _accepted(row: ReviewRow) -> bool:
+    return row.status is SliceStatus.ACCEPTED and not row.manual
+
+
+def _or_nothing(value: float | None) -> float:
+    return _NOTHING if value is None else value
+
+
+def _height(row: ReviewRow, marked: bool) -> float:
+    """A mark stands on the line of confidence, or at the top where there is none."""
+    return (1.0 if row.confidence is None else row.confidence) if marked else _NOTHING
+
+
+def _fill(chart: Any, segmentation_node: Any, rows: Sequence[ReviewRow]) -> None:
+    table_node = chart.GetNthPlotSeriesNode(0).GetTableNode()
+    values: list[_Value] = [lambda row: float(row.index), *(value for *_rest, value in _series())]
+    table = vtk.vtkTable()
+    for column, value in enumerate(values):
+        array = vtk.vtkDoubleArray()
+        array.SetName(_column(column))
+        for row in rows:
+            array.InsertNextValue(value(row))
+        table.AddColumn(array)
+    table_node.SetAndObserveTable(table)
+    chart.SetTitle(_("{name}: confidence of each slice").format(name=segmentation_node.GetName()))
+
+
+def _column(number: int) -> str:
+    """Name in the table; series find their columns by it, so it is not translated."""
+    return ("Slice", "Confidence", "Disagreement", "Painted", "Accepted", "Flagged")[number]
+
+
+def _add(scene: Any, class_name: str, name: str) -> Any:
+    node = scene.CreateNodeByClass(class_name)
+    node.UnRegister(None)
+    node.SetName(scene.GenerateUniqueName(name))
+    node.SetSaveWithScene(False)
+    return scene.AddNode(node)

@@ -1,0 +1,71 @@
+"""Slice views: the slice shown, and jumping to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from ...core.slice_axis import SliceAxis
+from .reading import SegmentationGrid, ijk_to_ras
+
+
+def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis) -> int | None:
+    """Slice of the grid shown by the slice view that looks most nearly along `axis`; None if no view does."""
+    scene, transform = segmentation_node.GetScene(), segmentation_node.GetParentTransformNode()
+    if transform is not None and not transform.IsTransformToWorldLinear():
+        return None  # no slice of the grid is a plane
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(transform, None, matrix)
+    to_world = slicer.util.arrayFromVTKMatrix(matrix) @ ijk_to_ras(grid.geometry)
+    first, last = (to_world @ (*_middle(grid, axis, index), 1.0) for index in (0, axis.count(grid.geometry) - 1))
+    through = (last - first)[:3]  # the line through the middles of all slices
+    best, index = 0.7, None
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
+        view = scene.GetNthNodeByClass(number, "vtkMRMLSliceNode")
+        plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+        along = float(plane[:3, 2] @ through)
+        if abs(along) > best * np.linalg.norm(through):
+            part = float(plane[:3, 2] @ (plane[:3, 3] - first[:3])) / along
+            best = abs(along) / float(np.linalg.norm(through))
+            index = round(part * (axis.count(grid.geometry) - 1))
+    return index if index is not None and 0 <= index < axis.count(grid.geometry) else None
+
+
+def jump_to_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis, index: int) -> None:
+    """Show a slice of the grid in all slice views."""
+    point = ijk_to_ras(grid.geometry) @ (*_middle(grid, axis, index), 1.0)
+    world = [0.0, 0.0, 0.0]
+    segmentation_node.TransformPointToWorld([float(value) for value in point[:3]], world)
+    slicer.vtkMRMLSliceNode.JumpAllSlices(segmentation_node.GetScene(), *world)
+
+
+def show_chart(chart: Any, application_logic: Any) -> None:
+    """Show a plot, in a layout with a plot view where the application has views."""
+    layout = chart.GetScene().GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if layout is not None and layout.GetViewArrangement() not in _layouts_with_plot():
+        layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+    selection = application_logic.GetSelectionNode()
+    if selection is not None:
+        selection.SetActivePlotChartID(chart.GetID())
+        application_logic.PropagatePlotChartSelection()
+
+
+def _middle(grid: SegmentationGrid, axis: SliceAxis, index: int) -> list[float]:
+    """Middle (i, j, k) of a slice."""
+    voxel = [(size - 1) / 2 for size in grid.geometry.shape[::-1]]
+    voxel[2 - axis.index] = index
+    return voxel
+
+
+def _layouts_with_plot() -> tuple[int, ...]:
+    layout = slicer.vtkMRMLLayoutNode
+    return (
+        layout.SlicerLayoutConventionalPlotView,
+        layout.SlicerLayoutFourUpPlotView,
+        layout.SlicerLayoutFourUpPlotTableView,
+        layout.SlicerLayoutOneUpPlotView,
+        layout.SlicerLayoutThreeOverThreePlotView,
+    )

@@ -1,0 +1,90 @@
+"""What engines, planes and states are called in the panel, in the language of the application."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from ..datasets.status import Status
+from ..engines.registry import engine_class
+from ..weights.catalog import Checkpoint
+from .annotation.record import SliceStatus
+from .annotation.review_rows import Origin
+
+
+def plane_name(plane: str) -> str:
+    """Name of a `SliceAxis.patient_plane`."""
+    return {
+        "axial": _("axial"),
+        "coronal": _("coronal"),
+        "sagittal": _("sagittal"),
+        "oblique axial": _("oblique axial"),
+        "oblique coronal": _("oblique coronal"),
+        "oblique sagittal": _("oblique sagittal"),
+    }[plane]
+
+
+def slice_state_name(state: Origin | SliceStatus) -> str:
+    """Where the labels of a slice come from, or its review status, within a sentence."""
+    return {
+        Origin.UNFILLED: _("not filled"),
+        Origin.FILLED: _("filled"),
+        Origin.CORRECTED: _("corrected"),
+        Origin.PAINTED: _("painted"),
+        SliceStatus.NOT_STARTED: _("not started"),
+        SliceStatus.IN_PROGRESS: _("in progress"),
+        SliceStatus.ACCEPTED: _("accepted"),
+        SliceStatus.FLAGGED: _("flagged"),
+    }[state]
+
+
+def case_status_name(status: Status) -> str:
+    """Status of a case of a batch."""
+    return {
+        Status.DONE: _("done"),
+        Status.FAILED: _("failed"),
+        Status.SKIPPED: _("skipped"),
+        Status.RUNNING: _("running"),
+    }[status]
+
+
+def engine_summary(name: str) -> str:
+    """One sentence on what an engine does, by its name."""
+    return engine_summaries().get(name) or engine_class(name).summary
+
+
+def engine_summaries() -> dict[str, str]:
+    """Those of the engines of this program; one that was added has its own in English."""
+    return {
+        "propagate": _("Carries labels from slice to slice along optical flow. No download, no GPU."),
+        "adapt": _(
+            "Fits a small network to your slices and fuses it with propagation and region growing. No download."
+        ),
+        "universeg": _("Segments what your labelled slices, or those of other patients, show. For research only."),
+        "multiverseg": _("As UniverSeg, larger, newer and slower. The authors state no licence for the weights."),
+        "sam": _("Segment Anything: boxes and points carried from your slices, outlines from the image."),
+        "medsam": _("SAM trained on medical images: boxes carried from your slices, outlines from the image."),
+        "persam": _("SAM finds again what your nearest slice shows, by its features; no training."),
+        "persam-f": _("As PerSAM, with the mixture of SAM's three masks fitted to your slice."),
+        "seggpt": _("Shows the model your nearest slices beside each slice to fill. Slow without a GPU."),
+        "painter": _("Shows the model your nearest slice beside each slice to fill; SegGPT is usually better."),
+        "grounding-dino": _(
+            "Finds segments by their English names near where your slices show them; outlines by SAM or MedSAM."
+        ),
+        "sam2-video": _("Tracks labels through the slices as through a video, from both sides."),
+    }
+
+
+def restrictions_text(checkpoint: Checkpoint) -> str:
+    """One sentence on what the licence of weights asks for."""
+    return {
+        "Apache-2.0": _("None beyond Apache-2.0."),
+        "MIT": _("None beyond MIT."),
+        "CC-BY-4.0": _("Name the authors (CC-BY-4.0)."),
+        "CC-BY-SA-4.0": _(
+            "Name the authors, and pass on changed weights under the same licence only (CC-BY-SA-4.0)."
+        ),
+        "OpenRAIL++-M": _("For research only; pass it on only with its licence and its use restrictions."),
+        "not stated": _(
+            "The authors state no licence for the weights: ask them before any use beyond trying it out."
+        ),
+    }.get(checkpoint.licence, checkpoint.restrictions)

@@ -1,0 +1,92 @@
+"""Coverage: small pictures that show which slices are labelled and how much of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import qt
+
+STRIP_HEIGHT = 26
+BAR_WIDTH, BAR_HEIGHT = 56, 10
+_FRAME = 1
+
+
+@dataclass(frozen=True)
+class CoverageStrip:
+    """All slices along an axis.
+
+    Attributes
+    ----------
+    count : int
+    labelled, filled : collections of int
+        Slices that count as labelled, and those that a run filled.
+    current : int
+        Where the user is.
+    """
+
+    count: int
+    labelled: Collection[int] = ()
+    filled: Collection[int] = ()
+    current: int = 0
+
+
+def coverage_pixmap(strip: CoverageStrip, width: int, palette: Any) -> Any:
+    """Pixmap of all slices from left to right: labelled ones tall, filled ones low, a line where the user is."""
+    picture = qt.QPixmap(max(1, width), STRIP_HEIGHT)
+    picture.fill(palette.color(qt.QPalette.Base))
+    painter = qt.QPainter(picture)
+    inner = STRIP_HEIGHT - 2 * _FRAME
+    low = inner // 3
+    for indices, role, height in (
+        (strip.filled, qt.QPalette.Mid, low),
+        (strip.labelled, qt.QPalette.Highlight, inner),
+    ):
+        for index in indices:
+            left, right = (round(place * width / strip.count) for place in (index, index + 1))
+            painter.fillRect(left, STRIP_HEIGHT - _FRAME - height, max(2, right - left), height, palette.color(role))
+    if strip.count:
+        place = round((strip.current + 0.5) * width / strip.count)
+        painter.fillRect(place, 0, 1, STRIP_HEIGHT, palette.color(qt.QPalette.Text))
+    painter.setPen(palette.color(qt.QPalette.Mid))
+    painter.drawRect(0, 0, max(1, width) - 1, STRIP_HEIGHT - 1)
+    painter.end()
+    return picture
+
+
+def bar_icon(parts: Sequence[tuple[float, tuple[float, float, float]]], palette: Any) -> Any:
+    """Icon of a bar with the segments of a slice side by side.
+
+    Parameters
+    ----------
+    parts : sequence of (float, (float, float, float))
+        Share of the whole bar, 0..1, and the colour (red, green, blue), 0..1.
+    """
+    picture = qt.QPixmap(BAR_WIDTH, BAR_HEIGHT)
+    picture.fill(palette.color(qt.QPalette.Base))
+    painter = qt.QPainter(picture)
+    left = 0.0
+    for share, (red, green, blue) in parts:
+        length = max(1.0, share * (BAR_WIDTH - 2))
+        painter.fillRect(
+            1 + int(left), 1, max(1, round(length)), BAR_HEIGHT - 2, qt.QColor.fromRgbF(red, green, blue)
+        )
+        left += length
+    painter.setPen(palette.color(qt.QPalette.Mid))
+    painter.drawRect(0, 0, BAR_WIDTH - 1, BAR_HEIGHT - 1)
+    painter.end()
+    return qt.QIcon(picture)
+
+
+def dot_icon(colour: Any, hollow: bool = False) -> Any:
+    """Icon of a dot, or of a ring."""
+    picture = qt.QPixmap(12, 12)
+    picture.fill(qt.QColor(0, 0, 0, 0))
+    painter = qt.QPainter(picture)
+    painter.setRenderHint(qt.QPainter.Antialiasing)
+    painter.setPen(qt.QPen(colour, 2))
+    painter.setBrush(qt.QBrush(qt.Qt.NoBrush if hollow else colour))
+    painter.drawEllipse(2, 2, 8, 8)
+    painter.end()
+    return qt.QIcon(picture)

@@ -1,0 +1,338 @@
+"""ExportSection: the part of the panel where labels are checked, exported and verified; a button for each remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ctk
+import qt
+from slicer.i18n import tr as _
+
+from ... import __version__
+from ...core.errors import InputError
+from ...export.algorithm import Algorithm
+from ...export.dicom_seg import SegType
+from ...export.request import Modality, Problem, Remedy, Target
+from ..chosen_nodes import ChosenNodes
+from ..export_controller import ExportController, ExportSettings, ExportState
+from ..messages import Refusal, error_text
+from .widgets import body_layout, combo_box, enable, row_layout, select_data, show_error, text_label
+
+_BUSY = (ExportState.CHECKING, ExportState.EXPORTING)
+
+
+def _targets() -> dict[Target, str]:
+    return {
+        Target.DICOM_SEG: _("DICOM segmentation (.dcm)"),
+        Target.NIFTI: _("NIfTI (.nii.gz)"),
+        Target.NRRD: _("NRRD (.nrrd)"),
+        Target.SEG_NRRD: _("Slicer segmentation (.seg.nrrd)"),
+    }
+
+
+def _remedy_titles() -> dict[Remedy, str]:
+    """What the buttons say; a code is chosen in the Segment Editor and has none."""
+    return {
+        Remedy.SUGGEST_CODES: _("Use suggested codes"),
+        Remedy.DEFAULT_CODE: _("Code as plain tissue"),
+        Remedy.GIVE_ENGINE: _("Name the engine..."),
+        Remedy.RESAMPLE: _("Resample to the images"),
+        Remedy.SLICE_BY_SLICE: _("Match slice by slice"),
+        Remedy.LEAVE_OUT_MISSING: _("Leave out missing slices"),
+        Remedy.CROP: _("Crop to the images"),
+        Remedy.OVERWRITE: _("Overwrite"),
+        Remedy.GIVE_REFERENCE: _("Choose DICOM folder..."),
+        Remedy.DERIVE_SERIES: _("Derive a series from the volume"),
+        Remedy.TYPE_BINARY: _("Use type binary"),
+        Remedy.ONE_FILE_PER_SEGMENT: _("One file per segment"),
+        Remedy.TO_SEG_NRRD: _("Export as .seg.nrrd"),
+    }
+
+
+class ExportSection:
+    """Widgets of the export.
+
+    Parameters
+    ----------
+    parent : ctkCollapsibleButton
+        Empty section with a layout.
+    controller : ExportController
+        Its changes are shown from now on.
+    has_database : bool
+        Whether there is a DICOM database to export to.
+    nodes : function
+        Returns the ChosenNodes.
+    """
+
+    def __init__(
+        self, parent: Any, controller: ExportController, has_database: bool, nodes: Callable[[], ChosenNodes]
+    ) -> None:
+        self._controller = controller
+        self._has_database = has_database
+        self._nodes = nodes
+        self._checked: ChosenNodes | None = None  # nodes of the last check
+        self._export_wanted = False
+        self._showing = False
+        self._build(parent)
+        controller.changed.connect(self.show)
+        self.show()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way whose end `poll` has to notice."""
+        return self._controller.state in _BUSY
+
+    def poll(self) -> None:
+        """Bring what is shown up to date; the panel's timer calls it."""
+        self._controller.poll()
+        if self._checked is not None and not self.busy and self._nodes() != self._checked:
+            self.reset()
+        self._show_buttons()
+
+    def reset(self) -> None:
+        """What was checked counts no more: other nodes, other settings, or no scene."""
+        if self._checked is not None:
+            self._checked = None
+            self.show()
+
+    # --- widgets
+
+    def _build(self, parent: Any) -> None:
+        self._parent = parent
+        form = body_layout(parent, qt.QFormLayout)
+        self.target_box = combo_box(_targets(), _("Format of the file."))
+        form.addRow(_("Format:"), self.target_box)
+        self.database_box = qt.QCheckBox(_("Into Slicer's DICOM database"))
+        self.database_box.checked = self._has_database
+        form.addRow(self.database_box)
+        self.path_edit = ctk.ctkPathLineEdit()
+        form.addRow(_("File:"), self.path_edit)
+        self.each_box = qt.QCheckBox(_("One file per segment, in a folder"))
+        form.addRow(self.each_box)
+        types = {
+            SegType.BINARY: _("Binary: one bit per segment"),
+            SegType.LABELMAP: _("Labelmap: one label per voxel"),
+        }
+        self.type_box = combo_box(types, "")
+        form.addRow(_("Segmentation type:"), self.type_box)
+        modalities = {Modality.OTHER: _("Other"), Modality.CT: "CT", Modality.MR: "MR"}
+        self.modality_box = combo_box(modalities, "")
+        form.addRow(_("Images are:"), self.modality_box)
+        self.check_button = qt.QPushButton(_("Check"))
+        self.export_button = qt.QPushButton(_("Export"))
+        form.addRow(row_layout(self.check_button, self.export_button))
+        self._list = qt.QWidget(parent)
+        self._rows = qt.QVBoxLayout(self._list)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        form.addRow(self._list)
+        self.status_label = text_label()
+        form.addRow(self.status_label)
+        self.remedy_buttons: list[Any] = []
+        self._shown_rows: list[Any] = []
+        for box in (self.target_box, self.type_box, self.modality_box):
+            box.connect("currentIndexChanged(int)", self._on_settings)
+        for box in (self.database_box, self.each_box):
+            box.connect("toggled(bool)", self._on_settings)
+        self.path_edit.connect("currentPathChanged(QString)", self._on_settings)
+        self.check_button.connect("clicked(bool)", self._on_check)
+        self.export_button.connect("clicked(bool)", self._on_export)
+
+    # --- what is shown
+
+    def show(self) -> None:
+        """Show the controller's state."""
+        controller = self._controller
+        if controller.state is ExportState.CHECKED and self._export_wanted:
+            self._export_wanted = False
+            if not controller.problems:
+                controller.export()  # comes back here
+                return
+        elif controller.state not in _BUSY:
+            self._export_wanted = False
+        self._show_settings()
+        listed = (
+            controller.preflight if self._checked is not None and controller.state is ExportState.CHECKED else None
+        )
+        self._show_problems((*listed.blocking, *listed.notes) if listed is not None else ())
+        self.status_label.text = self._status()
+        self._show_buttons()
+
+    def _show_settings(self) -> None:
+        """A remedy may have changed what the user chose."""
+        settings = self._controller.settings if self._checked is not None else None
+        if settings is None:
+            return
+        self._showing = True
+        select_data(self.target_box, str(settings.target))
+        select_data(self.type_box, str(settings.type))
+        self.each_box.checked = settings.one_file_per_segment
+        if settings.output is not None and self.path_edit.currentPath != str(settings.output):
+            self.path_edit.currentPath = str(settings.output)
+        self._showing = False
+
+    def _show_problems(self, problems: tuple[Problem, ...]) -> None:
+        for row in self._shown_rows:
+            row.hide()
+            row.deleteLater()  # one of its buttons may be being clicked
+        self._shown_rows, self.remedy_buttons = [], []
+        for problem in problems:
+            row = qt.QWidget(self._list)
+            lines = qt.QVBoxLayout(row)
+            lines.setContentsMargins(0, 0, 0, 0)
+            text = error_text(problem.error)
+            lines.addWidget(text_label(text if problem.blocks else _("Note: {text}").format(text=text)))
+            titles = _remedy_titles()
+            for remedy in (remedy for remedy in problem.remedies if remedy in titles):
+                button = qt.QPushButton(titles[remedy])
+                button.toolTip = text
+                self._connect_remedy(button, remedy)
+                lines.addWidget(button)
+                self.remedy_buttons.append(button)
+            self._rows.addWidget(row)
+            self._shown_rows.append(row)
+
+    def _connect_remedy(self, button: Any, remedy: Remedy) -> None:
+        def clicked(checked: bool = False) -> None:
+            self._on_remedy(remedy)
+
+        button.connect("clicked(bool)", clicked)
+
+    def _show_buttons(self) -> None:
+        busy = InputError("export_under_way") if self.busy else None
+        dicom = self._target is Target.DICOM_SEG
+        other = None if dicom else InputError("dicom_seg_only")
+        database = None if self._has_database else InputError("no_database_open")
+        enable(self.target_box, busy, _("Format of the file."))
+        enable(self.database_box, busy or other or database, _("Off: into a file."))
+        in_database = InputError("goes_into_database") if self._into_database else None
+        enable(self.path_edit, busy or in_database, _("Where the file goes, or the folder for one file per segment."))
+        single = InputError("dicom_seg_holds_all") if dicom else None
+        enable(self.each_box, busy or single, _("Overlapping segments are kept this way in every format."))
+        enable(self.type_box, busy or other, _("Labelmap is newer: not every program reads it."))
+        tip = _("Said of the series that is derived where the volume did not come from DICOM.")
+        enable(self.modality_box, busy or other, tip)
+        enable(self.check_button, busy or self._why_not_check(), _("List what stands in the way of the export."))
+        tip = _("Write what is in the scene now, read it back and compare.")
+        enable(self.export_button, busy or self._why_not_export(), tip)
+
+    def _status(self) -> str:
+        controller = self._controller
+        match controller.state:
+            case ExportState.CHECKING:
+                return _("Checking ...")
+            case ExportState.EXPORTING:
+                return _("Writing and reading back ...")
+            case ExportState.FAILED if self._checked is not None and controller.error is not None:
+                return error_text(controller.error)
+            case ExportState.CHECKED if self._checked is not None:
+                return _("Resolve the listed problems first.") if controller.problems else _("Ready to export.")
+            case ExportState.DONE if controller.report is not None and self._checked is not None:
+                return self._ending()
+        return ""
+
+    def _ending(self) -> str:
+        report, settings = self._controller.report, self._controller.settings
+        assert report is not None
+        assert settings is not None
+        if not report.verified:
+            title = _("Nothing was kept: what was read back differs.")
+            return "\n".join([title, *map(str, report.differences)])
+        place = _("the DICOM database") if settings.output is None else ", ".join(path.name for path in report.paths)
+        lines = [_("Verified: {place}").format(place=place), self._what_was_compared()]
+        lines += [_("Note: {text}").format(text=error_text(note.error)) for note in report.notes]
+        return "\n".join(lines)
+
+    def _what_was_compared(self) -> str:
+        settings = self._controller.settings
+        if settings is not None and settings.target is Target.DICOM_SEG:
+            return _(
+                "Header read again by pydicom, voxels by highdicom: geometry, names, colours and codes are the same."
+            )
+        report = self._controller.report
+        assert report is not None
+        by, described = (", ".join(names) for names in (report.readers, report.describers))
+        return _(
+            "Voxels and geometry are the same as read by: {readers}. Names, colours and codes: by {describers}."
+        ).format(readers=by, describers=described)
+
+    def _why_not_check(self) -> Refusal:
+        nodes = self._nodes()
+        if not nodes.complete:
+            return nodes.refusal
+        if not self._into_database and not self.path_edit.currentPath:
+            return InputError("file_not_chosen")
+        return None
+
+    def _why_not_export(self) -> Refusal:
+        refusal = self._why_not_check()
+        if refusal is not None:
+            return refusal
+        if self._checked is None or self._controller.state is not ExportState.CHECKED:
+            return InputError("export_unchecked")
+        return InputError("export_problems_left") if self._controller.problems else None
+
+    # --- what the user does
+
+    @property
+    def _target(self) -> Target:
+        return Target(self.target_box.currentData)
+
+    @property
+    def _into_database(self) -> bool:
+        return self._has_database and self._target is Target.DICOM_SEG and self.database_box.checked
+
+    def _settings(self) -> ExportSettings:
+        path = Path(self.path_edit.currentPath).expanduser()
+        return ExportSettings(
+            target=self._target,
+            output=None if self._into_database else path,
+            type=SegType(self.type_box.currentData),
+            one_file_per_segment=self.each_box.checked and self._target is not Target.DICOM_SEG,
+            modality=Modality(self.modality_box.currentData),
+        )
+
+    def _on_settings(self, *_values: object) -> None:
+        if not self._showing:
+            files, folders = ctk.ctkPathLineEdit.Files, ctk.ctkPathLineEdit.Dirs
+            self.path_edit.filters = (folders if self.each_box.checked else files) | ctk.ctkPathLineEdit.Writable
+            self.reset()
+            self._show_buttons()
+
+    def _check(self, settings: ExportSettings) -> bool:
+        nodes = self._nodes()
+        try:
+            self._checked = nodes
+            self._controller.check(nodes, settings)
+        except InputError as error:
+            self._checked = None
+            self.show()
+            show_error(error)
+            return False
+        return True
+
+    def _on_check(self, checked: bool = False) -> None:
+        self._export_wanted = False
+        self._check(self._settings())
+
+    def _on_export(self, checked: bool = False) -> None:
+        """Check anew before the export: painting may have gone on since."""
+        assert self._controller.settings is not None
+        self._export_wanted = True
+        self._export_wanted = self._check(self._controller.settings)
+
+    def _on_remedy(self, remedy: Remedy) -> None:
+        controller = self._controller
+        assert controller.settings is not None
+        if remedy is Remedy.GIVE_REFERENCE:
+            folder = qt.QFileDialog.getExistingDirectory(self._parent, _("Folder of the DICOM series"))
+            if folder:
+                controller.check_again(replace(controller.settings, reference=Path(folder)))
+        elif remedy is Remedy.GIVE_ENGINE:
+            name = qt.QInputDialog.getText(self._parent, _("Engine"), _("What made the segments?"))
+            if name:
+                controller.check_again(replace(controller.settings, algorithm=Algorithm(name, __version__)))
+        else:
+            controller.apply_remedy(remedy)

@@ -1,0 +1,156 @@
+"""FillStep: step 3 of the panel, where engine and segments are chosen, and runs started, watched and ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ...core.errors import InputError
+from ...core.slice_axis import SliceAxis
+from ..fill.engine_setup import ensure_engine
+from ..fill.messages import status_lines, why_not_fill, why_not_keep
+from ..fill.unfinished_run_handler import UnfinishedRunHandler
+from ..messages import Refusal
+from ..mrml.reading import is_locked, set_locked
+from .engine_cards import EngineCards
+from .step import Step
+from .widgets import attempt, fit_height, set_check_item, set_header
+
+PROGRESS_STEPS = 1000
+MAX_ROWS = 5
+
+
+class FillStep(Step):
+    """Widgets of step 3."""
+
+    def set_up(self) -> None:
+        """Fill and connect the widgets, once."""
+        ui = self.ui
+        chosen = self.logic.panelEditor
+        self._unfinished = UnfinishedRunHandler(self.logic, lambda: self.nodes, chosen)
+        self._cards = EngineCards(ui.engineList, ui.engineLabel, self._on_engine)
+        set_header(ui.segmentsTable, (_("Segments to fill"), _("Locked")), wide=0)
+        ui.segmentsTable.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        ui.statusLabel.setMinimumWidth(1)
+        ui.segmentsTable.connect("itemChanged(QTableWidgetItem*)", self._on_segment_checked)
+        ui.fillButton.connect("clicked(bool)", self._on_fill)
+        ui.resumeButton.connect("clicked(bool)", self._on_resume)
+        ui.keepButton.connect("clicked(bool)", self._on_keep)
+        ui.cancelButton.connect("clicked(bool)", self._on_cancel)
+
+    # --- what is shown
+
+    def show(self) -> None:
+        """Show segments, engines and the run."""
+        self._unfinished.update()
+        self._show_segments()
+        self.show_engines()
+        self.show_run()
+
+    def poll(self) -> None:
+        """Take what was found about the engines, and look now and then whether a run was left."""
+        if self.logic.engines.poll():
+            self.show_engines()
+        if self._unfinished.poll():
+            self.show_run()
+
+    def show_engines(self) -> None:
+        """Show the engines, and about how long the slices at hand take with each."""
+        parameters, selection, grid = self.parameters(), self.selection, self.logic.annotations.survey.grid
+        slices, pixels = 0, 0
+        if parameters is not None and grid is not None and selection.labelled:
+            count, rows, columns = SliceAxis(selection.axis or 0).shape(grid.geometry)
+            reach = count if parameters.fillAll else selection.labelled[-1] - selection.labelled[0] + 1
+            slices, pixels = reach - len(selection.labelled), rows * columns
+        chosen = parameters.engine if parameters is not None else ""
+        self._cards.show(self.logic.engines.states, chosen, slices, pixels)
+
+    def show_run(self) -> None:
+        """Show how far the run is and what may be pressed now."""
+        controller, busy = self.logic.controller, self.why_busy()
+        left, why_not_resume = self._unfinished.unfinished, self._unfinished.why_not_resume
+        self.enable("fillButton", busy or self.why_not_fill())
+        self.enable("keepButton", None if left else why_not_keep(controller))
+        self.enable("cancelButton", InputError("nothing_running") if self.idle and not left else None)
+        self.enable("resumeButton", why_not_resume)
+        for name in ("segmentsTable", "engineList", "fillAllCheckBox", "completeCheckBox", "overwriteCheckBox"):
+            self.enable(name, busy or self.nodes.refusal)
+        self.ui.resumeButton.visible = why_not_resume is None
+        self.ui.keepButton.visible = self.ui.cancelButton.visible = not self.idle or left is not None
+        self.ui.cancelButton.text = _("Discard") if left else _("Cancel")
+        self.ui.progressBar.visible = not self.idle or controller.progress.total > 0
+        self.ui.progressBar.setMaximum(PROGRESS_STEPS)
+        self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
+        lines = status_lines(self.logic, self.nodes, self._fill_all, left)
+        self.ui.statusLabel.text = "\n".join(lines)
+        self.ui.statusLabel.visible = bool(self.ui.statusLabel.text)
+
+    def _show_segments(self) -> None:
+        table, node, selection = self.ui.segmentsTable, self.segmentation, self.selection
+        table.blockSignals(True)
+        segments = _segments(node)
+        table.setRowCount(len(segments))
+        for row, (name, segment) in enumerate(segments.items()):
+            locked = is_locked(segment)
+            refusal = InputError("segment_locked") if locked else None
+            set_check_item(table, row, 0, segment.GetName(), name in selection.segment_ids, name, refusal)
+            set_check_item(table, row, 1, "", locked, name)
+        table.blockSignals(False)
+        fit_height(table, MAX_ROWS)
+
+    @property
+    def _fill_all(self) -> bool:
+        parameters = self.parameters()
+        return parameters is not None and bool(parameters.fillAll)
+
+    def why_not_fill(self) -> Refusal:
+        """Why Fill cannot be pressed."""
+        return why_not_fill(self.logic, self.nodes, self._fill_all)
+
+    # --- what the user does
+
+    def _on_engine(self, name: str) -> None:
+        parameters = self.parameters()
+        if parameters is not None:
+            parameters.engine = name
+
+    def _on_segment_checked(self, item: Any) -> None:
+        name, checked = item.data(qt.Qt.UserRole), item.checkState() == qt.Qt.Checked
+        if item.column() == 0:
+            self.change_record(lambda record: record.with_segment(name, checked))
+        else:
+            set_locked(self.segmentation.GetSegmentation().GetSegment(name), checked)
+            self.repaint()
+
+    def _on_fill(self, checked: bool = False) -> None:
+        parameters = self.parameters()
+
+        def fill() -> None:
+            if ensure_engine(parameters.engine):
+                self.logic.fill(parameters)
+
+        attempt(fill)
+        self.logic.engines.refresh()
+        self.show_run()
+
+    def _on_resume(self, checked: bool = False) -> None:
+        attempt(self._unfinished.resume)
+        self.show()
+
+    def _on_keep(self, checked: bool = False) -> None:
+        attempt(lambda: self._unfinished.cancel(keep=True))
+        self.show()
+
+    def _on_cancel(self, checked: bool = False) -> None:
+        self._unfinished.cancel(keep=False)
+        self.show()
+
+
+def _segments(node: Any) -> dict[str, Any]:
+    """Segment id -> segment, in the segmentation's order."""
+    if node is None:
+        return {}
+    segmentation = node.GetSegmentation()
+    return {name: segmentation.GetSegment(name) for name in segmentation.GetSegmentIDs()}

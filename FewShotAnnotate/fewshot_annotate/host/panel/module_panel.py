@@ -1,0 +1,299 @@
+"""ModulePanel: the panel of the module, which shows its steps and sections and follows scene and parameter node."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from ..chosen_nodes import ChosenNodes
+from ..fill.controller import State
+from ..fill.run_editor import RunEditor
+from ..unexpected_errors import StepRunner
+from .batch_section import BatchSection
+from .compare_section import CompareSection
+from .export_section import ExportSection
+from .fill_step import FillStep
+from .label_step import LabelStep
+from .next_button import NextButton
+from .review_section import ReviewSection
+from .settings_section import SettingsSection
+from .shortcuts import KEYS, Shortcuts
+from .volume_step import VolumeStep
+from .widgets import attempt, show_error
+
+TIMER_MILLISECONDS = 100
+# While the background thread works: it may need its turns, see host/tasks.py.
+BUSY_TIMER_MILLISECONDS = 20
+UNDO_STATES = 10
+
+
+class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Base of the class that Slicer knows: shows parameter node, slices and run, and passes on what the user does."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: Any = None
+        self._parameterNode: Any = None
+        self._parameterNodeGuiTag: Any = None
+        self._observed: Any = None
+        self._surveyedVolume: Any = None
+        self._hadRows = False
+        self._timerSteps = StepRunner(show_error)
+
+    def makeLogic(self) -> Any:
+        """The FewShotAnnotateLogic of this panel."""
+        raise NotImplementedError
+
+    # --- life cycle
+
+    def setup(self) -> None:
+        """Build the panel; called once, or again after a reload."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/FewShotAnnotate.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = self.makeLogic()
+        self.logic.panelEditor = RunEditor(self._saveUndo, self.logic.segmentEditorNode)
+        self.logic.controller.editor = self.logic.panelEditor
+        self._setUpEditor()
+        self._setUpSteps()
+        self._setUpSections()
+        self.logic.controller.changed.connect(self._showRun)
+        self.logic.surveyed.connect(self._show)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneEndClose)
+        self._timer = qt.QTimer(self.uiWidget)
+        self._timer.setInterval(TIMER_MILLISECONDS)
+        self._timer.connect("timeout()", self._onTimer)
+        self._initializeParameterNode()
+        if self.parent.isEntered:  # after a reload nobody calls enter
+            self.enter()
+
+    def _setUpEditor(self) -> None:
+        editor = self.ui.segmentEditor
+        editor.setMRMLScene(slicer.mrmlScene)
+        editor.segmentationNodeSelectorVisible = False
+        editor.sourceVolumeNodeSelectorVisible = False
+        editor.maximumNumberOfUndoStates = UNDO_STATES
+
+    def _setUpSteps(self) -> None:
+        given = (self.ui, self.logic, lambda: self._parameterNode, self._show)
+        self.volumeStep, self.labelStep, self.fillStep = VolumeStep(*given), LabelStep(*given), FillStep(*given)
+        self._steps = (self.volumeStep, self.labelStep, self.fillStep)
+        for step in self._steps:
+            step.set_up()
+        self._shortcuts = Shortcuts({name: getattr(self.ui, name) for name in KEYS})
+
+    def _setUpSections(self) -> None:
+        logic, why = self.logic, self.fillStep.why_busy
+        hasDatabase = logic.database is not None
+        self.reviewSection = ReviewSection(self.ui.reviewContainer, logic.review, self._onRefill)
+        self.exportSection = ExportSection(self.ui.exportSection, logic.export, hasDatabase, logic.chosenNodes)
+        self.compareSection = CompareSection(
+            self.ui.compareSection,
+            logic.compare,
+            logic.chosenNodes,
+            self._chooseEngine,
+            lambda: logic.engines.states,
+            lambda: self._parameterNode is None or self._parameterNode.complete,
+            why,
+        )
+        self.batchSection = BatchSection(self.ui.batchSection, self._chooseNodes, why)
+        self._nextButton = NextButton(self.fillStep, self.reviewSection, self.exportSection)
+        self.settingsSection = SettingsSection(self.ui.settingsSection, logic.settings, logic.log)
+        self._sections = (
+            self.reviewSection,
+            self.exportSection,
+            self.compareSection,
+            self.batchSection,
+            self.settingsSection,
+        )
+
+    def enter(self) -> None:
+        """The user opens the module."""
+        self._initializeParameterNode()
+        self.ui.segmentEditor.setupViewObservations()
+        self.ui.segmentEditor.installKeyboardShortcuts()
+        self._shortcuts.install()
+        self.logic.engines.refresh()
+        self._timer.start()
+
+    def exit(self) -> None:
+        """The user opens another module; a run goes on, and the timer until it has ended."""
+        self._shortcuts.remove()
+        self.ui.segmentEditor.setActiveEffect(None)
+        self.ui.segmentEditor.uninstallKeyboardShortcuts()
+        self.ui.segmentEditor.removeViewObservations()
+
+    def cleanup(self) -> None:
+        """The application closes or the module is reloaded."""
+        self._timer.stop()
+        self._shortcuts.remove()
+        for signal in (self.logic.controller.changed, self.logic.export.changed, self.logic.surveyed):
+            signal.disconnect_all()
+        self.logic.close()
+        self.batchSection.reset()
+        self._setParameterNode(None)
+        self.removeObservers()
+
+    def onReload(self) -> None:
+        """Reload the library with the module."""
+        self.cleanup()
+        for name in [name for name in sys.modules if name.split(".")[0] == "fewshot_annotate"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    # --- scene and parameter node
+
+    def _onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.logic.reset()
+        self.ui.segmentEditor.setSegmentationNode(None)
+        self._setParameterNode(None)
+        for section in self._sections:
+            section.reset()
+
+    def _onSceneEndClose(self, caller: Any, event: Any) -> None:
+        if self.parent.isEntered:
+            self._initializeParameterNode()
+
+    def _initializeParameterNode(self) -> None:
+        self._setParameterNode(self.logic.getParameterNode())
+        if self._parameterNode.volume is None:
+            self._parameterNode.volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        if self._parameterNode.segmentation is None:
+            self._parameterNode.segmentation = _firstSegmentation()
+
+    def _setParameterNode(self, parameterNode: Any) -> None:
+        if _sameNode(parameterNode, self._parameterNode):
+            return
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+        self._parameterNode = self.logic.parameters = parameterNode
+        self._observeSegmentation(None)
+        if parameterNode is not None:
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersChanged)
+            self.ui.segmentEditor.setMRMLSegmentEditorNode(self.logic.segmentEditorNode())
+        self._onParametersChanged()
+
+    def _onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
+        nodes = self.logic.chosenNodes()
+        volume, segmentation = nodes.volume, nodes.segmentation
+        if segmentation is not None and _hasVoxels(volume) and not _hasGeometry(segmentation):
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        if self.ui.segmentEditor.segmentationNode() is not segmentation:
+            self.ui.segmentEditor.setSegmentationNode(segmentation)
+        if segmentation is not None and self.ui.segmentEditor.sourceVolumeNode() is not volume:
+            self.ui.segmentEditor.setSourceVolumeNode(volume)
+        self._observeSegmentation(segmentation)
+        if volume is not self._surveyedVolume:  # gives a segmentation without geometry its grid
+            self._surveyedVolume = volume
+            self.logic.annotations.survey.request(0.0)
+        self._show()
+
+    def _observeSegmentation(self, node: Any) -> None:
+        if node is self._observed:
+            return
+        if self._observed is not None:
+            self.removeObservers(self._onSegmentationChanged)
+        self._observed = node
+        self.logic.annotations.clear()
+        self.logic.suggestion.reset()
+        if node is not None:
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onSegmentationChanged)
+            for event in (
+                slicer.vtkSegmentation.SourceRepresentationModified,
+                slicer.vtkSegmentation.SegmentAdded,
+                slicer.vtkSegmentation.SegmentRemoved,
+                slicer.vtkSegmentation.SegmentModified,
+            ):
+                self.addObserver(node.GetSegmentation(), event, self._onSegmentationChanged)
+            self.logic.annotations.survey.request(0.0)
+
+    def _chooseNodes(self, nodes: ChosenNodes) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.volume, self._parameterNode.segmentation = nodes.volume, nodes.segmentation
+
+    def _chooseEngine(self, name: Any) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.engine = name
+
+    def _onSegmentationChanged(self, caller: Any = None, event: Any = None) -> None:
+        self.logic.annotations.survey.request()
+
+    def _saveUndo(self, segmentationNode: Any) -> None:
+        if self.ui.segmentEditor.segmentationNode() is not segmentationNode:
+            self.ui.segmentEditor.setSegmentationNode(segmentationNode)
+        self.ui.segmentEditor.saveStateForUndo()
+
+    # --- what is shown
+
+    def _onTimer(self) -> None:
+        run, parameters = self._timerSteps.run, self._parameterNode
+        if parameters is not None and run(lambda: self.logic.poll(parameters)) is not None:
+            run(self._show)
+        for part in (self.labelStep, self.fillStep, *self._sections):
+            run(part.poll)
+        run(self._openReview)
+        run(self._nextButton.show)
+        busy = self.logic.busy or any(section.busy for section in self._sections)
+        if not self.parent.isEntered and self.logic.controller.state is State.IDLE and not busy:
+            self._timer.stop()
+        interval = BUSY_TIMER_MILLISECONDS if busy else TIMER_MILLISECONDS
+        if self._timer.interval != interval:
+            self._timer.setInterval(interval)
+
+    def _show(self) -> None:
+        for step in self._steps:
+            step.show()
+        self._showRun()
+
+    def _showRun(self) -> None:
+        self.fillStep.show_run()
+        self.volumeStep.show()
+        self.labelStep.show_controls()
+        self.reviewSection.disable_refill(self.fillStep.why_busy() or self.fillStep.why_not_fill())
+        self._nextButton.show()
+
+    def _openReview(self) -> None:
+        """Open step 4 as soon as there is something to review; the user may close it again."""
+        hasRows = bool(self.logic.review.view.rows)
+        if hasRows and not self._hadRows:
+            self.ui.reviewSection.collapsed = False
+        self._hadRows = hasRows
+
+    def _onRefill(self, request: Any) -> None:
+        attempt(lambda: self.logic.fill(self._parameterNode, refill=request))
+        self._showRun()
+
+
+def _firstSegmentation() -> Any:
+    """The first segmentation a user can see; previews are hidden from editors."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return next((node for node in nodes if not node.GetHideFromEditors()), None)
+
+
+def _hasGeometry(segmentationNode: Any) -> bool:
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    return bool(segmentationNode.GetSegmentation().GetConversionParameter(name))
+
+
+def _hasVoxels(volumeNode: Any) -> bool:
+    return volumeNode is not None and volumeNode.GetImageData() is not None
+
+
+def _sameNode(one: Any, other: Any) -> bool:
+    """Whether two wrapped parameter nodes are the same node."""
+    if one is None or other is None:
+        return one is other
+    return one.parameterNode is other.parameterNode

@@ -1,0 +1,64 @@
+"""NextButton: of all buttons of the panel the one that it makes sense to press next is emphasised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .export_section import ExportSection
+from .fill_step import FillStep
+from .review_section import ReviewSection
+from .widgets import emphasise
+
+
+class NextButton:
+    """Emphasises one button at a time.
+
+    Parameters
+    ----------
+    fill : FillStep
+        Its widgets are those of all numbered steps.
+    review : ReviewSection
+    export : ExportSection
+    """
+
+    def __init__(self, fill: FillStep, review: ReviewSection, export: ExportSection) -> None:
+        self._fill = fill
+        self._review = review
+        self._export = export
+        self._shown: Any = None
+
+    def show(self) -> None:
+        """Emphasise what comes next now."""
+        chosen = self._chosen()
+        if chosen is not None and not chosen.enabled:
+            chosen = None
+        if chosen is not self._shown:
+            if self._shown is not None:
+                emphasise(self._shown, False)
+            if chosen is not None:
+                emphasise(chosen, True)
+            self._shown = chosen
+
+    def _chosen(self) -> Any:
+        """The button for the first thing that is left to do, None where that is no button's."""
+        fill, ui = self._fill, self._fill.ui
+        if fill.volume is None:
+            return None
+        if fill.segmentation is None:
+            return ui.newSegmentationButton
+        if ui.resumeButton.enabled:
+            return ui.resumeButton
+        if not fill.idle:
+            return None
+        if fill.why_not_fill():
+            return ui.suggestButton
+        if not self._is_filled():
+            return ui.fillButton
+        if self._review.worst_button.enabled:
+            return self._review.worst_button
+        return self._export.export_button if self._export.export_button.enabled else self._export.check_button
+
+    def _is_filled(self) -> bool:
+        """Whether nothing was labelled since the last fill."""
+        slices = self._fill.record.present
+        return bool(slices.filled) and set(self._fill.selection.labelled) <= set(slices.labelled)

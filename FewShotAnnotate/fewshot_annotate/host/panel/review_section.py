@@ -1,0 +1,315 @@
+"""ReviewSection: the part of the panel in which filled slices are reviewed, accepted, flagged and refilled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ...core.errors import InputError
+from ..annotation.record import SliceStatus
+from ..annotation.review import ReviewController
+from ..annotation.review_rows import Origin, RefillRequest, ReviewRow, ReviewView
+from ..messages import Refusal
+from .review_strip import ReviewStrip
+from .widgets import attempt, body_layout, enable, row_layout, select_rows, set_header, set_text_item, text_label
+
+_ROW_MARGIN = 8
+_STATUS, _CONFIDENCE, _DISAGREEMENT, _CHANGED = 1, 2, 3, 4
+
+
+def _status_text(row: ReviewRow) -> str:
+    if row.status is not SliceStatus.FLAGGED and row.origin is Origin.PAINTED:
+        return _("Painted")
+    if row.status is not SliceStatus.FLAGGED and row.origin is Origin.CORRECTED:
+        return _("Corrected")
+    return {
+        SliceStatus.NOT_STARTED: _("Not started"),
+        SliceStatus.IN_PROGRESS: _("In progress"),
+        SliceStatus.ACCEPTED: _("Accepted"),
+        SliceStatus.FLAGGED: _("Flagged"),
+    }[row.status]
+
+
+class ReviewSection:
+    """Widgets of the review.
+
+    Parameters
+    ----------
+    parent : QWidget
+        Empty section with a layout.
+    controller : ReviewController
+    fill : function
+        Called with the RefillRequest when the user presses Refill.
+    """
+
+    def __init__(self, parent: Any, controller: ReviewController, fill: Callable[[RefillRequest], None]) -> None:
+        self._controller = controller
+        self._fill = fill
+        self._shown = ReviewView()
+        self._rows: list[tuple[str, ...]] = []
+        self._current: int | None = None
+        self._why_not_fill: Refusal = None
+        self._build(parent)
+        self.show()
+
+    @property
+    def busy(self) -> bool:
+        """Whether background work is pending."""
+        return self._controller.busy
+
+    def poll(self) -> None:
+        """Update what is shown; called by the panel's timer."""
+        self._controller.poll()
+        if self._controller.view != self._shown:
+            self.show()
+        self._follow_views()
+        self._show_buttons()
+
+    def reset(self) -> None:
+        """Reset the review, before the scene is closed."""
+        self._controller.reset()
+        self.show()
+
+    def disable_refill(self, refusal: Refusal) -> None:
+        """Disable Refill and say why, or enable it if there is no refusal."""
+        self._why_not_fill = refusal
+        self._show_buttons()
+
+    # --- widgets
+
+    def _build(self, parent: Any) -> None:
+        lines = body_layout(parent, qt.QVBoxLayout)
+        self.expected_label = text_label()
+        self.summary_label = text_label()
+        self.strip = ReviewStrip(self._on_strip)
+        self.table = qt.QTableWidget()
+        self.table.minimumHeight = 150
+        self.table.verticalHeader().setDefaultSectionSize(qt.QFontMetrics(self.table.font).height() + _ROW_MARGIN)
+        select_rows(self.table, qt.QAbstractItemView.ExtendedSelection)
+        titles = (_("Slice"), _("Status"), _("Confidence"), _("Disagrees"), _("Changed"))
+        set_header(self.table, titles, wide=_STATUS)
+        self._explain_columns()
+        for column in (0, _CONFIDENCE, _DISAGREEMENT, _CHANGED):
+            self.table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        self.accept_button = qt.QPushButton(_("Accept"))
+        self.accept_all_button = qt.QPushButton(_("Accept all"))
+        self.flag_button = qt.QPushButton(_("Flag"))
+        self.reset_button = qt.QPushButton(_("Reset"))
+        self.better_button = qt.QPushButton(_("Previous worst"))
+        self.worst_button = qt.QPushButton(_("Next worst"))
+        self.refill_button = qt.QPushButton(_("Refill"))
+        self.plot_button = qt.QPushButton(_("Plot"))
+        self.differences_box = qt.QCheckBox(_("Show what the last fill changed"))
+        for widget in (self.expected_label, self.strip.widget, self.strip.legend, self.table, self.summary_label):
+            lines.addWidget(widget)
+        for row in (
+            (self.accept_button, self.flag_button, self.reset_button),
+            (self.better_button, self.worst_button, self.accept_all_button),
+            (self.refill_button, self.plot_button),
+            (self.differences_box,),
+        ):
+            lines.addLayout(row_layout(*row))
+        self.table.connect("cellClicked(int,int)", self._on_row)
+        self.table.connect("itemSelectionChanged()", self._show_buttons)
+        self.accept_button.connect("clicked(bool)", self._on_accept)
+        self.accept_all_button.connect("clicked(bool)", self._on_accept_all)
+        self.flag_button.connect("clicked(bool)", self._on_flag)
+        self.reset_button.connect("clicked(bool)", self._on_reset)
+        self.better_button.connect("clicked(bool)", self._on_better)
+        self.worst_button.connect("clicked(bool)", self._on_worst)
+        self.refill_button.connect("clicked(bool)", self._on_refill)
+        self.plot_button.connect("clicked(bool)", self._on_plot)
+        self.differences_box.connect("toggled(bool)", self._on_differences)
+
+    def _explain_columns(self) -> None:
+        explained = {
+            _CONFIDENCE: _("Expected Dice of the slice, from the engine's own probabilities."),
+            _DISAGREEMENT: _("1 - Dice between the slice and a plain interpolation of the slices learnt from."),
+            _CHANGED: _("Voxels that the last fill of the slice added or removed."),
+        }
+        for column, text in explained.items():
+            self.table.horizontalHeaderItem(column).setToolTip(text)
+
+    # --- what is shown
+
+    def show(self) -> None:
+        """Show the controller's state."""
+        view = self._shown = self._controller.view
+        text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
+        self.expected_label.text = "\n".join(
+            text.format(name=name, dice=one.dice, low=one.low, high=one.high) for name, one in view.expected
+        )
+        self.expected_label.visible = bool(view.expected)
+        self.summary_label.text = self._summary()
+        self._show_table()
+        self.strip.show(view.rows, self._current)
+        self._show_buttons()
+
+    def _summary(self) -> str:
+        rows = self._shown.rows
+        if not rows:
+            return _("Fill first: what was filled is reviewed here.")
+        accepted = sum(row.status is SliceStatus.ACCEPTED for row in rows)
+        flagged = sum(row.status is SliceStatus.FLAGGED for row in rows)
+        text = _("{accepted} of {count} slices are painted, corrected or accepted").format(
+            accepted=accepted, count=len(rows)
+        )
+        return text + (_(", {flagged} flagged.").format(flagged=flagged) if flagged else ".")
+
+    def _show_table(self) -> None:
+        """Update the rows that changed; there may be hundreds."""
+        texts = [_texts(row) for row in self._shown.rows]
+        if len(texts) != len(self._rows):
+            self.table.setRowCount(len(texts))
+            self._rows = self._rows[: len(texts)] + [()] * (len(texts) - len(self._rows))
+        for number, cells in enumerate(texts):
+            if cells != self._rows[number]:
+                for column, text in enumerate(cells):
+                    set_text_item(self.table, number, column, text)
+                    if column != _STATUS:
+                        self.table.item(number, column).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+        self._rows = texts
+
+    def _follow_views(self) -> None:
+        """Select the slice that the slice views show, unless the user has selected a range."""
+        current = self._controller.current
+        if current == self._current:
+            return
+        self._current = current
+        self.strip.show(self._shown.rows, current)
+        if current is not None and self._shown.rows and len(self._selected()) <= 1:
+            self._select(current)
+
+    def _show_buttons(self) -> None:
+        nothing = None if self._shown.rows else InputError("nothing_to_review")
+        selected = self._selected()
+        choose = nothing or (None if selected else InputError("no_slice_selected"))
+        busy = InputError("accepting_slices") if self.busy else None
+        open_ones = [row for row in self._shown.rows if row.needs_review]
+        closed = None if open_ones else InputError("all_reviewed")
+        accept = choose or busy or self._why_not_accept(selected)
+        enable(self.accept_button, accept, _("The selected slices are right: no fill changes them any more."))
+        progress = any(row.status is SliceStatus.IN_PROGRESS for row in open_ones)
+        none = None if progress else InputError("none_in_progress")
+        tip = _("All slices in progress are right; flagged ones stay flagged.")
+        enable(self.accept_all_button, nothing or busy or none, tip)
+        enable(self.flag_button, choose, _("Look at the selected slices again later."))
+        enable(self.reset_button, choose or self._why_not_reset(selected), _("Neither accepted nor flagged."))
+        enable(self.worst_button, nothing or closed, _("Go to the least confident slice, then to the next one."))
+        enable(self.better_button, nothing or closed, _("Go back to the slice that was the worst before this one."))
+        refill = nothing or self._why_not_fill or self._why_not_refill()
+        tip = _("Fill again all slices that are not accepted; accepted and corrected ones are learnt from.")
+        enable(self.refill_button, refill, tip)
+        enable(self.plot_button, nothing, _("Plot confidence along the axis in Slicer's plot view."))
+        self._show_differences_box(nothing)
+
+    def _show_differences_box(self, nothing: Refusal) -> None:
+        gone = None if self._controller.has_differences else InputError("differences_gone")
+        enable(
+            self.differences_box,
+            nothing or gone,
+            _("Added voxels in blue, removed ones in red, over the segmentation."),
+        )
+        shown = self._controller.differences_shown
+        if self.differences_box.checked != shown and not self.busy:
+            self.differences_box.blockSignals(True)
+            self.differences_box.checked = shown
+            self.differences_box.blockSignals(False)
+
+    def _why_not_accept(self, selected: Sequence[int]) -> Refusal:
+        if self._controller.needing_review(selected):
+            return None
+        return InputError("needs_no_accepting")
+
+    def _why_not_reset(self, selected: Sequence[int]) -> Refusal:
+        wanted = set(selected)
+        resettable = any(
+            row.index in wanted
+            and (row.status is SliceStatus.FLAGGED or (row.status is SliceStatus.ACCEPTED and not row.manual))
+            for row in self._shown.rows
+        )
+        return None if resettable else InputError("nothing_to_reset")
+
+    def _why_not_refill(self) -> Refusal:
+        return None if self._controller.refill() is not None else InputError("nothing_to_refill")
+
+    # --- what the user does
+
+    def _selected(self) -> list[int]:
+        """Slices selected in the table."""
+        rows = self._shown.rows
+        found = [index.row() for index in self.table.selectionModel().selectedRows()]
+        return sorted(rows[number].index for number in found if number < len(rows))
+
+    def _select(self, index: int) -> None:
+        number = index - self._shown.rows[0].index
+        self.table.selectRow(number)
+        self.table.scrollToItem(self.table.item(number, 0))
+
+    def _go(self, index: int | None) -> None:
+        if index is None:
+            return
+        self._select(index)
+        self._controller.jump(index)
+        self._current = self._controller.current
+        self.strip.show(self._shown.rows, index)
+
+    def _attempt(self, step: Callable[[], object]) -> None:
+        """Call a function; if it raises InputError, show the error."""
+        attempt(step)
+        self.poll()
+
+    def _start_slice(self) -> int | None:
+        """The slice from which to go to the next one."""
+        selected = self._selected()
+        return selected[0] if len(selected) == 1 else self._current
+
+    def _on_strip(self, index: int) -> None:
+        self._go(index)
+
+    def _on_row(self, row: int, column: int) -> None:
+        if len(self._selected()) == 1:
+            self._go(self._shown.rows[row].index)
+
+    def _on_accept(self, checked: bool = False) -> None:
+        selected = self._selected()
+        self._attempt(lambda: self._controller.accept(selected))
+
+    def _on_accept_all(self, checked: bool = False) -> None:
+        self._attempt(self._controller.accept_all)
+
+    def _on_flag(self, checked: bool = False) -> None:
+        selected = self._selected()
+        self._attempt(lambda: self._controller.flag(selected))
+
+    def _on_reset(self, checked: bool = False) -> None:
+        selected = self._selected()
+        self._attempt(lambda: self._controller.reset_status(selected))
+
+    def _on_worst(self, checked: bool = False) -> None:
+        self._go(self._controller.worst(self._start_slice()))
+
+    def _on_better(self, checked: bool = False) -> None:
+        self._go(self._controller.worst(self._start_slice(), -1))
+
+    def _on_refill(self, checked: bool = False) -> None:
+        request = self._controller.refill()
+        if request is not None:
+            self._attempt(lambda: self._fill(request))
+
+    def _on_plot(self, checked: bool = False) -> None:
+        self._attempt(self._controller.show_plot)
+
+    def _on_differences(self, checked: bool) -> None:
+        self._attempt(lambda: self._controller.show_differences(checked))
+
+
+def _texts(row: ReviewRow) -> tuple[str, ...]:
+    """Cell texts of a row of the table."""
+    confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
+    disagreement = "" if row.disagreement is None else f"{row.disagreement:.2f}"
+    changed = "" if row.changed is None else str(row.changed)
+    return (str(row.index), _status_text(row), confidence, disagreement, changed)

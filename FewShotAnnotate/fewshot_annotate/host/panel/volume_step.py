@@ -1,0 +1,69 @@
+"""VolumeStep: step 1 of the panel, where volume and segmentation are chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ...core.errors import InputError
+from ...core.slice_axis import SliceAxis
+from ..messages import error_text
+from ..mrml.reading import volume_geometry
+from ..mrml.sequence import require_no_sequence
+from ..names import plane_name
+from .step import Step
+
+
+class VolumeStep(Step):
+    """Widgets of step 1; the selectors themselves follow the parameter node."""
+
+    def set_up(self) -> None:
+        """Connect the widgets, once."""
+        self.ui.newSegmentationButton.connect("clicked(bool)", self._on_new_segmentation)
+
+    def show(self) -> None:
+        """Show what is chosen."""
+        busy = self.why_busy()
+        for name in ("volumeSelector", "segmentationSelector"):
+            self.enable(name, busy)
+        self.ui.newSegmentationButton.visible = self.segmentation is None
+        self.enable(
+            "newSegmentationButton", busy or (InputError("volume_not_chosen") if self.volume is None else None)
+        )
+        self.ui.inputsLabel.text = self._described()
+
+    def _described(self) -> str:
+        volume = self.volume
+        if volume is None:
+            return _("Load a volume with File, Add Data or take one from the Sample Data module.")
+        if volume.GetImageData() is None:
+            return error_text(InputError("node_empty", name=volume.GetName()))
+        try:
+            require_no_sequence(volume)
+        except InputError as error:
+            return error_text(error)
+        grid = volume_geometry(volume)
+        size = " x ".join(map(str, grid.shape[::-1]))
+        spacing = " x ".join(f"{length:.3g}" for length in grid.spacing)
+        text = _("{size} voxels of {spacing} mm, {plane} slices").format(
+            size=size, spacing=spacing, plane=plane_name(SliceAxis(0).patient_plane(grid))
+        )
+        return text + _(", under a transform") if _is_transformed(volume, self.segmentation) else text
+
+    def _on_new_segmentation(self, checked: bool = False) -> None:
+        volume, parameters = self.volume, self.parameters()
+        if volume is None:
+            return
+        name = _("{volume} segmentation").format(volume=volume.GetName())
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        node.GetSegmentation().AddEmptySegment()
+        parameters.segmentation = node
+
+
+def _is_transformed(*nodes: Any) -> bool:
+    return any(node is not None and node.GetParentTransformNode() is not None for node in nodes)

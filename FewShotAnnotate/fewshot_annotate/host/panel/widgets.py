@@ -1,0 +1,148 @@
+"""Functions on Qt widgets that several parts of the panel share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...core.errors import InputError
+from ..messages import Refusal, error_text, refusal_text
+
+
+def show_error(error: InputError) -> None:
+    """Show an error in a dialog."""
+    slicer.util.errorDisplay(error_text(error))
+
+
+def enable(widget: Any, refusal: Refusal, tool_tip: str) -> None:
+    """Enable a control if there is no refusal; else disable it and say why in its tool tip."""
+    widget.enabled = refusal is None
+    widget.toolTip = refusal_text(refusal) or tool_tip
+
+
+def set_header(table: Any, titles: Sequence[str], wide: int) -> None:
+    """Set the columns of a table; the column `wide` takes the remaining width."""
+    table.setColumnCount(len(titles))
+    table.setHorizontalHeaderLabels(titles)
+    table.verticalHeader().hide()
+    table.horizontalHeader().setSectionResizeMode(wide, qt.QHeaderView.Stretch)
+
+
+def select_rows(table: Any, mode: Any) -> None:
+    """Make a table select whole rows, with a selection mode of QAbstractItemView."""
+    table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+    table.setSelectionMode(mode)
+
+
+def fit_height(table: Any, max_rows: int) -> None:
+    """Set the height of a table to that of its rows, at most `max_rows` of them."""
+    rows = max(1, min(max_rows, table.rowCount))
+    row = table.verticalHeader().defaultSectionSize  # the header takes as much
+    table.setFixedHeight((rows + 1) * row + 2 * table.frameWidth)
+
+
+def set_text_item(table: Any, row: int, column: int, text: str) -> None:
+    """Set the text of a read-only cell. An existing item is kept, because the user may be clicking it."""
+    item = table.item(row, column)
+    if item is None:
+        item = qt.QTableWidgetItem()
+        item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+        table.setItem(row, column, item)
+    item.setText(text)
+    item.setToolTip(text)
+
+
+def set_check_item(
+    table: Any, row: int, column: int, text: str, checked: bool, data: Any, refusal: Refusal = None
+) -> None:
+    """Set a cell with a check box, read-only if there is a refusal. An existing item is kept."""
+    item = table.item(row, column)
+    if item is None:
+        item = qt.QTableWidgetItem()
+        table.setItem(row, column, item)
+    item.setText(text)
+    item.setToolTip(refusal_text(refusal) or text)
+    item.setData(qt.Qt.UserRole, data)
+    item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+    enabled = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable
+    item.setFlags(enabled if refusal is None else qt.Qt.ItemIsSelectable)
+
+
+def select_data(box: Any, data: Any) -> None:
+    """Select the item of a combo box that holds some data, without emitting its signals."""
+    row = box.findData(data)
+    if row >= 0 and row != box.currentIndex:
+        box.blockSignals(True)
+        box.setCurrentIndex(row)
+        box.blockSignals(False)
+
+
+def emphasise(button: Any, emphasised: bool) -> None:
+    """Show a button as the default one, in bold, or as an ordinary one."""
+    if button.default != emphasised:
+        font = button.font
+        font.setBold(emphasised)
+        button.font = font
+        button.default = emphasised
+
+
+def attempt(function: Callable[[], object]) -> Refusal:
+    """Call a function; if it raises InputError, show the error and return it."""
+    try:
+        function()
+    except InputError as error:
+        show_error(error)
+        return error
+    return None
+
+
+def duration(seconds: float) -> str:
+    """A duration as text, in seconds, minutes or hours."""
+    if seconds < 90:
+        return _("{seconds} s").format(seconds=max(1, round(seconds)))
+    minutes = seconds / 60
+    return (
+        _("{minutes} min").format(minutes=round(minutes))
+        if minutes < 90
+        else _("{hours:.1f} h").format(hours=minutes / 60)
+    )
+
+
+def combo_box(titles: Mapping[Any, str], tool_tip: str) -> Any:
+    """A combo box with an item for each value; it may be narrower than its longest title."""
+    box = qt.QComboBox()
+    box.toolTip = tool_tip
+    box.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
+    box.minimumContentsLength = 12
+    for value, title in titles.items():
+        box.addItem(title, str(value))
+    return box
+
+
+def text_label(text: str = "") -> Any:
+    """A label with word wrap that does not widen the panel, whatever its text."""
+    label = qt.QLabel(text)
+    label.wordWrap = True
+    label.setMinimumWidth(1)
+    return label
+
+
+def body_layout(parent: Any, layout_class: Any) -> Any:
+    """Add a widget without margins to a section of the panel, and return its layout."""
+    body = qt.QWidget(parent)
+    parent.layout().addWidget(body)
+    layout = layout_class(body)
+    layout.setContentsMargins(0, 0, 0, 0)
+    return layout
+
+
+def row_layout(*widgets: Any) -> Any:
+    """Layout with widgets side by side."""
+    layout = qt.QHBoxLayout()
+    for widget in widgets:
+        layout.addWidget(widget)
+    return layout

@@ -1,0 +1,124 @@
+"""Work beside the GUI: BackgroundTasks for calls in a thread, Signal for telling others of changes.
+
+An application that embeds Python may hold the global interpreter lock (GIL) while its event loop runs. A thread then
+runs only while the main thread executes Python code, so each `poll` in the main thread waits briefly for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, Generic, ParamSpec, TypeVar
+
+# Too short for the user to notice, long enough for many small steps of the thread.
+MAX_WAIT_SECONDS = 0.015
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class BackgroundTasks:
+    """One thread that executes calls in the order in which they were started; a timer calls `poll`.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the thread's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._started: deque[tuple[Future[Any], Callable[[Any], object] | None]] = deque()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call has not ended, or its result was not delivered yet; it ends sooner if polled often."""
+        return any(then is not None or not future.done() for future, then in self._started)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a result is still to be delivered."""
+        return any(then is not None for _, then in self._started)
+
+    def start(self, function: Callable[[], T], then: Callable[[T], object] | None = None) -> None:
+        """Call a function in the thread.
+
+        Parameters
+        ----------
+        function : function
+            Must touch neither nodes nor widgets.
+        then : function or None
+            Called by `poll` with the result; None: nobody waits for the call, and its errors are ignored.
+        """
+        self._started.append((self._threads.submit(function), then))
+
+    def poll(self) -> bool:
+        """Let the thread run for at most `MAX_WAIT_SECONDS`, then deliver one result.
+
+        Returns
+        -------
+        bool
+            Whether a result was delivered.
+
+        Raises
+        ------
+        Exception
+            What the call raised whose result was to be delivered.
+        """
+        self._discard_unawaited()
+        if not self._started:
+            return False
+        wait([self._started[-1][0]], MAX_WAIT_SECONDS)
+        self._discard_unawaited()
+        if not self._started or not self._started[0][0].done():
+            return False
+        future, then = self._started.popleft()
+        assert then is not None
+        then(future.result())
+        return True
+
+    def cancel(self) -> None:
+        """Deliver no result of what was started; it is still executed to its end, before anything started later."""
+        self._started = deque((future, None) for future, _ in self._started)
+
+    def close(self) -> None:
+        """Cancel and accept no more calls."""
+        self.cancel()
+        self._threads.shutdown(wait=False)
+
+    def _discard_unawaited(self) -> None:
+        while self._started and self._started[0][1] is None and self._started[0][0].done():
+            self._started.popleft()
+
+
+class Signal(Generic[P]):
+    """Calls everyone who is connected, in the order in which they were connected."""
+
+    def __init__(self) -> None:
+        self._slots: list[Callable[P, object]] = []
+        self._blocked = False
+
+    def connect(self, slot: Callable[P, object]) -> None:
+        """Call a function at every `emit` from now on."""
+        self._slots.append(slot)
+
+    def emit(self, *arguments: P.args, **keywords: P.kwargs) -> None:
+        """Call all that are connected; what one of them raises is raised."""
+        if not self._blocked:
+            for slot in tuple(self._slots):
+                slot(*arguments, **keywords)
+
+    def disconnect_all(self) -> None:
+        """Call nobody any more."""
+        self._slots.clear()
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """Call nobody within the block."""
+        self._blocked = True
+        try:
+            yield
+        finally:
+            self._blocked = False

@@ -1,0 +1,1 @@
+"""Reading and writing of volumes, label maps and tables."""

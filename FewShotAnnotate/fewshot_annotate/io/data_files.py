@@ -1,0 +1,76 @@
+"""Checks of images whose voxels are in several data files, listed or numbered in the header.
+
+They are needed before ITK opens the files: it hangs if one of them is a named pipe, and leaves voxels uninitialised
+if one is missing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core import paths
+from ..core.errors import InputError
+from ..core.numbers import int_or_none
+
+# More files than any scanner writes for one series.
+_MAX_FILES = 100_000
+_NUMBERED = re.compile(r"([^%]*)%(0?)(\d{0,2})d([^%]*)")
+
+
+def require_data_files(path: Path, text: str, listed: Sequence[str], sizes: Sequence[int], file_bytes: int) -> None:
+    """Check that all data files of an image exist and are large enough.
+
+    Parameters
+    ----------
+    path : Path
+        The header file; data files are relative to its folder.
+    text : str
+        `LIST`, or a file name pattern with first number, last number and step, such as `slice%03d.raw 1 20 1`.
+        Either may be followed by the number of axes stored in one file.
+    listed : sequence of str
+        The lines after the header.
+    sizes : sequence of int
+        Sizes of the axes, the fastest-varying first.
+    file_bytes : int
+        Minimum size in bytes of all data files together.
+
+    Raises
+    ------
+    InputError
+        A file is missing or too small, or the header is malformed.
+    """
+    words = text.split()
+    is_list = words[0].upper() == "LIST"
+    axes = words[1:] if is_list else words[4:]
+    number = int_or_none(axes[0].rstrip("dD")) if axes else len(sizes) - 1
+    names = list(listed) if is_list else _numbered(words)
+    if number is None or not 0 < number <= len(sizes) or names is None:
+        raise InputError("file_unreadable", path=path, detail="its header is damaged")
+    count = math.prod(sizes[number:])
+    if count > min(len(names), _MAX_FILES):
+        raise InputError("file_truncated", path=path, detail=f"{len(names)} of {count} files of voxels")
+    for name in names[:count]:
+        found = path.parent / name.strip()
+        if not paths.is_file(found):
+            raise InputError("partner_missing", path=path, partner=name.strip())
+        if paths.size(found) * count < file_bytes:
+            raise InputError("file_truncated", path=found, detail=f"{paths.size(found)} bytes")
+
+
+def _numbered(words: Sequence[str]) -> list[str] | None:
+    """File names of a numbered pattern; None if it is malformed."""
+    found = _NUMBERED.fullmatch(words[0])
+    numbers = [int_or_none(word) for word in words[1:4]]
+    if len(numbers) == 2:
+        numbers.append(1)
+    if found is None or len(numbers) < 3 or None in numbers:
+        return None
+    first, last, step = (int(number or 0) for number in numbers)
+    if step == 0 or (last - first) // step >= _MAX_FILES:
+        return None
+    before, fill, width, after = found.groups()
+    form = f"{fill}{width}d"
+    return [f"{before}{number:{form}}{after}" for number in range(first, last + (1 if step > 0 else -1), step)]

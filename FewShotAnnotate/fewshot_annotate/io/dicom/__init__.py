@@ -1,0 +1,1 @@
+"""Reading of DICOM images and segmentations."""

@@ -1,0 +1,125 @@
+"""Kind of a DICOM file, from its SOP class: image, segmentation or neither."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...core import paths
+from ...core.errors import InputError
+from .folder import SEGMENTATIONS, is_dicom, suppress_dicom_warnings
+
+_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+# Beginnings of the UIDs of storage classes that are neither images nor labels, in words.
+_OTHERS = {
+    "1.2.840.10008.5.1.4.1.1.481.2": "dose map (RTDOSE)",
+    "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
+    "1.2.840.10008.5.1.4.1.1.66.1": "spatial registration",
+    "1.2.840.10008.5.1.4.1.1.66.3": "deformable registration",
+    "1.2.840.10008.5.1.4.1.1.66.5": "surface segmentation",
+    "1.2.840.10008.5.1.4.1.1.66": "raw data object",
+    "1.2.840.10008.5.1.4.1.1.11.": "presentation state",
+    "1.2.840.10008.5.1.4.1.1.88.": "structured report",
+    "1.2.840.10008.5.1.4.1.1.104.": "document",
+    "1.2.840.10008.5.1.4.1.1.9.": "waveform",
+    "1.2.840.10008.1.3.10": "directory (DICOMDIR)",
+}
+_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+# In the part of a file before its data set, which is explicit little endian: element (0002,0002), VR UI, length.
+_CLASS_ELEMENT = b"\x02\x00\x02\x00UI"
+_HEAD_BYTES = 4096
+
+
+def storage_class(path: Path) -> str:
+    """SOP Class UID of a DICOM file; empty for any other file, and for one that cannot be read."""
+    if not is_dicom(path):
+        return ""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return ""
+    place = head.find(_CLASS_ELEMENT)
+    if place < 0:
+        return _class_of_data(path)
+    start = place + len(_CLASS_ELEMENT) + 2
+    length = int.from_bytes(head[start - 2 : start], "little")
+    return head[start : start + length].rstrip(b"\0 ").decode("ascii", "replace")
+
+
+def _class_of_data(path: Path) -> str:
+    """SOP Class UID of a file that begins with its data set."""
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        return ""
+    try:
+        with suppress_dicom_warnings():
+            return str(dcmread(path, force=True, specific_tags=["SOPClassUID"]).get("SOPClassUID") or "")
+    except Exception:  # pydicom raises anything at damaged data
+        return ""
+
+
+def require_image(path: Path) -> None:
+    """Check that a DICOM file is an image; files of other formats pass.
+
+    Raises
+    ------
+    InputError
+        It is another kind of DICOM object, which the message names.
+    """
+    found = storage_class(path)
+    if found in SEGMENTATIONS:
+        raise InputError("segmentation_as_image", path=path)
+    if found == _STRUCTURE_SET:
+        raise InputError("not_an_image", path=path, kind="structure set (RTSTRUCT)")
+    kind = _other_kind(found)
+    if kind and found != _DOSE:  # a dose map is made of voxels
+        raise InputError("not_an_image", path=path, kind=kind)
+
+
+def find_segmentation(path: Path) -> Path | None:
+    """The DICOM segmentation that labels are to be read from: the file itself, or the only one in a folder.
+
+    Returns
+    -------
+    Path or None
+        None if `path` is a file of another format.
+
+    Raises
+    ------
+    InputError
+        A DICOM file without labels, a structure set among them; a folder without a segmentation or with several.
+    """
+    if not paths.is_folder(path):
+        _require_labels(path, storage_class(path))
+        return path if storage_class(path) in SEGMENTATIONS else None
+    classes = {file: found for file in _files_below(path) if (found := storage_class(file))}
+    segmentations = sorted(file for file, found in classes.items() if found in SEGMENTATIONS)
+    if len(segmentations) > 1:
+        names = ", ".join(str(file.relative_to(path)) for file in segmentations[:4])
+        raise InputError("many_segmentations", path=path, count=len(segmentations), names=names)
+    if segmentations:
+        return segmentations[0]
+    for file, found in classes.items():
+        if found == _STRUCTURE_SET:
+            _require_labels(file, found)
+    raise InputError("no_segmentation", path=path)
+
+
+def _require_labels(path: Path, found: str) -> None:
+    if found == _STRUCTURE_SET:
+        raise InputError("structure_set", path=path)
+    kind = _other_kind(found)
+    if kind:
+        raise InputError("no_labels_in_dicom", path=path, kind=kind)
+
+
+def _other_kind(found: str) -> str:
+    if found in SEGMENTATIONS:
+        return ""
+    return next((kind for beginning, kind in _OTHERS.items() if found.startswith(beginning)), "")
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return [Path(root, name) for root, _, names in os.walk(folder) for name in sorted(names)]

@@ -1,0 +1,163 @@
+"""Pixel values of DICOM frames: decoded, and rescaled frame by frame (the modality LUT, PS3.3 C.11.1).
+
+Uncompressed and RLE pixels are decoded by pydicom, the JPEG family by GDCM through SimpleITK, which needs no further
+package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ...core.errors import InputError
+from ...core.temporary import TemporaryFolder
+from ..itk_file import read_itk
+from .folder import file_name, frame_count
+from .frames import Frame
+
+# JPEG, JPEG lossless, JPEG-LS and JPEG 2000.
+_GDCM_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91))
+_RLE = "1.2.840.10008.1.2.5"
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_PIXEL_ATTRIBUTES = (
+    *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "PixelData"),
+)
+# Rounding to 32-bit floating point may move a value by this part of a step of the stored integers at most.
+_ROUNDING = 1 / 64
+_INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
+
+
+def frame_values(frames: Sequence[Frame], path: Path) -> np.ndarray:
+    """Values of frames of one size, shape [frames, rows, columns].
+
+    Integers where all rescaled values are whole numbers, else floating point, with 64 bits where 32 would blur
+    the steps of the stored integers. MONOCHROME1 is not inverted, padding is kept and manufacturers' private scales
+    are not applied, as in ITK.
+
+    Raises
+    ------
+    InputError
+        A file is damaged or compressed in a way that cannot be decoded here.
+    """
+    stored: list[np.ndarray] = [np.empty(0)] * len(frames)
+    of_file: dict[Path, list[int]] = {}
+    for number, frame in enumerate(frames):
+        of_file.setdefault(frame.file, []).append(number)
+    for file, own in of_file.items():
+        pixels = _read_pixels(file, frames[own[0]], path)
+        for number in own:
+            stored[number] = pixels[frames[number].number]
+    values = np.empty((len(frames), *frames[0].shape), dtype=_value_type(stored, frames))
+    for number, frame in enumerate(frames):
+        values[number] = _rescaled(stored[number], frame, values.dtype)
+        stored[number] = np.empty(0)
+    return values
+
+
+def _rescaled(stored: np.ndarray, frame: Frame, kind: np.dtype) -> np.ndarray:
+    if (frame.slope, frame.intercept) == (1.0, 0.0):
+        return stored
+    if kind.kind == "f":
+        return stored.astype(np.float64) * frame.slope + frame.intercept
+    return stored.astype(np.int64) * int(frame.slope) + int(frame.intercept)
+
+
+def _value_type(stored: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.dtype:
+    """Smallest type that holds the values of all frames."""
+    kinds = {pixels.dtype for pixels in stored}
+    ends = []
+    whole, blurred = all(kind.kind in "iu" for kind in kinds), np.dtype(np.float64) in kinds
+    for pixels, frame in zip(stored, frames, strict=True):
+        own = [float(end) * frame.slope + frame.intercept for end in (pixels.min(), pixels.max())]
+        ends += own
+        whole &= frame.slope.is_integer() and frame.intercept.is_integer()
+        largest = max(map(abs, own))
+        if pixels.dtype.kind in "iu":
+            blurred |= bool(np.spacing(np.float32(largest)) > 2 * _ROUNDING * abs(frame.slope))
+    candidates = [*(kinds if len(kinds) == 1 else ()), *map(np.dtype, _INTEGERS)]
+    for kind in candidates if whole else ():
+        if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
+            return np.dtype(kind)
+    return np.dtype(np.float64 if blurred or whole else np.float32)
+
+
+def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
+    """Stored values of all frames of a file, shape [frames, rows, columns]; through a Modality LUT if it has one."""
+    from pydicom import dcmread
+    from pydicom.uid import UID
+
+    damaged = InputError("file_unreadable", path=file, detail="the slice is damaged")
+    try:
+        dataset = dcmread(file, force=True)
+        syntax = _transfer_syntax(dataset)
+    except Exception:  # pydicom and its decoders raise anything at damaged data
+        raise damaged from None
+    try:
+        if syntax in _GDCM_SYNTAXES:
+            pixels = _decode_with_gdcm(dataset)
+        else:
+            pixels = _without_unused_bits(np.asarray(dataset.pixel_array), dataset)
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        pixels = pixels.reshape(frame_count(frame.header), *frame.shape)
+        if dataset.get("ModalityLUTSequence"):
+            pixels = _apply_modality_lut(pixels, dataset)
+    except Exception:
+        compressed = UID(syntax).is_transfer_syntax and UID(syntax).is_compressed
+        if compressed and syntax not in (*_GDCM_SYNTAXES, _RLE):
+            name = UID(syntax).name
+            raise InputError("series_compressed", path=path, first=file_name(frame.header), what=name) from None
+        raise damaged from None
+    return pixels
+
+
+def _transfer_syntax(dataset: Any) -> str:
+    """Transfer syntax, the one that was guessed where a file does not name it; noted in the file meta information."""
+    found = dataset.file_meta.get("TransferSyntaxUID")
+    if not found:
+        implicit, little = dataset.original_encoding if hasattr(dataset, "original_encoding") else _encoding(dataset)
+        found = "1.2.840.10008.1.2" if implicit else f"1.2.840.10008.1.2.{1 if little else 2}"
+        dataset.file_meta.TransferSyntaxUID = found
+    return str(found)
+
+
+def _encoding(dataset: Any) -> tuple[bool, bool]:
+    """Whether a file is of implicit VR, and whether of little endian, in pydicom 2."""
+    return bool(dataset.read_implicit_vr), bool(dataset.read_little_endian)
+
+
+def _without_unused_bits(pixels: np.ndarray, dataset: Any) -> np.ndarray:
+    """Pixels without the bits above Bits Stored, which may hold an overlay (PS3.5 8.1.1)."""
+    bits = 8 * pixels.dtype.itemsize
+    unused = bits - int(dataset.get("BitsStored") or bits)
+    if pixels.dtype.kind not in "iu" or unused <= 0:
+        return pixels
+    return pixels << unused >> unused
+
+
+def _decode_with_gdcm(dataset: Any) -> np.ndarray:
+    """Stored values of compressed pixels. GDCM would rescale them, so it gets a file that says nothing of that."""
+    kept = [dataset[name] for name in _PIXEL_ATTRIBUTES if name in dataset]
+    dataset.clear()
+    for element in kept:
+        dataset.add(element)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = _SECONDARY_CAPTURE
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
+    with TemporaryFolder() as folder:
+        file = folder / "pixels.dcm"
+        dataset.save_as(file)
+        return np.asarray(sitk.GetArrayFromImage(read_itk(file)))
+
+
+def _apply_modality_lut(pixels: np.ndarray, dataset: Any) -> np.ndarray:
+    """Values of the table that a Modality LUT Sequence holds."""
+    try:
+        handlers = import_module("pydicom.pixels")
+    except ImportError:  # pydicom 2
+        handlers = import_module("pydicom.pixel_data_handlers")
+    return np.asarray(handlers.apply_modality_lut(pixels, dataset))

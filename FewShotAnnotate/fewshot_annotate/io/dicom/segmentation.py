@@ -1,0 +1,258 @@
+"""DICOM Segmentation (PS3.3 A.51) and Label Map Segmentation (A.91) of any writer as label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InputError
+from ...core.volume import Geometry, LabelMap, Segment, default_segment, present_values
+from .folder import suppress_dicom_warnings
+from .functional_groups import LABELMAP_FRAME, SegFrame, read_seg_frames
+from .object_kind import find_segmentation
+from .segments import read_segment
+
+_SAME_PLANE = 1e-3  # cosines
+_SAME_SPACING = 1e-3  # of the spacing
+_GAP_TOLERANCE = 0.05  # of a gap; positions are rounded
+_MAX_GAP_DIVISOR = 16  # of the least distance of two frames, where nothing says how far slices are apart
+_FULL_FRACTION = 255
+
+
+def read_segmentation(path: Path, grid: Geometry | None = None) -> list[LabelMap]:
+    """Label maps of a segmentation: one, or several where its segments overlap.
+
+    They lie on the frames of the file, from the first to the last, with the empty slices that were left out. Of
+    fractional segmentations what is at least half of the maximum is taken.
+
+    Parameters
+    ----------
+    grid : Geometry, optional
+        Of the images; tells the distance of slices where frames were left out and the file does not say it.
+
+    Raises
+    ------
+    InputError
+        A package is missing; the file is damaged, or one of several that make a segmentation; its frames do not lie
+        on one grid.
+    """
+    dataset = _read_header(path)
+    if dataset.get("ConcatenationUID") and dataset.get("InConcatenationTotalNumber") != 1:
+        raise InputError("segmentation_part", path=path)
+    try:
+        frames = read_seg_frames(dataset)
+        described = _segments(dataset)
+    except Exception:  # sequences are parsed when they are asked for, and pydicom raises anything at damaged data
+        raise InputError("segmentation_unplaced", path=path) from None
+    geometry, slices = _lattice(frames, _size(dataset), grid, path)
+    if len({(frame.segment, k) for frame, k in zip(frames, slices, strict=True)}) < len(frames):
+        raise InputError("segmentation_grids", path=path)
+    pixels = _pixels(dataset, path, len(frames))
+    if frames[0].segment == LABELMAP_FRAME:
+        return [_label_map(zip(slices, pixels, strict=True), geometry, described)]
+    masks: dict[int, dict[int, np.ndarray]] = {}
+    for frame, k, values in zip(frames, slices, pixels, strict=True):
+        if values.any():  # kept with one bit per pixel: which segments overlap is known at the end only
+            masks.setdefault(frame.segment, {})[k] = np.packbits(values)
+    return _layers(masks, geometry, described)
+
+
+def label_note(path: Path, name: object) -> str:
+    """One sentence on the threshold that made labels of fractions, if `path` is fractional segmentation, else empty.
+
+    `name` is what the sentence calls it.
+    """
+    segmentation = find_segmentation(path)
+    dataset = _read_header(segmentation) if segmentation else {}
+    if dataset.get("SegmentationType") != "FRACTIONAL":
+        return ""
+    most = _max_fraction(dataset)
+    kind = "occupancy" if dataset.get("SegmentationFractionalType") == "OCCUPANCY" else "probability"
+    return (
+        f"{name}: the segmentation holds fractions ({kind}); voxels of {most / 2:g} of {most} or more are labelled."
+    )
+
+
+def _read_header(path: Path) -> Any:
+    for package in ("pydicom", "highdicom"):
+        if find_spec(package) is None:
+            raise InputError("dicom_packages_missing", package=package)
+    from pydicom import dcmread
+
+    try:
+        with suppress_dicom_warnings():
+            return dcmread(path, stop_before_pixels=True, force=True)
+    except Exception:  # pydicom raises anything at damaged data, struct.error among it
+        raise InputError("file_truncated", path=path, detail="its header is incomplete") from None
+
+
+def _size(dataset: Any) -> tuple[int, int]:
+    return int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+
+
+def _max_fraction(dataset: Any) -> int:
+    return int(dataset.get("MaximumFractionalValue") or _FULL_FRACTION)
+
+
+def _segments(dataset: Any) -> dict[int, Segment]:
+    """Segments by number, without the background that a label map segmentation may describe."""
+    with suppress_dicom_warnings():
+        found = [read_segment(item, dataset) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
+    return {segment.value: segment for segment in found}
+
+
+def _pixels(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
+    """Pixels of each frame, one after the other: segment numbers, or bool."""
+    kind = str(dataset.get("SegmentationType"))
+    least = _max_fraction(dataset) / 2 if kind == "FRACTIONAL" else 1
+    read = 0
+    try:
+        with suppress_dicom_warnings():
+            for values in _stored_frames(dataset, path, count):
+                yield values if kind == "LABELMAP" else values >= least
+                read += 1
+    except Exception:  # a decoder raises anything at damaged data
+        raise InputError("file_truncated", path=path, detail=f"frame {read + 1} of {count}") from None
+    if read != count:
+        raise InputError("file_truncated", path=path, detail=f"{read} of {count} frames")
+
+
+def _stored_frames(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
+    """Values of each frame as they are stored, shape [rows, columns]."""
+    from pydicom import dcmread
+    from pydicom.pixels import iter_pixels
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if int(dataset.BitsAllocated) > 1 or syntax.is_encapsulated:
+        # By itself, pydicom looks for frames in a deflated file without inflating it.
+        yield from iter_pixels(dcmread(path, force=True) if syntax.is_deflated else path, raw=True)
+        return
+    # pydicom takes each frame to begin a byte; those of single bits follow each other without gaps.
+    shape = _size(dataset)
+    size = shape[0] * shape[1]
+    content = np.frombuffer(dcmread(path, force=True, specific_tags=["PixelData"]).PixelData, dtype=np.uint8)
+    for number in range(count):
+        first, last = number * size, (number + 1) * size
+        bits = np.unpackbits(content[first // 8 : -(-last // 8)], bitorder="little")
+        yield bits[first % 8 :][:size].reshape(shape)
+
+
+def _lattice(
+    frames: Sequence[SegFrame], size: tuple[int, int], grid: Geometry | None, path: Path
+) -> tuple[Geometry, list[int]]:
+    """Grid from the first to the last frame, and the slice k of each frame."""
+    first = frames[0]
+    for frame in frames:
+        turned = np.abs(np.subtract(frame.orientation, first.orientation)).max() > _SAME_PLANE
+        if turned or not np.allclose(frame.spacing, first.spacing, rtol=_SAME_SPACING, atol=0):
+            raise InputError("segmentation_grids", path=path)
+    row, column = np.reshape(first.orientation, (2, 3))
+    normal = np.cross(row, column)
+    if min(*size, *first.spacing) <= 0 or not 0.99 < np.linalg.norm(normal) < 1.01:
+        raise InputError("segmentation_unplaced", path=path)
+    normal = normal / np.linalg.norm(normal)
+    positions = np.array([frame.position for frame in frames])
+    along = positions @ normal
+    order = np.argsort(along, kind="stable")
+    gap, steps = _gap(np.diff(along[order]), _gap_candidates(first, normal, grid))
+    if not gap:
+        raise InputError("segmentation_grids", path=path)
+    places = np.concatenate(([0], np.cumsum(steps))).astype(int)
+    count = int(places[-1])
+    start = positions[order[0]]
+    step = (positions[order[-1]] - start) / count if count else gap * normal
+    if np.abs(start + places[:, None] * step - positions[order]).max() > _GAP_TOLERANCE * min(gap, *first.spacing):
+        raise InputError("segmentation_grids", path=path)
+    slices = np.empty(len(frames), dtype=int)
+    slices[order] = places
+    length = float(np.linalg.norm(step))
+    direction = np.stack([row / np.linalg.norm(row), column / np.linalg.norm(column), step / length], axis=1)
+    x, y, z = start.tolist()
+    geometry = Geometry(
+        (count + 1, *size),
+        (first.spacing[1], first.spacing[0], length),
+        (x, y, z),
+        tuple(direction.reshape(-1).tolist()),
+    )
+    return geometry, slices.tolist()
+
+
+def _gap_candidates(frame: SegFrame, normal: np.ndarray, grid: Geometry | None) -> list[float]:
+    """Distances of slices that the images and the file speak of, best first."""
+    found = []
+    if grid is not None:
+        cosines = np.abs(normal @ np.reshape(grid.direction, (3, 3)))
+        axis = int(cosines.argmax())
+        found.append(grid.spacing[axis] * float(cosines[axis]))
+    return [*found, frame.gap, frame.thickness]
+
+
+def _gap(distances: np.ndarray, candidates: Sequence[float]) -> tuple[float, np.ndarray]:
+    """Distance of slices of which all distances of frames are multiples, and the multiples; 0 if there is none.
+
+    Frames of several segments lie at the same place.
+    """
+    apart = distances[distances > 1e-4]
+    if not len(apart):
+        known = [candidate for candidate in candidates if candidate > 0]
+        return (known[0] if known else 1.0), np.zeros(len(distances), dtype=int)
+    least = float(apart.min())
+    for gap in (*candidates, *(least / parts for parts in range(1, _MAX_GAP_DIVISOR + 1))):
+        if gap <= 0:
+            continue
+        steps = np.rint(distances / gap)
+        together = distances <= 1e-4
+        fits = np.abs(distances - steps * gap) <= _GAP_TOLERANCE * gap * np.maximum(1, np.sqrt(steps))
+        if fits.all() and (steps[~together] >= 1).all():
+            return gap, steps.astype(int)
+    return 0.0, distances
+
+
+def _label_map(
+    frames: Iterator[tuple[int, np.ndarray]], geometry: Geometry, described: dict[int, Segment]
+) -> LabelMap:
+    array = np.zeros(geometry.shape, dtype=np.uint16)
+    for k, values in frames:
+        array[k] = values
+    present = present_values(array)
+    if max((*present, *described), default=0) <= 255:
+        array = array.astype(np.uint8)
+    return LabelMap(array, geometry, _all_segments(described, present))
+
+
+def _layers(
+    masks: dict[int, dict[int, np.ndarray]], geometry: Geometry, described: dict[int, Segment]
+) -> list[LabelMap]:
+    """Each segment on the first label map on which it covers no other; those without a voxel are on the first."""
+    kind = np.uint8 if max((*masks, *described), default=0) <= 255 else np.uint16
+    size = geometry.shape[1] * geometry.shape[2]
+    arrays = [np.zeros(geometry.shape, kind)]
+    held: list[list[int]] = [[number for number in described if number not in masks]]
+    for number in sorted(masks):
+        slices = {k: _unpacked(bits, size, geometry.shape[1:]) for k, bits in masks[number].items()}
+        free = (n for n, array in enumerate(arrays) if not any(array[k][mask].any() for k, mask in slices.items()))
+        layer = next(free, len(arrays))
+        if layer == len(arrays):
+            arrays.append(np.zeros(geometry.shape, kind))
+            held.append([])
+        for k, mask in slices.items():
+            arrays[layer][k][mask] = number
+        held[layer].append(number)
+    segments = _all_segments(described, tuple(masks))
+    return [
+        LabelMap(array, geometry, tuple(segment for segment in segments if segment.value in numbers))
+        for array, numbers in zip(arrays, held, strict=True)
+    ]
+
+
+def _unpacked(bits: np.ndarray, size: int, shape: tuple[int, int]) -> np.ndarray:
+    return np.unpackbits(bits, count=size).astype(bool).reshape(shape)
+
+
+def _all_segments(described: dict[int, Segment], present: Sequence[int]) -> tuple[Segment, ...]:
+    """What is described, and what is only there."""
+    return (*described.values(), *(default_segment(number) for number in present if number not in described))

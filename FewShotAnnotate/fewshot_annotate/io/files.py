@@ -1,0 +1,266 @@
+"""Reading and writing of volumes and label maps: image files and DICOM folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..core import paths
+from ..core.checked_stream import FileIdentity
+from ..core.errors import InputError
+from ..core.file_transaction import FileTransaction
+from ..core.regrid import Consent, Regridded, regrid
+from ..core.storage import require_creatable
+from ..core.volume import Geometry, LabelMap, Segment, Volume, as_label_array, default_segment, present_values
+from . import seg_nrrd
+from .dicom.folder import is_dicom
+from .dicom.object_kind import find_segmentation, require_image
+from .dicom.segmentation import read_segmentation
+from .dicom.series import read_dicom_volume
+from .image_reading import read_image_file
+from .image_writing import write_image
+from .itk_file import has_same_voxels, write_itk
+from .label_names import read_names, replace_label_map, sidecar_path
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
+
+
+def image_suffix(path: Path) -> str:
+    """Suffix of an image file to write, such as '.nii.gz'.
+
+    Raises
+    ------
+    InputError
+        It is not one of `IMAGE_SUFFIXES`.
+    """
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return suffix
+    raise InputError("suffix_unknown", path=path, allowed=", ".join(IMAGE_SUFFIXES))
+
+
+def read_volume(path: str | Path, series: str | None = None) -> Volume:
+    """Read a scalar volume from any image file SimpleITK reads, a DICOM folder or a multi-frame DICOM file.
+
+    Parameters
+    ----------
+    path : str or Path
+    series : str, optional
+        Series Instance UID, Series Number or the name of a file; needed if the folder holds several DICOM series.
+
+    Returns
+    -------
+    Volume
+        Array [k, j, i] in the data type of the file, or of its rescaled values.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable or truncated, is not a single-channel 3D image, or its voxels are not finite
+        or all equal.
+    """
+    path = Path(path)
+    require_image(path)
+    if paths.is_folder(path) or is_dicom(path):
+        volume = read_dicom_volume(path, series)
+        volume.require_usable(path)
+        return volume
+    image = read_image_file(path)
+    if image.components != 1:
+        raise InputError("not_scalar", path=path, components=image.components)
+    array = image.array
+    if array.dtype.kind == "c":
+        raise InputError("not_scalar", path=path, components=2)
+    if min(array.shape) < 2:
+        raise InputError("not_3d", path=path, dimension=sum(size > 1 for size in array.shape))
+    volume = Volume(array, image.geometry)
+    volume.require_usable(path)
+    return volume
+
+
+def read_label_maps(
+    path: str | Path, grid: Geometry | None = None, agreed: Collection[Consent] = ()
+) -> list[LabelMap]:
+    """Read the label maps of a file: one, or one per layer if segments overlap.
+
+    Parameters
+    ----------
+    path : str or Path
+    grid : Geometry, optional
+        Grid to put them on; default: the file's own.
+    agreed : collection of Consent
+        Lossy operations that are allowed, see `regrid`.
+
+    Raises
+    ------
+    InputError
+        As for `read_on_grid`.
+    """
+    if grid is None:
+        return read_layers(path)
+    return read_on_grid(path, grid, agreed).layers
+
+
+def read_on_grid(path: str | Path, grid: Geometry, agreed: Collection[Consent] = ()) -> Regridded:
+    """Read the label maps of a file and put them on `grid`; reports the operations that were needed.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable or truncated; values are not whole numbers; the labels are on another grid and
+        consent to the operation that would put them on this one is missing.
+    """
+    return regrid(read_layers(path, grid), grid, agreed, path)
+
+
+def read_layers(path: str | Path, images: Geometry | None = None) -> list[LabelMap]:
+    """Read the label maps of an image file, a DICOM segmentation, or a folder that holds one, on the file's own grid.
+
+    Parameters
+    ----------
+    path : str or Path
+    images : Geometry, optional
+        Grid of the source images; see `read_segmentation`.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable or truncated; values are not whole numbers; a DICOM file without labels.
+    """
+    path = Path(path)
+    segmentation = find_segmentation(path)
+    if segmentation is not None:
+        return read_segmentation(segmentation, images)
+    is_seg_nrrd = path.name.lower().endswith(".seg.nrrd")
+    if is_seg_nrrd and seg_nrrd.has_no_voxels(path):
+        return [LabelMap(np.zeros((1, 1, 1), np.uint8), Geometry((1, 1, 1)))]
+    image = read_image_file(path)
+    if is_seg_nrrd or seg_nrrd.describes_segments(image.metadata):
+        return seg_nrrd.label_maps(image, path)
+    if image.components != 1:
+        raise InputError("not_scalar", path=path, components=image.components)
+    array = as_label_array(image.array, path)
+    named = read_names(path)
+    segments = tuple(named.get(value, default_segment(value)) for value in present_values(array))
+    return [LabelMap(array, image.geometry, segments)]
+
+
+def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
+    """Write label maps to one file atomically; the suffix determines the format.
+
+    Names, colours and terminology are stored in a .seg.nrrd file itself, for other formats in a sidecar file with the
+    name of the file plus '.labels.json'.
+
+    Raises
+    ------
+    InputError
+        The suffix is unknown, the file cannot be written, or layers overlap and the format has no layers.
+    """
+    path = Path(path)
+    if image_suffix(path) == ".seg.nrrd":
+        _write_itk(path, seg_nrrd.to_image(layers))
+        return
+    label_map = layers[0] if len(layers) == 1 else merge_layers(layers, path)
+    named = [segment for segment in label_map.segments if segment != default_segment(segment.value)]
+    with FileTransaction() as files:
+        replace_label_map(
+            files,
+            path,
+            _sidecar_content(named) if named else None,
+            lambda: _add_array(files, path, label_map.array, label_map.geometry),
+        )
+
+
+def write_array(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
+    """Write a scalar array `[k, j, i]` as an image file; raises `InputError` if it cannot be written."""
+    image_suffix(Path(path))
+    with FileTransaction() as files:
+        _add_array(files, Path(path), array, geometry)
+
+
+def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) -> None:
+    """Raise `InputError` if an image cannot be written to `path`, or if that is one of the inputs.
+
+    A tiny image is written and removed, because a folder, disk or format may refuse a file for many reasons.
+
+    Parameters
+    ----------
+    path : str or Path
+    *inputs : str or Path
+        Input files and folders that must not be overwritten.
+    named : bool
+        Whether it is a label map, whose sidecar file must be writable too.
+    """
+    path = Path(path)
+    suffix = image_suffix(path)
+    for source in map(Path, inputs):
+        if paths.is_same(path, source) or (paths.is_folder(source) and paths.is_inside(path, source)):
+            raise InputError("output_is_input", path=path)
+    for one in (path, sidecar_path(path)) if named and suffix != ".seg.nrrd" else (path,):
+        if paths.is_folder(one):
+            raise InputError("output_unwritable", path=one, detail="it is a folder")
+        require_creatable(one)
+    with FileTransaction() as files:
+        if suffix == ".seg.nrrd":
+            tiny = sitk.Image(2, 2, 2, sitk.sitkUInt8)
+            write_itk(tiny, files.file(path, suffix, lambda written: has_same_voxels(written, tiny)), compress=True)
+        else:
+            write_image(files.stream(path), suffix, np.zeros((2, 2, 2), np.uint8), Geometry((2, 2, 2)))
+        files.dry_run()
+
+
+def merge_layers(layers: Sequence[LabelMap], path: object) -> LabelMap:
+    """Merge layers into one label map; labels are renumbered if a value is used twice.
+
+    Raises
+    ------
+    InputError
+        Two layers label the same voxel.
+    """
+    values = [value for layer in layers for value in layer.values]
+    renumber = len(set(values)) < len(values)
+    merged = np.zeros(layers[0].array.shape, dtype=np.uint16)
+    segments: list[Segment] = []
+    for layer in layers:
+        if (merged.astype(bool) & (layer.array != 0)).any():
+            raise InputError("layers_overlap", path=path, suffix=image_suffix(Path(str(path))))
+        for segment in layer.segments:
+            value = len(segments) + 1 if renumber else segment.value
+            merged[layer.array == segment.value] = value
+            segments.append(replace(segment, value=value))
+    array = merged.astype(np.uint8) if max((s.value for s in segments), default=0) <= 255 else merged
+    return LabelMap(array, layers[0].geometry, tuple(segments))
+
+
+def _add_array(
+    files: FileTransaction, path: Path, array: np.ndarray, geometry: Geometry
+) -> Callable[[], FileIdentity]:
+    """Add an image to a transaction; returns a function that returns size and checksum of the file."""
+    stream = files.stream(path)
+    write_image(stream, image_suffix(path), array, geometry)
+    return lambda: stream.identity
+
+
+def _write_itk(path: Path, image: sitk.Image) -> None:
+    with FileTransaction() as files:
+        write_itk(
+            image,
+            files.file(path, image_suffix(path), lambda written: has_same_voxels(written, image)),
+            compress=True,
+        )
+
+
+def _sidecar_content(segments: Sequence[Segment]) -> dict[str, Any]:
+    return {
+        str(segment.value): {
+            "name": segment.name,
+            "colour": list(segment.colour),
+            "tags": dict(segment.tags),
+        }
+        for segment in segments
+    }

@@ -1,0 +1,98 @@
+"""Conversion of paths, SimpleITK images and NumPy arrays to `Volume` and `LabelMap`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.regrid import regrid
+from ..core.volume import Geometry, LabelMap, Volume, as_label_array, default_segment, present_values
+from .files import read_label_maps, read_volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    VolumeLike = Volume | sitk.Image | np.ndarray | str | Path
+    LabelsLike = LabelMap | list[LabelMap] | tuple[LabelMap, ...] | sitk.Image | np.ndarray | str | Path
+
+
+def as_inputs(volume: VolumeLike, labels: LabelsLike) -> tuple[Volume, list[LabelMap]]:
+    """Convert a volume, and labels to label maps on its grid.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, the volume is not a usable 3D image, or the labels do not fit it.
+    """
+    given = as_volume(volume)
+    given.require_usable()
+    layers = as_label_maps(labels, given.geometry)
+    if isinstance(labels, (str, Path)):
+        return given, layers
+    return given, regrid(layers, given.geometry).layers
+
+
+def as_volume(volume: VolumeLike) -> Volume:
+    """Convert to a volume; arrays [k, j, i] get a spacing of 1 mm.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or the image or array is not 3D.
+    TypeError
+        Another type.
+    """
+    if isinstance(volume, Volume):
+        return volume
+    if isinstance(volume, (str, Path)):
+        return read_volume(volume)
+    array, geometry = _as_array(volume)
+    return Volume(array, geometry)
+
+
+def as_label_maps(labels: LabelsLike, grid: Geometry | None = None) -> list[LabelMap]:
+    """Convert to label maps; arrays [k, j, i] are on `grid`.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, the array does not have the shape of `grid`, or values are not label values.
+    TypeError
+        Another type.
+    """
+    if isinstance(labels, LabelMap):
+        return [labels]
+    if isinstance(labels, (str, Path)):
+        return read_label_maps(labels, grid)
+    if isinstance(labels, (list, tuple)):
+        return list(labels)
+    array, geometry = _as_array(labels)
+    if isinstance(labels, np.ndarray) and grid is not None:
+        if array.shape != grid.shape:
+            raise InputError("labels_shape", found=_size(array.shape), expected=_size(grid.shape))
+        geometry = replace(grid)
+    values = as_label_array(array, "The labels")
+    return [LabelMap(values, geometry, tuple(default_segment(value) for value in present_values(values)))]
+
+
+def _as_array(image: sitk.Image | np.ndarray) -> tuple[np.ndarray, Geometry]:
+    """Voxels [k, j, i] and geometry."""
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3:
+            raise InputError("not_3d", path="The array", dimension=image.ndim)
+        return image, Geometry(image.shape)
+    import SimpleITK as sitk
+
+    if not isinstance(image, sitk.Image):
+        raise TypeError(f"expected a path, a SimpleITK image or an array, got {type(image).__name__}")
+    if image.GetDimension() != 3:
+        raise InputError("not_3d", path="The image", dimension=image.GetDimension())
+    return sitk.GetArrayFromImage(image), Geometry.of_image(image)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

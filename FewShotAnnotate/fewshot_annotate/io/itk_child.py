@@ -1,0 +1,57 @@
+"""Script: read an image file with ITK and write its voxels and geometry to a folder.
+
+It runs in a separate process, because ITK aborts the process on some damaged files. Exit code 0: `voxels.npy` and
+`image.json` were written; the code given as last argument: the folder cannot be written; any other: the image cannot
+be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main(source: str, folder: str, memory_bytes: str, unwritable: str) -> int:
+    """Read `source` within a memory limit; `unwritable` is the exit code if `folder` cannot be written."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    with contextlib.suppress(ImportError, ValueError, OSError):  # no such limits on Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory_bytes), int(memory_bytes)))
+    output = Path(folder)
+    image = sitk.ReadImage(_unicode_name(source, output))
+    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
+        image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
+    array = sitk.GetArrayViewFromImage(image)
+    description = {
+        "dimension": image.GetDimension(),
+        "components": image.GetNumberOfComponentsPerPixel(),
+        "spacing": image.GetSpacing(),
+        "origin": image.GetOrigin(),
+        "direction": image.GetDirection(),
+    }
+    try:
+        np.save(output / "voxels.npy", array)
+        (output / "image.json").write_text(json.dumps(description), encoding="ascii")
+    except OSError:
+        return int(unwritable)
+    return 0
+
+
+def _unicode_name(source: str, folder: Path) -> str:
+    """Name of the file in Unicode, as ITK requires; a link in `folder` if its own name is not."""
+    try:
+        return os.fsencode(source).decode("utf-8")
+    except UnicodeDecodeError:
+        alias = folder / ("alias" + "".join(character for character in Path(source).suffix if character.isascii()))
+        alias.symlink_to(source)
+        return str(alias)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

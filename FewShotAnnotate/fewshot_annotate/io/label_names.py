@@ -1,0 +1,156 @@
+"""Label names in JSON files beside a label map: sidecar files, and dataset.json of nnU-Net and others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core import paths
+from ..core.checked_stream import FileIdentity, file_identity
+from ..core.errors import InputError
+from ..core.file_transaction import FileTransaction
+from ..core.reading import DamagedContentError, decoding, read_json, read_json_as
+from ..core.volume import Segment, default_segment
+
+# Names for all label maps of a folder; a data set's file may be in the parent of the folder of its label maps.
+FOLDER_LIST = "labels.json"
+DATASET_LIST = "dataset.json"
+_MAX_LABEL = 65535
+# Keys of a sidecar file during replacement: new names, size and checksum of the label map they belong to, old names.
+_NEW, _OF, _OLD = "labels", "of", "before"
+_TRANSITION_KEYS = {_NEW, _OF, _OLD}
+
+
+def sidecar_path(path: Path) -> Path:
+    """Path of the sidecar file with the label names of one label map, such as `a.nii.gz.labels.json`."""
+    return path.with_name(path.name + ".labels.json")
+
+
+def read_sidecar(path: Path) -> Any:
+    """Read the sidecar file of a label map as plain JSON; None if there is none.
+
+    While a label map is replaced, its sidecar holds the old and the new names, and the checksum of the label map that
+    the new names belong to. So names change in the same step as the image, and a power failure between them leaves
+    matching files.
+
+    Raises
+    ------
+    OSError, DamagedContentError
+        It cannot be read, or is damaged.
+    """
+    sidecar = sidecar_path(path)
+    if not paths.lexists(sidecar):
+        return None
+    with decoding():
+        content = read_json(sidecar)
+        if set(content) != _TRANSITION_KEYS:
+            return content
+        is_new = paths.is_file(path) and list(file_identity(path)) == content[_OF]
+        return content[_NEW if is_new else _OLD]
+
+
+def replace_label_map(
+    files: FileTransaction, path: Path, names: Any, add: Callable[[], Callable[[], FileIdentity]]
+) -> None:
+    """Replace a label map together with its names: after a failure both are the old or both the new ones.
+
+    Parameters
+    ----------
+    files : FileTransaction
+    path : Path
+    names : plain JSON or None
+        As returned by `read_sidecar`.
+    add : callable
+        Adds the image to `files` and returns a function that returns its size and checksum.
+    """
+    sidecar = sidecar_path(path)
+    try:
+        old = read_sidecar(path)
+    except (OSError, DamagedContentError):
+        old = None
+    transition = None
+    if not paths.lexists(path):  # names without an image are harmless
+        if names is not None:
+            files.stream(sidecar).write(_json_bytes(names))
+        else:
+            files.remove(sidecar)
+    elif old != names:
+        transition = files.stream(sidecar)
+    identity = add()
+    if transition is not None:
+        transition.write(_json_bytes({_NEW: names, _OF: list(identity()), _OLD: old}))
+    if paths.lexists(path):
+        if names is not None:
+            files.stream(sidecar).write(_json_bytes(names))
+        else:
+            files.remove(sidecar)
+
+
+def move_label_map(files: FileTransaction, source: Path, path: Path) -> None:
+    """As `replace_label_map`, for a label map and its names that were written elsewhere on the same disk."""
+
+    def add() -> Callable[[], FileIdentity]:
+        files.move(source, path)
+        return lambda: file_identity(source)
+
+    replace_label_map(files, path, read_sidecar(source), add)
+
+
+def _json_bytes(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+def read_names(path: Path) -> dict[int, Segment]:
+    """Segments by label value, from the first file with label names found for the label map `path`.
+
+    Searched are its sidecar file (`sidecar_path`), `labels.json` beside it, and `dataset.json` beside it or one
+    folder above. A file maps values to names or segment descriptions, or names to values, directly or in `labels`.
+
+    Raises
+    ------
+    InputError
+        A file with label names is malformed. A malformed `dataset.json` is ignored.
+    """
+    try:
+        own = read_sidecar(path)
+        if own is not None:
+            with decoding():
+                return _segments(own)
+    except (OSError, DamagedContentError):
+        raise InputError("sidecar_unreadable", path=sidecar_path(path)) from None
+    if paths.lexists(path.with_name(FOLDER_LIST)):
+        try:
+            return read_json_as(path.with_name(FOLDER_LIST), _segments)
+        except (OSError, DamagedContentError):
+            raise InputError("sidecar_unreadable", path=path.with_name(FOLDER_LIST)) from None
+    for one in (path.with_name(DATASET_LIST), path.absolute().parent.parent / DATASET_LIST):
+        try:
+            if paths.lexists(one):
+                return read_json_as(one, lambda content: _segments(content["labels"]))
+        except (OSError, DamagedContentError):
+            continue
+    return {}
+
+
+def _segments(content: Any) -> dict[int, Segment]:
+    if isinstance(content.get("labels"), Mapping):
+        content = content["labels"]
+    if content and not all(_is_number(key) for key in content) and any(map(_is_number, content.values())):
+        # Lists are nnU-Net's regions, which combine several labels.
+        content = {value: name for name, value in content.items() if not isinstance(value, list)}
+    described = {int(value): entry for value, entry in content.items()}
+    return {value: _segment(value, entry) for value, entry in described.items() if 0 < value <= _MAX_LABEL}
+
+
+def _is_number(key: object) -> bool:
+    return isinstance(key, (int, str)) and not isinstance(key, bool) and str(key).strip().isdecimal()
+
+
+def _segment(value: int, entry: Any) -> Segment:
+    if isinstance(entry, str):
+        return Segment(value, entry, default_segment(value).colour)
+    red, green, blue = (float(part) for part in entry.get("colour", default_segment(value).colour))
+    tags = {str(key): str(text) for key, text in entry.get("tags", {}).items()}
+    return Segment(value, str(entry["name"]), (red, green, blue), tags)

@@ -1,0 +1,191 @@
+"""Reading and writing of NRRD files, with data attached or, for reading, detached."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..core import paths
+from ..core.errors import InputError
+from ..core.numbers import int_or_none
+from ..core.volume import Geometry
+from .data_files import require_data_files
+from .image_file import ImageFile, UnsupportedFeatureError
+from .itk_geometry import geometry_of_stub
+from .nrrd_header import MAX_HEADER_BYTES, TYPE_NAMES, NrrdHeader, geometry_fields, layout, parse_header, stub_file
+from .voxel_stream import (
+    Writable,
+    byte_count,
+    file_errors_as_input_errors,
+    gzip_writer,
+    header_errors_as_input_errors,
+    read_voxels,
+    require_plausible_size,
+    skip_to,
+    slice_buffers,
+)
+
+MAGIC = b"NRRD00"
+# Maximum length of a line skipped before the voxels.
+_MAX_LINE_BYTES = 1 << 20
+# Maximum length of a voxel in text or hex encoding, separator included.
+_MAX_WORD_BYTES = 64
+_ENCODINGS = {
+    **dict.fromkeys(("raw",), "raw"),
+    **dict.fromkeys(("gzip", "gz"), "gzip"),
+    **dict.fromkeys(("bzip2", "bz2"), "bzip2"),
+    **dict.fromkeys(("text", "txt", "ascii"), "text"),
+    "hex": "hex",
+}
+
+
+def read_nrrd(path: Path, size: int) -> ImageFile:
+    """Read voxels, geometry and key/value pairs of an NRRD file of `size` bytes, with attached or detached data.
+
+    Raises
+    ------
+    InputError
+        It is not a single 3D volume, is truncated or damaged, or the header defines no geometry.
+    UnsupportedFeatureError
+        The data are in several files, or the geometry is defined by axis mins and axis maxs.
+    """
+    with file_errors_as_input_errors(path), path.open("rb") as stream:
+        fields, metadata = parse_header(stream, path)
+        start = stream.tell()
+    with header_errors_as_input_errors(path):
+        kind, sizes, axis = layout(fields, path)
+        header = NrrdHeader(geometry_fields(fields, axis))
+        stub = stub_file(header)
+    shape = tuple(reversed(sizes))
+    spatial = tuple(size for number, size in enumerate(sizes) if number != axis)[::-1]
+    geometry = geometry_of_stub(stub, ".nrrd", spatial, path, header)
+    array = _voxels(path, size, start, fields, kind, shape)
+    if axis is not None:
+        array = np.moveaxis(array, len(sizes) - 1 - axis, -1)
+        array = array[..., 0] if array.shape[-1] == 1 else array
+    return ImageFile(array, geometry, metadata)
+
+
+def write_nrrd(stream: Writable, array: np.ndarray, geometry: Geometry) -> None:
+    """Write `array` [k, j, i] compressed, with the header of `geometry` if it came from an NRRD file."""
+    header = geometry.header if isinstance(geometry.header, NrrdHeader) else NrrdHeader.of_geometry(geometry)
+    lines = [
+        "NRRD0005",
+        f"type: {TYPE_NAMES[array.dtype]}",
+        "dimension: 3",
+        *(f"{name}: {text}" for name, text in header.fields if name in ("space", "space dimension")),
+        "sizes: " + " ".join(str(size) for size in reversed(array.shape)),
+        *(f"{name}: {text}" for name, text in header.fields if name not in ("space", "space dimension")),
+        "endian: little",
+        "encoding: gzip",
+    ]
+    stream.write("\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
+    with gzip_writer(stream) as packed:
+        for plane in slice_buffers(array):
+            packed.write(plane)
+
+
+def _voxels(
+    path: Path,
+    size: int,
+    start: int,
+    fields: dict[str, str],
+    kind: np.dtype,
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
+    if encoding is None:
+        raise InputError("file_unreadable", path=path, detail="its encoding is unknown")
+    skips = [int_or_none(fields.get(name, "0")) for name in ("byte skip", "line skip")]
+    byte_skip, line_skip = (0 if skip is None else skip for skip in skips)
+    if None in skips or line_skip < 0:
+        raise InputError("file_unreadable", path=path, detail="its header is damaged")
+    expected = byte_count(kind, shape)
+    if name := fields.get("data file"):
+        if _is_several(name):
+            least = expected if encoding == "raw" else 1
+            require_data_files(path, name, _listed(path, start), shape[::-1], least)
+            raise UnsupportedFeatureError
+        path, size, start = _partner(path, name)
+    with file_errors_as_input_errors(path), path.open("rb") as raw:
+        raw.seek(start)
+        for _ in range(line_skip):
+            line = raw.readline(_MAX_LINE_BYTES)
+            if not line:
+                break
+            if not line.endswith(b"\n"):
+                raise InputError("file_unreadable", path=path, detail="its header is damaged")
+        available = size - raw.tell()
+        if encoding in ("text", "hex"):
+            require_plausible_size(path, expected, available * 8, packed=False)
+            return _written_out(raw, encoding, kind, shape, path)
+        if encoding == "raw":
+            require_plausible_size(path, expected, available, packed=False)
+            skip_to(raw, size - expected if byte_skip < 0 else raw.tell() + byte_skip, path)
+            return read_voxels(raw, kind, shape, path)
+        # bzip2 has no maximum compression ratio; images are never compressed more than this.
+        require_plausible_size(path, expected, available * (64 if encoding == "bzip2" else 1), packed=True)
+        with _unpacked(raw, encoding) as stream:
+            skip_to(stream, max(0, byte_skip), path)
+            return read_voxels(stream, kind, shape, path)
+
+
+@contextlib.contextmanager
+def _unpacked(raw: BinaryIO, encoding: str) -> Iterator[io.BufferedIOBase]:
+    with gzip.GzipFile(fileobj=raw) if encoding == "gzip" else bz2.BZ2File(raw) as stream:
+        yield stream
+
+
+def _whole(words: Sequence[bytes], kind: np.dtype) -> list[int]:
+    """Parse integers and check the range of their type, as NumPy before version 2 wraps around."""
+    numbers = [int(word) for word in words]
+    limits = np.iinfo(kind)
+    if numbers and not (limits.min <= min(numbers) and max(numbers) <= limits.max):
+        raise OverflowError
+    return numbers
+
+
+def _written_out(raw: BinaryIO, encoding: str, kind: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """Voxels in text or hex encoding."""
+    text = raw.read(_MAX_WORD_BYTES * (math.prod(shape) + 1))
+    native = kind.newbyteorder("=")
+    try:
+        if encoding == "hex":
+            array = np.frombuffer(bytes.fromhex(text.decode("ascii")), kind).astype(native)
+        else:
+            words = text.replace(b",", b" ").split()
+            array = np.array([float(word) for word in words] if native.kind == "f" else _whole(words, native), native)
+    except (ValueError, OverflowError):
+        raise InputError("file_unreadable", path=path, detail="its voxels are no numbers of its type") from None
+    count = int(np.prod(shape, dtype=object))
+    if array.size < count:
+        raise InputError("file_truncated", path=path, detail=f"{array.size} of {count} voxels")
+    return array[:count].reshape(shape)
+
+
+def _is_several(name: str) -> bool:
+    """Whether the voxels are in several files."""
+    return name.upper().startswith("LIST") or "%" in name or len(name.split()) > 3
+
+
+def _listed(path: Path, start: int) -> list[str]:
+    """The lines after a header."""
+    with file_errors_as_input_errors(path), path.open("rb") as raw:
+        raw.seek(start)
+        return raw.read(MAX_HEADER_BYTES).decode("utf-8", "surrogateescape").splitlines()
+
+
+def _partner(path: Path, name: str) -> tuple[Path, int, int]:
+    """Detached data file of a header, its size in bytes, and the offset of the voxels."""
+    found = path.parent / name
+    if not paths.is_file(found):
+        raise InputError("partner_missing", path=path, partner=name)
+    return found, paths.size(found), 0

@@ -1,0 +1,52 @@
+"""Note for users on images with sheared axes, which ITK and Slicer do not support in NIfTI."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from ..core.volume import SAME_VOXEL_TOLERANCE, Geometry, nearest_orthogonal_matrix
+from .nifti_header import NiftiHeader
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+
+
+def shear_note(geometry: Geometry, path: object) -> str:
+    """Sentence on the sheared axes of the image `path`; empty if they are orthogonal up to rounding."""
+    header = geometry.header
+    own = np.reshape(geometry.direction, (3, 3)) * geometry.spacing
+    if isinstance(header, NiftiHeader):
+        if header.sform_code <= 0:
+            return ""
+        rows = np.reshape(header.srow, (3, 4))
+        stated, origin = _LPS_TO_RAS @ rows[:, :3], _LPS_TO_RAS @ rows[:, 3]
+        if _max_distance(geometry, stated - _orthogonalised(stated)) <= SAME_VOXEL_TOLERANCE:
+            return ""
+        off = _max_distance(geometry, stated - own, origin - geometry.origin)
+        return (
+            f"{path}: the axes of its sform are not at right angles, which ITK and Slicer do not know; the volume is "
+            f"taken at right angles, up to {off:.2g} voxels away. NIfTI output keeps the header of the image and "
+            "covers it voxel by voxel; other formats state the right angles."
+        )
+    off = _max_distance(geometry, own - _orthogonalised(own))
+    if off <= SAME_VOXEL_TOLERANCE:
+        return ""
+    return (
+        f"{path}: its axes are not at right angles. NIfTI output states them in its sform, as nibabel reads it; ITK "
+        f"and Slicer read right angles there, up to {off:.2g} voxels away. NRRD and MetaImage hold them for all."
+    )
+
+
+def _orthogonalised(matrix: np.ndarray) -> np.ndarray:
+    """Matrix with the nearest orthogonal columns of the same lengths."""
+    lengths = np.linalg.norm(matrix, axis=0)
+    lengths = np.where(lengths > 0, lengths, 1)
+    return np.asarray(nearest_orthogonal_matrix(matrix / lengths) * lengths)
+
+
+def _max_distance(geometry: Geometry, matrix: np.ndarray, offset: np.ndarray | float = 0.0) -> float:
+    """Largest length, in voxels, of `matrix @ index + offset` in mm over the corners of the grid."""
+    ends = [(0, size - 1) for size in reversed(geometry.shape)]
+    corners = np.array(list(product(*ends)), dtype=float)
+    return float(np.linalg.norm(corners @ matrix.T + offset, axis=1).max()) / min(geometry.spacing)

@@ -1,0 +1,97 @@
+"""Filling: the loop over the slices of a run, whoever asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.support import Support
+from ..core.volume import Volume
+from ..engines.base import Engine, RunContext
+
+SliceResults = Iterator[tuple[int, np.ndarray]]
+
+
+class Filling:
+    """Slices filled by an engine, one after the other.
+
+    Slices that were not asked for, and those that the engine yields again, are passed over. Whether to stop is asked
+    before the first slice and between slices, but no longer once all are there.
+
+    Parameters
+    ----------
+    engine : Engine
+        Its `prepare` is called.
+    volume : Volume
+    support : Support
+    slices : sequence of int
+        The slices to fill.
+    context : RunContext
+    options : bool
+        Further arguments of the engine's `prepare`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        volume: Volume,
+        support: Support,
+        slices: Sequence[int],
+        context: RunContext = RunContext(),
+        **options: Any,
+    ) -> None:
+        self._engine = engine
+        self._slices = sorted(slices)
+        asked = frozenset(slices)
+
+        def report_draft(index: int, probabilities: np.ndarray) -> None:
+            if index in asked:
+                context.report_draft(index, probabilities)
+
+        self._context = replace(context, report_draft=report_draft)
+        engine.prepare(volume, support, self._context, **options)
+
+    def drafts(self, finished: Collection[int] = ()) -> SliceResults:
+        """Yield `(index, probabilities)` of the engine's drafts, if it makes any.
+
+        Parameters
+        ----------
+        finished : collection of int
+            Slices that need no draft.
+
+        Raises
+        ------
+        Stopped
+        """
+        return self._asked(self._engine.draft, [index for index in self._slices if index not in finished])
+
+    def results(self) -> SliceResults:
+        """Yield `(index, probabilities)` of every slice.
+
+        Raises
+        ------
+        Stopped
+        InputError
+            The engine gave no result for some slices.
+        """
+        left = set(self._slices)
+        for index, probabilities in self._asked(self._engine.predict, self._slices):
+            left.remove(index)
+            yield index, probabilities
+        if left:
+            raise InputError("engine_left", engine=self._engine.name, count=len(left))
+
+    def _asked(self, method: Callable[[Sequence[int]], SliceResults], slices: Sequence[int]) -> SliceResults:
+        left = set(slices)
+        if left:
+            self._context.raise_if_stopped()
+        for index, probabilities in method(slices):
+            if index in left:
+                left.remove(index)
+                yield index, probabilities
+                if left:
+                    self._context.raise_if_stopped()

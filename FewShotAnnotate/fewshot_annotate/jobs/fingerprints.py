@@ -1,0 +1,34 @@
+"""Digests by which the input of a job is recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..core.support import Support
+from ..core.volume import Volume
+
+
+def fingerprint(volume: Volume, support: Support) -> str:
+    """Digest of all input a result depends on."""
+    return fingerprints(volume, [support])[0]
+
+
+def fingerprints(volume: Volume, supports: Sequence[Support]) -> list[str]:
+    """Digests of all input that the results of several layers depend on; the volume is read once."""
+    of_volume = hashlib.blake2b(digest_size=16)
+    of_volume.update(json.dumps([volume.geometry.to_json(), volume.array.dtype.name]).encode())
+    for part in volume.array:
+        of_volume.update(np.ascontiguousarray(part).data)
+    found = []
+    for support in supports:
+        digest = of_volume.copy()
+        described = [support.axis.index, support.indices, support.labels, support.masks.dtype.name]
+        digest.update(json.dumps(described).encode())
+        digest.update(np.ascontiguousarray(support.masks).data)
+        digest.update(np.ascontiguousarray(support.annotated).data)
+        found.append(digest.hexdigest())
+    return found

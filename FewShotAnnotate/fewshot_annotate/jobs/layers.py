@@ -1,0 +1,183 @@
+"""Fills of several layers, one worker after the other: their order, their progress together, their result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.events import Cancelled, Event, Finished, Progress, Stage, Unfinished
+from ..core.expected_dice import ExpectedDice
+from ..core.volume import LabelMap, Volume
+from ..engines.registry import engine_class
+from .fingerprints import fingerprints
+from .planning import PlannedRun
+from .process import run_in_worker
+from .run_folder import JobFolder
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """What one worker does: all of a layer, or only its drafts."""
+
+    layer: int
+    drafts_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilledLayers:
+    """Result of the runs of all layers.
+
+    Attributes
+    ----------
+    layers : list of LabelMap
+        Filled, in the order of the layers that were given.
+    confidence : float32 ndarray [k, j, i]
+        Of the least certain layer, 0..1.
+    expected_dice : list of (str, ExpectedDice)
+        By name of the segment, from engines that estimate it.
+    """
+
+    layers: list[LabelMap]
+    confidence: np.ndarray
+    expected_dice: list[tuple[str, ExpectedDice]]
+
+
+def layer_runs(engine: str, layers: int) -> list[LayerRun]:
+    """Order of the workers. Every layer is drafted before one is refined, so that a stopped run has some of each."""
+    whole = [LayerRun(layer) for layer in range(layers)]
+    if layers > 1 and engine_class(engine).makes_drafts():
+        return [LayerRun(layer, drafts_only=True) for layer in range(layers)] + whole
+    return whole
+
+
+def fill_layers(
+    runs: Sequence[PlannedRun],
+    layers: Sequence[LabelMap],
+    volume: Volume,
+    folder: Path,
+    on_event: Callable[[Event], None] = lambda event: None,
+    *,
+    resume: bool = False,
+) -> FilledLayers:
+    """Run every planned layer in a worker process and put the results together.
+
+    Parameters
+    ----------
+    runs : sequence of PlannedRun
+        From `plan`. Layers without a run come out empty.
+    layers : sequence of LabelMap
+        The layers that were planned.
+    folder : Path
+        Run folder.
+    on_event : function
+        Takes the events of all workers as those of one run.
+    resume : bool
+        Whether to continue what is in `folder`.
+
+    Raises
+    ------
+    InputError
+        The folder is in use or holds another run.
+    Unfinished
+        The run was cancelled or failed.
+    """
+    folders = _open_or_create(folder, runs, volume, resume)
+    order, overall = layer_runs(runs[0].job.engine, len(runs)), OverallProgress(len(runs))
+    for run in order:
+        last = run is order[-1]
+        ending = run_in_worker(folders[run.layer], overall.reporter(run, last, on_event), drafts_only=run.drafts_only)
+        if not last and folders[run.layer].cancel_requested():  # after the end of its own worker
+            ending = Cancelled()
+        if not isinstance(ending, Finished):
+            raise Unfinished(ending)
+    return _assembled(runs, layers, folders, volume)
+
+
+class OverallProgress:
+    """Progress of all layers as that of one run.
+
+    Parameters
+    ----------
+    layers : int
+    """
+
+    def __init__(self, layers: int) -> None:
+        self._layers: list[Progress | None] = [None] * layers
+        self._run: LayerRun | None = None
+        self._began = 0.0
+        self._fraction = 0.0
+
+    def reporter(self, run: LayerRun, last: bool, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Receiver of a layer's events that passes them on as part of the whole: one slice count, one end."""
+
+        def report(event: Event) -> None:
+            if isinstance(event, Progress):
+                event = self.updated(run, event)
+            if last or not isinstance(event, Finished):
+                on_event(event)
+
+        return report
+
+    def updated(self, run: LayerRun, progress: Progress) -> Progress:
+        """Overall progress, given the latest of one layer."""
+        if run != self._run:
+            self._run, self._began = run, time.monotonic()
+        self._layers[run.layer] = progress
+        known = [one for one in self._layers if one is not None]
+        count = len(self._layers)
+        done, total = sum(one.done for one in known), count * progress.total
+        self._fraction = max(self._fraction, sum(one.fraction for one in known) / count)
+        stage = Stage.FILLING
+        if any(one.stage != Stage.FILLING for one in known):
+            stage = Stage.DRAFTING if done < total else Stage.REFINING
+        drafts = sum(one.drafts for one in known)
+        return Progress(done, total, self._seconds_left(run, progress.eta), round(self._fraction, 4), drafts, stage)
+
+    def _seconds_left(self, run: LayerRun, eta: float | None) -> float | None:
+        """The layers that follow are expected to take as long as this one."""
+        if eta is None or run.drafts_only:
+            return None
+        rest = len(self._layers) - run.layer - 1
+        return eta + rest * (time.monotonic() - self._began + eta)
+
+
+def _assembled(
+    runs: Sequence[PlannedRun], layers: Sequence[LabelMap], folders: Sequence[JobFolder], volume: Volume
+) -> FilledLayers:
+    filled = [layer.with_array(np.zeros_like(layer.array)) for layer in layers]
+    confidence = np.ones(volume.geometry.shape, dtype=np.float32)
+    expected = []
+    for run, folder in zip(runs, folders, strict=True):
+        labels, layer_confidence = folder.assemble(run.support)
+        filled[run.layer] = layers[run.layer].with_array(labels)
+        np.minimum(confidence, layer_confidence, out=confidence)
+        names = {segment.value: segment.name for segment in layers[run.layer].segments}
+        expected += [(names[one.label], one) for one in folder.expected()]
+    return FilledLayers(layers=filled, confidence=confidence, expected_dice=expected)
+
+
+def _open_or_create(place: Path, runs: Sequence[PlannedRun], volume: Volume, resume: bool) -> list[JobFolder]:
+    """The layers of the folder to continue, or of a new one.
+
+    Raises
+    ------
+    InputError
+        The folder is used and `resume` is false, or it holds another job.
+    """
+    supports = [run.support for run in runs]
+    if not (resume and JobFolder.holds_job(place)):
+        return JobFolder.create_layers(place, [run.job for run in runs], volume, supports)
+    folders = JobFolder.open_layers(place)
+    if len(folders) != len(runs):
+        raise InputError("job_differs", path=place, what="image or labels")
+    for folder, run, digest in zip(folders, runs, fingerprints(volume, supports), strict=True):
+        folder.require_same_input(run.job, digest)
+    folders = JobFolder.reopen_layers(place)
+    for folder, run in zip(folders, runs, strict=True):
+        folder.set_budget(run.job.budget)
+    return folders

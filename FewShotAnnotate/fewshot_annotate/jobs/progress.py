@@ -1,0 +1,104 @@
+"""RunProgress: how far a run is, and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..core.errors import Message
+from ..core.events import Event, Progress, SliceDone, Stage, Warned
+from .run_folder import JobFolder
+
+# Minimum interval between progress events that an engine causes.
+REPORT_INTERVAL_SECONDS = 0.5
+# The remaining time is estimated once this fraction of the work is done.
+MIN_FRACTION_FOR_ETA = 0.01
+# A run that exceeds its time limit by more than this causes a warning.
+OVERRUN_SECONDS = 2.0
+
+
+class RunProgress:
+    """Tracks the progress of one run and reports it as events.
+
+    Parameters
+    ----------
+    folder : JobFolder
+    report : function
+        Takes the events.
+
+    Attributes
+    ----------
+    deadline : float or None
+        `time.monotonic()` at which the job's time limit is over.
+    """
+
+    def __init__(self, folder: JobFolder, report: Callable[[Event], None]) -> None:
+        self._start_time = time.monotonic()
+        self._budget = folder.job.budget
+        self.deadline = None if self._budget is None else self._start_time + self._budget
+        self._report = report
+        pending, drafts = folder.pending(), folder.drafts()
+        self._total = len(folder.job.slices)
+        self._drafts = {index for index in pending if drafts[index]}
+        self._unwritten = set(pending) - self._drafts
+        self._drafting = bool(self._drafts)
+        self._initial_fraction = 1 - len(pending) / self._total if self._total else 1.0
+        self._fraction = 0.0
+        self._last_report_time = self._start_time
+        self._warned = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._start_time
+
+    def pulse(self, fraction: float) -> None:
+        """The engine has done this fraction of its work; the `on_progress` of its `RunContext`."""
+        self._advance(fraction)
+        if time.monotonic() - self._last_report_time >= REPORT_INTERVAL_SECONDS:
+            self.report_progress()
+        self._warn_of_overrun()
+
+    def slice_written(self, index: int, draft: bool) -> None:
+        """A slice is written. Work that the engine does not count by `pulse` is shared out among the final slices."""
+        left = len(self._unwritten | self._drafts)
+        self._unwritten.discard(index)
+        if draft:
+            self._drafts.add(index)
+            self._drafting = True
+        else:
+            self._drafts.discard(index)
+            self._advance(self._fraction + (1 - self._fraction) / max(1, left))
+        self._report(SliceDone(index, draft))
+        self.report_progress()
+        if self._unwritten or self._drafts:
+            self._warn_of_overrun()
+
+    def report_progress(self) -> None:
+        """Report the progress of the run."""
+        self._last_report_time = time.monotonic()
+        fraction = self._initial_fraction + (1 - self._initial_fraction) * self._fraction
+        done = self._total - len(self._unwritten)
+        stage = Stage.FILLING if not self._drafting else Stage.DRAFTING if self._unwritten else Stage.REFINING
+        self._report(Progress(done, self._total, self._eta(), round(fraction, 4), len(self._drafts), stage))
+
+    def _warn_of_overrun(self) -> None:
+        """Warn once if the run is over its time limit."""
+        if self.deadline is not None and not self._warned and time.monotonic() > self.deadline + OVERRUN_SECONDS:
+            self._warned = True
+            self._report(Warned.of(Message("time_limit_over", seconds=self._budget)))
+
+    def _advance(self, fraction: float) -> None:
+        """Set the fraction of the work that is done; it never decreases, and NaN is ignored."""
+        self._fraction = min(1.0, max(self._fraction, float(fraction)))
+
+    def _eta(self) -> float | None:
+        if not self._unwritten and not self._drafts:
+            return 0.0
+        if self._fraction < MIN_FRACTION_FOR_ETA:
+            return None
+        eta = self.seconds / self._fraction * (1 - self._fraction)
+        if self.deadline is None:
+            return round(eta, 2)
+        left = self.deadline - time.monotonic()
+        return round(min(eta, left), 2) if left > 0 else None

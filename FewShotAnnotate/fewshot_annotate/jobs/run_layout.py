@@ -1,0 +1,121 @@
+"""Layout of a run folder: names of its files, and how they are made. `run_folder` says what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import paths
+from ..core.errors import InputError
+from ..core.job import JOB_VERSION, READABLE_VERSIONS
+from ..core.reading import DamagedContentError, decoding, read_json_as
+from ..core.support import Support
+from ..core.volume import Volume
+from ..io.array_file import create_npy
+from .work_folder import LOCK
+
+CHECKSUMS = "checksums"
+IMAGE = "image"
+ARRAYS = (IMAGE, "support", "result", "confidence", "finished")
+JOB = "job.json"
+LAYERS = "layers"
+# Folder of one of several layers, as version 0.1 named it.
+_LAYER_FOLDER = re.compile(r"layer(\d{1,9})")
+_PARTIAL = "job.json.partial"
+# What a folder may hold whose making was interrupted.
+_CREATED_FILES = {_PARTIAL, LOCK, "events.jsonl", *(f"{name}.npy" for name in (*ARRAYS, CHECKSUMS))}
+
+
+def folders_of_layers(path: Path) -> list[Path]:
+    """Folders of the layers as version 0.1 made them, in order; empty for any other folder."""
+    if paths.lexists(path / JOB):
+        return []
+    numbered = [(match, entry) for entry in paths.entries(path) if (match := _LAYER_FOLDER.fullmatch(entry.name))]
+    return [entry for _, entry in sorted((int(match[1]), entry) for match, entry in numbered)]
+
+
+def is_incomplete(path: Path) -> bool:
+    """Whether a folder holds nothing, or only what its interrupted making left."""
+    try:
+        names = {entry.name for entry in path.iterdir()} - {LOCK}
+    except OSError:
+        return False
+    if not names:
+        return True
+    layers = [] if paths.is_link(path / LAYERS) else list((path / LAYERS).rglob("*"))
+    own = all(entry.name.isdigit() or entry.name in _CREATED_FILES for entry in layers)
+    return _PARTIAL in names and own and names <= {*_CREATED_FILES, LAYERS}
+
+
+def write_files(path: Path, description: dict[str, Any], volume: Volume, supports: Sequence[Support]) -> None:
+    """Fill an empty or torn folder; nothing is left if that fails."""
+    slices = supports[0].axis.slices(volume.array)
+    _remove_created_files(path)  # a link left under one of these names is removed too, and never written through
+    try:
+        with (path / _PARTIAL).open("x", encoding="ascii") as file:
+            json.dump(description, file)
+        _save(path / f"{IMAGE}.npy", slices)
+        for layer, support in enumerate(supports):
+            place = path / LAYERS / str(layer)
+            place.mkdir(parents=True)
+            labels = np.dtype(np.uint8 if max(support.labels) <= 255 else np.uint16)
+            _save(place / "support.npy", support.masks)
+            create_npy(place / "result.npy", slices.shape, labels)
+            create_npy(place / "confidence.npy", slices.shape, np.dtype(np.uint8))
+            create_npy(place / "finished.npy", slices.shape[:1], np.dtype(np.uint8))
+            create_npy(place / f"{CHECKSUMS}.npy", slices.shape[:1], np.dtype(np.uint32))
+        (path / "events.jsonl").open("xb").close()
+        (path / _PARTIAL).replace(path / JOB)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _remove_created_files(path)
+        raise
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with path.open("xb") as stream:
+        np.save(stream, np.ascontiguousarray(array))
+
+
+def _remove_created_files(path: Path) -> None:
+    """Remove what an interrupted making left, last what tells that it was one."""
+    if paths.is_link(path / LAYERS) or not paths.is_folder(path / LAYERS):
+        (path / LAYERS).unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path / LAYERS)
+    for name in (*(_CREATED_FILES - {LOCK, _PARTIAL}), _PARTIAL):
+        (path / name).unlink(missing_ok=True)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What job.json says, of this version.
+
+    Raises
+    ------
+    InputError
+        It is missing, damaged, or of another version.
+    """
+
+    def unreadable(detail: str) -> InputError:
+        return InputError("job_folder_unreadable", path=path, detail=detail)
+
+    try:
+        description = read_json_as(path / JOB, dict)
+        with decoding():
+            version = description["job"]["version"]
+    except FileNotFoundError:
+        raise unreadable("job.json is missing") from None
+    except OSError as error:
+        raise unreadable(f"job.json: {error.strerror}") from None
+    except DamagedContentError:
+        raise unreadable("job.json is damaged") from None
+    if version not in READABLE_VERSIONS:
+        raise unreadable(f"another version of this program made it: job version {version}, not {JOB_VERSION}")
+    return description

@@ -1,0 +1,71 @@
+"""SliceWriter: the worker's way to write slices of a result, one by one."""
+
+from __future__ import annotations
+
+import zlib
+from enum import IntEnum
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from ..io.array_file import read_npy_header
+from .run_layout import CHECKSUMS
+
+if TYPE_CHECKING:
+    from .run_folder import JobFolder
+
+CONFIDENCE_SCALE = 255.0
+
+
+class SliceState(IntEnum):
+    """State of a slice in finished.npy."""
+
+    PENDING = 0
+    DRAFT = 1
+    FINAL = 2
+
+
+class SliceWriter:
+    """Writes slices of a result with their confidence; the state of a slice is written last."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self._files: dict[str, tuple[IO[bytes], np.dtype, int, int]] = {}
+        names = ["result", "confidence", *([CHECKSUMS] if folder.has_checksums else []), "finished"]
+        for name in names:
+            path = folder.array_path(name)
+            layout = read_npy_header(path)
+            self._files[name] = (path.open("r+b", buffering=0), layout.dtype, layout.start, layout.item_bytes)
+
+    def write(self, index: int, labels: np.ndarray, confidence: np.ndarray, draft: bool = False) -> None:
+        """Write one slice: label values [h, w] and confidence 0..1 [h, w]."""
+        values = labels.astype(self._files["result"][1])
+        scaled = np.rint(np.clip(confidence, 0.0, 1.0) * CONFIDENCE_SCALE).astype(np.uint8)
+        arrays = {
+            "result": values,
+            "confidence": scaled,
+            CHECKSUMS: np.array([checksum_of(values, scaled)]),
+            "finished": np.array([SliceState.DRAFT if draft else SliceState.FINAL]),
+        }
+        for name, (file, dtype, start, size) in self._files.items():
+            data = memoryview(np.ascontiguousarray(arrays[name].astype(dtype))).cast("B")
+            if len(data) != size:
+                raise ValueError(f"slice {index}: {arrays[name].shape} does not fit {name}.npy")
+            file.seek(start + index * size)
+            while data:
+                data = data[file.write(data) :]
+
+    def close(self) -> None:
+        """Close the files."""
+        for file, *_ in self._files.values():
+            file.close()
+
+    def __enter__(self) -> SliceWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def checksum_of(labels: np.ndarray, confidence: np.ndarray) -> int:
+    """CRC-32 of a slice as it lies in result.npy and confidence.npy."""
+    return zlib.crc32(np.ascontiguousarray(confidence).data, zlib.crc32(np.ascontiguousarray(labels).data))

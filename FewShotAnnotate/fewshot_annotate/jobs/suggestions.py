@@ -1,0 +1,111 @@
+"""Suggestion of slices to label next, from the uncertainty of a quick engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..core.errors import InputError
+from ..core.volume import Volume
+from ..engines.base import RunContext
+from ..engines.propagate.engine import Propagate
+from ..guidance.suggestion import suggest
+from ..guidance.uncertainty import Uncertainty
+from .filling import Filling
+from .planning import FillRequest, LabelledLayer, layers_of_label_maps, slices_to_fill
+
+NOTHING_LEFT = ("nothing_to_fill", "one_labelled_slice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestedSlice:
+    """A slice to label next.
+
+    Attributes
+    ----------
+    index : int
+        Slice index along the axis of the labelled slices.
+    gain : float
+        Expected gain in mean Dice on the slices left to fill, 0..1.
+    reason : str
+        One sentence for the user.
+    labels : tuple of str
+        Names of the segments that gain most.
+    """
+
+    index: int
+    gain: float
+    reason: str
+    labels: tuple[str, ...]
+
+
+def suggestions(request: FillRequest, count: int) -> list[SuggestedSlice]:
+    """Slices of a request's range to label next, best first. Empty where every slice of the range is labelled.
+
+    Raises
+    ------
+    InputError
+        No labelled slice, crossing axes.
+    """
+    layers = layers_of_label_maps(
+        request.layers,
+        request.axis,
+        request.labelled_slices,
+        complete=request.complete,
+        source=request.source,
+    )
+    first = layers[0].support
+    slice_count = first.axis.count(request.volume.geometry)
+    try:
+        _, slices = slices_to_fill(request.slices, first.indices, first.axis, slice_count, request.source)
+    except InputError as error:
+        if error.code in NOTHING_LEFT:
+            return []
+        raise
+    return suggest_slices(request.volume, layers, slices, count)
+
+
+def suggest_slices(
+    volume: Volume,
+    layers: Sequence[LabelledLayer],
+    slices: Sequence[int],
+    count: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[SuggestedSlice]:
+    """Slices to label next, best first; runs `propagate` in this process, slice by slice.
+
+    Parameters
+    ----------
+    volume : Volume
+    layers : sequence of LabelledLayer
+    slices : sequence of int
+        Unlabelled slices, which may be suggested.
+    count : int
+        Maximum number of suggestions.
+    stop : function
+        Returns whether to stop.
+
+    Raises
+    ------
+    Stopped
+    """
+    uncertainty = Uncertainty.concatenate([_uncertainty(volume, layer, slices, stop) for layer in layers])
+    return [
+        SuggestedSlice(
+            index=one.index,
+            gain=round(one.gain, 4),
+            reason=str(one.reason),
+            labels=tuple(uncertainty.names[position] for position in one.labels),
+        )
+        for one in suggest(uncertainty, count)
+    ]
+
+
+def _uncertainty(
+    volume: Volume, layer: LabelledLayer, slices: Sequence[int], stop: Callable[[], bool]
+) -> Uncertainty:
+    # Fast, built in and well calibrated; the engine selected for the fill may take minutes. Where labels end,
+    # `suggest` estimates the errors itself.
+    filling = Filling(Propagate(), volume, layer.support, slices, RunContext(stop=stop), raise_unmatched=False)
+    names = [layer.names[label] for label in layer.support.labels]
+    return Uncertainty.from_probabilities(layer.support, names, filling.results())

@@ -1,0 +1,212 @@
+"""The worker: runs one layer of a job folder to its end in its own process. Started by path, see `process.py`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.ndimage  # noqa: F401 (now, not at first use: loading it hangs when memory is nearly exhausted)
+
+if __name__ == "__main__":
+    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from fewshot_annotate import __version__
+from fewshot_annotate.core.errors import InputError, Message
+from fewshot_annotate.core.events import Cancelled, Event, Expected, Failed, Finished, Started, Warned, exit_code_of
+from fewshot_annotate.core.exit_codes import ExitCode
+from fewshot_annotate.core.unexpected_errors import fingerprint, is_out_of_memory, traceback_lines
+from fewshot_annotate.engines.base import Engine, RunContext, Stopped, label_slice
+from fewshot_annotate.engines.registry import engine_for
+from fewshot_annotate.engines.threads import temporary_compile_cache
+from fewshot_annotate.jobs.filling import Filling, SliceResults
+from fewshot_annotate.jobs.host_monitor import host_liveness_check
+from fewshot_annotate.jobs.progress import RunProgress
+from fewshot_annotate.jobs.run_folder import JobFolder
+from fewshot_annotate.jobs.slice_writer import SliceWriter
+from fewshot_annotate.jobs.work_folder import WorkFolder
+
+HOST_CHECK_SECONDS = 1.0
+# Time that a worker has to finish its current slice after its host has exited.
+ORPHAN_SECONDS = 10.0
+
+
+class EventsUnwritable(Exception):  # noqa: N818 (named for what happened)
+    """The events file cannot be written."""
+
+
+class EventWriter:
+    """Writes events to the folder and to stdout, even after stdout was closed by its reader."""
+
+    def __init__(self, folder: WorkFolder) -> None:
+        try:
+            self._file = folder.events_path.open("a+b", buffering=0)
+            if self._file.seek(0, os.SEEK_END):
+                self._file.seek(-1, os.SEEK_END)
+                if self._file.read(1) != b"\n":  # torn by the death of an earlier worker
+                    self._file.write(b"\n")
+        except OSError as error:
+            raise EventsUnwritable from error
+
+    def __call__(self, event: Event) -> None:
+        """Print the event and write it to the events file."""
+        line = event.to_line() + "\n"
+        try:
+            print(line, end="", flush=True)
+        except OSError:
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
+        data = line.encode("ascii")
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            raise EventsUnwritable from error
+        if written != len(data):
+            raise EventsUnwritable
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class HostMonitor:
+    """True once the host process has exited; then ends this process if the run does not end soon."""
+
+    def __init__(self, host_pid: int) -> None:
+        self._alive = host_liveness_check(host_pid)
+        self._gone = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __bool__(self) -> bool:
+        return self._gone.is_set()
+
+    def _watch(self) -> None:
+        while self._alive():
+            time.sleep(HOST_CHECK_SECONDS)
+        self._gone.set()
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(ExitCode.CANCELLED)
+
+
+def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor, drafts_only: bool) -> Event:
+    """Fill the pending slices of a folder, first with drafts if the engine makes any, and return how it ended."""
+    progress = RunProgress(folder, report)
+    progress.report_progress()
+    if folder.pending():
+        try:
+            _fill(folder, report, progress, lambda: bool(host_monitor) or folder.cancel_requested(), drafts_only)
+        except Stopped:
+            if folder.pending():
+                return Cancelled()
+    return Finished(round(progress.seconds, 3))
+
+
+def _fill(
+    folder: JobFolder, report: EventWriter, progress: RunProgress, stop: Callable[[], bool], drafts_only: bool
+) -> None:
+    job, support = folder.job, folder.read_support()
+    engine = engine_for(job)
+    with SliceWriter(folder) as writer:
+
+        def write(index: int, probabilities: np.ndarray, draft: bool) -> None:
+            writer.write(index, *label_slice(probabilities, support.labels), draft)
+            progress.slice_written(index, draft)
+
+        def write_all(results: SliceResults, draft: bool) -> None:
+            count = 0
+            for count, (index, probabilities) in enumerate(results, start=1):  # noqa: B007
+                write(index, probabilities, draft)
+            if count:
+                _report_expected_dice(engine, folder, report)
+
+        context = RunContext(
+            on_progress=progress.pulse,
+            warn=lambda message: report(Warned.of(message)),
+            report_draft=lambda index, probabilities: write(index, probabilities, draft=True),
+            stop=stop,
+            deadline=progress.deadline,
+            names=job.names,
+        )
+        filling = Filling(engine, folder.read_volume(), support, folder.pending(), context)
+        write_all(filling.drafts(np.flatnonzero(folder.finished())), draft=True)
+        if not drafts_only:
+            write_all(filling.results(), draft=False)
+
+
+def _report_expected_dice(engine: Engine, folder: JobFolder, report: EventWriter) -> None:
+    expected = engine.expected_dice()
+    if expected:
+        folder.write_expected_dice(expected)
+    for one in expected:
+        report(Expected(**one.to_json()))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the folder named on the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Fill the slices of one job folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host-pid", type=int, required=True)
+    parser.add_argument("--layer", type=int, default=0)
+    parser.add_argument("--drafts-only", action="store_true")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    folder = JobFolder.open(options.folder, options.layer)
+    return run_worker(
+        folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid), options.drafts_only)
+    )
+
+
+def run_worker(folder: WorkFolder, script: Path, work: Callable[[EventWriter], Event]) -> int:
+    """Do a worker's work while its folder is locked, tell how it ended, and return the exit code.
+
+    Parameters
+    ----------
+    folder : WorkFolder
+    script : Path
+        The worker's file.
+    work : function
+        Takes the reporter, returns the ending.
+    """
+    with temporary_compile_cache(), folder.exclusive(), contextlib.closing(EventWriter(folder)) as report:
+        report(Started(os.getpid(), __version__, str(script.resolve())))
+        try:
+            ending = work(report)
+        except EventsUnwritable:
+            raise
+        except InputError as error:
+            ending = Failed.of(error)
+        except Exception as error:
+            print("\n".join(traceback_lines(error)), file=sys.stderr)
+            ending = Failed.of(_failure(error))
+        report(ending)
+        return exit_code_of(ending)
+
+
+def run_program(program: Callable[[list[str]], int]) -> int:
+    """Exit code of a worker's program, whose refusals go to the log's last line."""
+    try:
+        return program(sys.argv[1:])
+    except InputError as error:
+        print(Failed.of(error).to_line(), file=sys.stderr)  # for the host
+        return ExitCode.BAD_INPUT
+    except EventsUnwritable:
+        return ExitCode.CANNOT_WRITE
+
+
+def _failure(error: Exception) -> Message:
+    if is_out_of_memory(error):
+        return Message("run_memory_short")
+    if isinstance(error, OSError):
+        return Message("run_folder_failed", detail=error.strerror or type(error).__name__)
+    return Message("worker_failed", kind=type(error).__name__, number=fingerprint(error))
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

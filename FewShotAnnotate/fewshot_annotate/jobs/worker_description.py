@@ -1,0 +1,122 @@
+"""What the worker's Python is like, as JSON on stdout: for bug reports. Started by path; takes seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+if __name__ == "__main__":
+    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from fewshot_annotate import __version__
+from fewshot_annotate.engines.registry import engine_class, engine_names
+
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "SimpleITK",
+    "torch",
+    "torchvision",
+    "transformers",
+    "segment-anything",
+    "safetensors",
+    "huggingface_hub",
+    "pydicom",
+    "highdicom",
+    "matplotlib",
+    "jinja2",
+)
+_GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class WorkerDescription:
+    """A Python with the computer it runs on.
+
+    Attributes
+    ----------
+    version : str
+        Of this program.
+    python, system, processor : str
+    cores : int
+    memory : str
+    gpu : str
+        What torch says about it.
+    packages : dict of str to str
+        Name -> version, for those that are installed.
+    engines : dict of str to str
+        Name -> 'ready', or why it cannot run.
+    """
+
+    version: str
+    python: str
+    system: str
+    processor: str
+    cores: int
+    memory: str
+    gpu: str
+    packages: dict[str, str]
+    engines: dict[str, str]
+
+
+def describe() -> WorkerDescription:
+    """Describe the Python that runs this."""
+    return WorkerDescription(
+        __version__,
+        platform.python_version(),
+        platform.platform(),
+        _processor(),
+        os.cpu_count() or 0,
+        _memory(),
+        _gpu(),
+        {name: found for name in PACKAGES if (found := _version(name))},
+        {name: str(engine_class(name).unavailable_reason() or "ready") for name in engine_names()},
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    """The processor's name; Linux alone does not tell it by `platform`."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return "unknown"
+    return f"{size / _GIGABYTE:.0f} GB"
+
+
+def _gpu() -> str:
+    try:
+        import torch
+
+        from fewshot_annotate.engines.device import why_no_gpu
+    except (ImportError, OSError) as error:
+        return f"torch does not load ({type(error).__name__})"
+    if not torch.cuda.is_available():
+        return f"not used: {why_no_gpu()}"
+    names = {torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())}
+    return f"{', '.join(sorted(names))}, CUDA {torch.version.cuda}"
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(describe())))

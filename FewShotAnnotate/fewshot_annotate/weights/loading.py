@@ -1,0 +1,228 @@
+"""Loading of checkpoints: tensors and nothing else, of the expected architecture, from a file that was verified."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from zipfile import ZIP_STORED, ZipFile
+
+from ..core.errors import InputError
+from ..core.reading import DamagedContentError, decoding_archive
+from .catalog import Checkpoint
+from .store import open_verified
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# The pickle of a state dict holds names and shapes only; the largest known one takes under 1 MB.
+_MAX_PICKLE_BYTES = 64 << 20
+# Names of tensors that one line of text has room for.
+_MAX_NAMES = 3
+
+
+def load_state(
+    checkpoint: Checkpoint,
+    expected: Mapping[str, Sequence[int]] | None = None,
+    optional: Collection[str] = (),
+) -> dict[str, Tensor]:
+    """The checkpoint's tensors by name, on the processor, as they are stored.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    expected : mapping of str to shape, optional
+        The names that must be there, and their shapes; others must not.
+    optional : collection of str
+        Names that may be there beside them, of any shape.
+
+    Raises
+    ------
+    InputError
+        The file is missing, differs from its checksum, is damaged, holds anything but tensors, would unpack to more
+        than its size, or is of another architecture.
+    """
+    with open_verified(checkpoint) as opened:
+        return read_state(opened, expected, optional, checkpoint.state_key, Path(checkpoint.file).suffix)
+
+
+def read_state(
+    path: Path,
+    expected: Mapping[str, Sequence[int]] | None = None,
+    optional: Collection[str] = (),
+    state_key: str = "",
+    suffix: str = "",
+) -> dict[str, Tensor]:
+    """As `load_state`, from any file; the caller answers for where it came from. `suffix` is its own by default."""
+    if (suffix or path.suffix) == ".safetensors":
+        return _read_safetensors(path, expected, optional)
+    return _read_torch(path, expected, optional, state_key)
+
+
+class Model(Protocol):
+    """Protocol of classes that know the architecture of a checkpoint, such as engines."""
+
+    def missing_packages(self) -> Sequence[str]:
+        """Names, as given to `pip install`, of packages that loading needs and that are not installed."""
+
+    def require_weights(self, state: Mapping[str, Tensor], path: Path) -> None:
+        """Raise `InputError` naming `path` unless the tensors are those of the model."""
+
+
+def require_loads(checkpoint: Checkpoint, path: Path, model: Model | None) -> None:
+    """Load a file completely, as a checkpoint whose checksum nobody published.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    path : Path
+        A file that is not yet known to be the checkpoint.
+    model : Model or None
+        Checks the architecture; None: any will do.
+
+    Raises
+    ------
+    InputError
+        It is damaged, holds anything but named tensors, or those of another model.
+    """
+    suffix = Path(checkpoint.file).suffix
+    if suffix != ".safetensors":
+        require_sound_archive(path)
+    state = read_state(path, state_key=checkpoint.state_key, suffix=suffix)
+    if model is not None:
+        model.require_weights(state, path)
+
+
+def require_sound_archive(path: Path) -> None:
+    """Raise `InputError` unless a torch file is whole and each of its entries has the checksum that it says.
+
+    torch itself does not compare these, so a file of which a part is another's would load.
+    """
+    _require_plain_zip(path)
+    try:
+        with decoding_archive(), ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except (OSError, DamagedContentError):
+        wrong = "its entries cannot be read"
+    if wrong is not None:
+        raise InputError("weights_damaged", path=path, detail="a part of it has a wrong checksum")
+
+
+def require_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
+    """Raise `InputError` naming `path` unless a state has just these names, with these shapes."""
+    _require_architecture(path, {name: tuple(one.shape) for name, one in state.items()}, expected, ())
+
+
+def _read_safetensors(
+    path: Path, expected: Mapping[str, Sequence[int]] | None, optional: Collection[str]
+) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = list(file.keys())
+            _require_architecture(
+                path, {name: file.get_slice(name).get_shape() for name in names}, expected, optional
+            )
+            return {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise InputError("weights_damaged", path=path, detail=_first_line(error)) from None
+
+
+def _read_torch(
+    path: Path, expected: Mapping[str, Sequence[int]] | None, optional: Collection[str], state_key: str
+) -> dict[str, Tensor]:
+    import torch
+
+    _require_plain_zip(path)
+    # First names and shapes alone: what is refused never takes memory.
+    shapes = _tensors(path, _unpickle(path, "meta"), state_key)
+    size = path.stat().st_size
+    if sum(one.numel() * one.element_size() for one in shapes.values()) > size:
+        raise InputError("weights_bomb", path=path)
+    _require_architecture(path, {name: tuple(one.shape) for name, one in shapes.items()}, expected, optional)
+    state = _tensors(path, _unpickle(path, "cpu"), state_key)
+    assert all(isinstance(one, torch.Tensor) for one in state.values())
+    return state
+
+
+def _unpickle(path: Path, location: str) -> object:
+    """Content of a torch file; nothing but tensors, plain containers and `Namespace` (training settings) is built."""
+    from pickle import UnpicklingError
+
+    import torch
+
+    try:
+        with decoding_archive(), torch.serialization.safe_globals([Namespace]):
+            return torch.load(path, map_location=location, weights_only=True, mmap=location == "cpu")
+    except UnpicklingError as error:
+        if "WeightsUnpickler" in str(error) or "GLOBAL" in str(error):
+            raise InputError("weights_code", path=path) from None
+        raise InputError("weights_damaged", path=path, detail=_first_line(error)) from None
+    except DamagedContentError as error:
+        raise InputError("weights_damaged", path=path, detail=str(error)) from None
+
+
+def _tensors(path: Path, content: object, state_key: str) -> dict[str, Tensor]:
+    import torch
+
+    if state_key and isinstance(content, dict):
+        content = content.get(state_key)
+    if not isinstance(content, dict) or not content:
+        raise InputError("weights_no_state", path=path)
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise InputError("weights_no_state", path=path)
+    return dict(content)
+
+
+def _require_plain_zip(path: Path) -> None:
+    """Raise `InputError` unless the file is a zip archive as torch writes them: nothing packed, nothing outside."""
+    try:
+        with decoding_archive(), ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (OSError, DamagedContentError):
+        raise InputError("weights_damaged", path=path, detail="it is no zip archive as torch writes them") from None
+    if not entries:
+        raise InputError("weights_no_state", path=path)
+    if any(".." in entry.filename.split("/") or entry.filename.startswith("/") for entry in entries):
+        raise InputError("weights_escape", path=path)
+    packed = any(entry.compress_type != ZIP_STORED for entry in entries)
+    pickles = sum(entry.file_size for entry in entries if entry.filename.endswith(".pkl"))
+    if packed or pickles > _MAX_PICKLE_BYTES or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise InputError("weights_bomb", path=path)
+
+
+def _require_architecture(
+    path: Path,
+    shapes: Mapping[str, Sequence[int]],
+    expected: Mapping[str, Sequence[int]] | None,
+    optional: Collection[str],
+) -> None:
+    if expected is None:
+        return
+    missing = [name for name in expected if name not in shapes]
+    surplus = [name for name in shapes if name not in expected and name not in optional]
+    other = [
+        f"{name} is {_shape(shapes[name])} and not {_shape(expected[name])}"
+        for name in expected
+        if name in shapes and tuple(shapes[name]) != tuple(expected[name])
+    ]
+    found = [(_some(missing), "missing"), (_some(surplus), "unknown"), (_some(other), "of another shape")]
+    detail = "; ".join(f"{what}: {names}" for names, what in found if names)
+    if detail:
+        raise InputError("weights_architecture", path=path, detail=detail)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + rest
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a single number"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")

@@ -1,0 +1,134 @@
+"""Store of downloaded checkpoints: where their files lie, and whether they are the published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..core import paths, reading
+from ..core.data_folder import data_folder
+from ..core.errors import InputError
+from ..core.reading import open_regular_file
+from .catalog import Checkpoint
+
+# Maximum size of a checkpoint whose size was never published; the largest known one has 1.5 GB.
+MAX_UNKNOWN_BYTES = 8 << 30
+_READ_BYTES = 1 << 20
+_MAX_RECORD_BYTES = 1 << 12
+
+
+def folder() -> Path:
+    """Folder of all checkpoints; it need not exist."""
+    return data_folder() / "weights"
+
+
+def path_of(checkpoint: Checkpoint) -> Path:
+    """The checkpoint's file; it need not exist."""
+    return folder() / checkpoint.file
+
+
+def record_of(checkpoint: Checkpoint) -> Path:
+    """File with the SHA-256 that was recorded when the checkpoint first arrived, as `sha256sum` writes it."""
+    return folder() / f"{checkpoint.file}.sha256"
+
+
+def partial_of(checkpoint: Checkpoint) -> Path:
+    """File with what has arrived of an unfinished download."""
+    return folder() / f"{checkpoint.file}.partial"
+
+
+def is_ready(checkpoint: Checkpoint) -> bool:
+    """Whether the file is there and has a checksum to match. Whether it matches is seen on loading."""
+    return paths.is_file(path_of(checkpoint)) and bool(known_digests(checkpoint))
+
+
+def known_digests(checkpoint: Checkpoint) -> dict[str, str]:
+    """Algorithm -> hexadecimal digest that the file must have: as published, else as recorded on arrival."""
+    digests = {"sha256": checkpoint.sha256 or _recorded(checkpoint), "md5": checkpoint.md5}
+    return {algorithm: digest for algorithm, digest in digests.items() if digest}
+
+
+def digests_of(path: Path, algorithms: Iterable[str]) -> dict[str, str]:
+    """Algorithm -> hexadecimal digest of a file, read once."""
+    hashes = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in algorithms}
+    with open_regular_file(path) as file:
+        while part := file.read(_READ_BYTES):
+            for one in hashes.values():
+                one.update(part)
+    return {algorithm: one.hexdigest() for algorithm, one in hashes.items()}
+
+
+def require_digests(checkpoint: Checkpoint, path: Path) -> None:
+    """Raise `InputError` naming `path` if it is not the checkpoint's file, as far as that is known."""
+    size = paths.require_file(path).st_size
+    if checkpoint.size is not None and size != checkpoint.size:
+        raise InputError("weights_size", path=path, found=size, expected=checkpoint.size, name=checkpoint.name)
+    if size > MAX_UNKNOWN_BYTES:
+        raise InputError("weights_damaged", path=path, detail=f"it is longer than {MAX_UNKNOWN_BYTES} bytes")
+    wanted = known_digests(checkpoint)
+    for algorithm, digest in digests_of(path, wanted).items():
+        if digest != wanted[algorithm]:
+            published = checkpoint.sha256 if algorithm == "sha256" else checkpoint.md5
+            raise InputError(
+                "weights_differ" if published else "weights_differ_first",
+                path=path,
+                algorithm=algorithm.upper(),
+                name=checkpoint.name,
+            )
+
+
+def verified(checkpoint: Checkpoint) -> Path:
+    """The checkpoint's file, after its size and checksum matched.
+
+    Raises
+    ------
+    InputError
+        It is not there, nothing is known to compare it with, or it differs.
+    """
+    with open_verified(checkpoint):
+        return path_of(checkpoint)
+
+
+def read_text(checkpoint: Checkpoint) -> str:
+    """The checkpoint's file as text, of one that is no weights but a vocabulary. Errors as `verified`."""
+    with open_verified(checkpoint) as opened:
+        return opened.read_text(encoding="utf-8")
+
+
+@contextmanager
+def open_verified(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Path that refers to the verified file itself, even if another file gets its name meanwhile."""
+    path = path_of(checkpoint)
+    if not paths.is_file(path):
+        raise InputError("weights_missing", name=checkpoint.name, path=path)
+    if not known_digests(checkpoint):
+        raise InputError("weights_unrecorded", name=checkpoint.name, path=path)
+    with _errors_naming(path), open_regular_file(path) as file:
+        # Windows does not let anybody put another file in the place of an open one.
+        folder = next((folder for folder in (Path("/proc/self/fd"), Path("/dev/fd")) if folder.is_dir()), None)
+        opened = folder / str(file.fileno()) if folder else path
+        require_digests(checkpoint, opened)
+        yield opened
+
+
+@contextmanager
+def _errors_naming(path: Path) -> Iterator[None]:
+    """Errors in the block name this path, those of the operating system too."""
+    try:
+        yield
+    except InputError as error:
+        raise error.with_data(path=path) from None
+    except OSError as error:
+        raise InputError("weights_damaged", path=path, detail=error.strerror or "no reason given") from None
+
+
+def _recorded(checkpoint: Checkpoint) -> str | None:
+    try:
+        text = reading.read_text(record_of(checkpoint), "ascii", _MAX_RECORD_BYTES)
+    except (OSError, UnicodeDecodeError):
+        return None
+    digest = text.split(" ")[0]
+    return digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None

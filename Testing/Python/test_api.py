@@ -1,0 +1,162 @@
+"""The public Python API: whatever volumes and labels are given as, and what comes back."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+
+import fewshot_annotate as fsa
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from fewshot_annotate.io.files import write_array
+from support.data import load_case
+from support.processes import PACKAGE_PARENT
+
+ROOT = Path(__file__).parents[2]
+SPACING = (0.8, 0.9, 2.5)
+
+
+@pytest.fixture(scope="module")
+def box() -> tuple[np.ndarray, np.ndarray]:
+    """A bright box in noise [9, 16, 18], and its labels on slices 0, 4 and 8."""
+    truth = np.zeros((9, 16, 18), dtype=np.uint8)
+    truth[:, 4:11, 5:12] = 1
+    image = np.random.default_rng(3).normal(0, 5, truth.shape) + 100 * truth
+    painted = truth.copy()
+    painted[[index for index in range(9) if index % 4]] = 0
+    return image.astype(np.float32), painted
+
+
+def itk(array: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING)
+    image.SetOrigin((3, -7, 11))
+    return image
+
+
+def test_a_box_is_filled_from_arrays(box: tuple[np.ndarray, np.ndarray]) -> None:
+    image, painted = box
+    filled = fsa.fill(image, painted, engine="propagate")
+    truth = np.zeros_like(painted)
+    truth[:, 4:11, 5:12] = 1
+    assert (filled.labels == truth).mean() > 0.99
+    assert (filled.labels[::4] == painted[::4]).all()
+    assert (filled.confidence[::4] == 1).all()
+    assert filled.engine == "propagate"
+
+
+def test_the_same_comes_out_whatever_the_input_is(box: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    image, painted = box
+    volume, labels = itk(image), itk(painted)
+    sitk.WriteImage(volume, str(tmp_path / "image.nrrd"))
+    sitk.WriteImage(labels, str(tmp_path / "labels.nrrd"))
+    read = fsa.read_volume(tmp_path / "image.nrrd")
+    inputs = [
+        (volume, labels),
+        (volume, painted),
+        (str(tmp_path / "image.nrrd"), tmp_path / "labels.nrrd"),
+        (read, fsa.read_labels(tmp_path / "labels.nrrd", read)),
+        (read, fsa.LabelMap(painted, read.geometry, (fsa.Segment(1, "box"),))),
+    ]
+    results = [fsa.fill(*pair, engine="propagate") for pair in inputs]
+    assert all((one.labels == results[0].labels).all() for one in results)
+    assert {one.layers[0].geometry.spacing for one in results} == {SPACING}
+    assert results[-1].layers[0].segments[0].name == "box"
+
+
+def test_labels_on_flipped_voxels_are_put_on_those_of_the_volume(box: tuple[np.ndarray, np.ndarray]) -> None:
+    image, painted = box
+    painted = painted.copy()
+    painted[4, 4:11, 5] = 0  # not symmetric
+    flipped = sitk.Flip(itk(painted), (True, False, False))
+    assert (fsa.fill(itk(image), flipped, engine="propagate").labels[::4] == painted[::4]).all()
+
+
+def test_the_engine_that_estimates_its_dice_says_so_by_name() -> None:
+    volume, label_map = load_case("mr_spine_cord_t2")
+    array = np.zeros_like(label_map.array)
+    array[::10] = label_map.array[::10]
+    given = label_map.with_array(array)
+    filled = fsa.fill(volume, given, engine="adapt", axis=0, options={"steps": 5})
+    names = {segment.name for segment in label_map.segments}
+    assert filled.expected_dice
+    assert set(filled.expected_dice) <= names
+    assert all(0 <= one.low <= one.dice <= one.high <= 1 for one in filled.expected_dice.values())
+
+
+def test_labels_of_another_shape_are_refused(box: tuple[np.ndarray, np.ndarray]) -> None:
+    image, painted = box
+    with pytest.raises(fsa.InputError, match="9 x 16 x 17 voxels and the volume has 9 x 16 x 18"):
+        fsa.fill(image, painted[..., 1:])
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".seg.nrrd", ".nii"])
+def test_an_export_is_read_by_another_reader_as_it_was(
+    suffix: str, box: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    image, painted = box
+    filled = fsa.fill(itk(image), painted, engine="propagate")
+    path = tmp_path / f"box{suffix}"
+    assert fsa.export_labels(filled, path)[0] == path
+    read = sitk.ReadImage(str(path))
+    assert (sitk.GetArrayFromImage(read) == filled.labels).all()
+    assert read.GetSpacing() == pytest.approx(SPACING)
+    with pytest.raises(fsa.InputError, match="there already"):
+        fsa.export_labels(filled, path)
+    assert fsa.export_labels(filled, path, overwrite=True)[0] == path
+    with pytest.raises(fsa.InputError, match="unknown file type"):
+        fsa.export_labels(filled, tmp_path / "box.xyz")
+
+
+def test_dicom_seg_needs_its_series_and_is_read_by_highdicom(tmp_path: Path) -> None:
+    import highdicom
+
+    series = ROOT / "Testing" / "Data" / "dicom_ct" / "series"
+    volume = fsa.read_volume(series)
+    array = np.zeros(volume.array.shape, dtype=np.uint8)
+    array[5:9, 40:90, 30:60] = 1
+    labels = fsa.LabelMap(array, volume.geometry, (fsa.Segment(1, "liver"),))
+    with pytest.raises(fsa.InputError, match="series"):
+        fsa.export_labels(labels, tmp_path / "liver.dcm", suggest_codes=True)
+    (path, *_) = fsa.export_labels(labels, tmp_path / "liver.dcm", reference=series, suggest_codes=True)
+    seg = highdicom.seg.segread(path)
+    assert [seg.get_segment_description(number).segment_label for number in seg.segment_numbers] == ["liver"]
+    assert seg.get_volume(segment_numbers=[1]).array.sum() == array.sum()
+
+
+def test_overlapping_segments_come_back_in_their_layers(box: tuple[np.ndarray, np.ndarray]) -> None:
+    image, painted = box
+    volume = fsa.Volume(image, fsa.Geometry(image.shape))
+    one, two = (fsa.LabelMap(painted, volume.geometry, (fsa.Segment(1, name),)) for name in ("box", "same box"))
+    filled = fsa.fill(volume, [one, two], engine="propagate")
+    assert [layer.segments[0].name for layer in filled.layers] == ["box", "same box"]
+    with pytest.raises(fsa.InputError, match="layers"):
+        _ = filled.labels
+
+
+def test_the_examples_of_the_documentation_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    failed, tried = doctest.testfile(
+        str(ROOT / "Resources" / "Documentation" / "python_api.md"), module_relative=False
+    )
+    assert tried > 10
+    assert not failed
+
+
+def test_nothing_is_imported_before_it_is_used(tmp_path: Path) -> None:
+    write_array(tmp_path / "x.nrrd", np.ones((2, 2, 2), np.uint8), fsa.Geometry((2, 2, 2)))
+    code = "import sys, fewshot_annotate; print(*{name.split('.')[0] for name in sys.modules})"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(PACKAGE_PARENT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"numpy", "SimpleITK", "torch", "slicer", "qt"} & set(result.stdout.split())
+    assert set(fsa.__all__) <= set(dir(fsa))
+    for name in fsa.__all__:
+        assert getattr(fsa, name).__doc__

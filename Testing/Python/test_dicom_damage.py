@@ -1,0 +1,117 @@
+"""Damaged DICOM images: read, or refused in one line, whatever pydicom raises at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.export.dicom_series import read_series
+from fewshot_annotate.io.files import read_volume
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.image_series import multi_frame
+from support.made_dicom import ct_series
+
+_PREAMBLE = 132
+_SECRETS = ("Made", "Hand", "0815")
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ct_series(tmp_path_factory.mktemp("damage") / "series")
+
+
+@pytest.fixture(scope="module")
+def enhanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("damage")
+    multi_frame(folder / "enhanced.dcm")
+    return folder
+
+
+def header_length(content: bytes) -> int:
+    return content.rindex(b"\xe0\x7f\x10\x00")
+
+
+def damaged(content: bytes, kind: str, place: float, more: bytes) -> bytes:
+    """A file with a part of its header changed, missing, doubled or cut off."""
+    start = _PREAMBLE + int(place * (header_length(content) - _PREAMBLE))
+    return {
+        "replaced": content[:start] + more + content[start + len(more) :],
+        "inserted": content[:start] + more + content[start:],
+        "missing": content[:start] + content[start + len(more) :],
+        "cut off": content[:start],
+    }[kind]
+
+
+def assert_read_or_refused(folder: Path, content: bytes) -> None:
+    file = sorted(folder.iterdir())[0]
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(content)
+        for read in (read_volume, read_series):
+            try:
+                read(folder)
+            except InputError as error:
+                assert "\n" not in str(error)
+                assert not any(secret in str(error) for secret in _SECRETS)
+    finally:
+        file.write_bytes(whole)
+
+
+DAMAGE = given(
+    st.sampled_from(["replaced", "inserted", "missing", "cut off"]),
+    st.floats(0, 0.999),
+    st.one_of(st.binary(min_size=1, max_size=6), st.just(b"\xff\xff\xff\xff")),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@DAMAGE
+def test_a_damaged_slice_is_read_or_refused_in_one_line(series: Path, kind: str, place: float, more: bytes) -> None:
+    whole = sorted(series.iterdir())[0].read_bytes()
+    assert_read_or_refused(series, damaged(whole, kind, place, more))
+
+
+@settings(max_examples=120, deadline=None)
+@DAMAGE
+def test_damaged_frame_descriptions_are_read_or_refused_in_one_line(
+    enhanced: Path, kind: str, place: float, more: bytes
+) -> None:
+    whole = sorted(enhanced.iterdir())[0].read_bytes()
+    assert_read_or_refused(enhanced, damaged(whole, kind, place, more))
+
+
+# What pydicom raises at these: struct.error, OSError, BytesLengthException, NotImplementedError.
+def cut_in_a_sequence(content: bytes) -> bytes:
+    return content[: content.index(b"\x00\x52\x30\x92") + 300]
+
+
+def item_without_its_tag(content: bytes) -> bytes:
+    start = content.index(b"\xfe\xff\x00\xe0", content.index(b"\x00\x52\x30\x92"))
+    return content[: start + 1] + content[start + 3 :]
+
+
+def length_of_no_whole_number(content: bytes) -> bytes:
+    start = content.index(b"\x28\x00\x10\x00US\x02\x00")
+    return content[: start + 6] + b"\x01\x00" + content[start + 8 : start + 9] + content[start + 10 :]
+
+
+def unknown_representation(content: bytes) -> bytes:
+    return content.replace(b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00Ur")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut_in_a_sequence, item_without_its_tag, length_of_no_whole_number, unknown_representation],
+    ids=lambda damage: damage.__name__,
+)
+def test_the_damaged_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    file = tmp_path / "enhanced.dcm"
+    multi_frame(file)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(InputError) as refused:
+        read_volume(tmp_path)
+    assert refused.value.code in ("file_unreadable", "file_truncated")
+    assert "enhanced.dcm" in str(refused.value)

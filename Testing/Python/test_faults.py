@@ -1,0 +1,292 @@
+"""Programs that are ended at a bad moment: nothing is lost, nothing is left behind. Testing/faults.py does more."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.cli import library, main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.file_transaction import FileTransaction
+from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, default_segment
+from fewshot_annotate.datasets.batch_folder import CaseFiles
+from fewshot_annotate.datasets.case import BatchSettings, CaseJob
+from fewshot_annotate.datasets.local_processes import LocalProcesses
+from fewshot_annotate.datasets.manifest import Case
+from fewshot_annotate.export.staging import move_all, staged
+from fewshot_annotate.io.files import read_label_maps, read_volume, require_writable, write_array, write_label_maps
+from fewshot_annotate.io.image_reading import read_image_file
+from fewshot_annotate.io.label_names import replace_label_map, sidecar_path
+from support.batches import make_dataset
+from support.faults.killing import at_every_rename
+from support.processes import PACKAGE_PARENT
+
+GRID = Geometry((4, 8, 8))
+OLD, NEW = Segment(1, "old", (1.0, 0.0, 0.0)), Segment(1, "new", (0.0, 1.0, 0.0))
+
+
+def printed(code: str, *words: object, **environment: str) -> str:
+    """What Python prints that runs a piece of code; it finds this file."""
+    places = (PACKAGE_PARENT, Path(__file__).parent, Path(__file__).parents[1])
+    known = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), **environment}
+    command = [sys.executable, "-c", code, *map(str, words)]
+    ended = subprocess.run(command, env=known, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def label_map(value: int, segment: Segment) -> LabelMap:
+    array = np.zeros(GRID.shape, dtype=np.uint8)
+    array[1:3, 2 : 2 + value] = 1
+    return LabelMap(array, GRID, (segment,))
+
+
+def content(path: Path) -> object:
+    """Voxels and names together."""
+    return as_content(read_label_maps(path)[0]) if path.exists() else None
+
+
+def as_content(one: LabelMap) -> object:
+    return [one.array.tobytes().hex(), [segment.name for segment in one.segments]]
+
+
+def test_in_random_rounds_nothing_is_lost_left_behind_or_told_wrongly() -> None:
+    program = Path(__file__).parents[1] / "faults.py"
+    # A fill, a change of the library and an export, whose commands are quick.
+    command = [sys.executable, str(program), "--rounds", "16", "--seed", "11"]
+    ended = subprocess.run(
+        [*command, "--only", "fill.nii.gz over old,library add,export nifti over old,export dicom"],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (total,) = re.findall(r"^all .*$", ended.stdout, re.MULTILINE)
+    assert [int(cell) for cell in total.split("|")[2:]] == [16, 0, 0, 0, 0]
+
+
+SEGMENTS = {"old": OLD, "new": NEW, "plain": default_segment(1)}
+
+
+def write(goal: Path, one: LabelMap) -> None:
+    write_label_maps(goal, [one])
+
+
+def export(goal: Path, one: LabelMap) -> None:
+    with staged(goal) as folder:
+        write_label_maps(folder / goal.name, [one])
+        move_all({file: goal.with_name(file.name) for file in folder.iterdir()})
+
+
+def written_and_killed(goal: Path, old: str, new: str, how: str) -> list[object]:
+    """What is at `goal` after each kill; it lies in a folder of its own."""
+
+    def begin() -> None:
+        goal.unlink(missing_ok=True)
+        sidecar_path(goal).unlink(missing_ok=True)
+        if old != "nothing":
+            write_label_maps(goal, [label_map(2, SEGMENTS[old])])
+
+    goal.parent.mkdir()
+    return at_every_rename(
+        begin,
+        lambda: {"write": write, "export": export}[how](goal, label_map(3, SEGMENTS[new])),
+        lambda: content(goal),
+    )
+
+
+WRITTEN = [
+    (old, new, how)
+    for how in ("write", "export")
+    for old, new in (("old", "new"), ("plain", "new"), ("old", "plain"), ("nothing", "new"))
+]
+
+
+@pytest.fixture(scope="module")
+def all_written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[object]]]:
+    """A folder of each of `WRITTEN`, and what was there after each kill, from one process without threads."""
+    folder = tmp_path_factory.mktemp("written")
+    code = "import json, sys; from test_faults import *; folder = Path(sys.argv[1]); "
+    code += "print(json.dumps({' '.join(one): written_and_killed(folder / ' '.join(one) / 'labels.nii.gz', *one)"
+    code += " for one in WRITTEN}))"
+    return folder, json.loads(printed(code, folder))
+
+
+@pytest.mark.parametrize(("old", "new", "how"), WRITTEN)
+def test_a_label_map_and_its_names_are_both_old_or_both_new(
+    old: str, new: str, how: str, all_written: tuple[Path, dict[str, list[object]]]
+) -> None:
+    folder, found = all_written
+    goal, states = folder / f"{old} {new} {how}" / "labels.nii.gz", found[f"{old} {new} {how}"]
+    before = None if old == "nothing" else as_content(label_map(2, SEGMENTS[old]))
+    after = as_content(label_map(3, SEGMENTS[new]))
+    assert len(states) > 2
+    assert all(state in (before, after) for state in states)
+    assert states[-1] == after
+    there = {path.name for path in goal.parent.iterdir() if not path.name.startswith(HIDDEN_PREFIX)}
+    assert there == {goal.name, *([sidecar_path(goal).name] if new == "new" else [])}
+
+
+def checked_and_killed(goal: Path) -> list[bool]:
+    return at_every_rename(lambda: None, lambda: require_writable(goal), goal.exists)
+
+
+def test_the_early_check_leaves_no_empty_file_under_the_name_of_the_output(tmp_path: Path) -> None:
+    code = "import json, sys; from test_faults import *; "
+    states = json.loads(
+        printed(code + "print(json.dumps(checked_and_killed(Path(sys.argv[1]))))", tmp_path / "a.nii")
+    )
+    assert len(states) > 2
+    assert not any(states)
+
+
+def test_names_come_back_where_the_image_cannot_take_its_place(tmp_path: Path) -> None:
+    goal = tmp_path / "labels.nii.gz"
+    write_label_maps(goal, [label_map(2, OLD)])
+    before = content(goal)
+    with pytest.raises(InputError), FileTransaction() as files:
+        missing = tmp_path / "missing.nii.gz"
+        missing.write_bytes(b"x")
+
+        def add() -> object:
+            files.move(missing, goal)
+            return lambda: (1, 2)
+
+        replace_label_map(files, goal, {"1": "new"}, add)  # type: ignore[arg-type]
+        files.move(goal.parent, tmp_path / "a file" / "no folder")
+    assert content(goal) == before
+
+
+def moved_aside_and_killed(folder: Path) -> list[object]:
+    files = CaseFiles(folder)
+
+    def begin() -> None:
+        for path in folder.iterdir():
+            path.unlink()
+        write_label_maps(files.label, [label_map(2, OLD)])
+
+    def look() -> object:
+        return [content(path) for path in folder.glob("[!.]*.nii.gz")]
+
+    return at_every_rename(begin, lambda: files.move_aside(files.label, files.names), look)
+
+
+def test_a_label_map_that_is_moved_aside_keeps_its_names(tmp_path: Path) -> None:
+    code = "import json, sys; from test_faults import *; "
+    states = json.loads(printed(code + "print(json.dumps(moved_aside_and_killed(Path(sys.argv[1]))))", tmp_path))
+    assert len(states) > 2
+    assert all(state == [as_content(label_map(2, OLD))] for state in states)
+    assert not CaseFiles(tmp_path).names.exists()
+
+
+def test_what_was_made_but_not_yet_guarded_goes_with_the_program(tmp_path: Path) -> None:
+    code = """
+        from fewshot_annotate.core.temporary import *
+        folder = TemporaryFolder()
+        (folder.path / "image").write_bytes(b"voxels")
+        file = TemporaryFile(folder.path.parent, "")
+        raise KeyboardInterrupt
+    """
+    program = "\n".join(line.strip() for line in code.splitlines())
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert ended.returncode != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whatever_an_image_is_read_by_goes_into_folders_that_are_swept(tmp_path: Path) -> None:
+    import SimpleITK as sitk
+
+    array = np.arange(4 * 8 * 8, dtype=np.float32).reshape(GRID.shape)
+    paths = [tmp_path / name for name in ("a.nii.gz", "a.nrrd", "a.mha", "a.vtk", "a.tif")]
+    for path in paths:
+        if path.suffix in (".vtk", ".tif"):
+            sitk.WriteImage(sitk.GetImageFromArray(array.astype(np.uint8)), str(path))
+        else:
+            write_array(path, array, GRID)
+    code = """
+        import os, sys
+        made = []
+        sys.addaudithook(lambda event, words: event == "os.mkdir" and made.append(os.path.basename(words[0])))
+        from pathlib import Path
+        from fewshot_annotate.io.image_reading import read_image_file
+        for path in sys.argv[1:]: made.append(path), read_image_file(Path(path))
+        print(made)
+    """
+    program = "\n".join(line.strip() for line in code.splitlines())
+    made = re.findall(r"'([^']+)'", printed(program, *paths))
+    for path, following in itertools.pairwise([*map(str, paths), None]):
+        begin = made.index(path) + 1
+        own = made[begin : None if following is None else made.index(following)]
+        assert own, path
+        assert all(one.startswith(FOLDER_PREFIX) for one in own), path
+        assert read_image_file(Path(path)).array.shape == GRID.shape
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_what_is_said_of_a_late_ctrl_c_is_true(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = make_dataset(tmp_path)
+
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, "_labels", interrupted)
+    assert main(["library", "save", "task", str(dataset.image), str(dataset.support)]) == 130
+    assert capsys.readouterr().err == "fewshot-annotate: cancelled; files that were finished by then are there.\n"
+    assert (home / "library" / "task" / "task.json").exists()
+    monkeypatch.setattr(library, "read_volume", interrupted)
+    assert main(["library", "save", "other", str(dataset.image), str(dataset.support)]) == 130
+    assert capsys.readouterr().err == "fewshot-annotate: cancelled; no output was written.\n"
+
+
+def test_a_batch_that_is_ended_as_it_starts_a_process_closes_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupted)
+    processes = LocalProcesses(2)
+    task = CaseJob(Case(2, "a", tmp_path / "a.nii.gz", None, "propagate"), BatchSettings(), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        processes.submit(task)
+    processes.close()
+
+
+@pytest.mark.parametrize("ending", [None, "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
+def test_the_processes_of_a_batch_leave_nothing_behind(ending: str | None, tmp_path: Path) -> None:
+    # Of many cases some are left whenever the signal comes.
+    dataset = make_dataset(tmp_path, ["a", "b"] if ending is None else [f"case{number}" for number in range(40)])
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-m", "fewshot_annotate.cli", *dataset.command()]
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        if ending is not None:
+            while not list((tmp_path / "tmp").iterdir()) and program.poll() is None:
+                time.sleep(0.002)
+            os.killpg(program.pid, getattr(signal, ending))
+        _, err = program.communicate(timeout=60)
+    assert program.returncode == (0 if ending is None else 130), err
+    assert "Traceback" not in err
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not list(dataset.output.rglob(f"{HIDDEN_PREFIX}*"))
+    assert read_volume(dataset.image).array.size

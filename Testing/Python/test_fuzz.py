@@ -1,0 +1,89 @@
+"""Odd inputs at every command, a few of those that `Testing/fuzz.py` makes, and the judge of what became of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fuzzing.inputs import RECIPES, Input
+from fuzzing.sandbox import Ended, snapshot
+from fuzzing.verdict import BAD, judge
+
+PROGRAM = Path(__file__).parents[1] / "fuzz.py"
+WORDS = ["suggest", "image.nii.gz", "support.nii.gz"]
+LINE = "fewshot-annotate: image.nii.gz: the file is empty; export or copy it again.\n"
+
+
+@pytest.mark.timeout(900)
+def test_every_command_takes_or_refuses_what_is_odd(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, PROGRAM, "--inputs", "45", "--seed", "20", "--seconds", "200"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for command in RECIPES:
+        assert f"\n{command} " in ended.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for part in ("desk", "home", "tmp", "user"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "desk" / "image.nii.gz").touch()
+    return tmp_path
+
+
+def column(place: Path, ended: Ended, leaves: str = "") -> str:
+    one = Input("suggest", 0, WORDS, [], {"image": "image.nii.gz", "labels": "support.nii.gz"}, {})
+    before = snapshot(place)
+    if leaves:
+        (place / leaves).write_bytes(b"x")
+    return judge(one, place, ended, before, snapshot(place)).column
+
+
+@pytest.mark.parametrize(
+    ("expected", "code", "stdout", "stderr", "leaves"),
+    [
+        ("refused clearly", 2, "", LINE, ""),
+        ("refused unclearly", 2, "", "image.nii.gz is bad\n", ""),
+        ("refused unclearly", 2, "", "fewshot-annotate: it is bad; mend it.\n", ""),
+        ("refused unclearly", 2, "", "fewshot-annotate: image.nii.gz: [Errno 5] x; mend it.\n", ""),
+        ("refused unclearly", 2, "", "fewshot-annotate: image.nii.gz \x1b[31m; mend it.\n", ""),
+        ("refused unclearly", 2, "", "UserWarning: image.nii.gz\n" + LINE, ""),
+        ("tracebacks", 1, "", "Traceback (most recent call last):\n", ""),
+        (
+            "tracebacks",
+            1,
+            "",
+            "fewshot-annotate: an unexpected error ended this command (KeyError, code 1); x.\n",
+            "",
+        ),
+        ("crashes", -11, "", "", ""),
+        ("crashes", 2, "", "", ""),
+        ("crashes", 99, "", LINE, ""),
+        ("hangs", None, "", LINE, ""),
+        ("leftovers", 2, "", LINE, "desk/new"),
+        ("leftovers", 2, "", LINE, "tmp/new"),
+        ("leftovers", 2, "", LINE, "desk/image.nii.gz"),
+        ("accepted wrongly", 0, "no JSON", "", ""),
+        ("accepted wrongly", 0, '[{"slice": 3}, {"slice": 3}]', "", ""),
+        ("patient data", 2, "", "fewshot-annotate: image.nii.gz of Quirzweig^Zelda; mend it.\n", ""),
+    ],
+)
+def test_the_judge_knows_every_wrong_end(
+    expected: str, code: int | None, stdout: str, stderr: str, leaves: str, place: Path
+) -> None:
+    found = column(place, Ended(code, 1.0, stdout, stderr, ()), leaves)
+    assert found == expected
+    assert found in (*BAD, "refused clearly")
+
+
+def test_a_process_left_behind_is_a_leftover(place: Path) -> None:
+    assert column(place, Ended(2, 1.0, "", LINE, ("sleep 100",))) == "leftovers"

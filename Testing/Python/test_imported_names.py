@@ -1,0 +1,88 @@
+"""Every name that a file imports from the package is there, in files and strings that no type checker reads too."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import fewshot_annotate
+import pytest
+from support.processes import PACKAGE_PARENT
+
+REPOSITORY = PACKAGE_PARENT.parent
+SOURCES = [
+    source
+    for folder in (PACKAGE_PARENT, REPOSITORY / "Testing")
+    for source in sorted(folder.rglob("*.py"))
+    if source != Path(__file__)  # which names what is not there
+]
+# Code that is given to another Python as a string.
+IN_STRINGS = re.compile(r"from (fewshot_annotate[\w.]*) import ([\w, ]+)")
+
+
+@cache
+def defined(module: str) -> frozenset[str]:
+    """Names that a module of the package, given by its dotted name, offers; empty if there is no such module."""
+    path = PACKAGE_PARENT.joinpath(*module.split("."))
+    names = set()
+    if path.is_dir():
+        names = {entry.stem for entry in path.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").is_file()}
+        path = path / "__init__"
+    if not path.with_suffix(".py").is_file():
+        return frozenset(names)
+    for node in ast.walk(ast.parse(path.with_suffix(".py").read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    if module == "fewshot_annotate":
+        names |= set(dir(fewshot_annotate))  # made when they are first used
+    return frozenset(names)
+
+
+def imported(source: Path) -> set[tuple[str, str]]:
+    """(module, name) of all that a file imports from the package."""
+    text = source.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    package = source.relative_to(PACKAGE_PARENT).parts[:-1] if source.is_relative_to(PACKAGE_PARENT) else ()
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+        module = ".".join(part for part in (base, node.module or "") if part)
+        if module.split(".")[0] == "fewshot_annotate":
+            found |= {(module, alias.name) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for module, names in IN_STRINGS.findall(node.value):
+                found |= {(module, name.split(" as ")[0].strip()) for name in names.split(",") if name.strip()}
+    return found
+
+
+def test_every_imported_name_is_defined() -> None:
+    missing = {
+        f"{source.relative_to(REPOSITORY)}: {module}.{name}"
+        for source in SOURCES
+        for module, name in imported(source)
+        if name not in defined(module)
+    }
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from fewshot_annotate.core.errors import NoSuchError",
+        "from fewshot_annotate.no_such_module import main",
+        "CODE = 'import sys; from fewshot_annotate.cli import no_such_name; print(1)'",
+    ],
+)
+def test_a_name_that_is_gone_would_be_seen(line: str, tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(line)
+    ((module, name),) = imported(tmp_path / "user.py")
+    assert name not in defined(module)

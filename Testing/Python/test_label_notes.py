@@ -1,0 +1,163 @@
+"""Every command that puts labels on an image's grid says so, in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
+from fewshot_annotate.evaluation.study_manifest import read_manifest
+from fewshot_annotate.io.files import write_label_maps
+from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.sr import CodedConcept
+from highdicom.uid import UID
+from pydicom import dcmread
+from support.made_dicom import GRID, ct_series
+
+SHORT = ["--engines", "propagate", "--sizes", "1", "--draws", "1", "--progress", "none"]
+SEGMENT = Segment(1, "liver")
+
+
+def painted() -> np.ndarray:
+    array = np.zeros(GRID.shape, np.uint8)
+    array[[0, 2, 4], 2:5, 3:7] = 1
+    return array
+
+
+def on_the_grid(path: Path, series: Path) -> Path:
+    write_label_maps(path / "a.nrrd", [LabelMap(painted(), GRID, (SEGMENT,))])
+    return path / "a.nrrd"
+
+
+def rows_flipped(path: Path, series: Path) -> Path:
+    origin = np.add(GRID.origin, (0, (GRID.shape[1] - 1) * GRID.spacing[1], 0))
+    flipped = Geometry(GRID.shape, GRID.spacing, tuple(origin.tolist()), (1, 0, 0, 0, -1, 0, 0, 0, 1))
+    write_label_maps(path / "a.nii.gz", [LabelMap(painted()[:, ::-1].copy(), flipped, (SEGMENT,))])
+    return path / "a.nii.gz"
+
+
+def cut_out(path: Path, series: Path) -> Path:
+    origin = np.add(GRID.origin, (3 * GRID.spacing[0], 2 * GRID.spacing[1], 0))
+    box = painted()[:5, 2:5, 3:7].copy()
+    write_label_maps(
+        path / "a.seg.nrrd", [LabelMap(box, Geometry(box.shape, GRID.spacing, tuple(origin.tolist())), (SEGMENT,))]
+    )
+    return path / "a.seg.nrrd"
+
+
+def fractions(path: Path, series: Path) -> Path:
+    code = CodedConcept("10200004", "SCT", "Liver")
+    described = SegmentDescription(1, "liver", CodedConcept("123037004", "SCT", "Organ"), code, "MANUAL")
+    headers = sorted((dcmread(file) for file in series.iterdir()), key=lambda header: header.InstanceNumber)
+    Segmentation(
+        headers, painted().astype(np.float32) * 0.75, "FRACTIONAL", [described],
+        UID(), 1, UID(), 1, "maker", "model", "1", "0", max_fractional_value=200,
+    ).save_as(path / "a.dcm")  # fmt: skip
+    return path / "a.dcm"
+
+
+STORED = {
+    rows_flipped: "the labels were put on the image's grid voxel by voxel: their axes were flipped or permuted",
+    cut_out: "the labels were put on the image's grid voxel by voxel: they cover a part of it",
+    fractions: "the segmentation holds fractions (probability); voxels of 100 of 200 or more are labelled.",
+}
+
+
+def manifest(folder: Path, header: str, row: str) -> str:
+    (folder / "cases.csv").write_text(f"{header}\n{row}\n", encoding="utf-8")
+    return str(folder / "cases.csv")
+
+
+def to_nifti(image: Path, labels: Path, out: Path) -> list[str]:
+    return ["export", str(labels), "--to", "nifti", "--reference", str(image), "-o", str(out / "out.nii.gz")]
+
+
+def to_dicom(image: Path, labels: Path, out: Path) -> list[str]:
+    words = ["--reference", str(image), "--default-code", "-o", str(out / "out.dcm")]
+    return ["export", str(labels), "--to", "dicom-seg", *words]
+
+
+def study(image: Path, labels: Path, out: Path) -> list[str]:
+    table = manifest(out, "image,label,group,name", f"{image},{labels},CT,first")
+    return ["compare", "--study", table, "-o", str(out / "study"), *SHORT]
+
+
+def batch(image: Path, labels: Path, out: Path) -> list[str]:
+    table = manifest(out, "image,support,name", f"{image},{labels},first")
+    return ["batch", table, "-o", str(out / "out"), "--engine", "propagate", "--progress", "none"]
+
+
+COMMANDS: dict[str, Callable[[Path, Path, Path], list[str]]] = {
+    "fill": lambda image, labels, out: ["fill", str(image), str(labels), "-o", str(out / "out.nii.gz"),
+                                        "--engine", "propagate", "--progress", "none"],
+    "suggest": lambda image, labels, out: ["suggest", str(image), str(labels)],
+    "compare": lambda image, labels, out: ["compare", str(image), str(labels), "-o", str(out / "report"), *SHORT],
+    "study": study,
+    "batch": batch,
+    "library": lambda image, labels, out: ["library", "save", "livers", str(image), str(labels)],
+    "export to nifti": to_nifti,
+    "export to DICOM": to_dicom,
+}  # fmt: skip
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    array = np.full(GRID.shape, 100, np.int16) + np.random.default_rng(0).integers(0, 9, GRID.shape, dtype=np.int16)
+    array[:, 2:5, 3:7] += 700
+    return ct_series(tmp_path / "series", array=array)
+
+
+# Comparisons take seconds each, and one is enough of each.
+PAIRS = [
+    (command, stored)
+    for command in COMMANDS
+    for stored in STORED
+    if (command, stored)
+    not in {("study", cut_out), ("study", rows_flipped), ("compare", cut_out), ("compare", fractions)}
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "stored"), PAIRS, ids=[f"{command}-{stored.__name__}" for command, stored in PAIRS]
+)
+def test_what_was_done_to_labels_is_said_once(
+    command: str,
+    stored: Callable[[Path, Path], Path],
+    image: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    labels = stored(tmp_path, image)
+    assert main(COMMANDS[command](image, labels, tmp_path)) == 0
+    notes = [line for line in capfd.readouterr().err.splitlines() if STORED[stored] in line]
+    called = {"study": "first", "batch": f"first: {labels}"}.get(command, labels)
+    assert len(notes) == 1
+    assert notes[0].startswith(f"Note: {called}: ")
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("compare", "study")])
+def test_nothing_is_said_where_nothing_was_done(
+    command: str, image: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(COMMANDS[command](image, on_the_grid(tmp_path, image), tmp_path)) == 0
+    err = capfd.readouterr().err
+    assert "grid" not in err
+    assert "fractions" not in err
+
+
+def test_a_study_takes_labels_that_were_painted_on_different_slices(image: Path, tmp_path: Path) -> None:
+    array = np.zeros(GRID.shape, np.uint8)
+    array[[0, 2, 4], 2:5, 3:5] = 1
+    array[[1, 3, 5], 2:5, 5:7] = 2
+    write_label_maps(tmp_path / "a.nrrd", [LabelMap(array, GRID, (SEGMENT, Segment(2, "spleen")))])
+    assert main([*study(image, tmp_path / "a.nrrd", tmp_path), "--partial"]) == 0
+    known = [
+        read_manifest(tmp_path / "cases.csv", complete=bool(complete))[0].read().supports[0].annotated
+        for complete in (0, 1)
+    ]
+    assert known[0].tolist() == [[True, False], [False, True]] * 3
+    assert known[1].all()

@@ -1,0 +1,218 @@
+"""Errors are codes with data; the package, the command line and the panel each have their sentences for them."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import pickle
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import pytest
+from fewshot_annotate.cli import messages as command_line
+from fewshot_annotate.core.errors import FAILURES, InputError, Message
+from fewshot_annotate.host import messages as panel
+from fewshot_annotate.messages import SENTENCES
+from support.processes import PACKAGE_PARENT
+
+PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TABLES = {"package": SENTENCES, "command line": command_line.OWN_SENTENCES, "panel": panel.sentences()}
+ALL = [(table, code) for table, sentences in TABLES.items() for code in sentences]
+# Messages around another one; parts of a sentence begin with a small letter.
+AROUND = {"case_row", "engine_and_reason", "names_and_last"}
+# What only the command line runs, so that the panel needs no sentence for its errors.
+WITHOUT_PANEL = {"datasets/case.py"}
+
+
+@cache
+def tree_of(source: Path) -> ast.Module:
+    return ast.parse(source.read_text(encoding="utf-8"))
+
+
+def room(source: Path) -> str:
+    return source.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def placeholders(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(sentence) if name}
+
+
+def made(source: Path) -> Iterator[tuple[str, ast.Call]]:
+    """The codes of all errors and messages that a file makes, but for the one that makes them from files."""
+    for node in ast.walk(tree_of(source)):
+        if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("InputError", "Message"):
+            continue
+        code = node.args[0]
+        for choice in (code.body, code.orelse) if isinstance(code, ast.IfExp) else (code,):
+            if source != PACKAGE / "core/errors.py":
+                assert isinstance(choice, ast.Constant), f"{source}:{node.lineno}"
+                yield str(choice.value), node
+
+
+def files_by_code() -> dict[str, set[Path]]:
+    found: dict[str, set[Path]] = defaultdict(set)
+    for source in SOURCES:
+        for code, _ in made(source):
+            found[code].add(source)
+    return found
+
+
+FILES = files_by_code()
+
+
+# --- sentences and codes belong together
+
+
+def test_every_code_has_a_sentence_wherever_it_is_read() -> None:
+    for code, sources in FILES.items():
+        rooms = {room(source) for source in sources}
+        assert "cli" not in rooms or code in SENTENCES | command_line.OWN_SENTENCES, code
+        assert "host" not in rooms or code in panel.sentences(), code
+        assert code in SENTENCES or rooms <= {"cli", "host"}, code
+
+
+def test_every_sentence_is_used() -> None:
+    for table, code in ALL:
+        rooms = {room(source) for source in FILES[code]}
+        assert rooms, code
+        assert rooms - {"cli", "host"} or (rooms == {"cli"} and table == "command line") or table == "panel", code
+
+
+def modules_of(source: Path) -> Iterator[Path]:
+    """Files of ours that a file imports, anywhere."""
+    package = ["fewshot_annotate", *source.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(tree_of(source)):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = package[: len(package) - node.level + 1] if node.level else []
+        parts = [*base, *(node.module.split(".") if node.module else [])]
+        if parts[:1] == ["fewshot_annotate"]:
+            for names in ([*parts, alias.name] for alias in node.names):
+                for place in (PACKAGE.joinpath(*names[1:]), PACKAGE.joinpath(*names[1:-1])):
+                    yield from (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
+
+
+def reached_by_the_panel() -> set[Path]:
+    """Files that the panel and the workers it starts import, directly or not."""
+    workers = [PACKAGE / "jobs/worker.py", PACKAGE / "evaluation/worker.py", *(PACKAGE / "engines").rglob("*.py")]
+    waiting, found = [*(PACKAGE / "host").rglob("*.py"), *workers], set()
+    while waiting:
+        source = waiting.pop()
+        if source not in found:
+            found.add(source)
+            waiting += modules_of(source)
+    return found
+
+
+def test_the_panel_has_a_sentence_for_all_that_can_reach_it_and_for_nothing_else() -> None:
+    reached = reached_by_the_panel() - {PACKAGE / name for name in WITHOUT_PANEL}
+    assert set(panel.sentences()) == {code for code, sources in FILES.items() if sources & reached}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
+def test_every_error_brings_the_data_that_its_sentences_need(source: Path) -> None:
+    for code, call in made(source):
+        given = {keyword.arg for keyword in call.keywords}
+        needed = set().union(*(placeholders(sentences.get(code, "")) for sentences in TABLES.values()))
+        assert None in given or needed <= given, f"{code}, line {call.lineno}"
+
+
+# --- what a sentence looks like
+
+
+def test_every_sentence_ends_and_stays_on_one_line() -> None:
+    for table, code in ALL:
+        values: dict[str, Any] = dict.fromkeys(placeholders(TABLES[table][code]), 1)
+        said = TABLES[table][code].format(**values)
+        assert said.endswith((".", ": 1", "pip install 1", '[dicom]"')) or said[0].islower() or code in AROUND, said
+        assert "\n" not in said
+        assert "  " not in said
+
+
+def test_a_name_with_a_line_break_stays_on_one_line() -> None:
+    error = InputError("file_missing", path="two\nlines.nrrd\x1b[2J")
+    for said in (str(error), command_line.error_text(error), panel.error_text(error)):
+        assert said == r"two lines.nrrd\x1b[2J: no such file or folder; check the name."
+
+
+OPTION = re.compile(r"(?<![\w-])--([a-z]|$)|fewshot-annotate [a-z]")
+BUTTON = re.compile(r"\b([Pp]ress|[Cc]lick|[Bb]utton)\b")
+
+
+def sentences_in(source: Path) -> Iterator[tuple[int, str]]:
+    """Texts in a file that hold a space, without docstrings."""
+    tree = tree_of(source)
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree) if _is_documented(node)}
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and " " in text.strip() and id(node) not in docstrings:
+            yield node.lineno, text
+
+
+def _is_documented(node: Any) -> bool:
+    if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) or not node.body:
+        return False
+    return isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
+def test_only_the_command_line_names_its_options_and_only_the_panel_its_buttons(source: Path) -> None:
+    here = room(source)
+    for line, text in sentences_in(source):
+        assert here == "cli" or not OPTION.search(text), f"{source}:{line}"
+        assert here == "host" or not BUTTON.search(text), f"{source}:{line}"
+
+
+def test_the_forms_of_the_panel_name_no_option() -> None:
+    for form in PACKAGE_PARENT.rglob("*.ui"):
+        assert not OPTION.search(form.read_text(encoding="utf-8")), form
+
+
+# --- from a code to a sentence
+
+
+def test_the_cause_of_an_error_is_said_in_the_words_of_whoever_tells_it() -> None:
+    error = InputError("engine_unavailable", engine="sam", detail=InputError("weights_missing", name="sam-vit-b"))
+    assert "models download sam-vit-b" in command_line.error_text(error)
+    assert "press Fill to download" in panel.error_text(error)
+    assert str(error) == "Engine sam cannot run here: Weights 'sam-vit-b' are not here; download them first."
+
+
+def test_the_command_line_names_the_option_that_helps() -> None:
+    options = argparse.Namespace(resample=False, crop=False, series=None)
+    outside = InputError("labels_outside", path="a.nrrd", count=3)
+    assert command_line.error_text(outside, options).endswith("agree to crop them. (--crop)")
+    assert "--crop" not in command_line.error_text(outside, argparse.Namespace())
+    in_table = InputError("case_row", row=2, detail=outside)
+    assert command_line.error_text(in_table, options) == f"row 2: {outside} (--crop)"
+    series = InputError("series_unknown", path="a", series=3, known="1, 2")
+    assert command_line.error_text(series, options).endswith(" (--series)")
+    assert command_line.error_text(InputError("case_row", row=2, detail=series), options).endswith(" (column series)")
+
+
+@pytest.mark.parametrize("error", [InputError("of_another_version", path="a"), InputError("file_missing")])
+def test_an_error_that_nobody_knows_is_named_in_a_sentence(error: InputError) -> None:
+    for said in (str(error), command_line.error_text(error), panel.error_text(error)):
+        assert error.code in said
+        assert said.endswith(".")
+
+
+def test_errors_cross_the_border_of_a_process() -> None:
+    error = InputError("case_row", row=2, detail=InputError("file_missing", path=Path("a.nrrd")))
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), back.code, str(back)) == (InputError, error.code, str(error))
+
+
+def test_a_message_of_the_package_reads_without_anything_else_imported() -> None:
+    assert isinstance(InputError("file_missing", path="a"), Message)
+    assert str(InputError("file_missing", path="a")) == "a: no such file or folder; check the name."
+
+
+def test_codes_of_failures_exist() -> None:
+    assert set(FILES) >= FAILURES

@@ -1,0 +1,141 @@
+"""An idle panel reads nothing: no JSON is parsed and no voxel is read between two changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from fewshot_annotate.host.mrml import reading
+from support import slicer_standin
+from support.panel import Panel
+from support.scene_cases import Gate, case, scene_of
+
+slicer_standin.install()
+
+pytest_plugins = ("support.panel_fixtures",)
+
+IDLE_MILLISECONDS = 700  # several ticks of the panel, and more than one look for an interrupted run
+
+
+class Reads:
+    """Counts what is parsed and read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.parsed: list[str] = []
+        self.labelmaps = 0
+        self._count_calls(monkeypatch)
+
+    def _count_calls(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loads, image_array = json.loads, reading.image_array
+
+        def counted_loads(text: str, **keywords: Any) -> Any:
+            self.parsed.append(text[:80])
+            return loads(text, **keywords)
+
+        def counted_array(image: Any) -> np.ndarray:
+            self.labelmaps += image.IsA("vtkOrientedImageData")
+            return image_array(image)
+
+        monkeypatch.setattr(json, "loads", counted_loads)
+        monkeypatch.setattr(reading, "image_array", counted_array)
+
+    def clear(self) -> None:
+        self.parsed.clear()
+        self.labelmaps = 0
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    return Reads(monkeypatch)
+
+
+@pytest.fixture
+def panel(open_panel: Callable[..., Panel], reads: Reads) -> Panel:
+    """The panel on a segmentation whose segments share one labelmap."""
+    opened = open_panel(scene_of(case("ct_vertebrae")))
+    opened.ready()
+    settle(opened)
+    return opened
+
+
+def settle(panel: Panel) -> None:
+    """Wait until nothing is under way."""
+    widget = panel.widget
+    panel.until(lambda: not widget.logic.busy and not any(section.busy for section in widget._sections))
+
+
+def require_idle(panel: Panel, reads: Reads) -> None:
+    """Let some ticks pass, which read nothing."""
+    settle(panel)
+    slicer_standin.process_events(100)
+    reads.clear()
+    slicer_standin.process_events(IDLE_MILLISECONDS)
+    assert reads.parsed == []
+    assert reads.labelmaps == 0
+
+
+def test_an_idle_panel_parses_no_json_and_reads_no_voxel_before_and_after_a_fill(panel: Panel, reads: Reads) -> None:
+    require_idle(panel, reads)
+    panel.fill()
+    assert reads.parsed
+    assert reads.labelmaps
+    panel.until(lambda: bool(panel.widget.logic.review.view.rows))
+    require_idle(panel, reads)
+
+
+def test_an_idle_panel_parses_no_json_while_a_run_waits_to_be_resumed(gate: Gate, panel: Panel, reads: Reads) -> None:
+    gate.allow(2)
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 2)
+    panel.controller.suspend()
+    panel.until(lambda: panel.ui.resumeButton.enabled)
+    require_idle(panel, reads)
+    assert panel.ui.resumeButton.enabled
+
+
+def test_the_voxels_are_read_once_a_fill_after_its_commit(panel: Panel, reads: Reads) -> None:
+    settle(panel)
+    reads.clear()
+    panel.fill()
+    settle(panel)
+    assert reads.labelmaps == 1
+
+
+def test_accepting_and_flagging_read_no_voxel(panel: Panel, reads: Reads) -> None:
+    panel.fill()
+    settle(panel)
+    review = panel.widget.logic.review
+    first, second, *_ = (row.index for row in review.view.rows if row.needs_review)
+    reads.clear()
+    review.accept([first])
+    review.flag([second])
+    panel.until(lambda: review.accepted_slices == {first})
+    settle(panel)
+    assert reads.labelmaps == 0
+    require_idle(panel, reads)
+
+
+def test_a_stroke_is_read_once(panel: Panel, reads: Reads) -> None:
+    scene, name = panel.scene, panel.scene.ids[0]
+    mask = scene.array(name)
+    mask[scene.labelled[1] + 1, 2:9, 3:8] = True
+    settle(panel)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), scene.node, name, scene.volume_node)
+    layers = scene.node.GetSegmentation().GetNumberOfLayers()
+    reads.clear()
+    panel.until(lambda: len(panel.rows("slicesTable")) == len(scene.labelled) + 1)
+    settle(panel)
+    assert reads.labelmaps == layers
+    require_idle(panel, reads)
+
+
+def test_other_attributes_of_the_segmentation_read_no_voxel(panel: Panel, reads: Reads) -> None:
+    reads.clear()
+    panel.scene.node.SetAttribute("Of.Another.Module", "1")
+    assert panel.widget.logic.annotations.survey.busy
+    settle(panel)
+    assert reads.labelmaps == 0

@@ -1,0 +1,58 @@
+"""Progress of commands as a bar, as JSON lines, or not at all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fewshot_annotate.cli.progress import RUN, Display, open_display
+from fewshot_annotate.core.events import Progress, Started, Warned
+
+COUNTING = Display[int](
+    columns=("{task.fields[unit]}",),
+    show=lambda bar, step: bar.update("Counting", step, 10, unit=f"{step} apples"),
+    line_of=lambda step: json.dumps({"done": step}),
+)
+
+
+def test_steps_are_a_line_of_json_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_display("json", COUNTING) as show:
+        show(1)
+        show(2)
+    printed = capsys.readouterr()
+    assert [json.loads(line) for line in printed.out.splitlines()] == [{"done": 1}, {"done": 2}]
+    assert printed.err == ""
+
+
+def test_the_bar_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_display("bar", COUNTING) as show:
+        show(4)
+    printed = capsys.readouterr()
+    assert "Counting" in printed.err
+    assert "4 apples" in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("kind", ["bar", "json", "none"])
+def test_nothing_is_printed_before_the_first_step(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    with pytest.raises(ValueError, match="refused"), open_display(kind, COUNTING):
+        raise ValueError("refused")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_progress_a_run_still_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_display("none", RUN) as show:
+        show(Started(2, "0", "worker.py"))
+        show(Progress(1, 4, None, 0.25))
+        show(Warned("The slices are far apart."))
+    assert capsys.readouterr() == ("", "fewshot-annotate: The slices are far apart.\n")
+
+
+def test_a_warning_stands_above_the_bar_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = "The slices are far apart; " * 10
+    with open_display("bar", RUN) as show:
+        show(Progress(1, 4, 12.0, 0.25))
+        show(Warned(sentence))
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert "1/4 slices" in printed

@@ -1,0 +1,102 @@
+"""Pictures of slices: where the patient's left is, the scale, and the colours of areas and outlines."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.core.intensity import IntensityWindow
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import Geometry, Segment
+from fewshot_annotate.io.slice_picture import (
+    AREA_OPACITY,
+    OUTLINE_PIXELS,
+    Region,
+    draw_slice,
+    label_regions,
+    png_bytes,
+    radiological_flips,
+    scaled_size,
+    write_png,
+)
+from PIL import Image
+
+BLACK_TO_WHITE = IntensityWindow(0, 100)
+
+
+def middle() -> np.ndarray:
+    mask = np.zeros((10, 10), dtype=bool)
+    mask[3:7, 3:7] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("direction", "corner"),
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0)),  # LPS: columns run to the left, rows to posterior
+        ((-1, 0, 0, 0, 1, 0, 0, 0, 1), (0, -1)),
+        ((1, 0, 0, 0, -1, 0, 0, 0, 1), (-1, 0)),
+    ],
+)
+def test_axial_slices_show_anterior_at_the_top_and_the_patients_right_on_the_left(
+    direction: tuple[float, ...], corner: tuple[int, int]
+) -> None:
+    geometry = Geometry((1, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), direction)
+    image = np.zeros((4, 4))
+    image[corner] = 100  # the most anterior pixel on the patient's right
+    assert image[radiological_flips(SliceAxis(0), geometry)][0, 0] == 100
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_other_slices_show_superior_at_the_top(axis: int) -> None:
+    geometry = Geometry((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    rows, _ = radiological_flips(SliceAxis(axis), geometry)
+    assert np.arange(4)[rows][0] == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixel_mm", "size"),
+    [((10, 10), (1, 1), (40, 40)), ((10, 10), (2, 1), (20, 40)), ((5, 20), (1, 1), (40, 10))],
+)
+def test_a_picture_is_true_to_scale(
+    shape: tuple[int, int], pixel_mm: tuple[float, float], size: tuple[int, int]
+) -> None:
+    assert scaled_size(shape, pixel_mm, 40) == size
+
+
+def test_areas_are_translucent_and_nothing_else_is_coloured() -> None:
+    picture = draw_slice(np.full((10, 10), 50), BLACK_TO_WHITE, (10, 10), [Region(middle(), (1, 0, 0))])
+    rgb = np.asarray(picture)
+    grey = 127
+    np.testing.assert_allclose(
+        rgb[middle()], np.broadcast_to([grey * 0.55 + 255 * AREA_OPACITY, grey * 0.55, grey * 0.55], (16, 3)), atol=1
+    )
+    np.testing.assert_array_equal(rgb[~middle()], grey)
+
+
+def test_outlines_are_opaque_and_drawn_over_areas() -> None:
+    large = np.kron(middle(), np.ones((10, 10), dtype=bool))
+    picture = draw_slice(
+        np.zeros((100, 100)), BLACK_TO_WHITE, (100, 100), [Region(large, (1, 0, 0))], [Region(large, (0, 1, 0))]
+    )
+    rgb = np.asarray(picture)
+    assert tuple(rgb[50, 30]) == (0, 255, 0)
+    assert tuple(rgb[50, 29 + OUTLINE_PIXELS]) == (0, 255, 0)
+    assert tuple(rgb[50, 30 + OUTLINE_PIXELS]) == (round(255 * AREA_OPACITY - 0.5), 0, 0)
+
+
+def test_only_segments_on_the_slice_are_drawn() -> None:
+    labels = middle().astype(np.uint16) * 2
+    (region,) = label_regions(labels, [Segment(1, "liver", (1, 0, 0)), Segment(2, "spleen", (0, 0, 1))])
+    assert region.colour == (0, 0, 1)
+    np.testing.assert_array_equal(region.mask, middle())
+
+
+def test_a_png_reads_back(tmp_path: Path) -> None:
+    picture = draw_slice(np.arange(100).reshape(10, 10), BLACK_TO_WHITE, (20, 20))
+    write_png(tmp_path / "slice.png", picture)
+    for source in (tmp_path / "slice.png", io.BytesIO(png_bytes(picture))):
+        with Image.open(source) as found:
+            np.testing.assert_array_equal(np.asarray(found), np.asarray(picture))

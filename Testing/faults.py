@@ -1,0 +1,147 @@
+"""Disturb every command by signals, kills and full disks, and print what was lost: nothing may be.
+
+    python Testing/faults.py [--rounds 500] [--seed 1] [--only fill] [--verbose]
+
+A round: a command is started on small files of its own and disturbed at a point that the seed chooses. Then the
+person's files must be as they were, each result wholly the old or wholly the new one, nothing of the image left in
+the temporary folder (after SIGKILL: not after the next start), and the command gone on with must give what it gives
+undisturbed, painted slices as in the labels. The disk is full at every page, file and write of a command; SIGKILL
+comes at every rename of a command. Exit code 1 if anything was lost, left behind, or told wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "FewShotAnnotate")]
+# Forked processes have no threads of those that were before; so there are none.
+os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+
+from support.disk import private_mounts  # noqa: E402
+from support.faults.rounds import SIGNALS, Bench, Round, moments  # noqa: E402
+
+# Imported once, before the processes are forked. What is ours is not: signals come while it is imported, too.
+_LIBRARIES = ("SimpleITK", "scipy.ndimage", "scipy.optimize", "rich.progress", "rich.table", "pydicom", "highdicom")
+COLUMNS = ("lost", "left behind", "wrong exit code", "unclear message")
+
+
+def main() -> int:
+    """Run the rounds; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="only commands whose names begin so, as fill,batch")
+    parser.add_argument("--fault", default="", help="only faults whose names hold this")
+    parser.add_argument("--verbose", action="store_true", help="print every round")
+    options = parser.parse_args()
+    can_mount = private_mounts()
+    if not can_mount:
+        print("No small disks can be mounted here: pages are not counted.", file=sys.stderr)
+    from support.faults.commands import every_command
+    from support.faults.running import become_subreaper
+
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+
+    become_subreaper()
+    chance = random.Random(options.seed)
+    commands = [one for one in every_command() if one.name.startswith(tuple(options.only.split(",")))]
+    done: list[Round] = []
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))  # no TemporaryDirectory: forked processes would remove it
+    try:
+        bench = Bench(folder, can_mount)
+        for make in itertools.islice(_rounds(bench, commands, chance, options.fault), options.rounds):
+            one = make()
+            done.append(one)
+            if one.findings or options.verbose:
+                print(f"{len(done)}: {one.fault} | {one.command} | {one.how}", flush=True)
+                for finding in one.findings:
+                    print(f"    {finding.kind}: {finding.text}", flush=True)
+    except KeyboardInterrupt:
+        print("Ended early.", file=sys.stderr)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _print_table(done)
+    return 1 if any(one.findings for one in done) else 0
+
+
+def _rounds(bench: Bench, commands: list, chance: random.Random, wanted: str) -> Iterator[Callable[[], Round]]:
+    """Rounds without end: of each kind in turn, each kind going through all its places before it repeats one."""
+    kinds = [_signals(bench, commands, chance), _renames(bench, commands, chance), _disks(bench, commands, chance)]
+    kinds = [one for one, name in zip(kinds, ("signal", "rename", "disk"), strict=True) if wanted in name]
+    while True:
+        for kind in kinds:
+            yield next(kind)
+
+
+def _signals(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+    while True:
+        places = [
+            (command, name, stage)
+            for command, name, stage in itertools.product(commands, SIGNALS, moments())
+            if command.program is None or name == "SIGKILL"  # Slicer heeds no other
+        ]
+        chance.shuffle(places)
+        for command, name, stage in places:
+            yield lambda command=command, name=name, stage=stage: bench.signal(command, name, stage, chance)
+
+
+def _renames(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+    while True:
+        places = [
+            (command, at, all_die)
+            for command in commands
+            for at in range(1, bench.reference(command).tree["rename"] + 1)
+            for all_die in (True, False)
+        ]
+        chance.shuffle(places)
+        for command, at, all_die in places:
+            yield lambda command=command, at=at, all_die=all_die: bench.kill_at_rename(command, at, all_die)
+
+
+def _disks(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
+    while True:
+        places = []
+        for command in commands:
+            reference = bench.reference(command)
+            counts = {"open": reference.tree["open"], "sync": reference.tree["sync"]}
+            counts["pages"] = reference.pages + 2 if bench.can_mount else 0
+            for kind, count in counts.items():
+                places += [(command, kind, at) for at in range(1 if kind != "pages" else 0, count + 1)]
+            places += [(command, "size", chance.randint(0, reference.largest)) for _ in range(5)]
+        chance.shuffle(places)
+        for command, kind, at in places:
+            everywhere = chance.random() < 0.3
+            yield lambda c=command, kind=kind, at=at, everywhere=everywhere: bench.full(c, kind, at, everywhere)
+
+
+def _print_table(done: list[Round]) -> None:
+    rows: dict[tuple[str, str], Counter[str]] = {}
+    for one in done:
+        row = rows.setdefault((one.fault, one.command), Counter())
+        row.update(rounds=1)
+        row.update(dict.fromkeys({finding.kind for finding in one.findings}, 1))
+    head = ("fault", "command", "rounds", *COLUMNS)
+    lines = [(*key, *(str(row[name]) for name in ("rounds", *COLUMNS))) for key, row in sorted(rows.items())]
+    total = Counter()
+    for row in rows.values():
+        total.update(row)
+    lines.append(("all", f"{len({key[1] for key in rows})} commands", *(str(total[name]) for name in head[2:])))
+    widths = [max(len(line[place]) for line in (head, *lines)) for place in range(len(head))]
+    for line in (head, *lines):
+        print(" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Throw damaged and odd inputs at every command, each in a process of its own, and say what became of them.
+
+    .venv/bin/python Testing/fuzz.py --inputs 2000 --seed 1
+
+Prints a table, a row for each command. All columns but the first three must be zero, and the exit code is 1 if they
+are not. The same seed makes the same inputs; `--only 'fill:17'` makes one of them again, and `--keep FOLDER` keeps
+the desks of those that went wrong, with what was called and printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "FewShotAnnotate")]
+
+from fewshot_annotate.cli.program import COMMANDS
+from fuzzing.inputs import RECIPES, make_input
+from fuzzing.originals import make_originals
+from fuzzing.sandbox import call, end_with_parent, snapshot
+from fuzzing.verdict import BAD, GOOD, judge
+
+# Imported once, before the processes are forked; commands import most of them when they need them.
+_LIBRARIES = (
+    *(f"fewshot_annotate.cli.{command}" for command in COMMANDS),
+    *(
+        "SimpleITK",
+        "scipy.ndimage",
+        "scipy.optimize",
+        "scipy.special",
+        "scipy.stats",
+        "rich.progress",
+        "rich.table",
+        "nibabel",
+        "pydicom",
+        "highdicom",
+        "matplotlib.pyplot",
+        "jinja2",
+        "PIL.Image",
+        "torch",
+    ),
+    *(
+        "fewshot_annotate.export.preflight",
+        "fewshot_annotate.export.delivery",
+        "fewshot_annotate.evaluation.report.page",
+    ),
+)
+SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of one input."""
+
+    command: str
+    number: int
+    column: str
+    why: str
+    steps: list[str]
+    words: list[str]
+    seconds: float
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    commands = [
+        name for name in RECIPES if not options.commands or any(name.startswith(one) for one in options.commands)
+    ]
+    if not commands:
+        print(f"There is no such command; there are: {', '.join(RECIPES)}.", file=sys.stderr)
+        return 2
+    wanted = numbers(commands, options.inputs)
+    if options.only:
+        command, _, number = options.only.rpartition(":")
+        wanted = [(command, int(number))]
+    began = time.monotonic()
+    counts: dict[str, Counter[str]] = {command: Counter() for command, _ in wanted}
+    with contextlib.suppress(KeyboardInterrupt):  # the table tells how far it came
+        _collect(results(wanted, options.seed, options.jobs, options.seconds, options.keep), counts, options)
+    print(table(counts))
+    tried = sum(count.total() for count in counts.values())
+    print(f"{tried} of {len(wanted)} inputs, seed {options.seed}, {time.monotonic() - began:.0f} s")
+    return int(any(count[column] for count in counts.values() for column in BAD))
+
+
+def _collect(found_ones: Iterator[Found], counts: dict[str, Counter[str]], options: argparse.Namespace) -> None:
+    """Count what is found, and print what is wrong."""
+    for found in found_ones:
+        counts[found.command][found.column] += 1
+        if found.column in BAD or options.verbose or options.only:
+            said = f"{found.command}:{found.number}  {found.column}: {found.why}\n    {'; '.join(found.steps)}\n"
+            print(f"{said}    {' '.join(map(repr, found.words))[:600]}  ({found.seconds:.1f} s)", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--inputs", type=int, default=2000, metavar="N", help="for all commands together (default: 2000)"
+    )
+    parser.add_argument("--commands", nargs="*", metavar="NAME", help=f"some of: {', '.join(RECIPES)} (default: all)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="inputs at the same time")
+    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help="what takes longer hangs")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep inputs that went wrong here")
+    parser.add_argument("--only", metavar="COMMAND:NUMBER", help="this input alone")
+    parser.add_argument("--verbose", action="store_true", help="print every input")
+    return parser
+
+
+def numbers(commands: list[str], count: int) -> list[tuple[str, int]]:
+    """The inputs, their commands in turn, each command as often as its share says, and at least once."""
+    total = sum(RECIPES[command].share for command in commands)
+    each = {command: max(1, round(count * RECIPES[command].share / total)) for command in commands}
+    return [
+        (command, number) for number in range(max(each.values())) for command in commands if number < each[command]
+    ]
+
+
+def table(counts: dict[str, Counter[str]]) -> str:
+    """A row for each command, and one for all."""
+    columns = ("tried", *GOOD, *BAD)
+    counts = {**counts, "all": sum(counts.values(), Counter())}
+    wide = max(map(len, counts))
+    lines = [" ".join((" " * wide, *columns))]
+    for command, count in counts.items():
+        cells = (count.total(), *(count[column] for column in columns[1:]))
+        lines.append(
+            " ".join(
+                (
+                    command.ljust(wide),
+                    *(str(cell).rjust(len(name)) for cell, name in zip(cells, columns, strict=True)),
+                )
+            )
+        )
+    return "\n".join(lines)
+
+
+def results(
+    wanted: list[tuple[str, int]], seed: int, jobs: int, seconds: float, keep: Path | None = None
+) -> Iterator[Found]:
+    """What becomes of the inputs, some at the same time, in the order in which they end."""
+    scratch = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    running: dict[int, tuple[tuple[str, int], Path]] = {}
+    try:
+        _prepare(scratch / "originals")
+        waiting = list(reversed(wanted))
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                one = waiting.pop()
+                place = scratch / f"{one[0].replace(' ', '')}-{one[1]}"
+                pid = _forked(lambda one=one, place=place: _try(one, seed, scratch / "originals", place, seconds))
+                running[pid] = one, place
+            pid, status = os.wait()
+            one, place = running.pop(pid)
+            yield _result(one, place, status)
+            _tidy(place, keep)
+    finally:
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        _make_removable(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _prepare(originals: Path) -> None:
+    """Import what is needed, and make the originals, in another process: threads do not survive a fork."""
+    import importlib
+
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+    pid = _forked(lambda: make_originals(originals))
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError("the originals cannot be made")
+
+
+def _forked(action: object) -> int:
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    end_with_parent()
+    code = 1
+    try:
+        action()  # type: ignore[operator]
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _try(one: tuple[str, int], seed: int, originals: Path, place: Path, seconds: float) -> None:
+    made = make_input(*one, seed, originals, place)
+    before = snapshot(place)
+    ended = call(made.words, place, seconds)
+    verdict = judge(made, place, ended, before, snapshot(place))
+    (place / "input.json").write_text(
+        json.dumps([verdict.column, verdict.why, made.steps, made.words, ended.seconds])
+    )
+
+
+def _result(one: tuple[str, int], place: Path, status: int) -> Found:
+    with contextlib.suppress(OSError, ValueError):
+        column, why, steps, words, seconds = json.loads((place / "input.json").read_text())
+        return Found(*one, column, why, steps, words, seconds)
+    return Found(*one, "crashes", f"the judge itself ended with {status}", [], [], 0.0)
+
+
+def _tidy(place: Path, keep: Path | None) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        if keep is not None and json.loads((place / "input.json").read_text())[0] in BAD:
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(keep / place.name, ignore_errors=True)
+            shutil.move(place, keep / place.name)
+            return
+    _make_removable(place)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _make_removable(place: Path) -> None:
+    for path in place.rglob("*"):
+        if not path.is_symlink() and path.is_dir() and not os.access(path, os.W_OK):
+            path.chmod(0o700)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,449 @@
+"""Inputs of every command: a sound call, and one or two things about it that are odd or damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from . import odd_words
+from .damage import damage
+from .odd_files import make_odd
+from .originals import TASK, UNPUBLISHED
+
+# How often a step is taken, of those that an input can take.
+_STEPS = {"content": 32, "file": 14, "name": 9, "output": 10, "option": 22, "words": 6, "nothing": 7}
+_DAMAGED_BYTES = 1 << 24
+_FLAGS = (
+    "--resample",
+    "--crop",
+    "--partial",
+    "--resume",
+    "--overwrite",
+    "--version",
+    "--bogus",
+    "--progress=json",
+    "--progress=bar",
+)
+
+
+@dataclass
+class Recipe:
+    """A sound call of a command.
+
+    Attributes
+    ----------
+    words : str
+        With the names of files in braces.
+    files : sequence of mappings
+        Sound choices of these files, one of which is taken.
+    outputs : mapping
+        The files or folders that it writes, by their name in braces.
+    options : mapping of str to str
+        Options that may be given, and the kind of their values.
+    damageable : tuple of str
+        Further files, or folders of such, that the command reads.
+    changes : tuple of str
+        What else it may change, if it ends well.
+    check : str
+        Name of the check of what was accepted.
+    share : float
+        How many inputs it gets in relation to others.
+    """
+
+    words: str
+    files: tuple[dict[str, str], ...] = ({},)
+    outputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    damageable: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    check: str = "nothing"
+    share: float = 1.0
+
+
+@dataclass
+class Input:
+    """What is thrown at a command.
+
+    Attributes
+    ----------
+    command : str
+    number : int
+    words : list of str
+    steps : list of str
+        What is odd about it.
+    files, outputs : dict of str to str
+        By their names in the recipe; paths as in `words`.
+    """
+
+    command: str
+    number: int
+    words: list[str]
+    steps: list[str]
+    files: dict[str, str]
+    outputs: dict[str, str]
+
+
+def _pairs() -> tuple[dict[str, str], ...]:
+    images = ("image.nii.gz", "image.nii", "image.nrrd", "image.mha", "image.mhd", "image.mgz")
+    supports = ("support.nii.gz", "support.nii", "support.nrrd", "support.mha", "support.seg.nrrd")
+    pairs = [{"image": image, "labels": support} for image in images for support in supports]
+    pairs += 6 * [{"image": "series", "labels": "series-label.nii.gz"}, {"image": "series", "labels": "seg.dcm"}]
+    return tuple(pairs)
+
+
+_PAIRS = _pairs()
+_PLAIN = ({"image": "image.nii.gz", "labels": "support.nii.gz"},)
+_LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha", ".seg.nrrd")
+_RUN = "--engine propagate --progress none"
+_SLICES = {"--axis": "axis", "--labelled-slices": "slices", "--series": "series"}
+_FILL = {**_SLICES, "--slices": "range", "--engine": "engine", "--device": "choice", "--option": "setting",
+    "--budget": "seconds",
+         "--implementation": "text", "--confidence": "name", "--progress": "choice"}  # fmt: skip
+_COMPARE = {"--engines": "engine", "--sizes": "slices", "--draws": "number", "--held-out": "number",
+    "--seed": "number",
+            "--option": "setting", "--budget": "seconds", "--device": "choice"}  # fmt: skip
+_BATCH = {"--engine": "engine", "--slices": "range", "--threads": "number", "--workers": "number",
+    "--budget": "seconds",
+          "--option": "setting", "--device": "choice", "--scheduler": "text"}  # fmt: skip
+_EXPORT = {"--code": "code", "--structures": "name", "--engine": "text", "--weights": "text", "--series": "series",
+           "--type": "choice", "--patient-id": "tag", "--patient-name": "tag", "--modality": "choice"}  # fmt: skip
+_TRIAL = "--engines propagate --sizes 1 --draws 1 --held-out 1 --progress none"
+
+RECIPES = {
+    "fill": Recipe(
+        f"fill {{image}} {{labels}} -o {{out}} {_RUN}",
+        _PAIRS,
+        {"out": _LABEL_MAPS},
+        _FILL,
+        ("support.nii.gz.labels.json",),
+        check="fill",
+    ),
+    "fill --resume": Recipe(
+        f"fill {{image}} {{labels}} -o {{out}} --job-dir job --resume {_RUN}",
+        _PLAIN,
+        {"out": _LABEL_MAPS},
+        _FILL,
+        ("job",) * 6,
+        ("job",),
+        check="fill",
+    ),
+    "suggest": Recipe(
+        "suggest {image} {labels}",
+        _PAIRS,
+        options={**_SLICES, "--slices": "range", "--count": "number"},
+        damageable=("support.nii.gz.labels.json",),
+        check="suggest",
+    ),
+    "compare": Recipe(
+        f"compare {{image}} {{labels}} -o {{out}} {_TRIAL}",
+        _PAIRS,
+        {"out": ("",)},
+        {**_SLICES, **_COMPARE},
+        check="compare",
+        share=0.8,
+    ),
+    "compare --resume": Recipe(
+        f"compare {{image}} {{labels}} -o report --resume {_TRIAL}",
+        _PLAIN,
+        options=_COMPARE,
+        damageable=("report",) * 6,
+        changes=("report",),
+        check="compare",
+        share=0.8,
+    ),
+    "compare --study": Recipe(
+        f"compare --study {{manifest}} -o {{out}} {_TRIAL}",
+        ({"manifest": "study.csv"},),
+        {"out": ("",)},
+        _COMPARE,
+        ("image.nii.gz", "support.nii.gz", "series", "series-label.nii.gz"),
+        check="study",
+        share=0.8,
+    ),
+    "batch": Recipe(
+        f"batch {{manifest}} -o {{out}} {_RUN}",
+        ({"manifest": "cases.csv"},),
+        {"out": ("",)},
+        _BATCH,
+        ("image.nii.gz", "support.nii.gz", "image.mha", "support.mha"),
+        check="batch",
+        share=0.8,
+    ),
+    "batch --resume": Recipe(
+        f"batch {{manifest}} -o batch --resume {_RUN}",
+        ({"manifest": "cases.csv"},),
+        options=_BATCH,
+        damageable=("batch",) * 6,
+        changes=("batch",),
+        check="batch",
+        share=0.8,
+    ),
+    "library save": Recipe(
+        "library save new {image} {labels}",
+        _PAIRS,
+        options=_SLICES,
+        damageable=("../home/library",),
+        changes=("../home",),
+        check="library",
+    ),
+    "library add": Recipe(
+        f"library add {TASK} {{image}} {{labels}}",
+        _PAIRS,
+        options=_SLICES,
+        damageable=("../home/library",) * 3,
+        changes=("../home",),
+        check="library",
+    ),
+    "library list": Recipe("library list", damageable=("../home/library",), check="nothing", share=0.5),
+    "library show": Recipe(f"library show {TASK}", damageable=("../home/library",), share=0.5),
+    "library remove": Recipe(
+        f"library remove {TASK}", damageable=("../home/library",), changes=("../home/library",), share=0.3
+    ),
+    "library export": Recipe(
+        f"library export {TASK} -o {{out}}",
+        outputs={"out": (".zip",)},
+        damageable=("../home/library",) * 3,
+        check="archive",
+    ),
+    "library import": Recipe(
+        "library import {file} --name new",
+        ({"file": "task.zip"},),
+        options={"--name": "name"},
+        changes=("../home",),
+        check="library",
+    ),
+    "export": Recipe(
+        "export {labels} --to {kind} -o {out} --default-code",
+        tuple(
+            {"labels": labels, "kind": kind}
+            for labels in (
+                "support.nii.gz",
+                "support.nrrd",
+                "support.mha",
+                "support.seg.nrrd",
+                "seg.dcm",
+                "filled.nii.gz",
+            )
+            for kind in ("nifti", "nrrd", "seg-nrrd")
+        ),
+        {"out": (".nii.gz", ".nrrd", ".seg.nrrd")},
+        _EXPORT,
+        ("support.nii.gz.labels.json", "support.nrrd.labels.json"),
+        check="export",
+    ),
+    "export dicom-seg": Recipe(
+        "export {labels} --to dicom-seg -o {out} --reference {image} --default-code",
+        ({"labels": "series-label.nii.gz", "image": "series"}, {"labels": "seg.dcm", "image": "series"}),
+        {"out": (".dcm",)},
+        _EXPORT,
+        check="segmentation",
+    ),
+    "export --derive-series": Recipe(
+        "export {labels} --to dicom-seg -o {out} --image {image} --derive-series {series} --default-code",
+        _PAIRS[:25],
+        {"out": (".dcm",), "series": ("",)},
+        _EXPORT,
+        check="segmentation",
+    ),
+    "models": Recipe(
+        "models {action} universeg-v1",
+        tuple({"action": action} for action in ("info", "verify", "verify", "remove", "download")),
+        options={"--progress": "choice"},
+        damageable=("../home/weights",) * 4,
+        changes=(f"../home/weights/{UNPUBLISHED}", f"../home/weights/{UNPUBLISHED}.sha256"),
+    ),
+    "models list": Recipe("models list", damageable=("../home/weights",), share=0.2),
+    "models import": Recipe(
+        "models import {name} {file}",
+        tuple({"name": name, "file": "weights.pt"} for name in ("universeg-v1", "sam-vit-b", "seggpt-vit-large")),
+        damageable=("../home/weights",),
+        check="refusal",
+    ),
+    "demo": Recipe(
+        "demo -o {out} --engine nothing", outputs={"out": ("",)}, options={"--engine": "name"}, share=0.15
+    ),
+}
+
+
+class _Maker:
+    """Makes one input in a desk of its own."""
+
+    def __init__(self, command: str, number: int, seed: int, desk: Path) -> None:
+        self.recipe, self.desk = RECIPES[command], desk
+        self.random = random = Random(f"{seed} {command} {number}")
+        self.steps: list[str] = []
+        self.files = dict(random.choice(self.recipe.files))
+        self.words = self.recipe.words.split()
+        self.outputs = {name: "out" + random.choice(suffixes) for name, suffixes in self.recipe.outputs.items()}
+        if "kind" in self.files:
+            suffix = {"nifti": ".nii.gz", "nrrd": ".nrrd", "seg-nrrd": ".seg.nrrd"}[self.files["kind"]]
+            self.outputs["out"] = f"out{suffix}"
+        if "series" in self.outputs:
+            self.outputs["series"] = "derived"
+        self.input = Input(command, number, [], self.steps, self.files, self.outputs)
+
+    def make(self) -> Input:
+        """Take the steps, and put the names into the words."""
+        for _ in range(self.random.choice((1, 1, 1, 2))):
+            kind = self.random.choices(list(_STEPS), list(_STEPS.values()))[0]
+            step: Callable[[], str] = getattr(self, f"_{kind}")
+            self.steps.append(f"{kind}: {step()}")
+        known = {**self.files, **self.outputs}
+        self.input.words = [
+            known.get(word[1:-1], word) if word[:1] == "{" and word[-1:] == "}" else word for word in self.words
+        ]
+        return self.input
+
+    def _nothing(self) -> str:
+        return "nothing"
+
+    def _content(self) -> str:
+        path = self._file_read()
+        if path is None:
+            return self._option()
+        return f"{path.name} damaged: {damage(self.random, path)}"
+
+    def _file(self) -> str:
+        path = self._path_read(self.random.random() < 0.5)
+        if path is None:
+            return self._option()
+        others = [
+            self.desk / name for name in ("image.nii.gz", "support.nii.gz", "cases.csv", "seg.dcm", "series", "job")
+        ]
+        return f"{path.name} is {make_odd(self.random, path, others)}"
+
+    def _name(self) -> str:
+        names = [name for name in self.files if os.path.isfile(self.desk / self.files[name])]  # noqa: PTH113
+        if not names:
+            return self._option()
+        name = self.random.choice(names)
+        path = self.desk / self.files[name]
+        suffix = path.name[path.name.index(".") :]
+        if self.random.random() < 0.15:
+            new = odd_words.impossible_name(self.random, suffix)
+        else:
+            new = odd_words.odd_name(self.random, suffix)
+            path.rename(self.desk / new)
+        self.files[name] = new
+        return f"{name} is called {new[:40]!r}"
+
+    def _output(self) -> str:
+        if not self.outputs:
+            return self._option()
+        name = self.random.choice(list(self.outputs))
+        suffix = "".join(Path(self.outputs[name]).suffixes)
+        self.outputs[name] = new = self._odd_output(suffix)
+        return f"{name} is {new[:60]!r}"
+
+    def _odd_output(self, suffix: str) -> str:
+        desk, random = self.desk, self.random
+        kind = random.randrange(17)
+        if kind < 3:
+            return odd_words.odd_name(random, suffix)
+        if kind == 3:
+            return odd_words.impossible_name(random, suffix)
+        if kind == 4:
+            return random.choice(
+                ("no/such" + suffix, "", ".", "..", "/", "out", "out.txt", "out.png", suffix, "a/" * 50)
+            )
+        if kind == 5:
+            return random.choice(("/dev/full", "/dev/null", "/proc/out" + suffix, "/sys/out" + suffix, "/dev/stdout"))
+        if kind == 6:
+            return random.choice([*self.files.values(), "image.nii.gz", "series/x" + suffix])
+        path = desk / f"out{suffix}"
+        if os.path.lexists(path) or os.path.lexists(desk / "closed"):  # by an earlier step
+            return path.name
+        if kind == 7:
+            path.symlink_to(random.choice([*self.files.values(), "image.nii.gz"]))
+        elif kind == 8:
+            path.symlink_to(path.name)
+        elif kind == 9:
+            path.symlink_to("elsewhere/nowhere")
+        elif kind == 10:
+            os.mkfifo(path)
+        elif kind == 11:
+            path.mkdir()
+        elif kind == 12:
+            path.mkdir()
+            (path / "precious.txt").write_text("precious", encoding="ascii")
+        elif kind == 13:
+            (desk / "closed").mkdir(0o500)
+            return f"closed/out{suffix}"
+        elif kind == 14:
+            (desk / "shut").mkdir(0)
+            return f"shut/out{suffix}"
+        elif kind == 15:
+            path.symlink_to("/dev/full")
+        else:
+            path.write_bytes(b"precious")
+        return path.name
+
+    def _option(self) -> str:
+        if not self.recipe.options or self.random.random() < 0.1:
+            return self._words()
+        flag = self.random.choice(list(self.recipe.options))
+        value = odd_words.odd_value(self.random, self.recipe.options[flag])
+        if flag == "--confidence" and self.random.random() < 0.8:
+            value = self.random.choice(("sure.nii.gz", "sure.nrrd", "sure.seg.nrrd", self._odd_output(".nii.gz")))
+            self.outputs["confidence"] = value
+        if flag == "--structures" and self.random.random() < 0.7:
+            value = "structures.csv"
+            if self.random.random() < 0.7:
+                damage(self.random, self.desk / value)
+        self.words += [f"{flag}={value}"] if self.random.random() < 0.8 else [flag, value]
+        return f"{flag}={value[:40]!r}"
+
+    def _words(self) -> str:
+        random, words = self.random, self.words
+        at = random.randrange(len(words))
+        kind = random.randrange(6)
+        if kind == 0:
+            return f"without {words.pop(at)!r}"
+        if kind == 1:
+            words.insert(at, words[at])
+            return f"{words[at]!r} twice"
+        if kind == 2:
+            other = random.randrange(len(words))
+            words[at], words[other] = words[other], words[at]
+            return f"{words[at]!r} and {words[other]!r} change places"
+        if kind == 3:
+            words.append(random.choice(_FLAGS))
+            return f"also {words[-1]}"
+        odd = odd_words.odd_value(random, random.choice(list(odd_words.KINDS)))
+        if kind == 4:
+            words.insert(at, odd)
+            return f"also {odd[:40]!r}"
+        words[at] = odd
+        return f"a word is {odd[:40]!r}"
+
+    def _path_read(self, whole: bool) -> Path | None:
+        """A file or folder that the command reads; of a folder a file in it, unless `whole`."""
+        names = [*self.files.values(), *self.files.values(), *self.recipe.damageable]
+        places = [self.desk / name for name in names if os.path.lexists(self.desk / name)]
+        places = [place for place in places if not place.is_symlink()]
+        if not places:
+            return None
+        place = self.random.choice(places)
+        if place.is_dir() and not whole:
+            inside = sorted(path for path in place.rglob("*") if path.is_file() and not path.is_symlink())
+            return self.random.choice(inside) if inside else place
+        return place
+
+    def _file_read(self) -> Path | None:
+        path = self._path_read(False)
+        small = path is not None and path.is_file() and path.stat().st_size <= _DAMAGED_BYTES
+        return path if small else None
+
+
+def make_input(command: str, number: int, seed: int, originals: Path, place: Path) -> Input:
+    """Copy the originals to `place` and make one input of them."""
+    place.mkdir(parents=True)
+    for part in ("desk", "home"):
+        shutil.copytree(originals / part, place / part, symlinks=True)
+    for part in ("tmp", "user"):
+        (place / part).mkdir()
+    return _Maker(command, number, seed, place / "desk").make()

@@ -1,0 +1,368 @@
+"""Whether what a command accepted came out right, told by readers that are not the product's own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pickle
+import re
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .inputs import Input
+from .originals import TASK
+from .sandbox import Ended
+
+# Image as others read it: voxels [k, j, i], and the matrix from (i, j, k) to mm.
+Seen = tuple[np.ndarray, np.ndarray]
+_TOLERANCE_MM = 1e-3
+
+
+def nothing(one: Input, desk: Path, ended: Ended) -> str:
+    """Commands that only tell something."""
+    return ""
+
+
+def refusal(one: Input, desk: Path, ended: Ended) -> str:
+    """No such input is right."""
+    return "" if ended.stdout.startswith("usage") else "it had to be refused"
+
+
+def fill(one: Input, desk: Path, ended: Ended) -> str:
+    """The output lies where the image does, and its labelled slices are those of the labels."""
+    path = desk / one.outputs["out"]
+    out, image = read_image(path), read_image(desk / one.files["image"])
+    if out is None:
+        return "the output cannot be read"
+    if image is None:
+        return "no other reader reads the image"
+    if out[0].shape != image[0].shape:
+        return f"the output has the shape {out[0].shape} and the image {image[0].shape}"
+    if not _same_place(out, image):
+        return f"the output lies elsewhere than the image: {out[1].tolist()} {image[1].tolist()}"
+    if "confidence" in one.outputs:
+        sure = read_image(desk / one.outputs["confidence"])
+        if sure is None or sure[0].shape != image[0].shape or not (sure[0] >= 0).all() or not (sure[0] <= 1).all():
+            return "the confidence is none"
+    if any(word in ("--resample", "--crop") for word in one.words):
+        return ""
+    return _labelled_kept(one, desk, ended, out)
+
+
+def _labelled_kept(one: Input, desk: Path, ended: Ended, seen: Seen) -> str:
+    labels = read_labels(desk / one.files["labels"], seen)
+    if labels is None and one.files["labels"].endswith(".dcm"):
+        return ""  # highdicom refuses what leaves out what its voxels do not need
+    if labels is None:
+        return "no other reader reads the labels"
+    found = re.search(r"\(axis (\d)", ended.stdout)
+    axis = int(found[1]) if found else 0
+    named = re.findall(r"^--labelled-slices=([\d,]+)$", "\n".join(one.words), re.MULTILINE)
+    labels, out = np.moveaxis(labels, axis, 0), np.moveaxis(seen[0], axis, 0)
+    slices = (
+        sorted({int(number) for number in named[-1].split(",")}) if named else np.flatnonzero(labels.any(axis=(1, 2)))
+    )
+    one_value = one.outputs["out"].endswith(".seg.nrrd") or not np.array_equal(
+        np.unique(labels[slices]), np.unique(out[slices])
+    )
+    for index in slices:
+        same = (
+            np.array_equal(labels[index] != 0, out[index] != 0)
+            if one_value
+            else np.array_equal(labels[index], out[index])
+        )
+        if not same:
+            return f"labelled slice {index} was changed"
+    return ""
+
+
+def suggest(one: Input, desk: Path, ended: Ended) -> str:
+    """A list of different slices that are there, no more than asked for."""
+    told = json.loads(ended.stdout)
+    indices = [row["slice"] for row in told]
+    count = next((int(word.partition("=")[2]) for word in one.words if re.fullmatch(r"--count=\d{1,6}", word)), 3)
+    if len(set(indices)) < len(indices) or len(indices) > count:
+        return f"slices twice, or too many: {indices}"
+    image = read_image(desk / one.files["image"])
+    if image is None:
+        return "no other reader reads the image"
+    if any(not 0 <= index < max(image[0].shape) for index in indices):
+        return f"slices that are not there: {indices}"
+    return ""
+
+
+def compare(one: Input, desk: Path, ended: Ended) -> str:
+    """A report whose figures are figures."""
+    return _report(desk / one.outputs.get("out", "report"), "result.json", "summary.csv", "slices.csv")
+
+
+def study(one: Input, desk: Path, ended: Ended) -> str:
+    """The same of a study."""
+    return _report(desk / one.outputs.get("out", "study"))
+
+
+def _report(folder: Path, *files: str) -> str:
+    missing = [name for name in ("report.html", "dice.png", *files) if not (folder / name).is_file()]
+    if missing:
+        return f"the report lacks {missing}"
+    if (folder / "dice.png").read_bytes()[:4] != b"\x89PNG":
+        return "dice.png is no picture"
+    for name in files:
+        text = (folder / name).read_text(encoding="utf-8")
+        if name.endswith(".json") and "NaN" in json.dumps(json.loads(text)):
+            return f"{name} holds NaN"
+    for table in folder.glob("*.csv"):
+        rows = list(csv.DictReader(table.open(encoding="utf-8", newline="")))
+        for row in rows:
+            if row.get("dice") and not 0 <= float(row["dice"]) <= 1:
+                return f"{table.name} has a Dice of {row['dice']}"
+        if not rows:
+            return f"{table.name} has no row"
+    return ""
+
+
+def batch(one: Input, desk: Path, ended: Ended) -> str:
+    """A row for each case; each that is done has a label map that can be read, each other one a reason."""
+    folder = desk / one.outputs.get("out", "batch")
+    rows = list(csv.DictReader((folder / "status.csv").open(encoding="utf-8", newline="")))
+    if not rows or not (folder / "index.html").is_file():
+        return "status.csv or index.html is empty"
+    for row in rows:
+        if row["status"] == "done" and "corrected" not in row["message"]:  # those stay as they are, whatever they are
+            label = read_image(folder / row["name"] / "label.nii.gz")
+            sure = read_image(folder / row["name"] / "confidence.nii.gz")
+            if label is None or sure is None or label[0].shape != sure[0].shape or not _same_place(label, sure):
+                return f"case {row['name']!r} is done and its files cannot be read"
+        elif not row["message"] or "\n" in row["message"]:
+            return f"case {row['name']!r} failed and nothing says why"
+        elif "unexpected" in row["message"] or "crashed" in row["message"]:
+            return f"case {row['name']!r}: {row['message']}"
+    failed = sum(row["status"] == "failed" for row in rows)
+    if bool(failed) != (ended.code == 1) and "--resume" not in one.command:
+        return f"{failed} cases failed, and the exit code is {ended.code}"
+    return ""
+
+
+def library(one: Input, desk: Path, ended: Ended) -> str:
+    """A task whose arrays are there, in a folder right below the library."""
+    tasks = list((desk.parent / "home" / "library").glob("[!.]*/task.json"))
+    if not tasks:
+        return "no task is there"
+    newest = max(tasks, key=lambda task: task.stat().st_mtime_ns)
+    content = json.loads(newest.read_text(encoding="utf-8"))
+    rows = content["slices"] if newest.parent.name != TASK else content["slices"][-1:]
+    for row in rows:
+        arrays = [np.load(path, allow_pickle=False) for path in newest.parent.glob(f"{row['file']}.*.npy")]
+        if len(arrays) != 2 or arrays[0].shape != arrays[1].shape:
+            return f"slice {row['file']} lacks an array, or has two shapes"
+    return ""
+
+
+def archive(one: Input, desk: Path, ended: Ended) -> str:
+    """A sound archive with a list of slices."""
+    with zipfile.ZipFile(desk / one.outputs["out"]) as packed:
+        if packed.testzip() is not None:
+            return "the archive is damaged"
+        for row in json.loads(packed.read("task.json"))["slices"]:
+            for kind in ("image", "mask"):
+                np.load(io.BytesIO(packed.read(f"{row['file']}.{kind}.npy")), allow_pickle=False)
+    return ""
+
+
+def export(one: Input, desk: Path, ended: Ended) -> str:
+    """The same voxels at the same place."""
+    path = desk / one.outputs["out"]
+    if path.is_dir():
+        return "" if any(path.iterdir()) else "the folder is empty"
+    out = read_image(path)
+    if out is None:
+        return "the output cannot be read"
+    labels = read_labels(desk / one.files["labels"], out)
+    if labels is None:
+        return "" if one.files["labels"].endswith(".dcm") else "no other reader reads the labels"
+    if any(word in ("--resample", "--crop", "--reference") for word in one.words):
+        return ""
+    if not np.array_equal(out[0] != 0, labels != 0):
+        return "other voxels are labelled"
+    return ""
+
+
+def segmentation(one: Input, desk: Path, ended: Ended) -> str:
+    """A DICOM segmentation that highdicom reads, with as many labelled voxels as the labels."""
+    import highdicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = highdicom.seg.segread(desk / one.outputs["out"])
+        count = int(np.count_nonzero(read.get_total_pixel_matrix() if read.is_tiled else read.pixel_array))
+    labelled = labelled_count(desk / one.files["labels"])
+    if labelled is None and one.files["labels"].endswith(".dcm"):
+        return ""
+    if labelled is None:
+        return "no other reader reads the labels"
+    if any(word in ("--resample", "--crop", "--leave-out-missing-slices", "--slice-by-slice") for word in one.words):
+        return ""
+    return "" if count == labelled else f"{count} voxels are labelled instead of {labelled}"
+
+
+CHECKS: dict[str, Callable[[Input, Path, Ended], str]] = {
+    name: globals()[name]
+    for name in (
+        *("nothing", "refusal", "fill", "suggest", "compare", "study", "batch", "library", "archive", "export"),
+        "segmentation",
+    )
+}
+
+
+def _same_place(one: Seen, other: Seen) -> bool:
+    """Whether all corners lie at the same places, to a thousandth of a voxel's size or of a millimetre."""
+    k, j, i = np.array(one[0].shape[-3:]) - 1
+    corners = np.array([(x, y, z, 1) for x in (0, i) for y in (0, j) for z in (0, k)]).T
+    first, second = one[1] @ corners, other[1] @ corners
+    scale = max(1.0, float(np.abs(first[np.isfinite(first)]).max(initial=0)) * 1e-3)
+    return bool(np.allclose(first, second, rtol=0, atol=_TOLERANCE_MM * scale))
+
+
+def read_image(path: Path) -> Seen | None:
+    """An image as nibabel, SimpleITK or pynrrd read it, in a process of its own; None if none does."""
+    return _isolated(_read_image, path)
+
+
+def read_labels(path: Path, grid: Seen) -> np.ndarray | None:
+    """Labels on the grid of an image, 0 where there are none; on their own grid if that has the same shape."""
+    seen: Seen | None = _isolated(_read_labels, path)
+    if seen is None or (seen[0].shape == grid[0].shape and path.suffix != ".dcm"):
+        return None if seen is None else seen[0]
+    labels = np.zeros(grid[0].shape[:3], seen[0].dtype)
+    indices = np.argwhere(seen[0])
+    points = seen[1] @ np.concatenate([indices[:, ::-1], np.ones((len(indices), 1))], axis=1).T
+    columns, rows, slices = np.rint(np.linalg.inv(grid[1]) @ points)[:3].astype(int)
+    inside = np.all(
+        [(at >= 0) & (at < size) for at, size in zip((slices, rows, columns), labels.shape, strict=True)], axis=0
+    )
+    labels[slices[inside], rows[inside], columns[inside]] = seen[0][tuple(indices[inside].T)]
+    return labels
+
+
+def labelled_count(path: Path) -> int | None:
+    """How many voxels are labelled."""
+    seen: Seen | None = _isolated(_read_labels, path)
+    return None if seen is None else int(np.count_nonzero(seen[0]))
+
+
+def _read_image(path: Path) -> Seen:
+    import SimpleITK as sitk
+
+    path = Path(os.path.realpath(path))
+    with tempfile.TemporaryDirectory() as folder:
+        if path.is_dir():
+            reader = sitk.ImageSeriesReader()
+            reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path)))
+            image = reader.Execute()
+        else:
+            data = path.read_bytes()
+            if path.suffix in (".mgz", ".mgh"):
+                return _read_nifti(data, Path(folder), path.suffix)
+            if path.name.lower().endswith((".nii.gz", ".nii")) or data[344:347] == b"n+1" or data[:2] == b"\x1f\x8b":
+                return _read_nifti(data, Path(folder))
+            suffix = (
+                ".mha"
+                if data.startswith(b"ObjectType") and b"LOCAL" in data[:3000]
+                else ".nrrd"
+                if data[:4] == b"NRRD"
+                else path.suffix
+            )
+            plain = Path(folder) / f"plain{suffix}"
+            if suffix == ".mhd" or data[:4] == b"NRRD":
+                plain = path  # its voxels may lie beside it
+            else:
+                plain.write_bytes(data)
+            image = sitk.ReadImage(str(plain))
+        while image.GetDimension() > 3:
+            image = image[..., 0]
+        array = sitk.GetArrayFromImage(image)
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
+        matrix[:3, 3] = image.GetOrigin()
+        return array, np.diag((-1, -1, 1, 1)) @ matrix
+
+
+def _read_nifti(data: bytes, folder: Path, suffix: str = ".nii") -> Seen:
+    import nibabel
+
+    plain = folder / f"plain{suffix}{'.gz' if data[:2] == bytes((31, 139)) and suffix == '.nii' else ''}"
+    plain.write_bytes(data)
+    loaded: Any = nibabel.load(plain)
+    array = np.asarray(loaded.dataobj)
+    array = array.reshape([size for at, size in enumerate(array.shape) if at < 3 or size > 1])
+    return array.T, loaded.affine
+
+
+def _read_labels(path: Path) -> Seen:
+    path = Path(os.path.realpath(path))
+    data = b"" if path.is_dir() else path.read_bytes()[:200]
+    if data[128:132] == b"DICM":
+        return _read_segmentation(path)
+    array, matrix = _read_image(path)
+    if array.ndim == 4:  # layers of a .seg.nrrd
+        array = array.max(axis=3)
+    return array, matrix
+
+
+def _read_segmentation(path: Path) -> Seen:
+    import highdicom
+
+    read = highdicom.seg.segread(path)
+    volume = read.get_volume(combine_segments=True)
+    order = np.eye(4)[[2, 1, 0, 3]]  # its indices are [k, j, i]
+    return np.asarray(volume.array), np.diag((-1, -1, 1, 1)) @ volume.affine @ order
+
+
+def _with_plain_name(path: Path) -> Path:
+    """A file by a name that every reader takes: a link beside it where its own is no UTF-8."""
+    if path.name.isprintable() or not path.is_file():
+        return path
+    plain = path.with_name(f"plain{path.suffix}")
+    plain.unlink(missing_ok=True)
+    plain.hardlink_to(os.path.realpath(path))
+    return plain
+
+
+def _isolated(read: Callable[[Path], Seen], path: Path) -> Any:
+    """What a function returns in a process of its own; None if it raises, crashes or takes too long."""
+    end, begin = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(end)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        code = 1
+        try:
+            import signal
+
+            signal.alarm(60)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                content = pickle.dumps(read(_with_plain_name(path)))
+            with os.fdopen(begin, "wb") as stream:
+                stream.write(content)
+            code = 0
+        except BaseException:
+            sys.exc_info()
+        finally:
+            os._exit(code)
+    os.close(begin)
+    with os.fdopen(end, "rb") as stream:
+        content = stream.read()
+    _, status = os.waitpid(pid, 0)
+    return pickle.loads(content) if os.waitstatus_to_exitcode(status) == 0 else None

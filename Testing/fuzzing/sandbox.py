@@ -1,0 +1,223 @@
+"""One call of the command line in a forked process, and all that can be seen of it from outside."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import hashlib
+import os
+import resource
+import signal
+import stat
+import sys
+import time
+import traceback
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+MEMORY_BYTES = 12 << 30
+_FILE_BYTES = 2 << 30
+_MARK = "FEWSHOT_FUZZ_INPUT"
+_LINGER_SECONDS = 6.0
+_HASHED_BYTES = 64 << 20
+# Numbers of the kernel: what lets root pass over the permissions of files.
+_OVERRIDE, _READ_SEARCH, _DROP_FROM_BOUNDING_SET, _CAPABILITY_VERSION = 1, 2, 24, 0x20080522
+_END_WITH_PARENT = 1
+
+
+@dataclass
+class Ended:
+    """How a call ended.
+
+    Attributes
+    ----------
+    code : int or None
+        Exit code, -N if signal N ended it, None if it had to be ended because it took too long.
+    seconds : float
+    stdout, stderr : str
+    left : tuple of str
+        Processes that it left behind.
+    """
+
+    code: int | None
+    seconds: float
+    stdout: str
+    stderr: str
+    left: tuple[str, ...]
+
+
+def call(words: list[str], place: Path, seconds: float) -> Ended:
+    """Run the command line on the desk of `place`, with nothing of the user's own at hand."""
+    began = time.monotonic()
+    mark = f"{_MARK}={place}"
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            code = _as_program(words, place)
+        except BaseException:
+            os.write(2, traceback.format_exc().encode("utf-8", "replace"))
+        finally:
+            os._exit(code)
+    code = _waited_for(pid, began + seconds)
+    if code is None:
+        _end_marked(mark, pid)
+        os.waitpid(pid, 0)
+    left = _lingering(mark)
+    _end_marked(mark, None)
+    told = [(place / name).read_bytes().decode("utf-8", "backslashreplace") for name in ("stdout", "stderr")]
+    return Ended(code, time.monotonic() - began, told[0], told[1], left)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that forked it ends, in whatever way."""
+    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+
+
+def _as_program(words: list[str], place: Path) -> int:
+    from fewshot_annotate.cli import main
+
+    end_with_parent()
+    os.setsid()
+    for number, path in enumerate((Path(os.devnull), place / "stdout", place / "stderr")):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY, 0o600)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin, sys.stdout, sys.stderr = (open(number, mode, encoding="utf-8", closefd=False) for number, mode in ((0, "r"), (1, "w"), (2, "w")))  # noqa: SIM115, E501  # fmt: skip
+    os.environ.update(_environment(place))
+    import tempfile
+
+    tempfile.tempdir = None
+    os.chdir(place / "desk")
+    os.umask(0o022)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _obey_permissions()
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.default_int_handler if one is signal.SIGINT else signal.SIG_DFL)
+    sys.modules["__main__"] = types.ModuleType("__main__")  # what processes started from here would import
+    sys.argv = ["fewshot-annotate", *words]
+    try:
+        code = main(words)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    return int(code)
+
+
+def _environment(place: Path) -> dict[str, str]:
+    nowhere = "http://127.0.0.1:9"
+    return {
+        _MARK: str(place),
+        "FEWSHOT_ANNOTATE_HOME": str(place / "home"),
+        "HOME": str(place / "user"),
+        "TMPDIR": str(place / "tmp"),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        **dict.fromkeys(
+            ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), nowhere
+        ),
+        "HF_ENDPOINT": nowhere,
+    }
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def _obey_permissions() -> None:
+    """Permissions of files hold for root too, here and in processes started from here."""
+    if os.getuid() != 0 or sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    for one in (_OVERRIDE, _READ_SEARCH):
+        libc.prctl(_DROP_FROM_BOUNDING_SET, one, 0, 0, 0)
+    header, sets = _Header(_CAPABILITY_VERSION, 0), (_Sets * 2)()
+    libc.capget(ctypes.byref(header), sets)
+    for field in ("effective", "permitted", "inheritable"):
+        kept = getattr(sets[0], field) & ~(1 << _OVERRIDE) & ~(1 << _READ_SEARCH)
+        setattr(sets[0], field, kept)
+    libc.capset(ctypes.byref(header), sets)
+
+
+def _waited_for(pid: int, until: float) -> int | None:
+    pause = 0.002
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            return None
+        time.sleep(pause)
+        pause = min(0.05, pause * 1.3)
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes that were started by the call, or by what it started."""
+    found = []
+    wanted = mark.encode()
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if wanted in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
+                    state = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+                    found += [int(name)] if state not in "ZX" else []
+    return found
+
+
+def _lingering(mark: str) -> tuple[str, ...]:
+    """Processes that are still there after a moment."""
+    until = time.monotonic() + _LINGER_SECONDS
+    while found := _marked(mark):
+        if time.monotonic() > until:
+            return tuple(_command_of(pid) for pid in found)
+        time.sleep(0.05)
+    return ()
+
+
+def _command_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")[:200]
+    return str(pid)
+
+
+def _end_marked(mark: str, pid: int | None) -> None:
+    for one in [*([] if pid is None else [pid]), *_marked(mark)]:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(one, signal.SIGKILL)
+
+
+def snapshot(place: Path) -> dict[str, tuple[object, ...]]:
+    """What lies on the desk, in the user's folders and in that of temporary files: kinds, permissions, content."""
+    found: dict[str, tuple[object, ...]] = {}
+    waiting = [place / part for part in ("desk", "home", "tmp", "user")]
+    while waiting:
+        path = waiting.pop()
+        about = path.lstat()
+        name = os.path.relpath(path, place)
+        mode = stat.S_IMODE(about.st_mode)
+        if stat.S_ISDIR(about.st_mode):
+            found[name] = ("folder", mode)
+            waiting += [path / entry for entry in os.listdir(path)]  # noqa: PTH208
+        elif stat.S_ISLNK(about.st_mode):
+            found[name] = ("link", os.readlink(path))  # noqa: PTH115
+        elif stat.S_ISREG(about.st_mode):
+            small = about.st_size <= _HASHED_BYTES
+            found[name] = ("file", mode, about.st_size, hashlib.sha1(path.read_bytes()).hexdigest() if small else "")
+        else:
+            found[name] = ("special", stat.S_IFMT(about.st_mode))
+    return found

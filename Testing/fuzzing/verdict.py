@@ -1,0 +1,197 @@
+"""What became of an input: accepted rightly, refused clearly, or one of the ways in which neither is true."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewshot_annotate.core.text import printable
+
+from . import oracles
+from .inputs import RECIPES, Input
+from .originals import PRIVATE
+from .sandbox import Ended
+
+GOOD = ("accepted rightly", "refused clearly")
+BAD = (
+    "refused unclearly",
+    "tracebacks",
+    "crashes",
+    "hangs",
+    "leftovers",
+    "accepted wrongly",
+    "patient data",
+)
+_DONE, _FAILED, _BAD_INPUT, _CANCELLED = 0, 1, 2, 130
+_OURS = ("fewshot-annotate: ", "Note: ")
+_LONGEST_LINE = 1000
+_TRACEBACK = re.compile(r"Traceback \(most|unexpected error|^\s+File \".*\", line \d+", re.MULTILINE)
+# Words of libraries, which users cannot do anything with.
+_LIBRARY = re.compile(
+    r"itk::|ITK ERROR|sitk::|Errno|0x[0-9a-f]{6,}|<\w+ object|\bWarning:|[A-Z]\w+Error\b|[A-Z]\w+Exception\b"
+    r"|\bDescription:|numpy\.|pydicom\.|codec can't"
+    r"|invalid literal|could not convert|not subscriptable|NoneType|argument of type"
+)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
+# Files that tell of a run and hold no images.
+_LOGS = (".log", ".csv", ".html", ".jsonl")
+
+
+@dataclass
+class Verdict:
+    """Which column an input counts in, and why."""
+
+    column: str
+    why: str = ""
+
+
+def judge(
+    one: Input,
+    place: Path,
+    ended: Ended,
+    before: Mapping[str, tuple[object, ...]],
+    after: Mapping[str, tuple[object, ...]],
+) -> Verdict:
+    """The first thing that is wrong with the end of a call, or that nothing is."""
+    both = f"{ended.stdout}\n{ended.stderr}"
+    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    if ended.code is None:
+        return Verdict("hangs", f"after {ended.seconds:.0f} s")
+    if _TRACEBACK.search(both):
+        return Verdict("tracebacks", _last_line(ended.stderr))
+    if ended.code not in (_DONE, _FAILED, _BAD_INPUT, _CANCELLED) or (ended.code and not ended.stderr.strip()):
+        return Verdict("crashes", f"exit code {ended.code}: {_last_line(ended.stderr)}")
+    if ended.left:
+        return Verdict("leftovers", f"processes: {ended.left}")
+    if secret := _secret(one, place, both, changed):
+        return Verdict("patient data", secret)
+    if unclear := _unclear(one, place, ended):
+        return Verdict("refused unclearly", unclear)
+    if ended.code == _DONE or _is_partial(one, ended):
+        return _judge_accepted(one, place, ended, changed, before)
+    if changed := [name for name in changed if not _may_stay(one, name)]:
+        return Verdict("leftovers", ", ".join(_described(name, before, after) for name in changed[:8]))
+    return Verdict("refused clearly", _last_line(ended.stderr))
+
+
+def _judge_accepted(
+    one: Input, place: Path, ended: Ended, changed: list[str], before: Mapping[str, tuple[object, ...]]
+) -> Verdict:
+    new = [
+        word for word in one.words if word and _relative(place, word) not in before
+    ]  # an odd word may be an output
+    allowed = [_relative(place, path) for path in new] + [
+        _relative(place, path) for path in (*one.outputs.values(), *RECIPES[one.command].changes)
+    ]
+    allowed += [re.sub("([^/]+)$", r"aside-\1", path) for path in allowed]  # where a link leads
+    links = [path for path in allowed if before.get(path, ("",))[0] == "link"]
+    allowed += [os.path.normpath(f"{path.rpartition('/')[0]}/{before[path][1]}") for path in links]
+    allowed += [f"{path}.labels.json" for path in allowed] + [path.rpartition(".nii")[0] or path for path in allowed]
+    above = {os.path.dirname(path) for path in allowed} - set(before)  # noqa: PTH120
+    strange = [name for name in changed if name not in above and not any(_is_within(name, path) for path in allowed)]
+    asked_only = any(word in ("--help", "-h", "--version") for word in one.words)
+    if strange:
+        return Verdict("leftovers", f"beside the output: {', '.join(strange[:8])}")
+    if asked_only:
+        return Verdict("accepted rightly", "asked only")
+    try:
+        wrong = oracles.CHECKS[RECIPES[one.command].check](one, place / "desk", ended)
+    except Exception as error:
+        wrong = f"the output cannot be read: {type(error).__name__}: {error}"
+    return Verdict("accepted wrongly", wrong) if wrong else Verdict("accepted rightly")
+
+
+def _is_partial(one: Input, ended: Ended) -> bool:
+    """A batch of which some cases fail has exit code 1, and is done."""
+    return (
+        one.command.startswith("batch")
+        and ended.code == _FAILED
+        and bool(re.search(r": \d+ (done|failed)", ended.stdout))
+    )
+
+
+def _may_stay(one: Input, name: str) -> bool:
+    """What a call that came to no end keeps, as documented: the job, finished trials, the lock of a library."""
+    kept = RECIPES[one.command].changes
+    return (
+        name in ("home", "home/library", "home/weights")
+        or (name.startswith("home/") and name.endswith(".lock"))
+        or (
+            one.command.endswith("--resume")
+            and any(_is_within(name, f"desk/{path}") for path in kept)
+            and "lock" in name
+        )
+    )
+
+
+def _unclear(one: Input, place: Path, ended: Ended) -> str:
+    """Why what was told is not clear; empty if it is."""
+    lines = [line for line in ended.stderr.split("\n") if line.strip()]
+    if control := _CONTROL.search(ended.stderr if "--progress=bar" not in one.words else "") or _CONTROL.search(
+        ended.stdout
+    ):
+        return f"control character {control[0]!r} on a stream"
+    if {"--progress=bar", "--progress=json"} & set(one.words) or (
+        "--progress" in one.words and "none" not in one.words
+    ):
+        lines = [line for line in lines if line.startswith(_OURS)]
+    for line in lines:
+        if not line.startswith(_OURS) and "download" not in one.words:  # which shows the licence first
+            return f"no line of ours: {line[:300]}"
+        if len(line) > _LONGEST_LINE:
+            return f"a line of {len(line)} characters: {line[:100]}"
+        if found := _LIBRARY.search(line):
+            return f"words of a library ({found[0]}): {line[:300]}"
+    if ended.code == _DONE:
+        return ""
+    refusals = [line for line in lines if line.startswith(_OURS[0])]
+    if not refusals:
+        return f"no line says why: {lines[-1:]}"
+    if not any(_names_input(one, place, line) for line in refusals):
+        return f"names no input: {refusals[-1][:300]}"
+    return ""
+
+
+def _names_input(one: Input, place: Path, line: str) -> bool:
+    names = [part for word in one.words for part in (word, *word.partition("=")[::2], *re.split(r"[^\w.]+", word))]
+    names += [part for word in one.words for part in (os.path.basename(word), os.path.normpath(word))]  # noqa: PTH119
+    names += ["''"] if "" in (word.rpartition("=")[2] for word in one.words) else []
+    names += [path.name for path in (*(place / "desk").iterdir(), *(place / "home").rglob("*"))]
+    names += ["argument", "arguments", "row "]
+    return any(name and printable(name).strip()[:100] in line for name in names)
+
+
+def _secret(one: Input, place: Path, both: str, changed: list[str]) -> str:
+    said = " ".join(one.words)
+    texts = {"a stream": both}
+    for name in changed:
+        path = place / name
+        if name.endswith(_LOGS) and path.is_file() and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                texts[name] = path.read_bytes().decode("utf-8", "replace")
+    for where, text in texts.items():
+        for word in PRIVATE:
+            if word in text and word not in said:
+                return f"{word} on {where}"
+    return ""
+
+
+def _relative(place: Path, path: str) -> str:
+    return os.path.relpath(os.path.join(place, "desk", path), place)  # noqa: PTH118
+
+
+def _is_within(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}/")
+
+
+def _described(name: str, before: Mapping[str, tuple[object, ...]], after: Mapping[str, tuple[object, ...]]) -> str:
+    return f"{name!r} {'new' if name not in before else 'gone' if name not in after else 'changed'}"
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:400] if lines else ""

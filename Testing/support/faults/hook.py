@@ -1,0 +1,140 @@
+"""Faults inside a process: what Python tells its audit hooks is counted, and at one event a fault happens.
+
+Only the standard library is used: every Python process that a command starts takes this file in, too, by a
+`sitecustomize` on PYTHONPATH, with the plan in an environment variable.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "FAULT_PLAN"
+STAGES = ("start", "reading", "filling", "writing", "after")
+_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR
+_RENAMES = ("os.rename", "os.link")
+
+
+def install_from_environment() -> None:
+    """Follow the plan that the environment names, if there is one."""
+    text = os.environ.get(VARIABLE)
+    if text:
+        TreeFaults(json.loads(text)).install()
+
+
+class Stages:
+    """Delivers a signal at the n-th event of a stage of the process; without a stage it counts only.
+
+    Parameters
+    ----------
+    marks : mapping of str to list of str
+        What begins a stage, after the one before it in order: an event whose words hold one of these texts.
+    writes : int or None
+        So many files are put in their places while writing; then comes 'after'.
+    """
+
+    def __init__(self, marks: dict[str, list[str]], writes: int | None = None) -> None:
+        self.counts = dict.fromkeys(STAGES, 0)
+        self.renames = 0
+        self.signalled = False
+        self._marks = marks
+        self._writes = writes
+        self._stage = STAGES[0]
+        self._plan: tuple[str, int, int, bool] | None = None
+
+    def plan(self, stage: str, at: int, number: int, group: bool) -> None:
+        """Send the signal `number`, to this process or to all of its group."""
+        self._plan = stage, at, number, group
+
+    def install(self) -> None:
+        """Begin to count."""
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, words: tuple[Any, ...]) -> None:
+        if not event.startswith(("open", "os.", "subprocess.", "shutil.", "tempfile.")) or event == "os.putenv":
+            return
+        said = f"{event} " + " ".join(str(word) for word in words[:2])
+        later = next((one for one in STAGES[STAGES.index(self._stage) + 1 :] if self._marks.get(one)), None)
+        if later is not None and any(mark in said for mark in self._marks[later]):
+            self._stage = later
+        if self._stage == "writing" and event in _RENAMES:
+            self.renames += 1
+            if self.renames == self._writes:
+                self._stage = "after"
+        self.counts[self._stage] += 1
+        if self._plan is not None and not self.signalled:
+            stage, at, number, group = self._plan
+            if stage == self._stage and self.counts[stage] >= at:
+                self.signalled = True
+                os.killpg(0, number) if group else os.kill(os.getpid(), number)
+
+
+class TreeFaults:
+    """Counts over all processes of a command: renames, files opened to be written, and writes brought to the disk.
+
+    Parameters
+    ----------
+    plan : mapping
+        `kind`: 'rename' kills at the n-th rename, 'open' and 'sync' find the disk full from the n-th file on;
+        'none' only counts. `at`: n, from 1. `under`: the folder that counts. `notes`: a folder for the counts.
+        `all`: whether all processes are killed.
+    """
+
+    kinds = ("rename", "open", "sync")
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._kind, self._at, self._under = plan["kind"], plan["at"], plan["under"]
+        self._notes, self._all = Path(plan["notes"]), plan.get("all", False)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._counters = {kind: os.open(self._notes / f"count-{kind}", flags, 0o600) for kind in self.kinds}
+        self._pids = os.open(self._notes / "pids", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def install(self) -> None:
+        """Begin to count."""
+        os.write(self._pids, f"{os.getpid()}\n".encode())
+        self._true_fsync = os.fsync
+        os.fsync = self._fsync  # type: ignore[assignment]
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, words: tuple[Any, ...]) -> None:
+        if event in _RENAMES and self._concerns(words[1]):
+            if self._is_reached("rename"):
+                self._kill()
+        elif event == "open" and self._concerns(words[0]):
+            mode, flags = words[1], words[2]
+            for_writing = any(letter in "wax+" for letter in mode) if isinstance(mode, str) else flags & _WRITE_FLAGS
+            if for_writing and self._is_reached("open"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), words[0])
+
+    def _fsync(self, file: Any) -> None:
+        number = file if isinstance(file, int) else file.fileno()
+        if self._concerns(Path(f"/proc/self/fd/{number}").readlink()) and self._is_reached("sync"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._true_fsync(file)
+
+    def _is_reached(self, kind: str) -> bool:
+        """Count one of a kind, and say whether the fault is due; a full disk stays full."""
+        counter = self._counters[kind]
+        os.write(counter, b".")
+        count = os.lseek(counter, 0, os.SEEK_CUR)
+        return kind == self._kind and (count == self._at if kind == "rename" else count >= self._at)
+
+    def _concerns(self, path: object) -> bool:
+        if not isinstance(path, str | bytes | os.PathLike):
+            return False
+        return os.path.abspath(os.fsdecode(path)).startswith(self._under)  # noqa: PTH100
+
+    def _kill(self) -> None:
+        if self._all:
+            for line in (self._notes / "pids").read_text().split():
+                if int(line) != os.getpid():
+                    try:
+                        os.kill(int(line), signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,58 @@
+"""Pieces of code that are killed at each of their renames and removals in turn."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+_MOST = 50
+
+
+def at_every_rename(begin: Callable[[], object], act: Callable[[], object], look: Callable[[], T]) -> list[T]:
+    """What is there after `act` was killed before its first rename, its second, ..., and after it was not killed.
+
+    It runs in forked processes, so it is for programs without threads.
+
+    Parameters
+    ----------
+    begin : function
+        Called before each.
+    """
+    found = []
+    for step in range(1, _MOST):
+        begin()
+        pid = os.fork()
+        if pid == 0:
+            _act(act, step)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert status in (0, -signal.SIGKILL)
+        found.append(look())
+        if status == 0:
+            break
+    return found
+
+
+def _act(act: Callable[[], object], step: int) -> None:
+    count = 0
+
+    def hear(event: str, _words: object) -> None:
+        nonlocal count
+        if event in ("os.rename", "os.remove"):
+            count += 1
+            if count == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    code = 1
+    try:
+        sys.addaudithook(hear)
+        act()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)

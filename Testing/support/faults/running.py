@@ -1,0 +1,274 @@
+"""Commands in forked processes: started in a moment, disturbed, and followed until the last of their processes."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import json
+import os
+import pickle
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+
+from support.faults.hook import VARIABLE, Stages
+from support.processes import PACKAGE_PARENT
+
+T = TypeVar("T")
+_PR_SET_CHILD_SUBREAPER = 36
+_LONGEST_SECONDS = 120.0
+_TESTING = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Desk:
+    """The folders of one round."""
+
+    folder: Path
+
+    @property
+    def given(self) -> Path:
+        """What the person brings."""
+        return self.folder / "in"
+
+    @property
+    def out(self) -> Path:
+        """What the command writes."""
+        return self.folder / "out"
+
+    @property
+    def tmp(self) -> Path:
+        """The folder for temporary files."""
+        return self.folder / "tmp"
+
+    @property
+    def data(self) -> Path:
+        """The program's data folder."""
+        return self.folder / "data"
+
+    @property
+    def notes(self) -> Path:
+        """What the round itself writes."""
+        return self.folder.with_name(self.folder.name + "-notes")
+
+    def make(self) -> None:
+        """The folders, empty."""
+        self.remove()
+        for folder in (self.given, self.out, self.tmp, self.data, self.folder / "home", self.notes):
+            folder.mkdir(parents=True)
+
+    def take(self, template: Path) -> None:
+        """The folders as in a template; times of files stay."""
+        for folder in (self.folder, self.notes):
+            _empty(folder)
+        shutil.copytree(template, self.folder, symlinks=True, dirs_exist_ok=True)
+        self.notes.mkdir(exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        for folder in (self.folder, self.notes):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Ended:
+    """How a command came to its end."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    left: int = 0  # processes that did not end by themselves
+    counts: dict[str, int] = field(default_factory=dict)
+    renames: int = 0
+    signalled: bool = False
+
+
+@dataclass
+class Disturbance:
+    """What happens to a command.
+
+    Attributes
+    ----------
+    stages : Stages or None
+        A signal at an event of the process itself.
+    tree : dict or None
+        A plan for all of its processes, see `TreeFaults`.
+    after : (float, int, bool) or None
+        Seconds after which a signal comes from outside, its number, whether to all of the group.
+    largest : int or None
+        Bytes beyond which no file grows.
+    """
+
+    stages: Stages | None = None
+    tree: dict[str, Any] | None = None
+    after: tuple[float, int, bool] | None = None
+    largest: int | None = None
+
+
+def become_subreaper() -> None:
+    """Have processes whose parent died as our children, so that they can be waited for."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def run(program: Callable[[], int], desk: Desk, disturbance: Disturbance | None = None) -> Ended:
+    """Run a program in a process of its own and wait until all that it started is gone, too."""
+    disturbance = disturbance or Disturbance()
+    began = time.monotonic()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _be(program, desk, disturbance)
+    code, left = _wait(pid, disturbance.after)
+    seconds = time.monotonic() - began
+    ended = Ended(code, _text(desk.notes / "stdout"), _text(desk.notes / "stderr"), seconds, left)
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads((desk.notes / "stages").read_text())
+        ended.counts, ended.renames, ended.signalled = told
+    return ended
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A program with a part that is not disturbed, such as the start of the application it runs in."""
+
+    prepare: Callable[[], object]
+    program: Callable[[], int]
+
+    def __call__(self) -> int:
+        return self.program()
+
+
+def in_child(function: Callable[[], T], desk: Desk) -> T:
+    """What a function returns in a process of its own: libraries with threads do not get into this one."""
+
+    def program() -> int:
+        (desk.notes / "result").write_bytes(pickle.dumps(function()))
+        return 0
+
+    ended = run(program, desk)
+    if ended.code:
+        raise RuntimeError(ended.err)
+    return pickle.loads((desk.notes / "result").read_bytes())
+
+
+def _be(program: Callable[[], int], desk: Desk, disturbance: Disturbance) -> None:
+    """The forked process: what Python's start and end do around a program, done here."""
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(desk.folder)
+        _redirect(desk)
+        environment = {"TMPDIR": desk.tmp, "HOME": desk.folder / "home", HOME_VARIABLE: desk.data}
+        os.environ.update({name: str(path) for name, path in environment.items()})
+        tempfile.tempdir = None
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.modules["__main__"] = types.ModuleType("__main__")  # for processes that are started as copies
+        if isinstance(program, Prepared):
+            program.prepare()
+        if disturbance.tree is not None:
+            site = desk.notes / "site"
+            site.mkdir(exist_ok=True)
+            lines = "from support.faults.hook import install_from_environment\ninstall_from_environment()\n"
+            (site / "sitecustomize.py").write_text(lines)
+            os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (site, PACKAGE_PARENT, _TESTING)))
+            os.environ[VARIABLE] = json.dumps(disturbance.tree)
+            from support.faults.hook import install_from_environment
+
+            install_from_environment()
+        if disturbance.largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (disturbance.largest, disturbance.largest))
+        if disturbance.stages is not None:
+            disturbance.stages.install()
+        try:
+            code = program()
+        except KeyboardInterrupt:
+            traceback.print_exc()
+            code = 130
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        if disturbance.stages is not None:
+            stages = disturbance.stages
+            with contextlib.suppress(OSError):
+                (desk.notes / "stages").write_text(json.dumps([stages.counts, stages.renames, stages.signalled]))
+    except BaseException:
+        with contextlib.suppress(BaseException):
+            traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _redirect(desk: Desk) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        file = os.open(desk.notes / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(file, number)
+        os.close(file)
+    os.close(null)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+
+
+def _wait(pid: int, after: tuple[float, int, bool] | None) -> tuple[int, int]:
+    """Exit code of a process, and how many of its processes had to be killed."""
+    code, left, began = 0, 0, time.monotonic()
+    main_ended = False
+    while True:
+        passed = time.monotonic() - began
+        if after is not None and passed > after[0]:
+            if not main_ended:
+                (os.killpg if after[2] else os.kill)(pid, after[1])
+            after = None
+        try:
+            found, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code, left
+        if found == pid:
+            code, main_ended = os.waitstatus_to_exitcode(status), True
+        if found == 0:
+            if passed > _LONGEST_SECONDS:
+                for one in _children():
+                    left += 1
+                    os.kill(one, signal.SIGKILL)
+                began = time.monotonic()
+            time.sleep(0.002)
+
+
+def _children() -> Sequence[int]:
+    return [int(one) for one in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder; disks that are mounted there stay, empty."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.is_mount():
+            _empty(path)
+        else:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
