@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,14 @@ def test_a_signal_while_the_program_loads_is_one_line(module: str, name: str) ->
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert ended.returncode == 130
     assert ended.stderr == "fewshot-annotate: cancelled; no output was written.\n"
+
+
+def test_a_signal_that_a_finalizer_swallows_is_sent_again(capfd: pytest.CaptureFixture[str]) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupt():
+        Finalized()
+        time.sleep(20)
+    assert capfd.readouterr().err == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,9 @@ from collections.abc import Callable, Iterator
 TERMINATION_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK") if hasattr(signal, name)
 )
+
+# Long enough for the finalizer to have ended.
+_REPEAT_SECONDS = 0.05
 
 
 @contextlib.contextmanager
@@ -26,10 +30,41 @@ def signals_as_interrupt() -> Iterator[None]:
     for one in changed:
         signal.signal(one, _as_interrupt)
     try:
-        yield
+        with repeat_lost_signals(signal.SIGINT):
+            yield
     finally:
         for one in changed:
             signal.signal(one, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def repeat_lost_signals(number: int) -> Iterator[None]:
+    """Context manager: a signal whose exception was lost in a finalizer is sent again as signal `number`.
+
+    Python prints what a finalizer or a callback of a weak reference raises, and goes on.
+    """
+    before = sys.unraisablehook
+
+    def repeat_or_print(unraisable: sys.UnraisableHookArgs, /) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
+            again = threading.Timer(_REPEAT_SECONDS, _send_to_main_thread, (number,))
+            again.daemon = True
+            again.start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = repeat_or_print
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _send_to_main_thread(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # it interrupts a system call of the main thread, too
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
 
 
 def _as_interrupt(_number: int, frame: object) -> None:

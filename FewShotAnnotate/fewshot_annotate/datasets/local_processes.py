@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from ..core.exit_codes import ExitCode
 from ..core.library_warnings import suppress_library_warnings
-from ..core.signals import TERMINATION_SIGNALS, defer_signals
+from ..core.signals import TERMINATION_SIGNALS, defer_signals, repeat_lost_signals
 from ..core.temporary import remove_abandoned
 from ..engines.threads import temporary_compile_cache, thread_variables
 from ..jobs.host_monitor import host_liveness_check
@@ -81,10 +81,11 @@ class LocalProcesses:
         for process in self._busy:
             if process.started:  # a signal may have come before
                 wait([process.connection], max(0.0, end - time.monotonic()))
-        every = (*self._busy, *self._idle)
-        for process in every:
-            process.ask_to_end()
-        for process in every:
+        for process in self._busy:
+            process.ask_to_end(busy=True)
+        for process in self._idle:
+            process.ask_to_end(busy=False)
+        for process in (*self._busy, *self._idle):
             process.close()
         remove_abandoned(Path(tempfile.gettempdir()))
 
@@ -118,11 +119,12 @@ class _Process:
             return self._retry_or_fail(self._task)
         return status
 
-    def ask_to_end(self) -> None:
-        """Ask the process to clean up and exit."""
+    def ask_to_end(self, busy: bool) -> None:
+        """Ask the process to clean up and exit: the end of its connection if idle, and a signal if busy."""
         if self._process is not None:
             self.connection.close()
-            self._process.terminate()
+            if busy:
+                self._process.terminate()
 
     def close(self) -> None:
         """End the process."""
@@ -207,6 +209,11 @@ def _serve(connection: Connection, host_pid: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    with suppress_library_warnings(), temporary_compile_cache(), contextlib.suppress(EOFError, OSError):
+    with (
+        repeat_lost_signals(signal.SIGTERM),
+        suppress_library_warnings(),
+        temporary_compile_cache(),
+        contextlib.suppress(EOFError, OSError),
+    ):
         while True:
             connection.send(run_case(connection.recv()))
