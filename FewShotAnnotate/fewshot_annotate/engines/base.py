@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -124,6 +125,10 @@ class RunContext:
         is True. They have the orientation of the volume's slices (same anatomical plane, rows and columns along the
         same patient directions) and the label values of `support.labels`. With examples the support itself may be
         empty: no indices, masks of shape [0, h, w].
+    model : Path or None
+        Folder of a model that `fit_specialist` wrote for the task, for engines whose `uses_model` is True. Its n-th
+        label is `support.labels[n - 1]`, so that the support must have all labels of the task, painted or not; it may
+        be without labelled slices.
     """
 
     on_progress: Callable[[float], object] = _ignore
@@ -133,6 +138,7 @@ class RunContext:
     deadline: float | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     examples: Sequence[Example] = ()
+    model: Path | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -175,6 +181,8 @@ class Engine(ABC):
         Whether the engine is prompted with the names of the segments.
     uses_library : bool
         Whether the engine can fill a volume from `examples` alone, without labelled slices of the same volume.
+    uses_model : bool
+        Whether the engine uses a `model` that was trained on the examples of a task.
 
     Notes
     -----
@@ -191,6 +199,7 @@ class Engine(ABC):
     needs_weights: ClassVar[bool] = False
     uses_library: ClassVar[bool] = False
     uses_names: ClassVar[bool] = False
+    uses_model: ClassVar[bool] = False
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         """Create an engine.

@@ -1,0 +1,1 @@
+"""Engine `specialist`: networks trained on the examples of one task."""
