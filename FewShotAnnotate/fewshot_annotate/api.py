@@ -21,7 +21,7 @@ from .core.expected_dice import ExpectedDice
 from .core.job import Device
 from .core.layers import merge_disjoint
 from .core.regrid import Consent
-from .core.slice_axis import SliceAxis
+from .core.slice_axis import AxisChoice, parse_axis
 from .core.storage import temporary_folder
 from .core.volume import Geometry as Geometry
 from .core.volume import LabelMap
@@ -103,7 +103,7 @@ def fill(
     labels: LabelsLike,
     *,
     engine: str = "auto",
-    axis: int | None = None,
+    axis: int | str | None = None,
     labelled_slices: Sequence[int] | None = None,
     slices: str | tuple[int, int] = "between",
     partial: bool = False,
@@ -121,8 +121,8 @@ def fill(
         0 is background. Only labelled slices hold labels.
     engine : str
         'auto', 'propagate', 'adapt', ...
-    axis : 0, 1 or 2, optional
-        Array axis of the labelled slices. Found from the labels by default.
+    axis : 0, 1, 2, 'axial', 'coronal' or 'sagittal', optional
+        Axis of the labelled slices, by array index or plane. Found from the labels by default.
     labelled_slices : sequence of int, optional
         Slices that were labelled completely, those without any label too. By default all that hold one.
     slices : 'between', 'all' or (start, stop)
@@ -149,7 +149,7 @@ def fill(
     request = FillRequest(
         given,
         merged.layers,
-        None if axis is None else SliceAxis(axis),
+        _axis(axis),
         labelled_slices,
         slices,
         engine,
@@ -176,7 +176,7 @@ def suggest(
     labels: LabelsLike,
     *,
     count: int = 3,
-    axis: int | None = None,
+    axis: int | str | None = None,
     labelled_slices: Sequence[int] | None = None,
     slices: str | tuple[int, int] = "all",
     partial: bool = False,
@@ -186,7 +186,7 @@ def suggest(
     request = FillRequest(
         given,
         merge_disjoint(layers).layers,
-        None if axis is None else SliceAxis(axis),
+        _axis(axis),
         labelled_slices,
         slices,
         "propagate",
@@ -204,7 +204,7 @@ def compare(
     draws: int = 3,
     held_out: int = 16,
     seed: int = 0,
-    axis: int | None = None,
+    axis: int | str | None = None,
     labelled_slices: Sequence[int] | None = None,
     partial: bool = False,
     device: str = "auto",
@@ -239,7 +239,7 @@ def compare(
     case = ComparisonCase.from_label_maps(
         given,
         merge_disjoint(layers).layers,
-        None if axis is None else SliceAxis(axis),
+        _axis(axis),
         labelled_slices,
         complete=not partial,
     )
@@ -326,3 +326,7 @@ def export_labels(
     if not report.verified:
         raise InputError("export_differs", path=path, detail=str(report.differences[0]))
     return report.paths
+
+
+def _axis(axis: int | str | None) -> AxisChoice | None:
+    return None if axis is None else parse_axis(str(axis))

@@ -45,7 +45,11 @@ SENTENCES = {
     "volume_constant": "{path}: every voxel has the same value ({value:g}); this is no image to label.",
     "label_not_integer": "{path}: label values must be whole numbers, found {value:g}; save it as a label map.",
     "label_out_of_range": "{path}: label value {value} is outside 0..65535; renumber the labels.",
-    "axis_out_of_range": "Axis {axis} does not exist; choose 0, 1 or 2 (array order: slices, rows, columns).",
+    "axis_out_of_range": "Axis {axis} does not exist; choose 0, 1 or 2 (array order: slices, rows, columns), or "
+    "axial, coronal or sagittal.",
+    "axis_unclear": "{path}: the labels do not show along which axis slices were painted; choose one of {planes}.",
+    "plane_oblique": "The volume is tilted too far to tell which of its axes has {plane} slices; choose axis 0, 1 or "
+    "2 (array order: slices, rows, columns).",
     "slice_out_of_range": "Slice {index} does not exist along axis {axis}; slices run from 0 to {last}.",
     "slices_malformed": "'{text}' is not a list of slice numbers; write for example 3,10,20.",
     "no_labelled_slice": "{path}: no slice is labelled; paint at least two slices first.",

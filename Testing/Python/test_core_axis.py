@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError
-from fewshot_annotate.core.slice_axis import SliceAxis, detect_axis, labelled_indices, require_one_axis, run_lengths
+from fewshot_annotate.core.slice_axis import (
+    Plane,
+    SliceAxis,
+    detect_axis,
+    labelled_indices,
+    parse_axis,
+    require_one_axis,
+    run_lengths,
+)
 from fewshot_annotate.core.volume import Geometry
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +70,23 @@ def test_axes_are_named_after_the_nearest_patient_plane() -> None:
     ]
     sagittal_stack = load_case("mr_spine_cord_t2")[0].geometry
     assert [SliceAxis(index).patient_plane(sagittal_stack) for index in AXES] == ["sagittal", "axial", "coronal"]
+
+
+def test_a_plane_names_an_axis_unless_the_volume_is_tilted_too_far() -> None:
+    straight, by_20, by_45 = (_turned(degrees) for degrees in (0, 20, 45))
+    for geometry in (straight, by_20):
+        assert [SliceAxis.of_plane(plane, geometry).index for plane in Plane] == [0, 1, 2]
+    assert SliceAxis.of_plane(Plane.SAGITTAL, by_45).index == 2
+    with pytest.raises(InputError, match="tilted too far"):
+        SliceAxis.of_plane(Plane.AXIAL, by_45)
+    assert SliceAxis(0).describe(by_20) == "axis 0 (oblique axial)"
+    assert parse_axis("Coronal") is Plane.CORONAL
+
+
+def _turned(degrees: float) -> Geometry:
+    """Geometry turned about the axis from right to left."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return Geometry((4, 5, 6), direction=(1, 0, 0, 0, cosine, -sine, 0, sine, cosine))
 
 
 @given(arrays, st.sampled_from(AXES))

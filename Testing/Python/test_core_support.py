@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError
-from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
+from fewshot_annotate.core.slice_axis import Plane, SliceAxis, labelled_indices
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LABEL_TOLERANCE, Geometry, LabelMap, as_label_array, present_values
 from hypothesis import given
@@ -39,7 +39,7 @@ def test_an_empty_slice_is_labelled_if_the_user_says_so() -> None:
     axis = SliceAxis(0)
     held = labelled_indices(label_map.array, axis)
     empty = held[0] - 1 if held[0] else held[-1] + 1
-    support = Support.from_label_map(label_map, labelled_slices=[held[3], empty], axis=axis)
+    support = Support.from_label_map(label_map, axis, labelled_slices=[held[3], empty])
     assert support.indices == tuple(sorted([held[3], empty]))
     assert not support.masks[support.indices.index(empty)].any()
     assert support.annotated.all()
@@ -49,9 +49,34 @@ def test_slices_that_are_not_named_are_not_support_even_if_they_hold_labels() ->
     label_map = load_case(SPLEEN)[1]
     held = labelled_indices(label_map.array, SliceAxis(0))
     named = [held[2], held[-3]]
-    support = Support.from_label_map(label_map, labelled_slices=named)
-    assert support.axis == SliceAxis(0)  # the thickest spacing, as every slice along every axis holds labels
+    support = Support.from_label_map(label_map, SliceAxis(0), named)
     assert list(support.indices) == named
+
+
+def test_a_volume_whose_slices_are_all_labelled_does_not_tell_the_axis_of_the_named_ones() -> None:
+    box = np.zeros((12, 12, 12), dtype=np.uint8)
+    box[1:11, 1:11, 1:11] = 1
+    with pytest.raises(InputError) as error:
+        Support.from_label_map(LabelMap(box, Geometry(box.shape)), labelled_slices=[3, 8])
+    assert error.value.code == "axis_unclear"
+    assert "axis 1 (coronal)" in str(error.value)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_naming_some_of_the_painted_slices_keeps_their_axis(index: int) -> None:
+    axis = SliceAxis(index)
+    array = np.zeros((20, 20, 20), dtype=np.uint8)
+    for painted in (2, 6, 10, 14):
+        axis.slices(array)[painted, 5:15, 5:15] = 1
+    support = Support.from_label_map(LabelMap(array, Geometry(array.shape)), labelled_slices=[2, 10])
+    assert (support.axis, support.indices) == (axis, (2, 10))
+
+
+def test_the_axis_may_be_named_by_its_plane() -> None:
+    array = np.zeros((9, 9, 9), dtype=np.uint8)
+    array[2:7, 4, 2:7] = 1
+    label_map = LabelMap(array, Geometry(array.shape))
+    assert Support.from_label_map(label_map, Plane.CORONAL).axis == SliceAxis(1)
 
 
 def test_named_slices_choose_the_axis_on_which_nothing_else_is_painted() -> None:

@@ -23,6 +23,10 @@ def add_series(parser: Any, of: str = "IMAGE") -> None:
     )
 
 
+AXIS_HELP = (
+    "array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns; or axial, coronal or sagittal "
+    "(default: %(default)s, as they were painted)"
+)
 # Upper bound for slice counts, above the size of any volume.
 MAX_SLICES = 100_000
 
@@ -35,19 +39,19 @@ def add_input(parser: argparse.ArgumentParser, purpose: str, slices: str) -> Non
     parser.add_argument(
         "--axis",
         default="auto",
-        help="array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns (default: %(default)s)",
+        help=AXIS_HELP,
     )
     parser.add_argument(
         "--labelled-slices",
         metavar="3,10,20",
-        help="the labelled slices, empty ones too (default: those with any label)",
+        help="the labelled slices by array index from 0, empty ones too (default: those with any label)",
     )
     add_partial(parser)
     parser.add_argument(
         "--slices",
         default=slices,
         metavar="between|all|A:B",
-        help=f"{purpose}: between the labelled slices, all, or A up to but not B (default: %(default)s)",
+        help=f"{purpose}: between the labelled slices, all, or A up to but not B, from 0 (default: %(default)s)",
     )
 
 

@@ -28,7 +28,7 @@ from ..evaluation.study_manifest import read_manifest
 from ..evaluation.study_scores import GroupPoint, findings, group_points
 from ..io.files import read_volume
 from ..jobs.planning import EngineSettings
-from .arguments import add_partial, add_progress, add_series, parse_labelled_slices
+from .arguments import AXIS_HELP, add_partial, add_progress, add_series, parse_labelled_slices
 from .comparing import (
     COMPARISON,
     exit_code_of_comparison,
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,C",
         help=f"all, or some of {', '.join(engine_names())} (default: all)",
     )
-    parser.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
+    parser.add_argument("--axis", default="auto", help=AXIS_HELP)
     parser.add_argument("--labelled-slices", metavar="3,10,20", help="the labelled slices, empty ones too")
     add_partial(parser)
     add_regrid_options(parser)

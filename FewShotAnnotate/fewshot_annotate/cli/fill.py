@@ -17,7 +17,7 @@ from ..core.results import Result, write_results
 from ..core.signals import ignore_signals
 from ..core.slice_axis import labelled_indices, parse_axis
 from ..core.text import printable
-from ..core.volume import LabelMap, Volume
+from ..core.volume import LabelMap
 from ..engines.pretrained.engine_weights import weights_in_use
 from ..export.algorithm import PRODUCT, Algorithm, tagged
 from ..io.files import image_suffix, merge_layers, read_volume, require_writable, write_array, write_label_maps
@@ -95,10 +95,11 @@ def _fill(options: argparse.Namespace) -> int:
     with ignore_signals():
         write_results(results)
     if options.progress != "json":
-        count = len(runs[0].job.slices)
+        count = len(job.slices)
+        support = runs[0].support
         print(
-            f"{printable(options.output)}: {count} slices filled, {len(runs[0].support.indices)} were labelled "
-            f"({_plane(runs[0], volume)}, engine {runs[0].job.engine}) in {time.monotonic() - began:.1f} s"
+            f"{printable(options.output)}: {count} slices filled, {len(support.indices)} were labelled "
+            f"({support.axis.describe(volume.geometry)}, engine {job.engine}) in {time.monotonic() - began:.1f} s"
         )
         for name, one in result.expected_dice:
             likely = f"9 times of 10 from {one.low:.3f} to {one.high:.3f}"
@@ -116,8 +117,3 @@ def _warn_of_unnamed(run: PlannedRun, layers: Sequence[LabelMap]) -> None:
             f"fewshot-annotate: labels on slices not named do not count and are replaced: {listed}.",
             file=sys.stderr,
         )
-
-
-def _plane(run: PlannedRun, volume: Volume) -> str:
-    axis = run.support.axis
-    return f"axis {axis.index}, {axis.patient_plane(volume.geometry)}"

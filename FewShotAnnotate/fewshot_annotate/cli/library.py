@@ -15,7 +15,7 @@ from ..datasets.task.library import library_folder, read_task, remove_task, save
 from ..datasets.task.library_file import export_task, import_task
 from ..datasets.task.task import LibraryTask, SliceOrigin
 from ..io.files import merge_layers, read_volume
-from .arguments import add_partial, add_series, parse_labelled_slices
+from .arguments import AXIS_HELP, add_partial, add_series, parse_labelled_slices
 from .labels import add_regrid_options, read_labels
 from .messages import error_text
 from .terminal import table_console
@@ -40,7 +40,7 @@ def add_arguments(library: argparse.ArgumentParser) -> None:
         add_regrid_options(parser)
         add_partial(parser)
         add_series(parser)
-        parser.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
+        parser.add_argument("--axis", default="auto", help=AXIS_HELP)
         parser.add_argument(
             "--labelled-slices", metavar="3,10,20", help="the slices to keep (default: those with any label)"
         )

@@ -11,6 +11,7 @@ from ..messages import SENTENCES, UNKNOWN, sentence
 
 # Errors of a row of a table, caused by another error: the row has columns instead of options.
 _OF_A_TABLE = ("case_row", "volume_unusable")
+_AXIS_ERRORS = ("axis_unclear", "plane_oblique")
 # Beside the sentences that hold for every user of the package.
 OWN_SENTENCES = {
     "needs_newer_torch": "it needs torch {least} or newer, not {installed}: pip install --upgrade torch",
@@ -69,7 +70,10 @@ def _hint(error: Message, options: argparse.Namespace) -> str:
     """Option that resolves an error, as ' (--option)'; empty if there is none."""
     cause = error.data.get("detail")
     if error.code in _OF_A_TABLE and isinstance(cause, Message):
-        return " (column series)" if cause.code in SERIES_ERRORS else _consent_option(cause, options)
+        column = "series" if cause.code in SERIES_ERRORS else "axis" if cause.code in _AXIS_ERRORS else ""
+        return f" (column {column})" if column else _consent_option(cause, options)
+    if error.code in _AXIS_ERRORS:
+        return " (--axis)"
     return " (--series)" if error.code in SERIES_ERRORS else _consent_option(error, options)
 
 

@@ -41,7 +41,14 @@ def _suggest(options: argparse.Namespace) -> int:
         source=options.support,
     )
     found = [
-        {"slice": one.index, "gain": one.gain, "reason": one.reason, "labels": one.labels}
+        {
+            "slice": one.index,
+            "axis": one.axis.index,
+            "plane": one.axis.patient_plane(volume.geometry),
+            "gain": one.gain,
+            "reason": one.reason,
+            "labels": one.labels,
+        }
         for one in suggestions(request, count)
     ]
     print(json.dumps(found, indent=1))

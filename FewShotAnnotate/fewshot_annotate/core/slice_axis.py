@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -19,6 +20,24 @@ SHEET_THICKNESS = 2
 LONG_RUN = 5
 # Fewer voxels than this are considered a stray click, not a painted slice.
 PAINTED_VOXELS = 10
+# Labels are painted slices along an axis where their mean run of voxels is at most this long and, along both other
+# axes, at least this many times as long; else the labels may as well be whole structures.
+MAX_PAINTED_RUN = 4
+MIN_RUN_RATIO = 2
+# An array axis has an anatomical name of its own if it is tilted by at most 30 degrees.
+MIN_PLANE_COSINE = 0.866
+
+
+class Plane(StrEnum):
+    """An anatomical plane, by which the axis of a volume may be chosen."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+
+# Planes by the LPS axis of their normal.
+_PLANES = (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)
 
 
 @dataclass(frozen=True)
@@ -66,13 +85,45 @@ class SliceAxis:
 
     def patient_plane(self, geometry: Geometry) -> str:
         """Nearest anatomical plane: 'axial', 'coronal' or 'sagittal', with 'oblique ' before it if tilted."""
-        normal = np.abs(np.array(geometry.direction).reshape(3, 3)[:, 2 - self.index])
-        name = ("sagittal", "coronal", "axial")[int(normal.argmax())]
+        normal = self._normal(geometry)
+        name = str(_PLANES[int(normal.argmax())])
         return name if normal.max() > 0.999 else f"oblique {name}"
 
+    def describe(self, geometry: Geometry) -> str:
+        """The axis by its array index and in anatomical words, such as 'axis 1 (coronal)'."""
+        return f"axis {self.index} ({self.patient_plane(geometry)})"
 
-def parse_axis(text: str) -> SliceAxis | None:
-    """Parse '0', '1' or '2' as an axis; None for 'auto'.
+    @classmethod
+    def of_plane(cls, plane: Plane, geometry: Geometry) -> SliceAxis:
+        """The axis whose slices lie in an anatomical plane.
+
+        Raises
+        ------
+        InputError
+            The volume is tilted so far that no axis, or which one, is certain.
+        """
+        number = _PLANES.index(plane)
+        for axis in map(cls, range(3)):
+            if axis._normal(geometry)[number] >= MIN_PLANE_COSINE:
+                return axis
+        raise InputError("plane_oblique", plane=str(plane))
+
+    def _normal(self, geometry: Geometry) -> np.ndarray:
+        """Absolute components of the slices' normal along left, posterior and superior."""
+        return np.abs(np.array(geometry.direction).reshape(3, 3)[:, 2 - self.index])
+
+
+# How a user chooses an axis: by its array index, or by the plane of its slices.
+AxisChoice = SliceAxis | Plane
+
+
+def resolve_axis(choice: AxisChoice | None, geometry: Geometry) -> SliceAxis | None:
+    """The axis that is chosen, None where none is; raises `InputError` as `SliceAxis.of_plane`."""
+    return SliceAxis.of_plane(choice, geometry) if isinstance(choice, Plane) else choice
+
+
+def parse_axis(text: str) -> AxisChoice | None:
+    """Parse '0', '1' or '2', or an anatomical plane, as an axis; None for 'auto'.
 
     Raises
     ------
@@ -81,6 +132,8 @@ def parse_axis(text: str) -> SliceAxis | None:
     """
     if text == "auto":
         return None
+    if text.lower() in tuple(Plane):
+        return Plane(text.lower())
     if text not in ("0", "1", "2"):
         raise InputError("axis_out_of_range", axis=text)
     return SliceAxis(int(text))
@@ -140,12 +193,49 @@ def detect_axis(array: np.ndarray, geometry: Geometry, path: object = "The label
     InputError
         Nothing is labelled, or slices of two axes are painted.
     """
-    labelled = _cropped(array, path)
-    mean_run = [labelled.sum() / _run_starts(labelled, axis) for axis in range(3)]
+    mean_run = _mean_runs(_cropped(array, path))
     thickest = SliceAxis(0).spacing(geometry)
     axis = SliceAxis(min(range(3), key=lambda a: (mean_run[a], -thickest[a], a)))
     require_one_axis(array, axis, path)
     return axis
+
+
+def axis_of_named_slices(
+    array: np.ndarray, named: Sequence[int], geometry: Geometry, path: object = "The labels"
+) -> SliceAxis:
+    """Axis along which slices were painted, where a user names those that count.
+
+    Only some of the painted slices may be named, and all slices of a labelled volume may hold labels; the numbers
+    alone do not tell the axis then.
+
+    Parameters
+    ----------
+    array : label array [k, j, i]
+    named : sequence of int
+
+    Raises
+    ------
+    InputError
+        Nothing is labelled, slices of two axes are painted, or the labels do not show along which axis they were
+        painted.
+    """
+    mean_run = _mean_runs(_cropped(array, path))
+    thin = min(range(3), key=lambda axis: mean_run[axis])
+    others = min(mean_run[axis] for axis in range(3) if axis != thin)
+    if mean_run[thin] <= MAX_PAINTED_RUN and others >= MIN_RUN_RATIO * mean_run[thin]:
+        require_one_axis(array, SliceAxis(thin), path)
+        return SliceAxis(thin)
+    held = [labelled_indices(array, SliceAxis(axis)) for axis in range(3)]
+    # Small or thick blocks of labels: an axis along which exactly the named slices hold labels, or which has gaps.
+    for fitting in (
+        [axis for axis in range(3) if set(held[axis]) == set(named)],
+        [axis for axis in range(3) if held[axis][-1] - held[axis][0] >= len(held[axis])],
+        [axis for axis in range(3) if set(named).issuperset(held[axis])],
+    ):
+        if len(fitting) == 1:
+            return SliceAxis(fitting[0])
+    planes = "; ".join(SliceAxis(axis).describe(geometry) for axis in range(3))
+    raise InputError("axis_unclear", path=path, planes=planes)
 
 
 def require_one_axis(array: np.ndarray, axis: SliceAxis, path: object = "The labels") -> None:
@@ -191,6 +281,11 @@ def _cropped(array: np.ndarray, path: object) -> np.ndarray:
             raise InputError("no_labelled_slice", path=path)
         ranges.append(slice(indices[0], indices[-1] + 1))
     return array[tuple(ranges)] != 0
+
+
+def _mean_runs(labelled: np.ndarray) -> list[float]:
+    """Mean length of the runs of labelled voxels along each axis."""
+    return [float(labelled.sum() / _run_starts(labelled, axis)) for axis in range(3)]
 
 
 def _run_starts(labelled: np.ndarray, axis: int) -> int:

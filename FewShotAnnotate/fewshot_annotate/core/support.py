@@ -9,7 +9,15 @@ import numpy as np
 
 from .errors import InputError
 from .gaps import SliceGap, gaps, support_indices_around
-from .slice_axis import SliceAxis, detect_axis, labelled_indices, require_one_axis
+from .slice_axis import (
+    AxisChoice,
+    SliceAxis,
+    axis_of_named_slices,
+    detect_axis,
+    labelled_indices,
+    require_one_axis,
+    resolve_axis,
+)
 from .volume import LabelMap, present_values
 
 
@@ -47,7 +55,7 @@ class Support:
     def from_label_map(
         cls,
         label_map: LabelMap,
-        axis: SliceAxis | None = None,
+        axis: AxisChoice | None = None,
         labelled_slices: Sequence[int] | None = None,
         *,
         complete: bool = True,
@@ -58,7 +66,7 @@ class Support:
         Parameters
         ----------
         label_map : LabelMap
-        axis : SliceAxis, optional
+        axis : SliceAxis or Plane, optional
             Detected from the labels if not given.
         labelled_slices : sequence of int, optional
             The labelled slices, empty ones among them. Default: those that hold any label.
@@ -71,24 +79,27 @@ class Support:
         Raises
         ------
         InputError
-            No labelled slice, labels on crossing axes, a slice that does not exist.
+            No labelled slice, labels on crossing axes or of no certain axis, a slice that does not exist.
         """
         array = label_map.array
-        if axis is None:
-            axis = _axis_of(label_map, labelled_slices, path)
+        along = resolve_axis(axis, label_map.geometry)
+        if along is None and labelled_slices is None:
+            along = detect_axis(array, label_map.geometry, path)
+        elif along is None:
+            along = axis_of_named_slices(array, labelled_slices or (), label_map.geometry, path)
         elif labelled_slices is None and array.any():
-            require_one_axis(array, axis, path)
-        slices = axis.slices(array)
+            require_one_axis(array, along, path)
+        slices = along.slices(array)
         if labelled_slices is None:
-            indices = labelled_indices(array, axis)
+            indices = labelled_indices(array, along)
         else:
             indices = sorted({int(index) for index in labelled_slices})
-            axis.require_slices(indices, len(slices))
+            along.require_slices(indices, len(slices))
         masks = np.ascontiguousarray(slices[indices])
         labels = present_values(masks) if indices else ()
         if not labels:
             raise InputError("no_labelled_slice", path=path)
-        support = cls(axis, tuple(indices), masks, labels, np.ones((len(indices), len(labels)), dtype=bool))
+        support = cls(along, tuple(indices), masks, labels, np.ones((len(indices), len(labels)), dtype=bool))
         return support if complete else support.partial(support.empty)
 
     @property
@@ -143,14 +154,3 @@ class Support:
         annotated = np.flatnonzero(self.annotated[:, label_index])
         around = support_indices_around(index, [self.indices[one] for one in annotated])
         return tuple(int(annotated[one]) for one in around)
-
-
-def _axis_of(label_map: LabelMap, labelled_slices: Sequence[int] | None, path: object) -> SliceAxis:
-    """Axis of the labelled slices: with slices given, the one along which only those hold labels, if any."""
-    if labelled_slices is None:
-        return detect_axis(label_map.array, label_map.geometry, path)
-    named = set(labelled_slices)
-    fitting = [a for a in range(3) if named.issuperset(labelled_indices(label_map.array, SliceAxis(a)))]
-    # A fully labelled volume fits no axis: then it was most likely acquired along its thickest spacing.
-    spacing = SliceAxis(0).spacing(label_map.geometry)
-    return SliceAxis(min(fitting or range(3), key=lambda a: (-round(spacing[a], 3), a)))

@@ -18,7 +18,7 @@ from ..core.job import Device
 from ..core.labelled_example import Example
 from ..core.regrid import Consent
 from ..core.results import write_results
-from ..core.slice_axis import SliceAxis, labelled_indices
+from ..core.slice_axis import Plane, SliceAxis, labelled_indices, resolve_axis
 from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memory
 from ..core.volume import LabelMap, Volume
 from ..engines.base import Engine, RunContext, Stopped, label_slice
@@ -106,7 +106,7 @@ class CaseJob:
             "image": _identity(case.image),
             "support": case.support and _identity(case.support),
             "engine": case.engine,
-            "axis": case.axis and case.axis.index,
+            "axis": str(case.axis) if isinstance(case.axis, Plane) else case.axis and case.axis.index,
             "labelled_slices": case.labelled_slices,
             "library": case.library,
             "slices": self.settings.slices,
@@ -222,7 +222,7 @@ def _prepared(case_job: CaseJob, volume: Volume) -> tuple[LabelMap, PlannedRun, 
     library = None if case_job.library is None else read_task(case_job.library)
     if case.support is None:
         assert library is not None
-        axis = axis_of_plane(library, geometry) if case.axis is None else case.axis
+        axis = resolve_axis(case.axis, geometry) or axis_of_plane(library, geometry)
         kind = np.uint8 if len(library.segments) <= 255 else np.uint16
         label_map = LabelMap(np.zeros(geometry.shape, dtype=kind), geometry, library.segments)
         run = _plan_without_support(case_job, volume, library, axis)

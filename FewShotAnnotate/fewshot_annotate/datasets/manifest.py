@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..core.slice_axis import SliceAxis, parse_axis, parse_slice_indices
+from ..core.slice_axis import AxisChoice, parse_axis, parse_slice_indices
 from ..io.table import Row, read_table
 
 REQUIRED = ("image", "support")
@@ -39,7 +39,7 @@ class Case:
         Label map on the image's grid, absolute; None if a library task is the only support.
     engine : str
         Name of the engine or 'auto'; empty for that of the batch.
-    axis : SliceAxis or None
+    axis : SliceAxis, Plane or None
         None: found from the labels.
     labelled_slices : tuple of int or None
         None: the slices that hold any label.
@@ -54,7 +54,7 @@ class Case:
     image: Path
     support: Path | None
     engine: str = ""
-    axis: SliceAxis | None = None
+    axis: AxisChoice | None = None
     labelled_slices: tuple[int, ...] | None = None
     library: str = ""
     series: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..core.slice_axis import SliceAxis
+from ..core.slice_axis import AxisChoice, SliceAxis
 from ..core.support import Support
 from ..core.volume import LabelMap, Segment, Volume
 from ..jobs.planning import layers_of_label_maps
@@ -62,7 +62,7 @@ class ComparisonCase:
         cls,
         volume: Volume,
         layers: Sequence[LabelMap],
-        axis: SliceAxis | None = None,
+        axis: AxisChoice | None = None,
         labelled_slices: Sequence[int] | None = None,
         path: object = "The labels",
         *,

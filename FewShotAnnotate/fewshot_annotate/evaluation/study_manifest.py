@@ -11,7 +11,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.layers import merge_disjoint
 from ..core.regrid import Consent
-from ..core.slice_axis import SliceAxis, labelled_indices, parse_axis
+from ..core.slice_axis import AxisChoice, SliceAxis, labelled_indices, parse_axis, resolve_axis
 from ..io.files import read_on_grid, read_volume
 from ..io.label_notes import label_notes
 from ..io.table import Row, read_table
@@ -31,7 +31,7 @@ class LabelledVolume:
     group : str
         Group of volumes that are averaged, such as a modality or an anatomy.
     image, label : Path
-    axis : SliceAxis or None
+    axis : SliceAxis, Plane or None
         None: the axis with the largest spacing, which is most likely that of acquisition.
     series : str
         Series in a DICOM folder with several, as for `read_volume`; else empty.
@@ -45,7 +45,7 @@ class LabelledVolume:
     group: str
     image: Path
     label: Path
-    axis: SliceAxis | None = None
+    axis: AxisChoice | None = None
     series: str = ""
     agreed: frozenset[Consent] = frozenset()
     complete: bool = True
@@ -69,7 +69,8 @@ class LabelledVolume:
             on_note(sentence)
         layers = merge_disjoint(regridded.layers).layers
         spacing = SliceAxis(0).spacing(volume.geometry)
-        axis = self.axis or SliceAxis(min(range(3), key=lambda number: (-round(spacing[number], 3), number)))
+        thickest = SliceAxis(min(range(3), key=lambda number: (-round(spacing[number], 3), number)))
+        axis = resolve_axis(self.axis, volume.geometry) or thickest
         anything = np.any([layer.array != 0 for layer in layers], axis=0)
         labelled = labelled_indices(anything, axis)
         return ComparisonCase.from_label_maps(volume, layers, axis, labelled, self.label, complete=self.complete)

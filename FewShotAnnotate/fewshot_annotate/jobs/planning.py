@@ -14,7 +14,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.job import Device, Job, is_time_limit
 from ..core.layers import group_disjoint
-from ..core.slice_axis import SliceAxis
+from ..core.slice_axis import AxisChoice, SliceAxis
 from ..core.support import Support
 from ..core.volume import LabelMap, Volume
 from ..engines.base import Engine
@@ -86,7 +86,7 @@ class FillRequest:
     ----------
     layers : sequence of LabelMap
         With the labelled slices; overlapping segments lie in several layers, each filled on its own.
-    axis : SliceAxis or None
+    axis : SliceAxis, Plane or None
         None: found from the labels.
     labelled_slices : sequence of int or None
         None: the slices that hold any label of any layer.
@@ -101,7 +101,7 @@ class FillRequest:
 
     volume: Volume
     layers: Sequence[LabelMap]
-    axis: SliceAxis | None = None
+    axis: AxisChoice | None = None
     labelled_slices: Sequence[int] | None = None
     slices: SliceRange = "between"
     engine: str = "auto"
@@ -240,7 +240,7 @@ def jobs_of_layers(
 
 def layers_of_label_maps(
     label_maps: Sequence[LabelMap],
-    axis: SliceAxis | None = None,
+    axis: AxisChoice | None = None,
     labelled_slices: Sequence[int] | None = None,
     *,
     complete: bool = True,
@@ -252,7 +252,7 @@ def layers_of_label_maps(
     ----------
     label_maps : sequence of LabelMap
         On one grid; overlapping segments lie in different ones.
-    axis : SliceAxis, optional
+    axis : SliceAxis or Plane, optional
         Detected from the labels of all label maps by default.
     labelled_slices : sequence of int, optional
         By default the slices that hold a label of any label map.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..core.errors import InputError
+from ..core.slice_axis import SliceAxis
 from ..core.volume import Volume
 from ..engines.base import RunContext
 from ..engines.propagate.engine import Propagate
@@ -24,7 +25,9 @@ class SuggestedSlice:
     Attributes
     ----------
     index : int
-        Slice index along the axis of the labelled slices.
+        Slice index along `axis`, from 0.
+    axis : SliceAxis
+        Axis of the labelled slices.
     gain : float
         Expected gain in mean Dice on the slices left to fill, 0..1.
     reason : str
@@ -34,6 +37,7 @@ class SuggestedSlice:
     """
 
     index: int
+    axis: SliceAxis
     gain: float
     reason: str
     labels: tuple[str, ...]
@@ -93,6 +97,7 @@ def suggest_slices(
     return [
         SuggestedSlice(
             index=one.index,
+            axis=layers[0].support.axis,
             gain=round(one.gain, 4),
             reason=str(one.reason),
             labels=tuple(uncertainty.names[position] for position in one.labels),

@@ -86,7 +86,7 @@ def write_report(
         "report.html",
         comparison=comparison,
         labelled=len(case.indices),
-        plane=f"{case.axis.patient_plane(case.volume.geometry)} (axis {case.axis.index})",
+        plane=case.axis.describe(case.volume.geometry),
         answer="Paint more slices first" if unsure else f"Use {advice.engine}",
         badge=BADGES[advice.evidence],
         plot=data_uri(plot),
