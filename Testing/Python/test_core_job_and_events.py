@@ -55,6 +55,7 @@ jobs = st.builds(
     st.sampled_from(Device),
     st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()),
     st.none() | st.floats(1e-3, 1e6) | st.integers(1, 1000),
+    model=st.none() | st.text(),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

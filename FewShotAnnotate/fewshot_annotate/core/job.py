@@ -43,6 +43,8 @@ class Job:
         Time limit in seconds; None for no limit. Engines trade accuracy for time; drafts are always made.
     names : mapping of int to str
         Segment name by label value; empty for engines that do not use names.
+    model : str or None
+        Absolute path of the folder of a model that was trained for a task, for engines that use one.
     """
 
     engine: str
@@ -51,6 +53,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     budget: float | None = None
     names: Mapping[int, str] = field(default_factory=dict)
+    model: str | None = None
 
     def with_share(self, count: int) -> Job:
         """The job with its time limit divided by `count`, for runs that follow each other."""
@@ -81,9 +84,12 @@ class Job:
         device, options, budget = Device(data["device"]), dict(data["options"]), data["budget"]
         # JSON keys are strings.
         names = {int(label): str(name) for label, name in data["names"].items()}
-        job = cls(data["engine"], tuple(slices), device, options, budget, names)
-        if not isinstance(job.engine, str) or any(type(index) is not int for index in job.slices):
-            raise TypeError("engine must be a name, slices whole numbers")
+        model = data.get("model")  # version 4 was without it at first
+        job = cls(data["engine"], tuple(slices), device, options, budget, names, model)
+        if not isinstance(job.engine, str) or not isinstance(model, str | None):
+            raise TypeError("engine must be a name, model a path")
+        if any(type(index) is not int for index in job.slices):
+            raise TypeError("slices must be whole numbers")
         if any(index < 0 for index in job.slices) or any(one >= other for one, other in pairwise(job.slices)):
             raise ValueError("slices must ascend without repeats")
         if not is_time_limit(budget):

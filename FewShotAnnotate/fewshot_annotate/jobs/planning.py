@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,15 @@ class EngineSettings:
     device : Device
     budget : float or None
         Time limit per fill, in seconds (ignored by engines without one).
+    model : Path or None
+        Folder of a model of a task, for engines that use one.
     """
 
     engine: str
     options: Mapping[str, Any] = field(default_factory=dict)
     device: Device = Device.AUTO
     budget: float | None = None
+    model: Path | None = None
 
     def require_runnable(self) -> type[Engine]:
         """Class of the engine.
@@ -233,7 +237,8 @@ def jobs_of_layers(
         The engine cannot run.
     """
     engine = runnable_engine(settings.engine)
-    job = Job(engine.name, slices, settings.device, dict(settings.options), settings.budget)
+    model = str(settings.model.absolute()) if settings.model is not None and engine.uses_model else None
+    job = Job(engine.name, slices, settings.device, dict(settings.options), settings.budget, model=model)
     job = job.with_share(len(names))
     return [replace(job, names=dict(own)) if engine.uses_names else job for own in names]
 

@@ -102,8 +102,10 @@ class JobFolder(WorkFolder):
         self.shape = self.axis.shape(self.grid)
         if not set(self.job.slices) <= set(range(self.shape[0])) - set(self.indices):
             raise ValueError("slices to fill are labelled or do not exist")
-        if not _ascending(self.indices, 0, self.shape[0] - 1) or not _ascending(self.labels, 1, 65535):
-            raise ValueError("the labelled slices or the labels do not ascend or do not exist")
+        if (self.indices or not self.job.model) and not _ascending(self.indices, 0, self.shape[0] - 1):
+            raise ValueError("the labelled slices do not ascend or do not exist")
+        if not _ascending(self.labels, 1, 65535):
+            raise ValueError("the labels do not ascend or do not exist")
 
     @classmethod
     def create(cls, path: str | Path, job: Job, volume: Volume, support: Support) -> JobFolder:

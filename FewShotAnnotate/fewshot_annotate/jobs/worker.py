@@ -133,6 +133,7 @@ def _fill(
             stop=stop,
             deadline=progress.deadline,
             names=job.names,
+            model=None if job.model is None else Path(job.model),
         )
         filling = Filling(engine, folder.read_volume(), support, folder.pending(), context)
         write_all(filling.drafts(np.flatnonzero(folder.finished())), draft=True)
