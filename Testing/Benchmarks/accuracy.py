@@ -73,9 +73,9 @@ def _row(setting: Setting, method: str, task: Task, truth: np.ndarray, filled: F
         means[f"dice_{over}"] = mean(one.dice for one in found)
         means[f"hd95_{over}"] = mean(one.hd95 for one in found)
         means[f"one_sided_{over}"] = sum(one.one_sided for one in found)
-        sureness = (truth, filled.labels, filled.confidence, within.unlabelled)
-        means[f"rank_{over}"] = None if filled.confidence is None else rank_correlation(*sureness, labels)
-        means[f"calibration_{over}"] = None if filled.confidence is None else calibration_error(*sureness)
+        confidence_inputs = (truth, filled.labels, filled.confidence, within.unlabelled)
+        means[f"rank_{over}"] = None if filled.confidence is None else rank_correlation(*confidence_inputs, labels)
+        means[f"calibration_{over}"] = None if filled.confidence is None else calibration_error(*confidence_inputs)
     return Row(
         setting.case,
         setting.spacing,
@@ -141,7 +141,7 @@ def main() -> int:
         for setting, found in zip(settings, pool.map(work, settings), strict=True):
             for kept, new in zip((rows, label_rows, failures), found, strict=True):
                 kept += new
-            _tell(setting, found[0])
+            _print_setting(setting, found[0])
             write_csv(chosen.output / "accuracy.csv", rows, Row)
             write_csv(chosen.output / "accuracy-labels.csv", label_rows, LabelRow)
     print_report(rows, label_rows, methods, engines, chosen.range)
@@ -153,7 +153,7 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _tell(setting: Setting, rows: list[Row]) -> None:
+def _print_setting(setting: Setting, rows: list[Row]) -> None:
     dice = ["-" if row.dice_between is None else f"{row.dice_between:.3f}" for row in rows]
     shown = [f"{row.method} {value} ({row.seconds:.1f} s)" for row, value in zip(rows, dice, strict=True)]
     print(f"{setting}: {', '.join(shown) or 'no label on the labelled slices'}", flush=True)

@@ -132,7 +132,7 @@ def _halve(dice_at: DiceAt, missed: int, reached: int, level: float) -> int:
     return reached
 
 
-def climb(
+def dice_by_count(
     case: Case,
     method: str,
     counts: Sequence[int],
@@ -196,7 +196,7 @@ def main() -> None:
     for name in chosen.cases or benchmark_case_names():
         case = Case(name, *load_benchmark_case(name), SliceAxis(chosen.axis))
         for method, suggests in runs:
-            new = climb(case, method, counts, suggests, chosen.cache, chosen.levels)
+            new = dice_by_count(case, method, counts, suggests, chosen.cache, chosen.levels)
             points += new
             shown = ", ".join(f"{point.slices}: {point.dice:.3f}" for point in new)
             print(f"{name}, {method}{', suggest' if suggests else ''}: {shown}", flush=True)

@@ -1,4 +1,4 @@
-"""The ways to fill slices that the benchmarks compare: ours as users run them, Slicer's own, and two simple ones."""
+"""Methods that the benchmarks compare: our engines as users run them, Slicer's own tools, and two simple ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ENGINES = ("propagate", "adapt")
 
 @dataclass(frozen=True)
 class Task:
-    """A case of which some slices are labelled: what every method is given.
+    """A case of which some slices are labelled: the input of every method.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Filled:
-    """What a method gave.
+    """Result of a method.
 
     Attributes
     ----------
@@ -158,17 +158,17 @@ def run_engine(name: str, task: Task, slices: str = "all", budget: float | None 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         image, support = write_inputs(task, place)
-        output, confidence = place / "output.nii", place / "confidence.nii"
+        output, confidence_path = place / "output.nii", place / "confidence.nii"
         command = [sys.executable, "-m", "fewshot_annotate.cli", "fill", image, support, "-o", output]
         command += ["--engine", name, "--axis", task.axis.index, "--slices", slices, "--progress", "json"]
-        command += ["--labelled-slices", ",".join(map(str, task.indices)), "--confidence", confidence]
+        command += ["--labelled-slices", ",".join(map(str, task.indices)), "--confidence", confidence_path]
         command += [] if budget is None else ["--budget", budget]
         listener = Listener()
         seconds, peak, code = run_measured([str(part) for part in command], listener)
         if code:
             raise RuntimeError(f"fewshot-annotate fill --engine {name} ended with code {code}")
-        labels, sureness = (task.axis.slices(_read(path)) for path in (output, confidence))
-    return Filled(labels, seconds, peak, listener.first_slice, listener.expected, sureness)
+        labels, confidence = (task.axis.slices(_read(path)) for path in (output, confidence_path))
+    return Filled(labels, seconds, peak, listener.first_slice, listener.expected, confidence)
 
 
 def run_in_process(name: str, task: Task) -> np.ndarray:

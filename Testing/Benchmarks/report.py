@@ -1,4 +1,4 @@
-"""The accuracy benchmark's results in words and tables, on the terminal and as markdown."""
+"""Summary and tables of the accuracy benchmark, for the terminal and as markdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RANGES = {"between": "between the labelled slices", "all": "all unlabelled slic
 def print_report(
     rows: Sequence[Row], label_rows: Sequence[LabelRow], methods: Sequence[str], engines: Sequence[str], over: str
 ) -> None:
-    """Tables by setting and by method, then what sums them up."""
+    """Print the tables by setting and by method, then the summary."""
     console = Console(width=150)
     for title, (head, *body) in _tables(rows, methods, over):
         table = Table(*head, title=title)
@@ -38,7 +38,7 @@ def write_markdown(
     engines: Sequence[str],
     over: str,
 ) -> None:
-    """The same as `print_report`, as a markdown file."""
+    """Write what `print_report` prints as a markdown file."""
     parts = []
     for title, cells in _tables(rows, methods, over):
         parts += [f"{title}:", "", *markdown_table(cells), ""]
@@ -72,12 +72,12 @@ def summary(rows: Sequence[Row], label_rows: Sequence[LabelRow], engines: Sequen
                 f"more than 0.01 below in {len(behind)} settings",
                 *(f"    {behind[setting]:+.3f}  {setting}" for setting in behind),
             ]
-        told = calibration(label_rows, engine)
+        expectation = calibration(label_rows, engine)
         lines.append(
-            f"{engine}: expected Dice is off by {told.error:.3f} (mean over {told.count} labels of all settings, "
-            f"all unlabelled slices); truth lies in its range {told.inside:.0%} of times"
-            if told
-            else f"{engine}: tells no expected Dice"
+            f"{engine}: expected Dice is off by {expectation.error:.3f} (mean over {expectation.count} labels of all "
+            f"settings, all unlabelled slices); truth lies in its range {expectation.inside:.0%} of times"
+            if expectation
+            else f"{engine}: reports no expected Dice"
         )
         for spacing in sorted({row.spacing for row in label_rows}):
             part = calibration([row for row in label_rows if row.spacing == spacing], engine)

@@ -1,4 +1,4 @@
-"""What the accuracy benchmarks measured, as rows, and the few numbers that sum them up.
+"""Rows of the accuracy benchmarks, and the statistics that summarise them.
 
 `over` is 'between' (slices between the first and the last labelled one) or 'all' (every unlabelled slice).
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-# Errors below this count as this in ratios: a perfect result must not decide the mean.
-LEAST_ERROR = 1e-3
+# Smaller errors are raised to this in ratios, so that a perfect result does not decide the mean.
+MIN_ERROR = 1e-3
 # Behind the best rival by more than this in Dice is worth a line of its own.
 NOTABLE = 0.01
 
@@ -87,7 +87,7 @@ class Row:
 class LabelRow:
     """Scores of one label of one method in one setting, and the Dice that the engine expected of it.
 
-    `expected`, `low` and `high` are about all unlabelled slices, as `dice_all` is; None if the engine says nothing.
+    `expected`, `low` and `high` are about all unlabelled slices, as `dice_all` is; None if the engine reports none.
     """
 
     case: str
@@ -169,7 +169,7 @@ def compare(rows: Sequence[Row], method: str, rivals: Sequence[str], over: str) 
         if own is None or None in others:
             continue
         gains[setting] = own - max(others)
-        ratios.append(max(1 - own, LEAST_ERROR) / max(1 - max(others), LEAST_ERROR))
+        ratios.append(max(1 - own, MIN_ERROR) / max(1 - max(others), MIN_ERROR))
     if not gains:
         return None
     ordered = dict(sorted(gains.items(), key=lambda item: item[1]))
@@ -178,12 +178,12 @@ def compare(rows: Sequence[Row], method: str, rivals: Sequence[str], over: str) 
 
 def calibration(rows: Sequence[LabelRow], method: str) -> Calibration | None:
     """Expected against true Dice of a method's labels; None if it expects nothing."""
-    told = [row for row in rows if row.method == method and None not in (row.expected, row.dice_all)]
-    if not told:
+    rows_with_expectation = [row for row in rows if row.method == method and None not in (row.expected, row.dice_all)]
+    if not rows_with_expectation:
         return None
-    errors = [abs(row.expected - row.dice_all) for row in told]
-    inside = [row.low <= row.dice_all <= row.high for row in told]
-    return Calibration(len(told), float(np.mean(errors)), float(np.mean(inside)))
+    errors = [abs(row.expected - row.dice_all) for row in rows_with_expectation]
+    inside = [row.low <= row.dice_all <= row.high for row in rows_with_expectation]
+    return Calibration(len(rows_with_expectation), float(np.mean(errors)), float(np.mean(inside)))
 
 
 def write_csv(path: Path, rows: Sequence[Any], kind: type) -> None:

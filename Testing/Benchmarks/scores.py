@@ -1,4 +1,4 @@
-"""How right a filled volume is: Dice, HD95, and whether confidence knows where it is wrong.
+"""Accuracy of a filled volume: Dice, HD95, and how well its confidence predicts its errors.
 
 All arrays are slices `[n, h, w]` of small whole numbers, 0 is background. Everything is counted on unlabelled slices
 only: on labelled ones every method hands back what it was given.
@@ -16,11 +16,11 @@ from scipy.spatial import KDTree
 from scipy.stats import spearmanr
 
 # Labels with fewer voxels than this in the whole case are not scored: a few voxels decide their Dice.
-LEAST_VOXELS = 200
+MIN_VOXELS = 200
 # A ranking of fewer slices than this says nothing.
-LEAST_SLICES = 4
-# Pixels around the predicted foreground whose confidence counts as the slice's own.
-NEAR = 2
+MIN_SLICES = 4
+# Margin around the predicted foreground in which the confidence of a slice is averaged.
+MARGIN_PIXELS = 2
 # Bins of confidence in which it is compared with how often it is right.
 BINS = 10
 
@@ -57,7 +57,7 @@ def scored_labels(truth: np.ndarray) -> list[int]:
     """The labels large enough to be scored, ascending."""
     sizes = np.bincount(truth.reshape(-1))
     sizes[0] = 0
-    return [int(value) for value in np.flatnonzero(sizes >= LEAST_VOXELS)]
+    return [int(value) for value in np.flatnonzero(sizes >= MIN_VOXELS)]
 
 
 def dice_by_label(truth: np.ndarray, result: np.ndarray, labels: Sequence[int]) -> dict[int, float]:
@@ -153,9 +153,9 @@ def rank_correlation(
 ) -> float | None:
     """Spearman correlation over slices of mean confidence and true Dice: 1 if confidence ranks slices rightly.
 
-    A slice's confidence is the mean over its predicted foreground and what lies within `NEAR` pixels of it: the rest
-    is easy background. Its Dice is the mean over the labels that either side has there. Slices without predicted
-    foreground are left out, and so is (None) a ranking of fewer than `LEAST_SLICES` slices or of equal values.
+    A slice's confidence is the mean over its predicted foreground and what lies within `MARGIN_PIXELS` of it: the
+    rest is easy background. Its Dice is the mean over the labels that either side has there. Slices without predicted
+    foreground are left out, and so is (None) a ranking of fewer than `MIN_SLICES` slices or of equal values.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def rank_correlation(
         dice = mean(dice_by_label(truth[index], result[index], labels).values())
         if dice is not None and result[index].any():
             pairs.append((float(confidence[index][_near(result[index])].mean()), dice))
-    if len(pairs) < LEAST_SLICES or 0 in np.ptp(pairs, axis=0):
+    if len(pairs) < MIN_SLICES or 0 in np.ptp(pairs, axis=0):
         return None
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
 
@@ -176,7 +176,7 @@ def calibration_error(
 ) -> float | None:
     """By how much the confidence of voxels differs from how often they are right: expected calibration error.
 
-    Voxels in and within `NEAR` pixels of the predicted foreground, in `BINS` equal bins of confidence (Guo et al.
+    Voxels in and within `MARGIN_PIXELS` of the predicted foreground, in `BINS` equal bins of confidence (Guo et al.
     2017, arXiv 1706.04599); 0 is best. None without predicted foreground.
 
     Parameters
@@ -186,14 +186,14 @@ def calibration_error(
     sums = np.zeros((3, BINS))
     for index in slices:
         near = _near(result[index])
-        said, right = confidence[index][near], truth[index][near] == result[index][near]
-        bins = np.minimum((said * BINS).astype(int), BINS - 1)
-        sums += [np.bincount(bins, weights, BINS) for weights in (None, said, right)]
-    count, said, right = sums
-    return float(np.abs(said - right).sum() / count.sum()) if count.any() else None
+        confidences, right = confidence[index][near], truth[index][near] == result[index][near]
+        bins = np.minimum((confidences * BINS).astype(int), BINS - 1)
+        sums += [np.bincount(bins, weights, BINS) for weights in (None, confidences, right)]
+    count, confidences, right = sums
+    return float(np.abs(confidences - right).sum() / count.sum()) if count.any() else None
 
 
 def _near(labels: np.ndarray) -> np.ndarray:
     """In and around the foreground of a slice."""
-    near: np.ndarray = binary_dilation(labels != 0, iterations=NEAR)
+    near: np.ndarray = binary_dilation(labels != 0, iterations=MARGIN_PIXELS)
     return near

@@ -15,7 +15,7 @@ from support.labels import every, small_case
 
 sys.path.append(str(Path(__file__).parents[1] / "Benchmarks"))
 
-from curve import LEVELS, Case, Suggested, climb, evenly, first_reaching, needs
+from curve import LEVELS, Case, Suggested, dice_by_count, evenly, first_reaching, needs
 from methods import NEAREST_COPY, Listener, Task, fill, limited, run_in_process
 from peers import GROW_FROM_SEEDS
 from report import markdown_table, summary
@@ -319,7 +319,7 @@ def test_suggested_slices_are_asked_for_one_at_a_time_until_there_are_no_more():
 
 
 def test_the_curve_of_a_real_case_ends_at_the_highest_level_or_the_most_slices():
-    points = climb(Case("small", *small_case(), AXIS), "propagate", (3, 6, 12), suggests=False, cache=None)
+    points = dice_by_count(Case("small", *small_case(), AXIS), "propagate", (3, 6, 12), suggests=False, cache=None)
     assert points[0].slices == 3
     assert points[-1].dice >= max(LEVELS) or points[-1].slices == 12
     assert points[-1].dice >= points[0].dice
