@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "FewShotAnnotate")]
 
 from fewshot_annotate.cli.program import COMMANDS
-from fuzzing.inputs import RECIPES, make_input
+from fuzzing.inputs import RECIPES, STEPS, make_input
 from fuzzing.originals import make_originals
 from fuzzing.sandbox import call, end_with_parent, snapshot
 from fuzzing.verdict import BAD, GOOD, judge
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     counts: dict[str, Counter[str]] = {command: Counter() for command, _ in wanted}
     with contextlib.suppress(KeyboardInterrupt):  # the table tells how far it came
-        _collect(results(wanted, options.seed, options.jobs, options.seconds, options.keep), counts, options)
+        _collect(results(wanted, options), counts, options)
     print(table(counts))
     tried = sum(count.total() for count in counts.values())
     print(f"{tried} of {len(wanted)} inputs, seed {options.seed}, {time.monotonic() - began:.0f} s")
@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help="what takes longer hangs")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep inputs that went wrong here")
     parser.add_argument("--only", metavar="COMMAND:NUMBER", help="this input alone")
+    parser.add_argument("--odd", nargs="*", choices=STEPS, metavar="KIND", help=f"only these: {', '.join(STEPS)}")
     parser.add_argument("--verbose", action="store_true", help="print every input")
     return parser
 
@@ -148,9 +149,7 @@ def table(counts: dict[str, Counter[str]]) -> str:
     return "\n".join(lines)
 
 
-def results(
-    wanted: list[tuple[str, int]], seed: int, jobs: int, seconds: float, keep: Path | None = None
-) -> Iterator[Found]:
+def results(wanted: list[tuple[str, int]], options: argparse.Namespace) -> Iterator[Found]:
     """What becomes of the inputs, some at the same time, in the order in which they end."""
     scratch = Path(tempfile.mkdtemp(prefix="fuzz-"))
     running: dict[int, tuple[tuple[str, int], Path]] = {}
@@ -158,15 +157,15 @@ def results(
         _prepare(scratch / "originals")
         waiting = list(reversed(wanted))
         while waiting or running:
-            while waiting and len(running) < jobs:
+            while waiting and len(running) < options.jobs:
                 one = waiting.pop()
                 place = scratch / f"{one[0].replace(' ', '')}-{one[1]}"
-                pid = _forked(lambda one=one, place=place: _try(one, seed, scratch / "originals", place, seconds))
+                pid = _forked(lambda one=one, place=place: _try(one, scratch / "originals", place, options))
                 running[pid] = one, place
             pid, status = os.wait()
             one, place = running.pop(pid)
             yield _result(one, place, status)
-            _tidy(place, keep)
+            _tidy(place, options.keep)
     finally:
         for pid in running:
             os.kill(pid, signal.SIGKILL)
@@ -203,10 +202,10 @@ def _forked(action: object) -> int:
         os._exit(code)
 
 
-def _try(one: tuple[str, int], seed: int, originals: Path, place: Path, seconds: float) -> None:
-    made = make_input(*one, seed, originals, place)
+def _try(one: tuple[str, int], originals: Path, place: Path, options: argparse.Namespace) -> None:
+    made = make_input(*one, options.seed, originals, place, options.odd or tuple(STEPS))
     before = snapshot(place)
-    ended = call(made.words, place, seconds)
+    ended = call(made.words, place, options.seconds, made.surroundings)
     verdict = judge(made, place, ended, before, snapshot(place))
     (place / "input.json").write_text(
         json.dumps([verdict.column, verdict.why, made.steps, made.words, ended.seconds])

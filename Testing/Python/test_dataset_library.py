@@ -30,6 +30,7 @@ from fewshot_annotate.datasets.task.task import ARRAY_KINDS, LibraryTask
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from PIL import Image
 from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.disk import largest_file
 from support.labels import every, overlapping_layers, small_case
 from support.processes import Spawned
 
@@ -344,6 +345,16 @@ def test_half_a_save_leaves_the_task_as_it_was(home: Path, monkeypatch: pytest.M
     assert after.slices == before.slices
     for one in after.slices:
         after.pixels(one)
+
+
+def test_a_task_that_does_not_fit_is_told_by_its_own_name(
+    home: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with largest_file(3000):
+        assert main(["library", "save", "new", str(dataset.image), str(dataset.support)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fewshot-annotate: {home / 'library' / 'new'}: cannot be written (")
+    assert task_names() == []
 
 
 def test_a_file_that_is_there_is_not_replaced_by_an_export(dataset: Dataset) -> None:

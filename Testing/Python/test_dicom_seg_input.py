@@ -235,6 +235,28 @@ def test_a_segmentation_without_the_usual_preamble_is_known_too(tmp_path: Path) 
     assert refused.value.code == "segmentation_as_image"
 
 
+def test_a_segmentation_is_known_by_its_data_and_not_by_what_precedes_them(tmp_path: Path) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
+    dataset = dcmread(path)
+    dataset.file_meta.MediaStorageSOPClassUID = UID("1.2.3")
+    dataset.save_as(path)
+    require_same(read_label_maps(path, GRID), (labels(2),), GRID)
+    with pytest.raises(InputError) as refused:
+        read_volume(path)
+    assert refused.value.code == "segmentation_as_image"
+
+
+def test_labels_in_a_dicom_image_that_does_not_say_where_it_lies_are_refused(tmp_path: Path) -> None:
+    path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "LABELMAP")
+    dataset = dcmread(path)
+    dataset.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.7.2")  # a multi-frame screenshot
+    dataset.Modality = "OT"
+    del dataset.PerFrameFunctionalGroupsSequence
+    dataset.save_as(path)
+    with pytest.raises(InputError):
+        read_label_maps(path)
+
+
 def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path: Path) -> None:
     path = by_highdicom(tmp_path / "a.dcm", ct_series(tmp_path / "series"), labels(2).array, "BINARY")
     dataset = dcmread(path)

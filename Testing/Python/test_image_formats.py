@@ -253,6 +253,7 @@ def changed_nifti(offset: int, data: bytes) -> bytes:
 DAMAGED = {
     "NDims.mha": meta(NDims="99999999"),
     "NDims negative.mha": meta(NDims="-3"),
+    "kind.mha": meta(ObjectType="Tube"),
     "size negative.mha": meta(DimSize="-5 6 7"),
     "size huge.mha": meta(DimSize="500000 600000 700000"),
     "size long.mha": meta(DimSize="5 6 " + "7" * 5000),

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -140,12 +141,45 @@ def test_a_signal_while_the_program_loads_is_one_line(module: str, name: str) ->
     assert ended.stderr == "fewshot-annotate: cancelled; no output was written.\n"
 
 
-def test_a_signal_that_a_finalizer_swallows_is_sent_again(capfd: pytest.CaptureFixture[str]) -> None:
-    class Finalized:
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGTERM)
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_waits_for_the_end_of_a_critical_section_beside_other_threads(name: str) -> None:
+    ended, done = threading.Event(), []
+    threading.Thread(target=ended.wait).start()  # numeric libraries have such: the system may choose any thread
+    try:
+        with pytest.raises(KeyboardInterrupt), signals_as_interrupt(), defer_signals():
+            os.kill(os.getpid(), getattr(signal, name))
+            time.sleep(0.02)
+            done.append("tidied up")
+    finally:
+        ended.set()
+    assert done == ["tidied up"]
 
+
+class Finalized:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+class SignalledTimer(threading.Timer):
+    """A second signal comes while the first is dealt with."""
+
+    def start(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        super().start()
+
+
+@pytest.mark.parametrize("timer", [threading.Timer, SignalledTimer])
+def test_a_signal_that_a_finalizer_swallows_is_sent_again(
+    timer: type[threading.Timer], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(threading, "Timer", timer)
     with pytest.raises(KeyboardInterrupt), signals_as_interrupt():
         Finalized()
         time.sleep(20)
     assert capfd.readouterr().err == ""
+
+
+def test_no_signal_is_sent_again_after_the_end_of_the_program() -> None:
+    with signals_as_interrupt():
+        Finalized()
+    time.sleep(0.2)

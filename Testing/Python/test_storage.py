@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from fewshot_annotate.cli import main
 from fewshot_annotate.core import temporary
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.file_transaction import FileTransaction, atomic_stream
@@ -377,6 +378,57 @@ def test_where_there_is_no_room_at_all_nothing_half_is_left(tmp_path: Path, monk
     with largest_file(500), pytest.raises(InputError) as error:
         write_results([(tmp_path / "a.nrrd", lambda place: write_array(place, confidence(), GRID))], tmp_path)
     assert error.value.code == "output_unwritable"
+    assert names_in(tmp_path) == []
+
+
+def test_a_result_is_kept_where_no_folder_for_temporary_files_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporary.tempfile, "tempdir", None)
+    monkeypatch.setattr(os, "getcwd", lambda: (_ for _ in ()).throw(FileNotFoundError))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in the way").mkdir()
+
+    def write(path: Path) -> None:
+        if path == tmp_path / "in the way":
+            with largest_file(0):
+                write_bytes(path, b"x")
+        write_bytes(path, b"result")
+
+    with largest_file(0), pytest.raises(OSError, match="no folder for temporary files"):
+        temporary.system_folder()
+    with pytest.raises(InputError) as error:
+        write_results([(tmp_path / "in the way", write)])
+    assert error.value.code == "output_kept_elsewhere"
+
+
+@pytest.mark.parametrize("name", ["full", "caf\udce9"])
+def test_where_no_temporary_file_can_be_one_line_says_so(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_array(tmp_path / "image.mha", confidence(), GRID)
+    write_label_maps(tmp_path / "labels.mha", [labels()])
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(temporary.tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / name))
+    with largest_file(0 if name == "full" else 1 << 20):
+        assert main(["library", "list"]) == 0
+        capsys.readouterr()
+        assert main(["suggest", str(tmp_path / "image.mha"), str(tmp_path / "labels.mha")]) == 2
+    reason = "no folder for temporary files has room" if name == "full" else "its name is not Unicode"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fewshot-annotate: ")
+    assert reason in line
+
+
+@pytest.mark.parametrize("mask", [0o777, 0o277])
+def test_a_temporary_folder_can_be_used_and_goes_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        with TemporaryFolder(tmp_path) as folder:
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
     assert names_in(tmp_path) == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fewshot_annotate.cli.terminal import SafeStream
+from fewshot_annotate.cli.terminal import SafeStream, bar_console, table_console
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.text import printable
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
@@ -118,6 +118,14 @@ def test_streams_that_take_nothing_lose_no_result(shell: str, tmp_path: Path) ->
     (read,) = read_label_maps(tmp_path / "out.nii.gz", GRID)
     assert (read.array != 0).any(axis=(1, 2)).all()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("columns", ["9" * 5000, "0", "\u00b2", "99999999"])
+def test_a_width_that_is_none_does_not_spoil_a_table_or_a_bar(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", columns)
+    for console in (table_console(), bar_console()):
+        assert 1 < console.size.width < 10_000
 
 
 @pytest.mark.parametrize("command", ["models list", "suggest", "--help", "library list"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -13,9 +13,19 @@ from . import odd_words
 from .damage import damage
 from .odd_files import make_odd
 from .originals import TASK, UNPUBLISHED
+from .surroundings import Surroundings, odd_surroundings
 
 # How often a step is taken, of those that an input can take.
-_STEPS = {"content": 32, "file": 14, "name": 9, "output": 10, "option": 22, "words": 6, "nothing": 7}
+STEPS = {
+    "content": 32,
+    "file": 14,
+    "name": 9,
+    "output": 10,
+    "option": 22,
+    "words": 6,
+    "surroundings": 12,
+    "nothing": 7,
+}
 _DAMAGED_BYTES = 1 << 24
 _FLAGS = (
     "--resample",
@@ -77,6 +87,8 @@ class Input:
         What is odd about it.
     files, outputs : dict of str to str
         By their names in the recipe; paths as in `words`.
+    surroundings : Surroundings
+        What the command is started in.
     """
 
     command: str
@@ -85,6 +97,7 @@ class Input:
     steps: list[str]
     files: dict[str, str]
     outputs: dict[str, str]
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
 
 def _pairs() -> tuple[dict[str, str], ...]:
@@ -286,17 +299,28 @@ class _Maker:
             self.outputs["series"] = "derived"
         self.input = Input(command, number, [], self.steps, self.files, self.outputs)
 
-    def make(self) -> Input:
-        """Take the steps, and put the names into the words."""
+    def make(self, kinds: Sequence[str]) -> Input:
+        """Take steps of these kinds, and put the names into the words."""
         for _ in range(self.random.choice((1, 1, 1, 2))):
-            kind = self.random.choices(list(_STEPS), list(_STEPS.values()))[0]
+            kind = self.random.choices(kinds, [STEPS[kind] for kind in kinds])[0]
             step: Callable[[], str] = getattr(self, f"_{kind}")
             self.steps.append(f"{kind}: {step()}")
         known = {**self.files, **self.outputs}
+        if self.input.surroundings.folder:
+            known = {name: self._absolute(name, path) for name, path in known.items()}
         self.input.words = [
             known.get(word[1:-1], word) if word[:1] == "{" and word[-1:] == "}" else word for word in self.words
         ]
+        if "{out}" in self.recipe.words and "-o" in self.input.words[:-1]:  # an odd word may have taken its place
+            self.outputs["out"] = self.input.words[self.input.words.index("-o") + 1]
         return self.input
+
+    def _absolute(self, name: str, path: str) -> str:
+        return str(self.desk / path) if name in self.outputs or os.path.lexists(self.desk / path) else path
+
+    def _surroundings(self) -> str:
+        told, self.input.surroundings = odd_surroundings(self.random, self.desk.parent)
+        return told
 
     def _nothing(self) -> str:
         return "nothing"
@@ -439,11 +463,13 @@ class _Maker:
         return path if small else None
 
 
-def make_input(command: str, number: int, seed: int, originals: Path, place: Path) -> Input:
+def make_input(
+    command: str, number: int, seed: int, originals: Path, place: Path, kinds: Sequence[str] = tuple(STEPS)
+) -> Input:
     """Copy the originals to `place` and make one input of them."""
     place.mkdir(parents=True)
     for part in ("desk", "home"):
         shutil.copytree(originals / part, place / part, symlinks=True)
     for part in ("tmp", "user"):
         (place / part).mkdir()
-    return _Maker(command, number, seed, place / "desk").make()
+    return _Maker(command, number, seed, place / "desk").make(kinds)

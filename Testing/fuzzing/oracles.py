@@ -87,6 +87,8 @@ def _labelled_kept(one: Input, desk: Path, ended: Ended, seen: Seen) -> str:
 
 def suggest(one: Input, desk: Path, ended: Ended) -> str:
     """A list of different slices that are there, no more than asked for."""
+    if not one.surroundings.stdout_readable:
+        return ""
     told = json.loads(ended.stdout)
     indices = [row["slice"] for row in told]
     count = next((int(word.partition("=")[2]) for word in one.words if re.fullmatch(r"--count=\d{1,6}", word)), 3)
@@ -154,7 +156,8 @@ def batch(one: Input, desk: Path, ended: Ended) -> str:
 
 def library(one: Input, desk: Path, ended: Ended) -> str:
     """A task whose arrays are there, in a folder right below the library."""
-    tasks = list((desk.parent / "home" / "library").glob("[!.]*/task.json"))
+    found = (one.surroundings.data_folder(desk.parent) / "library").glob("[!.]*/task.json")
+    tasks = [task for task in found if task.is_file()]
     if not tasks:
         return "no task is there"
     newest = max(tasks, key=lambda task: task.stat().st_mtime_ns)
@@ -266,7 +269,10 @@ def _read_image(path: Path) -> Seen:
     with tempfile.TemporaryDirectory() as folder:
         if path.is_dir():
             reader = sitk.ImageSeriesReader()
-            reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path)))
+            names = reader.GetGDCMSeriesFileNames(str(path))
+            if len(names) < len(list(path.iterdir())) and (series := _read_series(path)):
+                return series  # GDCM passes over files that do not say how they are encoded
+            reader.SetFileNames(names)
             image = reader.Execute()
         else:
             data = path.read_bytes()
@@ -294,6 +300,27 @@ def _read_image(path: Path) -> Seen:
         matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
         matrix[:3, 3] = image.GetOrigin()
         return array, np.diag((-1, -1, 1, 1)) @ matrix
+
+
+def _read_series(path: Path) -> Seen | None:
+    """A series of single slices of a common grid, as pydicom reads them; None if there are several series."""
+    import pydicom
+
+    files = [pydicom.dcmread(file) for file in path.iterdir() if file.is_file()]
+    for file in files:
+        file.file_meta.TransferSyntaxUID = file.file_meta.get("TransferSyntaxUID", pydicom.uid.ExplicitVRLittleEndian)
+    first = files[0]
+    if any(file.SeriesInstanceUID != first.SeriesInstanceUID for file in files):
+        return None
+    rows, columns = np.reshape(np.array(first.ImageOrientationPatient, float), (2, 3))
+    normal = np.cross(rows, columns)
+    files.sort(key=lambda file: float(normal @ np.array(file.ImagePositionPatient, float)))
+    origin, last = (np.array(file.ImagePositionPatient, float) for file in (files[0], files[-1]))
+    spacing = np.array(first.PixelSpacing, float)
+    step = (last - origin) / max(1, len(files) - 1) if len(files) > 1 else normal
+    matrix = np.eye(4)
+    matrix[:3] = np.stack([rows * spacing[1], columns * spacing[0], step, origin], axis=1)
+    return np.stack([file.pixel_array for file in files]), np.diag((-1, -1, 1, 1)) @ matrix
 
 
 def _read_nifti(data: bytes, folder: Path, suffix: str = ".nii") -> Seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import os
 import resource
@@ -17,11 +18,14 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
+from .surroundings import Surroundings
+
 MEMORY_BYTES = 12 << 30
 _FILE_BYTES = 2 << 30
 _MARK = "FEWSHOT_FUZZ_INPUT"
 _LINGER_SECONDS = 6.0
 _HASHED_BYTES = 64 << 20
+_PIPE_BYTES = 1 << 20
 # Numbers of the kernel: what lets root pass over the permissions of files.
 _OVERRIDE, _READ_SEARCH, _DROP_FROM_BOUNDING_SET, _CAPABILITY_VERSION = 1, 2, 24, 0x20080522
 _END_WITH_PARENT = 1
@@ -48,15 +52,18 @@ class Ended:
     left: tuple[str, ...]
 
 
-def call(words: list[str], place: Path, seconds: float) -> Ended:
+def call(words: list[str], place: Path, seconds: float, surroundings: Surroundings | None = None) -> Ended:
     """Run the command line on the desk of `place`, with nothing of the user's own at hand."""
+    surroundings = surroundings or Surroundings()
     began = time.monotonic()
     mark = f"{_MARK}={place}"
+    streams = [_Stream(place / name, surroundings.largest_file is not None) for name in ("stdout", "stderr")]
     pid = os.fork()
     if pid == 0:
         code = 70
         try:
-            code = _as_program(words, place)
+            surroundings.open_streams(*(stream.descriptor for stream in streams))
+            code = _as_program(words, place, surroundings)
         except BaseException:
             os.write(2, traceback.format_exc().encode("utf-8", "replace"))
         finally:
@@ -67,8 +74,27 @@ def call(words: list[str], place: Path, seconds: float) -> Ended:
         os.waitpid(pid, 0)
     left = _lingering(mark)
     _end_marked(mark, None)
-    told = [(place / name).read_bytes().decode("utf-8", "backslashreplace") for name in ("stdout", "stderr")]
-    return Ended(code, time.monotonic() - began, told[0], told[1], left)
+    return Ended(code, time.monotonic() - began, streams[0].text(), streams[1].text(), left)
+
+
+class _Stream:
+    """What a command prints goes to a file, or to a pipe where the length of files is limited."""
+
+    def __init__(self, path: Path, as_pipe: bool) -> None:
+        self._path, self._reading = path, None
+        if as_pipe:
+            self._reading, self.descriptor = os.pipe()
+            fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        else:
+            self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+    def text(self) -> str:
+        """What was printed, once the command has ended."""
+        os.close(self.descriptor)
+        if self._reading is not None:
+            with os.fdopen(self._reading, "rb") as reading:
+                self._path.write_bytes(reading.read())
+        return self._path.read_bytes().decode("utf-8", "backslashreplace")
 
 
 def end_with_parent() -> None:
@@ -76,26 +102,21 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
 
 
-def _as_program(words: list[str], place: Path) -> int:
+def _as_program(words: list[str], place: Path, surroundings: Surroundings) -> int:
     from fewshot_annotate.cli import main
 
     end_with_parent()
     os.setsid()
-    for number, path in enumerate((Path(os.devnull), place / "stdout", place / "stderr")):
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
-    sys.stdin, sys.stdout, sys.stderr = (open(number, mode, encoding="utf-8", closefd=False) for number, mode in ((0, "r"), (1, "w"), (2, "w")))  # noqa: SIM115, E501  # fmt: skip
     os.environ.update(_environment(place))
     import tempfile
 
     tempfile.tempdir = None
     os.chdir(place / "desk")
-    os.umask(0o022)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _obey_permissions()
+    surroundings.apply(place)
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, signal.default_int_handler if one is signal.SIGINT else signal.SIG_DFL)
     sys.modules["__main__"] = types.ModuleType("__main__")  # what processes started from here would import
@@ -111,7 +132,8 @@ def _as_program(words: list[str], place: Path) -> int:
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+            if stream is not None:
+                stream.flush()
     return int(code)
 
 

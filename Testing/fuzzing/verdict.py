@@ -15,6 +15,7 @@ from . import oracles
 from .inputs import RECIPES, Input
 from .originals import PRIVATE
 from .sandbox import Ended
+from .surroundings import NO_READER
 
 GOOD = ("accepted rightly", "refused clearly")
 BAD = (
@@ -30,10 +31,11 @@ _DONE, _FAILED, _BAD_INPUT, _CANCELLED = 0, 1, 2, 130
 _OURS = ("fewshot-annotate: ", "Note: ")
 _LONGEST_LINE = 1000
 _TRACEBACK = re.compile(r"Traceback \(most|unexpected error|^\s+File \".*\", line \d+", re.MULTILINE)
-# Words of libraries, which users cannot do anything with.
+# Words of libraries and names of temporary files, which users cannot do anything with.
 _LIBRARY = re.compile(
     r"itk::|ITK ERROR|sitk::|Errno|0x[0-9a-f]{6,}|<\w+ object|\bWarning:|[A-Z]\w+Error\b|[A-Z]\w+Exception\b"
     r"|\bDescription:|numpy\.|pydicom\.|codec can't"
+    r"|\.fsa-|fewshot-annotate-[0-9a-f]{16}"
     r"|invalid literal|could not convert|not subscriptable|NoneType|argument of type"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
@@ -63,15 +65,18 @@ def judge(
         return Verdict("hangs", f"after {ended.seconds:.0f} s")
     if _TRACEBACK.search(both):
         return Verdict("tracebacks", _last_line(ended.stderr))
-    if ended.code not in (_DONE, _FAILED, _BAD_INPUT, _CANCELLED) or (ended.code and not ended.stderr.strip()):
+    around = one.surroundings
+    silent = not ended.stderr.strip() and around.stderr_readable and around.stdout != NO_READER
+    if ended.code not in (_DONE, _FAILED, _BAD_INPUT, _CANCELLED) or (ended.code and silent):
         return Verdict("crashes", f"exit code {ended.code}: {_last_line(ended.stderr)}")
     if ended.left:
         return Verdict("leftovers", f"processes: {ended.left}")
     if secret := _secret(one, place, both, changed):
         return Verdict("patient data", secret)
-    if unclear := _unclear(one, place, ended):
+    if around.stderr_readable and (unclear := _unclear(one, place, ended)):
         return Verdict("refused unclearly", unclear)
-    if ended.code == _DONE or _is_partial(one, ended):
+    output_lost = around.stdout_fails and ended.code == _FAILED  # what was to be written is there
+    if ended.code == _DONE or _is_partial(one, ended) or output_lost:
         return _judge_accepted(one, place, ended, changed, before)
     if changed := [name for name in changed if not _may_stay(one, name)]:
         return Verdict("leftovers", ", ".join(_described(name, before, after) for name in changed[:8]))
@@ -87,22 +92,29 @@ def _judge_accepted(
     allowed = [_relative(place, path) for path in new] + [
         _relative(place, path) for path in (*one.outputs.values(), *RECIPES[one.command].changes)
     ]
+    allowed += [_relative(place, str(one.surroundings.data_folder(place)))] if _changes_home(one) else []
     allowed += [re.sub("([^/]+)$", r"aside-\1", path) for path in allowed]  # where a link leads
     links = [path for path in allowed if before.get(path, ("",))[0] == "link"]
     allowed += [os.path.normpath(f"{path.rpartition('/')[0]}/{before[path][1]}") for path in links]
     allowed += [f"{path}.labels.json" for path in allowed] + [path.rpartition(".nii")[0] or path for path in allowed]
-    above = {os.path.dirname(path) for path in allowed} - set(before)  # noqa: PTH120
+    above = {str(folder) for path in allowed for folder in Path(path).parents} - set(before)
     strange = [name for name in changed if name not in above and not any(_is_within(name, path) for path in allowed)]
     asked_only = any(word in ("--help", "-h", "--version") for word in one.words)
     if strange:
         return Verdict("leftovers", f"beside the output: {', '.join(strange[:8])}")
-    if asked_only:
-        return Verdict("accepted rightly", "asked only")
+    if asked_only or (ended.code == _FAILED and one.surroundings.stdout_fails):
+        return Verdict("accepted rightly", "asked only" if asked_only else "its output could not be printed")
+    if one.surroundings.stdout_fails:
+        return Verdict("accepted wrongly", "what it printed was lost and the exit code is 0")
     try:
         wrong = oracles.CHECKS[RECIPES[one.command].check](one, place / "desk", ended)
     except Exception as error:
         wrong = f"the output cannot be read: {type(error).__name__}: {error}"
     return Verdict("accepted wrongly", wrong) if wrong else Verdict("accepted rightly")
+
+
+def _changes_home(one: Input) -> bool:
+    return any(path.startswith("../home") for path in RECIPES[one.command].changes)
 
 
 def _is_partial(one: Input, ended: Ended) -> bool:
@@ -117,6 +129,8 @@ def _is_partial(one: Input, ended: Ended) -> bool:
 def _may_stay(one: Input, name: str) -> bool:
     """What a call that came to no end keeps, as documented: the job, finished trials, the lock of a library."""
     kept = RECIPES[one.command].changes
+    if one.surroundings.largest_file is not None and name == "desk/batch/status.csv":
+        return True  # the table says what was not begun, when the page beside it cannot be written
     return (
         name in ("home", "home/library", "home/weights")
         or (name.startswith("home/") and name.endswith(".lock"))
@@ -149,6 +163,8 @@ def _unclear(one: Input, place: Path, ended: Ended) -> str:
     if ended.code == _DONE:
         return ""
     refusals = [line for line in lines if line.startswith(_OURS[0])]
+    if not refusals and one.surroundings.stdout == NO_READER:
+        return ""
     if not refusals:
         return f"no line says why: {lines[-1:]}"
     if not any(_names_input(one, place, line) for line in refusals):
@@ -162,6 +178,10 @@ def _names_input(one: Input, place: Path, line: str) -> bool:
     names += ["''"] if "" in (word.rpartition("=")[2] for word in one.words) else []
     names += [path.name for path in (*(place / "desk").iterdir(), *(place / "home").rglob("*"))]
     names += ["argument", "arguments", "row "]
+    for variable, value in one.surroundings.variables.items():
+        names += [variable, value or ""]
+    names += ["what was to be printed"] if one.surroundings.stdout_fails else []
+    names += ["current folder"] if one.surroundings.folder else []
     return any(name and printable(name).strip()[:100] in line for name in names)
 
 

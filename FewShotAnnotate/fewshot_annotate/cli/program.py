@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
@@ -19,8 +17,8 @@ from ..core.events import Unfinished, exit_code_of
 from ..core.exit_codes import ExitCode
 from ..core.file_transaction import files_written
 from ..core.library_warnings import suppress_library_warnings
-from ..core.signals import defer_signals, ignore_signals
-from ..core.temporary import remove_abandoned
+from ..core.signals import ignore_signals
+from ..core.temporary import remove_abandoned_folders
 from ..core.text import printable, shortened
 from . import CANCELLED
 from .terminal import StdoutError, discard_stdout, safe_streams
@@ -46,9 +44,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     with safe_streams(), suppress_library_warnings():
         try:
             options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
-            with defer_signals():  # tempfile probes the folder by writing a file
-                place = Path(tempfile.gettempdir())
-            remove_abandoned(place)
+            remove_abandoned_folders()
             code = _run(options)
             sys.stdout.flush()
         except StdoutError as lost:

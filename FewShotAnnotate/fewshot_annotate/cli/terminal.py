@@ -12,12 +12,15 @@ import sys
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, TextIO, cast
 
+from ..core.numbers import int_or_none
 from ..core.text import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH = 200
+_HEIGHT = 50  # of no consequence, but rich would read LINES, whatever stands there
+_MAX_WIDTH = 10_000
 
 
 class StdoutError(Exception):
@@ -127,9 +130,8 @@ def table_console() -> Console:
     """Console for tables on stdout, as plain text."""
     from rich.console import Console
 
-    return Console(
-        width=None if sys.stdout.isatty() else _WIDTH, color_system=None, highlight=False, markup=False, emoji=False
-    )
+    width = _width() if sys.stdout.isatty() else _WIDTH
+    return Console(width=width, height=_HEIGHT, color_system=None, highlight=False, markup=False, emoji=False)
 
 
 def bar_console() -> Console:
@@ -137,7 +139,14 @@ def bar_console() -> Console:
     from rich.console import Console
 
     stream = sys.stderr.stream if isinstance(sys.stderr, SafeStream) else sys.stderr
-    return Console(file=cast(IO[str], TerminalStream(stream, lossy=True)), highlight=False, markup=False, emoji=False)
+    file = cast(IO[str], TerminalStream(stream, lossy=True))
+    return Console(file=file, width=_width(), height=_HEIGHT, highlight=False, markup=False, emoji=False)
+
+
+def _width() -> int | None:
+    """Width for rich where it cannot use what COLUMNS says; None leaves it to rich, which follows the terminal."""
+    text = os.environ.get("COLUMNS", "")
+    return None if not text or 0 < (int_or_none(text) or 0) <= _MAX_WIDTH else _WIDTH
 
 
 def _occupy_standard_descriptors() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from .. import __version__
 from ..core.data_folder import data_folder
 from ..core.errors import InputError
+from ..core.temporary import system_folder
 from ..core.unexpected_errors import LOG_NAME, TRACEBACK_VARIABLE, append_to_log, fingerprint, is_out_of_memory
 
 NO_MEMORY = "there is not enough memory; close other programs, or crop the volume."
@@ -30,8 +31,9 @@ def log_and_describe(error: Exception) -> str:
 
 def _logs() -> list[Path]:
     """Possible paths of the log, best first."""
-    places = [Path(tempfile.gettempdir()) / f"fewshot-annotate-{LOG_NAME}"]
-    try:
-        return [data_folder() / LOG_NAME, *places]
-    except (InputError, OSError, RuntimeError):
-        return places
+    found = []
+    with contextlib.suppress(InputError, OSError, RuntimeError):
+        found.append(data_folder() / LOG_NAME)
+    with contextlib.suppress(OSError):
+        found.append(system_folder() / f"fewshot-annotate-{LOG_NAME}")
+    return found

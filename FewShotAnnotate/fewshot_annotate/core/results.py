@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .disk import DISK_FULL
 from .errors import InputError
+from .temporary import system_folder
 
 # Folders for results that could not be written to their destination. They are never removed.
 KEPT_PREFIX = "fewshot-results-"
@@ -44,13 +46,20 @@ def write_results(results: Sequence[Result], *fallbacks: Path) -> None:
     if not refused:
         return
     first = refused[0][1]
-    for parent in (*fallbacks, Path(tempfile.gettempdir()), Path.home(), Path.cwd()):
+    for parent in (*fallbacks, *_folders_of_the_user()):
         kept = _write_to_new_folder([result for result, _ in refused], parent)
         if kept:
             listed = ", ".join(map(str, kept))
             data = {"path": refused[0][0][0], "detail": first.data.get("detail", DISK_FULL), "kept": listed}
             raise InputError("output_kept_elsewhere", **data)
     raise first
+
+
+def _folders_of_the_user() -> Iterator[Path]:
+    """The temporary, home and current folders, where they exist."""
+    for folder in (system_folder, Path.home, Path.cwd):
+        with contextlib.suppress(OSError, RuntimeError):
+            yield folder()
 
 
 def _write_to_new_folder(results: Sequence[Result], parent: Path) -> list[Path]:

@@ -7,14 +7,78 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 # Ctrl+C, `kill`, a closed terminal, Ctrl+\. Windows has only some of them.
 TERMINATION_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK") if hasattr(signal, name)
 )
 
+Handler = Callable[[int, FrameType | None], Any]
+
 # Long enough for the finalizer to have ended.
 _REPEAT_SECONDS = 0.05
+
+
+class _Deferral:
+    """Whether signals are deferred in the main thread, and the one that waits."""
+
+    depth = 0
+    waiting: tuple[Handler, int] | None = None
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+
+    def deliver(self) -> None:
+        """Handle the signal that waits, unless it waits still."""
+        if self.depth == 0 and self.waiting is not None:
+            (handler, number), self.waiting = self.waiting, None
+            handler(number, None)
+
+
+_deferral = _Deferral()
+
+
+def set_handler(number: int, handler: Handler) -> None:
+    """Set a signal's handler, which is not called within `defer_signals` but after it."""
+
+    def handle_or_wait(number: int, frame: FrameType | None) -> None:
+        if _deferral.depth:
+            _deferral.waiting = _deferral.waiting or (handler, number)
+        else:
+            _deferral.waiting = None
+            handler(number, frame)
+
+    signal.signal(number, handle_or_wait)
+
+
+@contextlib.contextmanager
+def defer_signals() -> Iterator[None]:
+    """Context manager: terminating signals are handled after the block; for short critical sections.
+
+    They are blocked for processes started within it, too, and for a program that sets its handlers by other means
+    than `set_handler`. That alone would not do: a signal then comes by another thread, of which numeric libraries
+    have some, and Python handles it in the main thread all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    blocked = None
+    try:
+        with _deferral:
+            try:
+                if hasattr(signal, "pthread_sigmask"):
+                    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)
+                yield
+            finally:
+                if blocked is not None:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    finally:
+        _deferral.deliver()
 
 
 @contextlib.contextmanager
@@ -26,51 +90,21 @@ def signals_as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    changed = [one for one in TERMINATION_SIGNALS[1:] if signal.getsignal(one) is signal.SIG_DFL]
-    for one in changed:
-        signal.signal(one, _as_interrupt)
-    try:
+    with _handlers_restored():
+        interrupt = signal.getsignal(signal.SIGINT)
+        if callable(interrupt):
+            set_handler(signal.SIGINT, interrupt)
+        for one in TERMINATION_SIGNALS[1:]:
+            if signal.getsignal(one) is signal.SIG_DFL:
+                set_handler(one, _as_interrupt)
         with repeat_lost_signals(signal.SIGINT):
             yield
-    finally:
-        for one in changed:
-            signal.signal(one, signal.SIG_DFL)
 
 
-@contextlib.contextmanager
-def repeat_lost_signals(number: int) -> Iterator[None]:
-    """Context manager: a signal whose exception was lost in a finalizer is sent again as signal `number`.
-
-    Python prints what a finalizer or a callback of a weak reference raises, and goes on.
-    """
-    before = sys.unraisablehook
-
-    def repeat_or_print(unraisable: sys.UnraisableHookArgs, /) -> None:
-        if issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
-            again = threading.Timer(_REPEAT_SECONDS, _send_to_main_thread, (number,))
-            again.daemon = True
-            again.start()
-        else:
-            before(unraisable)
-
-    sys.unraisablehook = repeat_or_print
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-
-
-def _send_to_main_thread(number: int) -> None:
-    if hasattr(signal, "pthread_kill"):  # it interrupts a system call of the main thread, too
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
-    else:
-        signal.raise_signal(number)
-
-
-def _as_interrupt(_number: int, frame: object) -> None:
+def _as_interrupt(_number: int, frame: FrameType | None) -> None:
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
-        handler(signal.SIGINT, frame)  # type: ignore[arg-type]
+        handler(signal.SIGINT, frame)
     else:  # Ctrl+C is ignored, as in a background job of a shell; the other signals are not
         raise KeyboardInterrupt
 
@@ -81,17 +115,15 @@ def on_first_interrupt(action: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
+    with _handlers_restored():
+        before = signal.getsignal(signal.SIGINT)
 
-    def interrupted(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        action()
+        def interrupted(*_: object) -> None:
+            signal.signal(signal.SIGINT, before)
+            action()
 
-    signal.signal(signal.SIGINT, interrupted)
-    try:
+        set_handler(signal.SIGINT, interrupted)
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
@@ -103,22 +135,80 @@ def ignore_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [(one, signal.signal(one, signal.SIG_IGN)) for one in TERMINATION_SIGNALS]
-    try:
+    with _handlers_restored():
+        with defer_signals():
+            for one in _python_handlers():
+                signal.signal(one, signal.SIG_IGN)
         yield
-    finally:
-        for one, handler in before:
-            signal.signal(one, handler)
 
 
 @contextlib.contextmanager
-def defer_signals() -> Iterator[None]:
-    """Context manager: terminating signals are delivered after the block; for short critical sections."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)
+def _handlers_restored() -> Iterator[None]:
+    """Context manager: at its end all terminating signals have the handlers that they had before."""
+    before = _python_handlers()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with defer_signals():
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+def _python_handlers() -> dict[int, Any]:
+    """The handlers of terminating signals, without those that libraries in C have set."""
+    found = {one: signal.getsignal(one) for one in TERMINATION_SIGNALS}
+    return {one: handler for one, handler in found.items() if handler is not None}
+
+
+@contextlib.contextmanager
+def repeat_lost_signals(number: int) -> Iterator[None]:
+    """Context manager: a signal whose exception was lost in a finalizer is sent again as signal `number`.
+
+    Python prints what a finalizer or a callback of a weak reference raises, and goes on.
+    """
+    before = sys.unraisablehook
+    repeater = _Repeater(number)
+
+    def repeat_or_print(unraisable: sys.UnraisableHookArgs, /) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
+            before(unraisable)
+            return
+        with _deferral:  # what another signal raised here would be lost, too; the repeated one stands for it
+            repeater.start()
+
+    sys.unraisablehook = repeat_or_print
+    try:
+        yield
+    finally:
+        with defer_signals():
+            repeater.close()
+            sys.unraisablehook = before
+
+
+class _Repeater:
+    """Sends a signal to the main thread a moment after `start`."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def start(self) -> None:
+        """Send it a moment later."""
+        timer = threading.Timer(_REPEAT_SECONDS, self._send)
+        timer.daemon = True
+        timer.start()
+
+    def close(self) -> None:
+        """Send nothing from now on: the end of a program has no handler any more."""
+        with self._lock:
+            self._closed = True
+
+    def _send(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            if hasattr(signal, "pthread_kill"):  # it interrupts a system call of the main thread, too
+                signal.pthread_kill(threading.main_thread().ident or 0, self._number)
+            else:
+                signal.raise_signal(self._number)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .disk import unwritable_error
+from .errors import InputError
 from .file_transaction import atomic_stream
 from .paths import require_nameable
 from .spreadsheet_cells import escape_formula
@@ -66,6 +67,28 @@ def require_creatable(path: Path) -> None:
             os.close(os.open(folder / path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
         raise unwritable_error(path, error) from None
+
+
+@contextlib.contextmanager
+def hidden_folder(goal: Path, parent: Path) -> Iterator[Path]:
+    """Context manager: a hidden temporary folder in `parent` for what is to become `goal`, which errors name.
+
+    Raises
+    ------
+    InputError
+        It cannot be created, or the disk is full.
+    """
+    try:
+        with TemporaryFolder(parent) as folder:
+            try:
+                yield folder
+            except InputError as error:
+                place = error.data.get("path")
+                if isinstance(place, Path) and place.is_relative_to(folder):
+                    raise error.with_data(path=goal) from None
+                raise
+    except OSError as error:
+        raise unwritable_error(goal, error) from None
 
 
 @contextlib.contextmanager

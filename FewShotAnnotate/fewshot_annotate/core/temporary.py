@@ -129,7 +129,7 @@ class TemporaryFolder:
     Parameters
     ----------
     place : Path, optional
-        Parent folder, in which it is hidden; default: the system's temporary folder.
+        Parent folder, in which it is hidden; default: `system_folder`.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class TemporaryFolder:
 
     def __init__(self, place: Path | None = None) -> None:
         prefix, digits = (FOLDER_PREFIX, _FOLDER_DIGITS) if place is None else (HIDDEN_PREFIX, _HIDDEN_DIGITS)
-        parent = Path(tempfile.gettempdir()) if place is None else place
+        parent = system_folder() if place is None else place
         remove_abandoned(parent, prefix)
         with defer_signals():
             self._make(parent, prefix, digits)
@@ -152,10 +152,15 @@ class TemporaryFolder:
             self.path = parent / f"{prefix}{_digits(digits)}"
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(0o700)
+                with contextlib.suppress(OSError):  # a file system without permissions
+                    self.path.chmod(0o700)  # whatever the umask takes away
                 try:
                     self._lock = _open_folder(self.path)
                 except FileNotFoundError:  # another process took it for abandoned, as it was not locked yet
                     continue
+                except OSError:  # too many files are open
+                    self.path.rmdir()
+                    raise
                 if self._lock is None or _acquire(self._lock, self.path):
                     _OWN[self] = os.getpid()
                     return
@@ -170,6 +175,8 @@ class TemporaryFolder:
             if lock is not None:
                 with contextlib.suppress(OSError):  # a program that ends may have closed it already
                     os.close(lock)
+            if os.path.lexists(self.path):  # no more files could be opened to list what is in it
+                shutil.rmtree(self.path, ignore_errors=True)
             _OWN.pop(self, None)
 
     def __enter__(self) -> Path:
@@ -177,6 +184,32 @@ class TemporaryFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def system_folder() -> Path:
+    """The system's folder for temporary files.
+
+    Raises
+    ------
+    OSError
+        No such folder can be written, or libraries in C cannot open files there. `strerror` can be shown to users.
+    """
+    try:
+        with defer_signals():  # it is probed by writing a file
+            folder = tempfile.gettempdir()
+    except FileNotFoundError:
+        raise OSError(errno.ENOSPC, "no folder for temporary files has room and can be written") from None
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        raise OSError(errno.EILSEQ, "its name is not Unicode", folder) from None
+    return Path(folder)
+
+
+def remove_abandoned_folders() -> None:
+    """Remove what crashed processes of this user left in the system's folder for temporary files."""
+    with contextlib.suppress(OSError):
+        remove_abandoned(system_folder())
 
 
 def temporary_name(folder: Path) -> Path:

@@ -9,19 +9,17 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import NoReturn
 
 from ..core.exit_codes import ExitCode
 from ..core.library_warnings import suppress_library_warnings
-from ..core.signals import TERMINATION_SIGNALS, defer_signals, repeat_lost_signals
-from ..core.temporary import remove_abandoned
+from ..core.signals import TERMINATION_SIGNALS, defer_signals, repeat_lost_signals, set_handler
+from ..core.temporary import remove_abandoned_folders, system_folder
 from ..engines.threads import temporary_compile_cache, thread_variables
 from ..jobs.host_monitor import host_liveness_check
 from .case import CaseJob, run_case
@@ -87,7 +85,7 @@ class LocalProcesses:
             process.ask_to_end(busy=False)
         for process in (*self._busy, *self._idle):
             process.close()
-        remove_abandoned(Path(tempfile.gettempdir()))
+        remove_abandoned_folders()
 
 
 class _Process:
@@ -197,8 +195,9 @@ def _serve(connection: Connection, host_pid: int) -> None:
     # A terminal sends these to the whole process group; the host handles them and asks by the cancel file.
     for one in TERMINATION_SIGNALS:
         signal.signal(one, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    tempfile.gettempdir()  # probes the folder by writing a file, once: no signal may interrupt that
+    set_handler(signal.SIGTERM, _exit_on_sigterm)
+    with contextlib.suppress(OSError):
+        system_folder()  # is probed by writing a file, once: no signal may interrupt that
     if hasattr(signal, "pthread_sigmask"):  # they waited while this process was started, and still do in it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINATION_SIGNALS)
     alive = host_liveness_check(host_pid)
@@ -209,11 +208,14 @@ def _serve(connection: Connection, host_pid: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    with (
-        repeat_lost_signals(signal.SIGTERM),
-        suppress_library_warnings(),
-        temporary_compile_cache(),
-        contextlib.suppress(EOFError, OSError),
-    ):
-        while True:
-            connection.send(run_case(connection.recv()))
+    try:
+        with (
+            repeat_lost_signals(signal.SIGTERM),
+            suppress_library_warnings(),
+            temporary_compile_cache(),
+            contextlib.suppress(EOFError, OSError),
+        ):
+            while True:
+                connection.send(run_case(connection.recv()))
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process ends already

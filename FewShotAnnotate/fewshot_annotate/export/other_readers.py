@@ -20,7 +20,7 @@ from ..core.volume import Geometry, LabelMap
 from ..io.files import image_suffix
 from ..io.itk_file import read_itk
 from ..io.nifti_header import NiftiHeader
-from .verification import COLOUR_TOLERANCE, Difference, compare_label_maps, grid_difference
+from .verification import COLOUR_TOLERANCE, Difference, compare_label_maps, grid_difference, reading_error
 
 OWN_READER = "our own reader"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -124,7 +124,7 @@ def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Difference]:
             image: Any = nibabel.load(path)
             array = np.asarray(image.dataobj)
     except Exception as error:  # readers raise anything at a file that is not as it should be
-        return [Difference("the file", "readable for nibabel", type(error).__name__)]
+        return [Difference("the file", "readable for nibabel", reading_error(error))]
     if array.T.shape != layer.array.shape or (layer.array != array.T).any():
         return [Difference("voxels as nibabel reads them", "all the same", "others")]
     geometry, header = layer.geometry, image.header

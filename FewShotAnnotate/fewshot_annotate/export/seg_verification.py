@@ -17,7 +17,7 @@ from ..io.dicom.functional_groups import read_seg_frames
 from ..io.dicom.segments import segment_codes, segment_colour
 from .algorithm import AlgorithmType
 from .dicom_seg import UNKNOWN, CodedSegment, SegContent, SegType, dicom_text
-from .verification import COLOUR_TOLERANCE, Difference
+from .verification import COLOUR_TOLERANCE, Difference, reading_error
 
 _SOP_CLASSES = {
     SegType.BINARY: "1.2.840.10008.5.1.4.1.1.66.4",
@@ -46,7 +46,7 @@ def compare_segmentation(path: Path, content: SegContent) -> list[Difference]:
             ]
             return found + list(_compare_voxels(segread(path), content))
         except Exception as error:  # readers raise anything at a file that is not as it should be
-            return [Difference("the file", "a readable segmentation", type(error).__name__)]
+            return [Difference("the file", "a readable segmentation", reading_error(error))]
 
 
 def _compare_header(dataset: Any, content: SegContent) -> Iterator[Difference]:

@@ -12,8 +12,7 @@ from ..core.disk import sync_file, sync_folder, unwritable_error
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction, count_written
 from ..core.signals import defer_signals
-from ..core.storage import require_creatable
-from ..core.temporary import TemporaryFolder
+from ..core.storage import hidden_folder, require_creatable
 from ..io.label_names import move_label_map, sidecar_path
 
 
@@ -35,11 +34,8 @@ def staged(beside: Path) -> Iterator[Path]:
     InputError
         The disk is full or the folder is not writable.
     """
-    try:
-        with TemporaryFolder(beside.parent) as folder:
-            yield folder
-    except OSError as error:
-        raise unwritable_error(beside, error) from None
+    with hidden_folder(beside, beside.parent) as folder:
+        yield folder
 
 
 def move_all(places: Mapping[Path, Path]) -> None:

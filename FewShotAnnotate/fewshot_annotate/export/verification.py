@@ -29,6 +29,11 @@ class Difference:
         return f"{self.what}: expected {self.expected}, found {self.found}"
 
 
+def reading_error(error: Exception) -> str:
+    """What was found instead of a file that a reader can read."""
+    return (getattr(error, "strerror", None) or "one that it refuses").lower()
+
+
 def compare_label_maps(path: Path, layers: Sequence[LabelMap]) -> list[Difference]:
     """What an image file of label maps says other than `layers` to our own reader.
 

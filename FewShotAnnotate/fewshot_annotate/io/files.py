@@ -136,6 +136,10 @@ def read_layers(path: str | Path, images: Geometry | None = None) -> list[LabelM
     segmentation = find_segmentation(path)
     if segmentation is not None:
         return read_segmentation(segmentation, images)
+    if is_dicom(path):
+        volume = read_dicom_volume(path)
+        array = as_label_array(volume.array, path)
+        return [LabelMap(array, volume.geometry, tuple(map(default_segment, present_values(array))))]
     is_seg_nrrd = path.name.lower().endswith(".seg.nrrd")
     if is_seg_nrrd and seg_nrrd.has_no_voxels(path):
         return [LabelMap(np.zeros((1, 1, 1), np.uint8), Geometry((1, 1, 1)))]

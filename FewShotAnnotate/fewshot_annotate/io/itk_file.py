@@ -7,7 +7,6 @@ errors to stderr in addition to raising them, and does not notice that a disk is
 from __future__ import annotations
 
 import contextlib
-import errno
 import gzip
 import os
 import shutil
@@ -125,8 +124,6 @@ def itk_name(path: Path, suffix: str = "") -> Iterator[str]:
         yield str(path)
         return
     with TemporaryFolder() as folder:
-        if not _is_unicode(str(folder)):
-            raise OSError(errno.EILSEQ, "the folder for temporary files has a name that is not Unicode", str(folder))
         alias = folder / "alias"
         if usable:  # link the folder, so that data files beside this one are found
             alias.symlink_to(path.parent.absolute(), target_is_directory=True)

@@ -152,7 +152,7 @@ def _parsed(stream: io.BufferedIOBase, path: Path) -> dict[str, str]:
 def _layout(fields: dict[str, str], path: Path) -> tuple[np.dtype, tuple[int, int, int], int]:
     """Type of a voxel in the file's byte order, the size (i, j, k), and values per voxel."""
     dimension = int(fields["NDims"])
-    if not 0 < dimension <= _MAX_DIMENSION:
+    if not 0 < dimension <= _MAX_DIMENSION or fields.get("ObjectType", "Image") != "Image":
         raise ValueError
     sizes = [int(size) for size in fields["DimSize"].split()]
     if len(sizes) != dimension or min(sizes) < 1:

@@ -22,6 +22,7 @@ from ...core.intensity import intensity_quantiles
 from ...core.locks import file_lock
 from ...core.signals import defer_signals
 from ...core.slice_axis import SliceAxis
+from ...core.storage import hidden_folder
 from ...core.support import Support
 from ...core.temporary import TemporaryFolder
 from ...core.volume import Geometry, LabelMap, Segment, Volume
@@ -116,7 +117,7 @@ def new_task_folder(name: str) -> Iterator[Path]:
     with _changing_library(name) as library:
         if paths.lexists(library / name):
             raise InputError("library_taken", name=name)
-        with TemporaryFolder(library) as folder:
+        with hidden_folder(library / name, library) as folder:
             yield folder
             with defer_signals():
                 folder.rename(library / name)

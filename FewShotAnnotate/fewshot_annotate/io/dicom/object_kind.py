@@ -27,6 +27,7 @@ _OTHERS = {
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 # In the part of a file before its data set, which is explicit little endian: element (0002,0002), VR UI, length.
 _CLASS_ELEMENT = b"\x02\x00\x02\x00UI"
+_CLASS_TAG = 0x00080016
 _HEAD_BYTES = 4096
 
 
@@ -34,6 +35,11 @@ def storage_class(path: Path) -> str:
     """SOP Class UID of a DICOM file; empty for any other file, and for one that cannot be read."""
     if not is_dicom(path):
         return ""
+    return _class_of_data(path) or _class_of_head(path)
+
+
+def _class_of_head(path: Path) -> str:
+    """SOP Class UID as the part before the data set gives it, for Slicer's Python without pydicom."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -41,21 +47,22 @@ def storage_class(path: Path) -> str:
         return ""
     place = head.find(_CLASS_ELEMENT)
     if place < 0:
-        return _class_of_data(path)
+        return ""
     start = place + len(_CLASS_ELEMENT) + 2
     length = int.from_bytes(head[start - 2 : start], "little")
     return head[start : start + length].rstrip(b"\0 ").decode("ascii", "replace")
 
 
 def _class_of_data(path: Path) -> str:
-    """SOP Class UID of a file that begins with its data set."""
+    """SOP Class UID as the data set itself gives it, which is what readers of the file go by."""
     try:
-        from pydicom import dcmread
+        from pydicom.filereader import read_partial
     except ImportError:
         return ""
     try:
-        with suppress_dicom_warnings():
-            return str(dcmread(path, force=True, specific_tags=["SOPClassUID"]).get("SOPClassUID") or "")
+        with suppress_dicom_warnings(), path.open("rb") as file:
+            header = read_partial(file, lambda tag, *_: tag > _CLASS_TAG, force=True, specific_tags=[_CLASS_TAG])
+            return str(header.get("SOPClassUID") or "")
     except Exception:  # pydicom raises anything at damaged data
         return ""
 
