@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import types
@@ -179,6 +180,8 @@ def _be(program: Callable[[], int], desk: Desk, disturbance: Disturbance) -> Non
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.modules["__main__"] = types.ModuleType("__main__")  # for processes that are started as copies
+        # Signals may come by another thread than the main one; numeric libraries have such.
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
         if isinstance(program, Prepared):
             program.prepare()
         if disturbance.tree is not None:
