@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from . import odd_words
+from . import odd_voxels, odd_words
 from .damage import damage
 from .odd_files import make_odd
 from .originals import TASK, UNPUBLISHED
@@ -24,6 +25,7 @@ STEPS = {
     "option": 22,
     "words": 6,
     "surroundings": 12,
+    "voxels": 12,
     "nothing": 7,
 }
 _DAMAGED_BYTES = 1 << 24
@@ -330,6 +332,16 @@ class _Maker:
         if path is None:
             return self._option()
         return f"{path.name} damaged: {damage(self.random, path)}"
+
+    def _voxels(self) -> str:
+        paths = [self.desk / name for name in self.files.values() if odd_voxels.fits(self.desk / name)]
+        paths = [path for path in paths if path.is_file() and not path.is_symlink()]
+        if not paths:
+            return self._content()
+        path = self.random.choice(paths)
+        with contextlib.suppress(Exception):  # it was damaged before
+            return f"{path.name} with odd voxels: {odd_voxels.make_odd_voxels(self.random, path)}"
+        return f"{path.name} as it is"
 
     def _file(self) -> str:
         path = self._path_read(self.random.random() < 0.5)

@@ -78,7 +78,7 @@ def judge(
     output_lost = around.stdout_fails and ended.code == _FAILED  # what was to be written is there
     if ended.code == _DONE or _is_partial(one, ended) or output_lost:
         return _judge_accepted(one, place, ended, changed, before)
-    if changed := [name for name in changed if not _may_stay(one, name)]:
+    if changed := [name for name in changed if not _may_stay(one, place, name)]:
         return Verdict("leftovers", ", ".join(_described(name, before, after) for name in changed[:8]))
     return Verdict("refused clearly", _last_line(ended.stderr))
 
@@ -126,14 +126,16 @@ def _is_partial(one: Input, ended: Ended) -> bool:
     )
 
 
-def _may_stay(one: Input, name: str) -> bool:
+def _may_stay(one: Input, place: Path, name: str) -> bool:
     """What a call that came to no end keeps, as documented: the job, finished trials, the lock of a library."""
     kept = RECIPES[one.command].changes
-    if one.surroundings.largest_file is not None and name == "desk/batch/status.csv":
-        return True  # the table says what was not begun, when the page beside it cannot be written
+    if one.surroundings.largest_file is not None and any(_is_within(name, f"desk/{path}") for path in kept):
+        return True  # what was finished before the disk was full, and what tables and logs say of it
+    home = _relative(place, str(one.surroundings.data_folder(place)))
     return (
-        name in ("home", "home/library", "home/weights")
-        or (name.startswith("home/") and name.endswith(".lock"))
+        name in (home, f"{home}/library", f"{home}/weights")
+        or (name.startswith(f"{home}/") and name.endswith(".lock"))
+        or _is_within(home, name)
         or (
             one.command.endswith("--resume")
             and any(_is_within(name, f"desk/{path}") for path in kept)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import Message
 from ..core.events import Cancelled, Event, Failed, Progress, SliceDone, Warned
-from ..core.temporary import TemporaryFolder
+from ..core.storage import hidden_folder
 from ..jobs.planning import EngineSettings, jobs_of_layers
 from ..jobs.process import run_in_worker
 from ..jobs.run_folder import JobFolder
@@ -87,6 +87,8 @@ def run_trial(
     Raises
     ------
     EngineFailed, Interrupted
+    InputError
+        The working folder cannot be written.
     """
     slices = tuple(case.indices[support_index] for support_index in trial.held_out)
     masks = np.zeros((len(case.supports), len(slices), *case.supports[0].masks.shape[1:]), dtype=np.uint16)
@@ -95,7 +97,7 @@ def run_trial(
     observers: list[_RunObserver] = []
     runner = runner or run_in_worker
     jobs = jobs_of_layers(settings, slices, [case.names(number, support.labels) for number, support in shown.items()])
-    with TemporaryFolder(working_folder) as temporary:
+    with hidden_folder(working_folder.parent, working_folder) as temporary:
         folders = JobFolder.create_layers(temporary / "job", jobs, case.volume, list(shown.values()))
         for position, (number, folder) in enumerate(zip(shown, folders, strict=True)):
 
