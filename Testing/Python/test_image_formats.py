@@ -19,6 +19,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.volume import Geometry
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_array
 from scipy.spatial.transform import Rotation
+from support.disk import largest_file
 
 SHAPE = (5, 6, 7)  # i, j, k
 ARRAY = np.random.default_rng(3).integers(0, 300, SHAPE).astype(np.int16)
@@ -223,6 +224,16 @@ def test_voxels_without_their_header_are_named(name: str, tmp_path: Path) -> Non
 def test_a_bundle_of_slicer_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mrb").write_bytes(zipped())
     assert "bundle of 3D Slicer" in str(refusal(tmp_path / "a.mrb"))
+
+
+@pytest.mark.parametrize("room", [0, 300, 4200])
+def test_a_full_disk_is_not_taken_for_a_damaged_image(room: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.vtk"  # is read by a process beside this one
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(4096 + 64, dtype=np.uint8).reshape(-1, 8, 8)), str(path))
+    read_volume(path)
+    with largest_file(room), pytest.raises(InputError) as error:
+        read_volume(path)
+    assert error.value.code == "output_unwritable"
 
 
 # --- damaged: never a crash, never memory that the file does not hold

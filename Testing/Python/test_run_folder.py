@@ -200,13 +200,16 @@ def test_an_interrupted_folder_with_a_file_of_the_users_is_left_alone(folder: Jo
     assert (folder.path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("missing", [0.5, 0.01])
 @pytest.mark.parametrize("existed", [False, True])
-def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(existed: bool, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(
+    existed: bool, missing: float, tmp_path: Path
+) -> None:
     path = tmp_path / "job"
     if existed:
         path.mkdir()
     volume, _ = small_case()
-    with largest_file(volume.array.nbytes // 2), pytest.raises(InputError) as error:
+    with largest_file(int(volume.array.nbytes * (1 - missing))), pytest.raises(InputError) as error:
         make_folder(path, *small_case(), AXIS, 8)
     assert error.value.code == "output_unwritable"
     assert "None" not in str(error.value)

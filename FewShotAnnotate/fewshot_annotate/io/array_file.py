@@ -125,6 +125,25 @@ def read_npy(path: Path, first: int = 0, count: int | None = None) -> np.ndarray
     return np.fromfile(path, header.dtype, math.prod(shape), offset=start).reshape(shape)
 
 
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write an array to a new .npy file. `numpy.save` does not notice that a disk has no room for the last bytes.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or the file exists.
+    """
+    array = np.ascontiguousarray(array)
+    with path.open("xb") as file:
+        _write_header(file, array.shape, array.dtype)
+        file.write(array.reshape(-1).view(np.uint8).data)
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
 def create_npy(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Create an .npy file of zeros with all its disk blocks allocated (not a sparse file).
 
@@ -135,8 +154,7 @@ def create_npy(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """
     left = math.prod(shape) * dtype.itemsize
     with path.open("xb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        _write_header(file, shape, dtype)
         zeros = bytes(min(left, _BLOCK_BYTES))
         while left:
             left -= file.write(zeros[: min(left, _BLOCK_BYTES)])

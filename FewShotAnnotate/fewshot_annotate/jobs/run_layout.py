@@ -18,7 +18,7 @@ from ..core.job import JOB_VERSION, READABLE_VERSIONS
 from ..core.reading import DamagedContentError, decoding, read_json_as
 from ..core.support import Support
 from ..core.volume import Volume
-from ..io.array_file import create_npy
+from ..io.array_file import create_npy, write_npy
 from .work_folder import LOCK
 
 CHECKSUMS = "checksums"
@@ -61,12 +61,12 @@ def write_files(path: Path, description: dict[str, Any], volume: Volume, support
     try:
         with (path / _PARTIAL).open("x", encoding="ascii") as file:
             json.dump(description, file)
-        _save(path / f"{IMAGE}.npy", slices)
+        write_npy(path / f"{IMAGE}.npy", slices)
         for layer, support in enumerate(supports):
             place = path / LAYERS / str(layer)
             place.mkdir(parents=True)
             labels = np.dtype(np.uint8 if max(support.labels) <= 255 else np.uint16)
-            _save(place / "support.npy", support.masks)
+            write_npy(place / "support.npy", support.masks)
             create_npy(place / "result.npy", slices.shape, labels)
             create_npy(place / "confidence.npy", slices.shape, np.dtype(np.uint8))
             create_npy(place / "finished.npy", slices.shape[:1], np.dtype(np.uint8))
@@ -77,11 +77,6 @@ def write_files(path: Path, description: dict[str, Any], volume: Volume, support
         with contextlib.suppress(OSError):
             _remove_created_files(path)
         raise
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with path.open("xb") as stream:
-        np.save(stream, np.ascontiguousarray(array))
 
 
 def _remove_created_files(path: Path) -> None:
