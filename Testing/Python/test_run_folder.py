@@ -200,7 +200,7 @@ def test_an_interrupted_folder_with_a_file_of_the_users_is_left_alone(folder: Jo
     assert (folder.path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("missing", [0.5, 0.01])
+@pytest.mark.parametrize("missing", [0.5, 0.003])
 @pytest.mark.parametrize("existed", [False, True])
 def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(
     existed: bool, missing: float, tmp_path: Path
