@@ -53,7 +53,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._effect = ""
         self._calls: list[str] = []
         self._seen: tuple[Any, Any, str] = (None, None, "")
+        self._chosen_in_batch = False
         self._node_observations = Observations(self)
+        self._scene_observations = Observations(self)
         self._segment_observations = Observations(self)
         self._label = qt.QLabel("Segment editor (stand-in)", self)
         self._label.setFrameShape(qt.QFrame.Shape.StyledPanel)
@@ -98,6 +100,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def setMRMLScene(self, scene: Any) -> None:
         """Set the scene of the widget and its logic."""
         super().setMRMLScene(scene)
+        self._scene_observations.clear()
+        self._scene_observations.add(scene, slicer.vtkMRMLScene.EndBatchProcessEvent, self._on_end_batch)
         self._logic.SetMRMLApplicationLogic(application_logic())
         self._logic.SetMRMLScene(scene)
         self._logic.SetVerbose(True)
@@ -127,7 +131,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         return self.segmentationNode().GetID() if self.segmentationNode() else ""
 
     def setSegmentationNode(self, node: Any) -> None:
-        """Edit another segmentation; ends the active effect."""
+        """Edit another segmentation; ends the active effect. Lasts only if the scene is not in batch processing."""
+        self._chosen_in_batch = self._in_batch()
         if self._logic.GetSegmentationNode() is not node:
             self._logic.SetSegmentationNode(node)
             self.setActiveEffect(None)
@@ -220,6 +225,16 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def rotateSliceViewsToSegmentation(self) -> None:
         """Count the call: there are no views."""
         self._calls.append("rotateSliceViewsToSegmentation")
+
+    def _in_batch(self) -> bool:
+        return self.mrmlScene() is not None and bool(self.mrmlScene().IsBatchProcessing())
+
+    def _on_end_batch(self) -> None:
+        """As in Slicer, where the selectors inside list nothing new until now, and then choose no node."""
+        if self._chosen_in_batch:
+            self._chosen_in_batch = False
+            self.setSegmentationNode(None)
+            self.setSourceVolumeNode(None)
 
     def _update(self) -> None:
         seen = (self.segmentationNode(), self.sourceVolumeNode(), self.currentSegmentID())

@@ -69,8 +69,11 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.controller.changed.connect(self._showRun)
         self.logic.surveyed.connect(self._show)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self._onSceneStartImport)
+        # After the selectors of nodes, which until then undo what is chosen in them.
+        self.addObserver(
+            slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, self._onSceneEndBatch, priority=-1.0
+        )
         self._timer = qt.QTimer(self.uiWidget)
         self._timer.setInterval(TIMER_MILLISECONDS)
         self._timer.connect("timeout()", self._onTimer)
@@ -161,8 +164,12 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in self._sections:
             section.reset()
 
-    def _onSceneEndClose(self, caller: Any, event: Any) -> None:
-        if self.parent.isEntered:
+    def _onSceneStartImport(self, caller: Any, event: Any) -> None:
+        self._setParameterNode(None)
+
+    def _onSceneEndBatch(self, caller: Any, event: Any) -> None:
+        """The scene was closed, opened or added to."""
+        if self.parent.isEntered and self._parameterNode is None:
             self._initializeParameterNode()
 
     def _initializeParameterNode(self) -> None:
