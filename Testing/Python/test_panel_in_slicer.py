@@ -14,8 +14,13 @@ from support import slicer_standin
 from support.panel import Panel
 from support.saved_scenes import open_scene, save_scene
 from support.scene_cases import case, scene_of
+from support.slicer_standin.application import RESERVED_KEYS
 
 slicer_standin.install()
+
+import qt  # noqa: E402
+from fewshot_annotate.host.panel.shortcuts import KEYS  # noqa: E402
+from PySide6.QtTest import QTest  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -59,3 +64,31 @@ def test_a_scene_added_while_the_panel_is_open_brings_its_choice(panel: Panel, t
     assert panel.ui.volumeSelector.nodeCount() == 2
     require_shown(panel)
     panel.ready()
+
+
+# --- keys
+
+
+def test_no_key_of_ours_is_one_of_slicers_own() -> None:
+    own = {qt.QKeySequence(keys).toString() for keys in KEYS.values()}
+    assert not own & {qt.QKeySequence(keys).toString() for keys in RESERVED_KEYS}
+
+
+@pytest.mark.parametrize("name", ["sliceSpinBox", "suggestButton", "slicesTable"])
+def test_the_keys_for_slices_work_wherever_the_focus_is(panel: Panel, name: str) -> None:
+    window, labelled = slicer.util.mainWindow(), panel.scene.labelled
+    window.setCentralWidget(panel.widget.parent)
+    try:
+        window.show()
+        panel.ui.paintSection.collapsed = False
+        panel.ui.sliceSpinBox.setValue(labelled[1])
+        window.activateWindow()
+        getattr(panel.ui, name).setFocus()
+        slicer_standin.process_events(20)
+        QTest.keyClick(getattr(panel.ui, name), qt.Qt.Key_PageDown, qt.Qt.ControlModifier)
+        assert panel.ui.sliceSpinBox.value == labelled[2]
+        QTest.keyClick(getattr(panel.ui, name), qt.Qt.Key_PageUp, qt.Qt.ControlModifier)
+        assert panel.ui.sliceSpinBox.value == labelled[1]
+    finally:
+        panel.widget.parent.setParent(None)
+        window.hide()

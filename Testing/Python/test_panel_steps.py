@@ -334,7 +334,7 @@ def test_shortcuts_press_buttons_while_the_module_is_open(panel: Panel) -> None:
     help_text = slicer.modules.FewShotAnnotateInstance.parent.helpText
     assert all(keys in help_text for keys in KEYS.values())
     panel.ui.sliceSpinBox.setValue(panel.scene.labelled[0])
-    installed()["Ctrl+Right"].activated.emit()
+    installed()["Ctrl+PgDown"].activated.emit()
     assert panel.ui.sliceSpinBox.value == panel.scene.labelled[1]
     panel.widget.parent.exit()
     assert installed() == {}

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import slicer
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 
 from support.mrml import application_logic, start_mrml
 from support.slicer_standin.qt_module import qt
@@ -119,10 +119,23 @@ class ApplicationStandIn(qt.QApplication):
         return f"{self.documentationBaseUrl}user_guide/modules/{name.lower()}.html"
 
 
+# Keys of Slicer's own menus and of its module selector, which hold in the whole application.
+RESERVED_KEYS = (
+    *("Ctrl+Left", "Ctrl+Right", "Alt+Left", "Alt+Right"),
+    *(f"Ctrl+{letter}" for letter in "FOSWZYXCVH"),
+    *(f"Ctrl+{digit}" for digit in range(7)),
+)
+
+
 def _make_main_window() -> Any:
     window = qt.QMainWindow()
     window.objectName = "qSlicerMainWindow"
     window.statusBar()
+    for keys in RESERVED_KEYS:
+        action = qt.QAction(window)
+        action.setShortcut(qt.QKeySequence(keys))
+        action.setShortcutContext(Qt.ShortcutContext.ApplicationShortcut)
+        window.addAction(action)
     return window
 
 
