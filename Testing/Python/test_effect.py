@@ -230,9 +230,32 @@ def test_the_effect_works_on_after_a_reload_of_the_module(editor: EffectEditor, 
 
 
 def test_each_editor_gets_an_effect_of_its_own_and_one_registration_counts(editor: EffectEditor) -> None:
+    other = slicer.qMRMLSegmentEditorWidget()
     register_effect()
-    names = editor.panel.ui.segmentEditor.availableEffectNames()
-    assert names.count(NAME) == 1
-    assert editor.panel.ui.segmentEditor.effectByName(NAME) is not editor.editor.effectByName(NAME)
+    assert other.availableEffectNames().count(NAME) == 1
+    assert other.effectByName(NAME) is not editor.editor.effectByName(NAME)
+    other.clean_up_effects()
     assert "Fill the slices between those you painted" in editor.effect.helpText()
     assert not editor.effect.icon().isNull()
+
+
+def test_the_effect_rests_once_the_module_is_unloaded(editor: EffectEditor) -> None:
+    editor.until(lambda: editor.effect.fillButton.enabled)
+    slicer_standin.close_module(editor.panel.widget)
+    slicer_standin.process_events(150)
+    assert editor.effect.session() is None
+    editor.effect.fillButton.click()
+    assert not editor.effect._timer.active
+
+
+def test_a_panel_made_before_the_start_has_ended_offers_later_effects_but_not_our_own(
+    open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = open_panel().ui.segmentEditor
+    before = editor.shown_effect_names()
+    assert before[:2] == ["Threshold", "Paint"]
+    effect = slicer_standin.scripted_effect("Of another extension")
+    slicer.qSlicerSegmentEditorEffectFactory.instance().registerEffect(effect)
+    register_effect()
+    assert editor.shown_effect_names() == [*before, "Of another extension"]
+    slicer.qSlicerSegmentEditorEffectFactory.instance().unregister_all()

@@ -10,6 +10,9 @@ from ..weights.catalog import Checkpoint
 from .annotation.record import SliceStatus
 from .annotation.review_rows import Origin
 
+# By which modules find the Segment Editor effect; not translated.
+EFFECT_NAME = "Few-Shot Fill"
+
 
 def plane_name(plane: str) -> str:
     """Name of a `SliceAxis.patient_plane`."""

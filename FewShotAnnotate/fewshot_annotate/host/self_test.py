@@ -15,8 +15,8 @@ from ..export.request import Target
 from .annotation.record import SliceStatus
 from .export_controller import ExportState
 from .fill.controller import State
+from .names import EFFECT_NAME
 
-EFFECT = "Few-Shot Fill"
 ENGINE = "propagate"  # built in, quick, and needs nothing
 STEP = 10  # every so many slices are painted
 FIRST = 5  # from this one on, and as many are left out at the end
@@ -149,7 +149,7 @@ class SelfTest:
         editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
         editor.setSegmentationNode(node)
         editor.setSourceVolumeNode(self._volume)
-        editor.setActiveEffectByName(EFFECT)
+        editor.setActiveEffectByName(EFFECT_NAME)
         effect = editor.activeEffect().self()
         self._until(lambda: effect.fillButton.enabled)
         self._run(effect.fillButton)

@@ -101,6 +101,16 @@ def close_module(widget: Any) -> None:
     scripted_module.close_module(widget)
 
 
+def scripted_effect(name: str) -> Any:
+    """Return a Segment Editor effect of another extension, not yet registered, which does nothing."""
+    from support.slicer_standin.segment_editor_effect import IdleEffect, qSlicerSegmentEditorScriptedEffect
+
+    effect = qSlicerSegmentEditorScriptedEffect(None)
+    effect.name = name
+    effect._self = IdleEffect(effect)
+    return effect
+
+
 def dialogs() -> Dialogs:
     """Return the recorder of modal dialogs, where tests read what was shown and prepare answers."""
     from support.slicer_standin.dialog_recorder import dialogs as recorder

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import slicer
 
+from PySide6.QtCore import Signal
+
 from support.slicer_standin.qt_module import qt
 
 
@@ -26,6 +28,17 @@ class AbstractScriptedSegmentEditorEffect:
 
     def cleanup(self) -> None:
         """Called before the effect is deleted."""
+
+
+class IdleEffect(AbstractScriptedSegmentEditorEffect):
+    """Effect that does nothing."""
+
+    def clone(self) -> qSlicerSegmentEditorScriptedEffect:
+        """Return a new one of the same name."""
+        effect = qSlicerSegmentEditorScriptedEffect(None)
+        effect.name = self.scriptedEffect.name
+        effect._self = IdleEffect(effect)
+        return effect
 
 
 class qSlicerSegmentEditorScriptedEffect:
@@ -121,12 +134,14 @@ class qSlicerSegmentEditorScriptedEffect:
         self._frame.layout().addRow(widget)
 
 
-class qSlicerSegmentEditorEffectFactory:
+class qSlicerSegmentEditorEffectFactory(qt.QObject):
     """Knows the effects that every Segment Editor clones."""
 
+    effectRegistered = Signal(str)
     _instance: ClassVar[Any] = None
 
     def __init__(self) -> None:
+        super().__init__()
         self._registered: list[qSlicerSegmentEditorScriptedEffect] = []
 
     @classmethod
@@ -141,6 +156,7 @@ class qSlicerSegmentEditorEffectFactory:
         if any(effect.name == other.name for other in self._registered):
             return False
         self._registered.append(effect)
+        self.effectRegistered.emit(effect.name)
         return True
 
     def unregister_all(self) -> None:
@@ -181,12 +197,10 @@ class EditorEffects:
 
     def by_name(self, name: str) -> Any:
         """Return an effect, or None."""
-        self.update()
         return self._effects.get(name)
 
     def names(self) -> list[str]:
         """Return the names of all effects."""
-        self.update()
         return list(self._effects)
 
     def activate(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import slicer
@@ -14,6 +15,7 @@ from support.slicer_standin.qt_module import custom_widget, qt
 from support.slicer_standin.segment_editor_effect import EditorEffects
 
 _EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Threshold")
+_ORDER = ("Threshold", *_EFFECTS[:-1])
 
 
 def _segment_names(segmentation_node: Any) -> list[str]:
@@ -61,7 +63,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._label.setFrameShape(qt.QFrame.Shape.StyledPanel)
         self._label.setMinimumHeight(70)
         qt.QVBoxLayout(self).addWidget(self._label)
+        self._order: tuple[str, ...] = _ORDER
         self._scripted = EditorEffects(self)
+        self.updateEffectList()
 
     segmentationNodeSelectorVisible = _remembered("segmentation_selector", bool, True)
     sourceVolumeNodeSelectorVisible = _remembered("volume_selector", bool, True)
@@ -171,12 +175,28 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._calls.append("redo")
         self._logic.Redo()
 
-    def availableEffectNames(self) -> list[str]:
+    def availableEffectNames(self) -> tuple[str, ...]:
         """Return the names of the effects that the stand-in pretends to have, and of scripted ones."""
-        return [*_EFFECTS, *self._scripted.names()]
+        return tuple([*_EFFECTS, *self._scripted.names()])
 
-    def setEffectNameOrder(self, names: list[str]) -> None:
-        """Do nothing: the stand-in draws no effect buttons."""
+    def updateEffectList(self) -> None:
+        """Take in the effects that were registered since; nobody else does, once the widget is made."""
+        self._scripted.update()
+
+    def effectNameOrder(self) -> tuple[str, ...]:
+        """Return the names of effects in the order in which their buttons are shown."""
+        return self._order
+
+    def setEffectNameOrder(self, names: Sequence[str]) -> None:
+        """Set the order of the buttons, and with `unorderedEffectsVisible` off, which are shown."""
+        self._order = tuple(names)
+
+    def shown_effect_names(self) -> list[str]:
+        """Names of the effects that have a button; for tests alone."""
+        known = self.availableEffectNames()
+        ordered = [name for name in self._order if name in known]
+        others = [name for name in known if name not in ordered] if self.unorderedEffectsVisible else []
+        return ordered + others
 
     def effectByName(self, name: str) -> Any:
         """Return the effect or None; one of Slicer's own is but its name."""

@@ -17,6 +17,7 @@ from ..fill.run_editor import RunEditor
 from ..unexpected_errors import StepRunner
 from .batch_section import BatchSection
 from .compare_section import CompareSection
+from .editor_effects import EditorEffects
 from .export_section import ExportSection
 from .fill_step import FillStep
 from .label_step import LabelStep
@@ -87,6 +88,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         editor.segmentationNodeSelectorVisible = False
         editor.sourceVolumeNodeSelectorVisible = False
         editor.maximumNumberOfUndoStates = UNDO_STATES
+        self._editorEffects = EditorEffects(editor)
 
     def _setUpSteps(self) -> None:
         given = (self.ui, self.logic, lambda: self._parameterNode, self._show)
@@ -145,6 +147,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             signal.disconnect_all()
         self.logic.close()
         self.batchSection.reset()
+        self._editorEffects.close()
         self._setParameterNode(None)
         self.removeObservers()
 

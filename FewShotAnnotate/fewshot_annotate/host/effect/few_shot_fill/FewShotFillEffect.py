@@ -3,12 +3,14 @@
 Slicer asks for the names: the class is named as its file, and is loaded as a module named as its folder.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.host.names import EFFECT_NAME
 from fewshot_annotate.host.panel.widgets import enable
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect  # type: ignore[import-not-found]
 from slicer.i18n import tr as _
@@ -24,7 +26,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
     """One in each Segment Editor; they share the module's logic, so that one run goes on at a time."""
 
     def __init__(self, scriptedEffect: Any) -> None:
-        scriptedEffect.name = "Few-Shot Fill"  # not translated: modules find an effect by its name
+        scriptedEffect.name = EFFECT_NAME
         scriptedEffect.title = _("Few-Shot Fill")
         scriptedEffect.perSegment = False
         scriptedEffect.requireSegments = True
@@ -112,14 +114,18 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
     # --- what is shown
 
     def session(self) -> Any:
-        """What the effect shows and does, made anew after a reload; None while the module's panel is being made."""
+        """What the effect shows and does, made anew after a reload; None while there is no panel.
+
+        That is while the panel is being made, and after the module was unloaded, when a timer may still run.
+        """
         from fewshot_annotate.host.effect.session import EffectSession
         from fewshot_annotate.host.fill.run_editor import RunEditor
 
         panel = getattr(slicer.modules, "FewShotAnnotateWidget", None)
-        if panel is None:
-            panel = slicer.modules.fewshotannotate.widgetRepresentation().self()
-        if panel.logic is None:
+        module = getattr(slicer.modules, "fewshotannotate", None)
+        if panel is None and module is not None:
+            panel = module.widgetRepresentation().self()
+        if module is None or panel is None or panel.logic is None:
             return None
         if self._session is None or self._session.logic is not panel.logic:
             effect = self.scriptedEffect
@@ -146,6 +152,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
     def _onTimer(self) -> None:
         session = self.session()
         if session is None:
+            self._timer.stop()  # started again when the effect is chosen or shown
             return
         session.poll(self.scriptedEffect.active())
         self._show()
@@ -157,21 +164,23 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
 
     # --- what the user does
 
+    def _act(self, action: Callable[[Any], None]) -> None:
+        session = self.session()
+        if session is not None:
+            action(session)
+            self._show()
+
     def _onFill(self, checked: bool = False) -> None:
-        self.session().fill()
-        self._show()
+        self._act(lambda session: session.fill())
 
     def _onResume(self, checked: bool = False) -> None:
-        self.session().resume()
-        self._show()
+        self._act(lambda session: session.resume())
 
     def _onKeep(self, checked: bool = False) -> None:
-        self.session().cancel(keep=True)
-        self._show()
+        self._act(lambda session: session.cancel(keep=True))
 
     def _onCancel(self, checked: bool = False) -> None:
-        self.session().cancel(keep=False)
-        self._show()
+        self._act(lambda session: session.cancel(keep=False))
 
     def _onOpenPanel(self, checked: bool = False) -> None:
         slicer.util.selectModule("FewShotAnnotate")

@@ -1,0 +1,40 @@
+"""EditorEffects: the effects that the panel's Segment Editor offers: all but our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+from ..names import EFFECT_NAME
+
+
+class EditorEffects:
+    """Keeps the effects of a Segment Editor up to date.
+
+    An editor that was made before the application has started knows no effect that is registered later. Our own effect
+    is left out, because the panel around the editor does the same and more.
+
+    Parameters
+    ----------
+    editor : qMRMLSegmentEditorWidget
+    """
+
+    def __init__(self, editor: Any) -> None:
+        self._editor = editor
+        self._factory = slicer.qSlicerSegmentEditorEffectFactory.instance()
+        self._order = tuple(editor.effectNameOrder())
+        self._factory.connect("effectRegistered(QString)", self._update)
+        self._update()
+
+    def close(self) -> None:
+        """Follow the effects no longer: the panel is about to be deleted."""
+        self._factory.disconnect("effectRegistered(QString)", self._update)
+
+    def _update(self, name: str = "") -> None:
+        editor = self._editor
+        editor.updateEffectList()
+        others = [one for one in editor.availableEffectNames() if one not in self._order and one != EFFECT_NAME]
+        editor.setEffectNameOrder((*self._order, *others))
+        editor.unorderedEffectsVisible = False
+        editor.updateEffectList()  # arranges the buttons anew
