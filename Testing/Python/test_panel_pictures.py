@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from support import slicer_standin
 from support.panel import Panel
-from support.panel_themes import THEMES, cut_texts, used_theme
+from support.panel_themes import THEMES, contrast, cut_texts, used_theme
 from support.scene_cases import Gate, case, scene_of
 
 slicer_standin.install()
 
+import qt  # noqa: E402
+from fewshot_annotate.host.panel.coverage import STRIP_HEIGHT, CoverageStrip, coverage_pixmap  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -73,3 +75,12 @@ def test_nothing_is_cut_on_a_scaled_display(scale: str) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+
+
+def test_the_strip_of_slices_is_seen_in_both_themes(theme: str) -> None:
+    palette = qt.QApplication.palette()
+    picture = coverage_pixmap(CoverageStrip(10, labelled=(2,), filled=(5,), current=9), 200, palette).toImage()
+    low, middle = STRIP_HEIGHT - 4, STRIP_HEIGHT // 2
+    background = picture.pixelColor(10, low)
+    for x, y in ((0, middle), (50, middle), (110, low), (190, middle)):  # frame, labelled, filled, current
+        assert contrast(picture.pixelColor(x, y), background) >= 3

@@ -1,4 +1,4 @@
-"""Light and dark colours for pictures of the panel, and a look for texts that are cut."""
+"""Light and dark colours for pictures of the panel, and a search for texts that are cut."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ slicer_standin.install()
 import qt  # noqa: E402
 
 THEMES = ("light", "dark")
-# Role -> colours as of Slicer's own styles: light, dark.
+# Role -> colours of the two palettes of Slicer's own style: light, dark.
 _COLOURS = {
-    "Window": ("#efefef", "#353535"),
+    "Window": ("#ffffff", "#323232"),
     "WindowText": ("#000000", "#ffffff"),
-    "Base": ("#ffffff", "#232323"),
-    "AlternateBase": ("#f7f7f7", "#353535"),
+    "Base": ("#ffffff", "#1e1e1e"),
+    "AlternateBase": ("#e4e4fe", "#323232"),
+    "ToolTipBase": ("#ffffdc", "#ffffff"),
+    "ToolTipText": ("#000000", "#323232"),
     "Text": ("#000000", "#ffffff"),
-    "Button": ("#efefef", "#353535"),
+    "Button": ("#fcfcfc", "#323232"),
     "ButtonText": ("#000000", "#ffffff"),
-    "Light": ("#ffffff", "#5a5a5a"),
-    "Midlight": ("#dcdcdc", "#484848"),
-    "Mid": ("#b8b8b8", "#6a6a6a"),
-    "Dark": ("#9f9f9f", "#232323"),
-    "Highlight": ("#308cc6", "#2a82da"),
+    "Light": ("#c8c8c8", "#828284"),
+    "Midlight": ("#e6e6e6", "#5a5a5b"),
+    "Dark": ("#aaaaaa", "#232323"),
+    "Mid": ("#c8c8c8", "#2b2b2b"),
+    "Shadow": ("#5a5a5a", "#141414"),
+    "Highlight": ("#308cc6", "#3ca4ff"),
     "HighlightedText": ("#ffffff", "#ffffff"),
-    "ToolTipBase": ("#ffffdc", "#353535"),
-    "ToolTipText": ("#000000", "#ffffff"),
-    "PlaceholderText": ("#808080", "#808080"),
-    "Link": ("#0057ae", "#5aa2e8"),
+    "Link": ("#0000ff", "#3ca4ff"),
 }
 _DISABLED = {
-    "WindowText": ("#a0a0a0", "#808080"),
-    "Text": ("#a0a0a0", "#808080"),
-    "ButtonText": ("#a0a0a0", "#808080"),
+    "WindowText": ("#bebebe", "#6d6d6d"),
+    "Text": ("#bebebe", "#6d6d6d"),
+    "ButtonText": ("#bebebe", "#b4b4b4"),
+    "Highlight": ("#919191", "#505050"),
+    "HighlightedText": ("#ffffff", "#6d6d6d"),
 }
 
 
@@ -81,3 +83,15 @@ def cut_texts(parent: Any, width: int) -> list[str]:
         needs = ", ".join(f"{one.objectName or type(one).__name__} {one.minimumSizeHint().width()}" for one in wide)
         found.append(f"the panel is {parent.width} pixels wide: {needs}")
     return found
+
+
+def contrast(one: Any, other: Any) -> float:
+    """Contrast ratio of two colours as WCAG 2 defines it, 1 to 21."""
+    dark, light = sorted(_luminance(colour) for colour in (one, other))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Any) -> float:
+    parts = (colour.redF(), colour.greenF(), colour.blueF())
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -11,6 +11,17 @@ import qt
 STRIP_HEIGHT = 26
 BAR_WIDTH, BAR_HEIGHT = 56, 10
 _FRAME = 1
+_TEXT_SHARE = 0.45  # contrast of 3 to 1 or more in both of Slicer's palettes, which WCAG 2 asks of graphics
+
+
+def faint_colour(palette: Any) -> Any:
+    """Colour of frames and bars that stand back, between those of text and background.
+
+    `QPalette.Mid`, meant for that, is nearly the background's in Slicer's dark palette.
+    """
+    text, base = palette.color(qt.QPalette.Text), palette.color(qt.QPalette.Base)
+    parts = zip((text.redF(), text.greenF(), text.blueF()), (base.redF(), base.greenF(), base.blueF()), strict=True)
+    return qt.QColor.fromRgbF(*(_TEXT_SHARE * one + (1 - _TEXT_SHARE) * other for one, other in parts))
 
 
 @dataclass(frozen=True)
@@ -39,17 +50,15 @@ def coverage_pixmap(strip: CoverageStrip, width: int, palette: Any) -> Any:
     painter = qt.QPainter(picture)
     inner = STRIP_HEIGHT - 2 * _FRAME
     low = inner // 3
-    for indices, role, height in (
-        (strip.filled, qt.QPalette.Mid, low),
-        (strip.labelled, qt.QPalette.Highlight, inner),
-    ):
+    faint, strong = faint_colour(palette), palette.color(qt.QPalette.Highlight)
+    for indices, colour, height in ((strip.filled, faint, low), (strip.labelled, strong, inner)):
         for index in indices:
             left, right = (round(place * width / strip.count) for place in (index, index + 1))
-            painter.fillRect(left, STRIP_HEIGHT - _FRAME - height, max(2, right - left), height, palette.color(role))
+            painter.fillRect(left, STRIP_HEIGHT - _FRAME - height, max(2, right - left), height, colour)
     if strip.count:
         place = round((strip.current + 0.5) * width / strip.count)
         painter.fillRect(place, 0, 1, STRIP_HEIGHT, palette.color(qt.QPalette.Text))
-    painter.setPen(palette.color(qt.QPalette.Mid))
+    painter.setPen(faint_colour(palette))
     painter.drawRect(0, 0, max(1, width) - 1, STRIP_HEIGHT - 1)
     painter.end()
     return picture
@@ -73,7 +82,7 @@ def bar_icon(parts: Sequence[tuple[float, tuple[float, float, float]]], palette:
             1 + int(left), 1, max(1, round(length)), BAR_HEIGHT - 2, qt.QColor.fromRgbF(red, green, blue)
         )
         left += length
-    painter.setPen(palette.color(qt.QPalette.Mid))
+    painter.setPen(faint_colour(palette))
     painter.drawRect(0, 0, BAR_WIDTH - 1, BAR_HEIGHT - 1)
     painter.end()
     return qt.QIcon(picture)
