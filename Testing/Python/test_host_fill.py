@@ -372,3 +372,14 @@ def test_the_axis_of_a_run_is_a_slice_axis(runs: Runs) -> None:
     scene = scene_of(case("ct_vertebrae"))
     with pytest.raises(InputError, match="Axis 3"):
         runs(scene).start(axis=SliceAxis(3))
+
+
+def test_a_second_fill_says_that_nothing_is_new_rather_than_that_there_was_no_room(runs: Runs) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner = runs(scene)
+    runner.fill()
+    filled = scene.arrays()
+    runner.fill()
+    assert runner.controller.warnings == ["Nothing was changed: the result is what is there already."]
+    assert all_equal(scene.arrays(), filled)
+    assert runner.undo_states_saved == 1

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import slicer
-
 from PySide6.QtCore import Signal
 
 from support.slicer_standin.qt_module import qt

@@ -177,7 +177,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def availableEffectNames(self) -> tuple[str, ...]:
         """Return the names of the effects that the stand-in pretends to have, and of scripted ones."""
-        return tuple([*_EFFECTS, *self._scripted.names()])
+        return (*_EFFECTS, *self._scripted.names())
 
     def updateEffectList(self) -> None:
         """Take in the effects that were registered since; nobody else does, once the widget is made."""

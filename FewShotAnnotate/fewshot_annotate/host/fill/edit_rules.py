@@ -129,10 +129,17 @@ class Box:
 
 @dataclass(frozen=True)
 class Changes:
-    """Voxels to add to and remove from segments, by segment id."""
+    """Voxels to add to and remove from segments, by segment id.
+
+    Attributes
+    ----------
+    withheld : bool
+        Whether masks, locks or other segments kept a voxel from being changed.
+    """
 
     add: dict[str, Box]
     remove: dict[str, Box]
+    withheld: bool = False
 
     def applied(
         self, masks: Mapping[str, np.ndarray], axis: SliceAxis, index: int, shape: tuple[int, int]
@@ -160,9 +167,11 @@ def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSl
     taken = [name for name in others if name not in (*shared, *rules.locked)] if rules.may_overwrite else []
     protected = [name for name in others if name not in (*shared, *taken)]
     axis = filled.axis
-    add, remove = _MaskPieces(axis), _MaskPieces(axis)
+    add, remove, withheld = _MaskPieces(axis), _MaskPieces(axis), False
     for index in filled.slices:
-        found = {name: mask for name, mask in filled.read(index).items() if name in own}
+        predicted_masks = filled.read(index)
+        found = {name: mask for name, mask in predicted_masks.items() if name in own}
+        withheld = withheld or any(name in rules.locked for name in predicted_masks)
         before = grid.segment_slices(own, axis, index)
         if not found and not before:
             continue
@@ -172,14 +181,17 @@ def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSl
         claimed = np.zeros_like(free)
         nothing = np.zeros_like(free)
         for name in {**found, **before}:
-            wanted = found[name][window] & free if name in found else nothing
+            predicted = found[name][window] if name in found else nothing
+            wanted = predicted & free
             held = before[name][window] if name in before else nothing
             claimed |= wanted
-            add.mark(name, index, window, wanted & ~held)
-            remove.mark(name, index, window, held & ~wanted & allowed)
+            added, removed = wanted & ~held, held & ~wanted & allowed
+            withheld = withheld or not np.array_equal(predicted, (held | added) & ~removed)
+            add.mark(name, index, window, added)
+            remove.mark(name, index, window, removed)
         for name, mask in grid.segment_slices(taken, axis, index).items():
             remove.mark(name, index, window, mask[window] & claimed)
-    return Changes(add.boxes(), remove.boxes())
+    return Changes(add.boxes(), remove.boxes(), withheld)
 
 
 def _editable(

@@ -67,7 +67,11 @@ class FillResult:
         if gone:
             found.append(_("Removed during the run and not filled: {names}.").format(names=", ".join(gone)))
         if self.filled and not (self.changes.add or self.changes.remove):
-            found.append(_("Nothing was written: the mask, locks and other segments left no room."))
+            found.append(
+                _("Nothing was written: the mask, locks and other segments left no room.")
+                if self.changes.withheld
+                else _("Nothing was changed: the result is what is there already.")
+            )
         return found
 
 
