@@ -1,4 +1,4 @@
-"""An idle panel reads nothing: no JSON is parsed and no voxel is read between two changes."""
+"""An idle panel does nothing: it parses no JSON, reads no voxel, translates no text and sets no tool tip."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from support.panel import Panel
 from support.scene_cases import Gate, case, scene_of
 
 slicer_standin.install()
+
+import qt  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -139,3 +141,34 @@ def test_other_attributes_of_the_segmentation_read_no_voxel(panel: Panel, reads:
     assert panel.widget.logic.annotations.survey.busy
     settle(panel)
     assert reads.labelmaps == 0
+
+
+class ToolTipChanges(qt.QObject):
+    """Counts the tool tips that are set on widgets."""
+
+    def __init__(self, root: Any) -> None:
+        super().__init__()
+        self._count = 0
+        for widget in (root, *root.findChildren(qt.QWidget)):
+            widget.installEventFilter(self)
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        self._count += event.type() == qt.QEvent.ToolTipChange
+        return False
+
+
+def test_an_idle_panel_sets_no_tool_tip_and_translates_nothing(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel.fill()
+    panel.until(lambda: bool(panel.widget.logic.review.view.rows))
+    settle(panel)
+    slicer_standin.process_events(200)
+    translated: list[str] = []
+    monkeypatch.setattr(slicer.i18n, "translate", lambda context, text: translated.append(text) or text)
+    changes = ToolTipChanges(panel.widget.parent)
+    slicer_standin.process_events(IDLE_MILLISECONDS)
+    assert changes.count == 0
+    assert translated == []

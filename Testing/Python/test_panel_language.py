@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import slicer
+from fewshot_annotate.host.i18n import translated
 from fewshot_annotate.host.messages import sentences
 from support import slicer_standin
 from support.panel import MODULE, Panel
@@ -31,11 +32,16 @@ CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QAbstractSpinBox)
 @pytest.fixture
 def marked() -> Iterator[None]:
     """A language in which every text is in marks; sentences of another language are forgotten before and after."""
+
+    def forget() -> None:
+        sentences.cache_clear()
+        translated.cache_clear()
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(i18n, "language", lambda text: f"«{text}»")
-        sentences.cache_clear()
+        forget()
         yield
-    sentences.cache_clear()
+    forget()
 
 
 @pytest.fixture

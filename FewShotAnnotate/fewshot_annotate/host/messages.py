@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from slicer.i18n import tr as _
-
 from ..core.errors import InputError, Message
 from ..messages import sentence
+from .i18n import tr as _
 
 # Why something cannot be done now; None if it can.
 Refusal = InputError | None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from slicer.i18n import tr as _
-
 from ..datasets.status import Status
 from ..engines.registry import engine_class
 from ..weights.catalog import Checkpoint
 from .annotation.record import SliceStatus
 from .annotation.review_rows import Origin
+from .i18n import tr as _
 
 # By which modules find the Segment Editor effect; not translated.
 EFFECT_NAME = "Few-Shot Fill"

@@ -13,8 +13,8 @@ def tr(text: str) -> str:
 
 
 def translate(context: str, text: str) -> str:
-    """Return `text`."""
-    return text
+    """Return `text` in the language."""
+    return language(text)
 
 
 def getContext(source_file: str) -> str:

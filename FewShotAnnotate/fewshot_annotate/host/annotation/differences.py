@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from slicer.i18n import tr as _
 
 from ...core.slice_axis import SliceAxis
 from ..fill.edit_rules import Changes
+from ..i18n import tr as _
 from ..mrml.overlay import Overlay
 from ..mrml.reading import SegmentationGrid
 

@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ...core.events import Event, Expected, Failed, Finished, Progress
 from ..chosen_nodes import ChosenNodes
+from ..i18n import tr as _
 from ..messages import error_text
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import labels_version

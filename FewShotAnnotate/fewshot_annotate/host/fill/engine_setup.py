@@ -8,13 +8,13 @@ from importlib.util import find_spec
 from subprocess import CalledProcessError
 
 import slicer
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ...engines.pretrained.engine_weights import engine_using
 from ...engines.registry import engine_class
 from ...weights import download
 from ...weights.catalog import Checkpoint
+from ..i18n import tr as _
 from ..names import restrictions_text
 from ..settings import Settings
 from ..tasks import BackgroundTasks

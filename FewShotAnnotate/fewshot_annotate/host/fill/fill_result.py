@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from slicer.i18n import tr as _
 
 from ...guidance.confidence import slice_confidence
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import masks_digest, segment_digests, slice_digests
+from ..i18n import tr as _
 from ..mrml.reading import ImageSource, SegmentationGrid
 from .edit_rules import Changes, EditRules, FilledSlices, compute_changes
 from .run_plan import PreparedRun

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from slicer.i18n import tr as _
-
 from ...core.errors import InputError
 from ...core.events import Progress, Stage
 from ..chosen_nodes import ChosenNodes
+from ..i18n import tr as _
 from ..messages import Refusal, error_text, refusal_text
 from ..mrml.sequence import require_no_sequence
 from ..panel.widgets import duration

@@ -6,10 +6,10 @@ from typing import Any
 
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
 from ...evaluation.report.plot import colour_of
 from ...evaluation.summary import Summary
+from ..i18n import tr as _
 
 # Says of a node that it is ours, and which; a later comparison shows itself in the same nodes.
 ROLE_ATTRIBUTE = "FewShotAnnotate.Comparison"

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import vtk
-from slicer.i18n import tr as _
 
 from ..annotation.record import SliceStatus
 from ..annotation.review_rows import ReviewRow
+from ..i18n import tr as _
 from .views import show_chart
 
 PLOT_ATTRIBUTE = "FewShotAnnotate.ConfidencePlot"

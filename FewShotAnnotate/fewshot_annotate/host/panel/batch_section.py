@@ -8,18 +8,18 @@ from typing import Any
 import ctk
 import qt
 import slicer
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ...datasets.status import CaseStatus, Status
 from ..batch_review import BatchReview
 from ..chosen_nodes import ChosenNodes
+from ..i18n import tr as _
 from ..messages import Refusal
 from ..names import case_status_name
 from .widgets import (
+    Controls,
     attempt,
     body_layout,
-    enable,
     row_layout,
     select_rows,
     set_header,
@@ -50,6 +50,7 @@ class BatchSection:
         self._why_not_now = why_not_now
         self._shown: str | None = None  # case selected in the panel
         self._next_requested = False
+        self._controls = Controls()
         self._build(parent)
         self._show()
 
@@ -130,15 +131,25 @@ class BatchSection:
         closed = None if self.review is not None else InputError("no_batch_open")
         now = busy or self._why_not_now()
         path = None if self.folder_edit.currentPath else InputError("batch_folder_not_chosen")
-        enable(self.folder_edit, busy, _("Folder that a batch was written to."))
-        enable(self.open_button, now or path, _("List the cases of the folder."))
-        enable(self.table, closed or now, _("Click a case to load its image and its result."))
-        enable(self.refresh_button, closed or busy, _("Read the table again: a batch may still be at work."))
+        self._controls.enable(self.folder_edit, busy, _("Folder that a batch was written to."))
+        self._controls.enable(self.open_button, now or path, _("List the cases of the folder."))
+        self._controls.enable(self.table, closed or now, _("Click a case to load its image and its result."))
+        self._controls.enable(
+            self.refresh_button, closed or busy, _("Read the table again: a batch may still be at work.")
+        )
         accept = closed or now or self._why_not_accept()
-        enable(self.accept_button, accept, _("Write the result, as it was corrected, and that it is accepted."))
-        enable(self.accept_next_button, accept, _("Accept, and load the next case that is not accepted."))
-        enable(self.next_button, closed or now or self._why_not_next(), _("Load the next case that is not accepted."))
-        enable(self.reset_button, closed or busy or self._why_not_reset(), _("Remove the acceptance of the case."))
+        self._controls.enable(
+            self.accept_button, accept, _("Write the result, as it was corrected, and that it is accepted.")
+        )
+        self._controls.enable(
+            self.accept_next_button, accept, _("Accept, and load the next case that is not accepted.")
+        )
+        self._controls.enable(
+            self.next_button, closed or now or self._why_not_next(), _("Load the next case that is not accepted.")
+        )
+        self._controls.enable(
+            self.reset_button, closed or busy or self._why_not_reset(), _("Remove the acceptance of the case.")
+        )
         self.status_label.text = self._status()
 
     def _status(self) -> str:

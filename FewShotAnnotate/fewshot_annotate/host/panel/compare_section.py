@@ -8,7 +8,6 @@ from typing import Any
 
 import qt
 import slicer
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ...evaluation.design import TrialDesign
@@ -21,13 +20,14 @@ from ..chosen_nodes import ChosenNodes
 from ..compare_controller import CompareController, CompareSettings, CompareState
 from ..fill.engine_setup import install_packages
 from ..fill.engine_state import AUTO, EngineState, Readiness
+from ..i18n import tr as _
 from ..messages import Refusal, error_text
 from ..mrml.views import show_chart
 from ..names import engine_summary
 from .widgets import (
+    Controls,
     attempt,
     body_layout,
-    enable,
     fit_height,
     row_layout,
     select_rows,
@@ -87,6 +87,7 @@ class CompareSection:
         self._listed: tuple[EngineState, ...] = ()
         self._shown: Summary | None = None
         self._report_requested = False
+        self._controls = Controls()
         self._build(parent)
         controller.changed.connect(self.show)
         self.show()
@@ -211,23 +212,23 @@ class CompareSection:
     def _show_buttons(self, *_values: object) -> None:
         controller = self._controller
         busy = InputError("comparison_under_way") if controller.busy else None
-        enable(self.engines_table, busy, _("Tick the engines to compare."))
+        self._controls.enable(self.engines_table, busy, _("Tick the engines to compare."))
         tip = _("How many painted slices the engines are shown, such as 2, 4, 8.")
-        enable(self.sizes_edit, busy, tip)
-        enable(self.design_box, busy, _("More hidden slices take longer and tell more."))
+        self._controls.enable(self.sizes_edit, busy, tip)
+        self._controls.enable(self.design_box, busy, _("More hidden slices take longer and tell more."))
         tip = _("Hide some of the painted slices, let each engine fill them from others, and compare.")
-        enable(self.compare_button, busy or self._why_not_compare(), tip)
+        self._controls.enable(self.compare_button, busy or self._why_not_compare(), tip)
         idle = None if controller.busy else InputError("no_comparison_under_way")
-        enable(self.cancel_button, idle, _("Stop; nothing is kept."))
+        self._controls.enable(self.cancel_button, idle, _("Stop; nothing is kept."))
         nothing = None if controller.summary is not None else InputError("nothing_compared")
         row = None if self._chosen_row() >= 0 else InputError("no_engine_clicked")
-        enable(self.use_button, busy or nothing or row, _("Fill with this engine from now on."))
+        self._controls.enable(self.use_button, busy or nothing or row, _("Fill with this engine from now on."))
         plot = None if controller.chart_node is not None else InputError("plot_removed")
-        enable(
+        self._controls.enable(
             self.plot_button, busy or nothing or plot, _("Show Dice against painted slices in Slicer's plot view.")
         )
         tip = _("Figures, and pictures of the best and the worst slices, in the web browser.")
-        enable(self.report_button, busy or nothing, tip)
+        self._controls.enable(self.report_button, busy or nothing, tip)
 
     def _status(self) -> str:
         controller = self._controller

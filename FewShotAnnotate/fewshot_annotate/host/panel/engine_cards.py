@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from ..fill.engine_state import AUTO, EngineState, Readiness
+from ..i18n import tr as _
 from ..messages import error_text
 from ..names import engine_summary, restrictions_text
 from .coverage import dot_icon

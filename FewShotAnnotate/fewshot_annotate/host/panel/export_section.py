@@ -9,7 +9,6 @@ from typing import Any
 
 import ctk
 import qt
-from slicer.i18n import tr as _
 
 from ... import __version__
 from ...core.errors import InputError
@@ -18,8 +17,9 @@ from ...export.dicom_seg import SegType
 from ...export.request import Modality, Problem, Remedy, Target
 from ..chosen_nodes import ChosenNodes
 from ..export_controller import ExportController, ExportSettings, ExportState
+from ..i18n import tr as _
 from ..messages import Refusal, error_text
-from .widgets import body_layout, combo_box, enable, row_layout, select_data, show_error, text_label
+from .widgets import Controls, body_layout, combo_box, row_layout, select_data, show_error, text_label
 
 _BUSY = (ExportState.CHECKING, ExportState.EXPORTING)
 
@@ -76,6 +76,7 @@ class ExportSection:
         self._checked: ChosenNodes | None = None  # nodes of the last check
         self._export_wanted = False
         self._showing = False
+        self._controls = Controls()
         self._build(parent)
         controller.changed.connect(self.show)
         self.show()
@@ -205,18 +206,24 @@ class ExportSection:
         dicom = self._target is Target.DICOM_SEG
         other = None if dicom else InputError("dicom_seg_only")
         database = None if self._has_database else InputError("no_database_open")
-        enable(self.target_box, busy, _("Format of the file."))
-        enable(self.database_box, busy or other or database, _("Off: into a file."))
+        self._controls.enable(self.target_box, busy, _("Format of the file."))
+        self._controls.enable(self.database_box, busy or other or database, _("Off: into a file."))
         in_database = InputError("goes_into_database") if self._into_database else None
-        enable(self.path_edit, busy or in_database, _("Where the file goes, or the folder for one file per segment."))
+        self._controls.enable(
+            self.path_edit, busy or in_database, _("Where the file goes, or the folder for one file per segment.")
+        )
         single = InputError("dicom_seg_holds_all") if dicom else None
-        enable(self.each_box, busy or single, _("Overlapping segments are kept this way in every format."))
-        enable(self.type_box, busy or other, _("Labelmap is newer: not every program reads it."))
+        self._controls.enable(
+            self.each_box, busy or single, _("Overlapping segments are kept this way in every format.")
+        )
+        self._controls.enable(self.type_box, busy or other, _("Labelmap is newer: not every program reads it."))
         tip = _("Said of the series that is derived where the volume did not come from DICOM.")
-        enable(self.modality_box, busy or other, tip)
-        enable(self.check_button, busy or self._why_not_check(), _("List what stands in the way of the export."))
+        self._controls.enable(self.modality_box, busy or other, tip)
+        self._controls.enable(
+            self.check_button, busy or self._why_not_check(), _("List what stands in the way of the export.")
+        )
         tip = _("Write what is in the scene now, read it back and compare.")
-        enable(self.export_button, busy or self._why_not_export(), tip)
+        self._controls.enable(self.export_button, busy or self._why_not_export(), tip)
 
     def _status(self) -> str:
         controller = self._controller

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
 from ..fill.engine_setup import ensure_engine
 from ..fill.messages import status_lines, why_not_fill, why_not_keep
 from ..fill.unfinished_run_handler import UnfinishedRunHandler
+from ..i18n import tr as _
 from ..messages import Refusal
 from ..mrml.reading import is_locked, set_locked
 from .engine_cards import EngineCards

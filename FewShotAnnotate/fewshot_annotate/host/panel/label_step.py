@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
 from ..annotation.painted_slices import coverage
+from ..i18n import tr as _
 from ..messages import Refusal, error_text
 from ..mrml.views import current_slice, jump_to_slice
 from ..names import plane_name

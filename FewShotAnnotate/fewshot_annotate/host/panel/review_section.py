@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ..annotation.record import SliceStatus
 from ..annotation.review import ReviewController
 from ..annotation.review_rows import Origin, RefillRequest, ReviewRow, ReviewView
+from ..i18n import tr as _
 from ..messages import Refusal
 from .review_strip import ReviewStrip
-from .widgets import attempt, body_layout, enable, row_layout, select_rows, set_header, set_text_item, text_label
+from .widgets import Controls, attempt, body_layout, row_layout, select_rows, set_header, set_text_item, text_label
 
 _ROW_MARGIN = 8
 _STATUS, _CONFIDENCE, _DISAGREEMENT, _CHANGED = 1, 2, 3, 4
@@ -52,6 +52,7 @@ class ReviewSection:
         self._rows: list[tuple[str, ...]] = []
         self._current: int | None = None
         self._why_not_fill: Refusal = None
+        self._controls = Controls()
         self._build(parent)
         self.show()
 
@@ -191,24 +192,32 @@ class ReviewSection:
         open_ones = [row for row in self._shown.rows if row.needs_review]
         closed = None if open_ones else InputError("all_reviewed")
         accept = choose or busy or self._why_not_accept(selected)
-        enable(self.accept_button, accept, _("The selected slices are right: no fill changes them any more."))
+        self._controls.enable(
+            self.accept_button, accept, _("The selected slices are right: no fill changes them any more.")
+        )
         progress = any(row.status is SliceStatus.IN_PROGRESS for row in open_ones)
         none = None if progress else InputError("none_in_progress")
         tip = _("All slices in progress are right; flagged ones stay flagged.")
-        enable(self.accept_all_button, nothing or busy or none, tip)
-        enable(self.flag_button, choose, _("Look at the selected slices again later."))
-        enable(self.reset_button, choose or self._why_not_reset(selected), _("Neither accepted nor flagged."))
-        enable(self.worst_button, nothing or closed, _("Go to the least confident slice, then to the next one."))
-        enable(self.better_button, nothing or closed, _("Go back to the slice that was the worst before this one."))
+        self._controls.enable(self.accept_all_button, nothing or busy or none, tip)
+        self._controls.enable(self.flag_button, choose, _("Look at the selected slices again later."))
+        self._controls.enable(
+            self.reset_button, choose or self._why_not_reset(selected), _("Neither accepted nor flagged.")
+        )
+        self._controls.enable(
+            self.worst_button, nothing or closed, _("Go to the least confident slice, then to the next one.")
+        )
+        self._controls.enable(
+            self.better_button, nothing or closed, _("Go back to the slice that was the worst before this one.")
+        )
         refill = nothing or self._why_not_fill or self._why_not_refill()
         tip = _("Fill again all slices that are not accepted; accepted and corrected ones are learnt from.")
-        enable(self.refill_button, refill, tip)
-        enable(self.plot_button, nothing, _("Plot confidence along the axis in Slicer's plot view."))
+        self._controls.enable(self.refill_button, refill, tip)
+        self._controls.enable(self.plot_button, nothing, _("Plot confidence along the axis in Slicer's plot view."))
         self._show_differences_box(nothing)
 
     def _show_differences_box(self, nothing: Refusal) -> None:
         gone = None if self._controller.has_differences else InputError("differences_gone")
-        enable(
+        self._controls.enable(
             self.differences_box,
             nothing or gone,
             _("Added voxels in blue, removed ones in red, over the segmentation."),

@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from ..annotation.record import SliceStatus
 from ..annotation.review_rows import Origin, ReviewRow
+from ..i18n import tr as _
 from ..names import slice_state_name
 from .widgets import text_label
 

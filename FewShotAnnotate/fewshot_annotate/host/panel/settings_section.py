@@ -9,7 +9,6 @@ from typing import Any
 
 import qt
 import slicer
-from slicer.i18n import tr as _
 
 from ...core.data_folder import data_folder
 from ...core.errors import InputError
@@ -19,14 +18,15 @@ from ...jobs.worker_description import WorkerDescription
 from ..bug_report import bug_report, describe_worker
 from ..downloaded_weights import DownloadedWeights, delete, format_size, list_downloaded_weights
 from ..fill.run_store import RunStore, StoredRun
+from ..i18n import tr as _
 from ..messages import error_text
 from ..run_log import RunLog
 from ..settings import LogLevel, Settings
 from ..tasks import BackgroundTasks
 from .widgets import (
+    Controls,
     body_layout,
     combo_box,
-    enable,
     fit_height,
     row_layout,
     select_data,
@@ -79,6 +79,7 @@ class SettingsSection:
         self._consents: dict[str, str] = {}
         self._refresh_at = 0.0
         self._status = ""
+        self._controls = Controls()
         self._build(parent)
         self._apply()
         self.show()
@@ -188,18 +189,20 @@ class SettingsSection:
         size = sum(one.size for one in self._weights)
         self.delete_button.text = _("Delete downloaded weights ({size})").format(size=format_size(size))
         listed = "\n".join(f"{one.checkpoint.name}: {format_size(one.size)}" for one in self._weights)
-        enable(self.delete_button, None if self._weights else InputError("no_weights_downloaded"), listed)
+        self._controls.enable(
+            self.delete_button, None if self._weights else InputError("no_weights_downloaded"), listed
+        )
         runs = _("Delete left runs ({size})").format(size=format_size(_size(self._runs)))
         self.delete_runs_button.text = runs
         tip = _("Runs that were interrupted and can be resumed; each holds a copy of its images.")
-        enable(self.delete_runs_button, None if self._runs else InputError("no_interrupted_run"), tip)
+        self._controls.enable(self.delete_runs_button, None if self._runs else InputError("no_interrupted_run"), tip)
         usual = InputError("usual_folder") if self._settings.data_folder is None else None
-        enable(self.usual_button, usual, _("Go back to the usual folder."))
+        self._controls.enable(self.usual_button, usual, _("Go back to the usual folder."))
         row = None if self._chosen_consent() else InputError("no_licence_clicked")
-        enable(self.revoke_button, row, _("Agree no longer, and delete these weights."))
+        self._controls.enable(self.revoke_button, row, _("Agree no longer, and delete these weights."))
         busy = InputError("details_being_gathered") if self.busy else None
         tip = _("Copy versions, computer, engines and settings for a bug report; nothing of a patient, no names.")
-        enable(self.copy_button, busy, tip)
+        self._controls.enable(self.copy_button, busy, tip)
 
     def _chosen_consent(self) -> str:
         rows = self.consents_table.selectionModel().selectedRows()

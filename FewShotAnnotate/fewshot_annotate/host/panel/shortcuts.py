@@ -7,7 +7,8 @@ from typing import Any
 
 import qt
 import slicer
-from slicer.i18n import tr as _
+
+from ..i18n import tr as _
 
 # Name of a button -> keys. Letters and digits of the Segment Editor and the slice views are left alone, and so are
 # Slicer's own keys, as Ctrl+Left and Alt+Left for the previous module: of two shortcuts with one key, neither works.

@@ -10,7 +10,7 @@ from ..annotation.snapshot import Selection
 from ..chosen_nodes import ChosenNodes
 from ..fill.messages import is_idle, why_busy
 from ..messages import Refusal
-from .widgets import enable
+from .widgets import Controls
 
 
 class Step:
@@ -33,6 +33,7 @@ class Step:
         self.parameters = parameters
         self.repaint = repaint
         self._own_tool_tips: dict[str, str] = {}
+        self._controls = Controls()
 
     @property
     def nodes(self) -> ChosenNodes:
@@ -72,7 +73,7 @@ class Step:
     def enable(self, name: str, refusal: Refusal) -> None:
         """Enable a control, or disable it and let its tool tip say why."""
         widget = getattr(self.ui, name)
-        enable(widget, refusal, self._own_tool_tips.setdefault(name, widget.toolTip))
+        self._controls.enable(widget, refusal, self._own_tool_tips.setdefault(name, widget.toolTip))
 
     @property
     def idle(self) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
+from ..i18n import tr as _
 from ..messages import error_text
 from ..mrml.reading import volume_geometry
 from ..mrml.sequence import require_no_sequence

@@ -7,9 +7,9 @@ from typing import Any
 
 import qt
 import slicer
-from slicer.i18n import tr as _
 
 from ...core.errors import InputError
+from ..i18n import tr as _
 from ..messages import Refusal, error_text, refusal_text
 
 
@@ -18,10 +18,22 @@ def show_error(error: InputError) -> None:
     slicer.util.errorDisplay(error_text(error))
 
 
-def enable(widget: Any, refusal: Refusal, tool_tip: str) -> None:
-    """Enable a control if there is no refusal; else disable it and say why in its tool tip."""
-    widget.enabled = refusal is None
-    widget.toolTip = refusal_text(refusal) or tool_tip
+class Controls:
+    """Controls of a part of the panel, each enabled or disabled for a reason that its tool tip gives.
+
+    A widget is touched only if something of it changes: ticks of the panel's timer come many times a second.
+    """
+
+    def __init__(self) -> None:
+        self._shown: dict[int, tuple[Any, Refusal, str]] = {}
+
+    def enable(self, widget: Any, refusal: Refusal, tool_tip: str) -> None:
+        """Enable a control if there is no refusal; else disable it and say why in its tool tip."""
+        shown = (widget, refusal, tool_tip)
+        if self._shown.get(id(widget)) != shown:
+            self._shown[id(widget)] = shown
+            widget.enabled = refusal is None
+            widget.toolTip = refusal_text(refusal) or tool_tip
 
 
 def set_header(table: Any, titles: Sequence[str], wide: int) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import qt
 import slicer
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.host.i18n import tr as _
 from fewshot_annotate.host.names import EFFECT_NAME
-from fewshot_annotate.host.panel.widgets import enable
+from fewshot_annotate.host.panel.widgets import Controls
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect  # type: ignore[import-not-found]
-from slicer.i18n import tr as _
 
 ICON = Path(__file__).resolve().parents[4] / "Resources" / "Icons" / "FewShotAnnotate.png"
 TIMER_MILLISECONDS = 100
@@ -33,6 +33,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         scriptedEffect.showEffectCursorInSliceView = False
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
         self._session: Any = None
+        self._controls = Controls()
         self._timer: Any = None
 
     def clone(self) -> Any:
@@ -137,11 +138,17 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         session = self.session()
         if session is None:
             return
-        enable(self.fillButton, session.why_not_fill, _("Fill what lies between the painted slices."))
-        enable(self.resumeButton, session.why_not_resume, _("Go on with the slices that are not finished."))
-        enable(self.keepButton, session.why_not_keep, _("Stop; finished slices go into the segmentation."))
+        self._controls.enable(self.fillButton, session.why_not_fill, _("Fill what lies between the painted slices."))
+        self._controls.enable(
+            self.resumeButton, session.why_not_resume, _("Go on with the slices that are not finished.")
+        )
+        self._controls.enable(
+            self.keepButton, session.why_not_keep, _("Stop; finished slices go into the segmentation.")
+        )
         ended = session.idle and not session.has_unfinished_run
-        enable(self.cancelButton, InputError("nothing_running") if ended else None, _("Stop; nothing is changed."))
+        self._controls.enable(
+            self.cancelButton, InputError("nothing_running") if ended else None, _("Stop; nothing is changed.")
+        )
         self.cancelButton.text = _("Discard") if session.has_unfinished_run else _("Cancel")
         self.progressBar.visible = not session.idle
         self.resumeButton.visible = session.why_not_resume is None
