@@ -156,7 +156,7 @@ class ToolTipChanges(qt.QObject):
     def count(self) -> int:
         return self._count
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:
+    def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802 (as Qt calls it)
         self._count += event.type() == qt.QEvent.ToolTipChange
         return False
 
