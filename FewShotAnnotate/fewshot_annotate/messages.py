@@ -136,6 +136,7 @@ SENTENCES = {
     "worker_line_passed_over": "The worker wrote a line that is no event; it was passed over.",
     "run_can_be_resumed": "finished slices are kept and the job can be resumed",
     "comparison_can_be_repeated": "compare again, with fewer engines or smaller sizes where memory is short",
+    "suggestion_can_be_repeated": "look for a slice again",
     "time_limit_over": "The time limit of {seconds:g} s is over; the run goes on to its last slice.",
     "computes_on_processor": "Engine {engine} computes on the processor: {reason}.",
     "gpu_of_apple": "an Apple GPU is used only when asked for; choose device mps to try it",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from fewshot_annotate.core.data_folder import data_folder
 from fewshot_annotate.core.errors import InputError, Message
 from fewshot_annotate.engines.in_context.universeg import UniverSeg
 from fewshot_annotate.engines.propagate.engine import Propagate
@@ -87,6 +88,17 @@ def test_the_slice_that_helps_most_is_found_and_is_not_labelled(finder: Suggesti
     assert finder.result is not None
     assert finder.result.index in scene.between
     assert str(finder.result.reason).endswith(".")
+
+
+def test_a_suggestion_is_computed_in_another_process_that_leaves_nothing_behind(
+    finder: SuggestionFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Propagate, "predict", None)
+    scene = scene_of(case("ct_vertebrae"))
+    finder.start(scene.nodes, scene.settings())
+    until(finder.poll)
+    assert finder.result is not None
+    until(lambda: not list((data_folder() / "suggestions").iterdir()))
 
 
 def test_a_look_that_was_given_up_says_nothing(finder: SuggestionFinder) -> None:

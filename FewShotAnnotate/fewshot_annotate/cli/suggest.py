@@ -46,7 +46,7 @@ def _suggest(options: argparse.Namespace) -> int:
             "axis": one.axis.index,
             "plane": one.axis.patient_plane(volume.geometry),
             "gain": one.gain,
-            "reason": one.reason,
+            "reason": str(one.reason),
             "labels": one.labels,
         }
         for one in suggestions(request, count)

@@ -27,7 +27,7 @@ from .annotation.snapshot import select
 from .annotation.survey import survey_segmentation
 from .chosen_nodes import ChosenNodes
 from .fill.preparation import PaintedInput
-from .fill.run_store import RunFolder, RunStore
+from .fill.run_store import RunFolder, RunStore, delete_orphaned_runs, delete_run
 from .messages import error_text
 from .mrml.comparison_nodes import show_in_scene
 from .mrml.grid_reader import GridReader
@@ -35,8 +35,6 @@ from .mrml.reading import ImageSource, SegmentationGrid, is_locked, read_image
 from .tasks import BackgroundTasks, Signal
 from .unexpected_errors import as_input_error
 
-# The worker looks for a wish to stop many times a second; one that does not within this time is killed.
-_STOP_SECONDS = 3.0
 _NO_PROGRESS = Progress(0, 0, None)
 
 
@@ -168,7 +166,7 @@ class CompareController:
         self.reset()
         folder = ComparisonFolder(held.path)
         self._held, self._folder = held, folder
-        self._tasks.start(partial(_delete_orphaned_runs, store))
+        self._tasks.start(partial(delete_orphaned_runs, store))
         self._tasks.start(partial(_prepare, comparison_input, folder), lambda _: self._start_worker(folder))
         self._change(CompareState.PREPARING)
 
@@ -201,7 +199,7 @@ class CompareController:
         if held is not None:
             if process is not None:
                 process.cancel()
-            self._tasks.start(partial(_delete_run, process, held))  # comes after preparing: there is one thread
+            self._tasks.start(partial(delete_run, process, held))  # comes after preparing: there is one thread
         self.summary, self.error, self.message, self.progress = None, None, "", _NO_PROGRESS
         if self.state is not CompareState.IDLE:
             self._change(CompareState.IDLE)
@@ -297,17 +295,3 @@ def _segments_of_layer(source: _ComparisonInput, segment_ids: Sequence[str]) -> 
     """Segments of a layer; label 1 + n is its n-th."""
     found = (source.segments[name] for name in segment_ids)
     return [Segment(value, one.name, one.colour) for value, one in enumerate(found, start=1)]
-
-
-def _delete_orphaned_runs(store: RunStore) -> None:
-    """Delete what an application that crashed left: copies of a patient's images."""
-    for left in store.interrupted():
-        store.delete(left.run_id)
-
-
-def _delete_run(process: ComparisonProcess | None, held: RunFolder) -> None:
-    """Delete the folder once the worker has let go of it."""
-    if process is not None and not process.wait(_STOP_SECONDS):
-        process.kill()
-        process.wait(_STOP_SECONDS)
-    held.delete()

@@ -144,6 +144,7 @@ def sentences() -> Mapping[str, str]:
         "worker_line_passed_over": _("The worker wrote a line that is no event; it was passed over."),
         "run_can_be_resumed": _("finished slices are kept; press Resume to go on"),
         "comparison_can_be_repeated": _("compare again, with fewer engines or smaller sizes where memory is short"),
+        "suggestion_can_be_repeated": _("press Suggest next slice again"),
         "time_limit_over": _("The time limit of {seconds:g} s is over; the run goes on to its last slice."),
         "computes_on_processor": _("Engine {engine} computes on the processor: {reason}."),
         "gpu_of_apple": _("an Apple GPU is used only when asked for; choose device mps in the settings to try it"),

@@ -49,9 +49,9 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         self.log = RunLog(self.settings)
         self.annotations = SliceAnnotations()
         self.engines = EngineStateMonitor()
-        self.suggestion = SuggestionFinder(self.annotations.grids)
         self.review = ReviewController(self.rawParameterNode, self.chosenNodes, self.annotations)
         scene, python, grids = slicer.mrmlScene, python_executable(), self.annotations.grids
+        self.suggestion = SuggestionFinder(grids, python)
         self.compare = CompareController(scene, python, self.settings.device_for, grids)
         self.fillRequested = False
         self.refillRequest: RefillRequest | None = None

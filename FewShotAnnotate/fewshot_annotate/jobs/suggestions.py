@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.slice_axis import SliceAxis
 from ..core.volume import Volume
 from ..engines.base import RunContext
@@ -30,8 +31,8 @@ class SuggestedSlice:
         Axis of the labelled slices.
     gain : float
         Expected gain in mean Dice on the slices left to fill, 0..1.
-    reason : str
-        One sentence for the user.
+    reason : Message
+        For the user; `str(reason)` is one sentence.
     labels : tuple of str
         Names of the segments that gain most.
     """
@@ -39,8 +40,29 @@ class SuggestedSlice:
     index: int
     axis: SliceAxis
     gain: float
-    reason: str
+    reason: Message
     labels: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data for JSON."""
+        return {
+            "index": self.index,
+            "axis": self.axis.index,
+            "gain": self.gain,
+            "reason": self.reason.to_json(),
+            "labels": list(self.labels),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> SuggestedSlice:
+        """The slice that `to_json` wrote."""
+        return cls(
+            index=int(content["index"]),
+            axis=SliceAxis(content["axis"]),
+            gain=float(content["gain"]),
+            reason=Message.from_json(content["reason"]),
+            labels=tuple(map(str, content["labels"])),
+        )
 
 
 def suggestions(request: FillRequest, count: int) -> list[SuggestedSlice]:
@@ -99,7 +121,7 @@ def suggest_slices(
             index=one.index,
             axis=layers[0].support.axis,
             gain=round(one.gain, 4),
-            reason=str(one.reason),
+            reason=one.reason,
             labels=tuple(uncertainty.names[position] for position in one.labels),
         )
         for one in suggest(uncertainty, count)

@@ -1,17 +1,21 @@
-"""SuggestionFinder: the slice to paint next, computed in the background from the present labels."""
+"""SuggestionFinder: the slice to paint next, computed by a worker process from the present labels."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import partial
-from threading import Event
 
-from ...core.errors import InputError
-from ...engines.base import Stopped
+from ...core.data_folder import data_folder
+from ...core.errors import Message
+from ...core.events import Failed, Finished
 from ...engines.propagate.engine import Propagate
-from ...jobs.suggestions import SuggestedSlice, suggest_slices
+from ...jobs.run_folder import JobFolder
+from ...jobs.suggestion_process import SuggestionProcess, read_suggestion
+from ...jobs.suggestions import SuggestedSlice
 from ..chosen_nodes import ChosenNodes
-from ..fill.preparation import FillSettings, RunInput, read_input
+from ..fill.preparation import FillSettings, RunInput, prepare, read_input
+from ..fill.run_store import RunFolder, RunStore, delete_orphaned_runs, delete_run
 from ..mrml.grid_reader import GridReader
 from ..tasks import BackgroundTasks
 from ..unexpected_errors import as_input_error
@@ -24,26 +28,31 @@ class SuggestionFinder:
     ----------
     grids : GridReader or None
         Reads the voxels of the segmentation.
+    python : str
+        Program that runs the worker.
 
     Attributes
     ----------
     result : SuggestedSlice or None
         The last suggestion; None before it, and if every slice is painted.
-    error : InputError or None
+    error : Message or str or None
         Why nothing can be suggested.
     """
 
-    def __init__(self, grids: GridReader | None = None) -> None:
+    def __init__(self, grids: GridReader | None = None, python: str = sys.executable) -> None:
         self.result: SuggestedSlice | None = None
-        self.error: InputError | None = None
+        self.error: Message | str | None = None
         self._grids = grids or GridReader()
+        self._python = python
         self._tasks = BackgroundTasks("FewShotAnnotateSuggestion")
-        self._stop = Event()
+        self._held: RunFolder | None = None
+        self._folder: JobFolder | None = None
+        self._process: SuggestionProcess | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a suggestion is being computed."""
-        return self._tasks.awaited
+        return self._held is not None
 
     def start(self, nodes: ChosenNodes, settings: FillSettings) -> None:
         """Start to compute a suggestion; a pending one is cancelled.
@@ -60,37 +69,61 @@ class SuggestionFinder:
         """
         self.reset()
         given = read_input(nodes, replace(settings, engine=Propagate.name), self._grids)
-        self._stop = Event()
-        self._tasks.start(partial(_suggest, given, self._stop), self._found)
+        store = RunStore(data_folder() / "suggestions")
+        self._held = store.create()
+        self._tasks.start(partial(delete_orphaned_runs, store))
+        self._tasks.start(partial(_prepare, given, self._held), self._start_worker)
 
     def poll(self) -> bool:
         """Fetch the result; True if the computation has ended."""
         try:
-            return self._tasks.poll()
+            self._tasks.poll()
+            return self._follow()
         except Exception as error:
+            self._end()
             self.error = as_input_error(error)
         return True
 
     def reset(self) -> None:
         """Cancel the computation and clear its result."""
-        self._stop.set()
-        self._tasks.cancel()
+        self._end()
         self.result, self.error = None, None
 
     def close(self) -> None:
-        """Release the thread."""
+        """Release worker and thread."""
         self.reset()
         self._tasks.close()
 
-    def _found(self, result: SuggestedSlice | None) -> None:
-        self.result = result
+    def _start_worker(self, folder: JobFolder) -> None:
+        self._folder, self._process = folder, SuggestionProcess(folder, self._python)
+        self._process.start()
+
+    def _follow(self) -> bool:
+        folder, process = self._folder, self._process
+        if folder is None or process is None:
+            return False
+        process.poll()
+        ending = process.ending
+        if ending is None:
+            return False
+        if isinstance(ending, Finished):
+            self.result = read_suggestion(folder)
+        elif isinstance(ending, Failed):
+            self.error = ending.content
+        self._end()
+        return True
+
+    def _end(self) -> None:
+        """Let go of folder and worker; the thread deletes what they left."""
+        process, self._process = self._process, None
+        held, self._held, self._folder = self._held, None, None
+        self._tasks.cancel()
+        if held is not None:
+            if process is not None:
+                process.cancel()
+            self._tasks.start(partial(delete_run, process, held))  # comes after preparing: there is one thread
 
 
-def _suggest(given: RunInput, stop: Event) -> SuggestedSlice | None:
+def _prepare(given: RunInput, held: RunFolder) -> JobFolder:
     """Background part; touches no node."""
-    layers = [layer for _, layer in given.painted.layers()]
-    try:
-        found = suggest_slices(given.painted.volume(), layers, given.plan.query_slices, 1, stop.is_set)
-    except Stopped:
-        return None
-    return next(iter(found), None)
+    return prepare(given, held.path).folders[0]

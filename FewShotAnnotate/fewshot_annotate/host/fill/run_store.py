@@ -18,6 +18,7 @@ from typing import IO
 from ...core.data_folder import data_folder
 from ...core.disk import unwritable_error
 from ...core.locks import open_locked
+from ...jobs.process import WorkerProcess
 
 # Left runs hold a copy of their volume each, so only some are kept.
 MAX_STORED_RUNS = 5
@@ -26,6 +27,8 @@ PLAN_FILE = "run.json"
 _INCOMPLETE_SECONDS = 60.0
 # Maximum time that a removal waits for a lock.
 _DELETE_SECONDS = 2.0
+# The worker looks for a wish to stop many times a second; one that does not within this time is killed.
+_STOP_SECONDS = 3.0
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -178,3 +181,17 @@ def _look(path: Path) -> StoredRun:
             size += file.stat().st_size
             changed = max(changed, file.stat().st_mtime)
     return StoredRun(path.name, size, changed)
+
+
+def delete_orphaned_runs(store: RunStore) -> None:
+    """Delete what an application that crashed left: copies of a patient's images."""
+    for left in store.interrupted():
+        store.delete(left.run_id)
+
+
+def delete_run(process: WorkerProcess | None, held: RunFolder) -> None:
+    """Delete a folder once the worker has let go of it."""
+    if process is not None and not process.wait(_STOP_SECONDS):
+        process.kill()
+        process.wait(_STOP_SECONDS)
+    held.delete()

@@ -1,0 +1,40 @@
+"""SuggestionProcess: the host's end of a run folder in which the slice to label next is looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from ..core.errors import InputError, Message
+from ..core.reading import DamagedContentError, read_json_as
+from .process import WorkerProcess
+from .run_folder import JobFolder
+from .suggestions import SuggestedSlice
+
+
+class SuggestionProcess(WorkerProcess):
+    """One worker on one folder; started, polled and cancelled as the worker of a run."""
+
+    script: ClassVar[Path] = Path(__file__).resolve().with_name("suggestion_worker.py")
+    failure_advice: ClassVar[Message] = Message("suggestion_can_be_repeated")
+
+
+def suggestion_path(folder: JobFolder) -> Path:
+    """Where the worker writes what it found."""
+    return folder.path / "suggestion.json"
+
+
+def read_suggestion(folder: JobFolder) -> SuggestedSlice | None:
+    """What the worker found; None if every slice is labelled.
+
+    Raises
+    ------
+    InputError
+        The file is missing or damaged.
+    """
+    path = suggestion_path(folder)
+    try:
+        found = read_json_as(path, lambda content: [SuggestedSlice.from_json(one) for one in content])
+    except (OSError, DamagedContentError):
+        raise InputError("job_folder_unreadable", path=path, detail="the result is damaged") from None
+    return next(iter(found), None)

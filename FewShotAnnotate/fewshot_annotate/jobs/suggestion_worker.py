@@ -1,0 +1,57 @@
+"""The worker that finds the slice to label next of one run folder, in a process of its own. Started by path."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+if __name__ == "__main__":
+    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from fewshot_annotate.core.events import Cancelled, Event, Finished
+from fewshot_annotate.core.storage import write_json
+from fewshot_annotate.engines.base import Stopped
+from fewshot_annotate.jobs.planning import LabelledLayer
+from fewshot_annotate.jobs.run_folder import JobFolder
+from fewshot_annotate.jobs.suggestion_process import suggestion_path
+from fewshot_annotate.jobs.suggestions import suggest_slices
+from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
+
+
+def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
+    """Write the best slice to label next, if there is any, and return how it ended."""
+    began = time.monotonic()
+    layers = [
+        LabelledLayer(number, layer.read_support(), layer.job.names)
+        for number, layer in enumerate(JobFolder.open_layers(folder.path))
+    ]
+
+    def stop() -> bool:
+        return bool(host_monitor) or folder.cancel_requested()
+
+    try:
+        found = suggest_slices(folder.read_volume(), layers, folder.job.slices, 1, stop)
+    except Stopped:
+        return Cancelled()
+    write_json(suggestion_path(folder), [one.to_json() for one in found])
+    return Finished(round(time.monotonic() - began, 3))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the folder named on the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Find the slice to label next of one run folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host-pid", type=int, required=True)
+    parser.add_argument("--layer", type=int, default=0, help="any: all layers are read")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    folder = JobFolder.open(options.folder)
+    return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
