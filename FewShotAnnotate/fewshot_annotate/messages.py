@@ -181,6 +181,17 @@ SENTENCES = {
     "download_wrong": "{url}: gave something else than '{name}', which was deleted: {detail}",
     "download_busy": "The weights '{name}' are just being fetched by another program; wait for it.",
     "import_wrong": "{path}: was not taken in as '{name}': {detail}",
+    "model_missing": "{path}: there is no trained model in it; train the task first.",
+    "model_damaged": "{path}: the trained model cannot be read ({detail}); train the task again.",
+    "model_labels_differ": "{path}: the model was trained on {found} segments and the task has {wanted}; "
+    "train the task again.",
+    "model_not_given": "Engine {engine} needs a task with a trained model; name the task.",
+    "training_no_examples": "The task has no labelled examples; add some before training.",
+    "training_grids_differ": "Example {number}: image and labels differ in size; add the example again.",
+    "training_label_unknown": "Example {number}: it holds label {label}, and the task has {labels} "
+    "segments; correct the labels or the task.",
+    "training_label_missing": "Segment {label} of the task is on no labelled slice of any example; add "
+    "an example that shows it, or remove the segment.",
     "weights_unknown": "There is no checkpoint named '{name}'; choose one of: {known}.",
     "weights_missing": "Weights '{name}' are not here; download them first.",
     "weights_unrecorded": "{path}: it is not known where this file came from; download '{name}' anew.",

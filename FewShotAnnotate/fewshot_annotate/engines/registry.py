@@ -12,6 +12,7 @@ from .base import Engine
 _ENGINES = {
     "propagate": ("propagate.engine", "Propagate"),
     "adapt": ("adapt.engine", "Adapt"),
+    "specialist": ("specialist.engine", "Specialist"),
     "universeg": ("in_context.universeg", "UniverSeg"),
     "multiverseg": ("in_context.multiverseg", "MultiverSeg"),
     "sam": ("sam.engine", "Sam"),

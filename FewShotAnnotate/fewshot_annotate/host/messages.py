@@ -195,6 +195,22 @@ def sentences() -> Mapping[str, str]:
         "engine_unavailable": _("Engine {engine} cannot run here: {detail}"),
         "needs_package": _("it needs the Python package {package}; choose it and press Fill to install that"),
         "needs_packages": _("it needs the Python packages {packages}; choose it and press Fill to install them"),
+        "model_missing": _("{path}: there is no trained model in it; train the task first."),
+        "model_damaged": _("{path}: the trained model cannot be read ({detail}); train the task again."),
+        "model_labels_differ": _(
+            "{path}: the model was trained on {found} segments and the task has {wanted}; train the task again."
+        ),
+        "model_not_given": _("Engine {engine} needs a task with a trained model; name the task."),
+        "training_no_examples": _("The task has no labelled examples; add some before training."),
+        "training_grids_differ": _("Example {number}: image and labels differ in size; add the example again."),
+        "training_label_unknown": _(
+            "Example {number}: it holds label {label}, and the task has "
+            "{labels} segments; correct the labels or the task."
+        ),
+        "training_label_missing": _(
+            "Segment {label} of the task is on no labelled slice of any "
+            "example; add an example that shows it, or remove the segment."
+        ),
         "needs_newer_torch": _("it needs torch {least} or newer, not {installed}; update the extension PyTorch"),
         "needs_weights": _("it needs weights ({weights}); choose it and press Fill to download them"),
         "device_unavailable": _("Engine {engine} cannot use device '{device}'; choose one of: {known}."),

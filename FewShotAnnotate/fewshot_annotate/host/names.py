@@ -61,6 +61,7 @@ def engine_summaries() -> dict[str, str]:
         "adapt": _(
             "Fits a small network to your slices and fuses it with propagation and region growing. No download."
         ),
+        "specialist": _("Networks trained on the accepted cases of a task; needs no painted slice. No download."),
         "universeg": _("Segments what your labelled slices, or those of other patients, show. For research only."),
         "multiverseg": _("As UniverSeg, larger, newer and slower. The authors state no licence for the weights."),
         "sam": _("Segment Anything: boxes and points carried from your slices, outlines from the image."),

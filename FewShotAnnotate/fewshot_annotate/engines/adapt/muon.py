@@ -32,7 +32,7 @@ class Muon:
         self._step_length = step_length
         self._momentum = momentum
         self._norms = [weight.detach().norm() for weight in self.weights]
-        self._means = [torch.zeros_like(weight) for weight in self.weights]
+        self.means = [torch.zeros_like(weight) for weight in self.weights]
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -43,7 +43,7 @@ class Muon:
         rate : float
             Learning rate factor, 0..1.
         """
-        for weight, norm, mean in zip(self.weights, self._norms, self._means, strict=True):
+        for weight, norm, mean in zip(self.weights, self._norms, self.means, strict=True):
             assert weight.grad is not None
             mean.lerp_(weight.grad, 1 - self._momentum)
             direction = _orthogonalised(weight.grad.lerp(mean, self._momentum))

@@ -1,14 +1,63 @@
-"""Training of a task's networks."""
+"""Training of a task's networks: preparation, one network for each fold of patients, and how well they do."""
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ...core.disk import unwritable_error
+from ...core.errors import InputError
 from ...core.job import Device
+from ...core.storage import write_json
 from ...core.training_example import TrainingExample
 from ..base import RunContext
+from .cross_validation import Split, splits_by_patient
+from .example_cache import ExampleCache
+from .model_file import MODEL_FILE, read_description, read_report
+from .plan import SpecialistPlan, make_plan
+from .preparation import prepared, summary
 from .report import SpecialistReport
+from .training_record import TrainingRecord, fingerprint
+
+if TYPE_CHECKING:
+    from .member_training import MemberConfig
+
+# Holds checkpoints and prepared examples until the training has ended.
+TRAINING_FOLDER = "training"
+RECORD_FILE = "record.json"
+# Share of the time limit that is kept for the evaluation of unseen patients and for writing.
+EVALUATION_SHARE = 0.05
+# Share of the progress that loading the examples takes.
+_LOADING_PART = 0.03
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the networks of a task are trained on.
+
+    Attributes
+    ----------
+    plan : SpecialistPlan
+    splits : sequence of Split
+        One for each network.
+    patients : sequence of str
+        Patient of each example.
+    cache : ExampleCache
+    folder : Path
+        For checkpoints.
+    """
+
+    plan: SpecialistPlan
+    splits: Sequence[Split]
+    patients: Sequence[str]
+    cache: ExampleCache
+    folder: Path
 
 
 def fit_specialist(
@@ -21,6 +70,7 @@ def fit_specialist(
     seed: int = 0,
     device: Device = Device.AUTO,
     context: RunContext = RunContext(),
+    config: MemberConfig | None = None,
 ) -> SpecialistReport:
     """Train networks on the examples of a task and write them to a folder.
 
@@ -41,6 +91,8 @@ def fit_specialist(
     device : Device
     context : RunContext
         Its progress, warnings and stop are used.
+    config : MemberConfig, optional
+        Default: that for this machine.
 
     Raises
     ------
@@ -50,4 +102,81 @@ def fit_specialist(
     Stopped
         The context asked to stop; the checkpoints stay, so that training can be continued.
     """
-    raise NotImplementedError
+    if not examples:
+        raise InputError("training_no_examples")
+    began = time.monotonic()
+    record = fingerprint(examples, labels, budget_seconds, seed)
+    if (folder / MODEL_FILE).is_file() and not (folder / TRAINING_FOLDER).exists():
+        read_description(folder)
+        return read_report(folder)
+    work = folder / TRAINING_FOLDER
+    known = TrainingRecord.read(work / RECORD_FILE, record)
+    if known is None:
+        shutil.rmtree(work, ignore_errors=True)
+    training = _prepare(examples, labels, work, record, known, start, seed, context)
+    from .ensemble_training import train_ensemble
+
+    spent = time.monotonic() - began
+    seconds = max(1.0, budget_seconds * (1 - EVALUATION_SHARE) - spent)
+    report = train_ensemble(training, folder, seconds, start, seed, device, context, config, began)
+    shutil.rmtree(work, ignore_errors=True)
+    return report
+
+
+def _prepare(
+    examples: Sequence[TrainingExample],
+    labels: int,
+    work: Path,
+    record: str,
+    known: TrainingRecord | None,
+    start: Path | None,
+    seed: int,
+    context: RunContext,
+) -> Training:
+    """Plan and prepared examples, which are read if they are there."""
+    cache = ExampleCache(_made(work / "examples"))
+    plan = known.plan if known else _plan(examples, labels, start, context)
+    for index, example in enumerate(examples):
+        if not cache.holds(index):
+            cache.write(index, prepared(*example.load(), example, plan))
+        context.report_progress(_LOADING_PART * (1 + (index + 1) / len(examples)) / 2)
+    if known is None:
+        write_json(work / RECORD_FILE, TrainingRecord(record, plan).to_json())
+    patients = [example.patient for example in examples]
+    return Training(plan, splits_by_patient(patients, seed=seed), patients, cache, work)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable_error(folder, error) from None
+    return folder
+
+
+def _plan(
+    examples: Sequence[TrainingExample], labels: int, start: Path | None, context: RunContext
+) -> SpecialistPlan:
+    """Plan of an earlier model or a new one, after the labels were checked."""
+    earlier = None
+    if start is not None:
+        from .model_file import require_labels
+
+        earlier = require_labels(start, labels).plan
+    shown = np.zeros(labels + 1, dtype=bool)
+    summaries = []
+    for number, example in enumerate(examples, start=1):
+        volume, array = example.load()
+        if array.shape != volume.array.shape:
+            raise InputError("training_grids_differ", number=number)
+        found = np.unique(array)
+        if found[-1] > labels:
+            raise InputError("training_label_unknown", number=number, label=int(found[-1]), labels=labels)
+        one = summary(volume, array, example)
+        shown[list(one.labels)] = True
+        summaries.append(one)
+        context.report_progress(_LOADING_PART * number / len(examples) / 2)
+    missing = np.flatnonzero(~shown[1:]) + 1
+    if len(missing):
+        raise InputError("training_label_missing", label=int(missing[0]))
+    return earlier or make_plan(summaries, labels)

@@ -1,0 +1,189 @@
+"""Random training patches: an affine and an elastic deformation, sampled once from the example, then intensities."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from .plan import SpecialistPlan
+from .preparation import PreparedExample
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Strength of the random changes.
+
+    Attributes
+    ----------
+    turn : float
+        Largest rotation in radians about each axis (within the slices in 2D).
+    scale, shear : float
+        Standard deviation of the logarithm of the scale of each axis, and of the shear.
+    elastic : float
+        Standard deviation of the displacement at the nodes of a coarse grid, as a fraction of their distance.
+    flips : tuple of bool
+        Axes, the plan's first, along which patches may be mirrored.
+    gain, offset, log_gamma, noise, bias : float
+        Standard deviations: of the logarithm of contrast, of brightness, of the logarithm of gamma, of noise, and of
+        the logarithm of a smooth field of contrast.
+    blur : float
+        Probability of a blur.
+    """
+
+    turn: float = math.radians(15)
+    scale: float = 0.12
+    shear: float = 0.06
+    elastic: float = 0.12
+    flips: tuple[bool, bool, bool] = (False, False, False)
+    gain: float = 0.15
+    offset: float = 0.2
+    log_gamma: float = 0.2
+    noise: float = 0.1
+    bias: float = 0.2
+    blur: float = 0.2
+
+    @classmethod
+    def for_plan(cls, plan: SpecialistPlan) -> AugmentationConfig:
+        """Thick slices are turned by any angle, because such stacks are often oblique; volumes by little."""
+        return cls(turn=math.pi) if plan.dimensions == 2 else cls()
+
+
+class Augmentation:
+    """Draws patches, with the random state of one training."""
+
+    def __init__(self, plan: SpecialistPlan, config: AugmentationConfig, generator: np.random.Generator) -> None:
+        self._plan = plan
+        self._config = config
+        self._random = generator
+
+    def patch(self, example: PreparedExample, centre: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """A random patch around a voxel.
+
+        Parameters
+        ----------
+        example : PreparedExample
+        centre : int ndarray, shape [3]
+
+        Returns
+        -------
+        image : float32 tensor, shape [inputs, (d,) h, w]
+        target : float32 tensor, shape [labels + 1, (d,) h, w]
+            Share of each label index; the sum is 0 where nothing is labelled.
+        """
+        if self._plan.dimensions == 2:
+            image, target = self._slice(example, centre)
+        else:
+            image, target = self._block(example, centre)
+        return self._intensities(image), target
+
+    def _slice(self, example: PreparedExample, centre: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        reach = self._plan.context
+        last = len(example.image) - 1
+        rows = [min(max(int(centre[0]) + offset, 0), last) for offset in range(-reach, reach + 1)]
+        image = torch.from_numpy(example.image[rows].astype(np.float32))
+        labels = example.labels[int(centre[0])]
+        where = self._positions(np.array(labels.shape), np.array(self._plan.patch[1:]), centre[1:])
+        target = _one_hot(labels, self._plan.labels)
+        return self._sampled(image, target, where)
+
+    def _block(self, example: PreparedExample, centre: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        patch = np.array(self._plan.patch)
+        # What a deformed patch can reach, so that large volumes are not converted whole.
+        reach = np.ceil(0.5 * np.linalg.norm(patch) * 1.3 * np.ones(3)).astype(int)
+        low = np.maximum(0, centre - reach)
+        high = np.minimum(example.image.shape, centre + reach + 1)
+        crop = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+        image = torch.from_numpy(example.image[crop].astype(np.float32))[None]
+        target = _one_hot(example.labels[crop], self._plan.labels)
+        where = self._positions(high - low, patch, centre - low)
+        return self._sampled(image, target, where)
+
+    def _positions(self, size: np.ndarray, patch: np.ndarray, centre: np.ndarray) -> torch.Tensor:
+        """Position of each voxel of the patch in an array, `[..., axes]` in the order and units of `grid_sample`."""
+        axes = len(size)
+        lines = [torch.linspace(-(n - 1) / 2, (n - 1) / 2, int(n)) for n in patch]
+        grid = torch.stack(torch.meshgrid(*lines, indexing="ij"), dim=-1)
+        moved = grid @ torch.from_numpy(self._matrix(axes).T.astype(np.float32))
+        if self._config.elastic:
+            moved = moved + self._elastic([int(n) for n in patch])
+        position = moved + torch.from_numpy(centre.astype(np.float32))
+        unit = (2 * position + 1) / torch.from_numpy(size.astype(np.float32)) - 1
+        return unit.flip(-1)
+
+    def _matrix(self, axes: int) -> np.ndarray:
+        config, random = self._config, self._random
+        result = np.diag(np.exp(random.normal(0, config.scale, axes) * 0.5 + random.normal(0, config.scale) * 0.8))
+        result = result @ (np.eye(axes) + config.shear * random.normal(size=(axes, axes)) * (1 - np.eye(axes)))
+        planes = [(0, 1)] if axes == 2 else [(0, 1), (0, 2), (1, 2)]
+        for one, other in planes:
+            angle = random.uniform(-config.turn, config.turn)
+            if axes == 3:
+                angle *= self._turn_share(one, other)
+            turn = np.eye(axes)
+            turn[[one, one, other, other], [one, other, one, other]] = (
+                math.cos(angle),
+                -math.sin(angle),
+                math.sin(angle),
+                math.cos(angle),
+            )
+            result = result @ turn
+        for axis, allowed in enumerate(config.flips[3 - axes :]):
+            if allowed and random.random() < 0.5:
+                result[:, axis] *= -1
+        return result
+
+    def _turn_share(self, one: int, other: int) -> float:
+        """Less rotation in planes of uneven spacing, where an array rotation is none of the patient."""
+        spacing = self._plan.spacing
+        return min(spacing[one], spacing[other]) / max(spacing[one], spacing[other])
+
+    def _elastic(self, patch: list[int]) -> torch.Tensor:
+        axes = len(patch)
+        nodes = [max(3, round(n / 12)) for n in patch]
+        step = [n / (count - 1) for n, count in zip(patch, nodes, strict=True)]
+        strength = abs(self._random.normal(0, self._config.elastic))
+        field = self._random.normal(0, strength, (1, axes, *nodes)) * np.reshape(step, (1, axes, *[1] * axes))
+        smooth = _enlarged(torch.from_numpy(field.astype(np.float32)), patch)
+        return smooth[0].movedim(0, -1)
+
+    def _sampled(
+        self, image: torch.Tensor, target: torch.Tensor, where: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        sampled = functional.grid_sample(image[None], where[None], "bilinear", "border", align_corners=False)
+        labels = functional.grid_sample(target[None], where[None], "bilinear", "zeros", align_corners=False)
+        return sampled[0], labels[0]
+
+    def _intensities(self, image: torch.Tensor) -> torch.Tensor:
+        config, random = self._config, self._random
+        if config.blur and random.random() < config.blur:
+            size = list(image.shape[1:])
+            smaller = [max(2, round(n / random.uniform(1.0, 2.0))) for n in size]
+            image = _enlarged(_enlarged(image[None], smaller), size)[0]
+        if config.bias:
+            nodes = [4] * (image.ndim - 1)
+            field = torch.from_numpy(random.normal(0, config.bias, (1, 1, *nodes)).astype(np.float32))
+            low = image.amin()
+            image = (image - low) * torch.exp(_enlarged(field, list(image.shape[1:]))[0]) + low
+        if config.log_gamma:
+            low, span = image.amin(), (image.amax() - image.amin()).clamp(min=1e-3)
+            image = ((image - low) / span) ** math.exp(random.normal(0, config.log_gamma)) * span + low
+        gain, offset = math.exp(random.normal(0, config.gain)), random.normal(0, config.offset)
+        noise = abs(random.normal(0, config.noise))
+        generator = torch.Generator().manual_seed(int(random.integers(2**31)))
+        return image * gain + offset + noise * torch.randn(image.shape, generator=generator)
+
+
+def _one_hot(labels: np.ndarray, count: int) -> torch.Tensor:
+    """Float32 `[count + 1, ...]`; 0 everywhere for voxels that are not labelled."""
+    index = torch.from_numpy(labels.astype(np.int64))
+    values = torch.arange(count + 1).reshape(-1, *[1] * labels.ndim)
+    return (index[None] == values).float()
+
+
+def _enlarged(field: torch.Tensor, size: list[int]) -> torch.Tensor:
+    mode = "trilinear" if len(size) == 3 else "bilinear"
+    return functional.interpolate(field, size=size, mode=mode, align_corners=True)

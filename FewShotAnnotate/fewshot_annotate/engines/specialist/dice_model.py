@@ -1,0 +1,168 @@
+"""Expected Dice of a specialist, from cross-validation over patients.
+
+For each patient that a network did not see, there are the true Dice of each label and the one that the probabilities
+promise (soft Dice confidence, arXiv 2402.10665). Their relation gives the expected Dice of a new patient, with and
+without its image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+
+from ...core.expected_dice import ExpectedDice
+
+# Dice is kept this far from 0 and 1, so that log-odds are finite.
+_MARGIN = 0.005
+# Ensemble of all networks, relative to the error of the one that did not see a patient. Chosen from `many.py`.
+ENSEMBLE_ERROR_RATIO = 0.93
+# Patients that shrink the slope between promised and true log-odds towards `PRIOR_SLOPE`, and the spread towards
+# `PRIOR_SPREAD`.
+PRIOR_PATIENTS = 6.0
+PRIOR_SLOPE = 0.7
+PRIOR_SPREAD = 0.45
+# Quantile of the 90 % interval.
+_QUANTILE = 1.645
+
+
+@dataclass(frozen=True)
+class DiceModel:
+    """Relation of promised and true Dice over patients, per label.
+
+    Attributes
+    ----------
+    dice : tuple of float
+        Mean true Dice of each label, of the ensemble.
+    promised : tuple of float
+        Mean log-odds that the probabilities promise.
+    slope : tuple of float
+        Of the true over the promised log-odds.
+    spread, residual : tuple of float
+        Standard deviation of the true log-odds, and of what the promised ones do not explain.
+    patients : int
+    """
+
+    dice: tuple[float, ...]
+    promised: tuple[float, ...]
+    slope: tuple[float, ...]
+    spread: tuple[float, ...]
+    residual: tuple[float, ...]
+    patients: int
+
+    @classmethod
+    def fit(cls, true: np.ndarray, promised: np.ndarray) -> DiceModel:
+        """Fit to patients that were not seen.
+
+        Parameters
+        ----------
+        true, promised : float ndarray, shape [patients, labels]
+            Dice; NaN for a label that a patient does not show.
+        """
+        columns = [_fit_label(true[:, label], promised[:, label]) for label in range(true.shape[1])]
+        dice, mean, slope, spread, residual = (tuple(column[at] for column in columns) for at in range(5))
+        return cls(dice, mean, slope, spread, residual, len(true))
+
+    def of_task(self) -> tuple[ExpectedDice, ...]:
+        """Expected Dice of an unseen patient, by label index."""
+        return tuple(
+            _interval(label, float(_log_odds(dice)), spread)
+            for label, (dice, spread) in enumerate(zip(self.dice, self.spread, strict=True), start=1)
+        )
+
+    def of_volume(self, promised: np.ndarray, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
+        """Expected Dice on one volume.
+
+        Parameters
+        ----------
+        promised : float ndarray, shape [labels]
+            Dice of each label that its probabilities promise; NaN where it is nowhere.
+        labels : sequence of int
+            Label value of each label.
+        """
+        found = []
+        for at, label in enumerate(labels):
+            if np.isnan(promised[at]):
+                continue
+            surplus = float(_log_odds(promised[at])) - self.promised[at]
+            centre = float(_log_odds(self.dice[at])) + self.slope[at] * surplus
+            found.append(_interval(int(label), centre, self.residual[at]))
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Dict of plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DiceModel:
+        """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
+        lists = [tuple(float(value) for value in data[name]) for name in _LISTS]
+        if len({len(one) for one in lists}) != 1 or not all(np.isfinite(one).all() for one in lists):
+            raise ValueError("lists of different lengths")
+        dice, promised, slope, spread, residual = lists
+        return cls(dice, promised, slope, spread, residual, int(data["patients"]))
+
+
+_LISTS = ("dice", "promised", "slope", "spread", "residual")
+
+
+def promised_dice(probabilities: np.ndarray) -> np.ndarray:
+    """Dice that calibrated probabilities promise for the most probable labels; NaN for labels that are nowhere.
+
+    Parameters
+    ----------
+    probabilities : float ndarray, shape [labels + 1, ...]
+    """
+    flat = probabilities.reshape(len(probabilities), -1)
+    count = len(flat)
+    best = flat.argmax(axis=0)
+    right = np.bincount(best, np.take_along_axis(flat, best[None], axis=0)[0], count)[1:]
+    filled = np.bincount(best, minlength=count)[1:]
+    # Tiny probabilities of a large background would add up.
+    likely = np.array([float(np.where(own > 0.01, own, 0).sum(dtype=np.float64)) for own in flat[1:]])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(filled + likely > 0, 2 * right / (filled + likely), np.nan)
+
+
+def true_dice(filled: np.ndarray, truth: np.ndarray, labels: int) -> np.ndarray:
+    """Dice of each label index; NaN where neither shows it."""
+    both = np.bincount(truth[filled == truth], minlength=labels + 1)[1 : labels + 1]
+    each = np.bincount(filled.reshape(-1), minlength=labels + 1) + np.bincount(
+        truth.reshape(-1), minlength=labels + 1
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(each[1 : labels + 1] > 0, 2 * both / each[1 : labels + 1], np.nan)
+
+
+def _fit_label(true: np.ndarray, promised: np.ndarray) -> tuple[float, float, float, float, float]:
+    known = ~np.isnan(true)
+    if not known.any():
+        return 0.5, 0.0, PRIOR_SLOPE, 2.0, 2.0
+    dice = 1 - ENSEMBLE_ERROR_RATIO * (1 - float(true[known].mean()))
+    t = _log_odds(true[known])
+    s = _log_odds(np.where(np.isnan(promised[known]), 0.0, promised[known]))
+    count, free = len(t), max(1, len(t) - 1)
+    variance = float(np.var(s)) * count
+    # Ridge towards the prior slope, with the variance of PRIOR_PATIENTS typical patients.
+    prior = PRIOR_PATIENTS * PRIOR_SPREAD**2
+    slope = (float(((s - s.mean()) * (t - t.mean())).sum()) + prior * PRIOR_SLOPE) / (variance + prior)
+    spread = _spread(t - t.mean(), free)
+    residual = _spread(t - t.mean() - slope * (s - s.mean()), free)
+    return dice, float(s.mean()), float(np.clip(slope, 0.0, 1.5)), spread, residual
+
+
+def _spread(deviations: np.ndarray, free: int) -> float:
+    total = float((deviations**2).sum()) + PRIOR_PATIENTS * PRIOR_SPREAD**2
+    return float(np.sqrt(total / (free + PRIOR_PATIENTS)) * np.sqrt(1 + 1 / (free + 1)))
+
+
+def _log_odds(dice: Any) -> Any:
+    return scipy.special.logit(np.clip(dice, _MARGIN, 1 - _MARGIN))
+
+
+def _interval(label: int, centre: float, spread: float) -> ExpectedDice:
+    low, dice, high = (float(scipy.special.expit(centre + side * _QUANTILE * spread)) for side in (-1, 0, 1))
+    return ExpectedDice(label, dice, low, high)

@@ -1,0 +1,97 @@
+"""Engine `specialist`: networks trained on the examples of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.errors import InputError, Message
+from ...core.expected_dice import ExpectedDice
+from ...core.job import Device
+from ...core.support import Support
+from ...core.volume import Volume
+from ..adapt.engine import Adapt
+from ..base import Engine, RunContext
+from .model_file import require_labels
+
+if TYPE_CHECKING:
+    from .prediction import VolumePrediction
+
+
+class Specialist(Engine):
+    """Networks that `fit_specialist` trained on the examples of a task, with nothing painted on this volume.
+
+    Labelled slices are kept as they are; they do not change the others. `adapt` takes the same networks as one of
+    its candidates, and weighs them by the labelled slices.
+    """
+
+    name = "specialist"
+    title = "Specialist"
+    summary = "Networks trained on the accepted cases of a task; needs no painted slice. No download."
+    licence = "Apache-2.0 (built in)"
+    devices = (Device.CPU, Device.CUDA, Device.MPS)
+    uses_model = True
+
+    def __init__(self, device: Device = Device.AUTO, options: object = None) -> None:
+        super().__init__(device, options)  # type: ignore[arg-type]
+        self._asked_device = device
+
+    @classmethod
+    def missing_packages(cls) -> tuple[str, ...]:
+        """Torch and safetensors, if they are not installed."""
+        return tuple(name for name in ("torch", "safetensors") if not find_spec(name))
+
+    @classmethod
+    def unavailable_reason(cls) -> Message | None:
+        """Says what to install if a package is missing or too old."""
+        missing = cls.missing_packages()
+        return Message("needs_package", package=missing[0]) if missing else Adapt.unavailable_reason()
+
+    def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
+        """Check the model; it is loaded with `predict`.
+
+        Raises
+        ------
+        InputError
+            The run has no model, or one that is damaged or has other labels.
+        """
+        super().prepare(volume, support, context)
+        if context.model is None:
+            raise InputError("model_not_given", engine=self.name)
+        require_labels(context.model, len(support.labels))
+        self._volume = volume
+        self._support = support
+        self._prediction: VolumePrediction | None = None
+
+    def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the labelled slices unchanged and the others as the networks predict them."""
+        support = self._support
+        values = np.array([0, *support.labels])[:, None, None]
+        labelled = {index: row for row, index in enumerate(support.indices) if support.annotated[row].all()}
+        for index in slice_indices:
+            if index in labelled:
+                yield index, (support.masks[labelled[index]] == values).astype(np.float32)
+        for index in slice_indices:
+            if index not in labelled:
+                yield index, self._predicted().slice(support.axis.index, index)
+
+    def expected_dice(self) -> tuple[ExpectedDice, ...]:
+        """Expected Dice of each label on this volume, from cross-validation and the probabilities here."""
+        return self._prediction.expected_dice() if self._prediction else ()
+
+    def _predicted(self) -> VolumePrediction:
+        if self._prediction is None:
+            from .prediction import VolumePrediction
+
+            assert self.context.model is not None
+            self._prediction = VolumePrediction(
+                self._volume,
+                self.context.model,
+                self._support.labels,
+                self._asked_device,
+                lambda part: self.context.report_progress(0.9 * part),
+            )
+        return self._prediction

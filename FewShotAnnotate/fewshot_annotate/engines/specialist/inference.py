@@ -1,0 +1,132 @@
+"""Prediction of a whole volume by an ensemble, in sliding windows where it is large."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from .member_training import has_bfloat16, memory_format
+from .network import UNet
+from .plan import SpecialistPlan
+
+# A volume (a slice in 2D) up to this many times as large as a patch is predicted at once.
+MAX_WHOLE = 2.2
+# Overlap of windows, as a fraction of their size.
+OVERLAP = 0.3
+# Windows in which the first network sees labels nowhere above this probability are not given to the others.
+MIN_PROBABILITY = 0.01
+# Slices predicted together in 2D.
+_SLICES_PER_BATCH = 4
+
+
+def predict_volume(
+    networks: Sequence[UNet],
+    plan: SpecialistPlan,
+    image: np.ndarray,
+    device: torch.device,
+    on_part: Callable[[float], object] = lambda part: None,
+) -> np.ndarray:
+    """Mean probabilities of an ensemble.
+
+    Parameters
+    ----------
+    networks : sequence of UNet
+    plan : SpecialistPlan
+    image : float ndarray, shape [d, h, w]
+        Normalised, on the working grid.
+    device : torch.device
+    on_part : function
+        Called with the fraction that is done.
+
+    Returns
+    -------
+    float16 ndarray, shape [labels + 1, d, h, w]
+    """
+    size = np.array(image.shape)
+    total = np.zeros((plan.labels + 1, *image.shape), dtype=np.float16)
+    count = len(image) if plan.dimensions == 2 else 1
+    done = 0
+    for first in range(0, count, _SLICES_PER_BATCH if plan.dimensions == 2 else 1):
+        rows = list(range(first, min(first + _SLICES_PER_BATCH, count)))
+        part = _inputs(image, rows, plan)
+        probabilities = _windowed(networks, plan, part, device)
+        if plan.dimensions == 2:
+            total[:, rows] = probabilities.transpose(1, 0, 2, 3)[..., : size[1], : size[2]]
+        else:
+            total[...] = probabilities[0]
+        done += len(rows)
+        on_part(done / count)
+    return total
+
+
+def _inputs(image: np.ndarray, rows: Sequence[int], plan: SpecialistPlan) -> np.ndarray:
+    """Input `[batch, inputs, ...]` of some slices in 2D, or of the volume in 3D."""
+    if plan.dimensions == 3:
+        return np.asarray(image, dtype=np.float32)[None, None]
+    last = len(image) - 1
+    around = [[min(max(row + offset, 0), last) for offset in range(-plan.context, plan.context + 1)] for row in rows]
+    return np.stack([image[each] for each in around]).astype(np.float32)
+
+
+def _windowed(networks: Sequence[UNet], plan: SpecialistPlan, part: np.ndarray, device: torch.device) -> np.ndarray:
+    """Probabilities `[batch, classes, ...]` of an input of any size."""
+    axes = plan.dimensions
+    multiple, patch = plan.multiple[3 - axes :], plan.patch[3 - axes :]
+    size = part.shape[2:]
+    whole = math.prod(size) <= MAX_WHOLE * math.prod(patch)
+    window = [
+        each * math.ceil(length / each) if whole else min(side, each * math.ceil(length / each))
+        for each, length, side in zip(multiple, size, patch, strict=True)
+    ]
+    padding = [(0, max(0, side - length)) for side, length in zip(window, size, strict=True)]
+    padded = np.pad(part, [(0, 0), (0, 0), *padding], mode="edge")
+    weight = _window_weight(window)
+    total = np.zeros((len(part), plan.labels + 1, *padded.shape[2:]), dtype=np.float32)
+    norm = np.zeros(padded.shape[2:], dtype=np.float32)
+    for place in _places(padded.shape[2:], window):
+        inner = (slice(None), slice(None), *place)
+        crop = torch.from_numpy(np.ascontiguousarray(padded[inner]))
+        total[inner] += _ensemble(networks, plan, crop, device) * weight
+        norm[place] += weight
+    total /= norm
+    return total[(slice(None), slice(None), *(slice(0, length) for length in size))]
+
+
+def _ensemble(networks: Sequence[UNet], plan: SpecialistPlan, crop: torch.Tensor, device: torch.device) -> np.ndarray:
+    crop = crop.to(device).contiguous(memory_format=memory_format(plan))
+    mean: torch.Tensor | None = None
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+        for count, network in enumerate(networks, start=1):
+            own = torch.softmax(network(crop).float(), dim=1)
+            mean = own if mean is None else mean + (own - mean) / count
+            if count == 1 and float(own[:, 1:].amax()) < MIN_PROBABILITY:
+                break
+    assert mean is not None
+    found: np.ndarray = mean.cpu().numpy()
+    return found
+
+
+def _places(size: Sequence[int], window: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Windows that cover an array, evenly spaced with at least the overlap."""
+    starts = []
+    for length, side in zip(size, window, strict=True):
+        free = length - side
+        count = 1 + math.ceil(free / max(1, side * (1 - OVERLAP)))
+        starts.append(sorted({round(at) for at in np.linspace(0, free, count)}))
+    for corner in itertools.product(*starts):
+        yield tuple(slice(start, start + side) for start, side in zip(corner, window, strict=True))
+
+
+def _window_weight(window: Sequence[int]) -> np.ndarray:
+    """Weight of each voxel of a window, which falls towards its border."""
+    weight = np.ones(tuple(window), dtype=np.float32)
+    for axis, side in enumerate(window):
+        distance = np.abs(np.arange(side) - (side - 1) / 2) / (side / 2)
+        shape = [1] * len(window)
+        shape[axis] = side
+        weight *= np.maximum(1e-2, 1 - distance**2).astype(np.float32).reshape(shape)
+    return weight

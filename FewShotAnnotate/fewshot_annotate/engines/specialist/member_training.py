@@ -1,0 +1,231 @@
+"""Training of one network of the ensemble, with checkpoints from which it continues.
+
+Weight averaging after Polyak & Juditsky (1992), Muon after Jordan et al. (2024).
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...core.storage import write_bytes
+from ..adapt.muon import Muon
+from .augmentation import Augmentation, AugmentationConfig
+from .loss import masked_loss
+from .network import UNet
+from .plan import SpecialistPlan
+from .preparation import PreparedExample
+from .sampling import PatchSampler
+
+MAX_GRADIENT_NORM = 5.0
+# Held while initial weights are drawn, because all threads share the random state of torch.
+_RANDOM_STATE_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberConfig:
+    """Settings of a training.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Largest, of AdamW.
+    weight_decay : float
+    muon_step, muon_momentum : float
+        See `Muon`, for the inner convolutions.
+    warm_up : float
+        Share of the time in which the learning rate rises.
+    averaging_steps : int
+        Number of last steps over which the weights are averaged.
+    checkpoint_seconds : float
+    threads : int
+        Of torch, for this training.
+    max_steps : int
+        The training ends after as many, even if time is left.
+    clock : function
+        Measures the time limit, in seconds.
+    """
+
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    muon_step: float = 0.06
+    muon_momentum: float = 0.9
+    warm_up: float = 0.1
+    averaging_steps: int = 50
+    checkpoint_seconds: float = 20.0
+    threads: int = 1
+    max_steps: int = 20_000
+    clock: Callable[[], float] = time.monotonic
+
+
+class MemberTraining:
+    """One network, its optimisers and its random state.
+
+    Parameters
+    ----------
+    plan : SpecialistPlan
+    read : function
+        Reads a prepared example by its index.
+    indices : sequence of int
+        The examples to train on.
+    seed : int
+    device : torch.device
+    config : MemberConfig
+    augmentation : AugmentationConfig
+    start : mapping of str to tensor, optional
+        Initial weights.
+    """
+
+    def __init__(
+        self,
+        plan: SpecialistPlan,
+        read: Callable[[int], PreparedExample],
+        indices: Sequence[int],
+        seed: int,
+        device: torch.device,
+        config: MemberConfig,
+        augmentation: AugmentationConfig,
+        start: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        self._plan, self._config, self._device = plan, config, device
+        self._random = np.random.default_rng(seed)
+        self._augmentation = Augmentation(plan, augmentation, self._random)
+        self._sampler = PatchSampler(read, indices, plan, self._random)
+        with _RANDOM_STATE_LOCK:
+            torch.manual_seed(seed)
+            network = new_network(plan)
+        if start is not None:
+            network.load_state_dict(start)
+        self._network = network.to(device, memory_format=memory_format(plan))  # type: ignore[call-overload]
+        self._averaged = copy.deepcopy(self._network)
+        self._weights = list(self._network.parameters())
+        inner = [
+            weight
+            for part in (network.down, network.up)
+            for weight in part.parameters()
+            if weight.ndim == 2 + plan.dimensions
+        ]
+        self._muon = Muon(inner, config.muon_step, config.muon_momentum)
+        by_muon = {id(weight) for weight in inner}
+        others = [weight for weight in self._weights if id(weight) not in by_muon]
+        self._adam = torch.optim.AdamW(others, config.learning_rate, weight_decay=config.weight_decay)
+        self.steps = 0
+        self.seconds = 0.0
+
+    def train(self, seconds: float, checkpoint: Path, on_part: Callable[[float], object]) -> dict[str, torch.Tensor]:
+        """Train until the time limit and return the averaged weights, on the processor.
+
+        Parameters
+        ----------
+        seconds : float
+            Time limit, of which `self.seconds` were spent before.
+        checkpoint : Path
+            File from which `resume` continues.
+        on_part : function
+            Called after each step with the fraction that is done; its exceptions end the training.
+        """
+        torch.set_num_threads(self._config.threads)
+        clock = self._config.clock
+        began, spent, saved = clock(), self.seconds, clock()
+        while True:
+            part = max(self.seconds / seconds, self.steps / self._config.max_steps)
+            if part >= 1:
+                break
+            self._step(part)
+            self.seconds = spent + clock() - began
+            try:
+                on_part(min(1.0, part))
+            except BaseException:
+                self.save(checkpoint)
+                raise
+            if clock() - saved > self._config.checkpoint_seconds:
+                self.save(checkpoint)
+                saved = clock()
+        self.save(checkpoint)
+        return {name: value.detach().cpu() for name, value in self._averaged.state_dict().items()}
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint atomically; raises `InputError` if that fails."""
+        state = {
+            "network": self._network.state_dict(),
+            "averaged": self._averaged.state_dict(),
+            "adam": self._adam.state_dict(),
+            "muon": self._muon.means,
+            "random": json.dumps(self._random.bit_generator.state),
+            "steps": self.steps,
+            "seconds": self.seconds,
+        }
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        write_bytes(path, stream.getvalue())
+
+    def resume(self, path: Path) -> None:
+        """Continue from a checkpoint; one that cannot be read is ignored."""
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self._device, weights_only=True)
+            self._network.load_state_dict(state["network"])
+            self._averaged.load_state_dict(state["averaged"])
+            self._adam.load_state_dict(state["adam"])
+            for mean, saved in zip(self._muon.means, state["muon"], strict=True):
+                mean.copy_(saved)
+            self._random.bit_generator.state = json.loads(state["random"])
+            self.steps, self.seconds = int(state["steps"]), float(state["seconds"])
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError):
+            return
+
+    def _step(self, part: float) -> None:
+        factor = _rate_factor(part, self._config.warm_up)
+        for group in self._adam.param_groups:
+            group["lr"] = self._config.learning_rate * factor
+        patches = [self._augmentation.patch(*self._sampler.draw()) for _ in range(self._plan.batch)]
+        image = torch.stack([one for one, _ in patches]).to(self._device)
+        target = torch.stack([one for _, one in patches]).to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
+            logits = self._network(image.contiguous(memory_format=memory_format(self._plan)))
+        self._network.zero_grad()
+        masked_loss(logits, target).backward()
+        nn.utils.clip_grad_norm_(self._weights, MAX_GRADIENT_NORM)
+        self._adam.step()
+        self._muon.step(factor)
+        self.steps += 1
+        share = max(1 / self._config.averaging_steps, 9 / (self.steps + 9))
+        with torch.no_grad():
+            for average, weight in zip(self._averaged.parameters(), self._weights, strict=True):
+                average.lerp_(weight, share)
+
+
+def new_network(plan: SpecialistPlan) -> UNet:
+    """Network of a plan with random weights."""
+    return UNet(plan.inputs, plan.labels + 1, plan.channels, plan.fold, plan.pools)
+
+
+def memory_format(plan: SpecialistPlan) -> torch.memory_format:
+    """Order of the axes in memory that convolutions are fastest with."""
+    return torch.channels_last_3d if plan.dimensions == 3 else torch.channels_last
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor has native bfloat16 instructions; GPUs have."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and supported is not None and bool(supported())
+
+
+def _rate_factor(part: float, warm_up: float) -> float:
+    """Learning rate factor at a fraction, 0..1, of the training: linear warm-up, then cosine decay."""
+    if part < warm_up:
+        return 0.04 + 0.96 * part / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (part - warm_up) / (1 - warm_up))

@@ -1,0 +1,193 @@
+"""The files of a trained model: plan, report and the weights of all networks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.errors import InputError
+from ...core.reading import DamagedContentError, read_json_as
+from ...core.storage import write_bytes, write_json
+from .dice_model import DiceModel
+from .plan import SpecialistPlan
+from .report import REPORT_FILE, SpecialistReport
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .network import UNet
+
+MODEL_FILE = "model.safetensors"
+PLAN_FILE = "plan.json"
+MODEL_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """What is known of a model beside its weights.
+
+    Attributes
+    ----------
+    plan : SpecialistPlan
+    members : int
+        Networks of the ensemble.
+    inverse_temperature : float
+        Factor of logarithmic probabilities that calibrates them.
+    dice : DiceModel or None
+        None after training on a single patient.
+    """
+
+    plan: SpecialistPlan
+    members: int
+    inverse_temperature: float
+    dice: DiceModel | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Dict of plain values, with the version of the format."""
+        return {
+            "version": MODEL_VERSION,
+            "members": self.members,
+            "inverse_temperature": self.inverse_temperature,
+            "plan": self.plan.to_json(),
+            "dice": None if self.dice is None else self.dice.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelDescription:
+        """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
+        if data["version"] != MODEL_VERSION:
+            raise ValueError(f"model version {data['version']}, this program reads {MODEL_VERSION}")
+        plan = SpecialistPlan.from_json(data["plan"])
+        dice = None if data["dice"] is None else DiceModel.from_json(data["dice"])
+        members, temperature = int(data["members"]), float(data["inverse_temperature"])
+        if not 1 <= members <= 100 or not 0 < temperature < 100 or (dice and len(dice.dice) != plan.labels):
+            raise ValueError("members, temperature or labels")
+        return cls(plan=plan, members=members, inverse_temperature=temperature, dice=dice)
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Description of the model in a folder.
+
+    Raises
+    ------
+    InputError
+        There is no model, it is damaged or of another version.
+    """
+    if not (folder / PLAN_FILE).is_file() or not (folder / MODEL_FILE).is_file():
+        raise InputError("model_missing", path=folder)
+    try:
+        return read_json_as(folder / PLAN_FILE, ModelDescription.from_json)
+    except (OSError, DamagedContentError) as error:
+        raise InputError("model_damaged", path=folder, detail=str(error)) from None
+
+
+def read_report(folder: Path) -> SpecialistReport:
+    """Report of the model in a folder.
+
+    Raises
+    ------
+    InputError
+        There is none, or it is damaged or of another version.
+    """
+    if not (folder / REPORT_FILE).is_file():
+        raise InputError("model_missing", path=folder)
+    try:
+        return read_json_as(folder / REPORT_FILE, SpecialistReport.from_json)
+    except (OSError, DamagedContentError) as error:
+        raise InputError("model_damaged", path=folder, detail=str(error)) from None
+
+
+def model_labels(folder: Path) -> int:
+    """Number of labels of the model in a folder; raises `InputError` as `read_description`."""
+    return read_description(folder).plan.labels
+
+
+def require_labels(folder: Path, labels: int) -> ModelDescription:
+    """Description of a model with a given number of labels.
+
+    Raises
+    ------
+    InputError
+        As `read_description`; the model has another number of labels.
+    """
+    description = read_description(folder)
+    if description.plan.labels != labels:
+        raise InputError("model_labels_differ", path=folder, found=description.plan.labels, wanted=labels)
+    return description
+
+
+def write_model(
+    folder: Path,
+    description: ModelDescription,
+    members: Sequence[Mapping[str, Tensor]],
+    report: SpecialistReport,
+) -> None:
+    """Write all files; the weights come last, so that a folder without them holds no model.
+
+    Raises
+    ------
+    InputError
+        They cannot be written.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        f"{number}.{name}": value.detach().cpu().contiguous()
+        for number, state in enumerate(members)
+        for name, value in state.items()
+    }
+    write_json(folder / REPORT_FILE, report.to_json(), indent=2)
+    write_json(folder / PLAN_FILE, description.to_json(), indent=2)
+    write_bytes(folder / MODEL_FILE, save(tensors))
+
+
+def load_members(folder: Path, description: ModelDescription) -> list[UNet]:
+    """Networks of the ensemble, ready to predict, on the processor.
+
+    Raises
+    ------
+    InputError
+        The weights are damaged or do not belong to the plan.
+    """
+    from ...weights.loading import read_state
+    from .member_training import new_network
+
+    networks = [new_network(description.plan) for _ in range(description.members)]
+    expected = {
+        f"{number}.{name}": tuple(value.shape)
+        for number, network in enumerate(networks)
+        for name, value in network.state_dict().items()
+    }
+    try:
+        state = read_state(folder / MODEL_FILE, expected)
+    except InputError as error:
+        raise InputError("model_damaged", path=folder, detail=error.data.get("detail", error.code)) from None
+    for number, network in enumerate(networks):
+        own = {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{number}.")}
+        network.load_state_dict(own)
+        network.eval()
+    return networks
+
+
+def load_start(folder: Path | None, plan: SpecialistPlan) -> list[dict[str, Tensor]]:
+    """Weights of the networks of an earlier model of the same plan; none if there is no such model."""
+    if folder is None:
+        return []
+    description = require_labels(folder, plan.labels)
+    networks: list[UNet] = []
+    with contextlib.suppress(RuntimeError):
+        networks = load_members(folder, description)
+    fitting = description.plan.channels == plan.channels and description.plan.pools == plan.pools
+    return [dict(network.state_dict()) for network in networks] if fitting else []
+
+
+def calibrated(probabilities: np.ndarray, inverse_temperature: float) -> np.ndarray:
+    """Probabilities after temperature scaling (Guo et al. 2017), float32 `[labels + 1, ...]`."""
+    scaled = np.maximum(probabilities.astype(np.float32), np.float32(1e-6)) ** np.float32(inverse_temperature)
+    scaled /= scaled.sum(axis=0)
+    return scaled

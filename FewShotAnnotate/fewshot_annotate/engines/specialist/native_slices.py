@@ -1,0 +1,55 @@
+"""Slices of a prediction at the volume's own resolution, interpolated when they are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .preparation import WorkingGrid, resized
+
+
+@dataclass(frozen=True)
+class NativeSlices:
+    """A prediction on the working grid, read slice by slice on the grid of the volume.
+
+    Attributes
+    ----------
+    probabilities : float ndarray, shape [labels + 1, d, h, w]
+        On the working grid.
+    grid : WorkingGrid
+    """
+
+    probabilities: np.ndarray
+    grid: WorkingGrid
+
+    def read(self, axis: int, index: int) -> np.ndarray:
+        """Probabilities, float32 `[labels + 1, h, w]`, of a slice across an array axis.
+
+        Probabilities are interpolated linearly, never labels.
+        """
+        grid = self.grid
+        canonical = grid.order.axis(axis)
+        # Axes of the working grid: that of the plan first, then the other canonical ones.
+        first = [grid.axis, *(other for other in range(3) if other != grid.axis)]
+        place = first.index(canonical)
+        if grid.order.flipped[canonical]:
+            index = grid.native[place] - 1 - index
+        plane = self._between(place, index)
+        lengths = [grid.native[other] for other in range(3) if other != place]
+        for at, length in enumerate(lengths, start=1):
+            plane = resized(plane, at, length)
+        whole = np.expand_dims(plane, 1 + place)
+        restored = grid.restore(whole)
+        return np.ascontiguousarray(np.take(restored, 0, axis=1 + axis))
+
+    def _between(self, place: int, index: int) -> np.ndarray:
+        old, new = self.grid.size[place], self.grid.native[place]
+        position = min(max((index + 0.5) * old / new - 0.5, 0.0), old - 1.0)
+        before = min(int(position), old - 1)
+        share = np.float32(position - before)
+        low = np.take(self.probabilities, before, axis=1 + place).astype(np.float32)
+        if not share:
+            return low
+        high = np.take(self.probabilities, min(before + 1, old - 1), axis=1 + place).astype(np.float32)
+        return low + share * (high - low)

@@ -1,0 +1,263 @@
+"""SpecialistPlan: resolution, patch size and network for a task, chosen from its examples.
+
+The rules follow nnU-Net (Isensee et al., 2021): median spacing, thick slices are treated one by one, pooling until
+the axes have similar spacing. Limits are those of a processor with two cores instead of a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+# Slices this many times thicker than their pixels are segmented one by one, with their neighbours as channels.
+THICK_SLICE_RATIO = 3.0
+# Voxels of the working grid of a typical case; larger volumes are made coarser, by MAX_COARSENING per axis at most.
+MAX_VOXELS_3D = 2_000_000
+MAX_PIXELS_2D = 256 * 256
+MAX_COARSENING = 2.0
+# The smallest label keeps this many voxels (pixels of a slice in 2D) when a volume is made coarser.
+MIN_LABEL_VOXELS = 400
+# Voxels of a patch. A whole case is a patch if it is not much larger.
+PATCH_VOXELS = 100_000
+# Voxels of a batch, which has at least two patches.
+BATCH_VOXELS = 200_000
+MAX_BATCH = 8
+CHANNELS_3D = (32, 64, 96)
+CHANNELS_2D = (32, 64, 96, 128)
+FOLD = 2
+# Neighbouring slices on either side, in 2.5D.
+CONTEXT = 1
+
+
+@dataclass(frozen=True)
+class ExampleSummary:
+    """What the plan depends on, of one example in canonical order.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+    spacing : (float, float, float)
+        In mm.
+    smallest_label : float
+        Voxels of the smallest label on the labelled slices.
+    slice_count : int
+        Labelled slices along the thickest axis.
+    low, high, mean, deviation : float
+        Intensities: the percentiles 0.5 and 99.5, and mean and standard deviation between these, in the labels.
+    air : bool
+        Whether there are intensities as of air in CT, far below 0.
+    labels : tuple of int
+        Label indices on the labelled slices.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    smallest_label: float
+    slice_count: int
+    low: float
+    high: float
+    mean: float
+    deviation: float
+    air: bool
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SpecialistPlan:
+    """How the examples of a task are given to networks, and which.
+
+    Attributes
+    ----------
+    labels : int
+        Number of labels without background.
+    dimensions : int
+        3, or 2 for thick slices.
+    axis : int
+        Canonical axis across the slices, which comes first; 0 in 3D.
+    context : int
+        Neighbouring slices on either side that are input channels: 1 in 2.5D, else 0.
+    spacing : (float, float, float)
+        Working spacing in mm, `axis` first; 0 for each volume's own.
+    patch : (int, int, int)
+        Voxels of a training patch, `axis` first.
+    batch : int
+        Patches of a training step.
+    channels : tuple of int
+        Of each level of the network.
+    fold : tuple of int
+        See `UNet`, `dimensions` numbers.
+    pools : tuple of tuple of int
+        See `UNet`.
+    window : (float, float, float, float) or None
+        Intensities of CT: bounds, mean and standard deviation. None: each volume is normalised by its own.
+    """
+
+    labels: int
+    dimensions: int
+    axis: int
+    context: int
+    spacing: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    batch: int
+    channels: tuple[int, ...]
+    fold: tuple[int, ...]
+    pools: tuple[tuple[int, ...], ...]
+    window: tuple[float, float, float, float] | None
+
+    @property
+    def inputs(self) -> int:
+        """Input channels."""
+        return 1 + 2 * self.context
+
+    @property
+    def multiple(self) -> tuple[int, int, int]:
+        """Number of which the size of a network's input must be a multiple, per axis; 1 across 2D slices."""
+        found = [factor * math.prod(pool[at] for pool in self.pools) for at, factor in enumerate(self.fold)]
+        padded = [1] * (3 - len(found)) + found
+        return padded[0], padded[1], padded[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """Dict of plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SpecialistPlan:
+        """The inverse of `to_json`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            Not a plan.
+        """
+        window = None if data["window"] is None else tuple(float(value) for value in data["window"])
+        plan = cls(
+            int(data["labels"]),
+            int(data["dimensions"]),
+            int(data["axis"]),
+            int(data["context"]),
+            tuple(float(value) for value in data["spacing"]),  # type: ignore[arg-type]
+            tuple(int(value) for value in data["patch"]),  # type: ignore[arg-type]
+            int(data["batch"]),
+            tuple(int(value) for value in data["channels"]),
+            tuple(int(value) for value in data["fold"]),
+            tuple(tuple(int(value) for value in pool) for pool in data["pools"]),
+            window,  # type: ignore[arg-type]
+        )
+        plan._require_valid()
+        return plan
+
+    def _require_valid(self) -> None:
+        sizes = (len(self.spacing), len(self.patch), len(self.fold), len(self.channels))
+        if self.dimensions not in (2, 3) or sizes != (3, 3, self.dimensions, len(self.pools) + 1):
+            raise ValueError("lengths do not agree")
+        if any(len(pool) != self.dimensions or min(pool) < 1 for pool in self.pools) or min(self.fold) < 1:
+            raise ValueError("factors of the network")
+        if not 1 <= self.labels <= 65535 or not 0 <= self.axis <= 2 or not 0 <= self.context <= 8:
+            raise ValueError("labels, axis or context")
+        if min(self.patch) < 1 or self.batch < 1 or min(self.channels) < 8 or max(self.channels) > 4096:
+            raise ValueError("sizes of the network")
+        numbers = [*self.spacing, *(self.window or ())]
+        if not np.isfinite(numbers).all() or min(self.spacing) < 0 or (self.window and self.window[3] <= 0):
+            raise ValueError("spacing or intensities")
+
+
+def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPlan:
+    """Plan for a task.
+
+    Parameters
+    ----------
+    summaries : sequence of ExampleSummary
+        One for each example; at least one.
+    labels : int
+    """
+    spacing = np.median([one.spacing for one in summaries], axis=0)
+    extent = np.median([np.multiply(one.shape, one.spacing) for one in summaries], axis=0)
+    thickest = int(spacing.argmax())
+    flat = spacing.max() / np.median(spacing) >= THICK_SLICE_RATIO or extent[thickest] / spacing[thickest] < 4
+    order = [thickest, *(axis for axis in range(3) if axis != thickest)] if flat else [0, 1, 2]
+    spacing, extent = spacing[order], extent[order]
+    free = slice(1, 3) if flat else slice(0, 3)
+    spacing[free] *= _coarsening(summaries, extent / spacing, flat)
+    size = np.maximum(1, np.rint(extent / spacing)).astype(int)
+    window = _ct_window(summaries)
+    if flat:
+        pools = tuple((2, 2) for _ in CHANNELS_2D[1:])
+        height, width = _patch(size[1:], [FOLD * 2 ** len(pools)] * 2)
+        return SpecialistPlan(
+            labels,
+            dimensions=2,
+            axis=thickest,
+            context=CONTEXT if size[0] >= 2 else 0,
+            spacing=(0.0, float(spacing[1]), float(spacing[2])),
+            patch=(1, height, width),
+            batch=_batch(height * width),
+            channels=CHANNELS_2D,
+            fold=(FOLD, FOLD),
+            pools=pools,
+            window=window,
+        )
+    fold, pools_3d = _factors(spacing, size, len(CHANNELS_3D))
+    depth, height, width = _patch(
+        size, [fold[axis] * math.prod(pool[axis] for pool in pools_3d) for axis in range(3)]
+    )
+    return SpecialistPlan(
+        labels,
+        dimensions=3,
+        axis=0,
+        context=0,
+        spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        patch=(depth, height, width),
+        batch=_batch(depth * height * width),
+        channels=CHANNELS_3D,
+        fold=fold,
+        pools=pools_3d,
+        window=window,
+    )
+
+
+def _batch(voxels: int) -> int:
+    return min(MAX_BATCH, max(2, BATCH_VOXELS // voxels))
+
+
+def _coarsening(summaries: Sequence[ExampleSummary], size: np.ndarray, flat: bool) -> float:
+    """Factor of the spacing at which a typical case is small enough, unless labels get too small."""
+    smallest = float(np.median([one.smallest_label for one in summaries]))
+    if flat:
+        smallest /= max(1.0, float(np.median([one.slice_count for one in summaries])))
+        most, root = MAX_PIXELS_2D / float(size[1] * size[2]), 2
+    else:
+        most, root = MAX_VOXELS_3D / float(np.prod(size)), 3
+    wanted = (1 / most) ** (1 / root)
+    allowed = (smallest / MIN_LABEL_VOXELS) ** (1 / root)
+    return float(np.clip(min(wanted, allowed), 1.0, MAX_COARSENING))
+
+
+def _factors(
+    spacing: np.ndarray, size: np.ndarray, levels: int
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Folding and pooling, which leave out axes that are still much coarser than the finest, or short."""
+    factors: list[tuple[int, ...]] = []
+    current, left = spacing.astype(float), size.astype(float)
+    for _ in range(levels):
+        halved = (current < 1.75 * current.min()) & (left >= 8)
+        factors.append(tuple(2 if half else 1 for half in halved))
+        current, left = current * factors[-1], left / factors[-1]
+    return factors[0], tuple(factors[1:])
+
+
+def _patch(size: np.ndarray, multiple: Sequence[int]) -> list[int]:
+    """Patch of the proportions of a typical case, or all of it; a multiple of what the network needs."""
+    share = min(1.0, (1.25 * PATCH_VOXELS / float(np.prod(size))) ** (1 / len(size)))
+    return [max(each, each * math.ceil(length * share / each)) for length, each in zip(size, multiple, strict=True)]
+
+
+def _ct_window(summaries: Sequence[ExampleSummary]) -> tuple[float, float, float, float] | None:
+    if not all(one.air for one in summaries):
+        return None
+    low, high, mean = (float(np.mean([getattr(one, name) for one in summaries])) for name in ("low", "high", "mean"))
+    deviation = float(np.mean([one.deviation for one in summaries]))
+    return low, max(high, low + 1), mean, max(deviation, 1.0)

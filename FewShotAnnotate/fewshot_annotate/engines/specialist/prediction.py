@@ -1,0 +1,84 @@
+"""Prediction of one volume by a trained model: calibrated probabilities by slice, and the expected Dice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.expected_dice import ExpectedDice
+from ...core.job import Device
+from ...core.volume import Volume
+from .dice_model import promised_dice
+from .model_file import MODEL_FILE, ModelDescription, calibrated, load_members, require_labels
+from .native_slices import NativeSlices
+from .preparation import WorkingGrid, normalised
+
+if TYPE_CHECKING:
+    from .network import UNet
+
+
+class VolumePrediction:
+    """Calibrated prediction of a whole volume.
+
+    Parameters
+    ----------
+    volume : Volume
+    model : Path
+        Folder that `fit_specialist` wrote.
+    labels : sequence of int
+        Label value of each label of the model.
+    device : Device
+    on_part : function
+        Called with the fraction that is done.
+
+    Raises
+    ------
+    InputError
+        There is no model, it is damaged or has another number of labels; there is no such device.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        model: Path,
+        labels: Sequence[int],
+        device: Device,
+        on_part: Callable[[float], object] = lambda part: None,
+    ) -> None:
+        self.description = require_labels(model, len(labels))
+        self._labels = tuple(labels)
+        from ..device import torch_device
+        from .inference import predict_volume
+        from .member_training import memory_format
+
+        on = torch_device(device, "specialist")
+        plan = self.description.plan
+        networks = _networks(model, (model / MODEL_FILE).stat().st_mtime_ns, self.description)
+        for network in networks:
+            network.to(on, memory_format=memory_format(plan))  # type: ignore[call-overload]
+        grid = WorkingGrid.of(volume.geometry, plan)
+        found = predict_volume(networks, plan, normalised(grid.image(volume.array), plan), on, on_part)
+        for at in range(found.shape[1]):
+            found[:, at] = calibrated(found[:, at], self.description.inverse_temperature)
+        self._slices = NativeSlices(found, grid)
+
+    def slice(self, axis: int, index: int) -> np.ndarray:
+        """Probabilities, float32 `[labels + 1, h, w]`, of a slice across an array axis."""
+        found = self._slices.read(axis, index)
+        found /= found.sum(axis=0)
+        return found
+
+    def expected_dice(self) -> tuple[ExpectedDice, ...]:
+        """Expected Dice of each label on this volume; empty if the model was trained on a single patient."""
+        dice = self.description.dice
+        return () if dice is None else dice.of_volume(promised_dice(self._slices.probabilities), self._labels)
+
+
+@lru_cache(maxsize=2)
+def _networks(model: Path, written: int, description: ModelDescription) -> list[UNet]:
+    """Networks of a model; `written` is the time of its file, so that a newer one is read again."""
+    return load_members(model, description)

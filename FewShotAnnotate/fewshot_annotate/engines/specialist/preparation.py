@@ -1,0 +1,180 @@
+"""Examples and volumes on the working grid of a plan: canonical order, working spacing, normalised intensities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+
+from ...core.training_example import TrainingExample
+from ...core.volume import Geometry, Volume
+from .canonical import CanonicalOrder
+from .plan import ExampleSummary, SpecialistPlan
+
+_AIR = -300.0
+_PERCENTILES = (0.5, 99.5)
+# Percentiles are taken of about this many voxels.
+_SAMPLE_VOXELS = 200_000
+
+
+@dataclass(frozen=True)
+class WorkingGrid:
+    """Relation between the array of a volume and the working grid of a plan.
+
+    Attributes
+    ----------
+    order : CanonicalOrder
+    axis : int
+        See `SpecialistPlan`.
+    native : (int, int, int)
+        Size in canonical order, `axis` first.
+    size : (int, int, int)
+        Size of the working grid; both cover the same extent.
+    """
+
+    order: CanonicalOrder
+    axis: int
+    native: tuple[int, int, int]
+    size: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, geometry: Geometry, plan: SpecialistPlan) -> WorkingGrid:
+        """Working grid of a volume."""
+        order = CanonicalOrder.of(geometry)
+        first = [plan.axis, *(axis for axis in range(3) if axis != plan.axis)]
+        shape = [geometry.shape[order.axes[axis]] for axis in first]
+        spacing = [order.spacing(geometry)[axis] for axis in first]
+        size = [
+            length if not wanted else max(1, round(length * own / wanted))
+            for length, own, wanted in zip(shape, spacing, plan.spacing, strict=True)
+        ]
+        return cls(order, plan.axis, (shape[0], shape[1], shape[2]), (size[0], size[1], size[2]))
+
+    def canonical(self, array: np.ndarray) -> np.ndarray:
+        """View of `[k, j, i]` with the axis of the plan first."""
+        return np.moveaxis(self.order.apply(array), self.axis, 0)
+
+    def restore(self, array: np.ndarray) -> np.ndarray:
+        """View of `[..., a, b, c]`, at the native size, as `[..., k, j, i]`."""
+        lead = array.ndim - 3
+        return self.order.restore(np.moveaxis(array, lead, lead + self.axis))
+
+    def image(self, array: np.ndarray) -> np.ndarray:
+        """Intensities on the working grid, float32, by linear interpolation."""
+        image = self.canonical(array).astype(np.float32)
+        factors = np.array(self.native) / np.array(self.size)
+        if self.native == self.size:
+            return np.ascontiguousarray(image)
+        blur = [0.4 * factor if factor > 1.25 else 0.0 for factor in factors]
+        if any(blur):
+            image = scipy.ndimage.gaussian_filter(image, blur)
+        for axis in range(3):
+            image = resized(image, axis, self.size[axis])
+        return np.ascontiguousarray(image)
+
+    def labels(self, array: np.ndarray) -> np.ndarray:
+        """Labels on the working grid, of the nearest voxel."""
+        nearest = [
+            np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+            for old, new in zip(self.native, self.size, strict=True)
+        ]
+        return np.ascontiguousarray(self.canonical(array)[np.ix_(*nearest)])
+
+
+@dataclass(frozen=True)
+class PreparedExample:
+    """An example on the working grid.
+
+    Attributes
+    ----------
+    image : float16 ndarray, shape [d, h, w]
+        Normalised.
+    labels : uint8 or uint16 ndarray, shape [d, h, w]
+        Label indices; the largest value of the dtype on slices that are not labelled.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def unlabelled(self) -> int:
+        """Value of voxels that are not labelled."""
+        return int(np.iinfo(self.labels.dtype).max)
+
+
+def prepared(volume: Volume, labels: np.ndarray, example: TrainingExample, plan: SpecialistPlan) -> PreparedExample:
+    """An example that was loaded, on the working grid."""
+    grid = WorkingGrid.of(volume.geometry, plan)
+    image = normalised(grid.image(volume.array), plan)
+    dtype = np.uint8 if plan.labels < np.iinfo(np.uint8).max else np.uint16
+    marked = labels.astype(dtype)
+    if example.labelled_slices is not None:
+        assert example.axis is not None
+        elsewhere = np.ones(labels.shape[example.axis], dtype=bool)
+        elsewhere[list(example.labelled_slices)] = False
+        np.moveaxis(marked, example.axis, 0)[elsewhere] = np.iinfo(dtype).max
+    return PreparedExample(image.astype(np.float16), grid.labels(marked))
+
+
+def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
+    """Intensities with mean 0 and standard deviation 1: of the labels in CT, else of the volume without its tails."""
+    if plan.window is not None:
+        low, high, mean, deviation = plan.window
+    else:
+        sample = _sample(image)
+        low, high = np.percentile(sample, _PERCENTILES)
+        inner = np.clip(sample, low, high)
+        mean, deviation = float(inner.mean()), max(float(inner.std()), 1e-6)
+    result = np.clip(image, np.float32(low), np.float32(high))
+    result -= np.float32(mean)
+    result /= np.float32(deviation)
+    return result
+
+
+def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> ExampleSummary:
+    """Summary of an example that was loaded."""
+    order = CanonicalOrder.of(volume.geometry)
+    shape = [volume.array.shape[axis] for axis in order.axes]
+    kept = labels
+    if example.labelled_slices is not None:
+        assert example.axis is not None
+        kept = np.take(labels, example.labelled_slices, axis=example.axis)
+    counts = np.bincount(kept.reshape(-1))[1:]
+    thickest = int(np.argmax(volume.geometry.spacing[::-1]))
+    shown = np.count_nonzero(kept.any(axis=tuple(axis for axis in range(3) if axis != thickest)))
+    values = volume.array[labels > 0] if labels.any() else volume.array.reshape(-1)
+    low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
+    inner = np.clip(values.astype(np.float32), low, high)
+    return ExampleSummary(
+        (shape[0], shape[1], shape[2]),
+        order.spacing(volume.geometry),
+        float(counts[counts > 0].min()) if counts.any() else 0.0,
+        int(shown),
+        low,
+        high,
+        float(inner.mean()),
+        float(inner.std()),
+        bool(np.percentile(_sample(volume.array), 0.5) < _AIR),
+        tuple(int(label) for label in np.flatnonzero(counts) + 1),
+    )
+
+
+def _sample(array: np.ndarray) -> np.ndarray:
+    stride = max(1, round((array.size / _SAMPLE_VOXELS) ** (1 / 3)))
+    return array[::stride, ::stride, ::stride] if min(array.shape) >= 2 * stride else array
+
+
+def resized(array: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """Linear interpolation along one axis to `size` samples over the same extent."""
+    old = array.shape[axis]
+    if old == size:
+        return array
+    position = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+    before = np.minimum(position.astype(int), old - 1)
+    after = np.minimum(before + 1, old - 1)
+    shape = [1] * array.ndim
+    shape[axis] = size
+    share = (position - before).astype(np.float32).reshape(shape)
+    low, high = np.take(array, before, axis=axis), np.take(array, after, axis=axis)
+    return np.asarray(low + share * (high - low))

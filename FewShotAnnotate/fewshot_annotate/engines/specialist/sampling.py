@@ -1,0 +1,106 @@
+"""Where training patches are taken: every example and every label equally often, on labelled slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .plan import SpecialistPlan
+from .preparation import PreparedExample
+
+# Share of patches around a voxel of a label; the others are anywhere on labelled slices.
+LABEL_SHARE = 0.67
+# Voxels kept of each label of an example to draw from.
+_MAX_PLACES = 2000
+
+
+@dataclass(frozen=True)
+class Places:
+    """Voxels of an example that patches are drawn around.
+
+    Attributes
+    ----------
+    of_labels : sequence of int ndarray, shape [n, 3]
+        For each label that the example shows.
+    labelled : int ndarray, shape [n, 3]
+        Some voxels of the labelled slices.
+    """
+
+    of_labels: tuple[np.ndarray, ...]
+    labelled: np.ndarray
+
+    @classmethod
+    def of(cls, example: PreparedExample, labels: int, generator: np.random.Generator) -> Places:
+        """A random selection of voxels."""
+        flat = example.labels.reshape(-1)
+        shown = np.flatnonzero((np.bincount(flat, minlength=labels + 1)[1 : labels + 1]) > 0) + 1
+        of_labels = tuple(_some(np.flatnonzero(flat == label), example.labels.shape, generator) for label in shown)
+        known = _some(np.flatnonzero(flat != example.unlabelled), example.labels.shape, generator)
+        return cls(of_labels, known)
+
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
+        """A voxel of a random label, or any labelled one."""
+        places = self.labelled
+        if self.of_labels and generator.random() < LABEL_SHARE:
+            places = self.of_labels[generator.integers(len(self.of_labels))]
+        voxel: np.ndarray = places[generator.integers(len(places))]
+        return voxel
+
+
+class PatchSampler:
+    """Draws the example and the centre of each patch.
+
+    Parameters
+    ----------
+    read : function
+        Reads a prepared example by its index.
+    indices : sequence of int
+        The examples to train on.
+    plan : SpecialistPlan
+    generator : numpy Generator
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], PreparedExample],
+        indices: Sequence[int],
+        plan: SpecialistPlan,
+        generator: np.random.Generator,
+    ) -> None:
+        self._read = read
+        self._indices = list(indices)
+        self._plan = plan
+        self._random = generator
+        self._places: dict[int, Places] = {}
+        self._order: list[int] = []
+
+    def draw(self) -> tuple[PreparedExample, np.ndarray]:
+        """The next example, in random order, and the centre of a patch in it."""
+        if not self._order:
+            self._order = [self._indices[place] for place in self._random.permutation(len(self._indices))]
+        index = self._order.pop()
+        example = self._read(index)
+        if index not in self._places:
+            self._places[index] = Places.of(example, self._plan.labels, self._random)
+        voxel = self._places[index].draw(self._random)
+        return example, self._centre(voxel, np.array(example.labels.shape))
+
+    def _centre(self, voxel: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Centre of a patch that contains the voxel, in the volume as far as this is possible."""
+        patch = np.array(self._plan.patch)
+        shift = np.rint(self._random.uniform(-0.35, 0.35, 3) * patch).astype(int)
+        shift[patch == 1] = 0
+        slack = np.maximum(0, patch // 8)
+        low = np.minimum(patch // 2 - slack, size // 2)
+        high = np.maximum(size - 1 - low, low)
+        moved: np.ndarray = np.clip(voxel + shift, low, high)
+        return np.where(patch == 1, voxel, moved)
+
+
+def _some(flat: np.ndarray, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """At most `_MAX_PLACES` of some flat indices, as positions `[n, 3]`."""
+    if len(flat) > _MAX_PLACES:
+        flat = flat[np.sort(generator.integers(len(flat), size=_MAX_PLACES))]
+    return np.stack(np.unravel_index(flat, shape), axis=1)

@@ -1,0 +1,55 @@
+"""Progress of trainings in several threads, which all end when one fails or the run should stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+from ..base import RunContext, Stopped
+
+Result = TypeVar("Result")
+
+
+class SharedProgress:
+    """Progress of several trainings as one fraction.
+
+    Parameters
+    ----------
+    context : RunContext
+    count : int
+    first, last : float
+        The fractions of the whole run at which the trainings begin and end.
+    """
+
+    def __init__(self, context: RunContext, count: int, first: float, last: float) -> None:
+        self._context = context
+        self._parts = [0.0] * count
+        self._first, self._last = first, last
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def member(self, number: int, part: float) -> None:
+        """Report the fraction of one training; raises `Stopped` if the run should stop or another training failed."""
+        if self._ended.is_set():
+            raise Stopped
+        with self._lock:
+            self._parts[number] = part
+            mean = sum(self._parts) / len(self._parts)
+            self._context.report_progress(self._first + (self._last - self._first) * mean)
+
+    def results(self, jobs: Sequence[Future[Result]]) -> list[Result]:
+        """Results of all trainings; the first exception ends the others and is raised."""
+        failure: BaseException | None = None
+        found = []
+        for job in jobs:
+            try:
+                found.append(job.result())
+            except BaseException as error:
+                self._ended.set()
+                if failure is None or isinstance(failure, Stopped):
+                    failure = error
+        if failure is not None:
+            raise failure
+        return found

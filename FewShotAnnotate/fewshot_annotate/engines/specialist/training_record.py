@@ -1,0 +1,48 @@
+"""TrainingRecord: what an unfinished training was started with, so that only the same is continued."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import InputError
+from ...core.reading import read_json_as
+from ...core.training_example import TrainingExample
+from .plan import SpecialistPlan
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """Fingerprint of the arguments, and the plan that was made of them."""
+
+    fingerprint: str
+    plan: SpecialistPlan
+
+    def to_json(self) -> dict[str, Any]:
+        """Dict of plain values."""
+        return {"fingerprint": self.fingerprint, "plan": self.plan.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrainingRecord:
+        """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
+        return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]))
+
+    @classmethod
+    def read(cls, path: Path, wanted: str) -> TrainingRecord | None:
+        """The record of a training with this fingerprint; None if there is none that can be read."""
+        try:
+            record = read_json_as(path, cls.from_json)
+        except (OSError, ValueError, InputError):
+            return None
+        return record if record.fingerprint == wanted else None
+
+
+def fingerprint(examples: Sequence[TrainingExample], labels: int, budget_seconds: float, seed: int) -> str:
+    """Fingerprint of the arguments of a training, in which no patient can be recognised."""
+    rows = [[one.patient, one.axis, one.labelled_slices] for one in examples]
+    text = json.dumps([rows, labels, budget_seconds, seed])
+    return hashlib.sha256(text.encode()).hexdigest()

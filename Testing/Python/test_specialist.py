@@ -1,0 +1,302 @@
+"""Engine `specialist`: training on the examples of a task, and filling volumes on which nothing is painted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.training_example import TrainingExample
+from fewshot_annotate.core.volume import Geometry, Volume
+from fewshot_annotate.engines.base import RunContext, Stopped
+from fewshot_annotate.engines.specialist.canonical import CanonicalOrder
+from fewshot_annotate.engines.specialist.cross_validation import splits_by_patient
+from fewshot_annotate.engines.specialist.dice_model import DiceModel, promised_dice, true_dice
+from fewshot_annotate.engines.specialist.engine import Specialist
+from fewshot_annotate.engines.specialist.model_file import read_description, read_report
+from fewshot_annotate.engines.specialist.native_slices import NativeSlices
+from fewshot_annotate.engines.specialist.plan import ExampleSummary, SpecialistPlan, make_plan
+from fewshot_annotate.engines.specialist.preparation import WorkingGrid, prepared
+from fewshot_annotate.engines.specialist.training import fit_specialist
+from support.specialist import SHAPE, ball, balls
+
+torch = pytest.importorskip("torch")
+
+from fewshot_annotate.engines.specialist.loss import masked_loss  # noqa: E402
+from fewshot_annotate.engines.specialist.member_training import MemberConfig  # noqa: E402
+
+QUICK = MemberConfig(max_steps=15)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_core() -> Iterator[None]:
+    """On networks this small, a second core costs more than it brings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_ANNOTATE_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("specialist") / "model"
+    fit_specialist(balls(3), 1, folder, budget_seconds=120, config=QUICK)
+    return folder
+
+
+def nothing_painted(labels: tuple[int, ...] = (1,)) -> Support:
+    masks, annotated = np.zeros((0, *SHAPE[1:]), np.uint8), np.ones((0, len(labels)), dtype=bool)
+    return Support(SliceAxis(0), (), masks, labels, annotated)
+
+
+def filled(model: Path, volume: Volume, support: Support) -> tuple[np.ndarray, Specialist]:
+    engine = Specialist()
+    engine.prepare(volume, support, RunContext(model=model))
+    found = dict(engine.predict(range(SHAPE[0])))
+    return np.stack([found[index] for index in range(SHAPE[0])], axis=1), engine
+
+
+def summary_of(shape: tuple[int, int, int], spacing: tuple[float, float, float], air: bool = False) -> ExampleSummary:
+    return ExampleSummary(shape, spacing, 5000.0, shape[0], 0.0, 100.0, 50.0, 20.0, air, (1,))
+
+
+# --- what a task teaches
+
+
+def test_a_patient_that_was_never_seen_is_filled_without_a_painted_slice(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    probabilities, engine = filled(model, volume, nothing_painted())
+    assert true_dice(probabilities.argmax(axis=0), truth, 1)[0] > 0.8
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-4)
+    (expected,) = engine.expected_dice()
+    assert expected.label == 1
+    assert expected.low < 0.9 < expected.high
+
+
+def test_painted_slices_come_back_as_they_are(model: Path) -> None:
+    volume, _ = ball(seed=77)
+    masks = np.zeros((1, *SHAPE[1:]), np.uint8)
+    masks[0, :3] = 7
+    support = Support(SliceAxis(0), (2,), masks, (7,), np.ones((1, 1), dtype=bool))
+    probabilities, _ = filled(model, volume, support)
+    np.testing.assert_array_equal(probabilities[1, 2] == 1, masks[0] == 7)
+
+
+def test_the_report_counts_patients_and_expects_a_dice_with_a_range(model: Path) -> None:
+    report = read_report(model)
+    assert (report.examples, report.patients) == (3, 3)
+    (expected,) = report.expected_dice
+    assert expected.low < expected.dice < expected.high
+    assert read_description(model).plan.labels == 1
+
+
+def test_only_the_model_is_left_of_a_training(model: Path) -> None:
+    assert {path.name for path in model.iterdir()} == {"model.safetensors", "plan.json", "report.json"}
+
+
+def test_voxels_of_slices_that_are_not_labelled_do_not_count() -> None:
+    logits = torch.randn(1, 2, 4, 6, 6)
+    target = torch.zeros(1, 2, 4, 6, 6)
+    target[:, 0, 1], target[:, 1, 1, :3] = 1.0, 1.0
+    target[:, 0, 1, :3] = 0.0
+    changed = logits.clone()
+    changed[:, :, [0, 2, 3]] += 5 * torch.randn(1, 2, 3, 6, 6)
+    assert float(masked_loss(logits, target)) == pytest.approx(float(masked_loss(changed, target)))
+    changed[:, 0, 1] += 1
+    assert float(masked_loss(logits, target)) != pytest.approx(float(masked_loss(changed, target)))
+
+
+def test_slices_that_are_not_labelled_are_marked_along_the_axis_that_was_painted() -> None:
+    volume, labels = ball(seed=1)
+    example = TrainingExample(patient="a", load=lambda: (volume, labels), axis=1, labelled_slices=(4, 9))
+    plan = make_plan([summary_of(SHAPE, (1.0, 1.0, 1.0))], 1)
+    found = prepared(volume, labels, example, plan)
+    known = (found.labels != found.unlabelled).all(axis=(0, 2))
+    assert list(np.flatnonzero(known)) == [4, 9]
+    np.testing.assert_array_equal(found.labels[:, 4], labels[:, 4])
+
+
+# --- cross-validation
+
+
+def test_no_patient_is_on_both_sides_of_a_split() -> None:
+    patients = [f"patient {number % 7}" for number in range(23)]
+    splits = splits_by_patient(patients)
+    for split in splits:
+        seen, unseen = ({patients[at] for at in side} for side in (split.training, split.unseen))
+        assert seen
+        assert unseen
+        assert not seen & unseen
+    assert sorted(index for split in splits for index in split.unseen) == list(range(23))
+
+
+def test_a_single_patient_is_trained_on_without_an_expected_dice() -> None:
+    (split,) = splits_by_patient(["one", "one"])
+    assert split.training == (0, 1)
+    assert not split.unseen
+
+
+def test_expected_dice_is_the_mean_of_unseen_patients_with_the_gain_of_the_ensemble() -> None:
+    true = np.array([[0.8], [0.9], [0.7], [0.8]])
+    (expected,) = DiceModel.fit(true, true).of_task()
+    assert 0.8 <= expected.dice < 0.83
+    assert expected.low < 0.75
+
+
+def test_a_volume_with_uncertain_probabilities_is_expected_to_be_worse() -> None:
+    true = np.array([[0.9], [0.85], [0.6], [0.8], [0.9]])
+    model = DiceModel.fit(true, true - 0.05)
+    (good,), (poor,) = model.of_volume(np.array([0.9]), [3]), model.of_volume(np.array([0.4]), [3])
+    assert good.label == 3
+    assert poor.dice < good.dice - 0.1
+
+
+def test_certain_probabilities_promise_a_dice_of_one() -> None:
+    certain = np.zeros((3, 4, 4))
+    certain[0], certain[1, :2], certain[0, :2] = 1, 1, 0
+    np.testing.assert_array_equal(promised_dice(certain), [1, np.nan])
+
+
+# --- the plan
+
+
+def test_thick_slices_are_segmented_one_by_one_and_even_voxels_in_three_dimensions() -> None:
+    thick = make_plan([summary_of((10, 256, 256), (8.0, 1.4, 1.4))], 1)
+    even = make_plan([summary_of((40, 50, 40), (1.0, 1.0, 1.0))], 2)
+    assert (thick.dimensions, thick.context, thick.axis) == (2, 1, 0)
+    assert even.dimensions == 3
+    assert all(size % each == 0 for size, each in zip(even.patch, even.multiple, strict=True))
+    sagittal = make_plan([summary_of((256, 256, 12), (1.0, 1.0, 6.0))], 1)
+    assert (sagittal.dimensions, sagittal.axis) == (2, 2)
+
+
+def test_a_large_volume_is_made_coarser_unless_its_labels_are_small() -> None:
+    large = summary_of((160, 192, 224), (1.0, 1.0, 1.0))
+    assert make_plan([large], 1).spacing[0] > 1.3
+    small = ExampleSummary(**{**large.__dict__, "smallest_label": 300.0})
+    assert make_plan([small], 1).spacing == (1.0, 1.0, 1.0)
+
+
+def test_a_plan_is_the_same_after_json() -> None:
+    plan = make_plan([summary_of((10, 256, 256), (8.0, 1.4, 1.4), air=True)], 3)
+    assert plan.window is not None
+    assert SpecialistPlan.from_json(plan.to_json()) == plan
+
+
+# --- grids
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [(1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, -1, 1, 0, 0, 0, -1, 0), (-1, 0, 0, 0, 0.9, -0.436, 0, 0.436, 0.9)],
+)
+def test_every_orientation_is_brought_to_the_same_order_and_back(direction: tuple[float, ...]) -> None:
+    geometry = Geometry((3, 4, 5), (1.0, 2.0, 3.0), direction=tuple(float(one) for one in direction))
+    order = CanonicalOrder.of(geometry)
+    array = np.arange(60).reshape(3, 4, 5)
+    np.testing.assert_array_equal(order.restore(order.apply(array)), array)
+    along = np.array(direction).reshape(3, 3)[::-1, ::-1]
+    for patient, axis in enumerate(order.axes):
+        assert abs(along[patient, axis]) > 0.8
+        assert (along[patient, axis] < 0) == order.flipped[patient]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_of_a_prediction_lie_where_the_volume_has_them(axis: int) -> None:
+    direction = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    geometry = Geometry((8, 12, 10), (1.0, 1.0, 1.0), direction=direction)
+    plan = make_plan([summary_of((8, 12, 10), (1.0, 1.0, 1.0))], 1)
+    grid = WorkingGrid.of(geometry, plan)
+    ramp = np.indices((8, 12, 10)).sum(axis=0).astype(np.float32)
+    slices = NativeSlices(grid.image(ramp)[None], grid)
+    found = np.stack([slices.read(axis, index)[0] for index in range(ramp.shape[axis])], axis=axis)
+    np.testing.assert_allclose(found, ramp)
+
+
+# --- interrupted, limited and wrong
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    calls = []
+
+    def stop() -> bool:
+        calls.append(1)
+        return len(calls) > 20
+
+    with pytest.raises(Stopped):
+        fit_specialist(balls(2), 1, tmp_path, budget_seconds=120, config=QUICK, context=RunContext(stop=stop))
+    assert list(tmp_path.glob("training/checkpoint-*.pt"))
+    assert not (tmp_path / "model.safetensors").exists()
+    parts: list[float] = []
+    context = RunContext(on_progress=parts.append)
+    report = fit_specialist(balls(2), 1, tmp_path, budget_seconds=120, config=QUICK, context=context)
+    assert report.steps == 30
+    assert len([part for part in parts if 0.03 < part < 0.95]) < 30, "nothing is trained twice"
+    assert read_report(tmp_path) == report
+
+
+def test_a_torn_checkpoint_is_trained_anew(tmp_path: Path) -> None:
+    stopping = RunContext(stop=iter([*[False] * 15, *[True] * 50]).__next__)
+    with pytest.raises(Stopped):
+        fit_specialist(balls(1), 1, tmp_path, budget_seconds=120, config=QUICK, context=stopping)
+    (checkpoint,) = tmp_path.glob("training/checkpoint-*.pt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    assert fit_specialist(balls(1), 1, tmp_path, budget_seconds=120, config=QUICK).steps == 15
+
+
+def test_the_time_limit_is_kept(tmp_path: Path) -> None:
+    ticks = iter(range(10**6))
+    config = MemberConfig(clock=lambda: float(next(ticks)), max_steps=10**6)
+    report = fit_specialist(balls(1), 1, tmp_path, budget_seconds=60, config=config)
+    assert 5 < report.steps < 60
+
+
+def test_training_starts_from_the_model_before(model: Path, tmp_path: Path) -> None:
+    once = MemberConfig(max_steps=1)
+    fit_specialist(balls(4), 1, tmp_path, budget_seconds=120, start=model, config=once)
+    volume, truth = ball(seed=78)
+    probabilities, _ = filled(tmp_path, volume, nothing_painted())
+    assert true_dice(probabilities.argmax(axis=0), truth, 1)[0] > 0.7
+
+
+@pytest.mark.parametrize("name", ["plan.json", "model.safetensors"])
+def test_a_damaged_model_is_refused_in_one_line(model: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(model, tmp_path / "copy")
+    damaged = tmp_path / "copy" / name
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    with pytest.raises(InputError) as refused:
+        filled(tmp_path / "copy", ball(seed=1)[0], nothing_painted())
+    assert refused.value.code == "model_damaged"
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_of_other_segments_is_refused(model: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        filled(model, ball(seed=1)[0], nothing_painted((1, 2)))
+    assert refused.value.code == "model_labels_differ"
+
+
+@pytest.mark.parametrize(
+    ("examples", "labels", "code"),
+    [
+        ([], 1, "training_no_examples"),
+        (balls(2), 2, "training_label_missing"),
+        (balls(2, labels=2), 1, "training_label_unknown"),
+    ],
+)
+def test_examples_that_do_not_fit_the_task_are_refused(
+    examples: list[TrainingExample], labels: int, code: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as refused:
+        fit_specialist(examples, labels, tmp_path, budget_seconds=60, config=QUICK)
+    assert refused.value.code == code
+
+
+def test_a_run_without_a_model_is_refused() -> None:
+    with pytest.raises(InputError) as refused:
+        Specialist().prepare(ball(seed=1)[0], nothing_painted())
+    assert refused.value.code == "model_not_given"
