@@ -151,18 +151,36 @@ SENTENCES = {
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one.",
     "batch_folder_foreign": "{path}: it holds other files and no batch; choose a new folder.",
     "batch_busy": "{path}: another batch runs in this folder; wait for it or stop it first.",
-    "library_name": "'{name}' cannot name a library task; use a plain folder name without / and \\.",
-    "library_unknown": "There is no library task '{name}'; there are: {known}.",
-    "library_taken": "There is a library task '{name}' already; choose another name, or add to it.",
-    "library_damaged": "Library task '{name}' is damaged ({file}); import or save it again.",
-    "library_full": "Library task '{name}' holds {most} slices, and no more fit; begin another one.",
-    "library_plane": "Library task '{name}' holds {plane} slices and those along axis {axis} are {other}; choose "
+    "library_name": "'{name}' cannot name a task; use a plain folder name without / and \\.",
+    "library_unknown": "There is no task '{name}'; there are: {known}.",
+    "library_taken": "There is a task '{name}' already; choose another name, or add to it.",
+    "library_damaged": "Task '{name}' is damaged ({file}); import or save it again.",
+    "library_full": "Task '{name}' holds {most} slices, and no more fit; begin another one.",
+    "library_plane": "Task '{name}' holds {plane} slices and those along axis {axis} are {other}; choose "
     "the axis of the same plane.",
-    "library_labels": "None of the labels of the support is in library task '{name}', which has: {known}; give "
+    "library_labels": "None of the labels of the support is in task '{name}', which has: {known}; give "
     "them the same names.",
-    "library_engine": "Engine {engine} needs labelled slices of the same volume and cannot use a library task; "
+    "library_engine": "Engine {engine} needs labelled slices of the same volume and cannot use a task; "
     "engines that can: {known}.",
-    "library_file": "{path}: this is no library task as `library export` writes it; export it again.",
+    "no_batch": "{path}: no batch was written here; choose the folder with status.csv.",
+    "case_unrecorded": "{path}: it does not say which image the case is of; run the batch again with this case.",
+    "task_folder_none": "{path}: this is not the folder of a task; check its name, or create the task first.",
+    "task_name_twice": "Two segments are named '{segment}'; give each a name of its own.",
+    "task_segments": "{path}: segment {other} is not in task '{name}', which has: {known}; give it the name of one "
+    "of these.",
+    "task_no_labels": "{path}: nothing is labelled; an example needs labels, or say which slices were labelled.",
+    "task_plane": "{path}: its labelled slices along axis {axis} are {other}, those of task '{name}' {plane}; label "
+    "slices of the same plane, or the whole volume.",
+    "task_changed": "Task '{name}' was changed by somebody else meanwhile; nothing was added, try again.",
+    "task_full": "Task '{name}' holds {most} examples or models, and no more fit; begin another one.",
+    "task_no_example": "Task '{name}' has no example {number}; it has: {known}.",
+    "task_without_examples": "Task '{name}' has no labelled examples; add some before it is trained.",
+    "task_label_nowhere": "Segment '{segment}' is on no example of task '{name}'; add one that shows it.",
+    "task_in_training": "Task '{name}' is being trained by another process; wait for it or stop it first.",
+    "task_untrained": "Task '{name}' has no trained model; train it first.",
+    "task_model_segments": "Model {number} of task '{name}' was trained on other segments ({other}) than the task "
+    "has now ({known}); train it again.",
+    "library_file": "{path}: this is no task as `task export` writes it; export it again.",
     "library_file_there": "{path}: it is there already; choose another name.",
     "scheduler_unreachable": "{address}: no dask scheduler answers there ({detail}); start one, or give the right "
     "address.",

@@ -26,7 +26,7 @@ from fewshot_annotate.datasets.task import library
 from fewshot_annotate.datasets.task.library import read_task, save_slices, task_folder, task_names
 from fewshot_annotate.datasets.task.library_file import export_task, import_task
 from fewshot_annotate.datasets.task.matching import examples_of, values_by_name
-from fewshot_annotate.datasets.task.task import ARRAY_KINDS, LibraryTask
+from fewshot_annotate.datasets.task.task import ARRAY_KINDS, Task
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from PIL import Image
 from support.batches import Dataset, environment_with_standins, make_dataset, register
@@ -53,7 +53,7 @@ def dataset(awkward_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     return make_dataset(awkward_path)
 
 
-def save(name: str = "hippocampus", step: int = 1, **more: object) -> LibraryTask:
+def save(name: str = "hippocampus", step: int = 1, **more: object) -> Task:
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, step))
     return save_slices(name, volume, label_map, support, **more)  # type: ignore[arg-type]
@@ -98,7 +98,7 @@ def test_nothing_kept_says_whose_slices_they_are(dataset: Dataset) -> None:
     path = dataset.folder / "DOE^JOHN.seg.nrrd"
     write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, segments)])
     image = dataset.image.rename(dataset.folder / "DOE^JOHN.nii.gz")
-    assert main(["library", "save", "task", str(image), str(path), "--labelled-slices", "12,20"]) == 0
+    assert main(["library", "save", "task", str(image), str(path), "--axis", "0", "--labelled-slices", "12,20"]) == 0
     for file in task_folder("task").iterdir():
         assert b"DOE" not in file.read_bytes(), file.name
     assert read_task(task_folder("task")).segments[0].tags == {"TerminologyEntry": "Anatomy"}
@@ -205,7 +205,7 @@ def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
     capsys.readouterr()
     assert main(["library", "import", str(bad)]) == 2
     said = capsys.readouterr().err
-    assert f"{bad}: this is no library task" in said
+    assert f"{bad}: this is no task" in said
     assert said.count("\n") == 1
     assert sorted(path for path in dataset.folder.parent.rglob("*") if path.name != ".lock") == before
 
@@ -215,8 +215,8 @@ def test_what_cannot_be_saved_is_refused_in_one_line(dataset: Dataset, capsys: p
     write_label_maps(dataset.folder / "layers.seg.nrrd", overlapping_layers(label_map, 2))
     image, labels = str(dataset.image), str(dataset.support)
     refused = {
-        "no library task 'none'; there are: none yet": ["show", "none"],
-        "cannot name a library task": ["save", "../up", image, labels],
+        "no task 'none'; there are: none yet": ["show", "none"],
+        "cannot name a task": ["save", "../up", image, labels],
         "the segments overlap": ["save", "layers", image, str(dataset.folder / "layers.seg.nrrd"), "--axis", "0"],
         "there are: none yet": ["remove", "none"],
     }
@@ -311,12 +311,12 @@ def test_an_engine_that_cannot_use_the_library_is_refused_with_its_row(
     dataset.add("b", library="hippocampus", engine="propagate")
     assert main(dataset.command()) == 2
     said = capsys.readouterr().err
-    assert "row 3: Engine propagate needs labelled slices of the same volume and cannot use a library task" in said
+    assert "row 3: Engine propagate needs labelled slices of the same volume and cannot use a task" in said
     assert "lookalike" in said
     dataset.rows[1].update(library="unknown", engine="lookalike")
     dataset.write()
     assert main(dataset.command()) == 2
-    assert "row 3: There is no library task 'unknown'; there are: hippocampus." in capsys.readouterr().err
+    assert "row 3: There is no task 'unknown'; there are: hippocampus." in capsys.readouterr().err
     assert not dataset.output.exists()
 
 
@@ -327,13 +327,13 @@ def test_a_damaged_task_fails_its_case_alone(dataset: Dataset) -> None:
     file = task.folder / f"{task.slices[0].file}.mask.npy"
     file.write_bytes(file.read_bytes()[:-5])
     assert main(dataset.command()) == 1
-    assert dataset.status()["a"].message.startswith("row 2: Library task 'hippocampus' is damaged (0001)")
+    assert dataset.status()["a"].message.startswith("row 2: Task 'hippocampus' is damaged (0001)")
     assert dataset.status()["b"].status is Status.DONE
 
 
 def test_half_a_save_leaves_the_task_as_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = save(step=8)
-    monkeypatch.setattr(LibraryTask, "write", lambda self: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(Task, "write", lambda self: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(InputError, match="No space left"):
         save(step=4, add=True)
     with pytest.raises(InputError, match="No space left"):
@@ -431,7 +431,7 @@ def test_an_archive_that_would_fill_memory_or_time_is_refused_before_it_is_unpac
     )
     child = spawned.python("-c", code, "library", "import", str(bad))
     out, said = child.communicate(timeout=60)
-    assert f"{bad}: this is no library task" in said
+    assert f"{bad}: this is no task" in said
     kibibytes, seconds = map(float, out.split())
     assert (kibibytes < 200 * 1024, seconds < 2) == (True, True), out
 
@@ -459,7 +459,7 @@ def test_nobody_adds_slices_while_unused_ones_are_removed(
     remove = library._remove_unused
     second = []
 
-    def slowly(task: LibraryTask) -> None:
+    def slowly(task: Task) -> None:
         second.append(spawned.cli("library", "add", "hippocampus", other, dataset.support))
         with contextlib.suppress(subprocess.TimeoutExpired):
             second[0].wait(6)

@@ -13,7 +13,7 @@ from ..core.support import Support
 from ..core.text import printable
 from ..datasets.task.library import library_folder, read_task, remove_task, save_slices, task_folder, task_names
 from ..datasets.task.library_file import export_task, import_task
-from ..datasets.task.task import LibraryTask, SliceOrigin
+from ..datasets.task.task import SliceOrigin, Task
 from ..io.files import merge_layers, read_volume
 from .arguments import AXIS_HELP, add_partial, add_series, parse_labelled_slices
 from .labels import add_regrid_options, read_labels
@@ -131,5 +131,5 @@ def _remove(options: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _labels(task: LibraryTask) -> str:
+def _labels(task: Task) -> str:
     return printable(", ".join(segment.name for segment in task.segments))

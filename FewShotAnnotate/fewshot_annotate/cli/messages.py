@@ -23,7 +23,8 @@ OWN_SENTENCES = {
     "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume "
     "by itself into a .seg.nrrd (fewshot-annotate fill).",
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
-    "library_taken": "There is a library task '{name}' already; choose another name, or add to it (--add).",
+    "library_taken": "There is a task '{name}' already; choose another name, or add to it (fewshot-annotate "
+    "task add).",
     "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read it "
     "(fewshot-annotate models info {name}) and agree with --accept-licence.",
     "download_failed": "{url}: cannot be fetched ({detail}); try again, it goes on where it broke off, or take "
@@ -43,7 +44,15 @@ OWN_SENTENCES = {
     "derive_needs_image": "--derive-series writes the images as DICOM; name them with --image.",
     "resume_needs_folder": "--resume continues a kept job; say which one with --job-dir.",
     "confidence_no_labels": "{path}: a confidence is no segmentation; use a name that ends in .nii.gz or .nrrd.",
-    "library_overlaps": "{path}: the segments overlap and a library task keeps one label per pixel; save them as "
+    "task_folder_none": "{path}: this is not the folder of a task; check its name, or create it: fewshot-annotate "
+    "task create {path}.",
+    "task_overlaps": "{path}: the segments overlap and a task keeps one label per voxel; make a task for each.",
+    "task_looks_painted": "{path}: labels lie on slices {slices} and not between them; if only these were labelled, "
+    "name them (--labelled-slices {slices}), else say --whole.",
+    "task_without_examples": "Task '{name}' has no labelled examples; add some: fewshot-annotate task add {name} "
+    "IMAGE LABELS.",
+    "task_untrained": "Task '{name}' has no trained model; train it: fewshot-annotate task train {name}.",
+    "library_overlaps": "{path}: the segments overlap and a task keeps one label per pixel; save them as "
     "tasks of their own.",
     "option_malformed": "'{text}' sets no option; write NAME=VALUE.",
     "scheduler_lost": "The dask scheduler is gone; start it again and go on with --resume.",

@@ -149,12 +149,12 @@ def require_page_packages() -> None:
 def runnable_jobs(
     manifest: Manifest, folder: BatchFolder, settings: BatchSettings, engine: str, elsewhere: bool
 ) -> list[CaseJob]:
-    """The cases as jobs, with their engines and library tasks resolved.
+    """The cases as jobs, with their engines and tasks resolved.
 
     Raises
     ------
     InputError
-        A row's engine does not exist, cannot run or does not take the options or a library task, there is no such
+        A row's engine does not exist, cannot run or does not take the options or a task, there is no such
         task, or its files lie in the batch's own folder. The error names the row.
     """
     case_jobs = []

@@ -34,7 +34,7 @@ from .batch_folder import BatchFolder, CaseFiles
 from .manifest import Case
 from .status import CaseStatus, Status
 from .task.matching import axis_of_plane, empty_support, examples_of, values_by_name
-from .task.task import LibraryTask, read_task
+from .task.task import Task, read_task
 
 PREVIEW_SLICES = 10
 CORRECTED = str(InputError("case_corrected"))
@@ -82,7 +82,7 @@ class CaseJob:
     folder : Path
         Absolute path of the batch folder, accessible to every worker.
     library : Path or None
-        Absolute path of the library task that the case names, accessible to every worker.
+        Absolute path of the task that the case names, accessible to every worker.
     version : str
         Version of the program that made the job.
     """
@@ -266,7 +266,7 @@ def _plan(case_job: CaseJob, volume: Volume, label_map: LabelMap) -> PlannedRun:
     return run
 
 
-def _plan_without_support(case_job: CaseJob, volume: Volume, library: LibraryTask, axis: SliceAxis) -> PlannedRun:
+def _plan_without_support(case_job: CaseJob, volume: Volume, library: Task, axis: SliceAxis) -> PlannedRun:
     """Plan the filling of a volume without labelled slices, whole or over a slice range."""
     case, settings = case_job.case, case_job.settings
     names = {segment.value: segment.name for segment in library.segments}

@@ -111,7 +111,12 @@ class DaskCluster:
 
 
 def scheduler_cluster(address: str) -> DaskCluster:
-    """The workers of a dask scheduler that runs already, such as one of dask-jobqueue.
+    """The workers of a dask scheduler that runs already, such as one of dask-jobqueue; raises as `connect`."""
+    return DaskCluster(connect(address))
+
+
+def connect(address: str) -> Client:
+    """Connection to a dask scheduler whose workers have this version of the program.
 
     Raises
     ------
@@ -136,7 +141,7 @@ def scheduler_cluster(address: str) -> DaskCluster:
         client.close()
         found = f"version {', '.join(sorted(versions - {__version__}))}"
         raise InputError("scheduler_workers", address=address, detail=found)
-    return DaskCluster(client)
+    return client
 
 
 def lacks_certificates(address: str) -> bool:

@@ -36,7 +36,7 @@ class Case:
     image : Path
         An image file or a DICOM folder, absolute.
     support : Path or None
-        Label map on the image's grid, absolute; None if a library task is the only support.
+        Label map on the image's grid, absolute; None if a task is the only support.
     engine : str
         Name of the engine or 'auto'; empty for that of the batch.
     axis : SliceAxis, Plane or None

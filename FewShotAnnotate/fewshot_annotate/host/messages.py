@@ -257,21 +257,21 @@ def sentences() -> Mapping[str, str]:
             "Segmentation '{name}' lies on another grid than the image of its case, or outside it; choose that "
             "image as its source geometry in the Segment Editor."
         ),
-        "library_name": _("'{name}' cannot name a library task; use a plain folder name without / and \\."),
-        "library_unknown": _("There is no library task '{name}'; there are: {known}."),
-        "library_taken": _("There is a library task '{name}' already; choose another name, or add to it."),
-        "library_damaged": _("Library task '{name}' is damaged ({file}); import or save it again."),
-        "library_full": _("Library task '{name}' holds {most} slices, and no more fit; begin another one."),
+        "task_folder_none": _("{path}: this is not the folder of a task; choose another one, or create a task."),
+        "library_name": _("'{name}' cannot name a task; use a plain folder name without / and \\."),
+        "library_unknown": _("There is no task '{name}'; there are: {known}."),
+        "library_taken": _("There is a task '{name}' already; choose another name, or add to it."),
+        "library_damaged": _("Task '{name}' is damaged ({file}); import or save it again."),
+        "library_full": _("Task '{name}' holds {most} slices, and no more fit; begin another one."),
         "library_plane": _(
-            "Library task '{name}' holds {plane} slices and those along axis {axis} are {other}; choose the axis "
+            "Task '{name}' holds {plane} slices and those along axis {axis} are {other}; choose the axis "
             "of the same plane."
         ),
         "library_labels": _(
-            "None of the labels of the support is in library task '{name}', which has: {known}; give them the "
-            "same names."
+            "None of the labels of the support is in task '{name}', which has: {known}; give them the same names."
         ),
         "library_engine": _(
-            "Engine {engine} needs labelled slices of the same volume and cannot use a library task; engines "
+            "Engine {engine} needs labelled slices of the same volume and cannot use a task; engines "
             "that can: {known}."
         ),
         "status_unreadable": _("{path}: this is no table of cases as a batch writes it; correct it or move it away."),

@@ -134,6 +134,26 @@ def read_names(path: Path) -> dict[int, Segment]:
     return {}
 
 
+def read_segments(path: Path) -> list[Segment]:
+    """Segments that a file describes, by label value: a JSON file of names, or a label map.
+
+    Raises
+    ------
+    InputError
+        It is missing, or neither.
+    """
+    if path.suffix.lower() != ".json":
+        from .files import read_layers
+
+        return sorted((one for layer in read_layers(path) for one in layer.segments), key=lambda one: one.value)
+    paths.require_file(path)
+    try:
+        named = read_json_as(path, _segments)
+    except (OSError, DamagedContentError):
+        raise InputError("sidecar_unreadable", path=path) from None
+    return [named[value] for value in sorted(named)]
+
+
 def _segments(content: Any) -> dict[int, Segment]:
     if isinstance(content.get("labels"), Mapping):
         content = content["labels"]

@@ -67,6 +67,21 @@ def read_nifti(path: Path, size: int) -> ImageFile:
     return ImageFile(_scaled(array, fields), geometry)
 
 
+def nifti_layout(path: Path) -> tuple[np.dtype, tuple[int, ...]]:
+    """Data type and shape [k, j, i] that the header of a single NIfTI file states, without reading voxels.
+
+    Raises
+    ------
+    InputError
+        It is no such file, or not a single 3D volume.
+    """
+    with file_errors_as_input_errors(path), open_decompressed(path) as stream:
+        fields = header_fields(stream.read(HEADER_BYTES))
+    if fields is None or not is_single_file(fields):
+        raise InputError("file_unreadable", path=path, detail="its header is damaged")
+    return layout(fields, path)
+
+
 def write_nifti(stream: Writable, array: np.ndarray, geometry: Geometry) -> None:
     """Write `array` [k, j, i] as NIfTI-1, with the header of `geometry` if it came from a NIfTI file.
 

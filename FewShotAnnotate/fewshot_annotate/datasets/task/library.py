@@ -1,4 +1,4 @@
-"""Library of tasks: labelled slices with their images, stored in the user's data folder."""
+"""Library of tasks, stored in the user's data folder or in a folder that several people share."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from ...core.support import Support
 from ...core.temporary import TemporaryFolder
 from ...core.volume import Geometry, LabelMap, Segment, Volume
 from ..manifest import is_folder_name
-from .task import ARRAY_KINDS, FILE_NUMBER, TERMINOLOGY, LibrarySlice, LibraryTask, SliceOrigin, read_task
+from .task import ARRAY_KINDS, FILE_NUMBER, TASK_FILE, TERMINOLOGY, LibrarySlice, SliceOrigin, Task, read_task
 
 _MAX_SLICES = 9999
 _WAIT_SECONDS = 10.0
+_TASK_LOCK = ".lock"
 # Number of voxels sampled for the intensity quantiles of a volume.
 _QUANTILE_SAMPLE_VOXELS = 1 << 22
 
@@ -53,13 +54,17 @@ def task_names() -> list[str]:
 
 
 def task_folder(name: str) -> Path:
-    """Folder of the task of this name.
+    """Folder of the task of this name, which may be the path of a folder elsewhere.
 
     Raises
     ------
     InputError
         There is no such task.
     """
+    if _is_path(name):
+        if not paths.is_file(Path(name) / TASK_FILE):
+            raise InputError("task_folder_none", path=name)
+        return Path(name).absolute()
     if not is_folder_name(name) or not paths.is_file(library_folder() / name / "task.json"):
         raise InputError("library_unknown", name=name, known=", ".join(task_names()) or "none yet")
     return library_folder() / name
@@ -73,7 +78,7 @@ def save_slices(
     *,
     add: bool = False,
     origin: SliceOrigin = SliceOrigin.PAINTED,
-) -> LibraryTask:
+) -> Task:
     """Save labelled slices as a task, or add them to one, atomically.
 
     A slice whose image is in the task already is replaced, so that corrections can be saved. Segments are matched by
@@ -95,14 +100,54 @@ def save_slices(
     """
     if not add:
         with new_task_folder(name) as folder:
-            task = _with_slices(LibraryTask(folder, (), "", ()), name, volume, label_map, support, origin)
+            task = _with_slices(Task(folder, (), "", ()), name, volume, label_map, support, origin)
             task.write()
-        return replace(task, folder=library_folder() / name)
-    with _changing_library(name):
+        return replace(task, folder=task_folder(name))
+    with _changing_library(name), task_lock(task_folder(name)):
         task = _with_slices(read_task(task_folder(name)), name, volume, label_map, support, origin)
         task.write()
         _remove_unused(task)
     return task
+
+
+def create_task(name: str, segments: Sequence[Segment] = ()) -> Task:
+    """Create a task without examples.
+
+    Parameters
+    ----------
+    name : str
+        Its name, or the path of its folder.
+    segments : sequence of Segment, optional
+        In the order of their label values in the task; default: those of the first example.
+
+    Raises
+    ------
+    InputError
+        The name cannot be one, or is taken; the folder cannot be written.
+    """
+    with new_task_folder(name) as folder:
+        Task(folder, tuple(segments), "", ()).write()
+    return read_task(task_folder(name))
+
+
+def task_lock(folder: Path) -> AbstractContextManager[None]:
+    """Lock under which a task is changed, also by other users of a shared folder."""
+    return file_lock(folder / _TASK_LOCK, _WAIT_SECONDS, folder)
+
+
+def _share(folder: Path) -> None:
+    """Give a task that was made in a folder of the user's choice the permissions of that folder, and its lock too."""
+    allowed = folder.parent.stat().st_mode & 0o777
+    with contextlib.suppress(OSError):  # a file system without permissions
+        lock = folder / _TASK_LOCK
+        lock.touch()
+        lock.chmod(allowed & 0o666)
+        folder.chmod(allowed)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a task is named by the path of its folder: an absolute one, or one that begins with a dot and slash."""
+    return Path(name).is_absolute() or name.startswith(("./", ".\\"))
 
 
 @contextlib.contextmanager
@@ -115,23 +160,27 @@ def new_task_folder(name: str) -> Iterator[Path]:
         The name cannot be one, or is taken; the folder cannot be written.
     """
     with _changing_library(name) as library:
-        if paths.lexists(library / name):
+        new = library / Path(name).name
+        if paths.lexists(new):
             raise InputError("library_taken", name=name)
-        with hidden_folder(library / name, library) as folder:
+        with hidden_folder(new, library) as folder:
             yield folder
+            if _is_path(name):
+                _share(folder)
             with defer_signals():
-                folder.rename(library / name)
-                count_written(library / name)
+                folder.rename(new)
+                count_written(new)
 
 
 @contextlib.contextmanager
 def _changing_library(name: str) -> Iterator[Path]:
-    """Context manager: the folder of all tasks, locked, to change the task of this name."""
-    if not is_folder_name(name):
+    """Context manager: the folder that holds the task of this name, locked."""
+    if not is_folder_name(Path(name).name if _is_path(name) else name):
         raise InputError("library_name", name=name)
-    library = library_folder()
+    library = Path(name).absolute().parent if _is_path(name) else library_folder()
     try:
-        make_library(library)
+        if not _is_path(name):
+            make_library(library)
         with library_lock(library):
             yield library
     except OSError as error:
@@ -139,7 +188,7 @@ def _changing_library(name: str) -> Iterator[Path]:
 
 
 def remove_task(name: str) -> None:
-    """Remove a task and all its slices.
+    """Remove a task with all its examples and models.
 
     Raises
     ------
@@ -148,16 +197,16 @@ def remove_task(name: str) -> None:
     """
     folder = task_folder(name)
     try:
-        with library_lock(library_folder()), TemporaryFolder(library_folder()) as gone, defer_signals():
-            folder.replace(gone / name)
+        with library_lock(folder.parent), TemporaryFolder(folder.parent) as gone, defer_signals():
+            folder.replace(gone / folder.name)
             count_written(folder)
     except OSError as error:
         raise unwritable_error(folder, error) from None
 
 
 def _with_slices(
-    task: LibraryTask, name: str, volume: Volume, label_map: LabelMap, support: Support, origin: SliceOrigin
-) -> LibraryTask:
+    task: Task, name: str, volume: Volume, label_map: LabelMap, support: Support, origin: SliceOrigin
+) -> Task:
     """The task with slices added; writes their arrays and thumbnails, but not task.json."""
     geometry, axis = volume.geometry, support.axis
     plane = axis.patient_plane(geometry).removeprefix("oblique ")
@@ -218,7 +267,7 @@ def _merged(known: Sequence[Segment], given: Sequence[Segment]) -> tuple[tuple[S
     return tuple(segments), values
 
 
-def _free_file(task: LibraryTask, slices: Sequence[LibrarySlice]) -> str:
+def _free_file(task: Task, slices: Sequence[LibrarySlice]) -> str:
     """An unused file number; existing files are kept, as the current task.json refers to them."""
     used = {path.name[:4] for path in task.folder.iterdir()} | {one.file for one in slices}
     for number in range(1, _MAX_SLICES + 1):
@@ -227,7 +276,7 @@ def _free_file(task: LibraryTask, slices: Sequence[LibrarySlice]) -> str:
     raise InputError("library_full", name=task.name, most=_MAX_SLICES)
 
 
-def _remove_unused(task: LibraryTask) -> None:
+def _remove_unused(task: Task) -> None:
     """Remove files of slices that are no longer in the task; the library must be locked."""
     used = {one.file for one in task.slices}
     for path in task.folder.iterdir():

@@ -1,4 +1,4 @@
-"""Export and import of a library task as a zip archive, whose content is not trusted."""
+"""Export and import of a task as a zip archive, whose content is not trusted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ...core import paths
 from ...core.errors import InputError
 from ...core.file_transaction import atomic_stream
 from ...core.reading import DamagedContentError, decoding_archive
-from .library import library_folder, new_task_folder
-from .task import ARRAY_KINDS, LibraryTask, read_task
+from .example import EXAMPLE_FILES, EXAMPLES, TaskExample
+from .library import new_task_folder, task_folder
+from .task import ARRAY_KINDS, TASK_FILE, Task, read_task
 
 # Maximum size of task.json and of the archive's directory, both of which are read first.
 _MAX_LIST_BYTES = 4 << 20
@@ -29,7 +30,7 @@ _BLOCK = 1 << 20
 _ENDINGS = (*(f"{kind}.npy" for kind in ARRAY_KINDS), "png")
 
 
-def export_task(task: LibraryTask, path: Path) -> None:
+def export_task(task: Task, path: Path) -> None:
     """Write a task to a .zip file, atomically.
 
     Raises
@@ -41,20 +42,25 @@ def export_task(task: LibraryTask, path: Path) -> None:
         raise InputError("suffix_unknown", path=path, allowed=".zip")
     if paths.lexists(path):
         raise InputError("library_file_there", path=path)
+    for example in task.examples:
+        example.load(task.folder, len(task.segments))
     for one in task.slices:
         task.pixels(one)
         picture = task.thumbnail(one)
         if not paths.is_file(picture) or paths.size(picture) > _MAX_PICTURE_BYTES:
             raise InputError("library_damaged", name=task.name, file=picture.name)
     with atomic_stream(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(task.folder / "task.json", "task.json")
+        archive.write(task.folder / TASK_FILE, TASK_FILE)
+        for example in task.examples:
+            for name in EXAMPLE_FILES:  # compressed already
+                archive.write(example.folder(task.folder) / name, _member_name(example, name), zipfile.ZIP_STORED)
         for one in task.slices:
             for kind in ARRAY_KINDS:
                 archive.write(task.folder / f"{one.file}.{kind}.npy", f"{one.file}.{kind}.npy")
             archive.write(task.thumbnail(one), task.thumbnail(one).name)
 
 
-def import_task(path: Path, name: str | None = None) -> LibraryTask:
+def import_task(path: Path, name: str | None = None) -> Task:
     """Import a task from a .zip file into the library, atomically. Thumbnails are made again.
 
     Parameters
@@ -71,13 +77,15 @@ def import_task(path: Path, name: str | None = None) -> LibraryTask:
     try:
         with new_task_folder(name) as folder:
             task = _unpack(path, folder)
+            for example in task.examples:
+                example.load(folder, len(task.segments))
             for one in task.slices:
                 task.write_thumbnail(one)
     except InputError as error:
-        if error.code == "library_damaged":
+        if error.code in ("library_damaged", "file_unreadable", "file_truncated"):
             raise InputError("library_file", path=path) from None
         raise
-    return read_task(library_folder() / name)
+    return read_task(task_folder(name))
 
 
 class _Bounded(io.FileIO):
@@ -97,21 +105,26 @@ class _Bounded(io.FileIO):
             raise zipfile.BadZipFile(str(error)) from None
 
 
-def _unpack(path: Path, folder: Path) -> LibraryTask:
+def _unpack(path: Path, folder: Path) -> Task:
     """Unpack a task into an empty folder; only files listed in task.json are unpacked."""
     paths.require_file(path)
     try:
         with decoding_archive(), _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             members = {member.filename: member for member in archive.infolist()}
-            if len(members) < len(archive.infolist()) or members["task.json"].file_size > _MAX_LIST_BYTES:
+            if len(members) < len(archive.infolist()) or members[TASK_FILE].file_size > _MAX_LIST_BYTES:
                 raise zipfile.BadZipFile("a member is there twice, or is too long")
-            _unpack_member(archive, members["task.json"], folder)
+            _unpack_member(archive, members[TASK_FILE], folder)
             task = read_task(folder)
             if not _as_listed(task, members) or _unpacked_bytes(members) > _allowed_bytes(path):
                 raise zipfile.BadZipFile("its members are not those that task.json lists")
             for one in task.slices:
                 for kind in ARRAY_KINDS:
                     _unpack_member(archive, members[f"{one.file}.{kind}.npy"], folder)
+            for example in task.examples:
+                example.folder(folder).mkdir(parents=True)
+                for name in EXAMPLE_FILES:
+                    _unpack_member(archive, members[_member_name(example, name)], folder)
+                example.require_bounded(folder, _MAX_RATIO, _SMALL_BYTES)
             return task
     except FileNotFoundError:
         raise InputError("file_missing", path=path) from None
@@ -126,10 +139,13 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Pa
         shutil.copyfileobj(source, target, _BLOCK)
 
 
-def _as_listed(task: LibraryTask, members: Mapping[str, zipfile.ZipInfo]) -> bool:
+def _as_listed(task: Task, members: Mapping[str, zipfile.ZipInfo]) -> bool:
     """Whether an archive holds exactly the files that task.json lists, with the expected sizes."""
-    names = {"task.json", *(f"{one.file}.{ending}" for one in task.slices for ending in _ENDINGS)}
-    if names != set(members):
+    slices = {f"{one.file}.{ending}" for one in task.slices for ending in _ENDINGS}
+    examples = {_member_name(one, name) for one in task.examples for name in EXAMPLE_FILES}
+    if {TASK_FILE, *slices, *examples} != set(members):
+        return False
+    if any(members[name].compress_type != zipfile.ZIP_STORED for name in examples):
         return False
     for one in task.slices:
         pixels = one.shape[0] * one.shape[1]
@@ -141,8 +157,13 @@ def _as_listed(task: LibraryTask, members: Mapping[str, zipfile.ZipInfo]) -> boo
     return True
 
 
+def _member_name(example: TaskExample, name: str) -> str:
+    return f"{EXAMPLES}/{example.number}/{name}"
+
+
 def _unpacked_bytes(members: Mapping[str, zipfile.ZipInfo]) -> int:
-    return sum(member.file_size for member in members.values())
+    """Size of the members but those of examples, which are stored and so no larger than the archive."""
+    return sum(one.file_size for name, one in members.items() if not name.startswith(f"{EXAMPLES}/"))
 
 
 def _allowed_bytes(path: Path) -> int:

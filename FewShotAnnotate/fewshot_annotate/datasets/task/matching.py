@@ -1,4 +1,4 @@
-"""Matching of a library task to a volume: its slices as examples for an engine."""
+"""Matching of a task to a volume: its slices as examples for an engine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ...core.support import Support
 from ...core.volume import Geometry, Segment
 from ...engines.registry import engine_class, engine_names
 from .library import directions_of
-from .task import LibraryTask
+from .task import Task
 
 
 def require_library_engine(engine: str) -> str:
-    """Name of the engine to use with a library task; for 'auto', the first that supports it.
+    """Name of the engine to use with a task; for 'auto', the first that supports it.
 
     Raises
     ------
@@ -34,14 +34,14 @@ def require_library_engine(engine: str) -> str:
     return chosen.name
 
 
-def axis_of_plane(task: LibraryTask, geometry: Geometry) -> SliceAxis:
+def axis_of_plane(task: Task, geometry: Geometry) -> SliceAxis:
     """The axis along which a volume's slices lie in the task's plane."""
     axes = map(SliceAxis, range(3))
     return next(axis for axis in axes if _plane(geometry, axis) == task.plane)
 
 
 def examples_of(
-    task: LibraryTask, geometry: Geometry, axis: SliceAxis, values: Mapping[int, int] | None = None
+    task: Task, geometry: Geometry, axis: SliceAxis, values: Mapping[int, int] | None = None
 ) -> list[Example]:
     """The slices of a task as examples, oriented as the slices of a volume along an axis.
 
@@ -75,7 +75,7 @@ def examples_of(
     return examples
 
 
-def values_by_name(task: LibraryTask, segments: Sequence[Segment], labels: Sequence[int]) -> dict[int, int]:
+def values_by_name(task: Task, segments: Sequence[Segment], labels: Sequence[int]) -> dict[int, int]:
     """Map label values of the task to those of a support, by segment name.
 
     Raises
@@ -91,7 +91,7 @@ def values_by_name(task: LibraryTask, segments: Sequence[Segment], labels: Seque
     return values
 
 
-def empty_support(task: LibraryTask, geometry: Geometry, axis: SliceAxis) -> Support:
+def empty_support(task: Task, geometry: Geometry, axis: SliceAxis) -> Support:
     """Support without labelled slices, with the labels of a task to fill."""
     labels = tuple(segment.value for segment in task.segments)
     _, height, width = axis.shape(geometry)

@@ -1,11 +1,14 @@
-"""LibraryTask: a named set of labelled slices with their images, stored in a folder.
+"""Task: a named labelling job with its labelled examples, stored in a folder.
 
-=================  ===================================================================================================
-task.json          labels, and for each slice spacing, directions, intensities, annotated labels, provenance
-NNNN.image.npy     [h, w] the slice at its own resolution, in its own dtype
-NNNN.mask.npy      [h, w] label values, uint16
-NNNN.png           thumbnail
-=================  ===================================================================================================
+==============================  ======================================================================================
+task.json                       segments; for each example and slice geometry, intensities, provenance, checksums
+examples/NNNN/image.nii.gz      a volume at its own resolution, in its own dtype
+examples/NNNN/labels.nii.gz     label values of the task on its grid
+models/NNNN                     a model that was trained on the examples, see `models.py`
+NNNN.image.npy                  [h, w] a slice that is kept without its volume, in its own dtype
+NNNN.mask.npy                   [h, w] label values, uint16
+NNNN.png                        thumbnail
+==============================  ======================================================================================
 
 It holds nothing that identifies a patient: no file names or paths, no position, no tags but terminology. Text burned
 into the pixels remains.
@@ -13,10 +16,12 @@ into the pixels remains.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +31,19 @@ from ...core.errors import InputError
 from ...core.intensity import QUANTILES, IntensityWindow
 from ...core.reading import DamagedContentError, read_json_as
 from ...core.storage import write_json
+from ...core.training_example import TrainingExample
 from ...core.volume import Geometry, LabelMap, Segment, Volume
 from ...io.array_file import read_npy, read_npy_header
+from .example import TaskExample
 from .thumbnail import write_thumbnail
 
 TERMINOLOGY = "TerminologyEntry"
 FILE_NUMBER = re.compile(r"\d{4}")
 ARRAY_KINDS = ("image", "mask")
-_VERSION = 1
+TASK_FILE = "task.json"
+# Version 1 held labelled slices without their volumes. It is still written for tasks that hold nothing else.
+_SLICES_VERSION = 1
+_VERSION = 2
 # As large as the largest detectors; a file that claims more is refused before memory is allocated.
 MAX_SLICE_PIXELS = 1 << 24
 # Far above any image's, and no product of spacing and size overflows.
@@ -128,8 +138,8 @@ class LibrarySlice:
 
 
 @dataclass(frozen=True)
-class LibraryTask:
-    """A named set of labelled slices.
+class Task:
+    """A named labelling job: its segments, and the examples that were labelled for it.
 
     Attributes
     ----------
@@ -137,14 +147,38 @@ class LibraryTask:
     segments : tuple of Segment
         Values 1, 2, ...
     plane : str
-        'axial', 'coronal' or 'sagittal': the patient plane that is nearest to all of its slices.
+        'axial', 'coronal' or 'sagittal': the patient plane that is nearest to all labelled slices; empty if only
+        whole volumes are labelled.
     slices : tuple of LibrarySlice
+        Labelled slices that were kept without their volumes.
+    examples : tuple of TaskExample
+        Volumes of which all or some slices are labelled.
     """
 
     folder: Path
     segments: tuple[Segment, ...]
     plane: str
     slices: tuple[LibrarySlice, ...]
+    examples: tuple[TaskExample, ...] = ()
+
+    @property
+    def patients(self) -> int:
+        """Number of different patients, as far as known."""
+        return len({one.patient for one in self.training_examples()})
+
+    def training_examples(self) -> list[TrainingExample]:
+        """All examples as `fit_specialist` takes them. Slices with the same quantiles are of the same volume."""
+        found = [one.for_training(self.folder, len(self.segments)) for one in self.examples]
+        for one in self.slices:
+            if len(one.annotated) == len(self.segments):
+                volume = hashlib.sha256(repr(one.quantiles).encode()).hexdigest()
+                load = partial(self._slice_as_volume, one)
+                found.append(TrainingExample(patient=volume, load=load, axis=0, labelled_slices=(0,)))
+        return found
+
+    def _slice_as_volume(self, one: LibrarySlice) -> tuple[Volume, np.ndarray]:
+        image, mask = self.pixels(one)
+        return Volume(image[None], one.geometry), mask[None]
 
     @property
     def name(self) -> str:
@@ -185,8 +219,8 @@ class LibraryTask:
 
     def write(self) -> None:
         """Write task.json atomically."""
-        content = {
-            "version": _VERSION,
+        content: dict[str, Any] = {
+            "version": _VERSION if self.examples or not self.slices else _SLICES_VERSION,
             "plane": self.plane,
             "labels": [
                 {
@@ -199,10 +233,12 @@ class LibraryTask:
             ],
             "slices": [one.to_json() for one in self.slices],
         }
-        write_json(self.folder / "task.json", content, indent=1)
+        if self.examples:
+            content["examples"] = [one.to_json() for one in self.examples]
+        write_json(self.folder / TASK_FILE, content, indent=1)
 
 
-def read_task(folder: Path) -> LibraryTask:
+def read_task(folder: Path) -> Task:
     """Load the task of a folder.
 
     Raises
@@ -211,22 +247,29 @@ def read_task(folder: Path) -> LibraryTask:
         It is damaged or of a later version.
     """
     try:
-        return read_json_as(folder / "task.json", lambda content: _task(folder, content))
+        return read_json_as(folder / TASK_FILE, lambda content: _task(folder, content))
     except (OSError, DamagedContentError):
-        raise InputError("library_damaged", name=folder.name, file="task.json") from None
+        raise InputError("library_damaged", name=folder.name, file=TASK_FILE) from None
 
 
-def _task(folder: Path, content: dict[str, Any]) -> LibraryTask:
-    if content["version"] != _VERSION:
+def _task(folder: Path, content: dict[str, Any]) -> Task:
+    if content["version"] not in (_SLICES_VERSION, _VERSION):
         raise ValueError("another version")
     segments = tuple(_segment(label) for label in content["labels"])
     slices = tuple(LibrarySlice.from_json(one) for one in content["slices"])
     values = [segment.value for segment in segments]
     known = {value for one in slices for value in one.annotated}
     unique = len({one.file for one in slices}) == len(slices)
-    if values != list(range(1, len(values) + 1)) or not slices or not unique or not known <= set(values):
+    if values != list(range(1, len(values) + 1)) or not unique or not known <= set(values):
         raise ValueError("its labels and slices do not fit together")
-    return LibraryTask(folder, segments, str(content["plane"]), slices)
+    if content["version"] == _SLICES_VERSION and not slices:
+        raise ValueError("it holds no slices")
+    examples = tuple(TaskExample.from_json(one) for one in content.get("examples", ()))
+    if len({one.number for one in examples}) < len(examples) or any(
+        len(one.voxels) != len(segments) for one in examples
+    ):
+        raise ValueError("its labels and examples do not fit together")
+    return Task(folder, segments, str(content["plane"]), slices, examples)
 
 
 def _segment(label: dict[str, Any]) -> Segment:

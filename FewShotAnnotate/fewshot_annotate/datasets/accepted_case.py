@@ -1,0 +1,136 @@
+"""AcceptedCase: a case of a batch whose result a person accepted, with who made which of its slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import paths
+from ..core.errors import InputError
+from ..core.expected_dice import ExpectedDice
+from ..core.reading import DamagedContentError, decoding
+from ..core.slice_axis import SliceAxis
+from ..core.volume import LabelMap, Volume
+from ..io.files import merge_layers, read_label_maps, read_volume
+from .batch_folder import BatchFolder, CaseFiles
+from .status import CaseStatus, Status
+from .task.example import LabelOrigin
+
+
+@dataclass(frozen=True)
+class AcceptedCase:
+    """A case of a batch that was accepted.
+
+    Attributes
+    ----------
+    name : str
+    files : CaseFiles
+    image : Path
+    series : str
+        As of `Case`.
+    outcome : mapping
+        What case.json says of the result.
+    """
+
+    name: str
+    files: CaseFiles
+    image: Path
+    series: str
+    outcome: Mapping[str, Any]
+
+    @property
+    def engine(self) -> str:
+        """Engine and version that filled it."""
+        return f"{self.outcome.get('engine', '')} {self.outcome.get('version', '')}".strip()
+
+    @property
+    def expected(self) -> list[ExpectedDice]:
+        """Expected Dice of the result as it was filled, by label value of the label map."""
+        with decoding():
+            return [ExpectedDice.from_json(one) for one in self.outcome.get("expected", [])]
+
+    def read(self) -> tuple[Volume, LabelMap]:
+        """Image and accepted label map.
+
+        Raises
+        ------
+        InputError
+            A file is missing or unreadable, or they do not fit together.
+        """
+        volume = read_volume(self.image, self.series or None)
+        layers = read_label_maps(self.files.label, volume.geometry)
+        return volume, layers[0] if len(layers) == 1 else merge_layers(layers, self.files.label)
+
+    def origins(self, label_map: LabelMap) -> dict[LabelOrigin, int]:
+        """Number of slices by who made their labels."""
+        axis = SliceAxis(self.outcome["axis"]) if self.outcome.get("axis") in (0, 1, 2) else SliceAxis(0)
+        slices = axis.slices(label_map.array)
+        painted = {int(index) for index in self.outcome.get("labelled_slices", ())}
+        corrected = self._corrected(label_map, axis) - painted
+        counts = {LabelOrigin.PAINTED: len(painted), LabelOrigin.CORRECTED: len(corrected)}
+        counts[LabelOrigin.ACCEPTED] = max(0, len(slices) - sum(counts.values()))
+        return counts
+
+    def _corrected(self, label_map: LabelMap, axis: SliceAxis) -> set[int]:
+        """Slices that a person changed after the fill; all of them if it is not known which."""
+        if not self.files.corrected():
+            return set()
+        count = axis.count(label_map.geometry)
+        if not paths.is_file(self.files.filled):
+            return set(range(count))
+        try:
+            filled = read_label_maps(self.files.filled, label_map.geometry)
+        except InputError:
+            return set(range(count))
+        before = np.max([layer.array for layer in filled], axis=0)
+        changed = axis.slices(before != label_map.array).any(axis=(1, 2))
+        return {int(index) for index in np.flatnonzero(changed)}
+
+
+def accepted_cases(folder: BatchFolder) -> Iterator[AcceptedCase | tuple[str, InputError]]:
+    """The accepted cases of a batch, and those that cannot be used with the reason.
+
+    Raises
+    ------
+    InputError
+        No batch was written there.
+    """
+    for status in batch_statuses(folder).values():
+        if is_accepted(status):
+            yield accepted_case(folder, status.name)
+
+
+def batch_statuses(folder: BatchFolder) -> dict[str, CaseStatus]:
+    """Status of each case of a batch.
+
+    Raises
+    ------
+    InputError
+        No batch was written there.
+    """
+    if not paths.is_file(folder.status.path):
+        raise InputError("no_batch", path=folder.path)
+    return folder.status.read()
+
+
+def is_accepted(status: CaseStatus) -> bool:
+    """Whether a person accepted the result."""
+    return status.accepted and status.status is Status.DONE
+
+
+def accepted_case(folder: BatchFolder, name: str) -> AcceptedCase | tuple[str, InputError]:
+    """A case whose result was accepted, or its name with the reason why it cannot be used."""
+    files = folder.case(name)
+    record = files.read_record()
+    try:
+        with decoding():
+            if record is None:
+                raise ValueError
+            request, outcome = record
+            return AcceptedCase(name, files, Path(request["image"]["path"]), str(request.get("series", "")), outcome)
+    except DamagedContentError:
+        return name, InputError("case_unrecorded", path=files.record)

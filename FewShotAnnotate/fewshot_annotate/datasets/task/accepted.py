@@ -1,0 +1,57 @@
+"""Accepted cases of a batch as examples of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...core.errors import InputError
+from ..accepted_case import AcceptedCase, accepted_cases, batch_statuses
+from ..batch_folder import BatchFolder
+from .adding import Added, Provenance, add_example
+
+
+@dataclass(frozen=True)
+class AddedCases:
+    """Outcome of adding the accepted cases of a batch.
+
+    Attributes
+    ----------
+    added : tuple of (str, Added)
+        By name of the case.
+    refused : tuple of (str, InputError)
+        Cases that could not be added.
+    waiting : int
+        Number of cases that nobody has accepted yet.
+    """
+
+    added: tuple[tuple[str, Added], ...]
+    refused: tuple[tuple[str, InputError], ...]
+    waiting: int
+
+
+def add_accepted(task: Path, batch: BatchFolder) -> AddedCases:
+    """Add the accepted cases of a batch to a task. A case that cannot be added does not keep the others away.
+
+    Raises
+    ------
+    InputError
+        No batch was written there.
+    """
+    added, refused = [], []
+    for case in accepted_cases(batch):
+        if not isinstance(case, AcceptedCase):
+            refused.append(case)
+            continue
+        try:
+            added.append((case.name, _add(task, case)))
+        except InputError as error:
+            refused.append((case.name, error))
+    waiting = len(batch_statuses(batch)) - len(added) - len(refused)
+    return AddedCases(tuple(added), tuple(refused), waiting)
+
+
+def _add(task: Path, case: AcceptedCase) -> Added:
+    volume, label_map = case.read()
+    provenance = Provenance(origins=case.origins(label_map), engine=case.engine)
+    return add_example(task, volume, label_map, provenance=provenance, path=case.files.label)

@@ -1,0 +1,237 @@
+"""TaskExample: a labelled volume of a task, at its native resolution, without anything that tells whose it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core import paths
+from ...core.errors import InputError
+from ...core.intensity import QUANTILES
+from ...core.training_example import TrainingExample
+from ...core.volume import Geometry, Volume
+from ...io.nifti import nifti_layout, read_nifti
+
+EXAMPLES = "examples"
+IMAGE_FILE = "image.nii.gz"
+LABELS_FILE = "labels.nii.gz"
+EXAMPLE_FILES = (IMAGE_FILE, LABELS_FILE)
+EXAMPLE_NUMBER = re.compile(r"\d{4}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MAX_VOXELS = 1 << 33
+_BLOCK_BYTES = 1 << 20
+
+
+class LabelOrigin(StrEnum):
+    """Who made the labels of a slice."""
+
+    PAINTED = "painted"
+    CORRECTED = "corrected"  # filled, and then changed by a person
+    ACCEPTED = "accepted"  # filled, and accepted by a person as it was
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskExample:
+    """A volume of which all or some slices are labelled.
+
+    Attributes
+    ----------
+    number : str
+        Four digits, which name its folder.
+    digest : str
+        SHA-256 of the voxels, by which the same image is recognised.
+    patient : str
+        Opaque identifier of the patient; by default the digest.
+    geometry : Geometry
+        Its origin is 0, as where the patient lay says nothing about the labels.
+    axis : int or None
+        Array axis of the labelled slices; None if the whole volume is labelled.
+    labelled_slices : tuple of int or None
+        None: the whole volume is labelled.
+    voxels : tuple of int
+        Number of labelled voxels of each segment of the task.
+    quantiles : tuple of 5 floats
+        Intensity quantiles at the fractions `QUANTILES`.
+    origins : mapping of LabelOrigin to int
+        Number of labelled slices by who made their labels.
+    engine : str
+        Engine and version that filled the slices nobody painted, such as 'adapt 0.2.0'; empty if all were painted.
+    checksums : mapping of str to str
+        SHA-256 of its files by name.
+    added : str
+        Date, as YYYY-MM-DD.
+    program : str
+        Version of this program that added it.
+    """
+
+    number: str
+    digest: str
+    patient: str
+    geometry: Geometry
+    axis: int | None
+    labelled_slices: tuple[int, ...] | None
+    voxels: tuple[int, ...]
+    quantiles: tuple[float, ...]
+    origins: Mapping[LabelOrigin, int]
+    engine: str
+    checksums: Mapping[str, str]
+    added: str
+    program: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole volume is labelled."""
+        return self.labelled_slices is None
+
+    @property
+    def slice_count(self) -> int:
+        """Number of labelled slices; those along the first array axis if the whole volume is labelled."""
+        return self.geometry.shape[0] if self.labelled_slices is None else len(self.labelled_slices)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in ml."""
+        return float(np.prod(self.geometry.spacing)) / 1000
+
+    def folder(self, task: Path) -> Path:
+        """Its folder in that of its task."""
+        return task / EXAMPLES / self.number
+
+    def to_json(self) -> dict[str, Any]:
+        """Dict of plain values."""
+        content = asdict(replace(self, geometry=Geometry((1, 1, 1)))) | {"geometry": self.geometry.to_json()}
+        return dict(json.loads(json.dumps(content)))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TaskExample:
+        """The inverse of `to_json`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            The data does not describe an example.
+        """
+        slices = data["labelled_slices"]
+        one = cls(
+            number=str(data["number"]),
+            digest=str(data["digest"]),
+            patient=str(data["patient"]),
+            geometry=Geometry.from_json(data["geometry"]),
+            axis=None if data["axis"] is None else int(data["axis"]),
+            labelled_slices=None if slices is None else tuple(int(index) for index in slices),
+            voxels=tuple(int(count) for count in data["voxels"]),
+            quantiles=tuple(float(value) for value in data["quantiles"]),
+            origins={LabelOrigin(origin): int(count) for origin, count in data["origins"].items()},
+            engine=str(data["engine"]),
+            checksums={name: str(data["checksums"][name]) for name in EXAMPLE_FILES},
+            added=str(data["added"]),
+            program=str(data["program"]),
+        )
+        one._require_valid()
+        return one
+
+    def _require_valid(self) -> None:
+        digests = (self.digest, self.patient, *self.checksums.values())
+        if not EXAMPLE_NUMBER.fullmatch(self.number) or not all(map(_DIGEST.fullmatch, digests)):
+            raise ValueError("not an example of a task")
+        if len(self.quantiles) != len(QUANTILES) or np.prod(self.geometry.shape, dtype=float) > _MAX_VOXELS:
+            raise ValueError("not an example of a task")
+        if self.labelled_slices is not None:
+            count = self.geometry.shape[self.axis] if self.axis in (0, 1, 2) else 0
+            ascending = list(self.labelled_slices) == sorted(set(self.labelled_slices))
+            if not self.labelled_slices or not ascending or not self.labelled_slices[0] >= 0:
+                raise ValueError("labelled slices do not ascend")
+            if self.labelled_slices[-1] >= count:
+                raise ValueError("a labelled slice does not exist")
+
+    def load(self, task: Path, labels: int) -> tuple[Volume, np.ndarray]:
+        """Volume, and label index of each voxel, uint8 or uint16 [k, j, i].
+
+        Parameters
+        ----------
+        task : Path
+            Folder of the task.
+        labels : int
+            Number of segments of the task.
+
+        Raises
+        ------
+        InputError
+            A file is missing or was changed.
+        """
+        folder = self.folder(task)
+        damaged = InputError("library_damaged", name=task.name, file=f"{EXAMPLES}/{self.number}")
+        if {name: file_digest(folder / name) for name in EXAMPLE_FILES} != dict(self.checksums):
+            raise damaged
+        try:
+            image, array = (self._read(folder / name) for name in EXAMPLE_FILES)
+            volume = Volume(image, self.geometry)
+            volume.require_usable()
+        except (InputError, ValueError):
+            raise damaged from None
+        if array.dtype not in (np.uint8, np.uint16) or array.max() > labels:
+            raise damaged
+        return volume, array
+
+    def require_bounded(self, task: Path, ratio: int, small_bytes: int) -> None:
+        """Raise ValueError or InputError unless its files are of the listed size, and not compressed beyond belief.
+
+        Parameters
+        ----------
+        task : Path
+            Folder of the task.
+        ratio : int
+            Maximum compression ratio of an image of more than `small_bytes`.
+        """
+        image, labels = (self.folder(task) / name for name in EXAMPLE_FILES)
+        unpacked = self._layout(image).itemsize * float(np.prod(self.geometry.shape))
+        if unpacked > max(small_bytes, ratio * paths.size(image)) or self._layout(labels).itemsize > 2:
+            raise ValueError("its files are larger than they can be")
+
+    def _read(self, path: Path) -> np.ndarray:
+        self._layout(path)
+        return read_nifti(path, paths.size(path)).array
+
+    def _layout(self, path: Path) -> np.dtype:
+        """Data type of a file, whose shape must be the listed one."""
+        kind, shape = nifti_layout(path)
+        if tuple(shape) != self.geometry.shape:
+            raise ValueError("its size is not the listed one")
+        return kind
+
+    def for_training(self, task: Path, labels: int) -> TrainingExample:
+        """The example as `fit_specialist` takes it."""
+        return TrainingExample(
+            patient=self.patient,
+            load=lambda: self.load(task, labels),
+            axis=self.axis,
+            labelled_slices=self.labelled_slices,
+        )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file; empty if it cannot be read."""
+    if not paths.is_plain_file(path):
+        return ""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def image_digest(array: np.ndarray) -> str:
+    """SHA-256 of voxels, whatever their order of bytes."""
+    layout = str((np.dtype(array.dtype.name), array.shape))
+    found = hashlib.sha256(layout.encode())
+    for part in array:
+        found.update(np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<")).data)
+    return found.hexdigest()

@@ -1,0 +1,170 @@
+"""Models of a task: folders that training writes, and what they were trained on.
+
+==============  ======================================================================================================
+training.json   what the model is trained on; written before training begins, so that it can be continued
+report.json     how it did on patients it had not seen; its presence marks a finished model
+cancel          its presence asks training to stop
+==============  ======================================================================================================
+
+`engines/specialist` says what else is in a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...core import paths
+from ...core.errors import InputError
+from ...core.expected_dice import ExpectedDice
+from ...core.reading import DamagedContentError, read_json_as
+from ...core.storage import write_json
+from ...engines.specialist.report import REPORT_FILE, SpecialistReport
+from .task import Task
+
+MODELS = "models"
+TRAINING_FILE = "training.json"
+CANCEL_FILE = "cancel"
+_NUMBER = re.compile(r"\d{4}")
+_RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What a model is trained on.
+
+    Attributes
+    ----------
+    segments : tuple of str
+        Names of the segments, in the order of their label values.
+    content : str
+        Digest of all examples with their labels.
+    examples : int
+    start : str
+        Number of the model from which training started; empty for none.
+    program : str
+        Version of this program.
+    """
+
+    segments: tuple[str, ...]
+    content: str
+    examples: int
+    start: str = ""
+    program: str = __version__
+
+    @classmethod
+    def of_task(cls, task: Task, start: str = "") -> TrainingRecord:
+        """Record of a model to be trained on all examples of a task."""
+        named = sorted(
+            [
+                *(
+                    json.dumps([one.digest, one.patient, one.axis, one.labelled_slices, *one.checksums.values()])
+                    for one in task.examples
+                ),
+                *(one.digest for one in task.slices),
+            ]
+        )
+        content = hashlib.sha256("\n".join(named).encode()).hexdigest()
+        segments = tuple(segment.name for segment in task.segments)
+        return cls(segments=segments, content=content, examples=len(named), start=start)
+
+    def write(self, folder: Path) -> None:
+        """Write the record atomically."""
+        write_json(folder / TRAINING_FILE, {"version": _RECORD_VERSION, **self.__dict__}, indent=1)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrainingRecord:
+        """The inverse of `write`; raises ValueError, KeyError or TypeError if the data is no record."""
+        if data["version"] != _RECORD_VERSION:
+            raise ValueError("another version")
+        return cls(
+            segments=tuple(str(name) for name in data["segments"]),
+            content=str(data["content"]),
+            examples=int(data["examples"]),
+            start=str(data["start"]),
+            program=str(data["program"]),
+        )
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """A model of a task.
+
+    Attributes
+    ----------
+    folder : Path
+    record : TrainingRecord
+    report : SpecialistReport or None
+        None while training is not finished.
+    """
+
+    folder: Path
+    record: TrainingRecord
+    report: SpecialistReport | None
+
+    @property
+    def number(self) -> str:
+        """Four digits, which name its folder."""
+        return self.folder.name
+
+    def fits(self, task: Task) -> bool:
+        """Whether the model has the segments of a task as they are now."""
+        return self.record.segments == tuple(segment.name for segment in task.segments)
+
+    def expected(self, task: Task) -> list[tuple[str, ExpectedDice]]:
+        """Expected Dice on an unseen patient, by name of the segment."""
+        found = [] if self.report is None else list(self.report.expected_dice)
+        names = {segment.value: segment.name for segment in task.segments}
+        return [(names[one.label], one) for one in found if one.label in names]
+
+
+def task_models(task: Task) -> list[TaskModel]:
+    """Models of a task, oldest first; damaged ones are left out."""
+    folders = [one for one in paths.entries(task.folder / MODELS) if _NUMBER.fullmatch(one.name)]
+    return [model for model in map(_model, folders) if model is not None]
+
+
+def newest_model(task: Task) -> TaskModel | None:
+    """The newest finished model of a task; None if there is none."""
+    finished = [model for model in task_models(task) if model.report is not None]
+    return finished[-1] if finished else None
+
+
+def require_model(task: Task) -> TaskModel:
+    """The newest finished model of a task.
+
+    Raises
+    ------
+    InputError
+        The task has none, or the model was trained on other segments.
+    """
+    model = newest_model(task)
+    if model is None:
+        raise InputError("task_untrained", name=task.name)
+    if not model.fits(task):
+        raise InputError(
+            "task_model_segments",
+            name=task.name,
+            number=model.number,
+            other=", ".join(model.record.segments),
+            known=", ".join(segment.name for segment in task.segments),
+        )
+    return model
+
+
+def _model(folder: Path) -> TaskModel | None:
+    try:
+        record = read_json_as(folder / TRAINING_FILE, TrainingRecord.from_json)
+    except (OSError, DamagedContentError):
+        return None
+    try:
+        report = read_json_as(folder / REPORT_FILE, SpecialistReport.from_json)
+    except (OSError, DamagedContentError):
+        report = None
+    return TaskModel(folder, record, report)

@@ -1,0 +1,130 @@
+"""Matching of the segments of a case to those of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...core.errors import InputError
+from ...core.volume import LabelMap, Segment, default_segment, present_values
+from .task import TERMINOLOGY
+
+
+def task_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Segments of a new task: values 1, 2, ..., with names, colours and codes, and no other tags.
+
+    Raises
+    ------
+    InputError
+        Two have the same name.
+    """
+    names = [segment.name.casefold() for segment in segments]
+    for segment in segments:
+        if names.count(segment.name.casefold()) > 1:
+            raise InputError("task_name_twice", segment=segment.name)
+    return tuple(
+        Segment(value, segment.name, segment.colour, _code(segment))
+        for value, segment in enumerate(segments, start=1)
+    )
+
+
+def present_segments(array: np.ndarray, segments: Sequence[Segment]) -> list[Segment]:
+    """The segments of the values in an array, by value; values without a segment get the default one."""
+    named = {segment.value: segment for segment in segments}
+    return [named.get(value, default_segment(value)) for value in present_values(array)]
+
+
+def values_in_task(
+    known: Sequence[Segment], given: Sequence[Segment], *, name: str, path: object = "The labels"
+) -> dict[int, int]:
+    """Label value in a task of each segment of a case.
+
+    Segments are matched by name. If no segment of the case has a name, label values are those of the task.
+
+    Raises
+    ------
+    InputError
+        A segment is none of the task's.
+    """
+    by_name = {segment.name.casefold(): segment.value for segment in known}
+    if all(segment.name.casefold() in by_name for segment in given):
+        return {segment.value: by_name[segment.name.casefold()] for segment in given}
+    values = {segment.value for segment in known}
+    if all(segment.name == default_segment(segment.value).name and segment.value in values for segment in given):
+        return {segment.value: segment.value for segment in given}
+    others = [segment.name for segment in given if segment.name.casefold() not in by_name]
+    raise InputError(
+        "task_segments", path=path, name=name, other=", ".join(others), known=", ".join(one.name for one in known)
+    )
+
+
+def with_values(array: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
+    """Labels with other values, uint8 or uint16; values that are not mapped become background."""
+    kind = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
+    table = np.zeros(int(array.max(initial=0)) + 1, dtype=kind)
+    for old, new in values.items():
+        if old < len(table):
+            table[old] = new
+    return np.asarray(table[array])
+
+
+class TaskLabels:
+    """Labels of a case in the values of a task, and back.
+
+    Parameters
+    ----------
+    known : sequence of Segment
+        Those of the task.
+    label_map : LabelMap or None
+        Painted labels of the case; None if nothing is painted.
+    name : str
+        Of the task, for errors.
+    path : object
+        Names the labels in errors.
+
+    Raises
+    ------
+    InputError
+        A painted segment is none of the task's.
+    """
+
+    def __init__(
+        self, known: Sequence[Segment], label_map: LabelMap | None, *, name: str, path: object = "The labels"
+    ) -> None:
+        self._known = known
+        self._painted = label_map
+        given = [] if label_map is None else present_segments(label_map.array, label_map.segments)
+        self._values = values_in_task(known, given, name=name, path=path)
+
+    def of_task(self, label_map: LabelMap) -> LabelMap:
+        """The painted labels with the values and segments of the task."""
+        array = with_values(label_map.array, self._values)
+        return LabelMap(array, label_map.geometry, tuple(self._known))
+
+    def of_case(self, label_map: LabelMap) -> LabelMap:
+        """Labels of the task with the values and segments of the case, so that painted voxels are as they were.
+
+        Segments that were not painted keep the task's value, or get a free one.
+        """
+        if self._painted is None:
+            return label_map
+        back = {new: old for old, new in self._values.items()}
+        used = {segment.value for segment in self._painted.segments} | set(back.values())
+        segments = {segment.value: segment for segment in self._painted.segments}
+        for segment in self._known:
+            if segment.value not in back:
+                own = [one.value for one in self._painted.segments if one.name.casefold() == segment.name.casefold()]
+                value = own[0] if own else segment.value if segment.value not in used else max(used) + 1
+                back[segment.value] = value
+                used.add(value)
+                segments.setdefault(value, replace(segment, value=value))
+        for new, old in back.items():
+            segments.setdefault(old, replace(self._known[new - 1], value=old))
+        ordered = tuple(segments[value] for value in sorted(segments))
+        return LabelMap(with_values(label_map.array, back), label_map.geometry, ordered)
+
+
+def _code(segment: Segment) -> dict[str, str]:
+    return {TERMINOLOGY: segment.tags[TERMINOLOGY]} if segment.tags.get(TERMINOLOGY) else {}

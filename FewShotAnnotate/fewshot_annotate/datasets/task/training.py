@@ -1,0 +1,164 @@
+"""Training of a task's models: started, continued after an interruption, one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...core import paths
+from ...core.disk import unwritable_error
+from ...core.errors import InputError
+from ...core.job import Device
+from ...core.locks import open_locked
+from ...engines.base import RunContext
+from .example import EXAMPLES
+from .library import task_lock
+from .models import CANCEL_FILE, MODELS, TaskModel, TrainingRecord, newest_model, task_models
+from .task import Task, read_task
+
+_LOCK = ".training.lock"
+_MAX_MODELS = 9999
+DEFAULT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """A training to run; plain data, so that it can be sent to another process.
+
+    Attributes
+    ----------
+    task : Path
+        Folder of the task.
+    seconds : float
+        Time limit of the training over all runs that continue it.
+    device : Device
+    seed : int
+    warm : bool
+        Whether to start from the newest model, if its segments are those of the task.
+    """
+
+    task: Path
+    seconds: float = DEFAULT_SECONDS
+    device: Device = Device.AUTO
+    seed: int = 0
+    warm: bool = True
+
+
+def train_task(request: TrainingRequest, context: RunContext = RunContext()) -> TaskModel:
+    """Train a model on the examples of a task, or continue its interrupted training.
+
+    Parameters
+    ----------
+    request : TrainingRequest
+    context : RunContext
+        Its progress, warnings and stop are used.
+
+    Raises
+    ------
+    InputError
+        No labelled examples; a segment that no example shows; a damaged example; another process trains the task; the
+        folder cannot be written.
+    Stopped
+        The training was asked to stop; the next call continues it.
+    """
+    from ...engines.specialist.training import fit_specialist
+
+    task = read_task(request.task)
+    require_trainable(task)
+    with _exclusive(task):
+        model, start = _open_or_create(task, request.warm)
+        fit_specialist(
+            task.training_examples(),
+            len(task.segments),
+            model.folder,
+            budget_seconds=request.seconds,
+            start=start,
+            seed=request.seed,
+            device=request.device,
+            context=_with_cancel_file(context, model.folder),
+        )
+    trained = newest_model(task)
+    assert trained is not None
+    return trained
+
+
+def require_trainable(task: Task) -> None:
+    """Raise `InputError` if a task has no examples, or if a segment is on none of them."""
+    examples = task.training_examples()
+    if not examples:
+        raise InputError("task_without_examples", name=task.name)
+    shown = {value for one in task.slices for value in one.annotated}
+    shown |= {value for one in task.examples for value, count in enumerate(one.voxels, start=1) if count}
+    missing = [segment.name for segment in task.segments if segment.value not in shown]
+    if missing:
+        raise InputError("task_label_nowhere", name=task.name, segment=missing[0])
+    for one in task.examples:
+        if not paths.is_folder(one.folder(task.folder)):
+            raise InputError("library_damaged", name=task.name, file=f"{EXAMPLES}/{one.number}")
+
+
+def request_stop(task: Task) -> None:
+    """Ask the training of a task that runs in another process to stop."""
+    for model in task_models(task)[-1:]:
+        with contextlib.suppress(OSError):
+            (model.folder / CANCEL_FILE).open("xb").close()
+
+
+@contextlib.contextmanager
+def _exclusive(task: Task) -> Iterator[None]:
+    try:
+        (task.folder / MODELS).mkdir(exist_ok=True)
+        file = open_locked(task.folder / MODELS / _LOCK)
+    except OSError as error:
+        raise unwritable_error(task.folder, error) from None
+    if file is None:
+        raise InputError("task_in_training", name=task.name)
+    with file:
+        yield
+
+
+def _open_or_create(task: Task, warm: bool) -> tuple[TaskModel, Path | None]:
+    """The unfinished model of the same examples, or a new one; and the folder of the model to start from."""
+    known = task_models(task)
+    before = newest_model(task)
+    record = TrainingRecord.of_task(task)
+    for model in known:
+        if model.report is None:
+            if _same_content(model.record, record):
+                with contextlib.suppress(OSError):
+                    (model.folder / CANCEL_FILE).unlink(missing_ok=True)
+                return model, _folder_of(task, model.record.start)
+            shutil.rmtree(model.folder, ignore_errors=True)  # the examples have changed since
+    start = before.number if warm and before is not None and before.fits(task) else ""
+    record = TrainingRecord.of_task(task, start)
+    folder = task.folder / MODELS / _free_number(task)
+    try:
+        with task_lock(task.folder):
+            folder.mkdir()
+            record.write(folder)
+    except OSError as error:
+        raise unwritable_error(folder, error) from None
+    return TaskModel(folder, record, None), _folder_of(task, start)
+
+
+def _same_content(one: TrainingRecord, other: TrainingRecord) -> bool:
+    return (one.segments, one.content, one.program) == (other.segments, other.content, other.program)
+
+
+def _folder_of(task: Task, number: str) -> Path | None:
+    return task.folder / MODELS / number if number else None
+
+
+def _free_number(task: Task) -> str:
+    used = [int(one.name) for one in paths.entries(task.folder / MODELS) if one.name.isdecimal()]
+    number = max(used, default=0) + 1
+    if number > _MAX_MODELS:
+        raise InputError("task_full", name=task.name, most=_MAX_MODELS)
+    return f"{number:04}"
+
+
+def _with_cancel_file(context: RunContext, folder: Path) -> RunContext:
+    return replace(context, stop=lambda: context.stop() or paths.lexists(folder / CANCEL_FILE))

@@ -1,0 +1,333 @@
+"""Tasks: labelled examples of a labelling job, kept with nothing that tells whose they are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
+from fewshot_annotate.datasets.task.adding import add_example, looks_painted
+from fewshot_annotate.datasets.task.library import create_task, save_slices, task_folder
+from fewshot_annotate.datasets.task.segments import TaskLabels
+from fewshot_annotate.datasets.task.task import Task, read_task
+from fewshot_annotate.io.files import write_array, write_label_maps
+from support.disk import largest_file
+
+LIVER, SPLEEN = Segment(1, "Liver", (1.0, 0.0, 0.0), {"TerminologyEntry": "Anatomy"}), Segment(2, "Spleen")
+SHAPE = (6, 8, 10)
+GRID = Geometry(SHAPE, (0.5, 0.75, 3.0), (-40.0, 17.0, 3.0))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's data folder."""
+    folder = tmp_path / "chez moi"
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(folder))
+    return folder
+
+
+def case(seed: int = 0, segments: tuple[Segment, ...] = (LIVER, SPLEEN)) -> tuple[Volume, LabelMap]:
+    """A noisy volume with a block of each segment."""
+    image = np.random.default_rng(seed).integers(0, 1000, SHAPE).astype(np.int16)
+    labels = np.zeros(SHAPE, np.uint8)
+    for number, segment in enumerate(segments):
+        labels[1:5, 2:6, 4 * number : 4 * number + 3] = segment.value
+    return Volume(image, GRID), LabelMap(labels, GRID, segments)
+
+
+def files(folder: Path, seed: int = 0, segments: tuple[Segment, ...] = (LIVER, SPLEEN)) -> tuple[str, str]:
+    """Paths of a case on disk."""
+    volume, label_map = case(seed, segments)
+    image, labels = folder / f"DOE^JOHN {seed}.nii.gz", folder / f"DOE^JOHN {seed}.seg.nrrd"
+    write_array(image, volume.array, GRID)
+    write_label_maps(labels, [label_map])
+    return str(image), str(labels)
+
+
+def organs(*seeds: int) -> Task:
+    """A task with wholly labelled cases."""
+    task = create_task("organs")
+    for seed in seeds:
+        task = add_example(task.folder, *case(seed)).task
+    return task
+
+
+def test_a_case_is_kept_at_its_own_resolution_and_says_nothing_of_its_patient(tmp_path: Path, home: Path) -> None:
+    assert main(["task", "create", "organs"]) == 0
+    assert main(["task", "add", "organs", *files(tmp_path)]) == 0
+    task = read_task(home / "library" / "organs")
+    volume, label_map = case()
+    (example,) = task.training_examples()
+    loaded, labels = example.load()
+    np.testing.assert_array_equal(loaded.array, volume.array)
+    np.testing.assert_array_equal(labels, label_map.array)
+    assert (loaded.array.dtype, loaded.geometry) == (
+        np.int16,
+        Geometry(SHAPE, volume.geometry.spacing),
+    )  # its position is gone
+    assert (example.labelled_slices, task.plane) == (None, "")
+    assert [(one.name, one.colour, dict(one.tags)) for one in task.segments] == [
+        ("Liver", (1.0, 0.0, 0.0), {"TerminologyEntry": "Anatomy"}),
+        ("Spleen", SPLEEN.colour, {}),
+    ]
+    kept = [path for path in task.folder.rglob("*") if path.is_file()]
+    assert not any(b"DOE" in path.read_bytes() or "DOE" in path.name for path in kept)
+    assert stat.S_IMODE(task.folder.stat().st_mode) == 0o700
+
+
+def test_of_a_partly_labelled_volume_only_the_named_slices_count(tmp_path: Path) -> None:
+    create_task("organs")
+    words = ["task", "add", "organs", *files(tmp_path), "--labelled-slices", "0,2,3", "--axis", "0"]
+    assert main(words) == 0
+    task = read_task(task_folder("organs"))
+    (example,) = task.training_examples()
+    assert (example.axis, example.labelled_slices, task.plane) == (0, (0, 2, 3), "axial")
+    _, labels = example.load()
+    assert labels[2].any()
+    assert not labels[1].any()  # labelled in the file, but not named
+    assert not labels[0].any()  # named, and empty
+
+
+def test_labels_are_matched_by_name_whatever_their_values(tmp_path: Path) -> None:
+    task = organs(0)
+    other = (Segment(7, "spleen"), Segment(3, "LIVER"))
+    added = add_example(task.folder, *case(1, other))
+    _, labels = added.task.training_examples()[1].load()
+    given = case(1, other)[1].array
+    np.testing.assert_array_equal(labels == 1, given == 3)
+    np.testing.assert_array_equal(labels == 2, given == 7)
+    unnamed = (Segment(1, "Label 1"), Segment(2, "Label 2"))
+    assert add_example(task.folder, *case(2, unnamed)).example.voxels == added.example.voxels
+
+
+def test_painted_labels_keep_their_values_when_a_task_fills_the_rest() -> None:
+    painted = case(0, (Segment(5, "spleen"),))[1]
+    labels = TaskLabels((LIVER, SPLEEN), painted, name="organs")
+    in_task = labels.of_task(painted)
+    assert set(np.unique(in_task.array)) == {0, 2}
+    filled = in_task.array.copy()
+    filled[0, 0, 0] = 1
+    back = labels.of_case(in_task.with_array(filled))
+    assert {segment.value: segment.name for segment in back.segments} == {1: "Liver", 5: "spleen"}
+    assert back.array[0, 0, 0] == 1
+    np.testing.assert_array_equal(back.array[1:], painted.array[1:])
+
+
+def test_the_same_image_is_kept_once_and_its_labels_are_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = organs(0, 1)
+    image, _ = files(tmp_path)
+    corrected = case()[1].array.copy()
+    corrected[1] = 0
+    labels = tmp_path / "corrected.seg.nrrd"
+    write_label_maps(labels, [LabelMap(corrected, GRID, (LIVER, SPLEEN))])
+    assert main(["task", "add", "organs", image, str(labels), "--origin", "corrected"]) == 0
+    assert "this image was in the task already" in capsys.readouterr().err
+    after = read_task(task.folder)
+    assert sorted(one.digest for one in after.examples) == sorted(one.digest for one in task.examples)
+    (changed,) = [one for one in after.examples if one.origins.keys() == {"corrected"}]
+    np.testing.assert_array_equal(changed.load(after.folder, 2)[1], corrected)
+    assert len(list((after.folder / "examples").iterdir())) == 2
+
+
+def test_images_of_one_pseudonym_are_one_patient(tmp_path: Path) -> None:
+    create_task("organs")
+    for seed in (0, 1):
+        assert main(["task", "add", "organs", *files(tmp_path, seed), "--patient", "P-17"]) == 0
+    assert main(["task", "add", "organs", *files(tmp_path, 2)]) == 0
+    task = read_task(task_folder("organs"))
+    assert (len(task.examples), task.patients) == (3, 2)
+    assert "P-17" not in (task.folder / "task.json").read_text()
+
+
+def test_a_task_travels_as_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = organs(0, 1)
+    file = tmp_path / "task.zip"
+    assert main(["task", "export", "organs", "-o", str(file)]) == 0
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "elsewhere"))
+    assert main(["task", "import", str(file), "--name", "again"]) == 0
+    there = read_task(task_folder("again"))
+    assert (there.segments, there.examples) == (task.segments, task.examples)
+    for mine, theirs in zip(task.training_examples(), there.training_examples(), strict=True):
+        np.testing.assert_array_equal(mine.load()[1], theirs.load()[1])
+
+
+@pytest.mark.parametrize("harm", ["another image", "a longer image", "an unlisted file", "compressed"])
+def test_a_file_that_is_not_as_listed_is_not_imported(
+    harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    organs(0)
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    assert main(["task", "export", "organs", "-o", str(good)]) == 0
+    with zipfile.ZipFile(good) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    image = "examples/0001/image.nii.gz"
+    shape = (600, 8, 10) if harm == "a longer image" else SHAPE
+    write_array(tmp_path / "x.nii.gz", np.zeros(shape, np.int16), Geometry(shape))
+    if "image" in harm:
+        members[image] = (tmp_path / "x.nii.gz").read_bytes()
+    elif harm == "an unlisted file":
+        members["examples/0002/image.nii.gz"] = members[image]
+    with zipfile.ZipFile(bad, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED if harm == "compressed" else zipfile.ZIP_STORED)
+    assert main(["task", "import", str(bad)]) == 2
+    assert f"{bad}: this is no task" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        task_folder("bad")
+
+
+def test_slices_kept_by_the_library_are_examples_of_their_task() -> None:
+    volume, label_map = case()
+    support = Support.from_label_map(label_map, SliceAxis(0), [2, 3])
+    save_slices("organs", volume, label_map, support)
+    task = add_example(task_folder("organs"), *case(1)).task
+    examples = task.training_examples()
+    assert [one.labelled_slices for one in examples] == [None, (0,), (0,)]
+    assert task.patients == 2  # both slices are of one volume
+    np.testing.assert_array_equal(examples[1].load()[1][0], label_map.array[2])
+
+
+def test_a_task_lies_in_a_shared_folder_under_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "shared" / "organs"
+    folder.parent.mkdir(mode=0o755)
+    assert main(["task", "create", str(folder)]) == 0
+    assert main(["task", "add", str(folder), *files(tmp_path)]) == 0
+    assert len(read_task(folder).examples) == 1
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert main(["task", "remove", str(folder)]) == 0
+    assert list(folder.parent.glob("[!.]*")) == []
+
+
+def test_two_people_who_add_at_once_both_do(home: Path) -> None:
+    task = organs(0)
+    added = [threading.Thread(target=add_example, args=(task.folder, *case(seed))) for seed in range(1, 5)]
+    for one in added:
+        one.start()
+    for one in added:
+        one.join()
+    assert len({one.digest for one in read_task(task.folder).examples}) == 5
+
+
+REFUSED = {
+    "other segments": ("add organs {other}", "segment Kidney is not in task 'organs', which has: Liver, Spleen"),
+    "no labels": ("add organs {empty}", "nothing is labelled"),
+    "painted slices": ("add organs {painted}", "name them (--labelled-slices 1,4)"),
+    "another plane": ("add organs {image} --labelled-slices 1 --axis 2", "along axis 2 are sagittal"),
+    "no such slice": ("add organs {image} --labelled-slices 99 --axis 0", "Slice 99 does not exist"),
+    "no task": ("add none {image}", "There is no task 'none'; there are: organs."),
+    "no folder of a task": ("show {folder}", "this is not the folder of a task"),
+    "taken": ("create organs", "There is a task 'organs' already"),
+    "no such example": ("remove organs --example 0009", "has no example 0009; it has: 0001"),
+    "no batch": ("add organs {folder}", "no batch was written here"),
+    "labels twice": ("create twice --labels {twice}", "Two segments are named 'Liver'"),
+    "no labels file": ("create new --labels {folder}/no.json", "no such file"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_is_refused_in_one_line(
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = create_task("organs")
+    add_example(task.folder, *case(0), axis=SliceAxis(0), labelled_slices=[1, 4])
+    image, labels = files(tmp_path, 1)
+    _, other = files(tmp_path, 2, (LIVER, Segment(2, "Kidney")))
+    array = np.zeros(SHAPE, np.uint8)
+    write_label_maps(tmp_path / "empty.nii.gz", [LabelMap(array, GRID)])
+    array[[1, 4]] = case()[1].array[[1, 4]]
+    write_label_maps(tmp_path / "painted.seg.nrrd", [LabelMap(array, GRID, (LIVER, SPLEEN))])
+    (tmp_path / "twice.json").write_text('{"1": "Liver", "2": "liver"}')
+    places = {
+        "{image}": [image, labels],
+        "{other}": [image, other],
+        "{empty}": [image, str(tmp_path / "empty.nii.gz")],
+        "{painted}": [image, str(tmp_path / "painted.seg.nrrd")],
+    }
+    given = [part for word in words.split() for part in places.get(word, [word])]
+    given = [word.format(folder=tmp_path, twice=tmp_path / "twice.json") for word in given]
+    before = (task.folder / "task.json").read_bytes()
+    assert main(["task", *given]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert (task.folder / "task.json").read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_task_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = organs(0)
+    image, labels = files(tmp_path, 1)
+    with largest_file(300):
+        assert main(["task", "add", "organs", image, labels]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert read_task(task.folder).examples == task.examples
+    assert len([path for path in (task.folder / "examples").iterdir() if not path.name.startswith(".")]) == 1
+
+
+@pytest.mark.parametrize("harm", ["cut", "missing", "exchanged"])
+def test_a_damaged_example_is_told_and_not_trained_on(harm: str) -> None:
+    task = organs(0, 1)
+    first, second = (one.folder(task.folder) for one in task.examples)
+    if harm == "missing":
+        shutil.rmtree(first)
+    elif harm == "cut":
+        data = (first / "image.nii.gz").read_bytes()
+        (first / "image.nii.gz").write_bytes(data[:-20])
+    else:
+        shutil.copy(second / "labels.nii.gz", first / "labels.nii.gz")
+        shutil.copy(second / "image.nii.gz", first / "image.nii.gz")
+    with pytest.raises(InputError, match=r"Task 'organs' is damaged \(examples/0001\)"):
+        task.training_examples()[0].load()
+
+
+def test_a_task_file_of_another_version_or_damaged_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    task = organs(0)
+    file = task.folder / "task.json"
+    content = json.loads(file.read_text())
+    for harm in ({"version": 99}, {"examples": content["examples"] * 2}, {"labels": []}):
+        file.write_text(json.dumps(content | harm))
+        assert main(["task", "show", "organs"]) == 2
+        assert "Task 'organs' is damaged (task.json)" in capsys.readouterr().err
+    assert main(["task", "list"]) == 0
+    assert "is damaged" in capsys.readouterr().out
+
+
+def test_a_process_that_died_while_it_added_leaves_nothing_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = organs(0)
+    monkeypatch.setattr(Task, "write", lambda self: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(InputError):
+        add_example(task.folder, *case(1))
+    monkeypatch.undo()
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(task.folder.parents[1]))
+    assert read_task(task.folder).examples == task.examples
+    assert len(add_example(task.folder, *case(2)).task.examples) == 2
+
+
+def test_painted_slices_are_told_from_whole_structures() -> None:
+    _, label_map = case()
+    assert looks_painted(label_map) is None
+    array = np.zeros(SHAPE, np.uint8)
+    array[[0, 3, 5]] = 1
+    assert looks_painted(LabelMap(array, GRID)) == [0, 3, 5]
+
+
+def test_a_task_is_shown_with_its_segments_and_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    organs(0, 1)
+    assert main(["task", "show", "organs"]) == 0
+    out = capsys.readouterr().out
+    assert "Liver" in out
+    assert "10x8x6" in out
+    assert "painted 100%" in out
+    assert main(["task", "remove", "organs", "--example", "0001"]) == 0
+    assert "organs: 1 examples, Liver, Spleen" in capsys.readouterr().out
