@@ -6,7 +6,7 @@ A round: a command is started on small files of its own and disturbed at a point
 person's files must be as they were, each result wholly the old or wholly the new one, nothing of the image left in
 the temporary folder (after SIGKILL: not after the next start), and the command gone on with must give what it gives
 undisturbed, painted slices as in the labels. The disk is full at every page, file and write of a command; SIGKILL
-comes at every rename of a command. Exit code 1 if anything was lost, left behind, or told wrongly.
+comes at every rename of a command. Exit code 1 if anything was lost, left behind, or reported wrongly.
 """
 
 from __future__ import annotations

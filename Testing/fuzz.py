@@ -4,7 +4,7 @@
 
 Prints a table, a row for each command. All columns but the first three must be zero, and the exit code is 1 if they
 are not. The same seed makes the same inputs; `--only 'fill:17'` makes one of them again, and `--keep FOLDER` keeps
-the desks of those that went wrong, with what was called and printed.
+the workspaces of those that went wrong, with what was called and printed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Found:
     column: str
     why: str
     steps: list[str]
-    words: list[str]
+    arguments: list[str]
     seconds: float
 
 
@@ -101,8 +101,8 @@ def _collect(found_ones: Iterator[Found], counts: dict[str, Counter[str]], optio
     for found in found_ones:
         counts[found.command][found.column] += 1
         if found.column in BAD or options.verbose or options.only:
-            said = f"{found.command}:{found.number}  {found.column}: {found.why}\n    {'; '.join(found.steps)}\n"
-            print(f"{said}    {' '.join(map(repr, found.words))[:600]}  ({found.seconds:.1f} s)", flush=True)
+            text = f"{found.command}:{found.number}  {found.column}: {found.why}\n    {'; '.join(found.steps)}\n"
+            print(f"{text}    {' '.join(map(repr, found.arguments))[:600]}  ({found.seconds:.1f} s)", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,17 +205,17 @@ def _forked(action: object) -> int:
 def _try(one: tuple[str, int], originals: Path, place: Path, options: argparse.Namespace) -> None:
     made = make_input(*one, options.seed, originals, place, options.odd or tuple(STEPS))
     before = snapshot(place)
-    ended = call(made.words, place, options.seconds, made.surroundings)
+    ended = call(made.arguments, place, options.seconds, made.surroundings)
     verdict = judge(made, place, ended, before, snapshot(place))
     (place / "input.json").write_text(
-        json.dumps([verdict.column, verdict.why, made.steps, made.words, ended.seconds])
+        json.dumps([verdict.column, verdict.why, made.steps, made.arguments, ended.seconds])
     )
 
 
 def _result(one: tuple[str, int], place: Path, status: int) -> Found:
     with contextlib.suppress(OSError, ValueError):
-        column, why, steps, words, seconds = json.loads((place / "input.json").read_text())
-        return Found(*one, column, why, steps, words, seconds)
+        column, why, steps, arguments, seconds = json.loads((place / "input.json").read_text())
+        return Found(*one, column, why, steps, arguments, seconds)
     return Found(*one, "crashes", f"the judge itself ended with {status}", [], [], 0.0)
 
 

@@ -34,9 +34,9 @@ def test_every_command_takes_or_refuses_what_is_odd(tmp_path: Path) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    for part in ("desk", "home", "tmp", "user"):
+    for part in ("workspace", "home", "tmp", "user"):
         (tmp_path / part).mkdir()
-    (tmp_path / "desk" / "image.nii.gz").touch()
+    (tmp_path / "workspace" / "image.nii.gz").touch()
     return tmp_path
 
 
@@ -69,9 +69,9 @@ def column(place: Path, ended: Ended, leaves: str = "") -> str:
         ("crashes", 2, "", "", ""),
         ("crashes", 99, "", LINE, ""),
         ("hangs", None, "", LINE, ""),
-        ("leftovers", 2, "", LINE, "desk/new"),
+        ("leftovers", 2, "", LINE, "workspace/new"),
         ("leftovers", 2, "", LINE, "tmp/new"),
-        ("leftovers", 2, "", LINE, "desk/image.nii.gz"),
+        ("leftovers", 2, "", LINE, "workspace/image.nii.gz"),
         ("accepted wrongly", 0, "no JSON", "", ""),
         ("accepted wrongly", 0, '[{"slice": 3}, {"slice": 3}]', "", ""),
         ("patient data", 2, "", "fewshot-annotate: image.nii.gz of Quirzweig^Zelda; mend it.\n", ""),

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from .odd_words import HUGE, NUMBERS, TEXTS
+from .odd_values import HUGE, NUMBERS, TEXTS
 
 _BYTES_CHANCE = 0.3
 _ODD_VALUES: tuple[Any, ...] = (
@@ -145,9 +145,9 @@ def text_header(random: Random, data: bytes) -> bytes:
         elif kind == 1:
             lines.insert(at, lines[at])
         elif kind == 2:
-            words = value.split() or [b""]
-            words[random.randrange(len(words))] = odd
-            lines[at] = key + separator + b" " + b" ".join(words)
+            arguments = value.split() or [b""]
+            arguments[random.randrange(len(arguments))] = odd
+            lines[at] = key + separator + b" " + b" ".join(arguments)
         else:
             lines[at] = key + separator + b" " + odd
     return b"\n".join(lines) + data[end:]

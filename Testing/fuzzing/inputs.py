@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from . import odd_voxels, odd_words
+from . import odd_values, odd_voxels
 from .damage import damage
 from .odd_files import make_odd
 from .originals import TASK, UNPUBLISHED
@@ -23,7 +23,7 @@ STEPS = {
     "name": 9,
     "output": 10,
     "option": 22,
-    "words": 6,
+    "arguments": 6,
     "surroundings": 12,
     "voxels": 12,
     "nothing": 7,
@@ -48,7 +48,7 @@ class Recipe:
 
     Attributes
     ----------
-    words : str
+    arguments : str
         With the names of files in braces.
     files : sequence of mappings
         Sound choices of these files, one of which is taken.
@@ -66,7 +66,7 @@ class Recipe:
         How many inputs it gets in relation to others.
     """
 
-    words: str
+    arguments: str
     files: tuple[dict[str, str], ...] = ({},)
     outputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
@@ -84,18 +84,18 @@ class Input:
     ----------
     command : str
     number : int
-    words : list of str
+    arguments : list of str
     steps : list of str
         What is odd about it.
     files, outputs : dict of str to str
-        By their names in the recipe; paths as in `words`.
+        By their names in the recipe; paths as in `arguments`.
     surroundings : Surroundings
         What the command is started in.
     """
 
     command: str
     number: int
-    words: list[str]
+    arguments: list[str]
     steps: list[str]
     files: dict[str, str]
     outputs: dict[str, str]
@@ -285,14 +285,14 @@ RECIPES = {
 
 
 class _Maker:
-    """Makes one input in a desk of its own."""
+    """Makes one input in a workspace of its own."""
 
-    def __init__(self, command: str, number: int, seed: int, desk: Path) -> None:
-        self.recipe, self.desk = RECIPES[command], desk
+    def __init__(self, command: str, number: int, seed: int, workspace: Path) -> None:
+        self.recipe, self.workspace = RECIPES[command], workspace
         self.random = random = Random(f"{seed} {command} {number}")
         self.steps: list[str] = []
         self.files = dict(random.choice(self.recipe.files))
-        self.words = self.recipe.words.split()
+        self.arguments = self.recipe.arguments.split()
         self.outputs = {name: "out" + random.choice(suffixes) for name, suffixes in self.recipe.outputs.items()}
         if "kind" in self.files:
             suffix = {"nifti": ".nii.gz", "nrrd": ".nrrd", "seg-nrrd": ".seg.nrrd"}[self.files["kind"]]
@@ -302,7 +302,7 @@ class _Maker:
         self.input = Input(command, number, [], self.steps, self.files, self.outputs)
 
     def make(self, kinds: Sequence[str]) -> Input:
-        """Take steps of these kinds, and put the names into the words."""
+        """Take steps of these kinds, and put the names into the arguments."""
         for _ in range(self.random.choice((1, 1, 1, 2))):
             kind = self.random.choices(kinds, [STEPS[kind] for kind in kinds])[0]
             step: Callable[[], str] = getattr(self, f"_{kind}")
@@ -310,19 +310,21 @@ class _Maker:
         known = {**self.files, **self.outputs}
         if self.input.surroundings.folder:
             known = {name: self._absolute(name, path) for name, path in known.items()}
-        self.input.words = [
-            known.get(word[1:-1], word) if word[:1] == "{" and word[-1:] == "}" else word for word in self.words
+        self.input.arguments = [
+            known.get(word[1:-1], word) if word[:1] == "{" and word[-1:] == "}" else word for word in self.arguments
         ]
-        if "{out}" in self.recipe.words and "-o" in self.input.words[:-1]:  # an odd word may have taken its place
-            self.outputs["out"] = self.input.words[self.input.words.index("-o") + 1]
+        if (
+            "{out}" in self.recipe.arguments and "-o" in self.input.arguments[:-1]
+        ):  # an odd word may have taken its place
+            self.outputs["out"] = self.input.arguments[self.input.arguments.index("-o") + 1]
         return self.input
 
     def _absolute(self, name: str, path: str) -> str:
-        return str(self.desk / path) if name in self.outputs or os.path.lexists(self.desk / path) else path
+        return str(self.workspace / path) if name in self.outputs or os.path.lexists(self.workspace / path) else path
 
     def _surroundings(self) -> str:
-        told, self.input.surroundings = odd_surroundings(self.random, self.desk.parent)
-        return told
+        text, self.input.surroundings = odd_surroundings(self.random, self.workspace.parent)
+        return text
 
     def _nothing(self) -> str:
         return "nothing"
@@ -334,7 +336,7 @@ class _Maker:
         return f"{path.name} damaged: {damage(self.random, path)}"
 
     def _voxels(self) -> str:
-        paths = [self.desk / name for name in self.files.values() if odd_voxels.fits(self.desk / name)]
+        paths = [self.workspace / name for name in self.files.values() if odd_voxels.fits(self.workspace / name)]
         paths = [path for path in paths if path.is_file() and not path.is_symlink()]
         if not paths:
             return self._content()
@@ -348,22 +350,23 @@ class _Maker:
         if path is None:
             return self._option()
         others = [
-            self.desk / name for name in ("image.nii.gz", "support.nii.gz", "cases.csv", "seg.dcm", "series", "job")
+            self.workspace / name
+            for name in ("image.nii.gz", "support.nii.gz", "cases.csv", "seg.dcm", "series", "job")
         ]
         return f"{path.name} is {make_odd(self.random, path, others)}"
 
     def _name(self) -> str:
-        names = [name for name in self.files if os.path.isfile(self.desk / self.files[name])]  # noqa: PTH113
+        names = [name for name in self.files if os.path.isfile(self.workspace / self.files[name])]  # noqa: PTH113
         if not names:
             return self._option()
         name = self.random.choice(names)
-        path = self.desk / self.files[name]
+        path = self.workspace / self.files[name]
         suffix = path.name[path.name.index(".") :]
         if self.random.random() < 0.15:
-            new = odd_words.impossible_name(self.random, suffix)
+            new = odd_values.impossible_name(self.random, suffix)
         else:
-            new = odd_words.odd_name(self.random, suffix)
-            path.rename(self.desk / new)
+            new = odd_values.odd_name(self.random, suffix)
+            path.rename(self.workspace / new)
         self.files[name] = new
         return f"{name} is called {new[:40]!r}"
 
@@ -376,12 +379,12 @@ class _Maker:
         return f"{name} is {new[:60]!r}"
 
     def _odd_output(self, suffix: str) -> str:
-        desk, random = self.desk, self.random
+        workspace, random = self.workspace, self.random
         kind = random.randrange(17)
         if kind < 3:
-            return odd_words.odd_name(random, suffix)
+            return odd_values.odd_name(random, suffix)
         if kind == 3:
-            return odd_words.impossible_name(random, suffix)
+            return odd_values.impossible_name(random, suffix)
         if kind == 4:
             return random.choice(
                 ("no/such" + suffix, "", ".", "..", "/", "out", "out.txt", "out.png", suffix, "a/" * 50)
@@ -390,8 +393,8 @@ class _Maker:
             return random.choice(("/dev/full", "/dev/null", "/proc/out" + suffix, "/sys/out" + suffix, "/dev/stdout"))
         if kind == 6:
             return random.choice([*self.files.values(), "image.nii.gz", "series/x" + suffix])
-        path = desk / f"out{suffix}"
-        if os.path.lexists(path) or os.path.lexists(desk / "closed"):  # by an earlier step
+        path = workspace / f"out{suffix}"
+        if os.path.lexists(path) or os.path.lexists(workspace / "closed"):  # by an earlier step
             return path.name
         if kind == 7:
             path.symlink_to(random.choice([*self.files.values(), "image.nii.gz"]))
@@ -407,10 +410,10 @@ class _Maker:
             path.mkdir()
             (path / "precious.txt").write_text("precious", encoding="ascii")
         elif kind == 13:
-            (desk / "closed").mkdir(0o500)
+            (workspace / "closed").mkdir(0o500)
             return f"closed/out{suffix}"
         elif kind == 14:
-            (desk / "shut").mkdir(0)
+            (workspace / "shut").mkdir(0)
             return f"shut/out{suffix}"
         elif kind == 15:
             path.symlink_to("/dev/full")
@@ -420,46 +423,46 @@ class _Maker:
 
     def _option(self) -> str:
         if not self.recipe.options or self.random.random() < 0.1:
-            return self._words()
+            return self._arguments()
         flag = self.random.choice(list(self.recipe.options))
-        value = odd_words.odd_value(self.random, self.recipe.options[flag])
+        value = odd_values.odd_value(self.random, self.recipe.options[flag])
         if flag == "--confidence" and self.random.random() < 0.8:
             value = self.random.choice(("sure.nii.gz", "sure.nrrd", "sure.seg.nrrd", self._odd_output(".nii.gz")))
             self.outputs["confidence"] = value
         if flag == "--structures" and self.random.random() < 0.7:
             value = "structures.csv"
             if self.random.random() < 0.7:
-                damage(self.random, self.desk / value)
-        self.words += [f"{flag}={value}"] if self.random.random() < 0.8 else [flag, value]
+                damage(self.random, self.workspace / value)
+        self.arguments += [f"{flag}={value}"] if self.random.random() < 0.8 else [flag, value]
         return f"{flag}={value[:40]!r}"
 
-    def _words(self) -> str:
-        random, words = self.random, self.words
-        at = random.randrange(len(words))
+    def _arguments(self) -> str:
+        random, arguments = self.random, self.arguments
+        at = random.randrange(len(arguments))
         kind = random.randrange(6)
         if kind == 0:
-            return f"without {words.pop(at)!r}"
+            return f"without {arguments.pop(at)!r}"
         if kind == 1:
-            words.insert(at, words[at])
-            return f"{words[at]!r} twice"
+            arguments.insert(at, arguments[at])
+            return f"{arguments[at]!r} twice"
         if kind == 2:
-            other = random.randrange(len(words))
-            words[at], words[other] = words[other], words[at]
-            return f"{words[at]!r} and {words[other]!r} change places"
+            other = random.randrange(len(arguments))
+            arguments[at], arguments[other] = arguments[other], arguments[at]
+            return f"{arguments[at]!r} and {arguments[other]!r} change places"
         if kind == 3:
-            words.append(random.choice(_FLAGS))
-            return f"also {words[-1]}"
-        odd = odd_words.odd_value(random, random.choice(list(odd_words.KINDS)))
+            arguments.append(random.choice(_FLAGS))
+            return f"also {arguments[-1]}"
+        odd = odd_values.odd_value(random, random.choice(list(odd_values.KINDS)))
         if kind == 4:
-            words.insert(at, odd)
+            arguments.insert(at, odd)
             return f"also {odd[:40]!r}"
-        words[at] = odd
+        arguments[at] = odd
         return f"a word is {odd[:40]!r}"
 
     def _path_read(self, whole: bool) -> Path | None:
         """A file or folder that the command reads; of a folder a file in it, unless `whole`."""
         names = [*self.files.values(), *self.files.values(), *self.recipe.damageable]
-        places = [self.desk / name for name in names if os.path.lexists(self.desk / name)]
+        places = [self.workspace / name for name in names if os.path.lexists(self.workspace / name)]
         places = [place for place in places if not place.is_symlink()]
         if not places:
             return None
@@ -480,8 +483,8 @@ def make_input(
 ) -> Input:
     """Copy the originals to `place` and make one input of them."""
     place.mkdir(parents=True)
-    for part in ("desk", "home"):
+    for part in ("workspace", "home"):
         shutil.copytree(originals / part, place / part, symlinks=True)
     for part in ("tmp", "user"):
         (place / part).mkdir()
-    return _Maker(command, number, seed, place / "desk").make(kinds)
+    return _Maker(command, number, seed, place / "workspace").make(kinds)

@@ -1,7 +1,8 @@
-"""Whether what a command accepted came out right, told by readers that are not the product's own."""
+"""Whether what a command accepted came out right, judged by readers that are not the product's own."""
 
 from __future__ import annotations
 
+import bz2
 import csv
 import io
 import json
@@ -27,20 +28,20 @@ Seen = tuple[np.ndarray, np.ndarray]
 _TOLERANCE_MM = 1e-3
 
 
-def nothing(one: Input, desk: Path, ended: Ended) -> str:
+def nothing(one: Input, workspace: Path, ended: Ended) -> str:
     """Commands that only tell something."""
     return ""
 
 
-def refusal(one: Input, desk: Path, ended: Ended) -> str:
+def refusal(one: Input, workspace: Path, ended: Ended) -> str:
     """No such input is right."""
     return "" if ended.stdout.startswith("usage") else "it had to be refused"
 
 
-def fill(one: Input, desk: Path, ended: Ended) -> str:
+def fill(one: Input, workspace: Path, ended: Ended) -> str:
     """The output lies where the image does, and its labelled slices are those of the labels."""
-    path = desk / one.outputs["out"]
-    out, image = read_image(path), read_image(desk / one.files["image"])
+    path = workspace / one.outputs["out"]
+    out, image = read_image(path), read_image(workspace / one.files["image"])
     if out is None:
         return "the output cannot be read"
     if image is None:
@@ -50,23 +51,23 @@ def fill(one: Input, desk: Path, ended: Ended) -> str:
     if not _same_place(out, image):
         return f"the output lies elsewhere than the image: {out[1].tolist()} {image[1].tolist()}"
     if "confidence" in one.outputs:
-        sure = read_image(desk / one.outputs["confidence"])
+        sure = read_image(workspace / one.outputs["confidence"])
         if sure is None or sure[0].shape != image[0].shape or not (sure[0] >= 0).all() or not (sure[0] <= 1).all():
             return "the confidence is none"
-    if any(word in ("--resample", "--crop") for word in one.words):
+    if any(word in ("--resample", "--crop") for word in one.arguments):
         return ""
-    return _labelled_kept(one, desk, ended, out)
+    return _labelled_kept(one, workspace, ended, out)
 
 
-def _labelled_kept(one: Input, desk: Path, ended: Ended, seen: Seen) -> str:
-    labels = read_labels(desk / one.files["labels"], seen)
+def _labelled_kept(one: Input, workspace: Path, ended: Ended, seen: Seen) -> str:
+    labels = read_labels(workspace / one.files["labels"], seen)
     if labels is None and one.files["labels"].endswith(".dcm"):
         return ""  # highdicom refuses what leaves out what its voxels do not need
     if labels is None:
         return "no other reader reads the labels"
     found = re.search(r"\(axis (\d)", ended.stdout)
     axis = int(found[1]) if found else 0
-    named = re.findall(r"^--labelled-slices=([\d,]+)$", "\n".join(one.words), re.MULTILINE)
+    named = re.findall(r"^--labelled-slices=([\d,]+)$", "\n".join(one.arguments), re.MULTILINE)
     labels, out = np.moveaxis(labels, axis, 0), np.moveaxis(seen[0], axis, 0)
     slices = (
         sorted({int(number) for number in named[-1].split(",")}) if named else np.flatnonzero(labels.any(axis=(1, 2)))
@@ -85,16 +86,16 @@ def _labelled_kept(one: Input, desk: Path, ended: Ended, seen: Seen) -> str:
     return ""
 
 
-def suggest(one: Input, desk: Path, ended: Ended) -> str:
+def suggest(one: Input, workspace: Path, ended: Ended) -> str:
     """A list of different slices that are there, no more than asked for."""
     if not one.surroundings.stdout_readable:
         return ""
-    told = json.loads(ended.stdout)
-    indices = [row["slice"] for row in told]
-    count = next((int(word.partition("=")[2]) for word in one.words if re.fullmatch(r"--count=\d{1,6}", word)), 3)
+    suggested = json.loads(ended.stdout)
+    indices = [row["slice"] for row in suggested]
+    count = next((int(word.partition("=")[2]) for word in one.arguments if re.fullmatch(r"--count=\d{1,6}", word)), 3)
     if len(set(indices)) < len(indices) or len(indices) > count:
         return f"slices twice, or too many: {indices}"
-    image = read_image(desk / one.files["image"])
+    image = read_image(workspace / one.files["image"])
     if image is None:
         return "no other reader reads the image"
     if any(not 0 <= index < max(image[0].shape) for index in indices):
@@ -102,14 +103,14 @@ def suggest(one: Input, desk: Path, ended: Ended) -> str:
     return ""
 
 
-def compare(one: Input, desk: Path, ended: Ended) -> str:
+def compare(one: Input, workspace: Path, ended: Ended) -> str:
     """A report whose figures are figures."""
-    return _report(desk / one.outputs.get("out", "report"), "result.json", "summary.csv", "slices.csv")
+    return _report(workspace / one.outputs.get("out", "report"), "result.json", "summary.csv", "slices.csv")
 
 
-def study(one: Input, desk: Path, ended: Ended) -> str:
+def study(one: Input, workspace: Path, ended: Ended) -> str:
     """The same of a study."""
-    return _report(desk / one.outputs.get("out", "study"))
+    return _report(workspace / one.outputs.get("out", "study"))
 
 
 def _report(folder: Path, *files: str) -> str:
@@ -132,9 +133,9 @@ def _report(folder: Path, *files: str) -> str:
     return ""
 
 
-def batch(one: Input, desk: Path, ended: Ended) -> str:
+def batch(one: Input, workspace: Path, ended: Ended) -> str:
     """A row for each case; each that is done has a label map that can be read, each other one a reason."""
-    folder = desk / one.outputs.get("out", "batch")
+    folder = workspace / one.outputs.get("out", "batch")
     rows = list(csv.DictReader((folder / "status.csv").open(encoding="utf-8", newline="")))
     if not rows or not (folder / "index.html").is_file():
         return "status.csv or index.html is empty"
@@ -154,9 +155,9 @@ def batch(one: Input, desk: Path, ended: Ended) -> str:
     return ""
 
 
-def library(one: Input, desk: Path, ended: Ended) -> str:
+def library(one: Input, workspace: Path, ended: Ended) -> str:
     """A task whose arrays are there, in a folder right below the library."""
-    found = (one.surroundings.data_folder(desk.parent) / "library").glob("[!.]*/task.json")
+    found = (one.surroundings.data_folder(workspace.parent) / "library").glob("[!.]*/task.json")
     tasks = [task for task in found if task.is_file()]
     if not tasks:
         return "no task is there"
@@ -170,9 +171,9 @@ def library(one: Input, desk: Path, ended: Ended) -> str:
     return ""
 
 
-def archive(one: Input, desk: Path, ended: Ended) -> str:
+def archive(one: Input, workspace: Path, ended: Ended) -> str:
     """A sound archive with a list of slices."""
-    with zipfile.ZipFile(desk / one.outputs["out"]) as packed:
+    with zipfile.ZipFile(workspace / one.outputs["out"]) as packed:
         if packed.testzip() is not None:
             return "the archive is damaged"
         for row in json.loads(packed.read("task.json"))["slices"]:
@@ -181,38 +182,40 @@ def archive(one: Input, desk: Path, ended: Ended) -> str:
     return ""
 
 
-def export(one: Input, desk: Path, ended: Ended) -> str:
+def export(one: Input, workspace: Path, ended: Ended) -> str:
     """The same voxels at the same place."""
-    path = desk / one.outputs["out"]
+    path = workspace / one.outputs["out"]
     if path.is_dir():
         return "" if any(path.iterdir()) else "the folder is empty"
     out = read_image(path)
     if out is None:
         return "the output cannot be read"
-    labels = read_labels(desk / one.files["labels"], out)
+    labels = read_labels(workspace / one.files["labels"], out)
     if labels is None:
         return "" if one.files["labels"].endswith(".dcm") else "no other reader reads the labels"
-    if any(word in ("--resample", "--crop", "--reference") for word in one.words):
+    if any(word in ("--resample", "--crop", "--reference") for word in one.arguments):
         return ""
     if not np.array_equal(out[0] != 0, labels != 0):
         return "other voxels are labelled"
     return ""
 
 
-def segmentation(one: Input, desk: Path, ended: Ended) -> str:
+def segmentation(one: Input, workspace: Path, ended: Ended) -> str:
     """A DICOM segmentation that highdicom reads, with as many labelled voxels as the labels."""
     import highdicom
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        read = highdicom.seg.segread(desk / one.outputs["out"])
+        read = highdicom.seg.segread(workspace / one.outputs["out"])
         count = int(np.count_nonzero(read.get_total_pixel_matrix() if read.is_tiled else read.pixel_array))
-    labelled = labelled_count(desk / one.files["labels"])
+    labelled = labelled_count(workspace / one.files["labels"])
     if labelled is None and one.files["labels"].endswith(".dcm"):
         return ""
     if labelled is None:
         return "no other reader reads the labels"
-    if any(word in ("--resample", "--crop", "--leave-out-missing-slices", "--slice-by-slice") for word in one.words):
+    if any(
+        word in ("--resample", "--crop", "--leave-out-missing-slices", "--slice-by-slice") for word in one.arguments
+    ):
         return ""
     return "" if count == labelled else f"{count} voxels are labelled instead of {labelled}"
 
@@ -276,6 +279,7 @@ def _read_image(path: Path) -> Seen:
             image = reader.Execute()
         else:
             data = path.read_bytes()
+            data = bz2.decompress(data) if data[:3] == b"BZh" else data
             if path.suffix in (".mgz", ".mgh"):
                 return _read_nifti(data, Path(folder), path.suffix)
             if path.name.lower().endswith((".nii.gz", ".nii")) or data[344:347] == b"n+1" or data[:2] == b"\x1f\x8b":

@@ -20,16 +20,16 @@ UNPUBLISHED = "universeg_v1_nf64_ss64_STA.pt"  # weights whose publisher gives n
 
 
 def make_originals(root: Path) -> None:
-    """Make `root/desk` and `root/home`, the user's data folder. To be called in a process of its own."""
-    desk, home = root / "desk", root / "home"
-    desk.mkdir(parents=True)
+    """Make `root/workspace` and `root/home`, the user's data folder. To be called in a process of its own."""
+    workspace, home = root / "workspace", root / "home"
+    workspace.mkdir(parents=True)
     home.mkdir()
     os.environ["FEWSHOT_ANNOTATE_HOME"] = str(home)
-    os.chdir(desk)
-    _make_images(desk)
-    _make_tables(desk)
+    os.chdir(workspace)
+    _make_images(workspace)
+    _make_tables(workspace)
     run = "--engine propagate --progress none"
-    for words in (
+    for arguments in (
         f"fill image.nii.gz support.nii.gz -o filled.nii.gz --job-dir job {run}",
         f"batch cases.csv -o batch {run}",
         "compare image.nii.gz support.nii.gz -o report --engines propagate --sizes 1 --draws 1 --held-out 1 "
@@ -40,24 +40,24 @@ def make_originals(root: Path) -> None:
         "export support.nii.gz --to seg-nrrd -o support.seg.nrrd --default-code",
         "export series-label.nii.gz --to dicom-seg -o seg.dcm --reference series --default-code",
     ):
-        _product(words)
+        _product(arguments)
     (home / "weights").mkdir(exist_ok=True)
     (home / "weights" / UNPUBLISHED).write_bytes(bytes(1000))
     (home / "weights" / f"{UNPUBLISHED}.sha256").write_text("0" * 64 + f"  {UNPUBLISHED}\n", encoding="ascii")
-    (desk / "weights.pt").write_bytes((desk / "task.zip").read_bytes())
+    (workspace / "weights.pt").write_bytes((workspace / "task.zip").read_bytes())
 
 
-def _product(words: str) -> None:
+def _product(arguments: str) -> None:
     from fewshot_annotate.cli import main
 
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        code = main(words.split())
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = main(arguments.split())
     if code != 0:
-        raise RuntimeError(f"the sound command '{words}' ended with {code}: {told.getvalue()}")
+        raise RuntimeError(f"the sound command '{arguments}' ended with {code}: {printed.getvalue()}")
 
 
-def _make_images(desk: Path) -> None:
+def _make_images(workspace: Path) -> None:
     import nibabel
     import SimpleITK as sitk
 
@@ -81,10 +81,10 @@ def _make_images(desk: Path) -> None:
     names = '{"1": {"name": "left half", "colour": [1, 0, 0]}, "2": "right half"}\n'
     for suffix in (".nii.gz", ".nrrd"):
         Path(f"support{suffix}.labels.json").write_text(names, encoding="utf-8")
-    _make_series(desk)
+    _make_series(workspace)
 
 
-def _make_series(desk: Path) -> None:
+def _make_series(workspace: Path) -> None:
     import pydicom
     import SimpleITK as sitk
     from fewshot_annotate.core.volume import Geometry
@@ -94,8 +94,8 @@ def _make_series(desk: Path) -> None:
     whole = sitk.GetArrayFromImage(sitk.ReadImage(str(source / "image.nii.gz")))
     grid = Geometry((8, 24, 20), (0.977, 0.977, 2.0), (-11.5, 23.25, -40.0))
     pixels = whole[4:12, 60:84, 60:80].astype(np.int16)
-    ct_series(desk / "series", grid, pixels)
-    for number, path in enumerate(sorted((desk / "series").iterdir())):
+    ct_series(workspace / "series", grid, pixels)
+    for number, path in enumerate(sorted((workspace / "series").iterdir())):
         file = pydicom.dcmread(path)
         file.PatientName, file.PatientID, file.PatientBirthDate = PATIENT_NAME, PATIENT_ID, BIRTH_DATE
         file.StudyInstanceUID, file.SeriesInstanceUID = f"{UID_ROOT}1", f"{UID_ROOT}2"
@@ -109,22 +109,22 @@ def _make_series(desk: Path) -> None:
     labelled.SetSpacing(grid.spacing)
     labelled.SetOrigin(grid.origin)
     sitk.WriteImage(labelled, "series-label.nii.gz")
-    (desk / "packed").mkdir()
+    (workspace / "packed").mkdir()
     for path in sorted((source / "series").iterdir())[:5]:
-        shutil.copyfile(path, desk / "packed" / path.name)
+        shutil.copyfile(path, workspace / "packed" / path.name)
 
 
-def _make_tables(desk: Path) -> None:
-    (desk / "cases.csv").write_text(
+def _make_tables(workspace: Path) -> None:
+    (workspace / "cases.csv").write_text(
         "image,support,name,axis,labelled_slices\nimage.nii.gz,support.nii.gz,first,0,\n"
         'image.mha,support.mha,second,,"1,4,8"\n',
         encoding="utf-8",
     )
-    (desk / "study.csv").write_text(
+    (workspace / "study.csv").write_text(
         "image,label,group\nimage.nii.gz,support.nii.gz,heart\nseries,series-label.nii.gz,abdomen\n",
         encoding="utf-8",
     )
-    (desk / "structures.csv").write_text(
+    (workspace / "structures.csv").write_text(
         "name,category,category_meaning,type,type_meaning\nleft half,123037004,Anatomical Structure,10200004,Liver\n",
         encoding="utf-8",
     )

@@ -52,8 +52,8 @@ class Ended:
     left: tuple[str, ...]
 
 
-def call(words: list[str], place: Path, seconds: float, surroundings: Surroundings | None = None) -> Ended:
-    """Run the command line on the desk of `place`, with nothing of the user's own at hand."""
+def call(arguments: list[str], place: Path, seconds: float, surroundings: Surroundings | None = None) -> Ended:
+    """Run the command line in the workspace of `place`, with nothing of the user's own at hand."""
     surroundings = surroundings or Surroundings()
     began = time.monotonic()
     mark = f"{_MARK}={place}"
@@ -63,7 +63,7 @@ def call(words: list[str], place: Path, seconds: float, surroundings: Surroundin
         code = 70
         try:
             surroundings.open_streams(*(stream.descriptor for stream in streams))
-            code = _as_program(words, place, surroundings)
+            code = _as_program(arguments, place, surroundings)
         except BaseException:
             os.write(2, traceback.format_exc().encode("utf-8", "replace"))
         finally:
@@ -102,7 +102,7 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
 
 
-def _as_program(words: list[str], place: Path, surroundings: Surroundings) -> int:
+def _as_program(arguments: list[str], place: Path, surroundings: Surroundings) -> int:
     from fewshot_annotate.cli import main
 
     end_with_parent()
@@ -111,7 +111,7 @@ def _as_program(words: list[str], place: Path, surroundings: Surroundings) -> in
     import tempfile
 
     tempfile.tempdir = None
-    os.chdir(place / "desk")
+    os.chdir(place / "workspace")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -120,9 +120,9 @@ def _as_program(words: list[str], place: Path, surroundings: Surroundings) -> in
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, signal.default_int_handler if one is signal.SIGINT else signal.SIG_DFL)
     sys.modules["__main__"] = types.ModuleType("__main__")  # what processes started from here would import
-    sys.argv = ["fewshot-annotate", *words]
+    sys.argv = ["fewshot-annotate", *arguments]
     try:
-        code = main(words)
+        code = main(arguments)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
     except BaseException:
@@ -224,9 +224,9 @@ def _end_marked(mark: str, pid: int | None) -> None:
 
 
 def snapshot(place: Path) -> dict[str, tuple[object, ...]]:
-    """What lies on the desk, in the user's folders and in that of temporary files: kinds, permissions, content."""
+    """Kind, permissions and content of each file in the workspace, the user's folders and that of temporary files."""
     found: dict[str, tuple[object, ...]] = {}
-    waiting = [place / part for part in ("desk", "home", "tmp", "user")]
+    waiting = [place / part for part in ("workspace", "home", "tmp", "user")]
     while waiting:
         path = waiting.pop()
         about = path.lstat()

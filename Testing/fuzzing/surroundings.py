@@ -121,7 +121,7 @@ class Surroundings:
 
     def data_folder(self, place: Path) -> Path:
         """The user's data folder."""
-        return place / "desk" / (self.variables.get(HOME_VARIABLE) or place / "home")
+        return place / "workspace" / (self.variables.get(HOME_VARIABLE) or place / "home")
 
 
 def _full() -> int:

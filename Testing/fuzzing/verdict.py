@@ -87,7 +87,7 @@ def _judge_accepted(
     one: Input, place: Path, ended: Ended, changed: list[str], before: Mapping[str, tuple[object, ...]]
 ) -> Verdict:
     new = [
-        word for word in one.words if word and _relative(place, word) not in before
+        word for word in one.arguments if word and _relative(place, word) not in before
     ]  # an odd word may be an output
     allowed = [_relative(place, path) for path in new] + [
         _relative(place, path) for path in (*one.outputs.values(), *RECIPES[one.command].changes)
@@ -99,7 +99,7 @@ def _judge_accepted(
     allowed += [f"{path}.labels.json" for path in allowed] + [path.rpartition(".nii")[0] or path for path in allowed]
     above = {str(folder) for path in allowed for folder in Path(path).parents} - set(before)
     strange = [name for name in changed if name not in above and not any(_is_within(name, path) for path in allowed)]
-    asked_only = any(word in ("--help", "-h", "--version") for word in one.words)
+    asked_only = any(word in ("--help", "-h", "--version") for word in one.arguments)
     if strange:
         return Verdict("leftovers", f"beside the output: {', '.join(strange[:8])}")
     if asked_only or (ended.code == _FAILED and one.surroundings.stdout_fails):
@@ -107,7 +107,7 @@ def _judge_accepted(
     if one.surroundings.stdout_fails:
         return Verdict("accepted wrongly", "what it printed was lost and the exit code is 0")
     try:
-        wrong = oracles.CHECKS[RECIPES[one.command].check](one, place / "desk", ended)
+        wrong = oracles.CHECKS[RECIPES[one.command].check](one, place / "workspace", ended)
     except Exception as error:
         wrong = f"the output cannot be read: {type(error).__name__}: {error}"
     return Verdict("accepted wrongly", wrong) if wrong else Verdict("accepted rightly")
@@ -129,7 +129,7 @@ def _is_partial(one: Input, ended: Ended) -> bool:
 def _may_stay(one: Input, place: Path, name: str) -> bool:
     """What a call that came to no end keeps, as documented: the job, finished trials, the lock of a library."""
     kept = RECIPES[one.command].changes
-    if one.surroundings.largest_file is not None and any(_is_within(name, f"desk/{path}") for path in kept):
+    if one.surroundings.largest_file is not None and any(_is_within(name, f"workspace/{path}") for path in kept):
         return True  # what was finished before the disk was full, and what tables and logs say of it
     home = _relative(place, str(one.surroundings.data_folder(place)))
     return (
@@ -138,25 +138,25 @@ def _may_stay(one: Input, place: Path, name: str) -> bool:
         or _is_within(home, name)
         or (
             one.command.endswith("--resume")
-            and any(_is_within(name, f"desk/{path}") for path in kept)
+            and any(_is_within(name, f"workspace/{path}") for path in kept)
             and "lock" in name
         )
     )
 
 
 def _unclear(one: Input, place: Path, ended: Ended) -> str:
-    """Why what was told is not clear; empty if it is."""
+    """Why the messages are not clear; empty if they are."""
     lines = [line for line in ended.stderr.split("\n") if line.strip()]
-    if control := _CONTROL.search(ended.stderr if "--progress=bar" not in one.words else "") or _CONTROL.search(
+    if control := _CONTROL.search(ended.stderr if "--progress=bar" not in one.arguments else "") or _CONTROL.search(
         ended.stdout
     ):
         return f"control character {control[0]!r} on a stream"
-    if {"--progress=bar", "--progress=json"} & set(one.words) or (
-        "--progress" in one.words and "none" not in one.words
+    if {"--progress=bar", "--progress=json"} & set(one.arguments) or (
+        "--progress" in one.arguments and "none" not in one.arguments
     ):
         lines = [line for line in lines if line.startswith(_OURS)]
     for line in lines:
-        if not line.startswith(_OURS) and "download" not in one.words:  # which shows the licence first
+        if not line.startswith(_OURS) and "download" not in one.arguments:  # which shows the licence first
             return f"no line of ours: {line[:300]}"
         if len(line) > _LONGEST_LINE:
             return f"a line of {len(line)} characters: {line[:100]}"
@@ -175,10 +175,12 @@ def _unclear(one: Input, place: Path, ended: Ended) -> str:
 
 
 def _names_input(one: Input, place: Path, line: str) -> bool:
-    names = [part for word in one.words for part in (word, *word.partition("=")[::2], *re.split(r"[^\w.]+", word))]
-    names += [part for word in one.words for part in (os.path.basename(word), os.path.normpath(word))]  # noqa: PTH119
-    names += ["''"] if "" in (word.rpartition("=")[2] for word in one.words) else []
-    names += [path.name for path in (*(place / "desk").iterdir(), *(place / "home").rglob("*"))]
+    names = [
+        part for word in one.arguments for part in (word, *word.partition("=")[::2], *re.split(r"[^\w.]+", word))
+    ]
+    names += [part for word in one.arguments for part in (os.path.basename(word), os.path.normpath(word))]  # noqa: PTH119
+    names += ["''"] if "" in (word.rpartition("=")[2] for word in one.arguments) else []
+    names += [path.name for path in (*(place / "workspace").iterdir(), *(place / "home").rglob("*"))]
     names += ["argument", "arguments", "row "]
     for variable, value in one.surroundings.variables.items():
         names += [variable, value or ""]
@@ -188,7 +190,7 @@ def _names_input(one: Input, place: Path, line: str) -> bool:
 
 
 def _secret(one: Input, place: Path, both: str, changed: list[str]) -> str:
-    said = " ".join(one.words)
+    given = " ".join(one.arguments)
     texts = {"a stream": both}
     for name in changed:
         path = place / name
@@ -197,13 +199,13 @@ def _secret(one: Input, place: Path, both: str, changed: list[str]) -> str:
                 texts[name] = path.read_bytes().decode("utf-8", "replace")
     for where, text in texts.items():
         for word in PRIVATE:
-            if word in text and word not in said:
+            if word in text and word not in given:
                 return f"{word} on {where}"
     return ""
 
 
 def _relative(place: Path, path: str) -> str:
-    return os.path.relpath(os.path.join(place, "desk", path), place)  # noqa: PTH118
+    return os.path.relpath(os.path.join(place, "workspace", path), place)  # noqa: PTH118
 
 
 def _is_within(name: str, path: str) -> bool:

@@ -33,7 +33,7 @@ class Stages:
     Parameters
     ----------
     marks : mapping of str to list of str
-        What begins a stage, after the one before it in order: an event whose words hold one of these texts.
+        What begins a stage, after the one before it in order: an event whose arguments hold one of these texts.
     writes : int or None
         So many files are put in their places while writing; then comes 'after'.
     """
@@ -53,14 +53,14 @@ class Stages:
 
     def install(self) -> None:
         """Begin to count."""
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._observe)
 
-    def _hear(self, event: str, words: tuple[Any, ...]) -> None:
+    def _observe(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not event.startswith(("open", "os.", "subprocess.", "shutil.", "tempfile.")) or event == "os.putenv":
             return
-        said = f"{event} " + " ".join(str(word) for word in words[:2])
+        text = f"{event} " + " ".join(str(word) for word in arguments[:2])
         later = next((one for one in STAGES[STAGES.index(self._stage) + 1 :] if self._marks.get(one)), None)
-        if later is not None and any(mark in said for mark in self._marks[later]):
+        if later is not None and any(mark in text for mark in self._marks[later]):
             self._stage = later
         if self._stage == "writing" and event in _RENAMES:
             self.renames += 1
@@ -99,17 +99,17 @@ class TreeFaults:
         os.write(self._pids, f"{os.getpid()}\n".encode())
         self._true_fsync = os.fsync
         os.fsync = self._fsync  # type: ignore[assignment]
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._observe)
 
-    def _hear(self, event: str, words: tuple[Any, ...]) -> None:
-        if event in _RENAMES and self._concerns(words[1]):
+    def _observe(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _RENAMES and self._concerns(arguments[1]):
             if self._is_reached("rename"):
                 self._kill()
-        elif event == "open" and self._concerns(words[0]):
-            mode, flags = words[1], words[2]
+        elif event == "open" and self._concerns(arguments[0]):
+            mode, flags = arguments[1], arguments[2]
             for_writing = any(letter in "wax+" for letter in mode) if isinstance(mode, str) else flags & _WRITE_FLAGS
             if for_writing and self._is_reached("open"):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), words[0])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), arguments[0])
 
     def _fsync(self, file: Any) -> None:
         number = file if isinstance(file, int) else file.fileno()

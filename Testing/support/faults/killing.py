@@ -40,7 +40,7 @@ def at_every_rename(begin: Callable[[], object], act: Callable[[], object], look
 def _act(act: Callable[[], object], step: int) -> None:
     count = 0
 
-    def hear(event: str, _words: object) -> None:
+    def observe(event: str, _arguments: object) -> None:
         nonlocal count
         if event in ("os.rename", "os.remove"):
             count += 1
@@ -49,7 +49,7 @@ def _act(act: Callable[[], object], step: int) -> None:
 
     code = 1
     try:
-        sys.addaudithook(hear)
+        sys.addaudithook(observe)
         act()
         code = 0
     except BaseException:

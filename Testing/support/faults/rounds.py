@@ -17,9 +17,10 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.results import KEPT_PREFIX
 
 from support.disk import mount_disk, unmount_disk
-from support.faults.commands import BROKEN, NOTHING, Command, Facts, image_fact, label_fact
+from support.faults.command import Command, Facts
+from support.faults.content import BROKEN, NOTHING, image_fact, label_fact
 from support.faults.hook import STAGES, Stages, TreeFaults
-from support.faults.running import Desk, Disturbance, Ended, in_child, run
+from support.faults.running import Disturbance, Ended, Workspace, in_child, run
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGKILL")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -62,18 +63,18 @@ class Reference:
 
 
 class Bench:
-    """Disturbs commands on one desk.
+    """Disturbs commands in one workspace.
 
     Parameters
     ----------
     folder : Path
-        An empty folder for desk and templates.
+        An empty folder for workspace and templates.
     can_mount : bool
         Whether disks of their own can be had, see `private_mounts`.
     """
 
     def __init__(self, folder: Path, can_mount: bool) -> None:
-        self.desk = Desk(folder / "desk")
+        self.workspace = Workspace(folder / "workspace")
         self.can_mount = can_mount
         self._templates = folder / "templates"
         self._references: dict[str, Reference] = {}
@@ -87,33 +88,33 @@ class Bench:
         return self._references[command.name]
 
     def _measure(self, command: Command) -> Reference:
-        desk = self.desk
-        desk.make()
-        in_child(lambda: command.prepare(desk), desk)
+        workspace = self.workspace
+        workspace.make()
+        in_child(lambda: command.prepare(workspace), workspace)
         shutil.rmtree(self._template(command), ignore_errors=True)
-        shutil.copytree(desk.folder, self._template(command), symlinks=True)
+        shutil.copytree(workspace.folder, self._template(command), symlinks=True)
         before = self._facts(command)
-        used = _pages_below(desk.out)
+        used = _pages_below(workspace.outputs)
         stages = Stages(dict(command.marks))
-        ended = run(command.start(desk), desk, Disturbance(stages, self._plan("none", 0)))
+        ended = run(command.start(workspace), workspace, Disturbance(stages, self._plan("none", 0)))
         after = self._facts(command)
         trouble = [f"{key}: {value}" for key, value in after.items() if value in (NOTHING, BROKEN)]
         if ended.code or any(value == BROKEN for value in after.values()):
             raise RuntimeError(f"{command.name} does not work undisturbed: {ended.err} {trouble}")
-        pages = _pages_below(desk.out) - used
-        largest = max((p.stat().st_size for p in desk.folder.rglob("*") if p.is_file()), default=0)
-        tree = {kind: (desk.notes / f"count-{kind}").stat().st_size for kind in TreeFaults.kinds}
+        pages = _pages_below(workspace.outputs) - used
+        largest = max((p.stat().st_size for p in workspace.folder.rglob("*") if p.is_file()), default=0)
+        tree = {kind: (workspace.records / f"count-{kind}").stat().st_size for kind in TreeFaults.kinds}
         return Reference(before, after, ended.counts, ended.renames, tree, ended.seconds, pages, largest)
 
     def _template(self, command: Command) -> Path:
         return self._templates / re.sub(r"\W+", "-", command.name)
 
     def _plan(self, kind: str, at: int, everything: bool = True, all_die: bool = False) -> dict[str, Any]:
-        under = self.desk.folder if everything else self.desk.out
-        return {"kind": kind, "at": at, "under": str(under), "notes": str(self.desk.notes), "all": all_die}
+        under = self.workspace.folder if everything else self.workspace.outputs
+        return {"kind": kind, "at": at, "under": str(under), "notes": str(self.workspace.records), "all": all_die}
 
     def _facts(self, command: Command) -> Facts:
-        return in_child(lambda: dict(command.facts(self.desk)), self.desk)
+        return in_child(lambda: dict(command.facts(self.workspace)), self.workspace)
 
     # --- disturbed
 
@@ -123,7 +124,7 @@ class Bench:
         group = chance.random() < 0.5
         number = getattr(signal, name)
         whom = "all" if group else "one"
-        self.desk.take(self._template(command))
+        self.workspace.restore(self._template(command))
         if stage == "any time":
             seconds = chance.uniform(0, 1.1 * reference.seconds)
             disturbance = Disturbance(after=(seconds, number, group))
@@ -159,7 +160,7 @@ class Bench:
     def kill_at_rename(self, command: Command, at: int, all_die: bool) -> Round:
         """SIGKILL just before the n-th rename; everything or only the process that renames."""
         reference = self.reference(command)
-        self.desk.take(self._template(command))
+        self.workspace.restore(self._template(command))
         how = f"at rename {at} of {reference.tree['rename']}, {'all processes' if all_die else 'one process'}"
         result = Round("SIGKILL at a rename", command.name, how)
         ended = self._disturbed(command, Disturbance(tree=self._plan("rename", at, True, all_die)))
@@ -179,7 +180,7 @@ class Bench:
             with self._small_disk(command, at, everything):
                 self._full(command, reference, Disturbance(), result, everything)
             return result
-        self.desk.take(self._template(command))
+        self.workspace.restore(self._template(command))
         disturbance = (
             Disturbance(largest=at) if kind == "size" else Disturbance(tree=self._plan(kind, at, everything))
         )
@@ -201,13 +202,13 @@ class Bench:
             self._require_same_in_the_end(command, reference, result, False)
 
     def _disturbed(self, command: Command, disturbance: Disturbance) -> Ended:
-        self._given = _contents(self.desk.given)
-        ended = run(command.start(self.desk), self.desk, disturbance)
+        self._given = _contents(self.workspace.inputs)
+        ended = run(command.start(self.workspace), self.workspace, disturbance)
         return ended
 
     def _look(self, command: Command, reference: Reference, ended: Ended, result: Round) -> Facts:
         """What is there now; every part as before or as it is to be."""
-        if _contents(self.desk.given) != self._given:
+        if _contents(self.workspace.inputs) != self._given:
             result.findings.append(Finding("lost", "the person's files are not as they were"))
         if ended.left:
             result.findings.append(Finding("left behind", f"{ended.left} processes"))
@@ -234,33 +235,35 @@ class Bench:
         if wrong or "Traceback" in ended.out:
             result.findings.append(Finding("unclear message", " / ".join(wrong)[:600]))
         elif ended.code > 0 and not lines and "failed" not in ended.out:
-            result.findings.append(Finding("unclear message", f"nothing is said, exit code {ended.code}"))
+            result.findings.append(Finding("unclear message", f"no message, exit code {ended.code}"))
         elif "unexpected" in ended.err:
             result.findings.append(Finding("unclear message", ended.err[:300]))
 
     def _require_kept(self, command: Command, reference: Reference, ended: Ended, result: Round) -> None:
-        """A result that is said to be kept elsewhere is there, whole; what is kept is said."""
-        rows = self.desk.out / "batch" / "status.csv"
-        said = ended.err + (rows.read_text() if rows.exists() else "")
-        for folder in self.desk.folder.rglob(f"{KEPT_PREFIX}*"):
+        """A result kept elsewhere is whole, and a message names it."""
+        rows = self.workspace.outputs / "batch" / "status.csv"
+        messages = ended.err + (rows.read_text() if rows.exists() else "")
+        for folder in self.workspace.folder.rglob(f"{KEPT_PREFIX}*"):
             for file in folder.iterdir():
                 if file.name.endswith(".labels.json"):
                     continue
-                if str(file) not in said:
+                if str(file) not in messages:
                     result.findings.append(Finding("unclear message", f"{file.name} is kept but not named"))
-                fact = in_child(lambda file=file: _kept_fact(file), self.desk)
+                fact = in_child(lambda file=file: _kept_fact(file), self.workspace)
                 if fact not in list(reference.after.values()):
                     result.findings.append(Finding("lost", f"{file.name}, kept elsewhere, is {fact}"))
 
     def _require_tidy(self, result: Round, but: Callable[[Path], bool] = lambda path: False) -> None:
         """Nothing in the temporary folder, nothing hidden beside the results."""
-        left = [path for path in self.desk.tmp.iterdir() if not path.name.startswith((KEPT_PREFIX, "slicer-home"))]
-        for place in (self.desk.out, self.desk.data, self.desk.folder / "home"):
-            left += place.rglob(".fsa-*")
-        left += [path for path in (self.desk.out / "report" / "working",) if path.exists()]
+        left = [
+            path for path in self.workspace.tmp.iterdir() if not path.name.startswith((KEPT_PREFIX, "slicer-home"))
+        ]
+        for place in (self.workspace.outputs, self.workspace.data, self.workspace.folder / "home"):
+            left += [*place.rglob(".fsa-*"), *place.rglob("*.copy")]
+        left += [path for path in (self.workspace.outputs / "report" / "working",) if path.exists()]
         left = [path for path in left if path.exists() and not but(path) and not _is_pythons(path)]
         if left:
-            names = ", ".join(str(path.relative_to(self.desk.folder)) for path in left)
+            names = ", ".join(str(path.relative_to(self.workspace.folder)) for path in left)
             result.findings.append(Finding("left behind", names))
 
     def _require_same_in_the_end(self, command: Command, reference: Reference, result: Round, killed: bool) -> None:
@@ -268,12 +271,12 @@ class Bench:
         before = self._facts(command) if not any(one.kind == "lost" for one in result.findings) else {}
         if before == reference.after:
             # a new start of any kind sweeps what a killed one left
-            words = ["library", "list"]
-            ended = run(lambda: main(words), self.desk)
+            arguments = ["library", "list"]
+            ended = run(lambda: main(arguments), self.workspace)
             # what lies hidden beside results goes when something is written there again
-            self._require_tidy(result, lambda path: killed and self.desk.tmp not in path.parents)
+            self._require_tidy(result, lambda path: killed and self.workspace.tmp not in path.parents)
             return
-        ended = run(command.go_on(self.desk), self.desk)
+        ended = run(command.resume(self.workspace), self.workspace)
         if ended.code:
             result.findings.append(Finding("lost", f"cannot be gone on with: {ended.code} {ended.err[:300]}"))
             return
@@ -288,13 +291,13 @@ class Bench:
 
     @contextlib.contextmanager
     def _small_disk(self, command: Command, pages: int, everything: bool) -> Iterator[None]:
-        """The desk with so many free pages on a disk of its own."""
-        desk = self.desk
-        desk.make()
-        place = desk.folder if everything else desk.out
+        """The workspace with so many free pages on a disk of its own."""
+        workspace = self.workspace
+        workspace.make()
+        place = workspace.folder if everything else workspace.outputs
         mount_disk(place, _LARGE_DISK)
         try:
-            desk.take(self._template(command))
+            workspace.restore(self._template(command))
             disk = os.statvfs(place)
             used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize // _PAGE
             self._larger = lambda: mount_disk(place, _LARGE_DISK, again=True)

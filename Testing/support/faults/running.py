@@ -34,18 +34,18 @@ _TESTING = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class Desk:
+class Workspace:
     """The folders of one round."""
 
     folder: Path
 
     @property
-    def given(self) -> Path:
+    def inputs(self) -> Path:
         """What the person brings."""
         return self.folder / "in"
 
     @property
-    def out(self) -> Path:
+    def outputs(self) -> Path:
         """What the command writes."""
         return self.folder / "out"
 
@@ -60,26 +60,26 @@ class Desk:
         return self.folder / "data"
 
     @property
-    def notes(self) -> Path:
+    def records(self) -> Path:
         """What the round itself writes."""
         return self.folder.with_name(self.folder.name + "-notes")
 
     def make(self) -> None:
         """The folders, empty."""
         self.remove()
-        for folder in (self.given, self.out, self.tmp, self.data, self.folder / "home", self.notes):
+        for folder in (self.inputs, self.outputs, self.tmp, self.data, self.folder / "home", self.records):
             folder.mkdir(parents=True)
 
-    def take(self, template: Path) -> None:
+    def restore(self, template: Path) -> None:
         """The folders as in a template; times of files stay."""
-        for folder in (self.folder, self.notes):
+        for folder in (self.folder, self.records):
             _empty(folder)
         shutil.copytree(template, self.folder, symlinks=True, dirs_exist_ok=True)
-        self.notes.mkdir(exist_ok=True)
+        self.records.mkdir(exist_ok=True)
 
     def remove(self) -> None:
         """Remove all of it."""
-        for folder in (self.folder, self.notes):
+        for folder in (self.folder, self.records):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -124,7 +124,7 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run(program: Callable[[], int], desk: Desk, disturbance: Disturbance | None = None) -> Ended:
+def run(program: Callable[[], int], workspace: Workspace, disturbance: Disturbance | None = None) -> Ended:
     """Run a program in a process of its own and wait until all that it started is gone, too."""
     disturbance = disturbance or Disturbance()
     began = time.monotonic()
@@ -132,13 +132,13 @@ def run(program: Callable[[], int], desk: Desk, disturbance: Disturbance | None 
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _be(program, desk, disturbance)
+        _be(program, workspace, disturbance)
     code, left = _wait(pid, disturbance.after)
     seconds = time.monotonic() - began
-    ended = Ended(code, _text(desk.notes / "stdout"), _text(desk.notes / "stderr"), seconds, left)
+    ended = Ended(code, _text(workspace.records / "stdout"), _text(workspace.records / "stderr"), seconds, left)
     with contextlib.suppress(OSError, ValueError):
-        told = json.loads((desk.notes / "stages").read_text())
-        ended.counts, ended.renames, ended.signalled = told
+        counted = json.loads((workspace.records / "stages").read_text())
+        ended.counts, ended.renames, ended.signalled = counted
     return ended
 
 
@@ -153,27 +153,27 @@ class Prepared:
         return self.program()
 
 
-def in_child(function: Callable[[], T], desk: Desk) -> T:
+def in_child(function: Callable[[], T], workspace: Workspace) -> T:
     """What a function returns in a process of its own: libraries with threads do not get into this one."""
 
     def program() -> int:
-        (desk.notes / "result").write_bytes(pickle.dumps(function()))
+        (workspace.records / "result").write_bytes(pickle.dumps(function()))
         return 0
 
-    ended = run(program, desk)
+    ended = run(program, workspace)
     if ended.code:
         raise RuntimeError(ended.err)
-    return pickle.loads((desk.notes / "result").read_bytes())
+    return pickle.loads((workspace.records / "result").read_bytes())
 
 
-def _be(program: Callable[[], int], desk: Desk, disturbance: Disturbance) -> None:
+def _be(program: Callable[[], int], workspace: Workspace, disturbance: Disturbance) -> None:
     """The forked process: what Python's start and end do around a program, done here."""
     code = 1
     try:
         os.setsid()
-        os.chdir(desk.folder)
-        _redirect(desk)
-        environment = {"TMPDIR": desk.tmp, "HOME": desk.folder / "home", HOME_VARIABLE: desk.data}
+        os.chdir(workspace.folder)
+        _redirect(workspace)
+        environment = {"TMPDIR": workspace.tmp, "HOME": workspace.folder / "home", HOME_VARIABLE: workspace.data}
         os.environ.update({name: str(path) for name, path in environment.items()})
         tempfile.tempdir = None
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -185,7 +185,7 @@ def _be(program: Callable[[], int], desk: Desk, disturbance: Disturbance) -> Non
         if isinstance(program, Prepared):
             program.prepare()
         if disturbance.tree is not None:
-            site = desk.notes / "site"
+            site = workspace.records / "site"
             site.mkdir(exist_ok=True)
             lines = "from support.faults.hook import install_from_environment\ninstall_from_environment()\n"
             (site / "sitecustomize.py").write_text(lines)
@@ -212,7 +212,9 @@ def _be(program: Callable[[], int], desk: Desk, disturbance: Disturbance) -> Non
         if disturbance.stages is not None:
             stages = disturbance.stages
             with contextlib.suppress(OSError):
-                (desk.notes / "stages").write_text(json.dumps([stages.counts, stages.renames, stages.signalled]))
+                (workspace.records / "stages").write_text(
+                    json.dumps([stages.counts, stages.renames, stages.signalled])
+                )
     except BaseException:
         with contextlib.suppress(BaseException):
             traceback.print_exc()
@@ -220,11 +222,11 @@ def _be(program: Callable[[], int], desk: Desk, disturbance: Disturbance) -> Non
         os._exit(code)
 
 
-def _redirect(desk: Desk) -> None:
+def _redirect(workspace: Workspace) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     for number, name in ((1, "stdout"), (2, "stderr")):
-        file = os.open(desk.notes / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        file = os.open(workspace.records / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(file, number)
         os.close(file)
     os.close(null)
