@@ -49,19 +49,19 @@ def in_turn(nets: dict[str, Network], count: int, repeats: int) -> tuple[dict[st
     """Least seconds of each network for an image, seconds that ours takes in the supports, and the difference."""
     image, images, labels = random_input(count)
     began = time.perf_counter()
-    seen = {"ours": nets["ours"].see(images, labels)}
-    seeing = time.perf_counter() - began
-    seen["official"] = nets["official"].see(images, labels)
+    encoded = {"ours": nets["ours"].encode_support(images, labels)}
+    encoding = time.perf_counter() - began
+    encoded["official"] = nets["official"].encode_support(images, labels)
     best: dict[str, float] = {}
     results = {}
     for _ in range(repeats):
         for name, net in nets.items():
             began = time.perf_counter()
-            results[name] = net.logits(image, seen[name])
+            results[name] = net.logits(image, encoded[name])
             spent = time.perf_counter() - began
             best[name] = min(spent, best.get(name, spent))
     difference = (results["ours"] - results["official"]).abs().max() / results["official"].abs().max()
-    return best, seeing, float(difference)
+    return best, encoding, float(difference)
 
 
 def added_mib(implementation: str, count: int) -> float:
@@ -71,17 +71,17 @@ def added_mib(implementation: str, count: int) -> float:
     unit = 2**20 if sys.platform == "darwin" else 2**10
     net = IMPLEMENTATIONS[implementation](random_state(), CPU)
     image, images, labels = random_input(1)
-    net.logits(image, net.see(images, labels))  # what the first call of all loads is not counted
+    net.logits(image, net.encode_support(images, labels))  # what the first call of all loads is not counted
     image, images, labels = random_input(count)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    net.logits(image, net.see(images, labels))
+    net.logits(image, net.encode_support(images, labels))
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
 
 
-def measured_apart(implementation: str, count: int, words: list[str]) -> float:
+def measured_apart(implementation: str, count: int, arguments: list[str]) -> float:
     """`added_mib` in a process of its own."""
     lines: list[bytes] = []
-    command = [sys.executable, __file__, *words, "--memory-of", implementation, "--supports", str(count)]
+    command = [sys.executable, __file__, *arguments, "--memory-of", implementation, "--supports", str(count)]
     _, _, code = run_measured(command, lines.append)
     if code:
         raise RuntimeError(f"the measuring process ended with code {code}")
@@ -103,22 +103,22 @@ def main() -> None:
     if chosen.memory_of:
         print(added_mib(chosen.memory_of, chosen.supports[0]), flush=True)
         return
-    words = ["--reference", str(chosen.reference), "--threads", str(chosen.threads)]
+    arguments = ["--reference", str(chosen.reference), "--threads", str(chosen.threads)]
     nets = {name: make(random_state(), CPU) for name, make in IMPLEMENTATIONS.items()}
     table = Table(
-        "supports", "official s", "ours s", "ratio", "seeing s", "official MiB", "ours MiB", "share", "difference"
+        "supports", "official s", "ours s", "ratio", "encoding s", "official MiB", "ours MiB", "share", "difference"
     )
     ratios = {}
     for count in chosen.supports:
-        best, seeing, difference = in_turn(nets, count, chosen.repeats)
+        best, encoding, difference = in_turn(nets, count, chosen.repeats)
         ratios[count] = best["official"] / best["ours"]
-        mib = {name: measured_apart(name, count, words) for name in IMPLEMENTATIONS}
-        shown = f"{best['official']:.2f}", f"{best['ours']:.3f}", f"{ratios[count]:.1f}", f"{seeing:.3f}"
+        mib = {name: measured_apart(name, count, arguments) for name in IMPLEMENTATIONS}
+        shown = f"{best['official']:.2f}", f"{best['ours']:.3f}", f"{ratios[count]:.1f}", f"{encoding:.3f}"
         memory = f"{mib['official']:.0f}", f"{mib['ours']:.0f}", f"{mib['ours'] / mib['official']:.2f}"
         table.add_row(str(count), *shown, *memory, f"{difference:.1e}")
     console = Console(width=120)
     console.print(f"UniverSeg, one slice and label of 128 x 128, {chosen.threads} threads of {os.cpu_count()} cores")
-    console.print("seeing: taking in the labelled slices, once for all slices to fill")
+    console.print("encoding: of the labelled slices, once for all query slices")
     console.print(table)
     print("ratio " + ", ".join(f"{ratio:.1f} at {count} supports" for count, ratio in ratios.items()))
 

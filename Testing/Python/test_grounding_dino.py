@@ -85,7 +85,7 @@ def test_it_finds_what_the_model_and_processor_of_transformers_find(
     )[0]
     (text,) = model.texts(NAMES.values())
     assert list(text.ids) == words.input_ids[0].tolist()
-    boxes, scores = model.find(picture(), text, 96)
+    boxes, scores = model.detect(picture(), text, 96)
     np.testing.assert_allclose(boxes, found["boxes"].numpy(), atol=1e-3)
     probabilities = answer.logits[0].sigmoid().numpy()
     for score, (start, stop) in zip(scores, text.spans, strict=True):
@@ -142,12 +142,12 @@ def test_more_names_than_fit_make_several_texts(model: GroundingModel) -> None:
     texts = model.texts(names)
     assert len(texts) > 1
     assert sum(len(text.spans) for text in texts) == len(names)
-    assert max(len(text.ids) for text in texts) <= model.most_tokens
+    assert max(len(text.ids) for text in texts) <= model.max_tokens
 
 
 def test_a_name_without_any_word_is_no_trouble(model: GroundingModel) -> None:
     (text,) = model.texts(["", "liver"])
-    _, scores = model.find(picture(), text, 64)
+    _, scores = model.detect(picture(), text, 64)
     assert scores[0].max() == 0
     assert scores[1].max() > 0
 
@@ -177,7 +177,7 @@ def test_segments_without_a_name_in_words_are_said_to_be_carried_alone(
     def refuse(*_: object) -> None:
         raise AssertionError("asked for a name that is none")
 
-    monkeypatch.setattr(GroundingModel, "find", refuse)
+    monkeypatch.setattr(GroundingModel, "detect", refuse)
     ((_, probabilities),) = prepared(*hippocampus, {}).predict([hippocampus[1].indices[1] + 1])
     assert probabilities[1:].max() > 0
 
@@ -191,7 +191,7 @@ def test_a_box_counts_only_near_where_the_label_was_carried(
     volume, support = hippocampus
     engine = prepared(volume, support, NAMES)
     index = support.indices[2] + 1
-    ((_, carried),) = engine._carried.prompts([index])  # type: ignore[attr-defined]
+    ((_, carried),) = engine._prompts.prompts([index])  # type: ignore[attr-defined]
     (place, parts) = next(iter(carried.items()))
     x0, y0, x1, y1 = parts[0].box
     near, far = (x0 + 1, y0, x1, y1), (0.0, 0.0, 3.0, 3.0)
@@ -207,10 +207,10 @@ def test_a_box_counts_only_near_where_the_label_was_carried(
         ([far, near], [0.9, 0.1], parts[0].box),  # below the threshold
         ([far], [0.9], parts[0].box),
     ):
-        monkeypatch.setattr(GroundingModel, "find", answer(boxes, score))
-        from fewshot_annotate.engines.pretrained.quarter_turns import Turns
+        monkeypatch.setattr(GroundingModel, "detect", answer(boxes, score))
+        from fewshot_annotate.engines.pretrained.slice_progress import SliceProgress
 
-        refined = engine.refine(index, {place: parts[:1]}, Turns(engine.context.report_progress, 1))  # type: ignore[attr-defined]
+        refined = engine.refine(index, {place: parts[:1]}, SliceProgress(engine.context.report_progress, 1))  # type: ignore[attr-defined]
         np.testing.assert_allclose(refined[place][0].box, expected, atol=1e-5)
 
 
@@ -232,7 +232,7 @@ def test_outlines_are_drawn_by_sam_or_medsam(
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
     kind = "medsam" if outlines.startswith("medsam") else "sam"
     alone = runnable_engine(kind)(options={"cache": 0})
-    assert engine.manner is alone.manner  # type: ignore[attr-defined]
+    assert engine.variant is alone.variant  # type: ignore[attr-defined]
 
 
 def test_a_vocabulary_of_another_length_is_refused(shelf: Shelf, hippocampus: tuple[Volume, Support]) -> None:

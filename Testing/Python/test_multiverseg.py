@@ -46,7 +46,7 @@ def test_it_computes_what_the_definition_says(count: int) -> None:
     state = random_tensors(state_shapes(FEW))
     target, images, labels = shown(count)
     net = MultiverSegNet(state, CPU)
-    ours = net.prompted(target.permute(1, 2, 0), net.see(images, labels))
+    ours = net.logits_with_prompts(target.permute(1, 2, 0), net.encode_support(images, labels))
     assert difference(ours, plain_multiverseg(state, target, images, labels)) < 1e-5
 
 
@@ -55,7 +55,7 @@ def test_without_prompts_their_channels_are_empty() -> None:
     target, images, labels = shown(3)
     target[1:] = 0
     net = MultiverSegNet(state, CPU)
-    ours = net.logits(target[0], net.see(images, labels))
+    ours = net.logits(target[0], net.encode_support(images, labels))
     assert difference(ours, plain_multiverseg(state, target, images, labels)) < 1e-5
 
 
@@ -75,7 +75,9 @@ if REFERENCE:  # a checkout of halleewong/MultiverSeg, with universeg, einops an
         with torch.inference_mode():
             official = theirs(target[None], images[None, :, None], labels[None, :, None])[0, 0]
         net = MultiverSegNet(state, CPU)
-        found = difference(net.prompted(target.permute(1, 2, 0), net.see(images, labels)), official)
+        found = difference(
+            net.logits_with_prompts(target.permute(1, 2, 0), net.encode_support(images, labels)), official
+        )
         print(f"MultiverSeg, {count} supports: logits differ by {found:.1e} of the largest")
         assert found < 1e-5
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
-from fewshot_annotate.engines.pretrained.intensity import Greys
+from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.labels import every, small_case
@@ -29,7 +29,7 @@ def test_a_file_without_tokens_of_types_is_a_model_where_they_are_0() -> None:
     state = random_seggpt(types=False)
     zeros = {"type_token_cls": torch.zeros(1, 1, 1, 32), "type_token_ins": torch.zeros(1, 1, 1, 32)}
     volume, label_map = small_case()
-    rgb = Greys(volume.array).rgb(12)
+    rgb = GreyscaleSlices(volume.array).rgb(12)
     image, painting = as_input(rgb, SIDE), as_painting(label_map.array[12] > 0, SIDE)
     painted = InContextModel(state).paint(image, [(image, painting)])
     torch.testing.assert_close(painted, InContextModel(state | zeros).paint(image, [(image, painting)]))
@@ -59,7 +59,7 @@ if REFERENCE:  # a checkout of baaivision/Painter
         official = reference.painter(Path(str(REFERENCE)), "models_painter", "Painter")
         state = random_seggpt(types=False)
         volume, label_map = small_case()
-        greys = Greys(volume.array)
+        greys = GreyscaleSlices(volume.array)
         prompt, image = (as_input(greys.rgb(index), SIDE) for index in (12, 15))
         painting = as_painting(label_map.array[12] > 0, SIDE)
         painted = reference.painted(official.Painter, state, [(prompt, painting)], image)

@@ -14,7 +14,7 @@ import torch
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LabelMap, Volume
-from fewshot_annotate.engines.pretrained.intensity import Greys
+from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.data import load_case
@@ -23,7 +23,7 @@ from support.tiny_weights import Seeded, Shelf, random_sam, randomise
 
 # isort: split
 from fewshot_annotate.engines.sam import persam_network as persam_model
-from fewshot_annotate.engines.sam.network import Picture, SamModel, Target
+from fewshot_annotate.engines.sam.network import EmbeddedSlice, SamModel, Target
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_PERSAM_REFERENCE")
@@ -46,7 +46,7 @@ def model() -> SamModel:
 def slice_and_mask() -> tuple[np.ndarray, np.ndarray]:
     volume, label_map = small_case()
     index = int((label_map.array > 0).sum(axis=(1, 2)).argmax())
-    return Greys(volume.array).rgb(index), label_map.array[index] > 0
+    return GreyscaleSlices(volume.array).rgb(index), label_map.array[index] > 0
 
 
 def predict(name: str, volume: Volume, support: Support, indices: list[int], **options: Any) -> dict[int, np.ndarray]:
@@ -108,10 +108,10 @@ def in_place(transformer: Any, image: Any, place: Any, tokens: Any, target: Targ
 @pytest.mark.parametrize("sharp", [False, True])
 def test_a_mask_too_small_for_a_cell_still_gives_a_target(model: SamModel, sharp: bool) -> None:
     rgb, _ = slice_and_mask()
-    picture = model.picture(rgb)
+    picture = model.embed(rgb)
     mask = np.zeros(rgb.shape[:2], dtype=bool)
     mask[7, 9] = True
-    target = persam_model.wanted(model, picture, mask, sharp)
+    target = persam_model.target_features(model, picture, mask, sharp)
     assert torch.isfinite(target.direction).all()
     row, column = (int(place * model.features_shape[2] / max(mask.shape)) for place in (7, 9))
     torch.testing.assert_close(target.embedding[0, 0], picture.features[0, :, row, column])
@@ -119,10 +119,10 @@ def test_a_mask_too_small_for_a_cell_still_gives_a_target(model: SamModel, sharp
 
 def test_a_mask_that_vanishes_where_a_large_slice_is_made_smaller_still_gives_a_target(model: SamModel) -> None:
     side = 4 * model.side
-    picture = Picture(torch.randn(model.features_shape), (side, side), (model.side, model.side))
+    picture = EmbeddedSlice(torch.randn(model.features_shape), (side, side), (model.side, model.side))
     mask = np.zeros((side, side), dtype=bool)
     mask[side - 1, side - 1] = True
-    target = persam_model.wanted(model, picture, mask)
+    target = persam_model.target_features(model, picture, mask)
     torch.testing.assert_close(target.embedding[0, 0], picture.features[0, :, -1, -1])
 
 
@@ -130,18 +130,18 @@ def test_it_points_at_what_is_most_and_least_like_the_target(
     model: SamModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rgb, mask = slice_and_mask()
-    picture = model.picture(rgb)
-    target = persam_model.wanted(model, picture, mask)
+    picture = model.embed(rgb)
+    target = persam_model.target_features(model, picture, mask)
     pointed: list[np.ndarray] = []
     decode = SamModel.decode
 
-    def spied(self: SamModel, picture: Picture, points: np.ndarray, *more: Any, **named: Any) -> Any:
+    def spied(self: SamModel, picture: EmbeddedSlice, points: np.ndarray, *more: Any, **named: Any) -> Any:
         pointed.append(points)
         return decode(self, picture, points, *more, **named)
 
     monkeypatch.setattr(SamModel, "decode", spied)
     persam_model.persam(model, picture, target)
-    cosine = persam_model.likeness(model, picture, target).numpy()
+    cosine = persam_model.similarity(model, picture, target).numpy()
     best, worst = pointed[0].astype(int)
     assert cosine[best[1], best[0]] == cosine.max()
     assert cosine[worst[1], worst[0]] == cosine.min()
@@ -155,8 +155,8 @@ def test_it_points_at_what_is_most_and_least_like_the_target(
 @pytest.mark.parametrize("side", [-1.0, 1.0], ids=["nothing", "everything"])
 def test_an_answer_without_a_box_is_kept_and_not_an_error(model: SamModel, side: float) -> None:
     rgb, mask = slice_and_mask()
-    picture = model.picture(rgb)
-    target = persam_model.wanted(model, picture, mask)
+    picture = model.embed(rgb)
+    target = persam_model.target_features(model, picture, mask)
     low = torch.full((4 * model.features_shape[2],) * 2, side)
     refined = persam_model._refined(model, picture, np.array([[3.0, 4.0]]), np.array([True]), low)
     assert refined.shape == mask.shape
@@ -168,16 +168,16 @@ def test_an_answer_without_a_box_is_kept_and_not_an_error(model: SamModel, side:
 
 def test_the_fitted_mixture_sums_to_1_and_gives_the_labelled_mask_back_better(model: SamModel) -> None:
     rgb, mask = slice_and_mask()
-    picture = model.picture(rgb)
-    target = persam_model.wanted(model, picture, mask, sharp=True)
+    picture = model.embed(rgb)
+    target = persam_model.target_features(model, picture, mask, blend_maximum=True)
     told: list[float] = []
-    weights = persam_model.fit_weights(model, picture, target, mask, told.append)
+    weights = persam_model.fit_mask_weights(model, picture, target, mask, told.append)
     assert weights.sum() == pytest.approx(1, abs=1e-6)
     assert told == sorted(told)
     assert told[-1] == 1
-    cosine = persam_model.likeness(model, picture, target)
-    points = np.array([persam_model._best(cosine, None)], dtype=np.float64)
-    low, _ = model.decode(picture, points, np.array([True]), several=True)
+    cosine = persam_model.similarity(model, picture, target)
+    points = np.array([persam_model._most_similar_pixel(cosine, None)], dtype=np.float64)
+    low, _ = model.decode(picture, points, np.array([True]), multimask=True)
     logits = model.enlarge(low, picture).flatten(1)
     truth = torch.from_numpy(mask.astype(np.float32)).flatten()[None]
 
@@ -231,7 +231,7 @@ if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
     def test_the_official_script_finds_the_same(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(persam_model, "STEPS", 50)
         volume, label_map = load_case("ct_liver")
-        greys = Greys(volume.array)
+        greys = GreyscaleSlices(volume.array)
         indices = every(label_map, AXIS, 3)
         mask = label_map.array[indices[2]] > 0
         images = {f"{number:02}.jpg": greys.rgb(index) for number, index in enumerate(indices[2:5])}
@@ -266,13 +266,13 @@ if REFERENCE:  # a checkout of ZrrSkywalker/Personalize-SAM
         getattr(official, script)(arguments, "organ", *places)
 
         model = SamModel({key: value.detach().clone() for key, value in sam.state_dict().items()})
-        pictures = [model.picture(image) for image in images.values()]
-        target = persam_model.wanted(model, pictures[0], mask, sharp=script == "persam_f")
+        pictures = [model.embed(image) for image in images.values()]
+        target = persam_model.target_features(model, pictures[0], mask, blend_maximum=script == "persam_f")
         for name, picture in zip(images, pictures, strict=True):
             if script == "persam":
                 logits = persam_model.persam(model, picture, target)
             else:
-                weights = persam_model.fit_weights(model, pictures[0], target, mask, lambda part: None)
+                weights = persam_model.fit_mask_weights(model, pictures[0], target, mask, lambda part: None)
                 logits = persam_model.persam_f(model, picture, target, weights)
             theirs = written[Path(name).stem][:, :, 2] > 0
             ours = logits.numpy() > 0

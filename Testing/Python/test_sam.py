@@ -86,12 +86,12 @@ def test_sam_answers_as_the_predictor_of_its_package(several: bool) -> None:
         points, inside.astype(int), np.array(box), multimask_output=several, return_logits=True
     )
     model = SamModel(official.state_dict())
-    seen = model.picture(picture())
-    logits, quality = model.decode(seen, points, inside, box, several=several)
+    seen = model.embed(picture())
+    logits, quality = model.decode(seen, points, inside, box, multimask=several)
     np.testing.assert_array_equal(logits.numpy(), low)
     np.testing.assert_array_equal(quality.numpy(), scores)
     np.testing.assert_array_equal(model.enlarge(logits, seen).numpy(), masks)
-    again, _ = model.decode(seen, points, inside, mask=logits[:1], several=several)
+    again, _ = model.decode(seen, points, inside, mask=logits[:1], multimask=several)
     _, _, low_again = predictor.predict(points, inside.astype(int), mask_input=low[:1], multimask_output=several)
     np.testing.assert_array_equal(again.numpy(), low_again)
 
@@ -113,7 +113,7 @@ def test_medsam_answers_as_its_inference_script() -> None:
     official = random_sam()
     grey = picture(60, 90)[:, :, 0]
     model = SamModel(official.state_dict())
-    seen = model.stretched(grey)
+    seen = model.embed_stretched(grey)
     side = model.side
     image = torch.from_numpy(np.repeat(stretch(grey, side)[None, None], 3, axis=1))
     box = np.array([[5.0, 10.0, 60.0, 50.0]]) / np.array([90, 60, 90, 60]) * side
@@ -154,7 +154,7 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
         volume, label_map = load_case("ct_liver")
         support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
         engine = prepared("medsam", volume, support)
-        grey = engine._greys.grey(support.indices[1])
+        grey = engine._greyscale.grey(support.indices[1])
         official = random_sam()
         side = official.image_encoder.img_size
         big = transform.resize(
@@ -170,7 +170,7 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
             official, features, box / np.array([width, height, width, height]) * side, height, width
         )
         model = SamModel(official.state_dict())
-        logits, _ = model.decode(model.stretched(grey), box=(40.0, 50.0, 120.0, 130.0))
+        logits, _ = model.decode(model.embed_stretched(grey), box=(40.0, 50.0, 120.0, 130.0))
         ours = sam_model.resized(logits.sigmoid(), (height, width))[0].numpy() > 0.5
         print(f"MedSAM: image differs by {difference:.1e}, mask in {int((ours != mask).sum())} of {mask.size} pixels")
         assert difference < 1e-6

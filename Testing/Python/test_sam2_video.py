@@ -13,7 +13,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LabelMap, Volume
-from fewshot_annotate.engines.pretrained.intensity import Greys
+from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.data import load_case
@@ -118,7 +118,7 @@ def test_each_gap_is_filled_the_same_whichever_others_are_asked_for(shelf: Shelf
 def test_both_labelled_slices_count_by_distance(shelf: Shelf) -> None:
     volume, support = supported([8, 20])
     model = VideoModel(renamed(random_sam2()), SIDE)
-    greys = Greys(volume.array)
+    greys = GreyscaleSlices(volume.array)
     track = Track(model, Frames(13, lambda frame: model.frame(greys.rgb(frame + 8))), shared_features(model, 24))
     for row, index in enumerate(support.indices):
         track.condition(index - 8, support.masks[row] == support.labels[0])
@@ -126,8 +126,8 @@ def test_both_labelled_slices_count_by_distance(shelf: Shelf) -> None:
     sides = {}
     for reverse, way in ways.items():
         for index in way:
-            sides[reverse] = resized_logits(track.follow(index - 8, reverse), support.masks.shape[1:])
-        track.forget()
+            sides[reverse] = resized_logits(track.track(index - 8, reverse), support.masks.shape[1:])
+        track.reset()
     expected = 0.75 * sides[False] + 0.25 * sides[True]
     one = Support(
         support.axis,
@@ -168,7 +168,7 @@ if REFERENCE:  # a checkout of bowang-lab/MedSAM2
         official = reference.medsam2(Path(str(REFERENCE)), side)
         official.load_state_dict(wide_state(official))
         volume, label_map = load_case("ct_liver")
-        greys = Greys(volume.array)
+        greys = GreyscaleSlices(volume.array)
         indices, labelled = list(range(8, 15)), (0, 3, 6)
         model = VideoModel({key: value.clone() for key, value in official.state_dict().items()}, side)
         frames = Frames(len(indices), lambda frame: model.frame(greys.rgb(indices[frame])))
@@ -185,7 +185,7 @@ if REFERENCE:  # a checkout of bowang-lab/MedSAM2
             for frame, _, logits in official.propagate_in_video(state, start_frame_idx=start, reverse=reverse):
                 if frame not in labelled:
                     theirs = logits[0, 0].sigmoid().numpy()
-                    ours = resized_logits(track.follow(frame, reverse), shape)
+                    ours = resized_logits(track.track(frame, reverse), shape)
                     worst = max(worst, float(np.abs(ours - theirs).max()))
                     changed += int(((ours > 0.5) != (theirs > 0.5)).sum())
                     pixels += ours.size

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.engines.pretrained import base
-from fewshot_annotate.engines.pretrained.architecture import built_from, count, load, require_importable
+from fewshot_annotate.engines.pretrained.architecture import architecture_errors, count, load, require_importable
 from fewshot_annotate.engines.registry import engine_class
 
 ENGINES = ("sam", "medsam", "persam", "persam-f", "seggpt", "painter", "grounding-dino", "sam2-video")
@@ -41,14 +41,14 @@ def test_a_package_that_is_not_there_is_left_to_the_check_for_missing_ones() -> 
     ],
 )
 def test_what_a_model_says_of_strange_weights_becomes_one_line(error: Exception, said: str) -> None:
-    with pytest.raises(InputError, match=said) as refused, built_from(Path("weights.pth")):
+    with pytest.raises(InputError, match=said) as refused, architecture_errors(Path("weights.pth")):
         raise error
     assert refused.value.code == "weights_architecture"
     assert "\n" not in str(refused.value)
 
 
 def test_memory_that_runs_out_while_building_is_not_blamed_on_the_weights() -> None:
-    with pytest.raises(RuntimeError, match="out of memory"), built_from(Path("weights.pth")):
+    with pytest.raises(RuntimeError, match="out of memory"), architecture_errors(Path("weights.pth")):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
-from fewshot_annotate.engines.pretrained.intensity import Greys, Scale
+from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices, IntensityScale
 from fewshot_annotate.engines.pretrained.joint_labels import joint
-from fewshot_annotate.engines.pretrained.prompts import Carried, carried_mask, prompts_of
+from fewshot_annotate.engines.pretrained.prompts import CarriedPrompts, prompts_of, propagated_mask
 from fewshot_annotate.engines.propagate.engine import Propagate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,13 +31,13 @@ def disc(row: float, column: float, radius: float, size: int = 64) -> np.ndarray
 
 @pytest.mark.parametrize("case", every_case())
 def test_a_real_ct_is_seen_at_its_window_and_everything_else_by_its_range(case: Path) -> None:
-    greys = Greys(load_case(case)[0].array)
-    assert greys.scale is (Scale.CT if "ct" in case.name.split("_") else Scale.RANGE)
+    greys = GreyscaleSlices(load_case(case)[0].array)
+    assert greys.scale is (IntensityScale.CT if "ct" in case.name.split("_") else IntensityScale.RANGE)
 
 
 def test_ct_is_shown_from_minus_160_to_240_hounsfield_units() -> None:
     values = np.array([-1000, -160, -60, 40, 140, 240, 3000], dtype=np.int16).reshape(1, 1, -1)
-    assert Greys(values).grey(0).tolist() == [[0, 0, 63, 127, 191, 255, 255]]
+    assert GreyscaleSlices(values).grey(0).tolist() == [[0, 0, 63, 127, 191, 255, 255]]
 
 
 def test_other_images_are_scaled_by_the_percentiles_of_what_is_not_0() -> None:
@@ -46,18 +46,18 @@ def test_other_images_are_scaled_by_the_percentiles_of_what_is_not_0() -> None:
     low, high = np.percentile(array[array > 0], [0.5, 99.5])
     expected = np.uint8((np.clip(array, low, high) - low) / (high - low) * 255)
     expected[array == 0] = 0
-    grey = np.stack([Greys(array).grey(index) for index in range(len(array))])
+    grey = np.stack([GreyscaleSlices(array).grey(index) for index in range(len(array))])
     assert np.abs(grey.astype(int) - expected).max() <= 1
 
 
 def test_the_user_has_the_last_word_on_the_kind_of_image() -> None:
     volume, _ = small_case()
-    assert Greys(volume.array, Scale.CT).scale is Scale.CT
+    assert GreyscaleSlices(volume.array, IntensityScale.CT).scale is IntensityScale.CT
 
 
 @pytest.mark.parametrize("values", [[5, 5, 5, 5], [0, 0, 0, 0], [0, 0, 0, 7], [-3, -2, -1, 0]])
 def test_flat_and_odd_images_make_no_trouble(values: list[int]) -> None:
-    grey = Greys(np.array(values, dtype=np.float32).reshape(1, 2, 2)).grey(0)
+    grey = GreyscaleSlices(np.array(values, dtype=np.float32).reshape(1, 2, 2)).grey(0)
     assert grey.dtype == np.uint8
 
 
@@ -101,8 +101,8 @@ def test_a_label_that_is_nowhere_first_is_taken_from_where_it_is_likeliest() -> 
     probability = np.zeros((8, 8), dtype=np.float32)
     probability[3, 3:5] = 0.4
     none = np.zeros((8, 8), dtype=bool)
-    assert carried_mask(none, probability).sum() == 2
-    assert not carried_mask(none, probability / 4).any()
+    assert propagated_mask(none, probability).sum() == 2
+    assert not propagated_mask(none, probability / 4).any()
 
 
 @given(st.integers(0, 63), st.integers(0, 63), st.integers(1, 30), st.integers(0, 30), st.integers(0, 30))
@@ -122,7 +122,7 @@ def test_carried_boxes_fit_the_true_outline() -> None:
     propagate = Propagate()
     propagate.prepare(volume, support)
     overlaps = []
-    for index, found in Carried(propagate, support).prompts(support.unlabelled(support.labelled_range())):
+    for index, found in CarriedPrompts(propagate, support).prompts(support.unlabelled(support.labelled_range())):
         for place, prompts in found.items():
             rows, columns = np.nonzero(label_map.array[index] == support.labels[place])
             if len(rows) > 20:

@@ -12,7 +12,7 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LabelMap
-from fewshot_annotate.engines.pretrained.intensity import Greys
+from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices
 from fewshot_annotate.engines.registry import runnable_engine
 from support import reference
 from support.labels import every, small_case
@@ -30,7 +30,7 @@ SIDE = 64
 def examples(count: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     """A slice of a real volume, and labelled ones of it, as the model sees them."""
     volume, label_map = small_case()
-    greys = Greys(volume.array)
+    greys = GreyscaleSlices(volume.array)
     prompts = [
         (as_input(greys.rgb(index), SIDE), as_painting(label_map.array[index] > 0, SIDE))
         for index in range(10, 10 + 3 * count, 3)

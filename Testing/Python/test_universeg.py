@@ -74,7 +74,10 @@ def test_it_computes_what_the_definition_says(count: int, size: tuple[int, int])
     image, images, labels = shown(count, size)
     net = UniverSegNet(state, CPU)
     assert (
-        difference(net.logits(image, net.see(images, labels)), plain_universeg(state, image, images, labels)) < 1e-5
+        difference(
+            net.logits(image, net.encode_support(images, labels)), plain_universeg(state, image, images, labels)
+        )
+        < 1e-5
     )
 
 
@@ -85,14 +88,17 @@ def test_chunks_of_any_size_give_the_same(values: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(universeg_net, "CHUNK_VALUES", values)
     net = UniverSegNet(state, CPU)
     assert (
-        difference(net.logits(image, net.see(images, labels)), plain_universeg(state, image, images, labels)) < 1e-5
+        difference(
+            net.logits(image, net.encode_support(images, labels)), plain_universeg(state, image, images, labels)
+        )
+        < 1e-5
     )
 
 
 def test_a_support_set_serves_many_images_and_is_left_as_it_was() -> None:
     net = UniverSegNet(random_state(), CPU)
     image, images, labels = shown(3)
-    seen = net.see(images, labels)
+    seen = net.encode_support(images, labels)
     first = net.logits(image, seen)
     net.logits(shown(3, seed=1)[0], seen)
     assert torch.equal(net.logits(image, seen), first)
@@ -113,8 +119,8 @@ if REFERENCE:  # a checkout of JJGO/UniverSeg, and its packages einops and pydan
         state = random_state()
         image, images, labels = shown(count, (128, 128))
         net, theirs = UniverSegNet(state, CPU), OfficialNetwork(state, CPU)
-        ours = net.logits(image, net.see(images, labels))
-        found = difference(ours, theirs.logits(image, theirs.see(images, labels)))
+        ours = net.logits(image, net.encode_support(images, labels))
+        found = difference(ours, theirs.logits(image, theirs.encode_support(images, labels)))
         print(f"UniverSeg, {count} supports: logits differ by {found:.1e} of the largest")
         assert found < 1e-5
 
@@ -142,7 +148,7 @@ class Threshold:
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.images: list[torch.Tensor] = []
 
-    def see(self, images: torch.Tensor, labels: torch.Tensor) -> int:
+    def encode_support(self, images: torch.Tensor, labels: torch.Tensor) -> int:
         self.seen.append((images, labels))
         return len(self.seen) - 1
 
@@ -364,14 +370,14 @@ def test_slices_of_other_volumes_are_shown_beside_those_of_the_volume_as_large_a
 def test_with_many_labels_the_result_is_the_same_and_less_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, support = case()
     whole = filled(Told(MeanLabel()), volume, support)
-    monkeypatch.setattr(in_context, "KEPT_BYTES", 0)
+    monkeypatch.setattr(in_context, "MAX_CACHE_BYTES", 0)
     network = MeanLabel()
     blocks = filled(Told(network), volume, support)
     assert list(blocks) == list(whole) == sorted(whole)
     for index, probabilities in whole.items():
         np.testing.assert_array_equal(blocks[index], probabilities)
     wanted = len(support.unlabelled(support.labelled_range()))
-    assert len(network.seen) == len(support.labels) * -(-wanted // in_context.BLOCK)
+    assert len(network.seen) == len(support.labels) * -(-wanted // in_context.BLOCK_SLICES)
 
 
 class Hungry(MeanLabel):
@@ -382,10 +388,10 @@ class Hungry(MeanLabel):
         self.most = most
         self.error = error
 
-    def see(self, images: torch.Tensor, labels: torch.Tensor) -> int:
+    def encode_support(self, images: torch.Tensor, labels: torch.Tensor) -> int:
         if len(images) > self.most:
             raise self.error
-        return super().see(images, labels)
+        return super().encode_support(images, labels)
 
 
 SHORT = [

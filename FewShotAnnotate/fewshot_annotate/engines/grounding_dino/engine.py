@@ -1,4 +1,4 @@
-"""Engine `grounding-dino`: the segment's name finds it on each slice, the labelled slices keep that honest."""
+"""Engine `grounding-dino`: boxes detected by the segment's name, checked against the labelled slices."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..pretrained.base import PRECISION, checkpoint_options
 from ..pretrained.intensity import INTENSITIES
 from ..pretrained.prompts import Box, Prompt
 from ..sam.engine import CACHE, MODEL, SAM_CHECKPOINTS, SAM_PACKAGES, PromptedEngine
-from ..sam.variants import MEDSAM, SAM, Manner
+from ..sam.variants import MEDSAM, SAM, SamVariant
 
 if TYPE_CHECKING:
     import torch
 
-    from ..pretrained.quarter_turns import Turns
+    from ..pretrained.slice_progress import SliceProgress
     from .network import GroundingModel, Text
 
 DETECTOR, VOCABULARY = "detector", "vocabulary"
@@ -35,15 +35,15 @@ CHECKPOINTS = {
     VOCABULARY: ("grounding-dino-vocabulary",),
     MODEL: (*SAM_CHECKPOINTS[MODEL], "medsam-vit-b"),
 }
-# Names that programs give when the user gave none: they say nothing.
+# Default names, which do not describe the structure.
 _NO_NAME = re.compile(r"(label|segment|structure|roi)?[\s_-]*\d*", re.IGNORECASE)
 
 
 class GroundingDino(PromptedEngine):
-    """Boxes by name, masks by SAM or MedSAM.
+    """Boxes detected by name, masks by SAM or MedSAM.
 
-    Of the boxes that the name finds, those count that lie where the label was carried to; the best of them takes the
-    place of the carried box. Where there is none, and for labels without a name in words, the carried box stays.
+    The detected box with the highest score that overlaps the propagated box replaces it. The propagated box is kept
+    where there is none, and for labels without a descriptive name.
     """
 
     name = "grounding-dino"
@@ -55,76 +55,82 @@ class GroundingDino(PromptedEngine):
     uses_names = True
     options: ClassVar[Mapping[str, Option]] = {
         **checkpoint_options(CHECKPOINTS),
-        "text": Option("", "names in place of the segments', in the order of their values: liver. spleen."),
-        "threshold": Option(0.25, "least score of a box", 0.0, 1.0),
-        "overlap": Option(0.3, "least overlap (IoU) of a box with the carried one", 0.0, 1.0),
-        "side": Option(800, "pixels of the shortest side as the detector sees it", 64, 2000),
+        "text": Option(
+            "", "names to use instead of the segments' names, in the order of their values: liver. spleen."
+        ),
+        "threshold": Option(0.25, "minimum score of a box", 0.0, 1.0),
+        "overlap": Option(0.3, "minimum overlap (IoU) of a box with the propagated one", 0.0, 1.0),
+        "side": Option(800, "pixels of the shortest side of the detector's input", 64, 2000),
         "intensities": INTENSITIES,
         "precision": PRECISION,
         "cache": CACHE,
     }
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
-        """As the base, and find the names."""
+        """Set the input and the names to detect."""
         super().prepare(volume, support, context)
         named = [text.strip() for text in self.settings["text"].split(".")]
         if not any(named):
             named = [context.names.get(label, "") for label in support.labels]
         words = dict(zip(range(len(support.labels)), named, strict=False))
-        self._words = {place: word for place, word in words.items() if not _NO_NAME.fullmatch(word.strip())}
+        self._words = {
+            label_index: word for label_index, word in words.items() if not _NO_NAME.fullmatch(word.strip())
+        }
         nameless = len(support.labels) - len(self._words)
         if nameless:
             context.warn(Message("segments_nameless", count=nameless, total=len(support.labels)))
         self._texts: list[tuple[Text, list[int]]] | None = None
 
     @property
-    def manner(self) -> Manner:
-        """That of the model which draws the outlines."""
+    def variant(self) -> SamVariant:
+        """Variant of the model that segments the boxes."""
         return MEDSAM if self.checkpoint(MODEL).name.startswith("medsam") else SAM
 
-    def refine(self, index: int, prompts: dict[int, list[Prompt]], turns: Turns) -> dict[int, list[Prompt]]:
-        """Boxes found by name in place of carried ones."""
-        wanted = [place for place in prompts if place in self._words]
-        if not wanted:
+    def refine(
+        self, index: int, prompts: dict[int, list[Prompt]], progress: SliceProgress
+    ) -> dict[int, list[Prompt]]:
+        """Replace propagated boxes by those detected by name."""
+        named_labels = [label_index for label_index in prompts if label_index in self._words]
+        if not named_labels:
             return prompts
         model = self.detector()
-        rgb = self._greys.rgb(index)
+        rgb = self._greyscale.rgb(index)
         refined = dict(prompts)
-        for text, places in self._asked(model):
-            if not set(places) & set(wanted):
+        for text, label_indices in self._texts_and_labels(model):
+            if not set(label_indices) & set(named_labels):
                 continue
 
-            def find(_: int, text: Text = text) -> tuple[np.ndarray, np.ndarray]:
+            def detect(_: int, text: Text = text) -> tuple[np.ndarray, np.ndarray]:
                 with self.precision(model.device):
-                    return model.find(rgb, text, self.settings["side"], lambda part: turns.within(0.4 * part))
+                    return model.detect(rgb, text, self.settings["side"], lambda part: progress.report(0.4 * part))
 
-            (boxes, scores), _ = self.with_less_memory(find, (1,), model.device)
-            for place, score in zip(places, scores, strict=True):
-                limit = self._carried.extents.limit(index, place)
-                if place in prompts and limit is not None:
-                    box = self._best(boxes, score, prompts[place], limit)
+            (boxes, scores), _ = self.with_less_memory(detect, (1,), model.device)
+            for label_index, score in zip(label_indices, scores, strict=True):
+                limit = self._prompts.extents.limit(index, label_index)
+                if label_index in prompts and limit is not None:
+                    box = self._best(boxes, score, prompts[label_index], limit)
                     if box is not None:
-                        refined[place] = [Prompt(box, np.empty((0, 2)), np.empty(0, dtype=bool))]
+                        refined[label_index] = [Prompt(box, np.empty((0, 2)), np.empty(0, dtype=bool))]
         return refined
 
     def detector(self) -> GroundingModel:
-        """The model that finds boxes, loaded at the first call."""
+        """The detection model, loaded by the first call."""
         device = self.model().device
-        files = [self.checkpoint(need) for need in (DETECTOR, VOCABULARY)]
+        files = [self.checkpoint(role) for role in (DETECTOR, VOCABULARY)]
         return _load(*files, store.path_of(files[0]), device)
 
-    def _asked(self, model: GroundingModel) -> list[tuple[Text, list[int]]]:
-        """Texts of all names, with the places of their labels."""
+    def _texts_and_labels(self, model: GroundingModel) -> list[tuple[Text, list[int]]]:
+        """Texts with all names, each with the indices of its labels."""
         if self._texts is None:
-            places = list(self._words)
-            texts = model.texts([self._words[place] for place in places])
-            left = iter(places)
+            label_indices = list(self._words)
+            texts = model.texts([self._words[label_index] for label_index in label_indices])
+            left = iter(label_indices)
             self._texts = [(text, [next(left) for _ in text.spans]) for text in texts]
         return self._texts
 
-    def _best(self, boxes: np.ndarray, scores: np.ndarray, carried: Sequence[Prompt], limit: Box) -> Box | None:
-        """The box of the highest score that lies within reach and on the carried boxes; None if there is none."""
-        around = np.array([prompt.box for prompt in carried])
+    def _best(self, boxes: np.ndarray, scores: np.ndarray, propagated: Sequence[Prompt], limit: Box) -> Box | None:
+        """The box with the highest score that overlaps the propagated ones, clipped to `limit`; None without any."""
+        around = np.array([prompt.box for prompt in propagated])
         whole = (*around[:, :2].min(axis=0), *around[:, 2:].max(axis=0))
         inside = np.concatenate([np.maximum(boxes[:, :2], limit[:2]), np.minimum(boxes[:, 2:], limit[2:])], axis=1)
         fits = (scores > self.settings["threshold"]) & (overlaps(inside, whole) >= self.settings["overlap"])
@@ -145,10 +151,13 @@ def overlaps(boxes: np.ndarray, other: Sequence[float]) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _load(checkpoint: Checkpoint, vocabulary: Checkpoint, path: Path, device: torch.device) -> GroundingModel:
-    """The model of a checkpoint, kept for the life of the process."""
+    """Load the model of a checkpoint; cached for the life of the process."""
     from .network import GroundingModel
 
-    words = store.read_text(vocabulary).splitlines()
+    vocabulary_tokens = store.read_text(vocabulary).splitlines()
     return build_model(
-        checkpoint, path, ("torchvision", "transformers"), lambda state: GroundingModel(state, words, device)
+        checkpoint,
+        path,
+        ("torchvision", "transformers"),
+        lambda state: GroundingModel(state, vocabulary_tokens, device),
     )

@@ -1,4 +1,4 @@
-"""Grounding DINO: boxes of what words name.
+"""Grounding DINO: detection of boxes by text.
 
 Liu et al., "Grounding DINO: Marrying DINO with Grounded Pre-Training for Open-Set Object Detection" (ECCV 2024). The
 module is that of the package `transformers`; its processor, which needs torchvision, is not used.
@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from ..pretrained.architecture import count
-from ..pretrained.quarter_turns import watched
+from ..pretrained.slice_progress import report_blocks
 
-# Mean and deviation of the pictures that it was trained on, red, green, blue in 0..1.
+# Mean and standard deviation of the training images; red, green, blue, 0..1.
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
-# Pixels of the longest side at most, for a shortest side of 800.
+# Maximum ratio of the longest side to the requested shortest side.
 LONGEST_PER_SHORTEST = 1333 / 800
-# What shapes do not tell, in the released models: the detector's heads, and the width of one of the text encoder's.
+# Attention heads of the detector, and width of a head of the text encoder, in the released models; shapes do not
+# determine them.
 HEADS = 8
 TEXT_HEAD = 64
 
@@ -33,14 +34,14 @@ _TEXT = "model.text_backbone."
 
 @dataclass(frozen=True)
 class Text:
-    """Names as one text, each ended by a full stop.
+    """Several names as one text, each followed by a full stop.
 
     Attributes
     ----------
     ids : tuple of int
-        Tokens, from the classifier token to the separator.
+        Token IDs, from the classifier token to the separator.
     spans : tuple of (start, stop)
-        Which of them are each name's, without the full stop.
+        Range of the tokens of each name, without the full stop.
     """
 
     ids: tuple[int, ...]
@@ -48,42 +49,44 @@ class Text:
 
 
 class GroundingModel:
-    """A model on its device.
+    """A model on a device.
 
     Parameters
     ----------
     state : mapping of str to Tensor
-        In the layout of the released file, of any size.
-    words : sequence of str
-        The text encoder's vocabulary, a token each.
+        In the layout of the released file, of any model size.
+    vocabulary : sequence of str
+        Tokens of the text encoder.
     device : torch.device
 
     Raises
     ------
     KeyError, ValueError, RuntimeError
-        Keys or shapes are not those of such a model.
+        The keys or shapes do not fit.
     """
 
-    def __init__(self, state: Mapping[str, Tensor], words: Sequence[str], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, state: Mapping[str, Tensor], vocabulary: Sequence[str], device: torch.device | str = "cpu"
+    ) -> None:
         from transformers import BertTokenizer
 
         self.device = torch.device(device)
         self.net = build(state).to(self.device)
         self.net.requires_grad_(False)
-        if len(words) != self.net.config.text_config.vocab_size:
-            raise ValueError(f"{len(words)} words for {self.net.config.text_config.vocab_size}")
-        self._tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
+        if len(vocabulary) != self.net.config.text_config.vocab_size:
+            raise ValueError(f"{len(vocabulary)} words for {self.net.config.text_config.vocab_size}")
+        self._tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)})
         config = self.net.config
-        self.most_tokens = min(config.max_text_len, config.text_config.max_position_embeddings)
+        self.max_tokens = min(config.max_text_len, config.text_config.max_position_embeddings)
 
     def texts(self, names: Sequence[str]) -> list[Text]:
-        """Names as few texts as the model's length allows, in their order."""
+        """Group names, in order, into as few texts as the model's maximum length allows."""
         full_stop = self._tokenizer.convert_tokens_to_ids(".")
         groups: list[list[list[int]]] = [[]]
         for name in names:
-            tokens = self._tokenizer.encode(clean(name), add_special_tokens=False)[: self.most_tokens - 3]
+            tokens = self._tokenizer.encode(clean(name), add_special_tokens=False)[: self.max_tokens - 3]
             used = sum(len(other) + 1 for other in groups[-1])
-            if groups[-1] and used + len(tokens) + 3 > self.most_tokens:
+            if groups[-1] and used + len(tokens) + 3 > self.max_tokens:
                 groups.append([])
             groups[-1].append(tokens)
         texts = []
@@ -96,30 +99,30 @@ class GroundingModel:
         return texts
 
     @torch.no_grad()
-    def find(
-        self, rgb: np.ndarray, text: Text, shortest: int, tell: Callable[[float], None] = lambda part: None
+    def detect(
+        self, rgb: np.ndarray, text: Text, shortest: int, report: Callable[[float], None] = lambda part: None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes on a slice, and how well each fits each name.
+        """Detect boxes on a slice and score them for each name.
 
         Parameters
         ----------
         rgb : uint8 ndarray, shape [h, w, 3]
         text : Text
         shortest : int
-            Pixels of the shortest side as the model sees it.
-        tell : function
-            Called with the part that is done, 0..1.
+            Shortest side of the model's input in pixels.
+        report : function
+            Called with the finished fraction, 0..1.
 
         Returns
         -------
         boxes : float32 ndarray, shape [queries, 4]
             x0, y0, x1, y1 in pixels of the slice.
         scores : float32 ndarray, shape [names, queries]
-            0..1, of the best of a name's tokens.
+            Maximum over the tokens of a name, 0..1.
         """
         pixels = torch.from_numpy(as_input(rgb, shortest))[None].to(self.device)
         ids = torch.tensor([text.ids], device=self.device)
-        with watched([*self.net.model.encoder.layers, *self.net.model.decoder.layers], tell):
+        with report_blocks([*self.net.model.encoder.layers, *self.net.model.decoder.layers], report):
             found = self.net(
                 pixel_values=pixels,
                 pixel_mask=torch.ones((1, *pixels.shape[-2:]), dtype=torch.long, device=self.device),
@@ -131,11 +134,11 @@ class GroundingModel:
         sides = np.array([rgb.shape[1], rgb.shape[0]] * 2, dtype=np.float32)
         boxes = np.stack([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2], axis=1) * sides
         probabilities = found.logits[0].float().sigmoid().cpu().numpy()
-        return boxes, np.stack([_most(probabilities[:, start:stop]) for start, stop in text.spans])
+        return boxes, np.stack([_max_over_tokens(probabilities[:, start:stop]) for start, stop in text.spans])
 
 
 def clean(name: str) -> str:
-    """A name as words: lower case, nothing that would end it."""
+    """Normalise a name: lower case, without punctuation that ends it."""
     return " ".join(re.sub(r"[._?]+", " ", name.lower()).split())
 
 
@@ -149,7 +152,7 @@ def as_input(rgb: np.ndarray, shortest: int) -> np.ndarray:
 
 
 def resized_shape(height: int, width: int, shortest: int) -> tuple[int, int]:
-    """Rows and columns with a shortest side as asked for, or less where the longest would be too long."""
+    """Shape with the requested shortest side, or smaller where the longest side would exceed its maximum."""
     longest = round(shortest * LONGEST_PER_SHORTEST)
     low, high = min(height, width), max(height, width)
     exact: float = shortest
@@ -160,7 +163,7 @@ def resized_shape(height: int, width: int, shortest: int) -> tuple[int, int]:
 
 
 def build(state: Mapping[str, Tensor]) -> Any:
-    """The model whose keys and shapes a state has, in evaluation mode."""
+    """The model with the keys and shapes of a state, in evaluation mode."""
     from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
     from transformers.utils import logging
 
@@ -201,7 +204,7 @@ def build(state: Mapping[str, Tensor]) -> Any:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        # Names changed since the file was written, and shared weights are in it once: transformers sees to both.
+        # `from_pretrained` handles renamed keys and shared weights.
         net, found = GroundingDinoForObjectDetection.from_pretrained(
             None, config=config, state_dict=dict(state), output_loading_info=True
         )
@@ -215,7 +218,7 @@ def build(state: Mapping[str, Tensor]) -> Any:
     return net.float().eval()
 
 
-def _most(probabilities: np.ndarray) -> np.ndarray:
+def _max_over_tokens(probabilities: np.ndarray) -> np.ndarray:
     """Highest of `[queries, tokens]` along tokens; 0 if there are none."""
     most: np.ndarray = probabilities.max(axis=1, initial=0.0)
     return most

@@ -1,4 +1,4 @@
-"""Engine `multiverseg`: a larger network that segments what it is shown examples of."""
+"""Engine `multiverseg`: a larger network that segments from labelled examples, without training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MultiverSeg(InContextEngine):
-    """MultiverSeg v1 (Wong et al., ICCV 2025) with labelled slices as its context and no clicks."""
+    """MultiverSeg v1 (Wong et al., ICCV 2025) with labelled slices as context, without clicks."""
 
     name = "multiverseg"
     title = "MultiverSeg"
@@ -26,7 +26,7 @@ class MultiverSeg(InContextEngine):
     support_bytes = 128 * 128 * 2 * 4
     options: ClassVar[Mapping[str, Option]] = {
         **CONTEXT_OPTIONS,
-        "supports": Option(16, "labelled slices shown with each slice at most: the most similar ones", 1, 64),
+        "supports": Option(16, "maximum number of labelled slices, the most similar ones, per query slice", 1, 64),
     }
 
     def network(self, device: torch.device) -> Network:

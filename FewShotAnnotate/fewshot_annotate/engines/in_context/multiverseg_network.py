@@ -1,9 +1,9 @@
 """MultiverSeg's network.
 
 Wong et al., "MultiverSeg: Scalable Interactive Segmentation of Biomedical Imaging Datasets with In-Context Guidance"
-(ICCV 2025). As UniverSeg's, with LeakyReLU before the mean over supports and a norm after each second convolution.
-What is exact here and saves work: the target's part of a cross convolution is computed once for all supports, what
-the last block makes of the supports is left out, and supports pass one by one.
+(ICCV 2025). It differs from UniverSeg's in a LeakyReLU before the mean over supports and a norm after each second
+convolution. Exact savings: the target's part of a cross convolution is computed once for all supports, the support
+output of the last block is not computed, and supports are processed one by one.
 
 Feature maps are `[n, h, w, channels]`.
 """
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .feature_maps import act, conv, enlarge, join, pool
+from .feature_maps import act, conv, join, pool, upsample
 
 FEATURES = 256
 LEVELS = 4
-# Channels of the target: image, box, clicks inside, clicks outside, logits of a prediction before.
+# Channels of the target: image, box, positive clicks, negative clicks, logits of a previous prediction.
 TARGET_CHANNELS = 5
 # Channels of a support: image, label.
 SUPPORT_CHANNELS = 2
@@ -58,31 +58,33 @@ class _Block:
             for side in ("target", "support")
         }
 
-    def __call__(self, target: Tensor, supports: Iterable[Tensor], seen: list[Tensor] | None = None) -> Tensor:
-        """The target from one or more supports; what becomes of each of these is appended to `seen`."""
+    def __call__(
+        self, target: Tensor, supports: Iterable[Tensor], support_outputs: list[Tensor] | None = None
+    ) -> Tensor:
+        """Output for the target; the outputs for the supports are appended to `support_outputs`."""
         own = conv(target, self._of_target, self._bias)
         total, count = torch.zeros_like(own), 0
         for one in supports:
             crossed = act(conv(one, self._of_support).add_(own))
             total.add_(crossed)
             count += 1
-            if seen is not None:
-                seen.append(self._convolved(crossed, "support"))
+            if support_outputs is not None:
+                support_outputs.append(self._convolved(crossed, "support"))
         return self._convolved(total.div_(count), "target")
 
     def _convolved(self, crossed: Tensor, side: str) -> Tensor:
         kernel, bias, scale, shift = self._second[side]
-        seen = act(conv(crossed, kernel, bias)).permute(0, 3, 1, 2)
-        return functional.group_norm(seen, 1, scale, shift).permute(0, 2, 3, 1).contiguous()
+        support_outputs = act(conv(crossed, kernel, bias)).permute(0, 3, 1, 2)
+        return functional.group_norm(support_outputs, 1, scale, shift).permute(0, 2, 3, 1).contiguous()
 
 
 class MultiverSegNet:
-    """The network on one device, without clicks or boxes.
+    """The network on a device, without clicks or boxes.
 
     Parameters
     ----------
     state : mapping of str to Tensor
-        As `state_shapes` says.
+        Weights as listed by `state_shapes`.
     device : torch.device
     """
 
@@ -96,38 +98,38 @@ class MultiverSegNet:
         self._decoder = [_Block(state, f"dec_blocks.{level}", 2 * features) for level in range(LEVELS - 1)]
         self._out = state["out_conv.conv.weight"], state["out_conv.conv.bias"]
 
-    def see(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Supports `[n, h, w, 2]` of images and labels `[n, h, w]`, 0..1."""
+    def encode_support(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Supports `[n, h, w, 2]` from images and labels `[n, h, w]`, 0..1."""
         return torch.stack([images, labels], dim=-1).to(self.device)
 
     @torch.inference_mode()
     def logits(self, image: Tensor, supports: Tensor) -> Tensor:
         """Logits `[h, w]` of one target image `[h, w]`, 0..1."""
-        return self.prompted(functional.pad(image[..., None], (0, TARGET_CHANNELS - 1)), supports)
+        return self.logits_with_prompts(functional.pad(image[..., None], (0, TARGET_CHANNELS - 1)), supports)
 
     @torch.inference_mode()
-    def prompted(self, target: Tensor, supports: Tensor) -> Tensor:
-        """Logits `[h, w]` of a target `[h, w, 5]` with its prompts."""
+    def logits_with_prompts(self, target: Tensor, supports: Tensor) -> Tensor:
+        """Logits `[h, w]` of a target `[h, w, 5]` that includes prompts."""
         target = target.to(self.device)[None]
         support = list(supports.split(1))
         skips = []
         for block in self._encoder[:-1]:
-            seen: list[Tensor] = []
-            target = block(target, support, seen)
-            skips.append((target, seen))
-            target, support = pool(target), [pool(one) for one in seen]
+            support_outputs: list[Tensor] = []
+            target = block(target, support, support_outputs)
+            skips.append((target, support_outputs))
+            target, support = pool(target), [pool(one) for one in support_outputs]
         deep: list[Tensor] = []
         target = self._encoder[-1](target, support, deep)
         for block in self._decoder[:-1]:
-            skip, seen = skips.pop(), []
-            target = block(join(enlarge(target), skip[0]), _joined(deep, skip[1]), seen)
-            deep = seen
+            skip, support_outputs = skips.pop(), []
+            target = block(join(upsample(target), skip[0]), _joined(deep, skip[1]), support_outputs)
+            deep = support_outputs
         target_skip, support_skip = skips.pop()
-        target = self._decoder[-1](join(enlarge(target), target_skip), _joined(deep, support_skip))
+        target = self._decoder[-1](join(upsample(target), target_skip), _joined(deep, support_skip))
         return conv(target, *self._out)[0, :, :, 0]
 
 
 def _joined(deep: list[Tensor], skip: list[Tensor]) -> Iterator[Tensor]:
-    """Deeper supports, enlarged, beside those of their level; one at a time."""
+    """Yield the upsampled supports of the deeper level concatenated with the skip connections, one at a time."""
     for one, other in zip(deep, skip, strict=True):
-        yield join(enlarge(one), other)
+        yield join(upsample(one), other)

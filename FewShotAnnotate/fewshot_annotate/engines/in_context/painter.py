@@ -1,4 +1,4 @@
-"""Engine `painter`: one labelled slice as painted example; the forerunner of SegGPT, on the same module."""
+"""Engine `painter`: in-context painting from one labelled slice; the predecessor of SegGPT, on the same module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engine `seggpt`: labelled slices as painted examples beside the slice to fill."""
+"""Engine `seggpt`: in-context painting from labelled slices as prompts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from ...weights import store
 from ...weights.catalog import Checkpoint
 from ..base import Option
-from ..pretrained.architecture import build_model, built_from, require_importable
+from ..pretrained.architecture import architecture_errors, build_model, require_importable
 from ..pretrained.base import PRECISION, checkpoint_options
-from ..pretrained.grey_slices import GreyEngine
+from ..pretrained.greyscale_engine import GreyscaleEngine
 from ..pretrained.intensity import INTENSITIES
-from ..pretrained.joint_labels import present, within
-from ..pretrained.quarter_turns import Turns
+from ..pretrained.joint_labels import joint_of_found, zero_outside
+from ..pretrained.slice_progress import SliceProgress
 
 if TYPE_CHECKING:
     import torch
@@ -29,10 +29,10 @@ MODEL = "model"
 CHECKPOINTS = {MODEL: ("seggpt-vit-large", "seggpt-vit-large-original")}
 
 
-class SegGpt(GreyEngine):
-    """In-context painting: each label is asked for on its own, white on black.
+class SegGpt(GreyscaleEngine):
+    """In-context painting, one label at a time, white on black.
 
-    The nearest labelled slices that show the label are the prompts, with feature ensemble where there are several.
+    The prompts are the nearest labelled slices that show the label, combined by feature ensemble.
     """
 
     name = "seggpt"
@@ -43,48 +43,48 @@ class SegGpt(GreyEngine):
     checkpoints: ClassVar[Mapping[str, tuple[str, ...]]] = CHECKPOINTS
     options: ClassVar[Mapping[str, Option]] = {
         **checkpoint_options(CHECKPOINTS),
-        "prompts": Option(2, "labelled slices shown with each slice; time and memory grow with them", 1, 64),
+        "prompts": Option(2, "labelled slices used as prompts; time and memory grow with their number", 1, 64),
         "intensities": INTENSITIES,
         "precision": PRECISION,
     }
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Slice by slice and label by label; labels do not leave the reach of the labelled slices around."""
+        """Yield slice by slice; labels stay near their extent on the neighbouring labelled slices."""
         from .seggpt_network import as_input
 
         device = self.choose_device()
         model = self.load(device)
         limits = self.limits(slice_indices)
-        turns = Turns(self.context.report_progress, sum(map(len, limits.values())))
-        most = self.settings.get("prompts", 1)
+        progress = SliceProgress(self.context.report_progress, sum(map(len, limits.values())))
+        max_prompts = self.settings.get("prompts", 1)
         images: dict[int, np.ndarray] = {}
         for index in slice_indices:
-            image = as_input(self._greys.rgb(index), model.side)
+            image = as_input(self._greyscale.rgb(index), model.side)
             found = {}
-            for place, limit in limits[index].items():
-                grey, most = self.with_less_memory(
-                    lambda count, place=place, index=index, image=image: self._paint(  # type: ignore[misc]
-                        model, index, image, place, count, images, turns
+            for label_index, limit in limits[index].items():
+                grey, max_prompts = self.with_less_memory(
+                    lambda count, label_index=label_index, index=index, image=image: self._paint(  # type: ignore[misc]
+                        model, index, image, label_index, count, images, progress
                     ),
-                    range(most, 0, -1),
+                    range(max_prompts, 0, -1),
                     device,
                 )
-                found[place] = within(grey, limit)
-                turns.next()
-            yield index, present(self._support.labels, found, self._shape)
+                found[label_index] = zero_outside(grey, limit)
+                progress.finish()
+            yield index, joint_of_found(self._support.labels, found, self._shape)
 
     def load(self, device: torch.device) -> InContextModel:
-        """The model on its device."""
+        """Load the model."""
         checkpoint = self.checkpoint(MODEL)
         return _load(checkpoint, store.path_of(checkpoint), device)
 
     @classmethod
     def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
-        """Raise `InputError` unless the weights fit the network."""
+        """Raise `InputError` naming `path` unless the tensors fit the network."""
         from .seggpt_network import InContextModel
 
         require_importable("torchvision", "transformers")
-        with built_from(path):
+        with architecture_errors(path):
             InContextModel(state)
 
     def _paint(
@@ -92,40 +92,43 @@ class SegGpt(GreyEngine):
         model: InContextModel,
         index: int,
         image: np.ndarray,
-        place: int,
+        label_index: int,
         count: int,
         images: dict[int, np.ndarray],
-        turns: Turns,
+        progress: SliceProgress,
     ) -> np.ndarray:
-        """Probability `[h, w]` of a label; half of it lies where the model paints its threshold."""
+        """Probability `[h, w]` of a label, scaled so that the model's threshold corresponds to 0.5."""
         from ..sam.network import resized
         from .seggpt_network import THRESHOLD, as_input, as_painting
 
         support = self._support
         prompts = []
-        for row in self.nearest(index, place, count):
-            if row not in images:
-                images[row] = as_input(self._greys.rgb(support.indices[row]), model.side)
-            mask = support.masks[row] == support.labels[place]
-            prompts.append((images[row], as_painting(mask, model.side)))
+        for support_index in self.nearest(index, label_index, count):
+            if support_index not in images:
+                images[support_index] = as_input(self._greyscale.rgb(support.indices[support_index]), model.side)
+            mask = support.masks[support_index] == support.labels[label_index]
+            prompts.append((images[support_index], as_painting(mask, model.side)))
         with self.precision(model.device):
-            grey = model.paint(image, prompts, turns.within)
+            grey = model.paint(image, prompts, progress.report)
         probability: np.ndarray = resized((grey / (2 * THRESHOLD))[None], self._shape)[0].cpu().numpy()
         return probability
 
-    def nearest(self, index: int, place: int, count: int) -> list[int]:
-        """Labelled slices by number that show a label, nearest first, of two as near the one with more of it."""
+    def nearest(self, index: int, label_index: int, count: int) -> list[int]:
+        """Support indices of slices that show a label, nearest first; ties are resolved by the larger area."""
         support = self._support
-        label = support.labels[place]
+        label = support.labels[label_index]
         return sorted(
-            self._extents.showing(place),
-            key=lambda row: (abs(support.indices[row] - index), -int((support.masks[row] == label).sum())),
+            self._extents.slices_showing(label_index),
+            key=lambda support_index: (
+                abs(support.indices[support_index] - index),
+                -int((support.masks[support_index] == label).sum()),
+            ),
         )[:count]
 
 
 @lru_cache(maxsize=1)
 def _load(checkpoint: Checkpoint, path: Path, device: torch.device) -> InContextModel:
-    """The model of a checkpoint, kept for the life of the process."""
+    """Load the model of a checkpoint; cached for the life of the process."""
     from .seggpt_network import InContextModel
 
     return build_model(checkpoint, path, ("torchvision", "transformers"), lambda state: InContextModel(state, device))

@@ -1,4 +1,4 @@
-"""SegGPT and Painter on one slice: the label of the slice below continues what was painted on the prompts above.
+"""SegGPT and Painter: paint the label of a slice, given prompts of images and paintings.
 
 Wang et al., "SegGPT: Segmenting Everything In Context" (ICCV 2023) and "Images Speak in Images: A Generalist Painter
 for In-Context Visual Learning" (CVPR 2023). Both run on the module of the package `transformers`: Painter is SegGPT
@@ -16,21 +16,21 @@ import torch
 from torch import Tensor
 
 from ..pretrained.architecture import count, load
-from ..pretrained.quarter_turns import watched
+from ..pretrained.slice_progress import report_blocks
 
-# Mean and deviation of the pictures that both were trained on, red, green, blue in 0..1.
+# Mean and standard deviation of the training images of both; red, green, blue, 0..1.
 MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
-# Where the features of the picture and of its painting are merged, in both models.
+# Layer after which the features of image and painting are merged, in both models.
 MERGE_INDEX = 2
-# Layers whose features the decoder sees.
+# Number of layers whose features are the decoder's input.
 STAGES = 4
-# A mean grey value above this is the label.
+# Pixels whose mean grey value exceeds this belong to the label.
 THRESHOLD = 128.0
-# The type of segmentation: what is painted on a prompt is one thing, not a class of things.
+# Type of segmentation: the painted region is an instance, not a class.
 INSTANCE = "instance"
 
-# Names in the authors' files and in transformers.
+# Names of the authors and of transformers.
 _TYPES = ("type_token_semantic", "type_token_instance")
 _NAMES = (
     (r"^patch_embed\.proj\.", "model.embeddings.patch_embeddings.projection."),
@@ -53,25 +53,25 @@ _NAMES = (
 
 
 class InContextModel:
-    """A model on its device.
+    """A model on a device.
 
     Parameters
     ----------
     state : mapping of str to Tensor
-        In the layout of `transformers` or of the authors' files, of any size.
+        In the layout of `transformers` or of the authors' files, of any model size.
     device : torch.device
 
     Raises
     ------
     KeyError, ValueError, RuntimeError
-        Keys or shapes are not those of such a model.
+        The keys or shapes do not fit.
     """
 
     def __init__(self, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.net = build(renamed(state)).to(self.device)
         self.net.requires_grad_(False)
-        # Pixels of the square that a slice is brought to.
+        # Side length in pixels of the square input.
         self.side = int(self.net.config.image_size[1])
 
     @torch.no_grad()
@@ -79,29 +79,29 @@ class InContextModel:
         self,
         image: np.ndarray,
         prompts: Sequence[tuple[np.ndarray, np.ndarray]],
-        tell: Callable[[float], None] = lambda part: None,
+        report: Callable[[float], None] = lambda part: None,
     ) -> Tensor:
-        """What the model paints on a slice.
+        """Paint the label of a slice.
 
         Parameters
         ----------
         image : float ndarray, shape [side, side, 3]
             From `as_input`.
         prompts : sequence of (image, painting)
-            Labelled slices, both as `image`; the painting from `as_painting`. With several, features are averaged
-            over them from the first layer on.
-        tell : function
-            Called with the part that is done, 0..1.
+            Labelled slices, from `as_input` and `as_painting`. Features are averaged over several prompts, beginning
+            with the first layer.
+        report : function
+            Called with the finished fraction, 0..1.
 
         Returns
         -------
         Tensor, shape [side, side]
-            Grey value 0..255, mean of the three colours.
+            Grey value 0..255, mean of the three channels.
         """
         queries = self._batch([image] * len(prompts))
         images = self._batch([prompt for prompt, _ in prompts])
         paintings = self._batch([painting for _, painting in prompts])
-        with watched(self.net.model.encoder.layers, tell):
+        with report_blocks(self.net.model.encoder.layers, report):
             painted = self.net(
                 pixel_values=queries,
                 prompt_pixel_values=images,
@@ -135,7 +135,7 @@ def as_painting(mask: np.ndarray, side: int) -> np.ndarray:
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state in the names of `transformers`; without type tokens, as Painter's, it gets two that are 0."""
+    """The weights under the names of `transformers`; missing type tokens, as in Painter, are 0."""
     if "mask_token" not in state:
         return dict(state)
     result = {}
@@ -152,13 +152,13 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build(state: Mapping[str, Tensor]) -> Any:
-    """The model whose keys and shapes a state has, in evaluation mode, its merge of several prompts put right."""
+    """The model with the keys and shapes of a state, in evaluation mode, with corrected merging of prompts."""
     from transformers import SegGptConfig, SegGptForImageSegmentation
 
     layers = "model.encoder.layers."
     projection = state["model.embeddings.patch_embeddings.projection.weight"]
     width, patch = projection.shape[0], projection.shape[-1]
-    places = state["model.embeddings.position_embeddings"].shape[1] - 1
+    positions = state["model.embeddings.position_embeddings"].shape[1] - 1
     depth = count(state, layers)
     tall, head = state[f"{layers}0.attention.rel_pos_h"].shape
     wide = state[f"{layers}0.attention.rel_pos_w"].shape[0]
@@ -170,7 +170,7 @@ def build(state: Mapping[str, Tensor]) -> Any:
         patch_size=patch,
         num_channels=projection.shape[1],
         mlp_dim=state[f"{layers}0.mlp.lin1.weight"].shape[0],
-        pretrain_image_size=round(places**0.5) * patch,
+        pretrain_image_size=round(positions**0.5) * patch,
         decoder_hidden_size=state["decoder.decoder_pred.conv.weight"].shape[0],
         merge_index=MERGE_INDEX,
         intermediate_hidden_state_indices=[depth * (stage + 1) // STAGES - 1 for stage in range(STAGES)],
@@ -180,18 +180,18 @@ def build(state: Mapping[str, Tensor]) -> Any:
         net = SegGptForImageSegmentation(config)
     load(net, state)
     net.float()
-    _mend_merge(net.model.encoder.layers[MERGE_INDEX])
+    _correct_merge(net.model.encoder.layers[MERGE_INDEX])
     return net.eval()
 
 
-def _mend_merge(layer: Any) -> None:
-    """Average over prompts as the authors do in the layer after which picture and painting are merged.
+def _correct_merge(layer: Any) -> None:
+    """Average over prompts as the authors do in the layer after which image and painting are merged.
 
-    There `transformers` (5.23) averages the two together already: it counts that layer to those after the merge.
+    `transformers` (5.23) treats that layer as if it came after the merge and averages over image and painting too.
     """
     forward = layer.forward
 
-    def mended(hidden_states: Tensor, _condition: int, *more: Any, **named: Any) -> Any:
+    def corrected(hidden_states: Tensor, _condition: int, *more: Any, **named: Any) -> Any:
         return forward(hidden_states, 2, *more, **named)
 
-    layer.forward = mended
+    layer.forward = corrected

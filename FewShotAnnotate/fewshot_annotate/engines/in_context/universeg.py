@@ -1,4 +1,4 @@
-"""Engine `universeg`: a network that segments what it is shown examples of, without any training."""
+"""Engine `universeg`: a network that segments from labelled examples, without training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _has_official() -> bool:
-    """Whether the authors' package is installed; a single file of that name is none."""
+    """Whether the authors' package is installed; a single file of that name does not count."""
     found = find_spec("universeg")
     return found is not None and found.submodule_search_locations is not None
 
@@ -28,7 +28,7 @@ def _has_official() -> bool:
 class UniverSeg(InContextEngine):
     """UniverSeg v1 (Butoi et al., ICCV 2023), one label at a time at 128 x 128 pixels.
 
-    Its network is computed by `universeg_net`, exactly and faster, or by the authors' own package.
+    The network is that of `universeg_network`, which is exact and faster, or of the authors' package.
     """
 
     name = "universeg"
@@ -40,12 +40,14 @@ class UniverSeg(InContextEngine):
     options: ClassVar[Mapping[str, Option]] = {
         **CONTEXT_OPTIONS,
         "implementation": Option(
-            "fast", "fast: computed by this program; official: by the authors' package", choices=("fast", "official")
+            "fast",
+            "fast: exact and faster implementation; official: the authors' package",
+            choices=("fast", "official"),
         ),
     }
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
-        """Check device and options, and that the authors' package is installed if it is asked for."""
+        """Check device and options, and that the authors' package is installed if it is chosen."""
         super().__init__(device, options)
         if self.settings["implementation"] == "official" and not _has_official():
             source = "git+https://github.com/JJGO/UniverSeg.git"
@@ -64,7 +66,7 @@ class UniverSeg(InContextEngine):
 
 
 class OfficialNetwork:
-    """The authors' own network, as an in-context engine asks it."""
+    """The authors' network behind the interface `Network`."""
 
     def __init__(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         from universeg import universeg
@@ -74,8 +76,8 @@ class OfficialNetwork:
         self._model.load_state_dict(dict(state))
         self._model.to(device).eval()
 
-    def see(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """As the authors' network takes them: `[1, n, 1, h, w]`."""
+    def encode_support(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Tensors `[1, n, 1, h, w]`, the input of the authors' network."""
         return images[None, :, None].to(self._device), labels[None, :, None].to(self._device)
 
     def logits(self, image: Tensor, supports: tuple[Tensor, Tensor]) -> Tensor:

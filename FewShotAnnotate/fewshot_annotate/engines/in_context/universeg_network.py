@@ -1,19 +1,19 @@
-"""UniverSeg's network, computed exactly and faster.
+"""UniverSeg's network, with exact algebraic savings.
 
-Butoi et al., "UniverSeg: Universal Medical Image Segmentation" (ICCV 2023). Each block convolves every support with
-the target, and nothing nonlinear comes between that, the mean over supports and the next convolution. With the kernel
-split by input channel into Wt (target) and Ws (support), and V and W2 the kernels of the target's and the support's
-second convolution:
+Butoi et al., "UniverSeg: Universal Medical Image Segmentation" (ICCV 2023). Each block convolves every support
+jointly with the target; there is no nonlinearity before the mean over supports and the next convolution. With the
+kernel split by input channel into Wt (target) and Ws (support), and with V and W2 the kernels of the second
+convolutions of target and support:
 
     target'    = act(V * (Wt*t + b + mean(Ws*s_i)) + c)
     support_i' = act(W2*(Wt*t + b) + c2 + W2*(Ws*s_i))
 
-so only the last term is computed per support. In the first block it does not depend on the target, and what does
-depend on it is two convolutions of one channel, merged into one of 5 x 5 (but for the outermost pixels, where zero
-padding between the two shows). The last block's support output is never used. Supports pass in chunks small enough
-for the processor's cache.
+so only the last term is computed per support. In the first block it does not depend on the target, and the terms that
+do are two convolutions of one channel, merged into one of 5 x 5 except at the outermost pixels, where the zero
+padding between them matters. The support output of the last block is not needed. Supports are processed in chunks
+that fit in the CPU's cache.
 
-Feature maps are `[n, h, w, channels]`, contiguous: the layout that convolutions on processors are quickest with.
+Feature maps are contiguous `[n, h, w, channels]`, the fastest layout for convolutions on CPUs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .feature_maps import EnlargedConvolution, act, conv, pool, pool_into
+from .feature_maps import UpsamplingConvolution, act, conv, pool, pool_into
 
 FEATURES = 64
 LEVELS = 4
@@ -50,7 +50,7 @@ def state_shapes() -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class SupportSet:
-    """Supports as the first block sees them, whatever the target.
+    """Part of the first block's output that does not depend on the target.
 
     Attributes
     ----------
@@ -89,14 +89,14 @@ class _Encoding(_Block):
 
 
 class _Decoding(_Block):
-    """A block of the decoder, whose inputs are a deeper level, enlarged, beside its own."""
+    """A block of the decoder, whose inputs are the upsampled deeper level and a skip connection."""
 
     def __init__(self, state: Mapping[str, Tensor], name: str) -> None:
         super().__init__(state, name)
         weight = state[f"{name}.cross.cross_conv.weight"]
         deep_target, target, deep_support, support = weight.split(FEATURES, dim=1)
-        self._target = EnlargedConvolution(deep_target), target.contiguous()
-        self._support = EnlargedConvolution(deep_support), support.contiguous()
+        self._target = UpsamplingConvolution(deep_target), target.contiguous()
+        self._support = UpsamplingConvolution(deep_support), support.contiguous()
 
     def cross_target(self, deep: Tensor, skip: Tensor) -> Tensor:
         """The target's part of the cross convolution."""
@@ -110,12 +110,12 @@ class _Decoding(_Block):
 
 
 class UniverSegNet:
-    """The network on one device, in 32 bits.
+    """The network on a device, in 32 bits.
 
     Parameters
     ----------
     state : mapping of str to Tensor
-        As `state_shapes` says.
+        Weights as listed by `state_shapes`.
     device : torch.device
     """
 
@@ -129,8 +129,8 @@ class UniverSegNet:
         self._out = state["out_conv.conv.weight"], state["out_conv.conv.bias"]
 
     @torch.inference_mode()
-    def see(self, images: Tensor, labels: Tensor) -> SupportSet:
-        """Take in supports.
+    def encode_support(self, images: Tensor, labels: Tensor) -> SupportSet:
+        """Encode supports.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class UniverSegNet:
         crossed: Callable[[slice], Tensor],
         pooled: Tensor | None = None,
     ) -> Tensor:
-        """A block: takes the supports' place, and returns the target.
+        """One block: overwrites the supports and returns the target.
 
         Parameters
         ----------
@@ -199,9 +199,9 @@ class UniverSegNet:
             The target's part of the cross convolution; it is overwritten.
         support : Tensor, shape [n, h, w, 64]
         crossed : function
-            Gives the supports' part of the cross convolution for some of them.
+            Computes the supports' part of the cross convolution for a range of supports.
         pooled : Tensor, optional
-            Where to write the supports after pooling.
+            Output for the supports after pooling.
         """
         query = conv(own, block.support, block.support_bias)
         total = torch.zeros_like(own)
@@ -216,10 +216,10 @@ class UniverSegNet:
 
 
 class _TwoConvolutions:
-    """Two 3 x 3 convolutions, each with zero padding and without bias, of few channels to many: one of 5 x 5.
+    """Two successive 3 x 3 convolutions with zero padding and without bias, merged into one of 5 x 5.
 
-    That sees what the first gives outside the image, where the second has zeros: the outermost pixels, which that
-    reaches, are computed as they should be.
+    The merged kernel ignores that the second convolution is padded with zeros, so the outermost pixels are computed
+    separately.
     """
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
@@ -241,7 +241,7 @@ class _TwoConvolutions:
         return result
 
     def _exact(self, inputs: Tensor, rows: slice, columns: slice) -> Tensor:
-        """Both convolutions in turn, the second on these rows and columns."""
+        """Both convolutions in sequence, the second on these rows and columns."""
         return conv(conv(inputs, self._first)[:, rows, columns], self._second)
 
 
@@ -254,13 +254,13 @@ def _joined(block: _Decoding, deep: Tensor, skip: Tensor, part: slice) -> Tensor
 
 
 def _chunks(supports: Tensor) -> Iterator[slice]:
-    """Parts of the supports that are worked on together."""
+    """Ranges of supports that are processed together."""
     step = max(1, CHUNK_VALUES // supports[0].numel())
     for start in range(0, len(supports), step):
         yield slice(start, start + step)
 
 
 def _half(supports: Tensor) -> Tensor:
-    """Room for the supports after pooling."""
+    """Uninitialised tensor for the supports after pooling."""
     count, height, width, channels = supports.shape
     return supports.new_empty(count, height // 2, width // 2, channels)

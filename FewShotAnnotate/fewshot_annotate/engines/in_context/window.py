@@ -1,4 +1,4 @@
-"""Window: the square part of a slice that a network of fixed input size looks at, and the way back to pixels."""
+"""Window: square region of a slice that is resampled to a network's fixed input size, and back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-# A label thinner than a pixel of the network is kept where at least this share of its densest pixel is covered.
-COVERED = 0.5
+# A label thinner than a pixel of the network is kept where its coverage is at least this fraction of its maximum.
+MIN_COVERAGE = 0.5
 
 
 @dataclass(frozen=True)
 class Window:
-    """Rows and columns of a slice; parts may lie outside it.
+    """Rows and columns of a slice; the window may extend beyond it.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Window:
     def around(cls, centre: tuple[float, float], sides: tuple[float, float], spacing: tuple[float, float]) -> Window:
         """The window of `sides` mm around a pixel (row, column), with pixels of `spacing` mm."""
         spans = []
-        for place, side, size in zip(centre, sides, spacing, strict=True):
+        for position, side, size in zip(centre, sides, spacing, strict=True):
             count = max(1, round(side / size))
-            start = round(place + 0.5 - count / 2)
+            start = round(position + 0.5 - count / 2)
             spans.append((start, start + count))
         return cls(spans[0], spans[1])
 
@@ -41,27 +41,29 @@ class Window:
         """Rows and columns in pixels."""
         return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
 
-    def cut(self, slice_: np.ndarray, outside: float = 0) -> np.ndarray:
-        """The window's part of `[h, w]`, `outside` where there is no pixel."""
+    def crop(self, slice_: np.ndarray, outside: float = 0) -> np.ndarray:
+        """Crop a slice `[h, w]` to the window, padded with `outside`."""
         inner = self._inside(slice_.shape)
         result = np.full(self.shape, outside, dtype=slice_.dtype)
         result[self._of(inner)] = slice_[inner]
         return result
 
-    def shrunk(self, slice_: np.ndarray, size: int) -> np.ndarray:
-        """The window's part of an image `[h, w]` at `size` x `size` pixels, float32."""
-        return resized(self.cut(slice_), (size, size))
+    def resample(self, slice_: np.ndarray, size: int) -> np.ndarray:
+        """Crop an image `[h, w]` and resample it to `size` x `size` pixels, float32."""
+        return resized(self.crop(slice_), (size, size))
 
-    def shrunk_mask(self, mask: np.ndarray, size: int) -> np.ndarray:
-        """The window's part of a bool mask `[h, w]` at `size` x `size` pixels, 0 and 1; what is there stays there."""
-        share = resized(self.cut(mask), (size, size))
-        most = float(share.max())
-        return (share >= min(COVERED, COVERED * most) if most > 0 else share > 0).astype(np.float32)
+    def resample_mask(self, mask: np.ndarray, size: int) -> np.ndarray:
+        """Crop a bool mask `[h, w]` and resample it to `size` x `size` pixels, 0 and 1; thin labels do not vanish."""
+        coverage = resized(self.crop(mask), (size, size))
+        maximum = float(coverage.max())
+        return (coverage >= min(MIN_COVERAGE, MIN_COVERAGE * maximum) if maximum > 0 else coverage > 0).astype(
+            np.float32
+        )
 
-    def put(self, values: np.ndarray, into: np.ndarray) -> None:
-        """Write `[size, size]` values into the pixels of this part of `[h, w]`, interpolated."""
-        inner = self._inside(into.shape)
-        into[inner] = resized(values, self.shape)[self._of(inner)]
+    def write(self, values: np.ndarray, out: np.ndarray) -> None:
+        """Resample `[size, size]` values to the window and write them into a slice `[h, w]`."""
+        inner = self._inside(out.shape)
+        out[inner] = resized(values, self.shape)[self._of(inner)]
 
     def _inside(self, shape: Sequence[int]) -> tuple[slice, slice]:
         return (
@@ -78,7 +80,7 @@ class Window:
 
 
 def resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Float32 `[h, w]` at another size: linear interpolation, smoothed first where it gets smaller."""
+    """Resample an image `[h, w]` linearly, with antialiasing where it gets smaller; float32."""
     if image.shape == tuple(shape):
         return image.astype(np.float32, copy=False)
     tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
@@ -88,7 +90,7 @@ def resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def bounds(masks: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """First row and the one after the last, and so for columns, of all that is true in bool `[n, h, w]`."""
+    """Bounding box of masks, bool `[n, h, w]`: (start, stop) of rows and of columns; None if they are empty."""
     rows, columns = np.flatnonzero(masks.any(axis=(0, 2))), np.flatnonzero(masks.any(axis=(0, 1)))
     if not len(rows):
         return None
@@ -96,7 +98,7 @@ def bounds(masks: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 
 def tiles(spans: Sequence[tuple[float, float]], side: int, overlap: float) -> list[Window]:
-    """Windows of `side` pixels square that cover rows and columns; neighbours share at least `overlap` of theirs."""
+    """Square windows of `side` pixels that cover spans of rows and columns, overlapping by at least `overlap`."""
     starts = []
     for start, stop in spans:
         length = max(side, stop - start)
@@ -107,12 +109,12 @@ def tiles(spans: Sequence[tuple[float, float]], side: int, overlap: float) -> li
 
 
 class Blend:
-    """Overlapping windows joined: where they overlap, each counts the less the nearer its edge is.
+    """Weighted mean of overlapping windows, with weights that decrease towards the edges.
 
     Parameters
     ----------
     shape : (int, int)
-        Of the slice.
+        Shape of the slice.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -120,15 +122,15 @@ class Blend:
         self._weight = np.zeros(shape, dtype=np.float32)
 
     def add(self, window: Window, values: np.ndarray) -> None:
-        """Take in the `[side, side]` values of a window."""
+        """Add the values `[side, side]` of a window."""
         ramp = np.minimum(np.arange(1, len(values) + 1), np.arange(len(values), 0, -1)).astype(np.float32)
         weight = np.minimum(ramp[:, None], ramp[None])
         for total, part in ((self._sum, values * weight), (self._weight, weight)):
             one = np.zeros_like(total)
-            window.put(part, one)
+            window.write(part, one)
             total += one
 
-    def put(self, into: np.ndarray) -> None:
-        """Write the joined values where any window is."""
+    def write(self, out: np.ndarray) -> None:
+        """Write the mean where there is a window."""
         there = self._weight > 0
-        into[there] = self._sum[there] / self._weight[there]
+        out[there] = self._sum[there] / self._weight[there]

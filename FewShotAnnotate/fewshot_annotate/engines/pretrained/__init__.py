@@ -1,1 +1,1 @@
-"""What engines with pretrained weights share."""
+"""Common parts of the engines with pretrained weights."""

@@ -1,4 +1,4 @@
-"""Architecture: a model is built by its weights' keys and shapes, or what stands against it said in one line."""
+"""Builds models whose architecture follows from the keys and shapes of their weights, with one-line errors."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Model = TypeVar("Model")
-_MOST_CHARACTERS = 200
+_MAX_DETAIL_CHARACTERS = 200
 
 
 def require_importable(*packages: str) -> None:
-    """Import those of the packages that are installed.
+    """Import the installed ones of these packages, to find out whether they load.
 
     Raises
     ------
     InputError
-        One does not load: most often torchvision, where it was made for another build of torch. The package
-        transformers imports it too, if it is there.
+        A package does not load. Often this is torchvision built for another build of torch; transformers imports
+        it too if it is installed.
     """
     for package in packages:
         if find_spec(package) is None:
@@ -36,7 +36,7 @@ def require_importable(*packages: str) -> None:
             import_module(package)
         except (ImportError, RuntimeError, OSError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            detail = lines[0][:_MOST_CHARACTERS].rstrip(". ")
+            detail = lines[0][:_MAX_DETAIL_CHARACTERS].rstrip(". ")
             raise InputError("package_broken", package=package, detail=detail) from None
 
 
@@ -51,24 +51,24 @@ def build_model(
     path : Path
         The checkpoint's file, for error messages.
     packages : sequence of str
-        What building imports.
+        Packages that `build` imports.
     build : function
-        Takes the tensors by name; whatever it raises on tensors of another model is an `InputError`.
+        Receives the tensors by name. Exceptions that tensors of another model cause become an `InputError`.
 
     Raises
     ------
     InputError
-        A package or the weights do not load, or the weights are those of another model.
+        A package or the weights cannot be loaded, or the weights belong to another model.
     """
     require_importable(*packages)
     state = load_state(checkpoint)
-    with built_from(path):
+    with architecture_errors(path):
         return build(state)
 
 
 @contextmanager
-def built_from(path: Path) -> Iterator[None]:
-    """Errors in the block mean that the weights in `path` are not those of the model that it builds.
+def architecture_errors(path: Path) -> Iterator[None]:
+    """Context manager: errors in the block mean that the weights in `path` belong to another architecture.
 
     Raises
     ------
@@ -83,13 +83,13 @@ def built_from(path: Path) -> Iterator[None]:
             raise
         what = f"no {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)
         lines = [line.strip() for line in what.splitlines() if line.strip()]
-        # torch names the model first and what does not fit on the lines below.
-        detail = " ".join(lines[:2])[:_MOST_CHARACTERS].rstrip(". ")
+        # The first line of torch's message names the model, the following ones the mismatches.
+        detail = " ".join(lines[:2])[:_MAX_DETAIL_CHARACTERS].rstrip(". ")
         raise InputError("weights_architecture", path=path, detail=detail) from None
 
 
 def count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of the repeated parts whose keys begin so."""
+    """Number of repeated blocks whose keys begin with `prefix`."""
     numbers = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
     if not numbers:
         raise KeyError(prefix)
@@ -97,19 +97,19 @@ def count(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def load(model: nn.Module, state: Mapping[str, Tensor], optional: Collection[str] = ()) -> None:
-    """Give a model its weights, without a copy of them; they must be all that it has.
+    """Assign weights to a model without copying them, and check that none is missing or unknown.
 
     Parameters
     ----------
     model : nn.Module
-        Built on torch's device `meta`, or with weights of its own, which are replaced.
+        Built on torch's device `meta`, or with weights, which are replaced.
     state : mapping of str to Tensor
     optional : collection of str
-        Beginnings of keys that may be missing, or be more than the model has.
+        Prefixes of keys that may be missing or unknown.
 
     Raises
     ------
-    KeyError
+    ValueError
         A key is missing or unknown.
     """
     found: Any = model.load_state_dict(dict(state), strict=False, assign=True)

@@ -1,4 +1,4 @@
-"""What engines with pretrained weights share: what they need, which checkpoint, where and how they compute."""
+"""Base class of the engines with pretrained weights: requirements, checkpoint, device and precision."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 AUTO = "auto"
-# What `pip` calls a package where that is not its name in Python.
+# Distribution names of packages that are imported by another name.
 DISTRIBUTIONS = {"segment_anything": "segment-anything", "PIL": "pillow"}
-# Needed to find and read any weights.
+# Needed to find and load any weights.
 _ALWAYS = ("torch", "platformdirs")
 _MEGABYTE = 1e6
 
@@ -31,27 +31,27 @@ PRECISION = Option(
 )
 
 
-def checkpoint_options(needs: Mapping[str, Sequence[str]]) -> dict[str, Option]:
-    """An option for each need that several checkpoints can meet: 'auto' is the first of them that is here."""
+def checkpoint_options(roles: Mapping[str, Sequence[str]]) -> dict[str, Option]:
+    """An option for each role that several checkpoints can fill; 'auto' is the first installed one."""
     return {
         option: Option(AUTO, f"checkpoint: auto, {', '.join(names)}", choices=(AUTO, *names))
-        for option, names in needs.items()
+        for option, names in roles.items()
         if len(names) > 1
     }
 
 
 class PretrainedEngine(Engine):
-    """Base of engines that load weights somebody published.
+    """Base of engines that load published weights.
 
     Attributes
     ----------
     packages : tuple of str
-        What it imports beside torch.
+        Packages that the engine imports, other than torch.
     checkpoints : mapping of str to tuple of str
-        What it loads: need -> names of checkpoints, any of which meets it, the preferred one first. Add
+        Names of the checkpoints that can fill each role, such as 'model', in order of preference. Add
         `checkpoint_options(checkpoints)` and `"precision": PRECISION` to `options`.
     half_devices : tuple of Device
-        Where 16 bits are as good as 32 and quicker.
+        Devices on which 16 bits are faster than 32 without loss of accuracy.
     """
 
     devices = (Device.CPU, Device.CUDA, Device.MPS)
@@ -61,7 +61,7 @@ class PretrainedEngine(Engine):
     half_devices: ClassVar[tuple[Device, ...]] = (Device.CUDA,)
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
-        """Check device, options, and that a checkpoint asked for by name is here."""
+        """Check device and options, and that a checkpoint chosen by name is installed."""
         super().__init__(device, options)
         self._asked_device = device
         for option in checkpoint_options(self.checkpoints):
@@ -70,19 +70,19 @@ class PretrainedEngine(Engine):
 
     @classmethod
     def missing_packages(cls) -> tuple[str, ...]:
-        """Packages, as `pip` calls them, that this engine needs and that are not installed."""
-        wanted = dict.fromkeys((*_ALWAYS, *cls.packages))
-        return tuple(DISTRIBUTIONS.get(name, name) for name in wanted if find_spec(name) is None)
+        """Distribution names of the packages that this engine needs and that are not installed."""
+        packages = dict.fromkeys((*_ALWAYS, *cls.packages))
+        return tuple(DISTRIBUTIONS.get(name, name) for name in packages if find_spec(name) is None)
 
     @classmethod
     def missing_checkpoints(cls) -> tuple[Checkpoint, ...]:
-        """The preferred checkpoint of each need that none here meets."""
-        needs = [[catalog.checkpoint(name) for name in names] for names in cls.checkpoints.values()]
-        return tuple(need[0] for need in needs if not any(store.is_ready(one) for one in need))
+        """The preferred checkpoint of each role for which none is installed."""
+        roles = [[catalog.checkpoint(name) for name in names] for names in cls.checkpoints.values()]
+        return tuple(role[0] for role in roles if not any(store.is_ready(one) for one in role))
 
     @classmethod
     def unavailable_reason(cls) -> Message | None:
-        """The first thing that is missing: packages, then weights."""
+        """Missing packages, else missing weights; None if the engine can run."""
         packages = cls.missing_packages()
         if packages:
             if len(packages) == 1:
@@ -90,27 +90,27 @@ class PretrainedEngine(Engine):
             return Message("needs_packages", packages=", ".join(packages), install=" ".join(packages))
         missing = cls.missing_checkpoints()
         if missing:
-            weights_needed = ", ".join(described(one) for one in missing)
+            weights_needed = ", ".join(checkpoint_summary(one) for one in missing)
             return Message("needs_weights", weights=weights_needed, names=" ".join(one.name for one in missing))
         return None
 
     @classmethod
     def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
-        """Raise `InputError` naming `path` unless a state is that of this engine's model.
+        """Raise `InputError` naming `path` unless the tensors fit this engine's model.
 
-        For engines with weights of which nobody published a checksum.
+        Overridden by engines whose weights have no published checksum.
         """
 
-    def checkpoint(self, need: str) -> Checkpoint:
-        """The checkpoint for a need: as the option of this name says, else the first that is here.
+    def checkpoint(self, role: str) -> Checkpoint:
+        """The checkpoint of a role: the one chosen by the option of this name, else the first installed one.
 
         Raises
         ------
         InputError
-            It is not here.
+            It is not installed.
         """
-        asked = self.settings.get(need, AUTO)
-        names = self.checkpoints[need] if asked == AUTO else (asked,)
+        asked = self.settings.get(role, AUTO)
+        names = self.checkpoints[role] if asked == AUTO else (asked,)
         candidates = [catalog.checkpoint(name) for name in names]
         for one in candidates:
             if store.is_ready(one):
@@ -118,12 +118,12 @@ class PretrainedEngine(Engine):
         raise InputError("weights_missing", name=candidates[0].name, path=store.path_of(candidates[0]))
 
     def choose_device(self) -> torch.device:
-        """Where to compute. Tells the user once if `auto` finds no GPU, and why.
+        """Device to compute on; warns with the reason if `auto` finds no GPU.
 
         Raises
         ------
         InputError
-            There is no such device here.
+            The machine has no such device.
         """
         from ..device import torch_device, why_no_gpu
 
@@ -133,7 +133,7 @@ class PretrainedEngine(Engine):
         return device
 
     def precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """Context to compute in: 16 bits where the option `precision` says so or the engine knows that to be safe."""
+        """Context manager: 16 bits if the option `precision` asks for it, or by default on `half_devices`."""
         from ..device import half_precision
 
         asked = self.settings.get("precision", AUTO)
@@ -142,13 +142,13 @@ class PretrainedEngine(Engine):
     def with_less_memory(
         self, work: Callable[[int], Result], sizes: Sequence[int], device: torch.device
     ) -> tuple[Result, int]:
-        """As `device.with_less_memory`: `work(size)` for the first size that memory suffices for, and that size."""
+        """Result of `work(size)` for the largest size that fits in memory, and that size."""
         from ..device import with_less_memory
 
         return with_less_memory(work, sizes, self.name, device)
 
 
-def described(checkpoint: Checkpoint) -> str:
-    """Size and licence of a checkpoint in a few words."""
+def checkpoint_summary(checkpoint: Checkpoint) -> str:
+    """Title, size and licence of a checkpoint."""
     size = "size unknown" if checkpoint.size is None else f"{checkpoint.size / _MEGABYTE:.0f} MB"
     return f"{checkpoint.title}, {size}, licence {checkpoint.licence}"

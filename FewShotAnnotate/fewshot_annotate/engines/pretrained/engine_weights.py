@@ -1,4 +1,4 @@
-"""Which engine uses which weights."""
+"""Relations between engines and the weights they use."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def engine_using(checkpoint: Checkpoint) -> type[PretrainedEngine] | None:
 def weights_in_use(engine_name: str, options: Mapping[str, Any] | None = None) -> str:
     """Names and checksums of an engine's weights, such as 'sam-vit-b sha256:ec2d...'; empty if it has none.
 
-    Asked after a run, for the record of what made a segmentation; weights deleted meanwhile are left out.
+    Called after a run to record its provenance; weights that were deleted in the meantime are left out.
     """
     kind = engine_class(engine_name)
     if not issubclass(kind, PretrainedEngine):
         return ""
     found = []
-    for need in kind.checkpoints:
+    for role in kind.checkpoints:
         try:
-            checkpoint = kind(options=options).checkpoint(need)
+            checkpoint = kind(options=options).checkpoint(role)
         except InputError:
             continue
         digests = [f"{method}:{digest}" for method, digest in sorted(store.known_digests(checkpoint).items())]

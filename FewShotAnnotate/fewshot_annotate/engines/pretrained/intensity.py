@@ -1,7 +1,7 @@
-"""Grey values as pretrained models know them: 0..255, windowed per volume by what kind of image it is.
+"""Conversion of intensities to the 8-bit grey values that pretrained models expect, with one window per volume.
 
-After the preparation that MedSAM was trained with (Ma et al., "Segment anything in medical images", Nature
-Communications 2024): CT at a fixed window, everything else between two percentiles of its voxels that are not 0.
+The windows are those that MedSAM was trained with (Ma et al., "Segment anything in medical images", Nature
+Communications 2024): CT at a fixed window, all other images between two percentiles of their non-zero voxels.
 """
 
 from __future__ import annotations
@@ -16,75 +16,81 @@ from ..base import Option
 # CT: centre and width of the soft tissue window in Hounsfield units.
 CT_LEVEL = 40.0
 CT_WIDTH = 400.0
-# Volumes reach from below to above these in Hounsfield units; hardly any other kind of image has negative values, and
-# those that were brought to mean 0 and deviation 1 do not reach this far.
+# A volume whose range includes both values is taken for CT: other images rarely have negative values, and images
+# standardised to mean 0 and standard deviation 1 have a smaller range.
 HOUNSFIELD_LOW = -200.0
 HOUNSFIELD_HIGH = 100.0
-# Of volumes with more voxels than this, a sample is looked at for the percentiles.
-SAMPLE = 20_000_000
+# Percentiles of larger volumes are computed on a sample of about this many voxels.
+MAX_SAMPLE_VOXELS = 20_000_000
 
 
-class Scale(StrEnum):
-    """How intensities become grey values."""
+class IntensityScale(StrEnum):
+    """Window of the conversion of intensities to grey values."""
 
     AUTO = "auto"
     CT = "ct"
     RANGE = "range"
 
 
-# For the options of engines that see grey values.
+# For the options of engines that use grey values.
 INTENSITIES = Option(
-    str(Scale.AUTO),
+    str(IntensityScale.AUTO),
     "auto: ct where values are Hounsfield units, else range; ct: level 40, width 400; range: percentiles 0.5, 99.5",
-    choices=tuple(Scale),
+    choices=tuple(IntensityScale),
 )
 
 
-class Greys:
+class GreyscaleSlices:
     """Slices as 8-bit grey values.
 
     Parameters
     ----------
     slices : ndarray, shape [n, h, w], any real dtype
-    scale : Scale
-        `AUTO` takes a volume for CT if its values reach from at most -200 to at least 100.
+    scale : IntensityScale
+        `AUTO` is `CT` if the values range from -200 or less to 100 or more, else `RANGE`.
     level, width : float
-        Centre and width of the window that CT is shown at, in Hounsfield units.
+        Centre and width of the window of CT, in Hounsfield units.
     """
 
     def __init__(
-        self, slices: np.ndarray, scale: Scale = Scale.AUTO, level: float = CT_LEVEL, width: float = CT_WIDTH
+        self,
+        slices: np.ndarray,
+        scale: IntensityScale = IntensityScale.AUTO,
+        level: float = CT_LEVEL,
+        width: float = CT_WIDTH,
     ) -> None:
         self._slices = slices
-        least, most = float(slices.min()), float(slices.max())
-        is_ct = least <= HOUNSFIELD_LOW and most >= HOUNSFIELD_HIGH
-        self.scale = (Scale.CT if is_ct else Scale.RANGE) if scale is Scale.AUTO else scale
-        if self.scale is Scale.CT:
+        minimum, maximum = float(slices.min()), float(slices.max())
+        is_ct = minimum <= HOUNSFIELD_LOW and maximum >= HOUNSFIELD_HIGH
+        self.scale = (IntensityScale.CT if is_ct else IntensityScale.RANGE) if scale is IntensityScale.AUTO else scale
+        if self.scale is IntensityScale.CT:
             low, high = level - width / 2, level + width / 2
         else:
-            low, high = _range_without_zeros(slices, least)
-        low, high = max(low, least), min(high, most)
-        self._window = IntensityWindow(low, high) if low < high else IntensityWindow(least, max(most, least + 1))
+            low, high = _range_without_zeros(slices, minimum)
+        low, high = max(low, minimum), min(high, maximum)
+        self._window = (
+            IntensityWindow(low, high) if low < high else IntensityWindow(minimum, max(maximum, minimum + 1))
+        )
 
     def grey(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 `[h, w]`."""
         slice_ = self._slices[index]
         grey = (self._window.normalise(slice_, np.float64) * 255).astype(np.uint8)
-        if self.scale is Scale.RANGE:
+        if self.scale is IntensityScale.RANGE:
             grey[slice_ == 0] = 0
         return grey
 
     def rgb(self, index: int) -> np.ndarray:
-        """Slice `index` as a picture without colour, uint8 `[h, w, 3]`."""
+        """Slice `index` as an RGB image, uint8 `[h, w, 3]`."""
         return np.repeat(self.grey(index)[:, :, None], 3, axis=2)
 
 
-def _range_without_zeros(slices: np.ndarray, least: float) -> tuple[float, float]:
-    """Percentiles of the voxels that are not 0."""
-    stride = -(-slices.size // SAMPLE)
+def _range_without_zeros(slices: np.ndarray, minimum: float) -> tuple[float, float]:
+    """Percentiles of the non-zero voxels."""
+    stride = -(-slices.size // MAX_SAMPLE_VOXELS)
     sample = slices[::stride] if stride > 1 else slices
-    shown = sample[sample > 0] if least >= 0 else sample[sample != 0]
-    if not shown.size:
-        return least, least
-    low, high = np.percentile(shown, PERCENTILES)
+    nonzero = sample[sample > 0] if minimum >= 0 else sample[sample != 0]
+    if not nonzero.size:
+        return minimum, minimum
+    low, high = np.percentile(nonzero, PERCENTILES)
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Joint probabilities of labels that a model looked for one by one."""
+"""Joint probabilities of labels that were segmented one by one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from .prompts import Box
 
-# No label is surer than this.
-SUREST = 1 - 1e-6
+# Upper bound of the probability of a label, so that its odds are finite.
+MAX_PROBABILITY = 1 - 1e-6
 
 
 def joint(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities that sum to 1, from the probability of each label alone against all else.
+    """Probabilities that sum to 1, from the probability of each label against everything else.
 
-    Odds are kept: a label alone has the probability it came with.
+    The odds of each label against background are kept, so a single label keeps its probability.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ def joint(probabilities: np.ndarray) -> np.ndarray:
     Returns
     -------
     float32 ndarray, shape [labels + 1, h, w]
-        Row 0 is background.
+        Label index 0 is background.
     """
-    certain = np.clip(probabilities, 0, SUREST, dtype=np.float32)
+    certain = np.clip(probabilities, 0, MAX_PROBABILITY, dtype=np.float32)
     result = np.empty((len(probabilities) + 1, *probabilities.shape[1:]), dtype=np.float32)
     result[0] = 1
     np.divide(certain, 1 - certain, out=result[1:])
@@ -34,8 +34,8 @@ def joint(probabilities: np.ndarray) -> np.ndarray:
     return result
 
 
-def within(probability: np.ndarray, limit: Box) -> np.ndarray:
-    """A probability `[h, w]` that is 0 outside of a box."""
+def zero_outside(probability: np.ndarray, limit: Box) -> np.ndarray:
+    """Set a probability `[h, w]` to 0 outside of a box."""
     left, top, right, bottom = (int(np.ceil(limit[0])), int(np.ceil(limit[1])), int(limit[2]), int(limit[3]))
     kept = np.zeros_like(probability)
     area = slice(top, bottom + 1), slice(left, right + 1)
@@ -43,9 +43,9 @@ def within(probability: np.ndarray, limit: Box) -> np.ndarray:
     return kept
 
 
-def present(labels: Sequence[int], found: dict[int, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """`joint` of labels by their place; those not found are absent."""
+def joint_of_found(labels: Sequence[int], found: dict[int, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """`joint` of the labels that were found, by their index in `labels`; the others have probability 0."""
     alone = np.zeros((len(labels), *shape), dtype=np.float32)
-    for place, probability in found.items():
-        alone[place] = probability
+    for label_index, probability in found.items():
+        alone[label_index] = probability
     return joint(alone)

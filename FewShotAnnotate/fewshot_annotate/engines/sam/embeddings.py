@@ -1,4 +1,4 @@
-"""Image embeddings kept on disk: a second run with better prompts skips the encoder."""
+"""Cache of image embeddings on disk, so that a later run with other prompts skips the encoder."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import numpy as np
 from ...core.errors import InputError
 from ...core.file_transaction import atomic_stream
 
-# Suffix of the files; all others in the folder are left alone.
+# Suffix of the cached files; other files in the folder are not touched.
 SUFFIX = ".embedding.npy"
 
 
 class EmbeddingCache:
-    """A bounded folder of arrays; those not used for the longest time go first.
+    """A folder of arrays of limited size; the least recently used ones are removed first.
 
-    What cannot be read or written is as if it had not been kept: a cache never stops a run.
+    Errors of reading and writing count as a cache miss: the cache never stops a run.
 
     Parameters
     ----------
     folder : Path or None
-        None keeps nothing. Made when it is first written to, and for this user alone: embeddings come from patient
-        images.
+        None disables the cache. Created by the first write, accessible by this user only, because embeddings derive
+        from patient images.
     limit : int
-        Bytes that all files may have together.
+        Maximum total size in bytes.
     """
 
     def __init__(self, folder: Path | None, limit: int) -> None:
@@ -35,7 +35,7 @@ class EmbeddingCache:
         self._limit = limit
 
     def get(self, key: str) -> np.ndarray | None:
-        """The array of a key, or None."""
+        """The array of a key; None if it is not cached."""
         if self._folder is None:
             return None
         path = self._path(self._folder, key)
@@ -47,7 +47,7 @@ class EmbeddingCache:
         return array
 
     def put(self, key: str, array: np.ndarray) -> None:
-        """Keep an array, unless it is larger than all the room."""
+        """Cache an array, unless it is larger than the limit."""
         if self._folder is None or array.nbytes > self._limit:
             return
         with contextlib.suppress(OSError, InputError):
@@ -58,29 +58,29 @@ class EmbeddingCache:
 
     def _trim(self, folder: Path) -> None:
         files = [(path.stat(), path) for path in folder.glob(f"*{SUFFIX}")]
-        room = self._limit - sum(stat.st_size for stat, _ in files)
+        free_bytes = self._limit - sum(stat.st_size for stat, _ in files)
         for stat, path in sorted(files, key=lambda one: one[0].st_mtime_ns):
-            if room >= 0:
+            if free_bytes >= 0:
                 break
             path.unlink(missing_ok=True)
-            room += stat.st_size
+            free_bytes += stat.st_size
 
     @staticmethod
     def _path(folder: Path, key: str) -> Path:
         return folder / f"{key}{SUFFIX}"
 
 
-def embedding_key(image: np.ndarray, checkpoint: str, recipe: str) -> str:
-    """Key of an image as a model sees it.
+def embedding_key(image: np.ndarray, checkpoint: str, settings: str) -> str:
+    """Cache key of the embedding of an image.
 
     Parameters
     ----------
     image : uint8 ndarray, shape [h, w]
     checkpoint : str
         Digest of the weights.
-    recipe : str
-        All else that the embedding depends on: how the image is prepared, the precision of the encoder.
+    settings : str
+        Everything else that the embedding depends on: preprocessing and precision.
     """
-    digest = hashlib.sha256(f"{image.shape} {checkpoint} {recipe} ".encode())
+    digest = hashlib.sha256(f"{image.shape} {checkpoint} {settings} ".encode())
     digest.update(np.ascontiguousarray(image))
     return digest.hexdigest()

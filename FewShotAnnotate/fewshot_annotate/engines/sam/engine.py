@@ -1,4 +1,4 @@
-"""Engine `sam`: Segment Anything, prompted on each slice by what was carried there from the labelled ones."""
+"""Engine `sam`: Segment Anything, prompted on each slice by labels propagated from the labelled slices."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ from ...weights.catalog import Checkpoint
 from ..base import Option, RunContext
 from ..pretrained.architecture import build_model
 from ..pretrained.base import PRECISION, checkpoint_options
-from ..pretrained.grey_slices import GreyEngine
+from ..pretrained.greyscale_engine import GreyscaleEngine
 from ..pretrained.intensity import INTENSITIES
-from ..pretrained.joint_labels import present, within
-from ..pretrained.prompts import Carried, Prompt
-from ..pretrained.quarter_turns import Turns, watched
+from ..pretrained.joint_labels import joint_of_found, zero_outside
+from ..pretrained.prompts import CarriedPrompts, Prompt
+from ..pretrained.slice_progress import SliceProgress, report_blocks
 from ..propagate.engine import Propagate
 from .embeddings import EmbeddingCache, embedding_key
-from .variants import SAM, Manner
+from .variants import SAM, SamVariant
 
 if TYPE_CHECKING:
     import torch
 
-    from .network import Picture, SamModel
+    from .network import EmbeddedSlice, SamModel
 
-# The need that checkpoints of this kind meet, and the option that chooses one.
+# Role of the checkpoint, and name of the option that chooses one.
 MODEL = "model"
 SAM_CHECKPOINTS = {MODEL: ("sam-vit-b", "sam-vit-l", "sam-vit-h")}
 SAM_PACKAGES = ("segment_anything", "torchvision", "PIL")
-CACHE = Option(2048, "MiB on disk for image embeddings, which spare a second run the encoder; 0: none", 0, 1e6)
+CACHE = Option(2048, "MiB on disk for image embeddings, which save the encoder's time in later runs; 0: none", 0, 1e6)
 _MIB = 1 << 20
 
 
-class EmbeddingEngine(GreyEngine):
-    """Base of engines on SAM's image encoder, whose embeddings are kept on disk.
+class EmbeddingEngine(GreyscaleEngine):
+    """Base of engines on SAM's image encoder, with a cache of embeddings on disk.
 
-    A slice's embedding depends on the image alone, so a run with other labels, or another engine on the same model,
-    finds it again.
+    An embedding depends on the image only, so it is reused in runs with other labels and by other engines on the
+    same model.
     """
 
     packages: ClassVar[tuple[str, ...]] = SAM_PACKAGES
     checkpoints: ClassVar[Mapping[str, tuple[str, ...]]] = SAM_CHECKPOINTS
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
-        """Keep views and find how intensities become grey values."""
+        """Set the input and choose the conversion of intensities to grey values."""
         super().prepare(volume, support, context)
         self._model: SamModel | None = None
 
     @property
-    def manner(self) -> Manner:
-        """How the model was trained to see and to answer."""
+    def variant(self) -> SamVariant:
+        """Preprocessing and postprocessing that the model was trained with."""
         return SAM
 
     def model(self) -> SamModel:
-        """The model, loaded at the first call."""
+        """The model, loaded by the first call."""
         if self._model is None:
             device = self.choose_device()
             checkpoint = self.checkpoint(MODEL)
@@ -70,87 +70,91 @@ class EmbeddingEngine(GreyEngine):
             self._cache = EmbeddingCache(folder, self.settings["cache"] * _MIB)
         return self._model
 
-    def picture(self, index: int, turns: Turns) -> Picture:
-        """Slice `index` as the decoder sees it; its embedding is taken from disk if it is there."""
+    def embed(self, index: int, progress: SliceProgress) -> EmbeddedSlice:
+        """Embedding of slice `index`, from the cache if it is there."""
         model = self.model()
-        grey = self._greys.grey(index)
+        grey = self._greyscale.grey(index)
         with self.precision(model.device):
-            key = embedding_key(grey, self._digest, f"{self.manner.recipe} {model.precision()}")
-            known = self._cache.get(key)
-            if known is not None and known.dtype == np.float32 and known.shape == model.features_shape:
-                return self.manner.see(model, grey, known)
+            key = embedding_key(grey, self._digest, f"{self.variant.preprocessing} {model.precision()}")
+            cached = self._cache.get(key)
+            if cached is not None and cached.dtype == np.float32 and cached.shape == model.features_shape:
+                return self.variant.embed(model, grey, cached)
 
-            def encode(_: int) -> Picture:
-                with watched(model.sam.image_encoder.blocks, turns.within):
-                    return self.manner.see(model, grey, None)
+            def encode(_: int) -> EmbeddedSlice:
+                with report_blocks(model.sam.image_encoder.blocks, progress.report):
+                    return self.variant.embed(model, grey, None)
 
-            picture, _ = self.with_less_memory(encode, (1,), model.device)
-        self._cache.put(key, picture.features.cpu().numpy())
-        return picture
+            embedded, _ = self.with_less_memory(encode, (1,), model.device)
+        self._cache.put(key, embedded.features.cpu().numpy())
+        return embedded
 
 
 class PromptedEngine(EmbeddingEngine):
-    """Base of engines that ask SAM for each part of each label by a prompt carried from the labelled slices."""
+    """Base of engines that prompt SAM for each connected component of each propagated label."""
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
-        """As the base, and prepare to carry labels."""
+        """Set the input and prepare the propagation of labels."""
         super().prepare(volume, support, context)
         self._propagate = Propagate()
         self._propagate.prepare(volume, support)
-        self._carried = Carried(self._propagate, support, self.settings.get("outside", 0))
+        self._prompts = CarriedPrompts(self._propagate, support, self.settings.get("outside", 0))
 
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """The slices that `propagate` gives, from which the prompts are made."""
+        """Yield the slices of `propagate`, from which the prompts are derived."""
         yield from self._propagate.predict(slice_indices)
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Carry labels, prompt, and let the model find the outlines; labels do not leave the carried extent."""
-        turns = Turns(self.context.report_progress, len(slice_indices))
-        for index, prompts in self._carried.prompts(slice_indices):
+        """Yield slices segmented by the model from propagated prompts, limited to the extent of each label."""
+        progress = SliceProgress(self.context.report_progress, len(slice_indices))
+        for index, prompts in self._prompts.prompts(slice_indices):
             found = {}
             if prompts:
-                refined = self.refine(index, prompts, turns)
-                picture = self.picture(index, turns)
-                for place, parts in refined.items():
-                    limit = self._carried.extents.limit(index, place)
+                refined = self.refine(index, prompts, progress)
+                embedded = self.embed(index, progress)
+                for label_index, parts in refined.items():
+                    limit = self._prompts.extents.limit(index, label_index)
                     if limit is not None:
-                        answers = [self.manner.answer(self.model(), picture, part) for part in parts]
-                        found[place] = within(np.max(answers, axis=0), limit)
-                    turns.within(1.0)
-            yield index, present(self._support.labels, found, self._shape)
-            turns.next()
+                        probabilities = [self.variant.predict(self.model(), embedded, part) for part in parts]
+                        found[label_index] = zero_outside(np.max(probabilities, axis=0), limit)
+                    progress.report(1.0)
+            yield index, joint_of_found(self._support.labels, found, self._shape)
+            progress.finish()
 
-    def refine(self, index: int, prompts: dict[int, list[Prompt]], turns: Turns) -> dict[int, list[Prompt]]:
-        """Better prompts for a slice than the carried ones, by place; here those themselves."""
+    def refine(
+        self, index: int, prompts: dict[int, list[Prompt]], progress: SliceProgress
+    ) -> dict[int, list[Prompt]]:
+        """Improve the propagated prompts of a slice, by label index; here they are returned unchanged."""
         return prompts
 
 
 class Sam(PromptedEngine):
-    """Boxes and points, one mask for each part of a label."""
+    """Boxes and points, one mask for each connected component of a label."""
 
     name = "sam"
     title = "SAM"
-    summary = "Segment Anything: boxes and points carried from your slices, outlines from the image."
+    summary = "Segment Anything: boxes and points from your slices, outlines from the image."
     licence = "Apache-2.0; weights Apache-2.0"
     options: ClassVar[Mapping[str, Option]] = {
         **checkpoint_options(SAM_CHECKPOINTS),
-        "outside": Option(1, "points outside each part of a label", 0, 16),
-        "points": Option(True, "points beside the boxes"),
+        "outside": Option(1, "background points for each connected component of a label", 0, 16),
+        "points": Option(True, "prompt with points in addition to boxes"),
         "intensities": INTENSITIES,
         "precision": PRECISION,
         "cache": CACHE,
     }
 
-    def refine(self, index: int, prompts: dict[int, list[Prompt]], turns: Turns) -> dict[int, list[Prompt]]:
-        """Boxes alone, if the user wants no points."""
+    def refine(
+        self, index: int, prompts: dict[int, list[Prompt]], progress: SliceProgress
+    ) -> dict[int, list[Prompt]]:
+        """Remove the points if the option `points` is off."""
         if self.settings["points"]:
             return prompts
-        return {place: [part.without_points() for part in parts] for place, parts in prompts.items()}
+        return {label_index: [part.without_points() for part in parts] for label_index, parts in prompts.items()}
 
 
 @lru_cache(maxsize=1)
 def _load(checkpoint: Checkpoint, path: Path, device: torch.device) -> SamModel:
-    """The model of a checkpoint, kept for the life of the process."""
+    """Load the model of a checkpoint; cached for the life of the process."""
     from .network import SamModel
 
     return build_model(checkpoint, path, ("torchvision", "segment_anything"), lambda state: SamModel(state, device))

@@ -1,4 +1,4 @@
-"""Segment Anything, built from a checkpoint's own keys and shapes, with the pieces that engines need.
+"""Segment Anything, built from the keys and shapes of a checkpoint.
 
 Kirillov et al., "Segment Anything" (ICCV 2023). The modules are those of the package `segment-anything`; the decoder
 with a target is that of PerSAM (Zhang et al., "Personalize Segment Anything Model with One Shot", ICLR 2024).
@@ -20,25 +20,25 @@ from torch.nn import functional
 
 from ..pretrained.architecture import count
 
-# Mean and deviation of the pictures that SAM was trained on, red, green, blue in 0..255.
+# Mean and standard deviation of SAM's training images; red, green, blue, 0..255.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-# What shapes do not tell: the released models have these many heads in the mask decoder.
+# Attention heads of the mask decoder in the released models; shapes do not determine it.
 DECODER_HEADS = 8
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One slice as the decoder sees it.
+class EmbeddedSlice:
+    """Image embedding of a slice, the input of the mask decoder.
 
     Attributes
     ----------
     features : Tensor, shape [1, channels, grid, grid]
         The image embedding.
     size : (h, w)
-        Rows and columns of the slice.
+        Shape of the slice in pixels.
     input_size : (h, w)
-        Rows and columns of the model's input that the slice fills; the rest is padding.
+        Shape of the part of the model's input that shows the slice; the rest is padding.
     """
 
     features: Tensor
@@ -48,13 +48,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Target:
-    """What PerSAM tells the decoder about the wanted object.
+    """PerSAM's guidance of the mask decoder towards the target object.
 
     Attributes
     ----------
     embedding : Tensor, shape [1, 1, channels]
     attention : Tensor, shape [1, 1, 1, grid * grid]
-        Likeness of each place to the target, 0..1.
+        Similarity of each grid cell to the target, 0..1.
     """
 
     embedding: Tensor
@@ -62,18 +62,18 @@ class Target:
 
 
 class SamModel:
-    """A model on its device.
+    """A model on a device.
 
     Parameters
     ----------
     state : mapping of str to Tensor
-        In the layout of the official checkpoints, of any size.
+        In the layout of the official checkpoints, of any model size.
     device : torch.device
 
     Raises
     ------
     KeyError, RuntimeError
-        Keys or shapes are not those of such a model.
+        The keys or shapes do not fit.
     """
 
     def __init__(self, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
@@ -84,10 +84,10 @@ class SamModel:
         grid = self.sam.prompt_encoder.image_embedding_size
         self.features_shape = (1, self.sam.prompt_encoder.embed_dim, *grid)
 
-    def picture(self, rgb: np.ndarray, features: np.ndarray | None = None) -> Picture:
-        """A slice, uint8 `[h, w, 3]`, with its long side scaled to the model's, padded at the bottom and right.
+    def embed(self, rgb: np.ndarray, features: np.ndarray | None = None) -> EmbeddedSlice:
+        """Embed a slice, uint8 `[h, w, 3]`, scaled to the model's side length and padded at the bottom and right.
 
-        `features` saves the encoder's work.
+        The encoder does not run if its output is given as `features`.
         """
         from segment_anything.utils.transforms import ResizeLongestSide
 
@@ -98,102 +98,107 @@ class SamModel:
             encoded = self.encode(self.sam.preprocess(self.as_input(resize.apply_image(rgb))))
         else:
             encoded = torch.from_numpy(features).to(self.device)
-        return Picture(encoded, size, input_size)
+        return EmbeddedSlice(encoded, size, input_size)
 
-    def stretched(self, grey: np.ndarray, features: np.ndarray | None = None) -> Picture:
-        """A slice, uint8 `[h, w]`, stretched to the model's square as MedSAM does; as `picture` otherwise."""
+    def embed_stretched(self, grey: np.ndarray, features: np.ndarray | None = None) -> EmbeddedSlice:
+        """As `embed`, for a slice uint8 `[h, w]` stretched to the model's square as by MedSAM."""
         if features is None:
             image = torch.from_numpy(stretch(grey, self.side)).to(self.device)
             encoded = self.encode(image.expand(1, 3, -1, -1))
         else:
             encoded = torch.from_numpy(features).to(self.device)
-        return Picture(encoded, (grey.shape[0], grey.shape[1]), (self.side, self.side))
+        return EmbeddedSlice(encoded, (grey.shape[0], grey.shape[1]), (self.side, self.side))
 
     def as_input(self, rgb: np.ndarray) -> Tensor:
-        """An image `[h, w, 3]` as `[1, 3, h, w]` on the device."""
+        """Tensor `[1, 3, h, w]` of an image `[h, w, 3]`, on the device."""
         return torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device).permute(2, 0, 1).contiguous()[None]
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
-        """Embedding `[1, channels, grid, grid]`, float32, of a prepared image `[1, 3, side, side]`."""
+        """Embedding `[1, channels, grid, grid]`, float32, of a preprocessed image `[1, 3, side, side]`."""
         features: Tensor = self.sam.image_encoder(image.float())
         return features.float()
 
     def precision(self) -> str:
-        """Where and in how many bits the encoder computes in the context at hand."""
+        """Device and data type that the encoder computes with in the current context."""
         kind = self.device.type
-        small = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
-        return f"{kind} {small}"
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        return f"{kind} {dtype}"
 
     @torch.no_grad()
     def decode(
         self,
-        picture: Picture,
+        embedded: EmbeddedSlice,
         points: np.ndarray | None = None,
         inside: np.ndarray | None = None,
         box: tuple[float, float, float, float] | None = None,
         mask: Tensor | None = None,
-        several: bool = False,
+        multimask: bool = False,
         target: Target | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Low-resolution masks for one prompt.
 
         Parameters
         ----------
-        picture : Picture
+        embedded : EmbeddedSlice
         points : float ndarray, shape [n, 2], optional
             x and y in pixels of the slice.
         inside : bool ndarray, shape [n]
-            Which points lie on the object.
+            Whether each point is a foreground point.
         box : (x0, y0, x1, y1), optional
             In pixels of the slice.
         mask : Tensor, shape [1, 4 * grid, 4 * grid], optional
-            Logits of an earlier answer.
-        several : bool
-            Three masks of growing size in place of one.
+            Logits of an earlier prediction.
+        multimask : bool
+            Return three masks of increasing size instead of one.
         target : Target, optional
-            Of PerSAM.
+            Guidance of PerSAM.
 
         Returns
         -------
         logits : Tensor, shape [n, 4 * grid, 4 * grid]
         scores : Tensor, shape [n]
-            The IoU that the model expects of each.
+            IoU estimated by the model.
         """
-        scale = np.array([picture.input_size[1] / picture.size[1], picture.input_size[0] / picture.size[0]])
-        spots = corners = None
+        scale = np.array([embedded.input_size[1] / embedded.size[1], embedded.input_size[0] / embedded.size[0]])
+        point_prompt = box_prompt = None
         if points is not None and inside is not None:
-            spots = (
+            point_prompt = (
                 self._float(points * scale)[None],
                 torch.as_tensor(inside.astype(np.int32))[None].to(self.device),
             )
         if box is not None:
-            corners = self._float((np.array(box).reshape(2, 2) * scale).reshape(1, 4))
+            box_prompt = self._float((np.array(box).reshape(2, 2) * scale).reshape(1, 4))
         sparse, dense = self.sam.prompt_encoder(
-            points=spots, boxes=corners, masks=None if mask is None else mask[None].float()
+            points=point_prompt, boxes=box_prompt, masks=None if mask is None else mask[None].float()
         )
-        logits, scores = self.decode_prompt(picture, sparse, dense, several, target)
+        logits, scores = self.decode_prompt(embedded, sparse, dense, multimask, target)
         return logits[0], scores[0]
 
     def decode_prompt(
-        self, picture: Picture, sparse: Tensor, dense: Tensor, several: bool = False, target: Target | None = None
+        self,
+        embedded: EmbeddedSlice,
+        sparse: Tensor,
+        dense: Tensor,
+        multimask: bool = False,
+        target: Target | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `decode`, of encoded prompts, with the batch's dimension first."""
-        place = self.sam.prompt_encoder.get_dense_pe()
+        """As `decode`, for encoded prompts and with a batch dimension."""
+        position = self.sam.prompt_encoder.get_dense_pe()
         decoder = self.sam.mask_decoder
         with nullcontext() if target is None else _targeted(decoder.transformer, target):
-            answer: tuple[Tensor, Tensor] = decoder(
-                image_embeddings=picture.features,
-                image_pe=place,
+            result: tuple[Tensor, Tensor] = decoder(
+                image_embeddings=embedded.features,
+                image_pe=position,
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
-                multimask_output=several,
+                multimask_output=multimask,
             )
-        return answer
+        return result
 
-    def enlarge(self, logits: Tensor, picture: Picture) -> Tensor:
+    def enlarge(self, logits: Tensor, embedded: EmbeddedSlice) -> Tensor:
         """Logits `[n, 4 * grid, 4 * grid]` at the slice's own resolution, `[n, h, w]`, without the padding."""
-        enlarged: Tensor = self.sam.postprocess_masks(logits[None], picture.input_size, picture.size)[0]
+        enlarged: Tensor = self.sam.postprocess_masks(logits[None], embedded.input_size, embedded.size)[0]
         return enlarged
 
     def _float(self, array: np.ndarray) -> Tensor:
@@ -201,16 +206,16 @@ class SamModel:
 
 
 def build(state: Mapping[str, Tensor]) -> Any:
-    """The model whose keys and shapes a checkpoint has, in evaluation mode."""
+    """The model with the keys and shapes of a checkpoint, in evaluation mode."""
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
     patch = state["image_encoder.patch_embed.proj.weight"]
     width, patch_size = patch.shape[0], patch.shape[-1]
     grid = state["image_encoder.pos_embed"].shape[1]
     depth = count(state, "image_encoder.blocks.")
-    reach = [state[f"image_encoder.blocks.{block}.attn.rel_pos_h"].shape for block in range(depth)]
-    everywhere = 2 * grid - 1
-    windowed = [length for length, _ in reach if length != everywhere]
+    rel_pos_shapes = [state[f"image_encoder.blocks.{block}.attn.rel_pos_h"].shape for block in range(depth)]
+    global_length = 2 * grid - 1
+    windowed = [length for length, _ in rel_pos_shapes if length != global_length]
     channels = state["prompt_encoder.no_mask_embed.weight"].shape[1]
     side = grid * patch_size
     layers = "mask_decoder.transformer.layers."
@@ -220,14 +225,16 @@ def build(state: Mapping[str, Tensor]) -> Any:
             patch_size=patch_size,
             embed_dim=width,
             depth=depth,
-            num_heads=width // reach[0][1],
+            num_heads=width // rel_pos_shapes[0][1],
             mlp_ratio=state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0] / width,
             out_chans=channels,
             qkv_bias=True,
             norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
             use_rel_pos=True,
             window_size=(windowed[0] + 1) // 2 if windowed else 0,
-            global_attn_indexes=tuple(block for block, (length, _) in enumerate(reach) if length == everywhere),
+            global_attn_indexes=tuple(
+                block for block, (length, _) in enumerate(rel_pos_shapes) if length == global_length
+            ),
         ),
         prompt_encoder=PromptEncoder(
             embed_dim=channels,
@@ -256,19 +263,19 @@ def build(state: Mapping[str, Tensor]) -> Any:
 
 @contextmanager
 def _targeted(transformer: Any, target: Target) -> Iterator[None]:
-    """The decoder's transformer with PerSAM's target in it, for the time of the block."""
+    """Context manager: guide the decoder's transformer by PerSAM's target."""
 
-    def forward(image: Tensor, place: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(image: Tensor, position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         keys = image.flatten(2).permute(0, 2, 1)
-        place = place.flatten(2).permute(0, 2, 1)
-        # PerSAM adds the target to the tokens in place, so that they carry it wherever they are added again.
+        position = position.flatten(2).permute(0, 2, 1)
+        # PerSAM adds the target to the tokens in place, so it is included wherever the tokens are added again.
         queries = tokens = tokens + target.embedding
         for number, layer in enumerate(transformer.layers):
             if number:
                 queries = queries + target.embedding
-            queries, keys = layer(queries, keys, tokens, place)
-        asked = queries + tokens + target.embedding
-        queries = queries + transformer.final_attn_token_to_image(q=asked, k=keys + place, v=keys)
+            queries, keys = layer(queries, keys, tokens, position)
+        final_queries = queries + tokens + target.embedding
+        queries = queries + transformer.final_attn_token_to_image(q=final_queries, k=keys + position, v=keys)
         return transformer.norm_final_attn(queries), keys
 
     def attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -293,7 +300,7 @@ def _targeted(transformer: Any, target: Target) -> Iterator[None]:
 
 
 def stretch(grey: np.ndarray, side: int) -> np.ndarray:
-    """A slice `[h, w]`, uint8, stretched to `[side, side]` and to 0..1 as MedSAM was trained with, float32."""
+    """A slice `[h, w]`, uint8, stretched to `[side, side]` and normalised to 0..1 as by MedSAM, float32."""
     from scipy import ndimage
 
     factors = np.array(grey.shape) / side
@@ -302,10 +309,10 @@ def stretch(grey: np.ndarray, side: int) -> np.ndarray:
         source = ndimage.gaussian_filter(source, np.maximum(0, (factors - 1) / 2), mode="mirror")
     zoomed = ndimage.zoom(source, 1 / factors, order=3, mode="mirror", grid_mode=True)
     zoomed = np.clip(zoomed, grey.min(), grey.max()).astype(np.uint8)
-    least, most = int(zoomed.min()), int(zoomed.max())
-    return ((zoomed - least) / max(most - least, 1e-8)).astype(np.float32)
+    minimum, maximum = int(zoomed.min()), int(zoomed.max())
+    return ((zoomed - minimum) / max(maximum - minimum, 1e-8)).astype(np.float32)
 
 
 def resized(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Probabilities or logits `[n, h, w]` at another resolution."""
+    """Resample probabilities or logits `[n, h, w]`."""
     return functional.interpolate(image[None], shape, mode="bilinear", align_corners=False)[0]

@@ -1,4 +1,4 @@
-"""Engines `persam` and `persam-f`: SAM finds again what was labelled on one slice, without prompts from flow."""
+"""Engines `persam` and `persam-f`: SAM prompted by the features of one labelled slice."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ...core.volume import Volume
 from ..base import Option, RunContext
 from ..pretrained.base import PRECISION, checkpoint_options
 from ..pretrained.intensity import INTENSITIES
-from ..pretrained.joint_labels import present, within
+from ..pretrained.joint_labels import joint_of_found, zero_outside
 from ..pretrained.prompts import Box
-from ..pretrained.quarter_turns import Turns
+from ..pretrained.slice_progress import SliceProgress
 from .engine import CACHE, SAM_CHECKPOINTS, EmbeddingEngine
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .network import Picture
-    from .persam_network import Wanted
+    from .network import EmbeddedSlice
+    from .persam_network import TargetFeatures
 
 _OPTIONS: Mapping[str, Option] = {
     **checkpoint_options(SAM_CHECKPOINTS),
-    "bounded": Option(True, "look only within reach of where the labelled slices around show the label"),
+    "bounded": Option(True, "search only near the label's extent on the neighbouring labelled slices"),
     "intensities": INTENSITIES,
     "precision": PRECISION,
     "cache": CACHE,
@@ -34,106 +34,151 @@ _OPTIONS: Mapping[str, Option] = {
 
 
 class OneShotSam(EmbeddingEngine):
-    """Base of the two: each label is looked for on its own, by what one labelled slice shows of it."""
+    """Base of both engines: each label is segmented by the features of one labelled slice."""
 
     options: ClassVar[Mapping[str, Option]] = _OPTIONS
     licence = "MIT; weights Apache-2.0"
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """First what the labelled slices show, then slice by slice."""
+        """Extract the features of the reference slices, then yield slice by slice."""
         limits = self.limits(slice_indices)
-        wanted = {(place, self.reference(index, place)) for index in slice_indices for place in limits[index]}
-        turns = Turns(self.context.report_progress, len(wanted) + len(slice_indices))
-        for place, row in sorted(wanted, key=lambda one: (one[1], one[0])):
-            mask = self._support.masks[row] == self._support.labels[place]
-            self.learn(place, row, self.picture(self._support.indices[row], turns), mask, turns.within)
-            turns.next()
+        references = {
+            (label_index, self.reference(index, label_index))
+            for index in slice_indices
+            for label_index in limits[index]
+        }
+        progress = SliceProgress(self.context.report_progress, len(references) + len(slice_indices))
+        for label_index, support_index in sorted(references, key=lambda one: (one[1], one[0])):
+            mask = self._support.masks[support_index] == self._support.labels[label_index]
+            self.fit_reference(
+                label_index,
+                support_index,
+                self.embed(self._support.indices[support_index], progress),
+                mask,
+                progress.report,
+            )
+            progress.finish()
         for index in slice_indices:
             found = {}
             if limits[index]:
-                picture = self.picture(index, turns)
-                for place, limit in limits[index].items():
+                embedded = self.embed(index, progress)
+                for label_index, limit in limits[index].items():
                     bound = limit if self.settings["bounded"] else None
-                    logits = self.look(place, self.reference(index, place), picture, bound)
+                    logits = self.predict_logits(label_index, self.reference(index, label_index), embedded, bound)
                     probability: np.ndarray = logits.sigmoid().cpu().numpy()
-                    found[place] = probability if bound is None else within(probability, bound)
-                    turns.within(1.0)
-            yield index, present(self._support.labels, found, self._shape)
-            turns.next()
+                    found[label_index] = probability if bound is None else zero_outside(probability, bound)
+                    progress.report(1.0)
+            yield index, joint_of_found(self._support.labels, found, self._shape)
+            progress.finish()
 
-    def area(self, row: int, place: int) -> int:
-        """Pixels of a label on a labelled slice."""
-        return int((self._support.masks[row] == self._support.labels[place]).sum())
-
-    @abstractmethod
-    def reference(self, index: int, place: int) -> int:
-        """The labelled slice, by number, that tells what a label looks like on a slice."""
+    def area(self, support_index: int, label_index: int) -> int:
+        """Number of pixels of a label on a labelled slice."""
+        return int((self._support.masks[support_index] == self._support.labels[label_index]).sum())
 
     @abstractmethod
-    def learn(self, place: int, row: int, picture: Picture, mask: np.ndarray, tell: Callable[[float], None]) -> None:
-        """Keep what a labelled slice tells about a label."""
+    def reference(self, index: int, label_index: int) -> int:
+        """Support index of the labelled slice that serves as reference for a label on a slice."""
 
     @abstractmethod
-    def look(self, place: int, row: int, picture: Picture, limit: Box | None) -> Tensor:
-        """Logits `[h, w]` of a label on a slice, by what was kept of a labelled slice."""
+    def fit_reference(
+        self,
+        label_index: int,
+        support_index: int,
+        embedded: EmbeddedSlice,
+        mask: np.ndarray,
+        report: Callable[[float], None],
+    ) -> None:
+        """Extract the target features of a label from a labelled slice."""
+
+    @abstractmethod
+    def predict_logits(
+        self, label_index: int, support_index: int, embedded: EmbeddedSlice, limit: Box | None
+    ) -> Tensor:
+        """Logits `[h, w]` of a label on a slice, from the target features of a labelled slice."""
 
 
 class PerSam(OneShotSam):
-    """The nearest labelled slice that shows the label is the one shot."""
+    """The reference is the nearest labelled slice that shows the label."""
 
     name = "persam"
     title = "PerSAM"
-    summary = "SAM finds again what your nearest slice shows, by its features; no training."
+    summary = "SAM segments what resembles the labels of your nearest slice; no training."
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
-        """As the base."""
+        """Set the input."""
         super().prepare(volume, support, context)
-        self._wanted: dict[tuple[int, int], Wanted] = {}
+        self._targets: dict[tuple[int, int], TargetFeatures] = {}
 
-    def reference(self, index: int, place: int) -> int:
-        """The nearest; of two as near, the one that shows more of it."""
+    def reference(self, index: int, label_index: int) -> int:
+        """The nearest slice; of two equally near ones, the one with the larger area."""
         indices = self._support.indices
-        rows = self._extents.showing(place)
-        return min(rows, key=lambda row: (abs(indices[row] - index), -self.area(row, place)))
+        support_indices = self._extents.slices_showing(label_index)
+        return min(
+            support_indices,
+            key=lambda support_index: (abs(indices[support_index] - index), -self.area(support_index, label_index)),
+        )
 
-    def learn(self, place: int, row: int, picture: Picture, mask: np.ndarray, tell: Callable[[float], None]) -> None:
-        """Keep the mean feature."""
-        from .persam_network import wanted
+    def fit_reference(
+        self,
+        label_index: int,
+        support_index: int,
+        embedded: EmbeddedSlice,
+        mask: np.ndarray,
+        report: Callable[[float], None],
+    ) -> None:
+        """Extract the mean feature."""
+        from .persam_network import target_features
 
-        self._wanted[place, row] = wanted(self.model(), picture, mask)
+        self._targets[label_index, support_index] = target_features(self.model(), embedded, mask)
 
-    def look(self, place: int, row: int, picture: Picture, limit: Box | None) -> Tensor:
-        """Best and worst point and the target in the decoder's attention, then mask and box."""
+    def predict_logits(
+        self, label_index: int, support_index: int, embedded: EmbeddedSlice, limit: Box | None
+    ) -> Tensor:
+        """Most and least similar point with target-guided attention, then refinement by mask and box."""
         from .persam_network import persam
 
-        return persam(self.model(), picture, self._wanted[place, row], limit)
+        return persam(self.model(), embedded, self._targets[label_index, support_index], limit)
 
 
 class PerSamF(OneShotSam):
-    """The labelled slice that shows most of a label is the one shot; two weights are fitted to it."""
+    """The reference is the labelled slice with the largest area of the label; two mask weights are fitted to it."""
 
     name = "persam-f"
     title = "PerSAM-F"
-    summary = "As PerSAM, with the mixture of SAM's three masks fitted to your slice."
+    summary = "As PerSAM, with the weights of SAM's three masks fitted to your slice."
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
-        """As the base."""
+        """Set the input."""
         super().prepare(volume, support, context)
-        self._fitted: dict[tuple[int, int], tuple[Wanted, Tensor]] = {}
+        self._fitted: dict[tuple[int, int], tuple[TargetFeatures, Tensor]] = {}
 
-    def reference(self, index: int, place: int) -> int:
-        """The one that shows most, whatever the slice: each costs a fit."""
-        return max(self._extents.showing(place), key=lambda row: self.area(row, place))
+    def reference(self, index: int, label_index: int) -> int:
+        """The slice with the largest area, whatever the query slice, because each reference costs a fit."""
+        return max(
+            self._extents.slices_showing(label_index), key=lambda support_index: self.area(support_index, label_index)
+        )
 
-    def learn(self, place: int, row: int, picture: Picture, mask: np.ndarray, tell: Callable[[float], None]) -> None:
-        """Fit the mixture."""
-        from .persam_network import fit_weights, wanted
+    def fit_reference(
+        self,
+        label_index: int,
+        support_index: int,
+        embedded: EmbeddedSlice,
+        mask: np.ndarray,
+        report: Callable[[float], None],
+    ) -> None:
+        """Fit the mask weights."""
+        from .persam_network import fit_mask_weights, target_features
 
-        target = wanted(self.model(), picture, mask, sharp=True)
-        self._fitted[place, row] = target, fit_weights(self.model(), picture, target, mask, tell)
+        target = target_features(self.model(), embedded, mask, blend_maximum=True)
+        self._fitted[label_index, support_index] = (
+            target,
+            fit_mask_weights(self.model(), embedded, target, mask, report),
+        )
 
-    def look(self, place: int, row: int, picture: Picture, limit: Box | None) -> Tensor:
-        """One point and the mixture, then box and mask twice."""
+    def predict_logits(
+        self, label_index: int, support_index: int, embedded: EmbeddedSlice, limit: Box | None
+    ) -> Tensor:
+        """The most similar point and the weighted masks, then two refinements by box and mask."""
         from .persam_network import persam_f
 
-        return persam_f(self.model(), picture, *self._fitted[place, row], limit)
+        return persam_f(self.model(), embedded, *self._fitted[label_index, support_index], limit)

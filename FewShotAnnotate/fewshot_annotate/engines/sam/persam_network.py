@@ -1,7 +1,8 @@
-"""PerSAM and PerSAM-F on one picture: find again, without training, what was labelled on another.
+"""PerSAM and PerSAM-F: segment on one slice, without training, what was labelled on another.
 
-Zhang et al., "Personalize Segment Anything Model with One Shot" (ICLR 2024). The original stops with an error where a
-mask is smaller than a cell of the embedding, or comes back empty; here the nearest thing to it is done instead.
+Zhang et al., "Personalize Segment Anything Model with One Shot" (ICLR 2024). The original fails where a mask is
+smaller than a cell of the embedding or a predicted mask is empty; here the nearest cell or the unrefined logits are
+used.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..pretrained.prompts import Box
-from .network import Picture, SamModel, Target
+from .network import EmbeddedSlice, SamModel, Target
 
-# Of the fit of PerSAM-F.
+# Fit of PerSAM-F.
 STEPS = 1000
 LEARNING_RATE = 1e-3
 EPSILON = 1e-4
@@ -26,13 +27,13 @@ FOCAL_GAMMA = 2.0
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is looked for.
+class TargetFeatures:
+    """Features of the target object.
 
     Attributes
     ----------
     direction : Tensor, shape [1, channels]
-        Of length 1; likeness is the cosine with it.
+        Unit vector; similarity is the cosine with it.
     embedding : Tensor, shape [1, 1, channels]
         The mean feature of the object.
     """
@@ -41,92 +42,104 @@ class Wanted:
     embedding: Tensor
 
 
-def wanted(model: SamModel, picture: Picture, mask: np.ndarray, sharp: bool = False) -> Wanted:
-    """The target of a labelled slice.
+def target_features(
+    model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray, blend_maximum: bool = False
+) -> TargetFeatures:
+    """Features of the target object on a labelled slice.
 
     Parameters
     ----------
     model : SamModel
-    picture : Picture
-        Of the labelled slice.
+    embedded : EmbeddedSlice
+        The labelled slice.
     mask : bool ndarray, shape [h, w]
         Not empty.
-    sharp : bool
-        Half the mean and half the maximum of the object's features, as PerSAM-F does; else the mean.
+    blend_maximum : bool
+        Average the mean and the maximum of the object's features, as PerSAM-F does; else use the mean.
     """
-    features = picture.features[0].permute(1, 2, 0)[_cells(model, picture, mask)]
+    features = embedded.features[0].permute(1, 2, 0)[_cells(model, embedded, mask)]
     mean = features.mean(0)
-    target = features.amax(0) / 2 + mean / 2 if sharp else mean
-    return Wanted((target / target.norm())[None], mean[None, None])
+    target = features.amax(0) / 2 + mean / 2 if blend_maximum else mean
+    return TargetFeatures((target / target.norm())[None], mean[None, None])
 
 
-def likeness(model: SamModel, picture: Picture, wanted: Wanted) -> Tensor:
+def similarity(model: SamModel, embedded: EmbeddedSlice, target_object: TargetFeatures) -> Tensor:
     """Cosine of each pixel's feature with the target, `[h, w]`."""
-    features = picture.features[0]
+    features = embedded.features[0]
     channels, height, width = features.shape
     directions = (features / features.norm(dim=0, keepdim=True)).reshape(channels, height * width)
-    cosine = (wanted.direction @ directions).reshape(1, 1, height, width)
+    cosine = (target_object.direction @ directions).reshape(1, 1, height, width)
     cosine = functional.interpolate(cosine, scale_factor=4, mode="bilinear")
-    return model.enlarge(cosine[0], picture)[0]
+    return model.enlarge(cosine[0], embedded)[0]
 
 
-def persam(model: SamModel, picture: Picture, wanted: Wanted, limit: Box | None = None) -> Tensor:
+def persam(
+    model: SamModel, embedded: EmbeddedSlice, target_object: TargetFeatures, limit: Box | None = None
+) -> Tensor:
     """Logits `[h, w]` of the object by PerSAM: best and worst point, then refined by mask and by box.
 
     Parameters
     ----------
     model : SamModel
-    picture : Picture
-        Of the slice to fill.
-    wanted : Wanted
+    embedded : EmbeddedSlice
+        The query slice.
+    target_object : TargetFeatures
     limit : (x0, y0, x1, y1), optional
-        Where the best point may lie; default: anywhere.
+        Region of the foreground point; default: the whole slice.
     """
-    cosine = likeness(model, picture, wanted)
-    points = np.array([_best(cosine, limit), _place(int(cosine.argmin()), cosine)], dtype=np.float64)
+    cosine = similarity(model, embedded, target_object)
+    points = np.array(
+        [_most_similar_pixel(cosine, limit), _coordinates(int(cosine.argmin()), cosine)], dtype=np.float64
+    )
     inside = np.array([True, False])
-    grid = picture.features.shape[-1]
+    grid = embedded.features.shape[-1]
     relative = (cosine - cosine.mean()) / torch.std(cosine).clamp_min(torch.finfo(cosine.dtype).tiny)
     attention = functional.interpolate(relative[None, None], size=(grid, grid), mode="bilinear").sigmoid()
-    target = Target(wanted.embedding, attention.reshape(1, 1, 1, grid * grid))
-    logits, _ = model.decode(picture, points, inside, target=target)
-    logits, scores = model.decode(picture, points, inside, mask=logits[:1], several=True)
-    return _refined(model, picture, points, inside, logits[int(scores.argmax())])
+    target = Target(target_object.embedding, attention.reshape(1, 1, 1, grid * grid))
+    logits, _ = model.decode(embedded, points, inside, target=target)
+    logits, scores = model.decode(embedded, points, inside, mask=logits[:1], multimask=True)
+    return _refined(model, embedded, points, inside, logits[int(scores.argmax())])
 
 
-def persam_f(model: SamModel, picture: Picture, wanted: Wanted, weights: Tensor, limit: Box | None = None) -> Tensor:
+def persam_f(
+    model: SamModel, embedded: EmbeddedSlice, target_object: TargetFeatures, weights: Tensor, limit: Box | None = None
+) -> Tensor:
     """Logits `[h, w]` by PerSAM-F: three masks mixed by `weights` `[3]`, then refined by box twice."""
-    cosine = likeness(model, picture, wanted)
-    points, inside = np.array([_best(cosine, limit)], dtype=np.float64), np.array([True])
-    logits, _ = model.decode(picture, points, inside, several=True)
+    cosine = similarity(model, embedded, target_object)
+    points, inside = np.array([_most_similar_pixel(cosine, limit)], dtype=np.float64), np.array([True])
+    logits, _ = model.decode(embedded, points, inside, multimask=True)
     mixed = (logits * weights[:, None, None]).sum(0)
-    high = (model.enlarge(logits, picture) * weights[:, None, None]).sum(0)
+    high = (model.enlarge(logits, embedded) * weights[:, None, None]).sum(0)
     box = _box(high > 0)
     if box is None:
         return high
-    logits, scores = model.decode(picture, points, inside, box, mixed[None], several=True)
-    return _refined(model, picture, points, inside, logits[int(scores.argmax())])
+    logits, scores = model.decode(embedded, points, inside, box, mixed[None], multimask=True)
+    return _refined(model, embedded, points, inside, logits[int(scores.argmax())])
 
 
-def fit_weights(
-    model: SamModel, picture: Picture, wanted: Wanted, mask: np.ndarray, tell: Callable[[float], None]
+def fit_mask_weights(
+    model: SamModel,
+    embedded: EmbeddedSlice,
+    target_object: TargetFeatures,
+    mask: np.ndarray,
+    report: Callable[[float], None],
 ) -> Tensor:
-    """How much each of SAM's three masks counts, `[3]`, so that they give the labelled mask back; they sum to 1.
+    """Weights `[3]` of SAM's three masks, summing to 1, with which they best reproduce the labelled mask.
 
     Parameters
     ----------
     model : SamModel
-    picture : Picture
-        Of the labelled slice.
-    wanted : Wanted
+    embedded : EmbeddedSlice
+        The labelled slice.
+    target_object : TargetFeatures
     mask : bool ndarray, shape [h, w]
-    tell : function
-        Called with the part of the fit that is done.
+    report : function
+        Called with the finished fraction of the fit, 0..1.
     """
-    points = np.array([_best(likeness(model, picture, wanted), None)], dtype=np.float64)
-    low, _ = model.decode(picture, points, np.array([True]), several=True)
-    # The decoder is frozen and its prompt stays the same, so one answer of it serves all steps.
-    logits = model.enlarge(low, picture).flatten(1)
+    points = np.array([_most_similar_pixel(similarity(model, embedded, target_object), None)], dtype=np.float64)
+    low, _ = model.decode(embedded, points, np.array([True]), multimask=True)
+    # The decoder is frozen and its prompt does not change, so it is run once for all steps.
+    logits = model.enlarge(low, embedded).flatten(1)
     truth = torch.from_numpy(mask.astype(np.float32)).to(logits.device).flatten()[None]
     free = nn.Parameter(torch.ones(2, 1, device=logits.device) / 3)
     optimizer = torch.optim.AdamW([free], lr=LEARNING_RATE, eps=EPSILON)
@@ -137,7 +150,7 @@ def fit_weights(
         loss.backward()
         optimizer.step()
         schedule.step()
-        tell((step + 1) / STEPS)
+        report((step + 1) / STEPS)
     return _mixture(free.detach())[:, 0]
 
 
@@ -146,7 +159,7 @@ def _mixture(free: Tensor) -> Tensor:
 
 
 def _loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Dice loss plus focal loss (Lin et al. 2017), as the original weighs them."""
+    """Dice loss plus focal loss (Lin et al. 2017), weighted as in the original."""
     probability = logits.sigmoid()
     dice = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
     entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -155,61 +168,61 @@ def _loss(logits: Tensor, truth: Tensor) -> Tensor:
     return dice + (alpha * entropy * (1 - right) ** FOCAL_GAMMA).mean()
 
 
-def _cells(model: SamModel, picture: Picture, mask: np.ndarray) -> Tensor:
-    """Cells of the embedding that the mask covers, bool `[grid, grid]`; at least one.
+def _cells(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray) -> Tensor:
+    """Grid cells of the embedding that the mask covers, bool `[grid, grid]`; at least one.
 
-    The mask passes through what SAM does to pictures, so that the padding is 0 and about half a cell is needed.
+    The mask is preprocessed like an image, as in the original, so a cell must be covered by about half.
     """
     from segment_anything.utils.transforms import ResizeLongestSide
 
     white = np.repeat((mask * np.uint8(255))[:, :, None], 3, axis=2)
     prepared = model.sam.preprocess(model.as_input(ResizeLongestSide(model.side).apply_image(white)))[:, :1]
-    grid = picture.features.shape[-2:]
+    grid = embedded.features.shape[-2:]
     cells: Tensor = functional.interpolate(prepared, size=grid, mode="bilinear")[0, 0] > 0
     if not cells.any():
         shown = functional.pad(
-            functional.interpolate(torch.from_numpy(mask.astype(np.float32))[None, None], picture.input_size)[0, 0],
-            (0, model.side - picture.input_size[1], 0, model.side - picture.input_size[0]),
+            functional.interpolate(torch.from_numpy(mask.astype(np.float32))[None, None], embedded.input_size)[0, 0],
+            (0, model.side - embedded.input_size[1], 0, model.side - embedded.input_size[0]),
         )
         share = functional.adaptive_avg_pool2d(shown[None], (grid[0], grid[1]))[0].to(cells.device)
-        cells = share >= share.max() if share.max() > 0 else _nearest_cell(model, picture, mask, cells)
+        cells = share >= share.max() if share.max() > 0 else _nearest_cell(model, embedded, mask, cells)
     return cells
 
 
-def _nearest_cell(model: SamModel, picture: Picture, mask: np.ndarray, cells: Tensor) -> Tensor:
-    """The cell of the mask's first pixel: for masks that vanish where a large slice is made smaller."""
+def _nearest_cell(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray, cells: Tensor) -> Tensor:
+    """The cell of the mask's first pixel, for masks that vanish when a large slice is downsampled."""
     row, column = np.argwhere(mask)[0]
     found = torch.zeros_like(cells)
     found[
-        int(row * picture.input_size[0] / picture.size[0] / model.side * cells.shape[0]),
-        int(column * picture.input_size[1] / picture.size[1] / model.side * cells.shape[1]),
+        int(row * embedded.input_size[0] / embedded.size[0] / model.side * cells.shape[0]),
+        int(column * embedded.input_size[1] / embedded.size[1] / model.side * cells.shape[1]),
     ] = True
     return found
 
 
-def _best(cosine: Tensor, limit: Box | None) -> tuple[int, int]:
-    """Coordinates x and y of the pixel most like the target."""
+def _most_similar_pixel(cosine: Tensor, limit: Box | None) -> tuple[int, int]:
+    """Coordinates x and y of the pixel that is most similar to the target."""
     if limit is not None:
         left, top, right, bottom = (int(np.ceil(limit[0])), int(np.ceil(limit[1])), int(limit[2]), int(limit[3]))
         part = cosine[top : bottom + 1, left : right + 1]
         if part.numel():
-            x, y = _place(int(part.argmax()), part)
+            x, y = _coordinates(int(part.argmax()), part)
             return x + left, y + top
-    return _place(int(cosine.argmax()), cosine)
+    return _coordinates(int(cosine.argmax()), cosine)
 
 
-def _place(flat: int, image: Tensor) -> tuple[int, int]:
+def _coordinates(flat: int, image: Tensor) -> tuple[int, int]:
     return flat % image.shape[1], flat // image.shape[1]
 
 
-def _refined(model: SamModel, picture: Picture, points: np.ndarray, inside: np.ndarray, low: Tensor) -> Tensor:
-    """The last step: the box of what was found, and itself, as prompts."""
-    high = model.enlarge(low[None], picture)[0]
+def _refined(model: SamModel, embedded: EmbeddedSlice, points: np.ndarray, inside: np.ndarray, low: Tensor) -> Tensor:
+    """Refine logits by prompting with themselves and the box of their mask; returns `[h, w]`."""
+    high = model.enlarge(low[None], embedded)[0]
     box = _box(high > 0)
     if box is None:
         return high
-    logits, scores = model.decode(picture, points, inside, box, low[None], several=True)
-    return model.enlarge(logits[int(scores.argmax())][None], picture)[0]
+    logits, scores = model.decode(embedded, points, inside, box, low[None], multimask=True)
+    return model.enlarge(logits[int(scores.argmax())][None], embedded)[0]
 
 
 def _box(mask: Tensor) -> Box | None:

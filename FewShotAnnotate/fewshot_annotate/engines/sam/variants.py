@@ -1,4 +1,4 @@
-"""Manner: how a model of SAM's kind was trained to see a slice, and to answer a prompt."""
+"""SamVariant: preprocessing and postprocessing that SAM and the models derived from it were trained with."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ import numpy as np
 from ..pretrained.prompts import Prompt
 
 if TYPE_CHECKING:
-    from .network import Picture, SamModel
+    from .network import EmbeddedSlice, SamModel
 
 
 @dataclass(frozen=True)
-class Manner:
-    """One of them.
+class SamVariant:
+    """Preprocessing and postprocessing of one model.
 
     Attributes
     ----------
-    recipe : str
-        How an image is prepared for the encoder, as part of the key of its embedding.
-    see : function
-        (model, slice uint8 `[h, w]`, its embedding if that is known) -> Picture.
-    answer : function
-        (model, picture, prompt) -> probability, float32 `[h, w]`, of what the prompt points at.
+    preprocessing : str
+        Description of how an image is prepared for the encoder; part of the cache key of embeddings.
+    embed : function
+        (model, slice uint8 `[h, w]`, its embedding or None) -> EmbeddedSlice.
+    predict : function
+        (model, embedded slice, prompt) -> probability, float32 `[h, w]`, of the prompted object.
     """
 
-    recipe: str
-    see: Callable[[SamModel, np.ndarray, np.ndarray | None], Picture]
-    answer: Callable[[SamModel, Picture, Prompt], np.ndarray]
+    preprocessing: str
+    embed: Callable[[SamModel, np.ndarray, np.ndarray | None], EmbeddedSlice]
+    predict: Callable[[SamModel, EmbeddedSlice, Prompt], np.ndarray]
 
 
-def _see_padded(model: SamModel, grey: np.ndarray, features: np.ndarray | None) -> Picture:
-    return model.picture(np.repeat(grey[:, :, None], 3, axis=2), features)
+def _embed_padded(model: SamModel, grey: np.ndarray, features: np.ndarray | None) -> EmbeddedSlice:
+    return model.embed(np.repeat(grey[:, :, None], 3, axis=2), features)
 
 
-def _answer_with_logits(model: SamModel, picture: Picture, prompt: Prompt) -> np.ndarray:
-    """Logits are resampled first, and made probabilities then."""
+def _predict_resampling_logits(model: SamModel, embedded: EmbeddedSlice, prompt: Prompt) -> np.ndarray:
+    """Probability from logits resampled to the slice."""
     points = (prompt.points, prompt.inside) if len(prompt.points) else (None, None)
-    logits, _ = model.decode(picture, points[0], points[1], prompt.box)
-    probability: np.ndarray = model.enlarge(logits, picture)[0].sigmoid().cpu().numpy()
+    logits, _ = model.decode(embedded, points[0], points[1], prompt.box)
+    probability: np.ndarray = model.enlarge(logits, embedded)[0].sigmoid().cpu().numpy()
     return probability
 
 
-def _see_stretched(model: SamModel, grey: np.ndarray, features: np.ndarray | None) -> Picture:
-    return model.stretched(grey, features)
+def _embed_stretched(model: SamModel, grey: np.ndarray, features: np.ndarray | None) -> EmbeddedSlice:
+    return model.embed_stretched(grey, features)
 
 
-def _answer_with_probabilities(model: SamModel, picture: Picture, prompt: Prompt) -> np.ndarray:
-    """By the box alone; probabilities are made first, and resampled then."""
+def _predict_resampling_probabilities(model: SamModel, embedded: EmbeddedSlice, prompt: Prompt) -> np.ndarray:
+    """Probability from the box only, resampled to the slice."""
     from .network import resized
 
-    logits, _ = model.decode(picture, box=prompt.box)
-    probability: np.ndarray = resized(logits.sigmoid(), picture.size)[0].cpu().numpy()
+    logits, _ = model.decode(embedded, box=prompt.box)
+    probability: np.ndarray = resized(logits.sigmoid(), embedded.size)[0].cpu().numpy()
     return probability
 
 
-SAM = Manner("long side, bilinear, padded", _see_padded, _answer_with_logits)
-MEDSAM = Manner("stretched, cubic, 0 to 1", _see_stretched, _answer_with_probabilities)
+SAM = SamVariant("long side, bilinear, padded", _embed_padded, _predict_resampling_logits)
+MEDSAM = SamVariant("stretched, cubic, 0 to 1", _embed_stretched, _predict_resampling_probabilities)

@@ -1,4 +1,4 @@
-"""Engine `sam2-video`: the volume as a video, through which SAM 2 tracks each label between labelled slices."""
+"""Engine `sam2-video`: SAM 2 tracks each label through the slices, as through the frames of a video."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from ...weights import store
 from ...weights.catalog import Checkpoint
 from ..base import Option
-from ..pretrained.architecture import build_model, built_from, require_importable
+from ..pretrained.architecture import architecture_errors, build_model, require_importable
 from ..pretrained.base import PRECISION, checkpoint_options
-from ..pretrained.grey_slices import GreyEngine
+from ..pretrained.greyscale_engine import GreyscaleEngine
 from ..pretrained.intensity import INTENSITIES
-from ..pretrained.joint_labels import present
-from ..pretrained.quarter_turns import Turns
+from ..pretrained.joint_labels import joint_of_found
+from ..pretrained.slice_progress import SliceProgress
 
 if TYPE_CHECKING:
     import torch
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 CHECKPOINTS = {MODEL: ("sam2.1-hiera-tiny", "medsam2-latest")}
-# Sides of the square are multiples of this.
+# The side length of the square input is a multiple of this.
 STEP = 64
-# Frames whose features are kept for the way back: about 9 MiB each at 512 pixels.
-KEPT_FRAMES = 24
+# Frames whose features are cached for tracking backward: about 9 MiB each at 512 pixels.
+CACHED_FRAMES = 24
 
 
-class Sam2Video(GreyEngine):
-    """Tracking from both sides.
+class Sam2Video(GreyscaleEngine):
+    """Tracking between labelled slices from both sides.
 
-    All labelled slices condition the model's memory. Each gap between two of them is tracked forward from the one and
-    backward from the other; the two are blended by inverse distance. Beyond the outermost labelled slices that speak
-    about a label it is not followed: the model would not know where to stop.
+    All labelled slices condition the model's memory. Each gap between two of them is tracked forward and
+    backward, and both results are blended by distance. A label is not tracked beyond the outermost labelled slices
+    on which it is annotated, because the model would not know where it ends.
     """
 
     name = "sam2-video"
@@ -52,122 +52,130 @@ class Sam2Video(GreyEngine):
         "side": Option(
             512, "pixels of the square that slices are stretched to; SAM 2.1 was trained at 1024", STEP, 2048
         ),
-        "memory": Option(8, "labelled slices remembered at each slice, the nearest; 0: all, as released", 0, 1000),
+        "memory": Option(8, "nearest labelled slices in the model's memory; 0: all, as released", 0, 1000),
         "intensities": INTENSITIES,
         "precision": PRECISION,
     }
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Gap by gap; what lies beyond the labelled slices comes back empty."""
+        """Yield slices gap by gap; those beyond the labelled slices are empty."""
         asked = set(slice_indices)
         labelled = set(self._support.indices)
-        wanted = [gap.slices for gap in self._support.gaps(asked) if len(gap.sides) == 2]
-        inside = {index for gap in wanted for index in gap}
+        gaps = [gap.slices for gap in self._support.gaps(asked) if len(gap.sides) == 2]
+        inside = {index for gap in gaps for index in gap}
         for index in sorted(asked - inside - labelled):
-            yield index, present(self._support.labels, {}, self._shape)
+            yield index, joint_of_found(self._support.labels, {}, self._shape)
         if not inside:
             return
         device = self.choose_device()
         model = self.load(device)
-        # Labelled slices count as turns, and those of a gap twice: they are gone through from both ends.
-        steps = [len(_order(self._ways(gap, reverse))) for gap in wanted for reverse in (False, True)]
-        turns = Turns(self.context.report_progress, len(labelled) + sum(steps))
-        tracks, _ = self.with_less_memory(lambda _: self._condition(model, turns), (1,), device)
-        for gap in wanted:
+        # Each labelled slice is one step of the progress; slices of a gap are two, as they are tracked both paths.
+        steps = [len(_order(self._paths(gap, reverse))) for gap in gaps for reverse in (False, True)]
+        progress = SliceProgress(self.context.report_progress, len(labelled) + sum(steps))
+        tracks, _ = self.with_less_memory(lambda _: self._condition(model, progress), (1,), device)
+        for gap in gaps:
             found, _ = self.with_less_memory(
-                lambda _, gap=gap: self._fill(model, tracks, gap, turns),  # type: ignore[misc]
+                lambda _, gap=gap: self._fill(model, tracks, gap, progress),  # type: ignore[misc]
                 (1,),
                 device,
             )
             for index, probabilities in found:
-                yield index, present(self._support.labels, probabilities, self._shape)
+                yield index, joint_of_found(self._support.labels, probabilities, self._shape)
 
     def load(self, device: torch.device) -> VideoModel:
-        """The model on its device."""
+        """Load the model."""
         checkpoint = self.checkpoint(MODEL)
         side = max(STEP, self.settings["side"] // STEP * STEP)
         return _load(checkpoint, store.path_of(checkpoint), device, side, self.settings["memory"] or -1)
 
     @classmethod
     def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
-        """Raise `InputError` unless the weights fit the network."""
+        """Raise `InputError` naming `path` unless the tensors fit the network."""
         from .network import VideoModel
 
         require_importable("torchvision", "transformers")
-        with built_from(path):
+        with architecture_errors(path):
             VideoModel(state, cls.options["side"].default // STEP * STEP)
 
-    def _condition(self, model: VideoModel, turns: Turns) -> dict[int, Track]:
-        """A track for each label that shows, by its place, conditioned on the labelled slices that speak about it."""
+    def _condition(self, model: VideoModel, progress: SliceProgress) -> dict[int, Track]:
+        """Track of each visible label, by label index, conditioned on the labelled slices where it is annotated."""
         from .network import Frames, Track, shared_features
 
         support = self._support
         first = support.indices[0]
-        frames = Frames(support.indices[-1] - first + 1, lambda frame: model.frame(self._greys.rgb(frame + first)))
-        features = shared_features(model, KEPT_FRAMES)
-        places = [place for place in range(len(support.labels)) if self._extents.showing(place)]
-        tracks = {place: Track(model, frames, features) for place in places}
+        frames = Frames(
+            support.indices[-1] - first + 1, lambda frame: model.frame(self._greyscale.rgb(frame + first))
+        )
+        features = shared_features(model, CACHED_FRAMES)
+        label_indices = [
+            label_index for label_index in range(len(support.labels)) if self._extents.slices_showing(label_index)
+        ]
+        tracks = {label_index: Track(model, frames, features) for label_index in label_indices}
         with self.precision(model.device):
-            for row, index in enumerate(support.indices):
-                for number, place in enumerate(places):
-                    if support.annotated[row, place]:
-                        tracks[place].condition(index - first, support.masks[row] == support.labels[place])
-                    turns.within((number + 1) / len(places))
-                turns.next()
+            for support_index, index in enumerate(support.indices):
+                for number, label_index in enumerate(label_indices):
+                    if support.annotated[support_index, label_index]:
+                        tracks[label_index].condition(
+                            index - first, support.masks[support_index] == support.labels[label_index]
+                        )
+                    progress.report((number + 1) / len(label_indices))
+                progress.finish()
         return tracks
 
     def _fill(
-        self, model: VideoModel, tracks: Mapping[int, Track], gap: Sequence[int], turns: Turns
+        self, model: VideoModel, tracks: Mapping[int, Track], gap: Sequence[int], progress: SliceProgress
     ) -> list[tuple[int, dict[int, np.ndarray]]]:
-        """Probabilities `[h, w]` of labels by their place, on the wanted slices of a gap between labelled slices."""
+        """Probabilities `[h, w]` of labels, by label index, on the query slices of a gap."""
         from .network import resized_logits
 
         first = self._support.indices[0]
         found: dict[int, dict[int, np.ndarray]] = {index: {} for index in gap}
         for reverse in (False, True):
             with self.precision(model.device):
-                ways = self._ways(gap, reverse)
-                order = _order(ways)
+                paths = self._paths(gap, reverse)
+                order = _order(paths)
                 for index in reversed(order) if reverse else order:
-                    for place, way in ways.items():
-                        if index not in way:
+                    for label_index, path_ in paths.items():
+                        if index not in path_:
                             continue
-                        logits = tracks[place].follow(index - first, reverse)
+                        logits = tracks[label_index].track(index - first, reverse)
                         if index in found:
-                            before, after = self._ends(gap[0], place)
-                            share = (index - before if reverse else after - index) / (after - before)
-                            probability = share * resized_logits(logits, self._shape)
-                            found[index][place] = found[index].get(place, np.float32(0)) + probability
-                        turns.within(0.0)
-                    turns.next()
-                for place in ways:
-                    tracks[place].forget()
+                            before, after = self._neighbours(gap[0], label_index)
+                            weight = (index - before if reverse else after - index) / (after - before)
+                            probability = weight * resized_logits(logits, self._shape)
+                            found[index][label_index] = found[index].get(label_index, np.float32(0)) + probability
+                        progress.report(0.0)
+                    progress.finish()
+                for label_index in paths:
+                    tracks[label_index].reset()
         return list(found.items())
 
-    def _ways(self, gap: Sequence[int], reverse: bool) -> dict[int, range]:
-        """Slices to track each label through, by place: from a labelled one to the last wanted slice of a gap."""
-        ways = {}
-        for place in range(len(self._support.labels)):
-            known = len(self._extents.rows(gap[0], place)) == 2
-            if known and self._extents.limit(gap[0], place) is not None:
-                before, after = self._ends(gap[0], place)
-                ways[place] = range(after - 1, gap[0] - 1, -1) if reverse else range(before + 1, gap[-1] + 1)
-        return ways
+    def _paths(self, gap: Sequence[int], reverse: bool) -> dict[int, range]:
+        """Slices to track each label through in a gap, by label index, beginning beside a labelled slice."""
+        paths = {}
+        for label_index in range(len(self._support.labels)):
+            annotated = len(self._extents.neighbours(gap[0], label_index)) == 2
+            if annotated and self._extents.limit(gap[0], label_index) is not None:
+                before, after = self._neighbours(gap[0], label_index)
+                paths[label_index] = range(after - 1, gap[0] - 1, -1) if reverse else range(before + 1, gap[-1] + 1)
+        return paths
 
-    def _ends(self, index: int, place: int) -> tuple[int, int]:
-        """The labelled slices on both sides of one that speak about a label."""
-        before, after = (self._support.indices[row] for row in self._extents.rows(index, place))
+    def _neighbours(self, index: int, label_index: int) -> tuple[int, int]:
+        """The nearest labelled slices on both sides of a slice on which a label is annotated."""
+        before, after = (
+            self._support.indices[support_index] for support_index in self._extents.neighbours(index, label_index)
+        )
         return before, after
 
 
-def _order(ways: Mapping[int, range]) -> list[int]:
-    """All slices that labels are tracked through, ascending."""
-    return sorted({index for way in ways.values() for index in way})
+def _order(paths: Mapping[int, range]) -> list[int]:
+    """All slices on the paths, ascending."""
+    return sorted({index for path_ in paths.values() for index in path_})
 
 
 @lru_cache(maxsize=1)
 def _load(checkpoint: Checkpoint, path: Path, device: torch.device, side: int, conditioning: int) -> VideoModel:
-    """The model of a checkpoint, kept for the life of the process."""
+    """Load the model of a checkpoint; cached for the life of the process."""
     from .network import VideoModel
 
     return build_model(

@@ -1,4 +1,4 @@
-"""SAM 2 on the slices of a volume as on the frames of a video: labelled ones condition, memories carry between them.
+"""SAM 2 on the slices of a volume as frames of a video, conditioned on labelled slices.
 
 Ravi et al., "SAM 2: Segment Anything in Images and Videos" (2024); Ma et al., "MedSAM2: Segment Anything in 3D
 Medical Images and Videos" (2025). The module is that of the package `transformers`; its processor, which needs
@@ -18,21 +18,21 @@ from torch.nn import functional
 
 from ..pretrained.architecture import count, load
 
-# Mean and deviation of the pictures that it was trained on, red, green, blue in 0..1.
+# Mean and standard deviation of the training images; red, green, blue, 0..1.
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
-# Which of the encoder's blocks see everything, and how far the others see, by the numbers of blocks of its stages.
+# Indices of the encoder blocks with global attention and window sizes of the others, by number of blocks per stage.
 GLOBAL_BLOCKS = {
     (1, 2, 7, 2): ([5, 7, 9], [8, 4, 14, 7]),
     (1, 2, 11, 2): ([7, 10, 13], [8, 4, 14, 7]),
     (2, 3, 16, 3): ([12, 16, 20], [8, 4, 14, 7]),
     (2, 6, 36, 4): ([23, 33, 43], [8, 4, 16, 8]),
 }
-# Encoders at least this wide have two heads in their first stage, narrower ones one.
+# Encoders of at least this width have two heads in the first stage, others one.
 TWO_HEADS = 112
 STAGES = 4
 
-# Names in the authors' files and in transformers. All that fit are applied, in this order.
+# Names of the authors and of transformers; all matching patterns are applied, in this order.
 _NAMES = (
     (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
     (r"^no_mem_embed$", "no_memory_embedding"),
@@ -79,22 +79,22 @@ _DOWNSAMPLER = "memory_encoder.mask_downsampler.encoder."
 
 
 class VideoModel:
-    """A model on its device.
+    """A model on a device.
 
     Parameters
     ----------
     state : mapping of str to Tensor
         In the layout of `transformers` or of the authors' files.
     side : int
-        Pixels of the square that slices are brought to, a multiple of 64.
+        Side length in pixels of the square input, a multiple of 64.
     device : torch.device
     conditioning : int
-        Labelled slices that each slice remembers at most, the nearest ones; -1: all, as released.
+        Maximum number of labelled slices, the nearest ones, in the memory of a slice; -1: all, as released.
 
     Raises
     ------
     KeyError, ValueError, RuntimeError
-        Keys or shapes are not those of such a model.
+        The keys or shapes do not fit.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class VideoModel:
 
 
 class Frames(Mapping[int, Tensor]):
-    """Slices as frames, made when they are looked at; never all in memory."""
+    """Slices as frames, computed on access so that they are not all in memory."""
 
     def __init__(self, length: int, make: Callable[[int], Tensor]) -> None:
         self._length = length
@@ -141,7 +141,7 @@ class Frames(Mapping[int, Tensor]):
 
 
 class Track:
-    """One object through the frames.
+    """One object tracked through the frames.
 
     Parameters
     ----------
@@ -164,37 +164,37 @@ class Track:
         self._outputs = self._session.output_dict_per_obj[self._object]
 
     def condition(self, index: int, mask: np.ndarray) -> None:
-        """Show the network the object on a frame, bool `[h, w]`; nothing where the mask is empty."""
+        """Condition the memory on the object's mask on a frame, bool `[h, w]`, which may be empty."""
         self._session.add_mask_inputs(self._object, index, self._model.mask(mask))
         self._session.obj_with_new_inputs = [0]
         with torch.inference_mode():
             self._model.net(self._session, frame_idx=index)
         self._session.remove_mask_inputs(self._object, index)
-        # At the square's full size, and needed for the memory alone, which is made by now.
+        # Full-resolution masks are needed only to encode the memory.
         self._outputs["cond_frame_outputs"][index].pop("high_res_masks", None)
 
-    def follow(self, index: int, reverse: bool) -> Tensor:
-        """Logits `[side / 4, side / 4]` of the object on the next frame, coming from the one before or after it."""
+    def track(self, index: int, reverse: bool) -> Tensor:
+        """Logits `[side / 4, side / 4]` of the object on the next frame in the direction of tracking."""
         with torch.inference_mode():
             found = self._model.net(self._session, frame_idx=index, reverse=reverse).pred_masks[0, 0]
         self._outputs["non_cond_frame_outputs"][index].pop("high_res_masks", None)
         return found.float()
 
-    def forget(self) -> None:
-        """All frames but the conditioning ones."""
+    def reset(self) -> None:
+        """Remove the memory of all frames except the conditioning ones."""
         self._outputs["non_cond_frame_outputs"].clear()
         self._session.frames_tracked_per_obj[self._object].clear()
 
 
 def shared_features(model: VideoModel, frames: int) -> Any:
-    """What the encoder says of that many frames, for all objects."""
+    """Cache of the encoder's features of up to `frames` frames, shared by all objects."""
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceCache
 
     return Sam2VideoInferenceCache(model.device, model.device, frames)
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state in the names of `transformers`."""
+    """The weights under the names of `transformers`."""
     if "maskmem_tpos_enc" not in state:
         return dict(state)
     points = [state[f"{_POINTS}{number}.weight"] for number in range(count(state, _POINTS))]
@@ -207,8 +207,8 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if key.startswith(_DOWNSAMPLER):
             number, kind = key.removeprefix(_DOWNSAMPLER).split(".")
             layer, part = divmod(int(number), 3)
-            place = "final_conv" if int(number) == last else f"layers.{layer}.{('conv', 'layer_norm')[part]}"
-            name = f"memory_encoder.mask_downsampler.{place}.{kind}"
+            layer_name = "final_conv" if int(number) == last else f"layers.{layer}.{('conv', 'layer_norm')[part]}"
+            name = f"memory_encoder.mask_downsampler.{layer_name}.{kind}"
         for pattern, replacement in _NAMES:
             name = re.sub(pattern, replacement, name)
         result[name] = value
@@ -218,7 +218,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build(state: Mapping[str, Tensor], side: int, conditioning: int) -> Any:
-    """The model whose keys and shapes a state has, for slices of a size, in evaluation mode."""
+    """The model with the keys and shapes of a state, for square inputs of `side` pixels, in evaluation mode."""
     from transformers import Sam2VideoConfig, Sam2VideoModel
     from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
 
@@ -231,7 +231,7 @@ def build(state: Mapping[str, Tensor], side: int, conditioning: int) -> Any:
     blocks = tuple(widths.count(width) for width in stages)
     if len(stages) != STAGES or blocks not in GLOBAL_BLOCKS:
         raise ValueError(f"encoder of {'+'.join(map(str, blocks))} blocks")
-    everywhere, windows = GLOBAL_BLOCKS[blocks]
+    global_blocks, windows = GLOBAL_BLOCKS[blocks]
     heads = 2 if widths[0] >= TWO_HEADS else 1
     hidden = state["no_memory_embedding"].shape[-1]
     memory = state["memory_encoder.projection.weight"].shape[0]
@@ -247,7 +247,7 @@ def build(state: Mapping[str, Tensor], side: int, conditioning: int) -> Any:
                 embed_dim_per_stage=stages,
                 num_attention_heads_per_stage=[heads * 2**stage for stage in range(STAGES)],
                 window_size_per_stage=windows,
-                global_attention_blocks=everywhere,
+                global_attention_blocks=global_blocks,
                 window_positional_embedding_background_size=list(state[f"{backbone}pos_embed"].shape[-2:]),
             ),
             backbone_channel_list=stages[::-1],
@@ -285,7 +285,7 @@ def build(state: Mapping[str, Tensor], side: int, conditioning: int) -> Any:
 
 
 def resized_logits(logits: Tensor, shape: tuple[int, int]) -> np.ndarray:
-    """Logits `[n, n]` at a slice's own resolution, as probabilities, float32 `[h, w]`."""
+    """Probabilities, float32 `[h, w]`, from logits `[n, n]` resampled to a slice."""
     enlarged = functional.interpolate(logits[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
     probability: np.ndarray = enlarged.sigmoid().cpu().numpy()
     return probability

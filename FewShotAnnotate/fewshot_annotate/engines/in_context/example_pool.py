@@ -1,0 +1,184 @@
+"""ExamplePool: labelled slices that an in-context engine chooses its support set from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...core.intensity import IntensityWindow
+from ...core.labelled_example import Example
+from ...core.support import Support
+from .window import Window, bounds, resized
+
+# Side length in pixels at which images are compared.
+THUMBNAIL_SIDE = 16
+# Fraction of the labelled slices in a random subset.
+DRAWN_FRACTION = 0.75
+
+
+@dataclass(frozen=True)
+class PoolExample:
+    """A labelled slice of the volume to fill or of another one.
+
+    Attributes
+    ----------
+    image : float32 ndarray, shape [h, w]
+        0..1.
+    mask : ndarray, shape [h, w]
+        Label values.
+    spacing : (float, float)
+        mm between rows and between columns.
+    annotated : frozenset of int
+        Labels that are annotated on it.
+    index : int or None
+        Slice index in the volume to fill; None for a slice of another volume.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    spacing: tuple[float, float]
+    annotated: frozenset[int]
+    index: int | None
+
+
+class ExamplePool:
+    """Labelled slices of the volume to fill and of other volumes.
+
+    Parameters
+    ----------
+    slices : ndarray, shape [n, h, w]
+        Of the volume to fill.
+    intensities : IntensityWindow
+        Of the volume to fill.
+    spacing : (float, float)
+        mm between rows and between columns.
+    support : Support
+    examples : sequence of Example
+        Each is normalised by the quantiles of its own volume.
+    """
+
+    def __init__(
+        self,
+        slices: np.ndarray,
+        intensities: IntensityWindow,
+        spacing: tuple[float, float],
+        support: Support,
+        examples: Sequence[Example],
+    ) -> None:
+        labels = np.array(support.labels)
+        self._examples = [
+            PoolExample(
+                intensities.normalise(slices[index]),
+                support.masks[row],
+                spacing,
+                frozenset(labels[support.annotated[row]].tolist()),
+                index,
+            )
+            for row, index in enumerate(support.indices)
+        ]
+        for one in examples:
+            image = IntensityWindow.of_quantiles(one.quantiles).normalise(one.image)
+            self._examples.append(PoolExample(image, one.mask, one.spacing, frozenset(one.annotated), None))
+        self._values = [frozenset(np.unique(one.mask).tolist()) for one in self._examples]
+        self._spacing = spacing
+        self._centre = _centre(support.masks != 0)
+        self._image_centre = _image_centre(slices[0])
+        self._thumbnails: dict[tuple[int, Window], np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def annotating(self, label: int, index: int) -> list[int]:
+        """Positions in the pool of slices on which a label is annotated, except slice `index`.
+
+        Empty if none of them shows the label.
+        """
+        candidates = [
+            position for position, one in enumerate(self._examples) if label in one.annotated and one.index != index
+        ]
+        return candidates if any(label in self._values[position] for position in candidates) else []
+
+    def most_similar(
+        self, candidates: Sequence[int], label: int, image: np.ndarray, window: Window, limit: int
+    ) -> list[int]:
+        """The `limit` candidates most similar to `image`, at least one of which shows the label.
+
+        Parameters
+        ----------
+        image : float32 ndarray, shape [side, side]
+            The window of the slice to fill.
+        """
+        if len(candidates) <= limit:
+            return list(candidates)
+        ranked = self._ranked(candidates, image, window)
+        return self._with_label(ranked[:limit], ranked, label)
+
+    def drawn(
+        self,
+        candidates: Sequence[int],
+        label: int,
+        image: np.ndarray,
+        window: Window,
+        limit: int,
+        seed: Sequence[int],
+    ) -> list[int]:
+        """A random subset of at most `limit` candidates, at least one of which shows the label."""
+        count = min(limit, max(1, round(DRAWN_FRACTION * len(candidates))))
+        order = np.random.default_rng(seed).permutation(len(candidates))[:count]
+        chosen = sorted(candidates[number] for number in order)
+        return self._with_label(chosen, self._ranked(candidates, image, window), label)
+
+    def crop(self, candidates: Sequence[int], label: int, window: Window, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images and masks of a label, float32 `[n, side, side]`, of the chosen slices in a window."""
+        views = [(self._examples[position], self._view(position, window)) for position in candidates]
+        images = np.stack([view.resample(one.image, side) for one, view in views])
+        masks = np.stack([view.resample_mask(one.mask == label, side) for one, view in views])
+        return images, masks
+
+    def _ranked(self, candidates: Sequence[int], image: np.ndarray, window: Window) -> list[int]:
+        thumbnail = resized(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        distances = {
+            position: float(np.mean((self._thumbnail(position, window) - thumbnail) ** 2)) for position in candidates
+        }
+        return sorted(candidates, key=lambda position: (distances[position], position))
+
+    def _thumbnail(self, position: int, window: Window) -> np.ndarray:
+        if (position, window) not in self._thumbnails:
+            self._thumbnails[position, window] = self._view(position, window).resample(
+                self._examples[position].image, THUMBNAIL_SIDE
+            )
+        return self._thumbnails[position, window]
+
+    def _with_label(self, chosen: list[int], ranked: Sequence[int], label: int) -> list[int]:
+        if not any(label in self._values[position] for position in chosen):
+            chosen[-1] = next(position for position in ranked if label in self._values[position])
+        return chosen
+
+    def _view(self, position: int, window: Window) -> Window:
+        """Window of an example that corresponds to a window of the volume to fill.
+
+        It has the same size in mm and the same offset in mm from the centre of the labels, or from the centre of the
+        slice if either has no labels.
+        """
+        one = self._examples[position]
+        if one.index is not None:
+            return window
+        labelled = None if self._centre is None else _centre(one.mask[None] != 0)
+        here, there = (self._image_centre, _image_centre(one.image)) if labelled is None else (self._centre, labelled)
+        assert here is not None
+        own = [(start + stop - 1) / 2 for start, stop in (window.rows, window.columns)]
+        offsets = [(at - middle) * size for at, middle, size in zip(own, here, self._spacing, strict=True)]
+        centre_there = [middle + off / size for middle, off, size in zip(there, offsets, one.spacing, strict=True)]
+        sides = [count * size for count, size in zip(window.shape, self._spacing, strict=True)]
+        return Window.around((centre_there[0], centre_there[1]), (sides[0], sides[1]), one.spacing)
+
+
+def _centre(masks: np.ndarray) -> tuple[float, float] | None:
+    box = bounds(masks) if len(masks) else None
+    return None if box is None else ((box[0][0] + box[0][1] - 1) / 2, (box[1][0] + box[1][1] - 1) / 2)
+
+
+def _image_centre(image: np.ndarray) -> tuple[float, float]:
+    return (image.shape[0] - 1) / 2, (image.shape[1] - 1) / 2
