@@ -191,6 +191,7 @@ class CandidatePool:
                 {label: row for row, label in enumerate(support.labels, start=1)},
                 support.axis,
                 self._volume.geometry,
+                (self.image(support.indices[before]), self.image(support.indices[after])),
             )
         return self._gaps[before, after]
 

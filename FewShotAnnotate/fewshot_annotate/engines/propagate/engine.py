@@ -154,6 +154,7 @@ class Propagate(Engine):
             {support.labels[label_index]: label_index + 1 for label_index in label_indices},
             support.axis,
             self._geometry,
+            (self.image(support.indices[before]), self.image(support.indices[after])),
         )
 
     def _labels_by_neighbours(self, index: int) -> dict[tuple[int, ...], list[int]]:

@@ -53,9 +53,10 @@ class Structure:
         """Whether both slices show the structure."""
         return bool(self.before.any() and self.after.any())
 
-    def area(self, share: float) -> float:
-        """Interpolated area in pixels; `share` 0..1 is the position between the slice before and the slice after."""
-        return (1 - share) * np.count_nonzero(self.before) + share * np.count_nonzero(self.after)
+    def areas(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Pixels on the slice before and on the slice after, without those beyond the borders of the slices."""
+        before, after = (int(np.count_nonzero(mask)) for _, mask in self.drawn(shape))
+        return before, after
 
     def drawn(self, shape: tuple[int, int]) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield its pixels on the slice before and on the slice after, bool, each with its box on the slice."""
@@ -76,11 +77,14 @@ class _Component:
         rows, columns = np.nonzero(self.mask)
         return np.array([self.box[0].start + rows.mean(), self.box[1].start + columns.mean()])
 
-    def draw(self, box: Box, shift: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-        """The pixels moved by `-shift`, in a box; borders of a slice of `shape` are extended."""
+    def draw(
+        self, box: Box, shift: tuple[int, int], shape: tuple[int, int], extended: tuple[bool, bool]
+    ) -> np.ndarray:
+        """The pixels moved by `-shift`, in a box; borders of a slice of `shape` are extended in some directions."""
         lines, inside = [], []
-        for part, own, moved, size in zip(box, self.box, shift, shape, strict=True):
-            line = np.clip(np.arange(part.start, part.stop) + moved, 0, size - 1) - own.start
+        for part, own, moved, size, extend in zip(box, self.box, shift, shape, extended, strict=True):
+            line = np.arange(part.start, part.stop) + moved
+            line = (np.clip(line, 0, size - 1) if extend else line) - own.start
             inside.append((line >= 0) & (line < own.stop - own.start))
             lines.append(line[inside[-1]])
         result = np.zeros([part.stop - part.start for part in box], dtype=bool)
@@ -155,8 +159,13 @@ def _structure(label: int, before: _Component | None, after: _Component | None, 
         boxes.append((_moved(after.box[0], -shift[0]), _moved(after.box[1], -shift[1])))
     box = (_around([one[0] for one in boxes]), _around([one[1] for one in boxes]))
     nothing = np.zeros([part.stop - part.start for part in box], dtype=bool)
-    one = before.draw(box, (0, 0), (rows, columns)) if before else nothing
-    other = after.draw(box, shift, (rows, columns)) if after else nothing
+    # What moves by its own length or more leaves the border, or comes from there: it does not go on beyond it.
+    tall, wide = (
+        abs(moved) < min(one.box[axis].stop - one.box[axis].start for one in (before, after) if one)
+        for axis, moved in enumerate(shift)
+    )
+    one = before.draw(box, (0, 0), (rows, columns), (tall, wide)) if before else nothing
+    other = after.draw(box, shift, (rows, columns), (tall, wide)) if after else nothing
     return Structure(
         label, one, other, (box[0].start, box[1].start), shift, (signed_distance(one), signed_distance(other))
     )

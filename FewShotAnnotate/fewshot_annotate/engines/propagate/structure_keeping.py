@@ -6,7 +6,7 @@ most probable label. There it is replaced by its shape from shape-based interpol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import scipy
@@ -23,6 +23,16 @@ MIN_AREA_KEPT, MIN_SMALL_AREA_KEPT = 0.1, 0.5
 # A structure is small if it has no more pixels than this on either slice, or if it is nowhere wider than two pixels.
 # Tried: 9 and 30 pixels, alike; widths of two and four, of which four loses Dice on the aorta's dissection flap.
 SMALL_AREA, SMALL_DEPTH = 30, 1.0
+# A small structure is overfilled if more than this many times the larger of its two areas is filled with its label:
+# the border of slices is extended outwards, so the flow may carry labels inwards from there.
+MAX_SMALL_AREA_FILLED = 2.5
+# The contrast of a small structure is the difference of its mean intensity from that around it, on both slices
+# together, in standard errors. Below this, the images cannot say where it goes.
+MIN_CONTRAST = 2.5
+# Smaller standard errors and probabilities are noise of the arithmetic.
+MIN_ERROR = 1e-6
+# Width in pixels of what is around a structure.
+AROUND_PIXELS = 2
 # Components that do not overlap are matched up to this many times the distance of their slices apart: a slope of 63
 # degrees.
 MAX_SLOPE = 2.0
@@ -33,6 +43,8 @@ LOG_ODDS_PER_PIXEL = 4.0
 # Maximum weight where a structure must not replace another label, relative to the weight that would make it the most
 # probable one.
 MAX_SHARE = 0.8
+
+_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
 class Gap:
@@ -49,6 +61,8 @@ class Gap:
     axis : SliceAxis
     geometry : Geometry
         Of the volume.
+    images : (float32 ndarray, float32 ndarray), shape [h, w]
+        Intensities of the labelled slices.
     """
 
     def __init__(
@@ -58,6 +72,7 @@ class Gap:
         rows: Mapping[int, int],
         axis: SliceAxis,
         geometry: Geometry,
+        images: tuple[np.ndarray, np.ndarray],
     ) -> None:
         self._slices = slices
         self._masks = masks
@@ -67,6 +82,11 @@ class Gap:
         reach = MAX_SLOPE * (slices[1] - slices[0]) * apart / min(pixel)
         self._structures = structures(*masks, tuple(rows), reach)
         self._owners: dict[int, np.ndarray] = {}
+        self._without_contrast = frozenset(
+            number
+            for number, structure in enumerate(self._structures)
+            if structure.matched and self._small(structure) and abs(self._contrast(structure, images)) < MIN_CONTRAST
+        )
 
     def interpolated(self, index: int, count: int) -> np.ndarray:
         """Probabilities by shape interpolation alone of a slice in the gap, float32 `[count, h, w]`, summing to 1."""
@@ -102,18 +122,25 @@ class Gap:
         """
         filled = probabilities.argmax(axis=0)
         shapes: np.ndarray | None = None
-        for structure in self._lost(index, filled):
-            found = interpolate(structure, self._share(index), self._shape)
-            if not structure.matched or found is None:
+        for number, structure in enumerate(self._structures):
+            if not structure.matched or (found := interpolate(structure, self._share(index), self._shape)) is None:
                 continue
-            row, box = self._rows[structure.label], found.box
+            own, row = self._own(number, filled), self._rows[structure.label]
+            unconfirmed = number in self._without_contrast
+            if unconfirmed or (self._small(structure) and self._overfilled(structure, own)):
+                _lower(probabilities, row, own, found, INTERPOLATED_PROBABILITY if unconfirmed else 1.0)
+            elif not self._is_lost(structure, own, index):
+                continue
+            box = found.box
             part = probabilities[(slice(None), *box)]
             spared = (filled[box] != 0) & (filled[box] != row)
-            if spared.any() and _small(structure):
+            if spared.any() and self._small(structure):
                 if shapes is None:
                     shapes = self.interpolated(index, len(probabilities)).argmax(axis=0)
                 spared &= (shapes[box] != row) & (filled[box] != self._surrounding(structure))
             weight = INTERPOLATED_PROBABILITY * _inside(found)
+            if unconfirmed:
+                weight = _weight_to_reach(weight, part[row])
             weight = np.where(spared, np.minimum(weight, _max_weight_below_argmax(part, row)), weight)
             _raise(part, row, weight)
 
@@ -131,8 +158,10 @@ class Gap:
             They sum to 1, also afterwards.
         """
         filled = probabilities.argmax(axis=0)
-        for structure in self._lost(index, filled):
-            if structure.matched or not _small(structure):
+        for number, structure in enumerate(self._structures):
+            if structure.matched or not self._small(structure):
+                continue
+            if not self._is_lost(structure, self._own(number, filled), index):
                 continue
             side = int(structure.after.any())
             found = interpolate(structure, side, self._shape)
@@ -141,9 +170,7 @@ class Gap:
             row, share = self._rows[structure.label], self._share(index)
             part = probabilities[(slice(None), *found.box)]
             least = _inside(found) * (share if side else 1 - share)
-            weight = np.clip(
-                (least - part[row]) / np.maximum(1 - part[row], least), 0, _max_weight_below_argmax(part, row)
-            )
+            weight = np.minimum(_weight_to_reach(least, part[row]), _max_weight_below_argmax(part, row))
             weight[filled[found.box] != 0] = 0
             _raise(part, row, weight)
 
@@ -157,15 +184,37 @@ class Gap:
             around += values[2 * counts > counts.sum()].tolist()
         return self._rows.get(around[0], 0) if len(around) == 2 and around[0] == around[1] else 0
 
-    def _lost(self, index: int, filled: np.ndarray) -> Iterator[Structure]:
-        """Structures with too few filled pixels on a slice; `filled` holds the label index of each pixel."""
-        for number, structure in enumerate(self._structures):
-            own = filled == self._rows[structure.label]
-            if self._shared(structure.label):
-                own &= self._owner(structure.label) == number
-            least = MIN_SMALL_AREA_KEPT if _small(structure) else MIN_AREA_KEPT
-            if np.count_nonzero(own) < least * structure.area(self._share(index)):
-                yield structure
+    def _own(self, number: int, filled: np.ndarray) -> np.ndarray:
+        """Pixels of a structure, by number, on a slice; `filled` holds the label index of each pixel."""
+        structure = self._structures[number]
+        own: np.ndarray = filled == self._rows[structure.label]
+        if self._shared(structure.label):
+            own &= self._owner(structure.label) == number
+        return own
+
+    def _is_lost(self, structure: Structure, own: np.ndarray, index: int) -> bool:
+        """Whether too few pixels of a structure are filled on a slice."""
+        share, (before, after) = self._share(index), structure.areas(self._shape)
+        least = MIN_SMALL_AREA_KEPT if self._small(structure) else MIN_AREA_KEPT
+        return bool(np.count_nonzero(own) < least * ((1 - share) * before + share * after))
+
+    def _small(self, structure: Structure) -> bool:
+        depth = max(float(distance.max()) for distance in structure.distances)
+        return bool(max(structure.areas(self._shape)) <= SMALL_AREA or depth < SMALL_DEPTH)
+
+    def _overfilled(self, structure: Structure, own: np.ndarray) -> bool:
+        return bool(np.count_nonzero(own) > MAX_SMALL_AREA_FILLED * max(structure.areas(self._shape)))
+
+    def _contrast(self, structure: Structure, images: tuple[np.ndarray, np.ndarray]) -> float:
+        """Difference of the mean intensities in and around a structure, in standard errors, on both slices."""
+        contrast = 0.0
+        for (box, mask), image in zip(structure.drawn(self._shape), images, strict=True):
+            ring = scipy.ndimage.binary_dilation(mask, _CONNECTED, AROUND_PIXELS) & ~mask
+            inside, around = image[box][mask], image[box][ring]
+            if len(inside) and len(around):
+                error = around.std() * np.sqrt(1 / len(inside) + 1 / len(around))
+                contrast += float((inside.mean() - around.mean()) / max(error, MIN_ERROR)) / 2**0.5
+        return contrast
 
     def _share(self, index: int) -> float:
         before, after = self._slices
@@ -188,16 +237,30 @@ class Gap:
         return self._owners[label]
 
 
-def _small(structure: Structure) -> bool:
-    most = max(np.count_nonzero(mask) for mask in (structure.before, structure.after))
-    depth = max(float(distance.max()) for distance in structure.distances)
-    return bool(most <= SMALL_AREA or depth < SMALL_DEPTH)
-
-
 def _inside(shape: Shape) -> np.ndarray:
     """Probability of each pixel in the box of a shape to be inside, 0..1."""
     inside: np.ndarray = scipy.special.expit(LOG_ODDS_PER_PIXEL * shape.distance)
     return inside
+
+
+def _weight_to_reach(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Weight with which `_raise` makes a probability a target, 0 where it is that or more."""
+    weight: np.ndarray = np.maximum(0, target - probability) / np.maximum(1 - probability, MIN_ERROR)
+    return weight
+
+
+def _lower(probabilities: np.ndarray, row: int, own: np.ndarray, shape: Shape, most: float) -> None:
+    """Lower a label, by label index, on its pixels to what a shape says, times `most`, in place."""
+    inside = np.full(own.shape, scipy.special.expit(LOG_ODDS_PER_PIXEL * shape.outside), dtype=np.float32)
+    inside[shape.box] = _inside(shape)
+    inside *= most
+    before = probabilities[row][own]
+    after = np.minimum(before, inside[own])
+    rest = 1 - before
+    # What is taken goes to the other labels in proportion, or to the background where there is none.
+    probabilities[:, own] *= np.where(rest > 0, (1 - after) / np.maximum(rest, MIN_ERROR), 0)
+    probabilities[row][own] = after
+    probabilities[0][own] += 1 - probabilities[:, own].sum(axis=0)
 
 
 def _raise(probabilities: np.ndarray, row: int, weight: np.ndarray) -> None:
