@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .sparse_array import sparse_zeros
 from .volume import LabelMap, Segment
 
 
@@ -31,7 +32,10 @@ class MergedLayers:
         """Split merged layers, with new voxels, into layers with the original values, names and order."""
         restored = []
         for layer, (number, values) in zip(self.original, self.placements, strict=True):
-            array = np.zeros_like(layer.array)
+            if layers[number].values == layer.values and all(old == new for old, new in values.items()):
+                restored.append(layer.with_array(layers[number].array))
+                continue
+            array = sparse_zeros(layer.array.shape, layer.array.dtype)
             for value, merged in values.items():
                 array[layers[number].array == merged] = value
             restored.append(layer.with_array(array))
@@ -43,7 +47,7 @@ def merge_disjoint(layers: Sequence[LabelMap]) -> MergedLayers:
 
     A segment keeps its label value unless that is used already. All layers must be on one grid.
     """
-    groups = group_disjoint([{0: layer.array != 0} for layer in layers])
+    groups = group_disjoint([_packed_slices(layer.array) for layer in layers])
     placements: dict[int, tuple[int, dict[int, int]]] = {}
     merged = []
     for number, members in enumerate(groups):
@@ -59,7 +63,7 @@ def group_disjoint(masks: Sequence[Mapping[int, np.ndarray]]) -> list[list[int]]
     Parameters
     ----------
     masks : sequence of mapping of int to bool ndarray
-        Parts of each mask, such as its slices by index; parts that are not there are empty.
+        Parts of each mask, such as its slices by index; parts that are not there are empty. They may be packed bits.
 
     Returns
     -------
@@ -80,6 +84,32 @@ def group_disjoint(masks: Sequence[Mapping[int, np.ndarray]]) -> list[list[int]]
     return [members for _, members in groups]
 
 
+def labelled_anywhere(layers: Sequence[LabelMap]) -> np.ndarray:
+    """Voxels that any layer labels, bool [k, j, i]."""
+    anything = np.zeros(layers[0].array.shape, dtype=bool)
+    for layer in layers:
+        anything |= layer.array != 0
+    return anything
+
+
+def overlap(layers: Sequence[LabelMap]) -> bool:
+    """Whether two layers label the same voxel."""
+    for planes in zip(*(layer.array for layer in layers), strict=True):
+        occupied = np.zeros(planes[0].shape, dtype=bool)
+        for plane in planes:
+            if plane.any():
+                labelled = plane != 0
+                if (occupied & labelled).any():
+                    return True
+                occupied |= labelled
+    return False
+
+
+def _packed_slices(array: np.ndarray) -> dict[int, np.ndarray]:
+    """Bits of the labelled voxels of each slice that has any."""
+    return {k: np.packbits(plane != 0) for k, plane in enumerate(array) if plane.any()}
+
+
 def _merge(layers: Sequence[LabelMap]) -> tuple[LabelMap, list[dict[int, int]]]:
     """One label map of layers that do not overlap, and the new label value by old one for each layer."""
     all_values = [value for layer in layers for value in layer.values]
@@ -94,8 +124,10 @@ def _merge(layers: Sequence[LabelMap]) -> tuple[LabelMap, list[dict[int, int]]]:
             used.add(own[segment.value])
             segments.append(replace(segment, value=own[segment.value]))
         values.append(own)
+    if len(layers) == 1:
+        return layers[0], values
     dtype = np.uint8 if max(used, default=0) <= np.iinfo(np.uint8).max else np.uint16
-    array = np.zeros(layers[0].array.shape, dtype=dtype)
+    array = sparse_zeros(layers[0].array.shape, dtype)
     for layer, own in zip(layers, values, strict=True):
         for value, merged in own.items():
             array[layer.array == value] = merged

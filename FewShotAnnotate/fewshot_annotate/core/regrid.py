@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import InputError
 from .resampling import count_outside, resample
+from .sparse_array import copy_nonzero, sparse_copy, sparse_zeros
 from .volume import SAME_VOXEL_TOLERANCE, Geometry, LabelMap, format_distinct
 
 # Relative rounding error of a spacing of 0.25 mm or more, or of a direction cosine, written with three decimals.
@@ -131,7 +132,7 @@ def regrid(
     """
     own = layers[0].geometry
     if own != grid and not any(layer.array.any() for layer in layers):  # an empty label map fits every grid
-        return Regridded([LabelMap(np.zeros(grid.shape, one.array.dtype), grid, one.segments) for one in layers])
+        return Regridded([LabelMap(sparse_zeros(grid.shape, one.array.dtype), grid, one.segments) for one in layers])
     found = align_grids(own, grid)
     if isinstance(found, GridMismatch):
         if Consent.RESAMPLE not in agreed:
@@ -179,22 +180,22 @@ def align_grids(own: Geometry, grid: Geometry) -> Alignment | GridMismatch:
 
 
 def apply_alignment(array: np.ndarray, alignment: Alignment, shape: tuple[int, int, int]) -> np.ndarray:
-    """Copy voxels [k, j, i] to a grid of shape `shape`; voxels outside it are dropped, the rest is 0."""
+    """Move voxels [k, j, i] to a grid of shape `shape`; voxels outside it are dropped, the rest is 0."""
     reoriented = np.transpose(array, alignment.axes)
     reoriented = reoriented[tuple(slice(None, None, sign) for sign in alignment.signs)]
     if reoriented.shape == shape and all(
         offset == (0 if sign > 0 else size - 1)
         for offset, sign, size in zip(alignment.offset, alignment.signs, shape, strict=True)
     ):
-        return np.ascontiguousarray(reoriented)
+        return array if reoriented.flags.c_contiguous else sparse_copy(reoriented)
     source, target = [], []
     for offset, sign, size, length in zip(alignment.offset, alignment.signs, reoriented.shape, shape, strict=True):
         start = offset if sign > 0 else offset - size + 1
         low, high = max(0, start), max(0, start, min(length, start + size))
         target.append(slice(low, high))
         source.append(slice(low - start, high - start))
-    moved = np.zeros(shape, dtype=array.dtype)
-    moved[tuple(target)] = reoriented[tuple(source)]
+    moved = sparse_zeros(shape, array.dtype)
+    copy_nonzero(moved[tuple(target)], reoriented[tuple(source)])
     return moved
 
 

@@ -18,6 +18,7 @@ from .slice_axis import (
     require_one_axis,
     resolve_axis,
 )
+from .sparse_array import copy_nonzero, sparse_zeros
 from .volume import LabelMap, present_values
 
 
@@ -95,7 +96,9 @@ class Support:
         else:
             indices = sorted({int(index) for index in labelled_slices})
             along.require_slices(indices, len(slices))
-        masks = np.ascontiguousarray(slices[indices])
+        masks = sparse_zeros((len(indices), *slices.shape[1:]), array.dtype)
+        for mask, index in zip(masks, indices, strict=True):
+            copy_nonzero(mask[None], slices[index][None])
         labels = present_values(masks) if indices else ()
         if not labels:
             raise InputError("no_labelled_slice", path=path)

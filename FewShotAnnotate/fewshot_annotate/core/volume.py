@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
+from .sparse_array import sparse_copy
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -245,7 +246,7 @@ class LabelMap:
 
 
 def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
-    """Convert an array of any numeric dtype to uint8 or uint16 label values.
+    """Convert an array of any numeric dtype to uint8 or uint16 label values; not copied if it is one.
 
     Raises
     ------
@@ -264,7 +265,8 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
     least, most = array.min(), array.max()
     if least < 0 or most > 65535:
         raise InputError("label_out_of_range", path=path, value=int(least if least < 0 else most))
-    return array.astype(np.uint8 if most <= 255 else np.uint16)
+    kind = np.uint8 if most <= 255 else np.uint16
+    return array if array.dtype == kind else sparse_copy(array, kind)
 
 
 def present_values(array: np.ndarray) -> tuple[int, ...]:

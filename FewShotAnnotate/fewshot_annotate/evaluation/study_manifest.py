@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ..core.errors import InputError
-from ..core.layers import merge_disjoint
+from ..core.layers import labelled_anywhere, merge_disjoint
 from ..core.regrid import Consent
 from ..core.slice_axis import AxisChoice, SliceAxis, labelled_indices, parse_axis, resolve_axis
 from ..io.files import read_on_grid, read_volume
 from ..io.label_notes import label_notes
+from ..io.shear_note import shear_note
 from ..io.table import Row, read_table
 from .case import ComparisonCase
 
@@ -56,7 +55,7 @@ class LabelledVolume:
         Parameters
         ----------
         on_note : callable
-            Called with a sentence on each change to the labels; it names the volume, and no file.
+            Called with a sentence on sheared axes, and on each change to labels; it names the volume, and no file.
 
         Raises
         ------
@@ -65,13 +64,14 @@ class LabelledVolume:
         """
         volume = read_volume(self.image, self.series or None)
         regridded = read_on_grid(self.label, volume.geometry, self.agreed)
-        for sentence in label_notes(regridded, self.label, self.name):
-            on_note(sentence)
+        for sentence in (shear_note(volume.geometry, self.name), *label_notes(regridded, self.label, self.name)):
+            if sentence:
+                on_note(sentence)
         layers = merge_disjoint(regridded.layers).layers
         spacing = SliceAxis(0).spacing(volume.geometry)
         thickest = SliceAxis(min(range(3), key=lambda number: (-round(spacing[number], 3), number)))
         axis = resolve_axis(self.axis, volume.geometry) or thickest
-        anything = np.any([layer.array != 0 for layer in layers], axis=0)
+        anything = labelled_anywhere(layers)
         labelled = labelled_indices(anything, axis)
         return ComparisonCase.from_label_maps(volume, layers, axis, labelled, self.label, complete=self.complete)
 

@@ -6,13 +6,13 @@ import re
 import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.layers import overlap
 from ..core.terminology import Code, Terminology
 from ..core.volume import LabelMap, Segment
 from ..io.dicom.folder import suppress_dicom_warnings
@@ -109,7 +109,7 @@ def write_segmentation(path: Path, content: SegContent) -> None:
         except (ValueError, TypeError, AttributeError, KeyError) as error:  # what the source's headers lack
             raise InputError("dicom_refused", path=content.series.path, detail=_attributes(error)) from None
         _, segmentation.Rows, segmentation.Columns = content.series.geometry.shape
-        segmentation.SegmentsOverlap = "YES" if _overlap(content) else "NO"
+        segmentation.SegmentsOverlap = "YES" if overlap(content.layers) else "NO"
         _write_pixels(pixels, segmentation, content)
         segmentation["PixelData"].value = pixels
         segmentation.save_as(path, enforce_file_format=True)
@@ -202,11 +202,6 @@ def _write_pixels(stream: BinaryIO, segmentation: Segmentation, content: SegCont
     if stream.tell() % 2:
         stream.write(b"\0")
     stream.seek(0)
-
-
-def _overlap(content: SegContent) -> bool:
-    """Whether segments share a voxel."""
-    return any(bool(((one.array != 0) & (two.array != 0)).any()) for one, two in combinations(content.layers, 2))
 
 
 def _description(segment: CodedSegment) -> SegmentDescription:

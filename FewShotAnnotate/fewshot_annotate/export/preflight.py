@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from ..core import paths
 from ..core.errors import InputError
+from ..core.layers import overlap
 from ..core.regrid import Consent, GridMismatch, align_grids, regrid
+from ..core.sparse_array import sparse_copy
 from ..core.volume import Geometry, LabelMap, present_values
 from ..io.files import merge_layers
 from ..io.label_names import sidecar_path
@@ -157,7 +158,7 @@ def _regridded(
 
 
 def _emptied(layer: LabelMap, places: Sequence[int]) -> LabelMap:
-    array = layer.array.copy()
+    array = sparse_copy(layer.array)
     array[places] = 0
     return layer.with_array(array)
 
@@ -192,7 +193,7 @@ def _merged(request: ExportRequest, layers: list[LabelMap]) -> tuple[list[LabelM
     """One layer where they do not overlap or the format needs it."""
     if len(layers) < 2 or request.one_file_per_segment or request.target is Target.SEG_NRRD:
         return layers, []
-    if any(((one.array != 0) & (two.array != 0)).any() for one, two in combinations(layers, 2)):
+    if overlap(layers):
         if request.target is Target.DICOM_SEG and request.type is SegType.BINARY:
             return layers, []
         binary = request.target is Target.DICOM_SEG

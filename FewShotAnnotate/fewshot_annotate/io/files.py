@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..core import paths
 from ..core.checked_stream import FileIdentity
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
+from ..core.layers import overlap
 from ..core.regrid import Consent, Regridded, regrid
 from ..core.storage import require_creatable
 from ..core.volume import Geometry, LabelMap, Segment, Volume, as_label_array, default_segment, present_values
@@ -24,7 +24,6 @@ from .dicom.segmentation import read_segmentation
 from .dicom.series import read_dicom_volume
 from .image_reading import read_image_file
 from .image_writing import write_image
-from .itk_file import has_same_voxels, write_itk
 from .label_names import read_names, replace_label_map, sidecar_path
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
@@ -167,7 +166,8 @@ def write_label_maps(path: str | Path, layers: Sequence[LabelMap]) -> None:
     """
     path = Path(path)
     if image_suffix(path) == ".seg.nrrd":
-        _write_itk(path, seg_nrrd.to_image(layers))
+        with FileTransaction() as files:
+            seg_nrrd.write_seg_nrrd(files.stream(path), layers)
         return
     label_map = layers[0] if len(layers) == 1 else merge_layers(layers, path)
     named = [segment for segment in label_map.segments if segment != default_segment(segment.value)]
@@ -210,11 +210,7 @@ def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) 
             raise InputError("output_unwritable", path=one, detail="it is a folder")
         require_creatable(one)
     with FileTransaction() as files:
-        if suffix == ".seg.nrrd":
-            tiny = sitk.Image(2, 2, 2, sitk.sitkUInt8)
-            write_itk(tiny, files.file(path, suffix, lambda written: has_same_voxels(written, tiny)), compress=True)
-        else:
-            write_image(files.stream(path), suffix, np.zeros((2, 2, 2), np.uint8), Geometry((2, 2, 2)))
+        write_image(files.stream(path), suffix, np.zeros((2, 2, 2), np.uint8), Geometry((2, 2, 2)))
         files.dry_run()
 
 
@@ -228,11 +224,11 @@ def merge_layers(layers: Sequence[LabelMap], path: object) -> LabelMap:
     """
     values = [value for layer in layers for value in layer.values]
     renumber = len(set(values)) < len(values)
+    if overlap(layers):
+        raise InputError("layers_overlap", path=path, suffix=image_suffix(Path(str(path))))
     merged = np.zeros(layers[0].array.shape, dtype=np.uint16)
     segments: list[Segment] = []
     for layer in layers:
-        if (merged.astype(bool) & (layer.array != 0)).any():
-            raise InputError("layers_overlap", path=path, suffix=image_suffix(Path(str(path))))
         for segment in layer.segments:
             value = len(segments) + 1 if renumber else segment.value
             merged[layer.array == segment.value] = value
@@ -248,15 +244,6 @@ def _add_array(
     stream = files.stream(path)
     write_image(stream, image_suffix(path), array, geometry)
     return lambda: stream.identity
-
-
-def _write_itk(path: Path, image: sitk.Image) -> None:
-    with FileTransaction() as files:
-        write_itk(
-            image,
-            files.file(path, image_suffix(path), lambda written: has_same_voxels(written, image)),
-            compress=True,
-        )
 
 
 def _sidecar_content(segments: Sequence[Segment]) -> dict[str, Any]:

@@ -1,26 +1,21 @@
-"""Reading and writing of image files with ITK, working around its limitations.
+"""Reading of image files with ITK, working around its limitations.
 
-ITK aborts the process on a file name that is not Unicode, chooses the format by a case-sensitive suffix, prints
-errors to stderr in addition to raising them, and does not notice that a disk is full.
+ITK aborts the process on a file name that is not Unicode, chooses the format by a case-sensitive suffix, and prints
+errors to stderr in addition to raising them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
 import shutil
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from ..core.temporary import TemporaryFolder
-
-_BLOCK_BYTES = 1 << 20
 
 
 def read_itk(path: Path, suffix: str = "") -> sitk.Image:
@@ -40,69 +35,6 @@ def read_itk(path: Path, suffix: str = "") -> sitk.Image:
     """
     with itk_name(path, suffix) as name, suppress_stderr():
         return sitk.ReadImage(name)
-
-
-def write_itk(image: sitk.Image, path: Path, compress: bool) -> None:
-    """Write an image file; use `has_same_voxels` to verify it.
-
-    Raises
-    ------
-    OSError
-        ITK cannot write it.
-    """
-    try:
-        with itk_name(path) as name, suppress_stderr():
-            sitk.WriteImage(image, name, useCompression=compress)
-    except RuntimeError:
-        raise OSError from None
-    if path.name.endswith(".seg.nrrd") and image.GetNumberOfComponentsPerPixel() > 1:
-        _declare_list_axis(path)
-
-
-def _declare_list_axis(path: Path) -> None:
-    """Change the kind of the first axis in a NRRD header from vector to list, as required for layers of segments.
-
-    ITK always writes vector. The header keeps its length, so the voxels need not be moved.
-    """
-    vector, a_list = b"\nkinds: vector domain domain domain\n", b"\nkinds: list domain domain domain\n#\n"
-    with path.open("r+b") as file:
-        start = file.read(_BLOCK_BYTES).find(vector)
-        if start >= 0:
-            file.seek(start)
-            file.write(a_list)
-
-
-def has_same_voxels(path: Path, image: sitk.Image) -> bool:
-    """Whether a file holds exactly the voxels of an image and is complete."""
-    expected = _voxel_bytes(image)
-    try:
-        if not _is_complete(path, expected.size):
-            return False
-        found = read_itk(path)
-        return np.array_equal(_voxel_bytes(found), expected)
-    except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile):
-        return False
-
-
-def _voxel_bytes(image: sitk.Image) -> np.ndarray:
-    """Memory of the voxels, in which NaN equals itself. Valid as long as the image exists."""
-    array: np.ndarray = np.ascontiguousarray(sitk.GetArrayViewFromImage(image)).reshape(-1)
-    return array.view(np.uint8)
-
-
-def _is_complete(path: Path, size: int) -> bool:
-    """Whether a file holds at least `size` bytes of voxels, with a valid checksum if compressed.
-
-    ITK reads missing bytes as zeros and ignores the checksum. It checks the size of .mha files only.
-    """
-    if path.name.endswith(".mha"):
-        return True
-    with path.open("rb") as file:
-        if path.name.endswith(".nrrd"):
-            while file.readline().strip():  # the header, which an empty line ends
-                pass
-        data = gzip.GzipFile(fileobj=file) if path.name.endswith((".nrrd", ".gz")) else file
-        return sum(len(block) for block in iter(lambda: data.read(_BLOCK_BYTES), b"")) >= size
 
 
 @contextlib.contextmanager

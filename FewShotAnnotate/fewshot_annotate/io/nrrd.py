@@ -27,6 +27,7 @@ from .voxel_stream import (
     file_errors_as_input_errors,
     gzip_writer,
     header_errors_as_input_errors,
+    read_layers,
     read_voxels,
     require_plausible_size,
     skip_to,
@@ -130,12 +131,19 @@ def _voxels(
         if encoding == "raw":
             require_plausible_size(path, expected, available, packed=False)
             skip_to(raw, size - expected if byte_skip < 0 else raw.tell() + byte_skip, path)
-            return read_voxels(raw, kind, shape, path)
+            return _read(raw, kind, shape, path)
         # bzip2 has no maximum compression ratio; images are never compressed more than this.
         require_plausible_size(path, expected, available * (64 if encoding == "bzip2" else 1), packed=True)
         with _unpacked(raw, encoding) as stream:
             skip_to(stream, max(0, byte_skip), path)
-            return read_voxels(stream, kind, shape, path)
+            return _read(stream, kind, shape, path)
+
+
+def _read(stream: io.BufferedIOBase, kind: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """Voxels; those of layers, which are the last axis here, with memory only where they are not 0."""
+    if len(shape) == 4 and kind.kind in "iu" and 1 < shape[3] <= shape[2]:
+        return np.moveaxis(read_layers(stream, kind, shape, path), 0, -1)
+    return read_voxels(stream, kind, shape, path)
 
 
 @contextlib.contextmanager

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..core.errors import InputError
 from ..core.paths import require_file
 from ..core.volume import LabelMap, Segment, as_label_array, default_segment, present_values
 from .image_file import ImageFile
-from .voxel_stream import file_errors_as_input_errors
+from .nrrd_header import NrrdHeader
+from .voxel_stream import Writable, file_errors_as_input_errors, gzip_writer
 
 _TAG_SEPARATOR = "|"
 _SEGMENT_ID = re.compile(r"Segment(\d{1,9})_ID")
@@ -62,22 +62,46 @@ def has_no_voxels(path: Path) -> bool:
     return header.startswith(b"NRRD") and sizes is not None and b"0" in sizes[1].split()
 
 
-def to_image(layers: Sequence[LabelMap]) -> sitk.Image:
-    """Image with one component per layer and the segments in its metadata."""
-    geometry = layers[0].geometry
-    kind = np.uint8 if max(layer.array.max() for layer in layers) <= 255 else np.uint16
-    if len(layers) == 1:
-        image = sitk.GetImageFromArray(layers[0].array.astype(kind))
-    else:
-        stacked = np.stack([layer.array.astype(kind) for layer in layers], axis=-1)
-        image = sitk.GetImageFromArray(stacked, isVector=True)
-    image.SetSpacing(geometry.spacing)
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(geometry.direction)
-    image.SetMetaData("Segmentation_ContainedRepresentationNames", "Binary labelmap|")
-    image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
-    image.SetMetaData("Segmentation_ReferenceImageExtentOffset", "0 0 0")
-    extent = " ".join(f"0 {size - 1}" for size in reversed(geometry.shape))
+def write_seg_nrrd(stream: Writable, layers: Sequence[LabelMap]) -> None:
+    """Write label maps as the layers of one file, slice by slice, with the segments in its header.
+
+    Layers are the first axis, of the kind that slicerio and Slicer expect, if there are several.
+    """
+    grid, count = layers[0].geometry, len(layers)
+    kind = np.dtype(np.uint8 if max(int(layer.array.max()) for layer in layers) <= 255 else np.uint16)
+    fields = dict(NrrdHeader.of_geometry(replace(grid, header=None)).fields)
+    several = count > 1
+    lines = [
+        "NRRD0005",
+        f"type: {'unsigned char' if kind.itemsize == 1 else 'unsigned short'}",
+        f"dimension: {3 + several}",
+        f"space: {fields['space']}",
+        "sizes: " + " ".join(map(str, ([count] if several else []) + list(reversed(grid.shape)))),
+        f"space directions: {'none ' * several}{fields['space directions']}",
+        f"kinds: {'list ' * several}{fields['kinds']}",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {fields['space origin']}",
+        *(f"{name}:={_escaped(text)}" for name, text in _metadata(layers).items()),
+    ]
+    stream.write("\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
+    with gzip_writer(stream) as packed:
+        for planes in zip(*(layer.array for layer in layers), strict=True):
+            packed.write(np.stack(planes, axis=-1).astype(kind.newbyteorder("<"), copy=False).data)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _metadata(layers: Sequence[LabelMap]) -> dict[str, str]:
+    """The text fields that describe the segments."""
+    extent = " ".join(f"0 {size - 1}" for size in reversed(layers[0].geometry.shape))
+    found = {
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
     listed = [(layer, segment) for layer, label_map in enumerate(layers) for segment in label_map.segments]
     listed.sort(key=lambda one: one[1].order)
     for number, (layer, segment) in enumerate(listed):
@@ -93,9 +117,8 @@ def to_image(layers: Sequence[LabelMap]) -> sitk.Image:
             "Extent": extent,
             "Tags": tags or _TAG_SEPARATOR,
         }
-        for name, text in values.items():
-            image.SetMetaData(f"Segment{number}_{name}", text)
-    return image
+        found.update({f"Segment{number}_{name}": text for name, text in values.items()})
+    return found
 
 
 def _segments(metadata: Mapping[str, str], layered: bool) -> dict[int, dict[int, Segment]]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal, Protocol, cast
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.sparse_array import copy_nonzero, sparse_zeros
 
 _BLOCK = 1 << 24
 # Blocks read after the voxels at most, so that a file that decompresses to much more does not take long.
@@ -130,18 +131,56 @@ def read_voxels(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
         The stream ends too early, or its compression is damaged.
     """
     with file_errors_as_input_errors(path):
-        array = np.empty(tuple(shape), kind)
-        view = memoryview(array.reshape(-1).view(np.uint8))
-        found = 0
-        while found < len(view):
-            count = stream.readinto(view[found : found + _BLOCK])
-            if not count:
-                raise InputError("file_truncated", path=path, detail=f"{found} of {len(view)} bytes")
-            found += count
-        for _ in range(_BLOCKS_AFTER):  # the checksum of a compressed stream is verified at its end
-            if not stream.read(_BLOCK):
-                break
+        array = _read_exactly(stream, kind, shape, path)
+        _read_to_end(stream)
     return array.astype(kind.newbyteorder("="), copy=False)
+
+
+def _read_exactly(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
+    array = np.empty(tuple(shape), kind)
+    view = memoryview(array.reshape(-1).view(np.uint8))
+    found = 0
+    while found < len(view):
+        count = stream.readinto(view[found : found + _BLOCK])
+        if not count:
+            raise InputError("file_truncated", path=path, detail=f"{found} of {len(view)} bytes")
+        found += count
+    return array
+
+
+def _read_to_end(stream: Readable) -> None:
+    """Read what follows the voxels: the checksum of a compressed stream is verified at its end."""
+    for _ in range(_BLOCKS_AFTER):
+        if not stream.read(_BLOCK):
+            break
+
+
+def read_layers(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
+    """Read voxels of several components; the result takes memory only where they are not 0.
+
+    Parameters
+    ----------
+    shape : (int, int, int, int)
+        Of the file: slices, rows, columns, components.
+
+    Returns
+    -------
+    ndarray, shape [component, k, j, i], native byte order
+
+    Raises
+    ------
+    InputError
+        As of `read_voxels`.
+    """
+    slices, *size, components = shape
+    layers = sparse_zeros((components, slices, *size), kind.newbyteorder("="))
+    with file_errors_as_input_errors(path):
+        for k in range(slices):
+            plane = _read_exactly(stream, kind, (*size, components), path)
+            for layer, values in zip(layers, np.moveaxis(plane, -1, 0), strict=True):
+                copy_nonzero(layer[k : k + 1], values[None])
+        _read_to_end(stream)
+    return layers
 
 
 def slice_buffers(array: np.ndarray) -> Iterator[memoryview]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.events import Cancelled, Event, Finished, Progress, Stage, Unfinished
 from ..core.expected_dice import ExpectedDice
+from ..core.sparse_array import sparse_zeros
 from ..core.volume import LabelMap, Volume
 from ..engines.registry import engine_class
 from .fingerprints import fingerprints
@@ -149,13 +150,12 @@ class OverallProgress:
 def _assembled(
     runs: Sequence[PlannedRun], layers: Sequence[LabelMap], folders: Sequence[JobFolder], volume: Volume
 ) -> FilledLayers:
-    filled = [layer.with_array(np.zeros_like(layer.array)) for layer in layers]
+    filled = [layer.with_array(sparse_zeros(layer.array.shape, layer.array.dtype)) for layer in layers]
     confidence = np.ones(volume.geometry.shape, dtype=np.float32)
     expected = []
     for run, folder in zip(runs, folders, strict=True):
-        labels, layer_confidence = folder.assemble(run.support)
-        filled[run.layer] = layers[run.layer].with_array(labels)
-        np.minimum(confidence, layer_confidence, out=confidence)
+        filled[run.layer] = layers[run.layer].with_array(folder.assemble_labels(run.support))
+        folder.lower_confidence(confidence, run.support)
         names = {segment.value: segment.name for segment in layers[run.layer].segments}
         expected += [(names[one.label], one) for one in folder.expected()]
     return FilledLayers(layers=filled, confidence=confidence, expected_dice=expected)

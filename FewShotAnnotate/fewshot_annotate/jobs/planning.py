@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.job import Device, Job, is_time_limit
-from ..core.layers import group_disjoint
+from ..core.layers import group_disjoint, labelled_anywhere
 from ..core.slice_axis import AxisChoice, SliceAxis
 from ..core.support import Support
 from ..core.volume import LabelMap, Volume
@@ -271,9 +271,7 @@ def layers_of_label_maps(
     InputError
         No labelled slice, crossing axes, a slice that does not exist.
     """
-    anything = np.zeros(label_maps[0].array.shape, dtype=np.uint8)
-    for label_map in label_maps:
-        anything |= label_map.array != 0
+    anything = labelled_anywhere(label_maps).view(np.uint8)
     union = Support.from_label_map(LabelMap(anything, label_maps[0].geometry), axis, labelled_slices, path=source)
     found = []
     for number, label_map in enumerate(label_maps):

@@ -49,6 +49,7 @@ from ..core.job import Job
 from ..core.locks import locked_folder
 from ..core.reading import DamagedContentError, decoding, read_json_as
 from ..core.slice_axis import SliceAxis
+from ..core.sparse_array import copy_nonzero, sparse_zeros
 from ..core.storage import write_json
 from ..core.support import Support
 from ..core.volume import Geometry, Volume, present_values
@@ -408,15 +409,28 @@ class JobFolder(WorkFolder):
             1 on labelled slices, 0 on slices that are neither.
         """
         support = support or self.read_support()
-        labels = np.zeros(self.shape, dtype=read_npy_header(self.array_path("result")).dtype)
-        confidence = np.zeros(self.shape, dtype=np.float32)
+        confidence = self.axis.restore(np.ones(self.shape, dtype=np.float32))
+        self.lower_confidence(confidence, support)
+        return self.assemble_labels(support), confidence
+
+    def assemble_labels(self, support: Support) -> np.ndarray:
+        """The labels of `assemble` alone; they take memory only where they are not 0."""
+        labelled = set(support.indices)
+        slices = sparse_zeros(self.shape, read_npy_header(self.array_path("result")).dtype)
         for done in map(int, np.flatnonzero(self.finished())):
-            labels[done] = self.result_slice(done)
-            confidence[done] = self.confidence_slice(done)
+            if done not in labelled:
+                copy_nonzero(slices[done : done + 1], self.result_slice(done)[None])
         for index, mask in zip(support.indices, support.masks, strict=True):
-            labels[index] = mask
-            confidence[index] = 1.0
-        return self.axis.restore(labels), self.axis.restore(confidence)
+            copy_nonzero(slices[index : index + 1], mask[None])
+        return self.axis.restore(slices)
+
+    def lower_confidence(self, confidence: np.ndarray, support: Support) -> None:
+        """Lower a confidence, float32 [k, j, i], to that of `assemble`, in place."""
+        slices, labelled = self.axis.slices(confidence), set(support.indices)
+        finished = self.finished()
+        for index in range(len(slices)):
+            if index not in labelled:
+                np.minimum(slices[index], self.confidence_slice(index) if finished[index] else 0, out=slices[index])
 
     # --- signals
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InputError
+from ...core.sparse_array import sparse_zeros
 from ...core.volume import Geometry, LabelMap, Segment, default_segment, present_values
 from .folder import suppress_dicom_warnings
 from .functional_groups import LABELMAP_FRAME, SegFrame, read_seg_frames
@@ -230,14 +231,14 @@ def _layers(
     """Each segment on the first label map on which it covers no other; those without a voxel are on the first."""
     kind = np.uint8 if max((*masks, *described), default=0) <= 255 else np.uint16
     size = geometry.shape[1] * geometry.shape[2]
-    arrays = [np.zeros(geometry.shape, kind)]
+    arrays = [sparse_zeros(geometry.shape, kind)]
     held: list[list[int]] = [[number for number in described if number not in masks]]
     for number in sorted(masks):
         slices = {k: _unpacked(bits, size, geometry.shape[1:]) for k, bits in masks[number].items()}
         free = (n for n, array in enumerate(arrays) if not any(array[k][mask].any() for k, mask in slices.items()))
         layer = next(free, len(arrays))
         if layer == len(arrays):
-            arrays.append(np.zeros(geometry.shape, kind))
+            arrays.append(sparse_zeros(geometry.shape, kind))
             held.append([])
         for k, mask in slices.items():
             arrays[layer][k][mask] = number

@@ -1,0 +1,65 @@
+"""Arrays that take memory only where something was written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.core.sparse_array import copy_nonzero, sparse_copy, sparse_zeros
+
+_WRITE = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from fewshot_annotate.core.volume import Geometry, LabelMap, default_segment
+from fewshot_annotate.core.sparse_array import sparse_zeros
+from fewshot_annotate.io.files import read_label_maps, write_label_maps
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+before, grid = peak(), Geometry((40, 512, 512))
+layers = []
+for number in range(30):
+    array = sparse_zeros(grid.shape, np.uint8)
+    array[10:20, 200 : 230 + number, 100:140] = 1
+    layers.append(LabelMap(array, grid, (default_segment(1),)))
+path = Path(sys.argv[1])
+write_label_maps(path, layers)
+found = read_label_maps(path)
+assert all((one.array == two.array).all() for one, two in zip(layers, found, strict=True))
+print(peak() - before)
+"""
+
+
+def test_a_copy_equals_its_array() -> None:
+    values = np.random.default_rng(0).integers(0, 3, (5, 500, 600)) * (np.arange(500)[:, None] % 7 == 0)
+    values[2] = 0
+    copied = sparse_copy(values[:, ::-1], np.uint16)
+    assert copied.dtype == np.uint16
+    np.testing.assert_array_equal(copied, values[:, ::-1])
+    part = sparse_zeros((6, 502, 600), np.uint8)
+    copy_nonzero(part[1:, 1:-1], values)
+    np.testing.assert_array_equal(part[1:, 1:-1], values)
+    assert not part[0].any()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (3, 1000, 1000), (0, 5, 5)])
+def test_zeros_can_be_written_and_are_like_those_of_numpy(shape: tuple[int, ...]) -> None:
+    array = sparse_zeros(shape, np.uint16)
+    assert array.shape == shape
+    assert array.dtype == np.uint16
+    assert not array.any()
+    array[...] = 7
+    assert (array == 7).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which need Linux, where peaks are in KiB")
+def test_layers_of_a_file_take_the_memory_of_their_labels(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITE, str(tmp_path / "a.seg.nrrd")], check=True, capture_output=True, text=True
+    )
+    assert float(done.stdout) < 200, "30 layers of 10 MiB, twice, would be 600 MiB"
