@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import zipfile
@@ -306,6 +307,15 @@ def test_a_comparison_that_cannot_be_read_is_refused(
         loaded(folder, case)
     assert caught.value.code == "comparison_damaged"
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_folder_with_pictures_of_a_patient_is_the_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with TrialStore(tmp_path / "comparison", {"input": ["mine"]}, False):
+            assert stat.S_IMODE((tmp_path / "comparison").stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
 
 
 def test_a_second_start_in_a_new_folder_changes_nothing(case: ComparisonCase, tmp_path: Path) -> None:

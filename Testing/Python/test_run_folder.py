@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -215,6 +217,17 @@ def test_a_disk_that_is_full_when_the_folder_is_made_leaves_nothing(
     assert "None" not in str(error.value)
     assert path.exists() == existed
     assert not existed or not list(path.iterdir())
+
+
+def test_a_new_folder_is_the_users_alone_and_one_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        (tmp_path / "open").mkdir()
+        for name, mode in (("new", 0o700), ("open", 0o755)):
+            make_folder(tmp_path / name, *small_case(), AXIS, 8)
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+    finally:
+        os.umask(before)
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

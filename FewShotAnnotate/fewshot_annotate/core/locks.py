@@ -73,7 +73,7 @@ def open_locked(path: Path) -> IO[bytes] | None:
 
 @contextlib.contextmanager
 def locked_folder(path: Path, lock_name: str) -> Iterator[bool]:
-    """Context manager: create a folder and lock it; yields whether the lock was acquired.
+    """Context manager: create a folder, the user's alone, and lock it; yields whether the lock was acquired.
 
     If the block raises, the lock file and the folders created here are removed again if they are empty.
 
@@ -85,7 +85,7 @@ def locked_folder(path: Path, lock_name: str) -> Iterator[bool]:
     missing = [above for above in (path, *path.parents) if not paths.exists(above)]
     lock = None
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(0o700, parents=True, exist_ok=True)  # what is locked so holds images of patients
         existed = os.path.lexists(path / lock_name)
         lock = open_locked(path / lock_name)
         try:
