@@ -24,6 +24,7 @@ from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.datasets.batch import WorkerPool, run_batch
 from fewshot_annotate.datasets.case import BatchSettings
 from fewshot_annotate.datasets.manifest import read_manifest
+from fewshot_annotate.engines.threads import temporary_compile_cache
 from fewshot_annotate.io.files import (
     IMAGE_SUFFIXES,
     read_label_maps,
@@ -419,6 +420,21 @@ def test_where_no_temporary_file_can_be_one_line_says_so(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("fewshot-annotate: ")
     assert reason in line
+
+
+def test_what_torch_compiles_goes_with_the_program_unless_the_user_names_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    with temporary_compile_cache():
+        (Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) / "compiled").write_bytes(b"x")
+        assert list(tmp_path.rglob("compiled"))
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    with temporary_compile_cache():
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
 
 
 @pytest.mark.parametrize("mask", [0o777, 0o277])
