@@ -19,6 +19,11 @@ class SuggestionProcess(WorkerProcess):
     failure_advice: ClassVar[Message] = Message("suggestion_can_be_repeated")
 
 
+def names_path(folder: JobFolder) -> Path:
+    """Where the host writes the names of the segments: for each layer a list of pairs of label and name."""
+    return folder.path / "names.json"
+
+
 def suggestion_path(folder: JobFolder) -> Path:
     """Where the worker writes what it found."""
     return folder.path / "suggestion.json"

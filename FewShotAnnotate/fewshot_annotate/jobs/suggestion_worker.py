@@ -13,11 +13,12 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from fewshot_annotate.core.events import Cancelled, Event, Finished
+from fewshot_annotate.core.reading import read_json_as
 from fewshot_annotate.core.storage import write_json
 from fewshot_annotate.engines.base import Stopped
 from fewshot_annotate.jobs.planning import LabelledLayer
 from fewshot_annotate.jobs.run_folder import JobFolder
-from fewshot_annotate.jobs.suggestion_process import suggestion_path
+from fewshot_annotate.jobs.suggestion_process import names_path, suggestion_path
 from fewshot_annotate.jobs.suggestions import suggest_slices
 from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
 
@@ -25,10 +26,9 @@ from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, 
 def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
     """Write the best slice to label next, if there is any, and return how it ended."""
     began = time.monotonic()
-    layers = [
-        LabelledLayer(number, layer.read_support(), layer.job.names)
-        for number, layer in enumerate(JobFolder.open_layers(folder.path))
-    ]
+    names = read_json_as(names_path(folder), lambda content: [dict(pairs) for pairs in content])
+    opened = zip(JobFolder.open_layers(folder.path), names, strict=True)
+    layers = [LabelledLayer(number, layer.read_support(), own) for number, (layer, own) in enumerate(opened)]
 
     def stop() -> bool:
         return bool(host_monitor) or folder.cancel_requested()

@@ -9,9 +9,10 @@ from functools import partial
 from ...core.data_folder import data_folder
 from ...core.errors import Message
 from ...core.events import Failed, Finished
+from ...core.storage import write_json
 from ...engines.propagate.engine import Propagate
 from ...jobs.run_folder import JobFolder
-from ...jobs.suggestion_process import SuggestionProcess, read_suggestion
+from ...jobs.suggestion_process import SuggestionProcess, names_path, read_suggestion
 from ...jobs.suggestions import SuggestedSlice
 from ..chosen_nodes import ChosenNodes
 from ..fill.preparation import FillSettings, RunInput, prepare, read_input
@@ -126,4 +127,10 @@ class SuggestionFinder:
 
 def _prepare(given: RunInput, held: RunFolder) -> JobFolder:
     """Background part; touches no node."""
-    return prepare(given, held.path).folders[0]
+    prepared = prepare(given, held.path)
+    names = [
+        [(value, given.plan.names[segment_id]) for value, segment_id in enumerate(layer, start=1)]
+        for layer in prepared.layers
+    ]
+    write_json(names_path(prepared.folders[0]), names)
+    return prepared.folders[0]
