@@ -33,32 +33,43 @@ def theme(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-def test_every_step_is_whole_in_a_narrow_panel(theme: str, open_panel: Callable[..., Panel], gate: Gate) -> None:
+def test_every_step_is_whole_in_a_narrow_panel_and_fits_into_its_height(
+    theme: str, open_panel: Callable[..., Panel], gate: Gate
+) -> None:
     panel = open_panel(scene_of(case("ct_liver", 1), step=5))
+    accordion = panel.widget.accordion
 
-    def look(name: str) -> None:
-        panel.picture(f"{name}_{theme}", NARROW)
-        assert cut_texts(panel.widget.parent, NARROW) == []
+    def look(name: str, *steps: str) -> None:
+        for step in steps:
+            accordion.open(step)
+            panel.picture(f"{name}_{step}_{theme}", NARROW, 700)
+            assert cut_texts(panel.widget.parent, NARROW) == []
+            needed = panel.widget.parent.layout().minimumSize().height()
+            assert needed <= 700, (name, step, needed)
 
     panel.ready()
+    panel.parameters.engine = "propagate"
     panel.until(lambda: panel.ui.engineList.count > 1)
     panel.click("suggestButton")
     panel.until(lambda: panel.widget.logic.suggestion.result is not None)
-    look("2_labelled")
+    look("2_labelled", "volume", "label", "fill")
     gate.allow(4)
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 4)
-    look("3_running")
+    look("3_running", "label", "fill")
     panel.controller._run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
-    look("3_stopped")
+    look("3_stopped", "fill")
     gate.open()
     panel.click("resumeButton")
     panel.until(lambda: panel.state == "IDLE" and not panel.widget.reviewSection.busy)
     slicer_standin.process_events(700)
-    for name in ("export", "compare", "batch", "settings"):
+    look("4_filled", "label", "review", "export")
+    for name in ("compare", "batch", "settings"):
         getattr(panel.ui, f"{name}Section").collapsed = False
-    look("4_filled")
+    accordion.open("tools")
+    panel.picture(f"5_tools_{theme}", NARROW)
+    assert cut_texts(panel.widget.parent, NARROW) == []
 
 
 def test_an_empty_scene_shows_where_to_begin(theme: str, open_panel: Callable[..., Panel]) -> None:

@@ -162,11 +162,13 @@ def test_cards_say_what_an_engine_needs_and_how_long_it_takes(panel: Panel) -> N
     panel.until(lambda: len(cards(panel)) > 2)
     found = cards(panel)
     assert next(iter(found)) == "auto"
-    assert found["propagate"].text() == "Propagate\nready, about 1 s, Apache-2.0 (built in)"
+    assert found["propagate"].text() == "Propagate: ready, about 1 s"
     assert "needs a download of 375 MB" in found["sam"].text()
     panel.parameters.engine = "universeg"
     assert "Fill asks before it downloads: UniverSeg v1." in panel.ui.engineLabel.text
     assert "For research only" in panel.ui.engineLabel.text
+    panel.parameters.engine = "propagate"
+    assert "Licence: Apache-2.0 (built in)." in panel.ui.engineLabel.text
 
 
 def test_an_engine_that_cannot_run_says_why_and_cannot_be_chosen(

@@ -81,15 +81,15 @@ class Panel:
         item = getattr(self.ui, name).item(row, column)
         item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
 
-    def picture(self, name: str, width: int = 460) -> Any:
-        """Picture of the panel, kept to be looked at."""
+    def picture(self, name: str, width: int = 460, height: int = 0) -> Any:
+        """Picture of the panel, as high as it likes to be unless a height is given, kept to be looked at."""
         ARTIFACTS.mkdir(exist_ok=True)
         parent = self.widget.parent
         parent.show()
         parent.resize(width, 100)
         slicer_standin.process_events(20)
-        parent.resize(width, parent.layout().sizeHint().height())
-        slicer_standin.process_events(20)
+        parent.resize(width, height or parent.layout().sizeHint().height())
+        slicer_standin.process_events(150)  # titles are fitted to the width
         picture = parent.grab()
         assert picture.save(str(ARTIFACTS / f"panel_{name}_{width}.png"))
         return picture

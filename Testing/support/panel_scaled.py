@@ -18,11 +18,13 @@ def main(name: str, width: int) -> None:
     panel = Panel(scene_of(case("ct_liver", 1), step=5))
     panel.ready()
     panel.until(lambda: panel.ui.engineList.count > 1)
-    for section in ("review", "export", "compare", "batch", "settings"):
+    for section in ("compare", "batch", "settings"):
         getattr(panel.ui, f"{section}Section").collapsed = False
-    panel.picture(name, width)
-    for text in cut_texts(panel.widget.parent, width):
-        print(text)
+    for step in ("volume", "label", "fill", "review", "export", "tools"):
+        panel.widget.accordion.open(step)
+        panel.picture(f"{name}_{step}", width)
+        for text in cut_texts(panel.widget.parent, width):
+            print(step, text)
     slicer_standin.close_module(panel.widget)
 
 

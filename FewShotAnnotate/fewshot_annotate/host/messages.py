@@ -534,6 +534,7 @@ def sentences() -> Mapping[str, str]:
         "accepting_slices": _("Wait a moment: slices are being accepted."),
         "all_reviewed": _("No slice is left to review."),
         "none_in_progress": _("No slice is in progress."),
+        "uncertainty_gone": _("Known until the scene is closed; fill again to see it."),
         "differences_gone": _("What the last fill changed is known only until the scene is closed."),
         "needs_no_accepting": _("Painted, corrected, accepted and empty slices need no accepting."),
         "nothing_to_reset": _("None of the selected slices was accepted or flagged."),

@@ -19,9 +19,11 @@ class ctkCollapsibleButton(qt.QAbstractButton):
 
     contentsCollapsed = Signal(bool)
 
-    def __init__(self, text: Any = "", parent: Any = None) -> None:
-        super().__init__(parent if isinstance(text, str) else text)
-        self.text = text if isinstance(text, str) else ""
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        policy = qt.QSizePolicy.Policy
+        self.setSizePolicy(policy.Preferred, policy.Preferred)
+        self._applying = False
         self.setCheckable(True)
         self.setChecked(True)
         self.setContentsMargins(0, _HEADER, 0, 0)
@@ -37,20 +39,41 @@ class ctkCollapsibleButton(qt.QAbstractButton):
     collapsed = Property(bool, _get_collapsed, setCollapsed)
 
     def _show_contents(self, shown: bool) -> None:
-        for child in filter(qt.QObject.isWidgetType, self.children()):
-            child.setVisible(shown)
+        self._apply()
         self.setMaximumHeight(16777215 if shown else _HEADER)
         self.contentsCollapsed.emit(not shown)
+
+    def _apply(self) -> None:
+        """Hide all of the body, or show what was not hidden by others, be it while the body was hidden."""
+        self._applying = True
+        for child in filter(qt.QObject.isWidgetType, self.children()):
+            known = child.property("_visible_to_parent")
+            if known is None:
+                known = not child.isHidden() or not child.testAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide)
+                child.setProperty("_visible_to_parent", known)
+                child.installEventFilter(self)
+            child.setVisible(bool(known) and self.isChecked())
+        self._applying = False
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Remember what others show and hide."""
+        kinds = (qt.QEvent.Type.ShowToParent, qt.QEvent.Type.HideToParent)
+        if event.type() in kinds and not self._applying:
+            watched.setProperty("_visible_to_parent", event.type() == kinds[0])
+            if not self.isChecked() and event.type() == kinds[0]:
+                self._apply()
+        return False
 
     def showEvent(self, event: Any) -> None:
         """Hide what was added while collapsed."""
         super().showEvent(event)
-        if not self.isChecked():
-            self._show_contents(False)
+        self._apply()
 
     def minimumSizeHint(self) -> Any:
-        """Leave room for the header."""
-        return qt.QSize(60, _HEADER)
+        """Leave room for the header, the whole of its text, and what is shown below it."""
+        header = qt.QSize(self.fontMetrics().horizontalAdvance(self.text) + 40, _HEADER)
+        body = qt.QWidget.layout(self)
+        return header if body is None or not self.isChecked() else header.expandedTo(body.totalMinimumSize())
 
     def paintEvent(self, event: Any) -> None:
         """Draw the header bar."""

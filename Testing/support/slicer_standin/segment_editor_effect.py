@@ -186,7 +186,7 @@ class EditorEffects:
             effect.setParameterSetNode(self._editor.mrmlSegmentEditorNode())
             effect._call("setupOptionsFrame")
             effect.optionsFrame().visible = False
-            self._editor.layout().addWidget(effect.optionsFrame())
+            self._editor.options_layout().addWidget(effect.optionsFrame())
             self._effects[effect.name] = effect
 
     def set_node(self, node: Any) -> None:

@@ -15,12 +15,26 @@ from support.slicer_standin.qt_module import custom_widget, qt
 from support.slicer_standin.segment_editor_effect import EditorEffects
 
 _EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Threshold")
+# More of Slicer's own that count for the looks alone.
+_OTHER_EFFECTS = ("Margin", "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume")
 _ORDER = ("Threshold", *_EFFECTS[:-1])
 
 
 def _segment_names(segmentation_node: Any) -> list[str]:
     segmentation = segmentation_node.GetSegmentation()
     return [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())]
+
+
+def _placeholder(button: Any) -> Any:
+    button.setToolTip("Of the Segment Editor (stand-in)")
+    return button
+
+
+def _tool_button(mark: str) -> Any:
+    button = _placeholder(qt.QToolButton())
+    button.setText(mark)
+    button.setFixedSize(26, 26)
+    return button
 
 
 def _remembered(name: str, kind: Any, default: Any) -> Any:
@@ -53,17 +67,15 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
         self._node: Any = None
         self._effect = ""
+        self._order: tuple[str, ...] = _ORDER
         self._calls: list[str] = []
         self._seen: tuple[Any, Any, str] = (None, None, "")
         self._chosen_in_batch = False
         self._node_observations = Observations(self)
         self._scene_observations = Observations(self)
         self._segment_observations = Observations(self)
-        self._label = qt.QLabel("Segment editor (stand-in)", self)
-        self._label.setFrameShape(qt.QFrame.Shape.StyledPanel)
-        self._label.setMinimumHeight(70)
-        qt.QVBoxLayout(self).addWidget(self._label)
-        self._order: tuple[str, ...] = _ORDER
+        self._columns = 2
+        self._build()
         self._scripted = EditorEffects(self)
         self.updateEffectList()
 
@@ -78,7 +90,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     unorderedEffectsVisible = _remembered("unordered", bool, True)
     undoEnabled = _remembered("undo_enabled", bool, True)
     readOnly = _remembered("read_only", bool, False)
-    effectColumnCount = _remembered("columns", int, 2)
+    effectColumnCount = Property(int, lambda self: self._columns, lambda self, count: self._set_columns(count))
     jumpToSelectedSegmentEnabled = _remembered("jump", bool, False)
     maximumNumberOfUndoStates = Property(
         int,
@@ -182,6 +194,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def updateEffectList(self) -> None:
         """Take in the effects that were registered since; nobody else does, once the widget is made."""
         self._scripted.update()
+        self._arrange()
 
     def effectNameOrder(self) -> tuple[str, ...]:
         """Return the names of effects in the order in which their buttons are shown."""
@@ -274,10 +287,53 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._draw()
 
     def _draw(self) -> None:
-        lines = ["Segment editor (stand-in)"]
+        self._list.clear()
         if self.segmentationNode() is not None:
-            lines += [f"    {name}" for name in _segment_names(self.segmentationNode())]
-        self._label.setText("\n".join(lines))
+            self._list.addItems(_segment_names(self.segmentationNode()))
+
+    # --- looks: as large as Slicer's, of which the parts are placeholders
+
+    def _build(self) -> None:
+        rows, buttons, columns = qt.QVBoxLayout(self), qt.QHBoxLayout(), qt.QHBoxLayout()
+        for title in ("Add", "Remove", "Show 3D"):
+            buttons.addWidget(_placeholder(qt.QPushButton(title)))
+        rows.addLayout(buttons)
+        rows.addLayout(columns)
+        self._effects, undo = qt.QFrame(), qt.QFrame()
+        qt.QGridLayout(self._effects)
+        undo_layout = qt.QHBoxLayout(undo)
+        for mark in ("\N{ANTICLOCKWISE OPEN CIRCLE ARROW}", "\N{CLOCKWISE OPEN CIRCLE ARROW}"):
+            undo_layout.addWidget(_tool_button(mark))
+        left, right = qt.QVBoxLayout(), qt.QVBoxLayout()
+        for frame in (self._effects, undo):
+            frame.setFrameShape(qt.QFrame.Shape.StyledPanel)
+            left.addWidget(frame)
+        self._list = qt.QListWidget()
+        self._list.setToolTip("Segments (stand-in)")
+        right.addWidget(self._list)
+        self._options = qt.QVBoxLayout()
+        right.addLayout(self._options)
+        for column in (left, right):
+            policy = qt.QSizePolicy.Policy
+            column.addItem(qt.QSpacerItem(20, 40, policy.Minimum, policy.Expanding))
+            columns.addLayout(column)
+
+    def _arrange(self) -> None:
+        """Place the buttons of the effects anew."""
+        grid = self._effects.layout()
+        while (item := grid.takeAt(0)) is not None:
+            item.widget().deleteLater()
+        names = ["None", *self.shown_effect_names(), *_OTHER_EFFECTS]
+        for number, name in enumerate(names):
+            grid.addWidget(_tool_button(name[0]), number // self._columns, number % self._columns)
+
+    def _set_columns(self, count: int) -> None:
+        self._columns = count
+        self._arrange()
+
+    def options_layout(self) -> Any:
+        """Where the options of effects are; for the stand-ins of effects alone."""
+        return self._options
 
 
 @custom_widget

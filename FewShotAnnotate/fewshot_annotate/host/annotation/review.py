@@ -18,10 +18,11 @@ import slicer
 from ...core.slice_axis import SliceAxis
 from ...guidance.disagreement import disagreements
 from ..chosen_nodes import ChosenNodes
+from ..fill.contested import ContestedVoxels
 from ..fill.run_outcome import RunOutcome
 from ..mrml.confidence_plot import find_plot, remove_orphaned_plots, show_plot, update_plot
 from ..mrml.reading import SegmentationGrid
-from ..mrml.views import current_slice, jump_to_slice
+from ..mrml.views import current_slice, jump_to_slice, slice_positions
 from ..tasks import BackgroundTasks
 from .annotations import SliceAnnotations
 from .differences import Differences, DifferencesOverlay
@@ -30,6 +31,7 @@ from .record import AxisRecord, SliceStatus
 from .record_store import read_record, take_over_earlier_reviews
 from .review_rows import RefillRequest, ReviewRow, ReviewView, combined_status, worst_first
 from .segment_status import set_segment_status
+from .uncertainty_overlay import UncertaintyOverlay
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class ReviewController:
         self._plotted: tuple[str, tuple[ReviewRow, ...]] | None = None  # chart id and what it shows
         self._differences: tuple[str, Differences] | None = None  # segmentation id and what its last run changed
         self._overlay = DifferencesOverlay()
+        self._contested: tuple[str, ContestedVoxels] | None = None  # segmentation id and those of its last run
+        self._uncertainty = UncertaintyOverlay()
+        self._uncertainty_reviewed: frozenset[int] | None = None  # slices that the shown overlay leaves out
 
     # --- state
 
@@ -159,10 +164,19 @@ class ReviewController:
         self._set_slice_status(indices, SliceStatus.IN_PROGRESS)
 
     def jump(self, index: int) -> None:
-        """Show a slice in the slice views."""
+        """Show a slice in the slice views, the others at the middle of where the last fill was unsure on it."""
         node, grid, axis = self._nodes().segmentation, self._annotations.survey.grid, self.view.axis
         if node is not None and grid is not None and axis is not None:
-            jump_to_slice(node, grid, SliceAxis(axis), index)
+            contested = self._contested_of(node)
+            middle = contested.middles.get(index) if contested is not None and contested.axis.index == axis else None
+            jump_to_slice(node, grid, SliceAxis(axis), index, middle)
+
+    def positions(self) -> list[str]:
+        """Where each slice of the axis lies, as the slice views say it, for example 'S: 376.3'; empty if unknown."""
+        node, grid, axis = self._nodes().segmentation, self._annotations.survey.grid, self.view.axis
+        if node is None or grid is None or axis is None:
+            return []
+        return slice_positions(node, grid, SliceAxis(axis))
 
     def show_plot(self) -> Any:
         """Plot confidence along the axis in Slicer's plot view; the plot is then updated by `poll`."""
@@ -199,6 +213,45 @@ class ReviewController:
 
         self._tasks.start(differences.values, show)
 
+    # --- uncertainty of the last run
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether it is known where the last run was unsure; it is kept until the scene is closed."""
+        node = self._nodes().segmentation
+        return node is not None and self._contested_of(node) is not None
+
+    @property
+    def uncertainty_shown(self) -> bool:
+        """Whether the overlay is in the scene."""
+        return self._uncertainty.node is not None
+
+    def show_uncertainty(self, shown: bool) -> None:
+        """Show where the last run was unsure, but on slices that are accepted or corrected, or hide it."""
+        nodes = self._nodes()
+        self._uncertainty.hide()
+        self._uncertainty_reviewed = None
+        contested = self._contested_of(nodes.segmentation) if nodes.complete else None
+        if not shown or contested is None:
+            return
+        identifier, grid = nodes.segmentation.GetID(), self._annotations.grids.read(nodes)
+        reviewed = self._uncertainty_reviewed = self._reviewed
+
+        def show(values: np.ndarray) -> None:
+            present = slicer.mrmlScene.GetNodeByID(identifier)
+            if present is not None and values.size:
+                self._uncertainty.show(present, grid, contested.first_voxel, values)
+
+        self._tasks.start(partial(contested.values, reviewed), show)
+
+    @property
+    def _reviewed(self) -> frozenset[int]:
+        return frozenset(row.index for row in self.view.rows if not row.needs_review)
+
+    def _contested_of(self, node: Any) -> ContestedVoxels | None:
+        known = self._contested
+        return known[1] if known is not None and known[0] == node.GetID() else None
+
     # --- runs and life cycle
 
     def add_run(self, outcome: RunOutcome) -> None:
@@ -208,6 +261,8 @@ class ReviewController:
         if not nodes.complete:
             return
         self._overlay.hide()
+        self._uncertainty.hide()
+        self._contested = (outcome.segmentation_id, outcome.contested)
         identifier, axis = outcome.segmentation_id, outcome.axis
         run = read_record(nodes.segmentation).along(axis.index).runs
         if nodes.segmentation is self._nodes().segmentation:
@@ -233,14 +288,24 @@ class ReviewController:
                 take_over_earlier_reviews(parameter_node)
             if self._overlay.node is not None and not self.has_differences:
                 self._overlay.hide()
+            if self._uncertainty.node is not None:
+                self._update_uncertainty()
             if node is not None:
                 self._update_after_edit(node)
+
+    def _update_uncertainty(self) -> None:
+        """Leave slices out of the overlay once they are accepted."""
+        if not self.has_uncertainty:
+            self._uncertainty.hide()
+        elif self._uncertainty_reviewed != self._reviewed and not self.busy:
+            self.show_uncertainty(True)
 
     def reset(self) -> None:
         """Cancel background work, before the scene is closed; the review itself is saved in the scene."""
         self._tasks.cancel()
         self._overlay.hide()
-        self._differences, self._segment_status, self._plotted = None, None, None
+        self._uncertainty.hide()
+        self._differences, self._segment_status, self._plotted, self._contested = None, None, None, None
 
     def close(self) -> None:
         """Release the thread; the controller cannot be used afterwards."""

@@ -8,7 +8,7 @@ from typing import Any
 from ...core.errors import InputError
 from ..chosen_nodes import ChosenNodes
 from ..fill.engine_setup import ensure_engine
-from ..fill.messages import is_idle, status_lines, why_busy, why_not_fill, why_not_keep
+from ..fill.messages import expected_dice_lines, is_idle, status_lines, why_busy, why_not_fill, why_not_keep
 from ..fill.run_editor import RunEditor
 from ..fill.unfinished_run_handler import UnfinishedRunHandler
 from ..messages import Refusal
@@ -96,7 +96,9 @@ class EffectSession:
     def lines(self) -> list[str]:
         """What is under way, how it ended or what is missing; the Dice to expect; warnings."""
         refused = self._error if self.idle else None
-        return status_lines(self.logic, self._nodes(), self._fill_all, self._unfinished.unfinished, refused)
+        controller = self.logic.controller
+        lines = status_lines(self.logic, self._nodes(), self._fill_all, self._unfinished.unfinished, refused)
+        return [*lines, *expected_dice_lines(controller), *controller.warnings]
 
     @property
     def why_not_fill(self) -> Refusal:

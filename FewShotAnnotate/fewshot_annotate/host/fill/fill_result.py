@@ -12,6 +12,7 @@ from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import masks_digest, segment_digests, slice_digests
 from ..i18n import tr as _
 from ..mrml.reading import ImageSource, SegmentationGrid
+from .contested import ContestedVoxels
 from .edit_rules import Changes, EditRules, FilledSlices, compute_changes
 from .run_plan import PreparedRun
 
@@ -34,6 +35,8 @@ class FillResult:
         Filled slice -> expected Dice.
     painted : list of int
         Slices that were painted during the run; they are not changed.
+    contested : ContestedVoxels
+        Where the engine was unsure.
     drafts : int
         How many of the filled slices are drafts.
     """
@@ -46,6 +49,7 @@ class FillResult:
     confidence: dict[int, float]
     painted: list[int]
     drafts: int
+    contested: ContestedVoxels
 
     def message(self, stopped: bool) -> str:
         """Sentence about the end of the run, stopped by the user or not."""
@@ -114,8 +118,14 @@ def compute_result(
         kept=slice_digests(grid, ids, axis, plan.keep),
         confidence={index: _confidence(prepared.folders, index) for index in slices},
         painted=sorted(changed),
+        contested=ContestedVoxels.of(axis, slices, lambda index: _lowest_confidence(prepared.folders, index)),
         drafts=int(np.count_nonzero(prepared.drafts()[slices])),
     )
+
+
+def _lowest_confidence(folders: Sequence[JobFolder], index: int) -> np.ndarray:
+    """Lowest confidence of all layers for each voxel of a slice, float32 [h, w]."""
+    return np.minimum.reduce([folder.confidence_slice(index) for folder in folders])
 
 
 def _confidence(folders: Sequence[JobFolder], index: int) -> float:

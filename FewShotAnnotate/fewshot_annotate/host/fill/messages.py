@@ -27,7 +27,7 @@ def status_lines(
     left: UnfinishedRun | None,
     refused: InputError | None = None,
 ) -> list[str]:
-    """All that is said of a run, in lines; the first parameters as for `why_not_fill`.
+    """How far a run is, how it ended, or what is missing for one; the first parameters as for `why_not_fill`.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def status_lines(
         lines.append(_interrupted(left))
     if not lines:
         lines.append(status_line(logic, nodes, fill_all))
-    return [line for line in (*lines, *_expected_dice(controller), *controller.warnings) if line]
+    return [line for line in lines if line]
 
 
 def status_line(logic: Any, nodes: ChosenNodes, fill_all: bool) -> str:
@@ -81,7 +81,8 @@ def _interrupted(run: UnfinishedRun) -> str:
     return text.format(engine=run.engine, done=run.done, total=run.total)
 
 
-def _expected_dice(controller: FillController) -> list[str]:
+def expected_dice_lines(controller: FillController) -> list[str]:
+    """The Dice to expect of each segment of the run, in a line each."""
     text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
     expected = controller.expected.values()
     return [text.format(name=name, dice=one.dice, low=one.low, high=one.high) for name, one in expected]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ...core.events import Expected
 from ...core.expected_dice import ExpectedDice
 from ...core.slice_axis import SliceAxis
+from .contested import ContestedVoxels
 from .edit_rules import Changes
 from .fill_result import FillResult
 from .run_plan import RunPlan
@@ -35,6 +36,8 @@ class RunOutcome:
         Voxels that were added and removed.
     expected : mapping of str to ExpectedDice
         Segment id -> what the engine expects of it.
+    contested : ContestedVoxels
+        Where the engine was unsure.
     """
 
     segmentation_id: str
@@ -48,6 +51,7 @@ class RunOutcome:
     confidence: Mapping[int, float]
     changes: Changes
     expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
+    contested: ContestedVoxels = field(default_factory=ContestedVoxels)
 
     @classmethod
     def of(
@@ -66,6 +70,7 @@ class RunOutcome:
             kept=found.kept,
             confidence=found.confidence,
             changes=found.changes,
+            contested=found.contested,
             expected={
                 name: ExpectedDice(one.label, one.dice, one.low, one.high)
                 for name, one in expected.items()

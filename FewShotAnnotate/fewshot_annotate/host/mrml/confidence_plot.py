@@ -17,6 +17,8 @@ from .views import show_chart
 
 PLOT_ATTRIBUTE = "FewShotAnnotate.ConfidencePlot"
 _SEGMENTATION = "segmentation"
+# Slicer's own sizes are too large for a plot in a quarter of the window.
+_TITLE_POINTS, _AXIS_POINTS = 14, 12
 _NOTHING = float("nan")  # charts leave such points out
 _Value = Callable[[ReviewRow], float]
 
@@ -72,8 +74,11 @@ def _add_chart(segmentation_node: Any) -> Any:
     chart = _add(scene, "vtkMRMLPlotChartNode", _("{name} confidence").format(name=segmentation_node.GetName()))
     chart.SetAttribute(PLOT_ATTRIBUTE, "1")
     chart.SetNodeReferenceID(_SEGMENTATION, segmentation_node.GetID())
-    chart.SetXAxisTitle(_("Slice"))
-    chart.SetYAxisTitle(_("0 to 1"))
+    chart.SetXAxisTitle(_("Slice. Dots: painted (yellow), accepted (green), flagged (pink)"))
+    chart.SetYAxisTitle(_("Confidence (blue), difference (orange)"))
+    chart.SetLegendVisibility(False)  # it would cover the top right corner, where most values are
+    chart.SetTitleFontSize(_TITLE_POINTS)
+    chart.SetAxisTitleFontSize(_AXIS_POINTS)
     chart.SetYAxisRangeAuto(False)
     chart.SetYAxisRange(0.0, 1.05)
     for column, (title, colour, as_line, _value) in enumerate(_series(), start=1):
@@ -124,7 +129,7 @@ def _fill(chart: Any, segmentation_node: Any, rows: Sequence[ReviewRow]) -> None
             array.InsertNextValue(value(row))
         table.AddColumn(array)
     table_node.SetAndObserveTable(table)
-    chart.SetTitle(_("{name}: confidence of each slice").format(name=segmentation_node.GetName()))
+    chart.SetTitle(_("Confidence of each slice"))
 
 
 def _column(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,42 @@ def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxi
     return index if index is not None and 0 <= index < axis.count(grid.geometry) else None
 
 
-def jump_to_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis, index: int) -> None:
-    """Show a slice of the grid in all slice views."""
-    point = ijk_to_ras(grid.geometry) @ (*_middle(grid, axis, index), 1.0)
+def jump_to_slice(
+    segmentation_node: Any,
+    grid: SegmentationGrid,
+    axis: SliceAxis,
+    index: int,
+    place: tuple[int, int] | None = None,
+) -> None:
+    """Show a slice of the grid in all slice views, the crossing ones at a row and column, else at its middle."""
+    voxel = _middle(grid, axis, index)
+    if place is not None:
+        across = [number for number in (2, 1, 0) if number != 2 - axis.index]  # (i, j, k) of row and column
+        for number, value in zip(across, place, strict=True):
+            voxel[number] = value
+    world = _world(segmentation_node, grid, voxel)
+    slicer.vtkMRMLSliceNode.JumpAllSlices(segmentation_node.GetScene(), *world)
+
+
+def slice_positions(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis) -> list[str]:
+    """Where each slice lies along the patient axis nearest to its normal, as slice views say it, in mm.
+
+    As there, the letter is that of the side on which the slice lies: S or I, A or P, R or L.
+    """
+    count = axis.count(grid.geometry)
+    ends = [_world(segmentation_node, grid, _middle(grid, axis, index)) for index in (0, max(count - 1, 1))]
+    first, last = np.array(ends[0]), np.array(ends[1])
+    patient_axis = int(np.argmax(np.abs(last - first)))
+    offsets = np.linspace(first[patient_axis], last[patient_axis], count)
+    return [f"{('RL', 'AP', 'SI')[patient_axis][int(offset < 0)]}: {offset:.1f}" for offset in offsets]
+
+
+def _world(segmentation_node: Any, grid: SegmentationGrid, voxel: Sequence[float]) -> list[float]:
+    """Place of a voxel (i, j, k) in the world, RAS in mm."""
+    point = ijk_to_ras(grid.geometry) @ (*voxel, 1.0)
     world = [0.0, 0.0, 0.0]
     segmentation_node.TransformPointToWorld([float(value) for value in point[:3]], world)
-    slicer.vtkMRMLSliceNode.JumpAllSlices(segmentation_node.GetScene(), *world)
+    return world
 
 
 def show_chart(chart: Any, application_logic: Any) -> None:

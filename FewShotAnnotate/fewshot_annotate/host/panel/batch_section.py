@@ -66,6 +66,9 @@ class BatchSection:
             succeeded = attempt(review.poll) is None
             if not review.busy:
                 self._finish(review, succeeded)
+
+    def show_controls(self) -> None:
+        """Show what may be pressed now; called by the panel's timer while the section is open."""
         self._show_buttons()
 
     def reset(self) -> None:

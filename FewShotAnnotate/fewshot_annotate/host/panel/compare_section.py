@@ -100,6 +100,9 @@ class CompareSection:
     def poll(self) -> None:
         """Bring what is shown up to date; the panel's timer calls it."""
         self._controller.poll()
+
+    def show_controls(self) -> None:
+        """Show the engines and what may be pressed now; called by the panel's timer while the section is open."""
         self._show_engines()
         self._show_buttons()
 

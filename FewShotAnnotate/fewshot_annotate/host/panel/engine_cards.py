@@ -82,9 +82,9 @@ class EngineCards:
         return self._list.item(row)
 
     def _show_card(self, item: Any, state: EngineState, slices: int, pixels: int) -> None:
-        title = _("Best that can run here: {title}").format(title=state.title) if state.name == AUTO else state.title
-        facts = [_readiness(state), _time(state, slices, pixels), state.licence]
-        item.setText(f"{title}\n{', '.join(fact for fact in facts if fact)}")
+        title = _("Best that can run here ({title})").format(title=state.title) if state.name == AUTO else state.title
+        facts = [_readiness(state), _time(state, slices, pixels)]
+        item.setText(f"{title}: {', '.join(fact for fact in facts if fact)}")
         item.setToolTip(engine_summary(state.engine) if state.reason is None else error_text(state.reason))
         item.setData(qt.Qt.UserRole, state.name)
         item.setIcon(dot_icon(qt.QColor(_COLOURS[state.readiness]), state.readiness is not Readiness.READY))
@@ -121,7 +121,7 @@ def _time(state: EngineState, slices: int, pixels: int) -> str:
 
 def _detail(state: EngineState) -> str:
     """What the chosen engine is good for, and what Fill will ask first."""
-    lines = [engine_summary(state.engine)]
+    lines = [engine_summary(state.engine), _("Licence: {licence}.").format(licence=state.licence)]
     if state.packages:
         lines.append(_("Fill asks before it installs: {packages}.").format(packages=", ".join(state.packages)))
     if state.checkpoints:

@@ -240,6 +240,11 @@ class ExportSection:
                 return self._ending()
         return ""
 
+    @property
+    def state_line(self) -> str:
+        """State of the export in a few words."""
+        return self._status().partition("\n")[0]
+
     def _ending(self) -> str:
         report, settings = self._controller.report, self._controller.settings
         assert report is not None

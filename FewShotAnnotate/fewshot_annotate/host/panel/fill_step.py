@@ -9,7 +9,7 @@ import qt
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
 from ..fill.engine_setup import ensure_engine
-from ..fill.messages import status_lines, why_not_fill, why_not_keep
+from ..fill.messages import expected_dice_lines, status_lines, why_not_fill, why_not_keep
 from ..fill.unfinished_run_handler import UnfinishedRunHandler
 from ..i18n import tr as _
 from ..messages import Refusal
@@ -19,7 +19,7 @@ from .step import Step
 from .widgets import attempt, fit_height, set_check_item, set_header
 
 PROGRESS_STEPS = 1000
-MAX_ROWS = 5
+MIN_ROWS = 2
 
 
 class FillStep(Step):
@@ -80,10 +80,11 @@ class FillStep(Step):
         self.ui.resumeButton.visible = why_not_resume is None
         self.ui.keepButton.visible = self.ui.cancelButton.visible = not self.idle or left is not None
         self.ui.cancelButton.text = _("Discard") if left else _("Cancel")
-        self.ui.progressBar.visible = not self.idle or controller.progress.total > 0
+        self.ui.progressBar.visible = not self.idle
         self.ui.progressBar.setMaximum(PROGRESS_STEPS)
         self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
         lines = status_lines(self.logic, self.nodes, self._fill_all, left)
+        lines += [*([] if self.idle else expected_dice_lines(controller)), *controller.warnings]
         self.ui.statusLabel.text = "\n".join(lines)
         self.ui.statusLabel.visible = bool(self.ui.statusLabel.text)
 
@@ -98,7 +99,18 @@ class FillStep(Step):
             set_check_item(table, row, 0, segment.GetName(), name in selection.segment_ids, name, refusal)
             set_check_item(table, row, 1, "", locked, name)
         table.blockSignals(False)
-        fit_height(table, MAX_ROWS)
+        fit_height(table, MIN_ROWS)
+
+    @property
+    def state_line(self) -> str:
+        """State of the step in a few words."""
+        parameters = self.parameters()
+        state = self.logic.engines.state(parameters.engine) if parameters is not None else None
+        if not self.idle:
+            return _("filling")
+        count = len(self.record.present.filled) if self.segmentation is not None else 0
+        title = state.title if state is not None else ""
+        return _("{count} slices filled, {engine}").format(count=count, engine=title) if count else title
 
     @property
     def _fill_all(self) -> bool:

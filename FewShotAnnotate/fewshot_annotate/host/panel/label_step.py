@@ -11,7 +11,7 @@ from ...core.slice_axis import SliceAxis
 from ..annotation.painted_slices import coverage
 from ..i18n import tr as _
 from ..messages import Refusal, error_text
-from ..mrml.views import current_slice, jump_to_slice
+from ..mrml.views import current_slice, jump_to_slice, slice_positions
 from ..names import plane_name
 from .coverage import BAR_HEIGHT, BAR_WIDTH, CoverageStrip, bar_icon, coverage_pixmap
 from .step import Step
@@ -25,7 +25,7 @@ from .widgets import (
     set_text_item,
 )
 
-MAX_ROWS = 6
+MIN_ROWS = 2
 AXES = (-1, 0, 1, 2)  # -1: found from what is painted
 
 
@@ -37,6 +37,9 @@ class LabelStep(Step):
         ui = self.ui
         self._view_slice: int | None = None
         self._drawn: tuple[object, ...] = ()
+        self._positions_of: tuple[object, ...] | None = None  # of what `_positions` are
+        self._positions: list[str] = []
+        self._suffix = ""
         for axis in AXES:
             ui.axisComboBox.addItem("", axis)
         set_header(ui.slicesTable, (_("Labelled"), _("Segments")), wide=1)
@@ -95,8 +98,29 @@ class LabelStep(Step):
         self.enable("markSliceButton", missing or known)
         self.enable("suggestButton", missing or self._why_not_suggest())
         self.ui.suggestionLabel.text = self._suggested()
-        self.ui.suggestionLabel.visible = bool(self.ui.suggestionLabel.text)
+        self.ui.suggestionLabel.visible = bool(self.ui.suggestionLabel.text) and self.idle
         self._draw(index)
+        self._show_position(index)
+
+    def _show_position(self, index: int) -> None:
+        """Show behind the slice number where the slice lies, as the slice views say it."""
+        node, grid = self.segmentation, self.logic.annotations.survey.grid
+        known = None
+        if node is not None and grid is not None:
+            known = (node.GetID(), node.GetTransformNodeID(), self._axis, grid.geometry, grid.first)
+        if known != self._positions_of:
+            self._positions_of = known
+            self._positions = slice_positions(node, grid, self._axis) if known is not None else []
+        suffix = f"   {self._positions[index]}" if index < len(self._positions) else ""
+        if suffix != self._suffix:
+            self._suffix = suffix
+            self.ui.sliceSpinBox.setSuffix(suffix)
+
+    @property
+    def state_line(self) -> str:
+        """State of the step in a few words."""
+        count = len(self.selection.labelled) if self.segmentation is not None else 0
+        return _("{count} slices painted").format(count=count)
 
     def _show_axes(self) -> None:
         """Name each axis by its patient plane, with the number of slices painted along it."""
@@ -131,7 +155,7 @@ class LabelStep(Step):
             parts = [(here.get(name, 0) / max(most, 1), tuple(one.GetColor())) for name, one in known.items()]
             table.item(row, 1).setIcon(bar_icon(parts, table.palette))
         table.blockSignals(False)
-        fit_height(table, MAX_ROWS)
+        fit_height(table, MIN_ROWS)
 
     def _draw(self, index: int) -> None:
         """Draw the strip, if it changed."""

@@ -15,11 +15,14 @@ from ..chosen_nodes import ChosenNodes
 from ..fill.controller import State
 from ..fill.run_editor import RunEditor
 from ..unexpected_errors import StepRunner
+from .accordion import Accordion
+from .action_bar import ActionBar
 from .batch_section import BatchSection
 from .compare_section import CompareSection
 from .editor_effects import EditorEffects
 from .export_section import ExportSection
 from .fill_step import FillStep
+from .fill_undo import FillUndo
 from .label_step import LabelStep
 from .next_button import NextButton
 from .review_section import ReviewSection
@@ -32,6 +35,7 @@ TIMER_MILLISECONDS = 100
 # While the background thread works: it may need its turns, see host/tasks.py.
 BUSY_TIMER_MILLISECONDS = 20
 UNDO_STATES = 10
+EFFECT_COLUMNS = 4
 
 
 class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -45,7 +49,6 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag: Any = None
         self._observed: Any = None
         self._surveyedVolume: Any = None
-        self._hadRows = False
         self._timerSteps = StepRunner(show_error)
 
     def makeLogic(self) -> Any:
@@ -67,6 +70,8 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._setUpEditor()
         self._setUpSteps()
         self._setUpSections()
+        self._setUpAccordion()
+        self.logic.controller.committed.connect(self._fillUndo.committed)
         self.logic.controller.changed.connect(self._showRun)
         self.logic.surveyed.connect(self._show)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
@@ -89,6 +94,8 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         editor.sourceVolumeNodeSelectorVisible = False
         editor.maximumNumberOfUndoStates = UNDO_STATES
         self._editorEffects = EditorEffects(editor)
+        editor.effectColumnCount = EFFECT_COLUMNS  # of two, the editor is so high that nothing else fits below it
+        self._fillUndo = FillUndo(editor)
 
     def _setUpSteps(self) -> None:
         given = (self.ui, self.logic, lambda: self._parameterNode, self._show)
@@ -113,7 +120,8 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             why,
         )
         self.batchSection = BatchSection(self.ui.batchSection, self._chooseNodes, why)
-        self._nextButton = NextButton(self.fillStep, self.reviewSection, self.exportSection)
+        nextButton = NextButton(self.fillStep, self.reviewSection, self.exportSection)
+        self._actionBar = ActionBar(self.ui, nextButton, self._fillUndo)
         self.settingsSection = SettingsSection(self.ui.settingsSection, logic.settings, logic.log)
         self._sections = (
             self.reviewSection,
@@ -122,6 +130,27 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.batchSection,
             self.settingsSection,
         )
+
+    def _setUpAccordion(self) -> None:
+        ui = self.ui
+        sections = {
+            "volume": ui.inputsSection,
+            "label": ui.paintSection,
+            "fill": ui.fillSection,
+            "review": ui.reviewSection,
+            "export": ui.exportSection,
+            "tools": ui.toolsSection,
+        }
+        self._tools = (self.compareSection, self.batchSection, self.settingsSection)
+        self._stated: dict[str, Any] = {
+            "volume": self.volumeStep,
+            "label": self.labelStep,
+            "fill": self.fillStep,
+            "review": self.reviewSection,
+            "export": self.exportSection,
+        }
+        ui.toolsSection.layout().addStretch(1)
+        self.accordion = Accordion(self.uiWidget.layout(), sections, self._onOpened)
 
     def enter(self) -> None:
         """The user opens the module."""
@@ -245,6 +274,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.ui.segmentEditor.segmentationNode() is not segmentationNode:
             self.ui.segmentEditor.setSegmentationNode(segmentationNode)
         self.ui.segmentEditor.saveStateForUndo()
+        self._fillUndo.state_saved(segmentationNode)
 
     # --- what is shown
 
@@ -254,8 +284,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             run(self._show)
         for part in (self.labelStep, self.fillStep, *self._sections):
             run(part.poll)
-        run(self._openReview)
-        run(self._nextButton.show)
+        run(self._showWork)
         busy = self.logic.busy or any(section.busy for section in self._sections)
         if not self.parent.isEntered and self.logic.controller.state is State.IDLE and not busy:
             self._timer.stop()
@@ -273,14 +302,28 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.volumeStep.show()
         self.labelStep.show_controls()
         self.reviewSection.disable_refill(self.fillStep.why_busy() or self.fillStep.why_not_fill())
-        self._nextButton.show()
+        self._showWork()
 
-    def _openReview(self) -> None:
-        """Open step 4 as soon as there is something to review; the user may close it again."""
-        hasRows = bool(self.logic.review.view.rows)
-        if hasRows and not self._hadRows:
-            self.ui.reviewSection.collapsed = False
-        self._hadRows = hasRows
+    def _showWork(self) -> None:
+        """Show where the work is: what comes next, the step for it, and the states of the others."""
+        self._actionBar.show(self.fillStep.idle)
+        self.accordion.follow(self._reached())
+        self.accordion.show_states({name: part.state_line for name, part in self._stated.items()})
+        if self.accordion.is_open("tools"):
+            self._onOpened("tools")
+
+    def _reached(self) -> str:
+        """The step at which the work is; step 3 needs no opening, as its button is in the bar."""
+        if not self.logic.chosenNodes().complete:
+            return "volume"
+        if not self.logic.review.view.rows:
+            return "label"
+        return "export" if self.reviewSection.all_reviewed else "review"
+
+    def _onOpened(self, name: str) -> None:
+        if name == "tools":
+            for section in self._tools:
+                section.show_controls()
 
     def _onRefill(self, request: Any) -> None:
         attempt(lambda: self.logic.fill(self._parameterNode, refill=request))

@@ -27,6 +27,11 @@ class NextButton:
         self._export = export
         self._shown: Any = None
 
+    @property
+    def button(self) -> Any:
+        """The emphasised button, None if there is none."""
+        return self._shown
+
     def show(self) -> None:
         """Emphasise what comes next now."""
         chosen = self._chosen()

@@ -16,7 +16,6 @@ from ..messages import Refusal
 from .review_strip import ReviewStrip
 from .widgets import Controls, attempt, body_layout, row_layout, select_rows, set_header, set_text_item, text_label
 
-_ROW_MARGIN = 8
 _STATUS, _CONFIDENCE, _DISAGREEMENT, _CHANGED = 1, 2, 3, 4
 
 
@@ -87,12 +86,14 @@ class ReviewSection:
         self.summary_label = text_label()
         self.strip = ReviewStrip(self._on_strip)
         self.table = qt.QTableWidget()
-        self.table.minimumHeight = 150
-        self.table.verticalHeader().setDefaultSectionSize(qt.QFontMetrics(self.table.font).height() + _ROW_MARGIN)
+        self.table.minimumHeight = 100
         select_rows(self.table, qt.QAbstractItemView.ExtendedSelection)
-        titles = (_("Slice"), _("Status"), _("Confidence"), _("Disagrees"), _("Changed"))
+        titles = (_("Slice"), _("Status"), _("Conf."), _("Differs"), _("Changed"))
         set_header(self.table, titles, wide=_STATUS)
         self._explain_columns()
+        self.columns_label = text_label(
+            _("Conf.: expected Dice. Differs: 1 - Dice to plain interpolation. Changed: voxels, by the last fill.")
+        )
         for column in (0, _CONFIDENCE, _DISAGREEMENT, _CHANGED):
             self.table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         self.accept_button = qt.QPushButton(_("Accept"))
@@ -103,14 +104,18 @@ class ReviewSection:
         self.worst_button = qt.QPushButton(_("Next worst"))
         self.refill_button = qt.QPushButton(_("Refill"))
         self.plot_button = qt.QPushButton(_("Plot"))
-        self.differences_box = qt.QCheckBox(_("Show what the last fill changed"))
-        for widget in (self.expected_label, self.strip.widget, self.strip.legend, self.table, self.summary_label):
+        self.differences_box = qt.QCheckBox(_("Show changes"))
+        self.uncertainty_box = qt.QCheckBox(_("Show uncertainty"))
+        for widget in (self.expected_label, self.strip.widget, self.strip.legend, self.table):
+            lines.addWidget(widget)
+        lines.setStretchFactor(self.table, 1)
+        for widget in (self.columns_label, self.summary_label):
             lines.addWidget(widget)
         for row in (
             (self.accept_button, self.flag_button, self.reset_button),
             (self.better_button, self.worst_button, self.accept_all_button),
             (self.refill_button, self.plot_button),
-            (self.differences_box,),
+            (self.uncertainty_box, self.differences_box),
         ):
             lines.addLayout(row_layout(*row))
         self.table.connect("cellClicked(int,int)", self._on_row)
@@ -124,6 +129,7 @@ class ReviewSection:
         self.refill_button.connect("clicked(bool)", self._on_refill)
         self.plot_button.connect("clicked(bool)", self._on_plot)
         self.differences_box.connect("toggled(bool)", self._on_differences)
+        self.uncertainty_box.connect("toggled(bool)", self._on_uncertainty)
 
     def _explain_columns(self) -> None:
         explained = {
@@ -149,6 +155,28 @@ class ReviewSection:
         self.strip.show(view.rows, self._current)
         self._show_buttons()
 
+    @property
+    def state_line(self) -> str:
+        """State of the review in a few words."""
+        rows = self._controller.view.rows
+        if not rows:
+            return _("nothing filled yet")
+        filled = sum(not row.manual for row in rows)
+        flagged = sum(row.status is SliceStatus.FLAGGED for row in rows)
+        left = sum(row.needs_review for row in rows)
+        text = (
+            _("{filled} filled, {left} to review, {flagged} flagged")
+            if flagged
+            else _("{filled} filled, {left} to review")
+        )
+        return text.format(filled=filled, left=left, flagged=flagged)
+
+    @property
+    def all_reviewed(self) -> bool:
+        """Whether slices were filled, and none is left to review."""
+        rows = self._controller.view.rows
+        return bool(rows) and not any(row.needs_review for row in rows)
+
     def _summary(self) -> str:
         rows = self._shown.rows
         if not rows:
@@ -162,7 +190,8 @@ class ReviewSection:
 
     def _show_table(self) -> None:
         """Update the rows that changed; there may be hundreds."""
-        texts = [_texts(row) for row in self._shown.rows]
+        positions = self._controller.positions()
+        texts = [_texts(row, positions[row.index] if row.index < len(positions) else "") for row in self._shown.rows]
         if len(texts) != len(self._rows):
             self.table.setRowCount(len(texts))
             self._rows = self._rows[: len(texts)] + [()] * (len(texts) - len(self._rows))
@@ -213,20 +242,21 @@ class ReviewSection:
         tip = _("Fill again all slices that are not accepted; accepted and corrected ones are learnt from.")
         self._controls.enable(self.refill_button, refill, tip)
         self._controls.enable(self.plot_button, nothing, _("Plot confidence along the axis in Slicer's plot view."))
-        self._show_differences_box(nothing)
+        self._show_overlay_boxes(nothing)
 
-    def _show_differences_box(self, nothing: Refusal) -> None:
+    def _show_overlay_boxes(self, nothing: Refusal) -> None:
         gone = None if self._controller.has_differences else InputError("differences_gone")
+        unknown = None if self._controller.has_uncertainty else InputError("uncertainty_gone")
+        tip = _("Voxels whose label is not certain, from yellow to red, on slices that are not accepted yet.")
+        self._controls.enable(self.uncertainty_box, nothing or unknown, tip)
         self._controls.enable(
             self.differences_box,
             nothing or gone,
-            _("Added voxels in blue, removed ones in red, over the segmentation."),
+            _("What the last fill changed: added voxels in blue, removed ones in red, over the segmentation."),
         )
-        shown = self._controller.differences_shown
-        if self.differences_box.checked != shown and not self.busy:
-            self.differences_box.blockSignals(True)
-            self.differences_box.checked = shown
-            self.differences_box.blockSignals(False)
+        if not self.busy:
+            _set_checked(self.differences_box, self._controller.differences_shown)
+            _set_checked(self.uncertainty_box, self._controller.uncertainty_shown)
 
     def _why_not_accept(self, selected: Sequence[int]) -> Refusal:
         if self._controller.needing_review(selected):
@@ -312,13 +342,24 @@ class ReviewSection:
     def _on_plot(self, checked: bool = False) -> None:
         self._attempt(self._controller.show_plot)
 
+    def _on_uncertainty(self, checked: bool) -> None:
+        self._attempt(lambda: self._controller.show_uncertainty(checked))
+
     def _on_differences(self, checked: bool) -> None:
         self._attempt(lambda: self._controller.show_differences(checked))
 
 
-def _texts(row: ReviewRow) -> tuple[str, ...]:
+def _set_checked(box: Any, checked: bool) -> None:
+    """Tick a box, or not, without emitting its signals."""
+    if box.checked != checked:
+        box.blockSignals(True)
+        box.checked = checked
+        box.blockSignals(False)
+
+
+def _texts(row: ReviewRow, position: str) -> tuple[str, ...]:
     """Cell texts of a row of the table."""
     confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
     disagreement = "" if row.disagreement is None else f"{row.disagreement:.2f}"
     changed = "" if row.changed is None else str(row.changed)
-    return (str(row.index), _status_text(row), confidence, disagreement, changed)
+    return (f"{row.index}  {position}".rstrip(), _status_text(row), confidence, disagreement, changed)

@@ -90,12 +90,7 @@ class SettingsSection:
         return self._tasks is not None
 
     def poll(self) -> None:
-        """Copy the details once they are collected, and list downloads again; called by the panel's timer."""
-        if self._body.visible and time.monotonic() >= self._refresh_at:
-            self._refresh_at = time.monotonic() + _REFRESH_SECONDS
-            here = list_downloaded_weights(), RunStore().interrupted(), self._settings.consents
-            if here != (self._weights, self._runs, self._consents):
-                self.show()
+        """Copy the details once they are collected; called by the panel's timer."""
         if self._tasks is None:
             return
         try:
@@ -103,6 +98,14 @@ class SettingsSection:
         except InputError as error:
             self._log.error(error.code)
             self._copy(error)
+
+    def show_controls(self) -> None:
+        """List downloads again now and then; called by the panel's timer while the section is open."""
+        if self._body.visible and time.monotonic() >= self._refresh_at:
+            self._refresh_at = time.monotonic() + _REFRESH_SECONDS
+            here = list_downloaded_weights(), RunStore().interrupted(), self._settings.consents
+            if here != (self._weights, self._runs, self._consents):
+                self.show()
 
     def reset(self) -> None:
         """Clear the status, before the scene is closed; settings do not belong to a scene."""

@@ -9,7 +9,7 @@ import slicer
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
 from ..i18n import tr as _
-from ..messages import error_text
+from ..messages import error_text, refusal_text
 from ..mrml.reading import volume_geometry
 from ..mrml.sequence import require_no_sequence
 from ..names import plane_name
@@ -33,6 +33,12 @@ class VolumeStep(Step):
             "newSegmentationButton", busy or (InputError("volume_not_chosen") if self.volume is None else None)
         )
         self.ui.inputsLabel.text = self._described()
+
+    @property
+    def state_line(self) -> str:
+        """State of the step in a few words."""
+        refusal = self.nodes.refusal
+        return refusal_text(refusal) if refusal is not None else str(self.volume.GetName())
 
     def _described(self) -> str:
         volume = self.volume

@@ -18,6 +18,9 @@ def show_error(error: InputError) -> None:
     slicer.util.errorDisplay(error_text(error))
 
 
+_ROW_MARGIN = 8
+
+
 class Controls:
     """Controls of a part of the panel, each enabled or disabled for a reason that its tool tip gives.
 
@@ -41,6 +44,7 @@ def set_header(table: Any, titles: Sequence[str], wide: int) -> None:
     table.setColumnCount(len(titles))
     table.setHorizontalHeaderLabels(titles)
     table.verticalHeader().hide()
+    set_row_height(table)
     table.horizontalHeader().setSectionResizeMode(wide, qt.QHeaderView.Stretch)
 
 
@@ -50,11 +54,17 @@ def select_rows(table: Any, mode: Any) -> None:
     table.setSelectionMode(mode)
 
 
-def fit_height(table: Any, max_rows: int) -> None:
-    """Set the height of a table to that of its rows, at most `max_rows` of them."""
-    rows = max(1, min(max_rows, table.rowCount))
+def fit_height(table: Any, min_rows: int) -> None:
+    """Let a table be as high as all of its rows, where there is room, and at least as high as `min_rows`."""
     row = table.verticalHeader().defaultSectionSize  # the header takes as much
-    table.setFixedHeight((rows + 1) * row + 2 * table.frameWidth)
+    frame = 2 * table.frameWidth
+    table.setMinimumHeight((min_rows + 1) * row + frame)
+    table.setMaximumHeight((max(min_rows, table.rowCount) + 1) * row + frame)
+
+
+def set_row_height(table: Any) -> None:
+    """Set the height of the rows of a table to that of its text."""
+    table.verticalHeader().setDefaultSectionSize(qt.QFontMetrics(table.font).height() + _ROW_MARGIN)
 
 
 def set_text_item(table: Any, row: int, column: int, text: str) -> None:

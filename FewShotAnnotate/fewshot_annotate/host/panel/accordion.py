@@ -1,0 +1,92 @@
+"""Accordion: the steps of the panel, one open at a time, each closed one with its state in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import qt
+
+# Room for the triangle and the margins of a header.
+_HEADER_MARGIN = 44
+
+
+class Accordion:
+    """Opens one section at a time, of itself when the work reaches another one.
+
+    What the user opens or closes stays so until then.
+
+    Parameters
+    ----------
+    layout : QBoxLayout
+        In which the sections lie; the open one gets the height that is left.
+    sections : mapping of str to ctkCollapsibleButton
+    opened : function
+        Called with the name of a section that was opened.
+    """
+
+    def __init__(self, layout: Any, sections: Mapping[str, Any], opened: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._sections = dict(sections)
+        self._opened = opened
+        self._titles = {name: section.text for name, section in sections.items()}
+        self._shown: dict[str, tuple[str, int]] = {}
+        self._reached = ""
+        self._arranging = False
+        for name, section in self._sections.items():
+            section.setMinimumWidth(1)  # else the text of a header would keep the panel from being made narrower
+            self._connect(name, section)
+        self._arrange()
+
+    def is_open(self, name: str) -> bool:
+        """Whether a section is open."""
+        return not self._sections[name].collapsed
+
+    def open(self, name: str) -> None:
+        """Open a section, and close the others."""
+        self._sections[name].collapsed = False
+        self._on_collapsed(name, False)
+
+    def follow(self, name: str) -> None:
+        """The work is at a section, which is opened if it was at another one before."""
+        if name != self._reached:
+            self._reached = name
+            self.open(name)
+
+    def show_states(self, states: Mapping[str, str]) -> None:
+        """Show the state of each closed section behind its title, cut to the width of the panel."""
+        for name, section in self._sections.items():
+            state = "" if self.is_open(name) else states.get(name, "")
+            shown = (state, section.width)
+            if self._shown.get(name) != shown:
+                self._shown[name] = shown
+                section.text = self._header(section, self._titles[name], state)
+
+    def _header(self, section: Any, title: str, state: str) -> str:
+        if not state:
+            return title
+        room = max(section.width - _HEADER_MARGIN, 0)
+        return str(section.fontMetrics().elidedText(f"{title}:  {state}", qt.Qt.ElideRight, room)) or title
+
+    def _connect(self, name: str, section: Any) -> None:
+        def collapsed(is_collapsed: bool) -> None:
+            self._on_collapsed(name, is_collapsed)
+
+        section.connect("contentsCollapsed(bool)", collapsed)
+
+    def _on_collapsed(self, name: str, is_collapsed: bool) -> None:
+        if self._arranging:
+            return
+        self._arranging = True
+        if not is_collapsed:
+            for other, section in self._sections.items():
+                if other != name and not section.collapsed:
+                    section.collapsed = True
+        self._arrange()
+        self._arranging = False
+        if not is_collapsed:
+            self._opened(name)
+
+    def _arrange(self) -> None:
+        for section in self._sections.values():
+            self._layout.setStretchFactor(section, 0 if section.collapsed else 1)

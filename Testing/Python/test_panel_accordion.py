@@ -1,0 +1,149 @@
+"""The panel's bar and its steps: one is open at a time, follows the work, and tells its state when closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import slicer
+from fewshot_annotate.core.slice_axis import SliceAxis
+from support import mrml, scene_cases, slicer_standin
+from support.panel import Panel
+from support.scene_cases import Gate, all_equal, case, scene_of
+
+slicer_standin.install()
+
+pytest_plugins = ("support.panel_fixtures",)
+
+SECTIONS = ("inputs", "paint", "fill", "review", "export", "tools")
+
+
+@pytest.fixture
+def panel(open_panel: Callable[..., Panel]) -> Panel:
+    """The panel on the vertebrae, ready to fill."""
+    opened = open_panel(scene_of(case("ct_vertebrae")))
+    opened.ready()
+    return opened
+
+
+def open_sections(panel: Panel) -> list[str]:
+    return [name for name in SECTIONS if not getattr(panel.ui, f"{name}Section").collapsed]
+
+
+def reviewed(panel: Panel) -> None:
+    panel.until(lambda: bool(panel.widget.logic.review.view.rows) and not panel.widget.reviewSection.busy)
+    slicer_standin.process_events(150)
+
+
+def test_the_open_step_follows_the_work(open_panel: Callable[..., Panel]) -> None:
+    panel = open_panel()
+    assert open_sections(panel) == ["inputs"]
+    given, axis = case("ct_vertebrae"), SliceAxis(0)
+    volume_node = scene_cases.add_volume(given.volume)
+    node = mrml.add_segmentation(volume_node, scene_cases.painted(given, axis, given.labelled(axis, 4)))
+    panel.ui.volumeSelector.setCurrentNode(volume_node)
+    panel.ui.segmentationSelector.setCurrentNode(node)
+    panel.until(lambda: open_sections(panel) == ["paint"])
+    panel.fill()
+    panel.until(lambda: open_sections(panel) == ["review"])
+    panel.until(lambda: panel.widget.reviewSection.accept_all_button.enabled)
+    panel.widget.reviewSection.accept_all_button.click()
+    panel.until(lambda: open_sections(panel) == ["export"])
+
+
+def test_the_step_that_the_user_opened_stays_open_until_the_work_reaches_another(panel: Panel) -> None:
+    panel.ui.fillSection.collapsed = False
+    assert open_sections(panel) == ["fill"]
+    slicer_standin.process_events(250)
+    assert open_sections(panel) == ["fill"]
+    panel.ui.fillSection.collapsed = True
+    slicer_standin.process_events(250)
+    assert open_sections(panel) == []
+    panel.fill()
+    panel.until(lambda: open_sections(panel) == ["review"])
+    panel.ui.toolsSection.collapsed = False
+    slicer_standin.process_events(250)
+    assert open_sections(panel) == ["tools"]
+
+
+def test_each_closed_step_tells_its_state(panel: Panel) -> None:
+    panel.widget.parent.resize(600, 900)
+    panel.widget.parent.show()
+    panel.widget.accordion.open("export")
+    panel.until(
+        lambda: panel.ui.paintSection.text == f"2  Label a few slices:  {len(panel.scene.labelled)} slices painted"
+    )
+    assert panel.ui.inputsSection.text == "1  Volume and segmentation:  Volume"
+    assert panel.ui.exportSection.text == "5  Export"
+    panel.fill()
+    reviewed(panel)
+    panel.widget.accordion.open("volume")
+    filled = len(panel.scene.between)
+    panel.until(lambda: panel.ui.reviewSection.text == f"4  Review:  {filled} filled, {filled} to review")
+
+
+def test_the_bar_presses_what_comes_next(gate: Gate, panel: Panel) -> None:
+    assert panel.ui.nextButton.text == "Fill"
+    gate.allow(2)
+    panel.click("nextButton")
+    panel.until(lambda: panel.controller.progress.done == 2)
+    assert panel.ui.nextButton.isHidden()
+    assert not panel.ui.progressBar.isHidden()
+    assert not panel.ui.cancelButton.isHidden()
+    assert panel.status.startswith(f"2 of {len(panel.scene.between)} slices")
+    gate.open()
+    panel.until(lambda: panel.ui.nextButton.text == "Next worst" and not panel.ui.nextButton.isHidden())
+
+
+def test_a_fill_is_undone_from_the_bar_until_something_is_painted(panel: Panel) -> None:
+    before = panel.scene.arrays()
+    assert panel.ui.undoFillButton.isHidden()
+    panel.fill()
+    panel.until(lambda: not panel.ui.undoFillButton.isHidden())
+    panel.click("undoFillButton")
+    assert all_equal(panel.scene.arrays(), before)
+    panel.until(lambda: panel.ui.undoFillButton.isHidden())
+    panel.fill()
+    panel.until(lambda: not panel.ui.undoFillButton.isHidden())
+    name = panel.scene.ids[0]
+    mask = panel.scene.array(name)
+    mask[panel.scene.between[0], 2:6, 2:6] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), panel.scene.node, name, panel.scene.volume_node
+    )
+    panel.until(lambda: panel.ui.undoFillButton.isHidden())
+
+
+def test_a_slice_is_named_by_the_offset_that_the_views_show(panel: Panel) -> None:
+    spacing, origin = panel.scene.case.volume.geometry.spacing, panel.scene.case.volume.geometry.origin
+    panel.ui.sliceSpinBox.setValue(3)
+    offset = origin[2] + 3 * spacing[2] * panel.scene.case.volume.geometry.direction[8]
+    letter = "S" if offset >= 0 else "I"
+    assert panel.ui.sliceSpinBox.text == f"Slice 3   {letter}: {offset:.1f}"
+
+
+def test_what_a_run_was_unsure_of_is_shown_until_it_is_accepted(panel: Panel) -> None:
+    panel.fill()
+    reviewed(panel)
+    review, section = panel.widget.logic.review, panel.widget.reviewSection
+    section.uncertainty_box.checked = True
+    panel.until(lambda: review.uncertainty_shown)
+    assert sum(np.count_nonzero(values) for values in shown(review)) > 0
+    section.accept_all_button.click()
+    panel.until(lambda: section.all_reviewed)
+    panel.until(lambda: not any(values.any() for values in shown(review)))
+    section.uncertainty_box.checked = False
+    panel.until(lambda: not review.uncertainty_shown)
+
+
+def shown(review: object) -> list[np.ndarray]:
+    """Voxels of the overlay of uncertainty."""
+    from fewshot_annotate.host.annotation.uncertainty_overlay import UNCERTAINTY_ATTRIBUTE
+
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    overlays = [node for node in nodes if node.GetAttribute(UNCERTAINTY_ATTRIBUTE)]
+    return [
+        slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0))
+        for node in overlays
+    ]
