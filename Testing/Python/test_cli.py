@@ -556,10 +556,10 @@ def test_options_of_the_engine_reach_it_with_their_types(desk: Desk, stepwise_en
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("fit=soon", "Option fit of engine stepwise cannot be 'soon'; it must be a float from 0 to inf."),
+        ("fit=soon", "Option fit of engine stepwise cannot be 'soon'; it must be a number of at least 0."),
         ("fit=-1", "cannot be -1.0"),
         ("fit=nan", "cannot be 'nan'"),
-        ("talks=1", "Option talks of engine stepwise cannot be '1'; it must be a bool (true or false)."),
+        ("talks=1", "Option talks of engine stepwise cannot be '1'; it must be true or false."),
         ("talks=", "cannot be ''"),
     ],
 )
@@ -653,9 +653,27 @@ def test_the_bar_tells_what_is_being_done(
 def test_models_list_names_every_engine_and_whether_it_can_run(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     out, _ = capfd.readouterr()
-    (line,) = [line for line in out.splitlines() if "propagate" in line and "│" in line]
+    (line,) = [line for line in out.splitlines() if "│ propagate" in line]
     assert "ready" in line
+    (line,) = [line for line in out.splitlines() if "│ sam-vit-b" in line]
     assert "Apache-2.0" in line
+
+
+def test_models_list_fits_a_terminal_of_80_columns(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["models", "list"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) < 60
+    assert all(len(line) <= 80 for line in lines if "│" in line)
+
+
+def test_models_info_lists_the_options_of_an_engine(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "info", "adapt"]) == 0
+    out, _ = capfd.readouterr()
+    assert "a whole number from 1 to 100000" in out
+    assert "--option NAME=VALUE" in out
 
 
 def test_the_demo_fills_a_brain_and_prints_dice(tmp_path: Path, spawned: Spawned) -> None:

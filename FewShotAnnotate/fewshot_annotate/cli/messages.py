@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
+from pathlib import Path
 
 from ..core.errors import Message
 from ..core.regrid import REMEDIES
@@ -12,6 +15,15 @@ from ..messages import SENTENCES, UNKNOWN, sentence
 # Errors of a row of a table, caused by another error: the row has columns instead of options.
 _OF_A_TABLE = ("case_row", "volume_unusable")
 _AXIS_ERRORS = ("axis_unclear", "plane_oblique")
+_PIP_INSTALL = re.compile(r"pip install (?P<requirements>(?!git\+).+)")
+_OWN_EXTRA = re.compile(r"fewshot-annotate\[(?P<extra>\w+)\]")
+# Extras that hold the packages, the smallest first.
+_EXTRAS = {
+    "report": {"pillow", "matplotlib", "jinja2"},
+    "adapt": {"torch", "platformdirs"},
+    "pretrained": {"torch", "platformdirs", "torchvision", "segment-anything", "transformers", "safetensors"}
+    | {"huggingface_hub", "pillow"},
+}
 # Beside the sentences that hold for every user of the package.
 OWN_SENTENCES = {
     "needs_newer_torch": "it needs torch {least} or newer, not {installed}: pip install --upgrade torch",
@@ -72,7 +84,27 @@ def error_text(error: Message | str, options: argparse.Namespace | None = None) 
         Those of the command.
     """
     hint = _hint(error, options) if options is not None and isinstance(error, Message) else ""
-    return sentence(error, SENTENCES | OWN_SENTENCES, UNKNOWN) + hint
+    text = sentence(error, SENTENCES | OWN_SENTENCES, UNKNOWN)
+    return _PIP_INSTALL.sub(lambda found: install_command(found["requirements"]), text) + hint
+
+
+def install_command(requirements: str) -> str:
+    """Command that installs packages where this program runs.
+
+    In a checkout it installs one of the program's own extras, which pin the builds that work together.
+
+    Parameters
+    ----------
+    requirements : str
+        As given to `pip install`.
+    """
+    pip = f'"{sys.executable}" -m pip install'
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "pyproject.toml").is_file():
+        return f"{pip} {requirements}"
+    own = _OWN_EXTRA.search(requirements)
+    fitting = [extra for extra, packages in _EXTRAS.items() if set(requirements.split()) <= packages]
+    return f'{pip} --editable "{root}[{own["extra"] if own else next(iter(fitting), "all")}]"'
 
 
 def _hint(error: Message, options: argparse.Namespace) -> str:

@@ -26,16 +26,21 @@ from .progress import Column, Display, open_display
 from .terminal import table_console
 
 _MEGABYTE = 1e6
+_SHORT_STATES = {
+    "needs_package": "needs packages",
+    "needs_packages": "needs packages",
+    "needs_weights": "needs weights",
+}
 
 
 def add_arguments(models: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     actions = models.add_subparsers(required=True, metavar="ACTION")
     _add(actions, "list", _list, "all engines, whether they can run here, and all weights")
-    info = _add(actions, "info", _info, "all about some weights")
+    info = _add(actions, "info", _info, "all about an engine, its options and its weights")
     fetch = _add(actions, "download", _download, "fetch weights; goes on where an earlier download broke off")
     for action in (info, fetch):
-        action.add_argument("names", metavar="NAME", nargs="+", help="of weights, or of an engine that needs them")
+        action.add_argument("names", metavar="NAME", nargs="+", help="of weights or of an engine")
     fetch.add_argument("--accept-licence", action="store_true", help="agree to licences that are not permissive")
     add_progress(fetch)
     import_parser = _add(actions, "import", _import, "take in weights from a file, where there is no internet")
@@ -60,26 +65,73 @@ def _list(_options: argparse.Namespace) -> int:
     from rich.table import Table
 
     console = table_console()
-    engines = Table("engine", "state", "library", "licence", "what it does")
+    engines = Table("engine", "state", "what it does")
     for name in engine_names():
-        engine = engine_class(name)
-        library = "yes" if engine.uses_library else "no"
-        engines.add_row(name, _readiness(engine), library, engine.licence, engine.summary)
+        engines.add_row(name, _short_state(engine_class(name)), engine_class(name).summary)
     console.print(engines)
     print(f"auto is {engine_class('auto').name} here. {_where_computed()}")
-    print("library: whether labelled slices of other patients (`library`) are enough for it.")
-    table = Table("weights", "state", "MB", "licence", "good at")
+    table = Table("weights", "state", "MB", "licence")
     for one in catalog.checkpoints():
-        table.add_row(one.name, _state(one), _megabytes(one.size), one.licence, one.good_at)
+        table.add_row(one.name, _state(one), _megabytes(one.size), one.licence)
     console.print(table)
     print(f"Weights lie in {printable(store.folder())}.")
+    print("All about an engine or its weights: fewshot-annotate models info NAME")
     return ExitCode.DONE
 
 
 def _info(options: argparse.Namespace) -> int:
-    for one in _named(options.names):
+    for name in options.names:
+        if name in engine_names():
+            _print_engine(engine_class(name))
+    for one in _named(name for name in options.names if not _is_built_in(name)):
         _print_details(one, sys.stdout)
     return ExitCode.DONE
+
+
+def _is_built_in(name: str) -> bool:
+    return name in engine_names() and not issubclass(engine_class(name), PretrainedEngine)
+
+
+def _print_engine(engine: type[Engine]) -> None:
+    """Print what an engine does, needs and lets users set."""
+    from rich.table import Table
+
+    rows = {
+        "state": _readiness(engine),
+        "what it does": engine.summary,
+        "licence": engine.licence,
+        "devices": ", ".join(map(str, engine.devices)),
+        "needs": "the model of a task or labelled slices of the volume" if engine.uses_model else _support_of(engine),
+        "weights": ", ".join(" or ".join(names) for names in _checkpoint_names(engine)) or "none",
+    }
+    print(f"{engine.name}: {engine.title}")
+    for name, value in rows.items():
+        print(f"  {name + ':':<17}{printable(value)}")
+    if not engine.options:
+        print("  It has no options.")
+        return
+    table = Table("option", "default", "allowed", "what it sets", title="Options, set with --option NAME=VALUE")
+    for name, option in engine.options.items():
+        table.add_row(name, str(option.default), option.allowed(), option.help)
+    table_console().print(table)
+
+
+def _support_of(engine: type[Engine]) -> str:
+    if engine.uses_library:
+        return "labelled slices of the volume, or of other patients"
+    return "labelled slices of the volume"
+
+
+def _checkpoint_names(engine: type[Engine]) -> list[tuple[str, ...]]:
+    return list(engine.checkpoints.values()) if issubclass(engine, PretrainedEngine) else []
+
+
+def _short_state(engine: type[Engine]) -> str:
+    """State of an engine in one or two words."""
+    reason = engine.unavailable_reason()
+    if reason is None:
+        return "ready"
+    return _SHORT_STATES.get(reason.code, "cannot run here")
 
 
 def _download(options: argparse.Namespace) -> int:

@@ -130,7 +130,7 @@ def table_console() -> Console:
     """Console for tables on stdout, as plain text."""
     from rich.console import Console
 
-    width = _width() if sys.stdout.isatty() else _WIDTH
+    width = _width() if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH
     return Console(width=width, height=_HEIGHT, color_system=None, highlight=False, markup=False, emoji=False)
 
 

@@ -21,6 +21,9 @@ from ..core.support import Support
 from ..core.volume import Volume
 from ..weights.catalog import Checkpoint
 
+# Limits of options that only guard against overflow; users need not know them.
+_OPEN_ENDS = (-math.inf, math.inf, 2**31 - 1, 2**32 - 1, 2**63 - 1)
+
 
 class Stopped(BaseException):
     """Raised by `RunContext.report_progress` when the run was cancelled; engines must not catch it.
@@ -67,15 +70,22 @@ class Option:
         if valid and self.choices:
             valid = value in self.choices
         if not valid:
-            expected = f"it must be a {kind.__name__}"
-            if kind in (int, float):
-                expected += f" from {self.minimum:g} to {self.maximum:g}"
-            if kind is bool:
-                expected += " (true or false)"
-            if self.choices:
-                expected = f"it must be one of: {', '.join(self.choices)}"
+            expected = f"it must be {self.allowed()}"
             raise InputError("option_invalid", option=name, engine=engine, value=value, expected=expected)
         return kind(value)
+
+    def allowed(self) -> str:
+        """The allowed values in words, such as 'a whole number from 1 to 64'."""
+        if self.choices:
+            return f"one of: {', '.join(self.choices)}"
+        kind = type(self.default)
+        if kind not in (int, float):
+            return "true or false" if kind is bool else "text"
+        words = "a whole number" if kind is int else "a number"
+        low, high = (None if limit in _OPEN_ENDS else f"{limit:g}" for limit in (self.minimum, self.maximum))
+        if low and high:
+            return f"{words} from {low} to {high}"
+        return f"{words} of at least {low}" if low else f"{words} of at most {high}" if high else words
 
     def parse(self, engine: str, name: str, text: str) -> Any:
         """Parse and validate a value given as text on the command line.
