@@ -113,6 +113,7 @@ SENTENCES = {
     "case_row": "row {row}: {detail}",
     "case_name_twice": "case '{name}' is in row {row} already; give each case a name of its own (column name).",
     "case_name": "'{name}' cannot name a case; use a plain folder name without / and \\ (column name).",
+    "case_task_twice": "it names a task in both columns, library and task; leave one empty.",
     "case_link": "{path}: this is a link; a case's folder must lie in the output folder itself.",
     "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume "
     "by itself into a .seg.nrrd.",
@@ -177,6 +178,7 @@ SENTENCES = {
     "task_without_examples": "Task '{name}' has no labelled examples; add some before it is trained.",
     "task_label_nowhere": "Segment '{segment}' is on no example of task '{name}'; add one that shows it.",
     "task_in_training": "Task '{name}' is being trained by another process; wait for it or stop it first.",
+    "task_engine": "Engine {engine} cannot use the model of a task here; engines that can: {known}.",
     "task_untrained": "Task '{name}' has no trained model; train it first.",
     "task_model_segments": "Model {number} of task '{name}' was trained on other segments ({other}) than the task "
     "has now ({known}); train it again.",

@@ -31,10 +31,23 @@ AXIS_HELP = (
 MAX_SLICES = 100_000
 
 
-def add_input(parser: argparse.ArgumentParser, purpose: str, slices: str) -> None:
+def add_task(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add the option that names a task."""
+    parser.add_argument("--task", metavar="TASK", help=f"{purpose}: its name, or the path of its folder")
+
+
+def add_input(
+    parser: argparse.ArgumentParser, purpose: str, slices: str | None, *, support_optional: bool = False
+) -> None:
     """Add the arguments for image, labels and slice ranges."""
     parser.add_argument("image", metavar="IMAGE", type=Path, help="any image file SimpleITK reads, or a DICOM folder")
-    parser.add_argument("support", metavar="SUPPORT", type=Path, help="label map of the image, or DICOM segmentation")
+    parser.add_argument(
+        "support",
+        metavar="SUPPORT",
+        type=Path,
+        nargs="?" if support_optional else None,
+        help="label map of the image, or DICOM segmentation",
+    )
     add_series(parser)
     parser.add_argument(
         "--axis",

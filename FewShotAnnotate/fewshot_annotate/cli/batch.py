@@ -22,6 +22,7 @@ from .arguments import (
     add_partial,
     add_progress,
     add_settings,
+    add_task,
     parse_count,
     parse_engine_options,
     parse_slice_range,
@@ -46,14 +47,13 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
         "manifest",
         metavar="MANIFEST.csv",
         type=Path,
-        help="table with columns image,support and optionally name,engine,axis,labelled_slices,library,series",
+        help="table with columns image,support and optionally name,engine,axis,labelled_slices,library,series,task",
     )
     batch.add_argument("-o", "--output", metavar="OUT_DIR", type=Path, required=True, help="folder to write")
     batch.add_argument("--resume", action="store_true", help="run only what is not done yet in OUT_DIR")
     add_engine(batch)
-    batch.add_argument(
-        "--slices", default="between", metavar="between|all|A:B", help="what to fill (default: %(default)s)"
-    )
+    add_task(batch, "use the model of this task for rows that name no other; their support may be empty")
+    batch.add_argument("--slices", metavar="between|all|A:B", help="what to fill (default: between, all with a task)")
     add_settings(batch)
     add_regrid_options(batch)
     add_partial(batch)
@@ -77,7 +77,7 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
 
 def _batch(options: argparse.Namespace) -> int:
     settings = BatchSettings(
-        parse_slice_range(options.slices),
+        parse_slice_range(options.slices or ("all" if options.task else "between")),
         Device(options.device),
         parse_engine_options(options.engine, options.settings),
         parse_time_limit(options.budget),
@@ -85,7 +85,7 @@ def _batch(options: argparse.Namespace) -> int:
         not options.partial,
     )
     make_pool = _pool(options)
-    manifest = read_manifest(options.manifest)
+    manifest = read_manifest(options.manifest, options.task or "")
     if manifest.unknown:
         columns = printable(", ".join(manifest.unknown))
         print(f"fewshot-annotate: columns that mean nothing here are passed over: {columns}.", file=sys.stderr)

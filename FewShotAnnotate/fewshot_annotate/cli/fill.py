@@ -18,6 +18,9 @@ from ..core.signals import ignore_signals
 from ..core.slice_axis import labelled_indices, parse_axis
 from ..core.text import printable
 from ..core.volume import LabelMap
+from ..datasets.task.filling import plan_with_task
+from ..datasets.task.library import task_folder
+from ..datasets.task.task import read_task
 from ..engines.pretrained.engine_weights import weights_in_use
 from ..export.algorithm import PRODUCT, Algorithm, tagged
 from ..io.files import image_suffix, merge_layers, read_volume, require_writable, write_array, write_label_maps
@@ -27,6 +30,7 @@ from .arguments import (
     add_input,
     add_progress,
     add_settings,
+    add_task,
     parse_engine_options,
     parse_labelled_slices,
     parse_slice_range,
@@ -39,7 +43,8 @@ from .running import run_all
 def add_arguments(fill: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     fill.set_defaults(command=_fill)
-    add_input(fill, "what to fill", "between")
+    add_input(fill, "what to fill", None, support_optional=True)
+    add_task(fill, "use the model of this task; SUPPORT may be left out then")
     add_regrid_options(fill)
     fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
     add_engine(fill)
@@ -54,7 +59,7 @@ def add_arguments(fill: argparse.ArgumentParser) -> None:
 def _fill(options: argparse.Namespace) -> int:
     axis = parse_axis(options.axis)
     labelled = parse_labelled_slices(options.labelled_slices)
-    slices = parse_slice_range(options.slices)
+    slices = parse_slice_range(options.slices or ("all" if options.task else "between"))
     budget = parse_time_limit(options.budget)
     settings = parse_engine_options(options.engine, options.settings)
     if options.resume and not options.job_dir:
@@ -62,12 +67,16 @@ def _fill(options: argparse.Namespace) -> int:
     outputs = [path for path in (options.output, options.confidence) if path]
     if options.confidence and image_suffix(options.confidence) == ".seg.nrrd":
         raise InputError("confidence_no_labels", path=options.confidence)
+    if options.support is None and options.task is None:
+        raise InputError("support_missing")
+    inputs = [path for path in (options.image, options.support) if path]
     for number, path in enumerate(outputs):
-        require_writable(path, options.image, options.support, *outputs[:number], named=path is options.output)
+        require_writable(path, *inputs, *outputs[:number], named=path is options.output)
+    task = read_task(task_folder(options.task)) if options.task else None
     volume = read_volume(options.image, options.series)
-    layers = read_labels(options.support, volume, options)
-    if len(layers) > 1 and image_suffix(options.output) != ".seg.nrrd":
-        layers = [merge_layers(layers, options.output)]
+    layers = [] if options.support is None else read_labels(options.support, volume, options)
+    if len(layers) > 1 and (task is not None or image_suffix(options.output) != ".seg.nrrd"):
+        layers = [merge_layers(layers, "labels.nii.gz" if task else options.output)]
     merged = merge_disjoint(layers)
     request = FillRequest(
         volume,
@@ -80,15 +89,17 @@ def _fill(options: argparse.Namespace) -> int:
         settings,
         budget,
         complete=not options.partial,
-        source=options.support,
+        source=options.support or options.image,
     )
-    runs = plan(request)
+    by_task = None if task is None else plan_with_task(request, task)
+    runs = plan(request) if by_task is None else [by_task.run]
     _warn_of_unnamed(runs[0], layers)
     began = time.monotonic()
-    result = run_all(runs, merged.layers, volume, options)
+    result = run_all(runs, merged.layers if by_task is None else [by_task.label_map], volume, options)
     job = runs[0].job
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
-    labels = tagged(merged.restore(result.layers), made_by)
+    filled = merged.restore(result.layers) if by_task is None else [by_task.filled(result.layers[0].array)]
+    labels = tagged(filled, made_by)
     results: list[Result] = [(options.output, lambda path: write_label_maps(path, labels))]
     if options.confidence:
         results.append((options.confidence, lambda path: write_array(path, result.confidence, volume.geometry)))

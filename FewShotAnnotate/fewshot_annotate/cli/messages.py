@@ -58,6 +58,7 @@ OWN_SENTENCES = {
     "confidence_no_labels": "{path}: a confidence is no segmentation; use a name that ends in .nii.gz or .nrrd.",
     "task_folder_none": "{path}: this is not the folder of a task; check its name, or create it: fewshot-annotate "
     "task create {path}.",
+    "support_missing": "Give SUPPORT, a label map with some labelled slices, or a trained task (--task).",
     "task_overlaps": "{path}: the segments overlap and a task keeps one label per voxel; make a task for each.",
     "task_looks_painted": "{path}: labels lie on slices {slices} and not between them; if only these were labelled, "
     "name them (--labelled-slices {slices}), else say --whole.",

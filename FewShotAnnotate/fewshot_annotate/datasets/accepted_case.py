@@ -48,10 +48,9 @@ class AcceptedCase:
         return f"{self.outcome.get('engine', '')} {self.outcome.get('version', '')}".strip()
 
     @property
-    def expected(self) -> list[ExpectedDice]:
-        """Expected Dice of the result as it was filled, by label value of the label map."""
-        with decoding():
-            return [ExpectedDice.from_json(one) for one in self.outcome.get("expected", [])]
+    def expected(self) -> dict[str, ExpectedDice]:
+        """Expected Dice of the result as it was filled, by name of the segment; empty if it is not known."""
+        return expected_by_name(self.outcome)
 
     def read(self) -> tuple[Volume, LabelMap]:
         """Image and accepted label map.
@@ -89,6 +88,16 @@ class AcceptedCase:
         before = np.max([layer.array for layer in filled], axis=0)
         changed = axis.slices(before != label_map.array).any(axis=(1, 2))
         return {int(index) for index in np.flatnonzero(changed)}
+
+
+def expected_by_name(outcome: Mapping[str, Any]) -> dict[str, ExpectedDice]:
+    """Expected Dice by name of the segment, of the outcome that case.json records."""
+    try:
+        with decoding():
+            names, expected = outcome.get("names", {}), map(ExpectedDice.from_json, outcome.get("expected", []))
+            return {str(names[str(one.label)]): one for one in expected if str(one.label) in names}
+    except DamagedContentError:
+        return {}
 
 
 def accepted_cases(folder: BatchFolder) -> Iterator[AcceptedCase | tuple[str, InputError]]:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +19,11 @@ from .case import CORRECTED, BatchSettings, CaseJob
 from .gallery import write_page
 from .manifest import Manifest
 from .status import CaseStatus, RowUpdate, Status, keep_accepted
+from .task.filling import require_task_engine
 from .task.library import task_folder
 from .task.matching import require_library_engine
+from .task.models import require_model
+from .task.task import read_task
 from .traces import no_trace_if_refused
 
 _WAIT_SECONDS = 0.2
@@ -158,11 +162,17 @@ def runnable_jobs(
         task, or its files lie in the batch's own folder. The error names the row.
     """
     case_jobs = []
+    trained = cache(_trained_task)
     for case in manifest.cases:
         try:
             name = case.engine or engine
             library = task_folder(case.library).resolve() if case.library else None
-            chosen = engine_class(require_library_engine(name) if library else name)
+            task, model = trained(case.task) if case.task else (None, None)
+            if library:
+                name = require_library_engine(name)
+            elif task:
+                name = require_task_engine(name, case.support is not None)
+            chosen = engine_class(name)
             if not elsewhere:
                 runnable_engine(chosen.name)
             chosen(settings.device, settings.options)
@@ -172,8 +182,14 @@ def runnable_jobs(
             folder.case(case.name)
         except InputError as error:
             raise InputError("manifest_row", path=manifest.path, row=case.row, detail=error) from None
-        case_jobs.append(CaseJob(replace(case, engine=chosen.name), settings, folder.path, library))
+        case_jobs.append(CaseJob(replace(case, engine=chosen.name), settings, folder.path, library, task, model))
     return case_jobs
+
+
+def _trained_task(name: str) -> tuple[Path, Path]:
+    """Folders of a task and of its newest model."""
+    task = read_task(task_folder(name))
+    return task.folder.resolve(), require_model(task).folder.resolve()
 
 
 def _run(state: _BatchState, pool: WorkerPool) -> None:

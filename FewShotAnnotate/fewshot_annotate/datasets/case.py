@@ -23,6 +23,7 @@ from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memor
 from ..core.volume import LabelMap, Volume
 from ..engines.base import Engine, RunContext, Stopped, label_slice
 from ..engines.registry import engine_for
+from ..engines.specialist.report import REPORT_FILE
 from ..guidance.contact_sheet import contact_sheet
 from ..io.files import merge_layers, read_on_grid, read_volume, write_array, write_label_maps
 from ..io.label_notes import label_notes
@@ -33,7 +34,9 @@ from ..jobs.slice_writer import CONFIDENCE_SCALE
 from .batch_folder import BatchFolder, CaseFiles
 from .manifest import Case
 from .status import CaseStatus, Status
+from .task.filling import TaskPlan, plan_with_task
 from .task.matching import axis_of_plane, empty_support, examples_of, values_by_name
+from .task.models import required_model
 from .task.task import Task, read_task
 
 PREVIEW_SLICES = 10
@@ -83,6 +86,8 @@ class CaseJob:
         Absolute path of the batch folder, accessible to every worker.
     library : Path or None
         Absolute path of the task that the case names, accessible to every worker.
+    task, model : Path or None
+        Absolute paths of the folders of the task that the case names and of its model, accessible to every worker.
     version : str
         Version of the program that made the job.
     """
@@ -91,6 +96,8 @@ class CaseJob:
     settings: BatchSettings
     folder: Path
     library: Path | None = None
+    task: Path | None = None
+    model: Path | None = None
     version: str = __version__
 
     @property
@@ -116,6 +123,8 @@ class CaseJob:
             content["agreed"] = sorted(self.settings.agreed)
         if not self.settings.complete:
             content["complete"] = False
+        if self.task is not None and self.model is not None:
+            content |= {"task": str(self.task), "model": _identity(self.model / REPORT_FILE)}
         return dict(json.loads(json.dumps(content)))
 
 
@@ -162,7 +171,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         raise unwritable_error(files.folder, error) from None
     _raise_if_cancelled(case_job)
     volume = read_volume(case.image, case.series or None)
-    label_map, run, examples, note = _prepared(case_job, volume)
+    label_map, run, examples, note, by_task = _prepared(case_job, volume)
     engine = engine_for(run.job)
     warnings = [shear_note(volume.geometry, case.image), note, _ignored_slices_note(label_map, run)]
     context = RunContext(
@@ -171,9 +180,10 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         deadline=None if run.job.budget is None else time.monotonic() + run.job.budget,
         names=run.job.names,
         examples=examples,
+        model=None if run.job.model is None else Path(run.job.model),
     )
     labels, confidence = _fill(engine, run, volume, context)
-    filled = label_map.with_array(labels)
+    filled = label_map.with_array(labels) if by_task is None else by_task.filled(labels)
     axis, indices = run.support.axis, run.support.indices
     write_results(
         [
@@ -190,7 +200,10 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         "examples": len(examples),
         "filled_slices": len(run.job.slices),
         "expected": [one.to_json() for one in engine.expected_dice()],
+        "names": {str(segment.value): segment.name for segment in label_map.segments},
     }
+    if case_job.model is not None:
+        outcome["model"] = case_job.model.name
     return " ".join(warning for warning in dict.fromkeys(warnings) if warning), outcome
 
 
@@ -216,9 +229,11 @@ def write_preview(
     contact_sheet(files.preview, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
 
 
-def _prepared(case_job: CaseJob, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example], str]:
-    """Label map, planned run and library examples of a case, and a note on the labels."""
+def _prepared(case_job: CaseJob, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example], str, TaskPlan | None]:
+    """Label map, planned run and library examples of a case, a note on the labels, and the plan with a task."""
     case, geometry = case_job.case, volume.geometry
+    if case_job.task is not None:
+        return _prepared_with_task(case_job, case_job.task, volume)
     library = None if case_job.library is None else read_task(case_job.library)
     if case.support is None:
         assert library is not None
@@ -226,15 +241,30 @@ def _prepared(case_job: CaseJob, volume: Volume) -> tuple[LabelMap, PlannedRun, 
         kind = np.uint8 if len(library.segments) <= 255 else np.uint16
         label_map = LabelMap(np.zeros(geometry.shape, dtype=kind), geometry, library.segments)
         run = _plan_without_support(case_job, volume, library, axis)
-        return label_map, run, examples_of(library, geometry, axis), ""
+        return label_map, run, examples_of(library, geometry, axis), "", None
     regridded = read_on_grid(case.support, geometry, case_job.settings.agreed)
     label_map = _merged(regridded.layers, case.support)
     note = " ".join(label_notes(regridded, case.support))
     run = _plan(case_job, volume, label_map)
     if library is None:
-        return label_map, run, [], note
+        return label_map, run, [], note, None
     values = values_by_name(library, label_map.segments, run.support.labels)
-    return label_map, run, examples_of(library, geometry, run.support.axis, values), note
+    return label_map, run, examples_of(library, geometry, run.support.axis, values), note, None
+
+
+def _prepared_with_task(
+    case_job: CaseJob, folder: Path, volume: Volume
+) -> tuple[LabelMap, PlannedRun, list[Example], str, TaskPlan | None]:
+    """As `_prepared`, for a case that the model of a task fills."""
+    case, task = case_job.case, read_task(folder)
+    assert case_job.model is not None
+    layers, note = [], ""
+    if case.support is not None:
+        regridded = read_on_grid(case.support, volume.geometry, case_job.settings.agreed)
+        layers, note = [_merged(regridded.layers, case.support)], " ".join(label_notes(regridded, case.support))
+    request = _request(case_job, volume, layers)
+    planned = plan_with_task(request, task, required_model(task, case_job.model.name))
+    return planned.label_map, planned.run, [], note, planned
 
 
 def _merged(layers: Sequence[LabelMap], path: Path) -> LabelMap:
@@ -248,10 +278,15 @@ def _merged(layers: Sequence[LabelMap], path: Path) -> LabelMap:
 
 
 def _plan(case_job: CaseJob, volume: Volume, label_map: LabelMap) -> PlannedRun:
+    (run,) = plan(_request(case_job, volume, [label_map]))
+    return run
+
+
+def _request(case_job: CaseJob, volume: Volume, layers: Sequence[LabelMap]) -> FillRequest:
     case, settings = case_job.case, case_job.settings
-    request = FillRequest(
+    return FillRequest(
         volume,
-        [label_map],
+        layers,
         case.axis,
         case.labelled_slices,
         settings.slices,
@@ -260,10 +295,8 @@ def _plan(case_job: CaseJob, volume: Volume, label_map: LabelMap) -> PlannedRun:
         dict(settings.options),
         settings.budget,
         complete=settings.complete,
-        source=case.support,
+        source=case.support or case.image,
     )
-    (run,) = plan(request)
-    return run
 
 
 def _plan_without_support(case_job: CaseJob, volume: Volume, library: Task, axis: SliceAxis) -> PlannedRun:

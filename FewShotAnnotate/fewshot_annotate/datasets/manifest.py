@@ -12,7 +12,7 @@ from ..core.slice_axis import AxisChoice, parse_axis, parse_slice_indices
 from ..io.table import Row, read_table
 
 REQUIRED = ("image", "support")
-OPTIONAL = ("name", "engine", "axis", "labelled_slices", "library", "series")
+OPTIONAL = ("name", "engine", "axis", "labelled_slices", "library", "series", "task")
 # File name suffixes to remove for the name of a case, longest first.
 _SUFFIXES = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".hdr")
 _MAX_CHARACTERS = 120
@@ -36,7 +36,7 @@ class Case:
     image : Path
         An image file or a DICOM folder, absolute.
     support : Path or None
-        Label map on the image's grid, absolute; None if a task is the only support.
+        Label map on the image's grid, absolute; None if a task is used and nothing is painted.
     engine : str
         Name of the engine or 'auto'; empty for that of the batch.
     axis : SliceAxis, Plane or None
@@ -47,6 +47,8 @@ class Case:
         Name of a task of the support library; empty for none.
     series : str
         Which series of a DICOM folder with several, as `read_volume` takes it; empty where there is one.
+    task : str
+        Name or path of the task whose model is used; empty for none.
     """
 
     row: int
@@ -58,6 +60,7 @@ class Case:
     labelled_slices: tuple[int, ...] | None = None
     library: str = ""
     series: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,22 +80,28 @@ class Manifest:
     unknown: tuple[str, ...] = ()
 
 
-def read_manifest(path: str | Path) -> Manifest:
-    """Read a CSV file with columns `image,support` and optionally `name,engine,axis,labelled_slices,library,series`.
+def read_manifest(path: str | Path, task: str = "") -> Manifest:
+    """Read a CSV file with columns `image,support` and optionally those of `OPTIONAL`.
 
     The separator is the one of the header: comma, semicolon or tab; the encoding is UTF-8. Paths are relative to the
-    manifest's folder unless absolute. Empty rows are skipped.
+    manifest's folder unless absolute. Empty rows are skipped. With a task, column and cell of `support` are optional.
+
+    Parameters
+    ----------
+    path : str or Path
+    task : str
+        Task of the rows that name none and no library task.
 
     Raises
     ------
     InputError
         The file is missing or not a table, a column is missing, or a row is invalid; the error names the row.
     """
-    table = read_table(Path(path), REQUIRED)
+    table = read_table(Path(path), REQUIRED[:1] if task else REQUIRED)
     named: dict[str, Case] = {}
 
     def case_of(row: Row) -> Case:
-        case = _case(row)
+        case = _case(row, task)
         other = named.setdefault(_same_folder(case.name), case)
         if other is not case:
             raise InputError("case_name_twice", name=case.name, row=other.row)
@@ -121,9 +130,12 @@ def is_folder_name(name: str) -> bool:
     return name[0] not in ". " and name[-1] not in ". " and not _DEVICES.fullmatch(name)
 
 
-def _case(row: Row) -> Case:
-    library = row.cell("library")
-    row.require("image", *(() if library else ("support",)))
+def _case(row: Row, default_task: str) -> Case:
+    library, own_task = row.cell("library"), row.cell("task")
+    if library and own_task:
+        raise InputError("case_task_twice")
+    task = own_task or ("" if library else default_task)
+    row.require("image", *(() if library or task else ("support",)))
     image = row.existing("image")
     support = row.existing("support") if row.cell("support") else None
     name = row.cell("name") or _name_of(image)
@@ -139,6 +151,7 @@ def _case(row: Row) -> Case:
         tuple(parse_slice_indices(slices)) if slices else None,
         library,
         row.cell("series"),
+        task,
     )
 
 

@@ -257,6 +257,17 @@ def sentences() -> Mapping[str, str]:
             "Segmentation '{name}' lies on another grid than the image of its case, or outside it; choose that "
             "image as its source geometry in the Segment Editor."
         ),
+        "case_task_twice": _("it names a task in both columns, library and task; leave one empty."),
+        "task_name_twice": _("Two segments are named '{segment}'; give each a name of its own."),
+        "task_segments": _(
+            "{path}: segment {other} is not in task '{name}', which has: {known}; give it the name of one of these."
+        ),
+        "task_engine": _("Engine {engine} cannot use the model of a task here; engines that can: {known}."),
+        "task_untrained": _("Task '{name}' has no trained model; train it first."),
+        "task_model_segments": _(
+            "Model {number} of task '{name}' was trained on other segments ({other}) than the task has now "
+            "({known}); train it again."
+        ),
         "task_folder_none": _("{path}: this is not the folder of a task; choose another one, or create a task."),
         "library_name": _("'{name}' cannot name a task; use a plain folder name without / and \\."),
         "library_unknown": _("There is no task '{name}'; there are: {known}."),

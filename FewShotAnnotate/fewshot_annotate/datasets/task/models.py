@@ -147,6 +147,18 @@ def require_model(task: Task) -> TaskModel:
     model = newest_model(task)
     if model is None:
         raise InputError("task_untrained", name=task.name)
+    return _fitting(model, task)
+
+
+def required_model(task: Task, number: str) -> TaskModel:
+    """The finished model of a task with this number; raises as `require_model`."""
+    model = next((one for one in task_models(task) if one.number == number and one.report is not None), None)
+    if model is None:
+        raise InputError("task_untrained", name=task.name)
+    return _fitting(model, task)
+
+
+def _fitting(model: TaskModel, task: Task) -> TaskModel:
     if not model.fits(task):
         raise InputError(
             "task_model_segments",

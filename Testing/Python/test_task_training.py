@@ -1,0 +1,201 @@
+"""Models of a task: trained on its examples, and filling volumes with few or no painted slices."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.locks import open_locked
+from fewshot_annotate.core.volume import LabelMap, Segment
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.task.library import create_task
+from fewshot_annotate.datasets.task.models import newest_model, task_models
+from fewshot_annotate.datasets.task.task import Task, read_task
+from fewshot_annotate.datasets.task.training import TrainingRequest, train_task
+from fewshot_annotate.engines.base import RunContext, Stopped
+from fewshot_annotate.io.files import read_label_maps, write_label_maps
+from support.tasks import GRID, SEGMENTS, SHAPE, ball, task_of_balls, write_ball
+
+SECONDS = 4.0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with the trained task `balls`; do not change it."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_ANNOTATE_HOME", str(home))
+        task = task_of_balls("balls", 0, 1, 2)
+        train_task(TrainingRequest(task=task.folder, seconds=SECONDS))
+        yield home
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained task, to be changed."""
+    folder = tmp_path / "home"
+    shutil.copytree(trained, folder)
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(folder))
+    return folder
+
+
+def balls(home: Path) -> Task:
+    return read_task(home / "library" / "balls")
+
+
+def test_a_trained_task_tells_how_well_it_does_on_unseen_patients(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["task", "show", "balls"]) == 0
+    out = capsys.readouterr().out
+    model = newest_model(balls(trained))
+    assert model is not None
+    for name, expected in model.expected(balls(trained)):
+        assert f"Expected Dice {name:<14} {expected.dice:.3f}  (9 patients of 10 from {expected.low:.3f}" in out
+    assert main(["task", "list"]) == 0
+    assert f"{np.mean([one.dice for _, one in model.expected(balls(trained))]):.3f}" in capsys.readouterr().out
+
+
+def test_a_volume_without_painted_slices_is_filled(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, _ = write_ball(tmp_path, 9)
+    out = tmp_path / "out.nii.gz"
+    assert main(["fill", str(image), "--task", "balls", "-o", str(out), "--progress", "none"]) == 0
+    (filled,) = read_label_maps(out)
+    assert [(one.value, one.name, one.colour) for one in filled.segments] == [
+        (one.value, one.name, one.colour) for one in SEGMENTS
+    ]
+    said = capsys.readouterr().out
+    assert "10 slices filled, 0 were labelled" in said
+    assert "Expected Dice Core" in said
+
+
+def test_painted_slices_come_back_as_they_were_with_their_own_values(trained: Path, tmp_path: Path) -> None:
+    image, _ = write_ball(tmp_path, 9)
+    painted = np.zeros(SHAPE, np.uint8)
+    painted[[4, 6]] = ball(9)[1].array[[4, 6]]
+    painted[painted == 2] = 7
+    support, out = tmp_path / "painted.nii.gz", tmp_path / "out.nii.gz"
+    write_label_maps(support, [LabelMap(painted, GRID, (Segment(1, "core"), Segment(7, "RIM")))])
+    words = ["fill", str(image), str(support), "--axis", "0", "--task", "balls", "-o", str(out), "--progress", "none"]
+    assert main(words) == 0
+    (filled,) = read_label_maps(out)
+    np.testing.assert_array_equal(filled.array[[4, 6]], painted[[4, 6]])
+    assert set(np.unique(filled.array)) == {0, 1, 7}
+    assert filled.array[5].any()
+
+
+def test_a_batch_fills_by_the_task_and_its_accepted_cases_become_examples(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (7, 8):
+        write_ball(tmp_path, seed)
+    manifest, out = tmp_path / "manifest.csv", tmp_path / "out"
+    manifest.write_text("image\nball7.nii.gz\nball8.nii.gz\n")
+    words = ["batch", str(manifest), "--task", "balls", "--progress", "none", "-o"]
+    assert main([*words, str(out)]) == 0
+    assert main([*words, str(tmp_path / "again"), "--workers", "2"]) == 0
+    for name in ("ball7", "ball8"):
+        one, other = ((folder / name / "label.nii.gz").read_bytes() for folder in (out, tmp_path / "again"))
+        assert one == other
+    outcome = json.loads((out / "ball7" / "case.json").read_text())["outcome"]
+    assert (outcome["engine"], outcome["model"], len(outcome["expected"])) == ("specialist", "0001", 2)
+    assert f"Core {outcome['expected'][0]['dice']:.2f}" in (out / "index.html").read_text()
+    assert main([*words, str(out), "--resume"]) == 0  # nothing is run again
+    BatchFolder(out).status.set_accepted("ball7", True)
+    assert main(["task", "add", "balls", str(out)]) == 0
+    assert "4 examples, Core, Rim; 1 cases added, 1 not accepted yet" in capsys.readouterr().out
+    added = balls(home).examples[-1]
+    assert dict(added.origins) == {"painted": 0, "corrected": 0, "accepted": 10}
+    assert added.engine == "specialist 0.2.0"
+
+
+def test_training_that_was_stopped_is_continued_and_the_next_starts_from_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of_balls("more", 0, 1)
+    request = TrainingRequest(task=task.folder, seconds=SECONDS)
+    calls = []
+    stop = RunContext(on_progress=calls.append, stop=lambda: len(calls) > 3)
+    with pytest.raises(Stopped):
+        train_task(request, stop)
+    assert [(model.number, model.report) for model in task_models(task)] == [("0001", None)]
+    assert newest_model(task) is None
+    assert train_task(request).number == "0001"
+    more = task_of_balls("even more", 2)
+    shutil.copytree(more.folder / "examples" / "0001", task.folder / "examples" / "0003")
+    task = read_task(task.folder)
+    (task.folder / "task.json").unlink()
+    from dataclasses import replace
+
+    replace(task, examples=(*task.examples, replace(more.examples[0], number="0003"))).write()
+    later = train_task(request)
+    assert (later.number, later.record.start, later.record.examples) == ("0002", "0001", 3)
+
+
+REFUSED = {
+    "no task": ("fill {image} --task none -o {out}", "There is no task 'none'; there are: balls"),
+    "not trained": ("fill {image} --task empty -o {out}", "Task 'empty' has no trained model; train it:"),
+    "no support": ("fill {image} -o {out}", "Give SUPPORT"),
+    "other engine": ("fill {image} --task balls --engine propagate -o {out}", "propagate cannot use the model"),
+    "not painted": ("fill {image} --task balls --engine adapt -o {out}", "engines that can: specialist"),
+    "other segments": ("fill {image} {kidney} --task balls -o {out}", "segment Kidney is not in task 'balls'"),
+    "no examples": ("task train empty", "Task 'empty' has no labelled examples; add some:"),
+    "no label": ("task train lacking", "Segment 'Rim' is on no example of task 'lacking'"),
+    "batch": ("batch {manifest} --task empty -o {out}", "row 2: Task 'empty' has no trained model"),
+    "budget": ("task train balls --budget 0", "'0'"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_is_refused_in_one_line(
+    words: str, said: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_task("empty")
+    lacking = task_of_balls("lacking", 0)
+    content = json.loads((lacking.folder / "task.json").read_text())
+    content["examples"][0]["voxels"][1] = 0
+    (lacking.folder / "task.json").write_text(json.dumps(content))
+    image, _ = write_ball(tmp_path, 9)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[4, 2:5, 3:7] = 1
+    write_label_maps(tmp_path / "kidney.nii.gz", [LabelMap(labels, GRID, (Segment(1, "Kidney"),))])
+    (tmp_path / "manifest.csv").write_text(f"image,support\n{image.name},\n")
+    places = {
+        "image": image,
+        "out": tmp_path / "out.nii.gz",
+        "kidney": tmp_path / "kidney.nii.gz",
+        "manifest": tmp_path / "manifest.csv",
+    }
+    assert main([word.format(**places) for word in words.split()]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not places["out"].exists()
+
+
+def test_a_model_of_other_segments_is_told(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = balls(home)
+    content = json.loads((task.folder / "task.json").read_text())
+    content["labels"][0]["name"] = "Kernel"
+    (task.folder / "task.json").write_text(json.dumps(content))
+    image, _ = write_ball(tmp_path, 9)
+    assert main(["fill", str(image), "--task", "balls", "-o", str(tmp_path / "out.nii.gz")]) == 2
+    said = capsys.readouterr().err
+    assert "Model 0001 of task 'balls' was trained on other segments (Core, Rim) than the task has now" in said
+
+
+def test_one_process_trains_a_task_at_a_time(home: Path) -> None:
+    task = balls(home)
+    lock = open_locked(task.folder / "models" / ".training.lock")
+    assert lock is not None
+    with lock, pytest.raises(InputError, match="is being trained by another process"):
+        train_task(TrainingRequest(task=task.folder, seconds=SECONDS))
+    assert [model.number for model in task_models(task)] == ["0001"]

@@ -1,0 +1,45 @@
+"""Tasks for tests: volumes made by a formula that a network learns within seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
+from fewshot_annotate.datasets.task.adding import add_example
+from fewshot_annotate.datasets.task.library import create_task
+from fewshot_annotate.datasets.task.task import Task
+from fewshot_annotate.io.files import write_array, write_label_maps
+
+SEGMENTS = (Segment(1, "Core", (1.0, 0.0, 0.0)), Segment(2, "Rim", (0.0, 1.0, 0.0)))
+SHAPE = (10, 20, 20)
+GRID = Geometry(SHAPE, (1.0, 1.0, 2.0))
+
+
+def ball(seed: int) -> tuple[Volume, LabelMap]:
+    """A ball in noise, its two halves labelled; placed differently for each seed."""
+    random = np.random.default_rng(seed)
+    z, y, x = np.indices(SHAPE)
+    centre = np.array(SHAPE) / 2 + random.uniform(-1.5, 1.5, 3)
+    distance = np.sqrt((z - centre[0]) ** 2 + ((y - centre[1]) / 2) ** 2 + ((x - centre[2]) / 2) ** 2)
+    labels = (distance < 3.5).astype(np.uint8)
+    labels[(distance < 3.5) & (x > centre[2])] = 2
+    image = (200 * labels + random.normal(0, 20, SHAPE)).astype(np.int16)
+    return Volume(image, GRID), LabelMap(labels, GRID, SEGMENTS)
+
+
+def task_of_balls(name: str, *seeds: int) -> Task:
+    """A task with wholly labelled balls."""
+    task = create_task(name)
+    for seed in seeds:
+        task = add_example(task.folder, *ball(seed)).task
+    return task
+
+
+def write_ball(folder: Path, seed: int) -> tuple[Path, Path]:
+    """Image and label map of a ball as files."""
+    volume, label_map = ball(seed)
+    image, labels = folder / f"ball{seed}.nii.gz", folder / f"ball{seed}.labels.nii.gz"
+    write_array(image, volume.array, GRID)
+    write_label_maps(labels, [label_map])
+    return image, labels
