@@ -13,6 +13,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.training_example import TrainingExample
 from fewshot_annotate.core.volume import Geometry, Volume
+from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, Stopped
 from fewshot_annotate.engines.specialist.canonical import CanonicalOrder
 from fewshot_annotate.engines.specialist.cross_validation import splits_by_patient
@@ -300,3 +301,29 @@ def test_a_run_without_a_model_is_refused() -> None:
     with pytest.raises(InputError) as refused:
         Specialist().prepare(ball(seed=1)[0], nothing_painted())
     assert refused.value.code == "model_not_given"
+
+
+# --- with painted slices
+
+
+def test_adapt_with_a_model_fills_what_its_painted_slices_do_not_show(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    support = Support(SliceAxis(0), (0,), np.zeros((1, *SHAPE[1:]), np.uint8), (1,), np.ones((1, 1), dtype=bool))
+    assert not truth[0].any()
+    engine = Adapt()
+    engine.prepare(volume, support, RunContext(model=model))
+    filled = np.zeros(SHAPE, dtype=np.uint8)
+    for index, probabilities in engine.predict(range(1, SHAPE[0])):
+        filled[index] = probabilities.argmax(axis=0)
+    assert true_dice(filled, truth, 1)[0] > 0.7
+
+
+def test_adapt_with_a_model_needs_no_painted_slice(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    engine = Adapt()
+    engine.prepare(volume, nothing_painted(), RunContext(model=model))
+    assert not list(engine.draft(range(SHAPE[0])))
+    found = dict(engine.predict(range(SHAPE[0])))
+    filled = np.stack([found[index].argmax(axis=0) for index in range(SHAPE[0])])
+    assert true_dice(filled, truth, 1)[0] > 0.8
+    assert engine.expected_dice()

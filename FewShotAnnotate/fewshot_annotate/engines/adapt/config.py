@@ -301,6 +301,31 @@ class LabellingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlendConfig:
+    """Blend with a specialist, where the run names a model of a task; measured by `many.py --parts painted`."""
+
+    enabled: bool = tuned(True, "Blend the result with the specialist of a task.")
+    error_exponent: float = tuned(1.5, "Errors are raised to this power to give weights.", 1.0, 2.0)
+    min_error: float = tuned(0.02, "Least error of the result, next to a labelled slice.")
+    max_error: float = tuned(0.5, "A specialist with a larger error has no weight.")
+    log_odds_outside: float = tuned(
+        -2.0, "Log-odds of a label outside of the window around the labelled slices, where the result is background."
+    )
+    default_dice: float = tuned(0.8, "Expected Dice of a specialist that was trained on a single patient.")
+    slice_log_odds_sd: float = tuned(
+        0.4, "Standard deviation of the log-odds of the specialist's Dice on one labelled slice."
+    )
+    patient_log_odds_sd: float = tuned(0.6, "The same of a patient around the expected Dice.")
+    prior_growth: float = tuned(
+        0.12,
+        "Error of the result per effective distance from labelled slices, without held-out ones.",
+        0.06,
+        0.2,
+    )
+    prior_slices: float = tuned(2.0, "Held-out slices that this counts for.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
     """Length of the fits, and how a time limit is shared out."""
 
@@ -341,6 +366,7 @@ class AdaptConfig:
     calibration: CalibrationConfig = CalibrationConfig()
     expected_dice: ExpectedDiceConfig = ExpectedDiceConfig()
     labelling: LabellingConfig = LabellingConfig()
+    blend: BlendConfig = BlendConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
     def replace(self, name: str, value: Any) -> AdaptConfig:

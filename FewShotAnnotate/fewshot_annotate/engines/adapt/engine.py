@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ...core.errors import Message
+from ...core.errors import InputError, Message
 from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
 from ...core.support import Support
@@ -24,10 +25,13 @@ from ..propagate.engine import THREADS, Propagate
 from .candidates import CandidatePool, complete_support
 from .config import AdaptConfig
 from .filling import SliceFiller
+from .neighbours import distances
 from .schedule import FitPlan, ProgressCounter, refined_slab, scaled_steps
-from .training import OptionalNetwork, fit_support, fold_count
+from .specialist_blend import SpecialistBlend
+from .training import OptionalNetwork, SupportFit, fit_support, fold_count
 
 if TYPE_CHECKING:
+    from ..specialist.engine import Specialist
     from .orthogonal_views import Slab
     from .stack import Stack
 
@@ -47,6 +51,7 @@ class Adapt(Engine):
     summary = "Fits a small network to your slices and fuses it with propagation and region growing. No download."
     licence = "Apache-2.0 (built in)"
     devices = (Device.CPU, Device.CUDA, Device.MPS)
+    uses_model = True
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
         "steps": Option(110, "steps of the longest fit, up to 3 times as many for much to learn", 1, 10**5),
@@ -79,18 +84,29 @@ class Adapt(Engine):
         return None
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
-        """Keep views of the input; the fits begin with `predict`."""
+        """Keep views of the input; the fits begin with `predict`.
+
+        Raises
+        ------
+        InputError
+            The model of the run is damaged or has other labels.
+        """
         super().prepare(volume, support, context)
         self._volume = volume
         self._support = support
-        self._draft = Propagate()
-        self._draft.prepare(volume, support)
-        self._draft_seconds = 0.0
-        self._propagated: dict[int, np.ndarray] = {}
+        self._specialist = self._new_specialist()
+        self._blend: SpecialistBlend | None = None
         self._filler: SliceFiller | None = None
+        self._propagated: dict[int, np.ndarray] = {}
+        self._draft_seconds = 0.0
+        self._draft = Propagate()
+        if support.indices or self._specialist is None:
+            self._draft.prepare(volume, support)
 
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the results of `propagate`, which are also kept as a candidate."""
+        if not self._support.indices:
+            return
         began = time.monotonic()
         kept = 0
         for index, probabilities in self._draft.predict(slice_indices):
@@ -101,7 +117,13 @@ class Adapt(Engine):
         self._draft_seconds = time.monotonic() - began
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Fit networks, fusion weights and calibration, then fill gap by gap; labelled slices are unchanged."""
+        """Fit networks, fusion weights and calibration, then fill gap by gap; labelled slices are unchanged.
+
+        Without labelled slices, the specialist of the run's model fills the slices alone.
+        """
+        if not self._support.indices and self._specialist is not None:
+            yield from self._specialist.predict(slice_indices)
+            return
         labelled = set(self._support.indices)
         query = sorted(set(slice_indices) - labelled)
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
@@ -111,12 +133,13 @@ class Adapt(Engine):
         stack = self._stack(pool) if plan else None
         fit = fit_support(pool, query, plan, stack, self.settings["seed"], work, self._config)
         filler = self._filler = SliceFiller(pool, fit, self._config)
+        self._blend = self._new_blend(fit)
         slab = self._new_slab(plan, pool)
         finishing = 0.0
         for index, logits in filler.logits(query):
             work.done(1)
             began = time.monotonic()
-            result = self._whole(pool.window, filler.probabilities(index, logits))
+            result = self._blended(index, self._whole(pool.window, filler.probabilities(index, logits)), pool.window)
             if slab is None or not slab.holds(index):
                 yield index, result
                 continue
@@ -128,7 +151,8 @@ class Adapt(Engine):
             left = self.context.seconds_left - finishing
             inner = [index for index in query if slab.holds(index)]
             for index, logits in self._refined(slab, inner, plan, fit.network, work, left):
-                yield index, self._whole(pool.window, filler.probabilities(index, logits))
+                whole = self._whole(pool.window, filler.probabilities(index, logits))
+                yield index, self._blended(index, whole, pool.window)
 
     def _pool(self) -> CandidatePool:
         """Candidates, with the drafts among them where these are complete."""
@@ -136,6 +160,38 @@ class Adapt(Engine):
         complete = complete_support(self._volume, self._support, context)
         propagated = self._propagated if self._support.annotated.all() else {}
         return CandidatePool(self._volume, complete, self._config.candidates, self._draft.window, propagated, context)
+
+    def _new_specialist(self) -> Specialist | None:
+        """The engine that uses the model of the run, if there is one."""
+        if self.context.model is None or not self._config.blend.enabled:
+            return None
+        from ..specialist.engine import Specialist
+
+        reason = Specialist.unavailable_reason()
+        if reason is not None:
+            raise InputError("engine_unavailable", engine=Specialist.name, detail=reason)
+        specialist = Specialist(self._asked_device)
+        specialist.prepare(self._volume, self._support, replace(self.context, on_progress=lambda part: None))
+        return specialist
+
+    def _new_blend(self, fit: SupportFit) -> SpecialistBlend | None:
+        if self._specialist is None:
+            return None
+        prediction, axis = self._specialist.prediction(), self._support.axis.index
+        return SpecialistBlend.fit(
+            lambda index: prediction.slice(axis, index),
+            self._specialist.expected_dice(),
+            self._support,
+            fit.held_out,
+            fit.calibration,
+            self._config.blend,
+        )
+
+    def _blended(self, index: int, probabilities: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+        """Probabilities of a whole slice after blending with the specialist, if there is one."""
+        if self._blend is None:
+            return probabilities
+        return self._blend.blend(index, distances(index, self._support.indices), probabilities, window)
 
     def _whole(self, window: tuple[slice, slice], probabilities: np.ndarray) -> np.ndarray:
         """Probabilities of a whole slice, which is background outside of the window."""
@@ -165,7 +221,9 @@ class Adapt(Engine):
         """Yield the logits of query slices after refinement in the orthogonal views."""
         from .orthogonal_views import refine
 
-        expected = {one.label: one.dice for one in self.expected_dice()}
+        assert self._filler is not None
+        found = self._filler.expectation.expected(self._support.labels)
+        expected = {one.label: one.dice for one in found}
         errors = [1 - expected.get(label, 0.0) for label in self._support.labels]
         yield from refine(slab, self._predict_orthogonal(slab, plan, network, work, left), errors, query)
 
@@ -198,7 +256,10 @@ class Adapt(Engine):
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label over the slices predicted so far; empty for drafts."""
-        return self._filler.expectation.expected(self._support.labels) if self._filler else ()
+        if self._filler is None:
+            return self._specialist.expected_dice() if self._specialist else ()
+        expected = self._filler.expectation.expected(self._support.labels)
+        return expected if self._blend is None else self._blend.expected(expected, self._support.labels)
 
     def _stack(self, pool: CandidatePool) -> Stack:
         """Input slices of networks."""

@@ -69,12 +69,15 @@ class SupportFit:
     calibration : Calibration
     growing_is_reliable : bool
         Whether region growing fills labels that end about as well as propagation.
+    held_out : sequence of HeldOutPrediction
+        The fused result on labelled slices, each with weights that were chosen without that slice.
     """
 
     network: OptionalNetwork
     weights: FusionWeights
     calibration: Calibration
     growing_is_reliable: bool
+    held_out: Sequence[HeldOutPrediction]
 
 
 def fit_support(
@@ -111,7 +114,8 @@ def fit_support(
         network = OptionalNetwork(config.fusion)
         reliable = _growing_is_reliable(held_out, pool, config.candidates)
         judged = [holding.judged(held_out, reliable, [row], network) for row in held_out]
-        return SupportFit(network, *_fit_fusion(judged, len(CANDIDATES), pool, config), reliable)
+        weights, calibration, fused = _fit_fusion(judged, len(CANDIDATES), pool, config)
+        return SupportFit(network, weights, calibration, reliable, fused)
 
     soft_targets = _soft_targets(query, pool.support, config.network)
     folds = _folds(pool.support, config.held_out)
@@ -127,7 +131,8 @@ def fit_support(
         fitting = _NetworkFits(stack, examples, pool.support, plan, seed, work, config)
         whole, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
         judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
-    return SupportFit(whole, *_fit_fusion(judged, len(CANDIDATES) + 1, pool, config), reliable)
+    weights, calibration, fused = _fit_fusion(judged, len(CANDIDATES) + 1, pool, config)
+    return SupportFit(whole, weights, calibration, reliable, fused)
 
 
 class _HoldOut:
@@ -210,8 +215,11 @@ class _NetworkFits:
 
 def _fit_fusion(
     held_out: Sequence[Sequence[HeldOutCandidates]], candidates: int, pool: CandidatePool, config: AdaptConfig
-) -> tuple[FusionWeights, Calibration]:
-    """Fusion weights from all held-out slices, and calibration on each fold fused with the weights of the others."""
+) -> tuple[FusionWeights, Calibration, list[HeldOutPrediction]]:
+    """Fusion weights from all held-out slices, and calibration on each fold fused with the weights of the others.
+
+    These fused predictions are returned too.
+    """
     held_out = [group for group in held_out if group]
     labels = len(pool.support.labels)
     counts_per_slice = [[WeightingCounts.of(one, config.fusion) for one in group] for group in held_out]
@@ -224,7 +232,7 @@ def _fit_fusion(
             nearest = min(side for side in one.distances if side is not None)
             logits = unseen.fuse(one.log_probs, nearest, one.extents)
             fused.append(HeldOutPrediction(logits, one.truth, one.distances, one.extents != LabelExtent.CONTINUES))
-    return weights, Calibration.fit(fused, config)
+    return weights, Calibration.fit(fused, config), fused
 
 
 def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool, config: CandidateConfig) -> bool:

@@ -76,13 +76,14 @@ class Specialist(Engine):
                 yield index, (support.masks[labelled[index]] == values).astype(np.float32)
         for index in slice_indices:
             if index not in labelled:
-                yield index, self._predicted().slice(support.axis.index, index)
+                yield index, self.prediction().slice(support.axis.index, index)
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label on this volume, from cross-validation and the probabilities here."""
         return self._prediction.expected_dice() if self._prediction else ()
 
-    def _predicted(self) -> VolumePrediction:
+    def prediction(self) -> VolumePrediction:
+        """Prediction of the volume, made when it is first asked for."""
         if self._prediction is None:
             from .prediction import VolumePrediction
 
