@@ -85,7 +85,7 @@ def train_ensemble(
     states = [state for state, _, _ in results]
     unseen = _unseen(training, states, on, seed, context)
     temperature = fit_inverse_temperature(unseen)
-    dice = DiceModel.fit(*_dice_by_patient(unseen, temperature)) if unseen else None
+    dice = DiceModel.fit(*_dice_by_patient(unseen, temperature), count) if unseen else None
     earlier_seconds = sum(spent for _, _, spent in results) / parallel
     report = SpecialistReport(
         expected_dice=dice.of_task() if dice else (),

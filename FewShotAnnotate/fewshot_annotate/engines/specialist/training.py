@@ -17,7 +17,8 @@ from ...core.job import Device
 from ...core.storage import write_json
 from ...core.training_example import TrainingExample
 from ..base import RunContext
-from .cross_validation import Split, splits_by_patient
+from ..threads import max_threads
+from .cross_validation import MAX_FOLDS, Split, fold_count, splits_by_patient
 from .example_cache import ExampleCache
 from .model_file import MODEL_FILE, read_description, read_report
 from .plan import SpecialistPlan, make_plan
@@ -113,7 +114,12 @@ def fit_specialist(
     known = TrainingRecord.read(work / RECORD_FILE, record)
     if known is None:
         shutil.rmtree(work, ignore_errors=True)
-    training = _prepare(examples, labels, work, record, known, start, seed, context)
+    if known is None:
+        # A GPU trains one network after the other, as one core does.
+        cores = max_threads(MAX_FOLDS)
+        known = TrainingRecord(record, _plan(examples, labels, start, context), fold_count(cores * budget_seconds))
+        write_json(_made(work) / RECORD_FILE, known.to_json())
+    training = _prepare(examples, work, known, seed, context)
     from .ensemble_training import train_ensemble
 
     spent = time.monotonic() - began
@@ -124,26 +130,17 @@ def fit_specialist(
 
 
 def _prepare(
-    examples: Sequence[TrainingExample],
-    labels: int,
-    work: Path,
-    record: str,
-    known: TrainingRecord | None,
-    start: Path | None,
-    seed: int,
-    context: RunContext,
+    examples: Sequence[TrainingExample], work: Path, known: TrainingRecord, seed: int, context: RunContext
 ) -> Training:
-    """Plan and prepared examples, which are read if they are there."""
+    """Prepared examples, which are read if they are there, and splits."""
     cache = ExampleCache(_made(work / "examples"))
-    plan = known.plan if known else _plan(examples, labels, start, context)
     for index, example in enumerate(examples):
         if not cache.holds(index):
-            cache.write(index, prepared(*example.load(), example, plan))
+            cache.write(index, prepared(*example.load(), example, known.plan))
         context.report_progress(_LOADING_PART * (1 + (index + 1) / len(examples)) / 2)
-    if known is None:
-        write_json(work / RECORD_FILE, TrainingRecord(record, plan).to_json())
     patients = [example.patient for example in examples]
-    return Training(plan, splits_by_patient(patients, seed=seed), patients, cache, work)
+    splits = splits_by_patient(patients, known.folds, seed)
+    return Training(known.plan, splits, patients, cache, work)
 
 
 def _made(folder: Path) -> Path:

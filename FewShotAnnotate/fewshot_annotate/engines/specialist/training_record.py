@@ -17,19 +17,27 @@ from .plan import SpecialistPlan
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """Fingerprint of the arguments, and the plan that was made of them."""
+    """Fingerprint of the arguments, and what was made of them.
+
+    Attributes
+    ----------
+    fingerprint : str
+    plan : SpecialistPlan
+    folds : int
+    """
 
     fingerprint: str
     plan: SpecialistPlan
+    folds: int
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values."""
-        return {"fingerprint": self.fingerprint, "plan": self.plan.to_json()}
+        return {"fingerprint": self.fingerprint, "plan": self.plan.to_json(), "folds": self.folds}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainingRecord:
         """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
-        return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]))
+        return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]), int(data["folds"]))
 
     @classmethod
     def read(cls, path: Path, wanted: str) -> TrainingRecord | None:
