@@ -12,6 +12,8 @@ from slicer.i18n import translate
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
+DOCUMENTATION = "https://github.com/FewShotAnnotate/SlicerFewShotAnnotate/tree/main/Resources/Documentation"
+
 
 class FewShotAnnotate(ScriptedLoadableModule):
     """What Slicer's module list shows."""
@@ -21,12 +23,15 @@ class FewShotAnnotate(ScriptedLoadableModule):
         self.parent.title = _("Few-Shot Annotate")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = []
-        self.parent.contributors = ["FewShotAnnotate contributors"]
+        self.parent.contributors = ["FewShotAnnotate developers (FewShotAnnotate project)"]
         self.parent.helpText = _(
             "Paint a few slices of a volume and let the slices between be filled. "
             "Painted slices are never changed; a fill is one undo step."
         )
         self.parent.helpText += "<p>" + shortcut_help() + "</p>"
+        self.parent.helpText += '<p><a href="{address}">{text}</a></p>'.format(
+            address=DOCUMENTATION, text=_("Tutorial, panel reference and troubleshooting")
+        )
         self.parent.acknowledgementText = _("Licensed under Apache-2.0.")
         slicer.app.connect("startupCompleted()", register_sample_data)
         slicer.app.connect("startupCompleted()", register_effect)
