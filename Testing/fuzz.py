@@ -3,8 +3,9 @@
     .venv/bin/python Testing/fuzz.py --inputs 2000 --seed 1
 
 Prints a table, a row for each command. All columns but the first three must be zero, and the exit code is 1 if they
-are not. The same seed makes the same inputs; `--only 'fill:17'` makes one of them again, and `--keep FOLDER` keeps
-the workspaces of those that went wrong, with what was called and printed.
+are not. The same seed makes the same inputs; `--only 'fill:17'` makes one of them again, `--odd surroundings` makes
+all of them odd in one way, and `--keep FOLDER` keeps the workspaces of those that went wrong, with what was called
+and printed.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ def as_content(one: LabelMap) -> object:
     return [one.array.tobytes().hex(), [segment.name for segment in one.segments]]
 
 
+@pytest.mark.timeout(2400)
 def test_in_random_rounds_nothing_is_lost_left_behind_or_told_wrongly() -> None:
     program = Path(__file__).parents[1] / "faults.py"
     # A fill, a change of the library and an export, whose commands are quick.
@@ -284,7 +285,7 @@ def test_the_processes_of_a_batch_leave_nothing_behind(ending: str | None, tmp_p
             while not list((tmp_path / "tmp").iterdir()) and program.poll() is None:
                 time.sleep(0.002)
             os.killpg(program.pid, getattr(signal, ending))
-        _, err = program.communicate(timeout=60)
+        _, err = program.communicate(timeout=240)
     assert program.returncode == (0 if ending is None else 130), err
     assert "Traceback" not in err
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -342,3 +342,25 @@ def test_a_header_without_its_voxels_names_the_missing_file(tmp_path: Path) -> N
     (tmp_path / "a.nhdr").write_bytes(nrrd("raw", b"", "data file: voxels.raw\n"))
     for name in ("a.mhd", "a.nhdr"):
         assert "voxels.raw" in str(refusal(tmp_path / name))
+
+
+@pytest.mark.parametrize("place", [30, 38, 42, 58, 78, 86])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 3e38, -3e38])
+def test_an_mgh_header_with_impossible_numbers_is_refused_without_warnings(
+    place: int, number: float, tmp_path: Path
+) -> None:
+    write_mgz(tmp_path / "a.mgz")
+    content = bytearray(gzip.decompress((tmp_path / "a.mgz").read_bytes()))
+    struct.pack_into(">f", content, place, number)
+    (tmp_path / "a.mgh").write_bytes(content)
+    assert "a.mgh: " in str(refusal(tmp_path / "a.mgh"))
+
+
+def test_numbers_of_nifti_2_beyond_single_precision_are_refused_without_warnings(tmp_path: Path) -> None:
+    image = nibabel.Nifti2Image(ARRAY, affine())
+    image.header["pixdim"][1:4] = 1e300
+    image.header.set_sform(np.diag((1e300, 1, 1, 1)), 1)
+    content = bytearray(image.to_bytes())
+    content[104:152] = struct.pack("<6d", 1, 1e300, 1e300, 1e300, 1, 1)
+    (tmp_path / "a.nii").write_bytes(content)
+    assert refusal(tmp_path / "a.nii").code == "geometry_impossible"

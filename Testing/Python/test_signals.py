@@ -59,7 +59,7 @@ def test_every_signal_that_ends_a_program_leaves_no_image_behind(name: str, plac
     with start(place) as program:
         job_begins(place)
         program.send_signal(getattr(signal, name))
-        _, err = program.communicate(timeout=60)
+        _, err = program.communicate(timeout=240)
     assert program.returncode == 130
     assert err == "fewshot-annotate: cancelled; no output was written.\n"
     assert sorted(place.iterdir()) == before

@@ -55,6 +55,12 @@ _NIFTI_FIELDS = (
         (348, "<I"),
     ),
 )
+# The same of MGH: version, size, frames, type, whether it says where it lies; spacing, directions, centre.
+_MGH_FIELDS = (
+    *((offset, ">i") for offset in range(0, 28, 4)),
+    (28, ">h"),
+    *((offset, ">f") for offset in range(30, 90, 4)),
+)
 _ODD_FLOATS = (0.0, -1.0, 1e-42, 1e38, float("nan"), float("inf"), float("-inf"), 2.0, 352.0, 1e9)
 _ODD_INTEGERS = (0, 1, 2, 3, 4, 5, 7, 8, 16, 64, 255, 256, 512, 1024, 32767, -1, -32768, 348, 540, 1536, 2304)
 _DICOM_VALUES = ("", "0", "-1", "nan", "nan\\nan", "1e400", "a", "1\\0\\0\\0\\0\\0", "0\\0\\0\\0\\0\\0", "9" * 16,
@@ -74,6 +80,7 @@ def damage(random: Random, path: Path) -> str:
             packed = False
     kinds: list[tuple[bool, Callable[[Random, bytes], bytes]]] = [
         (".nii" in suffix, nifti),
+        (suffix.endswith((".mgz", ".mgh")), mgh),
         (suffix.endswith((".nrrd", ".mha", ".mhd")), text_header),
         (suffix.endswith((".json", ".jsonl")), json_text),
         (suffix.endswith(".csv"), csv_table),
@@ -111,16 +118,25 @@ def any_bytes(random: Random, data: bytes) -> bytes:
 
 
 def nifti(random: Random, data: bytes) -> bytes:
-    """A field of the header."""
+    """A field of the header of NIfTI."""
+    return _with_odd_fields(random, data, _NIFTI_FIELDS)
+
+
+def mgh(random: Random, data: bytes) -> bytes:
+    """A field of the header of FreeSurfer's MGH."""
+    return _with_odd_fields(random, data, _MGH_FIELDS)
+
+
+def _with_odd_fields(random: Random, data: bytes, fields: tuple[tuple[int, str], ...]) -> bytes:
     changed = bytearray(data)
     for _ in range(random.choice((1, 1, 2, 3))):
-        offset, kind = random.choice(_NIFTI_FIELDS)
+        offset, kind = random.choice(fields)
         value = (
             random.choice(_ODD_FLOATS)
-            if kind == "<f"
-            else random.choice(_ODD_INTEGERS) % (256 if kind == "<B" else 2**15)
+            if kind[1] == "f"
+            else random.choice(_ODD_INTEGERS) % (256 if kind[1] == "B" else 2**15)
         )
-        if kind == "<h" and random.random() < 0.2:
+        if kind[1] in "hi" and random.random() < 0.2:
             value = -value
         if offset + 4 <= len(changed):
             struct.pack_into(kind, changed, offset, value)

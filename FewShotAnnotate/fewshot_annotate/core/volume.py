@@ -256,8 +256,8 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
     if array.dtype.kind == "c":
         raise InputError("not_scalar", path=path, components=2)
     if array.dtype.kind == "f":
-        rounded = np.rint(array)
-        with np.errstate(invalid="ignore"):  # infinity less infinity
+        with np.errstate(invalid="ignore"):  # infinity less infinity, and special kinds of NaN
+            rounded = np.rint(array)
             whole = np.abs(array - rounded) <= LABEL_TOLERANCE
         if not whole.all():
             raise InputError("label_not_integer", path=path, value=float(array[~whole].flat[0]))

@@ -45,7 +45,8 @@ def read_mgh(path: Path, size: int) -> ImageFile:
         from nibabel.spatialimages import HeaderDataError
     except ImportError:
         raise InputError("nibabel_missing", path=path) from None
-    with file_errors_as_input_errors(path), open_decompressed(path) as stream:
+    # Numbers of a damaged header overflow; what comes of them is checked at the end.
+    with np.errstate(all="ignore"), file_errors_as_input_errors(path), open_decompressed(path) as stream:
         try:
             image = nibabel.MGHImage.from_stream(stream)
             kind, shape = image.get_data_dtype(), image.shape
@@ -61,16 +62,15 @@ def read_mgh(path: Path, size: int) -> ImageFile:
             if "bytes" in str(error):
                 raise InputError("file_truncated", path=path, detail="its voxels are not complete") from None
             raise
-    array = np.ascontiguousarray(voxels, dtype=kind.newbyteorder("="))
-    return ImageFile(array, _geometry(np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine, array.shape, path))
+        array = np.ascontiguousarray(voxels, dtype=kind.newbyteorder("="))
+        return ImageFile(array, _geometry(np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine, array.shape, path))
 
 
 def _geometry(matrix: np.ndarray, shape: tuple[int, ...], path: Path) -> Geometry:
     """Geometry of an affine, shape [4, 4], from voxel (i, j, k) to LPS in mm."""
     k, j, i = shape
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        direction = matrix[:3, :3] / spacing
+    direction = matrix[:3, :3] / spacing
     x, y, z = spacing.tolist()
     geometry = Geometry((k, j, i), (x, y, z), tuple(matrix[:3, 3].tolist()), tuple(direction.ravel().tolist()))
     require_grid(geometry, path)

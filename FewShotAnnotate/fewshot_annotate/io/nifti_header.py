@@ -206,10 +206,11 @@ def header_bytes(header: NiftiHeader, sizes: tuple[int, ...], kind: np.dtype) ->
     record["sizeof_hdr"] = 348
     record["dim"] = (3, *sizes, 1, 1, 1, 1)
     record["datatype"], record["bitpix"] = _CODES[kind], kind.itemsize * 8
-    record["pixdim"] = (*header.pixdim, 0, 0, 0, 0)
     record["vox_offset"], record["scl_slope"] = 352, 1
-    for name in ("qform_code", "sform_code", "quatern", "srow", "xyzt_units"):
-        record[name] = getattr(header, name)
+    with np.errstate(over="ignore"):  # numbers of NIfTI-2 beyond single precision make no geometry
+        record["pixdim"] = (*header.pixdim, 0, 0, 0, 0)
+        for name in ("qform_code", "sform_code", "quatern", "srow", "xyzt_units"):
+            record[name] = getattr(header, name)
     record["magic"] = _SINGLE_FILE
     return record.tobytes() + bytes(4)
 
