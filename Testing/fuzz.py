@@ -28,8 +28,9 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "FewShotAnnotate")]
 
 from fewshot_annotate.cli.program import COMMANDS
-from fuzzing.inputs import RECIPES, STEPS, make_input
+from fuzzing.inputs import STEPS, make_input
 from fuzzing.originals import make_originals
+from fuzzing.recipes import RECIPES
 from fuzzing.sandbox import call, end_with_parent, snapshot
 from fuzzing.verdict import BAD, GOOD, judge
 

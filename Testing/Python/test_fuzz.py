@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzzing.inputs import RECIPES, Input
+from fuzzing.inputs import Input
+from fuzzing.recipes import RECIPES
 from fuzzing.sandbox import Ended, snapshot
 from fuzzing.verdict import BAD, judge
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from fewshot_annotate.core.text import printable
 
 from . import oracles
-from .inputs import RECIPES, Input
+from .inputs import Input
 from .originals import PRIVATE
+from .recipes import RECIPES
 from .sandbox import Ended
 from .surroundings import NO_READER
 
