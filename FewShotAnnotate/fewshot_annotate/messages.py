@@ -179,6 +179,19 @@ SENTENCES = {
     "task_label_nowhere": "Segment '{segment}' is on no example of task '{name}'; add one that shows it.",
     "task_in_training": "Task '{name}' is being trained by another process; wait for it or stop it first.",
     "task_engine": "Engine {engine} cannot use the model of a task here; engines that can: {known}.",
+    "dataset_there": "{path}: it is there already; choose a new folder.",
+    "dataset_empty": "{path}: no accepted case is there; accept some first.",
+    "dataset_not_accepted": "{path}: case '{name}' is not accepted, or is labelled on some slices only; accept it "
+    "first.",
+    "dataset_label_nowhere": "Segment '{segment}' is in no case; remove it, or add a case that shows it.",
+    "dataset_label_missing": "Segment '{segment}' is in nearly all cases, but not in: {cases}.",
+    "dataset_spacing": "Case {case}: its spacing of {spacing} mm is far from that of the others ({typical} mm).",
+    "dataset_volume": "Case {case}: {found} ml of '{segment}' are far from the others (typically {typical} ml).",
+    "dataset_sides_named": "Case {case}: '{first}' lies to the right of '{second}'; left and right may be swapped.",
+    "dataset_sides_differ": "Case {case}: '{first}' and '{second}' lie the other way round, left to right, than in "
+    "most cases.",
+    "dataset_same_image": "These cases have the same image: {cases}.",
+    "dataset_bids_suffix": "BIDS needs to know the kind of image, and '{suffix}' is none; one of: {known}.",
     "task_untrained": "Task '{name}' has no trained model; train it first.",
     "task_model_segments": "Model {number} of task '{name}' was trained on other segments ({other}) than the task "
     "has now ({known}); train it again.",

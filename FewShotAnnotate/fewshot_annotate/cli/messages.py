@@ -58,6 +58,9 @@ OWN_SENTENCES = {
     "confidence_no_labels": "{path}: a confidence is no segmentation; use a name that ends in .nii.gz or .nrrd.",
     "task_folder_none": "{path}: this is not the folder of a task; check its name, or create it: fewshot-annotate "
     "task create {path}.",
+    "dataset_bids_suffix": "BIDS needs to know the kind of image, and '{suffix}' is none; give one (--suffix): "
+    "{known}.",
+    "dataset_share": "'{text}' is no share of the patients; give a number from 0 to 0.9.",
     "support_missing": "Give SUPPORT, a label map with some labelled slices, or a trained task (--task).",
     "task_overlaps": "{path}: the segments overlap and a task keeps one label per voxel; make a task for each.",
     "task_looks_painted": "{path}: labels lie on slices {slices} and not between them; if only these were labelled, "

@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": "which engine fills your slices best, as a report",
     "batch": "fill many volumes that a manifest lists",
     "task": "labelled examples of a labelling job, and models trained on them",
+    "dataset": "export accepted cases as a data set that other programs train on",
     "library": "labelled slices kept for volumes of other patients; an older part of task",
     "export": "write a label map as DICOM SEG, NIfTI, NRRD or .seg.nrrd, verified",
     "demo": "fill grey and white matter of the MNI152 brain",

@@ -1,0 +1,92 @@
+"""`dataset`: accepted cases as a data set that other programs train on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.exit_codes import ExitCode
+from ..core.numbers import float_or_none, parse_int
+from ..core.text import printable
+from ..datasets.batch import require_page_packages
+from ..datasets.export.delivery import export_dataset
+from ..datasets.export.layouts import LAYOUTS, LayoutOptions
+from ..datasets.export.source import dataset_source
+from .arguments import add_progress
+from .labels import print_note
+from .messages import error_text
+from .progress import Column, Display, ProgressBar, open_display
+
+_MAX_NUMBER = 999
+
+
+def add_arguments(dataset: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    actions = dataset.add_subparsers(required=True, metavar="ACTION")
+    export = actions.add_parser("export", help="write the accepted cases of a batch, or the cases of a task")
+    export.set_defaults(command=_export)
+    export.add_argument("source", metavar="DIR", help="folder of a batch, or a task")
+    export.add_argument("--format", choices=list(LAYOUTS), required=True, help="layout of the data set")
+    export.add_argument("-o", "--output", metavar="OUT_DIR", type=Path, required=True, help="new folder to write")
+    export.add_argument("--name", help="name of the data set (default: as DIR)")
+    export.add_argument(
+        "--number", metavar="N", default="501", help="number for nnunet and msd, 1 to 999 (default: %(default)s)"
+    )
+    export.add_argument("--suffix", metavar="T1w", default="", help="kind of the images, for bids")
+    export.add_argument("--cases", metavar="A,B", default="", help="export these only (default: all accepted)")
+    export.add_argument(
+        "--validation",
+        metavar="SHARE",
+        default="0.2",
+        help="share of the patients to hold out, 0 to 0.9 (default: %(default)s)",
+    )
+    export.add_argument("--seed", default="0", help="seed of the split (default: %(default)s)")
+    export.add_argument("--no-previews", action="store_true", help="do not draw slices of each case")
+    add_progress(export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    validation = float_or_none(options.validation)
+    if validation is None or not 0 <= validation <= 0.9:
+        raise InputError("dataset_share", text=options.validation)
+    seed = parse_int(options.seed, "seed", 0, 1 << 30)
+    number = parse_int(options.number, "data sets", 1, _MAX_NUMBER)
+    if not options.no_previews:
+        require_page_packages()
+    only = [name.strip() for name in options.cases.split(",") if name.strip()]
+    source = dataset_source(options.source, only)
+    layout = LayoutOptions(name=options.name or source.name, number=number, suffix=options.suffix)
+    total = len(source.cases)
+    with open_display(options.progress, _display(total)) as report:
+        made = export_dataset(
+            source,
+            options.output,
+            options.format,
+            layout,
+            validation=validation,
+            seed=seed,
+            previews=not options.no_previews,
+            report=report,
+        )
+    for one in made.findings:
+        print_note(error_text(one, options))
+    if options.progress != "json":
+        held = len(made.validation)
+        print(
+            f"{printable(made.folder)}: {total} cases, {total - held} for training and {held} for validation; "
+            f"{source.left_out} left out that are not accepted or not labelled completely"
+        )
+    return ExitCode.DONE
+
+
+def _display(total: int) -> Display[int]:
+    def show(bar: ProgressBar, count: int) -> None:
+        bar.update("Exporting", count, total)
+
+    return Display[int](
+        columns=("{task.completed:.0f}/{task.total:.0f} cases", Column.ELAPSED, Column.REMAINING),
+        show=show,
+        line_of=lambda count: json.dumps({"event": "case", "done": count, "total": total}),
+    )

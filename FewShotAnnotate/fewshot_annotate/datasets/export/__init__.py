@@ -1,0 +1,1 @@
+"""Export of accepted cases as a data set that other programs train on."""

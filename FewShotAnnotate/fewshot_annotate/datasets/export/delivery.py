@@ -1,0 +1,150 @@
+"""Export of a data set: cases are written and checked one after the other, and appear together or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...core import paths
+from ...core.errors import InputError, Message
+from ...core.file_transaction import count_written
+from ...core.signals import defer_signals
+from ...core.slice_axis import SliceAxis, labelled_indices
+from ...core.storage import hidden_folder
+from ...core.volume import Geometry, LabelMap, Volume
+from ...guidance.contact_sheet import contact_sheet
+from ...io.files import write_array
+from .checks import findings, require_consistent
+from .data_sheet import data_sheet, write_data_sheet
+from .facts import CaseFacts, facts_of
+from .layouts import LAYOUTS, CasePaths, Layout, LayoutOptions
+from .source import DatasetSource
+from .split import validation_patients
+
+PREVIEWS = "previews"
+_PREVIEW_SLICES = 10
+
+
+@dataclass(frozen=True)
+class ExportedDataset:
+    """Result of an export.
+
+    Attributes
+    ----------
+    folder : Path
+        Root of the data set.
+    cases : tuple of CaseFacts
+    validation : frozenset of str
+        Names of the validation cases.
+    findings : tuple of Message
+    """
+
+    folder: Path
+    cases: tuple[CaseFacts, ...]
+    validation: frozenset[str]
+    findings: tuple[Message, ...]
+
+
+def export_dataset(
+    source: DatasetSource,
+    output: Path,
+    layout_name: str,
+    options: LayoutOptions,
+    *,
+    validation: float = 0.2,
+    seed: int = 0,
+    previews: bool = True,
+    report: Callable[[int], object] = lambda count: None,
+) -> ExportedDataset:
+    """Write a data set with its data sheet.
+
+    Parameters
+    ----------
+    output : Path
+        A folder that does not exist.
+    layout_name : str
+        One of `LAYOUTS`.
+    validation : float
+        Share of the patients that are held out.
+    previews : bool
+        Whether to draw some slices of each case.
+    report : function
+        Takes the number of cases that were written.
+
+    Raises
+    ------
+    InputError
+        The folder is there already or cannot be written; a case cannot be read or has other segments; a segment is in
+        no case.
+    """
+    output = output.absolute()
+    if paths.lexists(output):
+        raise InputError("dataset_there", path=output)
+    layout = LAYOUTS[layout_name](options, source.segments)
+    paths.require_nameable(output)
+    if not paths.is_folder(output.parent):
+        raise InputError("file_missing", path=output.parent)
+    with hidden_folder(output, output.parent) as hidden:
+        root = hidden / layout.root
+        cases, files = _write_cases(source, root, layout, previews, report)
+        require_consistent(source.segments, cases)
+        held = validation_patients((case.patient for case in cases), validation, seed)
+        held_cases = frozenset(case.number for case in cases if case.patient in held)
+        layout.describe(root, cases, files, held_cases)
+        found = [*findings(source.segments, cases), *_same_images(cases)]
+        write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, found))
+        with defer_signals():
+            hidden.chmod(output.parent.stat().st_mode & 0o777)
+            hidden.rename(output)
+            count_written(output)
+    return ExportedDataset(output / layout.root, tuple(cases), held_cases, tuple(found))
+
+
+def _write_cases(
+    source: DatasetSource, root: Path, layout: Layout, previews: bool, report: Callable[[int], object]
+) -> tuple[list[CaseFacts], dict[str, CasePaths]]:
+    cases, files = [], {}
+    patients: dict[str, int] = {}
+    images: Counter[str] = Counter()
+    root.mkdir(parents=True, exist_ok=True)
+    for count, case in enumerate(source.cases, start=1):
+        loaded = case.load()
+        number = f"{layout.options.plain_name.lower()}_{count:03}"
+        facts = facts_of(number, case, loaded, len(source.segments))
+        patient = patients.setdefault(facts.patient, len(patients) + 1)
+        images[facts.patient] += 1
+        place = layout.paths(number, patient, images[facts.patient])
+        own = loaded.volume.geometry
+        grid = Geometry(own.shape, own.spacing, own.origin, own.direction)  # without the header of another program
+        for path, array in ((root / place.image, loaded.volume.array), (root / place.labels, loaded.labels)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_array(path, array, grid)
+        if previews:
+            (root / PREVIEWS).mkdir(exist_ok=True)
+            label_map = LabelMap(loaded.labels, own, source.segments)
+            _write_preview(root / PREVIEWS / f"{number}.png", loaded.volume, label_map)
+        cases.append(facts)
+        files[number] = place
+        report(count)
+    return cases, files
+
+
+def _write_preview(path: Path, volume: Volume, label_map: LabelMap) -> None:
+    spacing = SliceAxis(0).spacing(volume.geometry)
+    axis = SliceAxis(int(np.argmax(spacing)))
+    held = labelled_indices(label_map.array, axis) or [axis.count(volume.geometry) // 2]
+    shown = np.linspace(held[0], held[-1], _PREVIEW_SLICES).round().astype(int)
+    contact_sheet(path, volume, label_map, axis, list(dict.fromkeys(map(int, shown))))
+
+
+def _same_images(cases: Sequence[CaseFacts]) -> list[Message]:
+    found = []
+    for digest, count in Counter(case.digest for case in cases).items():
+        if count > 1:
+            names = ", ".join(case.name for case in cases if case.digest == digest)
+            found.append(Message("dataset_same_image", cases=names))
+    return found

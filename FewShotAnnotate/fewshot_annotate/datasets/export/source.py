@@ -1,0 +1,173 @@
+"""Cases to export: the accepted ones of a batch, or the wholly labelled examples of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...core import paths
+from ...core.errors import InputError
+from ...core.expected_dice import ExpectedDice
+from ...core.volume import Segment, Volume
+from ..accepted_case import AcceptedCase, accepted_case, batch_statuses, is_accepted
+from ..batch_folder import BatchFolder
+from ..task.example import LabelOrigin, TaskExample, image_digest
+from ..task.library import task_folder
+from ..task.models import newest_model
+from ..task.segments import present_segments, task_segments, values_in_task, with_values
+from ..task.task import Task, read_task
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """Voxels of a case to export, with what is known of them.
+
+    Attributes
+    ----------
+    volume : Volume
+    labels : ndarray [k, j, i]
+        Label values of the data set.
+    patient : str
+        Opaque identifier.
+    origins : mapping of LabelOrigin to int
+    """
+
+    volume: Volume
+    labels: np.ndarray
+    patient: str
+    origins: Mapping[LabelOrigin, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCase:
+    """A case to export.
+
+    Attributes
+    ----------
+    name : str
+        In the batch or the task; it is not in the export.
+    load : function
+    engine : str
+        Engine and version that filled it; empty if all was painted.
+    expected : mapping of str to ExpectedDice
+        By name of the segment.
+    """
+
+    name: str
+    load: Callable[[], LoadedCase]
+    engine: str
+    expected: Mapping[str, ExpectedDice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSource:
+    """Cases to export, and their segments.
+
+    Attributes
+    ----------
+    name : str
+    segments : tuple of Segment
+        Values 1, 2, ...
+    cases : tuple of SourceCase
+    left_out : int
+        Number of cases that are not accepted, or of which only some slices are labelled.
+    """
+
+    name: str
+    segments: tuple[Segment, ...]
+    cases: tuple[SourceCase, ...]
+    left_out: int
+
+
+def dataset_source(place: str, only: Collection[str] = ()) -> DatasetSource:
+    """The cases of a batch folder or of a task.
+
+    Parameters
+    ----------
+    place : str
+        Path of a batch folder, or name or path of a task.
+    only : collection of str
+        Names of the cases to export; default: all that are accepted.
+
+    Raises
+    ------
+    InputError
+        It is neither; a named case is not there or not accepted; no case is left.
+    """
+    if paths.is_file(Path(place) / "status.csv"):
+        source = _of_batch(BatchFolder(place), only)
+    else:
+        source = _of_task(read_task(task_folder(place)), only)
+    if not source.cases:
+        raise InputError("dataset_empty", path=place)
+    return source
+
+
+def _of_batch(folder: BatchFolder, only: Collection[str]) -> DatasetSource:
+    statuses = batch_statuses(folder)
+    for name in only:
+        if name not in statuses or not is_accepted(statuses[name]):
+            raise InputError("dataset_not_accepted", path=folder.path, name=name)
+    names = [name for name, status in statuses.items() if is_accepted(status) and (not only or name in only)]
+    cases = []
+    for name in names:
+        case = accepted_case(folder, name)
+        if not isinstance(case, AcceptedCase):
+            raise case[1]
+        cases.append(case)
+    segments = _segments_of(cases)
+    exported = [
+        SourceCase(
+            name=case.name,
+            load=partial(_load_accepted, case, segments),
+            engine=case.engine,
+            expected=case.expected,
+        )
+        for case in cases
+    ]
+    return DatasetSource(
+        name=folder.path.name, segments=segments, cases=tuple(exported), left_out=len(statuses) - len(cases)
+    )
+
+
+def _segments_of(cases: Sequence[AcceptedCase]) -> tuple[Segment, ...]:
+    """Segments of all cases, matched by name, in the order in which they are met."""
+    found: dict[str, Segment] = {}
+    for case in cases:
+        _, label_map = case.read()
+        for segment in present_segments(label_map.array, label_map.segments):
+            found.setdefault(segment.name.casefold(), segment)
+    return task_segments(list(found.values()))
+
+
+def _load_accepted(case: AcceptedCase, segments: Sequence[Segment]) -> LoadedCase:
+    volume, label_map = case.read()
+    given = present_segments(label_map.array, label_map.segments)
+    values = values_in_task(segments, given, name=case.name, path=case.files.label)
+    labels = with_values(label_map.array, values)
+    return LoadedCase(volume, labels, image_digest(volume.array), case.origins(label_map))
+
+
+def _of_task(task: Task, only: Collection[str]) -> DatasetSource:
+    known = {one.number for one in task.examples if one.whole}
+    for number in only:
+        if number not in known:
+            raise InputError("dataset_not_accepted", path=task.folder, name=number)
+    model = newest_model(task)
+    expected = {} if model is None else dict(model.expected(task))
+    cases = [
+        SourceCase(name=one.number, load=partial(_load_example, one, task), engine=one.engine, expected=expected)
+        for one in task.examples
+        if one.whole and (not only or one.number in only)
+    ]
+    left_out = len(task.examples) - len(cases)
+    return DatasetSource(name=task.name, segments=task.segments, cases=tuple(cases), left_out=left_out)
+
+
+def _load_example(one: TaskExample, task: Task) -> LoadedCase:
+    volume, labels = one.load(task.folder, len(task.segments))
+    return LoadedCase(volume, labels, one.patient, one.origins)

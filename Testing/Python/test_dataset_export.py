@@ -1,0 +1,286 @@
+"""Data sets for other programs: their layouts, their split by patient, their data sheet, and what is conspicuous."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.volume import Geometry, Segment
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.export.checks import findings
+from fewshot_annotate.datasets.export.facts import CaseFacts
+from fewshot_annotate.datasets.export.split import validation_patients
+from fewshot_annotate.datasets.status import CaseStatus, Status
+from fewshot_annotate.datasets.task.adding import Provenance, add_example
+from fewshot_annotate.datasets.task.example import LabelOrigin
+from fewshot_annotate.datasets.task.library import create_task
+from fewshot_annotate.io.files import read_label_maps, read_volume, write_label_maps
+from support.tasks import GRID, SEGMENTS, ball, task_of_balls, write_ball
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's data folder."""
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def export(place: object, out: Path, layout: str, *more: str) -> int:
+    words = ["dataset", "export", str(place), "--format", layout, "-o", str(out)]
+    return main([*words, "--progress", "none", "--no-previews", *more])
+
+
+def batch(folder: Path, accepted: tuple[str, ...] = ("0", "1")) -> BatchFolder:
+    """A batch with filled balls, as `batch` leaves it."""
+    made = BatchFolder(folder / "out")
+    made.path.mkdir()
+    for seed in SEEDS:
+        image, _ = write_ball(folder, seed)
+        files = made.case(str(seed))
+        files.folder.mkdir()
+        write_label_maps(files.label, [ball(seed)[1]])
+        expected = [{"label": 1, "dice": 0.8, "low": 0.7, "high": 0.9}]
+        outcome = {
+            "engine": "adapt",
+            "version": "0.2.0",
+            "axis": 0,
+            "labelled_slices": [2, 6],
+            "expected": expected,
+            "names": {"1": "Core", "2": "Rim"},
+        }
+        files.write_record({"image": {"path": str(image)}}, outcome)
+    made.status.change(
+        lambda rows: [CaseStatus(str(seed), Status.DONE, 1.0, "", str(seed) in accepted) for seed in SEEDS]
+    )
+    return made
+
+
+def test_nnunet_gets_numbered_files_its_description_and_its_split(tmp_path: Path) -> None:
+    task_of_balls("balls", *SEEDS)
+    assert export("balls", tmp_path / "raw", "nnunet") == 0
+    folder = tmp_path / "raw" / "Dataset501_balls"
+    content = json.loads((folder / "dataset.json").read_text())
+    assert content == {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "Core": 1, "Rim": 2},
+        "numTraining": 3,
+        "file_ending": ".nii.gz",
+    }
+    for number, seed in zip(("001", "002", "003"), SEEDS, strict=True):
+        volume, label_map = ball(seed)
+        np.testing.assert_array_equal(
+            read_volume(folder / f"imagesTr/balls_{number}_0000.nii.gz").array, volume.array
+        )
+        (labels,) = read_label_maps(folder / f"labelsTr/balls_{number}.nii.gz")
+        np.testing.assert_array_equal(labels.array, label_map.array)
+    (split,) = json.loads((folder / "splits_final.json").read_text())
+    assert (len(split["train"]), len(split["val"])) == (2, 1)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("nnunetv2") is None,
+    reason="needs nnunetv2, which brings many packages: pip install nnunetv2",
+)
+@pytest.mark.slow
+def test_nnunet_itself_finds_nothing_wrong(tmp_path: Path) -> None:
+    task_of_balls("balls", *SEEDS)
+    assert export("balls", tmp_path / "raw", "nnunet") == 0
+    check = (
+        "from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity\n"
+        f"verify_dataset_integrity({str(tmp_path / 'raw' / 'Dataset501_balls')!r}, 1)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_the_decathlons_description_lists_every_pair(tmp_path: Path) -> None:
+    task_of_balls("balls", *SEEDS)
+    assert export("balls", tmp_path / "msd", "msd", "--number", "7", "--name", "two balls") == 0
+    folder = tmp_path / "msd" / "Task07_twoballs"
+    content = json.loads((folder / "dataset.json").read_text())
+    assert (content["numTraining"], len(content["training"]), len(content["validation"])) == (3, 3, 1)
+    assert content["labels"] == {"0": "background", "1": "Core", "2": "Rim"}
+    for pair in content["training"]:
+        assert read_volume(folder / pair["image"]).geometry.shape == GRID.shape
+        assert (folder / pair["label"]).is_file()
+
+
+def test_monais_own_reader_reads_the_data_list(tmp_path: Path) -> None:
+    from monai.data import load_decathlon_datalist
+
+    task_of_balls("balls", *SEEDS)
+    assert export("balls", tmp_path / "monai", "monai") == 0
+    lists = {
+        name: load_decathlon_datalist(str(tmp_path / "monai" / "datalist.json"), data_list_key=name)
+        for name in ("training", "validation")
+    }
+    assert {name: len(found) for name, found in lists.items()} == {"training": 2, "validation": 1}
+    for pair in (*lists["training"], *lists["validation"]):
+        assert Path(pair["image"]).is_file()
+        assert Path(pair["label"]).is_file()
+
+
+def test_bids_has_a_subject_for_each_patient_and_a_run_for_each_image(tmp_path: Path) -> None:
+    task = create_task("balls")
+    for seed, patient in ((0, "A"), (1, "B"), (2, "A")):
+        add_example(task.folder, *ball(seed), provenance=Provenance(patient=patient))
+    assert export("balls", tmp_path / "bids", "bids", "--suffix", "T2w") == 0
+    found = sorted(path.name for path in (tmp_path / "bids").rglob("*_dseg.nii.gz"))
+    assert found == [
+        "sub-001_run-01_desc-accepted_dseg.nii.gz",
+        "sub-001_run-02_desc-accepted_dseg.nii.gz",
+        "sub-002_run-01_desc-accepted_dseg.nii.gz",
+    ]
+    assert len(list((tmp_path / "bids").rglob("*_T2w.nii.gz"))) == 3
+    description = json.loads((tmp_path / "bids" / "dataset_description.json").read_text())
+    assert (description["DatasetType"], description["GeneratedBy"][0]["Name"]) == ("derivative", "FewShotAnnotate")
+    assert (tmp_path / "bids" / "desc-accepted_dseg.tsv").read_text().splitlines()[2] == "1\tCore"
+
+
+def test_no_patient_is_on_both_sides_of_the_split() -> None:
+    patients = [f"p{number}" for number in range(10)]
+    held = validation_patients([*patients, *patients], 0.3)
+    assert len(held) == 3
+    assert validation_patients(reversed(patients), 0.3) == held
+    assert validation_patients(patients, 0.3, seed=1) != held
+    assert len(validation_patients(["a", "b"], 0.1)) == 1
+    assert validation_patients(patients, 0) == validation_patients(["a"], 0.5) - {"a"} == frozenset()
+
+
+def test_only_accepted_cases_are_exported_with_who_made_their_slices(tmp_path: Path) -> None:
+    made = batch(tmp_path)
+    files = made.case("1")
+    (label_map,) = read_label_maps(files.label)
+    write_label_maps(files.filled, [label_map])
+    corrected = label_map.array.copy()
+    corrected[5] = 0
+    write_label_maps(files.label, [label_map.with_array(corrected)])
+    assert export(made.path, tmp_path / "raw", "nnunet", "--validation", "0.5") == 0
+    folder = tmp_path / "raw" / "Dataset501_out"
+    sheet = json.loads((folder / "data_sheet.json").read_text())
+    assert (sheet["cases"], sheet["patients"], sheet["training"]) == (2, 2, 1)
+    assert sheet["engines"] == {"adapt 0.2.0": 2}
+    assert sheet["labelled_by"] == {"painted": 0.2, "corrected": 0.05, "accepted": 0.75}
+    core = sheet["segments"][0]
+    assert core["expected_dice"] == {"mean": 0.8, "low": 0.7, "high": 0.9, "cases": 2}
+    millilitres = [(array == 1).sum() * 2 / 1000 for array in (ball(0)[1].array, corrected)]
+    assert core["ml"]["mean"] == pytest.approx(np.mean(millilitres))
+    readme = (folder / "README.md").read_text()
+    assert "2 accepted cases of 2 patients: 1 for training, 1 for validation." in readme
+    assert "5.0% of the slices filled by an engine and corrected by a person" in readme
+    (labels,) = read_label_maps(folder / "labelsTr/out_002.nii.gz")
+    np.testing.assert_array_equal(labels.array, corrected)
+    assert not any("ball" in path.name for path in folder.rglob("*"))  # names of files may be those of patients
+
+
+def test_previews_show_each_case(tmp_path: Path) -> None:
+    task_of_balls("balls", 0)
+    words = ["dataset", "export", "balls", "--format", "monai", "-o", str(tmp_path / "monai"), "--progress", "none"]
+    assert main(words) == 0
+    assert [path.name for path in (tmp_path / "monai" / "previews").iterdir()] == ["balls_001.png"]
+
+
+def facts(number: int, **more: object) -> CaseFacts:
+    """A usual case: the left kidney 40 mm to the left of the right one."""
+    usual = CaseFacts(
+        number=f"c{number}",
+        name=f"c{number}",
+        patient=str(number),
+        digest=str(number),
+        geometry=Geometry((10, 10, 10), (1.0, 1.0, 3.0)),
+        millilitres=(150.0, 160.0, 1500.0),
+        centres=((40.0, 0.0, 0.0), (0.0, 0.0, 0.0), (-30.0, 0.0, 0.0)),
+        quantiles=(0.0, 1.0, 2.0, 3.0, 4.0),
+        origins={LabelOrigin.PAINTED: 10},
+        engine="",
+        expected={},
+    )
+    return replace(usual, **more)  # type: ignore[arg-type]
+
+
+KIDNEYS = (Segment(1, "left kidney"), Segment(2, "right kidney"), Segment(3, "liver"))
+CONSPICUOUS = {
+    "nothing": ({}, ""),
+    "spacing": ({"geometry": Geometry((10, 10, 10), (1.0, 1.0, 8.0))}, "its spacing of 1 x 1 x 8 mm is far"),
+    "volume": ({"millilitres": (150.0, 160.0, 15.0)}, "15 ml of 'liver' are far from the others (typically 1.5e+03"),
+    "missing": (
+        {"millilitres": (150.0, 0.0, 1500.0)},
+        "'right kidney' is in nearly all cases, but not in: c9",
+    ),
+    "named sides": (
+        {"centres": ((0.0, 0.0, 0.0), (40.0, 0.0, 0.0), (-30.0, 0.0, 0.0))},
+        "'left kidney' lies to the right of 'right kidney'",
+    ),
+    "other sides": (
+        {"centres": ((40.0, 0.0, 0.0), (0.0, 0.0, 0.0), (90.0, 0.0, 0.0))},
+        "'left kidney' and 'liver' lie the other way round",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), CONSPICUOUS.values(), ids=CONSPICUOUS.keys())
+def test_what_is_conspicuous_is_told_of_the_case_alone(change: dict[str, object], said: str) -> None:
+    found = [str(one) for one in findings(KIDNEYS, [*(facts(number) for number in range(9)), facts(9, **change)])]
+    assert len(found) == bool(said)
+    assert all(said in one and "c9" in one for one in found)
+
+
+def test_the_same_image_twice_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = batch(tmp_path)
+    twin = made.case("1")
+    record = json.loads(twin.record.read_text())
+    record["request"]["image"]["path"] = str(tmp_path / "ball0.nii.gz")
+    twin.record.write_text(json.dumps(record))
+    assert export(made.path, tmp_path / "raw", "nnunet") == 0
+    assert "These cases have the same image: 0, 1." in capsys.readouterr().err
+
+
+REFUSED = {
+    "not accepted": ("{batch} --format monai --cases 0,2", "case '2' is not accepted"),
+    "none accepted": ("{none} --format monai", "no accepted case is there"),
+    "there already": ("{batch} --format monai -o {batch}", "it is there already"),
+    "kind of image": ("{batch} --format bids", "give one (--suffix): T1w"),
+    "no batch": ("{none}/nowhere --format monai", "this is not the folder of a task"),
+    "share": ("{batch} --format monai --validation 1", "'1' is no share of the patients"),
+    "number": ("{batch} --format msd --number 0", "from 1 to 999"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_exported_is_refused_in_one_line(
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    places = {"batch": batch(tmp_path / "a").path, "none": batch(tmp_path / "b", ()).path}
+    given = [word.format(**places) for word in words.split()]
+    out = tmp_path / "made"
+    assert main(["dataset", "export", "-o", str(out), "--progress", "none", *given]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_segment_in_no_case_and_an_unreadable_image_stop_the_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = create_task("balls", (*SEGMENTS, Segment(3, "Shell")))
+    volume, label_map = ball(0)
+    add_example(task.folder, volume, label_map)
+    assert export("balls", tmp_path / "made", "monai") == 2
+    assert "Segment 'Shell' is in no case" in capsys.readouterr().err
+    made = batch(tmp_path)
+    (tmp_path / "ball1.nii.gz").write_bytes(b"")
+    assert export(made.path, tmp_path / "made", "monai") == 2
+    assert "the file is empty" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+    assert not list(tmp_path.glob(".fsa-*"))
