@@ -74,7 +74,8 @@ class SpecialistBlend:
 
     def shares(self, distances: Distances) -> np.ndarray:
         """Weight, 0..1, of the specialist for each label at a distance from the labelled slices."""
-        own = np.clip(self.growth * effective_distance(distances), self.config.min_error, 1.0)
+        beyond = self.config.beyond_factor if None in distances else 1.0
+        own = np.clip(beyond * self.growth * effective_distance(distances), self.config.min_error, 1.0)
         power = self.config.error_exponent
         shares = own**power / (own**power + self.error**power)
         return np.where(self.error > self.config.max_error, 0.0, shares)
@@ -142,7 +143,8 @@ def _specialist_error(
                 each[at] += np.count_nonzero(truth) + np.count_nonzero(own)
                 shown[at] += truth.any() or own.any()
     seen = scipy.special.logit(np.clip((2 * both + 1) / (each + 2), 0.02, 0.98))
-    precision = shown / config.slice_log_odds_sd**2
+    # A few voxels, as where a label ends, say little.
+    precision = shown / config.slice_log_odds_sd**2 * each / (each + 2 * shown * config.half_weight_voxels + 1e-9)
     known = shown > 0
     common = float((precision * (seen - prior)).sum() / max(precision.sum(), 1e-9))
     # A label that no labelled slice shows is as much better or worse than expected as the others are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,35 +88,37 @@ class Augmentation:
         reach = self._plan.context
         last = len(example.image) - 1
         rows = [min(max(int(centre[0]) + offset, 0), last) for offset in range(-reach, reach + 1)]
-        image = torch.from_numpy(example.image[rows].astype(np.float32))
-        labels = example.labels[int(centre[0])]
-        where = self._positions(np.array(labels.shape), np.array(self._plan.patch[1:]), centre[1:])
-        target = _one_hot(labels, self._plan.labels)
-        return self._sampled(image, target, where)
+        return self._sampled(example.image[rows], example.labels[int(centre[0])], self._plan.patch[1:], centre[1:])
 
     def _block(self, example: PreparedExample, centre: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        patch = np.array(self._plan.patch)
-        # What a deformed patch can reach, so that large volumes are not converted whole.
-        reach = np.ceil(0.5 * np.linalg.norm(patch) * 1.3 * np.ones(3)).astype(int)
-        low = np.maximum(0, centre - reach)
-        high = np.minimum(example.image.shape, centre + reach + 1)
-        crop = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
-        image = torch.from_numpy(example.image[crop].astype(np.float32))[None]
-        target = _one_hot(example.labels[crop], self._plan.labels)
-        where = self._positions(high - low, patch, centre - low)
-        return self._sampled(image, target, where)
+        return self._sampled(example.image[None], example.labels, self._plan.patch, centre)
 
-    def _positions(self, size: np.ndarray, patch: np.ndarray, centre: np.ndarray) -> torch.Tensor:
-        """Position of each voxel of the patch in an array, `[..., axes]` in the order and units of `grid_sample`."""
-        axes = len(size)
+    def _sampled(
+        self, image: np.ndarray, labels: np.ndarray, patch: Sequence[int], centre: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A deformed patch of an image `[channels, ...]` and of labels `[...]`."""
+        position = self._offsets(patch) + torch.from_numpy(centre.astype(np.float32))
+        # What the patch reaches, so that large volumes are not converted whole.
+        flat = position.reshape(-1, len(patch)).numpy()
+        last = np.array(labels.shape) - 1
+        low = np.clip(np.floor(flat.min(axis=0)).astype(int) - 1, 0, last)
+        high = np.clip(np.ceil(flat.max(axis=0)).astype(int) + 2, low + 1, last + 1)
+        crop = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+        within = position - torch.from_numpy(low.astype(np.float32))
+        unit = (2 * within + 1) / torch.from_numpy((high - low).astype(np.float32)) - 1
+        where = unit.flip(-1)[None]
+        source = torch.from_numpy(image[(slice(None), *crop)].astype(np.float32))[None]
+        target = _one_hot(labels[crop], self._plan.labels)[None]
+        sampled = functional.grid_sample(source, where, "bilinear", "border", align_corners=False)
+        shares = functional.grid_sample(target, where, "bilinear", "zeros", align_corners=False)
+        return sampled[0], shares[0]
+
+    def _offsets(self, patch: Sequence[int]) -> torch.Tensor:
+        """Offset in voxels of each voxel of a deformed patch from its centre, `[..., axes]`."""
         lines = [torch.linspace(-(n - 1) / 2, (n - 1) / 2, int(n)) for n in patch]
         grid = torch.stack(torch.meshgrid(*lines, indexing="ij"), dim=-1)
-        moved = grid @ torch.from_numpy(self._matrix(axes).T.astype(np.float32))
-        if self._config.elastic:
-            moved = moved + self._elastic([int(n) for n in patch])
-        position = moved + torch.from_numpy(centre.astype(np.float32))
-        unit = (2 * position + 1) / torch.from_numpy(size.astype(np.float32)) - 1
-        return unit.flip(-1)
+        moved = grid @ torch.from_numpy(self._matrix(len(patch)).T.astype(np.float32))
+        return moved + self._elastic(list(patch)) if self._config.elastic else moved
 
     def _matrix(self, axes: int) -> np.ndarray:
         config, random = self._config, self._random
@@ -152,13 +155,6 @@ class Augmentation:
         field = self._random.normal(0, strength, (1, axes, *nodes)) * np.reshape(step, (1, axes, *[1] * axes))
         smooth = _enlarged(torch.from_numpy(field.astype(np.float32)), patch)
         return smooth[0].movedim(0, -1)
-
-    def _sampled(
-        self, image: torch.Tensor, target: torch.Tensor, where: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        sampled = functional.grid_sample(image[None], where[None], "bilinear", "border", align_corners=False)
-        labels = functional.grid_sample(target[None], where[None], "bilinear", "zeros", align_corners=False)
-        return sampled[0], labels[0]
 
     def _intensities(self, image: torch.Tensor) -> torch.Tensor:
         config, random = self._config, self._random

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,26 +35,55 @@ def fold_count(seconds: float) -> int:
     return max(MIN_FOLDS, min(MAX_FOLDS, int(seconds / SECONDS_PER_NETWORK)))
 
 
-def splits_by_patient(patients: Sequence[str], folds: int = MAX_FOLDS, seed: int = 0) -> tuple[Split, ...]:
-    """Splits for cross-validation, in each of which the examples of a patient are on one side.
+def patient_digest(patient: str) -> str:
+    """Name of a patient in files."""
+    return hashlib.sha256(patient.encode()).hexdigest()[:16]
+
+
+def folds_of_patients(
+    patients: Sequence[str], folds: int = MAX_FOLDS, seed: int = 0, known: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Fold of each patient, by digest.
 
     Parameters
     ----------
     patients : sequence of str
         Patient of each example.
     folds : int
-        Fewer with fewer patients. A single patient gives one split that leaves nothing out.
+        Fewer with fewer patients.
     seed : int
+    known : mapping of str to int, optional
+        Folds of an earlier training, by digest. A patient stays in its fold, so that a network that starts from the
+        earlier one of its fold has never seen the patients that it leaves out.
     """
-    names = sorted(set(patients))
-    if len(names) < 2:
+    digests = sorted({patient_digest(patient) for patient in patients})
+    count = min(folds, len(digests))
+    found = {digest: known[digest] for digest in digests if known and digest in known}
+    sizes = np.bincount(list(found.values()), minlength=count) if found else np.zeros(count, dtype=int)
+    for at in np.random.default_rng(seed).permutation(len(digests)):
+        if digests[at] not in found:
+            smallest = int(sizes.argmin())
+            found[digests[at]] = smallest
+            sizes[smallest] += 1
+    return found
+
+
+def splits_by_fold(patients: Sequence[str], fold_of: Mapping[str, int]) -> tuple[Split, ...]:
+    """Splits for cross-validation, in each of which the examples of a patient are on one side.
+
+    Parameters
+    ----------
+    patients : sequence of str
+        Patient of each example.
+    fold_of : mapping of str to int
+        From `folds_of_patients`. A single patient gives one split that leaves nothing out.
+    """
+    own = [fold_of[patient_digest(patient)] for patient in patients]
+    if len(set(patients)) < 2:
         return (Split(tuple(range(len(patients))), ()),)
-    order = np.random.default_rng(seed).permutation(len(names))
-    count = min(folds, len(names))
-    fold_of = {names[name]: place % count for place, name in enumerate(order)}
     found = []
-    for fold in range(count):
-        unseen = tuple(index for index, name in enumerate(patients) if fold_of[name] == fold)
-        training = tuple(index for index, name in enumerate(patients) if fold_of[name] != fold)
+    for number in range(max(fold_of.values()) + 1):
+        unseen = tuple(index for index, fold in enumerate(own) if fold == number)
+        training = tuple(index for index, fold in enumerate(own) if fold != number)
         found.append(Split(training, unseen))
     return tuple(found)

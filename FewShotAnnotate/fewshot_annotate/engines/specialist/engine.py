@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,8 +35,8 @@ class Specialist(Engine):
     devices = (Device.CPU, Device.CUDA, Device.MPS)
     uses_model = True
 
-    def __init__(self, device: Device = Device.AUTO, options: object = None) -> None:
-        super().__init__(device, options)  # type: ignore[arg-type]
+    def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(device, options)
         self._asked_device = device
 
     @classmethod

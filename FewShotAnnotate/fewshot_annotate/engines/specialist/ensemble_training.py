@@ -23,20 +23,22 @@ from .member_training import MemberConfig, MemberTraining, memory_format, new_ne
 from .model_file import ModelDescription, load_start, write_model
 from .report import SpecialistReport
 from .shared_progress import SharedProgress
-from .training import Training
+from .training import Limits, Training
 
 ENGINE = "specialist"
 # Networks that are trained at the same time at most.
 _MAX_PARALLEL = 8
 # Patients that a network is evaluated on; more would take time from the training and say little more.
 _MAX_EVALUATED = 40
+# These are evaluated even if it takes longer than it should.
+_MIN_EVALUATED = 8
 _EVALUATION_PART = 0.05
 
 
 def train_ensemble(
     training: Training,
     folder: Path,
-    seconds: float,
+    limits: Limits,
     start: Path | None,
     seed: int,
     device: Device,
@@ -48,8 +50,8 @@ def train_ensemble(
 
     Parameters
     ----------
-    seconds : float
-        For all trainings together, of which those that continue have spent some.
+    limits : Limits
+        The first is for all trainings together, of which those that continue have spent some.
     began : float
         Value of `time.monotonic()` at which the call began.
     """
@@ -58,12 +60,12 @@ def train_ensemble(
     parallel = 1 if on.type != "cpu" else max_threads(min(count, _MAX_PARALLEL))
     threads = max(1, max_threads(os.cpu_count() or 1) // parallel)
     config = replace(config or MemberConfig(), threads=threads)
-    each = seconds * parallel / count
-    earlier = load_start(start, training.plan)
+    each = limits.training * parallel / count
+    earlier = load_start(start, training.plan, count)
     progress = SharedProgress(context, count, 0.03, 1 - _EVALUATION_PART)
 
     def train(number: int) -> tuple[Mapping[str, torch.Tensor], int, float]:
-        initial = dict(earlier[number % len(earlier)]) if earlier else None
+        initial = earlier[number] if earlier else None
         member = MemberTraining(
             training.plan,
             training.cache.read,
@@ -83,7 +85,7 @@ def train_ensemble(
         jobs = [pool.submit(train, number) for number in range(count)]
         results = progress.results(jobs)
     states = [state for state, _, _ in results]
-    unseen = _unseen(training, states, on, seed, context)
+    unseen = _unseen(training, states, on, limits.evaluation, seed, context)
     temperature = fit_inverse_temperature(unseen)
     dice = DiceModel.fit(*_dice_by_patient(unseen, temperature), count) if unseen else None
     earlier_seconds = sum(spent for _, _, spent in results) / parallel
@@ -99,6 +101,8 @@ def train_ensemble(
         members=count,
         inverse_temperature=temperature,
         dice=dice,
+        folds=training.record.folds if count > 1 else {},
+        fingerprint=training.record.fingerprint,
     )
     write_model(folder, description, states, report)
     return report
@@ -108,17 +112,19 @@ def _unseen(
     training: Training,
     states: Sequence[Mapping[str, torch.Tensor]],
     device: torch.device,
+    seconds: float,
     seed: int,
     context: RunContext,
 ) -> list[Unseen]:
-    """Results of each network on the patients it did not see."""
+    """Results of each network on patients it did not see, in random order, as many as there is time for."""
     pairs = [(number, index) for number, split in enumerate(training.splits) for index in split.unseen]
-    if len(pairs) > _MAX_EVALUATED:
-        chosen = np.random.default_rng(seed).permutation(len(pairs))[:_MAX_EVALUATED]
-        pairs = [pairs[at] for at in sorted(chosen)]
+    pairs = [pairs[at] for at in np.random.default_rng(seed).permutation(len(pairs))[:_MAX_EVALUATED]]
+    began = time.monotonic()
     found = []
     torch.set_num_threads(max_threads(os.cpu_count() or 1))
     for done, (number, index) in enumerate(pairs):
+        if done >= _MIN_EVALUATED and time.monotonic() - began > seconds:
+            break
         network = new_network(training.plan)
         network.load_state_dict(dict(states[number]))
         network.eval().to(device, memory_format=memory_format(training.plan))  # type: ignore[call-overload]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +39,18 @@ class ModelDescription:
         Factor of logarithmic probabilities that calibrates them.
     dice : DiceModel or None
         None after training on a single patient.
+    folds : mapping of str to int
+        Fold of each patient by digest: the network of this number has not seen the patient.
+    fingerprint : str
+        Of the arguments of the training.
     """
 
     plan: SpecialistPlan
     members: int
     inverse_temperature: float
     dice: DiceModel | None
+    folds: Mapping[str, int]
+    fingerprint: str
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values, with the version of the format."""
@@ -55,6 +60,8 @@ class ModelDescription:
             "inverse_temperature": self.inverse_temperature,
             "plan": self.plan.to_json(),
             "dice": None if self.dice is None else self.dice.to_json(),
+            "folds": dict(self.folds),
+            "fingerprint": self.fingerprint,
         }
 
     @classmethod
@@ -67,7 +74,14 @@ class ModelDescription:
         members, temperature = int(data["members"]), float(data["inverse_temperature"])
         if not 1 <= members <= 100 or not 0 < temperature < 100 or (dice and len(dice.dice) != plan.labels):
             raise ValueError("members, temperature or labels")
-        return cls(plan=plan, members=members, inverse_temperature=temperature, dice=dice)
+        return cls(
+            plan=plan,
+            members=members,
+            inverse_temperature=temperature,
+            dice=dice,
+            folds={str(digest): int(fold) for digest, fold in data["folds"].items()},
+            fingerprint=str(data["fingerprint"]),
+        )
 
 
 def read_description(folder: Path) -> ModelDescription:
@@ -174,16 +188,20 @@ def load_members(folder: Path, description: ModelDescription) -> list[UNet]:
     return networks
 
 
-def load_start(folder: Path | None, plan: SpecialistPlan) -> list[dict[str, Tensor]]:
-    """Weights of the networks of an earlier model of the same plan; none if there is no such model."""
+def load_start(folder: Path | None, plan: SpecialistPlan, members: int) -> list[dict[str, Tensor]]:
+    """Weights of the networks of an earlier model, one for each fold; none if there is no such model.
+
+    Raises
+    ------
+    InputError
+        The earlier model is damaged or has other labels.
+    """
     if folder is None:
         return []
     description = require_labels(folder, plan.labels)
-    networks: list[UNet] = []
-    with contextlib.suppress(RuntimeError):
-        networks = load_members(folder, description)
-    fitting = description.plan.channels == plan.channels and description.plan.pools == plan.pools
-    return [dict(network.state_dict()) for network in networks] if fitting else []
+    if description.plan != plan or description.members != members or not description.folds:
+        return []
+    return [dict(network.state_dict()) for network in load_members(folder, description)]
 
 
 def calibrated(probabilities: np.ndarray, inverse_temperature: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
 from ...core.volume import Volume
 from .dice_model import promised_dice
-from .model_file import MODEL_FILE, ModelDescription, calibrated, load_members, require_labels
+from .model_file import MODEL_FILE, calibrated, load_members, read_description, require_labels
 from .native_slices import NativeSlices
 from .preparation import WorkingGrid, normalised
 
@@ -57,7 +57,7 @@ class VolumePrediction:
 
         on = torch_device(device, "specialist")
         plan = self.description.plan
-        networks = _networks(model, (model / MODEL_FILE).stat().st_mtime_ns, self.description)
+        networks = _networks(model, (model / MODEL_FILE).stat().st_mtime_ns)
         for network in networks:
             network.to(on, memory_format=memory_format(plan))  # type: ignore[call-overload]
         grid = WorkingGrid.of(volume.geometry, plan)
@@ -79,6 +79,6 @@ class VolumePrediction:
 
 
 @lru_cache(maxsize=2)
-def _networks(model: Path, written: int, description: ModelDescription) -> list[UNet]:
+def _networks(model: Path, written: int) -> list[UNet]:
     """Networks of a model; `written` is the time of its file, so that a newer one is read again."""
-    return load_members(model, description)
+    return load_members(model, read_description(model))

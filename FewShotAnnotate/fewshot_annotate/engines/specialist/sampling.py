@@ -13,7 +13,7 @@ from .preparation import PreparedExample
 # Share of patches around a voxel of a label; the others are anywhere on labelled slices.
 LABEL_SHARE = 0.67
 # Voxels kept of each label of an example to draw from.
-_MAX_PLACES = 2000
+_MAX_PLACES = 1000
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,12 @@ class Places:
     @classmethod
     def of(cls, example: PreparedExample, labels: int, generator: np.random.Generator) -> Places:
         """A random selection of voxels."""
-        flat = example.labels.reshape(-1)
-        shown = np.flatnonzero((np.bincount(flat, minlength=labels + 1)[1 : labels + 1]) > 0) + 1
-        of_labels = tuple(_some(np.flatnonzero(flat == label), example.labels.shape, generator) for label in shown)
+        flat = np.asarray(example.labels).reshape(-1)
+        marked = np.flatnonzero((flat > 0) & (flat <= labels))
+        order = marked[np.argsort(flat[marked], kind="stable")]
+        firsts = np.flatnonzero(np.diff(flat[order])) + 1
+        groups = np.split(order, firsts) if len(order) else []
+        of_labels = tuple(_some(group, example.labels.shape, generator) for group in groups)
         known = _some(np.flatnonzero(flat != example.unlabelled), example.labels.shape, generator)
         return cls(of_labels, known)
 
@@ -103,4 +106,4 @@ def _some(flat: np.ndarray, shape: tuple[int, ...], generator: np.random.Generat
     """At most `_MAX_PLACES` of some flat indices, as positions `[n, 3]`."""
     if len(flat) > _MAX_PLACES:
         flat = flat[np.sort(generator.integers(len(flat), size=_MAX_PLACES))]
-    return np.stack(np.unravel_index(flat, shape), axis=1)
+    return np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int32)

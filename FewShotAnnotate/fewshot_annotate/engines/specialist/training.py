@@ -18,7 +18,7 @@ from ...core.storage import write_json
 from ...core.training_example import TrainingExample
 from ..base import RunContext
 from ..threads import max_threads
-from .cross_validation import MAX_FOLDS, Split, fold_count, splits_by_patient
+from .cross_validation import MAX_FOLDS, Split, fold_count, folds_of_patients, splits_by_fold
 from .example_cache import ExampleCache
 from .model_file import MODEL_FILE, read_description, read_report
 from .plan import SpecialistPlan, make_plan
@@ -44,7 +44,7 @@ class Training:
 
     Attributes
     ----------
-    plan : SpecialistPlan
+    record : TrainingRecord
     splits : sequence of Split
         One for each network.
     patients : sequence of str
@@ -54,11 +54,24 @@ class Training:
         For checkpoints.
     """
 
-    plan: SpecialistPlan
+    record: TrainingRecord
     splits: Sequence[Split]
     patients: Sequence[str]
     cache: ExampleCache
     folder: Path
+
+    @property
+    def plan(self) -> SpecialistPlan:
+        """Plan of the task."""
+        return self.record.plan
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits in seconds, of the training and of the evaluation that follows."""
+
+    training: float
+    evaluation: float
 
 
 def fit_specialist(
@@ -107,31 +120,27 @@ def fit_specialist(
         raise InputError("training_no_examples")
     began = time.monotonic()
     record = fingerprint(examples, labels, budget_seconds, seed)
-    if (folder / MODEL_FILE).is_file() and not (folder / TRAINING_FOLDER).exists():
-        read_description(folder)
-        return read_report(folder)
     work = folder / TRAINING_FOLDER
+    if (folder / MODEL_FILE).is_file() and not work.exists() and read_description(folder).fingerprint == record:
+        return read_report(folder)
     known = TrainingRecord.read(work / RECORD_FILE, record)
     if known is None:
         shutil.rmtree(work, ignore_errors=True)
     if known is None:
-        # A GPU trains one network after the other, as one core does.
-        cores = max_threads(MAX_FOLDS)
-        known = TrainingRecord(record, _plan(examples, labels, start, context), fold_count(cores * budget_seconds))
+        plan = _plan(examples, labels, start, context)
+        known = TrainingRecord(record, plan, _folds(examples, budget_seconds, start, seed))
         write_json(_made(work) / RECORD_FILE, known.to_json())
-    training = _prepare(examples, work, known, seed, context)
+    training = _prepare(examples, work, known, context)
     from .ensemble_training import train_ensemble
 
     spent = time.monotonic() - began
-    seconds = max(1.0, budget_seconds * (1 - EVALUATION_SHARE) - spent)
-    report = train_ensemble(training, folder, seconds, start, seed, device, context, config, began)
+    limits = Limits(max(1.0, budget_seconds * (1 - EVALUATION_SHARE) - spent), budget_seconds * EVALUATION_SHARE)
+    report = train_ensemble(training, folder, limits, start, seed, device, context, config, began)
     shutil.rmtree(work, ignore_errors=True)
     return report
 
 
-def _prepare(
-    examples: Sequence[TrainingExample], work: Path, known: TrainingRecord, seed: int, context: RunContext
-) -> Training:
+def _prepare(examples: Sequence[TrainingExample], work: Path, known: TrainingRecord, context: RunContext) -> Training:
     """Prepared examples, which are read if they are there, and splits."""
     cache = ExampleCache(_made(work / "examples"))
     for index, example in enumerate(examples):
@@ -139,8 +148,21 @@ def _prepare(
             cache.write(index, prepared(*example.load(), example, known.plan))
         context.report_progress(_LOADING_PART * (1 + (index + 1) / len(examples)) / 2)
     patients = [example.patient for example in examples]
-    splits = splits_by_patient(patients, known.folds, seed)
-    return Training(known.plan, splits, patients, cache, work)
+    return Training(known, splits_by_fold(patients, known.folds), patients, cache, work)
+
+
+def _folds(
+    examples: Sequence[TrainingExample], budget_seconds: float, start: Path | None, seed: int
+) -> dict[str, int]:
+    """Fold of each patient; patients of an earlier model stay in theirs."""
+    patients = [example.patient for example in examples]
+    # A GPU trains one network after the other, as one core does.
+    count = fold_count(max_threads(MAX_FOLDS) * budget_seconds)
+    if start is not None:
+        earlier = read_description(start)
+        if 2 <= earlier.members <= len(set(patients)):
+            return folds_of_patients(patients, earlier.members, seed, earlier.folds)
+    return folds_of_patients(patients, count, seed)
 
 
 def _made(folder: Path) -> Path:

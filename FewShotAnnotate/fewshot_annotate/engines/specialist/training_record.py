@@ -23,21 +23,23 @@ class TrainingRecord:
     ----------
     fingerprint : str
     plan : SpecialistPlan
-    folds : int
+    folds : mapping of str to int
+        Fold of each patient by digest.
     """
 
     fingerprint: str
     plan: SpecialistPlan
-    folds: int
+    folds: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values."""
-        return {"fingerprint": self.fingerprint, "plan": self.plan.to_json(), "folds": self.folds}
+        return {"fingerprint": self.fingerprint, "plan": self.plan.to_json(), "folds": dict(self.folds)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainingRecord:
         """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
-        return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]), int(data["folds"]))
+        folds = {str(digest): int(fold) for digest, fold in data["folds"].items()}
+        return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]), folds)
 
     @classmethod
     def read(cls, path: Path, wanted: str) -> TrainingRecord | None:
