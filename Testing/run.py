@@ -44,7 +44,9 @@ def main(arguments):
         return _rerun_with_older_python(arguments)
     _make_environment(kind)
     commands = {"demo": [BIN / "fewshot-annotate", "demo"], "test": [PYTHON, "-m", "pytest", *SEVERAL_PROCESSES]}
-    return subprocess.call([*map(str, commands[kind]), *rest], cwd=ROOT)
+    # Compiled files are kept, whatever the user's settings: the tests start hundreds of processes.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.call([*map(str, commands[kind]), *rest], cwd=ROOT, env=environment)
 
 
 def _make_environment(kind):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError, Message
-from fewshot_annotate.core.events import Event, Progress, Started, event_from_line
+from fewshot_annotate.core.events import Event, Started
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.adapt.engine import Adapt
@@ -30,19 +26,16 @@ from fewshot_annotate.evaluation.case import ComparisonCase, support_subset
 from fewshot_annotate.evaluation.compare import compare
 from fewshot_annotate.evaluation.design import Trial, TrialDesign, design_trials
 from fewshot_annotate.evaluation.recommendation import Evidence, recommend
-from fewshot_annotate.evaluation.report import page as report
 from fewshot_annotate.evaluation.results import Comparison
 from fewshot_annotate.evaluation.scores import dice, dice_difference, engine_score, mean_dice
 from fewshot_annotate.evaluation.time_estimate import ComparisonProgress
 from fewshot_annotate.evaluation.trials import EngineFailed, Interrupted, TrialResult, run_trial
-from fewshot_annotate.io.files import write_array, write_label_maps
 from fewshot_annotate.jobs.planning import EngineSettings
 from fewshot_annotate.jobs.process import run_in_worker
 from fewshot_annotate.jobs.run_folder import JobFolder
 from hypothesis import given
 from hypothesis import strategies as st
-from support.labels import every, keep_slices, overlapping_layers, small_case
-from support.processes import Spawned, wait_for
+from support.labels import every, overlapping_layers, small_case
 
 AXIS = SliceAxis(0)
 PROPAGATE = EngineSettings("propagate")
@@ -420,164 +413,6 @@ def test_overlapping_segments_are_compared_layer_by_layer(tmp_path: Path) -> Non
     found = compare(case, [PROPAGATE], QUICK, tmp_path / "report")
     assert set(found.labels) | set(found.not_scored) == {"Étage 0", "Étage 1", "lower half"}
     assert found.points[0].dice > 0.3
-
-
-# --- the command
-
-
-@dataclass
-class Desk:
-    """A folder with an image and its support, as a user has it; the patient's name is in every path."""
-
-    folder: Path
-
-    @property
-    def report(self) -> Path:
-        return self.folder / "report"
-
-    def command(self, *more: object) -> list[str]:
-        inputs = self.folder / "image.nii.gz", self.folder / "support.seg.nrrd"
-        return ["compare", *map(str, (*inputs, "-o", self.report, *more))]
-
-
-COUNTED = ("truth", "result", "both")
-PATIENT = "Doe^Jane 1970-01-31"
-QUICKLY = ("--engines", "propagate", "--sizes", "2", "--draws", "1", "--progress", "none")
-
-
-@pytest.fixture
-def desk(awkward_path: Path) -> Desk:
-    folder = awkward_path / PATIENT
-    folder.mkdir()
-    volume, label_map = small_case()
-    write_array(folder / "image.nii.gz", volume.array, volume.geometry)
-    write_label_maps(folder / "support.seg.nrrd", [keep_slices(label_map, AXIS, every(label_map, AXIS, 4))])
-    return Desk(folder)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
-    desk: Desk, capfd: pytest.CaptureFixture[str]
-) -> None:
-    more = ("--sizes", "1,3", "--draws", "1", "--held-out", "1", "--option", "adapt.steps=3", "--progress", "json")
-    assert main(desk.command("--engines", "propagate,adapt", *more)) == 0
-    out, err = capfd.readouterr()
-    assert err == ""
-    *progress, last = out.splitlines()
-    assert all(isinstance(event_from_line(line), Progress) for line in progress)
-    assert json.loads(last)["evidence"] == "too little"
-    summary = rows_of(desk.report / "summary.csv")
-    assert [(row["engine"], row["support_size"]) for row in summary] == [
-        ("propagate", "1"),
-        ("propagate", "3"),
-        ("adapt", "1"),
-        ("adapt", "3"),
-    ]
-    slices = rows_of(desk.report / "slices.csv")
-    for row in summary:  # the mean over labels of what the rows of the slices add up to
-        own = [one for one in slices if (one["engine"], one["support_size"]) == (row["engine"], row["support_size"])]
-        voxels = [
-            [sum(int(one[f"voxels_{name}"]) for one in own if one["label"] == label) for name in COUNTED]
-            for label in {one["label"] for one in own}
-        ]
-        dices = [2 * both / (truth + result) for truth, result, both in voxels]
-        assert float(row["dice_mean"]) == pytest.approx(np.mean(dices), abs=1e-4)
-    html = (desk.report / "report.html").read_text(encoding="utf-8")
-    parts = [
-        html.index(words) for words in ("Paint more slices first", "Dice by the number", "How this was measured")
-    ]
-    assert parts == sorted(parts)
-    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)|https?://|<script|<link', html)
-    assert html.count("data:image/png;base64,") == 1 + 3  # the plot; the only hidden slice: truth, two engines
-    assert "steps = 3" in html
-
-
-def test_report_and_figures_name_no_patient_and_no_path(desk: Desk) -> None:
-    assert main(desk.command(*QUICKLY)) == 0
-    written = [path for path in desk.report.rglob("*") if path.is_file()]
-    assert {"report.html", "dice.png", "summary.csv", "slices.csv", "result.json"} <= {path.name for path in written}
-    for path in written:
-        content = path.read_bytes()
-        for word in ("Doe^Jane", "1970-01", "support.seg", "deuxi", str(desk.folder)):
-            assert word.encode() not in content, path.name
-
-
-def test_the_terminal_shows_table_and_advice(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(desk.command(*QUICKLY)) == 0
-    out, err = capfd.readouterr()
-    assert err == ""
-    assert "Mean Dice on hidden slices" in out
-    assert "nothing to compare" in out
-    assert out.rstrip().endswith("report.html")
-
-
-@needs_proc
-def test_ctrl_c_keeps_finished_trials_and_resume_goes_on(desk: Desk, spawned: Spawned) -> None:
-    # While `adapt` fits, seconds long, the other engine's trials are finished: there is time to interrupt.
-    slowly = ("--engines", "propagate,adapt", "--option", "adapt.steps=150")
-    options = (*slowly, "--sizes", "1,2", "--draws", "1", "--held-out", "1")
-    program = spawned.cli(*desk.command(*options, "--progress", "none"))
-    finished = desk.report / "runs" / "propagate"
-    wait_for(lambda: len(list(finished.glob("*.json"))) >= 2)
-    program.send_signal(signal.SIGINT)
-    out, err = program.communicate(timeout=60)
-    assert (program.returncode, out, err.count("\n")) == (130, "", 1)
-    assert "--resume" in err
-    assert not (desk.report / "working").exists()
-    assert not (desk.report / "report.html").exists()
-    kept = {path.name: path.stat().st_mtime_ns for path in finished.glob("*.json")}
-    assert main(desk.command(*options, "--progress", "none", "--resume")) == 0
-    assert {name: (finished / name).stat().st_mtime_ns for name in kept} == kept
-    assert (desk.report / "report.html").exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--engines", "nobody"], "no engine named 'nobody'"),
-        (["--sizes", "1/2"], "not a list of slice numbers"),
-        (["--sizes", "400"], "support sizes"),
-        (["--draws", "0"], "'0' is no number"),
-        (["--held-out", "none"], "'none' is no number"),
-        (["--option", "steps"], "ENGINE.NAME=VALUE"),
-        (["--option", "adapt.steps=3"], "Engine adapt is given an option but is not compared"),
-        (["--option", "propagate.colour=red"], "no option 'colour'"),
-        (["--budget", "-1"], "no time limit"),
-        (["--axis", "3"], "Axis 3 does not exist"),
-        (["--labelled-slices", str(every(small_case()[1], AXIS, 4)[1])], "two slices that show a label"),
-    ],
-)
-def test_bad_input_is_one_clear_line_and_leaves_nothing(
-    more: list[str], said: str, desk: Desk, capfd: pytest.CaptureFixture[str]
-) -> None:
-    usual = [] if "--engines" in more else ["--engines", "propagate"]
-    assert main(desk.command(*usual, *more)) == 2
-    out, err = capfd.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert said in err
-    assert not desk.report.exists()
-
-
-def test_a_used_folder_is_left_alone(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
-    desk.report.mkdir()
-    (desk.report / "thesis.txt").write_text("mine", encoding="ascii")
-    for more in ((), ("--resume",)):
-        assert main(desk.command(*QUICKLY, *more)) == 2
-        assert "not an empty folder" in capfd.readouterr().err
-    assert [path.name for path in desk.report.iterdir()] == ["thesis.txt"]
-
-
-def test_without_the_packages_of_the_report_nothing_is_begun(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(report.REQUIRED_PACKAGES, "no_such_module", "matplotlib")
-    assert main(desk.command(*QUICKLY)) == 2
-    assert re.search(r'"\S+" -m pip install --editable "\S+\[report\]"', capfd.readouterr().err)
-    assert not desk.report.exists()
 
 
 def test_a_trial_fills_the_held_out_slices_alone(tmp_path: Path) -> None:

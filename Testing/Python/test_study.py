@@ -50,7 +50,7 @@ def manifest(awkward_path: Path) -> Path:
     volumes = {
         "Roe^Jack": piece(*hippocampus, 4, 20),
         "Roe^Jill": piece(*hippocampus, 16, 32),
-        "Roe^Jim": piece(*aorta, 60, 76),
+        "Roe^Jim": piece(*aorta, 20, 36),
     }
     rows = []
     for (name, (volume, label_map)), group in zip(volumes.items(), ("MR", "MR", "CT"), strict=True):

@@ -24,7 +24,7 @@ from fewshot_annotate.jobs.run_folder import JobFolder
 from support.labels import every
 
 PACKAGE_PARENT = Path(fewshot_annotate.__file__).parents[1]
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 
 
 def make_folder(

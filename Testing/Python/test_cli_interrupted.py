@@ -1,0 +1,192 @@
+"""A fill by the command line that is interrupted, killed or left: finished slices are kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.events import (
+    Cancelled,
+    Event,
+    Finished,
+    Started,
+    event_from_line,
+)
+from fewshot_annotate.core.slice_axis import labelled_indices
+from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.jobs import layers as layers_module
+from fewshot_annotate.jobs import process as process_module
+from fewshot_annotate.jobs.process import WorkerProcess, run_in_worker
+from fewshot_annotate.jobs.run_folder import JobFolder
+from support.desk import AXIS, Desk
+from support.labels import keep_slices, long_case, overlapping_layers, small_case
+from support.processes import Spawned, alive, make_folder, paused, slices_done, wait_for
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
+
+
+@pytest.fixture(scope="module")
+def long_desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    folder = tmp_path_factory.mktemp("long") / "deuxième étude"
+    folder.mkdir()
+    volume, one = long_case()
+    held = labelled_indices(one.array, AXIS)
+    indices = [held[1], held[-2]]
+    desk = Desk(folder, volume, keep_slices(one, AXIS, indices), indices)
+    write_array(desk.image, volume.array, volume.geometry)
+    desk.put_support(desk.support)
+    assert main([*desk.fill("-o", folder / "expected.nii.gz"), "--slices", "all"]) == 0
+    return desk
+
+
+def worker_in_the_middle(desk: Desk) -> tuple[JobFolder, int]:
+    """The job of a running command line and its worker's process id, once three slices are finished."""
+    wait_for(lambda: JobFolder.holds_job(desk.job))
+    folder = JobFolder.open(desk.job)
+    wait_for(lambda: np.count_nonzero(folder.finished()) >= 3)
+    started = [event_from_line(line) for line in folder.events_path.read_text().splitlines()]
+    return folder, [event.pid for event in started if isinstance(event, Started)][-1]
+
+
+def require_resumes(desk: Desk, spawned: Spawned, kept: int) -> None:
+    program = spawned.cli(*desk.fill("--slices", "all", "--job-dir", desk.job, "--resume"), "--progress", "json")
+    out, err = program.communicate(timeout=120)
+    assert (program.returncode, err) == (0, "")
+    events = [event for event in map(event_from_line, out.splitlines()) if event]
+    assert len(slices_done(events)) + kept == desk.volume.array.shape[0] - len(desk.indices)
+    assert desk.output.read_bytes() == (desk.folder / "expected.nii.gz").read_bytes()
+    desk.output.unlink()
+    shutil.rmtree(desk.job)
+
+
+@needs_proc
+def test_ctrl_c_keeps_the_job_and_it_can_be_resumed(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))
+    folder, pid = worker_in_the_middle(long_desk)
+    with paused(pid):
+        program.send_signal(signal.SIGINT)
+        wait_for(folder.cancel_requested)
+    out, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--resume" in err
+    assert not long_desk.output.exists()
+    assert not alive(pid)
+    require_resumes(long_desk, spawned, np.count_nonzero(folder.finished()))
+
+
+@needs_proc
+def test_ctrl_c_is_not_lost_wherever_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted at every call on the way, not only while it sleeps."""
+    for moment in ("start", "running", "poll"):
+        folder = make_folder(tmp_path / moment, *long_case(), AXIS, 50)
+
+        class Interrupted(WorkerProcess):
+            def __getattribute__(self, name: str, moment: str = moment) -> object:
+                if name == moment and not vars(self).get("told"):
+                    self.told = True
+                    signal.raise_signal(signal.SIGINT)
+                return super().__getattribute__(name)
+
+        monkeypatch.setattr(process_module, "WorkerProcess", Interrupted)
+        if moment == "start":  # nothing is finished yet that could be kept
+            with pytest.raises(KeyboardInterrupt):
+                run_in_worker(folder, lambda event: None)
+        else:
+            assert isinstance(run_in_worker(folder, lambda event: None), Cancelled)
+        assert folder.pending()
+
+
+@needs_proc
+def test_ctrl_c_at_the_end_of_a_layer_does_not_start_the_next(
+    desk: Desk, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    write_label_maps(support, layers)
+
+    def interrupted_at_its_end(folder: JobFolder, *more: Any, **options: Any) -> Event:
+        ending = run_in_worker(folder, *more, **options)
+        assert isinstance(ending, Finished)
+        folder.request_cancel()
+        return ending
+
+    monkeypatch.setattr(layers_module, "run_in_worker", interrupted_at_its_end)
+    command = ["fill", *map(str, (desk.image, support, "-o", output, "--job-dir", desk.job))]
+    assert main([*command, "--progress", "none"]) == 130
+    assert "cancelled; no output was written. Continue" in capfd.readouterr().err
+    assert len(JobFolder.open(desk.job, layer=1).pending()) > 0
+    assert not output.exists()
+
+
+@needs_proc
+def test_a_second_ctrl_c_ends_a_worker_that_does_not_react(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))
+    folder, pid = worker_in_the_middle(long_desk)
+    with paused(pid):
+        program.send_signal(signal.SIGINT)
+        wait_for(folder.cancel_requested)
+        program.send_signal(signal.SIGINT)
+        _, err = program.communicate(timeout=60)
+        assert (program.returncode, err.count("\n")) == (130, 1)
+        wait_for(lambda: not alive(pid))
+    shutil.rmtree(long_desk.job)
+
+
+@needs_proc
+def test_a_killed_command_line_ends_its_worker_and_the_job_can_be_resumed(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))
+    folder, pid = worker_in_the_middle(long_desk)
+    with paused(pid):
+        program.kill()
+        program.wait()
+    wait_for(lambda: not alive(pid), 5)
+    assert not long_desk.output.exists()
+    require_resumes(long_desk, spawned, np.count_nonzero(folder.finished()))
+
+
+@needs_proc
+def test_a_worker_killed_under_the_command_line_is_one_plain_line(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))
+    folder, pid = worker_in_the_middle(long_desk)
+    os.kill(pid, signal.SIGKILL)
+    out, err = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--resume" in err
+    require_resumes(long_desk, spawned, np.count_nonzero(folder.finished()))
+
+
+@needs_proc
+def test_ctrl_c_without_a_kept_job_leaves_nothing(long_desk: Desk, spawned: Spawned, tmp_path: Path) -> None:
+    before = long_desk.files()
+    program = spawned.cli(
+        *long_desk.fill("--slices", "all"), "--progress", "json", environment={"TMPDIR": str(tmp_path)}
+    )
+    assert program.stdout is not None
+    while '"slice"' not in program.stdout.readline():
+        pass
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert err == "fewshot-annotate: cancelled; no output was written.\n"
+    assert long_desk.files() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(long_desk: Desk, spawned: Spawned) -> None:
+    program = spawned.cli(*long_desk.fill("--slices", "all"), "--progress", "json")
+    assert program.stdout is not None
+    program.stdout.readline()
+    program.stdout.close()
+    program.stdout = None
+    _, err = program.communicate(timeout=60)
+    assert (program.returncode, err) == (1, "")
+    assert not long_desk.output.exists()

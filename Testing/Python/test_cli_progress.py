@@ -1,0 +1,190 @@
+"""What the command line says of a fill while it runs, and of what is to be expected of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import partial
+
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.events import (
+    Event,
+    Expected,
+    Finished,
+    Progress,
+    SliceDone,
+    Stage,
+    Started,
+    event_from_line,
+)
+from fewshot_annotate.io.files import read_label_maps, write_label_maps
+from fewshot_annotate.jobs import layers as layers_module
+from fewshot_annotate.jobs.layers import LayerRun, OverallProgress, layer_runs
+from fewshot_annotate.jobs.process import run_in_worker
+from fewshot_annotate.jobs.run_folder import JobFolder
+from support import stepwise
+from support.desk import AXIS, Desk
+from support.labels import keep_slices, overlapping_layers, small_case
+from support.processes import slices_done
+
+
+def test_progress_json_prints_events_and_nothing_else(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*desk.fill(), "--progress", "json"]) == 0
+    out, err = capfd.readouterr()
+    events = [event_from_line(line) for line in out.splitlines()]
+    assert None not in events
+    assert isinstance(events[0], Started)
+    assert isinstance(events[-1], Finished)
+    between = set(range(desk.indices[0], desk.indices[-1])) - set(desk.indices)
+    assert set(slices_done([event for event in events if event])) == between
+    assert err == ""
+
+
+def test_progress_none_prints_the_summary_only(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(desk.fill()) == 0
+    out, err = capfd.readouterr()
+    assert re.fullmatch(r".*filled\.nii\.gz: \d+ slices filled, \d+ were labelled \(axis 0 \(axial\), .*s\n", out)
+    assert err == ""
+
+
+def test_the_bar_goes_to_stderr(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*desk.fill(), "--progress", "bar"]) == 0
+    out, err = capfd.readouterr()
+    assert out.count("\n") == 1
+    assert "slices" in err
+
+
+@pytest.fixture
+def stepwise_engine(python_with_stepwise: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of an engine that drafts, fits and refines."""
+    monkeypatch.setattr(layers_module, "run_in_worker", partial(run_in_worker, python=python_with_stepwise))
+    return stepwise.NAME
+
+
+def test_options_of_the_engine_reach_it_with_their_types(desk: Desk, stepwise_engine: str) -> None:
+    more = ["--option", "fit=0", "--option", "talks=False", "--option", "fit=0.25", "--option", "trouble="]
+    assert main(desk.fill("--engine", stepwise_engine, "--job-dir", desk.job, *more)) == 0
+    job = JobFolder.open(desk.job).job
+    assert job.options == {"fit": 0.25, "talks": False, "trouble": ""}
+    assert job.budget is None
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("fit=soon", "Option fit of engine stepwise cannot be 'soon'; it must be a float from 0 to inf."),
+        ("fit=-1", "cannot be -1.0"),
+        ("fit=nan", "cannot be 'nan'"),
+        ("talks=1", "Option talks of engine stepwise cannot be '1'; it must be a bool (true or false)."),
+        ("talks=", "cannot be ''"),
+    ],
+)
+def test_an_option_of_another_type_is_one_clear_line(
+    option: str, said: str, desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = desk.files()
+    assert main(desk.fill("--engine", stepwise_engine, "--option", option)) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+    assert desk.files() == before
+
+
+def test_the_expected_dice_ends_what_is_printed(
+    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = desk.fill("--engine", stepwise_engine, "--option", "fit=0")
+    assert main(command) == 0
+    first, *more = capfd.readouterr().out.splitlines()
+    assert "slices filled" in first
+    assert [re.sub(" +", " ", line) for line in more] == [
+        f" Expected Dice {segment.name} 0.800 (9 times of 10 from 0.600 to 0.900)"
+        for segment in desk.support.segments
+    ]
+    assert main([*command, "--progress", "json"]) == 0
+    events = [event_from_line(line) for line in capfd.readouterr().out.splitlines()]
+    told = [event.dice for event in events if isinstance(event, Expected)]
+    assert told == [0.5] * len(more) + [0.8] * len(more), "of the drafts, then of the result"
+
+
+def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(desk: Desk, stepwise_engine: str) -> None:
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    write_label_maps(support, layers)
+    more = ["--engine", stepwise_engine, "--option", "fit=1000", "--budget", "3", "--job-dir", desk.job]
+    began = time.monotonic()
+    assert main(["fill", *map(str, (desk.image, support, "-o", output, *more)), "--progress", "none"]) == 0
+    assert time.monotonic() - began < 30
+    assert [layer.job.budget for layer in JobFolder.open_layers(desk.job)] == [1.5, 1.5]
+    assert len(read_label_maps(output, desk.volume.geometry)) == 2
+
+
+def test_layers_are_all_drafted_before_the_first_is_refined(
+    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
+    support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
+    write_label_maps(support, layers)
+    command = ["fill", *map(str, (desk.image, support, "-o", output, "--engine", stepwise_engine))]
+    assert main([*command, "--option", "fit=0.6", "--progress", "json"]) == 0
+    events = [event for event in map(event_from_line, capfd.readouterr().out.splitlines()) if event]
+    half = len(slices_done(events)) // 2
+    assert [event.draft for event in events if isinstance(event, SliceDone)] == [True] * half + [False] * half
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert {event.total for event in progress} == {half}
+    for figures in (
+        [event.done for event in progress],
+        [event.done - event.drafts for event in progress],
+        [event.fraction for event in progress],
+    ):
+        assert figures == sorted(figures)
+    assert list(dict.fromkeys(event.stage for event in progress)) == list(Stage)
+    assert progress[-1] == Progress(half, half, 0.0, 1.0, 0, Stage.REFINING)
+    assert [isinstance(event, Finished) for event in events].index(True) == len(events) - 1
+    assert layer_runs("propagate", 2) == [LayerRun(0), LayerRun(1)], "without drafts there is nothing to go back for"
+    assert layer_runs(stepwise_engine, 1) == [LayerRun(0)]
+
+
+def test_a_job_is_continued_with_another_time_limit(desk: Desk) -> None:
+    assert main(desk.fill("--job-dir", desk.job, "--budget", "50")) == 0
+    assert JobFolder.open(desk.job).job.budget == 50
+    assert main(desk.fill("--job-dir", desk.job, "--resume")) == 0
+    assert JobFolder.open(desk.job).job.budget is None
+
+
+def test_the_bar_tells_what_is_being_done(
+    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    more = ["--engine", stepwise_engine, "--option", "fit=0.7", "--option", "pause=0.02", "--progress", "bar"]
+    assert main(desk.fill(*more)) == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
+    count = len(set(range(desk.indices[0], desk.indices[-1])) - set(desk.indices))
+    assert re.search(rf"Drafting .* \d+/{count} slices", shown)
+    assert re.search(rf"Refining .* 0/{count} slices", shown)
+    assert re.search(rf"Refining .* {count}/{count} slices", shown)
+
+
+def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Event] = []
+    overall = OverallProgress(2)
+    for number in range(2):
+        report = overall.reporter(LayerRun(number), number == 1, told.append)
+        report(Progress(0, 10, None))
+        monkeypatch.setattr(time, "monotonic", partial(lambda now: now, time.monotonic() + 10))
+        for done, eta in ((5, 10.0), (10, 0.0)):
+            report(Progress(done, 10, eta, done / 10))
+        report(Finished(20.0))
+        monkeypatch.undo()
+    assert told[-1] == Finished(20.0)
+    progress = [event for event in told[:-1] if isinstance(event, Progress)]
+    assert [event.done for event in progress] == [0, 5, 10, 10, 15, 20]
+    assert {event.total for event in progress} == {20}
+    assert [event.fraction for event in progress] == [0, 0.25, 0.5, 0.5, 0.75, 1]
+    first, second = (
+        [round(event.eta) for event in part if event.eta is not None] for part in (progress[:3], progress[3:])
+    )
+    assert first == [30, 10], "the second layer will take as long as the first"
+    assert second == [10, 0]

@@ -1,0 +1,64 @@
+"""A folder with an image and its support, as a user has it, and the commands about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.volume import LabelMap, Volume
+from fewshot_annotate.io.files import write_array, write_label_maps
+
+from support.labels import every, keep_slices, small_case
+
+AXIS = SliceAxis(0)
+
+
+@dataclass
+class Desk:
+    """A folder with an image and its support, as a user has it."""
+
+    folder: Path
+    volume: Volume
+    support: LabelMap
+    indices: list[int]
+
+    @property
+    def image(self) -> Path:
+        return self.folder / "image.nii.gz"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "support.nii.gz"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "filled.nii.gz"
+
+    @property
+    def job(self) -> Path:
+        return self.folder / "job"
+
+    def fill(self, *more: object) -> list[str]:
+        """Arguments of the plain command."""
+        return ["fill", *map(str, (self.image, self.labels, "-o", self.output, "--progress", "none", *more))]
+
+    def files(self) -> dict[str, bytes | None]:
+        """Everything in the folder, with its bytes."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes() if path.is_file() else None
+            for path in self.folder.rglob("*")
+        }
+
+    def put_support(self, label_map: LabelMap) -> None:
+        write_label_maps(self.labels, [label_map])
+
+
+def make_desk(folder: Path) -> Desk:
+    volume, label_map = small_case()
+    label_map = LabelMap(label_map.array, label_map.geometry, label_map.segments)
+    indices = every(label_map, AXIS, 8)
+    desk = Desk(folder, volume, keep_slices(label_map, AXIS, indices), indices)
+    write_array(desk.image, volume.array, volume.geometry)
+    desk.put_support(desk.support)
+    return desk
