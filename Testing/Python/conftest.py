@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.engines import registry
 from hypothesis import HealthCheck, settings
 from support import stepwise
+from support.desk import Desk, make_desk
 from support.processes import Spawned
 
 settings.register_profile(
@@ -63,6 +65,15 @@ def awkward_path(tmp_path: Path) -> Path:
     folder = tmp_path / "deuxième étude"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def desk(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Image and support in a folder that keeps its temporary files too."""
+    temporary = awkward_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return make_desk(awkward_path)
 
 
 @pytest.fixture

@@ -162,9 +162,30 @@ def test_a_dicom_folder_is_an_image(tmp_path: Path) -> None:
 def test_models_list_names_every_engine_and_whether_it_can_run(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     out, _ = capfd.readouterr()
-    (line,) = [line for line in out.splitlines() if "propagate" in line and "│" in line]
+    (line,) = [line for line in out.splitlines() if "│ propagate" in line]
     assert "ready" in line
+    (line,) = [line for line in out.splitlines() if "│ sam-vit-b" in line]
     assert "Apache-2.0" in line
+
+
+def test_models_list_fits_a_terminal_of_80_columns(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["models", "list"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) < 60
+    assert all(len(line) <= 80 for line in lines if "│" in line)
+
+
+def test_models_info_lists_the_options_of_an_engine(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["models", "info", "adapt"]) == 0
+    out, _ = capfd.readouterr()
+    assert "a whole number from 1 to 100000" in out
+    assert "--option NAME=VALUE" in out
 
 
 def test_the_demo_fills_a_brain_and_prints_dice(tmp_path: Path, spawned: Spawned) -> None:

@@ -41,7 +41,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def standins(tmp_path: Path) -> dict[str, str]:
-    return {**environment_with_standins(), "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
+    return {**environment_with_standins(tmp_path), "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
 
 
 def held_batch(dataset: Dataset, *more: str) -> list[str]:

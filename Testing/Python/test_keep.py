@@ -138,11 +138,17 @@ def test_what_one_slice_alone_shows_shrinks_until_midway_and_fades() -> None:
     assert found[0].outside < found[1].outside < found[3].outside < -5
 
 
+def gap_of(before: np.ndarray, after: np.ndarray) -> Gap:
+    """Ten slices apart, in images that show nothing."""
+    nothing = np.zeros(before.shape, np.float32)
+    return Gap((0, 10), (before, after), {1: 1}, SliceAxis(0), Geometry((11, *before.shape)), (nothing, nothing))
+
+
 def test_a_stray_pixel_does_not_make_its_label_likely_far_away() -> None:
     before, after = np.zeros((2, 60, 60), np.uint8)
     before[20:40, 20:40] = after[20:40, 20:40] = 1
     before[5, 5] = 1
-    gap = Gap((0, 10), (before, after), {1: 1}, SliceAxis(0), Geometry((11, 60, 60)))
+    gap = gap_of(before, after)
     far = np.full((60, 60), True)
     far[:16, :16] = far[12:48, 12:48] = False
     assert gap.interpolated(8, 2)[1][far].max() < 1e-3
@@ -153,10 +159,7 @@ def test_a_stray_pixel_of_a_label_that_ends_does_not_make_it_likely_far_away() -
     before[20:40, 20:40] = 1
     with_pixel = before.copy()
     with_pixel[5, 5] = 1
-    likely = [
-        Gap((0, 10), (mask, after), {1: 1}, SliceAxis(0), Geometry((11, 60, 60))).interpolated(8, 2)[1, 50, 50]
-        for mask in (before, with_pixel)
-    ]
+    likely = [gap_of(mask, after).interpolated(8, 2)[1, 50, 50] for mask in (before, with_pixel)]
     assert likely[1] == pytest.approx(likely[0])
     assert likely[0] < 1e-3
 

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches process
 
 @pytest.fixture
 def long_job(awkward_path: Path) -> JobFolder:
-    return make_folder(awkward_path / "job", *long_case(), SliceAxis(0), 82)
+    return make_folder(awkward_path / "job", *long_case(), SliceAxis(0), 50)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def short_job(awkward_path: Path) -> JobFolder:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
     """What the long job gives if nothing happens to it."""
-    folder = make_folder(tmp_path_factory.mktemp("undisturbed") / "job", *long_case(), SliceAxis(0), 82)
+    folder = make_folder(tmp_path_factory.mktemp("undisturbed") / "job", *long_case(), SliceAxis(0), 50)
     with Spawned() as spawned:
         assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
     return folder.assemble()
@@ -311,7 +311,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_corrupt(
     spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk", 8 * long_case()[0].array.nbytes) as disk:  # twice as large as the job
-        folder = make_folder(disk / "job", *long_case(), SliceAxis(0), 82)
+        folder = make_folder(disk / "job", *long_case(), SliceAxis(0), 50)
         ballast = disk / "ballast"
         with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
