@@ -179,6 +179,9 @@ SENTENCES = {
     "task_label_nowhere": "Segment '{segment}' is on no example of task '{name}'; add one that shows it.",
     "task_in_training": "Task '{name}' is being trained by another process; wait for it or stop it first.",
     "task_engine": "Engine {engine} cannot use the model of a task here; engines that can: {known}.",
+    "next_expected": "its expected Dice is low ({dice})",
+    "next_undecided": "the networks are undecided about {share} of its labelled voxels",
+    "next_distant": "it differs from all labelled cases ({distance} standard deviations from the nearest)",
     "dataset_there": "{path}: it is there already; choose a new folder.",
     "dataset_empty": "{path}: no accepted case is there; accept some first.",
     "dataset_not_accepted": "{path}: case '{name}' is not accepted, or is labelled on some slices only; accept it "

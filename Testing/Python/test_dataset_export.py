@@ -13,16 +13,14 @@ import numpy as np
 import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.volume import Geometry, Segment
-from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.export.checks import findings
 from fewshot_annotate.datasets.export.facts import CaseFacts
 from fewshot_annotate.datasets.export.split import validation_patients
-from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.datasets.task.adding import Provenance, add_example
 from fewshot_annotate.datasets.task.example import LabelOrigin
 from fewshot_annotate.datasets.task.library import create_task
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_label_maps
-from support.tasks import GRID, SEGMENTS, ball, task_of_balls, write_ball
+from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls
 
 SEEDS = (0, 1, 2)
 
@@ -37,31 +35,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def export(place: object, out: Path, layout: str, *more: str) -> int:
     words = ["dataset", "export", str(place), "--format", layout, "-o", str(out)]
     return main([*words, "--progress", "none", "--no-previews", *more])
-
-
-def batch(folder: Path, accepted: tuple[str, ...] = ("0", "1")) -> BatchFolder:
-    """A batch with filled balls, as `batch` leaves it."""
-    made = BatchFolder(folder / "out")
-    made.path.mkdir()
-    for seed in SEEDS:
-        image, _ = write_ball(folder, seed)
-        files = made.case(str(seed))
-        files.folder.mkdir()
-        write_label_maps(files.label, [ball(seed)[1]])
-        expected = [{"label": 1, "dice": 0.8, "low": 0.7, "high": 0.9}]
-        outcome = {
-            "engine": "adapt",
-            "version": "0.2.0",
-            "axis": 0,
-            "labelled_slices": [2, 6],
-            "expected": expected,
-            "names": {"1": "Core", "2": "Rim"},
-        }
-        files.write_record({"image": {"path": str(image)}}, outcome)
-    made.status.change(
-        lambda rows: [CaseStatus(str(seed), Status.DONE, 1.0, "", str(seed) in accepted) for seed in SEEDS]
-    )
-    return made
 
 
 def test_nnunet_gets_numbered_files_its_description_and_its_split(tmp_path: Path) -> None:
@@ -156,7 +129,7 @@ def test_no_patient_is_on_both_sides_of_the_split() -> None:
 
 
 def test_only_accepted_cases_are_exported_with_who_made_their_slices(tmp_path: Path) -> None:
-    made = batch(tmp_path)
+    made = batch_of_balls(tmp_path)
     files = made.case("1")
     (label_map,) = read_label_maps(files.label)
     write_label_maps(files.filled, [label_map])
@@ -234,7 +207,7 @@ def test_what_is_conspicuous_is_told_of_the_case_alone(change: dict[str, object]
 
 
 def test_the_same_image_twice_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = batch(tmp_path)
+    made = batch_of_balls(tmp_path)
     twin = made.case("1")
     record = json.loads(twin.record.read_text())
     record["request"]["image"]["path"] = str(tmp_path / "ball0.nii.gz")
@@ -260,7 +233,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
 ) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    places = {"batch": batch(tmp_path / "a").path, "none": batch(tmp_path / "b", ()).path}
+    places = {"batch": batch_of_balls(tmp_path / "a").path, "none": batch_of_balls(tmp_path / "b", ()).path}
     given = [word.format(**places) for word in words.split()]
     out = tmp_path / "made"
     assert main(["dataset", "export", "-o", str(out), "--progress", "none", *given]) == 2
@@ -278,7 +251,7 @@ def test_a_segment_in_no_case_and_an_unreadable_image_stop_the_export(
     add_example(task.folder, volume, label_map)
     assert export("balls", tmp_path / "made", "monai") == 2
     assert "Segment 'Shell' is in no case" in capsys.readouterr().err
-    made = batch(tmp_path)
+    made = batch_of_balls(tmp_path)
     (tmp_path / "ball1.nii.gz").write_bytes(b"")
     assert export(made.path, tmp_path / "made", "monai") == 2
     assert "the file is empty" in capsys.readouterr().err

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.datasets.task.adding import add_example
 from fewshot_annotate.datasets.task.library import create_task
 from fewshot_annotate.datasets.task.task import Task
@@ -43,3 +45,29 @@ def write_ball(folder: Path, seed: int) -> tuple[Path, Path]:
     write_array(image, volume.array, GRID)
     write_label_maps(labels, [label_map])
     return image, labels
+
+
+def batch_of_balls(folder: Path, accepted: tuple[str, ...] = ("0", "1")) -> BatchFolder:
+    """A batch with three filled balls, as `batch` leaves it, some of them accepted."""
+    made = BatchFolder(folder / "out")
+    made.path.mkdir()
+    for seed in (0, 1, 2):
+        image, _ = write_ball(folder, seed)
+        files = made.case(str(seed))
+        files.folder.mkdir()
+        write_label_maps(files.label, [ball(seed)[1]])
+        expected = [{"label": 1, "dice": 0.8, "low": 0.7, "high": 0.9}]
+        outcome = {
+            "engine": "adapt",
+            "version": "0.2.0",
+            "axis": 0,
+            "labelled_slices": [2, 6],
+            "expected": expected,
+            "names": {"1": "Core", "2": "Rim"},
+        }
+        write_array(files.confidence, np.where(ball(seed)[1].array == 1, 0.6, 0.9).astype(np.float32), GRID)
+        files.write_record({"image": {"path": str(image)}}, outcome)
+    made.status.change(
+        lambda rows: [CaseStatus(str(seed), Status.DONE, 1.0, "", str(seed) in accepted) for seed in (0, 1, 2)]
+    )
+    return made

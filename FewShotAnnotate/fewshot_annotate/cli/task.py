@@ -15,6 +15,7 @@ from ..core.slice_axis import parse_axis, resolve_axis
 from ..core.support import Support
 from ..core.text import printable
 from ..datasets.batch_folder import BatchFolder
+from ..datasets.ranking import rank_batch
 from ..datasets.task.accepted import add_accepted
 from ..datasets.task.adding import Added, Provenance, add_example, looks_painted, remove_example
 from ..datasets.task.example import LabelOrigin
@@ -25,13 +26,11 @@ from ..datasets.task.segments import task_segments
 from ..datasets.task.task import Task, read_task
 from ..io.files import merge_layers, read_volume
 from ..io.label_names import read_segments
-from .arguments import add_series, parse_labelled_slices
+from .arguments import add_series, parse_count, parse_labelled_slices
 from .labels import add_regrid_options, print_note, read_labels
 from .messages import error_text
 from .terminal import table_console
 from .training import add_train_arguments
-
-ADDED_NONE = "no accepted case is there; accept some first"
 
 
 def add_arguments(task: argparse.ArgumentParser) -> None:
@@ -49,6 +48,9 @@ def add_arguments(task: argparse.ArgumentParser) -> None:
     _add_named(actions, "show", "segments, examples and models of a task, and how well the models did", _show)
     _add_add(_add_named(actions, "add", "add a labelled case, or the accepted cases of a batch", _add))
     add_train_arguments(actions.add_parser("train", help="train a model on the examples of a task"))
+    following = _add_named(actions, "next", "which filled case of a batch to review next, and why", _next)
+    following.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of a batch")
+    following.add_argument("--count", metavar="N", default="5", help="at most so many cases (default: %(default)s)")
     export = _add_named(actions, "export", "write a task with its examples to one file", _export)
     export.add_argument("-o", "--output", metavar="FILE.zip", type=Path, required=True)
     bring = actions.add_parser("import", help="make a task from a file that was exported")
@@ -238,6 +240,18 @@ def _tell(added: Added, image: object) -> None:
 
 def _summary(task: Task) -> str:
     return f"{printable(task.name)}: {len(task.examples)} examples, {_labels(task)}"
+
+
+def _next(options: argparse.Namespace) -> int:
+    count = parse_count(options.count, "cases")
+    ranked, unreadable = rank_batch(BatchFolder(options.batch), read_task(task_folder(options.name)))
+    for name, error in unreadable:
+        print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)
+    for one in ranked[:count]:
+        print(f"{printable(one.case.name)}: {printable(error_text(one.reason))}")
+    if not ranked:
+        print("No filled case waits for its review.")
+    return ExitCode.DONE
 
 
 def _export(options: argparse.Namespace) -> int:

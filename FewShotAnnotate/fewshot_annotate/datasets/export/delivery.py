@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +96,9 @@ def export_dataset(
         held_cases = frozenset(case.number for case in cases if case.patient in held)
         layout.describe(root, cases, files, held_cases)
         found = [*findings(source.segments, cases), *_same_images(cases)]
-        write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, found))
+        renamed = [replace(case, name=case.number) for case in cases]  # names of files may be those of patients
+        told = [*findings(source.segments, renamed), *_same_images(renamed)]
+        write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, told))
         with defer_signals():
             hidden.chmod(output.parent.stat().st_mode & 0o777)
             hidden.rename(output)

@@ -1,0 +1,66 @@
+"""Which case to review next: the order, its reasons in words, and what a batch and a task tell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.volume import Geometry
+from fewshot_annotate.datasets.ranking import CaseDescription, case_features, rank_cases
+from support.tasks import batch_of_balls, task_of_balls
+
+GRID = Geometry((20, 64, 64), (1.0, 1.0, 3.0))
+QUANTILES = (0.0, 10.0, 50.0, 100.0, 200.0)
+
+
+def case(name: str, ml: float = 150.0, error: float = 0.1, undecided: float = 0.05) -> CaseDescription:
+    return CaseDescription(name=name, features=case_features(GRID, QUANTILES, [ml]), error=error, undecided=undecided)
+
+
+def test_the_case_that_is_worst_and_most_different_comes_first() -> None:
+    waiting = [case("usual"), case("worst", 600.0, 0.5, 0.4), case("better", error=0.05)]
+    assert [one.case.name for one in rank_cases(waiting, [case("known")])] == ["worst", "usual", "better"]
+
+
+@pytest.mark.parametrize(
+    ("different", "said"),
+    [
+        ({"error": 0.4}, "its expected Dice is low (0.60)"),
+        ({"undecided": 0.3}, "the networks are undecided about 30% of its labelled voxels"),
+        ({"ml": 1500.0}, "it differs from all labelled cases"),
+    ],
+)
+def test_the_reason_is_what_sets_the_case_apart(different: dict[str, float], said: str) -> None:
+    waiting = [case("a"), case("b", **different), case("c")]
+    first = rank_cases(waiting, [case("known")])[0]
+    assert first.case.name == "b"
+    assert said in str(first.reason)
+
+
+def test_a_case_like_a_known_one_is_no_longer_distant() -> None:
+    waiting = [case("small", 20.0), case("usual")]
+    distances = {one.case.name: one.distance for one in rank_cases(waiting, [case("known")])}
+    after = {one.case.name: one.distance for one in rank_cases(waiting, [case("known"), case("new", 20.0)])}
+    assert distances["small"] > after["small"] == pytest.approx(0)
+
+
+def test_nothing_waits_where_all_is_accepted() -> None:
+    assert rank_cases([], [case("known")]) == []
+
+
+def test_the_next_case_of_a_batch_is_told_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    task_of_balls("balls", 5)
+    batch = batch_of_balls(tmp_path, ("0",))
+    record = batch.case("2").record
+    content = json.loads(record.read_text())
+    content["outcome"]["expected"][0] |= {"dice": 0.3, "low": 0.2}
+    record.write_text(json.dumps(content))
+    assert main(["task", "next", "balls", str(batch.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["2", "1"]
+    assert lines[0] == "2: its expected Dice is low (0.30)"
