@@ -22,7 +22,7 @@ class FewShotAnnotate(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Few-Shot Annotate")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = []
+        self.parent.dependencies = ["Segmentations", "SubjectHierarchy"]
         self.parent.contributors = ["FewShotAnnotate developers (FewShotAnnotate project)"]
         self.parent.helpText = _(
             "Paint a few slices of a volume and let the slices between be filled. "

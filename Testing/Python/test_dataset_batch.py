@@ -10,12 +10,14 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.exit_codes import ExitCode
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry
 from fewshot_annotate.datasets.batch_folder import BatchFolder
@@ -79,6 +81,20 @@ def test_each_case_gets_its_files_and_its_row(dataset: Dataset) -> None:
         assert (confidence[indices] == 1).all()
         with Image.open(files.preview) as preview:
             assert preview.width > 400
+
+
+class qSlicerApplication:  # noqa: N801 (as in Slicer)
+    """Stand-in for the application around Slicer's Python console."""
+
+
+def test_a_batch_is_refused_in_slicers_console_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "slicer", SimpleNamespace(app=qSlicerApplication()))
+    assert main(["batch", str(tmp_path / "cases.csv"), "-o", str(tmp_path / "out")]) == ExitCode.BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be done in Slicer's Python console" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_case_is_filled_as_fill_does_it(dataset: Dataset) -> None:

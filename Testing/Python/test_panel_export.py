@@ -95,6 +95,18 @@ def without_code(panel: ExportPanel, name: str) -> None:
     panel.parameters.segmentation.GetSegmentation().GetSegment(name).RemoveTag("TerminologyEntry")
 
 
+def test_an_emptied_path_is_noticed_although_its_edit_tells_nobody(panel: ExportPanel, tmp_path: Path) -> None:
+    section = panel.export
+    section.target_box.setCurrentIndex(1)
+    section.path_edit.setCurrentPath(str(tmp_path / "a.nii.gz"))
+    panel.until(lambda: section.check_button.enabled)
+    section.check_button.click()
+    panel.until(lambda: section.export_button.enabled)
+    section.path_edit.setCurrentPath("")
+    panel.until(lambda: not section.export_button.enabled)
+    assert section.status_label.text == ""
+
+
 def test_the_section_is_collapsed_until_it_is_opened(panel: ExportPanel) -> None:
     assert panel.collapsed_at_first
 

@@ -5,6 +5,7 @@ The stand-in behaves here as the genuine application was seen to behave.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,16 @@ def test_a_scene_added_while_the_panel_is_open_brings_its_choice(panel: Panel, t
     assert panel.ui.volumeSelector.nodeCount() == 2
     require_shown(panel)
     panel.ready()
+
+
+def test_an_application_without_sample_data_starts_all_the_same(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "SampleData", None)
+    panel.module.register_sample_data()
+    assert panel.module is not None
+    entry = slicer.modules.FewShotAnnotateInstance.parent
+    assert set(entry.dependencies) == {"Segmentations", "SubjectHierarchy"}
 
 
 # --- keys

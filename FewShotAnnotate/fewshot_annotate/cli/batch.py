@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
 from ..core.job import Device
 from ..core.text import printable
@@ -117,6 +118,7 @@ def _pool(options: argparse.Namespace) -> Callable[[], WorkerPool]:
     threads = parse_count(options.threads, "threads", MAX_THREADS)
     workers = parse_count("1" if options.workers is None else options.workers, "workers", MAX_WORKERS)
     if options.scheduler is None:
+        _require_own_python()
         return lambda: LocalProcesses(workers, threads)
     from ..datasets.cluster import lacks_certificates, require_distributed, scheduler_cluster
 
@@ -129,6 +131,13 @@ def _pool(options: argparse.Namespace) -> Callable[[], WorkerPool]:
         return pool
 
     return connected
+
+
+def _require_own_python() -> None:
+    """Refuse a Python inside an application: processes that it starts would run the application once more."""
+    application = getattr(sys.modules.get("slicer"), "app", None)  # PythonSlicer has none
+    if type(application).__name__.startswith("qSlicer"):
+        raise InputError("batch_in_slicer")
 
 
 def _display(options: argparse.Namespace) -> Display[BatchProgress]:

@@ -34,6 +34,8 @@ OWN_SENTENCES = {
     "its job (--resume).",
     "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume "
     "by itself into a .seg.nrrd (fewshot-annotate fill).",
+    "batch_in_slicer": "A batch starts processes, which cannot be done in Slicer's Python console; run it in a "
+    "terminal, with PythonSlicer for example.",
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
     "library_taken": "There is a task '{name}' already; choose another name, or add to it (fewshot-annotate "
     "task add).",

@@ -189,11 +189,16 @@ class ctkPathLineEdit(_PathWidget):
     """A line edit for a path, with a button that would open a file dialog."""
 
     currentPathChanged = Signal(str)
-    Files, Dirs, Writable = 2, 1, 128
+    Files, Dirs, Writable = 2, 1, 0x20
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._edit.textChanged.connect(self.currentPathChanged)
+        self._edit.textChanged.connect(self._on_text)
+
+    def _on_text(self, text: str) -> None:
+        """As CTK's, it tells nobody when it is emptied."""
+        if text:
+            self.currentPathChanged.emit(text)
 
     def setCurrentPath(self, path: str) -> None:
         """Set the path."""

@@ -124,6 +124,11 @@ class qSlicerSegmentEditorScriptedEffect:
         assert self._save_state_for_undo is not None
         self._save_state_for_undo()
 
+    @property
+    def icon(self) -> Any:
+        """Icon of the effect's button; a property in PythonQt, so it cannot be called."""
+        return self._call("icon")
+
     def optionsFrame(self) -> Any:
         """Return the frame of the options."""
         return self._frame

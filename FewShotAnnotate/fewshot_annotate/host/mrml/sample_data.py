@@ -15,8 +15,11 @@ SAMPLES = (
 
 
 def register_sample_data() -> None:
-    """List the samples in the Sample Data module, with their checksums."""
-    import SampleData  # type: ignore[import-not-found]
+    """List the samples in the Sample Data module, with their checksums, if the application has that module."""
+    try:
+        import SampleData  # type: ignore[import-not-found]
+    except ImportError:
+        return
 
     for name, file, digest in SAMPLES:
         SampleData.SampleDataLogic.registerCustomSampleDataSource(

@@ -76,6 +76,7 @@ class ExportSection:
         self._checked: ChosenNodes | None = None  # nodes of the last check
         self._export_wanted = False
         self._showing = False
+        self._path = ""
         self._controls = Controls()
         self._build(parent)
         controller.changed.connect(self.show)
@@ -89,6 +90,8 @@ class ExportSection:
     def poll(self) -> None:
         """Bring what is shown up to date; the panel's timer calls it."""
         self._controller.poll()
+        if self.path_edit.currentPath != self._path:  # it tells of no change when it is emptied
+            self._on_settings()
         if self._checked is not None and not self.busy and self._nodes() != self._checked:
             self.reset()
         self._show_buttons()
@@ -307,6 +310,7 @@ class ExportSection:
         )
 
     def _on_settings(self, *_values: object) -> None:
+        self._path = self.path_edit.currentPath
         if not self._showing:
             files, folders = ctk.ctkPathLineEdit.Files, ctk.ctkPathLineEdit.Dirs
             self.path_edit.filters = (folders if self.each_box.checked else files) | ctk.ctkPathLineEdit.Writable
