@@ -1,18 +1,19 @@
-"""Make the pictures of the tutorial in Resources/Screenshots: the panel's sections on a real case.
+"""Make the pictures of the tutorial in Resources/Screenshots: the panel at each step on a real case.
 
 The panel is drawn by the tests' stand-in for Qt, so the embedded Segment Editor is left out.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "FewShotAnnotate"), str(ROOT / "Testing")]
+importlib.import_module("support")  # first: host code needs what it stands in for
 
 from fewshot_annotate.export.request import Target  # noqa: E402
 from fewshot_annotate.host.export_controller import ExportState  # noqa: E402
@@ -23,7 +24,7 @@ from support.scene_cases import case, scene_of  # noqa: E402
 PICTURES = ROOT / "Resources" / "Screenshots"
 CASE, NAME = "ct_liver", "Spleen"
 STEP = 8
-WIDTH = 420
+WIDTH, HEIGHT = 420, 640
 ENGINE = "propagate"
 
 
@@ -38,14 +39,14 @@ def main() -> None:
     panel.ui.segmentEditor.hide()
     panel.ready()
     panel.until(lambda: bool(panel.widget.logic.engines.states))
-    picture(panel, "inputsSection", "tutorial_volume")
+    picture(panel, "volume")
     panel.click("suggestButton")
     panel.until(lambda: not panel.widget.logic.suggestion.busy)
-    picture(panel, "paintSection", "tutorial_label")
+    picture(panel, "label")
     panel.ready()
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done > len(scene.between) // 3)
-    picture(panel, "fillSection", "tutorial_fill")
+    picture(panel, "fill")
     panel.until(lambda: panel.state == "IDLE" and panel.widget.reviewSection.worst_button.enabled)
     review(panel)
     export(panel)
@@ -61,7 +62,7 @@ def review(panel: Panel) -> None:
     for button in (section.worst_button, section.flag_button, section.worst_button):
         button.click()
     slicer_standin.process_events(200)
-    picture(panel, "reviewContainer", "tutorial_review")
+    picture(panel, "review")
 
 
 def export(panel: Panel) -> None:
@@ -73,21 +74,19 @@ def export(panel: Panel) -> None:
     panel.until(lambda: section.export_button.enabled)
     section.export_button.click()
     panel.until(lambda: panel.widget.logic.export.state is ExportState.DONE)
-    picture(panel, "exportSection", "tutorial_export")
+    picture(panel, "export")
 
 
-def picture(panel: Panel, name: str, file: str) -> None:
-    """Keep a picture of one section, opened, as it is in a panel of `WIDTH` pixels."""
+def picture(panel: Panel, step: str) -> None:
+    """Keep a picture of the panel with a step open."""
     parent = panel.widget.parent
-    section: Any = getattr(panel.ui, name)
-    if hasattr(section, "collapsed"):
-        section.collapsed = False
+    panel.widget.accordion.open(step)
     parent.show()
     for _ in range(2):  # heights follow the width
         slicer_standin.process_events(150)
-        parent.resize(WIDTH, parent.layout().sizeHint().height())
-    slicer_standin.process_events(50)
-    assert section.grab().save(str(PICTURES / f"{file}.png"))
+        parent.resize(WIDTH, min(HEIGHT, parent.layout().sizeHint().height()))
+    slicer_standin.process_events(150)
+    assert parent.grab().save(str(PICTURES / f"tutorial_{step}.png"))
 
 
 if __name__ == "__main__":

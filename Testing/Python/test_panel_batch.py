@@ -36,6 +36,7 @@ class BatchPanel(Panel):
         super().__init__(None)
         self.batch = self.widget.batchSection
         self.collapsed_at_first = self.ui.batchSection.collapsed
+        self.widget.accordion.open("tools")
         self.ui.batchSection.collapsed = False
 
     def settle(self) -> None:

@@ -58,6 +58,12 @@ def picture(window: Any, name: str) -> None:
     assert window.grab().save(str(ARTIFACTS / f"{name}_{WIDTH}.png"))
 
 
+def tick(section: Any) -> None:
+    """What the panel's timer does for an open section."""
+    section.poll()
+    section.show_controls()
+
+
 def until(reached: Callable[[], bool], poll: Callable[[], object]) -> None:
     end = time.monotonic() + WAIT_SECONDS
     while not reached():
@@ -124,13 +130,13 @@ class Desk:
         button.click()
 
     def why_not(self, name: str) -> str:
-        self.section.poll()
+        tick(self.section)
         button = getattr(self.section, f"{name}_button")
         assert not button.enabled
         return str(button.toolTip)
 
     def to_end(self) -> None:
-        until(lambda: not self.section.busy, self.section.poll)
+        until(lambda: not self.section.busy, lambda: tick(self.section))
 
 
 @pytest.fixture
@@ -152,7 +158,7 @@ def test_an_engine_is_compared_plotted_reported_and_taken(desk: Desk, theme: str
     picture(desk.window, f"compare_before_{theme}")
     desk.press("compare")
     assert section.busy
-    until(lambda: desk.controller.progress.total > 0, section.poll)
+    until(lambda: desk.controller.progress.total > 0, lambda: tick(section))
     assert section.status_label.text.startswith("Trial 1 of ")
     assert desk.why_not("compare") == "Wait for the comparison to end, or cancel it."
     picture(desk.window, f"compare_running_{theme}")
@@ -208,7 +214,7 @@ def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(desk: Desk
         state_of("adapt", Readiness.NEEDS_INSTALL),
     ]
     section = desk.section
-    section.poll()
+    tick(section)
     table = section.engines_table
     told = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
     assert told == {
@@ -221,7 +227,7 @@ def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(desk: Desk
     table.item(0, 0).setCheckState(qt.Qt.Unchecked)
     assert desk.why_not("compare") == "Tick an engine first."
     desk.states[-1] = state_of("adapt", Readiness.READY)
-    section.poll()
+    tick(section)
     assert section._checked() == ("adapt",)
 
 
@@ -258,7 +264,7 @@ def test_bad_sizes_and_unpainted_segmentations_are_said(desk: Desk) -> None:
 def test_cancel_and_closing_the_scene_end_a_comparison(desk: Desk) -> None:
     section = desk.section
     desk.press("compare")
-    until(lambda: desk.controller.state is CompareState.RUNNING, section.poll)
+    until(lambda: desk.controller.state is CompareState.RUNNING, lambda: tick(section))
     desk.press("cancel")
     assert section.status_label.text == "Cancelled."
     desk.press("compare")
@@ -361,10 +367,10 @@ def test_weights_are_deleted_after_a_question_that_says_how_large_they_are(offic
 
 def test_what_is_downloaded_meanwhile_is_shown(office: Office) -> None:
     office.window.show()
-    office.section.poll()
+    tick(office.section)
     _, given = two_weights()
     office.settings.add_consent(given)
-    until(lambda: office.section.delete_button.enabled, office.section.poll)
+    until(lambda: office.section.delete_button.enabled, lambda: tick(office.section))
     assert office.section.consents_table.item(0, 0).text() == given.name
 
 
@@ -378,7 +384,7 @@ def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(off
     for run in left:
         run.release()
     office.window.show()
-    until(lambda: section.delete_runs_button.enabled, section.poll)
+    until(lambda: section.delete_runs_button.enabled, lambda: tick(section))
     assert section.delete_runs_button.text == "Delete left runs (8 MB)"
     slicer_standin.dialogs().answer_next("Cancel")
     section.delete_runs_button.click()
@@ -412,7 +418,7 @@ def test_details_are_gathered_in_the_background_and_copied(office: Office) -> No
     section.copy_button.click()
     assert section.busy
     assert section.copy_button.toolTip == "The details are being gathered."
-    until(lambda: not section.busy, section.poll)
+    until(lambda: not section.busy, lambda: tick(section))
     text = qt.QApplication.clipboard().text()
     assert text.startswith("Few-Shot Annotate ")
     assert "propagate: ready" in text

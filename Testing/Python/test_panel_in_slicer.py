@@ -57,6 +57,13 @@ def test_a_scene_opened_while_the_panel_is_open_is_shown(panel: Panel, tmp_path:
     panel.until(lambda: panel.rows("slicesTable") == labelled)
 
 
+def test_a_segment_never_painted_does_not_matter_in_a_scene_that_was_saved(panel: Panel, tmp_path: Path) -> None:
+    panel.scene.node.GetSegmentation().AddEmptySegment("unpainted", "unpainted")
+    save_scene(tmp_path / "saved" / "scene.mrb")
+    open_scene(tmp_path / "saved" / "scene.mrb")
+    panel.ready()
+
+
 def test_a_scene_added_while_the_panel_is_open_brings_its_choice(panel: Panel, tmp_path: Path) -> None:
     save_scene(tmp_path / "saved" / "scene.mrml")
     slicer.mrmlScene.SetURL(str(tmp_path / "saved" / "scene.mrml"))

@@ -15,6 +15,7 @@ import slicer
 from support import mrml, slicer_standin
 from support.data import load_case
 from support.panel import Panel
+from support.saved_scenes import prepare_bundles
 
 slicer_standin.install()
 
@@ -69,10 +70,13 @@ def test_the_self_test_takes_the_steps_of_the_manual_that_need_no_hand(open_pane
     assert list(steps) == [title for _, title, _ in _titles() if not title.endswith(BY_HAND)]
 
 
-def test_the_self_test_passes(open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_self_test_passes(
+    open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "SampleData", _SampleData())
     panel = open_panel()
     monkeypatch.setattr(slicer.util, "selectModule", lambda name: panel.widget.parent.enter(), raising=False)
+    prepare_bundles(tmp_path)
     slicer.app.startupCompleted.emit()
     slicer.modules.FewShotAnnotateInstance.runTest()
     slicer.qSlicerSegmentEditorEffectFactory.instance().unregister_all()

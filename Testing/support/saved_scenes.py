@@ -40,13 +40,14 @@ def open_scene(path: Path) -> Any:
         scene.SetURL(str(path))
         assert scene.Connect()
     else:
-        _use_cache(scene, path.parent / "cache")
+        prepare_bundles(path.parent)
         assert scene.ReadFromMRB(str(path), True)
     return scene
 
 
-def _use_cache(scene: Any, folder: Path) -> None:
-    """What Slicer sets up at its start so that bundles can be unpacked."""
+def prepare_bundles(parent: Path) -> None:
+    """Set up what Slicer sets up at its start so that bundles can be unpacked, with a cache in a folder."""
+    scene, folder = slicer.mrmlScene, parent / "cache"
     folder.mkdir(exist_ok=True)
     application = mrml.application_logic()
     remote, manager = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()

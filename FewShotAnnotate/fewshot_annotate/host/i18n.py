@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 
-from slicer import i18n
+import slicer.i18n as i18n
 
 
 def tr(text: str) -> str:

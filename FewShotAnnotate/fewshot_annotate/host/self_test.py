@@ -16,6 +16,7 @@ from .annotation.record import SliceStatus
 from .export_controller import ExportState
 from .fill.controller import State
 from .names import EFFECT_NAME
+from .self_checks import SelfChecks
 
 ENGINE = "propagate"  # built in, quick, and needs nothing
 STEP = 10  # every so many slices are painted
@@ -65,10 +66,40 @@ class SelfTest:
         }
 
     def run(self) -> None:
-        """Take all steps, in their order."""
-        for title, step in self.steps.items():
+        """Take all steps, in their order, and make the checks before the last one, which closes the scene."""
+        *steps, last = self.steps.items()
+        for title, step in steps:
             self._test.delayDisplay(title)
             step()
+        SelfChecks(self).run()
+        self._test.delayDisplay(last[0])
+        last[1]()
+
+    # --- what the checks use
+
+    @property
+    def widget(self) -> Any:
+        """The panel."""
+        return self._widget
+
+    @property
+    def test(self) -> Any:
+        """Shows the steps, and fails with them."""
+        return self._test
+
+    @property
+    def volume(self) -> Any:
+        """The volume node."""
+        return self._volume
+
+    @property
+    def segmentation(self) -> Any:
+        """The segmentation that was filled and reviewed."""
+        return self._segmentation
+
+    def labels(self) -> np.ndarray:
+        """Its voxels, bool [k, j, i]."""
+        return self._array(self._segmentation)
 
     # --- the steps
 
@@ -81,29 +112,29 @@ class SelfTest:
 
     def _paint_slices(self) -> None:
         self._add_segment(self._segmentation)
-        self._until(lambda: self._ui.fillButton.enabled)
+        self.until(lambda: self._ui.fillButton.enabled)
         self._test.assertEqual(self._ui.slicesTable.rowCount, len(self._labelled))
 
     def _suggest(self) -> None:
         self._ui.suggestButton.click()
-        self._until(lambda: not self._logic.suggestion.busy)
+        self.until(lambda: not self._logic.suggestion.busy)
         self._test.assertTrue(self._ui.suggestionLabel.text)
 
     def _choose_engine(self) -> None:
-        self._until(lambda: bool(self._logic.engines.states))
+        self.until(lambda: bool(self._logic.engines.states))
         self._logic.getParameterNode().engine = ENGINE
-        self._until(lambda: self._ui.engineList.currentRow >= 0 and self._ui.fillButton.enabled)
+        self.until(lambda: self._ui.engineList.currentRow >= 0 and self._ui.fillButton.enabled)
 
     def _cancel(self) -> None:
         before = self._array(self._segmentation)
         self._ui.fillButton.click()
-        self._until(lambda: self._state is not State.IDLE)
+        self.until(lambda: self._state is not State.IDLE)
         self._ui.cancelButton.click()
-        self._until(lambda: self._state is State.IDLE)
+        self.until(lambda: self._state is State.IDLE)
         np.testing.assert_array_equal(self._array(self._segmentation), before)
 
     def _fill(self) -> None:
-        self._run(self._ui.fillButton)
+        self.start_and_finish(self._ui.fillButton)
         self._filled = self._array(self._segmentation)
         self._require_filled(self._filled)
 
@@ -116,14 +147,14 @@ class SelfTest:
 
     def _review(self) -> None:
         section, review = self._widget.reviewSection, self._logic.review
-        self._until(lambda: section.worst_button.enabled)
+        self.until(lambda: section.worst_button.enabled)
         section.worst_button.click()
-        self._until(lambda: section.accept_button.enabled)
+        self.until(lambda: section.accept_button.enabled)
         section.accept_button.click()
-        self._until(lambda: bool(review.accepted_slices))
+        self.until(lambda: bool(review.accepted_slices))
         section.worst_button.click()
         section.flag_button.click()
-        self._until(lambda: any(row.status is SliceStatus.FLAGGED for row in review.view.rows))
+        self.until(lambda: any(row.status is SliceStatus.FLAGGED for row in review.view.rows))
 
     def _refill(self) -> None:
         section, review = self._widget.reviewSection, self._logic.review
@@ -132,9 +163,9 @@ class SelfTest:
         array = self._array(self._segmentation)
         array[corrected, : array.shape[1] // 2] = False
         self._write(self._segmentation, array)
-        self._until(lambda: any(row.index == corrected and row.manual for row in review.view.rows))
-        self._until(lambda: section.refill_button.enabled)
-        self._run(section.refill_button)
+        self.until(lambda: any(row.index == corrected and row.manual for row in review.view.rows))
+        self.until(lambda: section.refill_button.enabled)
+        self.start_and_finish(section.refill_button)
         after = self._array(self._segmentation)
         for index in (*accepted, *self._labelled, corrected):
             np.testing.assert_array_equal(after[index], array[index])
@@ -151,8 +182,8 @@ class SelfTest:
         editor.setSourceVolumeNode(self._volume)
         editor.setActiveEffectByName(EFFECT_NAME)
         effect = editor.activeEffect().self()
-        self._until(lambda: effect.fillButton.enabled)
-        self._run(effect.fillButton)
+        self.until(lambda: effect.fillButton.enabled)
+        self.start_and_finish(effect.fillButton)
         self._require_filled(self._array(node))
         editor.undo()
         np.testing.assert_array_equal(self._array(node), self._painted())
@@ -165,20 +196,20 @@ class SelfTest:
         with tempfile.TemporaryDirectory() as folder:
             section.target_box.setCurrentIndex(section.target_box.findData(str(Target.NIFTI)))
             section.path_edit.currentPath = str(Path(folder) / "head.nii.gz")
-            self._until(lambda: section.check_button.enabled)
+            self.until(lambda: section.check_button.enabled)
             section.check_button.click()
-            self._until(lambda: section.export_button.enabled)
+            self.until(lambda: section.export_button.enabled)
             section.export_button.click()
-            self._until(lambda: export.state in (ExportState.DONE, ExportState.FAILED))
+            self.until(lambda: export.state in (ExportState.DONE, ExportState.FAILED))
             self._test.assertTrue(export.report is not None and export.report.verified, section.status_label.text)
             self._test.assertTrue((Path(folder) / "head.nii.gz").is_file())
 
     def _close_scene(self) -> None:
-        self._until(lambda: self._ui.fillButton.enabled)
+        self.until(lambda: self._ui.fillButton.enabled)
         self._ui.fillButton.click()
-        self._until(lambda: self._state is not State.IDLE)
+        self.until(lambda: self._state is not State.IDLE)
         slicer.mrmlScene.Clear()
-        self._until(lambda: self._state is State.IDLE)
+        self.until(lambda: self._state is State.IDLE)
         self._test.assertFalse(self._ui.fillButton.enabled)
 
     # --- means
@@ -196,18 +227,19 @@ class SelfTest:
         state: State = self._logic.controller.state
         return state
 
-    def _until(self, reached: Callable[[], bool]) -> None:
+    def until(self, reached: Callable[[], bool]) -> None:
+        """Let the application work until something is reached."""
         end = time.monotonic() + WAIT_SECONDS
         while not reached():
             self._test.assertLess(time.monotonic(), end, self._ui.statusLabel.text)
             slicer.app.processEvents()
             time.sleep(0.01)
 
-    def _run(self, button: Any) -> None:
+    def start_and_finish(self, button: Any) -> None:
         """Press a button that starts a run, and wait for its end."""
         button.click()
-        self._until(lambda: self._state is not State.IDLE)  # a fill waits for the survey
-        self._until(lambda: self._state is State.IDLE)
+        self.until(lambda: self._state is not State.IDLE)  # a fill waits for the survey
+        self.until(lambda: self._state is State.IDLE)
 
     def _painted(self) -> np.ndarray:
         painted = np.zeros_like(self._truth)

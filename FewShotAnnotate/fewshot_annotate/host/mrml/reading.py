@@ -195,7 +195,11 @@ def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
         if image is None or not image.GetNumberOfPoints() or image.GetPointData().GetScalars() is None:
             continue
         if image not in seen:
-            offset = _offset(image, to_world, extent, name, segment.GetName())
+            offset = _offset(image, to_world, extent)
+            if offset is None:
+                if not image_array(image).any():  # never painted: a saved scene gives it a grid of its own
+                    continue
+                raise InputError("segment_off_grid", name=name, segment=segment.GetName())
             seen[image] = Layer(image_array(image), offset, {})
             layers.append(seen[image])
         seen[image].segments[segment.GetLabelValue()] = segment_id
@@ -340,10 +344,8 @@ def _geometry(to_world: np.ndarray, extent: tuple[int, ...]) -> Geometry:
     return Geometry(shape, (sx, sy, sz), (ox, oy, oz), direction)
 
 
-def _offset(
-    image: Any, to_world: np.ndarray, extent: tuple[int, ...], name: str, segment_name: str
-) -> tuple[int, int, int]:
-    """First voxel of a labelmap in the grid; refuses one on another lattice."""
+def _offset(image: Any, to_world: np.ndarray, extent: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """First voxel of a labelmap in the grid; None if it lies on another lattice."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     own_to_grid = np.linalg.inv(to_world) @ slicer.util.arrayFromVTKMatrix(matrix)
@@ -356,7 +358,7 @@ def _offset(
         np.abs(last - expected).max() > SAME_VOXEL_TOLERANCE
         or np.abs(first[:3] - nearest).max() > SAME_VOXEL_TOLERANCE
     ):
-        raise InputError("segment_off_grid", name=name, segment=segment_name)
+        return None
     i, j, k = (int(value) for value in nearest - (extent[0], extent[2], extent[4]))
     return k, j, i
 

@@ -1,0 +1,195 @@
+"""SelfChecks: what the self-test looks at beside the steps of the manual, because no person needs to see it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import qt
+import slicer
+
+from .names import EFFECT_NAME
+from .panel.shortcuts import KEYS
+
+if TYPE_CHECKING:
+    from .self_test import SelfTest
+
+# Height of a panel in which each step must fit, in pixels.
+PANEL_HEIGHT = 900
+_STEPS = ("volume", "label", "fill", "review", "export")
+_CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QSpinBox)
+
+
+class SelfChecks:
+    """Checks on a segmentation that was filled and reviewed.
+
+    Parameters
+    ----------
+    walk : SelfTest
+        Whose steps were taken, but for the last, which closes the scene.
+    """
+
+    def __init__(self, walk: SelfTest) -> None:
+        self._walk = walk
+        self._widget = walk.widget
+        self._test = walk.test
+        self._ui = walk.widget.ui
+
+    @property
+    def checks(self) -> dict[str, Callable[[], None]]:
+        """Titles of the checks, and what makes them."""
+        return {
+            "Fill twice in a row, and undo from the bar": self._fill_twice,
+            "Two segmentations in one scene": self._two_segmentations,
+            "Steps fit into the panel": self._heights,
+            "Tool tips": self._tool_tips,
+            "Shortcuts come and go, and are nobody else's": self._shortcuts,
+            "Effects of the panel's editor": self._effects,
+            "A timer after the module was unloaded": self._unloaded,
+            "Errors are told in one sentence": self._errors,
+            "A saved scene is opened with the panel open": self._saved_scene,
+        }
+
+    def run(self) -> None:
+        """Make all checks, in their order."""
+        for title, check in self.checks.items():
+            self._test.delayDisplay(title)
+            check()
+
+    # --- the checks
+
+    def _fill_twice(self) -> None:
+        walk, before = self._walk, self._walk.labels()
+        walk.start_and_finish(self._ui.fillButton)
+        filled = walk.labels()
+        walk.start_and_finish(self._ui.fillButton)
+        np.testing.assert_array_equal(walk.labels(), filled)
+        self._test.assertNotIn("left no room", self._ui.statusLabel.text)
+        if not np.array_equal(before, filled):
+            walk.until(lambda: not self._ui.undoFillButton.isHidden())
+            self._ui.undoFillButton.click()
+            np.testing.assert_array_equal(walk.labels(), before)
+
+    def _two_segmentations(self) -> None:
+        parameters, first = self._widget.logic.getParameterNode(), self._walk.segmentation
+        rows = self._ui.slicesTable.rowCount
+        second = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Second")
+        second.CreateDefaultDisplayNodes()
+        parameters.segmentation = second
+        self._walk.until(lambda: self._ui.slicesTable.rowCount == 0)
+        self._test.assertIs(self._ui.segmentEditor.segmentationNode(), second)
+        self._test.assertFalse(self._ui.fillButton.enabled)
+        parameters.segmentation = first
+        self._walk.until(lambda: self._ui.slicesTable.rowCount == rows and self._ui.fillButton.enabled)
+        slicer.mrmlScene.RemoveNode(second)
+        self._test.assertIs(parameters.segmentation, first)
+
+    def _heights(self) -> None:
+        accordion = self._widget.accordion
+        for step in _STEPS:
+            accordion.open(step)
+            slicer.app.processEvents()
+            self._test.assertEqual([one for one in _STEPS if accordion.is_open(one)], [step])
+            self._test.assertLessEqual(self._widget.uiWidget.layout().minimumSize().height(), PANEL_HEIGHT, step)
+
+    def _tool_tips(self) -> None:
+        for kind in _CONTROLS:
+            for control in self._widget.uiWidget.findChildren(kind):
+                own = not re.match("qt_|ctk", control.objectName) and control.parent() is not None
+                if own and not self._ui.segmentEditor.isAncestorOf(control):
+                    tip = control.toolTip or getattr(control.parent(), "toolTip", "")
+                    self._test.assertTrue(tip, f"{kind.__name__} {control.objectName}")
+
+    def _shortcuts(self) -> None:
+        window = slicer.util.mainWindow()
+        if window is None:
+            return
+        own = {qt.QKeySequence(keys).toString() for keys in KEYS.values()}
+        others = {action.shortcut.toString() for action in window.findChildren(qt.QAction)}
+        self._test.assertFalse(own & others)
+        for _ in range(2):  # as a user who goes to another module and back
+            self._widget.exit()
+            self._test.assertFalse(own & _keys_of(window))
+            self._widget.enter()
+            self._test.assertLessEqual(own, _keys_of(window))
+
+    def _effects(self) -> None:
+        editor = self._ui.segmentEditor
+        editor.updateEffectList()
+        available = set(editor.availableEffectNames())
+        self._test.assertIn(EFFECT_NAME, available)
+        self._test.assertLessEqual(available - {EFFECT_NAME}, set(editor.effectNameOrder()))
+        self._test.assertNotIn(EFFECT_NAME, editor.effectNameOrder())
+        self._test.assertFalse(editor.unorderedEffectsVisible)
+
+    def _unloaded(self) -> None:
+        effect = self._ui.segmentEditor.effectByName(EFFECT_NAME).self()
+        names = ("fewshotannotate", "FewShotAnnotateWidget")
+        entries = {name: getattr(slicer.modules, name) for name in names}
+        try:
+            for name in names:
+                delattr(slicer.modules, name)
+            effect._onTimer()
+            self._test.assertIsNone(effect.session())
+        finally:
+            for name, entry in entries.items():
+                setattr(slicer.modules, name, entry)
+
+    def _errors(self) -> None:
+        parameters, volume = self._widget.logic.getParameterNode(), self._walk.volume
+        engine = parameters.engine
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
+        with _recorded_errors() as told:
+            parameters.engine = "divination"
+            self._press_fill(told)
+            parameters.engine, parameters.volume = engine, empty
+            self._press_fill(told)
+        parameters.volume = volume
+        slicer.mrmlScene.RemoveNode(empty)
+        for sentence in told:
+            self._test.assertTrue(sentence.endswith("."), sentence)
+            self._test.assertNotIn("\n", sentence)
+        self._walk.until(lambda: self._ui.fillButton.enabled)
+
+    def _press_fill(self, told: list[str]) -> None:
+        """Press Fill as soon as it can be, and wait until an error is told."""
+        count = len(told)
+        self._walk.until(lambda: self._ui.fillButton.enabled)
+        self._ui.fillButton.click()
+        self._walk.until(lambda: len(told) > count)
+
+    def _saved_scene(self) -> None:
+        review, scene = self._widget.logic.review, slicer.mrmlScene
+        rows = review.view.rows
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "scene.mrb")
+            self._test.assertTrue(scene.WriteToMRB(path))
+            self._test.assertTrue(scene.ReadFromMRB(path, True))
+        parameters = self._widget.logic.getParameterNode()
+        self._test.assertIsNotNone(parameters.segmentation)
+        self._test.assertIs(self._ui.volumeSelector.currentNode(), parameters.volume)
+        self._test.assertIs(self._ui.segmentationSelector.currentNode(), parameters.segmentation)
+        self._test.assertIs(self._ui.segmentEditor.segmentationNode(), parameters.segmentation)
+        self._test.assertIs(self._ui.segmentEditor.sourceVolumeNode(), parameters.volume)
+        self._walk.until(lambda: review.view.rows == rows)
+
+
+def _keys_of(window: Any) -> set[str]:
+    return {shortcut.key.toString() for shortcut in window.findChildren(qt.QShortcut)}
+
+
+@contextmanager
+def _recorded_errors() -> Iterator[list[str]]:
+    """What is told in error dialogs, which are not shown."""
+    told: list[str] = []
+    shown = slicer.util.errorDisplay
+    slicer.util.errorDisplay = lambda text, *_arguments, **_keywords: told.append(text)
+    try:
+        yield told
+    finally:
+        slicer.util.errorDisplay = shown
