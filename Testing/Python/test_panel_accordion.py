@@ -67,6 +67,13 @@ def test_the_step_that_the_user_opened_stays_open_until_the_work_reaches_another
     assert open_sections(panel) == ["tools"]
 
 
+def test_the_tools_stay_open_wherever_the_work_goes(panel: Panel) -> None:
+    panel.ui.toolsSection.collapsed = False
+    panel.fill()
+    reviewed(panel)
+    assert open_sections(panel) == ["tools"]
+
+
 def test_each_closed_step_tells_its_state(panel: Panel) -> None:
     panel.widget.parent.resize(600, 900)
     panel.widget.parent.show()

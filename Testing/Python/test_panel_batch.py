@@ -176,6 +176,7 @@ def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(pa
         assert not control.enabled
         assert control.toolTip == "Open a batch folder first."
     batch.folder_edit.setCurrentPath("")
+    panel.settle()
     assert batch.open_button.toolTip == "Choose the folder that a batch was written to first."
 
 

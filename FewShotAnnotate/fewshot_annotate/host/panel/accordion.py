@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import qt
@@ -21,11 +21,16 @@ class Accordion:
     layout : QBoxLayout
         In which the sections lie; the open one gets the height that is left.
     sections : mapping of str to ctkCollapsibleButton
+    aside : collection of str
+        Sections that are no steps of the work.
     opened : function
         Called with the name of a section that was opened.
     """
 
-    def __init__(self, layout: Any, sections: Mapping[str, Any], opened: Callable[[str], None]) -> None:
+    def __init__(
+        self, layout: Any, sections: Mapping[str, Any], aside: Collection[str], opened: Callable[[str], None]
+    ) -> None:
+        self._aside = frozenset(aside)
         self._layout = layout
         self._sections = dict(sections)
         self._opened = opened
@@ -48,10 +53,14 @@ class Accordion:
         self._on_collapsed(name, False)
 
     def follow(self, name: str) -> None:
-        """The work is at a section, which is opened if it was at another one before."""
+        """The work is at a section, which is opened if it was at another one before.
+
+        A section that is open and that work never reaches stays open: what is done there changes other steps, too.
+        """
         if name != self._reached:
             self._reached = name
-            self.open(name)
+            if not any(self.is_open(aside) for aside in self._aside):
+                self.open(name)
 
     def show_states(self, states: Mapping[str, str]) -> None:
         """Show the state of each closed section behind its title, cut to the width of the panel."""

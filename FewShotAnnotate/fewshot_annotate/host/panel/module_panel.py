@@ -150,7 +150,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "export": self.exportSection,
         }
         ui.toolsSection.layout().addStretch(1)
-        self.accordion = Accordion(self.uiWidget.layout(), sections, self._onOpened)
+        self.accordion = Accordion(self.uiWidget.layout(), sections, ("tools",), self._onOpened)
 
     def enter(self) -> None:
         """The user opens the module."""

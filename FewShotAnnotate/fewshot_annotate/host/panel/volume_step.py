@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+import vtk
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
 from ..i18n import tr as _
 from ..messages import error_text, refusal_text
-from ..mrml.reading import volume_geometry
+from ..mrml.reading import BINARY_LABELMAP, volume_geometry
 from ..mrml.sequence import require_no_sequence
 from ..names import plane_name
 from .step import Step
@@ -67,8 +68,21 @@ class VolumeStep(Step):
         node.CreateDefaultDisplayNodes()
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-        node.GetSegmentation().AddEmptySegment()
+        segment_id = node.GetSegmentation().AddEmptySegment()
+        _set_grid(node.GetSegmentation().GetSegment(segment_id), volume)
         parameters.segmentation = node
+
+
+def _set_grid(segment: Any, volume: Any) -> None:
+    """Give a segment without voxels the volume's grid.
+
+    Its own is one of 1 mm, on which Slicer would save all segments of the segmentation while this one is not painted.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    image = segment.GetRepresentation(BINARY_LABELMAP)
+    if image is not None:
+        image.SetGeometryFromImageToWorldMatrix(matrix)
 
 
 def _is_transformed(*nodes: Any) -> bool:
