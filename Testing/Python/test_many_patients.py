@@ -1,0 +1,48 @@
+"""The benchmark of many patients: who is trained on, which slices are painted, and its baseline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.core.volume import Geometry, Volume
+from support.specialist import ball
+
+sys.path.append(str(Path(__file__).parents[1] / "Benchmarks"))
+
+from patients import PatientSet, mean_dice, painted_slices
+from registration_baseline import majority_of_registered
+
+
+def test_the_patients_of_the_last_third_are_never_trained_on() -> None:
+    data = PatientSet("set", tuple(Path(f"case_{number}") for number in range(22)))
+    assert len(data.training) == 15
+    assert not set(data.training) & set(data.unseen)
+    assert set(data.training) | set(data.unseen) == set(data.cases)
+
+
+def test_painted_slices_are_spread_over_those_with_labels() -> None:
+    truth = np.zeros((20, 4, 4), dtype=np.uint8)
+    truth[4:16, 1, 1] = 1
+    assert painted_slices(truth, 1) == [10]
+    assert painted_slices(truth, 3) == [6, 10, 14]
+    assert painted_slices(truth, 0) == []
+
+
+def test_dice_counts_only_slices_that_were_not_painted() -> None:
+    truth = np.zeros((3, 4, 4), dtype=np.uint8)
+    truth[:, :2] = 1
+    filled = truth.copy()
+    filled[1] = 1 - filled[1]
+    assert mean_dice(filled, truth, 1, painted=[1]) == 1
+    assert mean_dice(filled, truth, 1) == pytest.approx(2 / 3)
+
+
+def test_registered_examples_bring_their_labels_to_where_the_structure_is() -> None:
+    array, labels = ball(seed=3, shape=(16, 24, 24))[0].array, ball(seed=3, shape=(16, 24, 24))[1]
+    moved = tuple(np.roll(one, (3, 2), axis=(1, 2)) for one in (array, labels))
+    geometry = Geometry((16, 24, 24))
+    found = majority_of_registered(Volume(moved[0], geometry), [(Volume(array, geometry), labels)], 1)
+    assert mean_dice(found, moved[1], 1) > mean_dice(labels, moved[1], 1) + 0.1
