@@ -17,6 +17,7 @@ from ..core.numbers import int_or_none
 
 # More files than any scanner writes for one series.
 _MAX_FILES = 100_000
+_LONGEST_NAME, _SHOWN_LETTERS = 255, 60
 _NUMBERED = re.compile(r"([^%]*)%(0?)(\d{0,2})d([^%]*)")
 
 
@@ -55,9 +56,15 @@ def require_data_files(path: Path, text: str, listed: Sequence[str], sizes: Sequ
     for name in names[:count]:
         found = path.parent / name.strip()
         if not paths.is_file(found):
-            raise InputError("partner_missing", path=path, partner=name.strip())
+            raise missing_partner(path, name.strip())
         if paths.size(found) * count < file_bytes:
             raise InputError("file_truncated", path=found, detail=f"{paths.size(found)} bytes")
+
+
+def missing_partner(path: Path, name: str) -> InputError:
+    """The error for a data file that a header names and that is not there; what is no file name is cut."""
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_SHOWN_LETTERS]}..."
+    return InputError("partner_missing", path=path, partner=shown)
 
 
 def _numbered(words: Sequence[str]) -> list[str] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from ..core import paths
 from ..core.errors import InputError
 from ..core.volume import Geometry, ImageHeader
-from .data_files import require_data_files
+from .data_files import missing_partner, require_data_files
 from .image_file import ImageFile, UnsupportedFeatureError
 from .itk_geometry import geometry_of_stub
 from .voxel_stream import (
@@ -207,7 +207,7 @@ def _voxels(
     if name.upper() != "LOCAL":
         partner = path.parent / name
         if not paths.is_file(partner):
-            raise InputError("partner_missing", path=path, partner=name)
+            raise missing_partner(path, name)
         path, size, start = partner, paths.size(partner), 0
     packed = _is_true(fields.get("CompressedData", "False"))
     expected = byte_count(kind, shape)

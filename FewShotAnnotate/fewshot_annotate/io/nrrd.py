@@ -17,7 +17,7 @@ from ..core import paths
 from ..core.errors import InputError
 from ..core.numbers import int_or_none
 from ..core.volume import Geometry
-from .data_files import require_data_files
+from .data_files import missing_partner, require_data_files
 from .image_file import ImageFile, UnsupportedFeatureError
 from .itk_geometry import geometry_of_stub
 from .nrrd_header import MAX_HEADER_BYTES, TYPE_NAMES, NrrdHeader, geometry_fields, layout, parse_header, stub_file
@@ -195,5 +195,5 @@ def _partner(path: Path, name: str) -> tuple[Path, int, int]:
     """Detached data file of a header, its size in bytes, and the offset of the voxels."""
     found = path.parent / name
     if not paths.is_file(found):
-        raise InputError("partner_missing", path=path, partner=name)
+        raise missing_partner(path, name)
     return found, paths.size(found), 0
