@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -11,6 +12,8 @@ from ..core.exit_codes import ExitCode
 from ..core.numbers import float_or_none, parse_int
 from ..core.text import printable
 from ..datasets.batch import require_page_packages
+from ..datasets.batch_folder import BatchFolder
+from ..datasets.case_table import CaseTable
 from ..datasets.export.delivery import export_dataset
 from ..datasets.export.layouts import LAYOUTS, LayoutOptions
 from ..datasets.export.source import dataset_source
@@ -18,6 +21,7 @@ from .arguments import add_progress
 from .labels import print_note
 from .messages import error_text
 from .progress import Column, Display, ProgressBar, open_display
+from .terminal import table_console
 
 _MAX_NUMBER = 999
 
@@ -25,6 +29,17 @@ _MAX_NUMBER = 999
 def add_arguments(dataset: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     actions = dataset.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="the cases of a batch with their review state")
+    listing.set_defaults(command=_list)
+    accept = actions.add_parser("accept", help="accept the results of cases of a batch")
+    accept.set_defaults(command=_accept)
+    flag = actions.add_parser("flag", help="flag cases of a batch for another look")
+    flag.set_defaults(command=_flag)
+    for action in (listing, accept, flag):
+        action.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of a batch")
+    for action in (accept, flag):
+        action.add_argument("names", metavar="CASE", nargs="+", help="name of a case")
+        action.add_argument("--undo", action="store_true", help="take it back")
     export = actions.add_parser("export", help="write the accepted cases of a batch, or the cases of a task")
     export.set_defaults(command=_export)
     export.add_argument("source", metavar="DIR", help="folder of a batch, or a task")
@@ -45,6 +60,34 @@ def add_arguments(dataset: argparse.ArgumentParser) -> None:
     export.add_argument("--seed", default="0", help="seed of the split (default: %(default)s)")
     export.add_argument("--no-previews", action="store_true", help="do not draw slices of each case")
     add_progress(export)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    rows = CaseTable(BatchFolder(options.batch)).rows()
+    table = Table("case", "state", "expected Dice", "reviewed by")
+    for row in rows:
+        mean = row.mean_expected_dice
+        table.add_row(printable(row.name), str(row.state), "" if mean is None else f"{mean:.3f}", row.reviewer)
+    table_console().print(table)
+    counts = sorted(Counter(str(row.state) for row in rows).items())
+    print(f"{len(rows)} cases: {', '.join(f'{count} {state}' for state, count in counts)}")
+    return ExitCode.DONE
+
+
+def _accept(options: argparse.Namespace) -> int:
+    table = CaseTable(BatchFolder(options.batch))
+    for name in options.names:
+        table.accept(name, not options.undo)
+    return ExitCode.DONE
+
+
+def _flag(options: argparse.Namespace) -> int:
+    table = CaseTable(BatchFolder(options.batch))
+    for name in options.names:
+        table.flag(name, not options.undo)
+    return ExitCode.DONE
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -1,0 +1,90 @@
+"""The table of cases of a batch: their states, and that two people do not review the same case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.case_table import CaseTable, reviewer_name
+from fewshot_annotate.datasets.status import CaseStatus, Status
+from support.tasks import batch_of_balls
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> CaseTable:
+    """A batch whose case 0 is accepted, 1 and 2 filled, 3 waiting, 4 failed."""
+    folder = batch_of_balls(tmp_path, ("0",))
+    folder.status.change(lambda rows: [CaseStatus("3", Status.SKIPPED), CaseStatus("4", Status.FAILED)])
+    return CaseTable(folder)
+
+
+def states(table: CaseTable) -> dict[str, str]:
+    return {row.name: str(row.state) for row in table.rows()}
+
+
+def test_each_case_has_a_state_and_its_expected_dice(table: CaseTable) -> None:
+    assert states(table) == {"0": "accepted", "1": "filled", "2": "filled", "3": "to do", "4": "failed"}
+    assert [row.mean_expected_dice for row in table.rows()] == [0.8, 0.8, 0.8, None, None]
+
+
+def test_a_case_in_review_is_kept_from_others_and_they_are_told_by_whom(table: CaseTable) -> None:
+    other = CaseTable(BatchFolder(table.folder.path))
+    with table.review("1"):
+        assert states(other)["1"] == "in review"
+        for change in (other.accept, other.flag):
+            with pytest.raises(InputError, match=f"Case '1' is being reviewed by {reviewer_name()}"):
+                change("1")
+        other.accept("2")
+    assert states(other) == {"0": "accepted", "1": "filled", "2": "accepted", "3": "to do", "4": "failed"}
+
+
+def test_a_flagged_case_is_not_accepted_until_somebody_accepts_it(table: CaseTable) -> None:
+    table.flag("0")
+    assert states(table)["0"] == "flagged"
+    assert not table.folder.status.read()["0"].accepted
+    table.accept("0")
+    assert states(table)["0"] == "accepted"
+    table.flag("0")
+    table.flag("0", False)
+    assert states(table)["0"] == "filled"
+
+
+def test_a_reviewer_whose_program_ended_keeps_nobody_away(table: CaseTable) -> None:
+    lock = table.folder.case("1").folder / ".review.lock"
+    lock.write_text("gone@elsewhere")
+    assert states(table)["1"] == "filled"
+    table.accept("1")
+    assert states(table)["1"] == "accepted"
+
+
+def test_the_command_line_shows_and_changes_the_same_table(
+    table: CaseTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(table.folder.path)
+    assert main(["dataset", "accept", place, "1", "2"]) == 0
+    assert main(["dataset", "flag", place, "2"]) == 0
+    assert main(["dataset", "list", place]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[1:4:2] for line in out.splitlines() if line.startswith("│")] == [
+        ["0", "accepted"],
+        ["1", "accepted"],
+        ["2", "flagged"],
+        ["3", "to"],
+        ["4", "failed"],
+    ]
+    assert "5 cases: 2 accepted, 1 failed, 1 flagged, 1 to do" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("9", "has no case '9'"), ("3", "Case '3' is not filled yet"), ("../0", "has no case")]
+)
+def test_only_filled_cases_are_accepted(
+    name: str, said: str, table: CaseTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dataset", "accept", str(table.folder.path), name]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
