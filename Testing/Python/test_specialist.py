@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fewshot_annotate.core.volume import Geometry, Volume
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, Stopped
 from fewshot_annotate.engines.specialist.canonical import CanonicalOrder
-from fewshot_annotate.engines.specialist.cross_validation import folds_of_patients, splits_by_fold
+from fewshot_annotate.engines.specialist.cross_validation import folds_of_patients, patient_digest, splits_by_fold
 from fewshot_annotate.engines.specialist.dice_model import DiceModel, promised_dice, true_dice
 from fewshot_annotate.engines.specialist.engine import Specialist
 from fewshot_annotate.engines.specialist.model_file import read_description, read_report
@@ -124,6 +125,19 @@ def test_slices_that_are_not_labelled_are_marked_along_the_axis_that_was_painted
     np.testing.assert_array_equal(found.labels[:, 4], labels[:, 4])
 
 
+def test_a_labelled_slice_is_kept_on_a_coarser_grid() -> None:
+    shape = (30, 30, 30)
+    volume, labels = Volume(np.zeros(shape), Geometry(shape)), np.zeros(shape, dtype=np.uint8)
+    labels[:, 16] = 1
+    plan = replace(make_plan([summary_of(shape, (1.0, 1.0, 1.0))], 1), spacing=(2.0, 2.0, 2.0))
+    for index in (16, 17):
+        example = TrainingExample(patient="a", load=lambda: (volume, labels), axis=1, labelled_slices=(index,))
+        found = prepared(volume, labels, example, plan)
+        (known,) = np.flatnonzero((found.labels != found.unlabelled).all(axis=(0, 2)))
+        assert known == 8
+        assert (found.labels[:, known] == (index == 16)).all()
+
+
 # --- cross-validation
 
 
@@ -170,6 +184,8 @@ def test_patients_stay_in_their_fold_when_others_are_added() -> None:
     before = folds_of_patients([f"patient {number}" for number in range(5)])
     after = folds_of_patients([f"patient {number}" for number in range(12)], known=before)
     assert before.items() <= after.items()
+    together = {patient_digest(f"patient {number}"): 2 for number in range(4)}
+    assert len(set(folds_of_patients([f"patient {number}" for number in range(4)], known=together).values())) == 4
     assert sorted(np.bincount(list(after.values()))) == [3, 3, 3, 3]
 
 

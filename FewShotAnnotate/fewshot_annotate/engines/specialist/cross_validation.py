@@ -58,6 +58,8 @@ def folds_of_patients(
     """
     digests = sorted({patient_digest(patient) for patient in patients})
     count = min(folds, len(digests))
+    if known and len({known.get(digest) for digest in digests}) < 2:
+        known = None  # a network would have nobody to learn from
     found = {digest: known[digest] for digest in digests if known and digest in known}
     sizes = np.bincount(list(found.values()), minlength=count) if found else np.zeros(count, dtype=int)
     for at in np.random.default_rng(seed).permutation(len(digests)):

@@ -61,7 +61,7 @@ def train_ensemble(
     threads = max(1, max_threads(os.cpu_count() or 1) // parallel)
     config = replace(config or MemberConfig(), threads=threads)
     each = limits.training * parallel / count
-    earlier = load_start(start, training.plan, count)
+    earlier = load_start(start, training.plan, training.record.folds, count)
     progress = SharedProgress(context, count, 0.03, 1 - _EVALUATION_PART)
 
     def train(number: int) -> tuple[Mapping[str, torch.Tensor], int, float]:

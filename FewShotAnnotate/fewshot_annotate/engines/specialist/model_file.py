@@ -188,8 +188,12 @@ def load_members(folder: Path, description: ModelDescription) -> list[UNet]:
     return networks
 
 
-def load_start(folder: Path | None, plan: SpecialistPlan, members: int) -> list[dict[str, Tensor]]:
-    """Weights of the networks of an earlier model, one for each fold; none if there is no such model.
+def load_start(
+    folder: Path | None, plan: SpecialistPlan, folds: Mapping[str, int], members: int
+) -> list[dict[str, Tensor]]:
+    """Weights of the networks of an earlier model, one for each fold.
+
+    None if there is no such model, or if one of its networks has seen a patient whom it is to leave out.
 
     Raises
     ------
@@ -200,6 +204,8 @@ def load_start(folder: Path | None, plan: SpecialistPlan, members: int) -> list[
         return []
     description = require_labels(folder, plan.labels)
     if description.plan != plan or description.members != members or not description.folds:
+        return []
+    if any(folds.get(digest, fold) != fold for digest, fold in description.folds.items()):
         return []
     return [dict(network.state_dict()) for network in load_members(folder, description)]
 

@@ -29,11 +29,8 @@ class NativeSlices:
         Probabilities are interpolated linearly, never labels.
         """
         grid = self.grid
-        canonical = grid.order.axis(axis)
-        # Axes of the working grid: that of the plan first, then the other canonical ones.
-        first = [grid.axis, *(other for other in range(3) if other != grid.axis)]
-        place = first.index(canonical)
-        if grid.order.flipped[canonical]:
+        place, flipped = grid.place(axis)
+        if flipped:
             index = grid.native[place] - 1 - index
         plane = self._between(place, index)
         lengths = [grid.native[other] for other in range(3) if other != place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,12 @@ class WorkingGrid:
         ]
         return cls(order, plan.axis, (shape[0], shape[1], shape[2]), (size[0], size[1], size[2]))
 
+    def place(self, axis: int) -> tuple[int, bool]:
+        """Axis of the working grid along an array axis, and whether it runs the other way."""
+        canonical = self.order.axis(axis)
+        first = [self.axis, *(other for other in range(3) if other != self.axis)]
+        return first.index(canonical), self.order.flipped[canonical]
+
     def canonical(self, array: np.ndarray) -> np.ndarray:
         """View of `[k, j, i]` with the axis of the plan first."""
         return np.moveaxis(self.order.apply(array), self.axis, 0)
@@ -73,12 +80,27 @@ class WorkingGrid:
             image = resized(image, axis, self.size[axis])
         return np.ascontiguousarray(image)
 
-    def labels(self, array: np.ndarray) -> np.ndarray:
-        """Labels on the working grid, of the nearest voxel."""
+    def labels(self, array: np.ndarray, axis: int | None = None, labelled: Sequence[int] = ()) -> np.ndarray:
+        """Labels on the working grid, of the nearest voxel.
+
+        Parameters
+        ----------
+        array : ndarray, shape [k, j, i]
+        axis : int or None
+            Array axis of labelled slices.
+        labelled : sequence of int
+            Slices along it that are never passed over for their neighbours, however coarse the working grid is.
+        """
         nearest = [
             np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
             for old, new in zip(self.native, self.size, strict=True)
         ]
+        if axis is not None:
+            place, flipped = self.place(axis)
+            old, new = self.native[place], self.size[place]
+            for index in labelled:
+                own = old - 1 - index if flipped else index
+                nearest[place][min(int((own + 0.5) * new / old), new - 1)] = own
         return np.ascontiguousarray(self.canonical(array)[np.ix_(*nearest)])
 
 
@@ -114,7 +136,8 @@ def prepared(volume: Volume, labels: np.ndarray, example: TrainingExample, plan:
         elsewhere = np.ones(labels.shape[example.axis], dtype=bool)
         elsewhere[list(example.labelled_slices)] = False
         np.moveaxis(marked, example.axis, 0)[elsewhere] = np.iinfo(dtype).max
-    return PreparedExample(image.astype(np.float16), grid.labels(marked))
+    on_grid = grid.labels(marked, example.axis, example.labelled_slices or ())
+    return PreparedExample(image.astype(np.float16), on_grid)
 
 
 def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:

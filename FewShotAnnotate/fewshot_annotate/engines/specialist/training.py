@@ -116,6 +116,7 @@ def fit_specialist(
     Stopped
         The context asked to stop; the checkpoints stay, so that training can be continued.
     """
+    examples = [one for one in examples if one.labelled_slices != ()]
     if not examples:
         raise InputError("training_no_examples")
     began = time.monotonic()
@@ -188,10 +189,9 @@ def _plan(
         volume, array = example.load()
         if array.shape != volume.array.shape:
             raise InputError("training_grids_differ", number=number)
-        found = np.unique(array)
-        if found[-1] > labels:
-            raise InputError("training_label_unknown", number=number, label=int(found[-1]), labels=labels)
         one = summary(volume, array, example)
+        if one.labels and one.labels[-1] > labels:
+            raise InputError("training_label_unknown", number=number, label=one.labels[-1], labels=labels)
         shown[list(one.labels)] = True
         summaries.append(one)
         context.report_progress(_LOADING_PART * number / len(examples) / 2)
