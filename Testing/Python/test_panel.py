@@ -63,7 +63,11 @@ def test_painted_slices_are_listed_with_their_segments(panel: Panel) -> None:
     assert panel.rows("slicesTable") == [
         (str(i), ", ".join(name for name, mask in painted.items() if mask[i].any())) for i in panel.scene.labelled
     ]
-    assert panel.rows("segmentsTable") == [(name, "") for name in panel.scene.ids]
+    spacing = panel.scene.case.volume.geometry.spacing
+    assert panel.rows("segmentsTable") == [
+        (name, str(mask.any(axis=(1, 2)).sum()), "", f"{mask.sum() * np.prod(spacing) / 1000:.1f}", "")
+        for name, mask in painted.items()
+    ]
     titles = [panel.ui.axisComboBox.itemText(row) for row in range(4)]
     assert titles[1] == f"axial slices, axis 0: {len(panel.scene.labelled)} painted"
     assert titles[2:] == ["coronal slices, axis 1: 0 painted", "sagittal slices, axis 2: 0 painted"]
@@ -130,7 +134,7 @@ def test_a_segment_not_chosen_and_a_locked_one_are_left_alone(panel: Panel) -> N
     np.testing.assert_array_equal(after[panel.scene.ids[0]], before[panel.scene.ids[0]])
     assert not np.array_equal(after[panel.scene.ids[1]], before[panel.scene.ids[1]])
     panel.check("segmentsTable", 0, 0, True)
-    panel.check("segmentsTable", 0, 1, True)
+    panel.check("segmentsTable", 0, 4, True)
     item = panel.ui.segmentsTable.item(0, 0)
     assert item.toolTip() == "Locked: it is not filled and never changed."
     assert not item.flags() & qt.Qt.ItemIsEnabled

@@ -154,3 +154,26 @@ def shown(review: object) -> list[np.ndarray]:
         slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0))
         for node in overlays
     ]
+
+
+def test_segments_that_will_not_be_filled_are_named_with_the_reason_before_the_fill(panel: Panel) -> None:
+    first = panel.scene.ids[0]
+    panel.scene.node.GetSegmentation().AddEmptySegment("bare", "bare")
+    panel.check("segmentsTable", 0, 4, True)
+    panel.until(lambda: panel.status.endswith("bare (nothing painted)."))
+    assert panel.status == f"Not filled: {first} (locked), bare (nothing painted)."
+    panel.check("segmentsTable", 0, 4, False)
+    panel.check("segmentsTable", 0, 0, False)
+    panel.until(lambda: panel.status == f"Not filled: {first} (not ticked), bare (nothing painted).")
+
+
+def test_one_click_fills_only_one_segment_and_its_volume_is_told_before_and_after(panel: Panel) -> None:
+    assert panel.ui.onlyThisButton.toolTip == "Click a segment in the table first."
+    panel.ui.segmentsTable.selectRow(0)
+    panel.click("onlyThisButton")
+    selection = panel.widget.logic.annotations.snapshot(panel.scene.node).selection
+    assert selection.segment_ids == (panel.scene.ids[0],)
+    before = panel.rows("segmentsTable")[0][3]
+    panel.fill()
+    panel.until(lambda: " > " in panel.rows("segmentsTable")[0][3])
+    assert panel.rows("segmentsTable")[0][3].split(" > ")[0] == before

@@ -8,18 +8,19 @@ import qt
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
+from ..annotation.record import AnnotationRecord
 from ..fill.engine_setup import ensure_engine
 from ..fill.messages import expected_dice_lines, status_lines, why_not_fill, why_not_keep
 from ..fill.unfinished_run_handler import UnfinishedRunHandler
 from ..i18n import tr as _
 from ..messages import Refusal
-from ..mrml.reading import is_locked, set_locked
+from ..mrml.reading import set_locked
 from .engine_cards import EngineCards
+from .segments_table import FILL, LOCKED, SegmentRow, SegmentsTable, not_filled_text, segment_rows
 from .step import Step
-from .widgets import attempt, fit_height, set_check_item, set_header
+from .widgets import attempt
 
 PROGRESS_STEPS = 1000
-MIN_ROWS = 2
 
 
 class FillStep(Step):
@@ -29,10 +30,13 @@ class FillStep(Step):
         """Fill and connect the widgets, once."""
         ui = self.ui
         chosen = self.logic.panelEditor
+        self._segments: list[SegmentRow] = []
         self._unfinished = UnfinishedRunHandler(self.logic, lambda: self.nodes, chosen)
         self._cards = EngineCards(ui.engineList, ui.engineLabel, self._on_engine)
-        set_header(ui.segmentsTable, (_("Segments to fill"), _("Locked")), wide=0)
-        ui.segmentsTable.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        self._table = SegmentsTable(ui.segmentsTable)
+        self._volumes_before: dict[str, float] = {}
+        ui.onlyThisButton.connect("clicked(bool)", self._on_only_this)
+        ui.segmentsTable.connect("itemSelectionChanged()", self.show_run)
         ui.statusLabel.setMinimumWidth(1)
         ui.segmentsTable.connect("itemChanged(QTableWidgetItem*)", self._on_segment_checked)
         ui.fillButton.connect("clicked(bool)", self._on_fill)
@@ -45,7 +49,8 @@ class FillStep(Step):
     def show(self) -> None:
         """Show segments, engines and the run."""
         self._unfinished.update()
-        self._show_segments()
+        self._segments = segment_rows(self.segmentation, self._snapshot, self._survey)
+        self._table.show(self._segments, self._volumes_before)
         self.show_engines()
         self.show_run()
 
@@ -75,6 +80,7 @@ class FillStep(Step):
         self.enable("keepButton", None if left else why_not_keep(controller))
         self.enable("cancelButton", InputError("nothing_running") if self.idle and not left else None)
         self.enable("resumeButton", why_not_resume)
+        self.enable("onlyThisButton", busy or self.nodes.refusal or self._why_not_only_this())
         for name in ("segmentsTable", "engineList", "fillAllCheckBox", "completeCheckBox", "overwriteCheckBox"):
             self.enable(name, busy or self.nodes.refusal)
         self.ui.resumeButton.visible = why_not_resume is None
@@ -84,22 +90,27 @@ class FillStep(Step):
         self.ui.progressBar.setMaximum(PROGRESS_STEPS)
         self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
         lines = status_lines(self.logic, self.nodes, self._fill_all, left)
+        if not lines and self.idle:
+            lines = [not_filled_text(self._segments)]
         lines += [*([] if self.idle else expected_dice_lines(controller)), *controller.warnings]
         self.ui.statusLabel.text = "\n".join(lines)
         self.ui.statusLabel.visible = bool(self.ui.statusLabel.text)
 
-    def _show_segments(self) -> None:
-        table, node, selection = self.ui.segmentsTable, self.segmentation, self.selection
-        table.blockSignals(True)
-        segments = _segments(node)
-        table.setRowCount(len(segments))
-        for row, (name, segment) in enumerate(segments.items()):
-            locked = is_locked(segment)
-            refusal = InputError("segment_locked") if locked else None
-            set_check_item(table, row, 0, segment.GetName(), name in selection.segment_ids, name, refusal)
-            set_check_item(table, row, 1, "", locked, name)
-        table.blockSignals(False)
-        fit_height(table, MIN_ROWS)
+    @property
+    def _survey(self) -> Any:
+        return self.logic.annotations.survey
+
+    @property
+    def _snapshot(self) -> Any:
+        return self.logic.annotations.snapshot(self.segmentation)
+
+    def _why_not_only_this(self) -> Refusal:
+        chosen = self._table.chosen
+        if not chosen:
+            return InputError("no_segment_clicked")
+        return (
+            InputError("segment_locked") if next(one.locked for one in self._segments if one.id == chosen) else None
+        )
 
     @property
     def state_line(self) -> str:
@@ -130,14 +141,25 @@ class FillStep(Step):
 
     def _on_segment_checked(self, item: Any) -> None:
         name, checked = item.data(qt.Qt.UserRole), item.checkState() == qt.Qt.Checked
-        if item.column() == 0:
+        if item.column() == FILL:
             self.change_record(lambda record: record.with_segment(name, checked))
-        else:
+        elif item.column() == LOCKED:
             set_locked(self.segmentation.GetSegmentation().GetSegment(name), checked)
             self.repaint()
 
+    def _on_only_this(self, checked: bool = False) -> None:
+        chosen, others = self._table.chosen, [one.id for one in self._segments if not one.locked]
+
+        def change(record: AnnotationRecord) -> AnnotationRecord:
+            for name in others:
+                record = record.with_segment(name, name == chosen)
+            return record
+
+        self.change_record(change)
+
     def _on_fill(self, checked: bool = False) -> None:
         parameters = self.parameters()
+        self._volumes_before = {one.id: one.millilitres for one in self._segments}
 
         def fill() -> None:
             if ensure_engine(parameters.engine):
@@ -158,11 +180,3 @@ class FillStep(Step):
     def _on_cancel(self, checked: bool = False) -> None:
         self._unfinished.cancel(keep=False)
         self.show()
-
-
-def _segments(node: Any) -> dict[str, Any]:
-    """Segment id -> segment, in the segmentation's order."""
-    if node is None:
-        return {}
-    segmentation = node.GetSegmentation()
-    return {name: segmentation.GetSegment(name) for name in segmentation.GetSegmentIDs()}
