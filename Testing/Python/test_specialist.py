@@ -200,6 +200,8 @@ def test_thick_slices_are_segmented_one_by_one_and_even_voxels_in_three_dimensio
     assert all(size % each == 0 for size, each in zip(even.patch, even.multiple, strict=True))
     sagittal = make_plan([summary_of((256, 256, 12), (1.0, 1.0, 6.0))], 1)
     assert (sagittal.dimensions, sagittal.axis) == (2, 2)
+    single = make_plan([summary_of((256, 1, 256), (1.4, 1.0, 1.4))], 1)
+    assert (single.dimensions, single.context, single.axis) == (2, 0, 1)
 
 
 def test_a_large_volume_is_made_coarser_unless_its_labels_are_small() -> None:

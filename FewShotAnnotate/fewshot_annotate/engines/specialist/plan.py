@@ -15,6 +15,8 @@ import numpy as np
 
 # Slices this many times thicker than their pixels are segmented one by one, with their neighbours as channels.
 THICK_SLICE_RATIO = 3.0
+# So are examples of fewer slices, such as single ones.
+MIN_SLICES_3D = 4
 # Voxels of the working grid of a typical case; larger volumes are made coarser, by MAX_COARSENING per axis at most.
 MAX_VOXELS_3D = 2_000_000
 MAX_PIXELS_2D = 256 * 256
@@ -176,8 +178,10 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
     """
     spacing = np.median([one.spacing for one in summaries], axis=0)
     extent = np.median([np.multiply(one.shape, one.spacing) for one in summaries], axis=0)
-    thickest = int(spacing.argmax())
-    flat = spacing.max() / np.median(spacing) >= THICK_SLICE_RATIO or extent[thickest] / spacing[thickest] < 4
+    count = extent / spacing
+    single = count.min() < MIN_SLICES_3D
+    thickest = int(count.argmin() if single else spacing.argmax())
+    flat = single or spacing.max() / np.median(spacing) >= THICK_SLICE_RATIO
     order = [thickest, *(axis for axis in range(3) if axis != thickest)] if flat else [0, 1, 2]
     spacing, extent = spacing[order], extent[order]
     free = slice(1, 3) if flat else slice(0, 3)
