@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import slicer
+import vtk
 from fewshot_annotate.core.slice_axis import SliceAxis
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
 from support.scene_cases import Gate, all_equal, case, scene_of
 
 slicer_standin.install()
+
+import ctk  # noqa: E402
+import qt  # noqa: E402
+from PySide6.QtCore import Signal  # noqa: E402
+from support.slicer_standin.qt_module import custom_widget  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -177,3 +185,40 @@ def test_one_click_fills_only_one_segment_and_its_volume_is_told_before_and_afte
     panel.fill()
     panel.until(lambda: " > " in panel.rows("segmentsTable")[0][3])
     assert panel.rows("segmentsTable")[0][3].split(" > ")[0] == before
+
+
+def test_a_click_on_a_point_of_the_plot_goes_to_its_slice(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = PlotView()
+    layout = SimpleNamespace(plotViewCount=1, plotWidget=lambda number: SimpleNamespace(plotView=lambda: view))
+    monkeypatch.setattr(slicer.app, "layoutManager", lambda: layout, raising=False)
+    panel.fill()
+    reviewed(panel)
+    panel.widget.reviewSection.plot_button.click()
+    chart = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")[0]
+    ids, points, chosen = vtk.vtkStringArray(), vtk.vtkCollection(), vtk.vtkIdTypeArray()
+    ids.InsertNextValue(chart.GetNthPlotSeriesNodeID(0))
+    chosen.InsertNextValue(3)
+    points.AddItem(chosen)
+    view.dataSelected.emit(ids, points)
+    wanted = panel.widget.logic.review.view.rows[3].index
+    section = panel.widget.reviewSection
+    assert [index.row() for index in section.table.selectionModel().selectedRows()] == [3]
+    assert section.table.item(3, 0).text().startswith(str(wanted))
+
+
+def test_buttons_without_a_text_have_a_name_for_screen_readers(panel: Panel) -> None:
+    for button in panel.widget.uiWidget.findChildren(qt.QAbstractButton):
+        inside = panel.ui.segmentEditor.isAncestorOf(button) or button.objectName.startswith("qt_")
+        shown = button.text and button.text != "..."
+        if not inside and button.window() == panel.widget.parent.window() and isinstance(button, qt.QToolButton):
+            assert shown or button.accessibleName or isinstance(button.parent(), ctk.ctkPathLineEdit), (
+                button.objectName
+            )
+
+
+@custom_widget
+class PlotView(qt.QWidget):
+    """Stand-in for qMRMLPlotView."""
+
+    dataSelected = Signal(object, object)  # noqa: N815 (as in Slicer)
+    SIGNALS: ClassVar[dict[str, str]] = {"dataSelected(vtkStringArray*,vtkCollection*)": "dataSelected"}

@@ -177,6 +177,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.close()
         self.batchSection.reset()
         self._editorEffects.close()
+        self.reviewSection.close()
         self._setParameterNode(None)
         self.removeObservers()
 

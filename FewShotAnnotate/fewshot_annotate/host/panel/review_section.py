@@ -13,6 +13,7 @@ from ..annotation.review import ReviewController
 from ..annotation.review_rows import Origin, RefillRequest, ReviewRow, ReviewView
 from ..i18n import tr as _
 from ..messages import Refusal
+from ..mrml.plot_clicks import PlotClicks
 from .review_strip import ReviewStrip
 from .widgets import Controls, attempt, body_layout, row_layout, select_rows, set_header, set_text_item, text_label
 
@@ -52,6 +53,7 @@ class ReviewSection:
         self._current: int | None = None
         self._why_not_fill: Refusal = None
         self._controls = Controls()
+        self._plot_clicks = PlotClicks(self._go)
         self._build(parent)
         self.show()
 
@@ -72,6 +74,10 @@ class ReviewSection:
         """Reset the review, before the scene is closed."""
         self._controller.reset()
         self.show()
+
+    def close(self) -> None:
+        """Let go of the plot views: the panel is about to be deleted."""
+        self._plot_clicks.close()
 
     def disable_refill(self, refusal: Refusal) -> None:
         """Disable Refill and say why, or enable it if there is no refusal."""
@@ -341,6 +347,7 @@ class ReviewSection:
 
     def _on_plot(self, checked: bool = False) -> None:
         self._attempt(self._controller.show_plot)
+        self._plot_clicks.follow()
 
     def _on_uncertainty(self, checked: bool) -> None:
         self._attempt(lambda: self._controller.show_uncertainty(checked))
