@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.datasets import cluster
 from fewshot_annotate.datasets.status import Status
 from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.cluster import free_port, start_scheduler, start_worker
 from support.processes import Spawned, alive, wait_for
 
 CASES = [f"case {number}" for number in range(4)]
@@ -60,26 +60,6 @@ def processes_at_a_case(dataset: Dataset, count: int) -> list[int]:
 
 def release(dataset: Dataset) -> None:
     (dataset.folder / "slow.go").touch()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def start_scheduler(spawned: Spawned, environment: dict[str, str], protocol: str = "tcp") -> tuple[str, int]:
-    """A dask scheduler as users start one, with its address and process id."""
-    port = free_port()
-    words = ("--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard", "--no-show")
-    process = spawned.python("-W", "ignore", "-m", "distributed.cli.dask_scheduler", *words, environment=environment)
-    return f"{protocol}://127.0.0.1:{port}", process.pid
-
-
-def start_worker(spawned: Spawned, address: str, environment: dict[str, str]) -> None:
-    words = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
-    spawned.python("-W", "ignore", "-m", "distributed.cli.dask_worker", address, *words, environment=environment)
 
 
 def test_workers_of_this_machine_give_what_one_process_gives_though_one_is_killed(

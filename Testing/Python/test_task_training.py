@@ -20,6 +20,9 @@ from fewshot_annotate.datasets.task.task import Task, read_task
 from fewshot_annotate.datasets.task.training import TrainingRequest, train_task
 from fewshot_annotate.engines.base import RunContext, Stopped
 from fewshot_annotate.io.files import read_label_maps, write_label_maps
+from support.cluster import start_scheduler, start_worker
+from support.disk import largest_file
+from support.processes import Spawned
 from support.tasks import GRID, SEGMENTS, SHAPE, ball, task_of_balls, write_ball
 
 SECONDS = 4.0
@@ -199,3 +202,50 @@ def test_one_process_trains_a_task_at_a_time(home: Path) -> None:
     with lock, pytest.raises(InputError, match="is being trained by another process"):
         train_task(TrainingRequest(task=task.folder, seconds=SECONDS))
     assert [model.number for model in task_models(task)] == ["0001"]
+
+
+@pytest.mark.slow
+def test_training_that_was_killed_is_continued_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawned: Spawned
+) -> None:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    task = task_of_balls("balls", 0, 1, 2)
+    words = ["task", "train", "balls", "--budget", "10", "--progress", "json"]
+    training = spawned.cli(*words)
+    assert training.stdout is not None
+    for line in training.stdout:
+        if json.loads(line)["fraction"] > 0.5:
+            break
+    training.kill()
+    training.wait()
+    assert [(model.number, model.report) for model in task_models(task)] == [("0001", None)]
+    assert spawned.cli(*words).wait(120) == 0
+    (model,) = task_models(task)
+    assert model.report is not None
+    assert model.number == "0001"
+
+
+@pytest.mark.slow
+def test_a_cluster_trains_and_fills_as_one_process_does(home: Path, tmp_path: Path, spawned: Spawned) -> None:
+    environment = {"DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
+    address, _ = start_scheduler(spawned, environment)
+    start_worker(spawned, address, environment)
+    words = ["task", "train", "balls", "--budget", str(SECONDS), "--scheduler", address, "--progress", "none"]
+    assert main(words) == 0
+    assert [model.number for model in task_models(balls(home)) if model.report] == ["0001", "0002"]
+    write_ball(tmp_path, 7)
+    (tmp_path / "manifest.csv").write_text("image\nball7.nii.gz\n")
+    words = ["batch", str(tmp_path / "manifest.csv"), "--task", "balls", "--progress", "none", "-o"]
+    assert main([*words, str(tmp_path / "here")]) == 0
+    assert main([*words, str(tmp_path / "there"), "--scheduler", address]) == 0
+    here, there = (tmp_path / place / "ball7" / "label.nii.gz" for place in ("here", "there"))
+    assert here.read_bytes() == there.read_bytes()
+
+
+def test_a_full_disk_ends_training_in_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with largest_file(100):
+        assert main(["task", "train", "balls", "--budget", str(SECONDS), "--progress", "none"]) == 2
+    err = capsys.readouterr().err
+    assert "cannot be written" in err
+    assert err.count("\n") == 1
+    assert newest_model(balls(home)) is not None
