@@ -80,3 +80,25 @@ def test_the_self_test_passes(
     slicer.app.startupCompleted.emit()
     slicer.modules.FewShotAnnotateInstance.runTest()
     slicer.qSlicerSegmentEditorEffectFactory.instance().unregister_all()
+
+
+def test_the_example_is_ready_to_fill_in_one_click(
+    open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "SampleData", _SampleData())
+    panel = open_panel()
+    panel.click("exampleButton")
+    assert panel.ui.exampleButton.isHidden()
+    panel.ready()
+    assert panel.ui.slicesTable.rowCount > 2
+
+
+def test_an_example_that_cannot_be_had_is_told_in_one_sentence(
+    open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "SampleData", None)
+    panel = open_panel()
+    panel.click("exampleButton")
+    (told,) = slicer_standin.dialogs().texts
+    assert told.startswith("The example cannot be downloaded")
+    assert panel.parameters.segmentation is None

@@ -546,6 +546,9 @@ def sentences() -> Mapping[str, str]:
         "all_reviewed": _("No slice is left to review."),
         "none_in_progress": _("No slice is in progress."),
         "no_segment_clicked": _("Click a segment in the table first."),
+        "example_unavailable": _(
+            "The example cannot be downloaded; check the connection, or load a volume of your own."
+        ),
         "uncertainty_gone": _("Known until the scene is closed; fill again to see it."),
         "differences_gone": _("What the last fill changed is known only until the scene is closed."),
         "needs_no_accepting": _("Painted, corrected, accepted and empty slices need no accepting."),

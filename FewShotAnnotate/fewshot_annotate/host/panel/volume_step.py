@@ -11,10 +11,12 @@ from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
 from ..i18n import tr as _
 from ..messages import error_text, refusal_text
+from ..mrml.example import make_example
 from ..mrml.reading import BINARY_LABELMAP, volume_geometry
 from ..mrml.sequence import require_no_sequence
 from ..names import plane_name
 from .step import Step
+from .widgets import attempt
 
 
 class VolumeStep(Step):
@@ -23,12 +25,14 @@ class VolumeStep(Step):
     def set_up(self) -> None:
         """Connect the widgets, once."""
         self.ui.newSegmentationButton.connect("clicked(bool)", self._on_new_segmentation)
+        self.ui.exampleButton.connect("clicked(bool)", self._on_example)
 
     def show(self) -> None:
         """Show what is chosen."""
         busy = self.why_busy()
         for name in ("volumeSelector", "segmentationSelector"):
             self.enable(name, busy)
+        self.ui.exampleButton.visible = self.volume is None
         self.ui.newSegmentationButton.visible = self.segmentation is None
         self.enable(
             "newSegmentationButton", busy or (InputError("volume_not_chosen") if self.volume is None else None)
@@ -58,6 +62,13 @@ class VolumeStep(Step):
             size=size, spacing=spacing, plane=plane_name(SliceAxis(0).patient_plane(grid))
         )
         return text + _(", under a transform") if _is_transformed(volume, self.segmentation) else text
+
+    def _on_example(self, checked: bool = False) -> None:
+        def load() -> None:
+            nodes, parameters = make_example(), self.parameters()
+            parameters.volume, parameters.segmentation = nodes.volume, nodes.segmentation
+
+        attempt(load)
 
     def _on_new_segmentation(self, checked: bool = False) -> None:
         volume, parameters = self.volume, self.parameters()
