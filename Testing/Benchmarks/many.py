@@ -11,7 +11,7 @@ Parts of the table:
 Patients of the last third of each set are never trained on. A model that `--models` holds is not trained again.
 
     python Testing/Benchmarks/many.py [--parts accepted ...] [--sets ...] [--counts 1 2 5 10 20 40] [--budget SECONDS]
-        [--processor-time] [--patients 12] [--models DIR] [-o TABLE.json]
+        [--processor-time] [--patients 12] [--models DIR] [-o TABLE.json] [--plot TABLE.png]
 """
 
 from __future__ import annotations
@@ -268,6 +268,36 @@ def table(found: Sequence[Row]) -> str:
     return "\n".join(markdown_table([head, *lines]))
 
 
+def plot(found: Sequence[Row], path: Path) -> None:
+    """Dice by accepted cases with nothing painted, and by painted slices."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True)
+    for side, by in zip(axes, ("cases", "painted"), strict=True):
+        curves: dict[str, list[Row]] = {}
+        for one in found:
+            tasks = "" if by == "cases" or not one.cases else f", {one.cases} cases"
+            if by == "painted" or not one.painted:
+                curves.setdefault(f"{one.set}, {one.method}{tasks}", []).append(one)
+        for name, rows_of_curve in curves.items():
+            ordered = sorted(rows_of_curve, key=lambda one: getattr(one, by))
+            if by == "cases" or len(ordered) > 1:
+                side.plot(
+                    [getattr(one, by) for one in ordered], [one.dice for one in ordered], marker="o", label=name
+                )
+        side.set_xlabel("accepted cases" if by == "cases" else "painted slices of the new case")
+        side.grid(alpha=0.3)
+        if side.lines:
+            side.legend(fontsize="x-small")
+    axes[0].set_ylabel("mean Dice on unseen patients")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
 def main() -> None:
     """Print the table, and write it if asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -287,6 +317,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=100, help="unseen patients at most")
     parser.add_argument("--models", type=Path, help="keeps trained models")
     parser.add_argument("-o", "--output", type=Path, help="writes the rows as JSON")
+    parser.add_argument("--plot", type=Path, help="draws the rows as an image")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         options.models = options.models or Path(temporary)
@@ -296,6 +327,8 @@ def main() -> None:
             if options.output:
                 options.output.write_text(json.dumps([asdict(one) for one in found], indent=2), encoding="utf-8")
     print(table(found))
+    if options.plot:
+        plot(found, options.plot)
 
 
 if __name__ == "__main__":
