@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def test_a_flagged_case_is_not_accepted_until_somebody_accepts_it(table: CaseTab
     table.flag("0")
     table.flag("0", False)
     assert states(table)["0"] == "filled"
+
+
+def test_all_who_may_change_a_case_can_take_it(table: CaseTable) -> None:
+    folder = table.folder.case("1").folder
+    folder.chmod(0o770)
+    with table.review("1"):
+        assert stat.S_IMODE((folder / ".review.lock").stat().st_mode) == 0o660
 
 
 def test_a_reviewer_whose_program_ended_keeps_nobody_away(table: CaseTable) -> None:

@@ -71,6 +71,12 @@ def open_locked(path: Path) -> IO[bytes] | None:
         file.close()
 
 
+def share_lock(path: Path) -> None:
+    """Give a lock file the permissions of its folder, so that all who may change files there can hold it."""
+    with contextlib.suppress(OSError):  # of another user, who did it already
+        path.chmod(path.parent.stat().st_mode & 0o666)
+
+
 @contextlib.contextmanager
 def locked_folder(path: Path, lock_name: str) -> Iterator[bool]:
     """Context manager: create a folder, the user's alone, and lock it; yields whether the lock was acquired.

@@ -20,7 +20,7 @@ from ..core import paths
 from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.expected_dice import ExpectedDice
-from ..core.locks import open_locked
+from ..core.locks import open_locked, share_lock
 from ..core.reading import read_text
 from .accepted_case import batch_statuses, expected_by_name
 from .batch_folder import BatchFolder, CaseFiles
@@ -105,6 +105,7 @@ class CaseTable:
             raise unwritable_error(files.folder, error) from None
         if lock is None:
             raise InputError("case_in_review", name=name, reviewer=self._reviewer(files) or "somebody else")
+        share_lock(files.folder / _LOCK)
         with lock:
             with contextlib.suppress(OSError):
                 lock.truncate(0)

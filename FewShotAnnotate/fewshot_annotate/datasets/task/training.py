@@ -12,7 +12,7 @@ from ...core import paths
 from ...core.disk import unwritable_error
 from ...core.errors import InputError
 from ...core.job import Device
-from ...core.locks import open_locked
+from ...core.locks import open_locked, share_lock
 from ...engines.base import RunContext
 from .example import EXAMPLES
 from .library import task_lock
@@ -110,12 +110,13 @@ def request_stop(task: Task) -> None:
 @contextlib.contextmanager
 def _exclusive(task: Task) -> Iterator[None]:
     try:
-        (task.folder / MODELS).mkdir(exist_ok=True)
+        (task.folder / MODELS).mkdir(task.folder.stat().st_mode & 0o777, exist_ok=True)
         file = open_locked(task.folder / MODELS / _LOCK)
     except OSError as error:
         raise unwritable_error(task.folder, error) from None
     if file is None:
         raise InputError("task_in_training", name=task.name)
+    share_lock(task.folder / MODELS / _LOCK)
     with file:
         yield
 
