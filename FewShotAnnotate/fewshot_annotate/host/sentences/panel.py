@@ -1,0 +1,132 @@
+"""Sentences about the scene, and why a control of the panel cannot be used now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..i18n import tr as _
+
+
+def panel_sentences() -> Mapping[str, str]:
+    """Code -> sentence, in the language of the application."""
+    return {
+        "review_nothing": _("No case is shown; choose one from the table first."),
+        "review_busy": _("A case is being read or written; wait for it."),
+        "review_not_done": _("Case '{name}' has no result to look at; choose one that is done."),
+        "review_overlap": _(
+            "Segment '{segment}' overlaps another one and label.nii.gz keeps one label per voxel; remove the "
+            "overlap first."
+        ),
+        "review_off_grid": _(
+            "Segmentation '{name}' lies on another grid than the image of its case, or outside it; choose that "
+            "image as its source geometry in the Segment Editor."
+        ),
+        "review_running": _(
+            "Case '{name}' is being filled again by a batch; nothing was written. Wait for its new result."
+        ),
+        "source_not_labelmap": _(
+            "Segmentation '{name}' is stored as {source}; make its binary labelmap the source first "
+            "(Segmentations module, Representations)."
+        ),
+        "segment_off_grid": _(
+            "Segment '{segment}' of '{name}' lies on another grid than its segmentation; choose the source "
+            "geometry in the Segment Editor so that it is resampled."
+        ),
+        "node_empty": _("Volume '{name}' holds no voxels; choose another one."),
+        "node_not_volume": _("Volume '{name}' is not a single-channel 3D volume; choose another one."),
+        "volume_sequence": _(
+            "Volume '{name}' is one of {frames} frames of a sequence, and labels belong to one frame; clone the "
+            "volume (Data module) and choose the copy."
+        ),
+        "transform_not_linear": _(
+            "Volume '{name}' and the segmentation are related by a non-linear transform; harden it first."
+        ),
+        "volume_changed": _(
+            "The voxels of volume '{name}' changed during the run (another time frame?); nothing was filled."
+        ),
+        "run_active": _("A run is active; wait for it or cancel it first."),
+        "run_unexpected": _(
+            "An unexpected error ended the run ({kind}, code {number}). The segmentation is as it was, and "
+            "finished slices are kept; please report it with what is in {log}."
+        ),
+        "step_unexpected": _(
+            "An unexpected error ended this step ({kind}, code {number}); please report it with what is in {log}."
+        ),
+        "run_not_left": _("The unfinished run is no longer there, or another window works on it; fill anew."),
+        "run_volume_missing": _("The volume of the unfinished run is not in the scene; load it and choose it."),
+        "host_memory": _("There is not enough memory to prepare this volume; crop it first (Crop Volume module)."),
+        "node_gone": _("The {what} was removed during the run; nothing was filled."),
+        "grid_changed": _("The geometry of segmentation '{name}' changed during the run; nothing was filled."),
+        "pytorch_extension_missing": _(
+            "This engine needs PyTorch; install the extension PyTorch (Extensions Manager), restart Slicer and "
+            "try again."
+        ),
+        "install_failed": _("{packages}: could not be installed ({detail}); see Slicer's Python console."),
+        "database_missing": _("There is no DICOM database; open one in the DICOM module, or choose a file."),
+        "database_incomplete": _(
+            "Volume '{name}': {gone} of its {count} DICOM slices are no longer in the database; import them "
+            "again, or name their folder."
+        ),
+        "database_refused": _(
+            "{path}: the DICOM database did not take the file; look at module DICOM, or choose a file."
+        ),
+        "worker_silent": _("The worker's Python did not answer ({detail}); restart Slicer and try again."),
+        "volume_not_chosen": _("Choose a volume first."),
+        "segmentation_not_chosen": _("Choose or create a segmentation first."),
+        "nodes_not_chosen": _("Choose a volume and a segmentation first."),
+        "run_under_way": _("Wait for the run to end, or cancel it."),
+        "slices_being_kept": _("The finished slices are being kept."),
+        "no_slice_finished": _("No slice is finished yet."),
+        "segmentation_being_read": _("Looking at the segmentation ..."),
+        "too_few_painted": _("Paint at least two slices first."),
+        "one_painted": _("Paint one more slice: nothing lies between yet."),
+        "nothing_running": _("Nothing is running."),
+        "no_interrupted_run": _("No run was interrupted."),
+        "no_labelled_before": _("No slice before this one is labelled."),
+        "no_labelled_after": _("No slice after this one is labelled."),
+        "labelled_already": _("This slice counts as labelled already."),
+        "suggesting_already": _("Already looking."),
+        "none_painted": _("Paint a first slice: wherever the structure is seen best."),
+        "all_labelled": _("Every slice is labelled."),
+        "segment_locked": _("Locked: it is not filled and never changed."),
+        "nothing_to_review": _("Fill first: what was filled is reviewed here."),
+        "no_slice_selected": _("Select slices in the table first."),
+        "accepting_slices": _("Wait a moment: slices are being accepted."),
+        "all_reviewed": _("No slice is left to review."),
+        "none_in_progress": _("No slice is in progress."),
+        "no_segment_clicked": _("Click a segment in the table first."),
+        "example_unavailable": _(
+            "The example cannot be downloaded; check the connection, or load a volume of your own."
+        ),
+        "uncertainty_gone": _("Known until the scene is closed; fill again to see it."),
+        "differences_gone": _("What the last fill changed is known only until the scene is closed."),
+        "needs_no_accepting": _("Painted, corrected, accepted and empty slices need no accepting."),
+        "nothing_to_reset": _("None of the selected slices was accepted or flagged."),
+        "nothing_to_refill": _("Every slice is painted, corrected or accepted."),
+        "export_under_way": _("Wait for the export to end."),
+        "dicom_seg_only": _("Only for DICOM segmentations."),
+        "no_database_open": _("There is no DICOM database; open one in the DICOM module."),
+        "goes_into_database": _("The segmentation goes into the DICOM database."),
+        "dicom_seg_holds_all": _("A DICOM segmentation holds all segments."),
+        "file_not_chosen": _("Choose where the file goes first."),
+        "export_unchecked": _("Check first."),
+        "export_problems_left": _("Resolve the listed problems first."),
+        "comparison_under_way": _("Wait for the comparison to end, or cancel it."),
+        "no_comparison_under_way": _("No comparison is under way."),
+        "nothing_compared": _("Compare first."),
+        "no_engine_clicked": _("Click an engine in the table first."),
+        "plot_removed": _("The plot was removed; compare again."),
+        "engines_being_read": _("Looking which engines can run here ..."),
+        "no_engine_ticked": _("Tick an engine first."),
+        "files_busy": _("Wait for the files to be read or written."),
+        "no_batch_open": _("Open a batch folder first."),
+        "batch_folder_not_chosen": _("Choose the folder that a batch was written to first."),
+        "no_case_clicked": _("Click a case first."),
+        "case_accepted_already": _("It is accepted already."),
+        "no_other_case": _("No other case is done and not accepted."),
+        "case_not_accepted": _("It is not accepted."),
+        "no_weights_downloaded": _("No weights were downloaded."),
+        "usual_folder": _("This is the usual folder."),
+        "no_licence_clicked": _("Click a licence first."),
+        "details_being_gathered": _("The details are being gathered."),
+    }
