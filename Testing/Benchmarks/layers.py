@@ -72,6 +72,7 @@ def main() -> int:
                 ("export to DICOM SEG", _RUN, export),
             ):
                 seconds, peak, status = measured(code, [str(word) for word in words])
+                print(f"{name}: {what} {peak:.0f} MiB ({seconds:.0f} s)", file=sys.stderr)
                 table.add_row(f"{options.segments} {name}", what, f"{seconds:.0f}", f"{peak:.0f}", str(status))
     Console().print(table)
     return 0

@@ -23,6 +23,8 @@ from ..io.nifti_header import NiftiHeader
 from .verification import COLOUR_TOLERANCE, Difference, compare_label_maps, grid_difference, reading_error
 
 OWN_READER = "our own reader"
+# ITK holds all layers as a whole, voxel by voxel; ours takes memory only where there are labels.
+MAX_ITK_BYTES = 1 << 30
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _AFFINE_TOLERANCE = 1e-5  # of the largest number: 32-bit headers keep seven digits
 
@@ -50,7 +52,7 @@ def read_back(path: Path, layers: Sequence[LabelMap]) -> ReadBack:
     differences = compare_label_maps(path, layers)
     readers, describers = [OWN_READER], [OWN_READER]
     suffix = image_suffix(path)
-    if not differences:
+    if not differences and sum(layer.array.nbytes for layer in layers) <= MAX_ITK_BYTES:
         try:
             image = read_itk(path, suffix)
         except RuntimeError:  # ITK refuses some healthy files, such as those with sheared axes
