@@ -15,18 +15,14 @@ import numpy as np
 
 from . import __version__
 from .core.errors import InputError
-from .core.events import Event
-from .core.events import Unfinished as Unfinished
+from .core.events import Event, Unfinished
 from .core.expected_dice import ExpectedDice
 from .core.job import Device
 from .core.layers import merge_disjoint
 from .core.regrid import Consent
 from .core.slice_axis import AxisChoice, parse_axis
 from .core.storage import temporary_folder
-from .core.volume import Geometry as Geometry
-from .core.volume import LabelMap
-from .core.volume import Segment as Segment
-from .core.volume import Volume as Volume
+from .core.volume import Geometry, LabelMap, Segment, Volume
 from .engines.pretrained.engine_weights import weights_in_use
 from .evaluation.case import ComparisonCase
 from .evaluation.results import Comparison
@@ -35,11 +31,29 @@ from .io.files import read_label_maps, read_volume
 from .io.inputs import as_inputs, as_label_maps, as_volume
 from .jobs.layers import fill_layers
 from .jobs.planning import FillRequest, plan
-from .jobs.suggestions import SuggestedSlice as SuggestedSlice
-from .jobs.suggestions import suggestions
+from .jobs.suggestions import SuggestedSlice, suggestions
 
 if TYPE_CHECKING:
     from .io.inputs import LabelsLike, VolumeLike
+
+__all__ = [
+    "Comparison",
+    "ExpectedDice",
+    "Filled",
+    "Geometry",
+    "InputError",
+    "LabelMap",
+    "Segment",
+    "SuggestedSlice",
+    "Unfinished",
+    "Volume",
+    "compare",
+    "export_labels",
+    "fill",
+    "read_labels",
+    "read_volume",
+    "suggest",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +161,15 @@ def fill(
     given, layers = as_inputs(volume, labels)
     merged = merge_disjoint(layers)
     request = FillRequest(
-        given,
-        merged.layers,
-        _axis(axis),
-        labelled_slices,
-        slices,
-        engine,
-        Device(device),
-        dict(options or {}),
-        seconds,
+        volume=given,
+        layers=merged.layers,
+        axis=_axis(axis),
+        labelled_slices=labelled_slices,
+        slices=slices,
+        engine=engine,
+        device=Device(device),
+        options=dict(options or {}),
+        budget=seconds,
         complete=not partial,
     )
     runs = plan(request)
@@ -184,12 +198,12 @@ def suggest(
     """Suggest at most `count` slices to label next, best first. Other parameters and errors as in `fill`."""
     given, layers = as_inputs(volume, labels)
     request = FillRequest(
-        given,
-        merge_disjoint(layers).layers,
-        _axis(axis),
-        labelled_slices,
-        slices,
-        "propagate",
+        volume=given,
+        layers=merge_disjoint(layers).layers,
+        axis=_axis(axis),
+        labelled_slices=labelled_slices,
+        slices=slices,
+        engine="propagate",
         complete=not partial,
     )
     return suggestions(request, count)
@@ -311,10 +325,10 @@ def export_labels(
     if reference is not None and grid is None:
         grid = read_volume(reference).geometry
     request = ExportRequest(
-        tuple(layers),
-        path,
-        target,
-        __version__,
+        layers=tuple(layers),
+        output=path,
+        target=target,
+        software_version=__version__,
         series=series,
         grid=grid,
         agreed=frozenset(agreed),

@@ -65,7 +65,7 @@ def run_engine(
     painted[indices] = labels[indices]
     support = Support.from_label_map(LabelMap(painted, geometry), AXIS, indices)
     with tempfile.TemporaryDirectory() as place:
-        job = Job(name, tuple(support.unlabelled(support.labelled_range())))
+        job = Job(engine=name, slices=tuple(support.unlabelled(support.labelled_range())))
         folder = JobFolder.create(Path(place) / "job", job, Volume(image, geometry), support)
         command = [sys.executable, str(WORKER_SCRIPT), str(folder.path), "--host-pid", str(os.getpid())]
         began = time.perf_counter()

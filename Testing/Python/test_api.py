@@ -59,7 +59,7 @@ def test_the_same_comes_out_whatever_the_input_is(box: tuple[np.ndarray, np.ndar
         (volume, painted),
         (str(tmp_path / "image.nrrd"), tmp_path / "labels.nrrd"),
         (read, fsa.read_labels(tmp_path / "labels.nrrd", read)),
-        (read, fsa.LabelMap(painted, read.geometry, (fsa.Segment(1, "box"),))),
+        (read, fsa.LabelMap(painted, read.geometry, (fsa.Segment(value=1, name="box"),))),
     ]
     results = [fsa.fill(*pair, engine="propagate") for pair in inputs]
     assert all((one.labels == results[0].labels).all() for one in results)
@@ -118,7 +118,7 @@ def test_dicom_seg_needs_its_series_and_is_read_by_highdicom(tmp_path: Path) -> 
     volume = fsa.read_volume(series)
     array = np.zeros(volume.array.shape, dtype=np.uint8)
     array[5:9, 40:90, 30:60] = 1
-    labels = fsa.LabelMap(array, volume.geometry, (fsa.Segment(1, "liver"),))
+    labels = fsa.LabelMap(array, volume.geometry, (fsa.Segment(value=1, name="liver"),))
     with pytest.raises(fsa.InputError, match="series"):
         fsa.export_labels(labels, tmp_path / "liver.dcm", suggest_codes=True)
     (path, *_) = fsa.export_labels(labels, tmp_path / "liver.dcm", reference=series, suggest_codes=True)
@@ -130,7 +130,9 @@ def test_dicom_seg_needs_its_series_and_is_read_by_highdicom(tmp_path: Path) -> 
 def test_overlapping_segments_come_back_in_their_layers(box: tuple[np.ndarray, np.ndarray]) -> None:
     image, painted = box
     volume = fsa.Volume(image, fsa.Geometry(image.shape))
-    one, two = (fsa.LabelMap(painted, volume.geometry, (fsa.Segment(1, name),)) for name in ("box", "same box"))
+    one, two = (
+        fsa.LabelMap(painted, volume.geometry, (fsa.Segment(value=1, name=name),)) for name in ("box", "same box")
+    )
     filled = fsa.fill(volume, [one, two], engine="propagate")
     assert [layer.segments[0].name for layer in filled.layers] == ["box", "same box"]
     with pytest.raises(fsa.InputError, match="layers"):

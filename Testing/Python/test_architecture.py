@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -195,3 +197,35 @@ def test_importing_brings_neither_torch_nor_slicer_nor_qt(module: str) -> None:
     if module == "jobs.worker":
         assert "SimpleITK" not in loaded
         assert "rich" not in loaded
+
+
+def _classes() -> list[tuple[Path, ast.ClassDef]]:
+    trees = ((source, ast.parse(source.read_text(encoding="utf-8"))) for source in SOURCES)
+    return [(source, node) for source, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def test_no_public_class_name_stands_for_two_things() -> None:
+    names = Counter(node.name for _, node in _classes() if not node.name.startswith("_"))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_dataclasses_with_six_or_more_fields_take_them_by_name() -> None:
+    positional = []
+    for source, node in _classes():
+        decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+        fields = [one for one in node.body if isinstance(one, ast.AnnAssign) and "ClassVar" not in ast.unparse(one)]
+        is_dataclass = any(one.partition("(")[0] in ("dataclass", "dataclasses.dataclass") for one in decorators)
+        if is_dataclass and len(fields) >= 6 and not any("kw_only=True" in one for one in decorators):
+            positional.append(f"{source.relative_to(PACKAGE).as_posix()}: {node.name}")
+    assert positional == []
+
+
+def test_types_are_checked_strictly_but_where_slicer_has_none() -> None:
+    settings = tomllib.loads((PACKAGE_PARENT.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    assert settings["strict"]
+    strict = {"strict", "ignore_errors", "warn_return_any", "disallow_subclassing_any", "disallow_untyped_defs"}
+    excepted = [rule for rule in settings["overrides"] if strict & set(rule)]
+    for name in (name for rule in excepted for name in rule["module"]):
+        source = PACKAGE_PARENT / f"{name.replace('.', '/')}.py"
+        packages = {imported.split(".")[0] for imported, _ in imports(source)}
+        assert packages & (SLICER | {"SegmentEditorEffects"}), name

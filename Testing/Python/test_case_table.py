@@ -18,7 +18,9 @@ from support.tasks import batch_of_balls
 def table(tmp_path: Path) -> CaseTable:
     """A batch whose case 0 is accepted, 1 and 2 filled, 3 waiting, 4 failed."""
     folder = batch_of_balls(tmp_path, ("0",))
-    folder.status.change(lambda rows: [CaseStatus("3", Status.SKIPPED), CaseStatus("4", Status.FAILED)])
+    folder.status.change(
+        lambda rows: [CaseStatus(name="3", status=Status.SKIPPED), CaseStatus(name="4", status=Status.FAILED)]
+    )
     return CaseTable(folder)
 
 

@@ -119,7 +119,9 @@ def test_overlapping_segments_are_filled_each_on_its_own_with_their_names_and_co
 def test_layers_that_do_not_overlap_fit_into_one_label_map(desk: Desk) -> None:
     layers = [
         LabelMap(
-            (desk.support.array == value).astype(np.uint8), desk.support.geometry, (Segment(1, f"part {value}"),)
+            (desk.support.array == value).astype(np.uint8),
+            desk.support.geometry,
+            (Segment(value=1, name=f"part {value}"),),
         )
         for value in (1, 2)
     ]

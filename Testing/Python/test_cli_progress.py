@@ -140,7 +140,7 @@ def test_layers_are_all_drafted_before_the_first_is_refined(
     ):
         assert figures == sorted(figures)
     assert list(dict.fromkeys(event.stage for event in progress)) == list(Stage)
-    assert progress[-1] == Progress(half, half, 0.0, 1.0, 0, Stage.REFINING)
+    assert progress[-1] == Progress(done=half, total=half, eta=0.0, fraction=1.0, drafts=0, stage=Stage.REFINING)
     assert [isinstance(event, Finished) for event in events].index(True) == len(events) - 1
     assert layer_runs("propagate", 2) == [LayerRun(0), LayerRun(1)], "without drafts there is nothing to go back for"
     assert layer_runs(stepwise_engine, 1) == [LayerRun(0)]
@@ -172,10 +172,10 @@ def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: p
     overall = OverallProgress(2)
     for number in range(2):
         report = overall.reporter(LayerRun(number), number == 1, told.append)
-        report(Progress(0, 10, None))
+        report(Progress(done=0, total=10, eta=None))
         monkeypatch.setattr(time, "monotonic", partial(lambda now: now, time.monotonic() + 10))
         for done, eta in ((5, 10.0), (10, 0.0)):
-            report(Progress(done, 10, eta, done / 10))
+            report(Progress(done=done, total=10, eta=eta, fraction=done / 10))
         report(Finished(20.0))
         monkeypatch.undo()
     assert told[-1] == Finished(20.0)

@@ -32,8 +32,8 @@ from support.data import CARRIED, load_case
 from support.labels import TERMINOLOGY, small_case
 
 NAMED = (
-    Segment(1, "corps calleux", (0.25, 0.5, 0.75), {"TerminologyEntry": TERMINOLOGY}),
-    Segment(2, "白質", (0.1, 0.2, 0.3)),
+    Segment(value=1, name="corps calleux", colour=(0.25, 0.5, 0.75), tags={"TerminologyEntry": TERMINOLOGY}),
+    Segment(value=2, name="白質", colour=(0.1, 0.2, 0.3)),
 )
 
 
@@ -115,7 +115,7 @@ def test_names_of_an_overwritten_file_do_not_stick_to_the_new_labels(tmp_path: P
 def test_two_formats_of_one_name_keep_their_own_names(tmp_path: Path) -> None:
     label_map = small_case()[1]
     write_label_maps(tmp_path / "a.nii.gz", [LabelMap(label_map.array, label_map.geometry, NAMED)])
-    other = (Segment(1, "other"), *NAMED[1:])
+    other = (Segment(value=1, name="other"), *NAMED[1:])
     write_label_maps(tmp_path / "a.nrrd", [LabelMap(label_map.array, label_map.geometry, other)])
     (first,) = read_label_maps(tmp_path / "a.nii.gz", label_map.geometry)
     assert first.segments[0].name == "corps calleux"
@@ -394,7 +394,9 @@ def test_the_check_for_writing_leaves_no_trace(tmp_path: Path) -> None:
 def test_layers_that_do_not_overlap_become_one_label_map() -> None:
     label_map = small_case()[1]
     layers = [
-        LabelMap((label_map.array == value).astype(np.uint8), label_map.geometry, (Segment(1, f"part {value}"),))
+        LabelMap(
+            (label_map.array == value).astype(np.uint8), label_map.geometry, (Segment(value=1, name=f"part {value}"),)
+        )
         for value in (1, 2)
     ]
     merged = merge_layers(layers, "out.nii.gz")
@@ -404,7 +406,7 @@ def test_layers_that_do_not_overlap_become_one_label_map() -> None:
 
 def test_layers_that_overlap_need_a_format_with_layers(tmp_path: Path) -> None:
     label_map = small_case()[1]
-    layers = [LabelMap((label_map.array > 0).astype(np.uint8), label_map.geometry, (Segment(1, "a"),))] * 2
+    layers = [LabelMap((label_map.array > 0).astype(np.uint8), label_map.geometry, (Segment(value=1, name="a"),))] * 2
     with pytest.raises(InputError) as error:
         write_label_maps(tmp_path / "a.nii.gz", layers)
     assert error.value.code == "layers_overlap"

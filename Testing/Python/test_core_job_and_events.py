@@ -134,7 +134,7 @@ def test_a_line_that_could_mislead_the_host_is_no_event(line: str) -> None:
 def test_lines_of_before_there_were_drafts_are_events() -> None:
     assert event_from_line('{"event": "slice", "index": 1}') == SliceDone(1, draft=False)
     line = '{"event": "progress", "done": 1, "total": 2, "eta": 1.5}'
-    assert event_from_line(line) == Progress(1, 2, 1.5, fraction=0.0, drafts=0)
+    assert event_from_line(line) == Progress(done=1, total=2, eta=1.5, fraction=0.0, drafts=0)
 
 
 def test_reasons_cross_the_border_of_a_process_as_code_and_data() -> None:
@@ -196,7 +196,7 @@ def test_torn_and_flipped_lines_never_raise() -> None:
     chance = random.Random(4)
     lines = [
         Started(4711, "0.1.0", "/a/worker.py").to_line(),
-        Progress(3, 10, 1.5, 0.3, 2).to_line(),
+        Progress(done=3, total=10, eta=1.5, fraction=0.3, drafts=2).to_line(),
         SliceDone(3, draft=True).to_line(),
         Expected(2, 0.8, 0.7, 0.9).to_line(),
         Failed("No room é", "output_unwritable", {"path": "é"}).to_line(),
@@ -253,11 +253,13 @@ def test_what_is_no_job_is_refused_with_one_of_three_errors(value: Any) -> None:
 )
 def test_a_job_with_a_wrong_entry_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
-        Job.from_json(Job("propagate", (2, 3, 6)).to_json() | change)
+        Job.from_json(Job(engine="propagate", slices=(2, 3, 6)).to_json() | change)
 
 
 def test_a_job_of_version_3_named_a_range_with_labelled_slices_in_it() -> None:
     old = {"version": 3, "engine": "adapt", "start": 2, "stop": 7, "device": "cpu"}
     old |= {"options": {"steps": 20}, "budget": 9.0, "names": {"1": "liver"}}
     job = Job.from_json(old, labelled=(2, 5, 9))
-    assert job == Job("adapt", (3, 4, 6), Device.CPU, {"steps": 20}, 9.0, {1: "liver"})
+    assert job == Job(
+        engine="adapt", slices=(3, 4, 6), device=Device.CPU, options={"steps": 20}, budget=9.0, names={1: "liver"}
+    )

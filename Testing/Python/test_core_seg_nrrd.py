@@ -52,7 +52,7 @@ def test_any_names_and_tags_are_kept(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "names.seg.nrrd"
     array = np.arange(60, dtype=np.uint8).reshape(3, 4, 5) % (len(names) + 1)
-    segments = tuple(Segment(value, name, tags=tags) for value, name in enumerate(names, start=1))
+    segments = tuple(Segment(value=value, name=name, tags=tags) for value, name in enumerate(names, start=1))
     write_label_maps(path, [LabelMap(array, Geometry(array.shape), segments)])
     (read,) = read_label_maps(path, Geometry(array.shape))
     assert [(segment.name, segment.tags) for segment in read.segments] == [(name, tags) for name in names]

@@ -280,7 +280,7 @@ def test_a_case_that_was_finished_before_its_status_was_written_is_not_run_again
     dataset.add("a")
     assert main(dataset.command()) == 0
     before = dataset.case("a").record.stat().st_mtime_ns
-    StatusFile(dataset.output / "status.csv").update([CaseStatus("a", Status.RUNNING)])
+    StatusFile(dataset.output / "status.csv").update([CaseStatus(name="a", status=Status.RUNNING)])
     assert main(dataset.command("--resume")) == 0
     assert dataset.status()["a"].status is Status.DONE
     assert dataset.case("a").record.stat().st_mtime_ns == before

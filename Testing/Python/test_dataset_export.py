@@ -179,7 +179,11 @@ def facts(number: int, **more: object) -> CaseFacts:
     return replace(usual, **more)  # type: ignore[arg-type]
 
 
-KIDNEYS = (Segment(1, "left kidney"), Segment(2, "right kidney"), Segment(3, "liver"))
+KIDNEYS = (
+    Segment(value=1, name="left kidney"),
+    Segment(value=2, name="right kidney"),
+    Segment(value=3, name="liver"),
+)
 CONSPICUOUS = {
     "nothing": ({}, ""),
     "spacing": ({"geometry": Geometry((10, 10, 10), (1.0, 1.0, 8.0))}, "its spacing of 1 x 1 x 8 mm is far"),
@@ -246,7 +250,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
 def test_a_segment_in_no_case_and_an_unreadable_image_stop_the_export(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = create_task("balls", (*SEGMENTS, Segment(3, "Shell")))
+    task = create_task("balls", (*SEGMENTS, Segment(value=3, name="Shell")))
     volume, label_map = ball(0)
     add_example(task.folder, volume, label_map)
     assert export("balls", tmp_path / "made", "monai") == 2

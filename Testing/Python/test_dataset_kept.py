@@ -254,7 +254,7 @@ def test_no_acceptance_is_lost_while_batches_start(dataset: Dataset, spawned: Sp
 
 def test_taking_back_changes_one_row_only(dataset: Dataset) -> None:
     status = StatusFile(dataset.output / "status.csv")
-    status.update([CaseStatus("a", Status.FAILED, None, "newer")])
+    status.update([CaseStatus(name="a", status=Status.FAILED, seconds=None, message="newer")])
     status.set_accepted("a", False)
     assert (status.read()["a"].status, status.read()["a"].message) == (Status.FAILED, "newer")
     status.set_accepted("gone", True)

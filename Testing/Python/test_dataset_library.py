@@ -94,7 +94,10 @@ def test_slices_are_kept_at_their_own_resolution_with_all_labels_and_thumbnails(
 def test_nothing_kept_says_whose_slices_they_are(dataset: Dataset) -> None:
     _, label_map = small_case()
     tags = {"TerminologyEntry": "Anatomy", "Segment.Note": "JOHN DOE"}
-    segments = tuple(Segment(s.value, s.name, s.colour, tags, "DOE-1") for s in label_map.segments)
+    segments = tuple(
+        Segment(value=s.value, name=s.name, colour=s.colour, tags=tags, segment_id="DOE-1")
+        for s in label_map.segments
+    )
     path = dataset.folder / "DOE^JOHN.seg.nrrd"
     write_label_maps(path, [LabelMap(label_map.array, label_map.geometry, segments)])
     image = dataset.image.rename(dataset.folder / "DOE^JOHN.nii.gz")
@@ -110,7 +113,7 @@ def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
     corrected = label_map.array.copy()
     corrected[every(label_map, AXIS, 8)[0]] = 0
     path = dataset.folder / "corrected.seg.nrrd"
-    more = (*label_map.segments, Segment(9, "Cyst", (1.0, 1.0, 0.0)))
+    more = (*label_map.segments, Segment(value=9, name="Cyst", colour=(1.0, 1.0, 0.0)))
     corrected[14, :4, :4] = 9
     write_label_maps(path, [LabelMap(corrected, label_map.geometry, more)])
     words = ["library", "add", task.name, str(dataset.image), str(path), "--axis", "0", "--corrected"]
@@ -264,7 +267,7 @@ def test_examples_lie_as_the_slices_of_the_volume_do(orientation: str) -> None:
 def test_labels_are_matched_by_name() -> None:
     task = save(step=8)
     first, second = task.segments
-    others = (Segment(7, second.name.upper()), Segment(4, "Something else"))
+    others = (Segment(value=7, name=second.name.upper()), Segment(value=4, name="Something else"))
     values = values_by_name(task, others, (4, 7))
     assert values == {2: 7}
     volume, _ = small_case()
@@ -384,10 +387,17 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     volume, _ = turned("PIR")
     write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
     for name in ("first", "second"):
-        case = Case(2, name, dataset.folder / "other.nii.gz", None, "universeg", library=task.name)
+        case = Case(
+            row=2,
+            name=name,
+            image=dataset.folder / "other.nii.gz",
+            support=None,
+            engine="universeg",
+            library=task.name,
+        )
         dataset.output.mkdir(exist_ok=True)
         settings = BatchSettings(slices=(15, 17), options={"supports": 2})
-        status = run_case(CaseJob(case, settings, dataset.output, task.folder))
+        status = run_case(CaseJob(case=case, settings=settings, folder=dataset.output, library=task.folder))
         assert status.status is Status.DONE, status.message
     assert universeg._network.cache_info().misses == 1
     (filled,) = read_label_maps(dataset.case("first").label, volume.geometry)

@@ -232,7 +232,7 @@ def test_reading_and_writing_keep_the_application_going(review: BatchReview) -> 
 def test_a_batch_that_goes_on_meanwhile_keeps_what_was_accepted(review: BatchReview, dataset: Dataset) -> None:
     show(review, "a")
     accept(review)
-    review._folder.status.update([CaseStatus("late", Status.RUNNING)])
+    review._folder.status.update([CaseStatus(name="late", status=Status.RUNNING)])
     review.reload()
     assert [case.name for case in review.cases][-1] == "late"
     show(review, "c")
@@ -298,7 +298,7 @@ def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: BatchRevie
     files = dataset.case("a")
     before = {path.name: path.read_bytes() for path in files.folder.iterdir()}
     folder = BatchFolder(dataset.output)
-    folder.status.update([CaseStatus("a", Status.RUNNING)])
+    folder.status.update([CaseStatus(name="a", status=Status.RUNNING)])
     with folder.exclusive(resume=True), pytest.raises(InputError) as error:
         accept(review)
     assert error.value.code == "review_running"

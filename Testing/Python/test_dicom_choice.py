@@ -35,7 +35,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     beside(tmp_path / "series", "localizer")
     array = np.zeros(GRID.shape, np.uint8)
     array[::2, 6:18, 5:15] = 1
-    write_label_maps(tmp_path / "labels.nrrd", [LabelMap(array, GRID, (Segment(1, "liver"),))])
+    write_label_maps(tmp_path / "labels.nrrd", [LabelMap(array, GRID, (Segment(value=1, name="liver"),))])
     return tmp_path
 
 

@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[Callable[[Dataset, int], None], str]] = {
 def labels() -> LabelMap:
     array = np.zeros(GRID.shape, np.uint8)
     array[0, 1:5, 1:6] = array[4, 1:5, 1:6] = 1
-    return LabelMap(array, GRID, (Segment(1, "liver"),))
+    return LabelMap(array, GRID, (Segment(value=1, name="liver"),))
 
 
 def export(folder: Path, capture: pytest.CaptureFixture[str]) -> tuple[int, Dataset | None, str]:

@@ -31,10 +31,10 @@ def derived(
     """Folder of the series and file of the segmentation."""
     folder, output = tmp_path / "images", tmp_path / "seg.dcm"
     request = ExportRequest(
-        (label_map,),
-        output,
-        Target.DICOM_SEG,
-        "0.1.0",
+        layers=(label_map,),
+        output=output,
+        target=Target.DICOM_SEG,
+        software_version="0.1.0",
         derivation=Derivation(volume, folder, modality, **patient),
         codes={"*": TISSUE},
     )
@@ -66,7 +66,13 @@ def test_series_and_segmentation_are_valid_and_the_same_as_the_volume(modality: 
 
 def test_nothing_is_derived_without_a_word(tmp_path: Path) -> None:
     _, label_map = small_case()
-    request = ExportRequest((label_map,), tmp_path / "seg.dcm", Target.DICOM_SEG, "0.1.0", codes={"*": TISSUE})
+    request = ExportRequest(
+        layers=(label_map,),
+        output=tmp_path / "seg.dcm",
+        target=Target.DICOM_SEG,
+        software_version="0.1.0",
+        codes={"*": TISSUE},
+    )
     (problem,) = check(request).blocking
     assert problem.error.code == "reference_missing"
     assert problem.remedies == (Remedy.GIVE_REFERENCE, Remedy.DERIVE_SERIES)
@@ -157,10 +163,10 @@ def test_labels_of_another_volume_are_refused(tmp_path: Path) -> None:
     volume, label_map = small_case()
     elsewhere = replace(label_map.geometry, spacing=(2.0, 2.0, 2.0))
     request = ExportRequest(
-        (LabelMap(label_map.array, elsewhere, label_map.segments),),
-        tmp_path / "seg.dcm",
-        Target.DICOM_SEG,
-        "0.1.0",
+        layers=(LabelMap(label_map.array, elsewhere, label_map.segments),),
+        output=tmp_path / "seg.dcm",
+        target=Target.DICOM_SEG,
+        software_version="0.1.0",
         derivation=Derivation(volume, tmp_path / "images"),
         codes={"*": TISSUE},
     )

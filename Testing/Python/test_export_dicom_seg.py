@@ -43,7 +43,9 @@ def request_for(
 ) -> ExportRequest:
     layers = layers if isinstance(layers, tuple) else (layers,)
     values: dict[str, Any] = {"algorithm": ENGINE, "agreed": frozenset({Remedy.SUGGEST_CODES, *agreed}), **more}
-    return ExportRequest(layers, output, Target.DICOM_SEG, "0.1.0", series=series, **values)
+    return ExportRequest(
+        layers=layers, output=output, target=Target.DICOM_SEG, software_version="0.1.0", series=series, **values
+    )
 
 
 def export(layers: LabelMap | tuple[LabelMap, ...], series: DicomSeries, output: Path, *agreed: Remedy) -> Report:

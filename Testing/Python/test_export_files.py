@@ -37,7 +37,12 @@ def named() -> LabelMap:
 
 def export(layers: tuple[LabelMap, ...], output: Path, target: Target, *agreed: Remedy, **more: Any) -> Report:
     request = ExportRequest(
-        layers, output, target, "0.1.0", agreed=frozenset({Remedy.SUGGEST_CODES, *agreed}), **more
+        layers=layers,
+        output=output,
+        target=target,
+        software_version="0.1.0",
+        agreed=frozenset({Remedy.SUGGEST_CODES, *agreed}),
+        **more,
     )
     report = deliver(check(request))
     assert report.verified, report.differences
@@ -47,7 +52,9 @@ def export(layers: tuple[LabelMap, ...], output: Path, target: Target, *agreed: 
 def problems(
     layers: tuple[LabelMap, ...], output: Path, target: Target, **more: Any
 ) -> dict[str, tuple[Remedy, ...]]:
-    found = check(ExportRequest(layers, output, target, "0.1.0", **more)).blocking
+    found = check(
+        ExportRequest(layers=layers, output=output, target=target, software_version="0.1.0", **more)
+    ).blocking
     return {problem.error.code: problem.remedies for problem in found}
 
 
@@ -166,13 +173,17 @@ def test_a_grid_given_as_reference_counts(tmp_path: Path) -> None:
 )
 def test_a_suffix_of_another_format_is_refused(name: str, target: Target, tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
-        check(ExportRequest((named(),), tmp_path / name, target, "0.1.0"))
+        check(ExportRequest(layers=(named(),), output=tmp_path / name, target=target, software_version="0.1.0"))
     assert refused.value.code == "suffix_unknown"
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
-        check(ExportRequest((named(),), tmp_path / "no" / "a.nii.gz", Target.NIFTI, "0.1.0"))
+        check(
+            ExportRequest(
+                layers=(named(),), output=tmp_path / "no" / "a.nii.gz", target=Target.NIFTI, software_version="0.1.0"
+            )
+        )
     assert refused.value.code == "output_unwritable"
 
 

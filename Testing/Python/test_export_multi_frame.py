@@ -53,7 +53,9 @@ def label_layers(kind: str, grid: Geometry) -> list[LabelMap]:
     some = labels(3, slice(1, 5), grid)
     if kind != "overlapping":
         return [some]
-    whole = LabelMap((some.array > 0).astype(np.uint8), grid, (Segment(1, "Whole", (0.1, 0.9, 0.4)),))
+    whole = LabelMap(
+        (some.array > 0).astype(np.uint8), grid, (Segment(value=1, name="Whole", colour=(0.1, 0.9, 0.4)),)
+    )
     return [some, whole]
 
 

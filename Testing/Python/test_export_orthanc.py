@@ -39,7 +39,16 @@ def exported(folder: Path, kind: SegType = SegType.BINARY) -> tuple[Path, SegCon
     series = read_series(cut_series(folder / "series"))
     path = folder / "seg.dcm"
     agreed = frozenset({Remedy.SUGGEST_CODES})
-    request = ExportRequest(layers, path, Target.DICOM_SEG, "0.1.0", ENGINE, series, type=kind, agreed=agreed)
+    request = ExportRequest(
+        layers=layers,
+        output=path,
+        target=Target.DICOM_SEG,
+        software_version="0.1.0",
+        algorithm=ENGINE,
+        series=series,
+        type=kind,
+        agreed=agreed,
+    )
     preflight = check(request)
     assert deliver(preflight).verified
     segments = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]

@@ -56,8 +56,8 @@ def test_a_fill_in_the_scene_marks_the_segments_it_changed(tmp_path: Path, monke
 
 def test_tags_say_what_they_were_told() -> None:
     made_by = Algorithm("FewShotAnnotate sam", "1", "sam-vit-b sha256:ec2d", AlgorithmType.AUTOMATIC)
-    assert of_segment(Segment(1, "a", tags=made_by.tags())) == made_by
-    assert of_segment(Segment(1, "a", tags={"DICOM.SegmentAlgorithmType": "MAGIC"})) is None
+    assert of_segment(Segment(value=1, name="a", tags=made_by.tags())) == made_by
+    assert of_segment(Segment(value=1, name="a", tags={"DICOM.SegmentAlgorithmType": "MAGIC"})) is None
 
 
 @pytest.mark.parametrize("engine", ["propagate", "adapt"])

@@ -31,7 +31,17 @@ def passed(tmp_path: Path) -> Preflight:
     output = tmp_path / "out" / "seg.dcm"
     output.parent.mkdir()
     agreed = frozenset({Remedy.SUGGEST_CODES})
-    return check(ExportRequest((cut_labels(),), output, Target.DICOM_SEG, "0.1.0", ENGINE, series, agreed=agreed))
+    return check(
+        ExportRequest(
+            layers=(cut_labels(),),
+            output=output,
+            target=Target.DICOM_SEG,
+            software_version="0.1.0",
+            algorithm=ENGINE,
+            series=series,
+            agreed=agreed,
+        )
+    )
 
 
 def flip_a_voxel(dataset: Dataset) -> None:
@@ -161,11 +171,11 @@ def test_a_derived_series_goes_with_its_segmentation(tmp_path: Path, monkeypatch
     volume, label_map = small_case()
     derivation = Derivation(volume, tmp_path / "images")
     request = ExportRequest(
-        (label_map,),
-        tmp_path / "seg.dcm",
-        Target.DICOM_SEG,
-        "0.1.0",
-        ENGINE,
+        layers=(label_map,),
+        output=tmp_path / "seg.dcm",
+        target=Target.DICOM_SEG,
+        software_version="0.1.0",
+        algorithm=ENGINE,
         derivation=derivation,
         codes={"*": TISSUE},
     )
@@ -182,7 +192,13 @@ def test_an_image_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pyt
         write(path, [layer.with_array(np.roll(layer.array, 1, axis=0)) for layer in layers])
 
     monkeypatch.setattr(nifti, "write_label_maps", write_others)
-    report = deliver(check(ExportRequest((label_map,), tmp_path / "a.nii.gz", Target.NIFTI, "0.1.0")))
+    report = deliver(
+        check(
+            ExportRequest(
+                layers=(label_map,), output=tmp_path / "a.nii.gz", target=Target.NIFTI, software_version="0.1.0"
+            )
+        )
+    )
     assert ["voxels" in str(difference) for difference in report.differences] == [True]
     assert list(tmp_path.iterdir()) == []
 
@@ -193,7 +209,7 @@ def test_names_colours_and_tags_are_compared(tmp_path: Path) -> None:
     write_label_maps(path, [label_map])
     assert compare_label_maps(path, [label_map]) == []
     first, *others = label_map.segments
-    changed = Segment(first.value, "another", (0.0, 0.0, 0.0), {"Terminology": "x"})
+    changed = Segment(value=first.value, name="another", colour=(0.0, 0.0, 0.0), tags={"Terminology": "x"})
     found = compare_label_maps(path, [LabelMap(label_map.array, label_map.geometry, (changed, *others))])
     assert [difference.what.split(" of ")[0] for difference in found] == ["name", "tags", "colour"]
     sidecar_path(path).unlink()

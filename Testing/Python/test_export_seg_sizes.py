@@ -39,7 +39,15 @@ def exported(
 
     monkeypatch.setattr(deliver_module, "compare_segmentation", compare)
     series, path = read_series(ct_series(tmp_path / "series")), tmp_path / "seg.dcm"
-    request = ExportRequest(layers, path, Target.DICOM_SEG, "0.1.0", series=series, type=kind, codes={"*": TISSUE})
+    request = ExportRequest(
+        layers=layers,
+        output=path,
+        target=Target.DICOM_SEG,
+        software_version="0.1.0",
+        series=series,
+        type=kind,
+        codes={"*": TISSUE},
+    )
     report = deliver(check(request))
     assert report.verified, report.differences
     return path, contents[0]

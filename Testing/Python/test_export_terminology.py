@@ -144,7 +144,7 @@ def test_slicer_reads_our_tag_and_we_read_slicers():
 
 
 def test_a_tag_of_slicer_is_read():
-    terminology = segment_terminology(Segment(1, "x", tags={"TerminologyEntry": TERMINOLOGY}))
+    terminology = segment_terminology(Segment(value=1, name="x", tags={"TerminologyEntry": TERMINOLOGY}))
     assert terminology is not None
     assert terminology.type == Code("10200004", "SCT", "Liver")
     assert terminology.codes[2:] == (None, None, None)

@@ -33,7 +33,7 @@ from support.faults.killing import at_every_rename
 from support.processes import PACKAGE_PARENT
 
 GRID = Geometry((4, 8, 8))
-OLD, NEW = Segment(1, "old", (1.0, 0.0, 0.0)), Segment(1, "new", (0.0, 1.0, 0.0))
+OLD, NEW = Segment(value=1, name="old", colour=(1.0, 0.0, 0.0)), Segment(value=1, name="new", colour=(0.0, 1.0, 0.0))
 
 
 def printed(code: str, *words: object, **environment: str) -> str:
@@ -265,7 +265,11 @@ def test_a_batch_that_is_ended_as_it_starts_a_process_closes_the_others(
 
     monkeypatch.setattr(SpawnProcess, "start", interrupted)
     processes = LocalProcesses(2)
-    task = CaseJob(Case(2, "a", tmp_path / "a.nii.gz", None, "propagate"), BatchSettings(), tmp_path)
+    task = CaseJob(
+        case=Case(row=2, name="a", image=tmp_path / "a.nii.gz", support=None, engine="propagate"),
+        settings=BatchSettings(),
+        folder=tmp_path,
+    )
     with pytest.raises(KeyboardInterrupt):
         processes.submit(task)
     processes.close()

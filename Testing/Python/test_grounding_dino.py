@@ -154,10 +154,10 @@ def test_a_name_without_any_word_is_no_trouble(model: GroundingModel) -> None:
 
 def test_segment_names_reach_the_engine_by_the_job_and_no_other_engine(shelf: Shelf) -> None:
     volume, label_map = small_case()
-    segments = tuple(Segment(value, name) for value, name in NAMES.items())
+    segments = tuple(Segment(value=value, name=name) for value, name in NAMES.items())
     painted = keep_slices(LabelMap(label_map.array, label_map.geometry, segments), AXIS, every(label_map, AXIS, 6))
     for engine, expected in (("grounding-dino", NAMES), ("propagate", {})):
-        (run,) = plan(FillRequest(volume, [painted], AXIS, engine=engine))
+        (run,) = plan(FillRequest(volume=volume, layers=[painted], axis=AXIS, engine=engine))
         job = Job.from_json(json.loads(json.dumps(run.job.to_json())))
         assert job.names == expected
         assert job == run.job

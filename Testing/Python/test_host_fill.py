@@ -43,7 +43,11 @@ def _displays() -> int:
 def _headless(scene: scene_cases.Scene, folder: Path, slices: str = "between") -> dict[str, np.ndarray]:
     """What the command line's path makes of the same input."""
     labels = scene_cases.label_map_of(scene.painted(), scene.case.volume)
-    (run,) = plan(FillRequest(scene.case.volume, [labels], scene.axis, scene.labelled, slices))
+    (run,) = plan(
+        FillRequest(
+            volume=scene.case.volume, layers=[labels], axis=scene.axis, labelled_slices=scene.labelled, slices=slices
+        )
+    )
     job = JobFolder.create(folder, run.job, scene.case.volume, run.support)
     run_in_worker(job, lambda event: None)
     array, _ = job.assemble()

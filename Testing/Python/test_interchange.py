@@ -233,7 +233,10 @@ def assert_covers(output: Path, image: Path, expected: np.ndarray) -> int:
 def labels_of(image: Path, array: np.ndarray | None = None) -> LabelMap:
     """The painted labels as a person leaves them: on every second slice."""
     array = painted() if array is None else array
-    segments = (Segment(1, "Größe", (0.2, 0.4, 0.6)), Segment(2, "Zwei", (0.8, 0.2, 0.4)))
+    segments = (
+        Segment(value=1, name="Größe", colour=(0.2, 0.4, 0.6)),
+        Segment(value=2, name="Zwei", colour=(0.8, 0.2, 0.4)),
+    )
     return LabelMap(array.T.copy(), read_volume(image).geometry, segments)
 
 

@@ -81,7 +81,9 @@ READERS = [by_highdicom, by_pydicom, by_dcmqi]
 
 def overlapping(grid: Geometry) -> tuple[LabelMap, ...]:
     first = labels(3, slice(1, 5), grid)
-    whole = LabelMap((first.array > 0).astype(np.uint8), grid, (Segment(1, "Whole Öl", (0.1, 0.9, 0.4)),))
+    whole = LabelMap(
+        (first.array > 0).astype(np.uint8), grid, (Segment(value=1, name="Whole Öl", colour=(0.1, 0.9, 0.4)),)
+    )
     return first, whole
 
 

@@ -89,7 +89,7 @@ def test_the_nearest_list_counts(tmp_path: Path) -> None:
 def test_written_names_are_read_whatever_else_lies_there(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"1": "other"}', encoding="utf-8")
     array = np.arange(24, dtype=np.uint8).reshape(SHAPE) % 2
-    write_label_maps(tmp_path / "a.nii.gz", [LabelMap(array, Geometry(SHAPE), (Segment(1, "liver"),))])
+    write_label_maps(tmp_path / "a.nii.gz", [LabelMap(array, Geometry(SHAPE), (Segment(value=1, name="liver"),))])
     (read,) = read_label_maps(tmp_path / "a.nii.gz")
     assert [segment.name for segment in read.segments] == ["liver"]
 

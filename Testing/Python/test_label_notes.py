@@ -18,7 +18,7 @@ from pydicom import dcmread
 from support.made_dicom import GRID, ct_series
 
 SHORT = ["--engines", "propagate", "--sizes", "1", "--draws", "1", "--progress", "none"]
-SEGMENT = Segment(1, "liver")
+SEGMENT = Segment(value=1, name="liver")
 
 
 def painted() -> np.ndarray:
@@ -153,7 +153,7 @@ def test_a_study_takes_labels_that_were_painted_on_different_slices(image: Path,
     array = np.zeros(GRID.shape, np.uint8)
     array[[0, 2, 4], 2:5, 3:5] = 1
     array[[1, 3, 5], 2:5, 5:7] = 2
-    write_label_maps(tmp_path / "a.nrrd", [LabelMap(array, GRID, (SEGMENT, Segment(2, "spleen")))])
+    write_label_maps(tmp_path / "a.nrrd", [LabelMap(array, GRID, (SEGMENT, Segment(value=2, name="spleen")))])
     assert main([*study(image, tmp_path / "a.nrrd", tmp_path), "--partial"]) == 0
     known = [
         read_manifest(tmp_path / "cases.csv", complete=bool(complete))[0].read().supports[0].annotated

@@ -29,7 +29,11 @@ def block(name: str, columns: slice, value: int = 1, slices: tuple[int, ...] = (
     array = np.zeros(GRID.shape, np.uint8)
     for k in slices:
         array[k, 5:15, columns] = value
-    return LabelMap(array, GRID, (Segment(value, name, (0.5, 0.25, 1), {"note": name}, f"id of {name}"),))
+    return LabelMap(
+        array,
+        GRID,
+        (Segment(value=value, name=name, colour=(0.5, 0.25, 1), tags={"note": name}, segment_id=f"id of {name}"),),
+    )
 
 
 def image_file(folder: Path) -> Path:
@@ -93,7 +97,11 @@ def test_merged_layers_hold_every_label_once_and_come_back_as_they_were(
         array = random.integers(0, labels + 1, grid.shape) * (random.random(grid.shape) < 0.3)
         array = array * 300 if high and number % 2 else array
         segments = tuple(
-            Segment(value * (300 if high and number % 2 else 1), f"{number} {value}", segment_id=f"{number}{value}")
+            Segment(
+                value=value * (300 if high and number % 2 else 1),
+                name=f"{number} {value}",
+                segment_id=f"{number}{value}",
+            )
             for value in range(1, labels + 1)
         )
         layers.append(LabelMap(array.astype(np.uint16 if high else np.uint8), grid, segments))
@@ -232,7 +240,14 @@ def test_a_slice_speaks_only_of_what_is_painted_on_it_and_an_empty_one_of_all(la
     volume = Volume(np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)
     # A third layer overlaps the left one, so that layers stay apart.
     layers = [*paired(layered), block("again", slice(2, 8), 1, (4,))]
-    request = FillRequest(volume, layers, SliceAxis(0), [0, 2, 4, 6, 8, 12], engine="propagate", complete=False)
+    request = FillRequest(
+        volume=volume,
+        layers=layers,
+        axis=SliceAxis(0),
+        labelled_slices=[0, 2, 4, 6, 8, 12],
+        engine="propagate",
+        complete=False,
+    )
     known = {}
     for run in plan(request):
         for place, value in enumerate(run.support.labels):

@@ -23,7 +23,7 @@ from support.tiny_weights import Seeded, Shelf, random_sam, randomise
 
 # isort: split
 from fewshot_annotate.engines.sam import persam_network as persam_model
-from fewshot_annotate.engines.sam.network import EmbeddedSlice, SamModel, Target
+from fewshot_annotate.engines.sam.network import EmbeddedSlice, SamModel, TargetPrompt
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_PERSAM_REFERENCE")
@@ -61,7 +61,7 @@ def test_the_target_is_added_to_tokens_and_attention_as_the_original_does_in_pla
     with Seeded(1):
         image, place, tokens = (torch.randn(1, channels, grid, grid) for _ in range(3))
         tokens = torch.randn(1, 7, channels)
-        target = Target(torch.randn(1, 1, channels), torch.rand(1, 1, 1, grid * grid))
+        target = TargetPrompt(torch.randn(1, 1, channels), torch.rand(1, 1, 1, grid * grid))
     with torch.no_grad():
         expected = in_place(transformer, image, place, tokens.clone(), target)
         with persam_model_targeted(transformer, target):
@@ -72,13 +72,13 @@ def test_the_target_is_added_to_tokens_and_attention_as_the_original_does_in_pla
     assert (plain[0] - found[0]).abs().max() > 1e-3
 
 
-def persam_model_targeted(transformer: Any, target: Target) -> Any:
+def persam_model_targeted(transformer: Any, target: TargetPrompt) -> Any:
     from fewshot_annotate.engines.sam.network import _targeted
 
     return _targeted(transformer, target)
 
 
-def in_place(transformer: Any, image: Any, place: Any, tokens: Any, target: Target) -> tuple[Any, Any]:
+def in_place(transformer: Any, image: Any, place: Any, tokens: Any, target: TargetPrompt) -> tuple[Any, Any]:
     """The steps that the PerSAM paper's decoder takes, the sums done in place on shared tensors."""
     keys, place = (one.flatten(2).permute(0, 2, 1) for one in (image, place))
     queries = tokens

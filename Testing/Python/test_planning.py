@@ -31,7 +31,7 @@ def label_map(painted: dict[int, list[tuple[int, int]]], name: str = "organ", co
     array = np.zeros((count, 6, 6), dtype=np.uint8)
     for index, spans in painted.items():
         array[index, slice(*spans[0]), slice(*spans[1])] = 1
-    return LabelMap(array, Geometry(array.shape), (Segment(1, name, (1, 0, 0)),))
+    return LabelMap(array, Geometry(array.shape), (Segment(value=1, name=name, colour=(1, 0, 0)),))
 
 
 def mask(*pixels: tuple[int, int]) -> np.ndarray:
@@ -171,7 +171,7 @@ def test_an_engine_that_cannot_run_so_is_refused(settings: EngineSettings, code:
 def test_a_plan_has_one_run_for_each_layer() -> None:
     maps = [label_map({0: [(0, 3), (0, 3)], 4: [(0, 3), (0, 3)]}), label_map({}), label_map({0: [(1, 5), (1, 5)]})]
     volume = Volume(np.zeros((8, 6, 6), dtype=np.float32), maps[0].geometry)
-    runs = plan(FillRequest(volume, maps, AXIS, slices=(2, 6), engine="propagate", budget=9.0))
+    runs = plan(FillRequest(volume=volume, layers=maps, axis=AXIS, slices=(2, 6), engine="propagate", budget=9.0))
     assert [run.layer for run in runs] == [0, 2]
     assert {run.job.slices for run in runs} == {(2, 3, 5)}
     assert {run.asked for run in runs} == {range(2, 6)}
@@ -185,7 +185,7 @@ def test_every_caller_is_given_the_same_suggestions() -> None:
     maps = [label_map({0: [(0, 4), (0, 4)], 6: [(2, 6), (2, 6)]}, "a"), label_map({0: [(1, 5), (1, 5)]}, "b")]
     generator = np.random.default_rng(0)
     volume = Volume(generator.normal(size=(8, 6, 6)).astype(np.float32), maps[0].geometry)
-    asked = suggestions(FillRequest(volume, maps, AXIS), 2)
+    asked = suggestions(FillRequest(volume=volume, layers=maps, axis=AXIS), 2)
     masks = {
         index: {name: one.array[index] == 1 for name, one in zip("ab", maps, strict=True) if one.array[index].any()}
         for index in (0, 6)

@@ -43,7 +43,7 @@ def test_nothing_is_printed_before_the_first_step(capsys: pytest.CaptureFixture[
 def test_without_progress_a_run_still_warns(capsys: pytest.CaptureFixture[str]) -> None:
     with open_display("none", RUN) as show:
         show(Started(2, "0", "worker.py"))
-        show(Progress(1, 4, None, 0.25))
+        show(Progress(done=1, total=4, eta=None, fraction=0.25))
         show(Warned("The slices are far apart."))
     assert capsys.readouterr() == ("", "fewshot-annotate: The slices are far apart.\n")
 
@@ -51,7 +51,7 @@ def test_without_progress_a_run_still_warns(capsys: pytest.CaptureFixture[str]) 
 def test_a_warning_stands_above_the_bar_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     sentence = "The slices are far apart; " * 10
     with open_display("bar", RUN) as show:
-        show(Progress(1, 4, 12.0, 0.25))
+        show(Progress(done=1, total=4, eta=12.0, fraction=0.25))
         show(Warned(sentence))
     printed = capsys.readouterr().err
     assert sentence in printed

@@ -80,7 +80,11 @@ def painted() -> LabelMap:
     for k in PAINTED:
         array[k, 3 : 8 + k // 4, 4:9] = 1
         array[k, 10:14, 5 : 9 + k // 5] = 2
-    return LabelMap(array, GRID, (Segment(1, "left", (1, 0, 0)), Segment(2, "right", (0, 1, 0))))
+    return LabelMap(
+        array,
+        GRID,
+        (Segment(value=1, name="left", colour=(1, 0, 0)), Segment(value=2, name="right", colour=(0, 1, 0))),
+    )
 
 
 def image_file(folder: Path) -> Path:
@@ -310,7 +314,7 @@ def test_resampling_says_what_vanished_and_counts_what_lies_outside() -> None:
     array = np.zeros((12, 12, 12), np.uint8)
     array[1, 1, 1] = 1
     array[4:9, 4:9, 4:9] = 2
-    segments = (Segment(1, "speck"), Segment(2, "block"))
+    segments = (Segment(value=1, name="speck"), Segment(value=2, name="block"))
     own = LabelMap(array, Geometry(array.shape, (1, 1, 1)), segments)
     grid = Geometry((6, 6, 6), (2, 2, 2))
     result = regrid([own], grid, {Consent.RESAMPLE})

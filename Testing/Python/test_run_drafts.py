@@ -436,11 +436,11 @@ def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, tak
 
 
 def test_layers_that_are_drafted_then_refined_make_one_progress_that_never_falls() -> None:
-    drafted = [Progress(4, 4, None, 0.1, 4, Stage.REFINING)]
+    drafted = [Progress(done=4, total=4, eta=None, fraction=0.1, drafts=4, stage=Stage.REFINING)]
     refined = [
-        Progress(4, 4, None, 0.0, 4, Stage.REFINING),
-        Progress(4, 4, 6.0, 0.5, 2, Stage.REFINING),
-        Progress(4, 4, 0.0, 1.0, 0, Stage.REFINING),
+        Progress(done=4, total=4, eta=None, fraction=0.0, drafts=4, stage=Stage.REFINING),
+        Progress(done=4, total=4, eta=6.0, fraction=0.5, drafts=2, stage=Stage.REFINING),
+        Progress(done=4, total=4, eta=0.0, fraction=1.0, drafts=0, stage=Stage.REFINING),
     ]
     overall = OverallProgress(2)
     told = [overall.updated(LayerRun(layer, drafts_only=True), one) for layer in range(2) for one in drafted]
@@ -462,4 +462,8 @@ def test_a_run_that_goes_on_counts_from_where_it_was(make_job: MakeJob) -> None:
     told: list[Event] = []
     pace = RunProgress(folder, told.append)
     pace.report_progress()
-    assert told == [Progress(2, len(pending), None, round(1 / len(pending), 4), 1, Stage.DRAFTING)]
+    assert told == [
+        Progress(
+            done=2, total=len(pending), eta=None, fraction=round(1 / len(pending), 4), drafts=1, stage=Stage.DRAFTING
+        )
+    ]

@@ -326,7 +326,9 @@ def test_too_little_memory_is_one_plain_sentence(tmp_path: Path, spawned: Spawne
     image, labels = (np.tile(array[middle - 2 : middle + 3], wide) for array in (volume.array, label_map.array))
     grid = Geometry(image.shape)
     support = Support.from_label_map(LabelMap(labels, grid), SliceAxis(0), [0, 4])
-    folder = JobFolder.create(tmp_path / "job", Job("propagate", (1, 2, 3)), Volume(image, grid), support)
+    folder = JobFolder.create(
+        tmp_path / "job", Job(engine="propagate", slices=(1, 2, 3)), Volume(image, grid), support
+    )
     enough_to_start = 2**20 * 30 + address_space_of_an_idle_worker()
     ending = poll_to_end(spawned.worker(folder, limited(folder, "AS", enough_to_start)))[-1]
     assert ending == Failed.of(Message("run_memory_short"))

@@ -30,7 +30,7 @@ def place(tmp_path: Path) -> Path:
     painted[[index for index in range(24) if index % 8]] = 0
     noise = np.random.default_rng(3).normal(0, 5, GRID.shape)
     write_array(tmp_path / "image.nrrd", (noise + 100 * truth).astype(np.float32), GRID)
-    write_label_maps(tmp_path / "support.seg.nrrd", [LabelMap(painted, GRID, (Segment(1, "box"),))])
+    write_label_maps(tmp_path / "support.seg.nrrd", [LabelMap(painted, GRID, (Segment(value=1, name="box"),))])
     (tmp_path / "tmp").mkdir()
     return tmp_path
 

@@ -89,7 +89,9 @@ def test_outlines_are_opaque_and_drawn_over_areas() -> None:
 
 def test_only_segments_on_the_slice_are_drawn() -> None:
     labels = middle().astype(np.uint16) * 2
-    (region,) = label_regions(labels, [Segment(1, "liver", (1, 0, 0)), Segment(2, "spleen", (0, 0, 1))])
+    (region,) = label_regions(
+        labels, [Segment(value=1, name="liver", colour=(1, 0, 0)), Segment(value=2, name="spleen", colour=(0, 0, 1))]
+    )
     assert region.colour == (0, 0, 1)
     np.testing.assert_array_equal(region.mask, middle())
 

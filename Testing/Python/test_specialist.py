@@ -65,7 +65,18 @@ def filled(model: Path, volume: Volume, support: Support) -> tuple[np.ndarray, S
 
 
 def summary_of(shape: tuple[int, int, int], spacing: tuple[float, float, float], air: bool = False) -> ExampleSummary:
-    return ExampleSummary(shape, spacing, 5000.0, shape[0], 0.0, 100.0, 50.0, 20.0, air, (1,))
+    return ExampleSummary(
+        shape=shape,
+        spacing=spacing,
+        smallest_label=5000.0,
+        slice_count=shape[0],
+        low=0.0,
+        high=100.0,
+        mean=50.0,
+        deviation=20.0,
+        air=air,
+        labels=(1,),
+    )
 
 
 # --- what a task teaches

@@ -43,7 +43,9 @@ OLD = b"an older good file"
 
 def labels(names: int = 2) -> LabelMap:
     array = np.random.default_rng(5).integers(0, 3, GRID.shape).astype(np.uint8)
-    return LabelMap(array, GRID, tuple(Segment(value + 1, f"segment number {value}") for value in range(names)))
+    return LabelMap(
+        array, GRID, tuple(Segment(value=value + 1, name=f"segment number {value}") for value in range(names))
+    )
 
 
 def confidence() -> np.ndarray:

@@ -233,11 +233,23 @@ def measured(
 ) -> VolumeScores:
     """A volume on which each engine reached this Dice at each size."""
     points = tuple(
-        EngineScore(engine, size, value, value, value, (value,), 1, 1.0, 0.1)
+        EngineScore(
+            engine=engine,
+            size=size,
+            dice=value,
+            least=value,
+            most=value,
+            by_label=(value,),
+            draws=1,
+            start_seconds=1.0,
+            slice_seconds=0.1,
+        )
         for engine, sizes in dice.items()
         for size, value in sizes.items()
     )
-    return VolumeScores(name, group, 20, 8, ("organ",), points, tuple(absent))
+    return VolumeScores(
+        name=name, group=group, labelled=20, held_out=8, labels=("organ",), points=points, unscored=tuple(absent)
+    )
 
 
 def series(count: int, lead: float, varies: float = 0.0) -> StudyResult:
@@ -294,8 +306,22 @@ HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'=1"]
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_cell_of_a_table_is_a_formula(name: str, tmp_path: Path) -> None:
-    point = EngineScore("one", 1, 0.5, 0.4, 0.6, (0.5,), 1, 1.0, 0.1)
-    found = StudyResult(("one",), (VolumeScores(name, name, 2, 1, (name,), (point,), ()),), ())
+    point = EngineScore(
+        engine="one",
+        size=1,
+        dice=0.5,
+        least=0.4,
+        most=0.6,
+        by_label=(0.5,),
+        draws=1,
+        start_seconds=1.0,
+        slice_seconds=0.1,
+    )
+    found = StudyResult(
+        ("one",),
+        (VolumeScores(name=name, group=name, labelled=2, held_out=1, labels=(name,), points=(point,), unscored=()),),
+        (),
+    )
     write_tables(tmp_path, found)
     counts = {("one", 1): np.full((1, 1, 1, 3), 4)}
     write_slices(tmp_path / "slices.csv", comparison_of(counts, name, point))
@@ -312,4 +338,16 @@ def test_no_cell_of_a_table_is_a_formula(name: str, tmp_path: Path) -> None:
 def comparison_of(counts: dict[tuple[str, int], np.ndarray], name: str, point: EngineScore) -> Comparison:
     """A comparison of one engine on one slice with one label of this name."""
     advice = Recommendation("one", next(iter(Evidence)), 1, {}, ())
-    return Comparison((name,), (), (1,), (0,), 1, (point,), (), advice, {}, (), counts)
+    return Comparison(
+        labels=(name,),
+        not_scored=(),
+        sizes=(1,),
+        held_out=(0,),
+        folds=1,
+        points=(point,),
+        unscored=(),
+        recommendation=advice,
+        warnings={},
+        samples=(),
+        counts=counts,
+    )

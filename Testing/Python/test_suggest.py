@@ -64,7 +64,12 @@ def table(
     errors = np.array(list(wrong.values()), dtype=float)
     names = tuple(f"organ {number}" for number in range(errors.shape[1]))
     return Uncertainty(
-        tuple(labelled), names, np.array(shown, bool), tuple(wrong), errors, np.full(errors.shape, size)
+        labelled=tuple(labelled),
+        names=names,
+        present=np.array(shown, bool),
+        unlabelled=tuple(wrong),
+        expected_errors=errors,
+        expected_sizes=np.full(errors.shape, size),
     )
 
 
@@ -244,7 +249,10 @@ def test_the_doubt_tells_about_how_right_the_result_is() -> None:
 def test_labels_and_confidence_of_a_finished_job_tell_about_the_same(tmp_path: Path) -> None:
     support = support_of([HELD[0], MIDDLE, HELD[-1]])
     folder = JobFolder.create(
-        tmp_path / "job", Job("propagate", tuple(support.unlabelled(range(LAST + 1)))), small_case()[0], support
+        tmp_path / "job",
+        Job(engine="propagate", slices=tuple(support.unlabelled(range(LAST + 1)))),
+        small_case()[0],
+        support,
     )
     run_in_worker(folder, lambda event: None)
     finished = support.unlabelled(range(LAST + 1))
@@ -300,7 +308,14 @@ def uncertainties(draw: st.DrawFn) -> Uncertainty:
     size = random.integers(0, 50, (len(unlabelled), labels)) * 2.0
     wrong = size * random.random(size.shape) * draw(st.sampled_from([0.0, 0.1, 1.0]))
     shown = random.random((len(labelled), labels)) < 0.7
-    return Uncertainty(tuple(labelled), tuple("abcd"[:labels]), shown, unlabelled, wrong, size)
+    return Uncertainty(
+        labelled=tuple(labelled),
+        names=tuple("abcd"[:labels]),
+        present=shown,
+        unlabelled=unlabelled,
+        expected_errors=wrong,
+        expected_sizes=size,
+    )
 
 
 @given(uncertainties(), st.integers(1, 30))
@@ -318,12 +333,12 @@ def test_whatever_the_doubt_suggestions_are_new_slices_with_sound_gains(uncertai
 def test_a_mirrored_volume_gains_as_much(uncertainty: Uncertainty) -> None:
     last = max(*uncertainty.labelled, *uncertainty.unlabelled, 0)
     mirrored = Uncertainty(
-        tuple(last - index for index in uncertainty.labelled[::-1]),
-        uncertainty.names,
-        uncertainty.present[::-1],
-        tuple(last - index for index in uncertainty.unlabelled[::-1]),
-        uncertainty.expected_errors[::-1],
-        uncertainty.expected_sizes[::-1],
+        labelled=tuple(last - index for index in uncertainty.labelled[::-1]),
+        names=uncertainty.names,
+        present=uncertainty.present[::-1],
+        unlabelled=tuple(last - index for index in uncertainty.unlabelled[::-1]),
+        expected_errors=uncertainty.expected_errors[::-1],
+        expected_sizes=uncertainty.expected_sizes[::-1],
     )
     gains = [[one.gain for one in suggest(each, 1)] for each in (uncertainty, mirrored)]
     assert gains[0] == pytest.approx(gains[1], abs=1e-9)

@@ -23,7 +23,10 @@ from fewshot_annotate.datasets.task.task import Task, read_task
 from fewshot_annotate.io.files import write_array, write_label_maps
 from support.disk import largest_file
 
-LIVER, SPLEEN = Segment(1, "Liver", (1.0, 0.0, 0.0), {"TerminologyEntry": "Anatomy"}), Segment(2, "Spleen")
+LIVER, SPLEEN = (
+    Segment(value=1, name="Liver", colour=(1.0, 0.0, 0.0), tags={"TerminologyEntry": "Anatomy"}),
+    Segment(value=2, name="Spleen"),
+)
 SHAPE = (6, 8, 10)
 GRID = Geometry(SHAPE, (0.5, 0.75, 3.0), (-40.0, 17.0, 3.0))
 
@@ -100,18 +103,18 @@ def test_of_a_partly_labelled_volume_only_the_named_slices_count(tmp_path: Path)
 
 def test_labels_are_matched_by_name_whatever_their_values(tmp_path: Path) -> None:
     task = organs(0)
-    other = (Segment(7, "spleen"), Segment(3, "LIVER"))
+    other = (Segment(value=7, name="spleen"), Segment(value=3, name="LIVER"))
     added = add_example(task.folder, *case(1, other))
     _, labels = added.task.training_examples()[1].load()
     given = case(1, other)[1].array
     np.testing.assert_array_equal(labels == 1, given == 3)
     np.testing.assert_array_equal(labels == 2, given == 7)
-    unnamed = (Segment(1, "Label 1"), Segment(2, "Label 2"))
+    unnamed = (Segment(value=1, name="Label 1"), Segment(value=2, name="Label 2"))
     assert add_example(task.folder, *case(2, unnamed)).example.voxels == added.example.voxels
 
 
 def test_painted_labels_keep_their_values_when_a_task_fills_the_rest() -> None:
-    painted = case(0, (Segment(5, "spleen"),))[1]
+    painted = case(0, (Segment(value=5, name="spleen"),))[1]
     labels = TaskLabels((LIVER, SPLEEN), painted, name="organs")
     in_task = labels.of_task(painted)
     assert set(np.unique(in_task.array)) == {0, 2}
@@ -243,7 +246,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     task = create_task("organs")
     add_example(task.folder, *case(0), axis=SliceAxis(0), labelled_slices=[1, 4])
     image, labels = files(tmp_path, 1)
-    _, other = files(tmp_path, 2, (LIVER, Segment(2, "Kidney")))
+    _, other = files(tmp_path, 2, (LIVER, Segment(value=2, name="Kidney")))
     array = np.zeros(SHAPE, np.uint8)
     write_label_maps(tmp_path / "empty.nii.gz", [LabelMap(array, GRID)])
     array[[1, 4]] = case()[1].array[[1, 4]]

@@ -86,7 +86,9 @@ def test_painted_slices_come_back_as_they_were_with_their_own_values(trained: Pa
     painted[[4, 6]] = ball(9)[1].array[[4, 6]]
     painted[painted == 2] = 7
     support, out = tmp_path / "painted.nii.gz", tmp_path / "out.nii.gz"
-    write_label_maps(support, [LabelMap(painted, GRID, (Segment(1, "core"), Segment(7, "RIM")))])
+    write_label_maps(
+        support, [LabelMap(painted, GRID, (Segment(value=1, name="core"), Segment(value=7, name="RIM")))]
+    )
     words = ["fill", str(image), str(support), "--axis", "0", "--task", "balls", "-o", str(out), "--progress", "none"]
     assert main(words) == 0
     (filled,) = read_label_maps(out)
@@ -169,7 +171,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     image, _ = write_ball(tmp_path, 9)
     labels = np.zeros(SHAPE, np.uint8)
     labels[4, 2:5, 3:7] = 1
-    write_label_maps(tmp_path / "kidney.nii.gz", [LabelMap(labels, GRID, (Segment(1, "Kidney"),))])
+    write_label_maps(tmp_path / "kidney.nii.gz", [LabelMap(labels, GRID, (Segment(value=1, name="Kidney"),))])
     (tmp_path / "manifest.csv").write_text(f"image,support\n{image.name},\n")
     places = {
         "image": image,

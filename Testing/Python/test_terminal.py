@@ -32,7 +32,7 @@ def case(folder: Path, name: str = "organ") -> tuple[Path, Path]:
     painted[[index for index in range(9) if index % 4]] = 0
     folder.mkdir(exist_ok=True)
     write_array(folder / "image.nrrd", image, GRID)
-    write_label_maps(folder / "support.seg.nrrd", [LabelMap(painted, GRID, (Segment(1, name),))])
+    write_label_maps(folder / "support.seg.nrrd", [LabelMap(painted, GRID, (Segment(value=1, name=name),))])
     return folder / "image.nrrd", folder / "support.seg.nrrd"
 
 

@@ -109,7 +109,7 @@ def _read(folder: Path) -> tuple[Volume, LabelMap]:
     (plain,) = read_label_maps(folder / "label.nii.gz", volume.geometry)
     names = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     segments = tuple(
-        Segment(value, names.get(str(value), f"Label {value}"), default_segment(value).colour)
+        Segment(value=value, name=names.get(str(value), f"Label {value}"), colour=default_segment(value).colour)
         for value in plain.values
     )
     return volume, LabelMap(plain.array, plain.geometry, segments)
@@ -125,5 +125,5 @@ def _cut(values: tuple[int, ...], box: tuple[slice, slice, slice], kept: slice) 
     segments = []
     for value, old in enumerate(values, start=1):
         mask[kept][labels[kept] == old] = value
-        segments.append(Segment(value, names[old], default_segment(value).colour))
+        segments.append(Segment(value=value, name=names[old], colour=default_segment(value).colour))
     return Volume(image.astype(np.float32), grid), LabelMap(mask, grid, tuple(segments))

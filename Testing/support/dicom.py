@@ -71,7 +71,7 @@ def cut_labels() -> LabelMap:
 def two_layers(label_map: LabelMap) -> tuple[LabelMap, LabelMap]:
     """The label map and, overlapping it, all of its structures as one."""
     whole = (label_map.array != 0).astype(np.uint8)
-    return label_map, LabelMap(whole, label_map.geometry, (Segment(1, "abdomen", (0.2, 0.4, 0.6)),))
+    return label_map, LabelMap(whole, label_map.geometry, (Segment(value=1, name="abdomen", colour=(0.2, 0.4, 0.6)),))
 
 
 def dcmqi_segments(path: Path, folder: Path) -> dict[str, tuple[np.ndarray, Geometry]]:

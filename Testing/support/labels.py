@@ -70,10 +70,24 @@ def overlapping_layers(label_map: LabelMap, count: int) -> list[LabelMap]:
     for number in range(count):
         array = (np.roll(label_map.array, 2 * number, axis=2) != 0).astype(np.uint8)
         segments = [
-            Segment(1, f"Étage {number}", (0.25, 0.5, number / 8), {"TerminologyEntry": TERMINOLOGY}, f"id{number}")
+            Segment(
+                value=1,
+                name=f"Étage {number}",
+                colour=(0.25, 0.5, number / 8),
+                tags={"TerminologyEntry": TERMINOLOGY},
+                segment_id=f"id{number}",
+            )
         ]
         if number == 0:  # two segments that share a layer
             array[: array.shape[0] // 2][array[: array.shape[0] // 2] != 0] = 2
-            segments.append(Segment(2, "lower half", (1.0, 0.0, 0.5), {"Segmentation.Status": "inprogress"}, "lower"))
+            segments.append(
+                Segment(
+                    value=2,
+                    name="lower half",
+                    colour=(1.0, 0.0, 0.5),
+                    tags={"Segmentation.Status": "inprogress"},
+                    segment_id="lower",
+                )
+            )
         layers.append(LabelMap(array, label_map.geometry, tuple(segments)))
     return layers

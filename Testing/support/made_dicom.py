@@ -54,7 +54,7 @@ def labels(count: int, slices: slice = slice(None), grid: Geometry = GRID, seed:
     array = np.zeros(grid.shape, dtype=np.uint8 if count <= 255 else np.uint16)
     array[slices] = values
     segments = tuple(
-        Segment(value, f"Structure {value}", (value % 7 / 6, value % 5 / 4, value % 3 / 2))
+        Segment(value=value, name=f"Structure {value}", colour=(value % 7 / 6, value % 5 / 4, value % 3 / 2))
         for value in range(1, count + 1)
     )
     return LabelMap(array, grid, segments)

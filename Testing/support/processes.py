@@ -33,7 +33,7 @@ def make_folder(
     """A job over the whole volume, every `step`-th of the slices with labels being labelled; `job` is more of it."""
     support = Support.from_label_map(label_map, axis, every(label_map, axis, step))
     slices = tuple(support.unlabelled(range(axis.count(volume.geometry))))
-    return JobFolder.create(path, Job(engine, slices, **job), volume, support)
+    return JobFolder.create(path, Job(engine=engine, slices=slices, **job), volume, support)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:

@@ -13,7 +13,10 @@ from fewshot_annotate.datasets.task.library import create_task
 from fewshot_annotate.datasets.task.task import Task
 from fewshot_annotate.io.files import write_array, write_label_maps
 
-SEGMENTS = (Segment(1, "Core", (1.0, 0.0, 0.0)), Segment(2, "Rim", (0.0, 1.0, 0.0)))
+SEGMENTS = (
+    Segment(value=1, name="Core", colour=(1.0, 0.0, 0.0)),
+    Segment(value=2, name="Rim", colour=(0.0, 1.0, 0.0)),
+)
 SHAPE = (10, 20, 20)
 GRID = Geometry(SHAPE, (1.0, 1.0, 2.0))
 
@@ -68,6 +71,9 @@ def batch_of_balls(folder: Path, accepted: tuple[str, ...] = ("0", "1")) -> Batc
         write_array(files.confidence, np.where(ball(seed)[1].array == 1, 0.6, 0.9).astype(np.float32), GRID)
         files.write_record({"image": {"path": str(image)}}, outcome)
     made.status.change(
-        lambda rows: [CaseStatus(str(seed), Status.DONE, 1.0, "", str(seed) in accepted) for seed in (0, 1, 2)]
+        lambda rows: [
+            CaseStatus(name=str(seed), status=Status.DONE, seconds=1.0, message="", accepted=str(seed) in accepted)
+            for seed in (0, 1, 2)
+        ]
     )
     return made

@@ -78,12 +78,12 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
 
 def _batch(options: argparse.Namespace) -> int:
     settings = BatchSettings(
-        parse_slice_range(options.slices or ("all" if options.task else "between")),
-        Device(options.device),
-        parse_engine_options(options.engine, options.settings),
-        parse_time_limit(options.budget),
-        consents(options),
-        not options.partial,
+        slices=parse_slice_range(options.slices or ("all" if options.task else "between")),
+        device=Device(options.device),
+        options=parse_engine_options(options.engine, options.settings),
+        budget=parse_time_limit(options.budget),
+        agreed=consents(options),
+        complete=not options.partial,
     )
     make_pool = _pool(options)
     manifest = read_manifest(options.manifest, options.task or "")

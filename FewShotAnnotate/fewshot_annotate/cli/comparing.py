@@ -78,7 +78,9 @@ def _show(bar: ProgressBar, step: ComparisonProgress) -> None:
 COMPARISON = Display[ComparisonProgress](
     columns=("{task.fields[trials]}", Column.ELAPSED, "{task.fields[left]}"),
     show=_show,
-    line_of=lambda step: Progress(step.done, step.total, step.eta, round(step.fraction, 4)).to_line(),
+    line_of=lambda step: Progress(
+        done=step.done, total=step.total, eta=step.eta, fraction=round(step.fraction, 4)
+    ).to_line(),
 )
 
 

@@ -36,7 +36,9 @@ def _demo(options: argparse.Namespace) -> int:
     volume, truth = demo.read_mni152()
     indices = demo.labelled_slices(truth)
     painted = demo.keep_slices(truth, indices)
-    (run,) = plan(FillRequest(volume, [painted], demo.AXIS, indices, engine=options.engine))
+    (run,) = plan(
+        FillRequest(volume=volume, layers=[painted], axis=demo.AXIS, labelled_slices=indices, engine=options.engine)
+    )
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

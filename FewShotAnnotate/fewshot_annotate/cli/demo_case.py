@@ -14,7 +14,10 @@ from ..core.volume import Geometry, LabelMap, Segment, Volume
 
 EVERY = 12
 AXIS = SliceAxis(0)
-SEGMENTS = (Segment(1, "grey matter", (0.90, 0.30, 0.24)), Segment(2, "white matter", (0.20, 0.60, 0.86)))
+SEGMENTS = (
+    Segment(value=1, name="grey matter", colour=(0.90, 0.30, 0.24)),
+    Segment(value=2, name="white matter", colour=(0.20, 0.60, 0.86)),
+)
 
 
 def read_mni152() -> tuple[Volume, LabelMap]:

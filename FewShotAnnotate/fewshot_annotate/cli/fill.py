@@ -79,15 +79,15 @@ def _fill(options: argparse.Namespace) -> int:
         layers = [merge_layers(layers, "labels.nii.gz" if task else options.output)]
     merged = merge_disjoint(layers)
     request = FillRequest(
-        volume,
-        merged.layers,
-        axis,
-        labelled,
-        slices,
-        options.engine,
-        Device(options.device),
-        settings,
-        budget,
+        volume=volume,
+        layers=merged.layers,
+        axis=axis,
+        labelled_slices=labelled,
+        slices=slices,
+        engine=options.engine,
+        device=Device(options.device),
+        options=settings,
+        budget=budget,
         complete=not options.partial,
         source=options.support or options.image,
     )

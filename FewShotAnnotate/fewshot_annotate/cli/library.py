@@ -11,9 +11,9 @@ from ..core.exit_codes import ExitCode
 from ..core.slice_axis import parse_axis
 from ..core.support import Support
 from ..core.text import printable
-from ..datasets.task.library import library_folder, read_task, remove_task, save_slices, task_folder, task_names
+from ..datasets.task.library import library_folder, remove_task, save_slices, task_folder, task_names
 from ..datasets.task.library_file import export_task, import_task
-from ..datasets.task.task import SliceOrigin, Task
+from ..datasets.task.task import SliceOrigin, Task, read_task
 from ..io.files import merge_layers, read_volume
 from .arguments import AXIS_HELP, add_partial, add_series, parse_labelled_slices
 from .labels import add_regrid_options, read_labels

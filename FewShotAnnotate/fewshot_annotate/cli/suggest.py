@@ -31,12 +31,12 @@ def _suggest(options: argparse.Namespace) -> int:
     volume = read_volume(options.image, options.series)
     layers = read_labels(options.support, volume, options)
     request = FillRequest(
-        volume,
-        merge_disjoint(layers).layers,
-        axis,
-        labelled,
-        slices,
-        "propagate",
+        volume=volume,
+        layers=merge_disjoint(layers).layers,
+        axis=axis,
+        labelled_slices=labelled,
+        slices=slices,
+        engine="propagate",
         complete=not options.partial,
         source=options.support,
     )

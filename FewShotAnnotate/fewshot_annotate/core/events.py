@@ -50,7 +50,7 @@ class Started(Event):
         return self.pid >= 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress(Event):
     """Progress of a run.
 

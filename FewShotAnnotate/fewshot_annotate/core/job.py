@@ -26,7 +26,7 @@ class Device(StrEnum):
     MPS = "mps"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One run of one engine over some slices.
 
@@ -85,7 +85,15 @@ class Job:
         # JSON keys are strings.
         names = {int(label): str(name) for label, name in data["names"].items()}
         model = data.get("model")  # version 4 was without it at first
-        job = cls(data["engine"], tuple(slices), device, options, budget, names, model)
+        job = cls(
+            engine=data["engine"],
+            slices=tuple(slices),
+            device=device,
+            options=options,
+            budget=budget,
+            names=names,
+            model=model,
+        )
         if not isinstance(job.engine, str) or not isinstance(model, str | None):
             raise TypeError("engine must be a name, model a path")
         if any(type(index) is not int for index in job.slices):

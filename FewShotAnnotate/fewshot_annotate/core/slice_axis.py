@@ -110,7 +110,8 @@ class SliceAxis:
 
     def _normal(self, geometry: Geometry) -> np.ndarray:
         """Absolute components of the slices' normal along left, posterior and superior."""
-        return np.abs(np.array(geometry.direction).reshape(3, 3)[:, 2 - self.index])
+        normal: np.ndarray = np.abs(np.array(geometry.direction).reshape(3, 3)[:, 2 - self.index])
+        return normal
 
 
 # How a user chooses an axis: by its array index, or by the plane of its slices.
@@ -280,7 +281,8 @@ def _cropped(array: np.ndarray, path: object) -> np.ndarray:
         if not indices:
             raise InputError("no_labelled_slice", path=path)
         ranges.append(slice(indices[0], indices[-1] + 1))
-    return array[tuple(ranges)] != 0
+    labelled: np.ndarray = array[tuple(ranges)] != 0
+    return labelled
 
 
 def _mean_runs(labelled: np.ndarray) -> list[float]:

@@ -169,7 +169,7 @@ class Volume:
             raise InputError("volume_constant", path=path, value=float(least))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Segment:
     """A segment: name, colour and tags of one label value.
 
@@ -211,7 +211,7 @@ PALETTE = (
 
 def default_segment(value: int) -> Segment:
     """Segment for a label value without name and colour."""
-    return Segment(value, f"Label {value}", PALETTE[(value - 1) % len(PALETTE)])
+    return Segment(value=value, name=f"Label {value}", colour=PALETTE[(value - 1) % len(PALETTE)])
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,16 @@ def runnable_jobs(
             folder.case(case.name)
         except InputError as error:
             raise InputError("manifest_row", path=manifest.path, row=case.row, detail=error) from None
-        case_jobs.append(CaseJob(replace(case, engine=chosen.name), settings, folder.path, library, task, model))
+        case_jobs.append(
+            CaseJob(
+                case=replace(case, engine=chosen.name),
+                settings=settings,
+                folder=folder.path,
+                library=library,
+                task=task,
+                model=model,
+            )
+        )
     return case_jobs
 
 
@@ -234,7 +243,7 @@ class _BatchState:
                 row = rows.get(name)
                 accepted = row is not None and row.accepted and name in there
                 kept = replace(row, status=Status.DONE) if row is not None and accepted else finished[name]
-                first.append(kept or CaseStatus(name, Status.SKIPPED, None, NOT_BEGUN))
+                first.append(kept or CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message=NOT_BEGUN))
             return first
 
         self.statuses = folder.status.change(at_first)
@@ -262,7 +271,7 @@ class _BatchState:
                     begun.append(case_job)
                 else:
                     break
-            running = [CaseStatus(case_job.case.name, Status.RUNNING) for case_job in begun]
+            running = [CaseStatus(name=case_job.case.name, status=Status.RUNNING) for case_job in begun]
             return [*keep_accepted(self._unsaved.values(), rows), *accepted, *running]
 
         try:
@@ -278,7 +287,7 @@ class _BatchState:
             self._set(row)
         for case_job in begun:
             self.running[case_job.case.name] = case_job
-            self._set(CaseStatus(case_job.case.name, Status.RUNNING))
+            self._set(CaseStatus(name=case_job.case.name, status=Status.RUNNING))
         return begun
 
     def end(self, status: CaseStatus) -> None:
@@ -289,7 +298,7 @@ class _BatchState:
     def skip_remaining(self) -> None:
         """Mark all cases that have not ended as skipped."""
         for case_job in [*self.running.values(), *self.waiting]:
-            self._set(CaseStatus(case_job.case.name, Status.SKIPPED, None, CANCELLED))
+            self._set(CaseStatus(name=case_job.case.name, status=Status.SKIPPED, seconds=None, message=CANCELLED))
         self.running.clear()
         self.waiting.clear()
 
@@ -344,5 +353,14 @@ def _finished(case_job: CaseJob) -> CaseStatus | None:
     record = case_job.files.read_record()
     if record is not None and record[0] == case_job.request():
         _, outcome = record
-        return CaseStatus(case_job.case.name, Status.DONE, outcome.get("seconds"), str(outcome.get("message", "")))
-    return CaseStatus(case_job.case.name, Status.DONE, None, CORRECTED) if case_job.files.corrected() else None
+        return CaseStatus(
+            name=case_job.case.name,
+            status=Status.DONE,
+            seconds=outcome.get("seconds"),
+            message=str(outcome.get("message", "")),
+        )
+    return (
+        CaseStatus(name=case_job.case.name, status=Status.DONE, seconds=None, message=CORRECTED)
+        if case_job.files.corrected()
+        else None
+    )

@@ -40,7 +40,7 @@ from ..core.locks import open_locked
 from ..core.reading import DamagedContentError, read_json_as
 from ..core.storage import write_json
 from ..core.temporary import HIDDEN_PREFIX, remove_abandoned
-from ..io.files import sidecar_path
+from ..io.label_names import sidecar_path
 from .manifest import require_case_name
 from .status import StatusFile
 

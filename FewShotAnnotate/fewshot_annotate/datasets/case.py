@@ -47,7 +47,7 @@ _CANCEL_CHECK_SECONDS = 0.5
 _MAX_LISTED = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchSettings:
     """Settings of all cases of a batch.
 
@@ -73,7 +73,7 @@ class BatchSettings:
     complete: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseJob:
     """Job of a worker process: one case to fill. Pickled without voxels.
 
@@ -137,7 +137,9 @@ def run_case(case_job: CaseJob) -> CaseStatus:
 
     def ended(status: Status, message: str | InputError = "") -> CaseStatus:
         error = message if isinstance(message, InputError) else None
-        return CaseStatus(name, status, round(time.monotonic() - began, 2), str(message), error=error)
+        return CaseStatus(
+            name=name, status=status, seconds=round(time.monotonic() - began, 2), message=str(message), error=error
+        )
 
     if case_job.version != __version__:
         return ended(
@@ -145,13 +147,13 @@ def run_case(case_job: CaseJob) -> CaseStatus:
         )
     try:
         if case_job.files.corrected():  # while the case was waiting
-            return CaseStatus(name, Status.DONE, None, CORRECTED)
+            return CaseStatus(name=name, status=Status.DONE, seconds=None, message=CORRECTED)
         message, outcome = _fill_and_write(case_job)
         status = ended(Status.DONE, message)
         case_job.files.write_record(case_job.request(), {"seconds": status.seconds, "message": message, **outcome})
         return status
     except Stopped:
-        return CaseStatus(name, Status.SKIPPED, None, "cancelled")
+        return CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message="cancelled")
     except InputError as error:
         return ended(Status.FAILED, InputError("case_row", row=case_job.case.row, detail=error))
     except Exception as error:
@@ -285,15 +287,15 @@ def _plan(case_job: CaseJob, volume: Volume, label_map: LabelMap) -> PlannedRun:
 def _request(case_job: CaseJob, volume: Volume, layers: Sequence[LabelMap]) -> FillRequest:
     case, settings = case_job.case, case_job.settings
     return FillRequest(
-        volume,
-        layers,
-        case.axis,
-        case.labelled_slices,
-        settings.slices,
-        case.engine,
-        settings.device,
-        dict(settings.options),
-        settings.budget,
+        volume=volume,
+        layers=layers,
+        axis=case.axis,
+        labelled_slices=case.labelled_slices,
+        slices=settings.slices,
+        engine=case.engine,
+        device=settings.device,
+        options=dict(settings.options),
+        budget=settings.budget,
         complete=settings.complete,
         source=case.support or case.image,
     )

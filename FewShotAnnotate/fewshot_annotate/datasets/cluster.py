@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..core.errors import InputError
@@ -42,7 +42,7 @@ class DaskCluster:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._running: dict[Future, CaseJob] = {}
+        self._running: dict[Future[Any], CaseJob] = {}
         self._batch = uuid.uuid4().hex
         self._count = 0
 
@@ -94,7 +94,7 @@ class DaskCluster:
         with contextlib.suppress(Exception):
             self._client.close()
 
-    def _status(self, future: Future) -> CaseStatus:
+    def _status(self, future: Future[Any]) -> CaseStatus:
         from distributed import KilledWorker
 
         case_job = self._running.pop(future)
@@ -106,7 +106,12 @@ class DaskCluster:
             raise WorkersLost(InputError("scheduler_lost")) from None
         except Exception as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
-            return CaseStatus(case_job.case.name, Status.FAILED, None, f"row {case_job.case.row}: {words[:300]}")
+            return CaseStatus(
+                name=case_job.case.name,
+                status=Status.FAILED,
+                seconds=None,
+                message=f"row {case_job.case.row}: {words[:300]}",
+            )
         return status
 
 

@@ -166,7 +166,7 @@ def crashed_status(case_job: CaseJob, times: int, code: int | None = None) -> Ca
     else:
         how = "was ended from outside, often because memory ran out"
     message = f"row {case_job.case.row}: the process that ran this case {how}, {times} times."
-    return CaseStatus(case_job.case.name, Status.FAILED, None, message)
+    return CaseStatus(name=case_job.case.name, status=Status.FAILED, seconds=None, message=message)
 
 
 @contextlib.contextmanager

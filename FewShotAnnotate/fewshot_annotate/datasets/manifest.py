@@ -23,7 +23,7 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])( 
 _RESERVED = ("status.csv", "index.html", "cancel")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One row of a manifest.
 
@@ -142,16 +142,16 @@ def _case(row: Row, default_task: str) -> Case:
     require_case_name(name)
     slices = row.cell("labelled_slices")
     return Case(
-        row.number,
-        name,
-        image,
-        support,
-        row.cell("engine"),
-        parse_axis(row.cell("axis") or "auto"),
-        tuple(parse_slice_indices(slices)) if slices else None,
-        library,
-        row.cell("series"),
-        task,
+        row=row.number,
+        name=name,
+        image=image,
+        support=support,
+        engine=row.cell("engine"),
+        axis=parse_axis(row.cell("axis") or "auto"),
+        labelled_slices=tuple(parse_slice_indices(slices)) if slices else None,
+        library=library,
+        series=row.cell("series"),
+        task=task,
     )
 
 

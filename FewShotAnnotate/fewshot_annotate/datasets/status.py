@@ -37,7 +37,7 @@ class Status(StrEnum):
     RUNNING = "running"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseStatus:
     """One row of status.csv.
 
@@ -219,6 +219,12 @@ def _from_cells(cells: Mapping[str, str]) -> CaseStatus:
         duration = float(seconds.replace(",", ".")) if seconds.strip() else None  # some spreadsheets write 1,5
         if (duration is not None and not math.isfinite(duration)) or accepted not in _YES | _NO:
             raise ValueError
-        return CaseStatus(name, Status(status.strip().lower()), duration, message, accepted in _YES)
+        return CaseStatus(
+            name=name,
+            status=Status(status.strip().lower()),
+            seconds=duration,
+            message=message,
+            accepted=accepted in _YES,
+        )
     except ValueError:
         raise InputError("status_row", name=name) from None

@@ -105,7 +105,7 @@ class ComparisonFolder(WorkFolder):
         InputError
             The folder cannot be written.
         """
-        jobs = [Job(request.engine_settings[0].engine, ())] * len(supports)
+        jobs = [Job(engine=request.engine_settings[0].engine, slices=())] * len(supports)
         JobFolder.create_layers(self.input_path, jobs, volume, supports)
         write_json(self.path / "request.json", request.to_json())
 

@@ -77,7 +77,7 @@ class HeldOutSlice:
     masks: Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Result of a comparison of engines.
 
@@ -174,17 +174,17 @@ def summarize(
     largest = {engine: counts[engine, sizes[-1]].sum(axis=0) for engine in engines}
     advice = recommend(points, largest, labels, len(support_indices), case.to_fill)
     return Comparison(
-        labels,
-        tuple(name for position, name in enumerate(names) if position not in scored),
-        tuple(sizes),
-        tuple(case.indices[support_index] for support_index in support_indices),
-        len({trial.fold for trial in trials}),
-        tuple(points),
-        tuple(unscored),
-        advice,
-        {engine: _warnings(engine, results) for engine in engines},
-        _samples(case, trials, engines, results, scored, advice.engine),
-        counts,
+        labels=labels,
+        not_scored=tuple(name for position, name in enumerate(names) if position not in scored),
+        sizes=tuple(sizes),
+        held_out=tuple(case.indices[support_index] for support_index in support_indices),
+        folds=len({trial.fold for trial in trials}),
+        points=tuple(points),
+        unscored=tuple(unscored),
+        recommendation=advice,
+        warnings={engine: _warnings(engine, results) for engine in engines},
+        samples=_samples(case, trials, engines, results, scored, advice.engine),
+        counts=counts,
     )
 
 

@@ -13,7 +13,7 @@ from .confidence_interval import confidence_interval_95
 RESAMPLES = 2000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EngineScore:
     """Score of one engine at one support size.
 
@@ -92,7 +92,8 @@ def mean_dice(counts: np.ndarray) -> np.ndarray:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nanmean warns where all labels are empty
-        return np.nanmean(dice(counts.sum(axis=-3)), axis=-1)
+        mean: np.ndarray = np.nanmean(dice(counts.sum(axis=-3)), axis=-1)
+        return mean
 
 
 def engine_score(engine: str, size: int, draws: np.ndarray, seconds: Sequence[tuple[float, float]]) -> EngineScore:
@@ -108,15 +109,15 @@ def engine_score(engine: str, size: int, draws: np.ndarray, seconds: Sequence[tu
     by_label = np.mean([dice(counts.sum(axis=0)) for counts in draws], axis=0)
     start, step = np.median(np.array(seconds), axis=0)
     return EngineScore(
-        engine,
-        size,
-        float(means.mean()),
-        float(means.min()),
-        float(means.max()),
-        tuple(float(value) for value in by_label),
-        len(draws),
-        float(start),
-        float(step),
+        engine=engine,
+        size=size,
+        dice=float(means.mean()),
+        least=float(means.min()),
+        most=float(means.max()),
+        by_label=tuple(float(value) for value in by_label),
+        draws=len(draws),
+        start_seconds=float(start),
+        slice_seconds=float(step),
     )
 
 
@@ -130,7 +131,8 @@ def dice_difference(one: np.ndarray, other: np.ndarray, seed: int = 0) -> DiceDi
     """
 
     def difference(drawn: np.ndarray) -> np.ndarray:
-        return mean_dice(one[drawn]) - mean_dice(other[drawn])
+        result: np.ndarray = mean_dice(one[drawn]) - mean_dice(other[drawn])
+        return result
 
     low, high = confidence_interval_95(difference, len(one), RESAMPLES, seed)
     return DiceDifference(float(mean_dice(one) - mean_dice(other)), low, high)

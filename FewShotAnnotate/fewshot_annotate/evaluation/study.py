@@ -21,7 +21,7 @@ from .trials import EngineFailed
 SIZES = (1, 2, 4, 8, 16)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VolumeScores:
     """Scores on one volume.
 
@@ -152,16 +152,24 @@ def _measure(plan: _Plan, engine_settings: Sequence[EngineSettings], estimator: 
     gone = {one.engine for one in failed}
     engines = [one.engine for one in engine_settings if one.engine not in gone]
     if not engines:
-        return VolumeScores(labelled_volume.name, labelled_volume.group, len(case.indices), 0, (), (), tuple(failed))
+        return VolumeScores(
+            name=labelled_volume.name,
+            group=labelled_volume.group,
+            labelled=len(case.indices),
+            held_out=0,
+            labels=(),
+            points=(),
+            unscored=tuple(failed),
+        )
     found = summarize(case, plan.trials, engines, failed, results | added)
     return VolumeScores(
-        labelled_volume.name,
-        labelled_volume.group,
-        len(case.indices),
-        len(found.held_out),
-        found.labels,
-        found.points,
-        tuple(failed),
+        name=labelled_volume.name,
+        group=labelled_volume.group,
+        labelled=len(case.indices),
+        held_out=len(found.held_out),
+        labels=found.labels,
+        points=found.points,
+        unscored=tuple(failed),
     )
 
 

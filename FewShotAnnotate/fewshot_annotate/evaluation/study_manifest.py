@@ -19,7 +19,7 @@ from .case import ComparisonCase
 REQUIRED_COLUMNS = ("image", "label", "group")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelledVolume:
     """One row of the manifest.
 
@@ -105,5 +105,10 @@ def _volume(row: Row) -> LabelledVolume:
     name = row.cell("name") or f"volume {row.number - 1}"
     axis = parse_axis(row.cell("axis") or "auto")
     return LabelledVolume(
-        name, row.cell("group"), row.existing("image"), row.existing("label"), axis, row.cell("series")
+        name=name,
+        group=row.cell("group"),
+        image=row.existing("image"),
+        label=row.existing("label"),
+        axis=axis,
+        series=row.cell("series"),
     )

@@ -17,7 +17,7 @@ MIN_VOLUMES = 5
 RESAMPLES = 5000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupPoint:
     """Score of one engine at one support size over the volumes of a group.
 
@@ -169,4 +169,6 @@ def _scores(volumes: Sequence[VolumeScores], engine: str, size: int) -> Mapping[
 def _group_point(group: str, engine: str, size: int, volumes: Sequence[VolumeScores]) -> GroupPoint:
     dice = list(_scores(volumes, engine, size).values())
     spread = float(np.std(dice, ddof=1)) if len(dice) > 1 else float("nan")
-    return GroupPoint(group, engine, size, len(dice), float(np.mean(dice)), spread)
+    return GroupPoint(
+        group=group, engine=engine, size=size, volumes=len(dice), dice=float(np.mean(dice)), spread=spread
+    )

@@ -14,7 +14,7 @@ from .results import UnscoredEngine
 from .scores import EngineScore, ranked_engines, score_at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Scores and recommendation of a comparison.
 
@@ -76,7 +76,14 @@ def _summary(data: Mapping[str, Any]) -> Summary:
     advice = data["recommendation"]
     reasons = tuple(map(str, advice["reasons"]))
     labels = tuple(map(str, data["labels"]))
-    summary = Summary(labels, points, unscored, str(advice["engine"]), Evidence(advice["evidence"]), reasons)
+    summary = Summary(
+        labels=labels,
+        points=points,
+        unscored=unscored,
+        engine=str(advice["engine"]),
+        evidence=Evidence(advice["evidence"]),
+        reasons=reasons,
+    )
     if summary.engine not in summary.engines:
         raise ValueError("no score of the recommended engine")
     return summary

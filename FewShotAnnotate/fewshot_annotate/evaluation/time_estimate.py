@@ -12,7 +12,7 @@ from statistics import mean
 MIN_FRACTION = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparisonProgress:
     """Progress of a comparison.
 
@@ -68,7 +68,14 @@ class TimeEstimator:
         """Report the fraction of the current trial that is done, 0..1."""
         whole = min(1.0, (self._done + fraction) / self._total)
         self._on_progress(
-            ComparisonProgress(self._done, self._total, whole, self._eta(fraction), self._engine, self._size)
+            ComparisonProgress(
+                done=self._done,
+                total=self._total,
+                fraction=whole,
+                eta=self._eta(fraction),
+                engine=self._engine,
+                size=self._size,
+            )
         )
 
     def finish_trial(self) -> None:

@@ -35,7 +35,7 @@ def run(folder: ComparisonFolder, report: EventWriter, host_monitor: HostMonitor
 
     def report_step(step: ComparisonProgress) -> None:
         raise_if_stopped()
-        report(Progress(step.done, step.total, step.eta, round(step.fraction, 4)))
+        report(Progress(done=step.done, total=step.total, eta=step.eta, fraction=round(step.fraction, 4)))
 
     runner = partial(run_in_worker, python=python, check=raise_if_stopped)
     try:

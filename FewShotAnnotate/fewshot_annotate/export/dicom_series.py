@@ -38,7 +38,7 @@ __all__ = ["DicomSeries", "file_name", "read_series", "read_series_files", "requ
 _SHARED = ("StudyInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DicomSeries:
     """A series of images, single-frame or multi-frame.
 
@@ -141,14 +141,14 @@ def _as_series(headers: list[Dataset], path: Path) -> DicomSeries:
         geometry = stack_geometry(ordered, stack)
         normal, changed = normalised_headers([image_header(frame) for frame in ordered], float(geometry.spacing[2]))
     return DicomSeries(
-        path,
-        normal,
-        tuple(frame.number + 1 if frame.is_of_many else 0 for frame in ordered),
-        stack.lattice_indices,
-        geometry,
-        stack.tilt,
-        describe_missing(stack, slices),
-        changed,
+        path=path,
+        headers=normal,
+        frame_numbers=tuple(frame.number + 1 if frame.is_of_many else 0 for frame in ordered),
+        slice_indices=stack.lattice_indices,
+        geometry=geometry,
+        tilt=stack.tilt,
+        missing=describe_missing(stack, slices),
+        changed=changed,
     )
 
 

@@ -82,7 +82,7 @@ class Derivation:
     patient_name: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportRequest:
     """Request of one export.
 

@@ -89,7 +89,8 @@ class _GreedySelection:
             error_after = _one_minus_dice(errors_after, sizes - self._expected_sizes[positions])
             result[positions, :-1] = _one_minus_dice(errors, sizes) - error_after
             result[positions, -1] = resolved @ self._unseen[positions]
-        return result / labels
+        mean: np.ndarray = result / labels
+        return mean
 
     def best(self, gains: np.ndarray) -> int:
         """Position of the largest gain; ties go to the slice nearest to the middle of its gap, then to the first."""
@@ -132,12 +133,16 @@ def _unseen(uncertainty: Uncertainty) -> np.ndarray:
         nearest = present[0] if before is None else present[-1] if after is None else True
         if np.any(nearest):
             distance[positions] = _distance(slices[positions], before, after)
-    return distance / max(distance.sum(), 1e-300) * max(unseen + UNSEEN_ERROR_FRACTION * seen, MIN_UNSEEN_ERROR)
+    errors: np.ndarray = (
+        distance / max(distance.sum(), 1e-300) * max(unseen + UNSEEN_ERROR_FRACTION * seen, MIN_UNSEEN_ERROR)
+    )
+    return errors
 
 
 def _one_minus_dice(expected_errors: np.ndarray, size: np.ndarray) -> np.ndarray:
     """1 - Dice, with sizes below one voxel taken as one voxel."""
-    return np.clip(expected_errors / np.maximum(size, 1), 0, 1)
+    error: np.ndarray = np.clip(expected_errors / np.maximum(size, 1), 0, 1)
+    return error
 
 
 def _gaps(slices: np.ndarray, labelled: Sequence[int]) -> Iterator[tuple[int | None, int | None, np.ndarray]]:
@@ -154,7 +159,8 @@ def _distance(slices: np.ndarray, before: np.ndarray | int | None, after: np.nda
         return np.asarray(after - slices, dtype=float)
     if after is None:
         return np.asarray(slices - before, dtype=float)
-    return (slices - before) * (after - slices) / (after - before)
+    distance: np.ndarray = (slices - before) * (after - slices) / (after - before)
+    return distance
 
 
 def _remaining_fraction(slices: np.ndarray, before: int | None, after: int | None) -> np.ndarray:
@@ -162,7 +168,8 @@ def _remaining_fraction(slices: np.ndarray, before: int | None, after: int | Non
     chosen, other = slices[:, None], slices[None, :]
     nearer = np.where(other < chosen, _distance(other, before, chosen), _distance(other, chosen, after))
     np.fill_diagonal(nearer, 0)
-    return nearer / _distance(other, before, after)
+    fraction: np.ndarray = nearer / _distance(other, before, after)
+    return fraction
 
 
 def _suggestion(uncertainty: Uncertainty, index: int, gains: np.ndarray) -> Suggestion:

@@ -11,7 +11,7 @@ import scipy
 from ..core.support import Support
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Uncertainty:
     """Expected errors of L labels on n unlabelled slices, given m labelled ones.
 
@@ -82,7 +82,14 @@ class Uncertainty:
             np.concatenate([getattr(part, table) for part in parts], axis=1)
             for table in ("present", "expected_errors", "expected_sizes")
         )
-        return cls(first.labelled, names, present, first.unlabelled, expected_errors, expected_sizes)
+        return cls(
+            labelled=first.labelled,
+            names=names,
+            present=present,
+            unlabelled=first.unlabelled,
+            expected_errors=expected_errors,
+            expected_sizes=expected_sizes,
+        )
 
     @classmethod
     def _from_tables(cls, support: Support, names: Sequence[str], per_slice: dict[int, np.ndarray]) -> Uncertainty:
@@ -92,7 +99,14 @@ class Uncertainty:
         expected_errors, expected_sizes = _with_unknown_ends(
             unlabelled, support.indices, present, tables[:, 0], tables[:, 1]
         )
-        return cls(support.indices, tuple(names), present, unlabelled, expected_errors, expected_sizes)
+        return cls(
+            labelled=support.indices,
+            names=tuple(names),
+            present=present,
+            unlabelled=unlabelled,
+            expected_errors=expected_errors,
+            expected_sizes=expected_sizes,
+        )
 
 
 def _from_probabilities(probabilities: np.ndarray) -> np.ndarray:

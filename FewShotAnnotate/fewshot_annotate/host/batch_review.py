@@ -30,8 +30,8 @@ from ..core.volume import Geometry, LabelMap, Segment, Volume
 from ..datasets.batch_folder import BatchFolder, CaseFiles, add_copy
 from ..datasets.case import write_preview
 from ..datasets.status import CaseStatus, Status
-from ..io.files import read_label_maps, read_volume, sidecar_path, write_label_maps
-from ..io.label_names import move_label_map
+from ..io.files import read_label_maps, read_volume, write_label_maps
+from ..io.label_names import move_label_map, sidecar_path
 from .chosen_nodes import ChosenNodes
 from .mrml.reading import BINARY_LABELMAP, ijk_to_ras, labels_version, read_grid
 from .tasks import BackgroundTasks
@@ -239,7 +239,7 @@ class BatchReview:
             before = known.get(segment_id)
             value = before.value if before else next(free)
             tags = before.tags if before else {}
-            segments.append(Segment(value, shown.GetName(), tuple(shown.GetColor()), tags))
+            segments.append(Segment(value=value, name=shown.GetName(), colour=tuple(shown.GetColor()), tags=tags))
             mask = grid.segment_box(segment_id, (0, 0, 0), size)
             if (array[mask] != 0).any():
                 raise InputError("review_overlap", segment=shown.GetName())
@@ -308,7 +308,7 @@ def _accepted(read: _Read, corrected: LabelMap | None, folder: BatchFolder) -> d
     with _made(read, corrected) as new:
 
         def accept(rows: Mapping[str, CaseStatus], files: FileTransaction) -> list[CaseStatus]:
-            row = rows.get(read.name, CaseStatus(read.name, Status.DONE))
+            row = rows.get(read.name, CaseStatus(name=read.name, status=Status.DONE))
             if not read.files.label.is_file() or (row.status is Status.RUNNING and folder.busy()):
                 raise InputError("review_running", name=read.name)
             if new is not None:

@@ -35,7 +35,7 @@ from .mrml.reading import ImageSource, SegmentationGrid, is_locked, read_image
 from .tasks import BackgroundTasks, Signal
 from .unexpected_errors import as_input_error
 
-_NO_PROGRESS = Progress(0, 0, None)
+_NO_PROGRESS = Progress(done=0, total=0, eta=None)
 
 
 class CompareState(Enum):
@@ -221,7 +221,7 @@ class CompareController:
         image = read_image(nodes.volume, nodes.segmentation, grid.geometry)
         free = {name: segmentation.GetSegment(name) for name in segmentation.GetSegmentIDs()}
         segments = {
-            name: Segment(1, segment.GetName(), tuple(segment.GetColor()))
+            name: Segment(value=1, name=segment.GetName(), colour=tuple(segment.GetColor()))
             for name, segment in free.items()
             if not is_locked(segment)
         }
@@ -294,4 +294,4 @@ def _prepare(source: _ComparisonInput, folder: ComparisonFolder) -> None:
 def _segments_of_layer(source: _ComparisonInput, segment_ids: Sequence[str]) -> list[Segment]:
     """Segments of a layer; label 1 + n is its n-th."""
     found = (source.segments[name] for name in segment_ids)
-    return [Segment(value, one.name, one.colour) for value, one in enumerate(found, start=1)]
+    return [Segment(value=value, name=one.name, colour=one.colour) for value, one in enumerate(found, start=1)]

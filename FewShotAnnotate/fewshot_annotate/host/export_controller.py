@@ -283,7 +283,13 @@ def read_segment(segment: Any, segment_id: str) -> Segment:
         if segment.GetTag(name, text):
             tags[name] = str(text)
     red, green, blue = (float(part) for part in segment.GetColor())
-    return Segment(segment.GetLabelValue(), segment.GetName(), (red, green, blue), tags, segment_id)
+    return Segment(
+        value=segment.GetLabelValue(),
+        name=segment.GetName(),
+        colour=(red, green, blue),
+        tags=tags,
+        segment_id=segment_id,
+    )
 
 
 def _check(copied: _SegmentationCopy, settings: ExportSettings, place: Path | None) -> Preflight:
@@ -302,18 +308,18 @@ def _check(copied: _SegmentationCopy, settings: ExportSettings, place: Path | No
         derivation = Derivation(copied.volume, folder, settings.modality, settings.patient_id, settings.patient_name)
     return check(
         ExportRequest(
-            tuple(_label_maps(copied)),
-            output,
-            settings.target,
-            __version__,
-            settings.algorithm,
-            series,
-            None,
-            derivation,
-            settings.type,
-            settings.one_file_per_segment,
-            settings.agreed,
-            settings.codes,
+            layers=tuple(_label_maps(copied)),
+            output=output,
+            target=settings.target,
+            software_version=__version__,
+            algorithm=settings.algorithm,
+            series=series,
+            grid=None,
+            derivation=derivation,
+            type=settings.type,
+            one_file_per_segment=settings.one_file_per_segment,
+            agreed=settings.agreed,
+            codes=settings.codes,
             order=tuple(copied.segments),
             source=f"Segmentation '{copied.name}'",
         )

@@ -170,7 +170,7 @@ def _is_number(key: object) -> bool:
 
 def _segment(value: int, entry: Any) -> Segment:
     if isinstance(entry, str):
-        return Segment(value, entry, default_segment(value).colour)
+        return Segment(value=value, name=entry, colour=default_segment(value).colour)
     red, green, blue = (float(part) for part in entry.get("colour", default_segment(value).colour))
     tags = {str(key): str(text) for key, text in entry.get("tags", {}).items()}
-    return Segment(value, str(entry["name"]), (red, green, blue), tags)
+    return Segment(value=value, name=str(entry["name"]), colour=(red, green, blue), tags=tags)

@@ -77,7 +77,7 @@ _COLOURS = {128: 3, 2304: 4}  # RGB and RGBA, a byte each
 _VECTORS = {1005, 1006, 1007, 1009, 1010, 1011}  # intents whose fifth dimension holds components
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NiftiHeader(ImageHeader):
     """Geometry fields of a NIfTI header, named as in the standard.
 
@@ -112,7 +112,14 @@ class NiftiHeader(ImageHeader):
         x, y, z, w = Rotation.from_matrix(nearest_orthogonal_matrix(direction * [1, 1, qfac])).as_quat()
         b, c, d = np.array([x, y, z]) * (1 if w >= 0 else -1)
         srow = np.column_stack([direction * geometry.spacing, origin])
-        return cls(1, 1, (qfac, *geometry.spacing), (b, c, d, *origin), tuple(srow.ravel().tolist()), 2)
+        return cls(
+            qform_code=1,
+            sform_code=1,
+            pixdim=(qfac, *geometry.spacing),
+            quatern=(b, c, d, *origin),
+            srow=tuple(srow.ravel().tolist()),
+            xyzt_units=2,
+        )
 
 
 def is_nifti(head: bytes) -> bool:
@@ -129,7 +136,8 @@ def header_fields(head: bytes) -> np.void | None:
     for length, table in ((348, _FIELDS_1), (540, _FIELDS_2)):
         for order in orders:
             if len(head) >= length and int(np.frombuffer(head, f"{order}i4", 1)[0]) == length:
-                return np.frombuffer(head, _record(table, order, length), 1)[0]
+                fields: np.void = np.frombuffer(head, _record(table, order, length), 1)[0]
+                return fields
     return None
 
 
@@ -188,14 +196,21 @@ def first_voxel(fields: Any, path: Path) -> int:
 def geometry_fields(fields: Any) -> NiftiHeader:
     """The geometry fields of a header."""
     if is_analyze(fields):
-        return NiftiHeader(0, 0, tuple(fields["pixdim"][:4].tolist()), (0.0,) * 6, (0.0,) * 12, 0)
+        return NiftiHeader(
+            qform_code=0,
+            sform_code=0,
+            pixdim=tuple(fields["pixdim"][:4].tolist()),
+            quatern=(0.0,) * 6,
+            srow=(0.0,) * 12,
+            xyzt_units=0,
+        )
     return NiftiHeader(
-        int(fields["qform_code"]),
-        int(fields["sform_code"]),
-        tuple(fields["pixdim"][:4].tolist()),
-        tuple(fields["quatern"].tolist()),
-        tuple(fields["srow"].tolist()),
-        int(fields["xyzt_units"]) & 0xFF,
+        qform_code=int(fields["qform_code"]),
+        sform_code=int(fields["sform_code"]),
+        pixdim=tuple(fields["pixdim"][:4].tolist()),
+        quatern=tuple(fields["quatern"].tolist()),
+        srow=tuple(fields["srow"].tolist()),
+        xyzt_units=int(fields["xyzt_units"]) & 0xFF,
     )
 
 

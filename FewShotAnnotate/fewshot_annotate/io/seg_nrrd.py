@@ -140,6 +140,8 @@ def _segments(metadata: Mapping[str, str], layered: bool) -> dict[int, dict[int,
         pairs = (tag.partition(":") for tag in text("Tags", "").split(_TAG_SEPARATOR) if tag)
         tags = {name: content for name, _, content in pairs}
         name = text("Name", f"Label {value}")
-        segment = Segment(value, name, (red, green, blue), tags, text("ID", ""), number)
+        segment = Segment(
+            value=value, name=name, colour=(red, green, blue), tags=tags, segment_id=text("ID", ""), order=number
+        )
         found.setdefault(layer, {})[value] = segment
     return found

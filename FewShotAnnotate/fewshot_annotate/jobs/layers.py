@@ -137,7 +137,14 @@ class OverallProgress:
         if any(one.stage != Stage.FILLING for one in known):
             stage = Stage.DRAFTING if done < total else Stage.REFINING
         drafts = sum(one.drafts for one in known)
-        return Progress(done, total, self._seconds_left(run, progress.eta), round(self._fraction, 4), drafts, stage)
+        return Progress(
+            done=done,
+            total=total,
+            eta=self._seconds_left(run, progress.eta),
+            fraction=round(self._fraction, 4),
+            drafts=drafts,
+            stage=stage,
+        )
 
     def _seconds_left(self, run: LayerRun, eta: float | None) -> float | None:
         """The layers that follow are expected to take as long as this one."""

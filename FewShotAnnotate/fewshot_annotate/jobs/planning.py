@@ -82,7 +82,7 @@ class LabelledLayer:
     names: Mapping[int, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FillRequest:
     """What to fill and how.
 
@@ -238,7 +238,14 @@ def jobs_of_layers(
     """
     engine = runnable_engine(settings.engine)
     model = str(settings.model.absolute()) if settings.model is not None and engine.uses_model else None
-    job = Job(engine.name, slices, settings.device, dict(settings.options), settings.budget, model=model)
+    job = Job(
+        engine=engine.name,
+        slices=slices,
+        device=settings.device,
+        options=dict(settings.options),
+        budget=settings.budget,
+        model=model,
+    )
     job = job.with_share(len(names))
     return [replace(job, names=dict(own)) if engine.uses_names else job for own in names]
 

@@ -80,7 +80,16 @@ class RunProgress:
         fraction = self._initial_fraction + (1 - self._initial_fraction) * self._fraction
         done = self._total - len(self._unwritten)
         stage = Stage.FILLING if not self._drafting else Stage.DRAFTING if self._unwritten else Stage.REFINING
-        self._report(Progress(done, self._total, self._eta(), round(fraction, 4), len(self._drafts), stage))
+        self._report(
+            Progress(
+                done=done,
+                total=self._total,
+                eta=self._eta(),
+                fraction=round(fraction, 4),
+                drafts=len(self._drafts),
+                stage=stage,
+            )
+        )
 
     def _warn_of_overrun(self) -> None:
         """Warn once if the run is over its time limit."""

@@ -334,7 +334,8 @@ class JobFolder(WorkFolder):
 
     def drafts(self) -> np.ndarray:
         """Which slices hold drafts, to be replaced by final ones, bool [n]."""
-        return self._flags() == SliceState.DRAFT
+        drafts: np.ndarray = self._flags() == SliceState.DRAFT
+        return drafts
 
     def pending(self) -> list[int]:
         """Slices of the job that are not final, ascending."""
@@ -358,14 +359,16 @@ class JobFolder(WorkFolder):
 
     def result_slice(self, index: int) -> np.ndarray:
         """Label values [h, w] of a finished slice."""
-        return read_npy(self.array_path("result"), index, 1)[0]
+        labels: np.ndarray = read_npy(self.array_path("result"), index, 1)[0]
+        return labels
 
     def confidence_slice(self, index: int) -> np.ndarray:
         """Confidence 0..1 of a finished slice, float32 [h, w]."""
         return self._scaled_confidence(index).astype(np.float32) / np.float32(CONFIDENCE_SCALE)
 
     def _scaled_confidence(self, index: int) -> np.ndarray:
-        return read_npy(self.array_path("confidence"), index, 1)[0]
+        confidence: np.ndarray = read_npy(self.array_path("confidence"), index, 1)[0]
+        return confidence
 
     def _reset_damaged(self) -> None:
         """Flag finished slices as not done that are not as they were written, or hold values that are no label."""

@@ -35,7 +35,7 @@ PACKAGES = (
 _GIGABYTE = 1e9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WorkerDescription:
     """A Python with the computer it runs on.
 
@@ -68,15 +68,15 @@ class WorkerDescription:
 def describe() -> WorkerDescription:
     """Describe the Python that runs this."""
     return WorkerDescription(
-        __version__,
-        platform.python_version(),
-        platform.platform(),
-        _processor(),
-        os.cpu_count() or 0,
-        _memory(),
-        _gpu(),
-        {name: found for name in PACKAGES if (found := _version(name))},
-        {name: str(engine_class(name).unavailable_reason() or "ready") for name in engine_names()},
+        version=__version__,
+        python=platform.python_version(),
+        system=platform.platform(),
+        processor=_processor(),
+        cores=os.cpu_count() or 0,
+        memory=_memory(),
+        gpu=_gpu(),
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+        engines={name: str(engine_class(name).unavailable_reason() or "ready") for name in engine_names()},
     )
 
 

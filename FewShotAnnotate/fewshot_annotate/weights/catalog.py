@@ -18,7 +18,7 @@ SCHEMA = Path(__file__).with_name("weights.schema.json")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """One published file of weights.
 

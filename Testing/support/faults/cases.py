@@ -12,8 +12,11 @@ from support.faults.running import Workspace
 
 GRID = Geometry((16, 24, 20), (3.0, 0.8, 0.9), (5.0, -3.0, 11.0))
 PAINTED = (1, 5, 9, 14)
-NAMES = (Segment(1, "liver", (1.0, 0.5, 0.0)), Segment(2, "Étage", (0.0, 0.5, 1.0)))
-OLD_NAMES = (Segment(1, "old name", (0.0, 0.0, 1.0)),)
+NAMES = (
+    Segment(value=1, name="liver", colour=(1.0, 0.5, 0.0)),
+    Segment(value=2, name="Étage", colour=(0.0, 0.5, 1.0)),
+)
+OLD_NAMES = (Segment(value=1, name="old name", colour=(0.0, 0.0, 1.0)),)
 
 
 def arrays(seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -224,16 +224,18 @@ def _with_slices(
         digest = hashlib.sha256(layout.encode() + image.tobytes()).hexdigest()
         slices = [one for one in slices if one.digest != digest]
         one = LibrarySlice(
-            _free_file(task, slices),
-            digest,
-            (image.shape[0], image.shape[1]),
-            axis.spacing(geometry)[1:],
-            directions,
-            quantiles,
-            tuple(sorted(values[label] for label, is_known in zip(support.labels, known, strict=True) if is_known)),
-            origin,
-            time.strftime("%Y-%m-%d"),
-            __version__,
+            file=_free_file(task, slices),
+            digest=digest,
+            shape=(image.shape[0], image.shape[1]),
+            spacing=axis.spacing(geometry)[1:],
+            directions=directions,
+            quantiles=quantiles,
+            annotated=tuple(
+                sorted(values[label] for label, is_known in zip(support.labels, known, strict=True) if is_known)
+            ),
+            origin=origin,
+            added=time.strftime("%Y-%m-%d"),
+            program=__version__,
         )
         kept = np.zeros(mask.shape, dtype=np.uint16)
         for old, new in values.items():
@@ -261,7 +263,7 @@ def _merged(known: Sequence[Segment], given: Sequence[Segment]) -> tuple[tuple[S
         same = [one for one in segments if one.name.casefold() == segment.name.casefold()]
         if not same:
             tags = {TERMINOLOGY: segment.tags[TERMINOLOGY]} if segment.tags.get(TERMINOLOGY) else {}
-            same = [Segment(len(segments) + 1, segment.name, segment.colour, tags)]
+            same = [Segment(value=len(segments) + 1, name=segment.name, colour=segment.colour, tags=tags)]
             segments += same
         values[segment.value] = same[0].value
     return tuple(segments), values

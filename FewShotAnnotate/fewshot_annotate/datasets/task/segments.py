@@ -25,7 +25,7 @@ def task_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
         if names.count(segment.name.casefold()) > 1:
             raise InputError("task_name_twice", segment=segment.name)
     return tuple(
-        Segment(value, segment.name, segment.colour, _code(segment))
+        Segment(value=value, name=segment.name, colour=segment.colour, tags=_code(segment))
         for value, segment in enumerate(segments, start=1)
     )
 

@@ -57,7 +57,7 @@ class SliceOrigin(StrEnum):
     CORRECTED = "corrected"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LibrarySlice:
     """One labelled slice of a task.
 
@@ -118,16 +118,16 @@ class LibrarySlice:
         height, width = (int(size) for size in data["shape"])
         rows_mm, columns_mm = (float(value) for value in data["spacing"])
         one = cls(
-            str(data["file"]),
-            str(data["digest"]),
-            (height, width),
-            (rows_mm, columns_mm),
-            tuple(float(value) for value in data["directions"]),
-            tuple(float(value) for value in data["quantiles"]),
-            tuple(int(value) for value in data["known"]),
-            SliceOrigin(data["origin"]),
-            str(data["added"]),
-            str(data["program"]),
+            file=str(data["file"]),
+            digest=str(data["digest"]),
+            shape=(height, width),
+            spacing=(rows_mm, columns_mm),
+            directions=tuple(float(value) for value in data["directions"]),
+            quantiles=tuple(float(value) for value in data["quantiles"]),
+            annotated=tuple(int(value) for value in data["known"]),
+            origin=SliceOrigin(data["origin"]),
+            added=str(data["added"]),
+            program=str(data["program"]),
         )
         if not FILE_NUMBER.fullmatch(one.file) or len(one.quantiles) != len(QUANTILES):
             raise ValueError("not a slice of a task")
@@ -275,4 +275,4 @@ def _task(folder: Path, content: dict[str, Any]) -> Task:
 def _segment(label: dict[str, Any]) -> Segment:
     red, green, blue = (float(part) for part in label["colour"])
     tags = {TERMINOLOGY: str(label["terminology"])} if label.get("terminology") else {}
-    return Segment(int(label["value"]), str(label["name"]), (red, green, blue), tags)
+    return Segment(value=int(label["value"]), name=str(label["name"]), colour=(red, green, blue), tags=tags)

@@ -86,7 +86,7 @@ class Calibration:
 
     def probabilities(self, logits: np.ndarray, distances: Distances) -> np.ndarray:
         """Calibrated probabilities of a slice, float32 of the same shape; the most probable label stays."""
-        scaled = np.subtract(logits, logits.max(axis=0), dtype=np.float32)
+        scaled: np.ndarray = np.subtract(logits, logits.max(axis=0), dtype=np.float32)
         falling = effective_distance(distances) ** -self.config.calibration.distance_exponent
         scaled *= np.float32(self.inverse_temperature * falling / _margins(scaled).max())
         np.exp(scaled, out=scaled)
@@ -155,7 +155,8 @@ def _margins(logits: np.ndarray) -> np.ndarray:
     others = logits.copy()
     np.put_along_axis(others, logits.argmax(axis=0)[None], -np.inf, axis=0)
     lead = -others.max(axis=0)
-    return np.clip(lead, np.float32(1e-6), np.float32(1e6))
+    clipped: np.ndarray = np.clip(lead, np.float32(1e-6), np.float32(1e6))
+    return clipped
 
 
 def _correction(calibration: Calibration, held_out: Sequence[HeldOutPrediction]) -> np.ndarray:

@@ -78,7 +78,8 @@ class CandidatePool:
     def one_hot(self, row: int) -> np.ndarray:
         """One-hot labels of a labelled slice by support index, float32 `[len(labels) + 1, h, w]`, in the window."""
         values = np.array([0, *self.support.labels])[:, None, None]
-        return (self.mask(row) == values).astype(np.float32)
+        one_hot: np.ndarray = (self.mask(row) == values).astype(np.float32)
+        return one_hot
 
     def rows(self, index: int) -> np.ndarray:
         """Label index of each pixel, 0 for background, of the labelled slice at `index`, in the window."""

@@ -63,4 +63,5 @@ def _orthogonalised(gradient: torch.Tensor) -> torch.Tensor:
     for _ in range(_ITERATIONS):
         square = matrix @ matrix.T
         matrix = _LINEAR * matrix + (_CUBIC * square + _QUINTIC * square @ square) @ matrix
-    return (matrix.T if transposed else matrix).reshape(gradient.shape)
+    update: torch.Tensor = (matrix.T if transposed else matrix).reshape(gradient.shape)
+    return update

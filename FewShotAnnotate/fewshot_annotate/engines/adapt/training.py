@@ -128,7 +128,9 @@ def fit_support(
         examples += chain(
             *threads.map(holding.soft_examples, [gap.slices for gap in pool.support.gaps(soft_targets)])
         )
-        fitting = _NetworkFits(stack, examples, pool.support, plan, seed, work, config)
+        fitting = _NetworkFits(
+            stack=stack, examples=examples, support=pool.support, plan=plan, seed=seed, work=work, config=config
+        )
         whole, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
         judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
     weights, calibration, fused = _fit_fusion(judged, len(CANDIDATES) + 1, pool, config)
@@ -188,7 +190,7 @@ class _HoldOut:
         ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _NetworkFits:
     """Fits of networks, each without the slices of one fold, or with all."""
 

@@ -146,7 +146,8 @@ def overlaps(boxes: np.ndarray, other: Sequence[float]) -> np.ndarray:
     from torchvision.ops import box_iou
 
     found = box_iou(torch.from_numpy(boxes), torch.tensor([other], dtype=torch.from_numpy(boxes).dtype))[:, 0]
-    return found.nan_to_num().numpy()  # boxes without area: 0
+    result: np.ndarray = found.nan_to_num().numpy()  # boxes without area: 0
+    return result
 
 
 @lru_cache(maxsize=1)

@@ -111,7 +111,8 @@ class InContextModel:
             ).pred_masks[0, :, self.side :]
         mean, std = (torch.as_tensor(one, dtype=torch.float32, device=self.device) for one in (MEAN, STD))
         grey = (painted.float() * std[:, None, None] + mean[:, None, None]) * 255
-        return grey.clamp(0, 255).mean(dim=0)
+        intensities: torch.Tensor = grey.clamp(0, 255).mean(dim=0)
+        return intensities
 
     def _batch(self, images: Sequence[np.ndarray]) -> Tensor:
         stacked = np.stack(images).transpose(0, 3, 1, 2)
@@ -122,7 +123,10 @@ def as_input(rgb: np.ndarray, side: int) -> np.ndarray:
     """A slice, uint8 `[h, w, 3]`, resampled (cubic) to `[side, side, 3]` and normalised, float64."""
     from PIL import Image
 
-    return (np.array(Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC)) / 255.0 - MEAN) / STD
+    normalised: np.ndarray = (
+        np.array(Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC)) / 255.0 - MEAN
+    ) / STD
+    return normalised
 
 
 def as_painting(mask: np.ndarray, side: int) -> np.ndarray:
@@ -131,7 +135,8 @@ def as_painting(mask: np.ndarray, side: int) -> np.ndarray:
 
     white = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
     painted = np.array(white.resize((side, side), Image.Resampling.NEAREST))
-    return (np.repeat(painted[:, :, None], 3, axis=2) / 255.0 - MEAN) / STD
+    normalised: np.ndarray = (np.repeat(painted[:, :, None], 3, axis=2) / 255.0 - MEAN) / STD
+    return normalised
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

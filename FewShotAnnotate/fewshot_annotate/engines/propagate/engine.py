@@ -106,7 +106,8 @@ class Propagate(Engine):
 
     def _one_hot(self, support_index: int) -> np.ndarray:
         values = np.array([0, *self._support.labels])[:, None, None]
-        return (self._support.masks[support_index] == values).astype(np.float32)
+        one_hot: np.ndarray = (self._support.masks[support_index] == values).astype(np.float32)
+        return one_hot
 
     def _fill_gap(
         self, query_gap: SliceGap, regularisation: float, pool: ThreadPoolExecutor

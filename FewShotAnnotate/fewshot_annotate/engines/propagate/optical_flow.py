@@ -26,7 +26,8 @@ MIN_SIDE_PIXELS = 16
 
 def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian smoothing of a float32 `[h, w]`, `sigma` in pixels."""
-    return scipy.ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=2.5)
+    smoothed: np.ndarray = scipy.ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=2.5)
+    return smoothed
 
 
 @lru_cache(maxsize=8)
@@ -51,12 +52,16 @@ def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = WHO
     """
     part = (slice(None), *window)
     where = _grid(field.shape[1:])[part] + field[part]
-    return scipy.ndimage.map_coordinates(image, where, order=1, mode="nearest", output=np.float32, prefilter=False)
+    warped: np.ndarray = scipy.ndimage.map_coordinates(
+        image, where, order=1, mode="nearest", output=np.float32, prefilter=False
+    )
+    return warped
 
 
 def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
     """Compose two fields: the displacement by `first` followed by that of `then`."""
-    return first + np.stack([warp(then[0], first), warp(then[1], first)])
+    composed: np.ndarray = first + np.stack([warp(then[0], first), warp(then[1], first)])
+    return composed
 
 
 def pyramid(image: np.ndarray) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ _CONNECTED = np.ones((3, 3), dtype=bool)
 Box = tuple[slice, slice]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Structure:
     """A structure of a label on two labelled slices, or on only one of them.
 
@@ -167,7 +167,12 @@ def _structure(label: int, before: _Component | None, after: _Component | None, 
     one = before.draw(box, (0, 0), (rows, columns), (tall, wide)) if before else nothing
     other = after.draw(box, shift, (rows, columns), (tall, wide)) if after else nothing
     return Structure(
-        label, one, other, (box[0].start, box[1].start), shift, (signed_distance(one), signed_distance(other))
+        label=label,
+        before=one,
+        after=other,
+        origin=(box[0].start, box[1].start),
+        shift=shift,
+        distances=(signed_distance(one), signed_distance(other)),
     )
 
 
@@ -278,4 +283,5 @@ def _matched(distances: Sequence[np.ndarray], areas: Sequence[int], weights: np.
     blend = weights[0] * distances[0] * np.abs(distances[0]) + weights[1] * distances[1] * np.abs(distances[1])
     area = max(1, round(float(weights @ areas)))
     level = np.partition(blend, -area, axis=None)[-area]
-    return np.clip(signed_distance(blend >= level), -MAX_DISTANCE, MAX_DISTANCE)
+    distance: np.ndarray = np.clip(signed_distance(blend >= level), -MAX_DISTANCE, MAX_DISTANCE)
+    return distance

@@ -47,7 +47,7 @@ class EmbeddedSlice:
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetPrompt:
     """PerSAM's guidance of the mask decoder towards the target object.
 
     Attributes
@@ -134,7 +134,7 @@ class SamModel:
         box: tuple[float, float, float, float] | None = None,
         mask: Tensor | None = None,
         multimask: bool = False,
-        target: Target | None = None,
+        target: TargetPrompt | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Low-resolution masks for one prompt.
 
@@ -151,7 +151,7 @@ class SamModel:
             Logits of an earlier prediction.
         multimask : bool
             Return three masks of increasing size instead of one.
-        target : Target, optional
+        target : TargetPrompt, optional
             Guidance of PerSAM.
 
         Returns
@@ -181,7 +181,7 @@ class SamModel:
         sparse: Tensor,
         dense: Tensor,
         multimask: bool = False,
-        target: Target | None = None,
+        target: TargetPrompt | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `decode`, for encoded prompts and with a batch dimension."""
         position = self.sam.prompt_encoder.get_dense_pe()
@@ -262,7 +262,7 @@ def build(state: Mapping[str, Tensor]) -> Any:
 
 
 @contextmanager
-def _targeted(transformer: Any, target: Target) -> Iterator[None]:
+def _targeted(transformer: Any, target: TargetPrompt) -> Iterator[None]:
     """Context manager: guide the decoder's transformer by PerSAM's target."""
 
     def forward(image: Tensor, position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -310,7 +310,8 @@ def stretch(grey: np.ndarray, side: int) -> np.ndarray:
     zoomed = ndimage.zoom(source, 1 / factors, order=3, mode="mirror", grid_mode=True)
     zoomed = np.clip(zoomed, grey.min(), grey.max()).astype(np.uint8)
     minimum, maximum = int(zoomed.min()), int(zoomed.max())
-    return ((zoomed - minimum) / max(maximum - minimum, 1e-8)).astype(np.float32)
+    scaled: np.ndarray = ((zoomed - minimum) / max(maximum - minimum, 1e-8)).astype(np.float32)
+    return scaled
 
 
 def resized(image: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..pretrained.prompts import Box
-from .network import EmbeddedSlice, SamModel, Target
+from .network import EmbeddedSlice, SamModel, TargetPrompt
 
 # Fit of PerSAM-F.
 STEPS = 1000
@@ -95,7 +95,7 @@ def persam(
     grid = embedded.features.shape[-1]
     relative = (cosine - cosine.mean()) / torch.std(cosine).clamp_min(torch.finfo(cosine.dtype).tiny)
     attention = functional.interpolate(relative[None, None], size=(grid, grid), mode="bilinear").sigmoid()
-    target = Target(target_object.embedding, attention.reshape(1, 1, 1, grid * grid))
+    target = TargetPrompt(target_object.embedding, attention.reshape(1, 1, 1, grid * grid))
     logits, _ = model.decode(embedded, points, inside, target=target)
     logits, scores = model.decode(embedded, points, inside, mask=logits[:1], multimask=True)
     return _refined(model, embedded, points, inside, logits[int(scores.argmax())])

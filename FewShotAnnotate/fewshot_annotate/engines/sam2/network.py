@@ -178,7 +178,8 @@ class Track:
         with torch.inference_mode():
             found = self._model.net(self._session, frame_idx=index, reverse=reverse).pred_masks[0, 0]
         self._outputs["non_cond_frame_outputs"][index].pop("high_res_masks", None)
-        return found.float()
+        logits: torch.Tensor = found.float()
+        return logits
 
     def reset(self) -> None:
         """Remove the memory of all frames except the conditioning ones."""

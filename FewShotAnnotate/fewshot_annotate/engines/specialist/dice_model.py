@@ -32,7 +32,7 @@ PRIOR_SPREAD = 0.45
 _QUANTILE = 1.645
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiceModel:
     """Relation of promised and true Dice over patients, per label.
 
@@ -70,7 +70,7 @@ class DiceModel:
         ratio = ((members - 1) / members) ** PATIENTS_EXPONENT * members**-MEMBERS_EXPONENT
         columns = [_fit_label(true[:, label], promised[:, label], ratio) for label in range(true.shape[1])]
         dice, mean, slope, spread, residual = (tuple(column[at] for column in columns) for at in range(5))
-        return cls(dice, mean, slope, spread, residual, len(true))
+        return cls(dice=dice, promised=mean, slope=slope, spread=spread, residual=residual, patients=len(true))
 
     def of_task(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of an unseen patient, by label index."""
@@ -109,7 +109,14 @@ class DiceModel:
         if len({len(one) for one in lists}) != 1 or not all(np.isfinite(one).all() for one in lists):
             raise ValueError("lists of different lengths")
         dice, promised, slope, spread, residual = lists
-        return cls(dice, promised, slope, spread, residual, int(data["patients"]))
+        return cls(
+            dice=dice,
+            promised=promised,
+            slope=slope,
+            spread=spread,
+            residual=residual,
+            patients=int(data["patients"]),
+        )
 
 
 _LISTS = ("dice", "promised", "slope", "spread", "residual")

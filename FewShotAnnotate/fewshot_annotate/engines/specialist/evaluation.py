@@ -10,7 +10,7 @@ import torch
 
 from .dice_model import promised_dice, true_dice
 from .inference import predict_volume
-from .network import UNet
+from .network import SpecialistUNet
 from .training import Training
 
 # Contested voxels kept of each example to fit the temperature on.
@@ -50,7 +50,7 @@ class Unseen:
         return promised_dice(calibrated(self.probabilities, inverse_temperature))
 
 
-def evaluate_unseen(network: UNet, training: Training, index: int, device: torch.device) -> Unseen:
+def evaluate_unseen(network: SpecialistUNet, training: Training, index: int, device: torch.device) -> Unseen:
     """Predict an example and compare it with its labels, on the working grid."""
     example = training.cache.read(index)
     plan = training.plan

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .member_training import has_bfloat16, memory_format
-from .network import UNet
+from .network import SpecialistUNet
 from .plan import SpecialistPlan
 
 # A volume (a slice in 2D) up to this many times as large as a patch is predicted at once.
@@ -24,7 +24,7 @@ _SLICES_PER_BATCH = 4
 
 
 def predict_volume(
-    networks: Sequence[UNet],
+    networks: Sequence[SpecialistUNet],
     plan: SpecialistPlan,
     image: np.ndarray,
     device: torch.device,
@@ -34,7 +34,7 @@ def predict_volume(
 
     Parameters
     ----------
-    networks : sequence of UNet
+    networks : sequence of SpecialistUNet
     plan : SpecialistPlan
     image : float ndarray, shape [d, h, w]
         Normalised, on the working grid.
@@ -72,7 +72,9 @@ def _inputs(image: np.ndarray, rows: Sequence[int], plan: SpecialistPlan) -> np.
     return np.stack([image[each] for each in around]).astype(np.float32)
 
 
-def _windowed(networks: Sequence[UNet], plan: SpecialistPlan, part: np.ndarray, device: torch.device) -> np.ndarray:
+def _windowed(
+    networks: Sequence[SpecialistUNet], plan: SpecialistPlan, part: np.ndarray, device: torch.device
+) -> np.ndarray:
     """Probabilities `[batch, classes, ...]` of an input of any size."""
     axes = plan.dimensions
     multiple, patch = plan.multiple[3 - axes :], plan.patch[3 - axes :]
@@ -96,7 +98,9 @@ def _windowed(networks: Sequence[UNet], plan: SpecialistPlan, part: np.ndarray, 
     return total[(slice(None), slice(None), *(slice(0, length) for length in size))]
 
 
-def _ensemble(networks: Sequence[UNet], plan: SpecialistPlan, crop: torch.Tensor, device: torch.device) -> np.ndarray:
+def _ensemble(
+    networks: Sequence[SpecialistUNet], plan: SpecialistPlan, crop: torch.Tensor, device: torch.device
+) -> np.ndarray:
     crop = crop.to(device).contiguous(memory_format=memory_format(plan))
     mean: torch.Tensor | None = None
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):

@@ -24,7 +24,7 @@ from ...core.storage import write_bytes
 from ..adapt.muon import Muon
 from .augmentation import Augmentation, AugmentationConfig
 from .loss import masked_loss
-from .network import UNet
+from .network import SpecialistUNet
 from .plan import SpecialistPlan
 from .preparation import PreparedExample
 from .sampling import PatchSampler
@@ -206,9 +206,9 @@ class MemberTraining:
                 average.lerp_(weight, share)
 
 
-def new_network(plan: SpecialistPlan) -> UNet:
+def new_network(plan: SpecialistPlan) -> SpecialistUNet:
     """Network of a plan with random weights."""
-    return UNet(plan.inputs, plan.labels + 1, plan.channels, plan.fold, plan.pools)
+    return SpecialistUNet(plan.inputs, plan.labels + 1, plan.channels, plan.fold, plan.pools)
 
 
 def memory_format(plan: SpecialistPlan) -> torch.memory_format:
@@ -219,7 +219,7 @@ def memory_format(plan: SpecialistPlan) -> torch.memory_format:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the processor has native bfloat16 instructions; GPUs have."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return device.type == "cpu" and supported is not None and bool(supported())
 

@@ -19,7 +19,7 @@ from .report import REPORT_FILE, SpecialistReport
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .network import UNet
+    from .network import SpecialistUNet
 
 MODEL_FILE = "model.safetensors"
 PLAN_FILE = "plan.json"
@@ -160,7 +160,7 @@ def write_model(
     write_bytes(folder / MODEL_FILE, save(tensors))
 
 
-def load_members(folder: Path, description: ModelDescription) -> list[UNet]:
+def load_members(folder: Path, description: ModelDescription) -> list[SpecialistUNet]:
     """Networks of the ensemble, ready to predict, on the processor.
 
     Raises

@@ -45,8 +45,9 @@ class NativeSlices:
         position = min(max((index + 0.5) * old / new - 0.5, 0.0), old - 1.0)
         before = min(int(position), old - 1)
         share = np.float32(position - before)
-        low = np.take(self.probabilities, before, axis=1 + place).astype(np.float32)
+        low: np.ndarray = np.take(self.probabilities, before, axis=1 + place).astype(np.float32)
         if not share:
             return low
-        high = np.take(self.probabilities, min(before + 1, old - 1), axis=1 + place).astype(np.float32)
-        return low + share * (high - low)
+        high: np.ndarray = np.take(self.probabilities, min(before + 1, old - 1), axis=1 + place).astype(np.float32)
+        blended: np.ndarray = low + share * (high - low)
+        return blended

@@ -18,7 +18,7 @@ _NEGATIVE_SLOPE = 0.01
 _GROUP_CHANNELS = 8
 
 
-class UNet(nn.Module):
+class SpecialistUNet(nn.Module):
     """Logits `[batch, classes, (d,) h, w]` of an image `[batch, inputs, (d,) h, w]`.
 
     Parameters

@@ -35,7 +35,7 @@ FOLD = 2
 CONTEXT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExampleSummary:
     """What the plan depends on, of one example in canonical order.
 
@@ -68,7 +68,7 @@ class ExampleSummary:
     labels: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SpecialistPlan:
     """How the examples of a task are given to networks, and which.
 
@@ -91,9 +91,9 @@ class SpecialistPlan:
     channels : tuple of int
         Of each level of the network.
     fold : tuple of int
-        See `UNet`, `dimensions` numbers.
+        See `SpecialistUNet`, `dimensions` numbers.
     pools : tuple of tuple of int
-        See `UNet`.
+        See `SpecialistUNet`.
     window : (float, float, float, float) or None
         Intensities of CT: bounds, mean and standard deviation. None: each volume is normalised by its own.
     """
@@ -137,17 +137,17 @@ class SpecialistPlan:
         """
         window = None if data["window"] is None else tuple(float(value) for value in data["window"])
         plan = cls(
-            int(data["labels"]),
-            int(data["dimensions"]),
-            int(data["axis"]),
-            int(data["context"]),
-            tuple(float(value) for value in data["spacing"]),  # type: ignore[arg-type]
-            tuple(int(value) for value in data["patch"]),  # type: ignore[arg-type]
-            int(data["batch"]),
-            tuple(int(value) for value in data["channels"]),
-            tuple(int(value) for value in data["fold"]),
-            tuple(tuple(int(value) for value in pool) for pool in data["pools"]),
-            window,  # type: ignore[arg-type]
+            labels=int(data["labels"]),
+            dimensions=int(data["dimensions"]),
+            axis=int(data["axis"]),
+            context=int(data["context"]),
+            spacing=tuple(float(value) for value in data["spacing"]),  # type: ignore[arg-type]
+            patch=tuple(int(value) for value in data["patch"]),  # type: ignore[arg-type]
+            batch=int(data["batch"]),
+            channels=tuple(int(value) for value in data["channels"]),
+            fold=tuple(int(value) for value in data["fold"]),
+            pools=tuple(tuple(int(value) for value in pool) for pool in data["pools"]),
+            window=window,  # type: ignore[arg-type]
         )
         plan._require_valid()
         return plan
@@ -192,7 +192,7 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
         pools = tuple((2, 2) for _ in CHANNELS_2D[1:])
         height, width = _patch(size[1:], [FOLD * 2 ** len(pools)] * 2)
         return SpecialistPlan(
-            labels,
+            labels=labels,
             dimensions=2,
             axis=thickest,
             context=CONTEXT if size[0] >= 2 else 0,
@@ -209,7 +209,7 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
         size, [fold[axis] * math.prod(pool[axis] for pool in pools_3d) for axis in range(3)]
     )
     return SpecialistPlan(
-        labels,
+        labels=labels,
         dimensions=3,
         axis=0,
         context=0,

@@ -18,7 +18,7 @@ from .native_slices import NativeSlices
 from .preparation import WorkingGrid, normalised
 
 if TYPE_CHECKING:
-    from .network import UNet
+    from .network import SpecialistUNet
 
 
 class VolumePrediction:
@@ -79,6 +79,6 @@ class VolumePrediction:
 
 
 @lru_cache(maxsize=2)
-def _networks(model: Path, written: int) -> list[UNet]:
+def _networks(model: Path, written: int) -> list[SpecialistUNet]:
     """Networks of a model; `written` is the time of its file, so that a newer one is read again."""
     return load_members(model, read_description(model))

@@ -149,7 +149,7 @@ def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
         low, high = np.percentile(sample, _PERCENTILES)
         inner = np.clip(sample, low, high)
         mean, deviation = float(inner.mean()), max(float(inner.std()), 1e-6)
-    result = np.clip(image, np.float32(low), np.float32(high))
+    result: np.ndarray = np.clip(image, np.float32(low), np.float32(high))
     result -= np.float32(mean)
     result /= np.float32(deviation)
     return result
@@ -170,16 +170,16 @@ def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> Exa
     low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
     inner = np.clip(values.astype(np.float32), low, high)
     return ExampleSummary(
-        (shape[0], shape[1], shape[2]),
-        order.spacing(volume.geometry),
-        float(counts[counts > 0].min()) if counts.any() else 0.0,
-        int(shown),
-        low,
-        high,
-        float(inner.mean()),
-        float(inner.std()),
-        bool(np.percentile(_sample(volume.array), 0.5) < _AIR),
-        tuple(int(label) for label in np.flatnonzero(counts) + 1),
+        shape=(shape[0], shape[1], shape[2]),
+        spacing=order.spacing(volume.geometry),
+        smallest_label=float(counts[counts > 0].min()) if counts.any() else 0.0,
+        slice_count=int(shown),
+        low=low,
+        high=high,
+        mean=float(inner.mean()),
+        deviation=float(inner.std()),
+        air=bool(np.percentile(_sample(volume.array), 0.5) < _AIR),
+        labels=tuple(int(label) for label in np.flatnonzero(counts) + 1),
     )
 
 

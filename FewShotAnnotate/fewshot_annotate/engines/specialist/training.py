@@ -24,7 +24,7 @@ from .model_file import MODEL_FILE, read_description, read_report
 from .plan import SpecialistPlan, make_plan
 from .preparation import prepared, summary
 from .report import SpecialistReport
-from .training_record import TrainingRecord, fingerprint
+from .unfinished_training import UnfinishedTraining, fingerprint
 
 if TYPE_CHECKING:
     from .member_training import MemberConfig
@@ -44,7 +44,7 @@ class Training:
 
     Attributes
     ----------
-    record : TrainingRecord
+    record : UnfinishedTraining
     splits : sequence of Split
         One for each network.
     patients : sequence of str
@@ -54,7 +54,7 @@ class Training:
         For checkpoints.
     """
 
-    record: TrainingRecord
+    record: UnfinishedTraining
     splits: Sequence[Split]
     patients: Sequence[str]
     cache: ExampleCache
@@ -124,12 +124,12 @@ def fit_specialist(
     work = folder / TRAINING_FOLDER
     if (folder / MODEL_FILE).is_file() and not work.exists() and read_description(folder).fingerprint == record:
         return read_report(folder)
-    known = TrainingRecord.read(work / RECORD_FILE, record)
+    known = UnfinishedTraining.read(work / RECORD_FILE, record)
     if known is None:
         shutil.rmtree(work, ignore_errors=True)
     if known is None:
         plan = _plan(examples, labels, start, context)
-        known = TrainingRecord(record, plan, _folds(examples, budget_seconds, start, seed))
+        known = UnfinishedTraining(record, plan, _folds(examples, budget_seconds, start, seed))
         write_json(_made(work) / RECORD_FILE, known.to_json())
     training = _prepare(examples, work, known, context)
     from .ensemble_training import train_ensemble
@@ -141,7 +141,9 @@ def fit_specialist(
     return report
 
 
-def _prepare(examples: Sequence[TrainingExample], work: Path, known: TrainingRecord, context: RunContext) -> Training:
+def _prepare(
+    examples: Sequence[TrainingExample], work: Path, known: UnfinishedTraining, context: RunContext
+) -> Training:
     """Prepared examples, which are read if they are there, and splits."""
     cache = ExampleCache(_made(work / "examples"))
     for index, example in enumerate(examples):

@@ -12,11 +12,11 @@ from typing import Any
 from ... import __version__
 from ...core.errors import InputError
 from ...core.storage import write_text
+from ...jobs.planning import EngineSettings
 from ..case import ComparisonCase
 from ..design import TrialDesign
 from ..recommendation import NEGLIGIBLE_DIFFERENCE, Evidence, duration, painted
 from ..results import Comparison, HeldOutSlice
-from ..trials import EngineSettings
 from .pictures import SliceRenderer
 from .plot import colour_of, curve_png
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...core.storage import write_csv
+from ...jobs.planning import EngineSettings
 from ..design import TrialDesign
 from ..study import StudyResult, VolumeScores
 from ..study_scores import GroupPoint, findings, group_points, groups_of, seconds_of, sizes_of
-from ..trials import EngineSettings
 from .page import data_uri, settings_of, write_html
 from .plot import colour_of, curve_png
 from .tables import POINT_HEAD, point_row

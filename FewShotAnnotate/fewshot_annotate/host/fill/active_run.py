@@ -57,7 +57,7 @@ class ActiveRun:
         self.segmentation_id, self.volume_id = nodes.segmentation.GetID(), nodes.volume.GetID()
         self.previous = RunReference() if resumed else RunReference.read(nodes.segmentation)
         self.stopping = False
-        self.progress = Progress(0, len(plan.query_slices), None)
+        self.progress = Progress(done=0, total=len(plan.query_slices), eta=None)
         self.warnings: list[str] = []
         self.expected: dict[str, tuple[str, Expected]] = {}
         self.prepared: PreparedRun | None = None

@@ -89,7 +89,7 @@ class FillController:
         self.editor = editor
         self.changed: Signal[[]] = Signal()
         self.committed: Signal[[RunOutcome]] = Signal()
-        self.progress = Progress(0, 0, None)
+        self.progress = Progress(done=0, total=0, eta=None)
         self.message = ""
         self.warnings: list[str] = []
         self.expected: dict[str, tuple[str, Expected]] = {}
@@ -289,7 +289,7 @@ class FillController:
         if run is not None:
             self._tasks.start(run.end_worker(release))  # runs after preparing
             run.remove_preview()
-        self.progress, self.expected = Progress(0, 0, None), {}
+        self.progress, self.expected = Progress(done=0, total=0, eta=None), {}
         if self.state is not State.IDLE:
             self._change(State.IDLE)
 

@@ -125,7 +125,8 @@ def compute_result(
 
 def _lowest_confidence(folders: Sequence[JobFolder], index: int) -> np.ndarray:
     """Lowest confidence of all layers for each voxel of a slice, float32 [h, w]."""
-    return np.minimum.reduce([folder.confidence_slice(index) for folder in folders])
+    result: np.ndarray = np.minimum.reduce([folder.confidence_slice(index) for folder in folders])
+    return result
 
 
 def _confidence(folders: Sequence[JobFolder], index: int) -> float:

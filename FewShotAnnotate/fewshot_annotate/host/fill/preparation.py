@@ -158,19 +158,25 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
     grid = grids.read(nodes)
     image = read_image(volume_node, segmentation_node, grid.geometry)
     slices, labelled = _slices(settings, grid, name)
-    job = Job(engine.name, slices, settings.device, dict(settings.options), settings.budget)
+    job = Job(
+        engine=engine.name,
+        slices=slices,
+        device=settings.device,
+        options=dict(settings.options),
+        budget=settings.budget,
+    )
     plan = RunPlan(
-        settings.axis,
-        {key: segments[key].GetName() for key in wanted},
-        labelled,
-        tuple(sorted(settings.labelled)),
-        tuple(sorted(settings.keep)),
-        job,
-        settings.may_overwrite,
-        grid.geometry,
-        grid.first,
-        image.matrix,
-        image.sample(),
+        axis=settings.axis,
+        names={key: segments[key].GetName() for key in wanted},
+        labelled=labelled,
+        painted=tuple(sorted(settings.labelled)),
+        keep=tuple(sorted(settings.keep)),
+        job=job,
+        may_overwrite=settings.may_overwrite,
+        geometry=grid.geometry,
+        first=grid.first,
+        grid_to_array=image.matrix,
+        sample=image.sample(),
     )
     painted = PaintedInput(
         axis=plan.axis,

@@ -24,7 +24,7 @@ PLAN_VERSION = 1
 _WORKER_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """What a run fills, free of voxels.
 
@@ -97,17 +97,17 @@ class RunPlan:
             raise ValueError("grid_to_array needs 16 numbers")
         labelled = tuple(map(int, data["labelled"]))
         return cls(
-            SliceAxis(data["axis"]),
-            {str(name): str(text) for name, text in data["names"].items()},
-            labelled,
-            tuple(map(int, data["painted"])),
-            tuple(map(int, data["keep"])),
-            Job.from_json(data["job"], labelled),
-            bool(data["may_overwrite"]),
-            Geometry.from_json(data["geometry"]),
-            (i, j, k),
-            None if matrix is None else tuple(map(float, matrix)),
-            str(data["sample"]),
+            axis=SliceAxis(data["axis"]),
+            names={str(name): str(text) for name, text in data["names"].items()},
+            labelled=labelled,
+            painted=tuple(map(int, data["painted"])),
+            keep=tuple(map(int, data["keep"])),
+            job=Job.from_json(data["job"], labelled),
+            may_overwrite=bool(data["may_overwrite"]),
+            geometry=Geometry.from_json(data["geometry"]),
+            first=(i, j, k),
+            grid_to_array=None if matrix is None else tuple(map(float, matrix)),
+            sample=str(data["sample"]),
         )
 
 
@@ -188,11 +188,13 @@ class PreparedRun:
 
     def finished(self) -> np.ndarray:
         """Which slices are written in every layer, be it as drafts, bool [n]."""
-        return np.logical_and.reduce([folder.finished() for folder in self.folders])
+        finished: np.ndarray = np.logical_and.reduce([folder.finished() for folder in self.folders])
+        return finished
 
     def drafts(self) -> np.ndarray:
         """Which slices hold drafts in any layer, bool [n]."""
-        return np.logical_or.reduce([folder.drafts() for folder in self.folders])
+        drafts: np.ndarray = np.logical_or.reduce([folder.drafts() for folder in self.folders])
+        return drafts
 
 
 def _prepared(data: Mapping[str, Any]) -> tuple[RunPlan, list[list[str]], dict[str, dict[int, int]]]:

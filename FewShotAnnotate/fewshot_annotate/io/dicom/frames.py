@@ -33,7 +33,7 @@ _DISTINGUISHING = {
 _PER_FRAME_TOO = "TemporalPositionIndex"  # some writers number frames with it that lie beside each other
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """One 2D image.
 
@@ -138,7 +138,15 @@ def _frames_of_file(header: Any, path: Path) -> Iterator[Frame]:
         plane = ImagePlane(name, (position[0], position[1], position[2]), row, column)
         slope, intercept = _rescale(header, number)
         thickness = next(iter(_frame_numbers(header, number, "PixelMeasuresSequence", "SliceThickness")), 0.0)
-        yield Frame(header, number, plane, (spacing[0], spacing[1]), thickness, slope, intercept)
+        yield Frame(
+            header=header,
+            number=number,
+            plane=plane,
+            spacing=(spacing[0], spacing[1]),
+            thickness=thickness,
+            slope=slope,
+            intercept=intercept,
+        )
 
 
 def _unit_vectors(orientation: Sequence[float], path: Path, name: str) -> tuple[tuple[float, float, float], ...]:

@@ -24,7 +24,7 @@ class SourceImage(NamedTuple):
     frame: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegFrame:
     """One frame of a segmentation.
 
@@ -98,14 +98,14 @@ def _frame(dataset: Dataset, number: int, labelmap: bool) -> SegFrame:
     if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
         raise ValueError("a frame does not say where it lies")
     return SegFrame(
-        number,
-        segment,
-        tuple(float(value) for value in position),
-        tuple(float(value) for value in orientation),
-        tuple(float(value) for value in spacing),
-        float(measures.get("SliceThickness") or 0),
-        float(measures.get("SpacingBetweenSlices") or 0),
-        frozenset(_sources(dataset, number)),
+        number=number,
+        segment=segment,
+        position=tuple(float(value) for value in position),
+        orientation=tuple(float(value) for value in orientation),
+        spacing=tuple(float(value) for value in spacing),
+        thickness=float(measures.get("SliceThickness") or 0),
+        gap=float(measures.get("SpacingBetweenSlices") or 0),
+        sources=frozenset(_sources(dataset, number)),
     )
 
 

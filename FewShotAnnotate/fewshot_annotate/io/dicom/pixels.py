@@ -80,10 +80,10 @@ def _value_type(stored: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.dty
         largest = max(map(abs, own))
         if pixels.dtype.kind in "iu":
             blurred |= bool(np.spacing(np.float32(largest)) > 2 * _ROUNDING * abs(frame.slope))
-    candidates = [*(kinds if len(kinds) == 1 else ()), *map(np.dtype, _INTEGERS)]
+    candidates: list[np.dtype] = [*(kinds if len(kinds) == 1 else ()), *map(np.dtype, _INTEGERS)]
     for kind in candidates if whole else ():
         if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
-            return np.dtype(kind)
+            return kind
     return np.dtype(np.float64 if blurred or whole else np.float32)
 
 

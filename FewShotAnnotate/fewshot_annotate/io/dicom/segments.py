@@ -45,7 +45,7 @@ def read_segment(item: Any, dataset: Any) -> Segment:
     ):
         if text:
             tags[tag] = str(text).translate(_SEPARATORS)
-    return Segment(number, name or default.name, colour, tags, order=number)
+    return Segment(value=number, name=name or default.name, colour=colour, tags=tags, order=number)
 
 
 def segment_codes(item: Any) -> tuple[Code | None, ...]:

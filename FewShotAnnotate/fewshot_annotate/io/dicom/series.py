@@ -13,7 +13,7 @@ from ...core.volume import Geometry, Volume
 from .folder import read_image_headers, suppress_dicom_warnings
 from .frames import Frame, frames_of
 from .pixels import frame_values
-from .slice_stack import Stack, describe_missing, stack_slices
+from .slice_stack import SliceStack, describe_missing, stack_slices
 
 
 def read_dicom_volume(path: Path, series: str | None = None) -> Volume:
@@ -49,7 +49,7 @@ def read_dicom_volume(path: Path, series: str | None = None) -> Volume:
         return Volume(frame_values(ordered, path), stack_geometry(ordered, stack))
 
 
-def stack_geometry(ordered: Sequence[Frame], stack: Stack) -> Geometry:
+def stack_geometry(ordered: Sequence[Frame], stack: SliceStack) -> Geometry:
     """Grid of frames in the order of their stack, its missing slices included.
 
     With a tilted gantry the third direction is not perpendicular to the others.

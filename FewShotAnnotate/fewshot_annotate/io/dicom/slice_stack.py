@@ -45,7 +45,7 @@ class ImagePlane:
 
 
 @dataclass(frozen=True)
-class Stack:
+class SliceStack:
     """Slices of a series on their lattice.
 
     Attributes
@@ -76,7 +76,7 @@ class Stack:
         return tuple(sorted(set(range(self.count)) - set(self.lattice_indices)))
 
 
-def stack_slices(slices: Sequence[ImagePlane], path: object) -> Stack:
+def stack_slices(slices: Sequence[ImagePlane], path: object) -> SliceStack:
     """Order slices and find their lattice.
 
     Parameters
@@ -111,10 +111,10 @@ def stack_slices(slices: Sequence[ImagePlane], path: object) -> Stack:
     tilted = shift > _SHIFT_TOLERANCE * usual
     tilt = float(np.degrees(np.arctan2(shift, abs(step @ normal)))) if tilted else 0.0
     places = tuple(int(place) for place in np.concatenate(([0], np.cumsum(steps))))
-    return Stack(tuple(int(number) for number in order), places, step, tilt)
+    return SliceStack(tuple(int(number) for number in order), places, step, tilt)
 
 
-def describe_missing(stack: Stack, slices: Sequence[ImagePlane]) -> str:
+def describe_missing(stack: SliceStack, slices: Sequence[ImagePlane]) -> str:
     """Description of missing slices, such as '2 between 007.dcm and 008.dcm'."""
     found = []
     for number, (place, following) in enumerate(zip(stack.lattice_indices, stack.lattice_indices[1:], strict=False)):

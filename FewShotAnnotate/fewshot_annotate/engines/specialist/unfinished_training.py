@@ -1,4 +1,4 @@
-"""TrainingRecord: what an unfinished training was started with, so that only the same is continued."""
+"""UnfinishedTraining: what an unfinished training was started with, so that only the same is continued."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .plan import SpecialistPlan
 
 
 @dataclass(frozen=True)
-class TrainingRecord:
+class UnfinishedTraining:
     """Fingerprint of the arguments, and what was made of them.
 
     Attributes
@@ -36,13 +36,13 @@ class TrainingRecord:
         return {"fingerprint": self.fingerprint, "plan": self.plan.to_json(), "folds": dict(self.folds)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> TrainingRecord:
+    def from_json(cls, data: Mapping[str, Any]) -> UnfinishedTraining:
         """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
         folds = {str(digest): int(fold) for digest, fold in data["folds"].items()}
         return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]), folds)
 
     @classmethod
-    def read(cls, path: Path, wanted: str) -> TrainingRecord | None:
+    def read(cls, path: Path, wanted: str) -> UnfinishedTraining | None:
         """The record of a training with this fingerprint; None if there is none that can be read."""
         try:
             record = read_json_as(path, cls.from_json)
