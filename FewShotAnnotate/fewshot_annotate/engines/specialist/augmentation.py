@@ -49,10 +49,7 @@ class AugmentationConfig:
 
     @classmethod
     def for_plan(cls, plan: SpecialistPlan) -> AugmentationConfig:
-        """Thick slices are turned by more, because such stacks are often oblique.
-
-        On short axes of hearts, 30 degrees without flips gave a Dice of 0.917, any angle with flips 0.897.
-        """
+        """Thick slices are turned by more, because such stacks are often oblique."""
         return cls(turn=math.radians(30)) if plan.dimensions == 2 else cls()
 
 

@@ -19,8 +19,7 @@ from ...core.expected_dice import ExpectedDice
 # Dice is kept this far from 0 and 1, so that log-odds are finite.
 _MARGIN = 0.005
 # Error of the ensemble relative to that of a network which did not see a patient: with more patients, the error
-# falls by this power of their number (0.18 with 5 and 0.13 with 20 cases of the hippocampus), with more networks by
-# the second.
+# falls by the first power of their number, with more networks by the second. Neither was measured yet.
 PATIENTS_EXPONENT = 0.22
 MEMBERS_EXPONENT = 0.06
 # Patients that shrink the slope between promised and true log-odds towards `PRIOR_SLOPE`, and the spread towards
