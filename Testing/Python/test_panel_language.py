@@ -48,8 +48,11 @@ def marked() -> Iterator[None]:
 def panel(marked: None, open_panel: Callable[..., Panel]) -> Panel:
     """The panel on the vertebrae, every text in marks."""
     opened = open_panel(scene_of(case("ct_vertebrae")))
+    opened.widget.parent.resize(900, 900)  # titles of steps with their states are cut to the width
+    opened.widget.parent.show()
     opened.ready()
     opened.until(lambda: opened.ui.engineList.count > 1)
+    slicer_standin.process_events(150)
     return opened
 
 
@@ -65,12 +68,14 @@ def _shown(widget: Any) -> Iterator[str]:
 
 
 def untranslated(panel: Panel) -> set[str]:
-    """Texts with a word outside the marks; names of nodes and segments and paths are nobody's language."""
-    names = {"Volume", "Segmentation", *panel.scene.ids} if panel.scene is not None else set()
+    """Texts with a word outside the marks; names of nodes, segments, engines and paths are nobody's language."""
+    names = {"Volume", "Segmentation", "Propagate", *panel.scene.ids} if panel.scene is not None else set()
     found = set()
     for widget in panel.widget.uiWidget.findChildren(qt.QWidget):
+        if panel.ui.segmentEditor.isAncestorOf(widget):
+            continue  # Slicer's own
         for text in _shown(widget):
-            bare = text
+            bare = text.removeprefix(f"{text.partition(':  ')[0]}:  ") if text.partition(":  ")[0] in FORM else text
             while bare != (bare := re.sub("«[^«»]*»", "", bare)):
                 continue
             if text in FORM or STANDIN.fullmatch(text):

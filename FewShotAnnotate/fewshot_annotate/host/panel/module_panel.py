@@ -15,7 +15,6 @@ from ..chosen_nodes import ChosenNodes
 from ..fill.controller import State
 from ..fill.run_editor import RunEditor
 from ..unexpected_errors import StepRunner
-from .accordion import Accordion
 from .action_bar import ActionBar
 from .batch_section import BatchSection
 from .compare_section import CompareSection
@@ -30,6 +29,7 @@ from .settings_section import SettingsSection
 from .shortcuts import KEYS, Shortcuts
 from .volume_step import VolumeStep
 from .widgets import attempt, show_error
+from .work_display import WorkDisplay
 
 TIMER_MILLISECONDS = 100
 # While the background thread works: it may need its turns, see host/tasks.py.
@@ -70,7 +70,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._setUpEditor()
         self._setUpSteps()
         self._setUpSections()
-        self._setUpAccordion()
+        self._setUpWork()
         self.logic.controller.committed.connect(self._fillUndo.committed)
         self.logic.controller.changed.connect(self._showRun)
         self.logic.surveyed.connect(self._show)
@@ -120,8 +120,6 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             why,
         )
         self.batchSection = BatchSection(self.ui.batchSection, self._chooseNodes, why)
-        nextButton = NextButton(self.fillStep, self.reviewSection, self.exportSection)
-        self._actionBar = ActionBar(self.ui, nextButton, self._fillUndo)
         self.settingsSection = SettingsSection(self.ui.settingsSection, logic.settings, logic.log)
         self._sections = (
             self.reviewSection,
@@ -131,26 +129,20 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.settingsSection,
         )
 
-    def _setUpAccordion(self) -> None:
-        ui = self.ui
-        sections = {
-            "volume": ui.inputsSection,
-            "label": ui.paintSection,
-            "fill": ui.fillSection,
-            "review": ui.reviewSection,
-            "export": ui.exportSection,
-            "tools": ui.toolsSection,
-        }
-        self._tools = (self.compareSection, self.batchSection, self.settingsSection)
-        self._stated: dict[str, Any] = {
-            "volume": self.volumeStep,
-            "label": self.labelStep,
-            "fill": self.fillStep,
-            "review": self.reviewSection,
-            "export": self.exportSection,
-        }
-        ui.toolsSection.layout().addStretch(1)
-        self.accordion = Accordion(self.uiWidget.layout(), sections, ("tools",), self._onOpened)
+    def _setUpWork(self) -> None:
+        nextButton = NextButton(self.fillStep, self.reviewSection, self.exportSection)
+        self._work = WorkDisplay(
+            self.ui,
+            self.uiWidget.layout(),
+            ActionBar(self.ui, nextButton, self._fillUndo),
+            volume=self.volumeStep,
+            label=self.labelStep,
+            fill=self.fillStep,
+            review=self.reviewSection,
+            export=self.exportSection,
+            tools=(self.compareSection, self.batchSection, self.settingsSection),
+        )
+        self.accordion = self._work.accordion
 
     def enter(self) -> None:
         """The user opens the module."""
@@ -285,7 +277,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             run(self._show)
         for part in (self.labelStep, self.fillStep, *self._sections):
             run(part.poll)
-        run(self._showWork)
+        self._work.show(run)
         busy = self.logic.busy or any(section.busy for section in self._sections)
         if not self.parent.isEntered and self.logic.controller.state is State.IDLE and not busy:
             self._timer.stop()
@@ -303,28 +295,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.volumeStep.show()
         self.labelStep.show_controls()
         self.reviewSection.disable_refill(self.fillStep.why_busy() or self.fillStep.why_not_fill())
-        self._showWork()
-
-    def _showWork(self) -> None:
-        """Show where the work is: what comes next, the step for it, and the states of the others."""
-        self._actionBar.show(self.fillStep.idle)
-        self.accordion.follow(self._reached())
-        self.accordion.show_states({name: part.state_line for name, part in self._stated.items()})
-        if self.accordion.is_open("tools"):
-            self._onOpened("tools")
-
-    def _reached(self) -> str:
-        """The step at which the work is; step 3 needs no opening, as its button is in the bar."""
-        if not self.logic.chosenNodes().complete:
-            return "volume"
-        if not self.logic.review.view.rows:
-            return "label"
-        return "export" if self.reviewSection.all_reviewed else "review"
-
-    def _onOpened(self, name: str) -> None:
-        if name == "tools":
-            for section in self._tools:
-                section.show_controls()
+        self._work.show(self._timerSteps.run)
 
     def _onRefill(self, request: Any) -> None:
         attempt(lambda: self.logic.fill(self._parameterNode, refill=request))

@@ -178,6 +178,11 @@ class ReviewSection:
         return text.format(filled=filled, left=left, flagged=flagged)
 
     @property
+    def has_rows(self) -> bool:
+        """Whether there is anything under review."""
+        return bool(self._controller.view.rows)
+
+    @property
     def all_reviewed(self) -> bool:
         """Whether slices were filled, and none is left to review."""
         rows = self._controller.view.rows
