@@ -10,6 +10,7 @@ On Windows write `py` for `python3`.
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ LEAST = (3, 11)
 # The newest Python that slicer-core==5.12.4.0, which the tests need, has wheels for.
 NEWEST_FOR_TESTS = (3, 13)
 # What pip downloads and what it becomes on the disk, about, in MB.
-SIZES = {"demo": (150, 750), "test": (760, 3200)}
+SIZES = {"demo": (150, 750), "demo,adapt": (350, 1500), "test": (760, 3200)}
 # A process for each core, up to four: tests start processes of their own. Files stay whole: tests share fixtures.
 # They keep their order: the files with most tests are not those that take longest.
 SEVERAL_PROCESSES = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
@@ -42,18 +43,47 @@ def main(arguments):
         return 2
     if kind == "test" and sys.version_info[:2] > NEWEST_FOR_TESTS:
         return _rerun_with_older_python(arguments)
-    _make_environment(kind)
+    needed = "demo,adapt" if kind == "demo" and _asks_for_adapt(rest) else kind
+    if needed != kind and not _agreed(needed):
+        print("Not installed; answer y, or run: python3 Testing/run.py demo", file=sys.stderr)
+        return 2
+    _make_environment(needed)
     commands = {"demo": [BIN / "fewshot-annotate", "demo"], "test": [PYTHON, "-m", "pytest", *SEVERAL_PROCESSES]}
     # Compiled files are kept, whatever the user's settings: the tests start hundreds of processes.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.call([*map(str, commands[kind]), *rest], cwd=ROOT, env=environment)
 
 
+def _asks_for_adapt(options):
+    return "--engine=adapt" in options or ("--engine", "adapt") in itertools.pairwise(options)
+
+
+def _agreed(kind):
+    """Whether the user agrees to install torch too, which engine `adapt` needs; installed already is agreed."""
+    if _is_installed(kind):
+        return True
+    download, disk = SIZES[kind]
+    try:
+        answer = input(
+            f"Engine adapt needs torch: about {download} MB to download, {disk} MB on the disk. Go on? [y/N] "
+        )
+    except EOFError:
+        return False
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _is_installed(kind):
+    stamp = VENV / f"installed-{kind}"
+    return PYTHON.exists() and stamp.exists() and stamp.read_text() == _digest()
+
+
+def _digest():
+    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+
+
 def _make_environment(kind):
     """Create `.venv` and install what `kind` needs, unless that was done for this very pyproject.toml."""
-    stamp = VENV / f"installed-{kind}"
-    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == digest:
+    if _is_installed(kind):
         return
     if not PYTHON.exists():
         print(f"Making {VENV} ...", flush=True)
@@ -66,7 +96,7 @@ def _make_environment(kind):
     if subprocess.call([*install, "--editable", f"{ROOT}[{kind}]"]):
         sys.exit("pip could not install the packages; see its message above.")
     print(f"Installed in {time.monotonic() - began:.0f} s.", flush=True)
-    stamp.write_text(digest)
+    (VENV / f"installed-{kind}").write_text(_digest())
 
 
 def _rerun_with_older_python(arguments):

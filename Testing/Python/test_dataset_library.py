@@ -221,7 +221,7 @@ def test_what_cannot_be_saved_is_refused_in_one_line(dataset: Dataset, capsys: p
         "no task 'none'; there are: none yet": ["show", "none"],
         "cannot name a task": ["save", "../up", image, labels],
         "the segments overlap": ["save", "layers", image, str(dataset.folder / "layers.seg.nrrd"), "--axis", "0"],
-        "there are: none yet": ["remove", "none"],
+        "there are: none yet": ["remove", "--yes", "none"],
     }
     for line, words in refused.items():
         assert main(["library", *words]) == 2
@@ -244,7 +244,7 @@ def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.Cap
         assert task.name in said
         assert task.segments[0].name in said
         assert str(task.folder.parent) in said
-    assert main(["library", "remove", task.name]) == 0
+    assert main(["library", "remove", "--yes", task.name]) == 0
     assert task_names() == []
     assert [path.name for path in task.folder.parent.iterdir()] == [".lock"]
 

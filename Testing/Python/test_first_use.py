@@ -143,12 +143,12 @@ def test_another_file_than_the_first_seen_is_told_with_advice_that_helps(
     server.content = right["universeg-v1"]
     assert fetch("universeg-v1") == 0
     server.content = torch_file(random_tensors(universeg_net.state_shapes(), seed=1))
-    assert main(["models", "remove", "universeg-v1"]) == 0
+    assert main(["models", "remove", "--yes", "universeg-v1"]) == 0
     capfd.readouterr()
     assert fetch("universeg-v1") == 2
     line = capfd.readouterr().err
     assert "fewshot-annotate models remove universeg-v1 --forget" in line
-    assert main(["models", "remove", "universeg-v1", "--forget"]) == 0
+    assert main(["models", "remove", "--yes", "universeg-v1", "--forget"]) == 0
     assert fetch("universeg-v1") == 0
     assert store.path_of(one).read_bytes() == server.content
 

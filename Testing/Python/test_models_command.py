@@ -256,12 +256,12 @@ def test_a_checksum_that_nobody_published_is_recorded_and_holds_from_then_on(
     assert store.record_of(one).read_text() == f"{digest}  toy.pt\n"
     assert main(["models", "verify", "toy"]) == 0
     assert "first seen" in capfd.readouterr().out
-    assert main(["models", "remove", "toy"]) == 0
+    assert main(["models", "remove", "--yes", "toy"]) == 0
     server.faults = [Fault.WRONG]
     assert fetch() == 2
     assert "differs" in error_line(capfd)
     assert files(one) == ["toy.pt.sha256"]
-    assert main(["models", "remove", "toy", "--forget"]) == 0
+    assert main(["models", "remove", "--yes", "toy", "--forget"]) == 0
     assert files(one) == []
 
 
@@ -360,9 +360,9 @@ def test_remove_deletes_whole_and_partial_files(toy: Toy, server: Server, capfd:
     one = toy()
     assert fetch() == 0
     store.partial_of(one).write_bytes(b"x")
-    assert main(["models", "remove", "toy"]) == 0
+    assert main(["models", "remove", "--yes", "toy"]) == 0
     assert files(one) == []
-    assert main(["models", "remove", "toy"]) == 0
+    assert main(["models", "remove", "--yes", "toy"]) == 0
     assert "was not here" in capfd.readouterr().out
 
 
@@ -393,7 +393,13 @@ if sys.platform == "linux":
         write_array(image, volume.array, volume.geometry)
         write_label_maps(labels, [keep_slices(label_map, SliceAxis(0), every(label_map, SliceAxis(0), 6))])
         file.write_bytes(b"no weights")
-        models = (["list"], ["info", "sam-vit-b"], ["verify"], ["remove", "sam-vit-b"], ["import", "sam-vit-b", file])
+        models = (
+            ["list"],
+            ["info", "sam-vit-b"],
+            ["verify"],
+            ["remove", "--yes", "sam-vit-b"],
+            ["import", "sam-vit-b", file],
+        )
         fill = ["fill", image, labels, "-o", awkward_path / "out.nii.gz", "--engine"]
         compare = ["compare", image, labels, "-o", awkward_path / "report", "--engines", "propagate,sam"]
         commands = [*(["models", *words] for words in models), [*fill, "sam"], [*fill, "propagate"]]

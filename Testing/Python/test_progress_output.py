@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from fewshot_annotate.cli.progress import RUN, Display, open_display
+from fewshot_annotate.cli.sign_of_life import DELAY_SECONDS, sign_of_life
 from fewshot_annotate.core.events import Progress, Started, Warned
 
 COUNTING = Display[int](
@@ -31,6 +33,25 @@ def test_the_bar_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Counting" in printed.err
     assert "4 apples" in printed.err
     assert printed.out == ""
+
+
+def test_a_log_gets_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_display("bar", COUNTING) as show:
+        for step in (0, 1, 1, 2):
+            show(step)
+    assert [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "Counting 0 %",
+        "Counting 10 %",
+        "Counting 20 %",
+    ]
+
+
+def test_what_takes_long_gives_a_sign_of_life(capsys: pytest.CaptureFixture[str]) -> None:
+    with sign_of_life("bar", "Reading"):
+        time.sleep(1.2 * DELAY_SECONDS)
+    with sign_of_life("bar", "Planning"):
+        pass
+    assert capsys.readouterr() == ("", "Reading ...\n")
 
 
 @pytest.mark.parametrize("kind", ["bar", "json", "none"])

@@ -376,7 +376,7 @@ def test_the_command_prints_json_best_first(desk: Path, capfd: pytest.CaptureFix
     before = {path.name: path.read_bytes() for path in desk.iterdir()}
     found = printed(capfd, desk)
     assert len(found) == 3
-    assert all(list(one) == ["slice", "gain", "reason", "labels"] for one in found)
+    assert all(list(one) == ["slice", "axis", "plane", "gain", "reason", "labels"] for one in found)
     assert [one["slice"] for one in found] == [one.index for one in suggested([HELD[0], MIDDLE, HELD[-1]], count=3)]
     names = {segment.name for segment in small_case()[1].segments}
     assert all(set(one["labels"]) <= names for one in found)

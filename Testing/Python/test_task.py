@@ -209,7 +209,7 @@ def test_a_task_lies_in_a_shared_folder_under_its_path(tmp_path: Path) -> None:
     assert main(["task", "add", str(folder), *files(tmp_path)]) == 0
     assert len(read_task(folder).examples) == 1
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
-    assert main(["task", "remove", str(folder)]) == 0
+    assert main(["task", "remove", "--yes", str(folder)]) == 0
     assert list(folder.parent.glob("[!.]*")) == []
 
 
@@ -232,7 +232,7 @@ REFUSED = {
     "no task": ("add none {image}", "There is no task 'none'; there are: organs."),
     "no folder of a task": ("show {folder}", "this is not the folder of a task"),
     "taken": ("create organs", "There is a task 'organs' already"),
-    "no such example": ("remove organs --example 0009", "has no example 0009; it has: 0001"),
+    "no such example": ("remove --yes organs --example 0009", "has no example 0009; it has: 0001"),
     "no batch": ("add organs {folder}", "no batch was written here"),
     "labels twice": ("create twice --labels {twice}", "Two segments are named 'Liver'"),
     "no labels file": ("create new --labels {folder}/no.json", "no such file"),
@@ -332,5 +332,5 @@ def test_a_task_is_shown_with_its_segments_and_examples(tmp_path: Path, capsys: 
     assert "Liver" in out
     assert "10x8x6" in out
     assert "painted 100%" in out
-    assert main(["task", "remove", "organs", "--example", "0001"]) == 0
+    assert main(["task", "remove", "--yes", "organs", "--example", "0001"]) == 0
     assert "organs: 1 examples, Liver, Spleen" in capsys.readouterr().out

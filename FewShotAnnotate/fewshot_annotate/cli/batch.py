@@ -31,7 +31,7 @@ from .arguments import (
 )
 from .labels import add_regrid_options, consents
 from .messages import error_text
-from .progress import Column, Display, ProgressBar, open_display
+from .progress import Bar, Column, Display, open_display
 
 _OPEN = "everybody who reaches this port can run programs as you; start the scheduler with certificates (tls://)."
 _MESSAGE_PREFIX = {Status.FAILED: "fewshot-annotate", Status.DONE: "Note"}
@@ -148,7 +148,7 @@ def _display(options: argparse.Namespace) -> Display[BatchProgress]:
         if case is not None and case.message and case.status in _MESSAGE_PREFIX:
             yield printable(f"{_MESSAGE_PREFIX[case.status]}: {case.name}: {_message(case, options)}")
 
-    def show(bar: ProgressBar, tally: BatchProgress) -> None:
+    def show(bar: Bar, tally: BatchProgress) -> None:
         doing = "Starting" if tally.case is None else f"Filling, {tally.failed} failed" if tally.failed else "Filling"
         bar.update(doing, tally.done + tally.failed, tally.total)
         for line in lines(tally):

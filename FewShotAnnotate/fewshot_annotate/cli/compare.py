@@ -39,6 +39,7 @@ from .comparing import (
 from .labels import add_regrid_options, consents, print_note, read_labels
 from .messages import error_text
 from .progress import open_display
+from .sign_of_life import sign_of_life
 from .terminal import table_console
 
 
@@ -99,8 +100,9 @@ def _compare(options: argparse.Namespace) -> int:
 def _own(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequence[EngineSettings]) -> int:
     """Compare engines on the labelled slices of one volume."""
     axis, labelled = parse_axis(options.axis), parse_labelled_slices(options.labelled_slices)
-    volume = read_volume(options.image, options.series)
-    layers = read_labels(options.support, volume, options)
+    with sign_of_life(options.progress, "Reading"):
+        volume = read_volume(options.image, options.series)
+        layers = read_labels(options.support, volume, options)
     layers = merge_disjoint(layers).layers
     case = ComparisonCase.from_label_maps(
         volume, layers, axis, labelled, options.support, complete=not options.partial
@@ -110,12 +112,13 @@ def _own(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequ
         found = compare(case, engine_settings, design, folder, report, options.resume)
     if code:
         return code[0]
-    plot = comparison_png(found)
-    write_bytes(folder / "dice.png", plot)
-    write_json(folder / "result.json", found.to_json())
-    write_summary(folder / "summary.csv", found)
-    write_slices(folder / "slices.csv", found)
-    write_report(folder / "report.html", case, found, engine_settings, design, plot)
+    with sign_of_life(options.progress, "Writing the report"):
+        plot = comparison_png(found)
+        write_bytes(folder / "dice.png", plot)
+        write_json(folder / "result.json", found.to_json())
+        write_summary(folder / "summary.csv", found)
+        write_slices(folder / "slices.csv", found)
+        write_report(folder / "report.html", case, found, engine_settings, design, plot)
     if options.progress == "json":
         print(json.dumps(found.to_json()["recommendation"]))
     else:

@@ -22,7 +22,7 @@ from ..evaluation.trials import EngineFailed, Interrupted
 from ..jobs.planning import EngineSettings
 from .arguments import parse_count, parse_engine_options, parse_labelled_slices, parse_time_limit
 from .messages import error_text
-from .progress import Column, Display, ProgressBar
+from .progress import Bar, Column, Display
 
 MAX_DRAWS = 100
 MAX_SEED = 2**32 - 1
@@ -69,7 +69,7 @@ def exit_code_of_comparison(folder: Path) -> Iterator[list[ExitCode]]:
         code.append(ExitCode.FAILED)
 
 
-def _show(bar: ProgressBar, step: ComparisonProgress) -> None:
+def _show(bar: Bar, step: ComparisonProgress) -> None:
     left = "" if step.eta is None else f"{duration(step.eta)} left"
     doing = f"{step.engine} from {format_slices(step.size)}"
     bar.update(doing, step.fraction, 1.0, trials=f"trial {step.done + 1} of {step.total}", left=left)

@@ -20,7 +20,7 @@ from ..datasets.export.source import dataset_source
 from .arguments import add_progress
 from .labels import print_note
 from .messages import error_text
-from .progress import Column, Display, ProgressBar, open_display
+from .progress import Column, Display, Bar, open_display
 from .terminal import table_console
 
 _MAX_NUMBER = 999
@@ -125,7 +125,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _display(total: int) -> Display[int]:
-    def show(bar: ProgressBar, count: int) -> None:
+    def show(bar: Bar, count: int) -> None:
         bar.update("Exporting", count, total)
 
     return Display[int](

@@ -16,13 +16,16 @@ from ..io.files import require_writable, write_label_maps
 from ..jobs.planning import FillRequest, plan
 from . import demo_case as demo
 from .arguments import add_engine, add_progress
+from .consent import add_overwrite, require_free
 from .running import run_all
+from .sign_of_life import sign_of_life
 
 
 def add_arguments(show: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     show.set_defaults(command=_demo, job_dir=None, resume=False)
     show.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo-output"))
+    add_overwrite(show, "what is in DIR")
     add_engine(show)
     add_progress(show)
 
@@ -33,19 +36,23 @@ def _demo(options: argparse.Namespace) -> int:
 
     label_path, picture_path = options.output / "label.nii.gz", options.output / "contact-sheet.png"
     paths.require_nameable(options.output)
-    volume, truth = demo.read_mni152()
-    indices = demo.labelled_slices(truth)
-    painted = demo.keep_slices(truth, indices)
-    (run,) = plan(
-        FillRequest(volume=volume, layers=[painted], axis=demo.AXIS, labelled_slices=indices, engine=options.engine)
-    )
+    require_free(options, label_path, picture_path)
+    with sign_of_life(options.progress, "Reading"):
+        volume, truth = demo.read_mni152()
+        indices = demo.labelled_slices(truth)
+        painted = demo.keep_slices(truth, indices)
+        request = FillRequest(
+            volume=volume, layers=[painted], axis=demo.AXIS, labelled_slices=indices, engine=options.engine
+        )
+        (run,) = plan(request)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable_error(options.output, error) from None
     require_writable(label_path)
     began = time.monotonic()
-    (filled,) = run_all([run], [painted], volume, options).layers
+    result = run_all([run], [painted], volume, options)
+    (filled,) = result.layers
     seconds = time.monotonic() - began
     unlabelled = list(run.job.slices)
     summary = sys.stderr if options.progress == "json" else sys.stdout

@@ -19,6 +19,7 @@ from ..io.shear_note import shear_note
 from .arguments import add_series
 from .labels import print_note
 from .messages import error_text
+from .sign_of_life import kind_on_terminal, sign_of_life
 
 if TYPE_CHECKING:
     from ..core.terminology import Terminology
@@ -86,14 +87,16 @@ def _export(options: argparse.Namespace) -> int:
     from ..export.delivery import deliver
     from ..export.preflight import check
 
-    preflight = check(_request(options))
+    with sign_of_life(kind_on_terminal(), "Reading"):
+        preflight = check(_request(options))
     for problem in preflight.notes:
         print_note(f"{error_text(problem.error)}{_flags(problem)}")
     if preflight.blocking:
         for problem in preflight.blocking:
             print(f"fewshot-annotate: {error_text(problem.error)}{_flags(problem)}", file=sys.stderr)
         return _BAD_INPUT
-    report = deliver(preflight)
+    with sign_of_life(kind_on_terminal(), "Writing and reading back"):
+        report = deliver(preflight)
     for difference in report.differences:
         print(f"fewshot-annotate: what was written differs: {printable(difference)}", file=sys.stderr)
     if not report.verified:

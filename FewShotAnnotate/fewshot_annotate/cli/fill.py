@@ -16,13 +16,16 @@ from ..core.layers import merge_disjoint
 from ..core.results import Result, write_results
 from ..core.signals import ignore_signals
 from ..core.slice_axis import labelled_indices, parse_axis
+from ..core.storage import write_bytes
 from ..core.text import printable
 from ..core.volume import LabelMap
 from ..datasets.task.filling import plan_with_task
 from ..datasets.task.library import task_folder
 from ..datasets.task.task import read_task
 from ..engines.pretrained.engine_weights import weights_in_use
+from ..evaluation.label_statistics import label_statistics, statistics_csv
 from ..export.algorithm import PRODUCT, Algorithm, tagged
+from ..guidance.contact_sheet import contact_sheet, least_certain
 from ..io.files import image_suffix, merge_layers, read_volume, require_writable, write_array, write_label_maps
 from ..jobs.planning import FillRequest, PlannedRun, plan
 from .arguments import (
@@ -36,8 +39,10 @@ from .arguments import (
     parse_slice_range,
     parse_time_limit,
 )
+from .consent import add_overwrite, require_free
 from .labels import add_regrid_options, read_labels
 from .running import run_all
+from .sign_of_life import sign_of_life
 
 
 def add_arguments(fill: argparse.ArgumentParser) -> None:
@@ -47,9 +52,16 @@ def add_arguments(fill: argparse.ArgumentParser) -> None:
     add_task(fill, "use the model of this task; SUPPORT may be left out then")
     add_regrid_options(fill)
     fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
+    add_overwrite(fill)
     add_engine(fill)
     fill.add_argument("--confidence", metavar="OUT2", type=Path, help="also write the confidence, 0..1")
     add_settings(fill)
+    fill.add_argument(
+        "--preview", metavar="OUT3.png", type=Path, help="also write a picture of filled slices, least certain first"
+    )
+    fill.add_argument(
+        "--statistics", metavar="OUT4.csv", type=Path, help="also write voxels and ml of each label, with their range"
+    )
     fill.add_argument("--budget", metavar="SECONDS", help="time limit; a result is better with more time")
     add_progress(fill)
     fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
@@ -69,12 +81,18 @@ def _fill(options: argparse.Namespace) -> int:
         raise InputError("confidence_no_labels", path=options.confidence)
     if options.support is None and options.task is None:
         raise InputError("support_missing")
+    extras = [path for path in (options.preview, options.statistics) if path]
+    for path, suffix in ((options.preview, ".png"), (options.statistics, ".csv")):
+        if path and path.suffix.lower() != suffix:
+            raise InputError("suffix_unknown", path=path, allowed=suffix)
     inputs = [path for path in (options.image, options.support) if path]
     for number, path in enumerate(outputs):
         require_writable(path, *inputs, *outputs[:number], named=path is options.output)
+    require_free(options, *outputs, *extras)
     task = read_task(task_folder(options.task)) if options.task else None
-    volume = read_volume(options.image, options.series)
-    layers = [] if options.support is None else read_labels(options.support, volume, options)
+    with sign_of_life(options.progress, "Reading"):
+        volume = read_volume(options.image, options.series)
+        layers = [] if options.support is None else read_labels(options.support, volume, options)
     if len(layers) > 1 and (task is not None or image_suffix(options.output) != ".seg.nrrd"):
         layers = [merge_layers(layers, "labels.nii.gz" if task else options.output)]
     merged = merge_disjoint(layers)
@@ -91,8 +109,9 @@ def _fill(options: argparse.Namespace) -> int:
         complete=not options.partial,
         source=options.support or options.image,
     )
-    by_task = None if task is None else plan_with_task(request, task)
-    runs = plan(request) if by_task is None else [by_task.run]
+    with sign_of_life(options.progress, "Planning"):
+        by_task = None if task is None else plan_with_task(request, task)
+        runs = plan(request) if by_task is None else [by_task.run]
     _warn_of_unnamed(runs[0], layers)
     began = time.monotonic()
     result = run_all(runs, merged.layers if by_task is None else [by_task.label_map], volume, options)
@@ -103,11 +122,22 @@ def _fill(options: argparse.Namespace) -> int:
     results: list[Result] = [(options.output, lambda path: write_label_maps(path, labels))]
     if options.confidence:
         results.append((options.confidence, lambda path: write_array(path, result.confidence, volume.geometry)))
-    with ignore_signals():
+    support, expected = runs[0].support, dict(result.expected_dice)
+    if options.preview:
+        shown = least_certain(labels[0].array, result.confidence, support.axis, job.slices)
+        results.append(
+            (
+                options.preview,
+                lambda path: contact_sheet(path, volume, labels[0], support.axis, shown, support.indices),
+            )
+        )
+    if options.statistics:
+        rows = label_statistics(labels, expected, support.axis, job.slices)
+        results.append((options.statistics, lambda path: write_bytes(path, statistics_csv(rows))))
+    with sign_of_life(options.progress, "Writing"), ignore_signals():
         write_results(results)
     if options.progress != "json":
         count = len(job.slices)
-        support = runs[0].support
         print(
             f"{printable(options.output)}: {count} slices filled, {len(support.indices)} were labelled "
             f"({support.axis.describe(volume.geometry)}, engine {job.engine}) in {time.monotonic() - began:.1f} s"

@@ -16,6 +16,7 @@ from ..datasets.task.library_file import export_task, import_task
 from ..datasets.task.task import SliceOrigin, Task, read_task
 from ..io.files import merge_layers, read_volume
 from .arguments import AXIS_HELP, add_partial, add_series, parse_labelled_slices
+from .consent import add_overwrite, add_yes, require_yes
 from .labels import add_regrid_options, read_labels
 from .messages import error_text
 from .terminal import table_console
@@ -46,11 +47,12 @@ def add_arguments(library: argparse.ArgumentParser) -> None:
         )
     export = _add_named(actions, "export", "write a task to one file", _export)
     export.add_argument("-o", "--output", metavar="FILE.zip", type=Path, required=True)
+    add_overwrite(export, "FILE.zip")
     bring = actions.add_parser("import", help="put the task of a file into the library")
     bring.set_defaults(command=_import)
     bring.add_argument("file", metavar="FILE.zip", type=Path)
     bring.add_argument("--name", metavar="TASK", help="call it so (default: as the file)")
-    _add_named(actions, "remove", "remove a task", _remove)
+    add_yes(_add_named(actions, "remove", "remove a task", _remove))
 
 
 def _add_named(actions: Any, action: str, purpose: str, command: Any) -> argparse.ArgumentParser:
@@ -115,7 +117,7 @@ def _save(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    export_task(read_task(task_folder(options.name)), options.output)
+    export_task(read_task(task_folder(options.name)), options.output, overwrite=options.overwrite)
     print(printable(options.output))
     return ExitCode.DONE
 
@@ -127,6 +129,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
+    require_yes(options, printable(f"Task '{options.name}'"))
     remove_task(options.name)
     return ExitCode.DONE
 

@@ -37,6 +37,9 @@ OWN_SENTENCES = {
     "batch_in_slicer": "A batch starts processes, which cannot be done in Slicer's Python console; run it in a "
     "terminal, with PythonSlicer for example.",
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
+    "removal_unconfirmed": "{what} was not removed; confirm with --yes.",
+    "output_exists": "{path}: it is there already; choose another name, or replace it (--overwrite).",
+    "library_file_there": "{path}: it is there already; choose another name, or replace it (--overwrite).",
     "library_taken": "There is a task '{name}' already; choose another name, or add to it (fewshot-annotate "
     "task add).",
     "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read it "

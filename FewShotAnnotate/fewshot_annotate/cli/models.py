@@ -21,6 +21,7 @@ from ..engines.registry import engine_class, engine_names
 from ..weights import catalog, download, store
 from ..weights.catalog import Checkpoint
 from .arguments import add_progress
+from .consent import add_yes, require_yes
 from .messages import error_text
 from .progress import Column, Display, open_display
 from .terminal import table_console
@@ -50,6 +51,7 @@ def add_arguments(models: argparse.ArgumentParser) -> None:
     verify.add_argument("names", metavar="NAME", nargs="*", help="of weights or engines (default: all that are here)")
     remove = _add(actions, "remove", _remove, "delete weights")
     remove.add_argument("names", metavar="NAME", nargs="+", help="of weights")
+    add_yes(remove)
     remove.add_argument("--forget", action="store_true", help="also forget the checksum that was recorded")
 
 
@@ -174,7 +176,11 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    for one in [catalog.checkpoint(name) for name in options.names]:
+    chosen = [catalog.checkpoint(name) for name in options.names]
+    there = [one.name for one in chosen if _state(one) != "not here"]
+    if there:
+        require_yes(options, f"What was downloaded of {', '.join(there)}")
+    for one in chosen:
         print(f"{one.name}: {'deleted' if download.remove(one, options.forget) else 'was not here'}")
     return ExitCode.DONE
 

@@ -1,16 +1,21 @@
-"""Progress output of commands: a progress bar on stderr, JSON lines on stdout, or nothing but warnings."""
+"""Progress output of commands: a progress bar on stderr, JSON lines on stdout, or nothing but warnings.
+
+Where stderr is no terminal, plain lines take the place of the bar.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.events import Event, Progress, Started, Warned
 from .messages import error_text
+from .sign_of_life import SignOfLife
 from .terminal import bar_console
 
 Step = TypeVar("Step")
@@ -23,6 +28,51 @@ class Column(Enum):
     REMAINING = "TimeRemainingColumn"
     DOWNLOADED = "DownloadColumn"
     SPEED = "TransferSpeedColumn"
+
+
+class Bar(Protocol):
+    """What shows how far a command is."""
+
+    def update(self, description: str, completed: float, total: float | None, **fields: Any) -> None:
+        """Show how much of the total is completed."""
+
+    def print(self, line: str) -> None:
+        """Print a line of its own."""
+
+    def start(self) -> None:
+        """Begin, unless that was done already."""
+
+    def stop(self) -> None:
+        """End."""
+
+
+class ProgressLines:
+    """Progress as plain lines on stderr, for logs: one for each stage and each tenth of the work."""
+
+    def __init__(self) -> None:
+        self._start_time = time.monotonic()
+        self._stage = ""
+        self._tenths = -1
+
+    def update(self, description: str, completed: float, total: float | None, **fields: Any) -> None:
+        """Print a line at a new stage or tenth; without a total at a new stage only."""
+        tenths = int(10 * completed / total) if total else 0
+        if description == self._stage and tenths <= self._tenths:
+            return
+        self._stage, self._tenths = description, tenths
+        share = f" {100 * completed / total:.0f} %" if total else ""
+        details = [text for text in map(str, fields.values()) if text]
+        self.print(f"{description}{share} ({', '.join([f'{time.monotonic() - self._start_time:.0f} s', *details])})")
+
+    def print(self, line: str) -> None:
+        """Print a line."""
+        print(line, file=sys.stderr, flush=True)
+
+    def start(self) -> None:
+        """Do nothing: a line needs no beginning."""
+
+    def stop(self) -> None:
+        """Do nothing: a line needs no end."""
 
 
 class ProgressBar:
@@ -83,7 +133,7 @@ class Display(Generic[Step]):
     """
 
     columns: Sequence[Column | str]
-    show: Callable[[ProgressBar, Step], None]
+    show: Callable[[Bar, Step], None]
     line_of: Callable[[Step], str]
     quiet: Callable[[Step], None] = lambda step: None
 
@@ -102,19 +152,22 @@ def open_display(kind: str, display: Display[Step]) -> Iterator[Callable[[Step],
     elif kind == "none":
         yield display.quiet
     else:
-        bar = ProgressBar(*display.columns)
+        bar: Bar = ProgressBar(*display.columns) if sys.stderr.isatty() else ProgressLines()
+        waiting = SignOfLife("Starting")
 
         def show(step: Step) -> None:
+            waiting.stop()
             bar.start()  # not before there is something to show, so that a refusal is a single line
             display.show(bar, step)
 
         try:
             yield show
         finally:
+            waiting.stop()
             bar.stop()
 
 
-def _show_event(bar: ProgressBar, event: Event) -> None:
+def _show_event(bar: Bar, event: Event) -> None:
     if isinstance(event, Progress):
         left = "" if event.eta is None else f"{event.eta:.0f} s left"
         slices = f"{event.done_in_stage}/{event.total} slices"

@@ -13,6 +13,14 @@ from ..jobs.planning import FillRequest
 from ..jobs.suggestions import suggestions
 from .arguments import add_input, parse_count, parse_labelled_slices, parse_slice_range
 from .labels import add_regrid_options, read_labels
+from .progress import Column, Display, open_display
+from .sign_of_life import kind_on_terminal, sign_of_life
+
+_SEARCH = Display[float](
+    columns=(Column.ELAPSED,),
+    show=lambda bar, fraction: bar.update("Searching", fraction, 1.0),
+    line_of=str,
+)
 
 
 def add_arguments(suggest: argparse.ArgumentParser) -> None:
@@ -21,6 +29,7 @@ def add_arguments(suggest: argparse.ArgumentParser) -> None:
     add_input(suggest, "slices that may be suggested", "all")
     add_regrid_options(suggest)
     suggest.add_argument("--count", metavar="N", default="3", help="at most so many slices (default: %(default)s)")
+    suggest.add_argument("--progress", choices=("bar", "none"), help="on stderr (default: bar on a terminal)")
 
 
 def _suggest(options: argparse.Namespace) -> int:
@@ -28,8 +37,10 @@ def _suggest(options: argparse.Namespace) -> int:
     labelled = parse_labelled_slices(options.labelled_slices)
     slices = parse_slice_range(options.slices)
     count = parse_count(options.count)
-    volume = read_volume(options.image, options.series)
-    layers = read_labels(options.support, volume, options)
+    progress = options.progress or kind_on_terminal()
+    with sign_of_life(progress, "Reading"):
+        volume = read_volume(options.image, options.series)
+        layers = read_labels(options.support, volume, options)
     request = FillRequest(
         volume=volume,
         layers=merge_disjoint(layers).layers,
@@ -40,6 +51,8 @@ def _suggest(options: argparse.Namespace) -> int:
         complete=not options.partial,
         source=options.support,
     )
+    with open_display(progress, _SEARCH) as report:
+        suggested = suggestions(request, count, report)
     found = [
         {
             "slice": one.index,
@@ -49,7 +62,7 @@ def _suggest(options: argparse.Namespace) -> int:
             "reason": str(one.reason),
             "labels": one.labels,
         }
-        for one in suggestions(request, count)
+        for one in suggested
     ]
     print(json.dumps(found, indent=1))
     return ExitCode.DONE

@@ -27,6 +27,7 @@ from ..datasets.task.task import Task, read_task
 from ..io.files import merge_layers, read_volume
 from ..io.label_names import read_segments
 from .arguments import add_series, parse_count, parse_labelled_slices
+from .consent import add_overwrite, add_yes, require_yes
 from .labels import add_regrid_options, print_note, read_labels
 from .messages import error_text
 from .terminal import table_console
@@ -53,12 +54,14 @@ def add_arguments(task: argparse.ArgumentParser) -> None:
     following.add_argument("--count", metavar="N", default="5", help="at most so many cases (default: %(default)s)")
     export = _add_named(actions, "export", "write a task with its examples to one file", _export)
     export.add_argument("-o", "--output", metavar="FILE.zip", type=Path, required=True)
+    add_overwrite(export, "FILE.zip")
     bring = actions.add_parser("import", help="make a task from a file that was exported")
     bring.set_defaults(command=_import)
     bring.add_argument("file", metavar="FILE.zip", type=Path)
     bring.add_argument("--name", metavar="TASK", help="call it so (default: as the file)")
     remove = _add_named(actions, "remove", "remove a task, or one of its examples", _remove)
     remove.add_argument("--example", metavar="NUMBER", help="remove this example only")
+    add_yes(remove)
 
 
 def _add_named(actions: Any, action: str, purpose: str, command: Any) -> argparse.ArgumentParser:
@@ -255,7 +258,7 @@ def _next(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    export_task(read_task(task_folder(options.name)), options.output)
+    export_task(read_task(task_folder(options.name)), options.output, overwrite=options.overwrite)
     print(printable(options.output))
     return ExitCode.DONE
 
@@ -267,6 +270,8 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
+    example = f"Example {options.example} of task" if options.example else "Task"
+    require_yes(options, printable(f"{example} '{options.name}'"))
     if options.example:
         print(_summary(remove_example(task_folder(options.name), options.example)))
     else:

@@ -18,7 +18,7 @@ from ..datasets.task.training import DEFAULT_SECONDS, TrainingRequest, require_t
 from ..engines.base import RunContext, Stopped
 from .arguments import add_progress, parse_time_limit
 from .messages import error_text
-from .progress import Column, Display, ProgressBar, open_display
+from .progress import Bar, Column, Display, open_display
 
 _STOPPED = "training stopped; the same command continues it."
 
@@ -94,7 +94,7 @@ def _print_report(model: TaskModel, name: str) -> None:
         print("  No expected Dice: it takes examples of at least two patients.")
 
 
-def _show(bar: ProgressBar, step: _Step) -> None:
+def _show(bar: Bar, step: _Step) -> None:
     if step.warning is not None:
         bar.print(error_text(step.warning))
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
+from .palette import label_colour
 from .sparse_array import sparse_copy
 
 if TYPE_CHECKING:
@@ -196,22 +197,9 @@ class Segment:
     order: int = field(default=0, compare=False)
 
 
-# Distinct colours for labels that come without one (a qualitative palette, repeated when used up).
-PALETTE = (
-    (0.90, 0.30, 0.24),
-    (0.20, 0.60, 0.86),
-    (0.18, 0.80, 0.44),
-    (0.95, 0.77, 0.06),
-    (0.61, 0.35, 0.71),
-    (0.90, 0.49, 0.13),
-    (0.10, 0.74, 0.61),
-    (0.93, 0.55, 0.75),
-)
-
-
 def default_segment(value: int) -> Segment:
     """Segment for a label value without name and colour."""
-    return Segment(value=value, name=f"Label {value}", colour=PALETTE[(value - 1) % len(PALETTE)])
+    return Segment(value=value, name=f"Label {value}", colour=label_colour(value))
 
 
 @dataclass(frozen=True)

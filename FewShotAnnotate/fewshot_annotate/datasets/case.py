@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..core.volume import LabelMap, Volume
 from ..engines.base import Engine, RunContext, Stopped, label_slice
 from ..engines.registry import engine_for
 from ..engines.specialist.report import REPORT_FILE
-from ..guidance.contact_sheet import contact_sheet
+from ..guidance.contact_sheet import PREVIEW_SLICES, contact_sheet, least_certain
 from ..io.files import merge_layers, read_on_grid, read_volume, write_array, write_label_maps
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
@@ -32,6 +32,7 @@ from ..jobs.filling import Filling
 from ..jobs.planning import EngineSettings, FillRequest, LabelledLayer, PlannedRun, plan, planned_runs
 from ..jobs.slice_writer import CONFIDENCE_SCALE
 from .batch_folder import BatchFolder, CaseFiles
+from .case_details import details_of, measured
 from .manifest import Case
 from .status import CaseStatus, Status
 from .task.filling import TaskPlan, plan_with_task
@@ -39,7 +40,6 @@ from .task.matching import axis_of_plane, empty_support, examples_of, values_by_
 from .task.models import required_model
 from .task.task import Task, read_task
 
-PREVIEW_SLICES = 10
 CORRECTED = str(InputError("case_corrected"))
 # Minimum interval between checks for the cancel file, to spare shared file systems.
 _CANCEL_CHECK_SECONDS = 0.5
@@ -151,7 +151,7 @@ def run_case(case_job: CaseJob) -> CaseStatus:
         message, outcome = _fill_and_write(case_job)
         status = ended(Status.DONE, message)
         case_job.files.write_record(case_job.request(), {"seconds": status.seconds, "message": message, **outcome})
-        return status
+        return replace(status, details=details_of(outcome))
     except Stopped:
         return CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message="cancelled")
     except InputError as error:
@@ -193,7 +193,8 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
             (files.label, lambda path: write_label_maps(path, [filled])),
         ]
     )
-    write_preview(files, volume, filled, axis, indices, run.asked)
+    shown = least_certain(labels, confidence, axis, run.job.slices)
+    contact_sheet(files.preview, volume, filled, axis, shown, indices)
     outcome = {
         "engine": run.job.engine,
         "version": __version__,
@@ -203,6 +204,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         "filled_slices": len(run.job.slices),
         "expected": [one.to_json() for one in engine.expected_dice()],
         "names": {str(segment.value): segment.name for segment in label_map.segments},
+        **measured(filled, confidence, run),
     }
     if case_job.model is not None:
         outcome["model"] = case_job.model.name
@@ -215,19 +217,16 @@ def write_preview(
     label_map: LabelMap,
     axis: SliceAxis,
     labelled: Sequence[int],
-    slices: range | None = None,
 ) -> None:
-    """Write the preview of a case: some slices of a range, by default from the first to the last labelled one.
+    """Write the preview of a case that a person corrected: some slices from the first to the last labelled one.
 
     Raises
     ------
     InputError
         Pillow is missing, or the picture cannot be written.
     """
-    if slices is None:
-        held = labelled_indices(label_map.array, axis) or [0]
-        slices = range(held[0], held[-1] + 1)
-    shown = np.linspace(slices.start, slices.stop - 1, PREVIEW_SLICES).round().astype(int)
+    held = labelled_indices(label_map.array, axis) or [0]
+    shown = np.linspace(held[0], held[-1], PREVIEW_SLICES).round().astype(int)
     contact_sheet(files.preview, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
 
 

@@ -15,6 +15,9 @@ MIN_HELD_OUT = 5
 MIN_LABELLED = MIN_HELD_OUT + 2
 # Differences in Dice below this are irrelevant in practice, because every slice is reviewed.
 NEGLIGIBLE_DIFFERENCE = 0.005
+# A lead that may be chance is not worth more than this many times the time and this much more of it, in seconds.
+COSTLY_RATIO = 10
+COSTLY_SECONDS = 300
 # Below this Dice, correcting a result takes about as long as painting it.
 LOW_DICE = 0.7
 # A label whose Dice is this far below the mean is named.
@@ -27,6 +30,7 @@ class Evidence(StrEnum):
     """Strength of the evidence for a recommendation."""
 
     CLEAR = "clear"
+    PROBABLE = "probable"
     EQUAL = "equal"
     TOO_LITTLE = "too little"
     ONE_ENGINE = "one engine"
@@ -62,7 +66,10 @@ def recommend(
     held_out: int,
     to_fill: int,
 ) -> Recommendation:
-    """Recommend the fastest engine that does not differ significantly from the best, at the largest support size.
+    """Recommend the engine of best mean Dice at the largest support size, or a quicker one that is nearly as good.
+
+    A quicker engine is recommended if its Dice is practically the same, or if the lead of the best may be chance and
+    would cost much more time.
 
     Parameters
     ----------
@@ -81,17 +88,28 @@ def recommend(
     ranked = sorted((one for one in points if one.size == size), key=lambda one: -one.dice)
     best = ranked[0]
     differences = {one.engine: dice_difference(counts[best.engine], counts[one.engine]) for one in ranked[1:]}
-    equals = [best, *(one for one in ranked[1:] if _equal(differences[one.engine]))]
-    chosen = min(equals, key=lambda one: one.fill_seconds(to_fill))
+    seconds = {one.engine: one.fill_seconds(to_fill) for one in ranked}
+    quicker = [one for one in ranked[1:] if seconds[one.engine] < seconds[best.engine]]
+    equals = [best, *(one for one in quicker if _practically_equal(differences[one.engine]))]
+    cheaper = [
+        one
+        for one in quicker
+        if not differences[one.engine].significant and _costly(seconds[best.engine], seconds[one.engine])
+    ]
+    chosen = min(equals, key=lambda one: seconds[one.engine])
+    if chosen is best and cheaper:
+        chosen = cheaper[0]
     if len(ranked) == 1:
         evidence, words = Evidence.ONE_ENGINE, [_alone(best)]
     elif held_out < MIN_HELD_OUT:
         chosen = best
         evidence, words = Evidence.TOO_LITTLE, [_too_little(ranked, held_out)]
-    elif len(equals) == 1:
+    elif chosen is not best:
+        evidence, words = Evidence.EQUAL, [_quicker(chosen, best, differences[chosen.engine], to_fill)]
+    elif differences[ranked[1].engine].significant and not _practically_equal(differences[ranked[1].engine]):
         evidence, words = Evidence.CLEAR, [_clear(ranked, differences)]
     else:
-        evidence, words = Evidence.EQUAL, [_even(chosen, equals, differences, to_fill)]
+        evidence, words = Evidence.PROBABLE, [_probable(ranked, differences, to_fill)]
     if to_fill:
         words.append(
             f"Filling the {to_fill} slices between yours should take {duration(chosen.fill_seconds(to_fill))}."
@@ -120,8 +138,12 @@ def _two_digits(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
-def _equal(found: DiceDifference) -> bool:
-    return not found.significant or abs(found.dice) < NEGLIGIBLE_DIFFERENCE
+def _practically_equal(found: DiceDifference) -> bool:
+    return abs(found.dice) < NEGLIGIBLE_DIFFERENCE
+
+
+def _costly(slow: float, quick: float) -> bool:
+    return slow - quick > COSTLY_SECONDS and slow > COSTLY_RATIO * quick
 
 
 def _alone(best: EngineScore) -> str:
@@ -151,29 +173,32 @@ def _clear(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifferen
     )
 
 
-def _even(
-    chosen: EngineScore, equals: Sequence[EngineScore], differences: Mapping[str, DiceDifference], to_fill: int
-) -> str:
-    best = equals[0]
-    others = [one.engine for one in equals if one is not chosen]
-    listed = ", ".join(others[:-1]) + (" and " if others[1:] else "") + others[-1]
-    lead = "" if chosen is best else f" The lead of {best.engine} is {_lead(differences[chosen.engine])}."
-    if chosen is best:
-        lead = f" Its lead over {others[0]} is {_lead(differences[others[0]])}."
-    slower = min(one.fill_seconds(to_fill) for one in equals if one is not chosen)
-    ratio = slower / max(chosen.fill_seconds(to_fill), 1e-3)
-    faster = f" It is {_two_digits(ratio)} times as fast." if ratio >= 1.5 else ""
+def _probable(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference], to_fill: int) -> str:
+    first, second = ranked[:2]
+    found = differences[second.engine]
+    better = "probably better" if found.dice >= NEGLIGIBLE_DIFFERENCE else "as good"
     return (
-        f"With {painted(chosen.size)} {chosen.engine} reached a mean Dice of {chosen.dice:.3f} on hidden "
-        f"slices, and {listed} did equally well here.{lead}{faster}"
+        f"With {painted(first.size)} {first.engine} reached a mean Dice of {first.dice:.3f} on hidden slices and is "
+        f"{better}: {found.dice:+.3f} against {second.engine} ({_interval(found)}). {_time(first, second, to_fill)}"
     )
 
 
-def _lead(found: DiceDifference) -> str:
-    if not found.significant:
-        interval = f"95 % CI {found.low:.3f} to {found.high:.3f}"
-        return f"{found.dice:.3f}, within the variation from slice to slice ({interval})"
-    return f"{found.dice:.3f}, too small to matter"
+def _quicker(chosen: EngineScore, best: EngineScore, lead: DiceDifference, to_fill: int) -> str:
+    equal = _practically_equal(lead)
+    known = "too little to matter" if equal else "a lead that may be chance and costs much more time"
+    return (
+        f"With {painted(chosen.size)} {chosen.engine} reached a mean Dice of {chosen.dice:.3f} on hidden slices. "
+        f"{best.engine} had {lead.dice:+.3f} ({_interval(lead)}), {known}. {_time(chosen, best, to_fill)}"
+    )
+
+
+def _interval(found: DiceDifference) -> str:
+    return f"95 % CI {found.low:.3f} to {found.high:.3f}"
+
+
+def _time(chosen: EngineScore, other: EngineScore, to_fill: int) -> str:
+    own, others = (duration(one.fill_seconds(max(1, to_fill))) for one in (chosen, other))
+    return f"{chosen.engine} takes {own}, {other.engine} {others}."
 
 
 def _notes(chosen: EngineScore, points: Sequence[EngineScore], labels: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Contact sheet: slices of a volume with the labels drawn over them, as one PNG."""
+"""Contact sheet: slices of a volume with outlined labels, and a legend, as one PNG."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..core.errors import InputError
 from ..core.intensity import IntensityWindow
 from ..core.slice_axis import SliceAxis
-from ..core.volume import LabelMap, Volume
+from ..core.volume import LabelMap, Segment, Volume
 from ..io.slice_picture import draw_slice, label_regions, radiological_flips, scaled_size, write_png
+from .confidence import slice_confidence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 TILE_PIXELS = 240
 _CAPTION_PIXELS = 18
+_LEGEND_ROW_PIXELS = 20
+_LEGEND_SQUARE_PIXELS = 12
+# Slices of a preview: most of them filled ones, the least certain first.
+PREVIEW_SLICES = 10
 _PAINTED_COLOUR = (255, 214, 10)
 
 
@@ -29,7 +36,9 @@ def contact_sheet(
     painted: Sequence[int] = (),
     columns: int = 5,
 ) -> None:
-    """Write a grid of slices with isotropic pixels and labels in their colours; painted slices have a yellow frame.
+    """Write a grid of slices with isotropic pixels, outlined labels lightly filled in their colours, and a legend.
+
+    Painted slices have a yellow frame.
 
     Parameters
     ----------
@@ -51,10 +60,67 @@ def contact_sheet(
     tiles = [_tile(volume, label_map, axis, index, window, index in set(painted)) for index in indices]
     width, height = tiles[0].size
     rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * height))
+    columns = min(columns, len(tiles))
+    shown = {int(value) for index in indices for value in np.unique(axis.slices(label_map.array)[index])}
+    legend = _legend([one for one in label_map.segments if one.value in shown], columns * width)
+    sheet = Image.new("RGB", (columns * width, rows * height + legend.height))
     for number, tile in enumerate(tiles):
         sheet.paste(tile, ((number % columns) * width, (number // columns) * height))
+    sheet.paste(legend, (0, rows * height))
     write_png(Path(path), sheet)
+
+
+def least_certain(
+    labels: np.ndarray, confidence: np.ndarray, axis: SliceAxis, filled: Sequence[int], count: int = PREVIEW_SLICES
+) -> list[int]:
+    """Filled slices, the least certain first, none beside another while there is a choice.
+
+    Parameters
+    ----------
+    labels, confidence : ndarray [k, j, i]
+    axis : SliceAxis
+    filled : sequence of int
+        Slices that were filled; those without any label are left out if others are there.
+    count : int
+        Maximum number of slices.
+    """
+    held = [index for index in filled if axis.slices(labels)[index].any()] or list(filled)
+    scores = {index: slice_confidence(axis.slices(labels)[index], axis.slices(confidence)[index]) for index in held}
+    ranked = sorted(held, key=lambda index: (scores[index], index))
+    apart = max(1, len(held) // (2 * count))
+    chosen: list[int] = []
+    for index in ranked:
+        if len(chosen) < count and all(abs(index - other) > apart for other in chosen):
+            chosen.append(index)
+    rest = [index for index in ranked if index not in chosen]
+    return sorted([*chosen, *rest[: count - len(chosen)]], key=lambda index: (scores[index], index))
+
+
+def _legend(segments: Sequence[Segment], width: int) -> Image:
+    """Names of segments beside squares of their colours, as many in a row as fit."""
+    from PIL import Image, ImageDraw
+
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    positions, x, y = [], 4, 0
+    for segment in segments:
+        needed = round(pen.textlength(_plain(segment.name))) + _LEGEND_SQUARE_PIXELS + 22
+        if x > 4 and x + needed > width:
+            x, y = 4, y + _LEGEND_ROW_PIXELS
+        positions.append((x, y))
+        x += needed
+    legend = Image.new("RGB", (width, y + _LEGEND_ROW_PIXELS))
+    draw = ImageDraw.Draw(legend)
+    for segment, (left, top) in zip(segments, positions, strict=True):
+        red, green, blue = (round(255 * part) for part in segment.colour)
+        square = (left, top + 4, left + _LEGEND_SQUARE_PIXELS, top + 4 + _LEGEND_SQUARE_PIXELS)
+        draw.rectangle(square, fill=(red, green, blue))
+        draw.text((left + _LEGEND_SQUARE_PIXELS + 6, top + 4), _plain(segment.name), fill="white")
+    return legend
+
+
+def _plain(name: str) -> str:
+    """A name in the characters that every font has."""
+    return name[:60].encode("latin-1", "replace").decode("latin-1")
 
 
 def _tile(
@@ -67,7 +133,8 @@ def _tile(
     image, labels = axis.slices(volume.array)[index][flips], axis.slices(label_map.array)[index][flips]
     _, row_mm, column_mm = axis.spacing(volume.geometry)
     size = scaled_size(image.shape, (row_mm, column_mm), TILE_PIXELS)
-    picture = draw_slice(image, window, size, label_regions(labels, label_map.segments))
+    regions = label_regions(labels, label_map.segments)
+    picture = draw_slice(image, window, size, regions, regions)
     tile = Image.new("RGB", (size[0] + 4, size[1] + _CAPTION_PIXELS))
     tile.paste(picture, (2, _CAPTION_PIXELS))
     draw = ImageDraw.Draw(tile)

@@ -20,7 +20,7 @@ from ..core.volume import Geometry, Segment
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-AREA_OPACITY = 0.45
+AREA_OPACITY = 0.25
 OUTLINE_PIXELS = 2
 # Maximum number of slice pixels per rendered pixel along each side; more would cost memory without a visible effect.
 _OVERSAMPLING = 4

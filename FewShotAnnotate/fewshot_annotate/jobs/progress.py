@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from ..core.errors import Message
@@ -11,8 +12,10 @@ from .run_folder import JobFolder
 
 # Minimum interval between progress events that an engine causes.
 REPORT_INTERVAL_SECONDS = 0.5
-# The remaining time is estimated once this fraction of the work is done.
-MIN_FRACTION_FOR_ETA = 0.01
+# The remaining time is estimated once this fraction of the work is done, from the rate of the last part of the run:
+# set-up is slower or faster than the slices, and counted as it is it would be extrapolated.
+MIN_FRACTION_FOR_ETA = 0.1
+RATE_WINDOW_FRACTION = 0.3
 # A run that exceeds its time limit by more than this causes a warning.
 OVERRUN_SECONDS = 2.0
 
@@ -44,6 +47,7 @@ class RunProgress:
         self._drafting = bool(self._drafts)
         self._initial_fraction = 1 - len(pending) / self._total if self._total else 1.0
         self._fraction = 0.0
+        self._samples: deque[tuple[float, float]] = deque([(self._start_time, 0.0)])
         self._last_report_time = self._start_time
         self._warned = False
 
@@ -100,13 +104,21 @@ class RunProgress:
     def _advance(self, fraction: float) -> None:
         """Set the fraction of the work that is done; it never decreases, and NaN is ignored."""
         self._fraction = min(1.0, max(self._fraction, float(fraction)))
+        if self._fraction > self._samples[-1][1]:
+            self._samples.append((time.monotonic(), self._fraction))
+        oldest = self._fraction * (1 - RATE_WINDOW_FRACTION)
+        while len(self._samples) > 2 and self._samples[1][1] <= oldest:
+            self._samples.popleft()
 
     def _eta(self) -> float | None:
         if not self._unwritten and not self._drafts:
             return 0.0
         if self._fraction < MIN_FRACTION_FOR_ETA:
             return None
-        eta = self.seconds / self._fraction * (1 - self._fraction)
+        began, fraction = self._samples[0]
+        if self._fraction <= fraction:
+            return None
+        eta = (time.monotonic() - began) / (self._fraction - fraction) * (1 - self._fraction)
         if self.deadline is None:
             return round(eta, 2)
         left = self.deadline - time.monotonic()

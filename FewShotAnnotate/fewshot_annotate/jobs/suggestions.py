@@ -13,7 +13,7 @@ from ..engines.base import RunContext
 from ..engines.propagate.engine import Propagate
 from ..guidance.suggestion import suggest
 from ..guidance.uncertainty import Uncertainty
-from .filling import Filling
+from .filling import Filling, SliceResults
 from .planning import FillRequest, LabelledLayer, layers_of_label_maps, slices_to_fill
 
 NOTHING_LEFT = ("nothing_to_fill", "one_labelled_slice")
@@ -65,8 +65,18 @@ class SuggestedSlice:
         )
 
 
-def suggestions(request: FillRequest, count: int) -> list[SuggestedSlice]:
+def suggestions(
+    request: FillRequest, count: int, on_progress: Callable[[float], None] = lambda fraction: None
+) -> list[SuggestedSlice]:
     """Slices of a request's range to label next, best first. Empty where every slice of the range is labelled.
+
+    Parameters
+    ----------
+    request : FillRequest
+    count : int
+        Maximum number of suggestions.
+    on_progress : function
+        Called with the fraction of the slices that are done.
 
     Raises
     ------
@@ -88,7 +98,7 @@ def suggestions(request: FillRequest, count: int) -> list[SuggestedSlice]:
         if error.code in NOTHING_LEFT:
             return []
         raise
-    return suggest_slices(request.volume, layers, slices, count)
+    return suggest_slices(request.volume, layers, slices, count, on_progress=on_progress)
 
 
 def suggest_slices(
@@ -97,6 +107,7 @@ def suggest_slices(
     slices: Sequence[int],
     count: int,
     stop: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> list[SuggestedSlice]:
     """Slices to label next, best first; runs `propagate` in this process, slice by slice.
 
@@ -110,12 +121,21 @@ def suggest_slices(
         Maximum number of suggestions.
     stop : function
         Returns whether to stop.
+    on_progress : function
+        Called with the fraction of the slices that are done.
 
     Raises
     ------
     Stopped
     """
-    uncertainty = Uncertainty.concatenate([_uncertainty(volume, layer, slices, stop) for layer in layers])
+    found = []
+    for number, layer in enumerate(layers):
+
+        def count_slice(done: int, number: int = number) -> None:
+            on_progress((number + done / max(1, len(slices))) / len(layers))
+
+        found.append(_uncertainty(volume, layer, slices, stop, count_slice))
+    uncertainty = Uncertainty.concatenate(found)
     return [
         SuggestedSlice(
             index=one.index,
@@ -129,10 +149,20 @@ def suggest_slices(
 
 
 def _uncertainty(
-    volume: Volume, layer: LabelledLayer, slices: Sequence[int], stop: Callable[[], bool]
+    volume: Volume,
+    layer: LabelledLayer,
+    slices: Sequence[int],
+    stop: Callable[[], bool],
+    count_slice: Callable[[int], None],
 ) -> Uncertainty:
     # Fast, built in and well calibrated; the engine selected for the fill may take minutes. Where labels end,
     # `suggest` estimates the errors itself.
     filling = Filling(Propagate(), volume, layer.support, slices, RunContext(stop=stop), raise_unmatched=False)
     names = [layer.names[label] for label in layer.support.labels]
-    return Uncertainty.from_probabilities(layer.support, names, filling.results())
+
+    def counted() -> SliceResults:
+        for done, result in enumerate(filling.results(), start=1):
+            yield result
+            count_slice(done)
+
+    return Uncertainty.from_probabilities(layer.support, names, counted())

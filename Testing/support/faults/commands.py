@@ -36,7 +36,13 @@ def fill(suffix: str, old: bool = False, job: bool = False, confidence: bool = T
     def arguments(workspace: Workspace) -> list[str]:
         support = workspace.inputs / ("image-support.seg.nrrd" if "seg" in suffix else "image-support.nii.gz")
         found = strings(
-            "fill", workspace.inputs / "image.nii.gz", support, "-o", workspace.outputs / f"label{suffix}", *QUIET
+            "fill",
+            workspace.inputs / "image.nii.gz",
+            support,
+            "-o",
+            workspace.outputs / f"label{suffix}",
+            "--overwrite",
+            *QUIET,
         )
         found += strings("--confidence", workspace.outputs / "confidence.nii.gz") if confidence else []
         return found + (strings("--job-dir", workspace.folder / "job") if job else [])

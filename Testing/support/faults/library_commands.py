@@ -23,7 +23,7 @@ def library(action: str) -> Command:
         elif action == "import":
             _save(workspace, "save", "task", "image")
             assert main(strings("library", "export", "task", "-o", workspace.inputs / "task.zip")) == 0
-            assert main(strings("library", "remove", "task")) == 0
+            assert main(strings("library", "remove", "task", "--yes")) == 0
 
     def arguments(workspace: Workspace) -> list[str]:
         if action == "save":
@@ -33,7 +33,7 @@ def library(action: str) -> Command:
         more = {
             "export": ("task", "-o", workspace.outputs / "task.zip"),
             "import": (workspace.inputs / "task.zip",),
-            "remove": ("task",),
+            "remove": ("task", "--yes"),
         }
         return strings("library", action, *more[action])
 

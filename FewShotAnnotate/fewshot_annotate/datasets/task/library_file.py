@@ -30,7 +30,7 @@ _BLOCK = 1 << 20
 _ENDINGS = (*(f"{kind}.npy" for kind in ARRAY_KINDS), "png")
 
 
-def export_task(task: Task, path: Path) -> None:
+def export_task(task: Task, path: Path, *, overwrite: bool = False) -> None:
     """Write a task to a .zip file, atomically.
 
     Raises
@@ -40,7 +40,7 @@ def export_task(task: Task, path: Path) -> None:
     """
     if path.suffix.lower() != ".zip":
         raise InputError("suffix_unknown", path=path, allowed=".zip")
-    if paths.lexists(path):
+    if paths.lexists(path) and not overwrite:
         raise InputError("library_file_there", path=path)
     for example in task.examples:
         example.load(task.folder, len(task.segments))

@@ -23,7 +23,8 @@ from .plot import colour_of, curve_png
 REQUIRED_PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
 BADGES = {
     Evidence.CLEAR: "clear lead",
-    Evidence.EQUAL: "as good as the best, and the fastest of them",
+    Evidence.PROBABLE: "probably the best",
+    Evidence.EQUAL: "nearly as good as the best, and quicker",
     Evidence.TOO_LITTLE: "too little evidence",
     Evidence.ONE_ENGINE: "nothing to compare with",
 }

@@ -1,0 +1,44 @@
+"""Consent to what cannot be undone: replacing files and removing things."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..core import paths
+from ..core.errors import InputError
+
+
+def add_overwrite(parser: argparse.ArgumentParser, what: str = "OUT") -> None:
+    """Add the option that allows to replace files."""
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {what} if it is there")
+
+
+def require_free(options: argparse.Namespace, *outputs: Path) -> None:
+    """Raise `InputError` if a file to be written is there already and the user did not agree to replace it."""
+    for path in outputs:
+        if not options.overwrite and paths.lexists(path) and not paths.is_folder(path):
+            raise InputError("output_exists", path=path)
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """Add the option that answers yes to the question whether to remove something."""
+    parser.add_argument("--yes", action="store_true", help="remove without asking")
+
+
+def require_yes(options: argparse.Namespace, what: str) -> None:
+    """Ask whether to remove something, unless the user said so already.
+
+    Raises
+    ------
+    InputError
+        The answer is no, or nobody can be asked.
+    """
+    if options.yes:
+        return
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"Remove {what}? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    raise InputError("removal_unconfirmed", what=what)

@@ -1,0 +1,105 @@
+"""Statistics of labels: voxels and volume, with the range that the expected Dice of the filled slices implies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.expected_dice import ExpectedDice
+from ..core.slice_axis import SliceAxis
+from ..core.storage import csv_bytes
+from ..core.volume import LabelMap
+
+COLUMNS = ("label", "name", "voxels", "filled voxels", "ml", "least ml", "most ml", "expected Dice")
+_CUBIC_MM_PER_ML = 1000.0
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """Size of one label.
+
+    Attributes
+    ----------
+    value : int
+    name : str
+    voxels, filled : int
+        All voxels, and those on filled slices.
+    ml : float
+    least, most : float or None
+        Bounds of the volume in ml that the lower bound of the expected Dice allows; None where it is unknown.
+    dice : float or None
+        Expected Dice on the filled slices.
+    """
+
+    value: int
+    name: str
+    voxels: int
+    filled: int
+    ml: float
+    least: float | None
+    most: float | None
+    dice: float | None
+
+
+def label_statistics(
+    layers: Sequence[LabelMap], expected: Mapping[str, ExpectedDice], axis: SliceAxis, filled: Sequence[int]
+) -> list[LabelStatistics]:
+    """Statistics of every label.
+
+    A filled region of n voxels and Dice D to the truth leaves room for a truth of n * D / (2 - D) (all of it inside)
+    to n * (2 - D) / D voxels (all of the region inside); slices that a person painted have no such range.
+
+    Parameters
+    ----------
+    layers : sequence of LabelMap
+    expected : mapping of segment name to ExpectedDice
+    axis : SliceAxis
+    filled : sequence of int
+        Slices that were filled.
+    """
+    found = []
+    for layer in layers:
+        ml = float(np.prod(layer.geometry.spacing)) / _CUBIC_MM_PER_ML
+        counts = np.bincount(layer.array.ravel())
+        counts_filled = np.bincount(axis.slices(layer.array)[list(filled)].ravel(), minlength=len(counts))
+        for segment in layer.segments:
+            voxels, own = (
+                int(each[segment.value]) if segment.value < len(each) else 0 for each in (counts, counts_filled)
+            )
+            one = expected.get(segment.name)
+            low = None if one is None else max(one.low, 1e-3)
+            painted = voxels - own
+            found.append(
+                LabelStatistics(
+                    segment.value,
+                    segment.name,
+                    voxels,
+                    own,
+                    voxels * ml,
+                    None if low is None else (painted + own * low / (2 - low)) * ml,
+                    None if low is None else (painted + own * (2 - low) / low) * ml,
+                    None if one is None else one.dice,
+                )
+            )
+    return found
+
+
+def statistics_csv(statistics: Sequence[LabelStatistics]) -> bytes:
+    """The statistics as a CSV file."""
+
+    def cell(value: float | None) -> str:
+        return "" if value is None else f"{value:.4g}"
+
+    rows = [
+        [
+            str(one.value),
+            one.name,
+            str(one.voxels),
+            str(one.filled),
+            *map(cell, (one.ml, one.least, one.most, one.dice)),
+        ]
+        for one in statistics
+    ]
+    return csv_bytes(COLUMNS, rows)
