@@ -21,7 +21,7 @@ from fewshot_annotate.core.exit_codes import ExitCode
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry
 from fewshot_annotate.datasets.batch_folder import BatchFolder
-from fewshot_annotate.datasets.status import CaseStatus, Status, StatusFile
+from fewshot_annotate.datasets.status import COLUMNS, DETAILS, CaseStatus, Status, StatusFile
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_array, write_label_maps
 from PIL import Image
 from support.batches import Dataset, environment_with_standins, make_dataset, register
@@ -65,7 +65,11 @@ def test_each_case_gets_its_files_and_its_row(dataset: Dataset) -> None:
     dataset.add("a", "été 2")
     assert main(dataset.command()) == 0
     lines = (dataset.output / "status.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "name,status,seconds,message"
+    assert lines[0].split(",") == [*COLUMNS, *DETAILS]
+    for row in csv.DictReader(lines):
+        assert (row["axis"], row["plane"]) == ("0", "axial")
+        assert all(float(part.split()[-1]) > 0 for part in row["ml"].split(";"))
+        assert 0 < float(row["least_confidence"]) <= 1
     assert [line.split(",")[:2] for line in lines[1:]] == [["a", "done"], ["été 2", "done"]]
     assert all(float(row["seconds"]) > 0 for row in csv.DictReader(lines))
     volume, truth = small_case()
@@ -240,7 +244,7 @@ def test_an_accepted_case_is_never_run_again(dataset: Dataset) -> None:
     assert main(dataset.command()) == 0
     status = StatusFile(dataset.output / "status.csv")
     status.set_accepted("a", True)
-    assert status.path.read_text().splitlines()[0] == "name,status,seconds,message,accepted"
+    assert status.path.read_text().splitlines()[0] == ",".join([*COLUMNS, *DETAILS, "accepted"])
     before = dataset.case("a").record.stat().st_mtime_ns
     assert main(dataset.command("--resume", "--slices", "all")) == 0
     assert dataset.case("a").record.stat().st_mtime_ns == before

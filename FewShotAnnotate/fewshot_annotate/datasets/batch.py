@@ -16,6 +16,7 @@ from ..core.errors import InputError
 from ..engines.registry import engine_class, runnable_engine
 from .batch_folder import BatchFolder
 from .case import CORRECTED, BatchSettings, CaseJob
+from .case_details import details_of
 from .gallery import write_page
 from .manifest import Manifest
 from .status import CaseStatus, RowUpdate, Status, keep_accepted
@@ -358,6 +359,7 @@ def _finished(case_job: CaseJob) -> CaseStatus | None:
             status=Status.DONE,
             seconds=outcome.get("seconds"),
             message=str(outcome.get("message", "")),
+            details=details_of(outcome),
         )
     return (
         CaseStatus(name=case_job.case.name, status=Status.DONE, seconds=None, message=CORRECTED)

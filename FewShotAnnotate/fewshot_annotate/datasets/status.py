@@ -7,7 +7,7 @@ never write it. Each change is a transaction: the table is read, changed and rep
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,9 @@ from ..io.table import read_lines
 from .manifest import require_case_name
 
 COLUMNS = ("name", "status", "seconds", "message")
+# Added with the first finished case: axis of the slices as an array index and in words, mean expected Dice of labels,
+# ml of each label, and the slice of the lowest confidence.
+DETAILS = ("axis", "plane", "expected_dice", "ml", "least_confidence", "least_confident_slice")
 # Added by the first review.
 ACCEPTED = "accepted"
 _YES = frozenset(("yes", "y", "true", "1", "x"))
@@ -51,6 +54,8 @@ class CaseStatus:
         One line: why the case failed or was skipped, or a warning.
     accepted : bool
         Whether a user accepted the result in a review.
+    details : tuple of str
+        Cells of `DETAILS`; empty if the case was not filled.
     error : InputError or None
         What `message` says, for whoever follows the batch; not in the table.
     """
@@ -60,13 +65,15 @@ class CaseStatus:
     seconds: float | None = None
     message: str = ""
     accepted: bool = False
+    details: tuple[str, ...] = ()
     error: InputError | None = field(default=None, compare=False)
 
     def cells(self) -> dict[str, str]:
         """The row's text by column."""
         seconds = "" if self.seconds is None else f"{self.seconds:.2f}"
         texts = (self.name, str(self.status), seconds, self.message, "yes" if self.accepted else "")
-        return dict(zip((*COLUMNS, ACCEPTED), texts, strict=True))
+        details = dict(zip(DETAILS, self.details, strict=False))
+        return dict(zip((*COLUMNS, ACCEPTED), texts, strict=True)) | details
 
 
 # Function from the current rows by name to the rows to add or replace.
@@ -202,9 +209,14 @@ class _Table:
         for name, status in changed.items():
             self._cells[name] = {**self._cells.get(name, {}), **status.cells()}
         self.statuses.update(changed)
-        if ACCEPTED not in self.columns and any(one.accepted for one in self.statuses.values()):
-            self.header = [*self.header, ACCEPTED]
-            self.columns = [*self.columns, ACCEPTED]
+        if any(one.details for one in self.statuses.values()):
+            self._add_columns(DETAILS)
+        if any(one.accepted for one in self.statuses.values()):
+            self._add_columns((ACCEPTED,))
+
+    def _add_columns(self, names: Sequence[str]) -> None:
+        new = [name for name in names if name not in self.columns]
+        self.header, self.columns = [*self.header, *new], [*self.columns, *new]
 
     def rows(self) -> Iterable[list[str]]:
         """The rows as they are to stand in the file."""
@@ -219,12 +231,14 @@ def _from_cells(cells: Mapping[str, str]) -> CaseStatus:
         duration = float(seconds.replace(",", ".")) if seconds.strip() else None  # some spreadsheets write 1,5
         if (duration is not None and not math.isfinite(duration)) or accepted not in _YES | _NO:
             raise ValueError
+        details = tuple(cells.get(column, "") for column in DETAILS)
         return CaseStatus(
             name=name,
             status=Status(status.strip().lower()),
             seconds=duration,
             message=message,
             accepted=accepted in _YES,
+            details=details if any(details) else (),
         )
     except ValueError:
         raise InputError("status_row", name=name) from None

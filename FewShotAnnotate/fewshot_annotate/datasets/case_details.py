@@ -1,0 +1,54 @@
+"""What the table and page of a batch tell of a filled case, beside its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from ..core.volume import LabelMap
+from ..guidance.confidence import slice_confidence
+from ..jobs.planning import PlannedRun
+
+_CUBIC_MM_PER_ML = 1000.0
+
+
+def measured(label_map: LabelMap, confidence: np.ndarray, run: PlannedRun) -> dict[str, Any]:
+    """Plane, ml of each label and the least confident slice of a filled case, as JSON for its record.
+
+    Parameters
+    ----------
+    label_map : LabelMap
+    confidence : float ndarray [k, j, i]
+    run : PlannedRun
+    """
+    axis = run.support.axis
+    labels, sure = axis.slices(label_map.array), axis.slices(confidence)
+    scores = {index: slice_confidence(labels[index], sure[index]) for index in run.job.slices}
+    least = min(scores, key=lambda index: (scores[index], index))
+    counts = np.bincount(label_map.array.ravel())
+    voxel_ml = float(np.prod(label_map.geometry.spacing)) / _CUBIC_MM_PER_ML
+    present = [segment for segment in label_map.segments if segment.value < len(counts) and counts[segment.value]]
+    return {
+        "plane": axis.patient_plane(label_map.geometry),
+        "ml": {segment.name: round(float(counts[segment.value] * voxel_ml), 3) for segment in present},
+        "least_confidence": round(scores[least], 4),
+        "least_confident_slice": least,
+    }
+
+
+def details_of(outcome: Mapping[str, Any]) -> tuple[str, ...]:
+    """Cells of `status.DETAILS` from the outcome in a case's record; empty for records of older versions."""
+    if "plane" not in outcome:
+        return ()
+    dice = [float(one["dice"]) for one in outcome.get("expected", [])]
+    return (
+        str(outcome["axis"]),
+        str(outcome["plane"]),
+        f"{fmean(dice):.3f}" if dice else "",
+        "; ".join(f"{name} {ml:.4g}" for name, ml in outcome["ml"].items()),
+        f"{outcome['least_confidence']:.3f}",
+        str(outcome["least_confident_slice"]),
+    )
