@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import tempfile
 from pathlib import Path
@@ -230,3 +231,13 @@ def test_the_demo_keeps_its_results_elsewhere_if_they_cannot_be_written(
     assert (output / "contact-sheet.png").stat().st_size
     (kept,) = elsewhere.glob("*/label.nii.gz")
     assert str(kept) in capfd.readouterr().err
+
+
+def test_fill_writes_a_picture_and_statistics(desk: Desk) -> None:
+    picture, table = desk.folder / "preview.png", desk.folder / "statistics.csv"
+    assert main(desk.fill("--engine", "propagate", "--preview", str(picture), "--statistics", str(table))) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    filled = read_volume(desk.output).array
+    assert [int(row["voxels"]) for row in rows] == [int((filled == int(row["label"])).sum()) for row in rows]

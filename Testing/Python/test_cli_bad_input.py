@@ -259,6 +259,14 @@ def test_labels_on_slices_not_named_are_said_not_to_count(desk: Desk, capfd: pyt
     assert ", ".join(map(str, middle)) in err
 
 
+def test_a_file_that_is_there_is_replaced_only_if_asked(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [word for word in desk.fill("--engine", "propagate") if word != "--overwrite"]
+    desk.output.write_bytes(b"corrected by hand")
+    assert main(words) == 2
+    assert "replace it (--overwrite)" in capfd.readouterr().err
+    assert desk.output.read_bytes() == b"corrected by hand"
+
+
 def test_bad_input_is_exit_code_2_of_the_real_program(desk: Desk, spawned: Spawned) -> None:
     program = spawned.cli(*desk.fill("--axis", "7"))
     out, err = program.communicate(timeout=60)

@@ -251,13 +251,20 @@ def test_a_clear_lead_is_called_one() -> None:
     assert "about 83 minutes" in found.reasons[1]
 
 
-def test_of_equal_engines_the_fastest_is_taken() -> None:
-    found = advice(10, slow=([0.9, 0.7, 0.92], 100.0), quick=([0.7, 0.9, 0.91], 1.0))
-    assert (found.engine, found.evidence) == ("quick", Evidence.EQUAL)
-    assert "within the variation from slice to slice" in found.reasons[0]
-    assert "100 times as fast" in found.reasons[0]
+def test_a_lead_that_may_be_chance_is_called_probable_and_its_price_is_told() -> None:
+    found = advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.74], 0.12))
+    assert (found.engine, found.evidence) == ("slow", Evidence.PROBABLE)
+    assert "probably better: +0.060 against quick (95 % CI" in found.reasons[0]
+    assert "slow takes about 22 seconds, quick about 6 seconds." in found.reasons[0]
+
+
+def test_a_quicker_engine_is_taken_if_the_lead_is_tiny_or_may_be_chance_and_costs_much() -> None:
     tiny = advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0))
     assert (tiny.engine, tiny.evidence) == ("quick", Evidence.EQUAL)
+    assert "too little to matter" in tiny.reasons[0]
+    costly = advice(9, slow=([0.9, 0.7, 0.92], 100.0), quick=([0.7, 0.9, 0.74], 1.0))
+    assert (costly.engine, costly.evidence) == ("quick", Evidence.EQUAL)
+    assert "may be chance and costs much more time" in costly.reasons[0]
 
 
 def test_few_hidden_slices_decide_nothing() -> None:

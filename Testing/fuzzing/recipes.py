@@ -155,7 +155,7 @@ RECIPES = {
     "library list": Recipe("library list", damageable=("../home/library",), check="nothing", share=0.5),
     "library show": Recipe(f"library show {TASK}", damageable=("../home/library",), share=0.5),
     "library remove": Recipe(
-        f"library remove {TASK}", damageable=("../home/library",), changes=("../home/library",), share=0.3
+        f"library remove --yes {TASK}", damageable=("../home/library",), changes=("../home/library",), share=0.3
     ),
     "library export": Recipe(
         f"library export {TASK} -o {{out}}",

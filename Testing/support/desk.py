@@ -41,7 +41,10 @@ class Desk:
 
     def fill(self, *more: object) -> list[str]:
         """Arguments of the plain command."""
-        return ["fill", *map(str, (self.image, self.labels, "-o", self.output, "--progress", "none", *more))]
+        return [
+            "fill",
+            *map(str, (self.image, self.labels, "-o", self.output, "--overwrite", "--progress", "none", *more)),
+        ]
 
     def files(self) -> dict[str, bytes | None]:
         """Everything in the folder, with its bytes."""

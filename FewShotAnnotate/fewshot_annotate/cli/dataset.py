@@ -20,7 +20,7 @@ from ..datasets.export.source import dataset_source
 from .arguments import add_progress
 from .labels import print_note
 from .messages import error_text
-from .progress import Column, Display, Bar, open_display
+from .progress import Bar, Column, Display, open_display
 from .terminal import table_console
 
 _MAX_NUMBER = 999

@@ -16,7 +16,7 @@ COLUMNS = ("label", "name", "voxels", "filled voxels", "ml", "least ml", "most m
 _CUBIC_MM_PER_ML = 1000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelStatistics:
     """Size of one label.
 
@@ -73,14 +73,14 @@ def label_statistics(
             painted = voxels - own
             found.append(
                 LabelStatistics(
-                    segment.value,
-                    segment.name,
-                    voxels,
-                    own,
-                    voxels * ml,
-                    None if low is None else (painted + own * low / (2 - low)) * ml,
-                    None if low is None else (painted + own * (2 - low) / low) * ml,
-                    None if one is None else one.dice,
+                    value=segment.value,
+                    name=segment.name,
+                    voxels=voxels,
+                    filled=own,
+                    ml=voxels * ml,
+                    least=None if low is None else (painted + own * low / (2 - low)) * ml,
+                    most=None if low is None else (painted + own * (2 - low) / low) * ml,
+                    dice=None if one is None else one.dice,
                 )
             )
     return found
