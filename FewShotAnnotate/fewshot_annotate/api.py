@@ -23,11 +23,14 @@ from .core.regrid import Consent
 from .core.slice_axis import AxisChoice, parse_axis
 from .core.storage import temporary_folder
 from .core.volume import Geometry, LabelMap, Segment, Volume
+from .datasets.task.filling import plan_with_task
+from .datasets.task.library import task_folder
+from .datasets.task.task import read_task
 from .engines.pretrained.engine_weights import weights_in_use
 from .evaluation.case import ComparisonCase
 from .evaluation.results import Comparison
 from .export.algorithm import PRODUCT, Algorithm, tagged
-from .io.files import read_label_maps, read_volume
+from .io.files import merge_layers, read_label_maps, read_volume
 from .io.inputs import as_inputs, as_label_maps, as_volume
 from .jobs.layers import fill_layers
 from .jobs.planning import FillRequest, plan
@@ -114,12 +117,13 @@ def read_labels(
 
 def fill(
     volume: VolumeLike,
-    labels: LabelsLike,
+    labels: LabelsLike | None = None,
     *,
+    task: str | None = None,
     engine: str = "auto",
     axis: int | str | None = None,
     labelled_slices: Sequence[int] | None = None,
-    slices: str | tuple[int, int] = "between",
+    slices: str | tuple[int, int] | None = None,
     partial: bool = False,
     device: str = "auto",
     options: Mapping[str, Any] | None = None,
@@ -132,15 +136,18 @@ def fill(
     ----------
     volume : path, SimpleITK image, ndarray [k, j, i] or Volume
     labels : path, SimpleITK image, integer ndarray [k, j, i], LabelMap or list of LabelMap
-        0 is background. Only labelled slices hold labels.
+        0 is background. Only labelled slices hold labels. May be left out with a task.
+    task : str, optional
+        Name or path of a task, whose newest model is used. Labels are matched to its segments by name.
     engine : str
         'auto', 'propagate', 'adapt', ...
     axis : 0, 1, 2, 'axial', 'coronal' or 'sagittal', optional
         Axis of the labelled slices, by array index or plane. Found from the labels by default.
     labelled_slices : sequence of int, optional
         Slices that were labelled completely, those without any label too. By default all that hold one.
-    slices : 'between', 'all' or (start, stop)
-        Slices to fill: between the outermost labelled slices, all, or a half-open range.
+    slices : 'between', 'all' or (start, stop), optional
+        Slices to fill: between the outermost labelled slices (default), all (default with a task), or a half-open
+        range.
     partial : bool
         Whether a segment missing on a labelled slice counts as not annotated there rather than absent.
     device : 'auto', 'cpu', 'cuda' or 'mps'
@@ -158,27 +165,33 @@ def fill(
     Unfinished
         The worker failed or was cancelled.
     """
-    given, layers = as_inputs(volume, labels)
+    if labels is None and task is None:
+        raise InputError("no_labelled_slice", path="The labels")
+    given, layers = (as_volume(volume), []) if labels is None else as_inputs(volume, labels)
+    if task is not None and len(layers) > 1:
+        layers = [merge_layers(layers, "labels.nii.gz")]
     merged = merge_disjoint(layers)
     request = FillRequest(
         volume=given,
         layers=merged.layers,
         axis=_axis(axis),
         labelled_slices=labelled_slices,
-        slices=slices,
+        slices=slices or ("between" if task is None else "all"),
         engine=engine,
         device=Device(device),
         options=dict(options or {}),
         budget=seconds,
         complete=not partial,
     )
-    runs = plan(request)
+    planned = None if task is None else plan_with_task(request, read_task(task_folder(task)))
+    runs, planned_layers = (plan(request), merged.layers) if planned is None else ([planned.run], [planned.label_map])
     with temporary_folder() as folder:
-        result = fill_layers(runs, merged.layers, given, folder / "job", on_event)
+        result = fill_layers(runs, planned_layers, given, folder / "job", on_event)
+    filled = merged.restore(result.layers) if planned is None else [planned.filled(result.layers[0].array)]
     job = runs[0].job
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
     return Filled(
-        layers=tuple(tagged(merged.restore(result.layers), made_by)),
+        layers=tuple(tagged(filled, made_by)),
         confidence=result.confidence,
         expected_dice=dict(result.expected_dice),
         engine=job.engine,

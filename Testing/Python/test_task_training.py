@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import fewshot_annotate as fsa
 import numpy as np
 import pytest
 from fewshot_annotate.cli import main
@@ -78,6 +79,16 @@ def test_a_volume_without_painted_slices_is_filled(
     said = capsys.readouterr().out
     assert "10 slices filled, 0 were labelled" in said
     assert "Expected Dice Core" in said
+
+
+def test_the_python_api_fills_by_a_task(trained: Path) -> None:
+    volume, _ = ball(9)
+    filled = fsa.fill(volume, task="balls")
+    assert filled.engine == "specialist"
+    assert [segment.name for segment in filled.layers[0].segments] == ["Core", "Rim"]
+    assert filled.labels.any()
+    with pytest.raises(InputError, match="no slice is labelled"):
+        fsa.fill(volume)
 
 
 def test_painted_slices_come_back_as_they_were_with_their_own_values(trained: Path, tmp_path: Path) -> None:
