@@ -36,7 +36,15 @@ fractions = st.floats(0, 1)
 seconds = st.floats(0, 1e6)
 events = st.one_of(
     st.builds(Started, st.integers(2, 2**22), st.text(), st.text()),
-    st.builds(Progress, counts, counts, st.none() | seconds, fractions, counts, st.sampled_from(Stage)),
+    st.builds(
+        Progress,
+        done=counts,
+        total=counts,
+        eta=st.none() | seconds,
+        fraction=fractions,
+        drafts=counts,
+        stage=st.sampled_from(Stage),
+    ),
     st.builds(SliceDone, counts, st.booleans()),
     st.builds(
         lambda label, figures: Expected(label, figures[1], figures[0], figures[2]),
@@ -50,11 +58,11 @@ events = st.one_of(
 )
 jobs = st.builds(
     Job,
-    st.text(min_size=1),
-    st.sets(counts).map(lambda slices: tuple(sorted(slices))),
-    st.sampled_from(Device),
-    st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()),
-    st.none() | st.floats(1e-3, 1e6) | st.integers(1, 1000),
+    engine=st.text(min_size=1),
+    slices=st.sets(counts).map(lambda slices: tuple(sorted(slices))),
+    device=st.sampled_from(Device),
+    options=st.dictionaries(st.text(), st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()),
+    budget=st.none() | st.floats(1e-3, 1e6) | st.integers(1, 1000),
     model=st.none() | st.text(),
 )
 json_values = st.recursive(
