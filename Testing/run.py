@@ -49,6 +49,8 @@ def main(arguments):
         return 2
     _make_environment(needed)
     commands = {"demo": [BIN / "fewshot-annotate", "demo"], "test": [PYTHON, "-m", "pytest", *SEVERAL_PROCESSES]}
+    if kind == "demo" and not any(word.startswith(("-o", "--out")) for word in rest):
+        rest = [*rest, "--overwrite"]  # the folder of its own that an earlier demo left
     # Compiled files are kept, whatever the user's settings: the tests start hundreds of processes.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.call([*map(str, commands[kind]), *rest], cwd=ROOT, env=environment)
