@@ -33,7 +33,7 @@ from .export.algorithm import PRODUCT, Algorithm, tagged
 from .io.files import merge_layers, read_label_maps, read_volume
 from .io.inputs import as_inputs, as_label_maps, as_volume
 from .jobs.layers import fill_layers
-from .jobs.planning import FillRequest, plan
+from .jobs.planning import EngineSettings, FillRequest, plan
 from .jobs.suggestions import SuggestedSlice, suggestions
 
 if TYPE_CHECKING:
@@ -177,10 +177,7 @@ def fill(
         axis=_axis(axis),
         labelled_slices=labelled_slices,
         slices=slices or ("between" if task is None else "all"),
-        engine=engine,
-        device=Device(device),
-        options=dict(options or {}),
-        budget=seconds,
+        settings=EngineSettings(engine, dict(options or {}), Device(device), seconds),
         complete=not partial,
     )
     planned = None if task is None else plan_with_task(request, read_task(task_folder(task)))
@@ -216,7 +213,7 @@ def suggest(
         axis=_axis(axis),
         labelled_slices=labelled_slices,
         slices=slices,
-        engine="propagate",
+        settings=EngineSettings("propagate"),
         complete=not partial,
     )
     return suggestions(request, count)

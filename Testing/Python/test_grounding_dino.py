@@ -16,7 +16,7 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LabelMap, Segment, Volume
 from fewshot_annotate.engines.base import Engine, RunContext
 from fewshot_annotate.engines.registry import runnable_engine
-from fewshot_annotate.jobs.planning import FillRequest, plan
+from fewshot_annotate.jobs.planning import EngineSettings, FillRequest, plan
 from support.labels import every, keep_slices, small_case
 from support.tiny_weights import Shelf, random_grounding_dino, random_sam, vocabulary
 
@@ -157,7 +157,7 @@ def test_segment_names_reach_the_engine_by_the_job_and_no_other_engine(shelf: Sh
     segments = tuple(Segment(value=value, name=name) for value, name in NAMES.items())
     painted = keep_slices(LabelMap(label_map.array, label_map.geometry, segments), AXIS, every(label_map, AXIS, 6))
     for engine, expected in (("grounding-dino", NAMES), ("propagate", {})):
-        (run,) = plan(FillRequest(volume=volume, layers=[painted], axis=AXIS, engine=engine))
+        (run,) = plan(FillRequest(volume=volume, layers=[painted], axis=AXIS, settings=EngineSettings(engine)))
         job = Job.from_json(json.loads(json.dumps(run.job.to_json())))
         assert job.names == expected
         assert job == run.job

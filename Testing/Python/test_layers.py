@@ -14,7 +14,7 @@ from fewshot_annotate.core.layers import merge_disjoint
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
-from fewshot_annotate.jobs.planning import FillRequest, plan
+from fewshot_annotate.jobs.planning import EngineSettings, FillRequest, plan
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
@@ -245,7 +245,7 @@ def test_a_slice_speaks_only_of_what_is_painted_on_it_and_an_empty_one_of_all(la
         layers=layers,
         axis=SliceAxis(0),
         labelled_slices=[0, 2, 4, 6, 8, 12],
-        engine="propagate",
+        settings=EngineSettings("propagate"),
         complete=False,
     )
     known = {}

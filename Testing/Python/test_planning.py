@@ -171,7 +171,11 @@ def test_an_engine_that_cannot_run_so_is_refused(settings: EngineSettings, code:
 def test_a_plan_has_one_run_for_each_layer() -> None:
     maps = [label_map({0: [(0, 3), (0, 3)], 4: [(0, 3), (0, 3)]}), label_map({}), label_map({0: [(1, 5), (1, 5)]})]
     volume = Volume(np.zeros((8, 6, 6), dtype=np.float32), maps[0].geometry)
-    runs = plan(FillRequest(volume=volume, layers=maps, axis=AXIS, slices=(2, 6), engine="propagate", budget=9.0))
+    runs = plan(
+        FillRequest(
+            volume=volume, layers=maps, axis=AXIS, slices=(2, 6), settings=EngineSettings("propagate", budget=9.0)
+        )
+    )
     assert [run.layer for run in runs] == [0, 2]
     assert {run.job.slices for run in runs} == {(2, 3, 5)}
     assert {run.asked for run in runs} == {range(2, 6)}

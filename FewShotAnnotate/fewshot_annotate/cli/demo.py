@@ -13,7 +13,7 @@ from ..core.exit_codes import ExitCode
 from ..core.results import write_results
 from ..core.text import printable
 from ..io.files import require_writable, write_label_maps
-from ..jobs.planning import FillRequest, plan
+from ..jobs.planning import EngineSettings, FillRequest, plan
 from . import demo_case as demo
 from .arguments import add_engine, add_progress
 from .consent import add_overwrite, require_free
@@ -42,7 +42,11 @@ def _demo(options: argparse.Namespace) -> int:
         indices = demo.labelled_slices(truth)
         painted = demo.keep_slices(truth, indices)
         request = FillRequest(
-            volume=volume, layers=[painted], axis=demo.AXIS, labelled_slices=indices, engine=options.engine
+            volume=volume,
+            layers=[painted],
+            axis=demo.AXIS,
+            labelled_slices=indices,
+            settings=EngineSettings(options.engine),
         )
         (run,) = plan(request)
     try:

@@ -27,7 +27,7 @@ from ..evaluation.label_statistics import label_statistics, statistics_csv
 from ..export.algorithm import PRODUCT, Algorithm, tagged
 from ..guidance.contact_sheet import contact_sheet, least_certain
 from ..io.files import image_suffix, merge_layers, read_volume, require_writable, write_array, write_label_maps
-from ..jobs.planning import FillRequest, PlannedRun, plan
+from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, plan
 from .arguments import (
     add_engine,
     add_input,
@@ -102,10 +102,7 @@ def _fill(options: argparse.Namespace) -> int:
         axis=axis,
         labelled_slices=labelled,
         slices=slices,
-        engine=options.engine,
-        device=Device(options.device),
-        options=settings,
-        budget=budget,
+        settings=EngineSettings(options.engine, settings, Device(options.device), budget),
         complete=not options.partial,
         source=options.support or options.image,
     )

@@ -9,7 +9,7 @@ from ..core.exit_codes import ExitCode
 from ..core.layers import merge_disjoint
 from ..core.slice_axis import parse_axis
 from ..io.files import read_volume
-from ..jobs.planning import FillRequest
+from ..jobs.planning import EngineSettings, FillRequest
 from ..jobs.suggestions import suggestions
 from .arguments import add_input, parse_count, parse_labelled_slices, parse_slice_range
 from .labels import add_regrid_options, read_labels
@@ -47,7 +47,7 @@ def _suggest(options: argparse.Namespace) -> int:
         axis=axis,
         labelled_slices=labelled,
         slices=slices,
-        engine="propagate",
+        settings=EngineSettings("propagate"),
         complete=not options.partial,
         source=options.support,
     )

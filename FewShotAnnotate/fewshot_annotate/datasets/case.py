@@ -291,10 +291,7 @@ def _request(case_job: CaseJob, volume: Volume, layers: Sequence[LabelMap]) -> F
         axis=case.axis,
         labelled_slices=case.labelled_slices,
         slices=settings.slices,
-        engine=case.engine,
-        device=settings.device,
-        options=dict(settings.options),
-        budget=settings.budget,
+        settings=EngineSettings(case.engine, dict(settings.options), settings.device, settings.budget),
         complete=settings.complete,
         source=case.support or case.image,
     )

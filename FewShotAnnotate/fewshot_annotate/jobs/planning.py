@@ -95,8 +95,8 @@ class FillRequest:
     labelled_slices : sequence of int or None
         None: the slices that hold any label of any layer.
     slices : 'between', 'all' or (start, stop)
-    budget : float or None
-        Seconds for all layers together, None for as long as it takes.
+    settings : EngineSettings
+        The time limit is that of all layers together.
     complete : bool
         Whether a label that is not on a labelled slice is absent there; else it may just not be painted there.
     source : object
@@ -108,17 +108,9 @@ class FillRequest:
     axis: AxisChoice | None = None
     labelled_slices: Sequence[int] | None = None
     slices: SliceRange = "between"
-    engine: str = "auto"
-    device: Device = Device.AUTO
-    options: dict[str, Any] = field(default_factory=dict)
-    budget: float | None = None
+    settings: EngineSettings = field(default_factory=lambda: EngineSettings("auto"))
     complete: bool = True
     source: object = "The labels"
-
-    @property
-    def settings(self) -> EngineSettings:
-        """The engine with its settings."""
-        return EngineSettings(self.engine, self.options, self.device, self.budget)
 
 
 @dataclass(frozen=True)

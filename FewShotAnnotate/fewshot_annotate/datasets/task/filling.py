@@ -11,7 +11,7 @@ from ...core.slice_axis import SliceAxis, resolve_axis
 from ...core.support import Support
 from ...core.volume import Geometry, LabelMap
 from ...engines.registry import engine_class, engine_names
-from ...jobs.planning import EngineSettings, FillRequest, LabelledLayer, PlannedRun, planned_runs
+from ...jobs.planning import FillRequest, LabelledLayer, PlannedRun, planned_runs
 from .models import TaskModel, require_model
 from .segments import TaskLabels
 from .task import Task
@@ -84,13 +84,8 @@ def plan_with_task(request: FillRequest, task: Task, model: TaskModel | None = N
     empty = LabelMap(np.zeros(grid.shape, dtype=kind), grid, task.segments)
     label_map = empty if painted is None else labels.of_task(painted)
     support = _empty_support(request, task) if painted is None else _support(request, task, label_map)
-    engine = EngineSettings(
-        require_task_engine(request.engine, bool(support.indices)),
-        request.options,
-        request.device,
-        request.budget,
-        model.folder,
-    )
+    engine_name = require_task_engine(request.settings.engine, bool(support.indices))
+    engine = replace(request.settings, engine=engine_name, model=model.folder)
     names = {segment.value: segment.name for segment in task.segments}
     layer = LabelledLayer(0, support, names)
     (run,) = planned_runs([layer], request.volume, request.slices, engine, request.source)
