@@ -213,7 +213,7 @@ def test_what_cannot_be_shown_or_accepted_is_said_in_one_line(review: BatchRevie
     slicer.mrmlScene.RemoveNode(review.nodes.segmentation)
     with pytest.raises(InputError, match="review_nothing"):
         review.accept()
-    with pytest.raises(InputError, match="no_batch"):
+    with pytest.raises(InputError, match="no batch was written here"):
         BatchReview(slicer.mrmlScene, dataset.folder)
 
 
