@@ -411,7 +411,7 @@ def test_two_writers_of_the_status_lose_no_row(tmp_path: Path, spawned: Spawned)
         "import sys; from pathlib import Path\n"
         "from fewshot_annotate.datasets.status import CaseStatus, Status, StatusFile\n"
         "for number in range(40):\n"
-        "    StatusFile(Path(sys.argv[1])).update([CaseStatus(f'{sys.argv[2]}{number}', Status.DONE)])\n"
+        "    StatusFile(Path(sys.argv[1])).update([CaseStatus(name=f'{sys.argv[2]}{number}', status=Status.DONE)])\n"
     )
     writers = [spawned.python("-c", code, str(path), name) for name in "ab"]
     assert [writer.wait(60) for writer in writers] == [0, 0]

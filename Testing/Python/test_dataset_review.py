@@ -104,7 +104,8 @@ def test_accepting_is_written_to_the_table_and_changes_no_other_file(review: Bat
     show(review, "a")
     accept(review)
     lines = (dataset.output / "status.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "name,status,seconds,message,accepted"
+    assert lines[0].startswith("name,status,seconds,message,")
+    assert lines[0].endswith(",accepted")
     assert [line.endswith(",yes") for line in lines[1:]] == [True, False, False, False]
     assert [case.accepted for case in review.cases] == [True, False, False, False]
     assert dataset.results() == before

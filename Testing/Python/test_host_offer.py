@@ -200,7 +200,7 @@ def test_weights_are_fetched_after_the_licence_was_shown_and_agreed_to(server: S
     assert room.ensure_engine(UNIVERSEG)
     assert len(dialogs.shown) == len(server.asked) == 1
     slicer_standin.process_events(1)
-    assert slicer.util.mainWindow().findChildren(qt.QProgressDialog) == []
+    assert slicer.util.mainWindow().findChildren(qt.QProgressDialog) == ()
 
 
 def test_nothing_is_fetched_by_who_does_not_agree(server: Server, dialogs: Any) -> None:

@@ -69,9 +69,9 @@ def test_a_picture_is_true_to_scale(
 def test_areas_are_translucent_and_nothing_else_is_coloured() -> None:
     picture = draw_slice(np.full((10, 10), 50), BLACK_TO_WHITE, (10, 10), [Region(middle(), (1, 0, 0))])
     rgb = np.asarray(picture)
-    grey = 127
+    grey, rest = 127, 1 - AREA_OPACITY
     np.testing.assert_allclose(
-        rgb[middle()], np.broadcast_to([grey * 0.55 + 255 * AREA_OPACITY, grey * 0.55, grey * 0.55], (16, 3)), atol=1
+        rgb[middle()], np.broadcast_to([grey * rest + 255 * AREA_OPACITY, grey * rest, grey * rest], (16, 3)), atol=1
     )
     np.testing.assert_array_equal(rgb[~middle()], grey)
 

@@ -478,14 +478,14 @@ def test_errors_in_slots_are_kept_for_the_test_to_see(scene: Any, capsys: pytest
 
 def test_a_picture_of_the_panel_shows_text(tiny: Any, tmp_path: Path) -> None:
     slicer.app.processEvents()
-    tiny.parent.resize(420, 640)
+    tiny.parent.resize(420, 800)
     pictures = []
     for text in ("Ready", "Finished 31 of 40 slices"):
         tiny.ui.statusLabel.text = text
         picture = tmp_path / f"{len(pictures)}.png"
         assert tiny.parent.grab().save(str(picture))
         pictures.append(_gray_levels(picture))
-    assert pictures[0].shape == (640, 420)
+    assert pictures[0].shape == (800, 420)
     assert len(np.unique(pictures[0])) > 20
     changed = np.argwhere(pictures[0] != pictures[1])
     assert 100 < len(changed) < 5000, "another text must change some of the picture, not none and not all"

@@ -325,7 +325,10 @@ def test_painted_slices_are_told_from_whole_structures() -> None:
     assert looks_painted(LabelMap(array, GRID)) == [0, 3, 5]
 
 
-def test_a_task_is_shown_with_its_segments_and_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_task_is_shown_with_its_segments_and_examples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     organs(0, 1)
     assert main(["task", "show", "organs"]) == 0
     out = capsys.readouterr().out

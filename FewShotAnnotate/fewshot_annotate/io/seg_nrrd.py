@@ -87,7 +87,7 @@ def write_seg_nrrd(stream: Writable, layers: Sequence[LabelMap]) -> None:
     stream.write("\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
     with gzip_writer(stream) as packed:
         for planes in zip(*(layer.array for layer in layers), strict=True):
-            packed.write(np.stack(planes, axis=-1).astype(kind.newbyteorder("<"), copy=False).data)
+            packed.write(np.ascontiguousarray(np.stack(planes, axis=-1), kind.newbyteorder("<")).data)
 
 
 def _escaped(text: str) -> str:
