@@ -27,6 +27,9 @@ MEMBERS_EXPONENT = 0.06
 PRIOR_PATIENTS = 6.0
 PRIOR_SLOPE = 0.7
 PRIOR_SPREAD = 0.45
+# Voxels whose probability of background is higher are left out of what probabilities promise: calibration raises the
+# small probabilities of a large background, which would add up.
+CERTAIN_BACKGROUND = 0.995
 # Quantile of the 90 % interval.
 _QUANTILE = 1.645
 
@@ -121,13 +124,25 @@ class DiceModel:
 _LISTS = ("dice", "promised", "slope", "spread", "residual")
 
 
-def promised_dice(probabilities: np.ndarray) -> np.ndarray:
-    """Dice that calibrated probabilities promise for the most probable labels; NaN for labels that are nowhere.
+def calibrated(probabilities: np.ndarray, inverse_temperature: float) -> np.ndarray:
+    """Probabilities after temperature scaling (Guo et al. 2017), float32 `[labels + 1, ...]`."""
+    scaled = np.maximum(probabilities.astype(np.float32), np.float32(1e-6)) ** np.float32(inverse_temperature)
+    scaled /= scaled.sum(axis=0)
+    return scaled
+
+
+def promised_dice(probabilities: np.ndarray, inverse_temperature: float = 1.0) -> np.ndarray:
+    """Dice that probabilities promise for the most probable labels; NaN for labels that are nowhere.
 
     Parameters
     ----------
     probabilities : float ndarray, shape [labels + 1, ...]
+        Before calibration.
+    inverse_temperature : float
+        Of the calibration.
     """
+    uncertain = probabilities[:, probabilities[0] < CERTAIN_BACKGROUND]
+    probabilities = calibrated(uncertain, inverse_temperature)
     flat = probabilities.reshape(len(probabilities), -1)
     count = len(flat)
     best = flat.argmax(axis=0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .dice_model import promised_dice, true_dice
+from .dice_model import CERTAIN_BACKGROUND, promised_dice, true_dice
 from .inference import predict_volume
 from .network import SpecialistUNet
 from .training import Training
@@ -45,9 +45,7 @@ class Unseen:
 
     def promised(self, inverse_temperature: float) -> np.ndarray:
         """Dice of each label that the calibrated probabilities promise, NaN where it is nowhere."""
-        from .model_file import calibrated
-
-        return promised_dice(calibrated(self.probabilities, inverse_temperature))
+        return promised_dice(self.probabilities, inverse_temperature)
 
 
 def evaluate_unseen(network: SpecialistUNet, training: Training, index: int, device: torch.device) -> Unseen:
@@ -66,7 +64,7 @@ def evaluate_unseen(network: SpecialistUNet, training: Training, index: int, dev
     return Unseen(
         training.patients[index],
         true_dice(filled, truth, plan.labels),
-        found[:, found[0] < _CERTAIN],
+        found[:, found[0] < CERTAIN_BACKGROUND],
         found[:, contested].astype(np.float32),
         truth[contested],
     )

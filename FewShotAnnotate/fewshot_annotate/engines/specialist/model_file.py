@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...core.errors import InputError
 from ...core.reading import DamagedContentError, read_json_as
 from ...core.storage import write_bytes, write_json
@@ -208,10 +206,3 @@ def load_start(
     if any(folds.get(digest, fold) != fold for digest, fold in description.folds.items()):
         return []
     return [dict(network.state_dict()) for network in load_members(folder, description)]
-
-
-def calibrated(probabilities: np.ndarray, inverse_temperature: float) -> np.ndarray:
-    """Probabilities after temperature scaling (Guo et al. 2017), float32 `[labels + 1, ...]`."""
-    scaled = np.maximum(probabilities.astype(np.float32), np.float32(1e-6)) ** np.float32(inverse_temperature)
-    scaled /= scaled.sum(axis=0)
-    return scaled

@@ -12,8 +12,8 @@ import numpy as np
 from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
 from ...core.volume import Volume
-from .dice_model import promised_dice
-from .model_file import MODEL_FILE, calibrated, load_members, read_description, require_labels
+from .dice_model import calibrated, promised_dice
+from .model_file import MODEL_FILE, load_members, read_description, require_labels
 from .native_slices import NativeSlices
 from .preparation import WorkingGrid, normalised
 
@@ -62,6 +62,7 @@ class VolumePrediction:
             network.to(on, memory_format=memory_format(plan))  # type: ignore[call-overload]
         grid = WorkingGrid.of(volume.geometry, plan)
         found = predict_volume(networks, plan, normalised(grid.image(volume.array), plan), on, on_part)
+        self._promised = promised_dice(found, self.description.inverse_temperature)
         for at in range(found.shape[1]):
             found[:, at] = calibrated(found[:, at], self.description.inverse_temperature)
         self._slices = NativeSlices(found, grid)
@@ -75,7 +76,7 @@ class VolumePrediction:
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label on this volume; empty if the model was trained on a single patient."""
         dice = self.description.dice
-        return () if dice is None else dice.of_volume(promised_dice(self._slices.probabilities), self._labels)
+        return () if dice is None else dice.of_volume(self._promised, self._labels)
 
 
 @lru_cache(maxsize=2)
