@@ -72,7 +72,7 @@ class Filled:
     expected_dice : dict of str to ExpectedDice
         By name of the segment, over the slices that were filled; empty if the engine does not estimate it.
     engine : str
-        Name of the engine that filled the slices; tells what 'auto' chose.
+        Name of the engine that filled the slices; the engine that 'auto' chose.
     """
 
     layers: tuple[LabelMap, ...]

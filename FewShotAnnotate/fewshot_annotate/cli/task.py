@@ -216,7 +216,7 @@ def _add(options: argparse.Namespace) -> int:
         provenance=Provenance(origins={LabelOrigin(options.origin): slices}, patient=options.patient),
         path=options.labels,
     )
-    _tell(added, options.image)
+    _note_replaced(added, options.image)
     print(_summary(added.task))
     return ExitCode.DONE
 
@@ -224,7 +224,7 @@ def _add(options: argparse.Namespace) -> int:
 def _add_batch(options: argparse.Namespace, folder: Path) -> int:
     found = add_accepted(folder, BatchFolder(options.image))
     for name, added in found.added:
-        _tell(added, name)
+        _note_replaced(added, name)
     for name, error in found.refused:
         print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)
     twice = Counter(added.example.digest for _, added in found.added)
@@ -236,7 +236,7 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
     return ExitCode.BAD_INPUT if found.refused else ExitCode.DONE
 
 
-def _tell(added: Added, image: object) -> None:
+def _note_replaced(added: Added, image: object) -> None:
     if added.replaced:
         print_note(f"{image}: this image was in the task already; its labels were replaced.")
 

@@ -1,4 +1,4 @@
-"""What the table and page of a batch tell of a filled case, beside its state."""
+"""Details of a filled case in the table and on the page of a batch, beside its state."""
 
 from __future__ import annotations
 

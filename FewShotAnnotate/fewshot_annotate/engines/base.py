@@ -111,7 +111,7 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What an engine is told about the run it works for, and what it reports to.
+    """Inputs of a run beside the volume and its labelled slices, and the functions that an engine reports to.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ def describe_worker(python: str) -> WorkerDescription:
         It does not run.
     """
     try:
-        told = subprocess.run(
+        printed = subprocess.run(
             [python, str(_SCRIPT)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -42,7 +42,7 @@ def describe_worker(python: str) -> WorkerDescription:
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             check=True,
         ).stdout
-        return WorkerDescription(**json.loads(told.splitlines()[-1]))
+        return WorkerDescription(**json.loads(printed.splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, TypeError, IndexError) as error:
         raise InputError("worker_silent", detail=type(error).__name__) from None
 

@@ -182,8 +182,8 @@ class CompareController:
             if not delivered and folder is not None and self._process is not None and self._process.running:
                 self._follow(folder, self._process)
         except Exception as error:
-            told = as_input_error(error)
-            self._fail(error_text(told), told)
+            refusal = as_input_error(error)
+            self._fail(error_text(refusal), refusal)
 
     def cancel(self) -> None:
         """Stop; nothing is kept."""

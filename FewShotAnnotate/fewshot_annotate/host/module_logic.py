@@ -90,7 +90,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         self._startWhenSurveyed(parameters)
 
     def suggest(self, parameters: Any) -> None:
-        """Begin to look for the slice to paint next; `suggestion` tells what was found. Raises InputError."""
+        """Start to search for the slice to paint next; `suggestion` returns the result. Raises InputError."""
         nodes = ChosenNodes(parameters.volume, parameters.segmentation)
         settings, grid = self.fillSettings(parameters), self.annotations.survey.grid
         assert grid is not None

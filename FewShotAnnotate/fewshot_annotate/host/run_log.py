@@ -125,8 +125,8 @@ class RunLog:
         handler = self._handler
         if handler is None or level < handler.level:
             return
-        told = ", ".join(f"{name} {self._safe(value)}" for name, value in facts)
-        text = f"{what}: {told}" if told else what
+        details = ", ".join(f"{name} {self._safe(value)}" for name, value in facts)
+        text = f"{what}: {details}" if details else what
         handler.handle(logging.LogRecord(GROUP, level, "", 0, text, None, None))
 
     def _safe(self, fact: Fact) -> str:

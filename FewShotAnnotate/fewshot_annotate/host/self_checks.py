@@ -51,7 +51,7 @@ class SelfChecks:
             "Shortcuts come and go, and are nobody else's": self._shortcuts,
             "Effects of the panel's editor": self._effects,
             "A timer after the module was unloaded": self._unloaded,
-            "Errors are told in one sentence": self._errors,
+            "Errors are reported in one sentence": self._errors,
             "A saved scene is opened with the panel open": self._saved_scene,
         }
 
@@ -144,24 +144,24 @@ class SelfChecks:
         parameters, volume = self._widget.logic.getParameterNode(), self._walk.volume
         engine = parameters.engine
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
-        with _recorded_errors() as told:
+        with _recorded_errors() as reported:
             parameters.engine = "divination"
-            self._press_fill(told)
+            self._press_fill(reported)
             parameters.engine, parameters.volume = engine, empty
-            self._press_fill(told)
+            self._press_fill(reported)
         parameters.volume = volume
         slicer.mrmlScene.RemoveNode(empty)
-        for sentence in told:
+        for sentence in reported:
             self._test.assertTrue(sentence.endswith("."), sentence)
             self._test.assertNotIn("\n", sentence)
         self._walk.until(lambda: self._ui.fillButton.enabled)
 
-    def _press_fill(self, told: list[str]) -> None:
-        """Press Fill as soon as it can be, and wait until an error is told."""
-        count = len(told)
+    def _press_fill(self, reported: list[str]) -> None:
+        """Press Fill as soon as it can be, and wait until an error is reported."""
+        count = len(reported)
         self._walk.until(lambda: self._ui.fillButton.enabled)
         self._ui.fillButton.click()
-        self._walk.until(lambda: len(told) > count)
+        self._walk.until(lambda: len(reported) > count)
 
     def _saved_scene(self) -> None:
         review, scene = self._widget.logic.review, slicer.mrmlScene
@@ -185,11 +185,11 @@ def _keys_of(window: Any) -> set[str]:
 
 @contextmanager
 def _recorded_errors() -> Iterator[list[str]]:
-    """What is told in error dialogs, which are not shown."""
-    told: list[str] = []
+    """Errors that dialogs would report, which are not shown."""
+    reported: list[str] = []
     shown = slicer.util.errorDisplay
-    slicer.util.errorDisplay = lambda text, *_arguments, **_keywords: told.append(text)
+    slicer.util.errorDisplay = lambda text, *_arguments, **_keywords: reported.append(text)
     try:
-        yield told
+        yield reported
     finally:
         slicer.util.errorDisplay = shown

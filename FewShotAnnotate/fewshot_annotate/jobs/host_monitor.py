@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def host_liveness_check(pid: int) -> Callable[[], bool]:
-    """Function that tells whether the host process is alive; made once, at the worker's start."""
+    """Function that returns whether the host process is alive; created once, when the worker starts."""
     if os.name == "nt":
         return _windows_liveness_check(pid)
     if os.getppid() == pid:

@@ -80,7 +80,7 @@ def write_files(path: Path, description: dict[str, Any], volume: Volume, support
 
 
 def _remove_created_files(path: Path) -> None:
-    """Remove what an interrupted making left, last what tells that it was one."""
+    """Remove the files of an interrupted creation, the file that marks it as such last."""
     if paths.is_link(path / LAYERS) or not paths.is_folder(path / LAYERS):
         (path / LAYERS).unlink(missing_ok=True)
     else:

@@ -165,7 +165,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_worker(folder: WorkFolder, script: Path, work: Callable[[EventWriter], Event]) -> int:
-    """Do a worker's work while its folder is locked, tell how it ended, and return the exit code.
+    """Run a job while its folder is locked, report how it ended, and return the exit code.
 
     Parameters
     ----------

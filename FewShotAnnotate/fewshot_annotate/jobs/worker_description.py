@@ -88,7 +88,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name; Linux alone does not tell it by `platform`."""
+    """The processor's name; `platform` lacks it on Linux only."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -65,7 +65,7 @@ def download(
             require_digests(checkpoint, path)
             return path
         if not known_digests(checkpoint):
-            # Nothing could tell whether an earlier part and the rest are of the same file.
+            # It could not be checked whether an earlier part and the rest are of the same file.
             partial.unlink(missing_ok=True)
             _require_packages(model)
         _require_room(checkpoint, partial)

@@ -79,7 +79,7 @@ def transfer(url: str, file: BinaryIO, there: int, size: int | None, limit: int,
                 headers={"Accept-Encoding": "identity"},  # parts are counted in bytes of the file itself
                 tqdm_class=meter,  # type: ignore[arg-type]
             )
-    except BrokenPipeError:  # of whoever is told about the progress
+    except BrokenPipeError:  # of the receiver of the progress
         raise
     except httpx2.TimeoutException:
         raise TransferFailed("the server stopped answering") from None

@@ -19,7 +19,7 @@ _MIN_DEVIATION = 0.2
 _MIN_CASES = 5
 # Spacing that differs by more than this factor from the median of all cases.
 _MAX_SPACING_FACTOR = 2.0
-# Share of the cases that must agree before the others are told.
+# Share of the cases that must agree before the others are reported.
 _MOST = 0.8
 # Centres that are nearer than this are on no side of each other.
 _MIN_SIDE_MM = 5.0
@@ -84,12 +84,12 @@ def _volume_outliers(segments: Sequence[Segment], cases: Sequence[CaseFacts]) ->
 
 def _swapped_sides(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> Iterator[Message]:
     """Cases in which two segments lie the other way round, left to right, than their names or most cases say."""
-    told = set()
+    reported = set()
     for left, right in _named_pairs(segments):
         for case in cases:
             side = _side(case, left, right)
-            if side and side < 0 and case.name not in told:
-                told.add(case.name)
+            if side and side < 0 and case.name not in reported:
+                reported.add(case.name)
                 names = {"first": segments[left].name, "second": segments[right].name}
                 yield Message("dataset_sides_named", case=case.name, **names)
     if len(segments) > _MAX_SIDE_LABELS:
@@ -103,8 +103,8 @@ def _swapped_sides(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> I
                 continue
             usual = 1 if count > len(sides) / 2 else -1
             for case, side in sides:
-                if side != usual and case.name not in told:
-                    told.add(case.name)
+                if side != usual and case.name not in reported:
+                    reported.add(case.name)
                     names = {"first": segments[one].name, "second": segments[other].name}
                     yield Message("dataset_sides_differ", case=case.name, **names)
 

@@ -97,8 +97,8 @@ def export_dataset(
         layout.describe(root, cases, files, held_cases)
         found = [*findings(source.segments, cases), *_same_images(cases)]
         renamed = [replace(case, name=case.number) for case in cases]  # names of files may be those of patients
-        told = [*findings(source.segments, renamed), *_same_images(renamed)]
-        write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, told))
+        warnings = [*findings(source.segments, renamed), *_same_images(renamed)]
+        write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, warnings))
         with defer_signals():
             hidden.chmod(output.parent.stat().st_mode & 0o777)
             hidden.rename(output)

@@ -52,7 +52,7 @@ class Provenance:
     engine : str
         Engine and version that filled the slices nobody painted.
     patient : str
-        What tells patients apart, such as a pseudonym; only a digest of it is kept. Empty: the voxels tell.
+        Identifier of the patient, such as a pseudonym; only its digest is kept. If empty, the digest of the voxels.
     """
 
     origins: Mapping[LabelOrigin, int] | None = None

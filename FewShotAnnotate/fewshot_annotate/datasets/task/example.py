@@ -1,4 +1,4 @@
-"""TaskExample: a labelled volume of a task, at its native resolution, without anything that tells whose it is."""
+"""TaskExample: a labelled volume of a task, at its native resolution, without what identifies the patient."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class EffectSession:
         self._steps.run(lambda: self.logic.poll(self.logic.getParameterNode()))
 
     def fill(self) -> None:
-        """Start a run, after offering what its engine lacks; what stands in the way is told by `lines`."""
+        """Start a run, after offering what its engine lacks; what prevents it is reported by `lines`."""
         self._choose_nodes()
         parameters = self.logic.getParameterNode()
         self._error = None
@@ -70,7 +70,7 @@ class EffectSession:
         self._attempt(step)
 
     def resume(self) -> None:
-        """Go on with a run that was interrupted; what stands in the way is told by `lines`."""
+        """Go on with a run that was interrupted; what prevents it is reported by `lines`."""
         self._error = None
         self._attempt(self._unfinished.resume)
 

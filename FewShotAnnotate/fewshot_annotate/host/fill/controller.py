@@ -156,11 +156,11 @@ class FillController:
     def _failed(self, error: Exception) -> None:
         """End the run because of an error of any kind; finished slices stay in its folder."""
         try:
-            told = _error_of_run(error)
-            if told.code != "run_unexpected" or self._run is None or self._run.prepared is None:
-                self._abort(told)
+            refusal = _error_of_run(error)
+            if refusal.code != "run_unexpected" or self._run is None or self._run.prepared is None:
+                self._abort(refusal)
             else:
-                self._stop(error_text(told))
+                self._stop(error_text(refusal))
         except Exception as another:  # raised by a callback or by the removal of the preview
             with suppress(Exception), self.changed.blocked():
                 self.suspend()
@@ -369,9 +369,9 @@ class FillController:
         try:
             yield
         except Exception as error:
-            told = as_input_error(error)
+            refusal = as_input_error(error)
             text = _("The slices are filled, but a step after that failed: {reason}")
-            self.warnings.append(text.format(reason=error_text(told)))
+            self.warnings.append(text.format(reason=error_text(refusal)))
 
     def _require_nodes(self, run: ActiveRun) -> bool:
         """Whether the run's nodes still exist; ends it if they do not."""
@@ -402,5 +402,5 @@ class FillController:
 
 def _error_of_run(error: Exception) -> InputError:
     """An error of any kind that ends a run; the segmentation is as it was."""
-    told = as_input_error(error)
-    return InputError("run_unexpected", **told.data) if told.code == "step_unexpected" else told
+    refusal = as_input_error(error)
+    return InputError("run_unexpected", **refusal.data) if refusal.code == "step_unexpected" else refusal

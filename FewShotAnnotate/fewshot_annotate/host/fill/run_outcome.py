@@ -1,4 +1,4 @@
-"""RunOutcome: what a run tells the review when it has ended and its slices are in the segmentation."""
+"""RunOutcome: results of a run that the review needs once its slices are in the segmentation."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        """What tells the run from all others, on any computer."""
+        """Identifier of the run, unique across computers."""
         return self.path.name
 
     def release(self) -> None:

@@ -90,7 +90,7 @@ class ExportSection:
     def poll(self) -> None:
         """Bring what is shown up to date; the panel's timer calls it."""
         self._controller.poll()
-        if self.path_edit.currentPath != self._path:  # it tells of no change when it is emptied
+        if self.path_edit.currentPath != self._path:  # it emits no signal when it is emptied
             self._on_settings()
         if self._checked is not None and not self.busy and self._nodes() != self._checked:
             self.reset()

@@ -64,7 +64,7 @@ class WorkDisplay:
         Parameters
         ----------
         run : function
-            Calls a function, and tells of the errors that it raises.
+            Calls a function, and reports the errors that it raises.
         """
         run(lambda: self._bar.show(self._fill.idle))
         run(lambda: self.accordion.follow(self._reached()))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SPACING_TOLERANCE = 1e-4  # mm
-# Attributes that tell volumes in one multi-frame file apart: the functional group that holds them, and in words.
+# Attributes that distinguish volumes in one multi-frame file: the functional group that holds them, and in words.
 _DISTINGUISHING = {
     "StackID": ("FrameContentSequence", "stacks"),
     "TemporalPositionIndex": ("FrameContentSequence", "time points"),

@@ -33,7 +33,7 @@ def read_segmentation(path: Path, grid: Geometry | None = None) -> list[LabelMap
     Parameters
     ----------
     grid : Geometry, optional
-        Of the images; tells the distance of slices where frames were left out and the file does not say it.
+        Of the images; gives the distance of slices where frames were left out and the file does not say it.
 
     Raises
     ------
