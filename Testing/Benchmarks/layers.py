@@ -53,7 +53,17 @@ def main() -> int:
             write_label_maps(support, [on_labelled_slices(layer) for layer in layers])
             del layers
             start = grid.shape[0] // 2 // LABELLED_STEP * LABELLED_STEP
-            fill = ["fill", series, support, "-o", place / "out.seg.nrrd", "--axis", "0", "--engine", "propagate"]
+            fill = [
+                "fill",
+                series,
+                support,
+                "-o",
+                place / f"{count}-filled.seg.nrrd",
+                "--axis",
+                "0",
+                "--engine",
+                "propagate",
+            ]
             fill += ["--slices", f"{start + 1}:{start + 4}", "--progress", "none"]
             export = [
                 "export",

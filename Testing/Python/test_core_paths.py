@@ -59,6 +59,14 @@ def test_every_question_about_a_path_is_answered(desk: Path, kind: str) -> None:
     assert caught.value.code == ("file_missing" if kind in ("in a file", "dangling") else "path_unreachable")
 
 
+def test_a_current_folder_that_is_gone_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert paths.resolve("batch") == Path("batch")
+    assert main(["dataset", "list", "batch"]) == 2
+
+
 def test_the_same_file_is_known_under_other_names(desk: Path) -> None:
     (desk / "link.nii.gz").symlink_to(desk / "image.nii.gz")
     os.link(desk / "image.nii.gz", desk / "hard.nii.gz")

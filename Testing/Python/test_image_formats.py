@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,23 @@ def test_every_encoding_of_nrrd_is_read_attached_and_detached(encoding: str, dat
         volume = read_volume(tmp_path / name)
         np.testing.assert_array_equal(volume.array, ARRAY.T)
         assert volume.geometry.spacing == (1, 2, 3)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "hex"])
+def test_written_out_voxels_take_little_more_memory_than_they_are(encoding: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 60, 100), dtype=np.uint8)
+    text = values.tobytes().hex() if encoding == "hex" else ",".join(map(str, values.ravel()))
+    header = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 100 60 40\nspacings: 1 1 1\nencoding: {encoding}\n\n"
+    (tmp_path / "a.nrrd").write_text(header + text, encoding="ascii")
+    read_volume(tmp_path / "a.nrrd")  # imports
+    tracemalloc.start()
+    try:
+        volume = read_volume(tmp_path / "a.nrrd")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(volume.array, values)
+    assert peak < 12 * values.size
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".mhd", ".vtk", ".gipl"])

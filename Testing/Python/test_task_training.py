@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,20 @@ def test_a_trained_task_tells_how_well_it_does_on_unseen_patients(
         assert f"Expected Dice {name:<14} {expected.dice:.3f}  (9 patients of 10 from {expected.low:.3f}" in out
     assert main(["task", "list"]) == 0
     assert f"{np.mean([one.dice for _, one in model.expected(balls(trained))]):.3f}" in capsys.readouterr().out
+
+
+def test_what_torch_compiles_for_a_training_goes_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    folders = []
+
+    def stop() -> bool:
+        folders.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+        return True
+
+    with pytest.raises(Stopped):
+        train_task(TrainingRequest(task=task_of_balls("other", 0).folder, seconds=SECONDS), RunContext(stop=stop))
+    assert folders
+    assert not folders[0].exists()
 
 
 def test_a_volume_without_painted_slices_is_filled(

@@ -35,6 +35,7 @@ _FLAGS = (
     "--partial",
     "--resume",
     "--overwrite",
+    "--yes",
     "--version",
     "--bogus",
     "--progress=json",
@@ -96,7 +97,7 @@ class _Maker:
             known = {name: self._absolute(name, path) for name, path in known.items()}
         self.input.arguments = [
             known.get(word[1:-1], word) if word[:1] == "{" and word[-1:] == "}" else word for word in self.arguments
-        ]
+        ] + self.recipe.ending.split()
         if (
             "{out}" in self.recipe.arguments and "-o" in self.input.arguments[:-1]
         ):  # an odd word may have taken its place
@@ -209,6 +210,9 @@ class _Maker:
         if not self.recipe.options or self.random.random() < 0.1:
             return self._arguments()
         flag = self.random.choice(list(self.recipe.options))
+        if self.recipe.options[flag] == "nothing":
+            self.arguments.append(flag)
+            return flag
         value = odd_values.odd_value(self.random, self.recipe.options[flag])
         if flag == "--confidence" and self.random.random() < 0.8:
             value = self.random.choice(("sure.nii.gz", "sure.nrrd", "sure.seg.nrrd", self._odd_output(".nii.gz")))

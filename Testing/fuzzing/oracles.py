@@ -171,12 +171,54 @@ def library(one: Input, workspace: Path, ended: Ended) -> str:
     return ""
 
 
+def task(one: Input, workspace: Path, ended: Ended) -> str:
+    """A task whose examples have an image and labels of one shape."""
+    found = (one.surroundings.data_folder(workspace.parent) / "library").glob("[!.]*/task.json")
+    tasks = [task for task in found if task.is_file()]
+    if not tasks:
+        return "no task is there"
+    newest = max(tasks, key=lambda task: task.stat().st_mtime_ns)
+    content = json.loads(newest.read_text(encoding="utf-8"))
+    for row in content.get("examples", [])[-1:]:
+        folder = newest.parent / "examples" / row["number"]
+        image, labels = (read_image(folder / name) for name in ("image.nii.gz", "labels.nii.gz"))
+        if image is None or labels is None or image[0].shape != labels[0].shape:
+            return f"example {row['number']} cannot be read"
+        if labels[0].max() > len(content["labels"]):
+            return f"example {row['number']} has a label that the task has not"
+    return ""
+
+
+def fill_of_task(one: Input, workspace: Path, ended: Ended) -> str:
+    """The output lies where the image does and holds no other labels than the task."""
+    out, image = read_image(workspace / one.outputs["out"]), read_image(workspace / one.files["image"])
+    if out is None or image is None or out[0].shape != image[0].shape or not _same_place(out, image):
+        return "the output does not cover the image"
+    return "" if out[0].max() <= 2 else f"label {out[0].max()}"
+
+
+def data_set(one: Input, workspace: Path, ended: Ended) -> str:
+    """Each label map has an image beside it, and the README is there."""
+    folder = workspace / one.outputs["out"]
+    labels = [
+        path for path in folder.rglob("*.nii.gz") if "label" in str(path.relative_to(folder)) or "dseg" in path.name
+    ]
+    images = [path for path in folder.rglob("*.nii.gz") if path not in labels]
+    if not labels or len(labels) != len(images) or not list(folder.rglob("README*")):
+        return f"{len(labels)} label maps and {len(images)} images"
+    return "" if all(read_image(path) for path in (*labels, *images)) else "a file cannot be read"
+
+
 def archive(one: Input, workspace: Path, ended: Ended) -> str:
     """A sound archive with a list of slices."""
     with zipfile.ZipFile(workspace / one.outputs["out"]) as packed:
         if packed.testzip() is not None:
             return "the archive is damaged"
-        for row in json.loads(packed.read("task.json"))["slices"]:
+        content = json.loads(packed.read("task.json"))
+        names = set(packed.namelist())
+        if any(f"examples/{row['number']}/image.nii.gz" not in names for row in content.get("examples", [])):
+            return "an example is missing"
+        for row in content["slices"]:
             for kind in ("image", "mask"):
                 np.load(io.BytesIO(packed.read(f"{row['file']}.{kind}.npy")), allow_pickle=False)
     return ""
@@ -224,7 +266,7 @@ CHECKS: dict[str, Callable[[Input, Path, Ended], str]] = {
     name: globals()[name]
     for name in (
         *("nothing", "refusal", "fill", "suggest", "compare", "study", "batch", "library", "archive", "export"),
-        "segmentation",
+        *("segmentation", "task", "fill_of_task", "data_set"),
     )
 }
 

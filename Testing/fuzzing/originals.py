@@ -15,7 +15,8 @@ DATA = Path(__file__).parents[1] / "Data"
 PATIENT_NAME, PATIENT_ID, BIRTH_DATE = "Quirzweig^Zelda", "QZ771PID", "19370211"
 UID_ROOT = "1.2.826.0.1.3680043.10.99917."
 PRIVATE = ("Quirzweig", "Zelda", PATIENT_ID, BIRTH_DATE, UID_ROOT)
-TASK = "liver"
+TASK = "liver"  # of labelled slices
+TRAINED = "heart"  # of whole volumes, with a model
 UNPUBLISHED = "universeg_v1_nf64_ss64_STA.pt"  # weights whose publisher gives no checksum
 
 
@@ -37,6 +38,12 @@ def make_originals(root: Path) -> None:
         "compare --study study.csv -o study --engines propagate --sizes 1 --draws 1 --held-out 1 --progress none",
         f"library save {TASK} image.nii.gz support.nii.gz",
         f"library export {TASK} -o task.zip",
+        f"task create {TRAINED} --labels support.nii.gz",
+        f"task add {TRAINED} image.nii.gz filled.nii.gz --whole --patient first",
+        f"task add {TRAINED} brighter.nii.gz support.nii.gz --labelled-slices 1,4,8 --patient second",
+        f"task train {TRAINED} --budget 1 --progress none",
+        f"task export {TRAINED} -o trained.zip",
+        "dataset accept batch first",
         "export support.nii.gz --to seg-nrrd -o support.seg.nrrd --default-code",
         "export series-label.nii.gz --to dicom-seg -o seg.dcm --reference series --default-code",
     ):
@@ -74,6 +81,7 @@ def _make_images(workspace: Path) -> None:
     labelled.CopyInformation(image)
     for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"):
         sitk.WriteImage(image, f"image{suffix}")
+    sitk.WriteImage(sitk.ShiftScale(image, 5), "brighter.nii.gz")
     for suffix in (".nii.gz", ".nii", ".nrrd", ".mha"):
         sitk.WriteImage(labelled, f"support{suffix}")
     loaded = nibabel.load("image.nii.gz")

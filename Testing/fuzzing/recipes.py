@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .originals import TASK, UNPUBLISHED
+from .originals import TASK, TRAINED, UNPUBLISHED
 
 
 @dataclass
@@ -29,6 +29,8 @@ class Recipe:
         Name of the check of what was accepted.
     share : float
         How many inputs it gets in relation to others.
+    ending : str
+        Arguments that follow whatever is odd.
     """
 
     arguments: str
@@ -39,6 +41,7 @@ class Recipe:
     changes: tuple[str, ...] = ()
     check: str = "nothing"
     share: float = 1.0
+    ending: str = ""
 
 
 def _pairs() -> tuple[dict[str, str], ...]:
@@ -56,7 +59,8 @@ _RUN = "--engine propagate --progress none"
 _SLICES = {"--axis": "axis", "--labelled-slices": "slices", "--series": "series"}
 _FILL = {**_SLICES, "--slices": "range", "--engine": "engine", "--device": "choice", "--option": "setting",
     "--budget": "seconds",
-         "--implementation": "text", "--confidence": "name", "--progress": "choice"}  # fmt: skip
+         "--implementation": "text", "--confidence": "name", "--progress": "choice",
+         "--overwrite": "nothing", "--preview": "name", "--statistics": "name"}  # fmt: skip
 _COMPARE = {"--engines": "engine", "--sizes": "slices", "--draws": "number", "--held-out": "number",
     "--seed": "number",
             "--option": "setting", "--budget": "seconds", "--device": "choice"}  # fmt: skip
@@ -65,6 +69,10 @@ _BATCH = {"--engine": "engine", "--slices": "range", "--threads": "number", "--w
           "--option": "setting", "--device": "choice", "--scheduler": "text"}  # fmt: skip
 _EXPORT = {"--code": "code", "--structures": "name", "--engine": "text", "--weights": "text", "--series": "series",
            "--type": "choice", "--patient-id": "tag", "--patient-name": "tag", "--modality": "choice"}  # fmt: skip
+_ADDED = {**_SLICES, "--patient": "tag", "--origin": "choice"}
+_DATASET = {"--name": "name", "--number": "number", "--suffix": "tag", "--cases": "name", "--validation": "seconds",
+            "--seed": "number"}  # fmt: skip
+_MODEL = f"../home/library/{TRAINED}/models"
 _TRIAL = "--engines propagate --sizes 1 --draws 1 --held-out 1 --progress none"
 
 RECIPES = {
@@ -136,6 +144,99 @@ RECIPES = {
         check="batch",
         share=0.8,
     ),
+    "fill --task": Recipe(
+        f"fill {{image}} --task {TRAINED} -o {{out}} --progress none",
+        ({"image": "image.nii.gz"},),
+        {"out": _LABEL_MAPS},
+        {"--task": "name", "--engine": "engine", "--device": "choice", "--overwrite": "nothing"},
+        (*(_MODEL,) * 4, f"../home/library/{TRAINED}"),
+        check="fill_of_task",
+        share=0.3,
+    ),
+    "task create": Recipe(
+        "task create new --labels {labels}",
+        tuple({"labels": labels} for labels in ("support.nii.gz.labels.json", "support.nii.gz", "support.seg.nrrd")),
+        options={"--labels": "name"},
+        damageable=("../home/library",),
+        changes=("../home",),
+        check="task",
+        share=0.5,
+    ),
+    "task add": Recipe(
+        f"task add {TRAINED} {{image}} {{labels}} --labelled-slices 1,4,8",
+        _PAIRS[:30],
+        options=_ADDED,
+        damageable=(f"../home/library/{TRAINED}",) * 4,
+        changes=("../home",),
+        check="task",
+    ),
+    "task add batch": Recipe(
+        f"task add {TRAINED} {{batch}}",
+        ({"batch": "batch"},),
+        damageable=("batch",) * 4,
+        changes=("../home",),
+        check="task",
+        share=0.5,
+    ),
+    "task train": Recipe(
+        f"task train {TRAINED} --progress none",
+        options={"--device": "choice", "--scheduler": "text"},
+        damageable=(f"../home/library/{TRAINED}",) * 4,
+        changes=(f"../home/library/{TRAINED}",),
+        check="task",
+        share=0.1,
+        ending="--budget 1",
+    ),
+    "task list": Recipe("task list", damageable=("../home/library",), share=0.3),
+    "task show": Recipe(f"task show {TRAINED}", damageable=(f"../home/library/{TRAINED}",) * 2, share=0.5),
+    "task next": Recipe(
+        f"task next {TRAINED} {{batch}}",
+        ({"batch": "batch"},),
+        options={"--count": "number"},
+        damageable=("batch",) * 3 + (f"../home/library/{TRAINED}",),
+        share=0.5,
+    ),
+    "task export": Recipe(
+        f"task export {TRAINED} -o {{out}}",
+        outputs={"out": (".zip",)},
+        options={"--overwrite": "nothing"},
+        damageable=(f"../home/library/{TRAINED}",) * 3,
+        check="archive",
+        share=0.5,
+    ),
+    "task import": Recipe(
+        "task import {file} --name new",
+        ({"file": "trained.zip"},),
+        options={"--name": "name"},
+        changes=("../home",),
+        check="task",
+    ),
+    "task remove": Recipe(
+        f"task remove --yes {TRAINED}",
+        options={"--example": "number"},
+        damageable=(f"../home/library/{TRAINED}",),
+        changes=("../home/library",),
+        share=0.3,
+    ),
+    "dataset list": Recipe("dataset list {batch}", ({"batch": "batch"},), damageable=("batch",) * 4, share=0.5),
+    "dataset accept": Recipe(
+        "dataset {action} batch second",
+        ({"action": "accept"}, {"action": "flag"}),
+        damageable=("batch",) * 4,
+        changes=("batch",),
+    ),
+    "dataset export": Recipe(
+        "dataset export {source} --format {layout} -o {out} --progress none",
+        tuple(
+            {"source": source, "layout": layout}
+            for source in ("batch", "batch", TRAINED)
+            for layout in ("nnunet", "msd", "monai", "bids")
+        ),
+        {"out": ("",)},
+        _DATASET,
+        (*("batch",) * 4, f"../home/library/{TRAINED}", "image.nii.gz"),
+        check="data_set",
+    ),
     "library save": Recipe(
         "library save new {image} {labels}",
         _PAIRS,
@@ -160,6 +261,7 @@ RECIPES = {
     "library export": Recipe(
         f"library export {TASK} -o {{out}}",
         outputs={"out": (".zip",)},
+        options={"--overwrite": "nothing"},
         damageable=("../home/library",) * 3,
         check="archive",
     ),
@@ -205,10 +307,17 @@ RECIPES = {
     ),
     "models": Recipe(
         "models {action} universeg-v1",
-        tuple({"action": action} for action in ("info", "verify", "verify", "remove", "download")),
+        tuple({"action": action} for action in ("info", "verify", "verify", "download")),
         options={"--progress": "choice"},
         damageable=("../home/weights",) * 4,
         changes=(f"../home/weights/{UNPUBLISHED}", f"../home/weights/{UNPUBLISHED}.sha256"),
+    ),
+    "models remove": Recipe(
+        "models remove --yes universeg-v1",
+        options={"--forget": "nothing"},
+        damageable=("../home/weights",) * 2,
+        changes=("../home/weights",),
+        share=0.3,
     ),
     "models list": Recipe("models list", damageable=("../home/weights",), share=0.2),
     "models import": Recipe(

@@ -6,6 +6,7 @@ OSError, ValueError or RuntimeError, depending on the version of Python. These f
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -83,11 +84,11 @@ def would_be_overwritten(path: PathLike) -> bool:
 
 
 def resolve(path: PathLike) -> Path:
-    """Absolute path with links resolved as far as possible."""
-    try:
-        return Path(os.path.realpath(path))
-    except (OSError, ValueError, RuntimeError):
-        return Path(os.path.abspath(path))  # noqa: PTH100 (works on the text alone)
+    """Absolute path with links resolved as far as possible; the path itself if the current folder is gone."""
+    for absolute in (os.path.realpath, os.path.abspath):  # the second works on the text alone
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            return Path(absolute(path))
+    return Path(path)
 
 
 def is_same(one: PathLike, other: PathLike) -> bool:

@@ -37,7 +37,8 @@ from .voxel_stream import (
 MAGIC = b"NRRD00"
 # Maximum length of a line skipped before the voxels.
 _MAX_LINE_BYTES = 1 << 20
-# Maximum length of a voxel in text or hex encoding, separator included.
+# Text and hex encoding are read in such parts; no voxel is written with more characters than this.
+_TEXT_BLOCK_BYTES = 1 << 16
 _MAX_WORD_BYTES = 64
 _ENCODINGS = {
     **dict.fromkeys(("raw",), "raw"),
@@ -152,31 +153,54 @@ def _unpacked(raw: BinaryIO, encoding: str) -> Iterator[io.BufferedIOBase]:
         yield stream
 
 
-def _whole(words: Sequence[bytes], kind: np.dtype) -> list[int]:
-    """Parse integers and check the range of their type, as NumPy before version 2 wraps around."""
+def _written_out(raw: BinaryIO, encoding: str, kind: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """Voxels in text or hex encoding, read block by block: a number in memory takes many times its voxel."""
+    count = math.prod(shape)
+    array = np.empty(count, kind.newbyteorder("="))
+    found = 0
+    try:
+        for values in _hex_values(raw, kind) if encoding == "hex" else _text_values(raw, array.dtype):
+            part = values[: count - found]
+            array[found : found + len(part)] = part
+            found += len(part)
+            if found == count:
+                return array.reshape(shape)
+    except (ValueError, OverflowError):
+        raise InputError("file_unreadable", path=path, detail="its voxels are no numbers of its type") from None
+    raise InputError("file_truncated", path=path, detail=f"{found} of {count} voxels")
+
+
+def _text_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:
+    """Numbers that are separated by white space or commas."""
+    rest = b""
+    while block := raw.read(_TEXT_BLOCK_BYTES).replace(b",", b" "):
+        words = (rest + block).split()
+        rest = words.pop() if words and not block[-1:].isspace() else b""
+        if len(rest) > _MAX_WORD_BYTES:
+            raise ValueError("longer than any number")
+        yield _numbers(words, kind)
+    yield _numbers([rest] if rest else [], kind)
+
+
+def _numbers(words: Sequence[bytes], kind: np.dtype) -> np.ndarray:
+    """Parse numbers and check the range of integers, as NumPy before version 2 wraps around."""
+    if kind.kind == "f":
+        return np.array([float(word) for word in words], kind)
     numbers = [int(word) for word in words]
     limits = np.iinfo(kind)
     if numbers and not (limits.min <= min(numbers) and max(numbers) <= limits.max):
         raise OverflowError
-    return numbers
+    return np.array(numbers, kind)
 
 
-def _written_out(raw: BinaryIO, encoding: str, kind: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """Voxels in text or hex encoding."""
-    text = raw.read(_MAX_WORD_BYTES * (math.prod(shape) + 1))
-    native = kind.newbyteorder("=")
-    try:
-        if encoding == "hex":
-            array = np.frombuffer(bytes.fromhex(text.decode("ascii")), kind).astype(native)
-        else:
-            words = text.replace(b",", b" ").split()
-            array = np.array([float(word) for word in words] if native.kind == "f" else _whole(words, native), native)
-    except (ValueError, OverflowError):
-        raise InputError("file_unreadable", path=path, detail="its voxels are no numbers of its type") from None
-    count = int(np.prod(shape, dtype=object))
-    if array.size < count:
-        raise InputError("file_truncated", path=path, detail=f"{array.size} of {count} voxels")
-    return array[:count].reshape(shape)
+def _hex_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:
+    """Voxels of which each byte is written as two digits; there may be white space between digits."""
+    digits = b""
+    while block := raw.read(_TEXT_BLOCK_BYTES):
+        digits += b"".join(block.split())
+        whole = len(digits) // (2 * kind.itemsize) * 2 * kind.itemsize
+        yield np.frombuffer(bytes.fromhex(digits[:whole].decode("ascii")), kind)
+        digits = digits[whole:]
 
 
 def _is_several(name: str) -> bool:

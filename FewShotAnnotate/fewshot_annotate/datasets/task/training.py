@@ -14,6 +14,7 @@ from ...core.errors import InputError
 from ...core.job import Device
 from ...core.locks import open_locked, share_lock
 from ...engines.base import RunContext
+from ...engines.threads import temporary_compile_cache
 from .example import EXAMPLES
 from .library import task_lock
 from .models import CANCEL_FILE, MODELS, TaskModel, TrainingRecord, newest_model, task_models
@@ -68,7 +69,7 @@ def train_task(request: TrainingRequest, context: RunContext = RunContext()) -> 
 
     task = read_task(request.task)
     require_trainable(task)
-    with _exclusive(task):
+    with _exclusive(task), temporary_compile_cache():
         model, start = _open_or_create(task, request.warm)
         fit_specialist(
             task.training_examples(),
