@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.terminology import segment_terminology
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
+from fewshot_annotate.io.label_names import named_from
 
 SHAPE = (2, 3, 4)
 
@@ -130,3 +132,73 @@ def test_real_numbers_in_between_are_no_labels(value: float, tmp_path: Path) -> 
     with pytest.raises(InputError) as refused:
         read_label_maps(tmp_path / "a.nrrd")
     assert refused.value.code == "label_not_integer"
+
+
+ITK_SNAP = """################################################
+# ITK-SnAP Label Description File
+################################################
+    0     0    0    0        0  0  0    "Clear Label"
+    1   255    0    0        1  1  1    "liver"
+    3     0  128  255        1  1  0    "Milz 脾"
+"""
+
+
+@pytest.mark.parametrize("place", ["labels.txt", "labels.label", "atlas.label"])
+def test_a_label_description_of_itk_snap_beside_a_label_map_names_its_labels(place: str, tmp_path: Path) -> None:
+    path = label_file(tmp_path)
+    (tmp_path / place).write_text(ITK_SNAP, encoding="utf-8")
+    assert names(path) == ["liver", "Label 2", "Milz 脾"]
+    (label_map,) = read_label_maps(path)
+    assert label_map.segments[2].colour == pytest.approx((0, 128 / 255, 1))
+
+
+@pytest.mark.parametrize("suffix", ["ctbl", "txt", "csv"])
+def test_a_colour_table_that_slicer_wrote_names_labels(suffix: str, tmp_path: Path) -> None:
+    slicer = pytest.importorskip("slicer")
+    path = label_file(tmp_path)
+    node, storage, scene = (
+        slicer.vtkMRMLColorTableNode(),
+        slicer.vtkMRMLColorTableStorageNode(),
+        slicer.vtkMRMLScene(),
+    )
+    scene.AddNode(node), scene.AddNode(storage)
+    node.SetTypeToUser()
+    node.SetNumberOfColors(2)
+    node.SetColor(1, "left kidney", 1.0, 0.0, 0.2, 1.0)
+    node.SetTerminologyFromString(1, f"List~{'~'.join(CODES)}~Anatomic codes~^^~^^")
+    storage.SetFileName(str(tmp_path / f"labels.{suffix}"))
+    assert storage.WriteData(node)
+    (label_map,) = read_label_maps(path)
+    kidney = label_map.segments[0]
+    assert kidney.name == "left kidney"
+    assert kidney.colour == pytest.approx((1.0, 0.0, 0.2))
+    found = segment_terminology(kidney)
+    assert suffix != "csv" or (found is not None and found.description == "Left Kidney")
+
+
+CODES = ("SCT^123037004^Anatomical Structure", "SCT^64033007^Kidney", "SCT^7771000^Left")
+
+
+@pytest.mark.parametrize("text", ["", "no table", '1 255 0 0 1 1 "liver"', "LabelValue,Name\n1,liver\n", "1 a 0 0 0"])
+def test_a_file_that_is_no_colour_table_is_refused_where_given_and_ignored_where_found(
+    text: str, tmp_path: Path
+) -> None:
+    path = label_file(tmp_path)
+    (tmp_path / "labels.txt").write_text(text)
+    assert names(path) == ["Label 1", "Label 2", "Label 3"]
+    with pytest.raises(InputError, match=r"labels\.txt: the list of label names cannot be read"):
+        named_from(read_label_maps(path), tmp_path / "labels.txt")
+
+
+def test_of_two_colour_tables_of_any_name_none_is_guessed(tmp_path: Path) -> None:
+    path = label_file(tmp_path)
+    for name in ("a.label", "b.ctbl"):
+        (tmp_path / name).write_text(ITK_SNAP, encoding="utf-8")
+    assert names(path) == ["Label 1", "Label 2", "Label 3"]
+
+
+def test_a_given_file_names_labels_and_others_keep_their_names(tmp_path: Path) -> None:
+    (tmp_path / "given.txt").write_text("1 right_lung 0 0 255 255\n")
+    layers = read_label_maps(label_file(tmp_path))
+    (label_map,) = named_from(layers, tmp_path / "given.txt")
+    assert [segment.name for segment in label_map.segments] == ["right lung", "Label 2", "Label 3"]

@@ -40,7 +40,7 @@ from .arguments import (
     parse_time_limit,
 )
 from .consent import add_overwrite, require_free
-from .labels import add_regrid_options, read_labels
+from .labels import add_label_names, add_regrid_options, read_labels
 from .running import run_all
 from .sign_of_life import sign_of_life
 
@@ -51,6 +51,7 @@ def add_arguments(fill: argparse.ArgumentParser) -> None:
     add_input(fill, "what to fill", None, support_optional=True)
     add_task(fill, "use the model of this task; SUPPORT may be left out then")
     add_regrid_options(fill)
+    add_label_names(fill)
     fill.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="label map to write")
     add_overwrite(fill)
     add_engine(fill)

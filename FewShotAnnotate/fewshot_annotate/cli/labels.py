@@ -10,6 +10,7 @@ from ..core.regrid import Consent
 from ..core.text import printable
 from ..core.volume import LabelMap, Volume
 from ..io.files import read_on_grid
+from ..io.label_names import named_from
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
 
@@ -18,6 +19,17 @@ def add_regrid_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that consent to lossy regridding of labels."""
     parser.add_argument("--resample", action="store_true", help="resample labels of another grid onto the image's")
     parser.add_argument("--crop", action="store_true", help="remove labels that lie outside the image")
+
+
+def add_label_names(parser: argparse.ArgumentParser) -> None:
+    """Add the option for a file of label names."""
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        dest="label_names",
+        type=Path,
+        help="names and colours by label value: JSON, a label file of ITK-SNAP or a colour table of Slicer",
+    )
 
 
 def consents(options: argparse.Namespace) -> frozenset[Consent]:
@@ -31,13 +43,13 @@ def read_labels(path: Path, volume: Volume, options: argparse.Namespace) -> list
     Raises
     ------
     InputError
-        They cannot be read, or are on another grid and consent to regrid them is missing.
+        They or their names cannot be read, or they are on another grid and consent to regrid them is missing.
     """
     regridded = read_on_grid(path, volume.geometry, consents(options))
     for note in (shear_note(volume.geometry, options.image), *label_notes(regridded, path)):
         if note:
             print_note(note)
-    return regridded.layers
+    return named_from(regridded.layers, getattr(options, "label_names", None))
 
 
 def print_note(note: object) -> None:

@@ -34,6 +34,10 @@ OWN_SENTENCES = {
     "its job (--resume).",
     "case_overlaps": "{path}: the segments overlap and label.nii.gz keeps one label per voxel; fill this volume "
     "by itself into a .seg.nrrd (fewshot-annotate fill).",
+    "pair_images": "{path}: several images fit these labels ({images}); choose by a pattern (--images).",
+    "pair_labels": "{path}: several label maps fit this image ({labels}); choose by a pattern (--supports).",
+    "pairs_none": "{path}: no image with labels of a fitting name was found; name both alike; "
+    "--unlabelled lists images without labels.",
     "batch_in_slicer": "A batch starts processes, which cannot be done in Slicer's Python console; run it in a "
     "terminal, with PythonSlicer for example.",
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",

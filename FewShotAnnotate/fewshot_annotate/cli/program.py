@@ -30,6 +30,7 @@ COMMANDS = {
     "suggest": "which slice to label next, best first, as JSON",
     "compare": "which engine fills your slices best, as a report",
     "batch": "fill many volumes that a manifest lists",
+    "manifest": "the table of cases for batch, from folders of images and label maps",
     "task": "labelled examples of a labelling job, and models trained on them",
     "dataset": "export accepted cases as a data set that other programs train on",
     "library": "labelled slices kept for volumes of other patients; an older part of task",

@@ -26,6 +26,7 @@ from ..engines.registry import engine_for
 from ..engines.specialist.report import REPORT_FILE
 from ..guidance.contact_sheet import PREVIEW_SLICES, contact_sheet, least_certain
 from ..io.files import merge_layers, read_on_grid, read_volume, write_array, write_label_maps
+from ..io.label_names import named_from
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
 from ..jobs.filling import Filling
@@ -119,6 +120,8 @@ class CaseJob:
             "slices": self.settings.slices,
             "options": dict(self.settings.options),
         }
+        if case.labels is not None:
+            content["labels"] = _identity(case.labels)
         if self.settings.agreed:
             content["agreed"] = sorted(self.settings.agreed)
         if not self.settings.complete:
@@ -244,7 +247,7 @@ def _prepared(case_job: CaseJob, volume: Volume) -> tuple[LabelMap, PlannedRun, 
         run = _plan_without_support(case_job, volume, library, axis)
         return label_map, run, examples_of(library, geometry, axis), "", None
     regridded = read_on_grid(case.support, geometry, case_job.settings.agreed)
-    label_map = _merged(regridded.layers, case.support)
+    label_map = _merged(named_from(regridded.layers, case.labels), case.support)
     note = " ".join(label_notes(regridded, case.support))
     run = _plan(case_job, volume, label_map)
     if library is None:
@@ -262,7 +265,8 @@ def _prepared_with_task(
     layers, note = [], ""
     if case.support is not None:
         regridded = read_on_grid(case.support, volume.geometry, case_job.settings.agreed)
-        layers, note = [_merged(regridded.layers, case.support)], " ".join(label_notes(regridded, case.support))
+        layers = [_merged(named_from(regridded.layers, case.labels), case.support)]
+        note = " ".join(label_notes(regridded, case.support))
     request = _request(case_job, volume, layers)
     planned = plan_with_task(request, task, required_model(task, case_job.model.name))
     return planned.label_map, planned.run, [], note, planned

@@ -12,11 +12,26 @@ from ..core.slice_axis import AxisChoice, parse_axis, parse_slice_indices
 from ..io.table import Row, read_table
 
 REQUIRED = ("image", "support")
-OPTIONAL = ("name", "engine", "axis", "labelled_slices", "library", "series", "task")
-# File name suffixes to remove for the name of a case, longest first.
-_SUFFIXES = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".hdr")
+OPTIONAL = ("name", "engine", "axis", "labelled_slices", "labels", "library", "series", "task")
+# Suffixes of image files, longest first.
+IMAGE_SUFFIXES = (
+    ".nii.gz",
+    ".seg.nrrd",
+    ".nii",
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".mgz",
+    ".mgh",
+    ".gipl",
+    ".hdr",
+    ".dcm",
+)
 _MAX_CHARACTERS = 120
 _MAX_BYTES = 255
+# Of names that are made, so that their bytes and a number at their end fit.
+_NAME_CHARACTERS = 60
 # Characters and names that some file systems refuse.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])( *\..*)?", re.IGNORECASE)
@@ -43,6 +58,8 @@ class Case:
         None: found from the labels.
     labelled_slices : tuple of int or None
         None: the slices that hold any label.
+    labels : Path or None
+        File with the names of the labels, absolute; None for those that the label map has.
     library : str
         Name of a task of the support library; empty for none.
     series : str
@@ -58,6 +75,7 @@ class Case:
     engine: str = ""
     axis: AxisChoice | None = None
     labelled_slices: tuple[int, ...] | None = None
+    labels: Path | None = None
     library: str = ""
     series: str = ""
     task: str = ""
@@ -102,7 +120,7 @@ def read_manifest(path: str | Path, task: str = "") -> Manifest:
 
     def case_of(row: Row) -> Case:
         case = _case(row, task)
-        other = named.setdefault(_same_folder(case.name), case)
+        other = named.setdefault(same_folder(case.name), case)
         if other is not case:
             raise InputError("case_name_twice", name=case.name, row=other.row)
         return case
@@ -116,6 +134,13 @@ def require_case_name(name: str) -> None:
     """Raise `InputError` unless a name is valid for a case and its folder."""
     if not is_folder_name(name) or name.lower() in _RESERVED:
         raise InputError("case_name", name=name[:_MAX_CHARACTERS])
+
+
+def as_case_name(text: str) -> str:
+    """A valid name for a case that resembles a text, such as a path."""
+    name = _FORBIDDEN.sub("_", text).strip("'=+-@. ")[:_NAME_CHARACTERS].rstrip(". ")
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    return name if is_folder_name(name) and name.lower() not in _RESERVED else f"case {name}".rstrip(". ")
 
 
 def is_folder_name(name: str) -> bool:
@@ -138,7 +163,7 @@ def _case(row: Row, default_task: str) -> Case:
     row.require("image", *(() if library or task else ("support",)))
     image = row.existing("image")
     support = row.existing("support") if row.cell("support") else None
-    name = row.cell("name") or _name_of(image)
+    name = row.cell("name") or without_suffix(image.name)
     require_case_name(name)
     slices = row.cell("labelled_slices")
     return Case(
@@ -149,19 +174,19 @@ def _case(row: Row, default_task: str) -> Case:
         engine=row.cell("engine"),
         axis=parse_axis(row.cell("axis") or "auto"),
         labelled_slices=tuple(parse_slice_indices(slices)) if slices else None,
+        labels=row.existing("labels") if row.cell("labels") else None,
         library=library,
         series=row.cell("series"),
         task=task,
     )
 
 
-def _name_of(image: Path) -> str:
-    for ending in _SUFFIXES:
-        if image.name.lower().endswith(ending):
-            return image.name[: -len(ending)]
-    return image.name
+def without_suffix(name: str) -> str:
+    """Name of a file without the suffix of an image."""
+    suffix = next((one for one in IMAGE_SUFFIXES if name.lower().endswith(one)), "")
+    return name[: len(name) - len(suffix)]
 
 
-def _same_folder(name: str) -> str:
+def same_folder(name: str) -> str:
     """Normalised name: equal for names that some file systems do not distinguish."""
     return unicodedata.normalize("NFC", name).casefold()

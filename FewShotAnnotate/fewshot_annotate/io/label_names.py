@@ -1,9 +1,11 @@
-"""Label names in JSON files beside a label map: sidecar files, and dataset.json of nnU-Net and others."""
+"""Label names in files beside a label map: sidecar files, dataset.json of nnU-Net and others, and colour tables."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,15 @@ from ..core.checked_stream import FileIdentity, file_identity
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
 from ..core.reading import DamagedContentError, decoding, read_json, read_json_as
-from ..core.volume import Segment, default_segment
+from ..core.volume import LabelMap, Segment, default_segment
+from . import colour_table
 
 # Names for all label maps of a folder; a data set's file may be in the parent of the folder of its label maps.
 FOLDER_LIST = "labels.json"
+_FOLDER_TABLES = tuple(f"labels{suffix}" for suffix in colour_table.SUFFIXES)
 DATASET_LIST = "dataset.json"
+# Suffixes that nothing but a colour table has.
+_SUFFIXES_OF_TABLES = (".ctbl", ".label")
 _MAX_LABEL = 65535
 # Keys of a sidecar file during replacement: new names, size and checksum of the label map they belong to, old names.
 _NEW, _OF, _OLD = "labels", "of", "before"
@@ -105,13 +111,15 @@ def _json_bytes(content: Any) -> bytes:
 def read_names(path: Path) -> dict[int, Segment]:
     """Segments by label value, from the first file with label names found for the label map `path`.
 
-    Searched are its sidecar file (`sidecar_path`), `labels.json` beside it, and `dataset.json` beside it or one
-    folder above. A file maps values to names or segment descriptions, or names to values, directly or in `labels`.
+    Searched are its sidecar file (`sidecar_path`), `labels.json` beside it, `dataset.json` beside it or one folder
+    above, and beside it `labels` with a suffix of a colour table and the only `.ctbl` or `.label` file. A JSON file
+    maps values to names or segment descriptions, or names to values, directly or in `labels`.
 
     Raises
     ------
     InputError
-        A file with label names is malformed. A malformed `dataset.json` is ignored.
+        A file with label names is malformed. A malformed `dataset.json` or colour table, which may be of
+        another program, is ignored.
     """
     try:
         own = read_sidecar(path)
@@ -121,37 +129,73 @@ def read_names(path: Path) -> dict[int, Segment]:
     except (OSError, DamagedContentError):
         raise InputError("sidecar_unreadable", path=sidecar_path(path)) from None
     if paths.lexists(path.with_name(FOLDER_LIST)):
-        try:
-            return read_json_as(path.with_name(FOLDER_LIST), _segments)
-        except (OSError, DamagedContentError):
-            raise InputError("sidecar_unreadable", path=path.with_name(FOLDER_LIST)) from None
+        return read_list(path.with_name(FOLDER_LIST))
     for one in (path.with_name(DATASET_LIST), path.absolute().parent.parent / DATASET_LIST):
         try:
             if paths.lexists(one):
                 return read_json_as(one, lambda content: _segments(content["labels"]))
         except (OSError, DamagedContentError):
             continue
-    return {}
+    return _table_beside(path)
+
+
+def read_list(path: Path) -> dict[int, Segment]:
+    """Segments by label value from a JSON file of names, a label description of ITK-SNAP or a colour table of Slicer.
+
+    Raises
+    ------
+    InputError
+        It is missing or malformed.
+    """
+    paths.require_file(path)
+    try:
+        if path.suffix.lower() in colour_table.SUFFIXES:
+            return colour_table.read_colour_table(path)
+        return read_json_as(path, _segments)
+    except (OSError, DamagedContentError):
+        raise InputError("sidecar_unreadable", path=path) from None
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """Segments that a file describes, by label value: a JSON file of names, or a label map.
+    """Segments that a file describes, by label value: a list of names as for `read_list`, or a label map.
 
     Raises
     ------
     InputError
         It is missing, or neither.
     """
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() not in (".json", *colour_table.SUFFIXES):
         from .files import read_layers
 
         return sorted((one for layer in read_layers(path) for one in layer.segments), key=lambda one: one.value)
-    paths.require_file(path)
-    try:
-        named = read_json_as(path, _segments)
-    except (OSError, DamagedContentError):
-        raise InputError("sidecar_unreadable", path=path) from None
+    named = read_list(path)
     return [named[value] for value in sorted(named)]
+
+
+def named_from(layers: Sequence[LabelMap], path: Path | None) -> list[LabelMap]:
+    """Label maps with the names and colours that a file gives for their values; None leaves them as they are.
+
+    Raises
+    ------
+    InputError
+        The file is missing or malformed.
+    """
+    named = {} if path is None else read_list(path)
+    return [
+        replace(layer, segments=tuple(named.get(segment.value, segment) for segment in layer.segments))
+        for layer in layers
+    ]
+
+
+def _table_beside(path: Path) -> dict[int, Segment]:
+    """Segments of the colour table beside a label map: of the file `labels`, else of the only one of any name."""
+    with contextlib.suppress(OSError, DamagedContentError):
+        beside = list(path.absolute().parent.iterdir())
+        named = [one for one in beside if one.name.lower() in _FOLDER_TABLES]
+        tables = named or [one for one in beside if one.suffix.lower() in _SUFFIXES_OF_TABLES]
+        if len(tables) == 1:
+            return colour_table.read_colour_table(tables[0])
+    return {}
 
 
 def _segments(content: Any) -> dict[int, Segment]:

@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,31 @@ def image_headers(files: Iterable[Path], path: Path) -> list[Dataset]:
     return headers
 
 
+@dataclass(frozen=True)
+class SeriesSummary:
+    """An image series: its Series Instance UID and Series Number, name of its first file, number of its images."""
+
+    uid: str
+    number: int | None
+    first: str
+    images: int
+
+
+def usable_series(headers: Sequence[Dataset]) -> list[SeriesSummary]:
+    """The series of some headers, without those that only accompany others, such as localizers."""
+    with suppress_dicom_warnings():
+        groups = _by_series(_without_copies(headers))
+        return [
+            SeriesSummary(
+                str(attribute(group[0], "SeriesInstanceUID") or ""),
+                _number(group),
+                file_name(group[0]),
+                sum(map(frame_count, group)),
+            )
+            for group in _without_accessories(groups)
+        ]
+
+
 def choose_series(headers: Sequence[Dataset], path: Path, series: str | None = None) -> list[Dataset]:
     """The images of one series, as `read_image_headers` describes it."""
     if not headers:
@@ -116,7 +142,7 @@ def choose_series(headers: Sequence[Dataset], path: Path, series: str | None = N
             if not chosen:
                 raise InputError("series_unknown", path=path, series=series, known=_listed(groups))
         else:
-            chosen = _without(_without(groups, _has_no_position), _is_accessory)
+            chosen = _without_accessories(groups)
         if len(chosen) > 1:
             raise InputError("many_series", path=path, count=len(chosen), known=_listed(chosen))
         return _single_images(_without_images(chosen[0], _is_accessory), path)
@@ -272,6 +298,10 @@ def _is_accessory(header: Any) -> bool:
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     colours = attribute(header, "SamplesPerPixel") or 1
     return "LOCALIZER" in kinds or attribute(header, "SOPClassUID") == _DOSE or colours != 1
+
+
+def _without_accessories(groups: list[list[Dataset]]) -> list[list[Dataset]]:
+    return _without(_without(groups, _has_no_position), _is_accessory)
 
 
 def _without(groups: list[list[Dataset]], unwanted: Any) -> list[list[Dataset]]:

@@ -1,0 +1,196 @@
+"""A manifest from folders of images and label maps: any folders, DICOM trees, and data sets of nnU-Net and MSD."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..core import paths
+from ..core.errors import InputError, Message
+from ..core.reading import DamagedContentError, read_json_as
+from ..core.spreadsheet_cells import escape_formula
+from ..core.storage import csv_bytes
+from ..io.dicom.folder import is_dicom
+from ..io.dicom.listing import list_segmentations, list_series
+from ..io.label_names import DATASET_LIST
+from .case_pairs import FoundFile, Pair, Pairing, is_named_as_labels, pair_sources, unlabelled_pair
+from .manifest import IMAGE_SUFFIXES, as_case_name, same_folder, without_suffix
+
+# Folders of the labelled cases of nnU-Net and the Medical Segmentation Decathlon.
+_TRAINING_IMAGES, _TRAINING_LABELS = "imagesTr", "labelsTr"
+_DICOM_SUFFIX, _SEGMENTATION_SUFFIX = ".dcm", ".seg.nrrd"
+
+
+def find_pairs(
+    images: Path, labels: Path | None = None, *, image_pattern: str = "*", label_pattern: str = "*"
+) -> Pairing:
+    """Find images and the label maps that belong to them.
+
+    Parameters
+    ----------
+    images : Path
+        Folder of the images or of a data set; its folders are searched too. Hidden files are passed over.
+    labels : Path, optional
+        Folder of the label maps; may be that of the images. Default: as the layout of a data set says.
+    image_pattern, label_pattern : str
+        Glob patterns that the end of a path must match, such as '*/ct.nii.gz'.
+
+    Raises
+    ------
+    InputError
+        A folder does not exist, `dataset.json` cannot be read, or a DICOM file is damaged.
+    """
+    for folder in filter(None, (images, labels)):
+        paths.require_existing(folder)
+        if not paths.is_folder(folder):
+            raise InputError("not_a_folder", path=folder)
+    if labels is None and paths.is_folder(images / _TRAINING_IMAGES):
+        listed = _listed_pairs(images) if (image_pattern, label_pattern) == ("*", "*") else None
+        if listed is not None:
+            return listed
+        images, labels = images / _TRAINING_IMAGES, images / _TRAINING_LABELS
+        paths.require_existing(labels)
+    found = _sources(images, image_pattern, list_series)
+    if labels is None:
+        return pair_sources([one for one in found if not _is_segmentation(one.path)], [])
+    label_maps = _sources(labels, label_pattern, list_segmentations)
+    if paths.is_same(images, labels) and label_pattern == "*":
+        label_maps = [one for one in label_maps if one.uid or is_named_as_labels(one)]
+    taken = {paths.resolve(one.path) for one in label_maps}
+    usable = [one for one in found if not _is_segmentation(one.path) and paths.resolve(one.path) not in taken]
+    return pair_sources(usable, label_maps)
+
+
+def manifest_bytes(
+    path: Path, pairing: Pairing, *, unlabelled: bool = False, names: Path | None = None
+) -> tuple[bytes, int]:
+    """Content of a manifest with a row for each pair, and the number of its rows.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is to be written; files below its folder are named relative to that.
+    pairing : Pairing
+    unlabelled : bool
+        Whether images without labels get a row too, with an empty support.
+    names : Path, optional
+        File with the names of the labels.
+
+    Raises
+    ------
+    InputError
+        There is no row, or a path cannot stand in a table.
+    """
+    pairs = [*pairing.pairs, *(map(unlabelled_pair, pairing.unlabelled) if unlabelled else ())]
+    if not pairs:
+        raise InputError("pairs_none", path=path)
+    folder = paths.resolve(path.parent)
+    header, rows = ["name", "image", "support"], []
+    with_series = any(pair.image.series for pair in pairs)
+    header += ["series"] * with_series + ["labels"] * (names is not None)
+    for name, pair in zip(_unique_names(pairs), pairs, strict=True):
+        row = [name, _cell(pair.image.path, folder), "" if pair.labels is None else _cell(pair.labels.path, folder)]
+        row += [pair.image.series] * with_series + ([] if names is None else [_cell(names, folder)])
+        rows.append(row)
+    return csv_bytes(header, rows), len(rows)
+
+
+def _unique_names(pairs: Sequence[Pair]) -> Iterator[str]:
+    used: set[str] = set()
+    for pair in pairs:
+        base = as_case_name(pair.name)
+        name, number = base, 1
+        while same_folder(name) in used:
+            number += 1
+            name = f"{base}-{number}"
+        used.add(same_folder(name))
+        yield name
+
+
+def _cell(path: Path, folder: Path) -> str:
+    """A path as a cell of a table in `folder`."""
+    path = paths.resolve(path)
+    text = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    if escape_formula(text) != text:
+        text = f".{os.sep}{text}"
+    if text != text.strip() or escape_formula(text) != text or not text.isprintable():
+        raise InputError("pair_path", path=path)
+    return text
+
+
+def _sources(root: Path, pattern: str, list_dicom: Any) -> list[FoundFile]:
+    """Image files and DICOM objects below a folder, in the order of their paths."""
+    found: list[FoundFile] = []
+    for place, names in _walk(root):
+        folder, others = root / place, []
+        for name in names:
+            suffix = name[len(without_suffix(name)) :].lower()
+            if suffix in IMAGE_SUFFIXES and suffix != _DICOM_SUFFIX:
+                if (place / name).match(pattern):
+                    found.append(FoundFile(path=folder / name, place=place / without_suffix(name)))
+            elif is_dicom(folder / name):
+                others.append(folder / name)
+        if others:
+            found += _dicom_sources(root, place, list_dicom(others, folder), pattern)
+    return found
+
+
+def _dicom_sources(root: Path, place: PurePosixPath, listed: Iterable[Any], pattern: str) -> Iterator[FoundFile]:
+    for one in listed:
+        within = place if one.path == root / place else place / without_suffix(one.path.name)
+        within = within if within.parts else PurePosixPath(root.name or "series")
+        if within.match(pattern) or (place / one.path.name).match(pattern):
+            yield FoundFile(path=one.path, place=within, series=one.series, uid=one.uid)
+
+
+def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
+    """Folders below a folder with the names of their files, hidden ones left out."""
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        visible = sorted(name for name in names if not name.startswith("."))
+        yield (
+            PurePosixPath(Path(folder).relative_to(root).as_posix()),
+            [name for name in visible if paths.is_file(Path(folder, name))],
+        )
+
+
+def _is_segmentation(path: Path) -> bool:
+    return path.name.lower().endswith(_SEGMENTATION_SUFFIX)
+
+
+def _listed_pairs(folder: Path) -> Pairing | None:
+    """The pairs that a `dataset.json` lists; None if there is no such file or it lists none."""
+    path = folder / DATASET_LIST
+    if not paths.lexists(path):
+        return None
+    try:
+        entries = read_json_as(path, _entries)
+    except (OSError, DamagedContentError) as error:
+        raise InputError("dataset_list", path=path, detail=getattr(error, "strerror", None) or error) from None
+    pairs: list[Pair] = []
+    problems: list[Message] = []
+    for name, images, labels in entries:
+        files = [folder / one for one in (*images, labels)]
+        missing = [one for one in files if not paths.lexists(one)]
+        problems += [Message("file_missing", path=one) for one in missing]
+        if len(images) != 1:
+            problems.append(Message("pair_images", path=files[-1], images=", ".join(images)))
+        elif not missing:
+            image, label = (FoundFile(path=one, place=PurePosixPath(without_suffix(one.name))) for one in files)
+            pairs.append(replace(unlabelled_pair(image), name=name or unlabelled_pair(image).name, labels=label))
+    return Pairing(tuple(pairs), tuple(problems), (), ()) if entries else None
+
+
+def _entries(content: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:
+    """Name, images and label map of each listed case, of MSD and MONAI or of nnU-Net."""
+    listed: list[tuple[str, list[str], str]] = []
+    for one in content.get("training", ()):
+        if isinstance(one, Mapping):
+            images = [one["image"]] if isinstance(one["image"], str) else list(one["image"])
+            listed.append(("", images, str(one["label"])))
+    for name, one in content.get("dataset", {}).items():
+        listed.append((str(name), [str(image) for image in one["images"]], str(one["label"])))
+    return listed

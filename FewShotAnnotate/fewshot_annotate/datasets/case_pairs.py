@@ -1,0 +1,180 @@
+"""Which label map belongs to which image, judged by DICOM references and names alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..core.errors import Message
+
+# What is appended to names: the channel by nnU-Net, and words for the kind of the file.
+_CHANNEL = re.compile(r"_\d{4}$")
+_IMAGE_WORD = re.compile(r"[ _.-](image|img|volume|vol)$", re.IGNORECASE)
+_LABEL_WORD = re.compile(
+    r"[ _.-](d?seg|segmentation|segmentations|labels?|labelmap|mask|gt|ground[ _-]?truth|support|painted)$",
+    re.IGNORECASE,
+)
+_LISTED = 4
+_Key = Callable[["FoundFile"], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundFile:
+    """An image or a label map that was found in a folder.
+
+    Attributes
+    ----------
+    path : Path
+        File, or folder of a DICOM series.
+    place : PurePosixPath
+        Path within the searched folder, without suffix.
+    series : str
+        Which series of a DICOM folder with several, as `read_volume` takes it.
+    uid : str
+        Series Instance UID of a DICOM image, or of the images that a DICOM segmentation refers to.
+    """
+
+    path: Path
+    place: PurePosixPath
+    series: str = ""
+    uid: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image with its label map, None where it has none, and a name for the two."""
+
+    name: str
+    image: FoundFile
+    labels: FoundFile | None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Result of `pair_sources`.
+
+    Attributes
+    ----------
+    pairs : tuple of Pair
+        In the order of the images.
+    problems : tuple of Message
+        Label maps that fit several images, and images that several label maps fit.
+    unlabelled, unused : tuple of FoundFile
+        Images without labels, and label maps without an image.
+    """
+
+    pairs: tuple[Pair, ...]
+    problems: tuple[Message, ...]
+    unlabelled: tuple[FoundFile, ...]
+    unused: tuple[FoundFile, ...]
+
+
+def is_named_as_labels(source: FoundFile) -> bool:
+    """Whether the name of a file ends in a word such as 'seg' or 'labels'."""
+    return _LABEL_WORD.search(source.place.name) is not None or source.path.name.lower().endswith(".seg.nrrd")
+
+
+def pair_sources(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> Pairing:
+    """Pair images and label maps: by DICOM references, then by equal names, the most specific ones first.
+
+    Names are equal if the paths within both folders are, or the names of the files without a channel and without
+    words such as 'seg', or the names of the folders of the cases.
+    """
+    pairs: list[Pair] = []
+    problems: list[Message] = []
+    left_images, left_labels = list(images), list(labels)
+    settled: set[int] = set()
+    for image_key, label_key in _KEYS:
+        # The only image of a folder belongs to its only labels; what is left of several does not.
+        among = (
+            (images, labels) if image_key in _OF_FOLDERS or label_key in _OF_FOLDERS else (left_images, left_labels)
+        )
+        fitting_by_key, given_by_key = _by_key(among[0], image_key), _by_key(among[1], label_key)
+        for key in given_by_key.keys() & fitting_by_key.keys() - {""}:
+            fitting, given = fitting_by_key[key], given_by_key[key]
+            if not settled.isdisjoint(map(id, (*fitting, *given))):
+                continue
+            settled.update(map(id, (*fitting, *given)))
+            if len(fitting) > 1:
+                problems += [Message("pair_images", path=one.path, images=_listed(fitting)) for one in given]
+            elif len(given) > 1:
+                problems.append(Message("pair_labels", path=fitting[0].path, labels=_listed(given)))
+            else:
+                pairs.append(Pair(_name(fitting[0]) if image_key is _uid else key, fitting[0], given[0]))
+        left_images = [one for one in left_images if id(one) not in settled]
+        left_labels = [one for one in left_labels if id(one) not in settled]
+    order = {id(image): number for number, image in enumerate(images)}
+    pairs.sort(key=lambda pair: order[id(pair.image)])
+    problems.sort(key=lambda problem: str(problem.data["path"]))
+    return Pairing(tuple(pairs), tuple(problems), tuple(left_images), tuple(left_labels))
+
+
+def _by_key(sources: Sequence[FoundFile], key: _Key) -> dict[str, list[FoundFile]]:
+    grouped: dict[str, list[FoundFile]] = {}
+    for one in sources:
+        grouped.setdefault(key(one), []).append(one)
+    return grouped
+
+
+def unlabelled_pair(image: FoundFile) -> Pair:
+    """An image without labels."""
+    return Pair(_name(image), image, None)
+
+
+def _uid(source: FoundFile) -> str:
+    return source.uid
+
+
+def _place(source: FoundFile) -> str:
+    return str(source.place)
+
+
+def _image_name(source: FoundFile) -> str:
+    return _IMAGE_WORD.sub("", _CHANNEL.sub("", source.place.name))
+
+
+def _label_name(source: FoundFile) -> str:
+    return _LABEL_WORD.sub("", _CHANNEL.sub("", source.place.name))
+
+
+def _image_place(source: FoundFile) -> str:
+    return str(source.place.with_name(_image_name(source)))
+
+
+def _label_place(source: FoundFile) -> str:
+    return str(source.place.with_name(_label_name(source)))
+
+
+def _folder(source: FoundFile) -> str:
+    return "/".join(source.place.parts[:-1])
+
+
+def _top_folder(source: FoundFile) -> str:
+    return source.place.parts[0] if len(source.place.parts) > 1 else ""
+
+
+_OF_FOLDERS = (_folder, _top_folder)
+# Keys of an image and of a label map, which belong together if these are equal and not empty.
+_KEYS: tuple[tuple[_Key, _Key], ...] = (
+    (_uid, _uid),
+    (_place, _place),
+    (_image_place, _label_place),
+    (_folder, _folder),
+    (_image_name, _label_name),
+    (_place, _folder),
+    (_folder, _label_name),
+    (_image_name, _top_folder),
+    (_top_folder, _label_name),
+    (_top_folder, _top_folder),
+)
+
+
+def _name(image: FoundFile) -> str:
+    return _image_place(image)
+
+
+def _listed(sources: Sequence[FoundFile]) -> str:
+    names = [f"{one.path.name} (series {one.series})" if one.series else str(one.place) for one in sources]
+    return ", ".join(names[:_LISTED]) + (" ..." if len(names) > _LISTED else "")
