@@ -27,9 +27,10 @@ LEAST = (3, 11)
 NEWEST_FOR_TESTS = (3, 13)
 # What pip downloads and what it becomes on the disk, about, in MB.
 SIZES = {"demo": (150, 750), "demo,adapt": (350, 1500), "test": (760, 3200)}
-# A process for each core, up to four: tests start processes of their own. Files stay whole: tests share fixtures.
-# They keep their order: the files with most tests are not those that take longest.
-SEVERAL_PROCESSES = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder")
+# One process more than cores, up to four, because many tests wait for processes that they start. Files stay whole:
+# tests share fixtures. They keep their order: the files with most tests are not those that take longest.
+PROCESSES = min(4, (os.cpu_count() or 1) + 1)
+SEVERAL_PROCESSES = (f"--numprocesses={PROCESSES}", "--dist=loadfile", "--no-loadscope-reorder")
 
 
 def main(arguments):

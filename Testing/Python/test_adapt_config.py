@@ -233,6 +233,7 @@ def write_case(folder: Path, seed: int) -> None:
     (folder / "labels.json").write_text(json.dumps({"1": "column"}))
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_table_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     for seed, case in enumerate(("one", "two")):
         write_case(tmp_path / "data" / case, seed)

@@ -176,6 +176,7 @@ def test_expected_dice_is_near_the_true_dice() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:torch")
+@pytest.mark.slow
 def test_the_range_that_adapt_gives_holds_the_true_dice() -> None:
     held = []
     for name, spacing in itertools.product((*SMALL, LIVER), SPACINGS):

@@ -191,6 +191,7 @@ def test_models_info_lists_the_options_of_an_engine(
     assert "--option NAME=VALUE" in out
 
 
+@pytest.mark.slow
 def test_the_demo_fills_a_brain_and_prints_dice(tmp_path: Path, spawned: Spawned) -> None:
     from PIL import Image
 

@@ -114,6 +114,7 @@ def test_the_terminal_shows_table_and_advice(desk: Desk, capfd: pytest.CaptureFi
     assert out.rstrip().endswith("report.html")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_ctrl_c_keeps_finished_trials_and_resume_goes_on(desk: Desk, spawned: Spawned) -> None:
     # While `adapt` fits, seconds long, the other engine's trials are finished: there is time to interrupt.

@@ -70,6 +70,7 @@ def test_an_engine_without_weights_is_named_and_the_others_are_compared(
     assert "it needs weights" in (folder / "report" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_study_runs_with_a_pretrained_engine(folder: Path) -> None:
     manifest = folder / "manifest.csv"
     manifest.write_text("image,label,group\nimage.nii.gz,labels.nii.gz,MR\n", encoding="utf-8")

@@ -210,6 +210,7 @@ def certificates(folder: Path) -> dict[str, str]:
     return environment
 
 
+@pytest.mark.slow
 def test_a_scheduler_with_certificates_is_used_by_those_who_have_one_alone(
     dataset: Dataset, expected: dict[str, bytes], standins: dict[str, str], spawned: Spawned, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ LINE = "fewshot-annotate: image.nii.gz: the file is empty; export or copy it aga
 def test_every_command_takes_or_refuses_what_is_odd(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     ended = subprocess.run(
-        [sys.executable, PROGRAM, "--inputs", "45", "--seed", "20", "--seconds", "600"],
+        [sys.executable, PROGRAM, "--inputs", "30", "--seed", "20", "--seconds", "600"],
         capture_output=True,
         text=True,
         env=environment,

@@ -60,6 +60,7 @@ def mean_dice(truth: np.ndarray, told: np.ndarray) -> float:
     return float(np.mean([dice(truth, told, row) for row in range(1, truth.max() + 1)]))
 
 
+@pytest.mark.slow
 def test_errors_that_differ_from_slice_to_slice_are_evened_out() -> None:
     slab, truth, between = slab_of(most=2)
     shaken_dice = mean_dice(truth[between], slab.logits[between].argmax(axis=1))

@@ -178,6 +178,7 @@ def test_an_engine_is_compared_plotted_reported_and_taken(desk: Desk, theme: str
     assert Path(url.removeprefix("file://")).is_file()
 
 
+@pytest.mark.slow
 def test_a_report_whose_packages_are_missing_is_offered_written_and_opened(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

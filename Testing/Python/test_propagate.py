@@ -90,6 +90,7 @@ def test_beats_nearest_copy_on_small_cases(case: str, spacing: int) -> None:
     assert mean_dice(labels, filled(image, support)) > mean_dice(labels, copied(support)) + 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", every_case())
 def test_beats_nearest_copy_on_every_case(case: Path) -> None:
     """Except where the truth itself repeats slices, so that a copy is right by construction."""

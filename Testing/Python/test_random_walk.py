@@ -20,8 +20,8 @@ from support.walk_promises import BrokenPromiseError
 
 pytest_plugins = ("support.panel_fixtures",)
 
-STEPS = int(os.environ.get("WALK_STEPS", "100"))
-SEEDS = [int(text) for text in os.environ.get("WALK_SEEDS", "1,2,3").split(",")]
+STEPS = int(os.environ.get("WALK_STEPS", "80"))
+SEEDS = [int(text) for text in os.environ.get("WALK_SEEDS", "1").split(",")]
 SHORTEN_SECONDS = float(os.environ.get("WALK_SHORTEN_SECONDS", "120"))
 
 # What once failed, and what the walk rests on.

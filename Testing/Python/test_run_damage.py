@@ -25,7 +25,7 @@ from support.labels import every, keep_slices, overlapping_layers, small_case
 from support.processes import PACKAGE_PARENT, make_folder
 
 AXIS = SliceAxis(0)
-ROUNDS = 6
+ROUNDS = 3
 ARRAYS = ("image", "support", "result", "confidence", "finished", "checksums")
 ARRAY_FILES = ("image.npy", *(f"layers/0/{name}.npy" for name in ARRAYS[1:]))
 FILES = (

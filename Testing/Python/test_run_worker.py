@@ -174,6 +174,7 @@ def test_a_worker_that_does_not_react_to_cancel_is_killed(long_job: JobFolder, s
     assert long_job.finished()[slices_done(events)].all()
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_continues_and_is_not_cancelled_again(
     long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
 ) -> None:

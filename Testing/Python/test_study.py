@@ -122,6 +122,7 @@ def test_both_built_in_engines_are_studied_by_group(manifest: Path, capfd: pytes
         assert path.is_dir() or b"Roe^J" not in path.read_bytes(), path.name
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_killed_study_goes_on_where_it_was(manifest: Path, spawned: Spawned) -> None:
     options = (*QUICK, "--draws", "2", "--engines", "propagate", "--progress", "none")

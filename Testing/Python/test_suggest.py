@@ -144,6 +144,7 @@ def test_labels_seen_on_one_slice_only_tell_of_others_not_seen_yet() -> None:
     )
 
 
+@pytest.mark.slow
 def test_labelling_what_is_suggested_helps_more_than_the_usual_slice() -> None:
     between = range(HELD[0], HELD[-1] + 1)
     truth = AXIS.slices(small_case()[1].array)

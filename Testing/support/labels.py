@@ -36,7 +36,7 @@ def small_case() -> tuple[Volume, LabelMap]:
 def long_case() -> tuple[Volume, LabelMap]:
     """A narrow column of a real volume with one label: many slices, each soon filled, so that a run can be caught."""
     volume, label_map = load_case(MNI152)
-    long = slice(40, 140)
+    long = slice(60, 130)
     mask = label_map.array[long] == label_map.values[-1]
     row, column = (int(np.median(np.flatnonzero(mask.any(axis=other)))) for other in ((0, 2), (0, 1)))
     around = (slice(None), slice(max(0, row - 20), row + 20), slice(max(0, column - 20), column + 20))
