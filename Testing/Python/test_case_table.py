@@ -9,7 +9,8 @@ import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.datasets.batch_folder import BatchFolder
-from fewshot_annotate.datasets.case_table import CaseTable, reviewer_name
+from fewshot_annotate.datasets.case_table import CaseTable
+from fewshot_annotate.datasets.review_lock import reviewer_name
 from fewshot_annotate.datasets.status import CaseStatus, Status
 from support.tasks import batch_of_balls
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 import slicer
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.case_table import ReviewState
+from fewshot_annotate.datasets.review_lock import reviewer_name
 from fewshot_annotate.datasets.status import CaseStatus, Status
-from fewshot_annotate.host.batch_review import BatchReview
+from fewshot_annotate.host.case_review import CaseReview
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from support import mrml
 from support.batches import AXIS, Dataset, copy_of, finish_but_one, make_dataset
@@ -37,40 +40,40 @@ def dataset(finished: Dataset, awkward_path: Path) -> Dataset:
 
 
 @pytest.fixture
-def review(dataset: Dataset) -> Iterator[BatchReview]:
+def review(dataset: Dataset) -> Iterator[CaseReview]:
     mrml.new_scene()
-    opened = BatchReview(slicer.mrmlScene, dataset.output)
+    opened = CaseReview(slicer.mrmlScene, dataset.output)
     yield opened
     opened.close()
 
 
-def show(review: BatchReview, name: str) -> None:
+def show(review: CaseReview, name: str) -> None:
     review.show(name)
     review.wait()
 
 
-def accept(review: BatchReview) -> None:
+def accept(review: CaseReview) -> None:
     review.accept()
     review.wait()
 
 
-def labels(review: BatchReview) -> dict[str, np.ndarray]:
+def labels(review: CaseReview) -> dict[str, np.ndarray]:
     """Voxels of the segments in the scene, by name."""
     node = review.nodes.segmentation
     ids = node.GetSegmentation().GetSegmentIDs()
     return {node.GetSegmentation().GetSegment(one).GetName(): mrml.segment_array(node, one) for one in ids}
 
 
-def test_the_table_is_that_of_the_folder(review: BatchReview, dataset: Dataset) -> None:
+def test_the_table_is_that_of_the_folder(review: CaseReview, dataset: Dataset) -> None:
     assert [case.name for case in review.cases] == ["a", "failed", "b", "c"]
-    assert review.cases[1].status is Status.FAILED
+    assert review.cases[1].state is ReviewState.FAILED
     assert "row 3: " in review.cases[1].message
     assert review.preview("a") == dataset.case("a").preview
     assert review.preview("failed") is None
 
 
 def test_a_case_is_shown_with_image_and_result_where_they_lie_in_the_patient(
-    review: BatchReview, dataset: Dataset
+    review: CaseReview, dataset: Dataset
 ) -> None:
     show(review, "a")
     volume, truth = oblique(*small_case())
@@ -88,7 +91,7 @@ def test_a_case_is_shown_with_image_and_result_where_they_lie_in_the_patient(
     assert not review.changed
 
 
-def test_the_next_case_takes_the_place_of_the_one_before(review: BatchReview) -> None:
+def test_the_next_case_takes_the_place_of_the_one_before(review: CaseReview) -> None:
     show(review, "a")
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     show(review, "b")
@@ -99,7 +102,7 @@ def test_the_next_case_takes_the_place_of_the_one_before(review: BatchReview) ->
     assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
 
 
-def test_accepting_is_written_to_the_table_and_changes_no_other_file(review: BatchReview, dataset: Dataset) -> None:
+def test_accepting_is_written_to_the_table_and_changes_no_other_file(review: CaseReview, dataset: Dataset) -> None:
     before = dataset.results()
     show(review, "a")
     accept(review)
@@ -107,24 +110,28 @@ def test_accepting_is_written_to_the_table_and_changes_no_other_file(review: Bat
     assert lines[0].startswith("name,status,seconds,message,")
     assert lines[0].endswith(",accepted")
     assert [line.endswith(",yes") for line in lines[1:]] == [True, False, False, False]
-    assert [case.accepted for case in review.cases] == [True, False, False, False]
+    assert [case.state is ReviewState.ACCEPTED for case in review.cases] == [True, False, False, False]
     assert dataset.results() == before
-    review.reset("a")
+    review.reset()
+    review.wait()
     assert not dataset.status()["a"].accepted
 
 
-def test_next_goes_through_the_cases_that_are_done_and_not_accepted(review: BatchReview) -> None:
+def test_next_goes_through_the_cases_that_are_done_and_not_accepted(review: CaseReview) -> None:
     seen = []
     while (name := review.next()) is not None:
         seen.append(name)
         show(review, name)
         accept(review)
     assert seen == ["a", "b", "c"]
-    review.reset("b")
+    show(review, "b")
+    review.reset()
+    review.wait()
+    show(review, "c")
     assert review.next() == "b"
 
 
-def test_a_corrected_result_is_written_and_the_filled_one_kept(review: BatchReview, dataset: Dataset) -> None:
+def test_a_corrected_result_is_written_and_the_filled_one_kept(review: CaseReview, dataset: Dataset) -> None:
     files = dataset.case("a")
     filled, picture = files.label.read_bytes(), files.preview.read_bytes()
     show(review, "a")
@@ -154,7 +161,7 @@ def test_a_corrected_result_is_written_and_the_filled_one_kept(review: BatchRevi
         np.testing.assert_array_equal(voxels, expected[name])
 
 
-def test_a_result_corrected_on_a_larger_grid_comes_back_onto_the_image(review: BatchReview, dataset: Dataset) -> None:
+def test_a_result_corrected_on_a_larger_grid_comes_back_onto_the_image(review: CaseReview, dataset: Dataset) -> None:
     show(review, "a")
     node, geometry = review.nodes.segmentation, oblique(*small_case())[0].geometry
     (before,) = read_label_maps(dataset.case("a").label, geometry)
@@ -183,7 +190,7 @@ def test_a_result_corrected_on_a_larger_grid_comes_back_onto_the_image(review: B
     assert dataset.results() == kept
 
 
-def test_overlapping_segments_are_refused_and_nothing_is_written(review: BatchReview, dataset: Dataset) -> None:
+def test_overlapping_segments_are_refused_and_nothing_is_written(review: CaseReview, dataset: Dataset) -> None:
     show(review, "a")
     node = review.nodes.segmentation
     node.GetSegmentation().AddEmptySegment("other", "Other")
@@ -197,7 +204,7 @@ def test_overlapping_segments_are_refused_and_nothing_is_written(review: BatchRe
     assert not dataset.status()["a"].accepted
 
 
-def test_what_cannot_be_shown_or_accepted_is_said_in_one_line(review: BatchReview, dataset: Dataset) -> None:
+def test_what_cannot_be_shown_or_accepted_is_said_in_one_line(review: CaseReview, dataset: Dataset) -> None:
     with pytest.raises(InputError, match="review_nothing"):
         review.accept()
     with pytest.raises(InputError, match="review_not_done"):
@@ -215,33 +222,34 @@ def test_what_cannot_be_shown_or_accepted_is_said_in_one_line(review: BatchRevie
     with pytest.raises(InputError, match="review_nothing"):
         review.accept()
     with pytest.raises(InputError, match="no batch was written here"):
-        BatchReview(slicer.mrmlScene, dataset.folder)
+        CaseReview(slicer.mrmlScene, dataset.folder)
 
 
-def test_reading_and_writing_keep_the_application_going(review: BatchReview) -> None:
+def test_reading_and_writing_keep_the_application_going(review: CaseReview) -> None:
     review.show("a")
     assert review.busy
     assert review.current is None
     review.wait()
     review.accept()
     assert review.busy
-    assert not review.cases[0].accepted
+    assert review.cases[0].state is ReviewState.IN_REVIEW
     review.wait()
-    assert review.cases[0].accepted
+    assert review.cases[0].state is ReviewState.ACCEPTED
 
 
-def test_a_batch_that_goes_on_meanwhile_keeps_what_was_accepted(review: BatchReview, dataset: Dataset) -> None:
+def test_a_batch_that_goes_on_meanwhile_keeps_what_was_accepted(review: CaseReview, dataset: Dataset) -> None:
     show(review, "a")
     accept(review)
-    review._folder.status.update([CaseStatus(name="late", status=Status.RUNNING)])
+    review.folder.status.update([CaseStatus(name="late", status=Status.RUNNING)])
     review.reload()
+    review.wait()
     assert [case.name for case in review.cases][-1] == "late"
     show(review, "c")
     accept(review)
     assert [one.accepted for one in dataset.status().values()] == [True, False, False, True, False]
 
 
-def corrected(review: BatchReview) -> np.ndarray:
+def corrected(review: CaseReview) -> np.ndarray:
     """Add a slab to the first segment of the case in the scene."""
     node = review.nodes.segmentation
     (first, *_) = node.GetSegmentation().GetSegmentIDs()
@@ -253,7 +261,7 @@ def corrected(review: BatchReview) -> np.ndarray:
 
 @pytest.mark.parametrize("room", [0, 40, 400])
 def test_accepting_on_a_full_disk_keeps_the_result_and_accepts_nothing(
-    room: int, review: BatchReview, dataset: Dataset
+    room: int, review: CaseReview, dataset: Dataset
 ) -> None:
     show(review, "a")
     corrected(review)
@@ -267,33 +275,44 @@ def test_accepting_on_a_full_disk_keeps_the_result_and_accepts_nothing(
     assert review.changed
 
 
-def test_of_two_reviewers_who_accept_at_once_neither_loses_a_correction(
-    review: BatchReview, dataset: Dataset
-) -> None:
-    other = BatchReview(slicer.mrmlScene, dataset.output)
+def test_a_case_in_review_is_kept_from_others_until_it_is_left(review: CaseReview, dataset: Dataset) -> None:
+    other = CaseReview(slicer.mrmlScene, dataset.output)
     try:
-        for number, one in enumerate((review, other)):
-            show(one, "a")
-            node = one.nodes.segmentation
-            (first, *_) = node.GetSegmentation().GetSegmentIDs()
-            mask = mrml.segment_array(node, first).astype(np.uint8)
-            mask[:3, : 2 + number] = 1
-            slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, first, one.nodes.volume)
-        review.accept()
-        other.accept()
-        review.wait()
+        show(review, "a")
+        with pytest.raises(InputError, match=f"Case 'a' is being reviewed by {reviewer_name()}"):
+            show(other, "a")
+        other.reload()
         other.wait()
+        assert [case.state.value for case in other.cases] == ["in review", "failed", "filled", "filled"]
+        assert other.next() == "b"
+        show(review, "a")  # anew
+        show(review, "b")
+        assert [case.state.value for case in review.cases] == ["filled", "failed", "in review", "filled"]
+        show(other, "a")
     finally:
         other.close()
+
+
+def test_a_correction_by_another_program_meanwhile_is_kept_beside_this_one(
+    review: CaseReview, dataset: Dataset
+) -> None:
+    show(review, "a")
+    corrected(review)
     files = dataset.case("a")
+    geometry = oblique(*small_case())[0].geometry
+    (filled,) = read_label_maps(files.label, geometry)
+    shutil.copy(files.label, files.filled)
+    theirs = filled.array.copy()
+    theirs[-3:] = filled.segments[0].value
+    write_label_maps(files.label, [filled.with_array(theirs)])
+    accept(review)
     assert dataset.status()["a"].accepted
-    found = [read_label_maps(path)[0].array for path in files.folder.glob("label.*nii.gz")]
+    found = [read_label_maps(path, geometry)[0].array for path in files.folder.glob("label.*nii.gz")]
     assert len(found) == 3, "the filled one, and both corrections"
-    corner = sorted(int((array[0, :3, 0] == array[0, 0, 0]).sum()) for array in found if array[0, 0, 0])
-    assert corner == [2, 3]
+    assert any((array == theirs).all() for array in found)
 
 
-def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: BatchReview, dataset: Dataset) -> None:
+def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: CaseReview, dataset: Dataset) -> None:
     show(review, "a")
     corrected(review)
     files = dataset.case("a")
@@ -311,7 +330,7 @@ def test_a_case_that_a_batch_is_filling_again_is_not_accepted(review: BatchRevie
 
 
 def test_a_table_that_cannot_be_written_leaves_the_case_as_it_was(
-    review: BatchReview, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    review: CaseReview, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show(review, "a")
     corrected(review)

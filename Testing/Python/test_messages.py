@@ -100,7 +100,8 @@ def modules_of(source: Path) -> Iterator[Path]:
 
 def reached_by_the_panel() -> set[Path]:
     """Files that the panel and the workers it starts import, directly or not."""
-    workers = [PACKAGE / "jobs/worker.py", PACKAGE / "evaluation/worker.py", *(PACKAGE / "engines").rglob("*.py")]
+    programs = ("jobs/worker.py", "evaluation/worker.py", "datasets/filling_worker.py", "datasets/training_worker.py")
+    workers = [*map(PACKAGE.joinpath, programs), *(PACKAGE / "engines").rglob("*.py")]
     waiting, found = [*(PACKAGE / "host").rglob("*.py"), *workers], set()
     while waiting:
         source = waiting.pop()

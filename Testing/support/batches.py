@@ -81,7 +81,7 @@ class Dataset:
 
     def results(self) -> dict[str, bytes]:
         """The files of all cases that depend on the input alone, with their bytes."""
-        found = (path for path in self.output.glob("*/*") if path.name not in ("case.json", "error.log"))
+        found = (path for path in self.output.glob("*/[!.]*") if path.name not in ("case.json", "error.log"))
         return {str(path.relative_to(self.output)): path.read_bytes() for path in found}
 
 

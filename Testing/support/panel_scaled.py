@@ -18,7 +18,7 @@ def main(name: str, width: int) -> None:
     panel = Panel(scene_of(case("ct_liver", 1), step=5))
     panel.ready()
     panel.until(lambda: panel.ui.engineList.count > 1)
-    for section in ("compare", "batch", "settings"):
+    for section in ("dataset", "compare", "settings"):
         getattr(panel.ui, f"{section}Section").collapsed = False
     for step in ("volume", "label", "fill", "review", "export", "tools"):
         panel.widget.accordion.open(step)

@@ -19,7 +19,8 @@ from .case import CORRECTED, BatchSettings, CaseJob
 from .case_details import details_of
 from .gallery import write_page
 from .manifest import Manifest
-from .status import CaseStatus, RowUpdate, Status, keep_accepted
+from .review_lock import reviewer_of
+from .status import NOT_BEGUN, CaseStatus, RowUpdate, Status, keep_accepted
 from .task.filling import require_task_engine
 from .task.library import task_folder
 from .task.matching import require_library_engine
@@ -29,8 +30,8 @@ from .traces import no_trace_if_refused
 
 _WAIT_SECONDS = 0.2
 _PAGE_SECONDS = 10.0
-NOT_BEGUN = "not begun"
 CANCELLED = "cancelled"
+IN_REVIEW = "in review"
 
 
 class WorkersLost(Exception):  # noqa: N818 (named for what happened)
@@ -236,14 +237,15 @@ class _BatchState:
         self._unsaved: dict[str, CaseStatus] = {}
         finished = {case_job.case.name: _finished(case_job) for case_job in case_jobs}
         there = {case_job.case.name for case_job in case_jobs if case_job.files.label.is_file()}
+        in_review = {name for name in there if reviewer_of(folder.case(name))}
 
         def at_first(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
             first = []
             for case_job in case_jobs:
                 name = case_job.case.name
                 row = rows.get(name)
-                accepted = row is not None and row.accepted and name in there
-                kept = replace(row, status=Status.DONE) if row is not None and accepted else finished[name]
+                keeps = row is not None and name in there and (row.accepted or name in in_review)
+                kept = replace(row, status=Status.DONE) if row is not None and keeps else finished[name]
                 first.append(kept or CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message=NOT_BEGUN))
             return first
 
@@ -257,23 +259,28 @@ class _BatchState:
         self._report_progress(None)
 
     def begin(self, count: int) -> list[CaseJob]:
-        """Mark the next cases as running; those that a user accepted meanwhile are left out."""
+        """Mark the next cases as running; those that a user accepted meanwhile or reviews now are left out."""
         begun: list[CaseJob] = []
-        accepted: list[CaseStatus] = []
+        left_out: list[CaseStatus] = []
 
         def claim(rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
             begun.clear()
-            accepted.clear()
+            left_out.clear()
             for case_job in self.waiting:
-                row = rows.get(case_job.case.name)
+                name = case_job.case.name
+                row = rows.get(name)
                 if row is not None and row.accepted:
-                    accepted.append(replace(row, status=Status.DONE))
+                    left_out.append(replace(row, status=Status.DONE))
+                elif reviewer_of(case_job.files):
+                    result = case_job.files.read_record()  # of another model, or none
+                    state = Status.SKIPPED if result is None else Status.DONE
+                    left_out.append(CaseStatus(name=name, status=state, message=IN_REVIEW))
                 elif len(begun) < count:
                     begun.append(case_job)
                 else:
                     break
             running = [CaseStatus(name=case_job.case.name, status=Status.RUNNING) for case_job in begun]
-            return [*keep_accepted(self._unsaved.values(), rows), *accepted, *running]
+            return [*keep_accepted(self._unsaved.values(), rows), *left_out, *running]
 
         try:
             self._change(claim)
@@ -282,9 +289,9 @@ class _BatchState:
                 claim(self.folder.status.read())
             except InputError:
                 claim({})
-        for _ in range(len(begun) + len(accepted)):
+        for _ in range(len(begun) + len(left_out)):
             self.waiting.popleft()
-        for row in accepted:
+        for row in left_out:
             self._set(row)
         for case_job in begun:
             self.running[case_job.case.name] = case_job

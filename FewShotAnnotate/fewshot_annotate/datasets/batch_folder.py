@@ -11,6 +11,8 @@ NAME/preview.png        some slices of it
 NAME/case.json          request and outcome; written last, so its presence marks a finished case
 NAME/error.log          traceback of an unexpected error
 cancel                  its presence asks the batch to stop
+cases.csv               manifest of the cases, of a data set that lists its own; `listed_cases.py`
+dataset.json            task of the data set
 ======================  =============================================================================================
 
 Files are written atomically, so readers never see a partial one. A batch holds the lock of its folder, which the
@@ -25,6 +27,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +41,7 @@ from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
 from ..core.locks import open_locked
 from ..core.reading import DamagedContentError, read_json_as
-from ..core.storage import write_json
+from ..core.storage import write_bytes
 from ..core.temporary import HIDDEN_PREFIX, remove_abandoned
 from ..io.label_names import sidecar_path
 from .manifest import require_case_name
@@ -161,9 +164,14 @@ class CaseFiles:
 
     def write_record(self, request: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Record that the case is finished, with digests of its files."""
-        outcome = {**outcome, _DIGESTS: self.digests()}
-        content = {"version": _RECORD_VERSION, "request": request, "outcome": outcome}
-        write_json(self.record, content, indent=1)
+        write_bytes(self.record, self.record_content(request, outcome, self.digests()))
+
+    def record_content(
+        self, request: Mapping[str, Any], outcome: Mapping[str, Any], digests: Mapping[str, str]
+    ) -> bytes:
+        """Content of case.json for files with these digests."""
+        content = {"version": _RECORD_VERSION, "request": request, "outcome": {**outcome, _DIGESTS: digests}}
+        return (json.dumps(content, indent=1) + "\n").encode("ascii")
 
     def read_record(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Request and outcome of a finished case; None if it is not finished."""

@@ -10,8 +10,6 @@ NAME/flagged           its presence flags the case for another look
 from __future__ import annotations
 
 import contextlib
-import getpass
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,14 +18,12 @@ from ..core import paths
 from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.expected_dice import ExpectedDice
-from ..core.locks import open_locked, share_lock
-from ..core.reading import read_text
 from .accepted_case import batch_statuses, expected_by_name
 from .batch_folder import BatchFolder, CaseFiles
+from .review_lock import ReviewLock, reviewer_of
 from .status import CaseStatus, Status
 
-_LOCK, _FLAG = ".review.lock", "flagged"
-_MAX_NAME_BYTES = 200
+_FLAG = "flagged"
 
 
 class ReviewState(StrEnum):
@@ -54,12 +50,15 @@ class CaseRow:
         Of the result as it was filled, by name of the segment.
     reviewer : str
         Who reviews the case now, as USER@COMPUTER.
+    message : str
+        One line: why it failed or was skipped, or a warning.
     """
 
     name: str
     state: ReviewState
     expected: Mapping[str, ExpectedDice]
     reviewer: str = ""
+    message: str = ""
 
     @property
     def mean_expected_dice(self) -> float | None:
@@ -79,15 +78,22 @@ class CaseTable:
     def __init__(self, folder: BatchFolder) -> None:
         self.folder = folder
 
-    def rows(self) -> list[CaseRow]:
+    def rows(self, own: str = "", left: str = "") -> list[CaseRow]:
         """All cases in the order of status.csv.
+
+        Parameters
+        ----------
+        own : str
+            Name of the case that this process reviews: it is in review until it is accepted or flagged.
+        left : str
+            Name of a case whose review this process is about to end.
 
         Raises
         ------
         InputError
             No batch was written there.
         """
-        return [self._row(status) for status in batch_statuses(self.folder).values()]
+        return [self._row(status, own, left) for status in batch_statuses(self.folder).values()]
 
     @contextlib.contextmanager
     def review(self, name: str) -> Iterator[CaseFiles]:
@@ -99,26 +105,16 @@ class CaseTable:
             There is no such case, it is not filled, or somebody else reviews it.
         """
         files = self._filled(name)
+        lock = ReviewLock(files)
         try:
-            lock = open_locked(files.folder / _LOCK)
-        except OSError as error:
-            raise unwritable_error(files.folder, error) from None
-        if lock is None:
-            raise InputError("case_in_review", name=name, reviewer=self._reviewer(files) or "somebody else")
-        share_lock(files.folder / _LOCK)
-        with lock:
-            with contextlib.suppress(OSError):
-                lock.truncate(0)
-                lock.write(reviewer_name().encode("utf-8", "replace")[:_MAX_NAME_BYTES])
-                lock.flush()
             yield files
-            with contextlib.suppress(OSError):
-                lock.truncate(0)
+        finally:
+            lock.release()
 
     def accept(self, name: str, accepted: bool = True) -> None:
         """Accept the result of a case, or take that back; a flag is removed. Raises as `review`."""
         with self.review(name) as files:
-            self._set_flag(files, False)
+            set_flag(files, False)
             self.folder.status.set_accepted(name, accepted)
 
     def flag(self, name: str, flagged: bool = True) -> None:
@@ -126,17 +122,7 @@ class CaseTable:
         with self.review(name) as files:
             if flagged:
                 self.folder.status.set_accepted(name, False)
-            self._set_flag(files, flagged)
-
-    def _set_flag(self, files: CaseFiles, flagged: bool) -> None:
-        path = files.folder / _FLAG
-        try:
-            if flagged:
-                path.touch()
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise unwritable_error(path, error) from None
+            set_flag(files, flagged)
 
     def _filled(self, name: str) -> CaseFiles:
         statuses = batch_statuses(self.folder)
@@ -147,42 +133,46 @@ class CaseTable:
             raise InputError("case_not_filled", name=name)
         return files
 
-    def _row(self, status: CaseStatus) -> CaseRow:
+    def _row(self, status: CaseStatus, own: str, left: str) -> CaseRow:
         files = self.folder.case(status.name)
         record = files.read_record()
         expected = {} if record is None else expected_by_name(record[1])
-        reviewer = self._reviewer(files)
-        return CaseRow(status.name, self._state(status, files, reviewer), expected, reviewer)
-
-    def _state(self, status: CaseStatus, files: CaseFiles, reviewer: str) -> ReviewState:
-        if status.status is not Status.DONE:
-            states = {Status.FAILED: ReviewState.FAILED, Status.RUNNING: ReviewState.FILLING}
-            return states.get(status.status, ReviewState.TO_DO)
-        if reviewer:
-            return ReviewState.IN_REVIEW
-        if paths.lexists(files.folder / _FLAG):
-            return ReviewState.FLAGGED
-        return ReviewState.ACCEPTED if status.accepted else ReviewState.FILLED
-
-    def _reviewer(self, files: CaseFiles) -> str:
-        """Who holds the lock of a case; empty if nobody does."""
-        path = files.folder / _LOCK
-        if not paths.is_plain_file(path):
-            return ""
-        try:
-            lock = open_locked(path)
-            if lock is not None:
-                lock.close()
-                return ""
-            return read_text(path, max_bytes=_MAX_NAME_BYTES) or "somebody else"
-        except (OSError, UnicodeDecodeError):
-            return ""
+        reviewer = reviewer_of(files) if status.name != left else ""
+        state = _state(status, files, reviewer, status.name == own)
+        return CaseRow(status.name, state, expected, reviewer, status.message)
 
 
-def reviewer_name() -> str:
-    """Who reviews, as USER@COMPUTER."""
+def set_flag(files: CaseFiles, flagged: bool) -> None:
+    """Flag a case, or remove its flag.
+
+    Raises
+    ------
+    InputError
+        Its folder cannot be written.
+    """
+    path = files.folder / _FLAG
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"
+        if flagged:
+            path.touch()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable_error(path, error) from None
+
+
+def _state(status: CaseStatus, files: CaseFiles, reviewer: str, is_own: bool) -> ReviewState:
+    if reviewer and not is_own:
+        return ReviewState.IN_REVIEW
+    if status.status is Status.DONE and paths.lexists(files.folder / _FLAG):
+        return ReviewState.FLAGGED
+    if status.status is Status.DONE and status.accepted:
+        return ReviewState.ACCEPTED
+    if reviewer:
+        return ReviewState.IN_REVIEW
+    states = {
+        Status.DONE: ReviewState.FILLED,
+        Status.FAILED: ReviewState.FAILED,
+        Status.RUNNING: ReviewState.FILLING,
+        Status.SKIPPED: ReviewState.TO_DO,
+    }
+    return states[status.status]

@@ -35,7 +35,7 @@ _NAME_CHARACTERS = 60
 # Characters and names that some file systems refuse.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])( *\..*)?", re.IGNORECASE)
-_RESERVED = ("status.csv", "index.html", "cancel")
+_RESERVED = ("status.csv", "index.html", "cancel", "cases.csv", "dataset.json")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,8 @@ COLUMNS = ("name", "status", "seconds", "message")
 DETAILS = ("axis", "plane", "expected_dice", "ml", "least_confidence", "least_confident_slice")
 # Added by the first review.
 ACCEPTED = "accepted"
+# Message of a case that waits.
+NOT_BEGUN = "not begun"
 _YES = frozenset(("yes", "y", "true", "1", "x"))
 _NO = frozenset(("", "no", "n", "false", "0", "-"))
 _WAIT_SECONDS = 10.0

@@ -11,17 +11,20 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from ..core.errors import InputError
 from ..core.python_executable import python_executable
 from ..core.slice_axis import SliceAxis
+from ..datasets.accepting import LabelHistory
 from .annotation.annotations import SliceAnnotations
 from .annotation.review import ReviewController
 from .annotation.review_rows import RefillRequest
 from .annotation.suggestion import SuggestionFinder
 from .chosen_nodes import ChosenNodes
 from .compare_controller import CompareController
+from .dataset_controller import DatasetController
 from .export_controller import ExportController
 from .fill.controller import FillController
 from .fill.engine_state import EngineStateMonitor
 from .fill.preparation import FillSettings
 from .fill.run_editor import RunEditor
+from .label_history import label_history
 from .mrml.sequence import require_no_sequence
 from .run_log import RunLog
 from .settings import Settings
@@ -53,6 +56,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         scene, python, grids = slicer.mrmlScene, python_executable(), self.annotations.grids
         self.suggestion = SuggestionFinder(grids, python)
         self.compare = CompareController(scene, python, self.settings.device_for, grids)
+        self.dataset = DatasetController(scene, python, self.settings.device_for, self._labelHistory)
         self.fillRequested = False
         self.refillRequest: RefillRequest | None = None
         self.panelEditor = RunEditor(lambda node: None, self.segmentEditorNode)
@@ -151,8 +155,12 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         self.fillRequested = False
         self.surveyed.disconnect_all()
         parts = (self.controller, self.annotations, self.engines, self.suggestion, self.review, self.compare)
-        for part in (*parts, self.export, self.log):
+        for part in (*parts, self.export, self.dataset, self.log):
             part.close()
+
+    def _labelHistory(self) -> LabelHistory | None:
+        nodes = self.chosenNodes()
+        return label_history(self.annotations, nodes, self.parameters.engine) if nodes.complete else None
 
     def _startWhenSurveyed(self, parameters: Any) -> None:
         if not self.fillRequested or self.annotations.survey.busy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..datasets.status import Status
+from ..datasets.case_table import ReviewState
 from ..engines.registry import engine_class
 from ..weights.catalog import Checkpoint
 from .annotation.record import SliceStatus
@@ -39,14 +39,17 @@ def slice_state_name(state: Origin | SliceStatus) -> str:
     }[state]
 
 
-def case_status_name(status: Status) -> str:
-    """Status of a case of a batch."""
+def review_state_name(state: ReviewState) -> str:
+    """Where a case of a data set is on its way to being accepted."""
     return {
-        Status.DONE: _("done"),
-        Status.FAILED: _("failed"),
-        Status.SKIPPED: _("skipped"),
-        Status.RUNNING: _("running"),
-    }[status]
+        ReviewState.TO_DO: _("to do"),
+        ReviewState.FILLING: _("being filled"),
+        ReviewState.FAILED: _("failed"),
+        ReviewState.FILLED: _("filled"),
+        ReviewState.IN_REVIEW: _("in review"),
+        ReviewState.FLAGGED: _("flagged"),
+        ReviewState.ACCEPTED: _("accepted"),
+    }[state]
 
 
 def engine_summary(name: str) -> str:

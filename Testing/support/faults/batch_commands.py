@@ -153,11 +153,11 @@ def _accept(folder: Path) -> int:
     import sys
 
     import slicer
-    from fewshot_annotate.host.batch_review import BatchReview
+    from fewshot_annotate.host.case_review import CaseReview
 
     from support import mrml
 
-    review = BatchReview(slicer.mrmlScene, folder)
+    review = CaseReview(slicer.mrmlScene, folder)
     try:
         review.show("kept")
         review.wait()

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import InputError
-from ..accepted_case import AcceptedCase, accepted_cases, batch_statuses
+from ...core.volume import LabelMap, Volume
+from ..accepted_case import AcceptedCase, accepted_case, accepted_cases, batch_statuses
 from ..batch_folder import BatchFolder
-from .adding import Added, Provenance, add_example
+from ..reviewed_case import ReviewedCase
+from .adding import Added, Provenance, add_example, remove_example
+from .example import image_digest
+from .task import read_task
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,29 @@ def add_accepted(task: Path, batch: BatchFolder) -> AddedCases:
             refused.append(case)
             continue
         try:
-            added.append((case.name, _add(task, case)))
+            added.append((case.name, _add(task, case, *case.read())))
         except InputError as error:
             refused.append((case.name, error))
     waiting = len(batch_statuses(batch)) - len(added) - len(refused)
     return AddedCases(tuple(added), tuple(refused), waiting)
 
 
-def _add(task: Path, case: AcceptedCase) -> Added:
-    volume, label_map = case.read()
+def add_reviewed(task: Path, batch: BatchFolder, case: ReviewedCase) -> Added:
+    """Add a case that was just accepted to a task; raises `InputError` as `add_example`."""
+    accepted = accepted_case(batch, case.name)
+    if not isinstance(accepted, AcceptedCase):
+        raise accepted[1]
+    return _add(task, accepted, case.volume, case.label_map)
+
+
+def remove_reviewed(task: Path, case: ReviewedCase) -> None:
+    """Remove the example of a case from a task, if there is one."""
+    digest = image_digest(case.volume.array)
+    for example in read_task(task).examples:
+        if example.digest == digest:
+            remove_example(task, example.number)
+
+
+def _add(task: Path, case: AcceptedCase, volume: Volume, label_map: LabelMap) -> Added:
     provenance = Provenance(origins=case.origins(label_map), engine=case.engine)
     return add_example(task, volume, label_map, provenance=provenance, path=case.files.label)

@@ -16,8 +16,8 @@ from ..fill.controller import State
 from ..fill.run_editor import RunEditor
 from ..unexpected_errors import StepRunner
 from .action_bar import ActionBar
-from .batch_section import BatchSection
 from .compare_section import CompareSection
+from .dataset_section import DatasetSection
 from .editor_effects import EditorEffects
 from .export_section import ExportSection
 from .fill_step import FillStep
@@ -119,13 +119,13 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             lambda: self._parameterNode is None or self._parameterNode.complete,
             why,
         )
-        self.batchSection = BatchSection(self.ui.batchSection, self._chooseNodes, why)
+        self.datasetSection = DatasetSection(self.ui.datasetSection, logic.dataset, self._chooseNodes, why)
         self.settingsSection = SettingsSection(self.ui.settingsSection, logic.settings, logic.log)
         self._sections = (
             self.reviewSection,
             self.exportSection,
             self.compareSection,
-            self.batchSection,
+            self.datasetSection,
             self.settingsSection,
         )
 
@@ -140,7 +140,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             fill=self.fillStep,
             review=self.reviewSection,
             export=self.exportSection,
-            tools=(self.compareSection, self.batchSection, self.settingsSection),
+            tools=(self.datasetSection, self.compareSection, self.settingsSection),
         )
         self.accordion = self._work.accordion
 
@@ -167,7 +167,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for signal in (self.logic.controller.changed, self.logic.export.changed, self.logic.surveyed):
             signal.disconnect_all()
         self.logic.close()
-        self.batchSection.reset()
+        self.datasetSection.reset()
         self._editorEffects.close()
         self.reviewSection.close()
         self._setParameterNode(None)
@@ -279,7 +279,8 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             run(part.poll)
         self._work.show(run)
         busy = self.logic.busy or any(section.busy for section in self._sections)
-        if not self.parent.isEntered and self.logic.controller.state is State.IDLE and not busy:
+        idle = self.logic.controller.state is State.IDLE and not busy and not self.datasetSection.in_background
+        if not self.parent.isEntered and idle:
             self._timer.stop()
         interval = BUSY_TIMER_MILLISECONDS if busy else TIMER_MILLISECONDS
         if self._timer.interval != interval:

@@ -11,6 +11,30 @@ def panel_sentences() -> Mapping[str, str]:
     """Code -> sentence, in the language of the application."""
     return {
         "review_nothing": _("No case is shown; choose one from the table first."),
+        "review_unlabelled": _("Nothing is labelled in case '{name}'; label or fill it first."),
+        "case_in_review": _("Case '{name}' is being reviewed by {reviewer}; take another one."),
+        "case_unknown": _("{path}: this data set has no case '{name}'; press Refresh."),
+        "case_unrecorded": _("{path}: it does not say which image the case is of; run the batch again with it."),
+        "task_changed": _("Task '{name}' was changed by somebody else meanwhile; nothing was added, try again."),
+        "task_full": _("Task '{name}' holds {most} examples or models, and no more fit; begin another one."),
+        "task_in_training": _("Task '{name}' is being trained by another process; wait for it or stop it first."),
+        "task_label_nowhere": _(
+            "Segment '{segment}' is on no example of task '{name}'; accept a case that shows it."
+        ),
+        "task_no_example": _("Task '{name}' has no example {number}; it has: {known}."),
+        "task_no_labels": _("{path}: nothing is labelled; an example needs labels."),
+        "task_plane": _(
+            "{path}: its labelled slices along axis {axis} are {other}, those of task '{name}' {plane}; label slices "
+            "of the same plane, or the whole volume."
+        ),
+        "task_without_examples": _("Task '{name}' has no labelled examples; accept some cases before it is trained."),
+        "no_volumes": _("{path}: no volume was found there; choose a folder with NIfTI, NRRD or DICOM files."),
+        "dataset_settings": _("{path}: it does not say which task it belongs to; choose the task again."),
+        "dataset_no_task": _("Choose a task first."),
+        "dataset_untrained": _("The task has no model yet; train it on accepted cases first."),
+        "dataset_all_filled": _("No case waits to be filled."),
+        "filling_can_be_continued": _("filled cases are kept; press Fill cases to go on"),
+        "training_can_be_continued": _("press Train on accepted cases to go on where it ended"),
         "review_busy": _("A case is being read or written; wait for it."),
         "review_not_done": _("Case '{name}' has no result to look at; choose one that is done."),
         "review_overlap": _(
@@ -21,9 +45,7 @@ def panel_sentences() -> Mapping[str, str]:
             "Segmentation '{name}' lies on another grid than the image of its case, or outside it; choose that "
             "image as its source geometry in the Segment Editor."
         ),
-        "review_running": _(
-            "Case '{name}' is being filled again by a batch; nothing was written. Wait for its new result."
-        ),
+        "review_running": _("Case '{name}' is just being filled; nothing was written. Wait for its result."),
         "source_not_labelmap": _(
             "Segmentation '{name}' is stored as {source}; make its binary labelmap the source first "
             "(Segmentations module, Representations)."
@@ -119,12 +141,16 @@ def panel_sentences() -> Mapping[str, str]:
         "engines_being_read": _("Looking which engines can run here ..."),
         "no_engine_ticked": _("Tick an engine first."),
         "files_busy": _("Wait for the files to be read or written."),
-        "no_batch_open": _("Open a batch folder first."),
-        "batch_folder_not_chosen": _("Choose the folder that a batch was written to first."),
+        "no_batch_open": _("Open a data set first."),
+        "batch_folder_not_chosen": _("Choose a folder first."),
         "no_case_clicked": _("Click a case first."),
         "case_accepted_already": _("It is accepted already."),
-        "no_other_case": _("No other case is done and not accepted."),
-        "case_not_accepted": _("It is not accepted."),
+        "no_other_case": _("No other case waits for its review."),
+        "case_neither": _("It is neither accepted nor flagged."),
+        "case_not_filled": _("It has no result yet; accept it first."),
+        "case_flagged_already": _("It is flagged already."),
+        "images_not_chosen": _("Choose a folder of volumes first."),
+        "task_not_named": _("Choose a task, or type the name of a new one."),
         "no_weights_downloaded": _("No weights were downloaded."),
         "usual_folder": _("This is the usual folder."),
         "no_licence_clicked": _("Click a licence first."),

@@ -148,6 +148,33 @@ def choose_series(headers: Sequence[Dataset], path: Path, series: str | None = N
         return _single_images(_without_images(chosen[0], _is_accessory), path)
 
 
+def image_series(folder: Path) -> list[str]:
+    """The image series that lie in a folder itself, as `read_image_headers` takes them: by number or name of a file.
+
+    Series that only accompany others, such as localizers, are left out. A damaged file is left to whoever reads its
+    series.
+
+    Raises
+    ------
+    InputError
+        pydicom is not installed.
+    """
+    headers = []
+    for file in filter(paths.is_file, paths.entries(folder)):
+        try:
+            headers += image_headers([file], folder)
+        except InputError as error:
+            if error.code == "package_missing":
+                raise
+    with suppress_dicom_warnings():
+        groups = _without(_without(_by_series(headers), _has_no_position), _is_accessory)
+    known = [_number(group) for group in groups]
+    return [
+        file_name(group[0]) if number is None or known.count(number) > 1 else str(number)
+        for group, number in zip(groups, known, strict=True)
+    ]
+
+
 def file_name(header: Any) -> str:
     """Name of the file that a header was read from."""
     return Path(str(header.filename)).name

@@ -1,4 +1,4 @@
-"""A batch reviewed in the panel, on the stand-in for PythonQt: real MRML, real files."""
+"""A data set or batch reviewed in the panel, on the stand-in for PythonQt: real MRML, real files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from fewshot_annotate.host import batch_review
+from fewshot_annotate.datasets import reviewing
+from fewshot_annotate.host import case_review
+from fewshot_annotate.host.case_review import CaseReview
 from support import mrml, slicer_standin
 from support.batches import Dataset, copy_of, finish_but_one, make_dataset
 from support.panel import Panel
@@ -29,59 +31,64 @@ def dataset(finished: Dataset, tmp_path: Path) -> Dataset:
     return copy_of(finished, tmp_path)
 
 
-class BatchPanel(Panel):
-    """The panel with the review of a batch opened."""
+class DatasetPanel(Panel):
+    """The panel with the section of data sets opened."""
 
     def __init__(self) -> None:
         super().__init__(None)
-        self.batch = self.widget.batchSection
-        self.collapsed_at_first = self.ui.batchSection.collapsed
+        self.section = self.widget.datasetSection
+        self.collapsed_at_first = self.ui.datasetSection.collapsed
         self.widget.accordion.open("tools")
-        self.ui.batchSection.collapsed = False
+        self.ui.datasetSection.collapsed = False
+
+    @property
+    def review(self) -> CaseReview:
+        """The review of the folder that is open."""
+        return self.section.controller.review
 
     def settle(self) -> None:
         """Let the timer show what happened."""
         slicer_standin.process_events(150)
-        self.until(lambda: not self.batch.busy)
+        self.until(lambda: not self.section.busy)
 
     def press(self, name: str) -> None:
         """Press a button and wait for what follows."""
-        button = getattr(self.batch, f"{name}_button")
+        button = getattr(self.section, f"{name}_button")
         self.until(lambda: button.enabled)
         button.click()
         self.settle()
 
     def open(self, folder: Path) -> None:
         """Open a folder."""
-        self.batch.folder_edit.setCurrentPath(str(folder))
+        self.section.folder_edit.setCurrentPath(str(folder))
         self.press("open")
 
     def click_case(self, row: int) -> None:
         """Click a row of the table."""
-        assert self.batch.table.enabled, self.batch.table.toolTip
-        self.batch.table.cellClicked.emit(row, 0)
+        assert self.section.table.enabled, self.section.table.toolTip
+        self.section.table.cellClicked.emit(row, 0)
         self.settle()
 
     def case_rows(self) -> list[tuple[str, ...]]:
         """Texts of the table."""
-        table = self.batch.table
+        table = self.section.table
         return [tuple(table.item(row, column).text() for column in range(3)) for row in range(table.rowCount)]
 
     def edit(self) -> np.ndarray:
         """Empty some slices of the first segment; returns what it is then."""
-        node = self.batch.review.nodes.segmentation
+        node = self.review.nodes.segmentation
         name = node.GetSegmentation().GetNthSegmentID(0)
         mask = mrml.segment_array(node, name)
         mask[: len(mask) // 2] = False
-        volume = self.batch.review.nodes.volume
+        volume = self.review.nodes.volume
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, name, volume)
         return mask
 
 
 @pytest.fixture
-def panel(clean: None, dataset: Dataset) -> Iterator[BatchPanel]:
+def panel(clean: None, dataset: Dataset) -> Iterator[DatasetPanel]:
     mrml.new_scene()
-    opened = BatchPanel()
+    opened = DatasetPanel()
     assert opened.collapsed_at_first
     opened.open(dataset.output)
     yield opened
@@ -89,106 +96,106 @@ def panel(clean: None, dataset: Dataset) -> Iterator[BatchPanel]:
     mrml.clear_scene()
 
 
-def test_the_cases_are_listed_with_their_status(panel: BatchPanel) -> None:
-    assert panel.case_rows() == [("a", "done", ""), ("failed", "failed", ""), ("b", "done", "")]
-    assert "row 3: " in panel.batch.table.item(1, 1).toolTip()
-    assert panel.batch.status_label.text == "0 of 3 cases accepted."
+def test_the_cases_are_listed_with_their_status(panel: DatasetPanel) -> None:
+    assert panel.case_rows() == [("a", "filled", ""), ("failed", "failed", ""), ("b", "filled", "")]
+    assert "row 3: " in panel.section.table.item(1, 1).toolTip()
+    assert panel.section.status_label.text == "0 of 3 cases accepted."
 
 
-def test_a_click_loads_image_and_result_into_the_editor(panel: BatchPanel) -> None:
+def test_a_click_loads_image_and_result_into_the_editor(panel: DatasetPanel) -> None:
     panel.click_case(0)
-    review = panel.batch.review
+    review = panel.review
     assert review.current == "a"
     assert panel.parameters.volume is review.nodes.volume
     assert panel.parameters.segmentation is review.nodes.segmentation
     assert panel.ui.segmentEditor.segmentationNode() is review.nodes.segmentation
     panel.picture("batch")
     panel.click_case(2)
-    assert panel.parameters.segmentation is panel.batch.review.nodes.segmentation
+    assert panel.parameters.segmentation is panel.review.nodes.segmentation
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
 
 
-def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: BatchPanel, dataset: Dataset) -> None:
+def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: DatasetPanel, dataset: Dataset) -> None:
     panel.press("next")
     panel.press("accept")
-    assert panel.case_rows()[0] == ("a", "done", "yes")
+    assert panel.case_rows()[0][:2] == ("a", "accepted")
     assert dataset.status()["a"].accepted
-    assert panel.batch.accept_button.toolTip == "It is accepted already."
+    assert panel.section.accept_button.toolTip == "It is accepted already."
     panel.press("reset")
     assert not dataset.status()["a"].accepted
     panel.press("accept_next")
-    assert panel.batch.review.current == "b"
+    assert panel.review.current == "b"
     assert panel.parameters.segmentation.GetName() == "b"
     panel.press("accept_next")
     assert [one.accepted for one in dataset.status().values()] == [True, False, True]
-    assert panel.batch.next_button.toolTip == "No other case is done and not accepted."
-    assert panel.batch.status_label.text == "b\n2 of 3 cases accepted."
+    assert panel.section.next_button.toolTip == "No other case waits for its review."
+    assert panel.section.status_label.text == "b\n2 of 3 cases accepted."
 
 
-def test_a_correction_is_written_when_it_is_accepted(panel: BatchPanel, dataset: Dataset) -> None:
+def test_a_correction_is_written_when_it_is_accepted(panel: DatasetPanel, dataset: Dataset) -> None:
     panel.click_case(0)
     before = dataset.case("a").label.read_bytes()
     mask = panel.edit()
     panel.settle()
-    assert panel.batch.status_label.text.startswith("a, edited")
+    assert panel.section.status_label.text.startswith("a, edited")
     panel.press("accept")
     assert dataset.case("a").filled.read_bytes() == before
     panel.click_case(2)
     panel.click_case(0)
-    node = panel.batch.review.nodes.segmentation
+    node = panel.review.nodes.segmentation
     np.testing.assert_array_equal(mrml.segment_array(node, node.GetSegmentation().GetNthSegmentID(0)), mask)
 
 
-def test_an_edited_case_is_left_only_if_the_user_agrees(panel: BatchPanel) -> None:
+def test_an_edited_case_is_left_only_if_the_user_agrees(panel: DatasetPanel) -> None:
     panel.click_case(0)
     panel.edit()
     slicer_standin.dialogs().answer_next("Cancel")
     panel.click_case(2)
-    assert panel.batch.review.current == "a"
+    assert panel.review.current == "a"
     assert slicer_standin.dialogs().texts == ["The result of a was edited and not accepted. Lose the changes?"]
     panel.click_case(2)
-    assert panel.batch.review.current == "b"
+    assert panel.review.current == "b"
 
 
-def test_a_case_without_a_result_and_a_folder_without_a_batch_are_told(panel: BatchPanel, tmp_path: Path) -> None:
+def test_a_case_without_a_result_and_a_folder_without_a_batch_are_told(panel: DatasetPanel, tmp_path: Path) -> None:
     panel.click_case(1)
     panel.open(tmp_path)
     first, second = slicer_standin.dialogs().texts
     assert first.startswith("Case 'failed' has no result")
-    assert "no batch was written here" in second
+    assert "it holds other files and no batch" in second
     assert len(panel.case_rows()) == 3
 
 
-def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(panel: BatchPanel) -> None:
-    batch = panel.batch
-    assert batch.accept_button.toolTip == batch.reset_button.toolTip == "Click a case first."
+def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(panel: DatasetPanel) -> None:
+    section = panel.section
+    assert section.accept_button.toolTip == section.reset_button.toolTip == "Click a case first."
     panel.click_case(0)
     mrml.clear_scene()
     panel.settle()
     assert panel.case_rows() == []
     for control in (
-        batch.table,
-        batch.accept_button,
-        batch.accept_next_button,
-        batch.next_button,
-        batch.refresh_button,
+        section.table,
+        section.accept_button,
+        section.accept_next_button,
+        section.next_button,
+        section.refresh_button,
     ):
         assert not control.enabled
-        assert control.toolTip == "Open a batch folder first."
-    batch.folder_edit.setCurrentPath("")
+        assert control.toolTip == "Open a data set first."
+    section.folder_edit.setCurrentPath("")
     panel.settle()
-    assert batch.open_button.toolTip == "Choose the folder that a batch was written to first."
+    assert section.open_button.toolTip == "Choose a folder first."
 
 
 def test_an_unexpected_error_while_a_case_is_shown_is_told_once_and_the_next_one_can_be_shown(
-    panel: BatchPanel, monkeypatch: pytest.MonkeyPatch
+    panel: DatasetPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
         raise ZeroDivisionError("Doe^Jane")
 
-    for name in ("_read", "_add_segmentation"):
+    for module, name in ((reviewing, "read_case"), (case_review, "add_case_nodes")):
         with monkeypatch.context() as patch:
-            patch.setattr(batch_review, name, failing)
+            patch.setattr(module, name, failing)
             panel.click_case(0)
         (text,) = slicer_standin.dialogs().texts
         assert "ZeroDivisionError" in text
@@ -196,11 +203,11 @@ def test_an_unexpected_error_while_a_case_is_shown_is_told_once_and_the_next_one
         slicer_standin.dialogs().clear()
         assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     panel.click_case(0)
-    assert panel.batch.review.current == "a"
+    assert panel.review.current == "a"
 
 
 def test_a_part_of_the_panel_that_fails_keeps_no_other_from_its_turn_and_is_told_once(
-    panel: BatchPanel, monkeypatch: pytest.MonkeyPatch
+    panel: DatasetPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
 
@@ -212,6 +219,6 @@ def test_a_part_of_the_panel_that_fails_keeps_no_other_from_its_turn_and_is_told
         patch.setattr(panel.widget.labelStep, "poll", failing)
         panel.click_case(0)
         panel.until(lambda: len(calls) > 5)
-    assert panel.batch.review.current == "a"
+    assert panel.review.current == "a"
     (text,) = slicer_standin.dialogs().texts
     assert "ZeroDivisionError" in text

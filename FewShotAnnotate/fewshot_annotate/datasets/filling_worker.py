@@ -1,0 +1,85 @@
+"""The worker that fills the cases of a data set, in a process of its own. Started by path, see `background.py`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+if __name__ == "__main__":
+    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from fewshot_annotate.core.events import Cancelled, Event, Finished, Progress
+from fewshot_annotate.core.job import Device
+from fewshot_annotate.datasets.background import RequestFolder
+from fewshot_annotate.datasets.batch import BatchProgress, run_batch
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.case import BatchSettings
+from fewshot_annotate.datasets.listed_cases import cases_path, dataset_task
+from fewshot_annotate.datasets.local_processes import LocalProcesses
+from fewshot_annotate.datasets.manifest import read_manifest
+from fewshot_annotate.datasets.status import CaseStatus
+from fewshot_annotate.engines.threads import max_threads
+from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
+
+
+class _StoppablePool(LocalProcesses):
+    """Worker processes; the batch is cancelled as soon as the host asks for it or is gone.
+
+    Parameters
+    ----------
+    batch : BatchFolder
+    stop : function
+    """
+
+    def __init__(self, batch: BatchFolder, stop: Callable[[], bool]) -> None:
+        # Half of the processor is left to whoever reviews meanwhile.
+        super().__init__(1, max_threads(max(1, (os.cpu_count() or 1) // 2)))
+        self._batch = batch
+        self._stop = stop
+
+    def poll(self, seconds: float) -> list[CaseStatus]:
+        """Cases that ended since the last call."""
+        if self._stop():
+            self._batch.request_cancel()
+        return super().poll(seconds)
+
+
+def run(folder: RequestFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
+    """Fill the cases of a data set by the model of its task, and return how it ended."""
+    request = folder.read_request()
+    began = time.monotonic()
+    batch = BatchFolder(request["dataset"])
+    manifest = read_manifest(cases_path(batch), dataset_task(batch))
+
+    def stop() -> bool:
+        return bool(host_monitor) or folder.cancel_requested()
+
+    def show(progress: BatchProgress) -> None:
+        ended = progress.done + progress.failed
+        fraction = ended / progress.total
+        report(Progress(done=ended, total=progress.total, eta=None, fraction=fraction))
+
+    settings = BatchSettings(slices="all", device=Device(request["device"]))
+    run_batch(manifest, batch.path, settings, lambda: _StoppablePool(batch, stop), resume=True, report=show)
+    return Cancelled() if stop() else Finished(round(time.monotonic() - began, 3))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the folder named on the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Fill the cases of a data set.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host-pid", type=int, required=True)
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    folder = RequestFolder(options.folder)
+    return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

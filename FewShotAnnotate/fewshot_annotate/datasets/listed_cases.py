@@ -1,0 +1,155 @@
+"""Cases and task of a data set: a batch folder that lists its own cases.
+
+============  ========================================================================================================
+cases.csv     manifest, which `batch` takes; its paths are relative to the folder, or absolute
+dataset.json  task whose model fills the cases, and to which accepted cases are added
+============  ========================================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..core import paths
+from ..core.disk import unwritable_error
+from ..core.errors import InputError
+from ..core.file_transaction import FileTransaction
+from ..core.reading import DamagedContentError, read_json_as
+from ..core.storage import csv_bytes, write_json
+from ..io.table import read_lines
+from .batch_folder import PRIVATE, BatchFolder
+from .found_volumes import FoundVolume
+from .manifest import Case, read_manifest
+from .status import NOT_BEGUN, CaseStatus, Status
+
+CASES_FILE, SETTINGS_FILE = "cases.csv", "dataset.json"
+_COLUMNS = ("image", "support", "name", "series")
+# Rows without labelled slices are valid only with a task; which one it is does not matter for listing them.
+_ANY_TASK = "any"
+
+
+def create_dataset(path: str | Path) -> BatchFolder:
+    """The data set or batch in a folder; an empty folder or one that does not exist becomes a data set.
+
+    Raises
+    ------
+    InputError
+        It holds other files, or it cannot be written.
+    """
+    folder = BatchFolder(path)
+    paths.require_nameable(folder.path)
+    if paths.is_file(folder.status.path):
+        return folder
+    if any(not one.name.startswith(".") for one in paths.entries(folder.path)):
+        raise InputError("batch_folder_foreign", path=folder.path)
+    try:
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        folder.path.mkdir(PRIVATE, exist_ok=True)
+    except OSError as error:
+        raise unwritable_error(folder.path, error) from None
+    folder.status.change(lambda rows: [])
+    return folder
+
+
+def cases_path(folder: BatchFolder) -> Path:
+    """The manifest of a data set; it need not exist."""
+    return folder.path / CASES_FILE
+
+
+def listed_cases(folder: BatchFolder) -> dict[str, Case]:
+    """Cases that a data set lists, by name; none for a batch of another manifest.
+
+    Raises
+    ------
+    InputError
+        The list is damaged, or an image is no longer there.
+    """
+    path = cases_path(folder)
+    if not paths.is_file(path):
+        return {}
+    return {case.name: case for case in read_manifest(path, _ANY_TASK).cases}
+
+
+def listed_names(folder: BatchFolder) -> frozenset[str]:
+    """Names of the cases that a data set lists, whether or not their images are there; none if that is unreadable."""
+    path = cases_path(folder)
+    try:
+        lines, columns = _lines(folder)
+    except (InputError, ValueError):
+        return frozenset()
+    return frozenset(line[columns.index("name")].strip() for line in lines) if paths.is_file(path) else frozenset()
+
+
+def add_volumes(folder: BatchFolder, volumes: Sequence[FoundVolume]) -> list[str]:
+    """Add volumes to a data set that are not in it; returns the names of the new cases.
+
+    Raises
+    ------
+    InputError
+        The list is damaged or cannot be written.
+    """
+    names: list[str] = []
+
+    def add(rows: Mapping[str, CaseStatus], files: FileTransaction) -> list[CaseStatus]:
+        lines, there = _lines(folder)
+        known = {(case.image, case.series) for case in listed_cases(folder).values()}
+        taken = {name.casefold() for name in rows}
+        new = [one for one in volumes if (one.path, one.series) not in known]
+        for one in new:
+            names.append(_free_name(one.name, taken))
+            cells = {"image": _path_text(folder, one.path), "name": names[-1], "series": one.series}
+            lines.append([cells.get(column, "") for column in there])
+        if new:
+            files.stream(cases_path(folder)).write(csv_bytes(there, lines))
+        return [CaseStatus(name=name, status=Status.SKIPPED, message=NOT_BEGUN) for name in names]
+
+    folder.status.change_with_files(add)
+    return names
+
+
+def dataset_task(folder: BatchFolder) -> str:
+    """Name or path of the task of a data set; empty if none was chosen.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    path = folder.path / SETTINGS_FILE
+    try:
+        return read_json_as(path, lambda content: str(content["task"]))
+    except FileNotFoundError:
+        return ""
+    except (OSError, DamagedContentError):
+        raise InputError("dataset_settings", path=path) from None
+
+
+def set_dataset_task(folder: BatchFolder, name: str) -> None:
+    """Choose the task of a data set; raises `InputError` if that cannot be written."""
+    write_json(folder.path / SETTINGS_FILE, {"version": 1, "task": name})
+
+
+def _lines(folder: BatchFolder) -> tuple[list[list[str]], list[str]]:
+    """Rows of the list and its columns, with those that users added."""
+    path = cases_path(folder)
+    if not paths.is_file(path):
+        return [], list(_COLUMNS)
+    header, *lines = read_lines(path)
+    columns = [cell.strip().lower() for cell in header]
+    columns += [column for column in _COLUMNS if column not in columns]
+    return [[*line, *[""] * (len(columns) - len(line))] for line in lines if any(line)], columns
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    number = 1
+    while (free := name if number == 1 else f"{name}-{number}").casefold() in taken:
+        number += 1
+    taken.add(free.casefold())
+    return free
+
+
+def _path_text(folder: BatchFolder, path: Path) -> str:
+    """Relative path of an image beside the data set, so that both can be moved; else its absolute path."""
+    return os.path.relpath(path, folder.path) if paths.is_inside(path, folder.path.parent) else str(path)

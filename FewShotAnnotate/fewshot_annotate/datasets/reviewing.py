@@ -1,0 +1,156 @@
+"""Steps of a review that need no scene: a case is taken and read, accepted, reset or flagged, and the table read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.disk import unwritable_error
+from ..core.errors import InputError
+from ..core.volume import LabelMap, Segment
+from .accepting import LabelHistory, accept_case
+from .batch_folder import PRIVATE, BatchFolder
+from .case_table import CaseRow, CaseTable, ReviewState, set_flag
+from .listed_cases import dataset_task, listed_names
+from .review_lock import ReviewLock
+from .reviewed_case import ReviewedCase, read_case
+from .status import Status
+from .task.accepted import add_reviewed, remove_reviewed
+from .task.library import task_folder
+from .task.task import read_task
+
+# What comes next, the first first; the second and third only where the data set lists its cases.
+_NEXT = (ReviewState.FILLED, ReviewState.TO_DO, ReviewState.FAILED, ReviewState.FLAGGED)
+_UNFILLED = (ReviewState.TO_DO, ReviewState.FAILED)
+
+
+@dataclass(frozen=True)
+class ReviewTable:
+    """The cases of a data set or batch as they were read.
+
+    Attributes
+    ----------
+    rows : tuple of CaseRow
+    listed : frozenset of str
+        Names of the cases whose images are known though they are not filled.
+    """
+
+    rows: tuple[CaseRow, ...] = ()
+    listed: frozenset[str] = frozenset()
+
+    def next(self, current: str | None) -> str | None:
+        """Name of the case to look at after another one; None if there is none.
+
+        Filled cases come first, then those that no batch filled, then flagged ones; within these, the order is that
+        of the table, from the current case on.
+        """
+        names = [row.name for row in self.rows]
+        start = names.index(current) + 1 if current in names else 0
+        order = [row for row in (*self.rows[start:], *self.rows[:start]) if row.name != current]
+        able = [row for row in order if row.state not in _UNFILLED or row.name in self.listed]
+        return next((row.name for state in _NEXT for row in able if row.state is state), None)
+
+
+def read_review_table(folder: BatchFolder, own: str = "", left: str = "") -> ReviewTable:
+    """Read the table; `own` and `left` are those of `CaseTable.rows`. Raises `InputError` if there is no batch."""
+    return ReviewTable(tuple(CaseTable(folder).rows(own, left)), listed_names(folder))
+
+
+class CaseReading:
+    """Reads a case and holds its lock, in a thread.
+
+    Parameters
+    ----------
+    folder : BatchFolder
+    name : str
+    held : ReviewLock or None
+        The lock, if it is held already.
+    left : str
+        Name of the case whose place it takes.
+    """
+
+    def __init__(self, folder: BatchFolder, name: str, held: ReviewLock | None = None, left: str = "") -> None:
+        self.lock = held
+        self._folder = folder
+        self._name = name
+        self._was_held = held is not None
+        self._left = left if held is None else ""
+        self._abandoned = False
+
+    def read(self) -> tuple[ReviewedCase, ReviewTable]:
+        """The case as its files hold it, and the table.
+
+        Raises
+        ------
+        InputError
+            Somebody else reviews the case, or it cannot be read.
+        """
+        if self.lock is None:
+            files = self._folder.case(self._name)
+            try:
+                files.folder.mkdir(PRIVATE, exist_ok=True)
+            except OSError as error:
+                raise unwritable_error(files.folder, error) from None
+            self.lock = ReviewLock(files)
+        try:
+            row = self._folder.status.read().get(self._name)
+            if row is not None and row.status is Status.RUNNING and self._folder.busy():
+                raise InputError("review_running", name=self._name)
+            case = read_case(self._folder, self._name, _task_segments(self._folder))
+            table = read_review_table(self._folder, self._name, self._left)
+        except BaseException:
+            self.abandon()
+            raise
+        if self._abandoned:
+            self.abandon()
+        return case, table
+
+    def abandon(self) -> None:
+        """The case is not shown: others may review it."""
+        self._abandoned = True
+        if self.lock is not None and not self._was_held:
+            self.lock.release()
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Outcome of an acceptance; `refusal` is why the case is no example of the task."""
+
+    case: ReviewedCase
+    table: ReviewTable
+    refusal: InputError | None
+
+
+def _task_of(folder: BatchFolder) -> Path | None:
+    name = dataset_task(folder)
+    return task_folder(name) if name else None
+
+
+def _task_segments(folder: BatchFolder) -> tuple[Segment, ...]:
+    task = _task_of(folder)
+    return read_task(task).segments if task is not None else ()
+
+
+def write_acceptance(
+    case: ReviewedCase, corrected: LabelMap | None, folder: BatchFolder, history: LabelHistory | None
+) -> Acceptance:
+    """Accept a case, and add it to the task; that it cannot be added does not undo the acceptance."""
+    changed = accept_case(case, corrected, folder, history)
+    refusal = None
+    try:
+        task = _task_of(folder)
+        if task is not None:
+            add_reviewed(task, folder, changed)
+    except InputError as error:
+        refusal = error
+    return Acceptance(changed, read_review_table(folder, case.name), refusal)
+
+
+def reset_case(case: ReviewedCase, folder: BatchFolder, flagged: bool) -> ReviewTable:
+    """Write that a case is not accepted, and whether it is flagged; it leaves the task, too."""
+    folder.status.set_accepted(case.name, False)
+    set_flag(case.files, flagged)
+    task = _task_of(folder)
+    if task is not None:
+        remove_reviewed(task, case)
+    return read_review_table(folder, case.name)

@@ -1,0 +1,64 @@
+"""The worker that trains a task, in a process of its own. Started by path, see `background.py`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+if __name__ == "__main__":
+    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from fewshot_annotate.core.events import Cancelled, Event, Finished, Progress, Warned
+from fewshot_annotate.core.job import Device
+from fewshot_annotate.datasets.background import RequestFolder
+from fewshot_annotate.datasets.task.training import TrainingRequest, train_task
+from fewshot_annotate.engines.base import RunContext, Stopped
+from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
+
+_PROGRESS_SECONDS = 0.5
+
+
+def run(folder: RequestFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
+    """Train a task, or continue its interrupted training, and return how it ended."""
+    request = folder.read_request()
+    began = reported = time.monotonic()
+
+    def show(fraction: float) -> None:
+        nonlocal reported
+        now = time.monotonic()
+        if now - reported >= _PROGRESS_SECONDS:
+            reported = now
+            report(Progress(done=0, total=0, eta=None, fraction=min(fraction, 1.0)))
+
+    context = RunContext(
+        on_progress=show,
+        warn=lambda message: report(Warned.of(message)),
+        stop=lambda: bool(host_monitor) or folder.cancel_requested(),
+    )
+    training = TrainingRequest(
+        task=Path(request["task"]), seconds=float(request["seconds"]), device=Device(request["device"])
+    )
+    try:
+        train_task(training, context)
+    except Stopped:
+        return Cancelled()
+    return Finished(round(time.monotonic() - began, 3))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the folder named on the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Train a model on the examples of a task.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host-pid", type=int, required=True)
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    folder = RequestFolder(options.folder)
+    return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

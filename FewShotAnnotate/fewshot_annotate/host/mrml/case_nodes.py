@@ -1,0 +1,134 @@
+"""Nodes of a case of a data set: its image, and its labels as a segmentation on the image's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ...core.errors import InputError
+from ...core.regrid import regrid
+from ...core.volume import Geometry, LabelMap, Segment, Volume
+from ..chosen_nodes import ChosenNodes
+from .reading import BINARY_LABELMAP, ijk_to_ras, labels_version, read_grid
+
+REVIEW_ATTRIBUTE = "FewShotAnnotate.Review"
+
+
+def add_case_nodes(scene: Any, name: str, volume: Volume, label_map: LabelMap) -> ChosenNodes:
+    """Add a case to the scene; nothing is added if that fails."""
+    volume_node = _add_volume(scene, name, volume)
+    try:
+        return ChosenNodes(volume_node, _add_segmentation(scene, name, label_map, volume_node))
+    except BaseException:
+        scene.RemoveNode(volume_node)
+        raise
+
+
+def remove_nodes(scene: Any, nodes: ChosenNodes) -> None:
+    """Remove the nodes of a case with their display nodes."""
+    for node in (nodes.segmentation, nodes.volume):
+        if node is not None:
+            for display in [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]:
+                scene.RemoveNode(display)
+            scene.RemoveNode(node)
+
+
+def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, known: Sequence[Segment]) -> LabelMap:
+    """The segmentation of a case as one label map on the grid of its image.
+
+    Parameters
+    ----------
+    nodes : ChosenNodes
+    geometry : Geometry
+        Of the image.
+    known : sequence of Segment
+        As the case was added: their label values and tags are kept.
+
+    Raises
+    ------
+    InputError
+        Segments overlap, or labelled voxels lie outside the image.
+    """
+    node = nodes.segmentation
+    grid = read_grid(node, nodes.volume)
+    before = {_segment_id(segment): segment for segment in known}
+    free = iter(sorted(set(range(1, 65536)) - {segment.value for segment in known}))
+    array = np.zeros(grid.geometry.shape, dtype=np.uint16)
+    segments = []
+    for segment_id in node.GetSegmentation().GetSegmentIDs():
+        shown = node.GetSegmentation().GetSegment(segment_id)
+        same = before.get(segment_id)
+        value, tags = (same.value, same.tags) if same else (next(free), {})
+        segments.append(Segment(value=value, name=shown.GetName(), colour=tuple(shown.GetColor()), tags=tags))
+        mask = grid.segment_box(segment_id, (0, 0, 0), grid.geometry.shape)
+        if (array[mask] != 0).any():
+            raise InputError("review_overlap", segment=shown.GetName())
+        array[mask] = value
+    kept = array.astype(np.uint8) if array.max() <= 255 else array
+    try:
+        return regrid([LabelMap(kept, grid.geometry, tuple(segments))], geometry).layers[0]
+    except InputError:
+        raise InputError("review_off_grid", name=node.GetName()) from None
+
+
+def segmentation_version(node: Any) -> tuple[object, ...]:
+    """Something that is another after every change of a segment's voxels, name or colour."""
+    segmentation = node.GetSegmentation()
+    named = [segmentation.GetSegment(segment_id) for segment_id in segmentation.GetSegmentIDs()]
+    return (labels_version(node), tuple((segment.GetName(), tuple(segment.GetColor())) for segment in named))
+
+
+def _add_volume(scene: Any, name: str, volume: Volume) -> Any:
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{name} image")
+    node.SetIJKToRASMatrix(_matrix(volume.geometry))
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(volume.array))
+    node.CreateDefaultDisplayNodes()
+    node.SetAttribute(REVIEW_ATTRIBUTE, name)
+    return node
+
+
+def _add_segmentation(scene: Any, name: str, label_map: LabelMap, volume_node: Any) -> Any:
+    """Segmentation node whose segments share one labelmap, as label maps do."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.SetAttribute(REVIEW_ATTRIBUTE, name)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    segmentation = node.GetSegmentation()
+    segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
+    image = _labelmap(label_map)
+    for one in label_map.segments:
+        segment = slicer.vtkSegment()
+        segment.SetName(one.name)
+        segment.SetColor(one.colour)
+        segment.SetLabelValue(one.value)
+        for tag, text in one.tags.items():
+            segment.SetTag(tag, text)
+        segment.AddRepresentation(BINARY_LABELMAP, image)
+        segmentation.AddSegment(segment, _segment_id(one))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def _labelmap(label_map: LabelMap) -> Any:
+    k, j, i = label_map.geometry.shape
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent(0, i - 1, 0, j - 1, 0, k - 1)
+    image.SetGeometryFromImageToWorldMatrix(_matrix(label_map.geometry))
+    scalars = numpy_to_vtk(np.ascontiguousarray(label_map.array).reshape(-1), deep=True)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
+    return image
+
+
+def _matrix(geometry: Geometry) -> Any:
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(ijk_to_ras(geometry).reshape(-1))
+    return matrix
+
+
+def _segment_id(segment: Segment) -> str:
+    return f"Segment_{segment.value}"

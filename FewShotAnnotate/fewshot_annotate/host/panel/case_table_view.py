@@ -1,0 +1,112 @@
+"""CaseTableView: the table of the cases of a data set, with picture, state and expected Dice."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import qt
+
+from ...datasets.case_table import CaseRow, ReviewState
+from ...guidance.contact_sheet import TILE_PIXELS
+from ..i18n import tr as _
+from ..names import review_state_name
+from .widgets import select_rows, set_header, set_text_item
+
+_THUMBNAIL_PIXELS = 44
+_PREVIEW_PIXELS = 420
+_MIN_HEIGHT = 150
+
+
+class CaseTableView:
+    """Shows rows; touches only those that changed.
+
+    Parameters
+    ----------
+    clicked : function
+        Called with the name of a case that was clicked.
+    picture : function
+        Returns the path of the picture of a case, None if there is none.
+    """
+
+    def __init__(self, clicked: Callable[[str], None], picture: Callable[[str], Path | None]) -> None:
+        self.widget = qt.QTableWidget()
+        self.widget.setMinimumHeight(_MIN_HEIGHT)
+        self.widget.setIconSize(qt.QSize(_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+        select_rows(self.widget, qt.QAbstractItemView.SingleSelection)
+        set_header(self.widget, (_("Case"), _("State"), _("Dice")), wide=0)
+        self.widget.horizontalHeaderItem(2).setToolTip(
+            _("Expected Dice of the labels as they were filled, mean of the segments.")
+        )
+        self.widget.connect("cellClicked(int,int)", self._on_clicked)
+        self._clicked = clicked
+        self._picture = picture
+        self._rows: tuple[CaseRow, ...] = ()
+        self._current: str | None = None
+        self._waiting: deque[tuple[int, Path]] = deque()  # pictures to load
+
+    def show(self, rows: Sequence[CaseRow], current: str | None) -> None:
+        """Show the rows of a table, and select the case in the scene."""
+        before = self._rows
+        self._rows = tuple(rows)
+        self.widget.setRowCount(len(self._rows))
+        for number, row in enumerate(self._rows):
+            if number >= len(before) or before[number] != row or row.name in (current, self._current):
+                self._show_row(number, row)
+            if row.name == current:
+                self.widget.selectRow(number)
+        if current is None:
+            self.widget.clearSelection()
+        self._current = current
+
+    def poll(self) -> None:
+        """Load one picture, as that takes some milliseconds."""
+        if self._waiting:
+            number, picture = self._waiting.popleft()
+            if number < self.widget.rowCount:
+                self._set_icon(number, _thumbnail(picture))
+
+    def _show_row(self, number: int, row: CaseRow) -> None:
+        dice = row.mean_expected_dice
+        texts = (row.name, review_state_name(row.state), "" if dice is None else f"{dice:.2f}")
+        picture = self._picture(row.name)
+        for column, text in enumerate(texts):
+            set_text_item(self.widget, number, column, text)
+            self.widget.item(number, column).setToolTip(_tool_tip(row, picture))
+        if picture is None:
+            self._set_icon(number, qt.QIcon())
+        else:
+            self._waiting.append((number, picture))
+
+    def _set_icon(self, number: int, icon: Any) -> None:
+        self.widget.item(number, 0).setIcon(icon)
+        small = self.widget.verticalHeader().defaultSectionSize
+        self.widget.setRowHeight(number, small if icon.isNull() else max(small, _THUMBNAIL_PIXELS + 4))
+
+    def _on_clicked(self, row: int, column: int) -> None:
+        if row < len(self._rows):
+            self._clicked(self._rows[row].name)
+
+
+def _thumbnail(picture: Path) -> Any:
+    """The first slice of a case's picture, which shows its slices side by side."""
+    whole = qt.QPixmap(str(picture))
+    side = min(TILE_PIXELS, whole.width(), whole.height())
+    return qt.QIcon(whole.copy(0, 0, side, side))
+
+
+def _tool_tip(row: CaseRow, picture: Path | None) -> str:
+    lines = [escape(row.name)]
+    if row.state is ReviewState.IN_REVIEW and row.reviewer:
+        lines.append(escape(_("Reviewed by {reviewer}.").format(reviewer=row.reviewer)))
+    for name, one in row.expected.items():
+        text = _("{segment}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
+        lines.append(escape(text.format(segment=name, dice=one.dice, low=one.low, high=one.high)))
+    if row.message:
+        lines.append(escape(row.message))
+    if picture is not None:
+        lines.append(f'<img src="{picture.as_uri()}" width="{_PREVIEW_PIXELS}">')
+    return "<br>".join(lines)

@@ -1,0 +1,55 @@
+"""What the panel says of a data set: the case in the scene, how far the review is, and when to train."""
+
+from __future__ import annotations
+
+from ...datasets.case_table import CaseRow, ReviewState
+from ...datasets.task.advice import TrainingAdvice
+from ..dataset_controller import DatasetController
+from ..i18n import tr as _
+from ..messages import error_text
+
+
+def dataset_status(controller: DatasetController, case: CaseRow | None) -> str:
+    """Some lines on a data set.
+
+    Parameters
+    ----------
+    controller : DatasetController
+    case : CaseRow or None
+        The case in the scene.
+    """
+    review, overview = controller.review, controller.overview
+    if review is None:
+        return ""
+    lines = []
+    if controller.working:
+        lines.append(_("Reading or writing ..."))
+    if case is not None:
+        edited = _("{name}, edited").format(name=case.name) if review.changed else case.name
+        lines.append(f"{edited}: {case.message}" if case.message else edited)
+    accepted = sum(one.state is ReviewState.ACCEPTED for one in review.cases)
+    lines.append(_("{accepted} of {count} cases accepted.").format(accepted=accepted, count=len(review.cases)))
+    if controller.added is not None:
+        lines.append(_("{count} volumes were added.").format(count=controller.added))
+    if overview.error is not None:
+        lines.append(error_text(overview.error))
+    elif overview.advice is not None:
+        lines.append(_advice_text(overview.advice))
+    if controller.error is not None:
+        lines.append(error_text(controller.error))
+    return "\n".join(lines)
+
+
+def _advice_text(advice: TrainingAdvice) -> str:
+    """How the next cases would profit from a training."""
+    if not advice.model:
+        if advice.worthwhile:
+            return _("{count} accepted cases are in the task: train on them, and the next ones come filled.").format(
+                count=advice.examples
+            )
+        return _("Label and accept {count} more cases, then train on them.").format(count=max(1, 2 - advice.examples))
+    known = "" if advice.dice is None else _(" Expected Dice on the next case: {dice:.2f}.").format(dice=advice.dice)
+    if advice.worthwhile:
+        text = _("{count} accepted cases are new since the last training: train again, and the next ones profit.")
+        return text.format(count=advice.new) + known
+    return _("{count} accepted cases are new since the last training.").format(count=advice.new) + known
