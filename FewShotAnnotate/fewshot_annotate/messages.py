@@ -304,6 +304,7 @@ SENTENCES = {
     "labels_off_grid": "{path}: the labels lie on another grid than the image ({what} {found} instead of "
     "{expected}{off}); give the label map that belongs to this image, or agree to resample it.",
     "labels_shape": "The labels have {found} voxels and the volume has {expected}; give both on one grid.",
+    "clean_up_label": "There is no label '{label}' to clean up; there are: {known}.",
     "labels_several": "The segments overlap and lie in several layers; take each from `layers`.",
     "export_differs": "{path}: what was read back differs from what was written ({detail}); nothing was kept.",
     "labels_upright": "{path}: the labels lie on upright slices, those of the series are tilted by {angle:.1f} "

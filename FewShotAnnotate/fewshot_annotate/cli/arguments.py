@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.clean_up import CleanUp, CleanUpRule
 from ..core.errors import InputError
 from ..core.job import Device, is_time_limit
 from ..core.numbers import float_or_none, int_or_none, parse_int
@@ -29,6 +30,8 @@ AXIS_HELP = (
 )
 # Upper bound for slice counts, above the size of any volume.
 MAX_SLICES = 100_000
+# Upper bound for the standard deviation of smoothing, above the size of any organ's detail.
+MAX_SMOOTHING_MM = 50.0
 
 
 def add_task(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -135,6 +138,39 @@ def parse_time_limit(text: str | None) -> float | None:
     if (seconds is None) != (text is None) or not is_time_limit(seconds):
         raise InputError("budget_invalid", budget=text)
     return seconds
+
+
+def add_clean_up(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the clean-up of filled labels."""
+    parser.add_argument(
+        "--clean-up",
+        metavar="[LABEL=]STEPS",
+        action="append",
+        default=[],
+        help="clean up filled slices by steps joined by commas: smooth or smooth:MM, largest, holes; one label (name "
+        "or value) or all; may be given several times",
+    )
+
+
+def parse_clean_up(texts: Sequence[str]) -> tuple[CleanUpRule, ...]:
+    """Rules of [LABEL=]STEP,STEP."""
+    return tuple(_clean_up_rule(text) for text in texts)
+
+
+def _clean_up_rule(text: str) -> CleanUpRule:
+    label, _, steps = text.rpartition("=")
+    smooth_mm, others = None, []
+    for step in (one.strip() for one in steps.split(",")):
+        name, separator, size = step.partition(":")
+        if name == "smooth":
+            smooth_mm = float_or_none(size) if separator else 0.0
+            if smooth_mm is None or not (0 < smooth_mm <= MAX_SMOOTHING_MM or not separator):
+                raise InputError("clean_up_malformed", text=text)
+        elif step in ("largest", "holes"):
+            others.append(step)
+        else:
+            raise InputError("clean_up_malformed", text=text)
+    return CleanUpRule(label.strip(), CleanUp(smooth_mm, "largest" in others, "holes" in others))
 
 
 def parse_engine_options(engine_name: str, texts: Sequence[str]) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from ..datasets.local_processes import LocalProcesses
 from ..datasets.manifest import read_manifest
 from ..datasets.status import CaseStatus, Status
 from .arguments import (
+    add_clean_up,
     add_engine,
     add_partial,
     add_progress,
     add_settings,
     add_task,
+    parse_clean_up,
     parse_count,
     parse_engine_options,
     parse_slice_range,
@@ -58,6 +60,7 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
     add_settings(batch)
     add_regrid_options(batch)
     add_partial(batch)
+    add_clean_up(batch)
     batch.add_argument("--budget", metavar="SECONDS", help="time limit for each case")
     batch.add_argument(
         "--threads",
@@ -84,6 +87,7 @@ def _batch(options: argparse.Namespace) -> int:
         budget=parse_time_limit(options.budget),
         agreed=consents(options),
         complete=not options.partial,
+        clean_up=parse_clean_up(options.clean_up),
     )
     make_pool = _pool(options)
     manifest = read_manifest(options.manifest, options.task or "")

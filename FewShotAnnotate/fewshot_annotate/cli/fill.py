@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
+from ..core.clean_up import clean_up_layers, clean_ups_by_value
 from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
 from ..core.job import Device
@@ -29,11 +30,13 @@ from ..guidance.contact_sheet import contact_sheet, least_certain
 from ..io.files import image_suffix, merge_layers, read_volume, require_writable, write_array, write_label_maps
 from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, plan
 from .arguments import (
+    add_clean_up,
     add_engine,
     add_input,
     add_progress,
     add_settings,
     add_task,
+    parse_clean_up,
     parse_engine_options,
     parse_labelled_slices,
     parse_slice_range,
@@ -63,6 +66,7 @@ def add_arguments(fill: argparse.ArgumentParser) -> None:
     fill.add_argument(
         "--statistics", metavar="OUT4.csv", type=Path, help="also write voxels and ml of each label, with their range"
     )
+    add_clean_up(fill)
     fill.add_argument("--budget", metavar="SECONDS", help="time limit; a result is better with more time")
     add_progress(fill)
     fill.add_argument("--job-dir", metavar="DIR", type=Path, help="keep the job's files here")
@@ -74,6 +78,7 @@ def _fill(options: argparse.Namespace) -> int:
     labelled = parse_labelled_slices(options.labelled_slices)
     slices = parse_slice_range(options.slices or ("all" if options.task else "between"))
     budget = parse_time_limit(options.budget)
+    rules = parse_clean_up(options.clean_up)
     settings = parse_engine_options(options.engine, options.settings)
     if options.resume and not options.job_dir:
         raise InputError("resume_needs_folder")
@@ -97,6 +102,8 @@ def _fill(options: argparse.Namespace) -> int:
     if len(layers) > 1 and (task is not None or image_suffix(options.output) != ".seg.nrrd"):
         layers = [merge_layers(layers, "labels.nii.gz" if task else options.output)]
     merged = merge_disjoint(layers)
+    if task is None:
+        clean_ups_by_value(rules, [segment for layer in layers for segment in layer.segments])
     request = FillRequest(
         volume=volume,
         layers=merged.layers,
@@ -110,19 +117,22 @@ def _fill(options: argparse.Namespace) -> int:
     with sign_of_life(options.progress, "Planning"):
         by_task = None if task is None else plan_with_task(request, task)
         runs = plan(request) if by_task is None else [by_task.run]
+    if by_task is not None:
+        clean_ups_by_value(rules, by_task.filled(by_task.label_map.array).segments)
     _warn_of_unnamed(runs[0], layers)
     began = time.monotonic()
     result = run_all(runs, merged.layers if by_task is None else [by_task.label_map], volume, options)
     job = runs[0].job
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
     filled = merged.restore(result.layers) if by_task is None else [by_task.filled(result.layers[0].array)]
+    filled, confidence = clean_up_layers(filled, result.confidence, rules, runs[0].support, job.slices)
     labels = tagged(filled, made_by)
     results: list[Result] = [(options.output, lambda path: write_label_maps(path, labels))]
     if options.confidence:
-        results.append((options.confidence, lambda path: write_array(path, result.confidence, volume.geometry)))
+        results.append((options.confidence, lambda path: write_array(path, confidence, volume.geometry)))
     support, expected = runs[0].support, dict(result.expected_dice)
     if options.preview:
-        shown = least_certain(labels[0].array, result.confidence, support.axis, job.slices)
+        shown = least_certain(labels[0].array, confidence, support.axis, job.slices)
         results.append(
             (
                 options.preview,

@@ -79,6 +79,8 @@ OWN_SENTENCES = {
     "task_untrained": "Task '{name}' has no trained model; train it: fewshot-annotate task train {name}.",
     "library_overlaps": "{path}: the segments overlap and a task keeps one label per pixel; save them as "
     "tasks of their own.",
+    "clean_up_malformed": "'{text}' is no clean-up; write STEPS or LABEL=STEPS with smooth, smooth:MM, largest or "
+    "holes (--clean-up), for example liver=largest,holes.",
     "option_malformed": "'{text}' sets no option; write NAME=VALUE.",
     "scheduler_lost": "The dask scheduler is gone; start it again and go on with --resume.",
     "engine_malformed": "'{text}' is no engine with its version; write NAME or NAME:VERSION, 40 characters at most.",

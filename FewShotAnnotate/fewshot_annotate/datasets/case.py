@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..core.clean_up import CleanUpRule, clean_up_layers, clean_ups_by_value
 from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.job import Device
@@ -64,6 +65,8 @@ class BatchSettings:
         Lossy operations allowed on labels that are not on the image's grid.
     complete : bool
         Whether a label that is not on a labelled slice is absent there.
+    clean_up : tuple of CleanUpRule
+        What is done to filled labels.
     """
 
     slices: str | tuple[int, int] = "between"
@@ -72,6 +75,7 @@ class BatchSettings:
     budget: float | None = None
     agreed: frozenset[Consent] = frozenset()
     complete: bool = True
+    clean_up: tuple[CleanUpRule, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,8 @@ class CaseJob:
         }
         if case.labels is not None:
             content["labels"] = _identity(case.labels)
+        if self.settings.clean_up:
+            content["clean_up"] = [[rule.label, rule.clean_up.to_json()] for rule in self.settings.clean_up]
         if self.settings.agreed:
             content["agreed"] = sorted(self.settings.agreed)
         if not self.settings.complete:
@@ -177,6 +183,9 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     _raise_if_cancelled(case_job)
     volume = read_volume(case.image, case.series or None)
     label_map, run, examples, note, by_task = _prepared(case_job, volume)
+    clean_ups_by_value(
+        case_job.settings.clean_up, (label_map if by_task is None else by_task.filled(label_map.array)).segments
+    )
     engine = engine_for(run.job)
     warnings = [shear_note(volume.geometry, case.image), note, _ignored_slices_note(label_map, run)]
     context = RunContext(
@@ -189,6 +198,9 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     )
     labels, confidence = _fill(engine, run, volume, context)
     filled = label_map.with_array(labels) if by_task is None else by_task.filled(labels)
+    (filled,), confidence = clean_up_layers(
+        [filled], confidence, case_job.settings.clean_up, run.support, run.job.slices
+    )
     axis, indices = run.support.axis, run.support.indices
     write_results(
         [
@@ -196,7 +208,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
             (files.label, lambda path: write_label_maps(path, [filled])),
         ]
     )
-    shown = least_certain(labels, confidence, axis, run.job.slices)
+    shown = least_certain(filled.array, confidence, axis, run.job.slices)
     contact_sheet(files.preview, volume, filled, axis, shown, indices)
     outcome = {
         "engine": run.job.engine,

@@ -237,7 +237,10 @@ class ReviewSection:
         )
         progress = any(row.status is SliceStatus.IN_PROGRESS for row in open_ones)
         none = None if progress else InputError("none_in_progress")
-        tip = _("All slices in progress are right; flagged ones stay flagged.")
+        tip = _(
+            "All slices in progress are right; flagged ones stay flagged. Before that, the effects Islands and "
+            "Smoothing of the Segment Editor clean up a segment."
+        )
         self._controls.enable(self.accept_all_button, nothing or busy or none, tip)
         self._controls.enable(self.flag_button, choose, _("Look at the selected slices again later."))
         self._controls.enable(
