@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.datasets.manifest import read_manifest, require_case_name
+from fewshot_annotate.datasets.status import StatusFile
 from hypothesis import given
 from hypothesis import strategies as st
 from support.batches import Dataset, make_dataset
@@ -211,3 +213,45 @@ def test_a_case_folder_that_is_a_link_is_refused(dataset: Dataset, capsys: pytes
     (dataset.output / "a").symlink_to(elsewhere)
     assert main(dataset.command("--resume")) == 2
     assert "row 2: " in capsys.readouterr().err
+
+
+def test_all_bad_rows_are_listed_at_once_and_nothing_is_run(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    dataset.add("b", axis="7")
+    dataset.add("c", engine="magic")
+    dataset.add("d", image="none.nii.gz")
+    assert main(dataset.command()) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.search(r"row (\d)", line)[1] for line in lines] == ["3", "4", "5"]  # type: ignore[index]
+    assert lines[-1].endswith("(--skip-bad-rows runs the other rows)")
+    assert not dataset.output.exists()
+
+
+def test_the_other_rows_run_if_asked_and_the_bad_ones_are_in_the_table_and_on_the_page(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("bad", axis="7")
+    dataset.add("good")
+    dataset.add("good", image="none.nii.gz")
+    assert main(dataset.command("--skip-bad-rows")) == 1
+    output, errors = capsys.readouterr()
+    assert "1 done, 2 failed" in output
+    assert errors.count("row 2: Axis 7 does not exist") == 1
+    rows = StatusFile(dataset.output / "status.csv").read()
+    assert {name: str(row.status) for name, row in rows.items()} == {
+        "bad": "failed",
+        "good": "done",
+        "row 4": "failed",
+    }
+    page = (dataset.output / "index.html").read_text(encoding="utf-8")
+    assert "row 2: Axis 7 does not exist" in page
+    assert page.index('data-name="bad"') < page.index('data-name="good"') < page.index('data-name="row 4"')
+
+
+def test_nothing_is_run_if_every_row_is_bad(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset.add("bad", axis="7")
+    assert main(dataset.command("--skip-bad-rows")) == 2
+    assert "--skip-bad-rows" not in capsys.readouterr().err
+    assert not dataset.output.exists()

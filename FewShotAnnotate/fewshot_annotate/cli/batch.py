@@ -13,10 +13,10 @@ from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
 from ..core.job import Device
 from ..core.text import printable
-from ..datasets.batch import CANCELLED, BatchProgress, WorkerPool, WorkersLost, run_batch
+from ..datasets.batch import CANCELLED, BadRowsError, BatchProgress, WorkerPool, WorkersLost, run_batch
 from ..datasets.case import BatchSettings
 from ..datasets.local_processes import LocalProcesses
-from ..datasets.manifest import read_manifest
+from ..datasets.manifest import read_rows
 from ..datasets.status import CaseStatus, Status
 from .arguments import (
     add_clean_up,
@@ -53,6 +53,9 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
         help="table with columns image,support and optionally name,engine,axis,labelled_slices,library,series,task",
     )
     batch.add_argument("-o", "--output", metavar="OUT_DIR", type=Path, required=True, help="folder to write")
+    batch.add_argument(
+        "--skip-bad-rows", action="store_true", help="run the other rows if some cannot be run; these fail"
+    )
     batch.add_argument("--resume", action="store_true", help="run only what is not done yet in OUT_DIR")
     add_engine(batch)
     add_task(batch, "use the model of this task for rows that name no other; their support may be empty")
@@ -90,7 +93,7 @@ def _batch(options: argparse.Namespace) -> int:
         clean_up=parse_clean_up(options.clean_up),
     )
     make_pool = _pool(options)
-    manifest = read_manifest(options.manifest, options.task or "")
+    manifest = read_rows(options.manifest, options.task or "")
     if manifest.unknown:
         columns = printable(", ".join(manifest.unknown))
         print(f"fewshot-annotate: columns that mean nothing here are passed over: {columns}.", file=sys.stderr)
@@ -104,8 +107,15 @@ def _batch(options: argparse.Namespace) -> int:
                 engine=options.engine,
                 resume=options.resume,
                 elsewhere=options.scheduler is not None,
+                skip_bad_rows=options.skip_bad_rows,
                 report=report,
             )
+    except BadRowsError as bad:
+        others = len(manifest.cases) + len(manifest.bad_rows) > len(bad.errors)
+        for error in bad.errors:
+            hint = " (--skip-bad-rows runs the other rows)" if others and error is bad.errors[-1] else ""
+            print(f"fewshot-annotate: {printable(error_text(error, options))}{hint}", file=sys.stderr)
+        return ExitCode.BAD_INPUT
     except WorkersLost as lost:
         print(f"fewshot-annotate: {error_text(lost.error)}", file=sys.stderr)
         return ExitCode.FAILED

@@ -18,7 +18,7 @@ from .batch_folder import BatchFolder
 from .case import CORRECTED, BatchSettings, CaseJob
 from .case_details import details_of
 from .gallery import write_page
-from .manifest import Manifest
+from .manifest import BadRow, Manifest
 from .review_lock import reviewer_of
 from .status import NOT_BEGUN, CaseStatus, RowUpdate, Status, keep_accepted
 from .task.filling import require_task_engine
@@ -40,6 +40,20 @@ class WorkersLost(Exception):  # noqa: N818 (named for what happened)
     def __init__(self, error: InputError) -> None:
         super().__init__(error)
         self.error = error
+
+
+class BadRowsError(Exception):
+    """Rows of the manifest cannot be run.
+
+    Attributes
+    ----------
+    errors : tuple of InputError
+        One for each row, in order.
+    """
+
+    def __init__(self, errors: Sequence[InputError]) -> None:
+        super().__init__(*errors)
+        self.errors = tuple(errors)
 
 
 class WorkerPool(Protocol):
@@ -90,6 +104,7 @@ def run_batch(
     engine: str = "auto",
     resume: bool = False,
     elsewhere: bool = False,
+    skip_bad_rows: bool = False,
     report: Callable[[BatchProgress], None] = lambda _: None,
 ) -> dict[str, CaseStatus]:
     """Fill the cases of a manifest that are not done.
@@ -107,6 +122,8 @@ def run_batch(
         cases that a user accepted or corrected, are kept.
     elsewhere : bool
         Whether cases run on other machines, so that engines need not run on this one.
+    skip_bad_rows : bool
+        Whether to run the others if some rows cannot be run; these are listed as failed.
     report : function
         Called with the progress at every change.
 
@@ -118,7 +135,9 @@ def run_batch(
     Raises
     ------
     InputError
-        A row or the folder is unusable, or another batch runs in the folder. Nothing was run.
+        The folder is unusable, or another batch runs in the folder. Nothing was run.
+    BadRowsError
+        Rows are unusable, and no other is left or they are not to be skipped. Nothing was run.
     PoolLost
         Raised after the status of all cases was written.
     KeyboardInterrupt
@@ -126,13 +145,16 @@ def run_batch(
     """
     require_page_packages()
     folder = BatchFolder(output)
-    case_jobs = runnable_jobs(manifest, folder, settings, engine, elsewhere)
+    case_jobs, unrunnable = runnable_jobs(manifest, folder, settings, engine, elsewhere)
+    bad_rows = sorted((*manifest.bad_rows, *unrunnable), key=lambda row: row.number)
+    if bad_rows and not (skip_bad_rows and case_jobs):
+        raise BadRowsError([row.error for row in bad_rows])
     with no_trace_if_refused(folder.path), folder.exclusive(resume):
         pool = make_pool()  # before anything is changed, as it may fail
         with contextlib.ExitStack() as ending:
             ending.callback(pool.close)
             folder.clear_cancel()
-            state = _BatchState(folder, case_jobs, report)
+            state = _BatchState(folder, case_jobs, bad_rows, report)
             if state.waiting:
                 ending.pop_all()
                 try:
@@ -142,7 +164,7 @@ def run_batch(
                     state.skip_remaining()
                     state.save()
                     state.write_page()
-        return {case_job.case.name: state.statuses[case_job.case.name] for case_job in case_jobs}
+        return {name: state.statuses[name] for name in state.names}
 
 
 def require_page_packages() -> None:
@@ -154,16 +176,13 @@ def require_page_packages() -> None:
 
 def runnable_jobs(
     manifest: Manifest, folder: BatchFolder, settings: BatchSettings, engine: str, elsewhere: bool
-) -> list[CaseJob]:
-    """The cases as jobs, with their engines and tasks resolved.
+) -> tuple[list[CaseJob], list[BadRow]]:
+    """The cases as jobs, with their engines and tasks resolved, and the rows that cannot be run.
 
-    Raises
-    ------
-    InputError
-        A row's engine does not exist, cannot run or does not take the options or a task, there is no such
-        task, or its files lie in the batch's own folder. The error names the row.
+    A row cannot be run if its engine does not exist, cannot run or does not take the options or a task, there is no
+    such task, or its files lie in the batch's own folder.
     """
-    case_jobs = []
+    case_jobs, bad_rows = [], []
     trained = cache(_trained_task)
     for case in manifest.cases:
         try:
@@ -183,7 +202,9 @@ def runnable_jobs(
                     raise InputError("output_is_input", path=path)
             folder.case(case.name)
         except InputError as error:
-            raise InputError("manifest_row", path=manifest.path, row=case.row, detail=error) from None
+            error = InputError("manifest_row", path=manifest.path, row=case.row, detail=error)
+            bad_rows.append(BadRow(case.row, case.name, error))
+            continue
         case_jobs.append(
             CaseJob(
                 case=replace(case, engine=chosen.name),
@@ -194,7 +215,7 @@ def runnable_jobs(
                 model=model,
             )
         )
-    return case_jobs
+    return case_jobs, bad_rows
 
 
 def _trained_task(name: str) -> tuple[Path, Path]:
@@ -225,13 +246,21 @@ class _BatchState:
     """Status of all cases, in memory and in status.csv and index.html."""
 
     def __init__(
-        self, folder: BatchFolder, case_jobs: Sequence[CaseJob], report: Callable[[BatchProgress], None]
+        self,
+        folder: BatchFolder,
+        case_jobs: Sequence[CaseJob],
+        bad_rows: Sequence[BadRow],
+        report: Callable[[BatchProgress], None],
     ) -> None:
         self.folder = folder
         self.running: dict[str, CaseJob] = {}
         self.waiting: deque[CaseJob] = deque()
         self._report = report
-        self._total = len(case_jobs)
+        rows = {case_job.case.row: case_job.case.name for case_job in case_jobs} | {
+            bad.number: bad.name for bad in bad_rows
+        }
+        self.names = [rows[number] for number in sorted(rows)]  # of all cases, in the order of the manifest
+        self._total = len(self.names)
         self._counts = dict.fromkeys(Status, 0)
         self._case_jobs = {case_job.case.name: case_job for case_job in case_jobs}
         self._unsaved: dict[str, CaseStatus] = {}
@@ -247,16 +276,22 @@ class _BatchState:
                 keeps = row is not None and name in there and (row.accepted or name in in_review)
                 kept = replace(row, status=Status.DONE) if row is not None and keeps else finished[name]
                 first.append(kept or CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message=NOT_BEGUN))
-            return first
+            failed = [
+                CaseStatus(name=bad.name, status=Status.FAILED, message=str(bad.error), error=bad.error)
+                for bad in bad_rows
+            ]
+            return [*first, *keep_accepted(failed, rows)]
 
         self.statuses = folder.status.change(at_first)
-        for case_job in case_jobs:
-            status = self.statuses[case_job.case.name].status
-            self._counts[status] += 1
-            if status is Status.SKIPPED:
-                self.waiting.append(case_job)
+        for name in self.names:
+            self._counts[self.statuses[name].status] += 1
+        self.waiting.extend(
+            case_job for case_job in case_jobs if self.statuses[case_job.case.name].status is Status.SKIPPED
+        )
         self.write_page()
         self._report_progress(None)
+        for bad in bad_rows:
+            self._report_progress(self.statuses[bad.name])
 
     def begin(self, count: int) -> list[CaseJob]:
         """Mark the next cases as running; those that a user accepted meanwhile or reviews now are left out."""
@@ -328,7 +363,7 @@ class _BatchState:
 
     def write_page(self) -> None:
         """Write index.html."""
-        write_page(self.folder, [self.statuses[name] for name in self._case_jobs])
+        write_page(self.folder, [self.statuses[name] for name in self.names])
         self._paged = time.monotonic()
 
     def _change(self, change: RowUpdate) -> None:

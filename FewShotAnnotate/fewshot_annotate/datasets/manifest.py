@@ -91,14 +91,34 @@ class Manifest:
     cases : tuple of Case, at least one
     unknown : tuple of str
         Columns that are ignored.
+    bad_rows : tuple of BadRow
+        Rows that make no case.
     """
 
     path: Path
     cases: tuple[Case, ...]
     unknown: tuple[str, ...] = ()
+    bad_rows: tuple[BadRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be run: its number, a name that no case has, and the error, which names the row."""
+
+    number: int
+    name: str
+    error: InputError
 
 
 def read_manifest(path: str | Path, task: str = "") -> Manifest:
+    """As `read_rows`, but raises the error of the first bad row."""
+    manifest = read_rows(path, task)
+    for bad in manifest.bad_rows:
+        raise bad.error
+    return manifest
+
+
+def read_rows(path: str | Path, task: str = "") -> Manifest:
     """Read a CSV file with columns `image,support` and optionally those of `OPTIONAL`.
 
     The separator is the one of the header: comma, semicolon or tab; the encoding is UTF-8. Paths are relative to the
@@ -113,7 +133,7 @@ def read_manifest(path: str | Path, task: str = "") -> Manifest:
     Raises
     ------
     InputError
-        The file is missing or not a table, a column is missing, or a row is invalid; the error names the row.
+        The file is missing or not a table, or a column is missing.
     """
     table = read_table(Path(path), REQUIRED[:1] if task else REQUIRED)
     named: dict[str, Case] = {}
@@ -127,7 +147,16 @@ def read_manifest(path: str | Path, task: str = "") -> Manifest:
 
     known = {*REQUIRED, *OPTIONAL}
     unknown = tuple(column for column in table.header if column and column not in known)
-    return Manifest(table.path, tuple(table.items(case_of)), unknown)
+    cases, errors = table.split_items(case_of)
+    bad_rows = []
+    for number, error in errors.items():
+        row = table.row(number)
+        name = row.cell("name") or without_suffix(Path(row.cell("image")).name)
+        usable = is_folder_name(name) and name.lower() not in _RESERVED and same_folder(name) not in named
+        name = name if usable else f"row {number}"
+        named.setdefault(same_folder(name), Case(row=number, name=name, image=Path(), support=None))
+        bad_rows.append(BadRow(number, name, error))
+    return Manifest(table.path, tuple(cases), unknown, tuple(bad_rows))
 
 
 def require_case_name(name: str) -> None:

@@ -84,13 +84,31 @@ class Table:
         """
         return [self._item(number, line, of_row) for number, line in self.lines]
 
+    def split_items(self, of_row: Callable[[Row], Item]) -> tuple[list[Item], dict[int, InputError]]:
+        """As `items`, with the errors of the rows that cannot be converted, by row number."""
+        items: list[Item] = []
+        errors: dict[int, InputError] = {}
+        for number, line in self.lines:
+            try:
+                items.append(self._item(number, line, of_row))
+            except InputError as error:
+                errors[number] = error
+        return items, errors
+
+    def row(self, number: int) -> Row:
+        """A row by its number."""
+        return self._row(number, dict(self.lines)[number])
+
     def _item(self, number: int, line: Sequence[str], of_row: Callable[[Row], Item]) -> Item:
         try:
             if len(line) > len(self.header):
                 raise InputError("manifest_cells", count=len(line), columns=len(self.header))
-            return of_row(Row(number, dict(zip(self.header, line, strict=False)), paths.resolve(self.path.parent)))
+            return of_row(self._row(number, line))
         except InputError as error:
             raise InputError("manifest_row", path=self.path, row=number, detail=error) from None
+
+    def _row(self, number: int, line: Sequence[str]) -> Row:
+        return Row(number, dict(zip(self.header, line, strict=False)), paths.resolve(self.path.parent))
 
 
 def read_table(path: Path, required: Sequence[str]) -> Table:
