@@ -31,7 +31,7 @@ from .evaluation.case import ComparisonCase
 from .evaluation.results import Comparison
 from .export.algorithm import PRODUCT, Algorithm, tagged
 from .io.files import merge_layers, read_label_maps, read_volume
-from .io.inputs import as_inputs, as_label_maps, as_volume
+from .io.inputs import as_channels, as_inputs, as_label_maps, as_volume
 from .jobs.layers import fill_layers
 from .jobs.planning import EngineSettings, FillRequest, plan
 from .jobs.suggestions import SuggestedSlice, suggestions
@@ -119,6 +119,7 @@ def fill(
     volume: VolumeLike,
     labels: LabelsLike | None = None,
     *,
+    also: Sequence[VolumeLike] = (),
     task: str | None = None,
     engine: str = "auto",
     axis: int | str | None = None,
@@ -137,6 +138,9 @@ def fill(
     volume : path, SimpleITK image, ndarray [k, j, i] or Volume
     labels : path, SimpleITK image, integer ndarray [k, j, i], LabelMap or list of LabelMap
         0 is background. Only labelled slices hold labels. May be left out with a task.
+    also : sequence of path, SimpleITK image, ndarray [k, j, i] or Volume
+        Further volumes of the same patient in the same position, such as T1 and T2, each on a grid of its own; for
+        the engines `propagate` and `adapt`.
     task : str, optional
         Name or path of a task, whose newest model is used. Labels are matched to its segments by name.
     engine : str
@@ -168,6 +172,7 @@ def fill(
     if labels is None and task is None:
         raise InputError("no_labelled_slice", path="The labels")
     given, layers = (as_volume(volume), []) if labels is None else as_inputs(volume, labels)
+    given = as_channels(given, also)
     if task is not None and len(layers) > 1:
         layers = [merge_layers(layers, "labels.nii.gz")]
     merged = merge_disjoint(layers)
@@ -199,6 +204,7 @@ def suggest(
     volume: VolumeLike,
     labels: LabelsLike,
     *,
+    also: Sequence[VolumeLike] = (),
     count: int = 3,
     axis: int | str | None = None,
     labelled_slices: Sequence[int] | None = None,
@@ -208,7 +214,7 @@ def suggest(
     """Suggest at most `count` slices to label next, best first. Other parameters and errors as in `fill`."""
     given, layers = as_inputs(volume, labels)
     request = FillRequest(
-        volume=given,
+        volume=as_channels(given, also),
         layers=merge_disjoint(layers).layers,
         axis=_axis(axis),
         labelled_slices=labelled_slices,
@@ -223,6 +229,7 @@ def compare(
     volume: VolumeLike,
     labels: LabelsLike,
     *,
+    also: Sequence[VolumeLike] = (),
     engines: Sequence[str] = ("propagate", "adapt"),
     sizes: Sequence[int] = (),
     draws: int = 3,
@@ -238,6 +245,8 @@ def compare(
 
     Parameters
     ----------
+    also : sequence of volumes
+        As in `fill`. Engines that work on one volume are given the first one alone, which a warning says.
     engines : sequence of str
     sizes : sequence of int
         Support sizes; by default 1, 2, 4, 8, ... and all.
@@ -261,7 +270,7 @@ def compare(
 
     given, layers = as_inputs(volume, labels)
     case = ComparisonCase.from_label_maps(
-        given,
+        as_channels(given, also),
         merge_disjoint(layers).layers,
         _axis(axis),
         labelled_slices,

@@ -39,6 +39,13 @@ SENTENCES = {
     "move them, a localizer perhaps, to another folder.",
     "series_doubled": "{path}: {first} and {second} lie at the same place; keep one slice for each place.",
     "sidecar_unreadable": "{path}: the list of label names cannot be read; correct it or move it away.",
+    "channel_elsewhere": "{path}: it lies beside the volume and covers none of it; give a volume of the same patient "
+    "in the same position.",
+    "channel_covers_part": "Volume {number} covers {percent} % of the volume to fill; elsewhere its lowest intensity "
+    "stands in for it.",
+    "channel_shape": "{path}: the array has {found} voxels and the volume {expected}; give an image with a position.",
+    "channels_unsupported": "Engine {engine} works on one volume; give no others, or choose one of: {known}.",
+    "channels_ignored": "Engine {engine} works on one volume; it was given the first one alone.",
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",
     "not_scalar": "{path}: the image has {components} values per voxel; give a single-channel volume.",
     "volume_nan": "{path}: {count} voxels are not finite numbers; replace them before labelling.",

@@ -88,14 +88,14 @@ def test_region_growing_sees_it_and_propagation_does_not() -> None:
     ((_, log_probs),), ((_, others),) = usual.candidates([wanted]), linear.candidates([wanted])
     differ = [not np.array_equal(one, other) for one, other in zip(log_probs, others, strict=True)]
     assert differ == [number == REGION_GROWING for number in range(len(CANDIDATES))]
-    np.testing.assert_allclose(linear.contrasted(wanted), linear.image(wanted), atol=1e-6)
+    np.testing.assert_allclose(linear.contrasted(wanted), linear.images(wanted), atol=1e-6)
 
 
 def test_one_scale_serves_all_also_while_slices_are_hidden() -> None:
     usual, _ = pools()
     index = usual.support.indices[1]
     seen = usual.contrasted(index)
-    assert np.abs(seen - usual.image(index)).max() > 0.05
+    assert np.abs(seen - usual.images(index)).max() > 0.05
     for same in (usual.neighbours_of(1), usual.fresh()):
         np.testing.assert_array_equal(same.contrasted(index), seen)
 

@@ -140,7 +140,7 @@ def test_what_one_slice_alone_shows_shrinks_until_midway_and_fades() -> None:
 
 def gap_of(before: np.ndarray, after: np.ndarray) -> Gap:
     """Ten slices apart, in images that show nothing."""
-    nothing = np.zeros(before.shape, np.float32)
+    nothing = np.zeros((1, *before.shape), np.float32)
     return Gap((0, 10), (before, after), {1: 1}, SliceAxis(0), Geometry((11, *before.shape)), (nothing, nothing))
 
 

@@ -45,7 +45,7 @@ def slab_of(most: int) -> tuple[Slab, np.ndarray, list[int]]:
     """A block whose slices between the labelled ones are shaken, its truth, and those slices."""
     image, truth, labels = part_of_a_case()
     labelled = range(0, len(truth), SPACING)
-    slab = Slab.of(range(len(truth)), labels, image.__getitem__, truth.__getitem__, labelled, ORTHOGONAL)
+    slab = Slab.of(range(len(truth)), labels, image[:, None].__getitem__, truth.__getitem__, labelled, ORTHOGONAL)
     between = [index for index in range(len(truth)) if index not in labelled]
     for index in between:
         slab.put(index, shaken(truth[index], labels, most))
@@ -98,7 +98,9 @@ def test_pixels_that_nobody_looks_at_hold_no_label() -> None:
 
 def test_a_stack_without_any_label_is_not_looked_at() -> None:
     image, truth, labels = part_of_a_case()
-    slab = Slab.of(range(len(image)), labels, image.__getitem__, np.zeros_like(truth).__getitem__, [0, 6], ORTHOGONAL)
+    slab = Slab.of(
+        range(len(image)), labels, image[:, None].__getitem__, np.zeros_like(truth).__getitem__, [0, 6], ORTHOGONAL
+    )
     assert seen(slab, steps=1) is None
 
 
@@ -121,7 +123,7 @@ def test_all_of_the_work_is_told() -> None:
 
 def front_of(slab: Slab) -> FittedNetwork:
     """A network fitted on the slices of a block."""
-    count, *shape = slab.images.shape
+    count, _, *shape = slab.images.shape
     stack = Stack(lambda index: slab.images[index].astype(np.float32), count, shape, CPU, NETWORK)
     examples = []
     for index, logits in enumerate(slab.logits.astype(np.float32)):
@@ -145,12 +147,12 @@ def test_a_look_goes_on_from_what_the_network_that_filled_has_learned_and_leaves
 
 def test_places_are_told_alike_from_each_side() -> None:
     image, _, _ = part_of_a_case()
-    front = Stack(image.__getitem__, len(image), image.shape[1:], CPU, NETWORK)
+    front = Stack(image[:, None].__getitem__, len(image), image.shape[1:], CPU, NETWORK)
     place = (7, 20, 11)
     expected = told_of(front, place[0], place[1:])
     for axis, order in enumerate(ORDER):
         planes = np.moveaxis(image, axis + 1, 0)
-        side = Stack(planes.__getitem__, len(planes), planes.shape[1:], CPU, NETWORK, order=order)
+        side = Stack(planes[:, None].__getitem__, len(planes), planes.shape[1:], CPU, NETWORK, order=order)
         torch.testing.assert_close(told_of(side, place[axis + 1], (place[0], place[2 - axis])), expected)
 
 
@@ -163,7 +165,12 @@ def test_what_is_thought_so_far_is_blurred_along_the_stack_and_not_across_it() -
     image, _, _ = part_of_a_case()
     planes = np.moveaxis(image, 1, 0)
     side = Stack(
-        planes.__getitem__, len(planes), planes.shape[1:], CPU, NETWORK, blur=(NETWORK.prior_blur_pixels, 0.0)
+        planes[:, None].__getitem__,
+        len(planes),
+        planes.shape[1:],
+        CPU,
+        NETWORK,
+        blur=(NETWORK.prior_blur_pixels, 0.0),
     )
     thought = np.zeros((2, *planes.shape[1:]), dtype=np.float32)
     thought[1, 9, 12] = 1

@@ -28,7 +28,9 @@ def mean_dice(truth: np.ndarray, logits: np.ndarray) -> float:
 def evened(
     image: np.ndarray, truth: np.ndarray, logits: dict[int, np.ndarray], labelled: tuple[int, ...] = ()
 ) -> dict[int, np.ndarray]:
-    smoother = ThroughPlaneSmoother(image.__getitem__, truth.__getitem__, labelled, AdaptConfig().through_plane)
+    smoother = ThroughPlaneSmoother(
+        (lambda index: image[index][None]), truth.__getitem__, labelled, AdaptConfig().through_plane
+    )
     smoothed = [one for index, given in logits.items() for one in smoother.add(index, given)]
     return dict([*smoothed, *smoother.finish()])
 

@@ -24,6 +24,19 @@ def add_series(parser: Any, of: str = "IMAGE") -> None:
     )
 
 
+def add_also(parser: argparse.ArgumentParser) -> None:
+    """Add the option for further channels."""
+    parser.add_argument(
+        "--also",
+        metavar="IMAGE2",
+        type=Path,
+        action="append",
+        default=[],
+        help="a further volume of the same patient in the same position (T1 and T2, phases of CT), on any grid, for "
+        "propagate and adapt; may be given several times",
+    )
+
+
 AXIS_HELP = (
     "array axis of the labelled slices: 0 slices as stored, 1 rows, 2 columns; or axial, coronal or sagittal "
     "(default: %(default)s, as they were painted)"
@@ -52,6 +65,7 @@ def add_input(
         help="label map of the image, or DICOM segmentation",
     )
     add_series(parser)
+    add_also(parser)
     parser.add_argument(
         "--axis",
         default="auto",

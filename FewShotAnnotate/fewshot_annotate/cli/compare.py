@@ -26,9 +26,9 @@ from ..evaluation.results import Comparison, UnscoredEngine
 from ..evaluation.study import StudyResult, run_study
 from ..evaluation.study_manifest import read_manifest
 from ..evaluation.study_scores import GroupPoint, findings, group_points
-from ..io.files import read_volume
+from ..io.files import read_channels, read_volume
 from ..jobs.planning import EngineSettings
-from .arguments import AXIS_HELP, add_partial, add_progress, add_series, parse_labelled_slices
+from .arguments import AXIS_HELP, add_also, add_partial, add_progress, add_series, parse_labelled_slices
 from .comparing import (
     COMPARISON,
     exit_code_of_comparison,
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", nargs="?", type=Path, help="any image file, or a DICOM folder")
     parser.add_argument("support", metavar="SUPPORT", nargs="?", type=Path, help="label map of the image")
     add_series(parser)
+    add_also(parser)
     parser.add_argument(
         "--study", metavar="MANIFEST.csv", type=Path, help="instead: labelled volumes, columns image,label,group"
     )
@@ -89,7 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compare(options: argparse.Namespace) -> int:
     is_study = options.study is not None
-    of_one = [options.image, options.support, options.axis != "auto", options.labelled_slices, options.series]
+    of_one = [
+        options.image,
+        options.support,
+        options.axis != "auto",
+        options.labelled_slices,
+        options.series,
+        options.also,
+    ]
     if any(of_one) if is_study else not all(of_one[:2]):
         raise InputError("compare_inputs")
     design, engine_settings = parse_design(options), parse_engine_settings(options)
@@ -101,7 +109,7 @@ def _own(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequ
     """Compare engines on the labelled slices of one volume."""
     axis, labelled = parse_axis(options.axis), parse_labelled_slices(options.labelled_slices)
     with sign_of_life(options.progress, "Reading"):
-        volume = read_volume(options.image, options.series)
+        volume = read_channels(read_volume(options.image, options.series), options.also)
         layers = read_labels(options.support, volume, options)
     layers = merge_disjoint(layers).layers
     case = ComparisonCase.from_label_maps(

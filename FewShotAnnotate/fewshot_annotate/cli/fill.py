@@ -27,7 +27,15 @@ from ..engines.pretrained.engine_weights import weights_in_use
 from ..evaluation.label_statistics import label_statistics, statistics_csv
 from ..export.algorithm import PRODUCT, Algorithm, tagged
 from ..guidance.contact_sheet import contact_sheet, least_certain
-from ..io.files import image_suffix, merge_layers, read_volume, require_writable, write_array, write_label_maps
+from ..io.files import (
+    image_suffix,
+    merge_layers,
+    read_channels,
+    read_volume,
+    require_writable,
+    write_array,
+    write_label_maps,
+)
 from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, plan
 from .arguments import (
     add_clean_up,
@@ -91,13 +99,13 @@ def _fill(options: argparse.Namespace) -> int:
     for path, suffix in ((options.preview, ".png"), (options.statistics, ".csv")):
         if path and path.suffix.lower() != suffix:
             raise InputError("suffix_unknown", path=path, allowed=suffix)
-    inputs = [path for path in (options.image, options.support) if path]
+    inputs = [path for path in (options.image, options.support, *options.also) if path]
     for number, path in enumerate(outputs):
         require_writable(path, *inputs, *outputs[:number], named=path is options.output)
     require_free(options, *outputs, *extras)
     task = read_task(task_folder(options.task)) if options.task else None
     with sign_of_life(options.progress, "Reading"):
-        volume = read_volume(options.image, options.series)
+        volume = read_channels(read_volume(options.image, options.series), options.also)
         layers = [] if options.support is None else read_labels(options.support, volume, options)
     if len(layers) > 1 and (task is not None or image_suffix(options.output) != ".seg.nrrd"):
         layers = [merge_layers(layers, "labels.nii.gz" if task else options.output)]

@@ -8,7 +8,7 @@ import json
 from ..core.exit_codes import ExitCode
 from ..core.layers import merge_disjoint
 from ..core.slice_axis import parse_axis
-from ..io.files import read_volume
+from ..io.files import read_channels, read_volume
 from ..jobs.planning import EngineSettings, FillRequest
 from ..jobs.suggestions import suggestions
 from .arguments import add_input, parse_count, parse_labelled_slices, parse_slice_range
@@ -39,7 +39,7 @@ def _suggest(options: argparse.Namespace) -> int:
     count = parse_count(options.count)
     progress = options.progress or kind_on_terminal()
     with sign_of_life(progress, "Reading"):
-        volume = read_volume(options.image, options.series)
+        volume = read_channels(read_volume(options.image, options.series), options.also)
         layers = read_labels(options.support, volume, options)
     request = FillRequest(
         volume=volume,

@@ -18,8 +18,8 @@ def resample(label_map: LabelMap, grid: Geometry) -> LabelMap:
     value among equals, or background where no label reaches one half. Outside the source grid is background.
     """
     array = label_map.array
-    matrix, start = _index_map(grid, label_map.geometry)
-    back, back_start = _index_map(label_map.geometry, grid)
+    matrix, start = index_map(grid, label_map.geometry)
+    back, back_start = index_map(label_map.geometry, grid)
     result = np.zeros(grid.shape, dtype=array.dtype)
     best = np.full(grid.shape, _MIN_PROBABILITY, dtype=np.float32)
     for value, box in enumerate(scipy.ndimage.find_objects(array), start=1):
@@ -43,7 +43,7 @@ def resample(label_map: LabelMap, grid: Geometry) -> LabelMap:
 
 def count_outside(label_map: LabelMap, grid: Geometry) -> int:
     """Number of labelled voxels whose centre lies outside `grid`."""
-    matrix, start = _index_map(label_map.geometry, grid)
+    matrix, start = index_map(label_map.geometry, grid)
     count = 0
     for k, part in enumerate(label_map.array):
         j, i = np.nonzero(part)
@@ -52,7 +52,7 @@ def count_outside(label_map: LabelMap, grid: Geometry) -> int:
     return count
 
 
-def _index_map(one: Geometry, other: Geometry) -> tuple[np.ndarray, np.ndarray]:
+def index_map(one: Geometry, other: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Matrix [3, 3] and offset [3] that map array indices [k, j, i] of one grid to those of another."""
     first, second = (np.array(geometry.direction).reshape(3, 3) * geometry.spacing for geometry in (one, other))
     matrix = np.linalg.solve(second, first)

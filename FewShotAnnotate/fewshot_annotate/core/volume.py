@@ -145,16 +145,19 @@ def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 
 @dataclass(frozen=True)
 class Volume:
-    """One scalar volume.
+    """One scalar volume, and co-registered ones of the same patient, such as other MR contrasts or phases of CT.
 
     Attributes
     ----------
     array : ndarray, shape [k, j, i], any real dtype
     geometry : Geometry
+    further : tuple of Volume
+        The other channels, each on a grid of its own; without further volumes themselves. See `core.channels`.
     """
 
     array: np.ndarray
     geometry: Geometry
+    further: tuple[Volume, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.shape != self.geometry.shape:

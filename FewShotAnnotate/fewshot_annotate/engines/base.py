@@ -193,6 +193,8 @@ class Engine(ABC):
         Whether the engine can fill a volume from `examples` alone, without labelled slices of the same volume.
     uses_model : bool
         Whether the engine uses a `model` that was trained on the examples of a task.
+    uses_channels : bool
+        Whether the engine uses the further channels of a volume; else it uses the volume alone.
 
     Notes
     -----
@@ -210,6 +212,7 @@ class Engine(ABC):
     uses_library: ClassVar[bool] = False
     uses_names: ClassVar[bool] = False
     uses_model: ClassVar[bool] = False
+    uses_channels: ClassVar[bool] = False
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         """Create an engine.
@@ -270,7 +273,7 @@ class Engine(ABC):
         Parameters
         ----------
         volume : Volume
-            Its array may be a read-only memory map of any real dtype.
+            Its array may be a read-only memory map of any real dtype. Its further volumes are on its grid.
         support : Support
             The labelled slices, on the grid of the volume.
         context : RunContext

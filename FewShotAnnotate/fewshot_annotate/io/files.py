@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core import paths
+from ..core.channels import with_further
 from ..core.checked_stream import FileIdentity
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
@@ -80,6 +81,17 @@ def read_volume(path: str | Path, series: str | None = None) -> Volume:
     volume = Volume(array, image.geometry)
     volume.require_usable(path)
     return volume
+
+
+def read_channels(volume: Volume, also: Sequence[str | Path]) -> Volume:
+    """The volume with further channels from image files or DICOM folders, each on its own grid.
+
+    Raises
+    ------
+    InputError
+        As for `read_volume`; a further volume does not overlap the volume.
+    """
+    return with_further(volume, [read_volume(path) for path in also], also) if also else volume
 
 
 def read_label_maps(

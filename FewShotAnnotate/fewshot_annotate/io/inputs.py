@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.channels import with_further
 from ..core.errors import InputError
 from ..core.regrid import regrid
 from ..core.volume import Geometry, LabelMap, Volume, as_label_array, default_segment, present_values
@@ -34,6 +36,28 @@ def as_inputs(volume: VolumeLike, labels: LabelsLike) -> tuple[Volume, list[Labe
     if isinstance(labels, (str, Path)):
         return given, layers
     return given, regrid(layers, given.geometry).layers
+
+
+def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:
+    """The volume with further channels, each on its own grid; arrays [k, j, i] are on the grid of the volume.
+
+    Raises
+    ------
+    InputError
+        As for `as_volume`; a further volume does not overlap the volume, or cannot be used.
+    """
+    further, names = [], []
+    for number, one in enumerate(also, start=2):
+        names.append(one if isinstance(one, (str, Path)) else f"Volume {number}")
+        if isinstance(one, np.ndarray):
+            if one.shape != volume.geometry.shape:
+                found, expected = _size(one.shape), _size(volume.geometry.shape)
+                raise InputError("channel_shape", path=names[-1], found=found, expected=expected)
+            further.append(Volume(one, volume.geometry))
+        else:
+            further.append(as_volume(one))
+        further[-1].require_usable(names[-1])
+    return with_further(volume, further, names)
 
 
 def as_volume(volume: VolumeLike) -> Volume:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.channels import coverage_notes, on_one_grid
+from ..core.errors import InputError, Message
 from ..core.support import Support
 from ..core.volume import Volume
 from ..engines.base import Engine, RunContext
@@ -27,6 +28,7 @@ class Filling:
     engine : Engine
         Its `prepare` is called.
     volume : Volume
+        Its further channels are resampled onto its grid, or left out for an engine that uses none, with a warning.
     support : Support
     slices : sequence of int
         The slices to fill.
@@ -53,7 +55,7 @@ class Filling:
                 context.report_draft(index, probabilities)
 
         self._context = replace(context, report_draft=report_draft)
-        engine.prepare(volume, support, self._context, **options)
+        engine.prepare(_with_usable_channels(engine, volume, context), support, self._context, **options)
 
     def drafts(self, finished: Collection[int] = ()) -> SliceResults:
         """Yield `(index, probabilities)` of the engine's drafts, if it makes any.
@@ -95,3 +97,15 @@ class Filling:
                 yield index, probabilities
                 if left:
                     self._context.raise_if_stopped()
+
+
+def _with_usable_channels(engine: Engine, volume: Volume, context: RunContext) -> Volume:
+    """The volume with its further channels on its grid; without them for an engine that uses none."""
+    if not volume.further:
+        return volume
+    if not engine.uses_channels:
+        context.warn(Message("channels_ignored", engine=engine.name))
+        return replace(volume, further=())
+    for note in coverage_notes(volume):
+        context.warn(note)
+    return on_one_grid(volume)

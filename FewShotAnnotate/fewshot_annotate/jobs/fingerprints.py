@@ -18,11 +18,12 @@ def fingerprint(volume: Volume, support: Support) -> str:
 
 
 def fingerprints(volume: Volume, supports: Sequence[Support]) -> list[str]:
-    """Digests of all input that the results of several layers depend on; the volume is read once."""
+    """Digests of all input that the results of several layers depend on; all channels are read once."""
     of_volume = hashlib.blake2b(digest_size=16)
-    of_volume.update(json.dumps([volume.geometry.to_json(), volume.array.dtype.name]).encode())
-    for part in volume.array:
-        of_volume.update(np.ascontiguousarray(part).data)
+    for channel in (volume, *volume.further):
+        of_volume.update(json.dumps([channel.geometry.to_json(), channel.array.dtype.name]).encode())
+        for part in channel.array:
+            of_volume.update(np.ascontiguousarray(part).data)
     found = []
     for support in supports:
         digest = of_volume.copy()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.events import Cancelled, Event, Finished, Progress, Stage, Unfinished
+from ..core.events import Cancelled, Event, Finished, Progress, Stage, Unfinished, Warned
 from ..core.expected_dice import ExpectedDice
 from ..core.sparse_array import sparse_zeros
 from ..core.volume import LabelMap, Volume
@@ -112,13 +112,21 @@ class OverallProgress:
         self._run: LayerRun | None = None
         self._began = 0.0
         self._fraction = 0.0
+        self._warnings: set[str] = set()
 
     def reporter(self, run: LayerRun, last: bool, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Receiver of a layer's events that passes them on as part of the whole: one slice count, one end."""
+        """Receiver of a layer's events that passes them on as part of the whole: one slice count, one end.
+
+        What several layers warn of is passed on once.
+        """
 
         def report(event: Event) -> None:
             if isinstance(event, Progress):
                 event = self.updated(run, event)
+            if isinstance(event, Warned):
+                if event.message in self._warnings:
+                    return
+                self._warnings.add(event.message)
             if last or not isinstance(event, Finished):
                 on_event(event)
 

@@ -19,7 +19,7 @@ from ..core.slice_axis import AxisChoice, SliceAxis
 from ..core.support import Support
 from ..core.volume import LabelMap, Volume
 from ..engines.base import Engine
-from ..engines.registry import runnable_engine
+from ..engines.registry import engine_class, engine_names, runnable_engine
 
 # Which slices to fill: 'between' the labelled ones, 'all', or (start, stop).
 SliceRange = str | tuple[int, int]
@@ -164,12 +164,21 @@ def planned_runs(
     Raises
     ------
     InputError
-        As `slices_to_fill`; the engine cannot run.
+        As `slices_to_fill`; the engine cannot run, or cannot use the further channels of the volume.
     """
+    require_channels(settings.engine, volume)
     first = layers[0].support
     asked, query = slices_to_fill(slices, first.indices, first.axis, first.axis.count(volume.geometry), source)
     jobs = jobs_of_layers(settings, query, [layer.names for layer in layers])
     return [PlannedRun(layer.number, job, layer.support, asked) for layer, job in zip(layers, jobs, strict=True)]
+
+
+def require_channels(engine: str, volume: Volume) -> None:
+    """Raise `InputError` if a volume has further channels and the engine uses none."""
+    chosen = engine_class(engine)
+    if volume.further and not chosen.uses_channels:
+        able = [name for name in engine_names() if engine_class(name).uses_channels]
+        raise InputError("channels_unsupported", engine=chosen.name, known=", ".join(able))
 
 
 def slices_to_fill(

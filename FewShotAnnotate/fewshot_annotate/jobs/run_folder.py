@@ -3,6 +3,7 @@
 ========================  ============================================================================================
 job.json                  job, grid, axis, labelled slices; labels, names and fingerprint of the input of each layer
 image.npy                 [n, h, w] slices along the job's axis, the volume's own dtype
+image-2.npy, ...          [k, j, i] voxels of each further channel on its own grid, which job.json gives
 layers/K/support.npy      [m, h, w] label values of the labelled slices of layer K, counted from 0
 layers/K/result.npy       [n, h, w] label values, written slice by slice
 layers/K/confidence.npy   [n, h, w] uint8, 0..255 for 0..1, written slice by slice
@@ -58,10 +59,12 @@ from .fingerprints import fingerprints
 from .run_layout import (
     ARRAYS,
     CHECKSUMS,
+    FURTHER,
     IMAGE,
     JOB,
     LAYERS,
     folders_of_layers,
+    further_file,
     is_incomplete,
     read_description,
     write_files,
@@ -91,6 +94,7 @@ class JobFolder(WorkFolder):
         else:
             own, self.layer_path = description, path
         self.grid = Geometry.from_json(description["grid"])
+        self._further_grids = [Geometry.from_json(grid) for grid in description.get(FURTHER, [])]
         self.axis = SliceAxis(description["axis"])
         self.indices = tuple(int(index) for index in description["labelled"])
         self.job = Job.from_json(description["job"], self.indices)
@@ -158,6 +162,8 @@ class JobFolder(WorkFolder):
             LAYERS: described,
             "checksums": True,
         }
+        if volume.further:
+            description[FURTHER] = [channel.geometry.to_json() for channel in volume.further]
         folders = [cls(path, description, layer) for layer in range(len(supports))]
         try:
             with locked_folder(path, LOCK) as acquired:
@@ -211,6 +217,8 @@ class JobFolder(WorkFolder):
             raise InputError("job_folder_unreadable", path=path, detail="job.json is damaged") from None
         for name in (*ARRAYS, *([CHECKSUMS] if folder.has_checksums else [])):
             folder._require_array(name)
+        for number, grid in enumerate(folder._further_grids):
+            folder._require_array(further_file(number), grid.shape)
         return folder
 
     @classmethod
@@ -253,11 +261,14 @@ class JobFolder(WorkFolder):
         return ["--layer", str(self.layer)]
 
     def array_path(self, name: str) -> Path:
-        """File of an array: image, support, result, confidence, finished or checksums."""
-        return (self.path if name == IMAGE else self.layer_path) / f"{name}.npy"
+        """File of an array: image, image-2, ..., support, result, confidence, finished or checksums."""
+        return (self.path if name.startswith(IMAGE) else self.layer_path) / f"{name}.npy"
 
-    def _require_array(self, name: str) -> None:
-        """Raise `InputError` if an array is not what job.json says, or cut short."""
+    def _require_array(self, name: str, of_grid: tuple[int, ...] | None = None) -> None:
+        """Raise `InputError` if an array is not what job.json says, or cut short.
+
+        `of_grid` is the shape of a further channel, which has a grid of its own.
+        """
         path = self.array_path(name)
         above = () if self.layer_path == self.path else (self.layer_path, self.layer_path.parent)
         if any(map(paths.is_link, (path, *above))):  # a worker writes into these files
@@ -272,8 +283,8 @@ class JobFolder(WorkFolder):
             raise self._unreadable(error) from None
         shapes = {"support": (len(self.indices), *self.shape[1:]), "finished": self.shape[:1]}
         types = {IMAGE: "iuf", "finished": "u1", "confidence": "u1", CHECKSUMS: "u4"}
-        shape = shapes.get(name, self.shape[:1] if name == CHECKSUMS else self.shape)
-        allowed = types.get(name, "u")
+        shape = of_grid or shapes.get(name, self.shape[:1] if name == CHECKSUMS else self.shape)
+        allowed = "iuf" if of_grid else types.get(name, "u")
         fits = layout.dtype.kind in allowed if allowed.isalpha() else layout.dtype.str[1:] == allowed
         if layout.shape != shape or not fits:
             raise self._unreadable(f"{name}.npy does not fit job.json")
@@ -319,8 +330,12 @@ class JobFolder(WorkFolder):
     # --- input, as the worker reads it
 
     def read_volume(self) -> Volume:
-        """The volume, memory-mapped."""
-        return Volume(self.axis.restore(np.load(self.array_path(IMAGE), mmap_mode="r")), self.grid)
+        """The volume and its further channels, memory-mapped."""
+        further = (
+            Volume(np.load(self.array_path(further_file(number)), mmap_mode="r"), grid)
+            for number, grid in enumerate(self._further_grids)
+        )
+        return Volume(self.axis.restore(np.load(self.array_path(IMAGE), mmap_mode="r")), self.grid, tuple(further))
 
     def read_support(self) -> Support:
         """The labelled slices."""

@@ -26,6 +26,9 @@ IMAGE = "image"
 ARRAYS = (IMAGE, "support", "result", "confidence", "finished")
 JOB = "job.json"
 LAYERS = "layers"
+FURTHER = "further"
+# Further channels are counted from 2: the first is the image itself.
+_FURTHER_FILE = re.compile(r"image-[1-9]\d{0,3}\.npy")
 # Folder of one of several layers, as version 0.1 named it.
 _LAYER_FOLDER = re.compile(r"layer(\d{1,9})")
 _PARTIAL = "job.json.partial"
@@ -51,7 +54,13 @@ def is_incomplete(path: Path) -> bool:
         return True
     layers = [] if paths.is_link(path / LAYERS) else list((path / LAYERS).rglob("*"))
     own = all(entry.name.isdigit() or entry.name in _CREATED_FILES for entry in layers)
+    names = {name for name in names if not _FURTHER_FILE.fullmatch(name)}
     return _PARTIAL in names and own and names <= {*_CREATED_FILES, LAYERS}
+
+
+def further_file(number: int) -> str:
+    """Name, without suffix, of the file of a further channel, counted from 0."""
+    return f"{IMAGE}-{number + 2}"
 
 
 def write_files(path: Path, description: dict[str, Any], volume: Volume, supports: Sequence[Support]) -> None:
@@ -62,6 +71,8 @@ def write_files(path: Path, description: dict[str, Any], volume: Volume, support
         with (path / _PARTIAL).open("x", encoding="ascii") as file:
             json.dump(description, file)
         write_npy(path / f"{IMAGE}.npy", slices)
+        for number, channel in enumerate(volume.further):
+            write_npy(path / f"{further_file(number)}.npy", channel.array)
         for layer, support in enumerate(supports):
             place = path / LAYERS / str(layer)
             place.mkdir(parents=True)
@@ -85,7 +96,8 @@ def _remove_created_files(path: Path) -> None:
         (path / LAYERS).unlink(missing_ok=True)
     else:
         shutil.rmtree(path / LAYERS)
-    for name in (*(_CREATED_FILES - {LOCK, _PARTIAL}), _PARTIAL):
+    further = [entry.name for entry in paths.entries(path) if _FURTHER_FILE.fullmatch(entry.name)]
+    for name in (*further, *(_CREATED_FILES - {LOCK, _PARTIAL}), _PARTIAL):
         (path / name).unlink(missing_ok=True)
 
 

@@ -49,9 +49,10 @@ class Batches:
         maps = torch.cat([inputs, target, prior], dim=1)
         maps = functional.grid_sample(maps, self._deformation(), align_corners=False, padding_mode="border")
         inputs, target, prior = maps.split([inputs.shape[1], target.shape[1], prior.shape[1]], dim=1)
-        images, batch = len(self._config.context), self._config.batch
-        gain = torch.exp(self._normal(CONTRAST, batch, 1, 1, 1))
-        shift = self._normal(BRIGHTNESS, batch, 1, 1, 1)
+        images, batch, channels = self._stack.images, self._config.batch, self._stack.channels
+        slices = len(self._config.context)
+        gain = torch.exp(self._normal(CONTRAST, batch, channels, 1, 1)).repeat(1, slices, 1, 1)
+        shift = self._normal(BRIGHTNESS, batch, channels, 1, 1).repeat(1, slices, 1, 1)
         noise = self._normal(NOISE, batch, images, *inputs.shape[2:])
         moved = self._normal(POSITION, batch, POSITIONS, 1, 1)
         inputs = torch.cat([inputs[:, :images] * gain + shift + noise, inputs[:, images:] + moved], dim=1)

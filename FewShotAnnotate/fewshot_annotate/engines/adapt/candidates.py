@@ -10,7 +10,7 @@ import numpy as np
 from ...core.support import Support
 from ...core.volume import Volume
 from ..base import label_slice
-from ..propagate.engine import Propagate
+from ..propagate.engine import ComparedImages, Propagate
 from ..propagate.region_growing import grow, soften
 from ..propagate.structure_keeping import Gap
 from .config import CandidateConfig
@@ -32,10 +32,16 @@ class CandidatePool:
         Crop of the slices to work on; default: the bounding box of the labels and a margin.
     carried : mapping of int to float16 ndarray, shape [len(labels) + 1, h, w], optional
         Results of propagation in the window that are known already, by slice index.
-    context : int, optional
+    compared : ComparedImages, optional
         As in `Propagate`, which chooses the default.
-    contrast : Contrast, optional
-        Default: fitted to the labelled slices. It is shared with pools in which some of them are held out.
+    contrasts : sequence of Contrast, optional
+        Of each of `channels`. Default: fitted to the labelled slices. They are shared with pools in which some of
+        them are held out.
+
+    Attributes
+    ----------
+    channels : list of int
+        Channels of the volume that are worked with, by number: the volume itself and those that propagation compares.
     """
 
     def __init__(
@@ -45,30 +51,44 @@ class CandidatePool:
         config: CandidateConfig,
         window: tuple[slice, slice] | None = None,
         carried: Mapping[int, np.ndarray] | None = None,
-        context: int | None = None,
-        contrast: Contrast | None = None,
+        compared: ComparedImages | None = None,
+        contrasts: Sequence[Contrast] | None = None,
     ) -> None:
         self._volume = volume
         self.support = support
         self.config = config
         self._carried = carried or {}
         self._propagate = Propagate()
-        self._propagate.prepare(volume, support, window=window, adjacent=context)
+        self._propagate.prepare(volume, support, window=window, compared=compared)
         self.window = self._propagate.window
-        self.shape = self._propagate.image(0).shape
-        self._contrast = contrast or Contrast(
-            ((self.image(index), self.mask(row)) for row, index in enumerate(support.indices)), config.equalised_share
-        )
+        self.channels = sorted({0, *self._propagate.compared.channels})
+        self.shape = self.images(0).shape[1:]
+        self._contrasts = contrasts or [self._fitted_contrast(channel) for channel in self.channels]
         self._gaps: dict[tuple[int, int], Gap] = {}
         self._grown: dict[tuple[int, int], np.ndarray] = {}
 
-    def image(self, index: int) -> np.ndarray:
-        """One slice in the window, float32 `[h, w]`, intensities from 0 to 1."""
-        return self._propagate.image(index)
+    def images(self, index: int) -> np.ndarray:
+        """One slice in the window, float32 `[channels, h, w]`, intensities from 0 to 1."""
+        return self._propagate.images(index, self.channels)
+
+    def weighted(self, index: int) -> np.ndarray:
+        """The channels that propagation compares, each multiplied by its weight, float32 `[channels, h, w]`."""
+        compared = self._propagate.compared
+        images = self._propagate.images(index)
+        images *= np.array([weight for weight in compared.weights if weight], dtype=np.float32)[:, None, None]
+        return images
 
     def contrasted(self, index: int) -> np.ndarray:
-        """The slice after contrast equalisation for the intensities in and around the labels, float32 `[h, w]`."""
-        return self._contrast(self.image(index))
+        """The slice after contrast equalisation for the intensities in and around the labels."""
+        images = self.images(index)
+        return np.stack([contrast(image) for contrast, image in zip(self._contrasts, images, strict=True)])
+
+    def _fitted_contrast(self, channel: int) -> Contrast:
+        labelled = (
+            (self._propagate.images(index, [channel])[0], self.mask(row))
+            for row, index in enumerate(self.support.indices)
+        )
+        return Contrast(labelled, self.config.equalised_share)
 
     def mask(self, row: int) -> np.ndarray:
         """Label values `[h, w]`, in the window, of the labelled slice with this support index."""
@@ -137,9 +157,9 @@ class CandidatePool:
 
     def fresh(self) -> CandidatePool:
         """A copy for another thread, which shares the cached results of region growing."""
-        context = self._propagate.adjacent
+        compared = self._propagate.compared
         same = CandidatePool(
-            self._volume, self.support, self.config, self.window, self._carried, context, self._contrast
+            self._volume, self.support, self.config, self.window, self._carried, compared, self._contrasts
         )
         same._grown = self._grown
         return same
@@ -147,8 +167,14 @@ class CandidatePool:
     def neighbours_of(self, row: int) -> CandidatePool:
         """Pool of only the neighbours of a labelled slice, given by support index, to predict it when held out."""
         rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
-        context, contrast, support = self._propagate.adjacent, self._contrast, self.support.subset(rows)
-        return CandidatePool(self._volume, support, self.config, self.window, context=context, contrast=contrast)
+        return CandidatePool(
+            self._volume,
+            self.support.subset(rows),
+            self.config,
+            self.window,
+            compared=self._propagate.compared,
+            contrasts=self._contrasts,
+        )
 
     def _propagated(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:
         """Results of propagation in the window, always rounded to float16, as the precomputed ones are.
@@ -174,13 +200,24 @@ class CandidatePool:
         start, stop = min([*seeds, *query]), max([*seeds, *query]) + 1
         stride = tuple(slice(None, None, -(-size // self.config.max_growing_side)) for size in self.shape)
         if (start, stop) not in self._grown:
-            images = np.stack([self._contrast(self.image(index)[stride]) for index in range(start, stop)])
-            seed_masks = np.zeros(images.shape, dtype=self.support.masks.dtype)
+            images = np.stack([self._growing_images(index, stride) for index in range(start, stop)])
+            seed_masks = np.zeros((len(images), *images.shape[2:]), dtype=self.support.masks.dtype)
             for index, row in seeds.items():
                 seed_masks[index - start] = self.mask(row)[stride]
             self._grown[start, stop] = grow(images, seed_masks, [index - start for index in seeds])
         grown = self._grown[start, stop]
         return {index: _enlarge(grown[index - start], stride, self.shape) for index in query}
+
+    def _growing_images(self, index: int, stride: tuple[slice, ...]) -> np.ndarray:
+        """What region growing compares of a slice: the channels that propagation compares, with their weights."""
+        weights = self._propagate.compared.weights
+        return np.stack(
+            [
+                contrast(image[stride]) * np.float32(weights[channel])
+                for channel, contrast, image in zip(self.channels, self._contrasts, self.images(index), strict=True)
+                if weights[channel]
+            ]
+        )
 
     def _gap(self, before: int, after: int) -> Gap:
         """Structures of two labelled slices, by support index; the same index twice repeats that slice."""
@@ -192,15 +229,15 @@ class CandidatePool:
                 {label: row for row, label in enumerate(support.labels, start=1)},
                 support.axis,
                 self._volume.geometry,
-                (self.image(support.indices[before]), self.image(support.indices[after])),
+                (self._propagate.images(support.indices[before]), self._propagate.images(support.indices[after])),
             )
         return self._gaps[before, after]
 
 
-def complete_support(volume: Volume, support: Support, context: int) -> Support:
+def complete_support(volume: Volume, support: Support, compared: ComparedImages) -> Support:
     """Propagate labels to the labelled slices on which they were not annotated.
 
-    Painted pixels do not change. `context` is that of `Propagate`.
+    Painted pixels do not change. `compared` is that of `Propagate`.
     """
     if support.annotated.all():
         return support
@@ -210,7 +247,7 @@ def complete_support(volume: Volume, support: Support, context: int) -> Support:
         if missing:
             others = support.subset([other for other in range(len(support.indices)) if other != row])
             engine = Propagate()
-            engine.prepare(volume, others, adjacent=context)
+            engine.prepare(volume, others, compared=compared)
             ((_, probabilities),) = engine.predict([index])
             carried, _ = label_slice(probabilities, support.labels)
             filled = np.isin(carried, [support.labels[place] for place in missing]) & (masks[row] == 0)

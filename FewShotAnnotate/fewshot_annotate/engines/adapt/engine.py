@@ -52,6 +52,7 @@ class Adapt(Engine):
     licence = "Apache-2.0 (built in)"
     devices = (Device.CPU, Device.CUDA, Device.MPS)
     uses_model = True
+    uses_channels = True
     options: ClassVar[Mapping[str, Option]] = {
         "seed": Option(0, "seed of all that is random", 0, 2**31 - 1),
         "steps": Option(110, "steps of the longest fit, up to 3 times as many for much to learn", 1, 10**5),
@@ -156,10 +157,12 @@ class Adapt(Engine):
 
     def _pool(self) -> CandidatePool:
         """Candidates, with the drafts among them where these are complete."""
-        context = self._draft.adjacent
-        complete = complete_support(self._volume, self._support, context)
+        compared = self._draft.compared
+        complete = complete_support(self._volume, self._support, compared)
         propagated = self._propagated if self._support.annotated.all() else {}
-        return CandidatePool(self._volume, complete, self._config.candidates, self._draft.window, propagated, context)
+        return CandidatePool(
+            self._volume, complete, self._config.candidates, self._draft.window, propagated, compared
+        )
 
     def _new_specialist(self) -> Specialist | None:
         """The engine that uses the model of the run, if there is one."""

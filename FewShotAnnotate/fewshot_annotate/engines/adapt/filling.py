@@ -43,7 +43,7 @@ class SliceFiller:
     def logits(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the fused and smoothed logits, float32 `[labels + 1, h, w]`, of query slices in ascending order."""
         pool = self._pool
-        smoother = ThroughPlaneSmoother(pool.image, pool.rows, pool.support.indices, self._config.through_plane)
+        smoother = ThroughPlaneSmoother(pool.weighted, pool.rows, pool.support.indices, self._config.through_plane)
         for index, logits in _prefetched(self._fused(query)):
             # Before smoothing, because the calibration was fitted on held-out slices that were not smoothed.
             self._expect(index, logits)

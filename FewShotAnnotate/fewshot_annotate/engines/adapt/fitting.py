@@ -56,7 +56,8 @@ def fit(
     batches = Batches(stack, examples, seed)
     with _RANDOM_STATE_LOCK:
         torch.manual_seed(seed)
-        network = copy.deepcopy(start.module) if start else UNet(len(examples[0].target), config).to(stack.device)
+        network = copy.deepcopy(start.module) if start else UNet(len(examples[0].target), config, stack.images)
+        network.to(stack.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = AveragedModel(network, multi_avg_fn=partial(_average, 1 - 1 / config.averaging_steps))
     averaged.update_parameters(network)  # the first time, it copies the initial weights

@@ -1,7 +1,7 @@
 """A compact 2.5D U-Net, fitted in place on a few slices of one volume.
 
-Its inputs are five neighbouring slices, the position in the volume, and a prior: blurred probabilities of the labels.
-Its output is added to the log-probabilities of the prior.
+Its inputs are the channels of five neighbouring slices, the position in the volume, and a prior: blurred
+probabilities of the labels. Its output is added to the log-probabilities of the prior.
 
 Ronneberger et al., "U-Net" (MICCAI 2015).
 """
@@ -33,11 +33,14 @@ class _Block(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Logits `[batch, classes, h, w]`: log-probabilities of the prior plus the output of a U-Net."""
+    """Logits `[batch, classes, h, w]`: log-probabilities of the prior plus the output of a U-Net.
 
-    def __init__(self, classes: int, config: NetworkConfig) -> None:
+    `images` is the number of images among its inputs, by default one for each neighbouring slice.
+    """
+
+    def __init__(self, classes: int, config: NetworkConfig, images: int | None = None) -> None:
         super().__init__()
-        self.images, self.patch, self.floor = len(config.context), config.patch, config.prior_floor
+        self.images, self.patch, self.floor = images or len(config.context), config.patch, config.prior_floor
         self.mix = nn.Conv2d(classes, config.prior_channels, 1)
         count = self.images * self.patch**2 + POSITIONS + config.prior_channels
         self.down = nn.ModuleList()

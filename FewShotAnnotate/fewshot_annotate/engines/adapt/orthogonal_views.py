@@ -35,7 +35,7 @@ class Slab:
     ----------
     first : int
         Index of the first slice.
-    images : float16 ndarray, shape [n, h, w]
+    images : float16 ndarray, shape [n, channels, h, w]
         Intensities from 0 to 1.
     logits : float16 ndarray, shape [n, labels + 1, h, w]
         Unnormalised log-probabilities; background is 0.
@@ -62,7 +62,7 @@ class Slab:
     ) -> Slab:
         """A slab in which only the labelled slices are filled; `image` and `truth` are called with slice indices."""
         images = np.stack([image(index).astype(np.float16) for index in slices])
-        logits = np.zeros((len(slices), labels + 1, *images.shape[1:]), dtype=np.float16)
+        logits = np.zeros((len(slices), labels + 1, *images.shape[2:]), dtype=np.float16)
         shown = {place: truth(index) for place, index in enumerate(slices) if index in labelled}
         for place, rows in shown.items():
             logits[place] = labelled_logits(rows, labels + 1, config.labelled_log_odds)
@@ -138,7 +138,7 @@ def predict_orthogonal(
     def fitted(axis: int) -> FittedNetwork:
         side = (count, shape[1 - axis])
         stack = Stack(
-            lambda place: slab.images.take(place, axis=axis + 1).astype(np.float32),
+            lambda place: slab.images.take(place, axis=axis + 2).astype(np.float32).swapaxes(0, 1),
             shape[axis],
             side,
             device,

@@ -21,7 +21,7 @@ class Stack:
     Parameters
     ----------
     image : function
-        Returns a slice of the window by index, float32 `[h, w]`, 0..1.
+        Returns a slice of the window by index, float32 `[channels, h, w]`, 0..1.
     count : int
     shape : (h, w)
     device : torch.device
@@ -57,10 +57,16 @@ class Stack:
         self._kernels = [_gaussian(deviation) for deviation in blur or 2 * (config.prior_blur_pixels,)]
         self._order = list(order)
         reach = config.context[-1]
-        slices = torch.stack([self.shrink(torch.from_numpy(image(index))[None])[0] for index in range(count)])
+        slices = torch.stack([self.shrink(torch.from_numpy(image(index))) for index in range(count)])
         self.slices = torch.cat([slices[:1]] * reach + [slices] + [slices[-1:]] * reach).to(device) * 2 - 1
+        self.channels = slices.shape[1]
         rows, columns = (torch.linspace(-1, 1, side) for side in self.size)
         self.positions = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).to(device)
+
+    @property
+    def images(self) -> int:
+        """Number of images among the inputs: the channels of each neighbouring slice."""
+        return len(self.config.context) * self.channels
 
     def shrink(self, maps: torch.Tensor) -> torch.Tensor:
         """Resample maps `[c, h, w]` from the window to the resolution of the network."""
@@ -94,8 +100,8 @@ class Stack:
         return TrainingSlice(index, self.target(target), self.prior(prior), labelled)
 
     def inputs(self, index: int, rows: slice, columns: slice) -> torch.Tensor:
-        """Input channels of a crop: slices and position, `[len(config.context) + 3, h, w]`."""
-        near = self.slices[index : index + len(self.config.context), rows, columns]
+        """Inputs of a crop: the channels of each slice, and the position, `[images + 3, h, w]`."""
+        near = self.slices[index : index + len(self.config.context), :, rows, columns].flatten(0, 1)
         sides = self.positions[:, rows, columns]
         number = torch.full_like(sides[:1], 2 * index / max(1, self.count - 1) - 1)
         return torch.cat([near, torch.cat([sides, number])[self._order]])

@@ -24,7 +24,7 @@ class ThroughPlaneSmoother:
     Parameters
     ----------
     image : function
-        Returns a slice in the same window, float32 `[h, w]`, 0..1.
+        Returns a slice in the same window, float32 `[channels, h, w]`, 0..1, each channel multiplied by its weight.
     mask : function
         Returns the label index of each pixel of a labelled slice, integer `[h, w]`.
     labelled : collection of int
@@ -106,7 +106,7 @@ class _Pyramids:
         levels = []
         for needed in (index, other):
             if needed not in self._kept:
-                self._kept[needed] = pyramid(self._image(needed)[None])
+                self._kept[needed] = pyramid(self._image(needed))
                 self._kept = {key: value for key, value in self._kept.items() if abs(key - index) <= 1}
             levels.append(self._kept[needed])
         reference, moving = (level[1:] or level for level in levels)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...core.gaps import SliceGap
-from ...core.intensity import IntensityWindow
 from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Engine, RunContext
+from ..channels import ChannelSlices
 from ..threads import max_threads
 from .label_vote import Source, label_boxes, vote
 from .optical_flow import compose, flow, pyramid
@@ -43,6 +44,32 @@ MIN_WIN_RATE = 0.6
 Fields = dict[int, np.ndarray]
 
 
+@dataclass(frozen=True)
+class ComparedImages:
+    """The images that are compared of two slices.
+
+    Attributes
+    ----------
+    weights : tuple of float
+        Weight of each channel of the volume; the sum of the squares is 1. Those of weight 0 are not compared.
+    adjacent : int
+        Number of adjacent slices on each side that are compared too, 0 or 1.
+    """
+
+    weights: tuple[float, ...] = (1.0,)
+    adjacent: int = 0
+
+    @classmethod
+    def equally(cls, channels: Sequence[int], count: int) -> ComparedImages:
+        """Some of the `count` channels of a volume, with equal weights."""
+        return cls(tuple(float(len(channels) ** -0.5) if one in channels else 0.0 for one in range(count)))
+
+    @property
+    def channels(self) -> list[int]:
+        """The channels that are compared, by number; 0 is the volume itself."""
+        return [channel for channel, weight in enumerate(self.weights) if weight]
+
+
 class Propagate(Engine):
     """Optical-flow propagation with a label vote.
 
@@ -56,14 +83,15 @@ class Propagate(Engine):
     ----------
     window : (slice, slice)
         Crop of the slices that is worked on; set by `prepare`.
-    adjacent : int
-        Number of adjacent slices on each side that are compared too, 0 or 1; set by `prepare`.
+    compared : ComparedImages
+        The channels that are compared, and whether adjacent slices are too; set by `prepare`.
     """
 
     name = "propagate"
     title = "Propagate"
     summary = "Carries labels from slice to slice along optical flow. No download, no GPU."
     licence = "Apache-2.0 (built in)"
+    uses_channels = True
 
     def prepare(
         self,
@@ -71,10 +99,10 @@ class Propagate(Engine):
         support: Support,
         context: RunContext = RunContext(),
         window: tuple[slice, slice] | None = None,
-        adjacent: int | None = None,
+        compared: ComparedImages | None = None,
         raise_unmatched: bool = True,
     ) -> None:
-        """Set the input and determine the range of intensities and, unless given, `window` and `adjacent`.
+        """Set the input and determine the range of intensities and, unless given, `window` and `compared`.
 
         `raise_unmatched` says whether the confidence is to fall where a small structure that one labelled slice alone
         shows is lost, see `Gap.raise_unmatched`. No label depends on it.
@@ -83,13 +111,12 @@ class Propagate(Engine):
         self._support = support
         self._raise_unmatched = raise_unmatched
         self._geometry = volume.geometry
-        self._slices = support.axis.slices(volume.array)
-        self._intensities = IntensityWindow.of_volume(self._slices)
+        self._slices = ChannelSlices(volume, support.axis)
         self.window = window or _window(support.masks)
         self._masks = support.masks[(slice(None), *self.window)]
         self._boxes = [label_boxes(mask) for mask in self._masks]
         self._fields_between: dict[tuple[int, int], np.ndarray] = {}
-        self.adjacent = self._best_adjacent(volume) if adjacent is None else adjacent
+        self.compared = compared or self._best_compared(volume)
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield labelled slices unchanged, then query slices gap by gap."""
@@ -155,7 +182,7 @@ class Propagate(Engine):
             {support.labels[label_index]: label_index + 1 for label_index in label_indices},
             support.axis,
             self._geometry,
-            (self.image(support.indices[before]), self.image(support.indices[after])),
+            (self.images(support.indices[before]), self.images(support.indices[after])),
         )
 
     def _labels_by_neighbours(self, index: int) -> dict[tuple[int, ...], list[int]]:
@@ -171,10 +198,10 @@ class Propagate(Engine):
         self, index: int, fields: dict[int, Fields], labels_by_neighbours: dict[tuple[int, ...], list[int]]
     ) -> np.ndarray:
         support = self._support
-        image = self._channels(index)
+        image = self._weighted(index)
         sources = {
             support_index: Source(
-                self._channels(support.indices[support_index]),
+                self._weighted(support.indices[support_index]),
                 self._masks[support_index],
                 self._boxes[support_index],
                 chain[index],
@@ -195,34 +222,47 @@ class Propagate(Engine):
         result /= np.maximum(total, 1)
         return result
 
-    def image(self, index: int) -> np.ndarray:
-        """One slice in the window, float32 `[h, w]`, intensities from 0 to 1."""
-        return self._intensities.normalise(self._slices[index][self.window])
+    def images(self, index: int, channels: Sequence[int] | None = None) -> np.ndarray:
+        """One slice in the window, float32 `[channels, h, w]`, intensities from 0 to 1; default: those compared."""
+        chosen = self.compared.channels if channels is None else channels
+        return np.stack([self._slices.image(channel, index, self.window) for channel in chosen])
 
-    def _channels(self, index: int, adjacent: int | None = None) -> np.ndarray:
-        """Image channels of a slice: itself and, if compared too, the adjacent ones, float32 `[channels, h, w]`."""
-        if not (self.adjacent if adjacent is None else adjacent):
-            return self.image(index)[None]
-        around = [self.image(int(np.clip(index + step, 0, len(self._slices) - 1))) for step in (0, -1, 1)]
-        channels = np.stack(around)
-        channels *= np.array([OWN_WEIGHT, NEIGHBOUR_WEIGHT, NEIGHBOUR_WEIGHT], dtype=np.float32)[:, None, None]
-        return channels
+    def _weighted(self, index: int, compared: ComparedImages | None = None) -> np.ndarray:
+        """What is compared of a slice, float32 `[images, h, w]`: channels and, if compared too, adjacent slices."""
+        compared = compared or self.compared
+        adjacent = [(0, OWN_WEIGHT), (-1, NEIGHBOUR_WEIGHT), (1, NEIGHBOUR_WEIGHT)] if compared.adjacent else [(0, 1)]
+        found = []
+        for channel in compared.channels:
+            for step, weight in adjacent:
+                near = int(np.clip(index + step, 0, len(self._slices) - 1))
+                found.append(self._slices.image(channel, near, self.window))
+                found[-1] *= np.float32(weight * compared.weights[channel])
+        return np.stack(found)
 
-    def _best_adjacent(self, volume: Volume) -> int:
-        """1 if comparing adjacent slices improves propagation between consecutive labelled slices, else 0."""
+    def _best_compared(self, volume: Volume) -> ComparedImages:
+        """The images whose comparison is best for propagation between consecutive labelled slices.
+
+        All channels count alike, unless one alone is clearly better.
+        """
+        count = self._slices.channels
+        best = ComparedImages.equally(range(count), count)
         support = self._support
-        apart, *pixel = support.axis.spacing(volume.geometry)
         shown = support.annotated & np.array([[label in boxes for label in support.labels] for boxes in self._boxes])
         pairs = [
             support_index
             for support_index in range(len(support.indices) - 1)
             if (shown[support_index] & shown[support_index + 1]).any()
         ]
-        if not pairs or apart > MAX_SLICE_DISTANCE_PIXELS * min(pixel):
-            return 0
+        if not pairs:
+            return best
+        apart, *pixel = support.axis.spacing(volume.geometry)
+        others = [ComparedImages.equally([channel], count) for channel in range(count) if count > 1]
+        near = apart <= MAX_SLICE_DISTANCE_PIXELS * min(pixel)
+        if not others and not near:
+            return best
         gap = float(np.median(np.diff(support.indices)))
-        count = int(np.clip(TRIAL_SLICES // gap, 1, TRIAL_PAIRS))
-        rows = sorted({pairs[round(label_index)] for label_index in np.linspace(0, len(pairs) - 1, count)})
+        trials = int(np.clip(TRIAL_SLICES // gap, 1, TRIAL_PAIRS))
+        rows = sorted({pairs[round(label_index)] for label_index in np.linspace(0, len(pairs) - 1, trials)})
         transfers = [
             transfer
             for support_index in rows
@@ -231,26 +271,33 @@ class Propagate(Engine):
         stride = -(-max(self._masks.shape[1:]) // TRIAL_SIDE_PIXELS)
         shared = shown[:-1] & shown[1:]
 
-        def dice_with(adjacent: int) -> np.ndarray:
+        def dice_with(compared: ComparedImages) -> np.ndarray:
             found = pool.map(
                 lambda transfer: self._transfer_dice(
-                    transfer[0], transfer[1], shared[min(transfer)], adjacent, stride
+                    transfer[0], transfer[1], shared[min(transfer)], compared, stride
                 ),
                 transfers,
             )
             return np.concatenate(list(found))
 
         with ThreadPoolExecutor(THREADS) as pool:
-            gains = dice_with(1) - dice_with(0)
-        return int(gains.mean() > MIN_GAIN and (gains > 0).mean() > MIN_WIN_RATE)
+            best_dice = dice_with(best)
+            for compared in others:
+                dice = dice_with(compared)
+                if _is_better(dice, best_dice):
+                    best, best_dice = compared, dice
+            with_adjacent = replace(best, adjacent=1)
+            return with_adjacent if near and _is_better(dice_with(with_adjacent), best_dice) else best
 
-    def _transfer_dice(self, start: int, end: int, shared: np.ndarray, adjacent: int, stride: int) -> np.ndarray:
+    def _transfer_dice(
+        self, start: int, end: int, shared: np.ndarray, compared: ComparedImages, stride: int
+    ) -> np.ndarray:
         """Dice of each label on two labelled slices, by support index, propagated from one to the other."""
         support = self._support
         thinned = (slice(None), slice(None, None, stride), slice(None, None, stride))
 
         def channels(index: int) -> np.ndarray:
-            return self._channels(index, adjacent)[thinned]
+            return self._weighted(index, compared)[thinned]
 
         here, there = support.indices[start], support.indices[end]
         mask, truth = self._masks[start][thinned[1:]], self._masks[end][thinned[1:]]
@@ -273,7 +320,7 @@ class Propagate(Engine):
         channels: Callable[[int], np.ndarray] | None = None,
     ) -> Fields:
         """Field from each query slice to a labelled slice, by support index, composed outward from that slice."""
-        channels = channels or self._channels
+        channels = channels or self._weighted
         start = self._support.indices[support_index]
         path = range(start + 1, query[-1] + 1) if start < query[0] else range(start - 1, query[0] - 1, -1)
         last = pyramid(channels(start))
@@ -302,6 +349,12 @@ class Propagate(Engine):
             field = field_between if field is None else compose(field, field_between)
         assert field is not None
         return field
+
+
+def _is_better(dice: np.ndarray, other: np.ndarray) -> bool:
+    """Whether Dice of labels is clearly higher than another one."""
+    gains = dice - other
+    return bool(gains.mean() > MIN_GAIN and (gains > 0).mean() > MIN_WIN_RATE)
 
 
 def _window(masks: np.ndarray) -> tuple[slice, slice]:

@@ -26,8 +26,8 @@ def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.nda
 
     Parameters
     ----------
-    images : float32 ndarray, shape [n, h, w]
-        Intensities from 0 to 1.
+    images : float32 ndarray, shape [n, channels, h, w]
+        Intensities from 0 to 1, each channel multiplied by its weight.
     seeds : integer ndarray, shape [n, h, w]
         Labels of the seeded slices, background among them; the others are ignored.
     seeded : sequence of int
@@ -38,7 +38,7 @@ def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.nda
     ndarray, shape [n, h, w], dtype of `seeds`
     """
     labels = np.zeros_like(seeds)
-    distances = np.full(images.shape, np.inf, dtype=np.float32)
+    distances = np.full(seeds.shape, np.inf, dtype=np.float32)
     for index in seeded:
         labels[index] = seeds[index]
         distances[index] = 0
@@ -56,7 +56,7 @@ def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.nda
 
 def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index: int, other: int) -> None:
     """Update labels and distances of slice `index` from adjacent pixels on slice `other`, in place."""
-    height, width = images.shape[1:]
+    height, width = labels.shape[1:]
     for down, right in _NEIGHBOURS:
         length = down**2 + right**2 + (index != other)
         if not length:
@@ -64,8 +64,10 @@ def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index:
         rows, from_rows = _overlap(down, height)
         columns, from_columns = _overlap(right, width)
         here, there = (index, rows, columns), (other, from_rows, from_columns)
-        through = images[here] - images[there]
-        np.abs(through, out=through)
+        differences = np.abs(images[index, :, rows, columns] - images[other, :, from_rows, from_columns])
+        through = differences[0]
+        for difference in differences[1:]:
+            through += difference
         through += distances[there]
         through += np.float32(STEP_COST * length**0.5)
         nearer = through < distances[here]

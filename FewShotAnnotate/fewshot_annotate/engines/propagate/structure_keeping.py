@@ -61,7 +61,7 @@ class Gap:
     axis : SliceAxis
     geometry : Geometry
         Of the volume.
-    images : (float32 ndarray, float32 ndarray), shape [h, w]
+    images : (float32 ndarray, float32 ndarray), shape [channels, h, w]
         Intensities of the labelled slices.
     """
 
@@ -85,7 +85,7 @@ class Gap:
         self._without_contrast = frozenset(
             number
             for number, structure in enumerate(self._structures)
-            if structure.matched and self._small(structure) and abs(self._contrast(structure, images)) < MIN_CONTRAST
+            if structure.matched and self._small(structure) and self._contrast(structure, images) < MIN_CONTRAST
         )
 
     def interpolated(self, index: int, count: int) -> np.ndarray:
@@ -206,15 +206,19 @@ class Gap:
         return bool(np.count_nonzero(own) > MAX_SMALL_AREA_FILLED * max(structure.areas(self._shape)))
 
     def _contrast(self, structure: Structure, images: tuple[np.ndarray, np.ndarray]) -> float:
-        """Difference of the mean intensities in and around a structure, in standard errors, on both slices."""
-        contrast = 0.0
-        for (box, mask), image in zip(structure.drawn(self._shape), images, strict=True):
+        """Largest difference, in any channel, of the mean intensities in and around a structure, on both slices.
+
+        In standard errors.
+        """
+        contrast = [0.0] * len(images[0])
+        for (box, mask), channels in zip(structure.drawn(self._shape), images, strict=True):
             ring = scipy.ndimage.binary_dilation(mask, _CONNECTED, AROUND_PIXELS) & ~mask
-            inside, around = image[box][mask], image[box][ring]
-            if len(inside) and len(around):
-                error = around.std() * np.sqrt(1 / len(inside) + 1 / len(around))
-                contrast += float((inside.mean() - around.mean()) / max(error, MIN_ERROR)) / 2**0.5
-        return contrast
+            for channel, image in enumerate(channels):
+                inside, around = image[box][mask], image[box][ring]
+                if len(inside) and len(around):
+                    error = around.std() * np.sqrt(1 / len(inside) + 1 / len(around))
+                    contrast[channel] += float((inside.mean() - around.mean()) / max(error, MIN_ERROR)) / 2**0.5
+        return max(map(abs, contrast))
 
     def _share(self, index: int) -> float:
         before, after = self._slices

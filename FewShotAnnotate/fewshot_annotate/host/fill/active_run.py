@@ -192,7 +192,9 @@ class ActiveRun:
             name = prepared.layers[self._layer_runs[0].layer][event.label - 1]
             self.expected[name] = self._segments[name].name, event
         elif isinstance(event, Warned):
-            self.warnings.append(error_text(event.content))
+            text = error_text(event.content)
+            if text not in self.warnings:  # several layers warn of the same
+                self.warnings.append(text)
 
     def _show_slices(self, prepared: PreparedRun, deadline: float) -> None:
         if self.preview is None:

@@ -162,6 +162,9 @@ def files_sentences() -> Mapping[str, str]:
             "{path}: the labels lie on another grid than the image ({what} {found} instead of {expected}{off}); "
             "give the label map that belongs to this image, or agree to resample it."
         ),
+        "channel_shape": _(
+            "{path}: the array has {found} voxels and the volume {expected}; give an image with a position."
+        ),
         "labels_shape": _("The labels have {found} voxels and the volume has {expected}; give both on one grid."),
         "labels_outside": _("{path}: {count} labelled voxels lie outside the images; agree to crop them."),
         "labels_regridded": _("{path}: the labels were put on the image's grid{how}: {done}{lost}."),

@@ -20,6 +20,18 @@ def runs_sentences() -> Mapping[str, str]:
             "{path}: every slice of axis {axis} in the asked range is labelled; ask for other slices, or for the "
             "axis that was painted along."
         ),
+        "channel_elsewhere": _(
+            "{path}: it lies beside the volume and covers none of it; choose a volume of the same patient in the "
+            "same position."
+        ),
+        "channel_covers_part": _(
+            "Volume {number} covers {percent} % of the volume to fill; elsewhere its lowest intensity stands in "
+            "for it."
+        ),
+        "channels_unsupported": _(
+            "Engine {engine} works on one volume; untick the further volumes, or choose one of: {known}."
+        ),
+        "channels_ignored": _("Engine {engine} works on one volume; it was given the first one alone."),
         "run_memory_short": _(
             "There is not enough memory for this engine on this volume; close other programs, choose another "
             "engine, or crop the volume."
