@@ -16,6 +16,9 @@ from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.datasets.case import BatchSettings, CaseJob, run_case
+from fewshot_annotate.datasets.manifest import read_manifest
+from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
@@ -240,7 +243,7 @@ def test_an_engine_that_works_on_one_volume_is_refused_with_those_that_take_seve
 ) -> None:
     before = desk.files()
     assert main(desk.fill("--engine", "specialist", "--also", channel)) == 2
-    assert "leave out --also, or choose one of: propagate, adapt (--engine)." in capfd.readouterr().err
+    assert "leave out the others (--also, column also), or choose one of: propagate, adapt." in capfd.readouterr().err
     assert desk.files() == before
 
 
@@ -258,3 +261,19 @@ def test_a_further_volume_elsewhere_is_refused_and_nothing_is_written(
 def test_a_further_volume_is_not_overwritten(desk: Desk, channel: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(desk.fill("--also", channel, "-o", channel)) == 2
     assert "the output would replace the input" in capfd.readouterr().err
+
+
+def test_a_row_of_a_batch_names_further_volumes(desk: Desk, channel: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    manifest = desk.folder / "cases.csv"
+    manifest.write_text("image,support,also\nimage.nii.gz,support.nii.gz,t2.nii.gz; image.nii.gz\n", encoding="utf-8")
+    (case,) = read_manifest(manifest).cases
+    assert case.also == (channel, desk.image)
+    job = CaseJob(case=replace(case, engine="propagate"), settings=BatchSettings(), folder=desk.folder / "out")
+    assert [Path(one["path"]).name for one in job.request()["also"]] == ["t2.nii.gz", "image.nii.gz"]
+    job.folder.mkdir()
+    status = run_case(job)
+    assert status.status is Status.DONE
+    assert "Volume 2 covers 49 %" in status.message
+    arguments = ["batch", str(manifest), "-o", str(desk.folder / "other"), "--engine", "specialist"]
+    assert main([*arguments, "--progress", "none"]) == 2
+    assert "row 2: Engine specialist works on one volume" in capfd.readouterr().err

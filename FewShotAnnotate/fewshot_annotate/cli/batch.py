@@ -50,7 +50,8 @@ def add_arguments(batch: argparse.ArgumentParser) -> None:
         "manifest",
         metavar="MANIFEST.csv",
         type=Path,
-        help="table with columns image,support and optionally name,engine,axis,labelled_slices,library,series,task",
+        help="table with columns image,support and optionally name,engine,axis,labelled_slices,library,series,task,"
+        "also",
     )
     batch.add_argument("-o", "--output", metavar="OUT_DIR", type=Path, required=True, help="folder to write")
     batch.add_argument(

@@ -70,8 +70,8 @@ OWN_SENTENCES = {
     "dataset_bids_suffix": "BIDS needs to know the kind of image, and '{suffix}' is none; give one (--suffix): "
     "{known}.",
     "dataset_share": "'{text}' is no share of the patients; give a number from 0 to 0.9.",
-    "channels_unsupported": "Engine {engine} works on one volume; leave out --also, or choose one of: {known} "
-    "(--engine).",
+    "channels_unsupported": "Engine {engine} works on one volume; leave out the others (--also, column also), or "
+    "choose one of: {known}.",
     "support_missing": "Give SUPPORT, a label map with some labelled slices, or a trained task (--task).",
     "task_overlaps": "{path}: the segments overlap and a task keeps one label per voxel; make a task for each.",
     "task_looks_painted": "{path}: labels lie on slices {slices} and not between them; if only these were labelled, "

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ..core.errors import InputError
 from ..engines.registry import engine_class, runnable_engine
+from ..jobs.planning import require_channels
 from .batch_folder import BatchFolder
 from .case import CORRECTED, BatchSettings, CaseJob
 from .case_details import details_of
@@ -197,7 +198,8 @@ def runnable_jobs(
             if not elsewhere:
                 runnable_engine(chosen.name)
             chosen(settings.device, settings.options)
-            for path in (case.image, case.support):
+            require_channels(chosen.name, case.also)
+            for path in (case.image, case.support, *case.also):
                 if path is not None and folder.path in (path, *path.parents):
                     raise InputError("output_is_input", path=path)
             folder.case(case.name)

@@ -26,7 +26,7 @@ from ..engines.base import Engine, RunContext, Stopped, label_slice
 from ..engines.registry import engine_for
 from ..engines.specialist.report import REPORT_FILE
 from ..guidance.contact_sheet import PREVIEW_SLICES, contact_sheet, least_certain
-from ..io.files import merge_layers, read_on_grid, read_volume, write_array, write_label_maps
+from ..io.files import merge_layers, read_channels, read_on_grid, read_volume, write_array, write_label_maps
 from ..io.label_names import named_from
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
@@ -115,6 +115,7 @@ class CaseJob:
         case = self.case
         content: dict[str, Any] = {
             **({"series": case.series} if case.series else {}),
+            **({"also": [_identity(path) for path in case.also]} if case.also else {}),
             "image": _identity(case.image),
             "support": case.support and _identity(case.support),
             "engine": case.engine,
@@ -181,7 +182,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     except OSError as error:
         raise unwritable_error(files.folder, error) from None
     _raise_if_cancelled(case_job)
-    volume = read_volume(case.image, case.series or None)
+    volume = read_channels(read_volume(case.image, case.series or None), case.also)
     label_map, run, examples, note, by_task = _prepared(case_job, volume)
     clean_ups_by_value(
         case_job.settings.clean_up, (label_map if by_task is None else by_task.filled(label_map.array)).segments

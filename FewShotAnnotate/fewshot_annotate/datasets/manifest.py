@@ -12,7 +12,7 @@ from ..core.slice_axis import AxisChoice, parse_axis, parse_slice_indices
 from ..io.table import Row, read_table
 
 REQUIRED = ("image", "support")
-OPTIONAL = ("name", "engine", "axis", "labelled_slices", "labels", "library", "series", "task")
+OPTIONAL = ("name", "engine", "axis", "labelled_slices", "labels", "library", "series", "task", "also")
 # Suffixes of image files, longest first.
 IMAGE_SUFFIXES = (
     ".nii.gz",
@@ -66,6 +66,8 @@ class Case:
         Which series of a DICOM folder with several, as `read_volume` takes it; empty where there is one.
     task : str
         Name or path of the task whose model is used; empty for none.
+    also : tuple of Path
+        Further volumes of the same patient in the same position: image files or DICOM folders, absolute.
     """
 
     row: int
@@ -79,6 +81,7 @@ class Case:
     library: str = ""
     series: str = ""
     task: str = ""
+    also: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ def _case(row: Row, default_task: str) -> Case:
         labels=row.existing("labels") if row.cell("labels") else None,
         library=library,
         series=row.cell("series"),
+        also=row.several_existing("also"),
         task=task,
     )
 

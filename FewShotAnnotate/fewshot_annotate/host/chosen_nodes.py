@@ -1,4 +1,4 @@
-"""ChosenNodes: the volume and the segmentation that are worked on."""
+"""ChosenNodes: the volumes and the segmentation that are worked on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ class ChosenNodes:
     ----------
     volume : vtkMRMLScalarVolumeNode or None
     segmentation : vtkMRMLSegmentationNode or None
+    further : tuple of vtkMRMLScalarVolumeNode
+        Further volumes of the same patient in the same position; may be empty.
     """
 
     volume: Any = None
     segmentation: Any = None
+    further: tuple[Any, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -14,7 +14,7 @@ from ..core.errors import InputError
 from ..core.events import Cancelled, Failed, Finished, Progress
 from ..core.job import Device
 from ..core.slice_axis import SliceAxis
-from ..core.volume import Segment
+from ..core.volume import Segment, Volume
 from ..engines.registry import engine_class
 from ..evaluation.comparison_folder import ComparisonFolder, ComparisonRequest
 from ..evaluation.design import TrialDesign
@@ -26,7 +26,7 @@ from .annotation.record_store import read_record
 from .annotation.snapshot import select
 from .annotation.survey import survey_segmentation
 from .chosen_nodes import ChosenNodes
-from .fill.preparation import PaintedInput
+from .fill.preparation import PaintedInput, read_channels
 from .fill.run_store import RunFolder, RunStore, delete_orphaned_runs, delete_run
 from .messages import error_text
 from .mrml.comparison_nodes import show_in_scene
@@ -80,6 +80,7 @@ class _ComparisonInput:
     segments: Mapping[str, Segment]
     segmentation_name: str
     volume_name: str
+    further: tuple[tuple[str, Volume], ...]
 
 
 class CompareController:
@@ -234,6 +235,7 @@ class CompareController:
             segments=segments,
             segmentation_name=nodes.segmentation.GetName(),
             volume_name=nodes.volume.GetName(),
+            further=read_channels(nodes),
         )
 
     def _start_worker(self, folder: ComparisonFolder) -> None:
@@ -284,6 +286,7 @@ def _prepare(source: _ComparisonInput, folder: ComparisonFolder) -> None:
         image=source.image,
         segmentation_name=source.segmentation_name,
         volume_name=source.volume_name,
+        further=source.further,
     )
     layers = painted.layers()
     segments = tuple(tuple(_segments_of_layer(source, ids)) for ids, _ in layers)

@@ -24,6 +24,7 @@ from .fill.controller import FillController
 from .fill.engine_state import EngineStateMonitor
 from .fill.preparation import FillSettings
 from .fill.run_editor import RunEditor
+from .further_volumes import further_volumes
 from .label_history import label_history
 from .mrml.sequence import require_no_sequence
 from .run_log import RunLog
@@ -80,8 +81,11 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
 
     def chosenNodes(self) -> ChosenNodes:
         """The nodes that the user chose."""
-        parameters = self.parameters
-        return ChosenNodes(parameters.volume, parameters.segmentation) if parameters is not None else ChosenNodes()
+        return self._nodes(self.parameters) if self.parameters is not None else ChosenNodes()
+
+    def _nodes(self, parameters: Any) -> ChosenNodes:
+        further = further_volumes(self.rawParameterNode(), parameters.volume)
+        return ChosenNodes(parameters.volume, parameters.segmentation, further)
 
     def fill(self, parameters: Any, editor: RunEditor | None = None, refill: RefillRequest | None = None) -> None:
         """Start a run with what the parameter node says, as soon as all that was painted is known.
@@ -95,7 +99,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
 
     def suggest(self, parameters: Any) -> None:
         """Start to search for the slice to paint next; `suggestion` returns the result. Raises InputError."""
-        nodes = ChosenNodes(parameters.volume, parameters.segmentation)
+        nodes = self._nodes(parameters)
         settings, grid = self.fillSettings(parameters), self.annotations.survey.grid
         assert grid is not None
         settings = replace(settings, slices=range(settings.axis.count(grid.geometry)))
@@ -166,6 +170,6 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         if not self.fillRequested or self.annotations.survey.busy:
             return
         self.fillRequested = False
-        nodes = ChosenNodes(parameters.volume, parameters.segmentation)
+        nodes = self._nodes(parameters)
         if nodes.complete:
             self.controller.start(nodes, self.fillSettings(parameters))

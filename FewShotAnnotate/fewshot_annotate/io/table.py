@@ -52,7 +52,15 @@ class Row:
         InputError
             It does not exist.
         """
-        path = self.folder / self.cell(column)
+        return self._existing(self.cell(column))
+
+    def several_existing(self, column: str) -> tuple[Path, ...]:
+        """As `existing`, for a cell with any number of names, separated by semicolons."""
+        names = (name.strip() for name in self.cell(column).split(";"))
+        return tuple(self._existing(name) for name in names if name)
+
+    def _existing(self, name: str) -> Path:
+        path = self.folder / name
         paths.require_existing(path)
         return path
 

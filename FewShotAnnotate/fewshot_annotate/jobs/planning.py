@@ -166,17 +166,17 @@ def planned_runs(
     InputError
         As `slices_to_fill`; the engine cannot run, or cannot use the further channels of the volume.
     """
-    require_channels(settings.engine, volume)
+    require_channels(settings.engine, volume.further)
     first = layers[0].support
     asked, query = slices_to_fill(slices, first.indices, first.axis, first.axis.count(volume.geometry), source)
     jobs = jobs_of_layers(settings, query, [layer.names for layer in layers])
     return [PlannedRun(layer.number, job, layer.support, asked) for layer, job in zip(layers, jobs, strict=True)]
 
 
-def require_channels(engine: str, volume: Volume) -> None:
-    """Raise `InputError` if a volume has further channels and the engine uses none."""
+def require_channels(engine: str, further: Sequence[object]) -> None:
+    """Raise `InputError` if there are further channels and the engine uses none."""
     chosen = engine_class(engine)
-    if volume.further and not chosen.uses_channels:
+    if further and not chosen.uses_channels:
         able = [name for name in engine_names() if engine_class(name).uses_channels]
         raise InputError("channels_unsupported", engine=chosen.name, known=", ".join(able))
 

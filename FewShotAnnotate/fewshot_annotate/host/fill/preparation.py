@@ -9,17 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from ...core.channels import with_further
 from ...core.errors import InputError
 from ...core.job import Device, Job
 from ...core.regrid import HEADER_DIGITS
 from ...core.slice_axis import SliceAxis, require_one_axis
 from ...core.volume import SAME_VOXEL_TOLERANCE, Volume
-from ...jobs.planning import EngineSettings, LabelledLayer, jobs_of_layers, layers_of_segments, slices_to_fill
+from ...jobs.planning import (
+    EngineSettings,
+    LabelledLayer,
+    jobs_of_layers,
+    layers_of_segments,
+    require_channels,
+    slices_to_fill,
+)
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import segment_digests
 from ..chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
-from ..mrml.reading import ImageSource, SegmentationGrid, is_locked, read_image
+from ..mrml.reading import ImageSource, SegmentationGrid, is_locked, read_channel, read_image
 from .run_plan import PreparedRun, RunPlan
 
 
@@ -77,6 +85,8 @@ class PaintedInput:
     grid : SegmentationGrid
         Copy of the labels of the segments, so that painting from now on is not part of the run.
     image : ImageSource
+    further : tuple of (str, Volume)
+        Names of the further volumes and their voxels, on grids of their own in the segmentation's coordinates.
     """
 
     axis: SliceAxis
@@ -88,9 +98,10 @@ class PaintedInput:
     image: ImageSource
     segmentation_name: str
     volume_name: str
+    further: tuple[tuple[str, Volume], ...] = ()
 
     def volume(self) -> Volume:
-        """The volume on the grid of the labels, all its voxels checked. For a background thread.
+        """The volume on the grid of the labels and further ones, all voxels checked. For a background thread.
 
         Raises
         ------
@@ -99,7 +110,10 @@ class PaintedInput:
         """
         volume = Volume(self.image.on_grid(self.grid.geometry.shape), self.grid.geometry)
         volume.require_usable(f"Volume '{self.volume_name}'")
-        return volume
+        names = [f"Volume '{name}'" for name, _ in self.further]
+        for name, (_, channel) in zip(names, self.further, strict=True):
+            channel.require_usable(name)
+        return with_further(volume, [channel for _, channel in self.further], names)
 
     def layers(self) -> list[tuple[list[str], LabelledLayer]]:
         """Ids of the segments and labelled slices of each layer. For a background thread.
@@ -157,6 +171,7 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
     wanted = tuple(key for key, segment in segments.items() if segment is not None and not is_locked(segment))
     grid = grids.read(nodes)
     image = read_image(volume_node, segmentation_node, grid.geometry)
+    require_channels(engine.name, nodes.further)
     slices, labelled = _slices(settings, grid, name)
     job = Job(
         engine=engine.name,
@@ -188,8 +203,20 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
         image=image,
         segmentation_name=name,
         volume_name=volume_node.GetName(),
+        further=read_channels(nodes),
     )
     return RunInput(plan, painted)
+
+
+def read_channels(nodes: ChosenNodes) -> tuple[tuple[str, Volume], ...]:
+    """Names and voxels of the further volumes.
+
+    Raises
+    ------
+    InputError
+        One of them cannot be used.
+    """
+    return tuple((node.GetName(), read_channel(node, nodes.segmentation)) for node in nodes.further)
 
 
 def read_unchanged(plan: RunPlan, nodes: ChosenNodes, grids: GridReader) -> tuple[SegmentationGrid, ImageSource]:

@@ -18,7 +18,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
-from ...core.volume import SAME_VOXEL_TOLERANCE, Geometry
+from ...core.volume import SAME_VOXEL_TOLERANCE, Geometry, Volume
 
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
@@ -215,13 +215,7 @@ def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> Imag
     InputError
         The volume is empty or no single-channel 3D volume, or a transform between the two is not linear.
     """
-    image = volume_node.GetImageData()
-    name = volume_node.GetName()
-    if image is None or image.GetPointData().GetScalars() is None:
-        raise InputError("node_empty", name=name)
-    if image.GetNumberOfScalarComponents() != 1 or min(image.GetDimensions()) < 2:
-        raise InputError("node_not_volume", name=name)
-    array = image_array(image)
+    array = _voxels(volume_node)
     volume_ijk_to_ras = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(volume_ijk_to_ras)
     grid_ijk_to_volume_ijk = (
@@ -236,6 +230,32 @@ def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> Imag
         return ImageSource(array, None)
     flip = np.eye(4)[[2, 1, 0, 3]]
     return ImageSource(array, flip @ grid_ijk_to_volume_ijk @ flip)
+
+
+def read_channel(volume_node: Any, segmentation_node: Any) -> Volume:
+    """View of the voxels of a further volume, and its grid in the segmentation's own coordinates.
+
+    Raises
+    ------
+    InputError
+        As for `read_image`.
+    """
+    array = _voxels(volume_node)
+    matrix = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    to_segmentation = np.linalg.inv(segmentation_to_volume(segmentation_node, volume_node))
+    to_world = to_segmentation @ slicer.util.arrayFromVTKMatrix(matrix)
+    k, j, i = array.shape
+    return Volume(array, _geometry(to_world, (0, i - 1, 0, j - 1, 0, k - 1)))
+
+
+def _voxels(volume_node: Any) -> np.ndarray:
+    image, name = volume_node.GetImageData(), volume_node.GetName()
+    if image is None or image.GetPointData().GetScalars() is None:
+        raise InputError("node_empty", name=name)
+    if image.GetNumberOfScalarComponents() != 1 or min(image.GetDimensions()) < 2:
+        raise InputError("node_not_volume", name=name)
+    return image_array(image)
 
 
 def segmentation_to_volume(segmentation_node: Any, volume_node: Any) -> np.ndarray:

@@ -275,7 +275,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         run, parameters = self._timerSteps.run, self._parameterNode
         if parameters is not None and run(lambda: self.logic.poll(parameters)) is not None:
             run(self._show)
-        for part in (self.labelStep, self.fillStep, *self._sections):
+        for part in (self.volumeStep, self.labelStep, self.fillStep, *self._sections):
             run(part.poll)
         self._work.show(run)
         busy = self.logic.busy or any(section.busy for section in self._sections)

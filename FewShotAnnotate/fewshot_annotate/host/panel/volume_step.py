@@ -9,12 +9,14 @@ import vtk
 
 from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
+from ..further_volumes import further_volumes, possible_volumes, set_further_volumes
 from ..i18n import tr as _
 from ..messages import error_text, refusal_text
 from ..mrml.example import make_example
 from ..mrml.reading import BINARY_LABELMAP, volume_geometry
 from ..mrml.sequence import require_no_sequence
 from ..names import plane_name
+from .further_list import FurtherList
 from .step import Step
 from .widgets import attempt
 
@@ -26,6 +28,7 @@ class VolumeStep(Step):
         """Connect the widgets, once."""
         self.ui.newSegmentationButton.connect("clicked(bool)", self._on_new_segmentation)
         self.ui.exampleButton.connect("clicked(bool)", self._on_example)
+        self._further = FurtherList(self.ui.furtherList, self.ui.furtherLabel, self._on_further)
 
     def show(self) -> None:
         """Show what is chosen."""
@@ -38,6 +41,16 @@ class VolumeStep(Step):
             "newSegmentationButton", busy or (InputError("volume_not_chosen") if self.volume is None else None)
         )
         self.ui.inputsLabel.text = self._described()
+        self.poll()
+
+    def poll(self) -> None:
+        """Show which further volumes there are; called by the panel's timer, as volumes come and go."""
+        if self.parameters() is None:
+            return
+        volume = self.volume
+        possible = [] if volume is None else [(node.GetID(), node.GetName()) for node in possible_volumes(volume)]
+        chosen = [node.GetID() for node in further_volumes(self.logic.rawParameterNode(), volume)]
+        self._further.show(possible, chosen, self.why_busy() is None)
 
     @property
     def state_line(self) -> str:
@@ -62,6 +75,10 @@ class VolumeStep(Step):
             size=size, spacing=spacing, plane=plane_name(SliceAxis(0).patient_plane(grid))
         )
         return text + _(", under a transform") if _is_transformed(volume, self.segmentation) else text
+
+    def _on_further(self, identifiers: list[str]) -> None:
+        nodes = (slicer.mrmlScene.GetNodeByID(identifier) for identifier in identifiers)
+        set_further_volumes(self.logic.rawParameterNode(), [node for node in nodes if node is not None])
 
     def _on_example(self, checked: bool = False) -> None:
         def load() -> None:
