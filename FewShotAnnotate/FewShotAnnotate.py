@@ -1,10 +1,11 @@
-"""What Slicer loads: it announces the module, its parameters, panel, logic and self-test."""
+"""What Slicer loads: it announces the module, its parameters, panel, logic and self-test.
+
+Slicer imports this file whenever it starts, so panel and logic are imported when the first of them is made.
+"""
 
 import slicer
 from fewshot_annotate.host.effect.registration import register_effect
-from fewshot_annotate.host.module_logic import ModuleLogic
 from fewshot_annotate.host.mrml.sample_data import register_sample_data
-from fewshot_annotate.host.panel.module_panel import ModulePanel
 from fewshot_annotate.host.panel.shortcuts import shortcut_help
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
@@ -57,20 +58,34 @@ class FewShotAnnotateParameterNode:
     mayOverwrite: bool = False
 
 
-class FewShotAnnotateLogic(ModuleLogic):
+class FewShotAnnotateLogic:
     """The module without its panel, on the application's scene."""
 
-    def getParameterNode(self):
-        """The parameter node, wrapped."""
-        return FewShotAnnotateParameterNode(super().getParameterNode())
+    def __new__(cls):
+        """The logic; Slicer knows it by the name of its class."""
+        from fewshot_annotate.host.module_logic import ModuleLogic
+
+        class FewShotAnnotateLogic(ModuleLogic):
+            def getParameterNode(self):
+                """The parameter node, wrapped."""
+                return FewShotAnnotateParameterNode(super().getParameterNode())
+
+        return FewShotAnnotateLogic()
 
 
-class FewShotAnnotateWidget(ModulePanel):
+class FewShotAnnotateWidget:
     """The panel."""
 
-    def makeLogic(self):
-        """The logic of this panel."""
-        return FewShotAnnotateLogic()
+    def __new__(cls, parent=None):
+        """The panel; Slicer knows it by the name of its class."""
+        from fewshot_annotate.host.panel.module_panel import ModulePanel
+
+        class FewShotAnnotateWidget(ModulePanel):
+            def makeLogic(self):
+                """The logic of this panel."""
+                return FewShotAnnotateLogic()
+
+        return FewShotAnnotateWidget(parent)
 
 
 class FewShotAnnotateTest(ScriptedLoadableModuleTest):

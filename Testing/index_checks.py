@@ -41,10 +41,16 @@ OWN = "fewshot_annotate"
 # At file scope of whatever Slicer imports when it starts.
 ALLOWED = {*sys.stdlib_module_names, "numpy", "scipy", "SimpleITK", "vtk", "slicer", "qt", "ctk", OWN}
 ALLOWED |= {"SegmentEditorEffects"}  # Slicer's own module of scripted effects
-# Also at file scope of files that Slicer does not import when it starts.
+# Also at file scope of files that neither Slicer nor the panel imports when it starts.
 ALLOWED_LATER = ALLOWED | {"torch", "rich"}
 _INSTALLERS = {"pip_install", "pip_ensure", "installTorch", "urlopen", "urlretrieve", "download"}
-_ON_START = (f"{MODULE}.py", f"{OWN}/host/few_shot_fill/FewShotFillEffect.py")
+# What Slicer imports when it starts and when its user first opens the panel; the rest follows from these files.
+_ON_START = (
+    f"{MODULE}.py",
+    f"{OWN}/host/effect/few_shot_fill/FewShotFillEffect.py",
+    f"{OWN}/host/module_logic.py",
+    f"{OWN}/host/panel/module_panel.py",
+)
 
 
 def findings(root: Path) -> list[str]:
@@ -255,7 +261,7 @@ def _modules_at_file_scope(path: Path, folder: Path) -> Iterator[str]:
 
 
 def _imported_on_start(folder: Path) -> set[Path]:
-    """Files of ours that Slicer imports when it starts, directly or through others."""
+    """Files of ours that Slicer or the panel imports when it starts, directly or through others."""
     waiting = [folder / name for name in _ON_START if (folder / name).is_file()]
     found: set[Path] = set()
     while waiting:

@@ -199,6 +199,26 @@ def test_importing_brings_neither_torch_nor_slicer_nor_qt(module: str) -> None:
         assert "rich" not in loaded
 
 
+def test_slicer_starts_without_panel_engines_and_numerical_packages() -> None:
+    code = (PACKAGE.parent / "FewShotAnnotate.py").read_text(encoding="utf-8")
+    waiting = [node.module or "" for node in ast.parse(code).body if isinstance(node, ast.ImportFrom)]
+    waiting.append("fewshot_annotate.host.effect.few_shot_fill.FewShotFillEffect")
+    loaded: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        source = PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py")
+        if not source.is_file():
+            source = source.with_suffix("") / "__init__.py"
+        if name not in loaded and name.startswith("fewshot_annotate") and source.is_file():
+            waiting += (found.rpartition(".")[0] for found, at_file_scope in imports(source) if at_file_scope)
+        loaded.add(name)
+    assert not {name.split(".")[0] for name in loaded} & {"numpy", "scipy", "SimpleITK"}
+    assert not {name.split(".")[1] for name in loaded if name.startswith("fewshot_annotate.")} - {
+        *("core", "host", "messages"),
+    }
+    assert len([name for name in loaded if name.startswith("fewshot_annotate")]) < 25
+
+
 def _classes() -> list[tuple[Path, ast.ClassDef]]:
     trees = ((source, ast.parse(source.read_text(encoding="utf-8"))) for source in SOURCES)
     return [(source, node) for source, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]

@@ -9,9 +9,6 @@ from .annotation.record import SliceStatus
 from .annotation.review_rows import Origin
 from .i18n import tr as _
 
-# By which modules find the Segment Editor effect; not translated.
-EFFECT_NAME = "Few-Shot Fill"
-
 
 def plane_name(plane: str) -> str:
     """Name of a `SliceAxis.patient_plane`."""

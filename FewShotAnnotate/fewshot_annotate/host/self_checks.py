@@ -13,7 +13,7 @@ import numpy as np
 import qt
 import slicer
 
-from .names import EFFECT_NAME
+from .effect.registration import EFFECT_NAME
 from .panel.shortcuts import KEYS
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import slicer
 
 from ..export.request import Target
 from .annotation.record import SliceStatus
+from .effect.registration import EFFECT_NAME
 from .export_controller import ExportState
 from .fill.controller import State
-from .names import EFFECT_NAME
 from .self_checks import SelfChecks
 
 ENGINE = "propagate"  # built in, quick, and needs nothing

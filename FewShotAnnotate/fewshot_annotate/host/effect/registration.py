@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# By which modules find the effect; not translated.
+EFFECT_NAME = "Few-Shot Fill"
 _SOURCE = Path(__file__).parent / "few_shot_fill" / "FewShotFillEffect.py"
 
 

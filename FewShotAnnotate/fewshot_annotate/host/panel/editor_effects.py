@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 
-from ..names import EFFECT_NAME
+from ..effect.registration import EFFECT_NAME
 
 
 class EditorEffects:

@@ -176,7 +176,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onReload(self) -> None:
         """Reload the library with the module."""
         self.cleanup()
-        for name in [name for name in sys.modules if name.split(".")[0] == "fewshot_annotate"]:
+        for name in [name for name in list(sys.modules) if name.split(".")[0] == "fewshot_annotate"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 

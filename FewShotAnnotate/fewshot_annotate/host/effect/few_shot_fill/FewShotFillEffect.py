@@ -10,8 +10,8 @@ from typing import Any
 import qt
 import slicer
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.host.effect.registration import EFFECT_NAME
 from fewshot_annotate.host.i18n import tr as _
-from fewshot_annotate.host.names import EFFECT_NAME
 from fewshot_annotate.host.panel.widgets import Controls
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect  # type: ignore[import-not-found]
 
