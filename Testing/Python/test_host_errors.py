@@ -165,10 +165,15 @@ def at_call(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-@pytest.mark.parametrize("surface", [False, True])
 @pytest.mark.parametrize(
-    ("place", "count"),
-    [*((place, 1) for place in PLACES if place != "read back"), ("first box", 2), ("read back", 2)],
+    ("place", "count", "surface"),
+    [
+        *((place, 1, False) for place in PLACES if place != "read back"),
+        *(("first box", 2, surface) for surface in (False, True)),
+        ("read back", 2, False),
+        ("undo", 1, True),
+        ("record", 1, True),
+    ],
 )
 def test_a_commit_that_fails_half_way_is_undone_and_can_be_tried_again(
     place: str, count: int, surface: bool, runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...core.slice_axis import SliceAxis
-from ..fill.edit_rules import Changes
+from ..fill.changes import Changes
 from ..i18n import tr as _
 from ..mrml.overlay import Overlay
 from ..mrml.reading import SegmentationGrid

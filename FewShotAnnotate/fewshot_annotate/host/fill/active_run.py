@@ -15,6 +15,7 @@ from ...jobs.run_folder import JobFolder
 from ..chosen_nodes import ChosenNodes
 from ..messages import error_text
 from ..mrml.preview import Preview, PreviewSegment
+from ..surfaces.surface_run import ComputedCommit
 from .run_plan import PreparedRun, RunPlan
 from .run_store import RunFolder
 from .unfinished_run import RunReference
@@ -46,6 +47,8 @@ class ActiveRun:
     expected : dict of str to (str, Expected)
         Segment id -> its name and expected Dice, of the drafts and later of the final slices.
     prepared, preview, process : None until they are there
+    surfaces : ComputedCommit or None
+        What is to be committed once `process` has made its surfaces.
     to_show : deque of (int, int)
         Layer and index of slices that are not in the preview yet.
     """
@@ -63,6 +66,7 @@ class ActiveRun:
         self.prepared: PreparedRun | None = None
         self.preview: Preview | None = None
         self.process: WorkerProcess | None = None
+        self.surfaces: ComputedCommit | None = None
         self.to_show: deque[tuple[int, int]] = deque()
         self._scene = scene
         self._segments = _preview_segments(nodes.segmentation, plan)
@@ -127,6 +131,12 @@ class ActiveRun:
         one = self._layer_runs[0]
         self.process = WorkerProcess(self.prepared.folders[one.layer], python, one.drafts_only)
         self.process.start()
+
+    def start_surfaces(self, computed: ComputedCommit, python: str) -> None:
+        """Start the process that makes the surfaces of what is to be committed."""
+        assert computed.surfaces is not None
+        self.surfaces = computed
+        self.process = computed.surfaces.start(python)
 
     def start_next_layer(self, python: str) -> None:
         """Start the worker of the layer after the present one."""

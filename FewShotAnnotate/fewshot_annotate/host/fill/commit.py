@@ -6,8 +6,9 @@ voxels, so layers, segment status and representations are kept as Slicer keeps t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from ..annotation.record_store import RECORD_ATTRIBUTE, read_record, write_recor
 from ..chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import CLOSED_SURFACE, SegmentationGrid, ijk_to_ras
-from .edit_rules import Box, Changes
+from ..surfaces.representation import replaced_surfaces
+from .changes import Box, Changes
 from .fill_result import FillResult
 from .run_editor import RunEditor
 from .run_outcome import RunOutcome
@@ -32,14 +34,23 @@ from .run_plan import RunPlan
 
 
 def commit_result(
-    plan: RunPlan, nodes: ChosenNodes, found: FillResult, outcome: RunOutcome, editor: RunEditor, grids: GridReader
+    plan: RunPlan,
+    nodes: ChosenNodes,
+    found: FillResult,
+    outcome: RunOutcome,
+    editor: RunEditor,
+    grids: GridReader,
+    surfaces: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a run has found, and what is known of its slices from now on: all of it, or nothing."""
+    """Write what a run has found, and what is known of its slices from now on: all of it, or nothing.
+
+    `surfaces` maps segment id to the closed surface, vtkPolyData, that the segment has afterwards.
+    """
     with all_or_nothing(nodes.segmentation):
         if found.changes.add or found.changes.remove:
             grid = grids.read(nodes)
             editor.save_undo(nodes.segmentation)
-            commit(nodes, grid, found.changes, grids)
+            commit(nodes, grid, found.changes, grids, surfaces or {})
             tag_segments(nodes.segmentation, found.changes, plan.job)
         if found.filled:
             run = RunRecord(
@@ -55,8 +66,17 @@ def commit_result(
             write_record(nodes.segmentation, read_record(nodes.segmentation).after_run(run))
 
 
-def commit(nodes: ChosenNodes, grid: SegmentationGrid, changes: Changes, grids: GridReader) -> None:
-    """Write the changes with Slicer's editor logic; a closed surface is created again if there was one.
+def commit(
+    nodes: ChosenNodes,
+    grid: SegmentationGrid,
+    changes: Changes,
+    grids: GridReader,
+    surfaces: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write the changes with Slicer's editor logic.
+
+    A segmentation with closed surfaces has them afterwards too: those of `surfaces`, which maps segment id to
+    vtkPolyData, and those that did not change; Slicer converts the others, which may take many seconds.
 
     Raises
     ------
@@ -65,7 +85,7 @@ def commit(nodes: ChosenNodes, grid: SegmentationGrid, changes: Changes, grids: 
     """
     node = nodes.segmentation
     logic, editor_node = _private_editor(nodes)
-    with _quiet(node):
+    with _quiet(node), replaced_surfaces(node, changes.segment_ids, surfaces):
         for mode, boxes in ((logic.ModificationModeRemove, changes.remove), (logic.ModificationModeAdd, changes.add)):
             for segment_id, box in boxes.items():
                 modifier, extent = _modifier(box, grid)
@@ -108,7 +128,7 @@ def all_or_nothing(node: Any) -> Iterator[None]:
 def tag_segments(node: Any, changes: Changes, job: Job) -> None:
     """Tag the changed segments with the engine that filled them, for an export."""
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
-    for segment_id in {*changes.add, *changes.remove}:
+    for segment_id in changes.segment_ids:
         segment = node.GetSegmentation().GetSegment(segment_id)
         for name, text in made_by.tags().items():
             segment.SetTag(name, text)
@@ -145,20 +165,14 @@ def _modifier(box: Box, grid: SegmentationGrid) -> tuple[Any, tuple[int, ...]]:
 
 @contextmanager
 def _quiet(node: Any) -> Iterator[None]:
-    """Defer updates of the node and of its closed surface to the end; the subject hierarchy is restored."""
-    segmentation = node.GetSegmentation()
-    surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
+    """Defer updates of the node to the end; its place in the subject hierarchy is restored."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
     parent = hierarchy.GetItemParent(item) if item else 0
-    if surface:
-        segmentation.RemoveRepresentation(CLOSED_SURFACE)
     modifying = node.StartModify()
     try:
         yield
     finally:
-        if surface:
-            segmentation.CreateRepresentation(CLOSED_SURFACE)
         node.EndModify(modifying)
         if item and hierarchy.GetItemParent(item) != parent:
             hierarchy.SetItemParent(item, parent)

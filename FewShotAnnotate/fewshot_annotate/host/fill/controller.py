@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
@@ -18,6 +18,8 @@ from ..i18n import tr as _
 from ..messages import error_text
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import labels_version
+from ..surfaces.representation import surface_settings
+from ..surfaces.surface_run import ComputedCommit, surface_run
 from ..tasks import BackgroundTasks, Signal
 from ..unexpected_errors import as_input_error
 from .active_run import ActiveRun
@@ -150,6 +152,8 @@ class FillController:
             return
         if self.state is State.RUNNING:
             self._follow_worker(run)
+        elif run.surfaces is not None:
+            self._follow_surfaces(run, run.surfaces)
         elif self.state is State.FINISHING and not self._tasks.awaited:
             self._compute_result(run)
 
@@ -329,16 +333,39 @@ class FillController:
         assert run.prepared is not None
         grid, image = read_unchanged(run.plan, run.nodes, self._grids)
         rules, version = self._rules(run)
-        self._tasks.start(
-            partial(compute_result, run.prepared, grid, image, rules, version), partial(self._finish, run)
-        )
+        settings = surface_settings(run.nodes.segmentation)
+
+        def compute(prepared: PreparedRun = run.prepared) -> ComputedCommit:
+            found = compute_result(prepared, grid, image, rules, version)
+            return ComputedCommit(found, surface_run(run.folder.path, grid, found.changes, settings))
+
+        self._tasks.start(compute, partial(self._computed, run))
+
+    def _computed(self, run: ActiveRun, computed: ComputedCommit) -> None:
+        """Write the changes, after a process has made the surfaces if any are shown."""
+        if computed.surfaces is None:
+            self._finish(run, computed.found, {})
+        else:
+            run.start_surfaces(computed, self._python)
+
+    def _follow_surfaces(self, run: ActiveRun, computed: ComputedCommit) -> None:
+        assert run.process is not None
+        assert computed.surfaces is not None
+        run.process.poll()
+        if run.process.running:
+            return
+        if isinstance(run.process.ending, Failed):
+            text = _("The surfaces shown in 3D could not be made in the background: {reason}")
+            self.warnings.append(text.format(reason=error_text(run.process.ending.content)))
+        run.surfaces = None
+        self._tasks.start(computed.surfaces.read, partial(self._finish, run, computed.found))
 
     def _rules(self, run: ActiveRun) -> tuple[EditRules, tuple[object, ...]]:
         """Rules and labels from which changes are computed; with others they have to be computed again."""
         node = run.nodes.segmentation
         return EditRules.from_nodes(node, self.editor.node(), run.plan.may_overwrite), labels_version(node)
 
-    def _finish(self, run: ActiveRun, found: FillResult) -> None:
+    def _finish(self, run: ActiveRun, found: FillResult, surfaces: Mapping[str, Any]) -> None:
         """Write the changes, if the segmentation was not edited meanwhile; else they are computed again."""
         read_unchanged(run.plan, run.nodes, self._grids)
         if (found.rules, found.version) != self._rules(run):
@@ -347,7 +374,7 @@ class FillController:
         self.warnings += found.warnings(run.names)
         dice = {name: one for name, (_name, one) in self.expected.items()}
         outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
-        commit_result(run.plan, run.nodes, found, outcome, self.editor, self._grids)
+        commit_result(run.plan, run.nodes, found, outcome, self.editor, self._grids, surfaces)
         with self._after_commit():
             if found.filled:
                 self.committed.emit(outcome)
@@ -386,6 +413,7 @@ class FillController:
         """Stop the run; the user decides whether finished slices are kept."""
         if self._run is not None:
             self._run.kill_worker()
+            self._run.surfaces = None
         self._tasks.cancel()
         self.message = reason
         self._change(State.STOPPED)

@@ -11,8 +11,7 @@ import slicer
 
 from ...core.slice_axis import SliceAxis
 from ..mrml.reading import ImageSource, SegmentationGrid, is_locked
-
-_Window = tuple[slice, slice]
+from .changes import Changes, MaskPieces, mask_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,52 +108,6 @@ class FilledSlices:
     read: Callable[[int], Mapping[str, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class Box:
-    """Voxels of a segment: bool [k, j, i] for a part of the grid, and the part's first voxel (k, j, i)."""
-
-    first: tuple[int, int, int]
-    mask: np.ndarray
-
-    def slice_part(self, axis: SliceAxis, index: int) -> tuple[np.ndarray, _Window] | None:
-        """Mask of the box on a slice of the grid, and its rows and columns; None if it misses the slice."""
-        first = list(self.first)
-        own = index - first.pop(axis.index)
-        slices = axis.slices(self.mask)
-        if not 0 <= own < len(slices):
-            return None
-        rows, columns = slices.shape[1:]
-        return slices[own], (slice(first[0], first[0] + rows), slice(first[1], first[1] + columns))
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Voxels to add to and remove from segments, by segment id.
-
-    Attributes
-    ----------
-    withheld : bool
-        Whether masks, locks or other segments kept a voxel from being changed.
-    """
-
-    add: dict[str, Box]
-    remove: dict[str, Box]
-    withheld: bool = False
-
-    def applied(
-        self, masks: Mapping[str, np.ndarray], axis: SliceAxis, index: int, shape: tuple[int, int]
-    ) -> dict[str, np.ndarray]:
-        """Masks, bool [h, w], of a slice after the changes."""
-        result = {name: mask.copy() for name, mask in masks.items()}
-        for boxes, value in ((self.remove, False), (self.add, True)):
-            for name, box in boxes.items():
-                placed = box.slice_part(axis, index)
-                if placed is not None:
-                    part, window = placed
-                    result.setdefault(name, np.zeros(shape, dtype=bool))[window][part] = value
-        return result
-
-
 def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSlices, rules: EditRules) -> Changes:
     """Voxels to add to and remove from segments, by the rules.
 
@@ -167,7 +120,7 @@ def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSl
     taken = [name for name in others if name not in (*shared, *rules.locked)] if rules.may_overwrite else []
     protected = [name for name in others if name not in (*shared, *taken)]
     axis = filled.axis
-    add, remove, withheld = _MaskPieces(axis), _MaskPieces(axis), False
+    add, remove, withheld = MaskPieces(axis), MaskPieces(axis), False
     for index in filled.slices:
         predicted_masks = filled.read(index)
         found = {name: mask for name, mask in predicted_masks.items() if name in own}
@@ -175,7 +128,7 @@ def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSl
         before = grid.segment_slices(own, axis, index)
         if not found and not before:
             continue
-        window = _window([*found.values(), *before.values()])
+        window = mask_window([*found.values(), *before.values()])
         allowed = _editable(grid, image, axis, index, own, rules)[window]
         free = allowed & ~grid.union_slice(protected, axis, index)[window]
         claimed = np.zeros_like(free)
@@ -210,46 +163,3 @@ def _editable(
             low, high = (int(np.clip(np.trunc(value), limits.min, limits.max)) for value in (low, high))
         allowed &= (values >= low) & (values <= high)
     return allowed
-
-
-class _MaskPieces:
-    """Voxels of segments, collected slice by slice as small masks."""
-
-    def __init__(self, axis: SliceAxis) -> None:
-        self._axis = axis
-        self._pieces: dict[str, list[tuple[int, int, int, np.ndarray]]] = {}
-
-    def mark(self, name: str, index: int, window: _Window, mask: np.ndarray) -> None:
-        if mask.any():
-            rows, columns = _window([mask])
-            place = (index, window[0].start + rows.start, window[1].start + columns.start)
-            self._pieces.setdefault(name, []).append((*place, mask[rows, columns].copy()))
-
-    def boxes(self) -> dict[str, Box]:
-        return {name: self._box(pieces) for name, pieces in self._pieces.items()}
-
-    def _box(self, pieces: Sequence[tuple[int, int, int, np.ndarray]]) -> Box:
-        first = (
-            min(index for index, *_ in pieces),
-            min(row for _, row, _, _ in pieces),
-            min(column for _, _, column, _ in pieces),
-        )
-        stop = (
-            max(index for index, *_ in pieces) + 1,
-            max(row + mask.shape[0] for _, row, _, mask in pieces),
-            max(column + mask.shape[1] for _, _, column, mask in pieces),
-        )
-        whole = np.zeros([b - a for a, b in zip(first, stop, strict=True)], dtype=bool)
-        for index, row, column, mask in pieces:
-            part = whole[index - first[0], row - first[1] :, column - first[2] :]
-            part[: mask.shape[0], : mask.shape[1]] = mask
-        place = [first[1], first[2]]
-        place.insert(self._axis.index, first[0])
-        return Box((place[0], place[1], place[2]), np.ascontiguousarray(self._axis.restore(whole)))
-
-
-def _window(masks: Sequence[np.ndarray]) -> _Window:
-    """Bounding box of all masks together; one of them holds a voxel."""
-    union = masks[0] if len(masks) == 1 else np.logical_or.reduce(masks)
-    rows, columns = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

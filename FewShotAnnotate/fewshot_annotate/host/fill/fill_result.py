@@ -12,8 +12,9 @@ from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import masks_digest, segment_digests, slice_digests
 from ..i18n import tr as _
 from ..mrml.reading import ImageSource, SegmentationGrid
+from .changes import Changes
 from .contested import ContestedVoxels
-from .edit_rules import Changes, EditRules, FilledSlices, compute_changes
+from .edit_rules import EditRules, FilledSlices, compute_changes
 from .run_plan import PreparedRun
 
 _LISTED = 10

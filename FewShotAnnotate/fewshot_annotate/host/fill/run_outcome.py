@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from ...core.events import Expected
 from ...core.expected_dice import ExpectedDice
 from ...core.slice_axis import SliceAxis
+from .changes import Changes
 from .contested import ContestedVoxels
-from .edit_rules import Changes
 from .fill_result import FillResult
 from .run_plan import RunPlan
 

@@ -69,11 +69,14 @@ class SegmentationGrid:
     layers : tuple of Layer
     first : (int, int, int)
         Slicer's own number (i, j, k) of the grid's first voxel; a reference geometry need not begin at 0.
+    is_cropped : bool
+        Whether a labelmap extends beyond the grid; what lies there is in no layer.
     """
 
     geometry: Geometry
     layers: tuple[Layer, ...]
     first: tuple[int, int, int] = (0, 0, 0)
+    is_cropped: bool = False
 
     def slice_shape(self, axis: SliceAxis) -> tuple[int, int]:
         """Rows and columns of a slice."""
@@ -204,7 +207,8 @@ def read_grid(segmentation_node: Any, volume_node: Any) -> SegmentationGrid:
             layers.append(seen[image])
         seen[image].segments[segment.GetLabelValue()] = segment_id
     clipped = tuple(clip for layer in layers if (clip := _clip(layer, geometry.shape)) is not None)
-    return SegmentationGrid(geometry, clipped, (extent[0], extent[2], extent[4]))
+    is_cropped = sum(layer.array.size for layer in clipped) < sum(layer.array.size for layer in layers)
+    return SegmentationGrid(geometry, clipped, (extent[0], extent[2], extent[4]), is_cropped)
 
 
 def read_image(volume_node: Any, segmentation_node: Any, grid: Geometry) -> ImageSource:

@@ -1,0 +1,93 @@
+"""SurfaceRun: the closed surfaces of the segments that a commit changes, made in a process beside the application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import InputError
+from ...core.slice_axis import SliceAxis
+from ..fill.changes import Box, Changes, MaskPieces
+from ..fill.fill_result import FillResult
+from ..mrml.reading import SegmentationGrid, ijk_to_ras
+from .conversion import SurfaceSettings
+from .folder import SurfaceFolder
+from .process import SurfaceProcess
+
+_FOLDER = "surfaces"
+
+
+class SurfaceRun:
+    """Surfaces of segments as they will be after some changes. Made in a background thread.
+
+    Parameters
+    ----------
+    run_folder : Path
+        Folder of the run; surfaces of an earlier attempt at the same commit are used again.
+    grid : SegmentationGrid
+        The segmentation before the changes.
+    changes : Changes
+    settings : SurfaceSettings
+
+    Raises
+    ------
+    OSError, InputError
+        The masks cannot be written.
+    """
+
+    def __init__(self, run_folder: Path, grid: SegmentationGrid, changes: Changes, settings: SurfaceSettings) -> None:
+        matrix = ijk_to_ras(grid.geometry, grid.first)
+        boxes = masks_after(grid, changes)
+        self._folder, self._names = SurfaceFolder.write(run_folder / _FOLDER, boxes, grid.first, matrix, settings)
+
+    def start(self, python: str) -> SurfaceProcess:
+        """Start the process that makes them."""
+        process = SurfaceProcess(self._folder, python)
+        process.start()
+        return process
+
+    def read(self) -> dict[str, Any]:
+        """Segment id -> vtkPolyData of the surfaces that are there. For a background thread."""
+        found = {segment_id: self._folder.read_surface(name) for segment_id, name in self._names.items()}
+        return {segment_id: surface.poly_data() for segment_id, surface in found.items() if surface is not None}
+
+
+@dataclass(frozen=True)
+class ComputedCommit:
+    """What is to be written, and how the surfaces of it are made; None if nothing makes them beforehand."""
+
+    found: FillResult
+    surfaces: SurfaceRun | None
+
+
+def masks_after(grid: SegmentationGrid, changes: Changes) -> Mapping[str, Box]:
+    """Segment id -> voxels, after the changes, of each segment that they change; none of those that lose all."""
+    axis, ids = SliceAxis(0), changes.segment_ids
+    shape = grid.slice_shape(axis)
+    whole = (slice(0, shape[0]), slice(0, shape[1]))
+    pieces = MaskPieces(axis)
+    for index in range(grid.geometry.shape[0]):
+        masks = changes.applied(grid.segment_slices(ids, axis, index), axis, index, shape)
+        for segment_id, mask in masks.items():
+            pieces.mark(segment_id, index, whole, mask)
+    return pieces.boxes()
+
+
+def surface_run(
+    run_folder: Path, grid: SegmentationGrid, changes: Changes, settings: SurfaceSettings | None
+) -> SurfaceRun | None:
+    """A run as `SurfaceRun`.
+
+    Returns
+    -------
+    SurfaceRun or None
+        None if no surface is shown, nothing changes, the grid does not hold all voxels, or the disk is full.
+    """
+    if settings is None or not changes.segment_ids or grid.is_cropped:
+        return None
+    try:
+        return SurfaceRun(run_folder, grid, changes, settings)
+    except (OSError, InputError):  # Slicer converts the surfaces, as without this
+        return None
