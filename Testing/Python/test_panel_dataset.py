@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import slicer
 from fewshot_annotate.datasets import reviewing
+from fewshot_annotate.datasets.review_lock import ReviewLock, reviewer_name
+from fewshot_annotate.datasets.task.library import task_folder
+from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.host import case_review
 from fewshot_annotate.host.case_review import CaseReview
 from support import mrml, slicer_standin
 from support.batches import Dataset, copy_of, finish_but_one, make_dataset
 from support.panel import Panel
+from support.tasks import ball, task_of_balls, write_ball
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -222,3 +227,83 @@ def test_a_part_of_the_panel_that_fails_keeps_no_other_from_its_turn_and_is_told
     assert panel.review.current == "a"
     (text,) = slicer_standin.dialogs().texts
     assert "ZeroDivisionError" in text
+
+
+def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
+    panel: DatasetPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed in (1, 2):
+        write_ball(images, seed)
+    section = panel.section
+    panel.open(tmp_path / "set")
+    assert section.train_row.button.toolTip == "Choose a task first."
+    section.task_box.setEditText("balls")
+    panel.press("task")
+    section.images_edit.setCurrentPath(str(images))
+    panel.press("add")
+    assert panel.case_rows() == [("ball1", "to do", ""), ("ball2", "to do", "")]
+    assert section.fill_row.button.toolTip == "The task has no model yet; train it on accepted cases first."
+    assert section.status_label.text.splitlines() == [
+        "0 of 2 cases accepted.",
+        "2 volumes were added.",
+        "Cases to label and accept before the first training: 2.",
+    ]
+    panel.press("next")
+    assert panel.parameters.segmentation is panel.review.nodes.segmentation
+    assert panel.case_rows()[0][1] == "in review"
+    labels = ball(1)[1]
+    node = panel.review.nodes.segmentation
+    node.GetSegmentation().AddEmptySegment("core", "Core")
+    mask = (labels.array > 0).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, "core", panel.review.nodes.volume)
+    panel.settle()
+    panel.press("accept_next")
+    assert panel.review.current == "ball2"
+    assert panel.case_rows() == [("ball1", "accepted", ""), ("ball2", "in review", "")]
+    assert [one.GetName() for one in segments(panel.review.nodes.segmentation)] == ["Core"]
+    assert "before the first training: 1." in section.status_label.text
+    panel.picture("dataset")
+    panel.click_case(0)
+    panel.press("flag")
+    assert panel.case_rows()[0][1] == "flagged"
+    assert read_task(task_folder("balls")).examples == ()
+
+
+def test_a_case_that_somebody_else_reviews_is_said_in_one_line(panel: DatasetPanel, dataset: Dataset) -> None:
+    lock = ReviewLock(dataset.case("a"))
+    panel.click_case(0)
+    assert slicer_standin.dialogs().texts == [f"Case 'a' is being reviewed by {reviewer_name()}; take another one."]
+    lock.release()
+    panel.press("refresh")
+    panel.click_case(0)
+    assert panel.review.current == "a"
+
+
+def test_a_training_goes_on_while_the_panel_and_the_data_set_are_closed(
+    panel: DatasetPanel, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    task_of_balls("balls", 1, 2)
+    panel.section.task_box.setEditText("balls")
+    panel.press("task")
+    assert "2 accepted cases are in the task: train on them" in panel.section.status_label.text
+    panel.section.train_row.button.click()
+    training = panel.section.controller.training
+    panel.section.show_controls()
+    assert panel.section.train_row.button.text == "Stop training"
+    mrml.clear_scene()
+    panel.widget.exit()
+    panel.until(lambda: training.progress is not None)
+    assert panel.section.train_row.button.enabled
+    panel.section.train_row.button.click()
+    panel.until(lambda: not training.busy)
+    assert (training.stopped, training.error) == (True, None)
+
+
+def segments(node: Any) -> list[Any]:
+    """Segments of a segmentation node."""
+    segmentation = node.GetSegmentation()
+    return [segmentation.GetNthSegment(number) for number in range(segmentation.GetNumberOfSegments())]

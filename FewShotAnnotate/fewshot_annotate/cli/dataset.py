@@ -1,4 +1,4 @@
-"""`dataset`: accepted cases as a data set that other programs train on."""
+"""`dataset`: cases on their way to being accepted, and accepted ones as a data set for other programs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from ..datasets.case_table import CaseTable
 from ..datasets.export.delivery import export_dataset
 from ..datasets.export.layouts import LAYOUTS, LayoutOptions
 from ..datasets.export.source import dataset_source
+from ..datasets.found_volumes import find_volumes
+from ..datasets.listed_cases import add_volumes, cases_path, create_dataset, set_dataset_task
+from ..datasets.task.library import task_folder
 from .arguments import add_progress
 from .labels import print_note
 from .messages import error_text
@@ -29,6 +32,11 @@ _MAX_NUMBER = 999
 def add_arguments(dataset: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     actions = dataset.add_subparsers(required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="add the volumes of a folder to a data set, for `batch` to fill")
+    add.set_defaults(command=_add)
+    add.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of the data set; an empty one becomes one")
+    add.add_argument("images", metavar="IMAGES_DIR", type=Path, help="folder with NIfTI, NRRD or DICOM files")
+    add.add_argument("--task", metavar="TASK", help="task whose model fills the cases, and that accepted ones train")
     listing = actions.add_parser("list", help="the cases of a batch with their review state")
     listing.set_defaults(command=_list)
     accept = actions.add_parser("accept", help="accept the results of cases of a batch")
@@ -60,6 +68,20 @@ def add_arguments(dataset: argparse.ArgumentParser) -> None:
     export.add_argument("--seed", default="0", help="seed of the split (default: %(default)s)")
     export.add_argument("--no-previews", action="store_true", help="do not draw slices of each case")
     add_progress(export)
+
+
+def _add(options: argparse.Namespace) -> int:
+    if options.task is not None:
+        task_folder(options.task)
+    volumes = find_volumes(options.images)
+    folder = create_dataset(options.batch)
+    names = add_volumes(folder, volumes)
+    if options.task is not None:
+        set_dataset_task(folder, options.task)
+    for name in names:
+        print(printable(name))
+    print(f"{printable(cases_path(folder))}: {len(names)} cases added, {len(volumes) - len(names)} were there")
+    return ExitCode.DONE
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
+from ..core import paths
 from ..core.errors import InputError
 from ..engines.registry import engine_class, runnable_engine
 from ..jobs.planning import require_channels
@@ -200,7 +201,7 @@ def runnable_jobs(
             chosen(settings.device, settings.options)
             require_channels(chosen.name, case.also)
             for path in (case.image, case.support, *case.also):
-                if path is not None and folder.path in (path, *path.parents):
+                if path is not None and folder.path in (above := paths.resolve(path), *above.parents):
                     raise InputError("output_is_input", path=path)
             folder.case(case.name)
         except InputError as error:

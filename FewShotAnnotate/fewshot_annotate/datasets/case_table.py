@@ -51,7 +51,7 @@ class CaseRow:
     reviewer : str
         Who reviews the case now, as USER@COMPUTER.
     message : str
-        One line: why it failed or was skipped, or a warning.
+        One line: why it failed, or a warning; empty while it waits.
     """
 
     name: str
@@ -139,7 +139,8 @@ class CaseTable:
         expected = {} if record is None else expected_by_name(record[1])
         reviewer = reviewer_of(files) if status.name != left else ""
         state = _state(status, files, reviewer, status.name == own)
-        return CaseRow(status.name, state, expected, reviewer, status.message)
+        message = "" if status.status is Status.SKIPPED else status.message
+        return CaseRow(status.name, state, expected, reviewer, message)
 
 
 def set_flag(files: CaseFiles, flagged: bool) -> None:

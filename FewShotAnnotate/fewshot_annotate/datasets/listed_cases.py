@@ -94,9 +94,9 @@ def add_volumes(folder: BatchFolder, volumes: Sequence[FoundVolume]) -> list[str
 
     def add(rows: Mapping[str, CaseStatus], files: FileTransaction) -> list[CaseStatus]:
         lines, there = _lines(folder)
-        known = {(case.image, case.series) for case in listed_cases(folder).values()}
+        known = {(paths.resolve(case.image), case.series) for case in listed_cases(folder).values()}
         taken = {name.casefold() for name in rows}
-        new = [one for one in volumes if (one.path, one.series) not in known]
+        new = [one for one in volumes if (paths.resolve(one.path), one.series) not in known]
         for one in new:
             names.append(_free_name(one.name, taken))
             cells = {"image": _path_text(folder, one.path), "name": names[-1], "series": one.series}

@@ -23,7 +23,7 @@ _CAPTION_PIXELS = 18
 _LEGEND_ROW_PIXELS = 20
 _LEGEND_SQUARE_PIXELS = 12
 # Slices of a preview: most of them filled ones, the least certain first.
-PREVIEW_SLICES = 10
+PREVIEW_SLICES, PREVIEW_COLUMNS = 10, 5
 _PAINTED_COLOUR = (255, 214, 10)
 
 
@@ -34,7 +34,7 @@ def contact_sheet(
     axis: SliceAxis,
     indices: Sequence[int],
     painted: Sequence[int] = (),
-    columns: int = 5,
+    columns: int = PREVIEW_COLUMNS,
 ) -> None:
     """Write a grid of slices with isotropic pixels, outlined labels lightly filled in their colours, and a legend.
 

@@ -71,7 +71,7 @@ class DatasetController:
         self._history = history
         self._tasks = BackgroundTasks("dataset")
         self._fills_by_itself = True
-        self._fill_wanted = False
+        self._fill_wanted = self._reload_wanted = False
         self._table: ReviewTable | None = None  # the one that `overview` is about
 
     @property
@@ -83,7 +83,8 @@ class DatasetController:
     def working(self) -> bool:
         """Whether files are being read or written."""
         review = self.review
-        return self._tasks.awaited or (review is not None and (review.busy or review.table is not self._table))
+        unread = review is not None and (review.busy or self._reload_wanted or review.table is not self._table)
+        return self._tasks.awaited or unread
 
     @property
     def error(self) -> Message | str | None:
@@ -182,13 +183,15 @@ class DatasetController:
             raise as_input_error(error) from None
         if self.training.poll() and not self.training.busy:
             self._look_again(fill=True)
-        filled, review = self.filling.poll(), self.review
+        self._reload_wanted = self.filling.poll() or self._reload_wanted
+        review = self.review
         if review is None:
             return
-        if filled and not review.busy:
+        if self._reload_wanted and not review.busy:
+            self._reload_wanted = False
             review.reload()
         review.poll()
-        if not review.busy and review.table is not self._table:
+        if not review.busy and not self._reload_wanted and review.table is not self._table:
             self._look(review)
 
     def wait(self) -> None:
@@ -216,19 +219,18 @@ class DatasetController:
     def _look(self, review: CaseReview) -> None:
         """Begin to read the state of the task, and which cases wait to be filled."""
         self._table = review.table
-        self._tasks.start(partial(read_overview, review.folder, review.table), self._set_overview)
-
-    def _set_overview(self, overview: Overview) -> None:
-        self.overview = overview
         wanted, self._fill_wanted = self._fill_wanted, False
-        if wanted:
-            self._fill_if_useful()
+
+        def take(overview: Overview) -> None:
+            self.overview = overview
+            if wanted:
+                self._fill_if_useful()
+
+        self._tasks.start(partial(read_overview, review.folder, review.table), take)
 
     def _was_added(self, names: list[str]) -> None:
         self.added = len(names)
-        self._fill_wanted = True
-        if self.review is not None and not self.review.busy:
-            self.review.reload()
+        self._fill_wanted = self._reload_wanted = True
 
     def _fill_if_useful(self) -> None:
         useful = self.overview.is_trained and self.overview.to_fill

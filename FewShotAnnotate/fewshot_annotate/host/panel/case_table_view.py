@@ -11,7 +11,7 @@ from typing import Any
 import qt
 
 from ...datasets.case_table import CaseRow, ReviewState
-from ...guidance.contact_sheet import TILE_PIXELS
+from ...guidance.contact_sheet import PREVIEW_COLUMNS, TILE_PIXELS
 from ..i18n import tr as _
 from ..names import review_state_name
 from .widgets import select_rows, set_header, set_text_item
@@ -94,8 +94,8 @@ class CaseTableView:
 def _thumbnail(picture: Path) -> Any:
     """The first slice of a case's picture, which shows its slices side by side."""
     whole = qt.QPixmap(str(picture))
-    side = min(TILE_PIXELS, whole.width(), whole.height())
-    return qt.QIcon(whole.copy(0, 0, side, side))
+    width, height = whole.width() // PREVIEW_COLUMNS, min(TILE_PIXELS, whole.height())
+    return qt.QIcon(whole.copy(0, 0, width, height))
 
 
 def _tool_tip(row: CaseRow, picture: Path | None) -> str:

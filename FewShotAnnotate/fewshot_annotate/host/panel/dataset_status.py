@@ -47,7 +47,7 @@ def _advice_text(advice: TrainingAdvice) -> str:
             return _("{count} accepted cases are in the task: train on them, and the next ones come filled.").format(
                 count=advice.examples
             )
-        return _("Label and accept {count} more cases, then train on them.").format(count=max(1, 2 - advice.examples))
+        return _("Cases to label and accept before the first training: {count}.").format(count=2 - advice.examples)
     known = "" if advice.dice is None else _(" Expected Dice on the next case: {dice:.2f}.").format(dice=advice.dice)
     if advice.worthwhile:
         text = _("{count} accepted cases are new since the last training: train again, and the next ones profit.")

@@ -1,0 +1,239 @@
+"""Data sets that list their own cases: volumes are found and added, and what waits to be filled is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.datasets.accepting import LabelHistory, accept_case
+from fewshot_annotate.datasets.batch import BatchSettings, run_batch
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.found_volumes import find_volumes
+from fewshot_annotate.datasets.listed_cases import (
+    add_volumes,
+    cases_path,
+    create_dataset,
+    dataset_task,
+    listed_cases,
+    set_dataset_task,
+)
+from fewshot_annotate.datasets.manifest import read_manifest
+from fewshot_annotate.datasets.overview import read_overview
+from fewshot_annotate.datasets.review_lock import ReviewLock
+from fewshot_annotate.datasets.reviewed_case import read_case
+from fewshot_annotate.datasets.reviewing import read_review_table, reset_case, write_acceptance
+from fewshot_annotate.datasets.status import CaseStatus, Status
+from fewshot_annotate.datasets.task.advice import TrainingAdvice, training_advice
+from fewshot_annotate.datasets.task.library import create_task, task_folder
+from fewshot_annotate.datasets.task.task import read_task
+from fewshot_annotate.io.files import read_label_maps
+from support.made_dicom import ct_series
+from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls, write_ball
+
+HISTORY = LabelHistory(axis=SliceAxis(0), painted=(2, 6), engine="adapt")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Two balls with their label maps, one beside the other."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed in (0, 1):
+        write_ball(folder, seed)
+    return folder
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, images: Path) -> BatchFolder:
+    """A data set of two cases of the task `balls`, which has no examples yet."""
+    create_task("balls", SEGMENTS)
+    folder = create_dataset(tmp_path / "set")
+    add_volumes(folder, find_volumes(images))
+    set_dataset_task(folder, "balls")
+    return folder
+
+
+def test_volumes_of_all_kinds_are_found_and_label_maps_are_not(images: Path) -> None:
+    patient = images / "patient 1"
+    patient.mkdir()
+    ct_series(patient / "ct")
+    (patient / "t1.nii.gz").write_bytes(b"")
+    (patient / "t1_seg.nii.gz").write_bytes(b"")
+    (patient / "Segmentation.seg.nrrd").write_bytes(b"")
+    (patient / "notes.txt").write_text("not DICOM")
+    found = {one.name: one.path.relative_to(images).as_posix() for one in find_volumes(images)}
+    assert found == {
+        "ball0": "ball0.nii.gz",
+        "ball1": "ball1.nii.gz",
+        "patient-1-t1": "patient 1/t1.nii.gz",
+        "patient-1-ct": "patient 1/ct",
+    }
+
+
+def test_each_series_of_a_folder_is_a_volume_of_its_own(tmp_path: Path) -> None:
+    folder = ct_series(tmp_path / "scan")
+    ct_series(tmp_path / "other")
+    for path in (tmp_path / "other").iterdir():
+        path.rename(folder / f"b{path.name}")
+    (tmp_path / "other").rmdir()
+    assert [(one.name, one.path.name, bool(one.series)) for one in find_volumes(tmp_path)] == [
+        ("scan-001.dcm", "scan", True),
+        ("scan-b001.dcm", "scan", True),
+    ]
+
+
+def test_results_of_a_batch_are_no_volumes(tmp_path: Path) -> None:
+    batch_of_balls(tmp_path)
+    assert [one.name for one in find_volumes(tmp_path)] == ["ball0", "ball1", "ball2"]
+    with pytest.raises(InputError, match="no volume was found there"):
+        find_volumes(tmp_path / "out")
+
+
+def test_added_volumes_are_cases_that_batch_takes_and_none_is_added_twice(
+    dataset: BatchFolder, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(listed_cases(dataset)) == list(dataset.status.read()) == ["ball0", "ball1"]
+    write_ball(images, 2)
+    assert main(["dataset", "add", str(dataset.path), str(images)]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "ball2"
+    manifest = read_manifest(cases_path(dataset), "balls")
+    assert [case.image.name for case in manifest.cases] == ["ball0.nii.gz", "ball1.nii.gz", "ball2.nii.gz"]
+    assert main(["dataset", "list", str(dataset.path)]) == 0
+    assert "3 cases: 3 to do" in capsys.readouterr().out
+
+
+def test_a_data_set_that_is_moved_with_its_images_finds_them(dataset: BatchFolder, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("images", "set"):
+        (tmp_path / name).rename(moved / name)
+    assert [case.image.is_file() for case in listed_cases(BatchFolder(moved / "set")).values()] == [True, True]
+
+
+def test_columns_and_cases_that_people_added_stay(dataset: BatchFolder, images: Path) -> None:
+    path = cases_path(dataset)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([f"{lines[0]},remark", f"{lines[1]},rare", lines[2]]) + "\n", encoding="utf-8")
+    write_ball(images, 2)
+    add_volumes(dataset, find_volumes(images))
+    assert "rare" in path.read_text(encoding="utf-8").splitlines()[1]
+    assert len(listed_cases(dataset)) == 3
+
+
+def test_a_folder_with_other_files_becomes_no_data_set(images: Path) -> None:
+    with pytest.raises(InputError, match="it holds other files and no batch"):
+        create_dataset(images)
+    assert not (images / "status.csv").exists()
+
+
+def test_damaged_settings_are_one_clear_line(dataset: BatchFolder) -> None:
+    (dataset.path / "dataset.json").write_text("[]")
+    with pytest.raises(InputError, match="choose the task again"):
+        dataset_task(dataset)
+    set_dataset_task(dataset, "balls")
+    assert dataset_task(dataset) == "balls"
+
+
+def test_a_case_that_no_batch_filled_is_accepted_with_what_was_painted_and_filled(dataset: BatchFolder) -> None:
+    case = read_case(dataset, "ball0", SEGMENTS)
+    assert not case.is_filled
+    assert not case.label_map.array.any()
+    assert [segment.name for segment in case.label_map.segments] == ["Core", "Rim"]
+    dataset.case("ball0").folder.mkdir()
+    labels = ball(0)[1]
+    done = write_acceptance(case, labels, dataset, HISTORY)
+    assert done.refusal is None
+    assert dataset.status.read()["ball0"] == CaseStatus(name="ball0", status=Status.DONE, accepted=True)
+    (written,) = read_label_maps(dataset.case("ball0").label, GRID)
+    np.testing.assert_array_equal(written.array, labels.array)
+    (example,) = read_task(task_folder("balls")).examples
+    assert example.origins == {"painted": 2, "corrected": 0, "accepted": 8}
+    assert example.engine.startswith("adapt")
+    again = read_case(dataset, "ball0")
+    assert (again.is_filled, again.labelled) == (True, (2, 6))
+    assert not dataset.case("ball0").corrected()
+    reset_case(again, dataset, flagged=True)
+    assert read_task(task_folder("balls")).examples == ()
+    assert [str(row.state) for row in read_review_table(dataset).rows] == ["flagged", "to do"]
+
+
+def test_a_case_that_does_not_fit_its_task_is_accepted_and_the_reason_is_told(dataset: BatchFolder) -> None:
+    case = read_case(dataset, "ball0", SEGMENTS)
+    dataset.case("ball0").folder.mkdir()
+    set_dataset_task(dataset, "gone")
+    done = write_acceptance(case, ball(0)[1], dataset, HISTORY)
+    assert done.refusal is not None
+    assert done.refusal.code == "library_unknown"
+    assert dataset.status.read()["ball0"].accepted
+
+
+def test_a_label_map_that_appeared_meanwhile_is_kept_beside_the_accepted_one(dataset: BatchFolder) -> None:
+    case = read_case(dataset, "ball0", SEGMENTS)
+    files = dataset.case("ball0")
+    files.folder.mkdir()
+    files.label.write_bytes(b"of somebody else")
+    accept_case(case, ball(0)[1], dataset, HISTORY)
+    assert [path.read_bytes() for path in files.folder.glob("label.2*.nii.gz")] == [b"of somebody else"]
+
+
+def test_filled_cases_come_next_then_those_to_do_then_flagged_ones(tmp_path: Path) -> None:
+    folder = batch_of_balls(tmp_path, ("0",))
+    table = read_review_table(folder)
+    assert [table.next(None), table.next("1"), table.next("2")] == ["1", "2", "1"]
+    (folder.case("1").folder / "flagged").touch()
+    assert [read_review_table(folder).next(name) for name in ("0", "2")] == ["2", "1"]
+
+
+def test_a_case_in_review_is_not_filled(dataset: BatchFolder, tmp_path: Path) -> None:
+    manifest = cases_path(dataset)
+    support = write_ball(tmp_path, 0)[1]
+    text = manifest.read_text(encoding="utf-8").replace("ball0.nii.gz,,", f"ball0.nii.gz,{support},")
+    manifest.write_text(text.replace("ball1.nii.gz,,", f"ball1.nii.gz,{support},"), encoding="utf-8")
+    files = dataset.case("ball0")
+    files.folder.mkdir()
+    lock = ReviewLock(files)
+    submitted = []
+
+    class Pool:
+        """Ends each case at once."""
+
+        def slots(self) -> int:
+            return 1
+
+        def submit(self, case_job: object) -> None:
+            submitted.append(case_job.case.name)  # type: ignore[attr-defined]
+
+        def poll(self, seconds: float) -> list[CaseStatus]:
+            return [CaseStatus(name=submitted[-1], status=Status.DONE)]
+
+        def close(self) -> None:
+            pass
+
+    done = run_batch(read_manifest(manifest), dataset.path, BatchSettings(), Pool, engine="propagate", resume=True)
+    lock.release()
+    assert submitted == ["ball1"]
+    assert (done["ball0"].status, done["ball0"].message) == (Status.SKIPPED, "in review")
+
+
+@pytest.mark.parametrize(("examples", "worthwhile"), [(0, False), (1, False), (2, True)])
+def test_a_first_training_is_worthwhile_with_two_patients(examples: int, worthwhile: bool) -> None:
+    task = task_of_balls("few", *range(examples)) if examples else create_task("few", SEGMENTS)
+    assert training_advice(task) == TrainingAdvice(examples, examples, None, "", worthwhile)
+
+
+def test_the_overview_tells_task_and_cases_to_fill_or_why_there_is_none(dataset: BatchFolder) -> None:
+    overview = read_overview(dataset, read_review_table(dataset))
+    assert (overview.task, overview.to_fill, overview.is_trained) == ("balls", 2, False)
+    set_dataset_task(dataset, "gone")
+    error = read_overview(dataset, read_review_table(dataset)).error
+    assert error is not None
+    assert error.code == "library_unknown"
