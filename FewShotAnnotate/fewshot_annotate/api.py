@@ -1,7 +1,7 @@
 """The public Python API: what `import fewshot_annotate` offers.
 
-Volumes and labels are given as paths, SimpleITK images, numpy arrays `[k, j, i]` (slices, rows, columns; spacing 1 mm
-where only arrays are given) or the objects that `read_volume` and `read_labels` return.
+Volumes and labels are input_volume as paths, SimpleITK images, numpy arrays `[k, j, i]` (slices, rows, columns; spacing 1 mm
+where only arrays are input_volume) or the objects that `read_volume` and `read_labels` return.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Filled:
 def read_labels(
     path: str | Path, volume: VolumeLike | None = None, *, resample: bool = False, crop: bool = False
 ) -> list[LabelMap]:
-    """Label maps of a file, on the volume's grid if one is given: one, or one per layer where segments overlap.
+    """Label maps of a file, on the volume's grid if one is input_volume: one, or one per layer where segments overlap.
 
     Parameters
     ----------
@@ -171,13 +171,13 @@ def fill(
     """
     if labels is None and task is None:
         raise InputError("no_labelled_slice", path="The labels")
-    given, layers = (as_volume(volume), []) if labels is None else as_inputs(volume, labels)
-    given = as_channels(given, also)
+    input_volume, layers = (as_volume(volume), []) if labels is None else as_inputs(volume, labels)
+    input_volume = as_channels(input_volume, also)
     if task is not None and len(layers) > 1:
         layers = [merge_layers(layers, "labels.nii.gz")]
     merged = merge_disjoint(layers)
     request = FillRequest(
-        volume=given,
+        volume=input_volume,
         layers=merged.layers,
         axis=_axis(axis),
         labelled_slices=labelled_slices,
@@ -188,7 +188,7 @@ def fill(
     planned = None if task is None else plan_with_task(request, read_task(task_folder(task)))
     runs, planned_layers = (plan(request), merged.layers) if planned is None else ([planned.run], [planned.label_map])
     with temporary_folder() as folder:
-        result = fill_layers(runs, planned_layers, given, folder / "job", on_event)
+        result = fill_layers(runs, planned_layers, input_volume, folder / "job", on_event)
     filled = merged.restore(result.layers) if planned is None else [planned.filled(result.layers[0].array)]
     job = runs[0].job
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
@@ -212,9 +212,9 @@ def suggest(
     partial: bool = False,
 ) -> list[SuggestedSlice]:
     """Suggest at most `count` slices to label next, best first. Other parameters and errors as in `fill`."""
-    given, layers = as_inputs(volume, labels)
+    input_volume, layers = as_inputs(volume, labels)
     request = FillRequest(
-        volume=as_channels(given, also),
+        volume=as_channels(input_volume, also),
         layers=merge_disjoint(layers).layers,
         axis=_axis(axis),
         labelled_slices=labelled_slices,
@@ -246,7 +246,7 @@ def compare(
     Parameters
     ----------
     also : sequence of volumes
-        As in `fill`. Engines that work on one volume are given the first one alone, which a warning says.
+        As in `fill`. Engines that work on one volume are input_volume the first one alone, which a warning says.
     engines : sequence of str
     sizes : sequence of int
         Support sizes; by default 1, 2, 4, 8, ... and all.
@@ -268,9 +268,9 @@ def compare(
     from .evaluation.design import TrialDesign
     from .jobs.planning import EngineSettings
 
-    given, layers = as_inputs(volume, labels)
+    input_volume, layers = as_inputs(volume, labels)
     case = ComparisonCase.from_label_maps(
-        as_channels(given, also),
+        as_channels(input_volume, also),
         merge_disjoint(layers).layers,
         _axis(axis),
         labelled_slices,
@@ -323,11 +323,11 @@ def export_labels(
     from .export.structures import as_terminology, common_structures
 
     path = Path(path)
-    by_length = sorted(Target, key=lambda one: -len(one.suffixes[0]))  # .seg.nrrd before .nrrd
-    target = next((one for one in by_length if path.name.lower().endswith(one.suffixes)), None)
+    by_length = sorted(Target, key=lambda format_: -len(format_.suffixes[0]))  # .seg.nrrd before .nrrd
+    target = next((format_ for format_ in by_length if path.name.lower().endswith(format_.suffixes)), None)
     if target is None:
-        known = ", ".join(suffix for one in Target for suffix in one.suffixes)
-        raise InputError("suffix_unknown", path=path, allowed=known)
+        suffixes = ", ".join(suffix for format_ in Target for suffix in format_.suffixes)
+        raise InputError("suffix_unknown", path=path, allowed=suffixes)
     layers = list(labels.layers) if isinstance(labels, Filled) else as_label_maps(labels)
     structures = common_structures()
     agreed = {

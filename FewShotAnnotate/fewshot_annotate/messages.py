@@ -389,5 +389,5 @@ def sentence(message: Message | str, sentences: Mapping[str, str], unknown: str)
 def _say(value: Any, sentences: Mapping[str, str], unknown: str) -> Any:
     """A value for a placeholder; messages are said in sentences, those of a list without their full stops."""
     if isinstance(value, list):
-        return "; ".join(str(_say(one, sentences, unknown)).rstrip(".") for one in value)
+        return "; ".join(str(_say(message, sentences, unknown)).rstrip(".") for message in value)
     return sentence(value, sentences, unknown) if isinstance(value, Message) else value

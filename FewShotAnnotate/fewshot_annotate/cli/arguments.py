@@ -195,6 +195,6 @@ def parse_engine_options(engine_name: str, texts: Sequence[str]) -> dict[str, An
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise InputError("option_malformed", text=text)
-        known = engine.options.get(name)
-        options[name] = known.parse(engine.name, name, value) if known else value
+        option = engine.options.get(name)
+        options[name] = option.parse(engine.name, name, value) if option else value
     return options

@@ -117,20 +117,20 @@ def _own(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequ
     )
     folder: Path = options.output
     with exit_code_of_comparison(folder) as code, open_display(options.progress, COMPARISON) as report:
-        found = compare(case, engine_settings, design, folder, report, options.resume)
+        comparison = compare(case, engine_settings, design, folder, report, options.resume)
     if code:
         return code[0]
     with sign_of_life(options.progress, "Writing the report"):
-        plot = comparison_png(found)
+        plot = comparison_png(comparison)
         write_bytes(folder / "dice.png", plot)
-        write_json(folder / "result.json", found.to_json())
-        write_summary(folder / "summary.csv", found)
-        write_slices(folder / "slices.csv", found)
-        write_report(folder / "report.html", case, found, engine_settings, design, plot)
+        write_json(folder / "result.json", comparison.to_json())
+        write_summary(folder / "summary.csv", comparison)
+        write_slices(folder / "slices.csv", comparison)
+        write_report(folder / "report.html", case, comparison, engine_settings, design, plot)
     if options.progress == "json":
-        print(json.dumps(found.to_json()["recommendation"]))
+        print(json.dumps(comparison.to_json()["recommendation"]))
     else:
-        _show(case, found)
+        _show(case, comparison)
         print(printable(folder / "report.html"))
     return ExitCode.DONE
 
@@ -140,17 +140,17 @@ def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Se
     listed = read_manifest(options.study, consents(options), not options.partial)
     folder: Path = options.output
     with exit_code_of_comparison(folder) as code, open_display(options.progress, COMPARISON) as report:
-        found = run_study(listed, engine_settings, design, folder, report, options.resume, print_note)
+        study = run_study(listed, engine_settings, design, folder, report, options.resume, print_note)
     if code:
         return code[0]
-    plot = study_png(found)
+    plot = study_png(study)
     write_bytes(folder / "dice.png", plot)
-    write_tables(folder, found)
-    write_study_report(folder / "report.html", found, engine_settings, design, plot)
+    write_tables(folder, study)
+    write_study_report(folder / "report.html", study, engine_settings, design, plot)
     if options.progress == "json":
-        print(json.dumps({"findings": findings(found)}))
+        print(json.dumps({"findings": findings(study)}))
     else:
-        _show_study(found)
+        _show_study(study)
         print(printable(folder / "report.html"))
     return ExitCode.DONE
 
@@ -165,7 +165,8 @@ def _show(case: ComparisonCase, comparison: Comparison) -> None:
     for engine in comparison.engines:
         points = [comparison.at(engine, size) for size in comparison.sizes]
         cells = [
-            f"{one.dice:.3f}" + (f" ({one.least:.3f}-{one.most:.3f})" if one.draws > 1 else "") for one in points
+            f"{point.dice:.3f}" + (f" ({point.least:.3f}-{point.most:.3f})" if point.draws > 1 else "")
+            for point in points
         ]
         table.add_row(engine, *cells, *([duration(points[-1].fill_seconds(case.to_fill))] if time else []))
     console.print(table)
@@ -177,27 +178,27 @@ def _show(case: ComparisonCase, comparison: Comparison) -> None:
         console.print(printable(reason))
 
 
-def _show_study(found: StudyResult) -> None:
+def _show_study(study: StudyResult) -> None:
     from rich.table import Table
 
     console = table_console()
-    points = group_points(found)
-    for group in dict.fromkeys(one.group for one in points):
-        own = [one for one in points if one.group == group]
-        sizes = sorted({one.size for one in own})
-        volumes = max(one.volumes for one in own)
+    points = group_points(study)
+    for group in dict.fromkeys(point.group for point in points):
+        group_curve = [point for point in points if point.group == group]
+        sizes = sorted({point.size for point in group_curve})
+        volumes = max(point.volumes for point in group_curve)
         count = f"{volumes} volume{'' if volumes == 1 else 's'}"
         title = f"{printable(group)}: mean Dice of {count}, standard deviation in brackets"
         table = Table("engine", *map(format_slices, sizes), title=title)
-        for engine in found.engines:
-            cells = {one.size: one for one in own if one.engine == engine}
+        for engine in study.engines:
+            cells = {point.size: point for point in group_curve if point.engine == engine}
             table.add_row(engine, *(_mean_and_spread(cells.get(size)) for size in sizes))
         console.print(table)
-    _show_absent(found.unscored)
-    for volume in found.volumes:
-        for one in volume.unscored:
-            print(f"No figure on {printable(volume.name)}: {one.engine}: {error_text(one.content)}")
-    for sentence in findings(found):
+    _show_absent(study.unscored)
+    for volume in study.volumes:
+        for unscored in volume.unscored:
+            print(f"No figure on {printable(volume.name)}: {unscored.engine}: {error_text(unscored.content)}")
+    for sentence in findings(study):
         console.print(printable(sentence))
 
 
@@ -208,5 +209,5 @@ def _mean_and_spread(point: GroupPoint | None) -> str:
 
 
 def _show_absent(absent: Sequence[UnscoredEngine]) -> None:
-    for one in absent:
-        print(f"Not compared: {one.engine}: {'failed: ' if one.started else ''}{error_text(one.content)}")
+    for engine in absent:
+        print(f"Not compared: {engine.engine}: {'failed: ' if engine.started else ''}{error_text(engine.content)}")

@@ -135,8 +135,8 @@ def _export(options: argparse.Namespace) -> int:
             previews=not options.no_previews,
             report=report,
         )
-    for one in made.findings:
-        print_note(error_text(one, options))
+    for message in made.findings:
+        print_note(error_text(message, options))
     if options.progress != "json":
         held = len(made.validation)
         print(

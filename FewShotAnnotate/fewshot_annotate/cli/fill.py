@@ -158,9 +158,9 @@ def _fill(options: argparse.Namespace) -> int:
             f"{printable(options.output)}: {count} slices filled, {len(support.indices)} were labelled "
             f"({support.axis.describe(volume.geometry)}, engine {job.engine}) in {time.monotonic() - began:.1f} s"
         )
-        for name, one in result.expected_dice:
-            likely = f"9 times of 10 from {one.low:.3f} to {one.high:.3f}"
-            print(f"  Expected Dice {printable(name):<14} {one.dice:.3f}  ({likely})")
+        for name, dice in result.expected_dice:
+            likely = f"9 times of 10 from {dice.low:.3f} to {dice.high:.3f}"
+            print(f"  Expected Dice {printable(name):<14} {dice.dice:.3f}  ({likely})")
     return ExitCode.DONE
 
 

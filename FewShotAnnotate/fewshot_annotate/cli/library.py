@@ -84,16 +84,16 @@ def _show(options: argparse.Namespace) -> int:
     task = read_task(task_folder(options.name))
     table = Table("slice", "size", "spacing mm", "labels", "origin", "added", "version")
     names = {segment.value: segment.name for segment in task.segments}
-    for one in task.slices:
-        rows, columns = one.spacing
+    for library_slice in task.slices:
+        rows, columns = library_slice.spacing
         table.add_row(
-            one.file,
-            f"{one.shape[1]}x{one.shape[0]}",
+            library_slice.file,
+            f"{library_slice.shape[1]}x{library_slice.shape[0]}",
             f"{columns:.3g}x{rows:.3g}",
-            printable(", ".join(names[value] for value in one.annotated)),
-            str(one.origin),
-            one.added,
-            one.program,
+            printable(", ".join(names[value] for value in library_slice.annotated)),
+            str(library_slice.origin),
+            library_slice.added,
+            library_slice.program,
         )
     table_console().print(table)
     print(f"{printable(task.name)}: {task.plane}, {_labels(task)}\n{printable(task.folder)}")

@@ -102,7 +102,7 @@ def error_text(error: Message | str, options: argparse.Namespace | None = None) 
     """
     hint = _hint(error, options) if options is not None and isinstance(error, Message) else ""
     text = sentence(error, SENTENCES | OWN_SENTENCES, UNKNOWN)
-    return _PIP_INSTALL.sub(lambda found: install_command(found["requirements"]), text) + hint
+    return _PIP_INSTALL.sub(lambda match: install_command(match["requirements"]), text) + hint
 
 
 def install_command(requirements: str) -> str:
@@ -119,9 +119,9 @@ def install_command(requirements: str) -> str:
     root = Path(__file__).resolve().parents[3]
     if not (root / "pyproject.toml").is_file():
         return f"{pip} {requirements}"
-    own = _OWN_EXTRA.search(requirements)
+    extra = _OWN_EXTRA.search(requirements)
     fitting = [extra for extra, packages in _EXTRAS.items() if set(requirements.split()) <= packages]
-    return f'{pip} --editable "{root}[{own["extra"] if own else next(iter(fitting), "all")}]"'
+    return f'{pip} --editable "{root}[{extra["extra"] if extra else next(iter(fitting), "all")}]"'
 
 
 def _hint(error: Message, options: argparse.Namespace) -> str:

@@ -73,8 +73,8 @@ def _list(_options: argparse.Namespace) -> int:
     console.print(engines)
     print(f"auto is {engine_class('auto').name} here. {_where_computed()}")
     table = Table("weights", "state", "MB", "licence")
-    for one in catalog.checkpoints():
-        table.add_row(one.name, _state(one), _megabytes(one.size), one.licence)
+    for checkpoint in catalog.checkpoints():
+        table.add_row(checkpoint.name, _state(checkpoint), _megabytes(checkpoint.size), checkpoint.licence)
     console.print(table)
     print(f"Weights lie in {printable(store.folder())}.")
     print("All about an engine or its weights: fewshot-annotate models info NAME")
@@ -85,8 +85,8 @@ def _info(options: argparse.Namespace) -> int:
     for name in options.names:
         if name in engine_names():
             _print_engine(engine_class(name))
-    for one in _named(name for name in options.names if not _is_built_in(name)):
-        _print_details(one, sys.stdout)
+    for checkpoint in _named(name for name in options.names if not _is_built_in(name)):
+        _print_details(checkpoint, sys.stdout)
     return ExitCode.DONE
 
 
@@ -138,38 +138,45 @@ def _short_state(engine: type[Engine]) -> str:
 
 def _download(options: argparse.Namespace) -> int:
     chosen = _named(options.names)
-    for one in chosen:
-        accepted = one.permissive or options.accept_licence or _agreed(one)
-        with open_display(options.progress, _download_display(one)) as show:
-            path = download.download(one, accepted, engine_using(one), lambda done, total: show((done, total)))
-        _print_unless_json(options.progress, f"{one.name}: {path}")
-        if one.sha256 is None and one.md5 is None:
+    for checkpoint in chosen:
+        accepted = checkpoint.permissive or options.accept_licence or _agreed(checkpoint)
+        with open_display(options.progress, _download_display(checkpoint)) as show:
+            path = download.download(
+                checkpoint, accepted, engine_using(checkpoint), lambda done, total: show((done, total))
+            )
+        _print_unless_json(options.progress, f"{checkpoint.name}: {path}")
+        if checkpoint.sha256 is None and checkpoint.md5 is None:
             _print_unless_json(
-                options.progress, f"  Nobody published a checksum; that of this file is in {store.record_of(one)}."
+                options.progress,
+                f"  Nobody published a checksum; that of this file is in {store.record_of(checkpoint)}.",
             )
     return ExitCode.DONE
 
 
 def _import(options: argparse.Namespace) -> int:
-    (one,) = _named([options.name])
-    path = download.import_file(one, options.file, engine_using(one))
-    print(f"{one.name}: {printable(path)}")
-    if not one.permissive:
-        print(f"  Licence {one.licence}: {one.restrictions}")
+    (checkpoint,) = _named([options.name])
+    path = download.import_file(checkpoint, options.file, engine_using(checkpoint))
+    print(f"{checkpoint.name}: {printable(path)}")
+    if not checkpoint.permissive:
+        print(f"  Licence {checkpoint.licence}: {checkpoint.restrictions}")
     return ExitCode.DONE
 
 
 def _verify(options: argparse.Namespace) -> int:
-    chosen = _named(options.names) if options.names else [one for one in catalog.checkpoints() if _is_there(one)]
+    chosen = (
+        _named(options.names)
+        if options.names
+        else [checkpoint for checkpoint in catalog.checkpoints() if _is_there(checkpoint)]
+    )
     worst = 0
-    for one in chosen:
+    for checkpoint in chosen:
         try:
-            store.verified(one)
+            store.verified(checkpoint)
         except InputError as error:
             print(f"fewshot-annotate: {error_text(error)}", file=sys.stderr)
             worst = 2
         else:
-            print(f"{one.name}: as {'published' if one.sha256 or one.md5 else 'first seen'}")
+            print(f"{checkpoint.name}: as {'published' if checkpoint.sha256 or checkpoint.md5 else 'first seen'}")
     if not chosen:
         print("There are no weights here.")
     return worst
@@ -177,77 +184,86 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     chosen = [catalog.checkpoint(name) for name in options.names]
-    there = [one.name for one in chosen if _state(one) != "not here"]
+    there = [checkpoint.name for checkpoint in chosen if _state(checkpoint) != "not here"]
     if there:
         require_yes(options, f"What was downloaded of {', '.join(there)}")
-    for one in chosen:
-        print(f"{one.name}: {'deleted' if download.remove(one, options.forget) else 'was not here'}")
+    for checkpoint in chosen:
+        print(f"{checkpoint.name}: {'deleted' if download.remove(checkpoint, options.forget) else 'was not here'}")
     return ExitCode.DONE
 
 
 def _named(names: Iterable[str]) -> list[Checkpoint]:
     """Checkpoints by name; for an engine name, the preferred checkpoints that it needs."""
-    found: dict[str, Checkpoint] = {}
+    by_name: dict[str, Checkpoint] = {}
     for name in names:
         engine = engine_class(name) if name in engine_names() else None
         if engine is not None and issubclass(engine, PretrainedEngine):
             chosen = [catalog.checkpoint(alternatives[0]) for alternatives in engine.checkpoints.values()]
         else:
             chosen = [catalog.checkpoint(name)]
-        found |= {one.name: one for one in chosen}
-    return list(found.values())
+        by_name |= {checkpoint.name: checkpoint for checkpoint in chosen}
+    return list(by_name.values())
 
 
-def _agreed(one: Checkpoint) -> bool:
+def _agreed(checkpoint: Checkpoint) -> bool:
     """Ask the user to agree to the licence, if run interactively."""
-    if store.is_ready(one):
+    if store.is_ready(checkpoint):
         return True
-    _print_details(one, sys.stderr)
+    _print_details(checkpoint, sys.stderr)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(
-        f"Do you agree to the licence {one.licence} ({one.licence_url})? [y/N] ", end="", file=sys.stderr, flush=True
+        f"Do you agree to the licence {checkpoint.licence} ({checkpoint.licence_url})? [y/N] ",
+        end="",
+        file=sys.stderr,
+        flush=True,
     )
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _print_details(one: Checkpoint, stream: Any) -> None:
-    used = [name for name in engine_names() if _uses(name, one)]
-    seconds = "not measured" if one.seconds_per_slice is None else f"about {one.seconds_per_slice:g} on two cores"
+def _print_details(checkpoint: Checkpoint, stream: Any) -> None:
+    used = [name for name in engine_names() if _uses(name, checkpoint)]
+    seconds = (
+        "not measured"
+        if checkpoint.seconds_per_slice is None
+        else f"about {checkpoint.seconds_per_slice:g} on two cores"
+    )
     rows = {
-        "state": _state(one),
-        "file": store.path_of(one),
-        "published at": one.url,
-        "revision": one.revision or "none",
-        "size in MB": _megabytes(one.size),
-        "SHA-256": one.sha256 or store.known_digests(one).get("sha256", "none yet"),
-        "MD5": one.md5 or "none",
-        "checksum": one.checksum_source,
-        "licence": f"{one.licence}, {one.licence_url}",
-        "restrictions": one.restrictions,
-        "cite": one.citation,
-        "good at": one.good_at,
+        "state": _state(checkpoint),
+        "file": store.path_of(checkpoint),
+        "published at": checkpoint.url,
+        "revision": checkpoint.revision or "none",
+        "size in MB": _megabytes(checkpoint.size),
+        "SHA-256": checkpoint.sha256 or store.known_digests(checkpoint).get("sha256", "none yet"),
+        "MD5": checkpoint.md5 or "none",
+        "checksum": checkpoint.checksum_source,
+        "licence": f"{checkpoint.licence}, {checkpoint.licence_url}",
+        "restrictions": checkpoint.restrictions,
+        "cite": checkpoint.citation,
+        "good at": checkpoint.good_at,
         "used by": ", ".join(used) or "no engine",
         "seconds a slice": seconds,
     }
-    print(f"{one.name}: {one.title}", file=stream)
+    print(f"{checkpoint.name}: {checkpoint.title}", file=stream)
     for name, value in rows.items():
         print(f"  {name + ':':<17}{printable(value)}", file=stream)
 
 
-def _uses(engine_name: str, one: Checkpoint) -> bool:
+def _uses(engine_name: str, checkpoint: Checkpoint) -> bool:
     engine = engine_class(engine_name)
-    return issubclass(engine, PretrainedEngine) and any(one.name in names for names in engine.checkpoints.values())
+    return issubclass(engine, PretrainedEngine) and any(
+        checkpoint.name in names for names in engine.checkpoints.values()
+    )
 
 
-def _is_there(one: Checkpoint) -> bool:
-    return paths.is_file(store.path_of(one))
+def _is_there(checkpoint: Checkpoint) -> bool:
+    return paths.is_file(store.path_of(checkpoint))
 
 
-def _state(one: Checkpoint) -> str:
-    if _is_there(one):
-        return "here" if store.is_ready(one) else "here, but of unknown origin"
-    partial = store.partial_of(one)
+def _state(checkpoint: Checkpoint) -> str:
+    if _is_there(checkpoint):
+        return "here" if store.is_ready(checkpoint) else "here, but of unknown origin"
+    partial = store.partial_of(checkpoint)
     return f"partly here ({_megabytes(paths.size(partial))} MB)" if paths.is_file(partial) else "not here"
 
 
@@ -276,14 +292,14 @@ def _print_unless_json(kind: str, text: str) -> None:
         print(text)
 
 
-def _download_display(one: Checkpoint) -> Display[tuple[int, int | None]]:
+def _download_display(checkpoint: Checkpoint) -> Display[tuple[int, int | None]]:
     """How bytes that have arrived, and those of the whole file if that is known, are shown."""
 
     def line_of(step: tuple[int, int | None]) -> str:
-        return json.dumps({"event": "download", "name": one.name, "done": step[0], "total": step[1]})
+        return json.dumps({"event": "download", "name": checkpoint.name, "done": step[0], "total": step[1]})
 
     return Display(
         columns=(Column.DOWNLOADED, Column.SPEED, Column.REMAINING),
-        show=lambda bar, step: bar.update(one.name, step[0], step[1] or one.size),
+        show=lambda bar, step: bar.update(checkpoint.name, step[0], step[1] or checkpoint.size),
         line_of=line_of,
     )

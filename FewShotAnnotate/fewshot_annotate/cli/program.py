@@ -103,7 +103,7 @@ class _Parser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Parser of a command line; only the command that its words ask for has its arguments."""
     parser = _Parser(
         prog="fewshot-annotate",
@@ -112,7 +112,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fewshot-annotate {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    asked = next((word for word in words if not word.startswith("-")), None)
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, summary in COMMANDS.items():
         command = subparsers.add_parser(name, help=summary)
         if name == asked:

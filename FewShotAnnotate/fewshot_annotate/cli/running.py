@@ -30,20 +30,20 @@ def run_all(
         return fill_layers(runs, layers, volume, folder, report, resume=options.resume)
 
 
-def unfinished_message(unfinished: Unfinished, kept: Path | None) -> str:
+def unfinished_message(unfinished: Unfinished, job_folder: Path | None) -> str:
     """Message about a run that ended early."""
-    rest = f" Continue it with --job-dir {kept} --resume." if kept else ""
+    hint = f" Continue it with --job-dir {job_folder} --resume." if job_folder else ""
     if isinstance(unfinished.ending, Failed):
-        return error_text(unfinished.ending.content) + ("" if unfinished.ending.is_bad_input else rest)
-    return f"cancelled; no output was written.{rest}"
+        return error_text(unfinished.ending.content) + ("" if unfinished.ending.is_bad_input else hint)
+    return f"cancelled; no output was written.{hint}"
 
 
 @contextmanager
-def _run_folder(kept: Path | None) -> Iterator[Path]:
+def _run_folder(job_folder: Path | None) -> Iterator[Path]:
     """Context manager: the user's run folder, or a temporary one."""
-    if kept:
-        paths.require_nameable(kept)
-        yield kept
+    if job_folder:
+        paths.require_nameable(job_folder)
+        yield job_folder
         return
     with temporary_folder() as folder:
         yield folder / "job"

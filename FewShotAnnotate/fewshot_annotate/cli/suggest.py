@@ -53,16 +53,16 @@ def _suggest(options: argparse.Namespace) -> int:
     )
     with open_display(progress, _SEARCH) as report:
         suggested = suggestions(request, count, report)
-    found = [
+    rows = [
         {
-            "slice": one.index,
-            "axis": one.axis.index,
-            "plane": one.axis.patient_plane(volume.geometry),
-            "gain": one.gain,
-            "reason": str(one.reason),
-            "labels": one.labels,
+            "slice": suggestion.index,
+            "axis": suggestion.axis.index,
+            "plane": suggestion.axis.patient_plane(volume.geometry),
+            "gain": suggestion.gain,
+            "reason": str(suggestion.reason),
+            "labels": suggestion.labels,
         }
-        for one in suggested
+        for suggestion in suggested
     ]
-    print(json.dumps(found, indent=1))
+    print(json.dumps(rows, indent=1))
     return ExitCode.DONE

@@ -116,7 +116,7 @@ def _list(_options: argparse.Namespace) -> int:
         table.add_row(
             printable(name),
             str(len(task.examples)),
-            str(sum(one.slice_count for one in task.examples) + len(task.slices)),
+            str(sum(example.slice_count for example in task.examples) + len(task.slices)),
             task.plane,
             _labels(task),
             str(len(models)),
@@ -135,9 +135,9 @@ def _show(options: argparse.Namespace) -> int:
         print(f"{len(task.slices)} {task.plane} slices without their volumes (fewshot-annotate library show).")
     model = newest_model(task)
     if model is not None:
-        for name, one in model.expected(task):
-            likely = f"9 patients of 10 from {one.low:.3f} to {one.high:.3f}"
-            print(f"  Expected Dice {printable(name):<14} {one.dice:.3f}  ({likely})")
+        for name, dice in model.expected(task):
+            likely = f"9 patients of 10 from {dice.low:.3f} to {dice.high:.3f}"
+            print(f"  Expected Dice {printable(name):<14} {dice.dice:.3f}  ({likely})")
     print(f"{printable(task.name)}: {_labels(task)}\n{printable(task.folder)}")
     return ExitCode.DONE
 
@@ -148,28 +148,30 @@ def _tables(task: Task) -> Iterator[Any]:
     if task.segments:
         segments = Table("value", "segment", "ml, mean of examples")
         for segment in task.segments:
-            counts = [one.voxels[segment.value - 1] * one.voxel_ml for one in task.examples if one.whole]
+            counts = [
+                example.voxels[segment.value - 1] * example.voxel_ml for example in task.examples if example.whole
+            ]
             mean = f"{sum(counts) / len(counts):.3g}" if counts else ""
             segments.add_row(str(segment.value), printable(segment.name), mean)
         yield segments
     if task.examples:
         examples = Table("example", "size", "spacing mm", "labelled", "by", "engine", "added", "version")
-        for one in task.examples:
+        for example in task.examples:
             examples.add_row(
-                one.number,
-                "x".join(map(str, one.geometry.shape[::-1])),
-                "x".join(f"{size:.3g}" for size in one.geometry.spacing),
-                "whole" if one.whole else f"{one.slice_count} slices of axis {one.axis}",
-                _shares(one.origins),
-                one.engine,
-                one.added,
-                one.program,
+                example.number,
+                "x".join(map(str, example.geometry.shape[::-1])),
+                "x".join(f"{size:.3g}" for size in example.geometry.spacing),
+                "whole" if example.whole else f"{example.slice_count} slices of axis {example.axis}",
+                _shares(example.origins),
+                example.engine,
+                example.added,
+                example.program,
             )
         yield examples
-    known = task_models(task)
-    if known:
+    trained = task_models(task)
+    if trained:
         models = Table("model", "examples", "patients", "steps", "seconds", "expected Dice", "version")
-        for model in known:
+        for model in trained:
             report = model.report
             figures = (
                 ("", "", "", "in training")
@@ -222,18 +224,18 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _add_batch(options: argparse.Namespace, folder: Path) -> int:
-    found = add_accepted(folder, BatchFolder(options.image))
-    for name, added in found.added:
+    result = add_accepted(folder, BatchFolder(options.image))
+    for name, added in result.added:
         _note_replaced(added, name)
-    for name, error in found.refused:
+    for name, error in result.refused:
         print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)
-    twice = Counter(added.example.digest for _, added in found.added)
+    twice = Counter(added.example.digest for _, added in result.added)
     for digest, count in twice.items():
         if count > 1:
-            same = ", ".join(name for name, added in found.added if added.example.digest == digest)
+            same = ", ".join(name for name, added in result.added if added.example.digest == digest)
             print_note(f"{same}: these cases have the same image; the labels of the last one are kept.")
-    print(f"{_summary(read_task(folder))}; {len(found.added)} cases added, {found.waiting} not accepted yet")
-    return ExitCode.BAD_INPUT if found.refused else ExitCode.DONE
+    print(f"{_summary(read_task(folder))}; {len(result.added)} cases added, {result.waiting} not accepted yet")
+    return ExitCode.BAD_INPUT if result.refused else ExitCode.DONE
 
 
 def _note_replaced(added: Added, image: object) -> None:
@@ -250,8 +252,8 @@ def _next(options: argparse.Namespace) -> int:
     ranked, unreadable = rank_batch(BatchFolder(options.batch), read_task(task_folder(options.name)))
     for name, error in unreadable:
         print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)
-    for one in ranked[:count]:
-        print(f"{printable(one.case.name)}: {printable(error_text(one.reason))}")
+    for case in ranked[:count]:
+        print(f"{printable(case.case.name)}: {printable(error_text(case.reason))}")
     if not ranked:
         print("No filled case waits for its review.")
     return ExitCode.DONE

@@ -87,9 +87,9 @@ def _print_report(model: TaskModel, name: str) -> None:
         f"{printable(name)}: model {model.number}, {report.examples} examples of {report.patients} patients, "
         f"{report.steps} steps in {report.seconds:.0f} s"
     )
-    for segment, one in model.expected(read_task(model.folder.parent.parent)):
-        likely = f"9 patients of 10 from {one.low:.3f} to {one.high:.3f}"
-        print(f"  Expected Dice {printable(segment):<14} {one.dice:.3f}  ({likely})")
+    for segment, dice in model.expected(read_task(model.folder.parent.parent)):
+        likely = f"9 patients of 10 from {dice.low:.3f} to {dice.high:.3f}"
+        print(f"  Expected Dice {printable(segment):<14} {dice.dice:.3f}  ({likely})")
     if not report.expected_dice:
         print("  No expected Dice: it takes examples of at least two patients.")
 

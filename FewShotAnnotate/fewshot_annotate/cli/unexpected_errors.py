@@ -24,16 +24,20 @@ def log_and_describe(error: Exception) -> str:
     """Log an unexpected error; returns one line about it for the user."""
     if is_out_of_memory(error):
         return NO_MEMORY
-    kept = next((log for log in _logs() if append_to_log(error, log, __version__)), None)
-    where = f"please report it with what is in {kept}" if kept else f"set {TRACEBACK_VARIABLE}=1 to see where"
+    written_log = next((log for log in _logs() if append_to_log(error, log, __version__)), None)
+    where = (
+        f"please report it with what is in {written_log}"
+        if written_log
+        else f"set {TRACEBACK_VARIABLE}=1 to see where"
+    )
     return f"an unexpected error ended this command ({type(error).__name__}, code {fingerprint(error)}); {where}."
 
 
 def _logs() -> list[Path]:
     """Possible paths of the log, best first."""
-    found = []
+    folders = []
     with contextlib.suppress(InputError, OSError, RuntimeError):
-        found.append(data_folder() / LOG_NAME)
+        folders.append(data_folder() / LOG_NAME)
     with contextlib.suppress(OSError):
-        found.append(system_folder() / f"fewshot-annotate-{LOG_NAME}")
-    return found
+        folders.append(system_folder() / f"fewshot-annotate-{LOG_NAME}")
+    return folders

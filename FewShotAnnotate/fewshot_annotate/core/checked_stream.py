@@ -31,9 +31,9 @@ class CheckedStream(io.RawIOBase):
         view = memoryview(data).cast("B")
         self._checksum = zlib.crc32(view, self._checksum)
         self._size += len(view)
-        rest = view
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        remaining = view
+        while remaining:
+            remaining = remaining[self._file.write(remaining) :]
         return len(view)
 
     def close(self) -> None:

@@ -80,7 +80,7 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, Message):
         return value.to_json()
     if isinstance(value, (list, tuple)):
-        return [_to_json(one) for one in value]
+        return [_to_json(item) for item in value]
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, Integral):
@@ -98,7 +98,7 @@ def _from_json(value: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         return "..."
     if isinstance(value, list):
-        return [_from_json(one, depth + 1) for one in value]
+        return [_from_json(item, depth + 1) for item in value]
     if isinstance(value, dict) and isinstance(value.get("code"), str) and isinstance(value.get("data"), dict):
         return _message_from_json(value, depth)
     return value

@@ -36,7 +36,7 @@ def files_written() -> int:
 def count_written(path: Path) -> None:
     """Count a file or folder that was written, unless it lies in a temporary folder."""
     global _written_count
-    _written_count += not any(part.startswith((HIDDEN_PREFIX, FOLDER_PREFIX)) for part in path.parts)
+    _written_count += not any(name.startswith((HIDDEN_PREFIX, FOLDER_PREFIX)) for name in path.parts)
 
 
 class FileTransaction:

@@ -36,8 +36,8 @@ def gaps(slices: Iterable[int], labelled: Sequence[int]) -> Iterator[SliceGap]:
     slices : iterable of int
     labelled : sequence of int, ascending
     """
-    known = set(labelled)
-    unlabelled = sorted(index for index in slices if index not in known)
+    labelled_set = set(labelled)
+    unlabelled = sorted(index for index in slices if index not in labelled_set)
     for after, group in groupby(unlabelled, lambda index: bisect_left(labelled, index)):
         yield SliceGap(after - 1 if after > 0 else None, after if after < len(labelled) else None, list(group))
 

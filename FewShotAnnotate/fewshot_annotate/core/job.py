@@ -98,7 +98,9 @@ class Job:
             raise TypeError("engine must be a name, model a path")
         if any(type(index) is not int for index in job.slices):
             raise TypeError("slices must be whole numbers")
-        if any(index < 0 for index in job.slices) or any(one >= other for one, other in pairwise(job.slices)):
+        if any(index < 0 for index in job.slices) or any(
+            previous >= following for previous, following in pairwise(job.slices)
+        ):
             raise ValueError("slices must ascend without repeats")
         if not is_time_limit(budget):
             raise ValueError(f"time limit {budget!r}")

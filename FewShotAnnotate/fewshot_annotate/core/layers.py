@@ -53,7 +53,7 @@ def merge_disjoint(layers: Sequence[LabelMap]) -> MergedLayers:
     for number, members in enumerate(groups):
         label_map, values = _merge([layers[member] for member in members])
         merged.append(label_map)
-        placements.update({member: (number, own) for member, own in zip(members, values, strict=True)})
+        placements.update({member: (number, value) for member, value in zip(members, values, strict=True)})
     return MergedLayers(merged, tuple(layers), tuple(placements[number] for number in range(len(layers))))
 
 
@@ -71,16 +71,16 @@ def group_disjoint(masks: Sequence[Mapping[int, np.ndarray]]) -> list[list[int]]
         Positions of the masks of each group.
     """
     groups: list[tuple[dict[int, np.ndarray], list[int]]] = []
-    for number, parts in enumerate(masks):
+    for number, masks_by_key in enumerate(masks):
         for occupied, members in groups:
-            if not any((part & occupied[key]).any() for key, part in parts.items() if key in occupied):
+            if not any((mask & occupied[key]).any() for key, mask in masks_by_key.items() if key in occupied):
                 occupied.update(
-                    {key: part | occupied[key] if key in occupied else part for key, part in parts.items()}
+                    {key: mask | occupied[key] if key in occupied else mask for key, mask in masks_by_key.items()}
                 )
                 members.append(number)
                 break
         else:
-            groups.append((dict(parts), [number]))
+            groups.append((dict(masks_by_key), [number]))
     return [members for _, members in groups]
 
 
@@ -118,17 +118,17 @@ def _merge(layers: Sequence[LabelMap]) -> tuple[LabelMap, list[dict[int, int]]]:
     values: list[dict[int, int]] = []
     segments: list[Segment] = []
     for layer in layers:
-        own = {}
+        new_values = {}
         for segment in layer.segments:
-            own[segment.value] = next(free) if segment.value in used else segment.value
-            used.add(own[segment.value])
-            segments.append(replace(segment, value=own[segment.value]))
-        values.append(own)
+            new_values[segment.value] = next(free) if segment.value in used else segment.value
+            used.add(new_values[segment.value])
+            segments.append(replace(segment, value=new_values[segment.value]))
+        values.append(new_values)
     if len(layers) == 1:
         return layers[0], values
     dtype = np.uint8 if max(used, default=0) <= np.iinfo(np.uint8).max else np.uint16
     array = sparse_zeros(layers[0].array.shape, dtype)
-    for layer, own in zip(layers, values, strict=True):
-        for value, merged in own.items():
+    for layer, new_values in zip(layers, values, strict=True):
+        for value, merged in new_values.items():
             array[layer.array == value] = merged
     return LabelMap(array, layers[0].geometry, tuple(segments)), values

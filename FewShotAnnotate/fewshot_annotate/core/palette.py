@@ -42,7 +42,7 @@ def _colours() -> tuple[Colour, ...]:
     usable = (lab[:, 0] >= _LIGHTNESS[0]) & (lab[:, 0] <= _LIGHTNESS[1]) & (chroma >= _MIN_CHROMA)
     candidates, lab = candidates[usable], lab[usable]
     chosen = list(FIRST_COLOURS)
-    distance = np.min([np.linalg.norm(lab - one, axis=1) for one in _cielab(np.array(chosen))], axis=0)
+    distance = np.min([np.linalg.norm(lab - colour, axis=1) for colour in _cielab(np.array(chosen))], axis=0)
     while len(chosen) < COLOUR_COUNT:
         farthest = int(distance.argmax())
         red, green, blue = candidates[farthest].round(2).tolist()

@@ -33,14 +33,14 @@ def exists(path: PathLike) -> bool:
 
 def is_folder(path: PathLike) -> bool:
     """Whether a path is an accessible folder."""
-    found = stat(path)
-    return found is not None and S_ISDIR(found.st_mode)
+    status = stat(path)
+    return status is not None and S_ISDIR(status.st_mode)
 
 
 def is_file(path: PathLike) -> bool:
     """Whether a path is an accessible regular file: no folder, pipe or device."""
-    found = stat(path)
-    return found is not None and S_ISREG(found.st_mode)
+    status = stat(path)
+    return status is not None and S_ISREG(status.st_mode)
 
 
 def is_plain_file(path: PathLike) -> bool:
@@ -50,8 +50,8 @@ def is_plain_file(path: PathLike) -> bool:
 
 def size(path: PathLike) -> int:
     """Size of a file in bytes; 0 if it cannot be accessed."""
-    found = stat(path)
-    return found.st_size if found else 0
+    status = stat(path)
+    return status.st_size if status else 0
 
 
 def lexists(path: PathLike) -> bool:
@@ -91,12 +91,12 @@ def resolve(path: PathLike) -> Path:
     return Path(path)
 
 
-def is_same(one: PathLike, other: PathLike) -> bool:
+def is_same(path: PathLike, other: PathLike) -> bool:
     """Whether two paths denote the same file or folder, existing or not."""
-    found, others = stat(one), stat(other)
-    if found and others and os.path.samestat(found, others):
+    status, other_status = stat(path), stat(other)
+    if status and other_status and os.path.samestat(status, other_status):
         return True
-    return os.path.normcase(resolve(one)) == os.path.normcase(resolve(other))
+    return os.path.normcase(resolve(path)) == os.path.normcase(resolve(other))
 
 
 def is_inside(path: PathLike, folder: PathLike) -> bool:
@@ -130,13 +130,13 @@ def require_existing(path: PathLike) -> os.stat_result:
     InputError
         It does not exist or cannot be accessed.
     """
-    found = stat(path)
-    if found is None:
+    status = stat(path)
+    if status is None:
         detail = access_error(path)
         if detail:
             raise InputError("path_unreachable", path=path, detail=detail)
         raise InputError("file_missing", path=path)
-    return found
+    return status
 
 
 def require_file(path: PathLike) -> os.stat_result:
@@ -147,9 +147,9 @@ def require_file(path: PathLike) -> os.stat_result:
     InputError
         It does not exist, cannot be accessed, or is a folder, a pipe or a device.
     """
-    found = require_existing(path)
-    if S_ISDIR(found.st_mode):
+    status = require_existing(path)
+    if S_ISDIR(status.st_mode):
         raise InputError("file_is_folder", path=path)
-    if not S_ISREG(found.st_mode):
+    if not S_ISREG(status.st_mode):
         raise InputError("file_not_regular", path=path)
-    return found
+    return status

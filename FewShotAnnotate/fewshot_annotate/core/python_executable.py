@@ -9,9 +9,9 @@ from pathlib import Path
 
 def python_executable() -> str:
     """Path of `PythonSlicer` inside Slicer, else of the running Python interpreter."""
-    found = shutil.which("PythonSlicer")
-    if found:
-        return found
+    executable = shutil.which("PythonSlicer")
+    if executable:
+        return executable
     if Path(sys.executable).stem.lower().startswith("python"):
         return sys.executable
     return "PythonSlicer"

@@ -95,13 +95,13 @@ def read_bytes(path: PathLike, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
         As for `open_regular_file`, or the file is larger.
     """
     with open_regular_file(path) as file:
-        parts, left = [], max_bytes + 1
-        while left > 0 and (part := file.read(min(left, _BLOCK_BYTES))):
-            parts.append(part)
-            left -= len(part)
+        blocks, left = [], max_bytes + 1
+        while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
+            blocks.append(block)
+            left -= len(block)
     if left <= 0:
         raise OSError(errno.EFBIG, f"it holds more than {max_bytes} bytes", str(path))
-    return b"".join(parts)
+    return b"".join(blocks)
 
 
 def read_text(path: PathLike, encoding: str = "utf-8", max_bytes: int = MAX_TEXT_BYTES) -> str:

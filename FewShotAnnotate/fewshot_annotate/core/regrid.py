@@ -130,49 +130,53 @@ def regrid(
     InputError
         'labels_off_grid' or 'labels_outside': consent is missing; `REMEDIES` names it.
     """
-    own = layers[0].geometry
-    if own != grid and not any(layer.array.any() for layer in layers):  # an empty label map fits every grid
-        return Regridded([LabelMap(sparse_zeros(grid.shape, one.array.dtype), grid, one.segments) for one in layers])
-    found = align_grids(own, grid)
-    if isinstance(found, GridMismatch):
+    source = layers[0].geometry
+    if source != grid and not any(layer.array.any() for layer in layers):  # an empty label map fits every grid
+        return Regridded(
+            [LabelMap(sparse_zeros(grid.shape, layer.array.dtype), grid, layer.segments) for layer in layers]
+        )
+    alignment = align_grids(source, grid)
+    if isinstance(alignment, GridMismatch):
         if Consent.RESAMPLE not in agreed:
-            raise found.error(path)
+            raise alignment.error(path)
         return _resampled(layers, grid, agreed, path)
-    moved = [LabelMap(apply_alignment(layer.array, found, grid.shape), grid, layer.segments) for layer in layers]
+    moved = [LabelMap(apply_alignment(layer.array, alignment, grid.shape), grid, layer.segments) for layer in layers]
     lost = sum(
         int(np.count_nonzero(layer.array)) - int(np.count_nonzero(new.array))
         for layer, new in zip(layers, moved, strict=True)
     )
     _require_crop(lost, agreed, path)
-    return Regridded(moved, _changes(own, grid, found, lost), found.deviation, lost)
+    return Regridded(moved, _changes(source, grid, alignment, lost), alignment.deviation, lost)
 
 
-def align_grids(own: Geometry, grid: Geometry) -> Alignment | GridMismatch:
+def align_grids(source: Geometry, grid: Geometry) -> Alignment | GridMismatch:
     """Map the voxels of `own` to those of `grid`, or explain why they do not coincide.
 
     They coincide if the axes agree up to order and sign, spacing and direction differ by no more than the rounding of
     a header (`ROUNDED_HEADER`), some voxel lies within `SAME_VOXEL_TOLERANCE` of its counterpart, and none is half a
     voxel away. Each voxel then has one nearest voxel in `grid`, and labels move by the rounding error at most.
     """
-    cosines = np.linalg.solve(_matrix(grid.direction), _matrix(own.direction))
+    cosines = np.linalg.solve(_matrix(grid.direction), _matrix(source.direction))
     axis_map = np.rint(cosines)
     if (np.abs(axis_map).sum(axis=0) != 1).any() or (np.abs(axis_map).sum(axis=1) != 1).any():
-        return GridMismatch("direction", *format_distinct(own.direction, grid.direction), np.inf)
+        return GridMismatch("direction", *format_distinct(source.direction, grid.direction), np.inf)
     order = np.abs(axis_map).argmax(axis=1)  # for each axis (i, j, k) of the grid, the own one
     signs = axis_map[np.arange(3), order]
-    size = np.array(own.shape[::-1])[order]
-    spacing = np.array(own.spacing)[order]
+    size = np.array(source.shape[::-1])[order]
+    spacing = np.array(source.spacing)[order]
     spacing[size == 1] = np.array(grid.spacing)[size == 1]  # the spacing of a single slice has no meaning
-    error, offset = _deviations(own, grid, axis_map, spacing[np.argsort(order)])
+    error, offset = _deviations(source, grid, axis_map, spacing[np.argsort(order)])
     farthest = float(np.abs(error).max())
     rotation, scaling = np.abs(cosines - axis_map).max(), np.abs(spacing / grid.spacing - 1).max()
     closest = np.maximum(0, np.maximum(error.min(axis=0), -error.max(axis=0))).max()
     rounded = max(rotation, scaling) <= ROUNDED_HEADER
     if rounded and closest > SAME_VOXEL_TOLERANCE:
-        return GridMismatch("position", *format_distinct(*_nearest_positions(own, grid, axis_map, offset)), farthest)
+        return GridMismatch(
+            "position", *format_distinct(*_nearest_positions(source, grid, axis_map, offset)), farthest
+        )
     if not rounded or farthest >= 0.5:
         if rotation > scaling:
-            own_direction = (_matrix(own.direction)[:, order] * signs).ravel()
+            own_direction = (_matrix(source.direction)[:, order] * signs).ravel()
             return GridMismatch("direction", *format_distinct(own_direction, grid.direction), farthest)
         return GridMismatch("spacing", *format_distinct(spacing, grid.spacing), farthest)
     axes = tuple(2 - int(axis) for axis in order[::-1])
@@ -218,44 +222,44 @@ def _require_crop(lost: int, agreed: Collection[Consent], path: object) -> None:
         raise InputError("labels_outside", path=path, count=lost)
 
 
-def _changes(own: Geometry, grid: Geometry, alignment: Alignment, lost: int) -> tuple[GridChange, ...]:
-    size = [own.shape[axis] for axis in alignment.axes]
+def _changes(source: Geometry, grid: Geometry, alignment: Alignment, lost: int) -> tuple[GridChange, ...]:
+    size = [source.shape[axis] for axis in alignment.axes]
     first = [
         offset if sign > 0 else offset - length + 1
         for offset, sign, length in zip(alignment.offset, alignment.signs, size, strict=True)
     ]
     stop = np.add(first, size)
-    found = {
+    happened_by_change = {
         GridChange.REORIENTED: alignment.axes != (0, 1, 2) or alignment.signs != (1, 1, 1),
         GridChange.PADDED: bool((np.array(first) > 0).any() or (stop < grid.shape).any()),
         GridChange.TRIMMED: not lost and bool((np.array(first) < 0).any() or (stop > grid.shape).any()),
         GridChange.ROUNDED: alignment.deviation > HEADER_DIGITS,
         GridChange.CROPPED: lost > 0,
     }
-    return tuple(change for change, happened in found.items() if happened)
+    return tuple(change for change, happened in happened_by_change.items() if happened)
 
 
 def _deviations(
-    own: Geometry, grid: Geometry, axis_map: np.ndarray, spacing: np.ndarray
+    source: Geometry, grid: Geometry, axis_map: np.ndarray, spacing: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances [8, 3] of the corners of `own` from the nearest voxels of `grid`, in voxels, and the index offset."""
     to_grid = np.linalg.inv(_matrix(grid.direction) * grid.spacing)
-    linear = to_grid @ (_matrix(own.direction) * spacing) - axis_map
-    start = to_grid @ np.subtract(own.origin, grid.origin)
-    last = np.array(own.shape[::-1]) - 1
+    linear = to_grid @ (_matrix(source.direction) * spacing) - axis_map
+    start = to_grid @ np.subtract(source.origin, grid.origin)
+    last = np.array(source.shape[::-1]) - 1
     offset = np.rint(start + linear @ (last / 2))
     corners = np.array([last * (i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     return corners @ linear.T + start - offset, offset
 
 
 def _nearest_positions(
-    own: Geometry, grid: Geometry, axis_map: np.ndarray, offset: np.ndarray
+    source: Geometry, grid: Geometry, axis_map: np.ndarray, offset: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """LPS in mm of the voxel of `own` nearest to the first voxel of `grid`, and of its counterpart in `grid`."""
-    last = np.array(own.shape[::-1]) - 1
+    last = np.array(source.shape[::-1]) - 1
     index = np.clip(axis_map.T @ -offset, 0, last)
-    matrix, grid_matrix = _matrix(own.direction) * own.spacing, _matrix(grid.direction) * grid.spacing
-    return matrix @ index + own.origin, grid_matrix @ (axis_map @ index + offset) + grid.origin
+    matrix, grid_matrix = _matrix(source.direction) * source.spacing, _matrix(grid.direction) * grid.spacing
+    return matrix @ index + source.origin, grid_matrix @ (axis_map @ index + offset) + grid.origin
 
 
 def _matrix(direction: Sequence[float]) -> np.ndarray:

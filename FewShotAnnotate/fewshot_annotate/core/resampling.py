@@ -25,13 +25,13 @@ def resample(label_map: LabelMap, grid: Geometry) -> LabelMap:
     for value, box in enumerate(scipy.ndimage.find_objects(array), start=1):
         if box is None:
             continue
-        first = np.array([part.start for part in box])
+        first = np.array([axis_range.start for axis_range in box])
         mask = np.asarray(array[box] == value).astype(np.float32)
         target = _target_box(first, mask.shape, back, back_start, grid.shape)
-        shape = tuple(part.stop - part.start for part in target)
+        shape = tuple(axis_range.stop - axis_range.start for axis_range in target)
         if 0 in shape:
             continue
-        offset = matrix @ [part.start for part in target] + start - first
+        offset = matrix @ [axis_range.start for axis_range in target] + start - first
         probability = scipy.ndimage.affine_transform(
             mask, matrix, offset, shape, order=1, mode="grid-constant", prefilter=False
         )
@@ -45,18 +45,18 @@ def count_outside(label_map: LabelMap, grid: Geometry) -> int:
     """Number of labelled voxels whose centre lies outside `grid`."""
     matrix, start = index_map(label_map.geometry, grid)
     count = 0
-    for k, part in enumerate(label_map.array):
-        j, i = np.nonzero(part)
+    for k, label_slice in enumerate(label_map.array):
+        j, i = np.nonzero(label_slice)
         index = np.stack([np.full(len(j), k), j, i]).T @ matrix.T + start
         count += int(((index < -0.5) | (index > np.array(grid.shape) - 0.5)).any(axis=1).sum())
     return count
 
 
-def index_map(one: Geometry, other: Geometry) -> tuple[np.ndarray, np.ndarray]:
+def index_map(source: Geometry, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Matrix [3, 3] and offset [3] that map array indices [k, j, i] of one grid to those of another."""
-    first, second = (np.array(geometry.direction).reshape(3, 3) * geometry.spacing for geometry in (one, other))
+    first, second = (np.array(geometry.direction).reshape(3, 3) * geometry.spacing for geometry in (source, target))
     matrix = np.linalg.solve(second, first)
-    start = np.linalg.solve(second, np.subtract(one.origin, other.origin))
+    start = np.linalg.solve(second, np.subtract(source.origin, target.origin))
     return matrix[::-1, ::-1], start[::-1]
 
 

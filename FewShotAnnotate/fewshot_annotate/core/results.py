@@ -47,9 +47,9 @@ def write_results(results: Sequence[Result], *fallbacks: Path) -> None:
         return
     first = refused[0][1]
     for parent in (*fallbacks, *_folders_of_the_user()):
-        kept = _write_to_new_folder([result for result, _ in refused], parent)
-        if kept:
-            listed = ", ".join(map(str, kept))
+        kept_paths = _write_to_new_folder([result for result, _ in refused], parent)
+        if kept_paths:
+            listed = ", ".join(map(str, kept_paths))
             data = {"path": refused[0][0][0], "detail": first.data.get("detail", DISK_FULL), "kept": listed}
             raise InputError("output_kept_elsewhere", **data)
     raise first
@@ -69,13 +69,13 @@ def _write_to_new_folder(results: Sequence[Result], parent: Path) -> list[Path]:
     except OSError:
         return []
     try:
-        kept = [folder / _plain_name(path, number) for number, (path, _) in enumerate(results)]
-        for (_, write), goal in zip(results, kept, strict=True):
+        kept_paths = [folder / _plain_name(path, number) for number, (path, _) in enumerate(results)]
+        for (_, write), goal in zip(results, kept_paths, strict=True):
             write(goal)
     except InputError:
         shutil.rmtree(folder, ignore_errors=True)
         return []
-    return kept
+    return kept_paths
 
 
 def _plain_name(path: Path, number: int) -> str:

@@ -94,9 +94,9 @@ def signals_as_interrupt() -> Iterator[None]:
         interrupt = signal.getsignal(signal.SIGINT)
         if callable(interrupt):
             set_handler(signal.SIGINT, interrupt)
-        for one in TERMINATION_SIGNALS[1:]:
-            if signal.getsignal(one) is signal.SIG_DFL:
-                set_handler(one, _as_interrupt)
+        for number in TERMINATION_SIGNALS[1:]:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                set_handler(number, _as_interrupt)
         with repeat_lost_signals(signal.SIGINT):
             yield
 
@@ -137,8 +137,8 @@ def ignore_signals() -> Iterator[None]:
         return
     with _handlers_restored():
         with defer_signals():
-            for one in _python_handlers():
-                signal.signal(one, signal.SIG_IGN)
+            for number in _python_handlers():
+                signal.signal(number, signal.SIG_IGN)
         yield
 
 
@@ -150,14 +150,14 @@ def _handlers_restored() -> Iterator[None]:
         yield
     finally:
         with defer_signals():
-            for one, handler in before.items():
-                signal.signal(one, handler)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _python_handlers() -> dict[int, Any]:
     """The handlers of terminating signals, without those that libraries in C have set."""
-    found = {one: signal.getsignal(one) for one in TERMINATION_SIGNALS}
-    return {one: handler for one, handler in found.items() if handler is not None}
+    handlers = {number: signal.getsignal(number) for number in TERMINATION_SIGNALS}
+    return {number: handler for number, handler in handlers.items() if handler is not None}
 
 
 @contextlib.contextmanager

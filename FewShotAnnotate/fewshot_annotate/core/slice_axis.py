@@ -148,11 +148,11 @@ def parse_slice_indices(text: str) -> list[int]:
     InputError
         An entry is not a number, or there is none.
     """
-    numbers = [int_or_none(part) for part in re.split(r"\s*[,;]\s*|\s+", text.strip())]
-    found = [number for number in numbers if number is not None]
-    if len(found) < len(numbers):
+    numbers = [int_or_none(entry) for entry in re.split(r"\s*[,;]\s*|\s+", text.strip())]
+    indices = [number for number in numbers if number is not None]
+    if len(indices) < len(numbers):
         raise InputError("slices_malformed", text=text)
-    return found
+    return indices
 
 
 def labelled_indices(array: np.ndarray, axis: SliceAxis) -> list[int]:
@@ -254,7 +254,7 @@ def require_one_axis(array: np.ndarray, axis: SliceAxis, path: object = "The lab
         if thin[labelled].all():  # everything was painted along the other axis
             continue
         sheet = thin & labelled & long
-        across, within = (tuple(a for a in range(3) if a != kept) for kept in (other, axis.index))
+        across, within = (tuple(a for a in range(3) if a != normal_axis) for normal_axis in (other, axis.index))
         painted, all_labelled = sheet.sum(axis=across), labelled.sum(axis=across)
         alone = sheet & ~(labelled & ~thin).any(axis=within, keepdims=True)
         # At least half of the labels in the plane must be thin; the rest is where painted slices of `axis` cut it.

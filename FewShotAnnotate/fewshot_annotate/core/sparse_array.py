@@ -28,10 +28,10 @@ def sparse_zeros(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
 
 def copy_nonzero(target: np.ndarray, values: np.ndarray) -> None:
     """Copy values `[k, j, i]` to an array of zeros of the same shape; rows of zeros are not written."""
-    for own, plane in zip(target, values, strict=True):
+    for target_slice, plane in zip(target, values, strict=True):
         rows = np.flatnonzero(plane.any(axis=1))
         if len(rows):
-            own[rows] = plane[rows]
+            target_slice[rows] = plane[rows]
 
 
 def sparse_copy(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:

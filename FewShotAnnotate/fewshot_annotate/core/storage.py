@@ -83,8 +83,8 @@ def hidden_folder(goal: Path, parent: Path) -> Iterator[Path]:
             try:
                 yield folder
             except InputError as error:
-                place = error.data.get("path")
-                if isinstance(place, Path) and place.is_relative_to(folder):
+                path = error.data.get("path")
+                if isinstance(path, Path) and path.is_relative_to(folder):
                     raise error.with_data(path=goal) from None
                 raise
     except OSError as error:

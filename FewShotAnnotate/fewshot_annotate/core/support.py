@@ -155,5 +155,5 @@ class Support:
             Position of the label in `labels`.
         """
         annotated = np.flatnonzero(self.annotated[:, label_index])
-        around = support_indices_around(index, [self.indices[one] for one in annotated])
-        return tuple(int(annotated[one]) for one in around)
+        around = support_indices_around(index, [self.indices[support_index] for support_index in annotated])
+        return tuple(int(annotated[position]) for position in around)

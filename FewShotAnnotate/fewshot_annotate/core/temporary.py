@@ -75,7 +75,7 @@ class TemporaryFile:
         else:
             raise FileExistsError(errno.EEXIST, "no name is free", str(folder))
         self._open = True
-        _OWN[self] = os.getpid()
+        _OPEN[self] = os.getpid()
         self._mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
         with contextlib.suppress(OSError):  # a file system without permissions
             self.path.chmod(0o600)
@@ -115,7 +115,7 @@ class TemporaryFile:
             self._release()
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
-            _OWN.pop(self, None)
+            _OPEN.pop(self, None)
 
     def _release(self) -> None:
         if self._open:
@@ -128,8 +128,8 @@ class TemporaryFolder:
 
     Parameters
     ----------
-    place : Path, optional
-        Parent folder, in which it is hidden; default: `system_folder`.
+    parent_folder : Path, optional
+        Folder in which it is hidden; default: `system_folder`.
 
     Attributes
     ----------
@@ -140,9 +140,9 @@ class TemporaryFolder:
     OSError
     """
 
-    def __init__(self, place: Path | None = None) -> None:
-        prefix, digits = (FOLDER_PREFIX, _FOLDER_DIGITS) if place is None else (HIDDEN_PREFIX, _HIDDEN_DIGITS)
-        parent = system_folder() if place is None else place
+    def __init__(self, parent_folder: Path | None = None) -> None:
+        prefix, digits = (FOLDER_PREFIX, _FOLDER_DIGITS) if parent_folder is None else (HIDDEN_PREFIX, _HIDDEN_DIGITS)
+        parent = system_folder() if parent_folder is None else parent_folder
         remove_abandoned(parent, prefix)
         with defer_signals():
             self._make(parent, prefix, digits)
@@ -162,7 +162,7 @@ class TemporaryFolder:
                     self.path.rmdir()
                     raise
                 if self._lock is None or _acquire(self._lock, self.path):
-                    _OWN[self] = os.getpid()
+                    _OPEN[self] = os.getpid()
                     return
                 os.close(self._lock)
         raise FileExistsError(errno.EEXIST, "no name is free", str(parent))
@@ -177,7 +177,7 @@ class TemporaryFolder:
                     os.close(lock)
             if os.path.lexists(self.path):  # no more files could be opened to list what is in it
                 shutil.rmtree(self.path, ignore_errors=True)
-            _OWN.pop(self, None)
+            _OPEN.pop(self, None)
 
     def __enter__(self) -> Path:
         return self.path
@@ -223,24 +223,26 @@ def _digits(count: int) -> str:
 
 
 # Not yet closed in this process; a signal may arrive between creation and the block that closes them.
-_OWN: dict[TemporaryFile | TemporaryFolder, int] = {}
+_OPEN: dict[TemporaryFile | TemporaryFolder, int] = {}
 
 
 @atexit.register
 def _close_own() -> None:
-    for one, process in list(_OWN.items()):
+    for temporary, process in list(_OPEN.items()):
         if process == os.getpid():  # a forked child must not remove what its parent still uses
-            one.close()
+            temporary.close()
 
 
 def remove_abandoned(folder: Path, prefix: str = FOLDER_PREFIX) -> None:
     """Remove temporary files and folders that crashed processes of this user left in a folder."""
     try:
         with os.scandir(folder) as listed:
-            found = [one for one in listed if one.name.startswith(prefix) and _NAME_PATTERN.fullmatch(one.name)]
+            entries = [
+                entry for entry in listed if entry.name.startswith(prefix) and _NAME_PATTERN.fullmatch(entry.name)
+            ]
     except OSError:
         return
-    for entry in found:
+    for entry in entries:
         with contextlib.suppress(OSError):
             _remove_if_abandoned(Path(entry.path), entry.stat(follow_symlinks=False))
 

@@ -68,15 +68,15 @@ class Terminology:
     @property
     def description(self) -> str:
         """Readable text of modifier, type and region."""
-        words = [code.meaning for code in (self.modifier, self.type) if code]
+        meanings = [code.meaning for code in (self.modifier, self.type) if code]
         region = [code.meaning for code in (self.region_modifier, self.region) if code]
-        return " ".join(words) + (f" of {' '.join(region)}" if region else "")
+        return " ".join(meanings) + (f" of {' '.join(region)}" if region else "")
 
     def is_same(self, other: Terminology | None) -> bool:
         """Whether all codes are the same."""
         return other is not None and all(
-            one is two if one is None or two is None else one.is_same(two)
-            for one, two in zip(self.codes, other.codes, strict=True)
+            code is two if code is None or two is None else code.is_same(two)
+            for code, two in zip(self.codes, other.codes, strict=True)
         )
 
 
@@ -87,8 +87,8 @@ def segment_terminology(segment: Segment) -> Terminology | None:
 
 def parse_tag(text: str) -> Terminology | None:
     """Parse Slicer's segment tag; None if category or type is missing or malformed."""
-    parts = [*text.split(_FIELD_SEPARATOR), *[""] * 7][:7]
-    category, kind, modifier, region, region_modifier = (_code(parts[number]) for number in (1, 2, 3, 5, 6))
+    fields = [*text.split(_FIELD_SEPARATOR), *[""] * 7][:7]
+    category, kind, modifier, region, region_modifier = (_code(fields[number]) for number in (1, 2, 3, 5, 6))
     if category is None or kind is None:
         return None
     return Terminology(category, kind, modifier, region, region_modifier)
@@ -101,10 +101,10 @@ def format_tag(terminology: Terminology) -> str:
 
 
 def _code(text: str) -> Code | None:
-    words = text.split(_CODE_SEPARATOR)
-    if len(words) != 3:
+    fields = text.split(_CODE_SEPARATOR)
+    if len(fields) != 3:
         return None
-    code = Code(words[1].strip(), words[0].strip(), words[2].strip())
+    code = Code(fields[1].strip(), fields[0].strip(), fields[2].strip())
     return code if code.is_valid else None
 
 

@@ -35,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out; libraries in C report that in messages of their own."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY_PHRASES)
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _OUT_OF_MEMORY_PHRASES)
 
 
 def traceback_lines(error: BaseException) -> list[str]:

@@ -104,9 +104,9 @@ class Geometry:
                 np.subtract(self.direction, other.direction) * np.tile(extent * self.spacing, 3) / finest,
             ),
         )
-        for name, own, others, error in checks:
+        for name, own_values, other_values, error in checks:
             if not np.abs(error).max() <= tolerance:  # NaN counts as a difference
-                return name, *format_distinct(own, others)
+                return name, *format_distinct(own_values, other_values)
         return None
 
 
@@ -116,9 +116,9 @@ def nearest_orthogonal_matrix(direction: np.ndarray) -> np.ndarray:
     return np.asarray(left @ right)
 
 
-def format_distinct(own: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray) -> tuple[str, str]:
+def format_distinct(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> tuple[str, str]:
     """Two lists of numbers as text, with enough decimals to show where they differ."""
-    difference = float(np.abs(np.subtract(own, others)).max())
+    difference = float(np.abs(np.subtract(first, second)).max())
     decimals = (
         3
         if difference == 0 or not math.isfinite(difference)
@@ -129,7 +129,7 @@ def format_distinct(own: Sequence[float] | np.ndarray, others: Sequence[float] |
         numbers = (f"{float(value):.{decimals}f}".rstrip("0").rstrip(".") for value in values)
         return f"({', '.join('0' if number == '-0' else number for number in numbers)})"
 
-    return text(own), text(others)
+    return text(first), text(second)
 
 
 def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
@@ -249,9 +249,9 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
     if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # infinity less infinity, and special kinds of NaN
             rounded = np.rint(array)
-            whole = np.abs(array - rounded) <= LABEL_TOLERANCE
-        if not whole.all():
-            raise InputError("label_not_integer", path=path, value=float(array[~whole].flat[0]))
+            is_integer = np.abs(array - rounded) <= LABEL_TOLERANCE
+        if not is_integer.all():
+            raise InputError("label_not_integer", path=path, value=float(array[~is_integer].flat[0]))
         array = rounded
     least, most = array.min(), array.max()
     if least < 0 or most > 65535:
@@ -262,7 +262,7 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
 
 def present_values(array: np.ndarray) -> tuple[int, ...]:
     """Label values that occur in a uint8 or uint16 array, ascending, without 0."""
-    found = np.zeros(np.iinfo(array.dtype).max + 1, dtype=bool)
-    for part in array:  # slice by slice, so that the array is neither sorted nor copied
-        found[part] = True
-    return tuple(int(value) for value in np.flatnonzero(found) if value)
+    is_present = np.zeros(np.iinfo(array.dtype).max + 1, dtype=bool)
+    for label_slice in array:  # slice by slice, so that the array is neither sorted nor copied
+        is_present[label_slice] = True
+    return tuple(int(value) for value in np.flatnonzero(is_present) if value)

@@ -95,7 +95,11 @@ def expected_by_name(outcome: Mapping[str, Any]) -> dict[str, ExpectedDice]:
     try:
         with decoding():
             names, expected = outcome.get("names", {}), map(ExpectedDice.from_json, outcome.get("expected", []))
-            return {str(names[str(one.label)]): one for one in expected if str(one.label) in names}
+            return {
+                str(names[str(label_dice.label)]): label_dice
+                for label_dice in expected
+                if str(label_dice.label) in names
+            }
     except DamagedContentError:
         return {}
 

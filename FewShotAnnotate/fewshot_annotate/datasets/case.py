@@ -170,8 +170,8 @@ def run_case(case_job: CaseJob) -> CaseStatus:
         if is_out_of_memory(error):
             return ended(Status.FAILED, f"row {case_job.case.row}: there is not enough memory for this case.")
         append_to_log(error, case_job.files.error_log, __version__)
-        words = f"an unexpected error ({type(error).__name__}, code {fingerprint(error)})"
-        return ended(Status.FAILED, f"row {case_job.case.row}: {words}; see {name}/error.log.")
+        description = f"an unexpected error ({type(error).__name__}, code {fingerprint(error)})"
+        return ended(Status.FAILED, f"row {case_job.case.row}: {description}; see {name}/error.log.")
 
 
 def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
@@ -218,7 +218,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         "labelled_slices": list(indices),
         "examples": len(examples),
         "filled_slices": len(run.job.slices),
-        "expected": [one.to_json() for one in engine.expected_dice()],
+        "expected": [label_dice.to_json() for label_dice in engine.expected_dice()],
         "names": {str(segment.value): segment.name for segment in label_map.segments},
         **measured(filled, confidence, run),
     }

@@ -43,7 +43,7 @@ def details_of(outcome: Mapping[str, Any]) -> tuple[str, ...]:
     """Cells of `status.DETAILS` from the outcome in a case's record; empty for records of older versions."""
     if "plane" not in outcome:
         return ()
-    dice = [float(one["dice"]) for one in outcome.get("expected", [])]
+    dice = [float(label_dice["dice"]) for label_dice in outcome.get("expected", [])]
     return (
         str(outcome["axis"]),
         str(outcome["plane"]),

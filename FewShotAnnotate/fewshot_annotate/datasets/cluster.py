@@ -105,12 +105,12 @@ class DaskCluster:
         except OSError:  # of the connection; errors of the case are in its status
             raise WorkersLost(InputError("scheduler_lost")) from None
         except Exception as error:
-            words = " ".join(f"{type(error).__name__}: {error}".split())
+            description = " ".join(f"{type(error).__name__}: {error}".split())
             return CaseStatus(
                 name=case_job.case.name,
                 status=Status.FAILED,
                 seconds=None,
-                message=f"row {case_job.case.row}: {words[:300]}",
+                message=f"row {case_job.case.row}: {description[:300]}",
             )
         return status
 
@@ -144,8 +144,8 @@ def connect(address: str) -> Client:
         raise InputError("scheduler_workers", address=address, detail=type(error).__name__) from None
     if versions - {__version__}:
         client.close()
-        found = f"version {', '.join(sorted(versions - {__version__}))}"
-        raise InputError("scheduler_workers", address=address, detail=found)
+        versions_found = f"version {', '.join(sorted(versions - {__version__}))}"
+        raise InputError("scheduler_workers", address=address, detail=versions_found)
     return client
 
 

@@ -29,5 +29,8 @@ def write_page(folder: BatchFolder, cases: Sequence[CaseStatus]) -> None:
 def _expected(folder: BatchFolder, case: CaseStatus) -> str:
     """Expected Dice of a finished case, by segment; empty if it is not known."""
     record = folder.case(case.name).read_record()
-    found = {} if record is None else expected_by_name(record[1])
-    return ", ".join(f"{name} {one.dice:.2f} ({one.low:.2f} to {one.high:.2f})" for name, one in found.items())
+    expected = {} if record is None else expected_by_name(record[1])
+    return ", ".join(
+        f"{name} {label_dice.dice:.2f} ({label_dice.low:.2f} to {label_dice.high:.2f})"
+        for name, label_dice in expected.items()
+    )

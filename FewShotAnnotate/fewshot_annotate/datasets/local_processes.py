@@ -193,8 +193,8 @@ def _exit_on_sigterm(*_: object) -> NoReturn:
 def _serve(connection: Connection, host_pid: int) -> None:
     """Main loop of a worker process: run cases until the connection is closed."""
     # A terminal sends these to the whole process group; the host handles them and asks by the cancel file.
-    for one in TERMINATION_SIGNALS:
-        signal.signal(one, signal.SIG_IGN)
+    for number in TERMINATION_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     set_handler(signal.SIGTERM, _exit_on_sigterm)
     with contextlib.suppress(OSError):
         system_folder()  # is probed by writing a file, once: no signal may interrupt that

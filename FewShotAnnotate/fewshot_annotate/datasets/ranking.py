@@ -82,22 +82,22 @@ def case_features(geometry: Geometry, quantiles: Sequence[float], millilitres: S
     return (*map(float, np.log(spacing)), *map(float, np.log(extent)), *map(float, volumes), float(balance))
 
 
-def rank_cases(waiting: Sequence[CaseDescription], known: Sequence[CaseDescription]) -> list[RankedCase]:
+def rank_cases(waiting: Sequence[CaseDescription], labelled: Sequence[CaseDescription]) -> list[RankedCase]:
     """Cases in the order in which to review them.
 
     The rank is the mean of three: of the expected error, of the share of undecided voxels, and of the distance from
-    what is known.
+    the labelled cases.
 
     Parameters
     ----------
     waiting : sequence of CaseDescription
         Filled cases.
-    known : sequence of CaseDescription
-        Labelled cases; may be empty.
+    labelled : sequence of CaseDescription
+        Accepted examples; may be empty.
     """
     if not waiting:
         return []
-    distances = _distances(waiting, known)
+    distances = _distances(waiting, labelled)
     columns = [[case.error for case in waiting], [case.undecided for case in waiting], distances]
     positions = np.array([_positions(column) for column in columns])
     order = sorted(range(len(waiting)), key=lambda index: (-positions[:, index].mean(), waiting[index].name))
@@ -131,7 +131,7 @@ def rank_batch(
     """
     waiting: list[CaseDescription] = []
     unreadable: list[tuple[str, InputError]] = []
-    known = _known_of_task(task)
+    labelled = _known_of_task(task)
     names = [] if task is None else [segment.name for segment in task.segments]
     for status in batch_statuses(folder).values():
         if status.status is not Status.DONE:
@@ -141,10 +141,10 @@ def rank_batch(
             if not isinstance(case, AcceptedCase):
                 raise case[1]
             description, names = _described(case, names)
-            (known if is_accepted(status) else waiting).append(description)
+            (labelled if is_accepted(status) else waiting).append(description)
         except InputError as error:
             unreadable.append((status.name, error))
-    return rank_cases(waiting, known), unreadable
+    return rank_cases(waiting, labelled), unreadable
 
 
 def _described(case: AcceptedCase, names: list[str]) -> tuple[CaseDescription, list[str]]:
@@ -156,7 +156,7 @@ def _described(case: AcceptedCase, names: list[str]) -> tuple[CaseDescription, l
         float(counts[values[name]]) * float(np.prod(volume.geometry.spacing)) / 1000 if name in values else 0.0
         for name in names
     ]
-    expected = [one.dice for one in case.expected.values()]
+    expected = [label_dice.dice for label_dice in case.expected.values()]
     confidence = _confidence(case.files.confidence, volume.geometry)
     labelled = label_map.array != 0
     undecided = float((confidence[labelled] < _UNDECIDED_CONFIDENCE).mean()) if labelled.any() else 1.0
@@ -189,18 +189,20 @@ def _known_of_task(task: Task | None) -> list[CaseDescription]:
         return []
     return [
         CaseDescription(
-            name=one.number,
-            features=case_features(one.geometry, one.quantiles, [count * one.voxel_ml for count in one.voxels]),
+            name=example.number,
+            features=case_features(
+                example.geometry, example.quantiles, [count * example.voxel_ml for count in example.voxels]
+            ),
         )
-        for one in task.examples
-        if one.whole
+        for example in task.examples
+        if example.whole
     ]
 
 
-def _distances(waiting: Sequence[CaseDescription], known: Sequence[CaseDescription]) -> list[float]:
+def _distances(waiting: Sequence[CaseDescription], labelled: Sequence[CaseDescription]) -> list[float]:
     """Distance of each case from the nearest known one, else from the mean of all; per feature."""
     features = np.array([case.features for case in waiting])
-    others = np.array([case.features for case in known]) if known else features.mean(axis=0, keepdims=True)
+    others = np.array([case.features for case in labelled]) if labelled else features.mean(axis=0, keepdims=True)
     if others.shape[1] != features.shape[1]:
         return [0.0] * len(waiting)
     deviation = np.maximum(np.concatenate([features, others]).std(axis=0), _MIN_DEVIATION)

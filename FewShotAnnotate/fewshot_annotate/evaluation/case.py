@@ -81,7 +81,9 @@ class ComparisonCase:
             No labelled slice, crossing axes, a slice that does not exist.
         """
         labelled = layers_of_label_maps(layers, axis, labelled_slices, complete=complete, source=path)
-        return cls.from_supports(volume, [one.support for one in labelled], [layers[one.number] for one in labelled])
+        return cls.from_supports(
+            volume, [layer.support for layer in labelled], [layers[layer.number] for layer in labelled]
+        )
 
     @property
     def axis(self) -> SliceAxis:
@@ -103,8 +105,8 @@ class ComparisonCase:
 
     def names(self, layer: int, labels: Sequence[int]) -> dict[int, str]:
         """Names of some label values of a layer."""
-        own = (structure.segment for structure in self.structures if structure.layer == layer)
-        return {segment.value: segment.name for segment in own if segment.value in labels}
+        layer_segments = (structure.segment for structure in self.structures if structure.layer == layer)
+        return {segment.value: segment.name for segment in layer_segments if segment.value in labels}
 
     @property
     def to_fill(self) -> int:
@@ -115,10 +117,12 @@ class ComparisonCase:
 
 def support_subset(support: Support, support_indices: Sequence[int]) -> Support | None:
     """Support reduced to some labelled slices and the labels on them; None if they hold no label."""
-    part = support.subset(support_indices)
-    positions = [position for position, value in enumerate(part.labels) if (part.masks == value).any()]
+    subset = support.subset(support_indices)
+    positions = [position for position, value in enumerate(subset.labels) if (subset.masks == value).any()]
     if not positions:
         return None
     return replace(
-        part, labels=tuple(part.labels[position] for position in positions), annotated=part.annotated[:, positions]
+        subset,
+        labels=tuple(subset.labels[position] for position in positions),
+        annotated=subset.annotated[:, positions],
     )

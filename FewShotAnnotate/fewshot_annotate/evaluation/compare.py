@@ -60,12 +60,14 @@ def compare(
     available, unscored = available_engines(engine_settings)
     with TrialStore(store_path, describe_case(case), resume) as store:
         results, pending = finished_trials(store, case, trials, available)
-        estimator = TimeEstimator([one.engine for one, _ in pending], len(results), on_progress)
+        estimator = TimeEstimator([settings.engine for settings, _ in pending], len(results), on_progress)
         added, failed = run_trials(case, pending, store, estimator, runner)
     unscored += failed
-    engines = [one.engine for one in available if one.engine not in {one.engine for one in failed}]
+    engines = [
+        settings.engine for settings in available if settings.engine not in {settings.engine for settings in failed}
+    ]
     if not engines:
-        raise EngineFailed(Message("no_engine_finished", reasons=[one.message for one in unscored]))
+        raise EngineFailed(Message("no_engine_finished", reasons=[engine.message for engine in unscored]))
     return summarize(case, trials, engines, unscored, results | added)
 
 
@@ -87,7 +89,7 @@ def available_engines(engine_settings: Sequence[EngineSettings]) -> tuple[list[E
                 raise
             unscored.append(UnscoredEngine.of(settings.engine, error.data.get("detail", error), started=False))
     if not available:
-        raise InputError("no_engine_runs", detail=[one.message for one in unscored])
+        raise InputError("no_engine_runs", detail=[engine.message for engine in unscored])
     return available, unscored
 
 
@@ -127,7 +129,7 @@ def run_trials(
             result = run_trial(case, trial, settings, store.working, estimator.update, runner)
         except EngineFailed as failure:
             failed[engine] = UnscoredEngine.of(engine, failure.content, started=True)
-            estimator.skip_trials(sum(one.engine == engine for one, _ in pending[position + 1 :]))
+            estimator.skip_trials(sum(other.engine == engine for other, _ in pending[position + 1 :]))
             continue
         store.save(settings, trial, result)
         results[engine, trial] = result

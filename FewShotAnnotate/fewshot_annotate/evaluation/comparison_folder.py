@@ -61,7 +61,7 @@ class ComparisonRequest:
     def from_json(cls, data: dict[str, Any]) -> ComparisonRequest:
         """The inverse of `to_json`."""
         engine_settings = tuple(
-            EngineSettings(**{**one, "device": Device(one["device"])}) for one in data["contenders"]
+            EngineSettings(**{**entry, "device": Device(entry["device"])}) for entry in data["contenders"]
         )
         design = TrialDesign(**{**data["wish"], "sizes": tuple(data["wish"]["sizes"])})
         layers = tuple(tuple(map(_segment, layer)) for layer in data["segments"])

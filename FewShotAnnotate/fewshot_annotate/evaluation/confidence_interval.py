@@ -36,7 +36,7 @@ def confidence_interval_95(
         return (float(statistic(everything[None])[0]),) * 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of a statistic that never varies
-        found = stats.bootstrap(
+        bootstrap = stats.bootstrap(
             (everything,),
             lambda drawn, axis: statistic(np.atleast_2d(drawn)),
             n_resamples=resamples,
@@ -44,5 +44,5 @@ def confidence_interval_95(
             method="percentile",
             random_state=np.random.default_rng(seed),
         )
-    low, high = np.nanpercentile(found.bootstrap_distribution, PERCENTILES_OF_95_CI)
+    low, high = np.nanpercentile(bootstrap.bootstrap_distribution, PERCENTILES_OF_95_CI)
     return float(low), float(high)

@@ -59,31 +59,31 @@ def label_statistics(
     filled : sequence of int
         Slices that were filled.
     """
-    found = []
+    statistics = []
     for layer in layers:
         ml = float(np.prod(layer.geometry.spacing)) / _CUBIC_MM_PER_ML
         counts = np.bincount(layer.array.ravel())
         counts_filled = np.bincount(axis.slices(layer.array)[list(filled)].ravel(), minlength=len(counts))
         for segment in layer.segments:
-            voxels, own = (
+            voxels, label_confidence = (
                 int(each[segment.value]) if segment.value < len(each) else 0 for each in (counts, counts_filled)
             )
-            one = expected.get(segment.name)
-            low = None if one is None else max(one.low, 1e-3)
-            painted = voxels - own
-            found.append(
+            dice = expected.get(segment.name)
+            low = None if dice is None else max(dice.low, 1e-3)
+            painted = voxels - label_confidence
+            statistics.append(
                 LabelStatistics(
                     value=segment.value,
                     name=segment.name,
                     voxels=voxels,
-                    filled=own,
+                    filled=label_confidence,
                     ml=voxels * ml,
-                    least=None if low is None else (painted + own * low / (2 - low)) * ml,
-                    most=None if low is None else (painted + own * (2 - low) / low) * ml,
-                    dice=None if one is None else one.dice,
+                    least=None if low is None else (painted + label_confidence * low / (2 - low)) * ml,
+                    most=None if low is None else (painted + label_confidence * (2 - low) / low) * ml,
+                    dice=None if dice is None else dice.dice,
                 )
             )
-    return found
+    return statistics
 
 
 def statistics_csv(statistics: Sequence[LabelStatistics]) -> bytes:
@@ -94,12 +94,12 @@ def statistics_csv(statistics: Sequence[LabelStatistics]) -> bytes:
 
     rows = [
         [
-            str(one.value),
-            one.name,
-            str(one.voxels),
-            str(one.filled),
-            *map(cell, (one.ml, one.least, one.most, one.dice)),
+            str(statistic.value),
+            statistic.name,
+            str(statistic.voxels),
+            str(statistic.filled),
+            *map(cell, (statistic.ml, statistic.least, statistic.most, statistic.dice)),
         ]
-        for one in statistics
+        for statistic in statistics
     ]
     return csv_bytes(COLUMNS, rows)

@@ -84,38 +84,38 @@ def recommend(
     to_fill : int
         Number of slices that the user wants to fill.
     """
-    size = max(one.size for one in points)
-    ranked = sorted((one for one in points if one.size == size), key=lambda one: -one.dice)
+    size = max(point.size for point in points)
+    ranked = sorted((point for point in points if point.size == size), key=lambda point: -point.dice)
     best = ranked[0]
-    differences = {one.engine: dice_difference(counts[best.engine], counts[one.engine]) for one in ranked[1:]}
-    seconds = {one.engine: one.fill_seconds(to_fill) for one in ranked}
-    quicker = [one for one in ranked[1:] if seconds[one.engine] < seconds[best.engine]]
-    equals = [best, *(one for one in quicker if _practically_equal(differences[one.engine]))]
+    differences = {point.engine: dice_difference(counts[best.engine], counts[point.engine]) for point in ranked[1:]}
+    seconds = {point.engine: point.fill_seconds(to_fill) for point in ranked}
+    quicker = [point for point in ranked[1:] if seconds[point.engine] < seconds[best.engine]]
+    equals = [best, *(point for point in quicker if _practically_equal(differences[point.engine]))]
     cheaper = [
-        one
-        for one in quicker
-        if not differences[one.engine].significant and _costly(seconds[best.engine], seconds[one.engine])
+        point
+        for point in quicker
+        if not differences[point.engine].significant and _costly(seconds[best.engine], seconds[point.engine])
     ]
-    chosen = min(equals, key=lambda one: seconds[one.engine])
+    chosen = min(equals, key=lambda point: seconds[point.engine])
     if chosen is best and cheaper:
         chosen = cheaper[0]
     if len(ranked) == 1:
-        evidence, words = Evidence.ONE_ENGINE, [_alone(best)]
+        evidence, sentences = Evidence.ONE_ENGINE, [_alone(best)]
     elif held_out < MIN_HELD_OUT:
         chosen = best
-        evidence, words = Evidence.TOO_LITTLE, [_too_little(ranked, held_out)]
+        evidence, sentences = Evidence.TOO_LITTLE, [_too_little(ranked, held_out)]
     elif chosen is not best:
-        evidence, words = Evidence.EQUAL, [_quicker(chosen, best, differences[chosen.engine], to_fill)]
+        evidence, sentences = Evidence.EQUAL, [_quicker(chosen, best, differences[chosen.engine], to_fill)]
     elif differences[ranked[1].engine].significant and not _practically_equal(differences[ranked[1].engine]):
-        evidence, words = Evidence.CLEAR, [_clear(ranked, differences)]
+        evidence, sentences = Evidence.CLEAR, [_clear(ranked, differences)]
     else:
-        evidence, words = Evidence.PROBABLE, [_probable(ranked, differences, to_fill)]
+        evidence, sentences = Evidence.PROBABLE, [_probable(ranked, differences, to_fill)]
     if to_fill:
-        words.append(
+        sentences.append(
             f"Filling the {to_fill} slices between yours should take {duration(chosen.fill_seconds(to_fill))}."
         )
-    words += _notes(chosen, points, labels)
-    return Recommendation(chosen.engine, evidence, size, differences, tuple(words))
+    sentences += _notes(chosen, points, labels)
+    return Recommendation(chosen.engine, evidence, size, differences, tuple(sentences))
 
 
 def duration(seconds: float) -> str:
@@ -138,8 +138,8 @@ def _two_digits(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
-def _practically_equal(found: DiceDifference) -> bool:
-    return abs(found.dice) < NEGLIGIBLE_DIFFERENCE
+def _practically_equal(difference: DiceDifference) -> bool:
+    return abs(difference.dice) < NEGLIGIBLE_DIFFERENCE
 
 
 def _costly(slow: float, quick: float) -> bool:
@@ -165,57 +165,58 @@ def _too_little(ranked: Sequence[EngineScore], held_out: int) -> str:
 
 def _clear(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference]) -> str:
     first, second = ranked[:2]
-    found = differences[second.engine]
+    difference = differences[second.engine]
     return (
         f"With {painted(first.size)} {first.engine} reached a mean Dice of {first.dice:.3f} on hidden slices, "
-        f"{found.dice:.3f} more than the next best, {second.engine}. The lead is beyond the variation from "
-        f"slice to slice (95 % CI {found.low:.3f} to {found.high:.3f})."
+        f"{difference.dice:.3f} more than the next best, {second.engine}. The lead is beyond the variation from "
+        f"slice to slice (95 % CI {difference.low:.3f} to {difference.high:.3f})."
     )
 
 
 def _probable(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference], to_fill: int) -> str:
     first, second = ranked[:2]
-    found = differences[second.engine]
-    better = "probably better" if found.dice >= NEGLIGIBLE_DIFFERENCE else "as good"
+    difference = differences[second.engine]
+    better = "probably better" if difference.dice >= NEGLIGIBLE_DIFFERENCE else "as good"
     return (
         f"With {painted(first.size)} {first.engine} reached a mean Dice of {first.dice:.3f} on hidden slices and is "
-        f"{better}: {found.dice:+.3f} against {second.engine} ({_interval(found)}). {_time(first, second, to_fill)}"
+        f"{better}: {difference.dice:+.3f} against {second.engine} ({_interval(difference)}). "
+        f"{_time(first, second, to_fill)}"
     )
 
 
 def _quicker(chosen: EngineScore, best: EngineScore, lead: DiceDifference, to_fill: int) -> str:
     equal = _practically_equal(lead)
-    known = "too little to matter" if equal else "a lead that may be chance and costs much more time"
+    reason = "too little to matter" if equal else "a lead that may be chance and costs much more time"
     return (
         f"With {painted(chosen.size)} {chosen.engine} reached a mean Dice of {chosen.dice:.3f} on hidden slices. "
-        f"{best.engine} had {lead.dice:+.3f} ({_interval(lead)}), {known}. {_time(chosen, best, to_fill)}"
+        f"{best.engine} had {lead.dice:+.3f} ({_interval(lead)}), {reason}. {_time(chosen, best, to_fill)}"
     )
 
 
-def _interval(found: DiceDifference) -> str:
-    return f"95 % CI {found.low:.3f} to {found.high:.3f}"
+def _interval(difference: DiceDifference) -> str:
+    return f"95 % CI {difference.low:.3f} to {difference.high:.3f}"
 
 
 def _time(chosen: EngineScore, other: EngineScore, to_fill: int) -> str:
-    own, others = (duration(one.fill_seconds(max(1, to_fill))) for one in (chosen, other))
-    return f"{chosen.engine} takes {own}, {other.engine} {others}."
+    chosen_time, other_time = (duration(point.fill_seconds(max(1, to_fill))) for point in (chosen, other))
+    return f"{chosen.engine} takes {chosen_time}, {other.engine} {other_time}."
 
 
 def _notes(chosen: EngineScore, points: Sequence[EngineScore], labels: Sequence[str]) -> list[str]:
     notes = []
     if chosen.dice < LOW_DICE:
         notes.append(f"A mean Dice of {chosen.dice:.2f} is low: expect to correct much, or paint more slices first.")
-    own = sorted((one for one in points if one.engine == chosen.engine), key=lambda one: one.size)
-    if len(own) > 1 and own[-1].dice - own[-2].dice >= RISING_MARGIN:
-        gain = own[-1].dice - own[-2].dice
+    curve = sorted((point for point in points if point.engine == chosen.engine), key=lambda point: point.size)
+    if len(curve) > 1 and curve[-1].dice - curve[-2].dice >= RISING_MARGIN:
+        gain = curve[-1].dice - curve[-2].dice
         notes.append(
-            f"More slices should still help: from {own[-2].size} to {own[-1].size} its Dice rose by {gain:.3f}."
+            f"More slices should still help: from {curve[-2].size} to {curve[-1].size} its Dice rose by {gain:.3f}."
         )
-    smallest = min(one.size for one in points)
-    ahead = max((one for one in points if one.size == smallest), key=lambda one: one.dice)
-    if smallest < chosen.size and ahead.engine != chosen.engine and ahead.dice - own[0].dice >= RISING_MARGIN:
+    smallest = min(point.size for point in points)
+    ahead = max((point for point in points if point.size == smallest), key=lambda point: point.dice)
+    if smallest < chosen.size and ahead.engine != chosen.engine and ahead.dice - curve[0].dice >= RISING_MARGIN:
         notes.append(
-            f"With {painted(smallest)} {ahead.engine} was ahead ({ahead.dice:.3f} against {own[0].dice:.3f})."
+            f"With {painted(smallest)} {ahead.engine} was ahead ({ahead.dice:.3f} against {curve[0].dice:.3f})."
         )
     worst = int(np.nanargmin(chosen.by_label))
     if chosen.dice - chosen.by_label[worst] >= WEAK_LABEL_MARGIN:

@@ -131,8 +131,8 @@ class Comparison:
             "labels": list(self.labels),
             "not_scored": list(self.not_scored),
             "held_out": list(self.held_out),
-            "points": [asdict(one) for one in self.points],
-            "absent": [asdict(one) for one in self.unscored],
+            "points": [asdict(point) for point in self.points],
+            "absent": [asdict(engine) for engine in self.unscored],
             "recommendation": asdict(self.recommendation),
             "warnings": {engine: list(messages) for engine, messages in self.warnings.items()},
         }
@@ -148,13 +148,13 @@ def summarize(
     """Summarize the trials of all engines that finished."""
     support_indices = sorted({support_index for trial in trials for support_index in trial.held_out})
     sizes = sorted({trial.size for trial in trials})
-    whole = {
+    all_counts = {
         (engine, size): _by_draw([trial for trial in trials if trial.size == size], support_indices, engine, results)
         for engine in engines
         for size in sizes
     }
-    scored = scored_structures(whole[engines[0], sizes[-1]])
-    counts = {key: part[:, :, scored] for key, part in whole.items()}
+    scored = scored_structures(all_counts[engines[0], sizes[-1]])
+    counts = {key: label_counts[:, :, scored] for key, label_counts in all_counts.items()}
     names = [structure.segment.name for structure in case.structures]
     points = [
         engine_score(
@@ -193,16 +193,16 @@ def _by_draw(
 ) -> np.ndarray:
     """Counts of one engine and size, int64 [draws, held-out slices, structures, 3]."""
     structures = results[engine, trials[0]].counts.shape[1]
-    whole = np.zeros((1 + max(trial.draw for trial in trials), len(support_indices), structures, 3), dtype=np.int64)
+    counts = np.zeros((1 + max(trial.draw for trial in trials), len(support_indices), structures, 3), dtype=np.int64)
     for trial in trials:
         positions = [support_indices.index(index) for index in trial.held_out]
-        whole[trial.draw, positions] = results[engine, trial].counts
-    return whole
+        counts[trial.draw, positions] = results[engine, trial].counts
+    return counts
 
 
 def _warnings(engine: str, results: TrialResults) -> tuple[str, ...]:
     """Warnings in the order of their first occurrence."""
-    messages = (message for (name, _), one in results.items() if name == engine for message in one.warnings)
+    messages = (message for (name, _), result in results.items() if name == engine for message in result.warnings)
     return tuple(dict.fromkeys(messages))
 
 
@@ -221,9 +221,11 @@ def _samples(
         if (trial.size, trial.draw) != (largest, 0):
             continue
         for number, support_index in enumerate(trial.held_out):
-            found = {engine: results[engine, trial] for engine in engines}
-            scores = {engine: float(dice(one.counts[number, scored].sum(axis=0))) for engine, one in found.items()}
-            masks = {engine: one.masks[:, number] for engine, one in found.items()}
+            by_engine = {engine: results[engine, trial] for engine in engines}
+            scores = {
+                engine: float(dice(result.counts[number, scored].sum(axis=0))) for engine, result in by_engine.items()
+            }
+            masks = {engine: result.masks[:, number] for engine, result in by_engine.items()}
             samples.append(HeldOutSlice(case.indices[support_index], support_index, scores, masks))
     scored_samples = [sample for sample in samples if not np.isnan(sample.dice[recommended])]
     return tuple(sorted(scored_samples, key=lambda sample: -sample.dice[recommended]))

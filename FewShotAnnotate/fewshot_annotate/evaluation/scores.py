@@ -50,13 +50,13 @@ class EngineScore:
 
 def ranked_engines(points: Sequence[EngineScore], size: int) -> tuple[str, ...]:
     """Engines with a score at a support size, in descending order of Dice."""
-    ranked = sorted((one for one in points if one.size == size), key=lambda one: -one.dice)
-    return tuple(one.engine for one in ranked)
+    ranked = sorted((point for point in points if point.size == size), key=lambda point: -point.dice)
+    return tuple(point.engine for point in ranked)
 
 
 def score_at(points: Sequence[EngineScore], engine: str, size: int) -> EngineScore:
     """Score of an engine at a support size."""
-    return next(one for one in points if (one.engine, one.size) == (engine, size))
+    return next(point for point in points if (point.engine, point.size) == (engine, size))
 
 
 @dataclass(frozen=True)
@@ -121,21 +121,21 @@ def engine_score(engine: str, size: int, draws: np.ndarray, seconds: Sequence[tu
     )
 
 
-def dice_difference(one: np.ndarray, other: np.ndarray, seed: int = 0) -> DiceDifference:
+def dice_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> DiceDifference:
     """Difference in Dice of two engines, with a paired bootstrap over held-out slices (Efron 1979).
 
     Parameters
     ----------
-    one, other : int ndarrays, shape [slices, labels, 3]
+    first, second : int ndarrays, shape [slices, labels, 3]
         Counts of the same slices, in the same order.
     """
 
     def difference(drawn: np.ndarray) -> np.ndarray:
-        result: np.ndarray = mean_dice(one[drawn]) - mean_dice(other[drawn])
+        result: np.ndarray = mean_dice(first[drawn]) - mean_dice(second[drawn])
         return result
 
-    low, high = confidence_interval_95(difference, len(one), RESAMPLES, seed)
-    return DiceDifference(float(mean_dice(one) - mean_dice(other)), low, high)
+    low, high = confidence_interval_95(difference, len(first), RESAMPLES, seed)
+    return DiceDifference(float(mean_dice(first) - mean_dice(second)), low, high)
 
 
 def scored_structures(counts: np.ndarray) -> list[int]:

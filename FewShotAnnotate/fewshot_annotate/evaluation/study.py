@@ -111,14 +111,16 @@ def run_study(
     design = replace(design, sizes=design.sizes or SIZES)
     available, unscored = available_engines(engine_settings)
     with TrialStore(store_path, {"study": True}, resume):
-        plans = [_plan(one, available, design, store_path / "volumes", on_note) for one in labelled_volume]
+        plans = [_plan(volume, available, design, store_path / "volumes", on_note) for volume in labelled_volume]
         pending = [settings.engine for plan in plans for settings, _ in plan.pending]
         total = sum(len(plan.trials) * len(available) for plan in plans)
         estimator = TimeEstimator(pending, total - len(pending), on_progress)
         volumes = tuple(_measure(plan, available, estimator) for plan in plans)
-    engines = tuple(one.engine for one in available if any(_has(volume, one.engine) for volume in volumes))
+    engines = tuple(
+        settings.engine for settings in available if any(_has(volume, settings.engine) for volume in volumes)
+    )
     if not engines:
-        reasons = {one.engine: one.message for volume in volumes for one in volume.unscored}
+        reasons = {engine.engine: engine.message for volume in volumes for engine in volume.unscored}
         raise EngineFailed(Message("no_engine_finished", reasons=list(reasons.values())))
     return StudyResult(engines, volumes, tuple(unscored))
 
@@ -149,8 +151,8 @@ def _measure(plan: _Plan, engine_settings: Sequence[EngineSettings], estimator: 
     with TrialStore(plan.folder, describe_case(case), resume=True) as store:
         results, pending = finished_trials(store, case, plan.trials, engine_settings)
         added, failed = run_trials(case, pending, store, estimator)
-    gone = {one.engine for one in failed}
-    engines = [one.engine for one in engine_settings if one.engine not in gone]
+    failed_names = {engine.engine for engine in failed}
+    engines = [settings.engine for settings in engine_settings if settings.engine not in failed_names]
     if not engines:
         return VolumeScores(
             name=labelled_volume.name,
@@ -161,17 +163,17 @@ def _measure(plan: _Plan, engine_settings: Sequence[EngineSettings], estimator: 
             points=(),
             unscored=tuple(failed),
         )
-    found = summarize(case, plan.trials, engines, failed, results | added)
+    comparison = summarize(case, plan.trials, engines, failed, results | added)
     return VolumeScores(
         name=labelled_volume.name,
         group=labelled_volume.group,
         labelled=len(case.indices),
-        held_out=len(found.held_out),
-        labels=found.labels,
-        points=found.points,
+        held_out=len(comparison.held_out),
+        labels=comparison.labels,
+        points=comparison.points,
         unscored=tuple(failed),
     )
 
 
 def _has(volume: VolumeScores, engine: str) -> bool:
-    return any(one.engine == engine for one in volume.points)
+    return any(point.engine == engine for point in volume.points)

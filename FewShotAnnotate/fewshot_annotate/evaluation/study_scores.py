@@ -50,87 +50,92 @@ class GroupPoint:
         return min(1.0, self.dice + (0.0 if np.isnan(self.spread) else self.spread))
 
 
-def groups_of(found: StudyResult) -> dict[str, list[VolumeScores]]:
+def groups_of(study: StudyResult) -> dict[str, list[VolumeScores]]:
     """Volumes by group, in the order of the manifest; with several groups, a last one holds all volumes."""
     groups: dict[str, list[VolumeScores]] = {}
-    for volume in found.volumes:
+    for volume in study.volumes:
         groups.setdefault(volume.group, []).append(volume)
-    return groups if len(groups) == 1 else {**groups, ALL_VOLUMES: list(found.volumes)}
+    return groups if len(groups) == 1 else {**groups, ALL_VOLUMES: list(study.volumes)}
 
 
 def sizes_of(volumes: Sequence[VolumeScores]) -> list[int]:
     """Support sizes that all volumes have in common, so that the means at all sizes are over the same volumes."""
-    sizes = [{one.size for one in volume.points} for volume in volumes if volume.points]
+    sizes = [{point.size for point in volume.points} for volume in volumes if volume.points]
     return sorted(set.intersection(*sizes)) if sizes else []
 
 
-def group_points(found: StudyResult) -> list[GroupPoint]:
+def group_points(study: StudyResult) -> list[GroupPoint]:
     """Scores of each group, engine and common support size."""
     return [
         _group_point(group, engine, size, volumes)
-        for group, volumes in groups_of(found).items()
-        for engine in found.engines
+        for group, volumes in groups_of(study).items()
+        for engine in study.engines
         for size in sizes_of(volumes)
         if _scores(volumes, engine, size)
     ]
 
 
-def seconds_of(found: StudyResult, engine: str) -> tuple[float, float]:
+def seconds_of(study: StudyResult, engine: str) -> tuple[float, float]:
     """Seconds to the first slice and per further slice: medians over volumes, each at its largest support size."""
     last = [
-        max((one for one in volume.points if one.engine == engine), key=lambda one: one.size, default=None)
-        for volume in found.volumes
+        max((point for point in volume.points if point.engine == engine), key=lambda point: point.size, default=None)
+        for volume in study.volumes
     ]
-    own = [one for one in last if one is not None]
-    return median(one.start_seconds for one in own), median(one.slice_seconds for one in own)
+    largest = [point for point in last if point is not None]
+    return median(point.start_seconds for point in largest), median(point.slice_seconds for point in largest)
 
 
-def findings(found: StudyResult) -> list[str]:
+def findings(study: StudyResult) -> list[str]:
     """Sentences on the best engine with one slice and with several, and on the effect of the support size."""
-    points = group_points(found)
-    whole = list(groups_of(found))[-1]
-    sizes = sizes_of(groups_of(found)[whole])
+    points = group_points(study)
+    all_volumes = list(groups_of(study))[-1]
+    sizes = sizes_of(groups_of(study)[all_volumes])
     if not sizes:
         return ["No support size was possible on all volumes; see the figures of each group."]
-    sentences = [_lead(found, points, whole, sizes[0])]
+    sentences = [_lead(study, points, all_volumes, sizes[0])]
     if len(sizes) > 1:
-        sentences += [_lead(found, points, whole, sizes[-1]), _rise(found, points, whole, sizes)]
-        sentences += _by_group(found, points, whole)
+        sentences += [_lead(study, points, all_volumes, sizes[-1]), _rise(study, points, all_volumes, sizes)]
+        sentences += _by_group(study, points, all_volumes)
     return sentences
 
 
-def _lead(found: StudyResult, points: Sequence[GroupPoint], group: str, size: int) -> str:
-    ranked = sorted((one for one in points if (one.group, one.size) == (group, size)), key=lambda one: -one.dice)
-    listed = ", ".join(f"{one.engine} {one.dice:.3f}" for one in ranked)
+def _lead(study: StudyResult, points: Sequence[GroupPoint], group: str, size: int) -> str:
+    ranked = sorted(
+        (point for point in points if (point.group, point.size) == (group, size)), key=lambda point: -point.dice
+    )
+    listed = ", ".join(f"{point.engine} {point.dice:.3f}" for point in ranked)
     start = "One-shot (one painted slice)" if size == 1 else f"Few-shot ({size} painted slices)"
     if len(ranked) == 1:
         return f"{start}: {listed}."
     first, second = ranked[:2]
-    return f"{start}: {listed}. {_significance(found, group, first.engine, second.engine, size)}"
+    return f"{start}: {listed}. {_significance(study, group, first.engine, second.engine, size)}"
 
 
-def _significance(found: StudyResult, group: str, first: str, second: str, size: int) -> str:
+def _significance(study: StudyResult, group: str, first: str, second: str, size: int) -> str:
     """Sentence on the significance of a lead, from a paired bootstrap over volumes."""
-    volumes = groups_of(found)[group]
-    one, other = _scores(volumes, first, size), _scores(volumes, second, size)
-    shared = [name for name in one if name in other]
+    volumes = groups_of(study)[group]
+    first_scores, second_scores = _scores(volumes, first, size), _scores(volumes, second, size)
+    shared = [name for name in first_scores if name in second_scores]
     if len(shared) < MIN_VOLUMES:
         return f"With {len(shared)} volumes that is no finding yet: {MIN_VOLUMES} or more are needed."
-    gains = np.array([one[name] - other[name] for name in shared])
+    gains = np.array([first_scores[name] - second_scores[name] for name in shared])
     low, high = confidence_interval_95(lambda drawn: gains[drawn].mean(axis=1), len(gains), RESAMPLES)
-    words = "is beyond" if low > 0 else "is within"
+    verdict = "is beyond" if low > 0 else "is within"
     return (
         f"The lead of {first} over {second} ({gains.mean():+.3f}, 95 % CI {low:+.3f} to {high:+.3f}) "
-        f"{words} the variation from volume to volume."
+        f"{verdict} the variation from volume to volume."
     )
 
 
-def _rise(found: StudyResult, points: Sequence[GroupPoint], group: str, sizes: Sequence[int]) -> str:
+def _rise(study: StudyResult, points: Sequence[GroupPoint], group: str, sizes: Sequence[int]) -> str:
     gains = {
         engine: [
-            one.dice for size in sizes for one in points if (one.group, one.engine, one.size) == (group, engine, size)
+            point.dice
+            for size in sizes
+            for point in points
+            if (point.group, point.engine, point.size) == (group, engine, size)
         ]
-        for engine in found.engines
+        for engine in study.engines
     }
     rising = [engine for engine, dice in gains.items() if all(np.diff(dice) > 0)]
     changes = ", ".join(f"{engine} {dice[-1] - dice[0]:+.3f}" for engine, dice in gains.items() if dice)
@@ -142,15 +147,15 @@ def _rise(found: StudyResult, points: Sequence[GroupPoint], group: str, sizes: S
     return f"From {sizes[0]} to {sizes[-1]} painted slices Dice changes by: {changes}; it rises {each}."
 
 
-def _by_group(found: StudyResult, points: Sequence[GroupPoint], whole: str) -> list[str]:
+def _by_group(study: StudyResult, points: Sequence[GroupPoint], all_volumes: str) -> list[str]:
     best: dict[str, list[str]] = {}
-    for group, volumes in groups_of(found).items():
+    for group, volumes in groups_of(study).items():
         sizes = sizes_of(volumes)
-        if group == whole or not sizes:
+        if group == all_volumes or not sizes:
             continue
-        own = [one for one in points if (one.group, one.size) == (group, sizes[-1])]
-        best.setdefault(max(own, key=lambda one: one.dice).engine, []).append(f"{group} ({len(volumes)})")
-    if not best or len(found.engines) == 1:
+        group_curve = [point for point in points if (point.group, point.size) == (group, sizes[-1])]
+        best.setdefault(max(group_curve, key=lambda point: point.dice).engine, []).append(f"{group} ({len(volumes)})")
+    if not best or len(study.engines) == 1:
         return []
     listed = "; ".join(f"{engine}: {', '.join(groups)}" for engine, groups in best.items())
     return [f"Best with the most painted slices, by group (number of volumes): {listed}."]
@@ -159,10 +164,10 @@ def _by_group(found: StudyResult, points: Sequence[GroupPoint], whole: str) -> l
 def _scores(volumes: Sequence[VolumeScores], engine: str, size: int) -> Mapping[str, float]:
     """Dice by name of the volume."""
     return {
-        volume.name: one.dice
+        volume.name: point.dice
         for volume in volumes
-        for one in volume.points
-        if (one.engine, one.size) == (engine, size)
+        for point in volume.points
+        if (point.engine, point.size) == (engine, size)
     }
 
 

@@ -44,7 +44,7 @@ class Summary:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Support sizes, ascending."""
-        return tuple(sorted({one.size for one in self.points}))
+        return tuple(sorted({point.size for point in self.points}))
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -71,8 +71,8 @@ def read_summary(path: Path) -> Summary:
 
 
 def _summary(data: Mapping[str, Any]) -> Summary:
-    points = tuple(EngineScore(**{**one, "by_label": tuple(one["by_label"])}) for one in data["points"])
-    unscored = tuple(UnscoredEngine(**one) for one in data["absent"])
+    points = tuple(EngineScore(**{**entry, "by_label": tuple(entry["by_label"])}) for entry in data["points"])
+    unscored = tuple(UnscoredEngine(**entry) for entry in data["absent"])
     advice = data["recommendation"]
     reasons = tuple(map(str, advice["reasons"]))
     labels = tuple(map(str, data["labels"]))

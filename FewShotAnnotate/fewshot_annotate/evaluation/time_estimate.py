@@ -66,12 +66,12 @@ class TimeEstimator:
 
     def update(self, fraction: float) -> None:
         """Report the fraction of the current trial that is done, 0..1."""
-        whole = min(1.0, (self._done + fraction) / self._total)
+        total_fraction = min(1.0, (self._done + fraction) / self._total)
         self._on_progress(
             ComparisonProgress(
                 done=self._done,
                 total=self._total,
-                fraction=whole,
+                fraction=total_fraction,
                 eta=self._eta(fraction),
                 engine=self._engine,
                 size=self._size,

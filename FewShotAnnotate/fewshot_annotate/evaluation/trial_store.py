@@ -135,7 +135,7 @@ class TrialStore:
         masks = _read_masks(result_path.with_suffix(".npz"), (layers, len(trial.held_out), height, width))
         counts = count_voxels(case, trial.held_out, masks)
         seconds = float(stored["start_seconds"]), float(stored["slice_seconds"])
-        if stored["counts"] != counts.tolist() or not all(0 <= one <= _MAX_SECONDS for one in seconds):
+        if stored["counts"] != counts.tolist() or not all(0 <= duration <= _MAX_SECONDS for duration in seconds):
             return None
         return TrialResult(counts, *seconds, masks, tuple(map(str, stored["warnings"])))
 

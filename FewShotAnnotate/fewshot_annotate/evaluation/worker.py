@@ -39,14 +39,18 @@ def run(folder: ComparisonFolder, report: EventWriter, host_monitor: HostMonitor
 
     runner = partial(run_in_worker, python=python, check=raise_if_stopped)
     try:
-        found = compare(case, request.engine_settings, request.design, folder.trials_path, report_step, True, runner)
+        comparison = compare(
+            case, request.engine_settings, request.design, folder.trials_path, report_step, True, runner
+        )
     except Interrupted:
         return Cancelled()
     except EngineFailed as failure:
         return Failed.of(failure.content)
-    write_json(folder.result_path, found.to_json())
+    write_json(folder.result_path, comparison.to_json())
     if not missing_packages():
-        write_report(folder.report_path, case, found, request.engine_settings, request.design, comparison_png(found))
+        write_report(
+            folder.report_path, case, comparison, request.engine_settings, request.design, comparison_png(comparison)
+        )
     return Finished(round(time.monotonic() - began, 3))
 
 

@@ -49,7 +49,7 @@ def tagged(layers: Sequence[LabelMap], algorithm: Algorithm) -> list[LabelMap]:
     """Layers whose segments have the tags of the algorithm."""
     tags = algorithm.tags()
     return [
-        replace(layer, segments=tuple(replace(one, tags={**one.tags, **tags}) for one in layer.segments))
+        replace(layer, segments=tuple(replace(segment, tags={**segment.tags, **tags}) for segment in layer.segments))
         for layer in layers
     ]
 

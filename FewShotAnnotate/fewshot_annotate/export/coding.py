@@ -67,18 +67,18 @@ def code_segments(request: ExportRequest, layers: Sequence[LabelMap], required: 
         tagged = segment_terminology(segment)
         suggestion = request.structures.suggest(segment.name)
         vague = tagged is not None and tagged.is_same(TISSUE)
-        found = request.codes.get(segment.name) or (None if vague and suggestion and agreed else tagged)
-        if found is None and suggestion and (agreed or not rest_is_coded):
+        terminology = request.codes.get(segment.name) or (None if vague and suggestion and agreed else tagged)
+        if terminology is None and suggestion and (agreed or not rest_is_coded):
             suggested[segment.name] = suggestion
-            found = suggestion if agreed else None
-        elif found is None:
-            found = request.codes.get(ALL_OTHERS) or (TISSUE if Remedy.DEFAULT_CODE in request.agreed else None)
-            if found is None:
+            terminology = suggestion if agreed else None
+        elif terminology is None:
+            terminology = request.codes.get(ALL_OTHERS) or (TISSUE if Remedy.DEFAULT_CODE in request.agreed else None)
+            if terminology is None:
                 unknown.append(segment.name)
         elif vague and suggestion and segment.name not in request.codes:
             generic.append(segment.name)
-        if found is not None:
-            chosen[number, segment.value] = found
+        if terminology is not None:
+            chosen[number, segment.value] = terminology
     return Coding(chosen, _problems(suggested, unknown, generic, agreed, required))
 
 
@@ -87,11 +87,11 @@ def _problems(
 ) -> tuple[Problem, ...]:
     problems = []
     if suggested and (required or agreed):
-        words = _listed([f"{name}: {terms.description}" for name, terms in suggested.items()])
+        description = _listed([f"{name}: {terms.description}" for name, terms in suggested.items()])
         remedies = () if agreed else (Remedy.SUGGEST_CODES, Remedy.GIVE_CODE, Remedy.DEFAULT_CODE)
         problems.append(
             Problem(
-                InputError("codes_suggested" if agreed else "codes_missing", segments=words),
+                InputError("codes_suggested" if agreed else "codes_missing", segments=description),
                 remedies,
                 not agreed,
                 tuple(suggested),

@@ -71,21 +71,21 @@ def _deliver_images(preflight: Preflight) -> Report:
     with staged(request.output) as folder:
         if request.one_file_per_segment:
             read = write_each_verified(folder, request.target.suffixes[0], layers)
-            places = {folder: request.output}
+            destinations = {folder: request.output}
         else:
             read = write_verified(folder / request.output.name, layers)
-            places = {file: request.output.with_name(file.name) for file in sorted(folder.iterdir())}
+            destinations = {file: request.output.with_name(file.name) for file in sorted(folder.iterdir())}
         if read.differences:
             return Report((), read.differences, preflight.notes)
-        move_all(places)
-    return Report(tuple(places.values()), (), preflight.notes, read.readers, read.describers)
+        move_all(destinations)
+    return Report(tuple(destinations.values()), (), preflight.notes, read.readers, read.describers)
 
 
 def _deliver_segmentation(preflight: Preflight) -> Report:
     request = preflight.request
     with ExitStack() as stack:
         file = stack.enter_context(staged(request.output)) / request.output.name
-        places, differences = {file: request.output}, []
+        destinations, differences = {file: request.output}, []
         series = request.series
         if series is None:
             assert request.derivation is not None
@@ -93,7 +93,7 @@ def _deliver_segmentation(preflight: Preflight) -> Report:
             write_series(made, request.derivation, request.software_version)
             differences = compare_series(made, request.derivation.volume)
             series = read_series(made)
-            places = {made: request.derivation.folder, **places}
+            destinations = {made: request.derivation.folder, **destinations}
         # The slices of a derived series may be in the reverse order of the volume's.
         layers = tuple(regrid(preflight.layers, series.geometry).layers)
         content = _content(preflight, series, layers)
@@ -101,8 +101,8 @@ def _deliver_segmentation(preflight: Preflight) -> Report:
         differences += compare_segmentation(file, content)
         if differences:
             return Report((), tuple(differences), preflight.notes)
-        move_all(places)
-    return Report(tuple(places.values()), (), preflight.notes)
+        move_all(destinations)
+    return Report(tuple(destinations.values()), (), preflight.notes)
 
 
 def _content(preflight: Preflight, series: DicomSeries, layers: tuple[LabelMap, ...]) -> SegContent:
@@ -110,7 +110,7 @@ def _content(preflight: Preflight, series: DicomSeries, layers: tuple[LabelMap, 
     unnamed = Algorithm(PRODUCT, request.software_version)
     rank = {segment_id: number for number, segment_id in enumerate(request.order)}
     held = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
-    held.sort(key=lambda one: (rank.get(one[1].segment_id, len(rank)), one[1].order))
+    held.sort(key=lambda entry: (rank.get(entry[1].segment_id, len(rank)), entry[1].order))
     segments = []
     for count, (number, segment) in enumerate(held, start=1):
         terminology = coding.of(number, segment)

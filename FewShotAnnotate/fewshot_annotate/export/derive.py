@@ -126,10 +126,10 @@ def _common(
 def _as_stored(array: np.ndarray) -> tuple[np.ndarray, float, float]:
     """16-bit little-endian values, slope and intercept: value = slope * stored + intercept."""
     least, most = float(array.min()), float(array.max())
-    whole = array.dtype.kind in "iub" or bool((array == np.rint(array)).all())
-    if whole and least >= 0 and most <= 65535:
+    is_integer = array.dtype.kind in "iub" or bool((array == np.rint(array)).all())
+    if is_integer and least >= 0 and most <= 65535:
         return array.astype("<u2"), 1.0, 0.0
-    if whole and least >= -32768 and most <= 32767:
+    if is_integer and least >= -32768 and most <= 32767:
         return array.astype("<i2"), 1.0, 0.0
     slope = (most - least) / 65535
     return np.rint((array.astype(float) - least) / slope).astype("<u2"), slope, least

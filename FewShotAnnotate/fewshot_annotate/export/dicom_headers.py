@@ -81,7 +81,7 @@ def normalised_headers(headers: Sequence[Dataset], gap: float) -> tuple[tuple[Da
     changed: dict[str, None] = {}
     result = []
     for number, header in enumerate(headers):
-        tags = _wanted_tags(header, whole=number == 0)
+        tags = _wanted_tags(header, complete=number == 0)
         normal = _normalised(header, tags, _encodings(header, changed), changed)
         for name in _MAY_BE_EMPTY:
             if name not in normal:
@@ -114,12 +114,12 @@ def image_header(frame: Frame) -> Dataset:
     return header
 
 
-def _wanted_tags(header: Any, whole: bool) -> Iterator[Any]:
+def _wanted_tags(header: Any, complete: bool) -> Iterator[Any]:
     from pydicom.datadict import tag_for_keyword
 
-    named = {tag_for_keyword(name) for name in (*_IMAGE, *(_STUDY if whole else ()))}
+    named = {tag_for_keyword(name) for name in (*_IMAGE, *(_STUDY if complete else ()))}
     tags = sorted(header.keys())  # iterating over the data set itself would convert its values
-    return (tag for tag in tags if tag in named or (whole and tag.group in _PATIENT_GROUPS))
+    return (tag for tag in tags if tag in named or (complete and tag.group in _PATIENT_GROUPS))
 
 
 def _normalised(source: Any, tags: Iterable[Any], encodings: Sequence[str], changed: dict[str, None]) -> Dataset:
@@ -172,31 +172,31 @@ def _encodings(header: Any, changed: dict[str, None]) -> list[str]:
     name = "SpecificCharacterSet"
     if name not in header:
         return []
-    found = []
-    for term in [part.strip() for part in _declared(header)]:
+    encodings = []
+    for term in [term.strip() for term in _declared(header)]:
         standard = _standard_term(term)
         if standard != term or standard not in python_encoding:
             changed[name] = None
         if standard in python_encoding:
-            found.append(python_encoding[standard])
-    return found if any(_declared(header)) else []
+            encodings.append(python_encoding[standard])
+    return encodings if any(_declared(header)) else []
 
 
 def _declared(header: Any) -> list[str]:
     raw = header.get_item("SpecificCharacterSet").value
     text = raw.decode("ascii", "replace") if isinstance(raw, bytes) else raw
-    return [part.strip(" \0") for part in (text.split("\\") if isinstance(text, str) else map(str, text or ()))]
+    return [value.strip(" \0") for value in (text.split("\\") if isinstance(text, str) else map(str, text or ()))]
 
 
 def _standard_term(term: str) -> str:
     """A defined term of Specific Character Set, where it is misspelt in a usual way."""
     compact = re.sub(r"[\s_-]+", "", term.upper())
-    if found := re.fullmatch(r"ISO2022IR(\d+)", compact):
-        return f"ISO 2022 IR {found[1]}"
-    if found := re.fullmatch(r"(?:ISO)?IR(\d+)", compact):
-        return f"ISO_IR {found[1]}"
-    if found := re.fullmatch(r"(?:ISO)?8859(\d)|LATIN(1)", compact):
-        return {"1": "ISO_IR 100", "2": "ISO_IR 101", "5": "ISO_IR 144"}.get(found[1] or found[2], term)
+    if match := re.fullmatch(r"ISO2022IR(\d+)", compact):
+        return f"ISO 2022 IR {match[1]}"
+    if match := re.fullmatch(r"(?:ISO)?IR(\d+)", compact):
+        return f"ISO_IR {match[1]}"
+    if match := re.fullmatch(r"(?:ISO)?8859(\d)|LATIN(1)", compact):
+        return {"1": "ISO_IR 100", "2": "ISO_IR 101", "5": "ISO_IR 144"}.get(match[1] or match[2], term)
     return {"UTF8": "ISO_IR 192", "ASCII": "", "GBK": "GBK", "GB18030": "GB18030"}.get(compact, term)
 
 
@@ -238,15 +238,15 @@ def _decoded(raw: bytes, encodings: Sequence[str]) -> str:
 def _repaired(name: str, vr: str, texts: Sequence[str]) -> tuple[list[str], bool]:
     """Values that conform, and whether one had to be changed for it."""
     if name in _IDENTITY:
-        kept = [_printable(text, vr) for text in texts]
-        return kept, kept != list(texts)
+        printable_texts = [_printable(text, vr) for text in texts]
+        return printable_texts, printable_texts != list(texts)
     form: Callable[[str], str] = _FORMS.get(vr) or (lambda text: _of_length(_printable(text, vr), vr))
     if name == "PatientSex":
         form = _sex
-    found = [form(text) for text in texts]
-    altered = found != list(texts)
+    values = [form(text) for text in texts]
+    altered = values != list(texts)
     # A value that is gone from among others would move them.
-    return ([""] if altered and not all(found) and len(found) > 1 else found), altered
+    return ([""] if altered and not all(values) and len(values) > 1 else values), altered
 
 
 def _printable(text: str, vr: str) -> str:
@@ -265,19 +265,19 @@ def _of_length(text: str, vr: str) -> str:
 
 
 def _date(text: str) -> str:
-    found = _DATE.fullmatch(text)
-    if found is None:
+    match = _DATE.fullmatch(text)
+    if match is None:
         return ""
     try:
-        datetime.date(*map(int, found.groups()))
+        datetime.date(*map(int, match.groups()))
     except ValueError:
         return ""
-    return "".join(found.groups())
+    return "".join(match.groups())
 
 
 def _time(text: str) -> str:
-    found = _TIME.fullmatch(text)
-    return "".join(part or "" for part in found.groups()) if found else ""
+    match = _TIME.fullmatch(text)
+    return "".join(group or "" for group in match.groups()) if match else ""
 
 
 def _date_time(text: str) -> str:
@@ -290,8 +290,8 @@ def _date_time(text: str) -> str:
 
 
 def _age(text: str) -> str:
-    found = _AGE.fullmatch(text.upper())
-    return f"{int(found[1]):03}{found[2]}" if found else ""
+    match = _AGE.fullmatch(text.upper())
+    return f"{int(match[1]):03}{match[2]}" if match else ""
 
 
 def _code(text: str) -> str:

@@ -119,7 +119,7 @@ def _attributes(error: Exception) -> str:
     """The DICOM attributes that an error of a library names; its text may hold values of the patient."""
     from pydicom.datadict import tag_for_keyword
 
-    named = [word for word in re.findall(r"[A-Z]\w+", str(error)) if tag_for_keyword(word) is not None]
+    named = [keyword for keyword in re.findall(r"[A-Z]\w+", str(error)) if tag_for_keyword(keyword) is not None]
     return f"see {', '.join(dict.fromkeys(named))}" if named else "its headers are incomplete or malformed"
 
 
@@ -183,7 +183,7 @@ def _write_pixels(stream: BinaryIO, segmentation: Segmentation, content: SegCont
     slot_of = {source: slot for slot, source in enumerate(content.series.sources)}
     segment_of = {segment.number: segment for segment in content.segments}
     kind = np.uint16 if segmentation.BitsAllocated > 8 else np.uint8
-    rest = np.zeros(0, dtype=np.uint8)
+    remainder = np.zeros(0, dtype=np.uint8)
     for frame in read_seg_frames(segmentation):
         (source,) = frame.sources
         k = content.series.slice_indices[slot_of[source]]
@@ -193,12 +193,12 @@ def _write_pixels(stream: BinaryIO, segmentation: Segmentation, content: SegCont
                 pixels[content.mask(segment, k)] = segment.number
             stream.write(pixels.astype(np.dtype(kind).newbyteorder("<")).tobytes())
             continue
-        bits = np.concatenate([rest, content.mask(segment_of[frame.segment], k).reshape(-1)])
-        whole = len(bits) // 8 * 8
-        stream.write(pack_bits(bits[:whole], pad=False))
-        rest = bits[whole:]
-    if len(rest):
-        stream.write(pack_bits(rest, pad=False))
+        bits = np.concatenate([remainder, content.mask(segment_of[frame.segment], k).reshape(-1)])
+        full_bytes = len(bits) // 8 * 8
+        stream.write(pack_bits(bits[:full_bytes], pad=False))
+        remainder = bits[full_bytes:]
+    if len(remainder):
+        stream.write(pack_bits(remainder, pad=False))
     if stream.tell() % 2:
         stream.write(b"\0")
     stream.seek(0)
@@ -209,7 +209,7 @@ def _description(segment: CodedSegment) -> SegmentDescription:
     from highdicom.seg import SegmentDescription
 
     algorithm, terms = segment.algorithm, segment.terminology
-    red, green, blue = (round(255 * min(max(part, 0.0), 1.0)) for part in segment.segment.colour)
+    red, green, blue = (round(255 * min(max(component, 0.0), 1.0)) for component in segment.segment.colour)
     description = SegmentDescription(
         segment.number,
         segment.label,

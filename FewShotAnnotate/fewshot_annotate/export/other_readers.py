@@ -71,10 +71,10 @@ def read_back(path: Path, layers: Sequence[LabelMap]) -> ReadBack:
 
 def together(read: Sequence[ReadBack]) -> ReadBack:
     """Combine the results of several files; only readers that read all of them are kept."""
-    differences = tuple(difference for one in read for difference in one.differences)
+    differences = tuple(difference for result in read for difference in result.differences)
     first = read[0]
-    readers = tuple(name for name in first.readers if all(name in one.readers for one in read))
-    describers = tuple(name for name in first.describers if all(name in one.describers for one in read))
+    readers = tuple(name for name in first.readers if all(name in result.readers for result in read))
+    describers = tuple(name for name in first.describers if all(name in result.describers for result in read))
     return ReadBack(differences, readers, describers)
 
 
@@ -98,15 +98,15 @@ def _segments_of_itk(image: sitk.Image, layers: Sequence[LabelMap]) -> list[Diff
             key = f"Segment{count}_{name}"
             return image.GetMetaData(key) if key in keys else ""
 
-        place = (text("Layer"), text("LabelValue"))
-        if place != (str(layer_number), str(segment.value)):
+        stored = (text("Layer"), text("LabelValue"))
+        if stored != (str(layer_number), str(segment.value)):
             what = f"layer and value of segment {segment.name} as ITK reads them"
-            differences.append(Difference(what, (layer_number, segment.value), place))
+            differences.append(Difference(what, (layer_number, segment.value), stored))
         if text("Name") != segment.name:
             differences.append(
                 Difference(f"name of segment {segment.name} as ITK reads it", segment.name, text("Name"))
             )
-        colour = [float(part) for part in text("Color").split()]
+        colour = [float(component) for component in text("Color").split()]
         if len(colour) != 3 or not np.allclose(colour, segment.colour, atol=COLOUR_TOLERANCE):
             what = f"colour of segment {segment.name} as ITK reads it"
             differences.append(Difference(what, segment.colour, colour))
@@ -131,17 +131,17 @@ def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Difference]:
         return [Difference("voxels as nibabel reads them", "all the same", "others")]
     geometry, header = layer.geometry, image.header
     if isinstance(geometry.header, NiftiHeader):
-        own = geometry.header
+        stored = geometry.header
         for name, expected, found in (
-            ("qform_code", own.qform_code, header["qform_code"]),
-            ("sform_code", own.sform_code, header["sform_code"]),
-            ("xyzt_units", own.xyzt_units, header["xyzt_units"]),
-            ("pixdim", own.pixdim, header["pixdim"][:4]),
-            ("qform", own.quatern, [header[f"quatern_{axis}"] for axis in "bcd"] + _offset(header)),
-            ("sform", own.srow, np.concatenate([header[f"srow_{axis}"] for axis in "xyz"])),
+            ("qform_code", stored.qform_code, header["qform_code"]),
+            ("sform_code", stored.sform_code, header["sform_code"]),
+            ("xyzt_units", stored.xyzt_units, header["xyzt_units"]),
+            ("pixdim", stored.pixdim, header["pixdim"][:4]),
+            ("qform", stored.quatern, [header[f"quatern_{axis}"] for axis in "bcd"] + _offset(header)),
+            ("sform", stored.srow, np.concatenate([header[f"srow_{axis}"] for axis in "xyz"])),
         ):
-            one, two = np.asarray(expected, np.float32), np.asarray(found, np.float32)
-            if not np.array_equal(one, two, equal_nan=True):
+            expected_values, found_values = np.asarray(expected, np.float32), np.asarray(found, np.float32)
+            if not np.array_equal(expected_values, found_values, equal_nan=True):
                 return [Difference(f"{name} as nibabel reads it", expected, np.asarray(found).tolist())]
         return []
     matrix = np.reshape(geometry.direction, (3, 3)) * geometry.spacing

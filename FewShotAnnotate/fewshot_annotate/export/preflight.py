@@ -69,12 +69,12 @@ def check(request: ExportRequest) -> Preflight:
         problems += _check_series(request)
     grid = _grid(request)
     if grid is not None:
-        layers, found = _regridded(request, layers, grid)
-        problems += found
-    layers, found = _without_empty(request, layers)
-    problems += found
-    layers, found = _merged(request, layers)
-    problems += found
+        layers, findings = _regridded(request, layers, grid)
+        problems += findings
+    layers, findings = _without_empty(request, layers)
+    problems += findings
+    layers, findings = _merged(request, layers)
+    problems += findings
     if request.target is Target.DICOM_SEG and request.algorithm is None:
         problems += _check_algorithm(request, layers)
     coding = code_segments(request, layers, required=request.target is Target.DICOM_SEG)
@@ -127,9 +127,14 @@ def _regridded(
     request: ExportRequest, layers: list[LabelMap], grid: Geometry
 ) -> tuple[list[LabelMap], list[Problem]]:
     """The layers on the grid, if it can be done in the ways that the user agreed to."""
-    series, own = request.series, layers[0].geometry
+    series, geometry = request.series, layers[0].geometry
     resample = Remedy.RESAMPLE in request.agreed
-    if series and series.tilt and isinstance(align_grids(own, grid), GridMismatch) and is_upright_view(own, grid):
+    if (
+        series
+        and series.tilt
+        and isinstance(align_grids(geometry, grid), GridMismatch)
+        and is_upright_view(geometry, grid)
+    ):
         if Remedy.SLICE_BY_SLICE in request.agreed:
             layers = on_grid(layers, grid)
         elif not resample:
@@ -148,18 +153,18 @@ def _regridded(
     elif note := regrid_note(regridded, request.source):
         problems.append(Problem(note, blocks=False))
     if series and series.missing:
-        places = sorted(set(range(grid.shape[0])) - set(series.slice_indices))
-        count = sum(int(np.count_nonzero(layer.array[places])) for layer in layers)
+        uncovered = sorted(set(range(grid.shape[0])) - set(series.slice_indices))
+        count = sum(int(np.count_nonzero(layer.array[uncovered])) for layer in layers)
         error = InputError("series_gap_labels", path=series.path, missing=series.missing, count=count)
         agreed = Remedy.LEAVE_OUT_MISSING in request.agreed
         problems.append(Problem(error, (Remedy.LEAVE_OUT_MISSING,), not agreed))
-        layers = [_emptied(layer, places) for layer in layers]
+        layers = [_emptied(layer, uncovered) for layer in layers]
     return layers, problems
 
 
-def _emptied(layer: LabelMap, places: Sequence[int]) -> LabelMap:
+def _emptied(layer: LabelMap, slice_indices: Sequence[int]) -> LabelMap:
     array = sparse_copy(layer.array)
-    array[places] = 0
+    array[slice_indices] = 0
     return layer.with_array(array)
 
 
@@ -176,16 +181,18 @@ def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list
         if empty:
             error = InputError("segments_empty", segments=", ".join(empty))
             problems.append(Problem(error, blocks=False, segments=tuple(empty)))
-        kept = [
+        remaining = [
             LabelMap(layer.array, layer.geometry, tuple(s for s in layer.segments if s.value in held))
             for layer, held in zip(layers, present, strict=True)
         ]
-        layers = [layer for layer in kept if layer.segments]
+        layers = [layer for layer in remaining if layer.segments]
     names = [segment.name for layer in layers for segment in layer.segments]
     changed = [name for name in names if dicom_text(name) != name]
     if changed and request.target is Target.DICOM_SEG:
-        words = ", ".join(f"'{name}' as '{dicom_text(name)}'" for name in changed)
-        problems.append(Problem(InputError("labels_changed", segments=words), blocks=False, segments=tuple(changed)))
+        renamed = ", ".join(f"'{name}' as '{dicom_text(name)}'" for name in changed)
+        problems.append(
+            Problem(InputError("labels_changed", segments=renamed), blocks=False, segments=tuple(changed))
+        )
     return layers, problems
 
 

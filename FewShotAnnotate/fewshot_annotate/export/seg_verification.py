@@ -38,13 +38,13 @@ def compare_segmentation(path: Path, content: SegContent) -> list[Difference]:
         warnings.simplefilter("ignore")  # pydicom's, which show values of the patient
         try:
             dataset = dcmread(path, stop_before_pixels=True)
-            found = [
+            differences = [
                 *_compare_header(dataset, content),
                 *_compare_segments(dataset, content),
                 *_compare_references(dataset, content),
                 *_compare_frames(dataset, content),
             ]
-            return found + list(_compare_voxels(segread(path), content))
+            return differences + list(_compare_voxels(segread(path), content))
         except Exception as error:  # readers raise anything at a file that is not as it should be
             return [Difference("the file", "a readable segmentation", reading_error(error))]
 
@@ -72,7 +72,7 @@ def _compare_segments(dataset: Any, content: SegContent) -> Iterator[Difference]
         return
     for segment in content.segments:
         item = items[segment.number]
-        for what, expected, found in _words(segment, item):
+        for what, expected, found in _segment_attributes(segment, item):
             if expected != found:
                 yield Difference(f"{what} of segment {segment.label}", expected, found)
         colour = segment_colour(item)
@@ -80,7 +80,7 @@ def _compare_segments(dataset: Any, content: SegContent) -> Iterator[Difference]
             yield Difference(f"colour of segment {segment.label}", segment.segment.colour, colour)
 
 
-def _words(segment: CodedSegment, item: Any) -> Iterator[tuple[str, object, object]]:
+def _segment_attributes(segment: CodedSegment, item: Any) -> Iterator[tuple[str, object, object]]:
     """Text and codes of a segment: name, expected, found."""
     names = ("category", "type", "type modifier", "anatomic region", "anatomic region modifier")
     yield "label", segment.label, str(item.SegmentLabel)
@@ -144,16 +144,16 @@ def _compare_voxels(segmentation: Any, content: SegContent) -> Iterator[Differen
         sources = [series.sources[slot] for slot in slots]
         if sources[0].frame:
             numbers = [source.frame for source in sources]
-            found = segmentation.get_pixels_by_source_frame(sources[0].instance, numbers, **asked)
+            frames = segmentation.get_pixels_by_source_frame(sources[0].instance, numbers, **asked)
         else:
-            found = segmentation.get_pixels_by_source_instance([source.instance for source in sources], **asked)
-        for slot, pixels in zip(slots, found, strict=True):
+            frames = segmentation.get_pixels_by_source_instance([source.instance for source in sources], **asked)
+        for slot, pixels in zip(slots, frames, strict=True):
             for channel, segment in enumerate(segments):
                 mask = pixels == segment.number if combined else pixels[..., channel]
-                wrong = int(np.count_nonzero(content.mask(segment, series.slice_indices[slot]) != mask))
-                if wrong:
+                differing = int(np.count_nonzero(content.mask(segment, series.slice_indices[slot]) != mask))
+                if differing:
                     what = f"voxels on {series.slice_name(slot)}, segment {segment.label}"
-                    yield Difference(what, "all the same", f"{wrong} others")
+                    yield Difference(what, "all the same", f"{differing} others")
 
 
 def _blocks(content: SegContent) -> Iterator[list[int]]:

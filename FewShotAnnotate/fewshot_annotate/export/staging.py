@@ -38,7 +38,7 @@ def staged(beside: Path) -> Iterator[Path]:
         yield folder
 
 
-def move_all(places: Mapping[Path, Path]) -> None:
+def move_all(destinations: Mapping[Path, Path]) -> None:
     """Put staged files and folders in their places; what was there of that name is replaced.
 
     A folder where nothing was before comes there whole, in one step, and is the user's alone. Label maps change
@@ -51,34 +51,34 @@ def move_all(places: Mapping[Path, Path]) -> None:
     """
     new: list[Path] = []
     try:
-        for staged_path, place in places.items():
-            if staged_path.is_dir() and not paths.lexists(place):
+        for staged_path, destination in destinations.items():
+            if staged_path.is_dir() and not paths.lexists(destination):
                 for file in staged_path.iterdir():
                     sync_file(file)
                 with defer_signals():
-                    staged_path.rename(place)
-                    count_written(place)
-                    new.append(place)
-                sync_folder(place.parent)
-        _move_files({source: goal for pair in places.items() for source, goal in _files_of(*pair)})
+                    staged_path.rename(destination)
+                    count_written(destination)
+                    new.append(destination)
+                sync_folder(destination.parent)
+        _move_files({source: goal for pair in destinations.items() for source, goal in _files_of(*pair)})
     except (OSError, InputError) as error:
         for path in new:
             shutil.rmtree(path, ignore_errors=True)
         if isinstance(error, InputError):
             raise
-        raise unwritable_error(next(iter(places.values())), error) from None
+        raise unwritable_error(next(iter(destinations.values())), error) from None
 
 
-def _files_of(staged_path: Path, place: Path) -> list[tuple[Path, Path]]:
+def _files_of(staged_path: Path, destination: Path) -> list[tuple[Path, Path]]:
     """The files that are still to be moved, and where."""
     if staged_path.is_dir():
-        return [(file, place / file.name) for file in sorted(staged_path.iterdir())]
-    return [(staged_path, place)] if staged_path.exists() else []
+        return [(file, destination / file.name) for file in sorted(staged_path.iterdir())]
+    return [(staged_path, destination)] if staged_path.exists() else []
 
 
-def _move_files(places: Mapping[Path, Path]) -> None:
-    names = {sidecar_path(file) for file in places}
+def _move_files(destinations: Mapping[Path, Path]) -> None:
+    names = {sidecar_path(file) for file in destinations}
     with FileTransaction() as files:
-        for source, goal in places.items():
+        for source, goal in destinations.items():
             if source not in names:
                 move_label_map(files, source, goal)

@@ -41,7 +41,7 @@ _FILLERS = frozenset(
     ]
 )
 _COLUMNS = ("name", "category", "category_meaning", "type", "type_meaning")
-_Words = tuple[str, ...]
+_Key = tuple[str, ...]
 
 
 class Structures:
@@ -51,20 +51,20 @@ class Structures:
     right become the type's modifier unless the table knows the side as a structure of its own (left atrium).
     """
 
-    def __init__(self, known: dict[_Words, Terminology]) -> None:
-        self._known = known
+    def __init__(self, terminologies: dict[_Key, Terminology]) -> None:
+        self._known = terminologies
 
     def suggest(self, name: str) -> Terminology | None:
         """What a segment of this name most likely is, or None."""
-        words = _words(name)
-        for candidate in (words, [word for word in words if not word.isdigit()]):
-            found = self._known.get(_key(candidate))
-            if found:
-                return found
-            sides = {_SIDES[word] for word in candidate if word in _SIDES}
-            found = self._known.get(_key(word for word in candidate if word not in _SIDES))
-            if found and len(sides) <= 1:
-                return _on_side(found, *sides)
+        tokens = _words(name)
+        for candidate in (tokens, [token for token in tokens if not token.isdigit()]):
+            terminology = self._known.get(_key(candidate))
+            if terminology:
+                return terminology
+            sides = {_SIDES[token] for token in candidate if token in _SIDES}
+            terminology = self._known.get(_key(token for token in candidate if token not in _SIDES))
+            if terminology and len(sides) <= 1:
+                return _on_side(terminology, *sides)
         return None
 
     def with_table(self, path: Path) -> Structures:
@@ -95,24 +95,24 @@ def as_terminology(text: str, structures: Structures) -> Terminology:
     InputError
         None of these.
     """
-    found = structures.suggest(text) if "^" not in text else parse_tag(text)
-    if found is None and text.count("^") == 2 and "~" not in text:
+    terminology = structures.suggest(text) if "^" not in text else parse_tag(text)
+    if terminology is None and text.count("^") == 2 and "~" not in text:
         scheme, value, meaning = text.split("^")
         code = Code(value.strip(), scheme.strip(), meaning.strip())
-        found = Terminology(ANATOMY, code) if code.is_valid else None
-    if found is None:
+        terminology = Terminology(ANATOMY, code) if code.is_valid else None
+    if terminology is None:
         raise InputError("code_malformed", text=text)
-    return found
+    return terminology
 
 
-def _read(path: Path) -> dict[_Words, Terminology]:
+def _read(path: Path) -> dict[_Key, Terminology]:
     try:
         table = csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline=""), strict=True)
         rows = list(table)
         header = table.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error):
         raise InputError("structures_unreadable", path=path, row=1) from None
-    known: dict[_Words, Terminology] = {}
+    terminologies: dict[_Key, Terminology] = {}
     if not rows or len(set(header)) < len(header):
         raise InputError("structures_unreadable", path=path, row=1)
     for number, row in enumerate(rows, start=2):
@@ -125,9 +125,9 @@ def _read(path: Path) -> dict[_Words, Terminology]:
         if not (category.is_valid and kind.is_valid and (region is None or region.is_valid)):
             raise InputError("structures_unreadable", path=path, row=number)
         for name in (row["name"], *(row.get("synonyms") or "").split("|")):
-            known.setdefault(_key(_words(name)), Terminology(category, kind, region=region))
-    known.pop((), None)
-    return known
+            terminologies.setdefault(_key(_words(name)), Terminology(category, kind, region=region))
+    terminologies.pop((), None)
+    return terminologies
 
 
 def _on_side(structure: Terminology, side: Code | None = None) -> Terminology:
@@ -139,8 +139,8 @@ def _on_side(structure: Terminology, side: Code | None = None) -> Terminology:
 
 def _words(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    found = re.findall(r"[^\W_]+", spaced.lower())
-    return [_singular(word) for word in found if word not in _FILLERS]
+    tokens = re.findall(r"[^\W_]+", spaced.lower())
+    return [_singular(token) for token in tokens if token not in _FILLERS]
 
 
 def _singular(word: str) -> str:
@@ -150,5 +150,5 @@ def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") else word
 
 
-def _key(words: Iterable[str]) -> _Words:
-    return tuple(sorted(words))
+def _key(tokens: Iterable[str]) -> _Key:
+    return tuple(sorted(tokens))

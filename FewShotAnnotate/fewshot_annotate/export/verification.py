@@ -39,57 +39,57 @@ def compare_label_maps(path: Path, layers: Sequence[LabelMap]) -> list[Differenc
 
     Voxels, geometry, names, colours and tags are compared. See `other_readers` for other programs.
     """
-    found = read_label_maps(path)
-    if len(found) != len(layers):
-        return [Difference("number of layers", len(layers), len(found))]
+    read = read_label_maps(path)
+    if len(read) != len(layers):
+        return [Difference("number of layers", len(layers), len(read))]
     differences = []
-    for number, (one, two) in enumerate(zip(layers, found, strict=True)):
+    for number, (expected, actual) in enumerate(zip(layers, read, strict=True)):
         where = f"layer {number}: " if len(layers) > 1 else ""
-        off = grid_difference(path, one.geometry, two.geometry)
+        off = grid_difference(path, expected.geometry, actual.geometry)
         if off:
             differences.append(Difference(where + off[0], off[1], off[2]))
-        elif (one.array != two.array).any():
-            count = int(np.count_nonzero(one.array != two.array))
+        elif (expected.array != actual.array).any():
+            count = int(np.count_nonzero(expected.array != actual.array))
             differences.append(Difference(where + "voxels", "all the same", f"{count} others"))
-        theirs = {segment.value: segment for segment in two.segments}
-        for segment in one.segments:
+        theirs = {segment.value: segment for segment in actual.segments}
+        for segment in expected.segments:
             other = theirs.get(segment.value)
             if other is None:
-                if (one.array == segment.value).any():
+                if (expected.array == segment.value).any():
                     differences.append(Difference(f"segment {segment.name}", "there", "missing"))
                 continue
-            for what, own, others in (
+            for what, written, stored in (
                 ("name", segment.name, other.name),
                 ("tags", dict(segment.tags), dict(other.tags)),
             ):
-                if own != others:
-                    differences.append(Difference(f"{what} of segment {segment.name}", own, others))
+                if written != stored:
+                    differences.append(Difference(f"{what} of segment {segment.name}", written, stored))
             if not np.allclose(segment.colour, other.colour, atol=COLOUR_TOLERANCE):
                 differences.append(Difference(f"colour of segment {segment.name}", segment.colour, other.colour))
     return differences
 
 
-def grid_difference(path: Path, own: Geometry, others: Geometry) -> tuple[str, Any, Any] | None:
+def grid_difference(path: Path, expected: Geometry, actual: Geometry) -> tuple[str, Any, Any] | None:
     """`Geometry.difference`, but that of a NIfTI file with sheared axes the nearest right angles are expected too.
 
     ITK takes them from the qform, which holds no others; the sform, which nibabel reads, holds the axes as they are.
     """
-    off = own.difference(others, SAME_VOXEL_TOLERANCE)
+    off = expected.difference(actual, SAME_VOXEL_TOLERANCE)
     if off is None or not image_suffix(path).startswith(".nii"):
         return off
-    turned = nearest_orthogonal_matrix(np.reshape(own.direction, (3, 3)))
-    upright = Geometry(own.shape, own.spacing, own.origin, tuple(turned.ravel().tolist()))
-    return off if upright.difference(others, SAME_VOXEL_TOLERANCE) else None
+    turned = nearest_orthogonal_matrix(np.reshape(expected.direction, (3, 3)))
+    upright = Geometry(expected.shape, expected.spacing, expected.origin, tuple(turned.ravel().tolist()))
+    return off if upright.difference(actual, SAME_VOXEL_TOLERANCE) else None
 
 
 def compare_series(folder: Path, volume: Volume) -> list[Difference]:
     """What a derived series shows other than the volume, beyond the rounding to 16 bits. Reads with ITK."""
-    found = read_volume(folder)
-    own, grid = found.geometry, volume.geometry
-    alignment = align_grids(own, grid)
-    if isinstance(alignment, GridMismatch) or sorted(own.shape) != sorted(grid.shape):
-        return [Difference("grid of the derived series", grid, own)]
-    values = apply_alignment(found.array, alignment, grid.shape)
+    read = read_volume(folder)
+    geometry, grid = read.geometry, volume.geometry
+    alignment = align_grids(geometry, grid)
+    if isinstance(alignment, GridMismatch) or sorted(geometry.shape) != sorted(grid.shape):
+        return [Difference("grid of the derived series", grid, geometry)]
+    values = apply_alignment(read.array, alignment, grid.shape)
     step = (float(volume.array.max()) - float(volume.array.min())) / _STEPS
     count = int(np.count_nonzero(np.abs(values - volume.array.astype(float)) > step))
     return [Difference("voxels of the derived series", "all the same", f"{count} others")] if count else []

@@ -62,7 +62,7 @@ def contact_sheet(
     rows = -(-len(tiles) // columns)
     columns = min(columns, len(tiles))
     shown = {int(value) for index in indices for value in np.unique(axis.slices(label_map.array)[index])}
-    legend = _legend([one for one in label_map.segments if one.value in shown], columns * width)
+    legend = _legend([segment for segment in label_map.segments if segment.value in shown], columns * width)
     sheet = Image.new("RGB", (columns * width, rows * height + legend.height))
     for number, tile in enumerate(tiles):
         sheet.paste(tile, ((number % columns) * width, (number // columns) * height))
@@ -92,8 +92,8 @@ def least_certain(
     for index in ranked:
         if len(chosen) < count and all(abs(index - other) > apart for other in chosen):
             chosen.append(index)
-    rest = [index for index in ranked if index not in chosen]
-    return sorted([*chosen, *rest[: count - len(chosen)]], key=lambda index: (scores[index], index))
+    others = [index for index in ranked if index not in chosen]
+    return sorted([*chosen, *others[: count - len(chosen)]], key=lambda index: (scores[index], index))
 
 
 def _legend(segments: Sequence[Segment], width: int) -> Image:
@@ -111,7 +111,7 @@ def _legend(segments: Sequence[Segment], width: int) -> Image:
     legend = Image.new("RGB", (width, y + _LEGEND_ROW_PIXELS))
     draw = ImageDraw.Draw(legend)
     for segment, (left, top) in zip(segments, positions, strict=True):
-        red, green, blue = (round(255 * part) for part in segment.colour)
+        red, green, blue = (round(255 * component) for component in segment.colour)
         square = (left, top + 4, left + _LEGEND_SQUARE_PIXELS, top + 4 + _LEGEND_SQUARE_PIXELS)
         draw.rectangle(square, fill=(red, green, blue))
         draw.text((left + _LEGEND_SQUARE_PIXELS + 6, top + 4), _plain(segment.name), fill="white")

@@ -56,9 +56,9 @@ class _SegmentPair:
         """Interpolated mask at a fraction of the way from the first to the second slice."""
         if self.start is not None and self.end is not None:
             return np.asarray((1 - fraction) * self.start + fraction * self.end > 0)
-        one, from_it = (self.start, fraction) if self.start is not None else (self.end, 1 - fraction)
-        assert one is not None
-        return np.asarray((1 - from_it) * one - from_it * one.max() > 0)
+        reference, from_it = (self.start, fraction) if self.start is not None else (self.end, 1 - fraction)
+        assert reference is not None
+        return np.asarray((1 - from_it) * reference - from_it * reference.max() > 0)
 
 
 def _disagreement(masks: Masks, shapes: Mapping[str, _SegmentPair], fraction: float) -> float:

@@ -56,13 +56,13 @@ def suggest(uncertainty: Uncertainty, count: int) -> list[Suggestion]:
     count : int
         Maximum number of suggestions.
     """
-    selection, found = _GreedySelection(uncertainty), []
+    selection, suggestions = _GreedySelection(uncertainty), []
     for _ in range(min(count, len(uncertainty.unlabelled))):
         gains = selection.gains()
         best = selection.best(gains.sum(axis=1))
-        found.append(_suggestion(uncertainty, int(selection.unlabelled[best]), gains[best]))
+        suggestions.append(_suggestion(uncertainty, int(selection.unlabelled[best]), gains[best]))
         selection.add_labelled(best)
-    return found
+    return suggestions
 
 
 class _GreedySelection:
@@ -176,8 +176,8 @@ def _suggestion(uncertainty: Uncertainty, index: int, gains: np.ndarray) -> Sugg
     """Suggestion of a slice, with the reason for its gain per label."""
     seen, unseen = gains[:-1], gains[-1]
     before, after = neighbours(index, uncertainty.labelled)
-    support_indices = [one for one in (before, after) if one is not None]
-    around = [uncertainty.labelled[one] for one in support_indices]
+    support_indices = [support_index for support_index in (before, after) if support_index is not None]
+    around = [uncertainty.labelled[index] for index in support_indices]
     ends = uncertainty.present[support_indices[0]] != uncertainty.present[support_indices[-1]]
     if len(support_indices) == 1:
         named = _labels_to_name(np.where(uncertainty.present[support_indices[0]], seen, 0), ends)

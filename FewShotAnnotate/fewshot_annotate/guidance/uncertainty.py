@@ -72,14 +72,17 @@ class Uncertainty:
         return cls._from_tables(support, names, per_slice)
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Uncertainty]) -> Uncertainty:
+    def concatenate(cls, uncertainties: Sequence[Uncertainty]) -> Uncertainty:
         """Combine the uncertainties of several layers with the same labelled and unlabelled slices."""
-        first = parts[0]
-        if any((part.labelled, part.unlabelled) != (first.labelled, first.unlabelled) for part in parts):
+        first = uncertainties[0]
+        if any(
+            (uncertainty.labelled, uncertainty.unlabelled) != (first.labelled, first.unlabelled)
+            for uncertainty in uncertainties
+        ):
             raise ValueError("the layers must have the same slices")
-        names = tuple(name for part in parts for name in part.names)
+        names = tuple(name for uncertainty in uncertainties for name in uncertainty.names)
         present, expected_errors, expected_sizes = (
-            np.concatenate([getattr(part, table) for part in parts], axis=1)
+            np.concatenate([getattr(uncertainty, table) for uncertainty in uncertainties], axis=1)
             for table in ("present", "expected_errors", "expected_sizes")
         )
         return cls(
@@ -142,7 +145,7 @@ def _from_labels(support: Support, index: int, labels: np.ndarray, confidence: n
 
 def _support_indices_around(support: Support, index: int) -> list[int]:
     """Support indices of the labelled slices before and after a slice, the nearer one first."""
-    return sorted(support.around(index), key=lambda one: abs(support.indices[one] - index))
+    return sorted(support.around(index), key=lambda support_index: abs(support.indices[support_index] - index))
 
 
 def _with_unknown_ends(

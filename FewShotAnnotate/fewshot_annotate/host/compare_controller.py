@@ -215,8 +215,8 @@ class CompareController:
 
     def _read(self, nodes: ChosenNodes, settings: CompareSettings) -> _ComparisonInput:
         engines = tuple(EngineSettings(name, device=self._device(name)) for name in settings.engines)
-        for one in engines:
-            engine_class(one.engine)(one.device, one.options)
+        for engine in engines:
+            engine_class(engine.engine)(engine.device, engine.options)
         segmentation = nodes.segmentation.GetSegmentation()
         grid = self._grids.read(nodes)
         image = read_image(nodes.volume, nodes.segmentation, grid.geometry)
@@ -271,9 +271,9 @@ class CompareController:
 
 def _prepare(source: _ComparisonInput, folder: ComparisonFolder) -> None:
     """Find the painted slices, check all voxels and write the folder. Touches no node."""
-    found = survey_segmentation(source.grid, source.record)
+    survey = survey_segmentation(source.grid, source.record)
     shape = source.grid.geometry.shape
-    selection = select(found.extents, source.record, shape, checksums=found.checksums)
+    selection = select(survey.extents, source.record, shape, checksums=survey.checksums)
     if selection.axis is None or not selection.labelled:
         raise InputError("no_labelled_slice", path=f"Segmentation '{source.segmentation_name}'")
     axis, labelled = SliceAxis(selection.axis), selection.labelled
@@ -296,5 +296,8 @@ def _prepare(source: _ComparisonInput, folder: ComparisonFolder) -> None:
 
 def _segments_of_layer(source: _ComparisonInput, segment_ids: Sequence[str]) -> list[Segment]:
     """Segments of a layer; label 1 + n is its n-th."""
-    found = (source.segments[name] for name in segment_ids)
-    return [Segment(value=value, name=one.name, colour=one.colour) for value, one in enumerate(found, start=1)]
+    segments = (source.segments[name] for name in segment_ids)
+    return [
+        Segment(value=value, name=segment.name, colour=segment.colour)
+        for value, segment in enumerate(segments, start=1)
+    ]

@@ -23,13 +23,13 @@ class DownloadedWeights:
 def list_downloaded_weights() -> tuple[DownloadedWeights, ...]:
     """All downloaded weights, from file names and sizes alone."""
     try:
-        found = [DownloadedWeights(one, _size(one)) for one in catalog.checkpoints()]
+        downloaded = [DownloadedWeights(checkpoint, _size(checkpoint)) for checkpoint in catalog.checkpoints()]
     except InputError:  # nothing can be here without the package that says where
         return ()
-    return tuple(one for one in found if one.size)
+    return tuple(weights for weights in downloaded if weights.size)
 
 
-def delete(found: Iterable[DownloadedWeights]) -> None:
+def delete(downloaded: Iterable[DownloadedWeights]) -> None:
     """Delete files of weights.
 
     Raises
@@ -37,11 +37,11 @@ def delete(found: Iterable[DownloadedWeights]) -> None:
     InputError
         One is in use, or may not be deleted.
     """
-    for one in found:
+    for weights in downloaded:
         try:
-            download.remove(one.checkpoint)
+            download.remove(weights.checkpoint)
         except OSError as error:
-            path = store.path_of(one.checkpoint)
+            path = store.path_of(weights.checkpoint)
             raise unwritable_error(path, error) from None
 
 

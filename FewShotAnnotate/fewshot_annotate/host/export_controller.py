@@ -215,8 +215,8 @@ class ExportController:
         if settings.output is None:
             self._place = TemporaryFolder()
         self.settings, self.preflight, self.report, self.error = settings, None, None, None
-        place = self._place.path if self._place is not None else None
-        self._tasks.start(partial(_check, self._copy_of_nodes, settings, place), self._checked)
+        folder = self._place.path if self._place is not None else None
+        self._tasks.start(partial(_check, self._copy_of_nodes, settings, folder), self._checked)
         self._set(ExportState.CHECKING)
 
     def _checked(self, preflight: Preflight) -> None:
@@ -282,7 +282,7 @@ def read_segment(segment: Any, segment_id: str) -> Segment:
         text = vtk.reference("")
         if segment.GetTag(name, text):
             tags[name] = str(text)
-    red, green, blue = (float(part) for part in segment.GetColor())
+    red, green, blue = (float(component) for component in segment.GetColor())
     return Segment(
         value=segment.GetLabelValue(),
         name=segment.GetName(),
@@ -292,9 +292,9 @@ def read_segment(segment: Any, segment_id: str) -> Segment:
     )
 
 
-def _check(copied: _SegmentationCopy, settings: ExportSettings, place: Path | None) -> Preflight:
+def _check(copied: _SegmentationCopy, settings: ExportSettings, database_folder: Path | None) -> Preflight:
     """The pre-flight of a copy. Touches no node: for a background thread."""
-    output = settings.output if place is None else place / _DATABASE_NAME
+    output = settings.output if database_folder is None else database_folder / _DATABASE_NAME
     assert output is not None
     series = None
     if settings.target is Target.DICOM_SEG:
@@ -331,13 +331,13 @@ def _label_maps(copied: _SegmentationCopy) -> list[LabelMap]:
     result = []
     for layer in copied.layers:
         array = np.zeros(copied.geometry.shape, dtype=np.uint16)
-        part = tuple(slice(first, first + size) for first, size in zip(layer.offset, layer.array.shape, strict=True))
-        own = array[part]
-        kept = [(value, copied.segments[name]) for value, name in layer.segments.items()]
-        for value, _ in kept:
-            own[layer.array == value] = value
-        segments = tuple(replace(segment, value=value) for value, segment in kept)
-        kind = np.uint8 if max(value for value, _ in kept) <= np.iinfo(np.uint8).max else np.uint16
+        box = tuple(slice(first, first + size) for first, size in zip(layer.offset, layer.array.shape, strict=True))
+        target = array[box]
+        exported = [(value, copied.segments[name]) for value, name in layer.segments.items()]
+        for value, _ in exported:
+            target[layer.array == value] = value
+        segments = tuple(replace(segment, value=value) for value, segment in exported)
+        kind = np.uint8 if max(value for value, _ in exported) <= np.iinfo(np.uint8).max else np.uint16
         result.append(LabelMap(array.astype(kind, copy=False), copied.geometry, segments))
     return result or [LabelMap(np.zeros(copied.geometry.shape, dtype=np.uint8), copied.geometry)]
 

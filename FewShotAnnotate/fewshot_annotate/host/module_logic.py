@@ -158,9 +158,9 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         """Stop everything for good."""
         self.fillRequested = False
         self.surveyed.disconnect_all()
-        parts = (self.controller, self.annotations, self.engines, self.suggestion, self.review, self.compare)
-        for part in (*parts, self.export, self.dataset, self.log):
-            part.close()
+        owners = (self.controller, self.annotations, self.engines, self.suggestion, self.review, self.compare)
+        for owner in (*owners, self.export, self.dataset, self.log):
+            owner.close()
 
     def _labelHistory(self) -> LabelHistory | None:
         nodes = self.chosenNodes()

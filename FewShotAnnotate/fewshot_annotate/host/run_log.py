@@ -58,7 +58,13 @@ class RunLog:
         self._settings = settings
         self._handler: logging.Handler | None = None
         self._states: dict[str, Enum] = {}
-        self._words = {WORKER, *sentences(), *engine_names(), "auto", *(one.name for one in catalog.checkpoints())}
+        self._words = {
+            WORKER,
+            *sentences(),
+            *engine_names(),
+            "auto",
+            *(checkpoint.name for checkpoint in catalog.checkpoints()),
+        }
 
     def open(self) -> None:
         """Write to the file that the settings say, from now on."""

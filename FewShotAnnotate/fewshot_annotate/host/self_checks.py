@@ -94,14 +94,14 @@ class SelfChecks:
         for step in _STEPS:
             accordion.open(step)
             slicer.app.processEvents()
-            self._test.assertEqual([one for one in _STEPS if accordion.is_open(one)], [step])
+            self._test.assertEqual([step for step in _STEPS if accordion.is_open(step)], [step])
             self._test.assertLessEqual(self._widget.uiWidget.layout().minimumSize().height(), PANEL_HEIGHT, step)
 
     def _tool_tips(self) -> None:
         for kind in _CONTROLS:
             for control in self._widget.uiWidget.findChildren(kind):
-                own = not re.match("qt_|ctk", control.objectName) and control.parent() is not None
-                if own and not self._ui.segmentEditor.isAncestorOf(control):
+                is_ours = not re.match("qt_|ctk", control.objectName) and control.parent() is not None
+                if is_ours and not self._ui.segmentEditor.isAncestorOf(control):
                     tip = control.toolTip or getattr(control.parent(), "toolTip", "")
                     self._test.assertTrue(tip, f"{kind.__name__} {control.objectName}")
 
@@ -109,14 +109,14 @@ class SelfChecks:
         window = slicer.util.mainWindow()
         if window is None:
             return
-        own = {qt.QKeySequence(keys).toString() for keys in KEYS.values()}
+        ours = {qt.QKeySequence(keys).toString() for keys in KEYS.values()}
         others = {action.shortcut.toString() for action in window.findChildren(qt.QAction)}
-        self._test.assertFalse(own & others)
+        self._test.assertFalse(ours & others)
         for _ in range(2):  # as a user who goes to another module and back
             self._widget.exit()
-            self._test.assertFalse(own & _keys_of(window))
+            self._test.assertFalse(ours & _keys_of(window))
             self._widget.enter()
-            self._test.assertLessEqual(own, _keys_of(window))
+            self._test.assertLessEqual(ours, _keys_of(window))
 
     def _effects(self) -> None:
         editor = self._ui.segmentEditor

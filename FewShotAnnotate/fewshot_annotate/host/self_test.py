@@ -260,6 +260,6 @@ class SelfTest:
         """Painted slices are as they were, those between resemble the truth."""
         np.testing.assert_array_equal(array[self._labelled], self._truth[self._labelled])
         between = [i for i in range(self._labelled[0], self._labelled[-1]) if i not in self._labelled]
-        found, truth = array[between], self._truth[between]
-        dice = 2.0 * (found & truth).sum() / (found.sum() + truth.sum())
+        result, truth = array[between], self._truth[between]
+        dice = 2.0 * (result & truth).sum() / (result.sum() + truth.sum())
         self._test.assertGreater(dice, LEAST_DICE)

@@ -150,9 +150,9 @@ def _set_variable(name: str, text: str) -> None:
 def _parsed_consents(text: str) -> dict[str, str]:
     """Consents from their JSON text; cached, because the panel asks for them every few seconds."""
     try:
-        found = json.loads(text or "{}")
+        stored = json.loads(text or "{}")
     except ValueError:
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(stored, dict):
         return {}
-    return {name: licence for name, licence in found.items() if isinstance(licence, str)}
+    return {name: licence for name, licence in stored.items() if isinstance(licence, str)}

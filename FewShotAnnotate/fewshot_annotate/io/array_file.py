@@ -84,11 +84,11 @@ def _parse_header(file: IO[bytes], name: str) -> NpyHeader:
     start = file.read(10)
     text = file.read(int.from_bytes(start[8:], "little"))
     end = file.seek(0, 2)
-    found = _HEADER.fullmatch(text)
-    if start[:8] != _MAGIC or found is None:
+    match = _HEADER.fullmatch(text)
+    if start[:8] != _MAGIC or match is None:
         raise ValueError(f"{name} is damaged")
-    shape = tuple(int(size) for size in found[2].decode().split(",") if size.strip())
-    header = NpyHeader(shape, np.dtype(found[1].decode()), len(start) + len(text))
+    shape = tuple(int(size) for size in match[2].decode().split(",") if size.strip())
+    header = NpyHeader(shape, np.dtype(match[1].decode()), len(start) + len(text))
     if end < header.file_bytes:
         raise ValueError(f"{name} is cut short")
     return header

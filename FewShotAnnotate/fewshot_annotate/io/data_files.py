@@ -43,22 +43,22 @@ def require_data_files(path: Path, text: str, listed: Sequence[str], sizes: Sequ
     InputError
         A file is missing or too small, or the header is malformed.
     """
-    words = text.split()
-    is_list = words[0].upper() == "LIST"
-    axes = words[1:] if is_list else words[4:]
+    fields = text.split()
+    is_list = fields[0].upper() == "LIST"
+    axes = fields[1:] if is_list else fields[4:]
     number = int_or_none(axes[0].rstrip("dD")) if axes else len(sizes) - 1
-    names = list(listed) if is_list else _numbered(words)
+    names = list(listed) if is_list else _numbered(fields)
     if number is None or not 0 < number <= len(sizes) or names is None:
         raise InputError("file_unreadable", path=path, detail="its header is damaged")
     count = math.prod(sizes[number:])
     if count > min(len(names), _MAX_FILES):
         raise InputError("file_truncated", path=path, detail=f"{len(names)} of {count} files of voxels")
     for name in names[:count]:
-        found = path.parent / name.strip()
-        if not paths.is_file(found):
+        file = path.parent / name.strip()
+        if not paths.is_file(file):
             raise missing_partner(path, name.strip())
-        if paths.size(found) * count < file_bytes:
-            raise InputError("file_truncated", path=found, detail=f"{paths.size(found)} bytes")
+        if paths.size(file) * count < file_bytes:
+            raise InputError("file_truncated", path=file, detail=f"{paths.size(file)} bytes")
 
 
 def missing_partner(path: Path, name: str) -> InputError:
@@ -67,17 +67,17 @@ def missing_partner(path: Path, name: str) -> InputError:
     return InputError("partner_missing", path=path, partner=shown)
 
 
-def _numbered(words: Sequence[str]) -> list[str] | None:
+def _numbered(fields: Sequence[str]) -> list[str] | None:
     """File names of a numbered pattern; None if it is malformed."""
-    found = _NUMBERED.fullmatch(words[0])
-    numbers = [int_or_none(word) for word in words[1:4]]
+    match = _NUMBERED.fullmatch(fields[0])
+    numbers = [int_or_none(field) for field in fields[1:4]]
     if len(numbers) == 2:
         numbers.append(1)
-    if found is None or len(numbers) < 3 or None in numbers:
+    if match is None or len(numbers) < 3 or None in numbers:
         return None
     first, last, step = (int(number or 0) for number in numbers)
     if step == 0 or (last - first) // step >= _MAX_FILES:
         return None
-    before, fill, width, after = found.groups()
+    before, fill, width, after = match.groups()
     form = f"{fill}{width}d"
     return [f"{before}{number:{form}}{after}" for number in range(first, last + (1 if step > 0 else -1), step)]

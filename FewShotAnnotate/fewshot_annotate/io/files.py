@@ -217,10 +217,10 @@ def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) 
     for source in map(Path, inputs):
         if paths.is_same(path, source) or (paths.is_folder(source) and paths.is_inside(path, source)):
             raise InputError("output_is_input", path=path)
-    for one in (path, sidecar_path(path)) if named and suffix != ".seg.nrrd" else (path,):
-        if paths.is_folder(one):
-            raise InputError("output_unwritable", path=one, detail="it is a folder")
-        require_creatable(one)
+    for file in (path, sidecar_path(path)) if named and suffix != ".seg.nrrd" else (path,):
+        if paths.is_folder(file):
+            raise InputError("output_unwritable", path=file, detail="it is a folder")
+        require_creatable(file)
     with FileTransaction() as files:
         write_image(files.stream(path), suffix, np.zeros((2, 2, 2), np.uint8), Geometry((2, 2, 2)))
         files.dry_run()

@@ -30,12 +30,12 @@ def as_inputs(volume: VolumeLike, labels: LabelsLike) -> tuple[Volume, list[Labe
     InputError
         A file cannot be read, the volume is not a usable 3D image, or the labels do not fit it.
     """
-    given = as_volume(volume)
-    given.require_usable()
-    layers = as_label_maps(labels, given.geometry)
+    input_volume = as_volume(volume)
+    input_volume.require_usable()
+    layers = as_label_maps(labels, input_volume.geometry)
     if isinstance(labels, (str, Path)):
-        return given, layers
-    return given, regrid(layers, given.geometry).layers
+        return input_volume, layers
+    return input_volume, regrid(layers, input_volume.geometry).layers
 
 
 def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:

@@ -122,18 +122,18 @@ def read_names(path: Path) -> dict[int, Segment]:
         another program, is ignored.
     """
     try:
-        own = read_sidecar(path)
-        if own is not None:
+        sidecar = read_sidecar(path)
+        if sidecar is not None:
             with decoding():
-                return _segments(own)
+                return _segments(sidecar)
     except (OSError, DamagedContentError):
         raise InputError("sidecar_unreadable", path=sidecar_path(path)) from None
     if paths.lexists(path.with_name(FOLDER_LIST)):
         return read_list(path.with_name(FOLDER_LIST))
-    for one in (path.with_name(DATASET_LIST), path.absolute().parent.parent / DATASET_LIST):
+    for candidate in (path.with_name(DATASET_LIST), path.absolute().parent.parent / DATASET_LIST):
         try:
-            if paths.lexists(one):
-                return read_json_as(one, lambda content: _segments(content["labels"]))
+            if paths.lexists(candidate):
+                return read_json_as(candidate, lambda content: _segments(content["labels"]))
         except (OSError, DamagedContentError):
             continue
     return _table_beside(path)
@@ -167,7 +167,8 @@ def read_segments(path: Path) -> list[Segment]:
     if path.suffix.lower() not in (".json", *colour_table.SUFFIXES):
         from .files import read_layers
 
-        return sorted((one for layer in read_layers(path) for one in layer.segments), key=lambda one: one.value)
+        segments = (segment for layer in read_layers(path) for segment in layer.segments)
+        return sorted(segments, key=lambda segment: segment.value)
     named = read_list(path)
     return [named[value] for value in sorted(named)]
 
@@ -215,6 +216,6 @@ def _is_number(key: object) -> bool:
 def _segment(value: int, entry: Any) -> Segment:
     if isinstance(entry, str):
         return Segment(value=value, name=entry, colour=default_segment(value).colour)
-    red, green, blue = (float(part) for part in entry.get("colour", default_segment(value).colour))
+    red, green, blue = (float(component) for component in entry.get("colour", default_segment(value).colour))
     tags = {str(key): str(text) for key, text in entry.get("tags", {}).items()}
     return Segment(value=value, name=str(entry["name"]), colour=(red, green, blue), tags=tags)

@@ -133,8 +133,8 @@ def write_metaimage(stream: Writable, array: np.ndarray, geometry: Geometry) -> 
         "",
     ]
     stream.write("\n".join(lines).encode("utf-8", "surrogateescape"))
-    for part in packed:
-        stream.write(part)
+    for chunk in packed:
+        stream.write(chunk)
 
 
 def _parsed(stream: io.BufferedIOBase, path: Path) -> dict[str, str]:
@@ -171,7 +171,7 @@ def _layout(fields: dict[str, str], path: Path) -> tuple[np.dtype, tuple[int, in
 def _geometry_fields(fields: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """The geometry fields, reduced to the first three dimensions."""
     dimension = int(fields["NDims"])
-    found = []
+    present = []
     for name, text in fields.items():
         if name not in _GEOMETRY_FIELDS:
             continue
@@ -181,8 +181,8 @@ def _geometry_fields(fields: dict[str, str]) -> tuple[tuple[str, str], ...]:
             text = _numbers(rows[:3, :3].ravel())
         if dimension > 3 and name == "AnatomicalOrientation":
             continue
-        found.append((name, text))
-    return tuple(found)
+        present.append((name, text))
+    return tuple(present)
 
 
 def _stub(header: MetaHeader) -> bytes:
@@ -245,11 +245,11 @@ class _Inflated(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._unpacker.eof:
             source = self._rest or self._raw.read(1 << 20)
-            found = self._unpacker.decompress(source, len(buffer))
+            unpacked = self._unpacker.decompress(source, len(buffer))
             self._rest = self._unpacker.unconsumed_tail
-            if found:
-                buffer[: len(found)] = found
-                return len(found)
+            if unpacked:
+                buffer[: len(unpacked)] = unpacked
+                return len(unpacked)
             if not source:
                 break
         return 0
@@ -260,7 +260,7 @@ def _is_true(text: str) -> bool:
 
 
 def _floats(text: str, count: int) -> list[float]:
-    numbers = [float(word) for word in text.split()]
+    numbers = [float(entry) for entry in text.split()]
     if len(numbers) != count or not np.less(np.abs(numbers), _MAX_NUMBER).all():
         raise ValueError
     return numbers

@@ -155,7 +155,7 @@ def _partner(path: Path) -> Path:
     name = path.name.lower()
     stem = path.name[: name.rindex(".hdr")] if ".hdr" in name else path.stem
     for suffix in (".img", ".img.gz", ".IMG", ".IMG.GZ"):
-        found = path.with_name(stem + suffix)
-        if paths.is_file(found) and found != path:
-            return found
+        partner = path.with_name(stem + suffix)
+        if paths.is_file(partner) and partner != path:
+            return partner
     raise InputError("partner_missing", path=path, partner=stem + ".img")

@@ -70,7 +70,7 @@ _GEOMETRY_FIELDS = (
     "units",
 )
 _PER_AXIS = ("space directions", "spacings", "axis mins", "axis maxs", "centers", "kinds", "units")
-_WORD = re.compile(r'\([^()]*\)|"(?:[^"\\]|\\.)*"|\S+')
+_TOKEN = re.compile(r'\([^()]*\)|"(?:[^"\\]|\\.)*"|\S+')
 _DOMAIN_KINDS = {"domain", "space", "time", "???", "unknown"}
 
 
@@ -113,7 +113,7 @@ def parse_header(stream: io.BufferedIOBase, path: Path) -> tuple[dict[str, str],
             continue
         name, separator, content = text.partition(":=")
         if separator and ": " not in name:
-            metadata[name] = re.sub(r"\\(.)", lambda found: {"n": "\n"}.get(found[1], found[1]), content)
+            metadata[name] = re.sub(r"\\(.)", lambda match: {"n": "\n"}.get(match[1], match[1]), content)
             continue
         name, separator, content = text.partition(":")
         if not separator:
@@ -138,8 +138,8 @@ def layout(fields: dict[str, str], path: Path) -> tuple[np.dtype, list[int], int
     if kind.itemsize > 1:
         orders: dict[str, ByteOrder] = {"little": "<", "big": ">"}
         kind = kind.newbyteorder(orders[fields.get("endian", "little").lower()])
-    kinds = [word.lower() for word in _WORD.findall(fields.get("kinds", ""))]
-    directions = _WORD.findall(fields.get("space directions", ""))
+    kinds = [token.lower() for token in _TOKEN.findall(fields.get("kinds", ""))]
+    directions = _TOKEN.findall(fields.get("space directions", ""))
     others = [
         number
         for number in range(len(sizes))
@@ -156,27 +156,31 @@ def layout(fields: dict[str, str], path: Path) -> tuple[np.dtype, list[int], int
 def geometry_fields(fields: dict[str, str], axis: int | None) -> tuple[tuple[str, str], ...]:
     """The geometry fields, without the non-spatial axis."""
     dimension = int(fields["dimension"])
-    found = {name: fields[name] for name in _GEOMETRY_FIELDS if fields.get(name)}
-    space = _SPACES[found["space"].lower()] if "space" in found else int(found.get("space dimension", "3"))
+    geometry_fields = {name: fields[name] for name in _GEOMETRY_FIELDS if fields.get(name)}
+    space = (
+        _SPACES[geometry_fields["space"].lower()]
+        if "space" in geometry_fields
+        else int(geometry_fields.get("space dimension", "3"))
+    )
     if not 3 <= space <= 4:
         raise ValueError
     for name in _PER_AXIS:
-        words = _WORD.findall(found.get(name, ""))
-        if words and len(words) != dimension:
+        tokens = _TOKEN.findall(geometry_fields.get(name, ""))
+        if tokens and len(tokens) != dimension:
             raise ValueError
-        if words and axis is not None:
-            found[name] = " ".join(words[:axis] + words[axis + 1 :])
+        if tokens and axis is not None:
+            geometry_fields[name] = " ".join(tokens[:axis] + tokens[axis + 1 :])
     if space == 4:  # time is the fourth coordinate
-        found["space"] = re.sub("-time$|(?<=^[A-Za-z]{3})[Tt]$", "", found.get("space", ""))
-        found["space dimension"] = "3"
+        geometry_fields["space"] = re.sub("-time$|(?<=^[A-Za-z]{3})[Tt]$", "", geometry_fields.get("space", ""))
+        geometry_fields["space dimension"] = "3"
         for name in ("space directions", "space origin"):
-            if name in found:
-                found[name] = " ".join(_vector(vector[:3]) for vector in _vectors(found[name], 4))
-        found.pop("measurement frame", None)
-        found.pop("space units", None)
-    if found.get("space"):
-        found.pop("space dimension", None)
-    return tuple((name, text) for name, text in found.items() if text)
+            if name in geometry_fields:
+                geometry_fields[name] = " ".join(_vector(vector[:3]) for vector in _vectors(geometry_fields[name], 4))
+        geometry_fields.pop("measurement frame", None)
+        geometry_fields.pop("space units", None)
+    if geometry_fields.get("space"):
+        geometry_fields.pop("space dimension", None)
+    return tuple((name, text) for name, text in geometry_fields.items() if text)
 
 
 def stub_file(header: NrrdHeader) -> bytes:
@@ -193,7 +197,7 @@ def stub_file(header: NrrdHeader) -> bytes:
     elif "axis mins" in fields or "axis maxs" in fields:
         raise UnsupportedFeatureError
     elif "spacings" in fields:
-        spacings = [float(word) for word in fields["spacings"].split()]
+        spacings = [float(token) for token in fields["spacings"].split()]
         if len(spacings) != 3 or not (np.isnan(spacings) | np.less(np.abs(spacings), _MAX_NUMBER)).all():
             raise ValueError
         lines.append("spacings: " + " ".join(map(repr, spacings)))
@@ -204,10 +208,10 @@ def stub_file(header: NrrdHeader) -> bytes:
 
 
 def _vectors(text: str, length: int) -> list[list[float]]:
-    words = _WORD.findall(text)
-    if "none" in words:
+    tokens = _TOKEN.findall(text)
+    if "none" in tokens:
         raise UnsupportedFeatureError
-    vectors = [[float(part) for part in word.strip("()").split(",")] for word in words]
+    vectors = [[float(component) for component in token.strip("()").split(",")] for token in tokens]
     if any(len(vector) != length for vector in vectors) or not np.less(np.abs(vectors), _MAX_NUMBER).all():
         raise ValueError
     return vectors

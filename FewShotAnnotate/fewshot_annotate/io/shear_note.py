@@ -15,7 +15,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 def shear_note(geometry: Geometry, path: object) -> str:
     """Sentence on the sheared axes of the image `path`; empty if they are orthogonal up to rounding."""
     header = geometry.header
-    own = np.reshape(geometry.direction, (3, 3)) * geometry.spacing
+    stored = np.reshape(geometry.direction, (3, 3)) * geometry.spacing
     if isinstance(header, NiftiHeader):
         if header.sform_code <= 0:
             return ""
@@ -23,13 +23,13 @@ def shear_note(geometry: Geometry, path: object) -> str:
         stated, origin = _LPS_TO_RAS @ rows[:, :3], _LPS_TO_RAS @ rows[:, 3]
         if _max_distance(geometry, stated - _orthogonalised(stated)) <= SAME_VOXEL_TOLERANCE:
             return ""
-        off = _max_distance(geometry, stated - own, origin - geometry.origin)
+        off = _max_distance(geometry, stated - stored, origin - geometry.origin)
         return (
             f"{path}: the axes of its sform are not at right angles, which ITK and Slicer do not know; the volume is "
             f"taken at right angles, up to {off:.2g} voxels away. NIfTI output keeps the header of the image and "
             "covers it voxel by voxel; other formats state the right angles."
         )
-    off = _max_distance(geometry, own - _orthogonalised(own))
+    off = _max_distance(geometry, stored - _orthogonalised(stored))
     if off <= SAME_VOXEL_TOLERANCE:
         return ""
     return (

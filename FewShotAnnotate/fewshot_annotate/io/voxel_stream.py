@@ -139,12 +139,12 @@ def read_voxels(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
 def _read_exactly(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Path) -> np.ndarray:
     array = np.empty(tuple(shape), kind)
     view = memoryview(array.reshape(-1).view(np.uint8))
-    found = 0
-    while found < len(view):
-        count = stream.readinto(view[found : found + _BLOCK])
+    position = 0
+    while position < len(view):
+        count = stream.readinto(view[position : position + _BLOCK])
         if not count:
-            raise InputError("file_truncated", path=path, detail=f"{found} of {len(view)} bytes")
-        found += count
+            raise InputError("file_truncated", path=path, detail=f"{position} of {len(view)} bytes")
+        position += count
     return array
 
 

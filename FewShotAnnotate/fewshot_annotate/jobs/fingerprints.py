@@ -22,14 +22,14 @@ def fingerprints(volume: Volume, supports: Sequence[Support]) -> list[str]:
     of_volume = hashlib.blake2b(digest_size=16)
     for channel in (volume, *volume.further):
         of_volume.update(json.dumps([channel.geometry.to_json(), channel.array.dtype.name]).encode())
-        for part in channel.array:
-            of_volume.update(np.ascontiguousarray(part).data)
-    found = []
+        for image in channel.array:
+            of_volume.update(np.ascontiguousarray(image).data)
+    digests = []
     for support in supports:
         digest = of_volume.copy()
         described = [support.axis.index, support.indices, support.labels, support.masks.dtype.name]
         digest.update(json.dumps(described).encode())
         digest.update(np.ascontiguousarray(support.masks).data)
         digest.update(np.ascontiguousarray(support.annotated).data)
-        found.append(digest.hexdigest())
-    return found
+        digests.append(digest.hexdigest())
+    return digests

@@ -50,10 +50,10 @@ class FilledLayers:
 
 def layer_runs(engine: str, layers: int) -> list[LayerRun]:
     """Order of the workers. Every layer is drafted before one is refined, so that a stopped run has some of each."""
-    whole = [LayerRun(layer) for layer in range(layers)]
+    runs = [LayerRun(layer) for layer in range(layers)]
     if layers > 1 and engine_class(engine).makes_drafts():
-        return [LayerRun(layer, drafts_only=True) for layer in range(layers)] + whole
-    return whole
+        return [LayerRun(layer, drafts_only=True) for layer in range(layers)] + runs
+    return runs
 
 
 def fill_layers(
@@ -137,14 +137,14 @@ class OverallProgress:
         if run != self._run:
             self._run, self._began = run, time.monotonic()
         self._layers[run.layer] = progress
-        known = [one for one in self._layers if one is not None]
+        reported = [layer for layer in self._layers if layer is not None]
         count = len(self._layers)
-        done, total = sum(one.done for one in known), count * progress.total
-        self._fraction = max(self._fraction, sum(one.fraction for one in known) / count)
+        done, total = sum(layer.done for layer in reported), count * progress.total
+        self._fraction = max(self._fraction, sum(layer.fraction for layer in reported) / count)
         stage = Stage.FILLING
-        if any(one.stage != Stage.FILLING for one in known):
+        if any(layer.stage != Stage.FILLING for layer in reported):
             stage = Stage.DRAFTING if done < total else Stage.REFINING
-        drafts = sum(one.drafts for one in known)
+        drafts = sum(layer.drafts for layer in reported)
         return Progress(
             done=done,
             total=total,
@@ -158,8 +158,8 @@ class OverallProgress:
         """The layers that follow are expected to take as long as this one."""
         if eta is None or run.drafts_only:
             return None
-        rest = len(self._layers) - run.layer - 1
-        return eta + rest * (time.monotonic() - self._began + eta)
+        layers_left = len(self._layers) - run.layer - 1
+        return eta + layers_left * (time.monotonic() - self._began + eta)
 
 
 def _assembled(
@@ -172,11 +172,11 @@ def _assembled(
         filled[run.layer] = layers[run.layer].with_array(folder.assemble_labels(run.support))
         folder.lower_confidence(confidence, run.support)
         names = {segment.value: segment.name for segment in layers[run.layer].segments}
-        expected += [(names[one.label], one) for one in folder.expected()]
+        expected += [(names[label_dice.label], label_dice) for label_dice in folder.expected()]
     return FilledLayers(layers=filled, confidence=confidence, expected_dice=expected)
 
 
-def _open_or_create(place: Path, runs: Sequence[PlannedRun], volume: Volume, resume: bool) -> list[JobFolder]:
+def _open_or_create(path: Path, runs: Sequence[PlannedRun], volume: Volume, resume: bool) -> list[JobFolder]:
     """The layers of the folder to continue, or of a new one.
 
     Raises
@@ -185,14 +185,14 @@ def _open_or_create(place: Path, runs: Sequence[PlannedRun], volume: Volume, res
         The folder is used and `resume` is false, or it holds another job.
     """
     supports = [run.support for run in runs]
-    if not (resume and JobFolder.holds_job(place)):
-        return JobFolder.create_layers(place, [run.job for run in runs], volume, supports)
-    folders = JobFolder.open_layers(place)
+    if not (resume and JobFolder.holds_job(path)):
+        return JobFolder.create_layers(path, [run.job for run in runs], volume, supports)
+    folders = JobFolder.open_layers(path)
     if len(folders) != len(runs):
-        raise InputError("job_differs", path=place, what="image or labels")
+        raise InputError("job_differs", path=path, what="image or labels")
     for folder, run, digest in zip(folders, runs, fingerprints(volume, supports), strict=True):
         folder.require_same_input(run.job, digest)
-    folders = JobFolder.reopen_layers(place)
+    folders = JobFolder.reopen_layers(path)
     for folder, run in zip(folders, runs, strict=True):
         folder.set_budget(run.job.budget)
     return folders

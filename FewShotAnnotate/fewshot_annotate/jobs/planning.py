@@ -211,8 +211,8 @@ def slices_to_fill(
         assert not isinstance(slices, str)
         asked = range(*slices)
         axis.require_slices((asked.start, asked.stop - 1), count)
-    known = set(labelled)
-    query = tuple(index for index in asked if index not in known)
+    labelled_set = set(labelled)
+    query = tuple(index for index in asked if index not in labelled_set)
     if not query:
         if len(labelled) == 1 and slices == "between":
             raise InputError("one_labelled_slice", path=source, index=labelled[0])
@@ -248,7 +248,7 @@ def jobs_of_layers(
         model=model,
     )
     job = job.with_share(len(names))
-    return [replace(job, names=dict(own)) if engine.uses_names else job for own in names]
+    return [replace(job, names=dict(layer_names)) if engine.uses_names else job for layer_names in names]
 
 
 def layers_of_label_maps(
@@ -281,13 +281,15 @@ def layers_of_label_maps(
     """
     anything = labelled_anywhere(label_maps).view(np.uint8)
     union = Support.from_label_map(LabelMap(anything, label_maps[0].geometry), axis, labelled_slices, path=source)
-    found = []
+    labelled_layers = []
     for number, label_map in enumerate(label_maps):
         if union.axis.slices(label_map.array)[list(union.indices)].any():
             support = Support.from_label_map(label_map, union.axis, union.indices, path=source)
             names = {segment.value: segment.name for segment in label_map.segments}
-            found.append(LabelledLayer(number, support if complete else support.partial(union.empty), names))
-    return found
+            labelled_layers.append(
+                LabelledLayer(number, support if complete else support.partial(union.empty), names)
+            )
+    return labelled_layers
 
 
 def layers_of_segments(
@@ -325,18 +327,22 @@ def layers_of_segments(
     InputError
         No segment is on any slice.
     """
-    present = [name for name in names if any(name in found for found in masks.values())]
+    present = [name for name in names if any(name in by_name for by_name in masks.values())]
     if not present:
         raise InputError("no_labelled_slice", path=source)
-    own = [{index: found[name] for index, found in masks.items() if name in found} for name in present]
+    masks_by_label = [
+        {index: by_name[name] for index, by_name in masks.items() if name in by_name} for name in present
+    ]
     layers = []
-    for number, members in enumerate(group_disjoint(own)):
-        support = _support_of_segments(axis, sorted(masks), [own[member] for member in members])
+    for number, members in enumerate(group_disjoint(masks_by_label)):
+        support = _support_of_segments(axis, sorted(masks), [masks_by_label[member] for member in members])
         if not complete:
-            whole = [not masks[index] or index in annotated for index in support.indices]
-            support = support.partial(np.array(whole))
+            is_complete = [not masks[index] or index in annotated for index in support.indices]
+            support = support.partial(np.array(is_complete))
         ids = [present[member] for member in members]
-        layers.append((ids, LabelledLayer(number, support, {1 + n: names[one] for n, one in enumerate(ids)})))
+        layers.append(
+            (ids, LabelledLayer(number, support, {1 + n: names[segment_id] for n, segment_id in enumerate(ids)}))
+        )
     return layers
 
 

@@ -108,7 +108,7 @@ class WorkerProcess:
             return []
         exited = self._process.poll() is not None  # looked at first, so that no line is missed after it
         events = []
-        for event in self._new_events(whole=exited):
+        for event in self._new_events(final=exited):
             if isinstance(event, Started):
                 self._worker_pid = event.pid
                 self._version_mismatch = self._check_version(event)
@@ -160,7 +160,7 @@ class WorkerProcess:
     def _more_to_read(self) -> bool:
         return paths.size(self.folder.events_path) > self._read_offset
 
-    def _new_events(self, whole: bool) -> list[Event]:
+    def _new_events(self, final: bool) -> list[Event]:
         """Events of complete lines; a line torn by death counts as complete once the worker is gone."""
         try:
             with open_regular_file(self.folder.events_path) as file:
@@ -170,7 +170,7 @@ class WorkerProcess:
             return []
         self._read_offset += len(data)
         *lines, self._incomplete_line = (self._incomplete_line + data).split(b"\n")
-        if whole and self._incomplete_line and not self._more_to_read():
+        if final and self._incomplete_line and not self._more_to_read():
             lines, self._incomplete_line = [*lines, self._incomplete_line], b""
         self._incomplete_line = self._incomplete_line[-POLL_BYTES:]
         events: list[Event] = []

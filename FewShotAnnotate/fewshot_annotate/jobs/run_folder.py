@@ -90,19 +90,21 @@ class JobFolder(WorkFolder):
         self._description = description
         self.layer = layer
         if LAYERS in description:
-            own, self.layer_path = description[LAYERS][layer], path / LAYERS / str(layer)
+            layer_description, self.layer_path = description[LAYERS][layer], path / LAYERS / str(layer)
         else:
-            own, self.layer_path = description, path
+            layer_description, self.layer_path = description, path
         self.grid = Geometry.from_json(description["grid"])
         self._further_grids = [Geometry.from_json(grid) for grid in description.get(FURTHER, [])]
         self.axis = SliceAxis(description["axis"])
         self.indices = tuple(int(index) for index in description["labelled"])
         self.job = Job.from_json(description["job"], self.indices)
         if LAYERS in description:
-            self.job = replace(self.job, names={int(label): str(name) for label, name in own["names"].items()})
-        self.labels = tuple(int(label) for label in own["labels"])
-        self.annotated = np.array(own["known"], dtype=bool).reshape(len(self.indices), len(self.labels))
-        self.fingerprint = str(own["fingerprint"])
+            self.job = replace(
+                self.job, names={int(label): str(name) for label, name in layer_description["names"].items()}
+            )
+        self.labels = tuple(int(label) for label in layer_description["labels"])
+        self.annotated = np.array(layer_description["known"], dtype=bool).reshape(len(self.indices), len(self.labels))
+        self.fingerprint = str(layer_description["fingerprint"])
         self.has_checksums = bool(description.get("checksums", False))
         self.shape = self.axis.shape(self.grid)
         if not set(self.job.slices) <= set(range(self.shape[0])) - set(self.indices):
@@ -249,8 +251,8 @@ class JobFolder(WorkFolder):
         first = folders[0]
         first.require_own_files()
         with first.exclusive():
-            found = fingerprints(first.read_volume(), [folder.read_support() for folder in folders])
-            for folder, digest in zip(folders, found, strict=True):
+            digests = fingerprints(first.read_volume(), [folder.read_support() for folder in folders])
+            for folder, digest in zip(folders, digests, strict=True):
                 if digest != folder.fingerprint:
                     raise folder._unreadable("its image or labels are damaged")
                 folder._reset_damaged()
@@ -366,11 +368,11 @@ class JobFolder(WorkFolder):
             expected = read_json_as(self.layer_path / "expected.json", _expected_dice)
         except (OSError, DamagedContentError):
             return ()
-        return expected if {one.label for one in expected} <= set(self.labels) else ()
+        return expected if {label_dice.label for label_dice in expected} <= set(self.labels) else ()
 
     def write_expected_dice(self, expected: Sequence[ExpectedDice]) -> None:
         """Keep what the engine said; a reader sees the old or the new, never a part."""
-        write_json(self.layer_path / "expected.json", [one.to_json() for one in expected])
+        write_json(self.layer_path / "expected.json", [label_dice.to_json() for label_dice in expected])
 
     def result_slice(self, index: int) -> np.ndarray:
         """Label values [h, w] of a finished slice."""

@@ -53,9 +53,9 @@ def is_incomplete(path: Path) -> bool:
     if not names:
         return True
     layers = [] if paths.is_link(path / LAYERS) else list((path / LAYERS).rglob("*"))
-    own = all(entry.name.isdigit() or entry.name in _CREATED_FILES for entry in layers)
+    only_ours = all(entry.name.isdigit() or entry.name in _CREATED_FILES for entry in layers)
     names = {name for name in names if not _FURTHER_FILE.fullmatch(name)}
-    return _PARTIAL in names and own and names <= {*_CREATED_FILES, LAYERS}
+    return _PARTIAL in names and only_ours and names <= {*_CREATED_FILES, LAYERS}
 
 
 def further_file(number: int) -> str:
@@ -74,14 +74,14 @@ def write_files(path: Path, description: dict[str, Any], volume: Volume, support
         for number, channel in enumerate(volume.further):
             write_npy(path / f"{further_file(number)}.npy", channel.array)
         for layer, support in enumerate(supports):
-            place = path / LAYERS / str(layer)
-            place.mkdir(parents=True)
+            layer_path = path / LAYERS / str(layer)
+            layer_path.mkdir(parents=True)
             labels = np.dtype(np.uint8 if max(support.labels) <= 255 else np.uint16)
-            write_npy(place / "support.npy", support.masks)
-            create_npy(place / "result.npy", slices.shape, labels)
-            create_npy(place / "confidence.npy", slices.shape, np.dtype(np.uint8))
-            create_npy(place / "finished.npy", slices.shape[:1], np.dtype(np.uint8))
-            create_npy(place / f"{CHECKSUMS}.npy", slices.shape[:1], np.dtype(np.uint32))
+            write_npy(layer_path / "support.npy", support.masks)
+            create_npy(layer_path / "result.npy", slices.shape, labels)
+            create_npy(layer_path / "confidence.npy", slices.shape, np.dtype(np.uint8))
+            create_npy(layer_path / "finished.npy", slices.shape[:1], np.dtype(np.uint8))
+            create_npy(layer_path / f"{CHECKSUMS}.npy", slices.shape[:1], np.dtype(np.uint32))
         (path / "events.jsonl").open("xb").close()
         (path / _PARTIAL).replace(path / JOB)
     except BaseException:

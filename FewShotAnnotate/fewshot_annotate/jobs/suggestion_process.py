@@ -39,7 +39,7 @@ def read_suggestion(folder: JobFolder) -> SuggestedSlice | None:
     """
     path = suggestion_path(folder)
     try:
-        found = read_json_as(path, lambda content: [SuggestedSlice.from_json(one) for one in content])
+        suggestions = read_json_as(path, lambda content: [SuggestedSlice.from_json(entry) for entry in content])
     except (OSError, DamagedContentError):
         raise InputError("job_folder_unreadable", path=path, detail="the result is damaged") from None
-    return next(iter(found), None)
+    return next(iter(suggestions), None)

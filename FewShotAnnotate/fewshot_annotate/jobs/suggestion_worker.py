@@ -28,16 +28,16 @@ def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Ev
     began = time.monotonic()
     names = read_json_as(names_path(folder), lambda content: [dict(pairs) for pairs in content])
     opened = zip(JobFolder.open_layers(folder.path), names, strict=True)
-    layers = [LabelledLayer(number, layer.read_support(), own) for number, (layer, own) in enumerate(opened)]
+    layers = [LabelledLayer(number, layer.read_support(), names) for number, (layer, names) in enumerate(opened)]
 
     def stop() -> bool:
         return bool(host_monitor) or folder.cancel_requested()
 
     try:
-        found = suggest_slices(folder.read_volume(), layers, folder.job.slices, 1, stop)
+        suggestions = suggest_slices(folder.read_volume(), layers, folder.job.slices, 1, stop)
     except Stopped:
         return Cancelled()
-    write_json(suggestion_path(folder), [one.to_json() for one in found])
+    write_json(suggestion_path(folder), [suggestion.to_json() for suggestion in suggestions])
     return Finished(round(time.monotonic() - began, 3))
 
 

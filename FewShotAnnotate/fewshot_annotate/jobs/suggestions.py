@@ -128,23 +128,23 @@ def suggest_slices(
     ------
     Stopped
     """
-    found = []
+    uncertainties = []
     for number, layer in enumerate(layers):
 
         def count_slice(done: int, number: int = number) -> None:
             on_progress((number + done / max(1, len(slices))) / len(layers))
 
-        found.append(_uncertainty(volume, layer, slices, stop, count_slice))
-    uncertainty = Uncertainty.concatenate(found)
+        uncertainties.append(_uncertainty(volume, layer, slices, stop, count_slice))
+    uncertainty = Uncertainty.concatenate(uncertainties)
     return [
         SuggestedSlice(
-            index=one.index,
+            index=suggestion.index,
             axis=layers[0].support.axis,
-            gain=round(one.gain, 4),
-            reason=one.reason,
-            labels=tuple(uncertainty.names[position] for position in one.labels),
+            gain=round(suggestion.gain, 4),
+            reason=suggestion.reason,
+            labels=tuple(uncertainty.names[position] for position in suggestion.labels),
         )
-        for one in suggest(uncertainty, count)
+        for suggestion in suggest(uncertainty, count)
     ]
 
 

@@ -145,8 +145,8 @@ def _report_expected_dice(engine: Engine, folder: JobFolder, report: EventWriter
     expected = engine.expected_dice()
     if expected:
         folder.write_expected_dice(expected)
-    for one in expected:
-        report(Expected(**one.to_json()))
+    for label_dice in expected:
+        report(Expected(**label_dice.to_json()))
 
 
 def main(arguments: list[str]) -> int:

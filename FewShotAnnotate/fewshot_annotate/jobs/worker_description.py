@@ -75,7 +75,7 @@ def describe() -> WorkerDescription:
         cores=os.cpu_count() or 0,
         memory=_memory(),
         gpu=_gpu(),
-        packages={name: found for name in PACKAGES if (found := _version(name))},
+        packages={name: installed for name in PACKAGES if (installed := _version(name))},
         engines={name: str(engine_class(name).unavailable_reason() or "ready") for name in engine_names()},
     )
 

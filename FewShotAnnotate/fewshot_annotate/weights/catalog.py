@@ -96,10 +96,10 @@ def checkpoint(name: str) -> Checkpoint:
     InputError
         There is no such checkpoint.
     """
-    for one in checkpoints():
-        if one.name == name:
-            return one
-    raise InputError("weights_unknown", name=name, known=", ".join(one.name for one in checkpoints()))
+    for checkpoint in checkpoints():
+        if checkpoint.name == name:
+            return checkpoint
+    raise InputError("weights_unknown", name=name, known=", ".join(checkpoint.name for checkpoint in checkpoints()))
 
 
 @lru_cache(maxsize=1)

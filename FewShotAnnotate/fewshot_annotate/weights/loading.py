@@ -102,16 +102,16 @@ def require_sound_archive(path: Path) -> None:
     _require_plain_zip(path)
     try:
         with decoding_archive(), ZipFile(path) as archive:
-            wrong = archive.testzip()
+            damaged_member = archive.testzip()
     except (OSError, DamagedContentError):
-        wrong = "its entries cannot be read"
-    if wrong is not None:
+        damaged_member = "its entries cannot be read"
+    if damaged_member is not None:
         raise InputError("weights_damaged", path=path, detail="a part of it has a wrong checksum")
 
 
 def require_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
     """Raise `InputError` naming `path` unless a state has just these names, with these shapes."""
-    _require_architecture(path, {name: tuple(one.shape) for name, one in state.items()}, expected, ())
+    _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in state.items()}, expected, ())
 
 
 def _read_safetensors(
@@ -139,11 +139,11 @@ def _read_torch(
     # First names and shapes alone: what is refused never takes memory.
     shapes = _tensors(path, _unpickle(path, "meta"), state_key)
     size = path.stat().st_size
-    if sum(one.numel() * one.element_size() for one in shapes.values()) > size:
+    if sum(shape.numel() * shape.element_size() for shape in shapes.values()) > size:
         raise InputError("weights_bomb", path=path)
-    _require_architecture(path, {name: tuple(one.shape) for name, one in shapes.items()}, expected, optional)
+    _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in shapes.items()}, expected, optional)
     state = _tensors(path, _unpickle(path, "cpu"), state_key)
-    assert all(isinstance(one, torch.Tensor) for one in state.values())
+    assert all(isinstance(tensor, torch.Tensor) for tensor in state.values())
     return state
 
 
@@ -209,15 +209,15 @@ def _require_architecture(
         for name in expected
         if name in shapes and tuple(shapes[name]) != tuple(expected[name])
     ]
-    found = [(_some(missing), "missing"), (_some(surplus), "unknown"), (_some(other), "of another shape")]
-    detail = "; ".join(f"{what}: {names}" for names, what in found if names)
+    mismatches = [(_some(missing), "missing"), (_some(surplus), "unknown"), (_some(other), "of another shape")]
+    detail = "; ".join(f"{problem}: {names}" for names, problem in mismatches if names)
     if detail:
         raise InputError("weights_architecture", path=path, detail=detail)
 
 
 def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return ", ".join(names[:_MAX_NAMES]) + rest
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -55,10 +55,10 @@ def digests_of(path: Path, algorithms: Iterable[str]) -> dict[str, str]:
     """Algorithm -> hexadecimal digest of a file, read once."""
     hashes = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in algorithms}
     with open_regular_file(path) as file:
-        while part := file.read(_READ_BYTES):
-            for one in hashes.values():
-                one.update(part)
-    return {algorithm: one.hexdigest() for algorithm, one in hashes.items()}
+        while block := file.read(_READ_BYTES):
+            for digest in hashes.values():
+                digest.update(block)
+    return {algorithm: digest.hexdigest() for algorithm, digest in hashes.items()}
 
 
 def require_digests(checkpoint: Checkpoint, path: Path) -> None:

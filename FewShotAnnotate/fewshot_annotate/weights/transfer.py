@@ -131,8 +131,8 @@ def _require_file(response: Any) -> None:
     if any(encoding.strip() not in _ENCODINGS for encoding in encodings) or len(encodings) > 1:
         raise TransferFailed("the file comes packed in an unknown way")
     if asked is not None and status == HTTPStatus.PARTIAL_CONTENT:
-        part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if part is None or part[1] != asked[1] or encodings != [""]:
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        if match is None or match[1] != asked[1] or encodings != [""]:
             raise NotContinued("the server sent another part of the file than it was asked for")
 
 
@@ -162,9 +162,9 @@ def _counted(stream: Any, add: Callable[[int], None]) -> Any:
 
     class Counted(httpx2.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
-            for part in stream:
-                add(len(part))
-                yield part
+            for chunk in stream:
+                add(len(chunk))
+                yield chunk
 
         def close(self) -> None:
             stream.close()

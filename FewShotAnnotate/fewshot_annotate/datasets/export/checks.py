@@ -85,18 +85,18 @@ def _volume_outliers(segments: Sequence[Segment], cases: Sequence[CaseFacts]) ->
 def _swapped_sides(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> Iterator[Message]:
     """Cases in which two segments lie the other way round, left to right, than their names or most cases say."""
     reported = set()
-    for left, right in _named_pairs(segments):
+    for left_number, right_number in _named_pairs(segments):
         for case in cases:
-            side = _side(case, left, right)
+            side = _side(case, left_number, right_number)
             if side and side < 0 and case.name not in reported:
                 reported.add(case.name)
-                names = {"first": segments[left].name, "second": segments[right].name}
+                names = {"first": segments[left_number].name, "second": segments[right_number].name}
                 yield Message("dataset_sides_named", case=case.name, **names)
     if len(segments) > _MAX_SIDE_LABELS:
         return
-    for one in range(len(segments)):
-        for other in range(one + 1, len(segments)):
-            sides = [(case, _side(case, one, other)) for case in cases]
+    for number in range(len(segments)):
+        for other in range(number + 1, len(segments)):
+            sides = [(case, _side(case, number, other)) for case in cases]
             sides = [(case, side) for case, side in sides if side]
             count = sum(side > 0 for _, side in sides)
             if len(sides) < _MIN_CASES or max(count, len(sides) - count) < _MOST * len(sides):
@@ -105,13 +105,13 @@ def _swapped_sides(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> I
             for case, side in sides:
                 if side != usual and case.name not in reported:
                     reported.add(case.name)
-                    names = {"first": segments[one].name, "second": segments[other].name}
+                    names = {"first": segments[number].name, "second": segments[other].name}
                     yield Message("dataset_sides_differ", case=case.name, **names)
 
 
-def _side(case: CaseFacts, one: int, other: int) -> int:
+def _side(case: CaseFacts, number: int, other: int) -> int:
     """1 if a segment lies further left than another one, -1 if further right, 0 for neither."""
-    first, second = case.centres[one], case.centres[other]
+    first, second = case.centres[number], case.centres[other]
     if first is None or second is None or abs(first[0] - second[0]) < _MIN_SIDE_MM:
         return 0
     return 1 if first[0] > second[0] else -1
@@ -121,7 +121,7 @@ def _named_pairs(segments: Sequence[Segment]) -> list[tuple[int, int]]:
     """Indices of the left and the right one of segments whose names differ in that alone."""
     sides: dict[str, dict[str, int]] = defaultdict(dict)
     for index, segment in enumerate(segments):
-        found = _SIDES.search(segment.name)
-        if found:
-            sides[_SIDES.sub("", segment.name).casefold()][found[0][0].casefold()] = index
+        match = _SIDES.search(segment.name)
+        if match:
+            sides[_SIDES.sub("", segment.name).casefold()][match[0][0].casefold()] = index
     return [(pair["l"], pair["r"]) for pair in sides.values() if len(pair) == 2]

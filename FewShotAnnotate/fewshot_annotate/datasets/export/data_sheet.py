@@ -26,7 +26,7 @@ def data_sheet(
     segments: Sequence[Segment],
     cases: Sequence[CaseFacts],
     validation: frozenset[str],
-    found: Sequence[Message],
+    problems: Sequence[Message],
 ) -> dict[str, Any]:
     """Content of the data sheet.
 
@@ -34,8 +34,8 @@ def data_sheet(
     ----------
     validation : frozenset of str
         Names of the validation cases.
-    found : sequence of Message
-        What the consistency checks found.
+    problems : sequence of Message
+        Findings of the consistency checks.
     """
     spacings = np.array([case.geometry.spacing for case in cases])
     sizes = np.array([case.geometry.shape[::-1] for case in cases])
@@ -53,7 +53,7 @@ def data_sheet(
         "segments": [_segment(index, segment, cases) for index, segment in enumerate(segments)],
         "engines": dict(sorted(Counter(case.engine or "painted by hand" for case in cases).items())),
         "labelled_by": _shares(cases),
-        "findings": [str(one) for one in found],
+        "findings": [str(message) for message in problems],
     }
 
 
@@ -82,9 +82,9 @@ def _segment(index: int, segment: Segment, cases: Sequence[CaseFacts]) -> dict[s
     }
     if expected:
         content["expected_dice"] = {
-            "mean": float(np.mean([one.dice for one in expected])),
-            "low": float(np.mean([one.low for one in expected])),
-            "high": float(np.mean([one.high for one in expected])),
+            "mean": float(np.mean([label_dice.dice for label_dice in expected])),
+            "low": float(np.mean([label_dice.low for label_dice in expected])),
+            "high": float(np.mean([label_dice.high for label_dice in expected])),
             "cases": len(expected),
         }
     return content
@@ -116,12 +116,12 @@ def _readme(content: dict[str, Any]) -> str:
         "| value | segment | cases | mean ml | SD | least | most | expected Dice as filled |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for one in content["segments"]:
-        ml, dice = one["ml"], one["expected_dice"]
+    for segment in content["segments"]:
+        ml, dice = segment["ml"], segment["expected_dice"]
         likely = "" if dice is None else f"{dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})"
         figures = " | ".join(f"{ml[name]:.3g}" for name in ("mean", "standard_deviation", "min", "max"))
-        name = one["name"].replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {one['value']} | {name} | {one['cases']} | {figures} | {likely} |")
+        name = segment["name"].replace("|", "\\|").replace("\n", " ")
+        lines.append(f"| {segment['value']} | {name} | {segment['cases']} | {figures} | {likely} |")
     lines += [
         "",
         "Expected Dice is the mean over the cases of what the engine expected of its fill, before a person corrected "
@@ -129,18 +129,18 @@ def _readme(content: dict[str, Any]) -> str:
         "",
         "## How the labels were made",
         "",
-        *(f"- {share:.1%} of the slices {_WORDS[origin]}" for origin, share in content["labelled_by"].items()),
+        *(f"- {share:.1%} of the slices {_ORIGINS[origin]}" for origin, share in content["labelled_by"].items()),
         *(f"- {count} cases: {engine}" for engine, count in content["engines"].items()),
         "",
         "## Consistency",
         "",
-        *([f"- {one}" for one in content["findings"]] or ["Nothing was conspicuous."]),
+        *([f"- {sentence}" for sentence in content["findings"]] or ["Nothing was conspicuous."]),
         "",
     ]
     return "\n".join(lines)
 
 
-_WORDS = {
+_ORIGINS = {
     str(LabelOrigin.PAINTED): "painted by a person",
     str(LabelOrigin.CORRECTED): "filled by an engine and corrected by a person",
     str(LabelOrigin.ACCEPTED): "filled by an engine and accepted as they were",

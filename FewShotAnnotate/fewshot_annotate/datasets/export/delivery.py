@@ -95,7 +95,7 @@ def export_dataset(
         held = validation_patients((case.patient for case in cases), validation, seed)
         held_cases = frozenset(case.number for case in cases if case.patient in held)
         layout.describe(root, cases, files, held_cases)
-        found = [*findings(source.segments, cases), *_same_images(cases)]
+        problems = [*findings(source.segments, cases), *_same_images(cases)]
         renamed = [replace(case, name=case.number) for case in cases]  # names of files may be those of patients
         warnings = [*findings(source.segments, renamed), *_same_images(renamed)]
         write_data_sheet(root, data_sheet(options.name, layout_name, source.segments, cases, held_cases, warnings))
@@ -103,7 +103,7 @@ def export_dataset(
             hidden.chmod(output.parent.stat().st_mode & 0o777)
             hidden.rename(output)
             count_written(output)
-    return ExportedDataset(output / layout.root, tuple(cases), held_cases, tuple(found))
+    return ExportedDataset(output / layout.root, tuple(cases), held_cases, tuple(problems))
 
 
 def _write_cases(
@@ -119,18 +119,22 @@ def _write_cases(
         facts = facts_of(number, case, loaded, len(source.segments))
         patient = patients.setdefault(facts.patient, len(patients) + 1)
         images[facts.patient] += 1
-        place = layout.paths(number, patient, images[facts.patient])
-        own = loaded.volume.geometry
-        grid = Geometry(own.shape, own.spacing, own.origin, own.direction)  # without the header of another program
-        for path, array in ((root / place.image, loaded.volume.array), (root / place.labels, loaded.labels)):
+        case_paths = layout.paths(number, patient, images[facts.patient])
+        geometry = loaded.volume.geometry
+        # Without the header of another program.
+        grid = Geometry(geometry.shape, geometry.spacing, geometry.origin, geometry.direction)
+        for path, array in (
+            (root / case_paths.image, loaded.volume.array),
+            (root / case_paths.labels, loaded.labels),
+        ):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_array(path, array, grid)
         if previews:
             (root / PREVIEWS).mkdir(exist_ok=True)
-            label_map = LabelMap(loaded.labels, own, source.segments)
+            label_map = LabelMap(loaded.labels, geometry, source.segments)
             _write_preview(root / PREVIEWS / f"{number}.png", loaded.volume, label_map)
         cases.append(facts)
-        files[number] = place
+        files[number] = case_paths
         report(count)
     return cases, files
 
@@ -144,9 +148,9 @@ def _write_preview(path: Path, volume: Volume, label_map: LabelMap) -> None:
 
 
 def _same_images(cases: Sequence[CaseFacts]) -> list[Message]:
-    found = []
+    messages = []
     for digest, count in Counter(case.digest for case in cases).items():
         if count > 1:
             names = ", ".join(case.name for case in cases if case.digest == digest)
-            found.append(Message("dataset_same_image", cases=names))
-    return found
+            messages.append(Message("dataset_same_image", cases=names))
+    return messages

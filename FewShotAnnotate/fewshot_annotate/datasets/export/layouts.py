@@ -154,7 +154,8 @@ class Decathlon(Layout):
     ) -> None:
         """dataset.json; the validation cases are listed again under `validation`."""
         pairs = {
-            number: {"image": f"./{one.image}", "label": f"./{one.labels}"} for number, one in sorted(files.items())
+            number: {"image": f"./{case.image}", "label": f"./{case.labels}"}
+            for number, case in sorted(files.items())
         }
         content = {
             "name": self.options.name,
@@ -186,7 +187,7 @@ class Monai(Layout):
         self, folder: Path, cases: Sequence[CaseFacts], files: Mapping[str, CasePaths], validation: frozenset[str]
     ) -> None:
         """datalist.json with the lists `training` and `validation`."""
-        pairs = {number: {"image": one.image, "label": one.labels} for number, one in sorted(files.items())}
+        pairs = {number: {"image": case.image, "label": case.labels} for number, case in sorted(files.items())}
         content = {
             "name": self.options.name,
             "modality": {"0": modality(cases, "CT", "MRI")},
@@ -214,8 +215,8 @@ class Bids(Layout):
     def paths(self, number: str, patient: int, image_of_patient: int) -> CasePaths:
         """A subject for each patient, and a run for each of its images."""
         subject, run = f"sub-{patient:03}", f"run-{image_of_patient:02}"
-        place = f"{subject}/anat/{subject}_{run}"
-        return CasePaths(f"{place}_desc-source_{self.options.suffix}.nii.gz", f"{place}_desc-accepted_dseg.nii.gz")
+        stem = f"{subject}/anat/{subject}_{run}"
+        return CasePaths(f"{stem}_desc-source_{self.options.suffix}.nii.gz", f"{stem}_desc-accepted_dseg.nii.gz")
 
     def describe(
         self, folder: Path, cases: Sequence[CaseFacts], files: Mapping[str, CasePaths], validation: frozenset[str]
@@ -228,15 +229,15 @@ class Bids(Layout):
             "GeneratedBy": [{"Name": "FewShotAnnotate", "Version": __version__}],
         }
         write_json(folder / "dataset_description.json", description, indent=1)
-        split = {files[one.number].image.split("/")[0]: one.number in validation for one in cases}
+        split = {files[case.number].image.split("/")[0]: case.number in validation for case in cases}
         rows = [f"{subject}\t{'validation' if held else 'training'}" for subject, held in sorted(split.items())]
         write_text(folder / "participants.tsv", "\n".join(["participant_id\tsplit", *rows]) + "\n")
         levels = {"training": "Used for training", "validation": "Held out from training"}
         write_json(folder / "participants.json", {"split": {"Description": "Split", "Levels": levels}}, indent=1)
         table = [f"{value}\t{name}" for value, name in self.names.items()]
         write_text(folder / "desc-accepted_dseg.tsv", "\n".join(["index\tname", *table]) + "\n")
-        for one in files.values():
-            image, labels = folder / one.image, folder / one.labels
+        for file in files.values():
+            image, labels = folder / file.image, folder / file.labels
             write_json(image.with_name(image.name.removesuffix(".nii.gz") + ".json"), {"SkullStripped": False})
             write_json(
                 labels.with_name(labels.name.removesuffix(".nii.gz") + ".json"),

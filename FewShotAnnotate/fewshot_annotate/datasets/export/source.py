@@ -83,12 +83,12 @@ class DatasetSource:
     left_out: int
 
 
-def dataset_source(place: str, only: Collection[str] = ()) -> DatasetSource:
+def dataset_source(path: str, only: Collection[str] = ()) -> DatasetSource:
     """The cases of a batch folder or of a task.
 
     Parameters
     ----------
-    place : str
+    path : str
         Path of a batch folder, or name or path of a task.
     only : collection of str
         Names of the cases to export; default: all that are accepted.
@@ -98,12 +98,12 @@ def dataset_source(place: str, only: Collection[str] = ()) -> DatasetSource:
     InputError
         It is neither; a named case is not there or not accepted; no case is left.
     """
-    if paths.is_file(Path(place) / "status.csv"):
-        source = _of_batch(BatchFolder(place), only)
+    if paths.is_file(Path(path) / "status.csv"):
+        source = _of_batch(BatchFolder(path), only)
     else:
-        source = _of_task(read_task(task_folder(place)), only)
+        source = _of_task(read_task(task_folder(path)), only)
     if not source.cases:
-        raise InputError("dataset_empty", path=place)
+        raise InputError("dataset_empty", path=path)
     return source
 
 
@@ -136,38 +136,40 @@ def _of_batch(folder: BatchFolder, only: Collection[str]) -> DatasetSource:
 
 def _segments_of(cases: Sequence[AcceptedCase]) -> tuple[Segment, ...]:
     """Segments of all cases, matched by name, in the order in which they are met."""
-    found: dict[str, Segment] = {}
+    segments: dict[str, Segment] = {}
     for case in cases:
         _, label_map = case.read()
         for segment in present_segments(label_map.array, label_map.segments):
-            found.setdefault(segment.name.casefold(), segment)
-    return task_segments(list(found.values()))
+            segments.setdefault(segment.name.casefold(), segment)
+    return task_segments(list(segments.values()))
 
 
 def _load_accepted(case: AcceptedCase, segments: Sequence[Segment]) -> LoadedCase:
     volume, label_map = case.read()
-    given = present_segments(label_map.array, label_map.segments)
-    values = values_in_task(segments, given, name=case.name, path=case.files.label)
+    present = present_segments(label_map.array, label_map.segments)
+    values = values_in_task(segments, present, name=case.name, path=case.files.label)
     labels = with_values(label_map.array, values)
     return LoadedCase(volume, labels, image_digest(volume.array), case.origins(label_map))
 
 
 def _of_task(task: Task, only: Collection[str]) -> DatasetSource:
-    known = {one.number for one in task.examples if one.whole}
+    numbers = {example.number for example in task.examples if example.whole}
     for number in only:
-        if number not in known:
+        if number not in numbers:
             raise InputError("dataset_not_accepted", path=task.folder, name=number)
     model = newest_model(task)
     expected = {} if model is None else dict(model.expected(task))
     cases = [
-        SourceCase(name=one.number, load=partial(_load_example, one, task), engine=one.engine, expected=expected)
-        for one in task.examples
-        if one.whole and (not only or one.number in only)
+        SourceCase(
+            name=example.number, load=partial(_load_example, example, task), engine=example.engine, expected=expected
+        )
+        for example in task.examples
+        if example.whole and (not only or example.number in only)
     ]
     left_out = len(task.examples) - len(cases)
     return DatasetSource(name=task.name, segments=task.segments, cases=tuple(cases), left_out=left_out)
 
 
-def _load_example(one: TaskExample, task: Task) -> LoadedCase:
-    volume, labels = one.load(task.folder, len(task.segments))
-    return LoadedCase(volume, labels, one.patient, one.origins)
+def _load_example(example: TaskExample, task: Task) -> LoadedCase:
+    volume, labels = example.load(task.folder, len(task.segments))
+    return LoadedCase(volume, labels, example.patient, example.origins)

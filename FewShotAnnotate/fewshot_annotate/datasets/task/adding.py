@@ -134,13 +134,13 @@ def remove_example(folder: Path, number: str) -> Task:
     """
     with task_lock(folder):
         task = read_task(folder)
-        gone = [one for one in task.examples if one.number == number]
-        if not gone:
-            known = ", ".join(one.number for one in task.examples) or "none"
-            raise InputError("task_no_example", name=task.name, number=number, known=known)
-        task = replace(task, examples=tuple(one for one in task.examples if one.number != number))
+        removed = [example for example in task.examples if example.number == number]
+        if not removed:
+            numbers = ", ".join(example.number for example in task.examples) or "none"
+            raise InputError("task_no_example", name=task.name, number=number, known=numbers)
+        task = replace(task, examples=tuple(example for example in task.examples if example.number != number))
         task.write()
-        _remove_folder(gone[0].folder(folder))
+        _remove_folder(removed[0].folder(folder))
     return task
 
 
@@ -178,11 +178,11 @@ def _example(
         axis.require_slices(chosen, axis.count(volume.geometry))
         shown = np.zeros_like(label_map.array)
         axis.slices(shown)[list(chosen)] = axis.slices(label_map.array)[list(chosen)]
-    given = present_segments(shown, label_map.segments)
-    if not given and not chosen:
+    present = present_segments(shown, label_map.segments)
+    if not present and not chosen:
         raise InputError("task_no_labels", path=path)
     segments = _segments_of(task, label_map, path)
-    labels = with_values(shown, values_in_task(segments, given, name=task.name, path=path))
+    labels = with_values(shown, values_in_task(segments, present, name=task.name, path=path))
     grid = Geometry(volume.geometry.shape, volume.geometry.spacing, direction=volume.geometry.direction)
     digest = image_digest(volume.array)
     count = grid.shape[0] if chosen is None else len(chosen)
@@ -210,13 +210,13 @@ def _commit(
     if plane and task.plane and plane != task.plane:
         axis = example.axis
         raise InputError("task_plane", path=path, name=task.name, plane=task.plane, axis=axis, other=plane)
-    same = [one for one in task.examples if one.digest == example.digest]
+    same = [other for other in task.examples if other.digest == example.digest]
     example = replace(example, number=_free_number(task))
     if same:  # a pseudonym that was given once holds
         example = replace(example, patient=same[0].patient if example.patient == example.digest else example.patient)
-    kept = [one for one in task.examples if one.digest != example.digest]
+    others = [other for other in task.examples if other.digest != example.digest]
     changed = replace(
-        task, segments=segments, plane=task.plane or plane, examples=tuple(sorted([*kept, example], key=_by_number))
+        task, segments=segments, plane=task.plane or plane, examples=tuple(sorted([*others, example], key=_by_number))
     )
     target = example.folder(task.folder)
     with defer_signals():
@@ -225,8 +225,8 @@ def _commit(
         new.rename(target)
         count_written(target)
         changed.write()
-    for one in same:
-        _remove_folder(one.folder(task.folder))
+    for replaced in same:
+        _remove_folder(replaced.folder(task.folder))
     return Added(changed, example, bool(same))
 
 
@@ -247,7 +247,7 @@ def _by_number(example: TaskExample) -> str:
 
 
 def _free_number(task: Task) -> str:
-    used = {one.number for one in task.examples}
+    used = {example.number for example in task.examples}
     for number in range(1, _MAX_EXAMPLES + 1):
         if f"{number:04}" not in used:
             return f"{number:04}"

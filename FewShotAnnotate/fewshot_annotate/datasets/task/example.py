@@ -120,7 +120,7 @@ class TaskExample:
             The data does not describe an example.
         """
         slices = data["labelled_slices"]
-        one = cls(
+        example = cls(
             number=str(data["number"]),
             digest=str(data["digest"]),
             patient=str(data["patient"]),
@@ -135,8 +135,8 @@ class TaskExample:
             added=str(data["added"]),
             program=str(data["program"]),
         )
-        one._require_valid()
-        return one
+        example._require_valid()
+        return example
 
     def _require_valid(self) -> None:
         digests = (self.digest, self.patient, *self.checksums.values())
@@ -231,7 +231,7 @@ def file_digest(path: Path) -> str:
 def image_digest(array: np.ndarray) -> str:
     """SHA-256 of voxels, whatever their order of bytes."""
     layout = str((np.dtype(array.dtype.name), array.shape))
-    found = hashlib.sha256(layout.encode())
-    for part in array:
-        found.update(np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<")).data)
-    return found.hexdigest()
+    digest = hashlib.sha256(layout.encode())
+    for volume_slice in array:
+        digest.update(np.ascontiguousarray(volume_slice, dtype=volume_slice.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()

@@ -54,8 +54,8 @@ def require_task_engine(engine: str, painted: bool) -> str:
     chosen = engine_class(engine)
     if not chosen.uses_model or (not painted and chosen.name != _UNPAINTED_ENGINE):
         able = [name for name in engine_names() if engine_class(name).uses_model]
-        known = ", ".join(able if painted else [_UNPAINTED_ENGINE])
-        raise InputError("task_engine", engine=chosen.name, known=known)
+        engines = ", ".join(able if painted else [_UNPAINTED_ENGINE])
+        raise InputError("task_engine", engine=chosen.name, known=engines)
     return chosen.name
 
 
@@ -112,7 +112,7 @@ def _empty_support(request: FillRequest, task: Task) -> Support:
 
 def _support(request: FillRequest, task: Task, label_map: LabelMap) -> Support:
     """The painted slices, with all labels of the task."""
-    found = Support.from_label_map(label_map, request.axis, request.labelled_slices, path=request.source)
+    support = Support.from_label_map(label_map, request.axis, request.labelled_slices, path=request.source)
     values = tuple(segment.value for segment in task.segments)
-    every = replace(found, labels=values, annotated=np.ones((len(found.indices), len(values)), dtype=bool))
+    every = replace(support, labels=values, annotated=np.ones((len(support.indices), len(values)), dtype=bool))
     return every if request.complete else every.partial(every.empty)

@@ -197,8 +197,8 @@ def remove_task(name: str) -> None:
     """
     folder = task_folder(name)
     try:
-        with library_lock(folder.parent), TemporaryFolder(folder.parent) as gone, defer_signals():
-            folder.replace(gone / folder.name)
+        with library_lock(folder.parent), TemporaryFolder(folder.parent) as trash, defer_signals():
+            folder.replace(trash / folder.name)
             count_written(folder)
     except OSError as error:
         raise unwritable_error(folder, error) from None
@@ -217,13 +217,13 @@ def _with_slices(
     directions = tuple(float(value) for value in directions_of(geometry, axis).ravel())
     slices = list(task.slices)
     task = replace(task, segments=segments, plane=plane)
-    for index, mask, known in zip(support.indices, support.masks, support.annotated, strict=True):
+    for index, mask, annotated in zip(support.indices, support.masks, support.annotated, strict=True):
         image = np.ascontiguousarray(axis.slices(volume.array)[index])
         # By the type's name: numpy writes the same type in more than one way, as '<f4' and as 'float32'.
         layout = str((np.dtype(image.dtype.name), image.shape))
         digest = hashlib.sha256(layout.encode() + image.tobytes()).hexdigest()
-        slices = [one for one in slices if one.digest != digest]
-        one = LibrarySlice(
+        slices = [library_slice for library_slice in slices if library_slice.digest != digest]
+        library_slice = LibrarySlice(
             file=_free_file(task, slices),
             digest=digest,
             shape=(image.shape[0], image.shape[1]),
@@ -231,20 +231,20 @@ def _with_slices(
             directions=directions,
             quantiles=quantiles,
             annotated=tuple(
-                sorted(values[label] for label, is_known in zip(support.labels, known, strict=True) if is_known)
+                sorted(values[label] for label, is_known in zip(support.labels, annotated, strict=True) if is_known)
             ),
             origin=origin,
             added=time.strftime("%Y-%m-%d"),
             program=__version__,
         )
-        kept = np.zeros(mask.shape, dtype=np.uint16)
+        task_mask = np.zeros(mask.shape, dtype=np.uint16)
         for old, new in values.items():
-            kept[mask == old] = new
-        for kind, array in zip(ARRAY_KINDS, (image, kept), strict=True):
-            with atomic_stream(task.folder / f"{one.file}.{kind}.npy") as stream:
+            task_mask[mask == old] = new
+        for kind, array in zip(ARRAY_KINDS, (image, task_mask), strict=True):
+            with atomic_stream(task.folder / f"{library_slice.file}.{kind}.npy") as stream:
                 np.save(stream, array)
-        task.write_thumbnail(one)
-        slices.append(one)
+        task.write_thumbnail(library_slice)
+        slices.append(library_slice)
     return replace(task, slices=tuple(slices))
 
 
@@ -255,12 +255,14 @@ def directions_of(geometry: Geometry, axis: SliceAxis) -> np.ndarray:
     return np.asarray(array_order[order])
 
 
-def _merged(known: Sequence[Segment], given: Sequence[Segment]) -> tuple[tuple[Segment, ...], dict[int, int]]:
+def _merged(
+    task_segments: Sequence[Segment], new_segments: Sequence[Segment]
+) -> tuple[tuple[Segment, ...], dict[int, int]]:
     """Merge segments by name; returns all segments, and the label value in the task for each given one."""
-    segments = list(known)
+    segments = list(task_segments)
     values = {}
-    for segment in given:
-        same = [one for one in segments if one.name.casefold() == segment.name.casefold()]
+    for segment in new_segments:
+        same = [other for other in segments if other.name.casefold() == segment.name.casefold()]
         if not same:
             tags = {TERMINOLOGY: segment.tags[TERMINOLOGY]} if segment.tags.get(TERMINOLOGY) else {}
             same = [Segment(value=len(segments) + 1, name=segment.name, colour=segment.colour, tags=tags)]
@@ -271,7 +273,7 @@ def _merged(known: Sequence[Segment], given: Sequence[Segment]) -> tuple[tuple[S
 
 def _free_file(task: Task, slices: Sequence[LibrarySlice]) -> str:
     """An unused file number; existing files are kept, as the current task.json refers to them."""
-    used = {path.name[:4] for path in task.folder.iterdir()} | {one.file for one in slices}
+    used = {path.name[:4] for path in task.folder.iterdir()} | {library_slice.file for library_slice in slices}
     for number in range(1, _MAX_SLICES + 1):
         if f"{number:04}" not in used:
             return f"{number:04}"
@@ -280,7 +282,7 @@ def _free_file(task: Task, slices: Sequence[LibrarySlice]) -> str:
 
 def _remove_unused(task: Task) -> None:
     """Remove files of slices that are no longer in the task; the library must be locked."""
-    used = {one.file for one in task.slices}
+    used = {library_slice.file for library_slice in task.slices}
     for path in task.folder.iterdir():
         if FILE_NUMBER.fullmatch(path.name[:4]) and path.name[:4] not in used:
             with contextlib.suppress(OSError):  # what cannot be removed is harmless

@@ -44,9 +44,9 @@ def export_task(task: Task, path: Path, *, overwrite: bool = False) -> None:
         raise InputError("library_file_there", path=path)
     for example in task.examples:
         example.load(task.folder, len(task.segments))
-    for one in task.slices:
-        task.pixels(one)
-        picture = task.thumbnail(one)
+    for library_slice in task.slices:
+        task.pixels(library_slice)
+        picture = task.thumbnail(library_slice)
         if not paths.is_file(picture) or paths.size(picture) > _MAX_PICTURE_BYTES:
             raise InputError("library_damaged", name=task.name, file=picture.name)
     with atomic_stream(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -54,10 +54,10 @@ def export_task(task: Task, path: Path, *, overwrite: bool = False) -> None:
         for example in task.examples:
             for name in EXAMPLE_FILES:  # compressed already
                 archive.write(example.folder(task.folder) / name, _member_name(example, name), zipfile.ZIP_STORED)
-        for one in task.slices:
+        for library_slice in task.slices:
             for kind in ARRAY_KINDS:
-                archive.write(task.folder / f"{one.file}.{kind}.npy", f"{one.file}.{kind}.npy")
-            archive.write(task.thumbnail(one), task.thumbnail(one).name)
+                archive.write(task.folder / f"{library_slice.file}.{kind}.npy", f"{library_slice.file}.{kind}.npy")
+            archive.write(task.thumbnail(library_slice), task.thumbnail(library_slice).name)
 
 
 def import_task(path: Path, name: str | None = None) -> Task:
@@ -79,8 +79,8 @@ def import_task(path: Path, name: str | None = None) -> Task:
             task = _unpack(path, folder)
             for example in task.examples:
                 example.load(folder, len(task.segments))
-            for one in task.slices:
-                task.write_thumbnail(one)
+            for library_slice in task.slices:
+                task.write_thumbnail(library_slice)
     except InputError as error:
         if error.code in ("library_damaged", "file_unreadable", "file_truncated"):
             raise InputError("library_file", path=path) from None
@@ -117,9 +117,9 @@ def _unpack(path: Path, folder: Path) -> Task:
             task = read_task(folder)
             if not _as_listed(task, members) or _unpacked_bytes(members) > _allowed_bytes(path):
                 raise zipfile.BadZipFile("its members are not those that task.json lists")
-            for one in task.slices:
+            for library_slice in task.slices:
                 for kind in ARRAY_KINDS:
-                    _unpack_member(archive, members[f"{one.file}.{kind}.npy"], folder)
+                    _unpack_member(archive, members[f"{library_slice.file}.{kind}.npy"], folder)
             for example in task.examples:
                 example.folder(folder).mkdir(parents=True)
                 for name in EXAMPLE_FILES:
@@ -141,15 +141,15 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Pa
 
 def _as_listed(task: Task, members: Mapping[str, zipfile.ZipInfo]) -> bool:
     """Whether an archive holds exactly the files that task.json lists, with the expected sizes."""
-    slices = {f"{one.file}.{ending}" for one in task.slices for ending in _ENDINGS}
-    examples = {_member_name(one, name) for one in task.examples for name in EXAMPLE_FILES}
+    slices = {f"{library_slice.file}.{ending}" for library_slice in task.slices for ending in _ENDINGS}
+    examples = {_member_name(example, name) for example in task.examples for name in EXAMPLE_FILES}
     if {TASK_FILE, *slices, *examples} != set(members):
         return False
     if any(members[name].compress_type != zipfile.ZIP_STORED for name in examples):
         return False
-    for one in task.slices:
-        pixels = one.shape[0] * one.shape[1]
-        image, mask = (members[f"{one.file}.{kind}.npy"].file_size for kind in ARRAY_KINDS)
+    for library_slice in task.slices:
+        pixels = library_slice.shape[0] * library_slice.shape[1]
+        image, mask = (members[f"{library_slice.file}.{kind}.npy"].file_size for kind in ARRAY_KINDS)
         if mask - 2 * pixels not in _HEADER_BYTES:
             return False
         if not any(image - size * pixels in _HEADER_BYTES for size in (1, 2, 4, 8)):
@@ -163,7 +163,7 @@ def _member_name(example: TaskExample, name: str) -> str:
 
 def _unpacked_bytes(members: Mapping[str, zipfile.ZipInfo]) -> int:
     """Size of the members but those of examples, which are stored and so no larger than the archive."""
-    return sum(one.file_size for name, one in members.items() if not name.startswith(f"{EXAMPLES}/"))
+    return sum(member.file_size for name, member in members.items() if not name.startswith(f"{EXAMPLES}/"))
 
 
 def _allowed_bytes(path: Path) -> int:

@@ -62,16 +62,18 @@ def examples_of(
         raise InputError("library_plane", name=task.name, plane=task.plane, axis=axis.index, other=plane)
     if values is None:
         values = {segment.value: segment.value for segment in task.segments}
-    given = np.zeros(len(task.segments) + 1, dtype=np.uint16)
-    for own, value in values.items():
-        given[own] = value
+    values_by_label = np.zeros(len(task.segments) + 1, dtype=np.uint16)
+    for label, value in values.items():
+        values_by_label[label] = value
     target = directions_of(geometry, axis)
     examples = []
-    for one in task.slices:
-        image, mask = task.pixels(one)
-        known = tuple(sorted(values[label] for label in one.annotated if label in values))
-        example = Example(image.astype(np.float32), given[mask], one.spacing, one.quantiles, known)
-        examples.append(_reoriented(example, np.reshape(one.directions, (3, 3)), target))
+    for library_slice in task.slices:
+        image, mask = task.pixels(library_slice)
+        annotated = tuple(sorted(values[label] for label in library_slice.annotated if label in values))
+        example = Example(
+            image.astype(np.float32), values_by_label[mask], library_slice.spacing, library_slice.quantiles, annotated
+        )
+        examples.append(_reoriented(example, np.reshape(library_slice.directions, (3, 3)), target))
     return examples
 
 
@@ -84,10 +86,12 @@ def values_by_name(task: Task, segments: Sequence[Segment], labels: Sequence[int
         No name is in both.
     """
     named = {segment.name.casefold(): segment.value for segment in segments if segment.value in labels}
-    values = {one.value: named[one.name.casefold()] for one in task.segments if one.name.casefold() in named}
+    values = {
+        segment.value: named[segment.name.casefold()] for segment in task.segments if segment.name.casefold() in named
+    }
     if not values:
-        known = ", ".join(segment.name for segment in task.segments)
-        raise InputError("library_labels", name=task.name, known=known)
+        names = ", ".join(segment.name for segment in task.segments)
+        raise InputError("library_labels", name=task.name, known=names)
     return values
 
 
@@ -103,7 +107,7 @@ def _plane(geometry: Geometry, axis: SliceAxis) -> str:
     return axis.patient_plane(geometry).removeprefix("oblique ")
 
 
-def _reoriented(example: Example, own: np.ndarray, target: np.ndarray) -> Example:
+def _reoriented(example: Example, source: np.ndarray, target: np.ndarray) -> Example:
     """Flip and transpose an example so that its rows and columns run as nearly as possible in target directions.
 
     Parameters
@@ -112,7 +116,7 @@ def _reoriented(example: Example, own: np.ndarray, target: np.ndarray) -> Exampl
         Directions of slices, rows and columns.
     """
     image, mask, spacing = example.image, example.mask, example.spacing
-    rows, columns = own[1], own[2]
+    rows, columns = source[1], source[2]
     straight = abs(rows @ target[1]) + abs(columns @ target[2])
     crossed = abs(rows @ target[2]) + abs(columns @ target[1])
     if crossed > straight:

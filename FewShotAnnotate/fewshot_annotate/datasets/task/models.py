@@ -64,10 +64,18 @@ class TrainingRecord:
         named = sorted(
             [
                 *(
-                    json.dumps([one.digest, one.patient, one.axis, one.labelled_slices, *one.checksums.values()])
-                    for one in task.examples
+                    json.dumps(
+                        [
+                            example.digest,
+                            example.patient,
+                            example.axis,
+                            example.labelled_slices,
+                            *example.checksums.values(),
+                        ]
+                    )
+                    for example in task.examples
                 ),
-                *(one.digest for one in task.slices),
+                *(library_slice.digest for library_slice in task.slices),
             ]
         )
         content = hashlib.sha256("\n".join(named).encode()).hexdigest()
@@ -119,14 +127,14 @@ class TaskModel:
 
     def expected(self, task: Task) -> list[tuple[str, ExpectedDice]]:
         """Expected Dice on an unseen patient, by name of the segment."""
-        found = [] if self.report is None else list(self.report.expected_dice)
+        expected = [] if self.report is None else list(self.report.expected_dice)
         names = {segment.value: segment.name for segment in task.segments}
-        return [(names[one.label], one) for one in found if one.label in names]
+        return [(names[label_dice.label], label_dice) for label_dice in expected if label_dice.label in names]
 
 
 def task_models(task: Task) -> list[TaskModel]:
     """Models of a task, oldest first; damaged ones are left out."""
-    folders = [one for one in paths.entries(task.folder / MODELS) if _NUMBER.fullmatch(one.name)]
+    folders = [entry for entry in paths.entries(task.folder / MODELS) if _NUMBER.fullmatch(entry.name)]
     return [model for model in map(_model, folders) if model is not None]
 
 
@@ -152,7 +160,7 @@ def require_model(task: Task) -> TaskModel:
 
 def required_model(task: Task, number: str) -> TaskModel:
     """The finished model of a task with this number; raises as `require_model`."""
-    model = next((one for one in task_models(task) if one.number == number and one.report is not None), None)
+    model = next((model for model in task_models(task) if model.number == number and model.report is not None), None)
     if model is None:
         raise InputError("task_untrained", name=task.name)
     return _fitting(model, task)

@@ -37,7 +37,7 @@ def present_segments(array: np.ndarray, segments: Sequence[Segment]) -> list[Seg
 
 
 def values_in_task(
-    known: Sequence[Segment], given: Sequence[Segment], *, name: str, path: object = "The labels"
+    task_segments: Sequence[Segment], new_segments: Sequence[Segment], *, name: str, path: object = "The labels"
 ) -> dict[int, int]:
     """Label value in a task of each segment of a case.
 
@@ -48,15 +48,21 @@ def values_in_task(
     InputError
         A segment is none of the task's.
     """
-    by_name = {segment.name.casefold(): segment.value for segment in known}
-    if all(segment.name.casefold() in by_name for segment in given):
-        return {segment.value: by_name[segment.name.casefold()] for segment in given}
-    values = {segment.value for segment in known}
-    if all(segment.name == default_segment(segment.value).name and segment.value in values for segment in given):
-        return {segment.value: segment.value for segment in given}
-    others = [segment.name for segment in given if segment.name.casefold() not in by_name]
+    by_name = {segment.name.casefold(): segment.value for segment in task_segments}
+    if all(segment.name.casefold() in by_name for segment in new_segments):
+        return {segment.value: by_name[segment.name.casefold()] for segment in new_segments}
+    values = {segment.value for segment in task_segments}
+    if all(
+        segment.name == default_segment(segment.value).name and segment.value in values for segment in new_segments
+    ):
+        return {segment.value: segment.value for segment in new_segments}
+    others = [segment.name for segment in new_segments if segment.name.casefold() not in by_name]
     raise InputError(
-        "task_segments", path=path, name=name, other=", ".join(others), known=", ".join(one.name for one in known)
+        "task_segments",
+        path=path,
+        name=name,
+        other=", ".join(others),
+        known=", ".join(segment.name for segment in task_segments),
     )
 
 
@@ -91,12 +97,12 @@ class TaskLabels:
     """
 
     def __init__(
-        self, known: Sequence[Segment], label_map: LabelMap | None, *, name: str, path: object = "The labels"
+        self, task_segments: Sequence[Segment], label_map: LabelMap | None, *, name: str, path: object = "The labels"
     ) -> None:
-        self._known = known
+        self._known = task_segments
         self._painted = label_map
-        given = [] if label_map is None else present_segments(label_map.array, label_map.segments)
-        self._values = values_in_task(known, given, name=name, path=path)
+        present = [] if label_map is None else present_segments(label_map.array, label_map.segments)
+        self._values = values_in_task(task_segments, present, name=name, path=path)
 
     def of_task(self, label_map: LabelMap) -> LabelMap:
         """The painted labels with the values and segments of the task."""
@@ -115,8 +121,12 @@ class TaskLabels:
         segments = {segment.value: segment for segment in self._painted.segments}
         for segment in self._known:
             if segment.value not in back:
-                own = [one.value for one in self._painted.segments if one.name.casefold() == segment.name.casefold()]
-                value = own[0] if own else segment.value if segment.value not in used else max(used) + 1
+                values = [
+                    other.value
+                    for other in self._painted.segments
+                    if other.name.casefold() == segment.name.casefold()
+                ]
+                value = values[0] if values else segment.value if segment.value not in used else max(used) + 1
                 back[segment.value] = value
                 used.add(value)
                 segments.setdefault(value, replace(segment, value=value))

@@ -117,7 +117,7 @@ class LibrarySlice:
         """
         height, width = (int(size) for size in data["shape"])
         rows_mm, columns_mm = (float(value) for value in data["spacing"])
-        one = cls(
+        library_slice = cls(
             file=str(data["file"]),
             digest=str(data["digest"]),
             shape=(height, width),
@@ -129,12 +129,16 @@ class LibrarySlice:
             added=str(data["added"]),
             program=str(data["program"]),
         )
-        if not FILE_NUMBER.fullmatch(one.file) or len(one.quantiles) != len(QUANTILES):
+        if not FILE_NUMBER.fullmatch(library_slice.file) or len(library_slice.quantiles) != len(QUANTILES):
             raise ValueError("not a slice of a task")
-        if min(one.shape) < 1 or height * width > MAX_SLICE_PIXELS or max(one.spacing) > MAX_SPACING_MM:
+        if (
+            min(library_slice.shape) < 1
+            or height * width > MAX_SLICE_PIXELS
+            or max(library_slice.spacing) > MAX_SPACING_MM
+        ):
             raise ValueError("not a slice of a task")
-        Geometry.from_json(one.geometry.to_json())
-        return one
+        Geometry.from_json(library_slice.geometry.to_json())
+        return library_slice
 
 
 @dataclass(frozen=True)
@@ -164,28 +168,28 @@ class Task:
     @property
     def patients(self) -> int:
         """Number of different patients, as far as known."""
-        return len({one.patient for one in self.training_examples()})
+        return len({example.patient for example in self.training_examples()})
 
     def training_examples(self) -> list[TrainingExample]:
         """All examples as `fit_specialist` takes them. Slices with the same quantiles are of the same volume."""
-        found = [one.for_training(self.folder, len(self.segments)) for one in self.examples]
-        for one in self.slices:
-            if len(one.annotated) == len(self.segments):
-                volume = hashlib.sha256(repr(one.quantiles).encode()).hexdigest()
-                load = partial(self._slice_as_volume, one)
-                found.append(TrainingExample(patient=volume, load=load, axis=0, labelled_slices=(0,)))
-        return found
+        examples = [example.for_training(self.folder, len(self.segments)) for example in self.examples]
+        for library_slice in self.slices:
+            if len(library_slice.annotated) == len(self.segments):
+                volume = hashlib.sha256(repr(library_slice.quantiles).encode()).hexdigest()
+                load = partial(self._slice_as_volume, library_slice)
+                examples.append(TrainingExample(patient=volume, load=load, axis=0, labelled_slices=(0,)))
+        return examples
 
-    def _slice_as_volume(self, one: LibrarySlice) -> tuple[Volume, np.ndarray]:
-        image, mask = self.pixels(one)
-        return Volume(image[None], one.geometry), mask[None]
+    def _slice_as_volume(self, library_slice: LibrarySlice) -> tuple[Volume, np.ndarray]:
+        image, mask = self.pixels(library_slice)
+        return Volume(image[None], library_slice.geometry), mask[None]
 
     @property
     def name(self) -> str:
         """Name of the task."""
         return self.folder.name
 
-    def pixels(self, one: LibrarySlice) -> tuple[np.ndarray, np.ndarray]:
+    def pixels(self, library_slice: LibrarySlice) -> tuple[np.ndarray, np.ndarray]:
         """Image [h, w] in its own dtype and mask [h, w] of a slice.
 
         Raises
@@ -193,29 +197,31 @@ class Task:
         InputError
             Its files are damaged.
         """
-        files = [self.folder / f"{one.file}.{kind}.npy" for kind in ARRAY_KINDS]
+        files = [self.folder / f"{library_slice.file}.{kind}.npy" for kind in ARRAY_KINDS]
         try:
             layouts = [read_npy_header(file) for file in files]
-            if any(layout.shape != one.shape for layout in layouts) or layouts[1].dtype != np.uint16:
+            if any(layout.shape != library_slice.shape for layout in layouts) or layouts[1].dtype != np.uint16:
                 raise ValueError("other arrays than task.json says")
             image, mask = map(read_npy, files)
         except (OSError, ValueError, IndexError):
-            raise InputError("library_damaged", name=self.name, file=one.file) from None
+            raise InputError("library_damaged", name=self.name, file=library_slice.file) from None
         finite = image.dtype.kind in "iu" or (image.dtype.kind == "f" and np.isfinite(image).all())
         if not finite or mask.max() > len(self.segments):
-            raise InputError("library_damaged", name=self.name, file=one.file)
+            raise InputError("library_damaged", name=self.name, file=library_slice.file)
         return image, mask
 
-    def thumbnail(self, one: LibrarySlice) -> Path:
+    def thumbnail(self, library_slice: LibrarySlice) -> Path:
         """Path of the thumbnail of a slice."""
-        return self.folder / f"{one.file}.png"
+        return self.folder / f"{library_slice.file}.png"
 
-    def write_thumbnail(self, one: LibrarySlice) -> None:
+    def write_thumbnail(self, library_slice: LibrarySlice) -> None:
         """Write the thumbnail of a slice."""
-        image, mask = self.pixels(one)
-        volume = Volume(image[None], one.geometry)
-        label_map = LabelMap(mask[None], one.geometry, self.segments)
-        write_thumbnail(self.thumbnail(one), volume, label_map, IntensityWindow.of_quantiles(one.quantiles))
+        image, mask = self.pixels(library_slice)
+        volume = Volume(image[None], library_slice.geometry)
+        label_map = LabelMap(mask[None], library_slice.geometry, self.segments)
+        write_thumbnail(
+            self.thumbnail(library_slice), volume, label_map, IntensityWindow.of_quantiles(library_slice.quantiles)
+        )
 
     def write(self) -> None:
         """Write task.json atomically."""
@@ -231,10 +237,10 @@ class Task:
                 }
                 for segment in self.segments
             ],
-            "slices": [one.to_json() for one in self.slices],
+            "slices": [library_slice.to_json() for library_slice in self.slices],
         }
         if self.examples:
-            content["examples"] = [one.to_json() for one in self.examples]
+            content["examples"] = [example.to_json() for example in self.examples]
         write_json(self.folder / TASK_FILE, content, indent=1)
 
 
@@ -256,23 +262,23 @@ def _task(folder: Path, content: dict[str, Any]) -> Task:
     if content["version"] not in (_SLICES_VERSION, _VERSION):
         raise ValueError("another version")
     segments = tuple(_segment(label) for label in content["labels"])
-    slices = tuple(LibrarySlice.from_json(one) for one in content["slices"])
+    slices = tuple(LibrarySlice.from_json(entry) for entry in content["slices"])
     values = [segment.value for segment in segments]
-    known = {value for one in slices for value in one.annotated}
-    unique = len({one.file for one in slices}) == len(slices)
-    if values != list(range(1, len(values) + 1)) or not unique or not known <= set(values):
+    annotated = {value for library_slice in slices for value in library_slice.annotated}
+    unique = len({library_slice.file for library_slice in slices}) == len(slices)
+    if values != list(range(1, len(values) + 1)) or not unique or not annotated <= set(values):
         raise ValueError("its labels and slices do not fit together")
     if content["version"] == _SLICES_VERSION and not slices:
         raise ValueError("it holds no slices")
-    examples = tuple(TaskExample.from_json(one) for one in content.get("examples", ()))
-    if len({one.number for one in examples}) < len(examples) or any(
-        len(one.voxels) != len(segments) for one in examples
+    examples = tuple(TaskExample.from_json(entry) for entry in content.get("examples", ()))
+    if len({example.number for example in examples}) < len(examples) or any(
+        len(example.voxels) != len(segments) for example in examples
     ):
         raise ValueError("its labels and examples do not fit together")
     return Task(folder, segments, str(content["plane"]), slices, examples)
 
 
 def _segment(label: dict[str, Any]) -> Segment:
-    red, green, blue = (float(part) for part in label["colour"])
+    red, green, blue = (float(component) for component in label["colour"])
     tags = {TERMINOLOGY: str(label["terminology"])} if label.get("terminology") else {}
     return Segment(value=int(label["value"]), name=str(label["name"]), colour=(red, green, blue), tags=tags)

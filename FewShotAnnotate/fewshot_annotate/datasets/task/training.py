@@ -91,14 +91,14 @@ def require_trainable(task: Task) -> None:
     examples = task.training_examples()
     if not examples:
         raise InputError("task_without_examples", name=task.name)
-    shown = {value for one in task.slices for value in one.annotated}
-    shown |= {value for one in task.examples for value, count in enumerate(one.voxels, start=1) if count}
+    shown = {value for library_slice in task.slices for value in library_slice.annotated}
+    shown |= {value for example in task.examples for value, count in enumerate(example.voxels, start=1) if count}
     missing = [segment.name for segment in task.segments if segment.value not in shown]
     if missing:
         raise InputError("task_label_nowhere", name=task.name, segment=missing[0])
-    for one in task.examples:
-        if not paths.is_folder(one.folder(task.folder)):
-            raise InputError("library_damaged", name=task.name, file=f"{EXAMPLES}/{one.number}")
+    for example in task.examples:
+        if not paths.is_folder(example.folder(task.folder)):
+            raise InputError("library_damaged", name=task.name, file=f"{EXAMPLES}/{example.number}")
 
 
 def request_stop(task: Task) -> None:
@@ -124,10 +124,10 @@ def _exclusive(task: Task) -> Iterator[None]:
 
 def _open_or_create(task: Task, warm: bool) -> tuple[TaskModel, Path | None]:
     """The unfinished model of the same examples, or a new one; and the folder of the model to start from."""
-    known = task_models(task)
+    models = task_models(task)
     before = newest_model(task)
     record = TrainingRecord.of_task(task)
-    for model in known:
+    for model in models:
         if model.report is None:
             if _same_content(model.record, record):
                 with contextlib.suppress(OSError):
@@ -146,8 +146,8 @@ def _open_or_create(task: Task, warm: bool) -> tuple[TaskModel, Path | None]:
     return TaskModel(folder, record, None), _folder_of(task, start)
 
 
-def _same_content(one: TrainingRecord, other: TrainingRecord) -> bool:
-    return (one.segments, one.content, one.program) == (other.segments, other.content, other.program)
+def _same_content(first: TrainingRecord, second: TrainingRecord) -> bool:
+    return (first.segments, first.content, first.program) == (second.segments, second.content, second.program)
 
 
 def _folder_of(task: Task, number: str) -> Path | None:
@@ -155,7 +155,7 @@ def _folder_of(task: Task, number: str) -> Path | None:
 
 
 def _free_number(task: Task) -> str:
-    used = [int(one.name) for one in paths.entries(task.folder / MODELS) if one.name.isdecimal()]
+    used = [int(entry.name) for entry in paths.entries(task.folder / MODELS) if entry.name.isdecimal()]
     number = max(used, default=0) + 1
     if number > _MAX_MODELS:
         raise InputError("task_full", name=task.name, most=_MAX_MODELS)

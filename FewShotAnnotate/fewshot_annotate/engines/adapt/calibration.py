@@ -78,7 +78,7 @@ class Calibration:
         fitted = (
             _fit_inverse_temperature(slices, config.calibration) if config.calibration.fitted_temperature else None
         )
-        evidence = np.sum([one.voxels for one in slices], axis=0)
+        evidence = np.sum([contested.voxels for contested in slices], axis=0)
         calibration = cls(config, fitted, evidence)
         if config.expected_dice.correction:
             calibration.correction = _correction(calibration, held_out)
@@ -187,5 +187,5 @@ def _fit_inverse_temperature(slices: Sequence[_ContestedPixels], config: Calibra
     """The most probable inverse temperature at distance 1, given a log-normal prior."""
     deviation = LOG_INVERSE_TEMPERATURES - np.log(config.inverse_temperature)
     loss = deviation**2 / (2 * config.inverse_temperature_log_sd**2)
-    loss = loss + sum(one.loss(LOG_INVERSE_TEMPERATURES, config) for one in slices)
+    loss = loss + sum(contested.loss(LOG_INVERSE_TEMPERATURES, config) for contested in slices)
     return float(np.exp(LOG_INVERSE_TEMPERATURES[loss.argmin()]))

@@ -381,6 +381,6 @@ class AdaptConfig:
     def settings(self) -> Iterator[tuple[str, Any, str, tuple[Any, ...]]]:
         """Yield `SECTION.FIELD`, value, help and tried values of every setting."""
         for section in dataclasses.fields(self):
-            for own in dataclasses.fields(getattr(self, section.name)):
-                value = getattr(getattr(self, section.name), own.name)
-                yield f"{section.name}.{own.name}", value, own.metadata["help"], own.metadata["tried"]
+            for setting in dataclasses.fields(getattr(self, section.name)):
+                value = getattr(getattr(self, section.name), setting.name)
+                yield f"{section.name}.{setting.name}", value, setting.metadata["help"], setting.metadata["tried"]

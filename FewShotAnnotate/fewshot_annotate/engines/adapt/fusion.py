@@ -201,7 +201,7 @@ def _pool(log_probs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted log-odds of each label against background; `weights` is `[candidates, labels or 1]`."""
     result = np.zeros(log_probs.shape[1:], dtype=np.float32)
     spread = (..., *(None,) * (log_probs.ndim - 2))
-    for candidate, own in zip(log_probs, weights, strict=True):
+    for candidate, weight in zip(log_probs, weights, strict=True):
         odds = candidate[1:] - candidate[:1]
-        result[1:] += own[spread] * odds.astype(np.float32)
+        result[1:] += weight[spread] * odds.astype(np.float32)
     return result

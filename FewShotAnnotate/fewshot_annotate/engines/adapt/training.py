@@ -208,7 +208,7 @@ class _NetworkFits:
 
         indices = self.support.indices
         unseen = {indices[row] for row in fold}
-        seen = [one for one in self.examples if unseen.isdisjoint(labelled_around(one.index, indices))]
+        seen = [example for example in self.examples if unseen.isdisjoint(labelled_around(example.index, indices))]
         steps, seconds = self.plan.part(self.config.schedule.held_out_share if fold else 1.0)
         seed = self.seed * (self.config.held_out.folds + 1) + number
         network = fit(self.stack, seen, steps, seed, lambda part: self.work.done(part * steps), seconds)

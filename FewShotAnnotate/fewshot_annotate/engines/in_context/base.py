@@ -170,7 +170,9 @@ class InContextEngine(PretrainedEngine):
         members = [self._member(candidates, label, image, window, number) for number in range(count)]
         if count == 1:
             return members[0]
-        mean = np.mean([scipy.special.expit(one.astype(np.float64)) for one in members], axis=0).clip(1e-9, 1 - 1e-9)
+        mean = np.mean([scipy.special.expit(member.astype(np.float64)) for member in members], axis=0).clip(
+            1e-9, 1 - 1e-9
+        )
         logits: np.ndarray = scipy.special.logit(mean).astype(np.float32)
         return logits
 

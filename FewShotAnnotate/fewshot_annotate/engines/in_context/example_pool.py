@@ -78,10 +78,12 @@ class ExamplePool:
             )
             for row, index in enumerate(support.indices)
         ]
-        for one in examples:
-            image = IntensityWindow.of_quantiles(one.quantiles).normalise(one.image)
-            self._examples.append(PoolExample(image, one.mask, one.spacing, frozenset(one.annotated), None))
-        self._values = [frozenset(np.unique(one.mask).tolist()) for one in self._examples]
+        for example in examples:
+            image = IntensityWindow.of_quantiles(example.quantiles).normalise(example.image)
+            self._examples.append(
+                PoolExample(image, example.mask, example.spacing, frozenset(example.annotated), None)
+            )
+        self._values = [frozenset(np.unique(example.mask).tolist()) for example in self._examples]
         self._spacing = spacing
         self._centre = _centre(support.masks != 0)
         self._image_centre = _image_centre(slices[0])
@@ -96,7 +98,9 @@ class ExamplePool:
         Empty if none of them shows the label.
         """
         candidates = [
-            position for position, one in enumerate(self._examples) if label in one.annotated and one.index != index
+            position
+            for position, example in enumerate(self._examples)
+            if label in example.annotated and example.index != index
         ]
         return candidates if any(label in self._values[position] for position in candidates) else []
 

@@ -64,8 +64,8 @@ class _Block:
         """Output for the target; the outputs for the supports are appended to `support_outputs`."""
         own = conv(target, self._of_target, self._bias)
         total, count = torch.zeros_like(own), 0
-        for one in supports:
-            crossed = act(conv(one, self._of_support).add_(own))
+        for support in supports:
+            crossed = act(conv(support, self._of_support).add_(own))
             total.add_(crossed)
             count += 1
             if support_outputs is not None:
@@ -117,7 +117,7 @@ class MultiverSegNet:
             support_outputs: list[Tensor] = []
             target = block(target, support, support_outputs)
             skips.append((target, support_outputs))
-            target, support = pool(target), [pool(one) for one in support_outputs]
+            target, support = pool(target), [pool(output) for output in support_outputs]
         deep: list[Tensor] = []
         target = self._encoder[-1](target, support, deep)
         for block in self._decoder[:-1]:

@@ -141,10 +141,10 @@ class UniverSegNet:
         supports = torch.stack([images, labels], dim=-1).to(self.device)
         first = supports.new_empty(*supports.shape[:-1], FEATURES)
         total = torch.zeros_like(first[:1])
-        for part in _chunks(first):
-            crossed = conv(supports[part], block.of_support, block.bias)
+        for chunk in _chunks(first):
+            crossed = conv(supports[chunk], block.of_support, block.bias)
             total.add_(crossed.sum(dim=0))
-            first[part] = conv(crossed, block.support, block.support_bias)
+            first[chunk] = conv(crossed, block.support, block.support_bias)
         return SupportSet(first, conv(total.div_(len(supports)), block.target, block.target_bias))
 
     @torch.inference_mode()
@@ -205,13 +205,13 @@ class UniverSegNet:
         """
         query = conv(own, block.support, block.support_bias)
         total = torch.zeros_like(own)
-        for part in _chunks(support):
-            seen = crossed(part)
+        for chunk in _chunks(support):
+            seen = crossed(chunk)
             total.add_(seen.sum(dim=0))
-            torch.add(conv(seen, block.support), query, out=support[part])
-            act(support[part])
+            torch.add(conv(seen, block.support), query, out=support[chunk])
+            act(support[chunk])
             if pooled is not None:
-                pool_into(support[part], pooled[part])
+                pool_into(support[chunk], pooled[chunk])
         return block.for_target(own.add_(total.div_(len(support))))
 
 

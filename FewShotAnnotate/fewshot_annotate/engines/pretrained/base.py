@@ -112,9 +112,9 @@ class PretrainedEngine(Engine):
         asked = self.settings.get(role, AUTO)
         names = self.checkpoints[role] if asked == AUTO else (asked,)
         candidates = [catalog.checkpoint(name) for name in names]
-        for one in candidates:
-            if store.is_ready(one):
-                return one
+        for candidate in candidates:
+            if store.is_ready(candidate):
+                return candidate
         raise InputError("weights_missing", name=candidates[0].name, path=store.path_of(candidates[0]))
 
     def choose_device(self) -> torch.device:

@@ -157,7 +157,7 @@ def _structure(label: int, before: _Component | None, after: _Component | None, 
     boxes: list[Box] = [before.box] if before else []
     if after:
         boxes.append((_moved(after.box[0], -shift[0]), _moved(after.box[1], -shift[1])))
-    box = (_around([one[0] for one in boxes]), _around([one[1] for one in boxes]))
+    box = (_around([box[0] for box in boxes]), _around([box[1] for box in boxes]))
     nothing = np.zeros([part.stop - part.start for part in box], dtype=bool)
     # What moves by its own length or more leaves the border, or comes from there: it does not go on beyond it.
     tall, wide = (

@@ -122,12 +122,12 @@ class Augmentation:
         result = np.diag(np.exp(random.normal(0, config.scale, axes) * 0.5 + random.normal(0, config.scale) * 0.8))
         result = result @ (np.eye(axes) + config.shear * random.normal(size=(axes, axes)) * (1 - np.eye(axes)))
         planes = [(0, 1)] if axes == 2 else [(0, 1), (0, 2), (1, 2)]
-        for one, other in planes:
+        for first, second in planes:
             angle = random.uniform(-config.turn, config.turn)
             if axes == 3:
-                angle *= self._turn_share(one, other)
+                angle *= self._turn_share(first, second)
             turn = np.eye(axes)
-            turn[[one, one, other, other], [one, other, one, other]] = (
+            turn[[first, first, second, second], [first, second, first, second]] = (
                 math.cos(angle),
                 -math.sin(angle),
                 math.sin(angle),
@@ -139,10 +139,10 @@ class Augmentation:
                 result[:, axis] *= -1
         return result
 
-    def _turn_share(self, one: int, other: int) -> float:
+    def _turn_share(self, first: int, second: int) -> float:
         """Less rotation in planes of uneven spacing, where an array rotation is none of the patient."""
         spacing = self._plan.spacing
-        return min(spacing[one], spacing[other]) / max(spacing[one], spacing[other])
+        return min(spacing[first], spacing[second]) / max(spacing[first], spacing[second])
 
     def _elastic(self, patch: list[int]) -> torch.Tensor:
         axes = len(patch)

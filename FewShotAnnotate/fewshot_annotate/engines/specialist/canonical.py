@@ -48,7 +48,7 @@ class CanonicalOrder:
         lead = list(range(array.ndim - 3))
         flips = [slice(None, None, -1 if flip else 1) for flip in self.flipped]
         back = array[tuple([slice(None)] * len(lead) + flips)]
-        return back.transpose(*lead, *(len(lead) + int(place) for place in np.argsort(self.axes)))
+        return back.transpose(*lead, *(len(lead) + int(axis) for axis in np.argsort(self.axes)))
 
     def spacing(self, geometry: Geometry) -> tuple[float, float, float]:
         """Spacing in mm of each canonical axis."""

@@ -79,12 +79,12 @@ def splits_by_fold(patients: Sequence[str], fold_of: Mapping[str, int]) -> tuple
     fold_of : mapping of str to int
         From `folds_of_patients`. A single patient gives one split that leaves nothing out.
     """
-    own = [fold_of[patient_digest(patient)] for patient in patients]
+    patient_folds = [fold_of[patient_digest(patient)] for patient in patients]
     if len(set(patients)) < 2:
         return (Split(tuple(range(len(patients))), ()),)
-    found = []
+    folds_found = []
     for number in range(max(fold_of.values()) + 1):
-        unseen = tuple(index for index, fold in enumerate(own) if fold == number)
-        training = tuple(index for index, fold in enumerate(own) if fold != number)
-        found.append(Split(training, unseen))
-    return tuple(found)
+        unseen = tuple(index for index, fold in enumerate(patient_folds) if fold == number)
+        training = tuple(index for index, fold in enumerate(patient_folds) if fold != number)
+        folds_found.append(Split(training, unseen))
+    return tuple(folds_found)

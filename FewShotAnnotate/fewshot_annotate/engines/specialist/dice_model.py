@@ -91,14 +91,14 @@ class DiceModel:
         labels : sequence of int
             Label value of each label.
         """
-        found = []
+        expected = []
         for at, label in enumerate(labels):
             if np.isnan(promised[at]):
                 continue
             surplus = float(_log_odds(promised[at])) - self.promised[at]
             centre = float(_log_odds(self.dice[at])) + self.slope[at] * surplus
-            found.append(_interval(int(label), centre, self.residual[at]))
-        return tuple(found)
+            expected.append(_interval(int(label), centre, self.residual[at]))
+        return tuple(expected)
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values."""
@@ -108,7 +108,7 @@ class DiceModel:
     def from_json(cls, data: Mapping[str, Any]) -> DiceModel:
         """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
         lists = [tuple(float(value) for value in data[name]) for name in _LISTS]
-        if len({len(one) for one in lists}) != 1 or not all(np.isfinite(one).all() for one in lists):
+        if len({len(one) for one in lists}) != 1 or not all(np.isfinite(values).all() for values in lists):
             raise ValueError("lists of different lengths")
         dice, promised, slope, spread, residual = lists
         return cls(
@@ -146,12 +146,14 @@ def promised_dice(probabilities: np.ndarray, inverse_temperature: float = 1.0) -
     flat = probabilities.reshape(len(probabilities), -1)
     count = len(flat)
     best = flat.argmax(axis=0)
-    right = np.bincount(best, np.take_along_axis(flat, best[None], axis=0)[0], count)[1:]
+    overlap = np.bincount(best, np.take_along_axis(flat, best[None], axis=0)[0], count)[1:]
     filled = np.bincount(best, minlength=count)[1:]
     # Tiny probabilities of a large background would add up.
-    likely = np.array([float(np.where(own > 0.01, own, 0).sum(dtype=np.float64)) for own in flat[1:]])
+    likely = np.array(
+        [float(np.where(probability > 0.01, probability, 0).sum(dtype=np.float64)) for probability in flat[1:]]
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(filled + likely > 0, 2 * right / (filled + likely), np.nan)
+        return np.where(filled + likely > 0, 2 * overlap / (filled + likely), np.nan)
 
 
 def true_dice(filled: np.ndarray, truth: np.ndarray, labels: int) -> np.ndarray:
@@ -167,12 +169,12 @@ def true_dice(filled: np.ndarray, truth: np.ndarray, labels: int) -> np.ndarray:
 def _fit_label(
     true: np.ndarray, promised: np.ndarray, error_ratio: float
 ) -> tuple[float, float, float, float, float]:
-    known = ~np.isnan(true)
-    if not known.any():
+    defined = ~np.isnan(true)
+    if not defined.any():
         return 0.5, 0.0, PRIOR_SLOPE, 2.0, 2.0
-    dice = 1 - error_ratio * (1 - float(true[known].mean()))
-    t = _log_odds(true[known])
-    s = _log_odds(np.where(np.isnan(promised[known]), 0.0, promised[known]))
+    dice = 1 - error_ratio * (1 - float(true[defined].mean()))
+    t = _log_odds(true[defined])
+    s = _log_odds(np.where(np.isnan(promised[defined]), 0.0, promised[defined]))
     count, free = len(t), max(1, len(t) - 1)
     variance = float(np.var(s)) * count
     # Ridge towards the prior slope, with the variance of PRIOR_PATIENTS typical patients.

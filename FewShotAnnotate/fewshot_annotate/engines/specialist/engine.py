@@ -93,6 +93,6 @@ class Specialist(Engine):
                 self.context.model,
                 self._support.labels,
                 self._asked_device,
-                lambda part: self.context.report_progress(0.9 * part),
+                lambda fraction: self.context.report_progress(0.9 * fraction),
             )
         return self._prediction

@@ -78,7 +78,7 @@ def train_ensemble(
         )
         path = training.folder / f"checkpoint-{number}.pt"
         member.resume(path)
-        state = member.train(each, path, lambda part: progress.member(number, part))
+        state = member.train(each, path, lambda fraction: progress.member(number, fraction))
         return state, member.steps, member.seconds
 
     with ThreadPoolExecutor(parallel) as pool:
@@ -120,7 +120,7 @@ def _unseen(
     pairs = [(number, index) for number, split in enumerate(training.splits) for index in split.unseen]
     pairs = [pairs[at] for at in np.random.default_rng(seed).permutation(len(pairs))[:_MAX_EVALUATED]]
     began = time.monotonic()
-    found = []
+    measured = []
     torch.set_num_threads(max_threads(os.cpu_count() or 1))
     for done, (number, index) in enumerate(pairs):
         if done >= _MIN_EVALUATED and time.monotonic() - began > seconds:
@@ -128,26 +128,26 @@ def _unseen(
         network = new_network(training.plan)
         network.load_state_dict(dict(states[number]))
         network.eval().to(device, memory_format=memory_format(training.plan))  # type: ignore[call-overload]
-        found.append(evaluate_unseen(network, training, index, device))
+        measured.append(evaluate_unseen(network, training, index, device))
         context.report_progress(1 - _EVALUATION_PART * (1 - (done + 1) / len(pairs)))
-    return found
+    return measured
 
 
 def _dice_by_patient(unseen: Sequence[Unseen], temperature: float) -> tuple[np.ndarray, np.ndarray]:
     """True and promised Dice, each `[patients, labels]`: the mean over the examples of a patient."""
-    patients = sorted({one.patient for one in unseen})
+    patients = sorted({result.patient for result in unseen})
     true, promised = [], []
     for patient in patients:
-        own = [one for one in unseen if one.patient == patient]
-        true.append(_mean([one.true for one in own]))
-        promised.append(_mean([one.promised(temperature) for one in own]))
+        of_patient = [result for result in unseen if result.patient == patient]
+        true.append(_mean([result.true for result in of_patient]))
+        promised.append(_mean([result.promised(temperature) for result in of_patient]))
     return np.array(true), np.array(promised)
 
 
 def _mean(rows: Sequence[np.ndarray]) -> np.ndarray:
     """Mean over rows, without NaN; NaN where all are."""
     stacked = np.array(rows)
-    known = ~np.isnan(stacked)
-    total = np.where(known, stacked, 0).sum(axis=0)
-    result: np.ndarray = np.where(known.any(axis=0), total / np.maximum(1, known.sum(axis=0)), np.nan)
+    defined = ~np.isnan(stacked)
+    total = np.where(defined, stacked, 0).sum(axis=0)
+    result: np.ndarray = np.where(defined.any(axis=0), total / np.maximum(1, defined.sum(axis=0)), np.nan)
     return result

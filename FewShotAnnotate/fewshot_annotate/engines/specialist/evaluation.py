@@ -53,19 +53,19 @@ def evaluate_unseen(network: SpecialistUNet, training: Training, index: int, dev
     example = training.cache.read(index)
     plan = training.plan
     probabilities = predict_volume([network], plan, np.asarray(example.image), device)
-    known = np.asarray(example.labels) != example.unlabelled
-    truth = np.asarray(example.labels)[known].astype(np.int64)
-    found = probabilities[:, known]
-    filled = found.argmax(axis=0)
-    best = found.max(axis=0)
+    labelled = np.asarray(example.labels) != example.unlabelled
+    truth = np.asarray(example.labels)[labelled].astype(np.int64)
+    of_labelled = probabilities[:, labelled]
+    filled = of_labelled.argmax(axis=0)
+    best = of_labelled.max(axis=0)
     contested = np.flatnonzero((best < _CERTAIN) | (filled != truth))
     if len(contested) > _MAX_CONTESTED:
         contested = contested[np.random.default_rng(index).permutation(len(contested))[:_MAX_CONTESTED]]
     return Unseen(
         training.patients[index],
         true_dice(filled, truth, plan.labels),
-        found[:, found[0] < CERTAIN_BACKGROUND],
-        found[:, contested].astype(np.float32),
+        of_labelled[:, of_labelled[0] < CERTAIN_BACKGROUND],
+        of_labelled[:, contested].astype(np.float32),
         truth[contested],
     )
 
@@ -73,14 +73,14 @@ def evaluate_unseen(network: SpecialistUNet, training: Training, index: int, dev
 def fit_inverse_temperature(unseen: Sequence[Unseen]) -> float:
     """Inverse temperature with the largest likelihood of contested voxels, every example counting the same."""
     loss = 0.1 * _LOG_INVERSE_TEMPERATURES**2
-    for one in unseen:
-        if not len(one.contested_truth):
+    for result in unseen:
+        if not len(result.contested_truth):
             continue
-        logs = np.log(np.maximum(one.contested, 1e-6))
-        place = np.arange(len(one.contested_truth))
+        logs = np.log(np.maximum(result.contested, 1e-6))
+        pixel = np.arange(len(result.contested_truth))
         for at, scale in enumerate(np.exp(_LOG_INVERSE_TEMPERATURES)):
             scaled = scale * logs
-            right = scaled[one.contested_truth, place] - np.log(np.exp(scaled).sum(axis=0))
+            log_likelihood = scaled[result.contested_truth, pixel] - np.log(np.exp(scaled).sum(axis=0))
             # Bounded, so that structures that were missed as a whole do not decide.
-            loss[at] -= float(np.log(np.exp(right) + 0.02).mean())
+            loss[at] -= float(np.log(np.exp(log_likelihood) + 0.02).mean())
     return float(np.exp(_LOG_INVERSE_TEMPERATURES[loss.argmin()])) if unseen else 1.0

@@ -28,7 +28,7 @@ def predict_volume(
     plan: SpecialistPlan,
     image: np.ndarray,
     device: torch.device,
-    on_part: Callable[[float], object] = lambda part: None,
+    on_part: Callable[[float], object] = lambda fraction: None,
 ) -> np.ndarray:
     """Mean probabilities of an ensemble.
 
@@ -52,8 +52,8 @@ def predict_volume(
     done = 0
     for first in range(0, count, _SLICES_PER_BATCH if plan.dimensions == 2 else 1):
         rows = list(range(first, min(first + _SLICES_PER_BATCH, count)))
-        part = _inputs(image, rows, plan)
-        probabilities = _windowed(networks, plan, part, device)
+        channels = _inputs(image, rows, plan)
+        probabilities = _windowed(networks, plan, channels, device)
         if plan.dimensions == 2:
             total[:, rows] = probabilities.transpose(1, 0, 2, 3)[..., : size[1], : size[2]]
         else:
@@ -73,27 +73,27 @@ def _inputs(image: np.ndarray, rows: Sequence[int], plan: SpecialistPlan) -> np.
 
 
 def _windowed(
-    networks: Sequence[SpecialistUNet], plan: SpecialistPlan, part: np.ndarray, device: torch.device
+    networks: Sequence[SpecialistUNet], plan: SpecialistPlan, channels: np.ndarray, device: torch.device
 ) -> np.ndarray:
     """Probabilities `[batch, classes, ...]` of an input of any size."""
     axes = plan.dimensions
     multiple, patch = plan.multiple[3 - axes :], plan.patch[3 - axes :]
-    size = part.shape[2:]
-    whole = math.prod(size) <= MAX_WHOLE * math.prod(patch)
+    size = channels.shape[2:]
+    at_once = math.prod(size) <= MAX_WHOLE * math.prod(patch)
     window = [
-        each * math.ceil(length / each) if whole else min(side, each * math.ceil(length / each))
+        each * math.ceil(length / each) if at_once else min(side, each * math.ceil(length / each))
         for each, length, side in zip(multiple, size, patch, strict=True)
     ]
     padding = [(0, max(0, side - length)) for side, length in zip(window, size, strict=True)]
-    padded = np.pad(part, [(0, 0), (0, 0), *padding], mode="edge")
+    padded = np.pad(channels, [(0, 0), (0, 0), *padding], mode="edge")
     weight = _window_weight(window)
-    total = np.zeros((len(part), plan.labels + 1, *padded.shape[2:]), dtype=np.float32)
+    total = np.zeros((len(channels), plan.labels + 1, *padded.shape[2:]), dtype=np.float32)
     norm = np.zeros(padded.shape[2:], dtype=np.float32)
-    for place in _places(padded.shape[2:], window):
-        inner = (slice(None), slice(None), *place)
+    for window_box in _places(padded.shape[2:], window):
+        inner = (slice(None), slice(None), *window_box)
         crop = torch.from_numpy(np.ascontiguousarray(padded[inner]))
         total[inner] += _ensemble(networks, plan, crop, device) * weight
-        norm[place] += weight
+        norm[window_box] += weight
     total /= norm
     return total[(slice(None), slice(None), *(slice(0, length) for length in size))]
 
@@ -105,13 +105,13 @@ def _ensemble(
     mean: torch.Tensor | None = None
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
         for count, network in enumerate(networks, start=1):
-            own = torch.softmax(network(crop).float(), dim=1)
-            mean = own if mean is None else mean + (own - mean) / count
-            if count == 1 and float(own[:, 1:].amax()) < MIN_PROBABILITY:
+            probabilities = torch.softmax(network(crop).float(), dim=1)
+            mean = probabilities if mean is None else mean + (probabilities - mean) / count
+            if count == 1 and float(probabilities[:, 1:].amax()) < MIN_PROBABILITY:
                 break
     assert mean is not None
-    found: np.ndarray = mean.cpu().numpy()
-    return found
+    result: np.ndarray = mean.cpu().numpy()
+    return result
 
 
 def _places(size: Sequence[int], window: Sequence[int]) -> Iterator[tuple[slice, ...]]:

@@ -113,8 +113,8 @@ class MemberTraining:
         self._weights = list(self._network.parameters())
         inner = [
             weight
-            for part in (network.down, network.up)
-            for weight in part.parameters()
+            for blocks in (network.down, network.up)
+            for weight in blocks.parameters()
             if weight.ndim == 2 + plan.dimensions
         ]
         self._muon = Muon(inner, config.muon_step, config.muon_momentum)
@@ -140,13 +140,13 @@ class MemberTraining:
         clock = self._config.clock
         began, spent, saved = clock(), self.seconds, clock()
         while True:
-            part = max(self.seconds / seconds, self.steps / self._config.max_steps)
-            if part >= 1:
+            fraction = max(self.seconds / seconds, self.steps / self._config.max_steps)
+            if fraction >= 1:
                 break
-            self._step(part)
+            self._step(fraction)
             self.seconds = spent + clock() - began
             try:
-                on_part(min(1.0, part))
+                on_part(min(1.0, fraction))
             except BaseException:
                 self.save(checkpoint)
                 raise
@@ -185,13 +185,13 @@ class MemberTraining:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError):
             return
 
-    def _step(self, part: float) -> None:
-        factor = _rate_factor(part, self._config.warm_up)
+    def _step(self, fraction: float) -> None:
+        factor = _rate_factor(fraction, self._config.warm_up)
         for group in self._adam.param_groups:
             group["lr"] = self._config.learning_rate * factor
         patches = [self._augmentation.patch(*self._sampler.draw()) for _ in range(self._plan.batch)]
-        image = torch.stack([one for one, _ in patches]).to(self._device)
-        target = torch.stack([one for _, one in patches]).to(self._device)
+        image = torch.stack([patch for patch, _ in patches]).to(self._device)
+        target = torch.stack([labels for _, labels in patches]).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
             logits = self._network(image.contiguous(memory_format=memory_format(self._plan)))
         self._network.zero_grad()
@@ -224,8 +224,8 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and supported is not None and bool(supported())
 
 
-def _rate_factor(part: float, warm_up: float) -> float:
+def _rate_factor(fraction: float, warm_up: float) -> float:
     """Learning rate factor at a fraction, 0..1, of the training: linear warm-up, then cosine decay."""
-    if part < warm_up:
-        return 0.04 + 0.96 * part / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (part - warm_up) / (1 - warm_up))
+    if fraction < warm_up:
+        return 0.04 + 0.96 * fraction / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (fraction - warm_up) / (1 - warm_up))

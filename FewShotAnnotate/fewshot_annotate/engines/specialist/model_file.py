@@ -180,8 +180,10 @@ def load_members(folder: Path, description: ModelDescription) -> list[Specialist
     except InputError as error:
         raise InputError("model_damaged", path=folder, detail=error.data.get("detail", error.code)) from None
     for number, network in enumerate(networks):
-        own = {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{number}.")}
-        network.load_state_dict(own)
+        member_state = {
+            name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{number}.")
+        }
+        network.load_state_dict(member_state)
         network.eval()
     return networks
 

@@ -29,25 +29,26 @@ class NativeSlices:
         Probabilities are interpolated linearly, never labels.
         """
         grid = self.grid
-        place, flipped = grid.place(axis)
+        grid_axis, flipped = grid.place(axis)
         if flipped:
-            index = grid.native[place] - 1 - index
-        plane = self._between(place, index)
-        lengths = [grid.native[other] for other in range(3) if other != place]
+            index = grid.native[grid_axis] - 1 - index
+        plane = self._between(grid_axis, index)
+        lengths = [grid.native[other] for other in range(3) if other != grid_axis]
         for at, length in enumerate(lengths, start=1):
             plane = resized(plane, at, length)
-        whole = np.expand_dims(plane, 1 + place)
-        restored = grid.restore(whole)
+        restored = grid.restore(np.expand_dims(plane, 1 + grid_axis))
         return np.ascontiguousarray(np.take(restored, 0, axis=1 + axis))
 
-    def _between(self, place: int, index: int) -> np.ndarray:
-        old, new = self.grid.size[place], self.grid.native[place]
+    def _between(self, grid_axis: int, index: int) -> np.ndarray:
+        old, new = self.grid.size[grid_axis], self.grid.native[grid_axis]
         position = min(max((index + 0.5) * old / new - 0.5, 0.0), old - 1.0)
         before = min(int(position), old - 1)
         share = np.float32(position - before)
-        low: np.ndarray = np.take(self.probabilities, before, axis=1 + place).astype(np.float32)
+        low: np.ndarray = np.take(self.probabilities, before, axis=1 + grid_axis).astype(np.float32)
         if not share:
             return low
-        high: np.ndarray = np.take(self.probabilities, min(before + 1, old - 1), axis=1 + place).astype(np.float32)
+        high: np.ndarray = np.take(self.probabilities, min(before + 1, old - 1), axis=1 + grid_axis).astype(
+            np.float32
+        )
         blended: np.ndarray = low + share * (high - low)
         return blended

@@ -111,5 +111,5 @@ def _unfolded(x: torch.Tensor, fold: Sequence[int]) -> torch.Tensor:
     order = [0, 1]
     for axis in range(axes):
         order += [2 + axes + axis, 2 + axis]
-    whole = [length * factor for length, factor in zip(size, fold, strict=True)]
-    return split.permute(order).reshape(batch, channels // cells, *whole)
+    full_size = [length * factor for length, factor in zip(size, fold, strict=True)]
+    return split.permute(order).reshape(batch, channels // cells, *full_size)

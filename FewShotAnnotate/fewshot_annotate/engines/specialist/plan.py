@@ -118,8 +118,8 @@ class SpecialistPlan:
     @property
     def multiple(self) -> tuple[int, int, int]:
         """Number of which the size of a network's input must be a multiple, per axis; 1 across 2D slices."""
-        found = [factor * math.prod(pool[at] for pool in self.pools) for at, factor in enumerate(self.fold)]
-        padded = [1] * (3 - len(found)) + found
+        factors = [factor * math.prod(pool[at] for pool in self.pools) for at, factor in enumerate(self.fold)]
+        padded = [1] * (3 - len(factors)) + factors
         return padded[0], padded[1], padded[2]
 
     def to_json(self) -> dict[str, Any]:
@@ -176,8 +176,8 @@ def make_plan(summaries: Sequence[ExampleSummary], labels: int) -> SpecialistPla
         One for each example; at least one.
     labels : int
     """
-    spacing = np.median([one.spacing for one in summaries], axis=0)
-    extent = np.median([np.multiply(one.shape, one.spacing) for one in summaries], axis=0)
+    spacing = np.median([summary.spacing for summary in summaries], axis=0)
+    extent = np.median([np.multiply(summary.shape, summary.spacing) for summary in summaries], axis=0)
     count = extent / spacing
     single = count.min() < MIN_SLICES_3D
     thickest = int(count.argmin() if single else spacing.argmax())
@@ -229,9 +229,9 @@ def _batch(voxels: int) -> int:
 
 def _coarsening(summaries: Sequence[ExampleSummary], size: np.ndarray, flat: bool) -> float:
     """Factor of the spacing at which a typical case is small enough, unless labels get too small."""
-    smallest = float(np.median([one.smallest_label for one in summaries]))
+    smallest = float(np.median([summary.smallest_label for summary in summaries]))
     if flat:
-        smallest /= max(1.0, float(np.median([one.slice_count for one in summaries])))
+        smallest /= max(1.0, float(np.median([summary.slice_count for summary in summaries])))
         most, root = MAX_PIXELS_2D / float(size[1] * size[2]), 2
     else:
         most, root = MAX_VOXELS_3D / float(np.prod(size)), 3
@@ -260,8 +260,10 @@ def _patch(size: np.ndarray, multiple: Sequence[int]) -> list[int]:
 
 
 def _ct_window(summaries: Sequence[ExampleSummary]) -> tuple[float, float, float, float] | None:
-    if not all(one.air for one in summaries):
+    if not all(summary.air for summary in summaries):
         return None
-    low, high, mean = (float(np.mean([getattr(one, name) for one in summaries])) for name in ("low", "high", "mean"))
-    deviation = float(np.mean([one.deviation for one in summaries]))
+    low, high, mean = (
+        float(np.mean([getattr(summary, name) for summary in summaries])) for name in ("low", "high", "mean")
+    )
+    deviation = float(np.mean([summary.deviation for summary in summaries]))
     return low, max(high, low + 1), mean, max(deviation, 1.0)

@@ -47,7 +47,7 @@ class VolumePrediction:
         model: Path,
         labels: Sequence[int],
         device: Device,
-        on_part: Callable[[float], object] = lambda part: None,
+        on_part: Callable[[float], object] = lambda fraction: None,
     ) -> None:
         self.description = require_labels(model, len(labels))
         self._labels = tuple(labels)
@@ -61,17 +61,17 @@ class VolumePrediction:
         for network in networks:
             network.to(on, memory_format=memory_format(plan))  # type: ignore[call-overload]
         grid = WorkingGrid.of(volume.geometry, plan)
-        found = predict_volume(networks, plan, normalised(grid.image(volume.array), plan), on, on_part)
-        self._promised = promised_dice(found, self.description.inverse_temperature)
-        for at in range(found.shape[1]):
-            found[:, at] = calibrated(found[:, at], self.description.inverse_temperature)
-        self._slices = NativeSlices(found, grid)
+        probabilities = predict_volume(networks, plan, normalised(grid.image(volume.array), plan), on, on_part)
+        self._promised = promised_dice(probabilities, self.description.inverse_temperature)
+        for at in range(probabilities.shape[1]):
+            probabilities[:, at] = calibrated(probabilities[:, at], self.description.inverse_temperature)
+        self._slices = NativeSlices(probabilities, grid)
 
     def slice(self, axis: int, index: int) -> np.ndarray:
         """Probabilities, float32 `[labels + 1, h, w]`, of a slice across an array axis."""
-        found = self._slices.read(axis, index)
-        found /= found.sum(axis=0)
-        return found
+        probabilities = self._slices.read(axis, index)
+        probabilities /= probabilities.sum(axis=0)
+        return probabilities
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label on this volume; empty if the model was trained on a single patient."""

@@ -47,8 +47,8 @@ class WorkingGrid:
         shape = [geometry.shape[order.axes[axis]] for axis in first]
         spacing = [order.spacing(geometry)[axis] for axis in first]
         size = [
-            length if not wanted else max(1, round(length * own / wanted))
-            for length, own, wanted in zip(shape, spacing, plan.spacing, strict=True)
+            length if not wanted else max(1, round(length * old_spacing / wanted))
+            for length, old_spacing, wanted in zip(shape, spacing, plan.spacing, strict=True)
         ]
         return cls(order, plan.axis, (shape[0], shape[1], shape[2]), (size[0], size[1], size[2]))
 
@@ -96,11 +96,11 @@ class WorkingGrid:
             for old, new in zip(self.native, self.size, strict=True)
         ]
         if axis is not None:
-            place, flipped = self.place(axis)
-            old, new = self.native[place], self.size[place]
+            grid_axis, flipped = self.place(axis)
+            old, new = self.native[grid_axis], self.size[grid_axis]
             for index in labelled:
-                own = old - 1 - index if flipped else index
-                nearest[place][min(int((own + 0.5) * new / old), new - 1)] = own
+                grid_index = old - 1 - index if flipped else index
+                nearest[grid_axis][min(int((grid_index + 0.5) * new / old), new - 1)] = grid_index
         return np.ascontiguousarray(self.canonical(array)[np.ix_(*nearest)])
 
 
@@ -159,13 +159,13 @@ def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> Exa
     """Summary of an example that was loaded."""
     order = CanonicalOrder.of(volume.geometry)
     shape = [volume.array.shape[axis] for axis in order.axes]
-    kept = labels
+    result = labels
     if example.labelled_slices is not None:
         assert example.axis is not None
-        kept = np.take(labels, example.labelled_slices, axis=example.axis)
-    counts = np.bincount(kept.reshape(-1))[1:]
+        result = np.take(labels, example.labelled_slices, axis=example.axis)
+    counts = np.bincount(result.reshape(-1))[1:]
     thickest = int(np.argmax(volume.geometry.spacing[::-1]))
-    shown = np.count_nonzero(kept.any(axis=tuple(axis for axis in range(3) if axis != thickest)))
+    shown = np.count_nonzero(result.any(axis=tuple(axis for axis in range(3) if axis != thickest)))
     values = volume.array[labels > 0] if labels.any() else volume.array.reshape(-1)
     low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
     inner = np.clip(values.astype(np.float32), low, high)

@@ -37,15 +37,15 @@ class SpecialistReport:
     @property
     def mean_expected_dice(self) -> float | None:
         """Mean over labels; None if unknown."""
-        found = [one.dice for one in self.expected_dice]
-        return sum(found) / len(found) if found else None
+        dice = [label_dice.dice for label_dice in self.expected_dice]
+        return sum(dice) / len(dice) if dice else None
 
     def to_json(self) -> dict[str, Any]:
         """Dict of plain values, with the version of the format."""
         return {
             "version": REPORT_VERSION,
             **asdict(self),
-            "expected_dice": [one.to_json() for one in self.expected_dice],
+            "expected_dice": [label_dice.to_json() for label_dice in self.expected_dice],
         }
 
     @classmethod
@@ -59,7 +59,7 @@ class SpecialistReport:
         """
         if data["version"] != REPORT_VERSION:
             raise ValueError(f"report version {data['version']}, this program reads {REPORT_VERSION}")
-        expected = tuple(ExpectedDice.from_json(one) for one in data["expected_dice"])
+        expected = tuple(ExpectedDice.from_json(entry) for entry in data["expected_dice"])
         counts = (int(data[name]) for name in ("examples", "patients", "steps"))
         examples, patients, steps = counts
         return cls(

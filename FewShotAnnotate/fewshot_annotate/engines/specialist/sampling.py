@@ -40,15 +40,15 @@ class Places:
         firsts = np.flatnonzero(np.diff(flat[order])) + 1
         groups = np.split(order, firsts) if len(order) else []
         of_labels = tuple(_some(group, example.labels.shape, generator) for group in groups)
-        known = _some(np.flatnonzero(flat != example.unlabelled), example.labels.shape, generator)
-        return cls(of_labels, known)
+        candidates = _some(np.flatnonzero(flat != example.unlabelled), example.labels.shape, generator)
+        return cls(of_labels, candidates)
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
         """A voxel of a random label, or any labelled one."""
-        places = self.labelled
+        positions = self.labelled
         if self.of_labels and generator.random() < LABEL_SHARE:
-            places = self.of_labels[generator.integers(len(self.of_labels))]
-        voxel: np.ndarray = places[generator.integers(len(places))]
+            positions = self.of_labels[generator.integers(len(self.of_labels))]
+        voxel: np.ndarray = positions[generator.integers(len(positions))]
         return voxel
 
 
@@ -82,7 +82,7 @@ class PatchSampler:
     def draw(self) -> tuple[PreparedExample, np.ndarray]:
         """The next example, in random order, and the centre of a patch in it."""
         if not self._order:
-            self._order = [self._indices[place] for place in self._random.permutation(len(self._indices))]
+            self._order = [self._indices[position] for position in self._random.permutation(len(self._indices))]
         index = self._order.pop()
         example = self._read(index)
         if index not in self._places:

@@ -30,26 +30,26 @@ class SharedProgress:
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
-    def member(self, number: int, part: float) -> None:
+    def member(self, number: int, fraction: float) -> None:
         """Report the fraction of one training; raises `Stopped` if the run should stop or another training failed."""
         if self._ended.is_set():
             raise Stopped
         with self._lock:
-            self._parts[number] = part
+            self._parts[number] = fraction
             mean = sum(self._parts) / len(self._parts)
             self._context.report_progress(self._first + (self._last - self._first) * mean)
 
     def results(self, jobs: Sequence[Future[Result]]) -> list[Result]:
         """Results of all trainings; the first exception ends the others and is raised."""
         failure: BaseException | None = None
-        found = []
+        fractions = []
         for job in jobs:
             try:
-                found.append(job.result())
+                fractions.append(job.result())
             except BaseException as error:
                 self._ended.set()
                 if failure is None or isinstance(failure, Stopped):
                     failure = error
         if failure is not None:
             raise failure
-        return found
+        return fractions

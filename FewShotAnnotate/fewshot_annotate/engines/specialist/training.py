@@ -116,7 +116,7 @@ def fit_specialist(
     Stopped
         The context asked to stop; the checkpoints stay, so that training can be continued.
     """
-    examples = [one for one in examples if one.labelled_slices != ()]
+    examples = [example for example in examples if example.labelled_slices != ()]
     if not examples:
         raise InputError("training_no_examples")
     began = time.monotonic()
@@ -124,14 +124,14 @@ def fit_specialist(
     work = folder / TRAINING_FOLDER
     if (folder / MODEL_FILE).is_file() and not work.exists() and read_description(folder).fingerprint == record:
         return read_report(folder)
-    known = UnfinishedTraining.read(work / RECORD_FILE, record)
-    if known is None:
+    unfinished = UnfinishedTraining.read(work / RECORD_FILE, record)
+    if unfinished is None:
         shutil.rmtree(work, ignore_errors=True)
-    if known is None:
+    if unfinished is None:
         plan = _plan(examples, labels, start, context)
-        known = UnfinishedTraining(record, plan, _folds(examples, budget_seconds, start, seed))
-        write_json(_made(work) / RECORD_FILE, known.to_json())
-    training = _prepare(examples, work, known, context)
+        unfinished = UnfinishedTraining(record, plan, _folds(examples, budget_seconds, start, seed))
+        write_json(_made(work) / RECORD_FILE, unfinished.to_json())
+    training = _prepare(examples, work, unfinished, context)
     from .ensemble_training import train_ensemble
 
     spent = time.monotonic() - began
@@ -142,16 +142,16 @@ def fit_specialist(
 
 
 def _prepare(
-    examples: Sequence[TrainingExample], work: Path, known: UnfinishedTraining, context: RunContext
+    examples: Sequence[TrainingExample], work: Path, unfinished: UnfinishedTraining, context: RunContext
 ) -> Training:
     """Prepared examples, which are read if they are there, and splits."""
     cache = ExampleCache(_made(work / "examples"))
     for index, example in enumerate(examples):
         if not cache.holds(index):
-            cache.write(index, prepared(*example.load(), example, known.plan))
+            cache.write(index, prepared(*example.load(), example, unfinished.plan))
         context.report_progress(_LOADING_PART * (1 + (index + 1) / len(examples)) / 2)
     patients = [example.patient for example in examples]
-    return Training(known, splits_by_fold(patients, known.folds), patients, cache, work)
+    return Training(unfinished, splits_by_fold(patients, unfinished.folds), patients, cache, work)
 
 
 def _folds(
@@ -191,11 +191,11 @@ def _plan(
         volume, array = example.load()
         if array.shape != volume.array.shape:
             raise InputError("training_grids_differ", number=number)
-        one = summary(volume, array, example)
-        if one.labels and one.labels[-1] > labels:
-            raise InputError("training_label_unknown", number=number, label=one.labels[-1], labels=labels)
-        shown[list(one.labels)] = True
-        summaries.append(one)
+        example_summary = summary(volume, array, example)
+        if example_summary.labels and example_summary.labels[-1] > labels:
+            raise InputError("training_label_unknown", number=number, label=example_summary.labels[-1], labels=labels)
+        shown[list(example_summary.labels)] = True
+        summaries.append(example_summary)
         context.report_progress(_LOADING_PART * number / len(examples) / 2)
     missing = np.flatnonzero(~shown[1:]) + 1
     if len(missing):

@@ -53,6 +53,6 @@ class UnfinishedTraining:
 
 def fingerprint(examples: Sequence[TrainingExample], labels: int, budget_seconds: float, seed: int) -> str:
     """Fingerprint of the arguments of a training, in which no patient can be recognised."""
-    rows = [[one.patient, one.axis, one.labelled_slices] for one in examples]
+    rows = [[example.patient, example.axis, example.labelled_slices] for example in examples]
     text = json.dumps([rows, labels, budget_seconds, seed])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -94,13 +94,13 @@ def write_report(
         painted=painted(size),
         to_fill=case.to_fill,
         engines=_engine_rows(case, comparison, engine_settings),
-        best={n: max(one.dice for one in comparison.points if one.size == n) for n in comparison.sizes},
+        best={n: max(point.dice for point in comparison.points if point.size == n) for n in comparison.sizes},
         labels=_label_rows(case, comparison),
         pictures=_pictures(case, comparison),
         pictured=comparison.engines[:PICTURED_ENGINES],
         left_out=comparison.engines[PICTURED_ENGINES:],
         folds=comparison.folds,
-        draws=max(one.draws for one in comparison.points),
+        draws=max(point.draws for point in comparison.points),
         design=design,
         negligible=NEGLIGIBLE_DIFFERENCE,
     )
@@ -141,7 +141,7 @@ def settings_of(settings: EngineSettings) -> str:
 def _engine_rows(
     case: ComparisonCase, comparison: Comparison, engine_settings: Sequence[EngineSettings]
 ) -> list[EngineRow]:
-    settings = {one.engine: settings_of(one) for one in engine_settings}
+    settings = {engine.engine: settings_of(engine) for engine in engine_settings}
     rows = []
     for engine in comparison.engines:
         points = tuple(comparison.at(engine, size) for size in comparison.sizes)
@@ -153,11 +153,11 @@ def _engine_rows(
 def _label_rows(case: ComparisonCase, comparison: Comparison) -> list[LabelRow]:
     """Weakest first, as the recommended engine did."""
     size = comparison.sizes[-1]
-    colours = {one.segment.name: one.segment.colour for one in case.structures}
+    colours = {structure.segment.name: structure.segment.colour for structure in case.structures}
     voxels = comparison.counts[comparison.engines[0], size][0, :, :, 0].sum(axis=0)
     rows = []
     for position, name in enumerate(comparison.labels):
-        red, green, blue = (round(255 * part) for part in colours[name])
+        red, green, blue = (round(255 * colour) for colour in colours[name])
         scores = tuple(comparison.at(engine, size).by_label[position] for engine in comparison.engines)
         rows.append(LabelRow(name, f"rgb({red}, {green}, {blue})", scores, int(voxels[position])))
     recommended = comparison.engines.index(comparison.recommendation.engine)
@@ -168,15 +168,15 @@ def _pictures(case: ComparisonCase, comparison: Comparison) -> list[Mapping[str,
     """The worst and the best slices of the recommended engine; none twice."""
     samples, engine = comparison.samples, comparison.recommendation.engine
     count = min(PICTURED_SLICES, len(samples) // 2)
-    parts = [
+    values = [
         (f"Where {engine} is worst", samples[::-1][: max(count, 1)]),
         (f"Where {engine} is best", samples[:count]),
     ]
     painter = SliceRenderer(case)
     return [
-        {"title": title, "slices": [_pictured(painter, comparison, sample) for sample in part]}
-        for title, part in parts
-        if part
+        {"title": title, "slices": [_pictured(painter, comparison, sample) for sample in value]}
+        for title, value in values
+        if value
     ]
 
 

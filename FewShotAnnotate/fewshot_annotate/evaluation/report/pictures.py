@@ -29,7 +29,7 @@ class SliceRenderer:
         self._flips = radiological_flips(case.axis, case.volume.geometry)
         self._window = IntensityWindow.of_volume(case.volume.array)
         _, row_mm, column_mm = case.axis.spacing(case.volume.geometry)
-        rows, columns = (part.stop - part.start for part in self._crop)
+        rows, columns = (axis_range.stop - axis_range.start for axis_range in self._crop)
         self._size = (
             max(1, round(PICTURE_HEIGHT_PIXELS * columns * column_mm / (rows * row_mm))),
             PICTURE_HEIGHT_PIXELS,

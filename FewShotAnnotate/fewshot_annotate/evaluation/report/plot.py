@@ -64,7 +64,7 @@ def curve_png(panels: Mapping[str, Sequence[Plotted]], engines: Sequence[str]) -
     width, height = (7.2, 4.0) if len(panels) == 1 else (3.9 * columns, 3.3 * rows)
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    lowest = min(one.least for points in panels.values() for one in points)
+    lowest = min(point.least for points in panels.values() for point in points)
     for number, (title, points) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, number + 1)
         _curve(axes, points, engines, lowest)
@@ -79,17 +79,19 @@ def curve_png(panels: Mapping[str, Sequence[Plotted]], engines: Sequence[str]) -
 
 
 def _curve(axes: Axes, points: Sequence[Plotted], engines: Sequence[str], lowest: float) -> None:
-    sizes = sorted({one.size for one in points})
+    sizes = sorted({point.size for point in points})
     bottom = max(0.0, round(lowest - 0.08, 1)) if lowest > 0.2 else 0.0
     ends = []
     for engine in engines:
-        own = sorted((one for one in points if one.engine == engine), key=lambda one: one.size)
-        if not own:
+        curve = sorted((point for point in points if point.engine == engine), key=lambda point: point.size)
+        if not curve:
             continue
         position = engines.index(engine)
         colour, marker = COLOURS[position % len(COLOURS)], MARKERS[position % len(MARKERS)]
-        x, y = [one.size for one in own], [one.dice for one in own]
-        axes.fill_between(x, [one.least for one in own], [one.most for one in own], color=colour, alpha=0.15, lw=0)
+        x, y = [point.size for point in curve], [point.dice for point in curve]
+        axes.fill_between(
+            x, [point.least for point in curve], [point.most for point in curve], color=colour, alpha=0.15, lw=0
+        )
         axes.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.8)
         ends.append((y[-1], x[-1], engine, colour))
     axes.set_xscale("log", base=2)

@@ -29,72 +29,72 @@ class Cell:
     best: bool
 
 
-def write_tables(folder: Path, found: StudyResult) -> None:
+def write_tables(folder: Path, study: StudyResult) -> None:
     """groups.csv, volumes.csv and labels.csv."""
-    points = group_points(found)
+    points = group_points(study)
     groups = (
         (
-            one.group,
-            one.engine,
-            one.size,
-            one.volumes,
-            f"{one.dice:.4f}",
-            f"{one.spread:.4f}" if one.volumes > 1 else "",
+            point.group,
+            point.engine,
+            point.size,
+            point.volumes,
+            f"{point.dice:.4f}",
+            f"{point.spread:.4f}" if point.volumes > 1 else "",
         )
-        for one in points
+        for point in points
     )
     write_csv(folder / "groups.csv", GROUPS_HEAD, groups)
-    every = [(volume, one) for volume in found.volumes for one in volume.points]
-    volumes = ((volume.name, volume.group, *point_row(one)) for volume, one in every)
+    every = [(volume, point) for volume in study.volumes for point in volume.points]
+    volumes = ((volume.name, volume.group, *point_row(point)) for volume, point in every)
     write_csv(folder / "volumes.csv", VOLUMES_HEAD, volumes)
     labels = (
-        (volume.name, volume.group, one.engine, one.size, label, f"{value:.4f}")
-        for volume, one in every
-        for label, value in zip(volume.labels, one.by_label, strict=True)
+        (volume.name, volume.group, point.engine, point.size, label, f"{value:.4f}")
+        for volume, point in every
+        for label, value in zip(volume.labels, point.by_label, strict=True)
     )
     write_csv(folder / "labels.csv", LABELS_HEAD, labels)
 
 
-def study_png(found: StudyResult) -> bytes:
+def study_png(study: StudyResult) -> bytes:
     """The plot of a study: one panel for each group."""
-    points = group_points(found)
-    panels = {group: [one for one in points if one.group == group] for group in groups_of(found)}
-    return curve_png({group: own for group, own in panels.items() if own}, found.engines)
+    points = group_points(study)
+    panels = {group: [point for point in points if point.group == group] for group in groups_of(study)}
+    return curve_png({group: group_curve for group, group_curve in panels.items() if group_curve}, study.engines)
 
 
 def write_study_report(
-    path: Path, found: StudyResult, engine_settings: Sequence[EngineSettings], design: TrialDesign, plot: bytes
+    path: Path, study: StudyResult, engine_settings: Sequence[EngineSettings], design: TrialDesign, plot: bytes
 ) -> None:
     """Write the report. Of volumes it holds the names that the manifest gives them, and nothing else."""
-    settings = {one.engine: settings_of(one) for one in engine_settings}
-    groups = groups_of(found)
+    settings = {engine.engine: settings_of(engine) for engine in engine_settings}
+    groups = groups_of(study)
     named = sum(group != list(groups)[-1] for group in groups) or 1
     write_html(
         path,
         "study.html",
-        findings=findings(found),
+        findings=findings(study),
         plot=data_uri(plot),
-        groups=[_group(found, group, volumes) for group, volumes in groups.items()],
+        groups=[_group(study, group, volumes) for group, volumes in groups.items()],
         groups_named=f"{named} group{'' if named == 1 else 's'}",
         engines=[
             {
                 "name": engine,
-                "colour": colour_of(engine, found.engines),
+                "colour": colour_of(engine, study.engines),
                 "settings": settings[engine],
-                **dict(zip(("start", "step"), seconds_of(found, engine), strict=True)),
+                **dict(zip(("start", "step"), seconds_of(study, engine), strict=True)),
             }
-            for engine in found.engines
+            for engine in study.engines
         ],
-        unscored=found.unscored,
-        failed=[(volume.name, one) for volume in found.volumes for one in volume.unscored],
-        volumes=[_volume(found, volume) for volume in found.volumes],
+        unscored=study.unscored,
+        failed=[(volume.name, engine) for volume in study.volumes for engine in volume.unscored],
+        volumes=[_volume(study, volume) for volume in study.volumes],
         design=design,
     )
 
 
-def _group(found: StudyResult, group: str, volumes: Sequence[VolumeScores]) -> Mapping[str, Any]:
+def _group(study: StudyResult, group: str, volumes: Sequence[VolumeScores]) -> Mapping[str, Any]:
     sizes = sizes_of(volumes)
-    points = [one for one in group_points(found) if one.group == group]
+    points = [point for point in group_points(study) if point.group == group]
     return {
         "name": group,
         "volumes": len(volumes),
@@ -105,15 +105,15 @@ def _group(found: StudyResult, group: str, volumes: Sequence[VolumeScores]) -> M
 
 
 def _cells(points: Sequence[GroupPoint], size: int) -> dict[str, Cell]:
-    own = [one for one in points if one.size == size]
-    best = max((one.dice for one in own), default=0.0)
-    return {one.engine: Cell(one, len(own) > 1 and one.dice == best) for one in own}
+    at_size = [point for point in points if point.size == size]
+    best = max((point.dice for point in at_size), default=0.0)
+    return {point.engine: Cell(point, len(at_size) > 1 and point.dice == best) for point in at_size}
 
 
-def _volume(found: StudyResult, volume: VolumeScores) -> Mapping[str, Any]:
+def _volume(study: StudyResult, volume: VolumeScores) -> Mapping[str, Any]:
     """A volume's row, at its largest size."""
-    size = max((one.size for one in volume.points), default=0)
-    dice = {one.engine: one.dice for one in volume.points if one.size == size}
+    size = max((point.size for point in volume.points), default=0)
+    dice = {point.engine: point.dice for point in volume.points if point.size == size}
     return {
         "name": volume.name,
         "group": volume.group,
@@ -121,6 +121,6 @@ def _volume(found: StudyResult, volume: VolumeScores) -> Mapping[str, Any]:
         "labelled": volume.labelled,
         "held_out": volume.held_out,
         "size": size or "",
-        "dice": [dice.get(engine) for engine in found.engines],
+        "dice": [dice.get(engine) for engine in study.engines],
         "best": max(dice.values()) if len(dice) > 1 else None,
     }

@@ -73,12 +73,12 @@ class SliceAnnotations:
     def _make(
         self, record: AnnotationRecord, names: Mapping[str, str], locked: tuple[str, ...]
     ) -> AnnotationSnapshot:
-        found = self.survey.result
-        checksums = found.checksums_for(record)
+        survey = self.survey.result
+        checksums = survey.checksums_for(record)
         selection = Selection()
-        if found.grid is not None:
-            extents = {name: extent for name, extent in found.extents.items() if name in names}
-            selection = select(extents, record, found.grid.geometry.shape, locked, checksums)
+        if survey.grid is not None:
+            extents = {name: extent for name, extent in survey.extents.items() if name in names}
+            selection = select(extents, record, survey.grid.geometry.shape, locked, checksums)
         if any(name not in names for name in record.present.segment_ids):
             checksums = {}  # with a segment gone, every slice would look corrected
         review = review_view(record, checksums, names)
@@ -95,6 +95,6 @@ def _segments(node: Any) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     return names, tuple(key for key, segment in segments if is_locked(segment))
 
 
-def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+def _same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
     """Whether a snapshot can be used again; results of a survey are compared by identity, for they hold arrays."""
-    return one[:-1] == other[:-1] and one[-1] is other[-1]
+    return first[:-1] == second[:-1] and first[-1] is second[-1]

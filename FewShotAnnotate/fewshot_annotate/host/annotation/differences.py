@@ -47,8 +47,8 @@ class Differences:
         stop = np.max([np.add(box.first, box.mask.shape) for box in boxes], axis=0)
         values = np.zeros(stop - first, dtype=np.uint8)
         # Additions last: a voxel may move from one segment to another.
-        for found, value in ((changes.remove, _REMOVED), (changes.add, _ADDED)):
-            for box in found.values():
+        for target, value in ((changes.remove, _REMOVED), (changes.add, _ADDED)):
+            for box in target.values():
                 part = tuple(slice(a, a + n) for a, n in zip(box.first - first, box.mask.shape, strict=True))
                 values[part][box.mask] = value
         k, j, i = (int(number) for number in first)
@@ -61,7 +61,7 @@ class Differences:
     def counts(self, axis: SliceAxis) -> dict[int, int]:
         """Number of changed voxels by slice, for slices with any. For a background thread."""
         start = self.first[axis.index]
-        numbers = [int(np.count_nonzero(part)) for part in axis.slices(self.values())]
+        numbers = [int(np.count_nonzero(slice_index)) for slice_index in axis.slices(self.values())]
         return {start + number: count for number, count in enumerate(numbers) if count}
 
 

@@ -58,7 +58,7 @@ def segment_extents(grid: SegmentationGrid) -> dict[str, SegmentExtent]:
             if box is None:
                 result[segment_id] = SegmentExtent(((), (), ()), (0.0, 0.0, 0.0))
             else:
-                starts = [start + part.start for start, part in zip(layer.offset, box, strict=True)]
+                starts = [start + axis_range.start for start, axis_range in zip(layer.offset, box, strict=True)]
                 result[segment_id] = _extent(layer.array[box] == value, starts)
     return result
 
@@ -73,24 +73,24 @@ def painted_slices(
     extents: Mapping[str, SegmentExtent], segment_ids: Sequence[str], axis: int
 ) -> dict[int, list[str]]:
     """Slices along `axis` with voxels of the segments: index -> ids of the segments on it, ascending."""
-    found: dict[int, list[str]] = {}
+    names_by_slice: dict[int, list[str]] = {}
     for segment_id in segment_ids:
         for index in extents[segment_id].slices[axis] if segment_id in extents else ():
-            found.setdefault(index, []).append(segment_id)
-    return dict(sorted(found.items()))
+            names_by_slice.setdefault(index, []).append(segment_id)
+    return dict(sorted(names_by_slice.items()))
 
 
 def coverage(
     extents: Mapping[str, SegmentExtent], segment_ids: Sequence[str], axis: int
 ) -> dict[int, dict[str, int]]:
     """Voxels of the segments on each slice along `axis` that has any: index -> segment id -> voxels, ascending."""
-    found: dict[int, dict[str, int]] = {}
+    counts_by_slice: dict[int, dict[str, int]] = {}
     for segment_id in segment_ids:
         extent = extents.get(segment_id)
         if extent is not None:
             for index, voxels in zip(extent.slices[axis], extent.voxels[axis], strict=True):
-                found.setdefault(index, {})[segment_id] = voxels
-    return dict(sorted(found.items()))
+                counts_by_slice.setdefault(index, {})[segment_id] = voxels
+    return dict(sorted(counts_by_slice.items()))
 
 
 def slice_digests(
@@ -104,11 +104,11 @@ def segment_digests(
     grid: SegmentationGrid, segment_ids: Sequence[str], axis: SliceAxis, slices: Sequence[int]
 ) -> dict[str, dict[int, int]]:
     """Checksum of each segment's voxels, by segment id and slice; slices without voxels are omitted."""
-    found: dict[str, dict[int, int]] = {name: {} for name in segment_ids}
+    checksums: dict[str, dict[int, int]] = {name: {} for name in segment_ids}
     for index in slices:
         for name, mask in grid.segment_slices(segment_ids, axis, index).items():
-            found[name][index] = masks_digest({name: mask}, (name,))
-    return found
+            checksums[name][index] = masks_digest({name: mask}, (name,))
+    return checksums
 
 
 def masks_digest(masks: Mapping[str, np.ndarray], segment_ids: Sequence[str]) -> int:
@@ -125,16 +125,16 @@ def _boxes(labels: np.ndarray) -> dict[int, tuple[slice, slice, slice]]:
     from scipy.ndimage import find_objects
 
     boxes: dict[int, tuple[slice, slice, slice]] = {}
-    for k, part in enumerate(labels):
-        if not part.any():
+    for k, label in enumerate(labels):
+        if not label.any():
             continue
-        for value, found in enumerate(find_objects(part), start=1):
-            if found is not None:
-                _, rows, columns = boxes.get(value, (None, *found))
+        for value, box in enumerate(find_objects(label), start=1):
+            if box is not None:
+                _, rows, columns = boxes.get(value, (None, *box))
                 boxes[value] = (
                     slice(boxes[value][0].start if value in boxes else k, k + 1),
-                    slice(min(rows.start, found[0].start), max(rows.stop, found[0].stop)),
-                    slice(min(columns.start, found[1].start), max(columns.stop, found[1].stop)),
+                    slice(min(rows.start, box[0].start), max(rows.stop, box[0].stop)),
+                    slice(min(columns.start, box[1].start), max(columns.stop, box[1].stop)),
                 )
     return boxes
 

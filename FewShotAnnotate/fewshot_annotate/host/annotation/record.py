@@ -168,28 +168,30 @@ class AxisRecord:
     @property
     def labelled(self) -> tuple[int, ...]:
         """Slices that count as labelled whatever they hold."""
-        return tuple(index for index, one in self.slices.items() if one.labelled is True)
+        return tuple(index for index, record in self.slices.items() if record.labelled is True)
 
     @property
     def left_out(self) -> tuple[int, ...]:
         """Slices that do not count as labelled although they hold labels."""
-        return tuple(index for index, one in self.slices.items() if one.labelled is False)
+        return tuple(index for index, record in self.slices.items() if record.labelled is False)
 
     @property
     def filled(self) -> tuple[int, ...]:
         """Slices whose states after and before runs are stored."""
-        return tuple(index for index, one in self.slices.items() if one.states)
+        return tuple(index for index, record in self.slices.items() if record.states)
 
     @property
     def reviewed(self) -> tuple[int, ...]:
         """Slices that a run filled or to which the user gave a status."""
         return tuple(
-            index for index, one in self.slices.items() if one.fills or one.status is not SliceStatus.IN_PROGRESS
+            index
+            for index, record in self.slices.items()
+            if record.fills or record.status is not SliceStatus.IN_PROGRESS
         )
 
     def corrected(self, checksums: Mapping[int, int]) -> tuple[int, ...]:
         """Filled slices that were changed by hand since, given slice -> present checksum."""
-        return tuple(index for index, one in self.slices.items() if one.is_corrected(checksums.get(index)))
+        return tuple(index for index, record in self.slices.items() if record.is_corrected(checksums.get(index)))
 
     def at(self, index: int) -> SliceRecord:
         """The record of a slice; an empty one if nothing is stored of it."""
@@ -198,7 +200,9 @@ class AxisRecord:
     def with_slices(self, changed: Mapping[int, SliceRecord]) -> AxisRecord:
         """The record with some slices replaced."""
         together = {**self.slices, **changed}
-        return replace(self, slices={index: one for index, one in sorted(together.items()) if one != SliceRecord()})
+        return replace(
+            self, slices={index: record for index, record in sorted(together.items()) if record != SliceRecord()}
+        )
 
     def with_labelled(self, index: int, labelled: bool) -> AxisRecord:
         """The record with a slice that counts as labelled or not."""
@@ -212,18 +216,21 @@ class AxisRecord:
         """The record with slices accepted: slice -> checksum of its accepted voxels."""
         status = SliceStatus.ACCEPTED
         return self.with_slices(
-            {index: replace(self.at(index), status=status, accepted=one) for index, one in checksums.items()}
+            {
+                index: replace(self.at(index), status=status, accepted=checksum)
+                for index, checksum in checksums.items()
+            }
         )
 
     def with_measured(self, run: int, disagreement: Mapping[int, float], changed: Mapping[int, int]) -> AxisRecord:
         """The record with measurements added to the slices of which this run is the newest fill."""
         measured = {}
         for index, value in disagreement.items():
-            one = self.at(index)
-            if one.fills and one.fills[0].run == run:
+            record = self.at(index)
+            if record.fills and record.fills[0].run == run:
                 value = round(value, DECIMALS)
-                fill = replace(one.fills[0], disagreement=value, changed=changed.get(index, 0))
-                measured[index] = replace(one, fills=(fill, *one.fills[1:]))
+                fill = replace(record.fills[0], disagreement=value, changed=changed.get(index, 0))
+                measured[index] = replace(record, fills=(fill, *record.fills[1:]))
         return self.with_slices(measured)
 
     def after_run(self, run: RunRecord) -> AxisRecord:
@@ -233,25 +240,27 @@ class AxisRecord:
         changed = {}
         for index in {*self.slices, *labelled, *run.states, *run.kept}:
             # Checksums of other segments would make every slice look corrected.
-            one = self.at(index) if same else replace(self.at(index), states=())
+            record = self.at(index) if same else replace(self.at(index), states=())
             if index in run.confidence:
                 fill = Fill(self.runs + 1, run.states[index][0], round(run.confidence[index], DECIMALS))
-                one = (one if same else replace(one, fills=())).with_fill(fill)
+                record = (record if same else replace(record, fills=())).with_fill(fill)
             elif index in run.kept and not same:
-                one = one.with_checksum(run.kept[index])
+                record = record.with_checksum(run.kept[index])
             if index in labelled:
-                one = replace(one, labelled=True, states=())
+                record = replace(record, labelled=True, states=())
             elif index in run.states:
-                one = one.with_states(*run.states[index])
+                record = record.with_states(*run.states[index])
             elif index in run.kept:
-                one = one.with_states(run.kept[index])
-            changed[index] = one
+                record = record.with_states(run.kept[index])
+            changed[index] = record
         last = replace(self, segment_ids=run.segment_ids, engine=run.engine, expected=dict(run.expected))
         return replace(last, runs=self.runs + 1).with_slices(changed)
 
     def after_another_run(self) -> AxisRecord:
         """The record after a run along another axis, which may have changed every slice of this one."""
-        return self.with_slices({index: replace(one, labelled=None, states=()) for index, one in self.slices.items()})
+        return self.with_slices(
+            {index: replace(record, labelled=None, states=()) for index, record in self.slices.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -288,7 +297,9 @@ class AnnotationRecord:
     def with_along(self, axis: int | None, slices: AxisRecord) -> AnnotationRecord:
         """The record with the slices along an axis replaced."""
         axes = {**self.axes, axis: slices}
-        return replace(self, axes={number: one for number, one in axes.items() if one != AxisRecord()})
+        return replace(
+            self, axes={number: axis_record for number, axis_record in axes.items() if axis_record != AxisRecord()}
+        )
 
     def with_slice(self, index: int, labelled: bool) -> AnnotationRecord:
         """The record with a slice along the present axis that counts as labelled or not."""
@@ -301,7 +312,9 @@ class AnnotationRecord:
     def after_run(self, run: RunRecord) -> AnnotationRecord:
         """The record once a run has filled slices."""
         axes: dict[int | None, AxisRecord] = {
-            axis: one.after_another_run() for axis, one in self.axes.items() if axis not in (None, run.axis)
+            axis: axis_record.after_another_run()
+            for axis, axis_record in self.axes.items()
+            if axis not in (None, run.axis)
         }
         axes[run.axis] = self.along(run.axis).after_run(run)
         return AnnotationRecord(run.axis, {**self.chosen, **dict.fromkeys(run.segment_ids, True)}, axes)

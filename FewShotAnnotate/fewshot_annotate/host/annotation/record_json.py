@@ -17,7 +17,7 @@ def record_to_json(record: AnnotationRecord) -> dict[str, Any]:
         "version": _VERSION,
         "axis": record.axis,
         "chosen": dict(record.chosen),
-        "axes": [{"axis": axis, **_axis_to_json(one)} for axis, one in record.axes.items()],
+        "axes": [{"axis": axis, **_axis_to_json(axis_record)} for axis, axis_record in record.axes.items()],
     }
 
 
@@ -29,15 +29,15 @@ def record_from_json(data: Mapping[str, Any]) -> AnnotationRecord:
     ValueError, TypeError, KeyError, AttributeError, OverflowError
         Something else.
     """
-    axes = {_axis_number(one["axis"]): axis_from_json(one) for one in data["axes"]}
+    axes = {_axis_number(entry["axis"]): axis_from_json(entry) for entry in data["axes"]}
     chosen = {str(name): bool(fill) for name, fill in data["chosen"].items()}
     return AnnotationRecord(_axis_number(data["axis"]), chosen, axes)
 
 
 def axis_from_json(data: Mapping[str, Any]) -> AxisRecord:
     """The record of one axis from its JSON data; raises as `record_from_json`."""
-    slices = {int(index): _slice_from_json(one) for index, one in data["slices"].items()}
-    expected = {str(name): ExpectedDice.from_json(one) for name, one in data["expected"].items()}
+    slices = {int(index): _slice_from_json(entry) for index, entry in data["slices"].items()}
+    expected = {str(name): ExpectedDice.from_json(entry) for name, entry in data["expected"].items()}
     segment_ids = tuple(str(name) for name in data["segment_ids"])
     return AxisRecord(segment_ids, str(data["engine"]), int(data["runs"]), dict(sorted(slices.items())), expected)
 
@@ -55,23 +55,28 @@ def _axis_number(value: Any) -> int | None:
     return value if value is None else int(value)
 
 
-def _axis_to_json(one: AxisRecord) -> dict[str, Any]:
+def _axis_to_json(record: AxisRecord) -> dict[str, Any]:
     return {
-        "segment_ids": one.segment_ids,
-        "engine": one.engine,
-        "runs": one.runs,
-        "slices": {index: _slice_to_json(known) for index, known in one.slices.items()},
-        "expected": {name: dice.to_json() for name, dice in one.expected.items()},
+        "segment_ids": record.segment_ids,
+        "engine": record.engine,
+        "runs": record.runs,
+        "slices": {index: _slice_to_json(slice_record) for index, slice_record in record.slices.items()},
+        "expected": {name: dice.to_json() for name, dice in record.expected.items()},
     }
 
 
-def _slice_to_json(one: SliceRecord) -> dict[str, Any]:
+def _slice_to_json(record: SliceRecord) -> dict[str, Any]:
     """Only what differs from an empty record."""
-    fills = [[fill.run, fill.checksum, fill.confidence, fill.disagreement, fill.changed] for fill in one.fills]
-    found: dict[str, Any] = {"accepted": one.accepted, "labelled": one.labelled, "states": one.states, "fills": fills}
-    if one.status is not SliceStatus.IN_PROGRESS:
-        found["status"] = one.status
-    return {name: value for name, value in found.items() if value not in (None, (), [])}
+    fills = [[fill.run, fill.checksum, fill.confidence, fill.disagreement, fill.changed] for fill in record.fills]
+    content: dict[str, Any] = {
+        "accepted": record.accepted,
+        "labelled": record.labelled,
+        "states": record.states,
+        "fills": fills,
+    }
+    if record.status is not SliceStatus.IN_PROGRESS:
+        content["status"] = record.status
+    return {name: value for name, value in content.items() if value not in (None, (), [])}
 
 
 def _slice_from_json(data: Mapping[str, Any]) -> SliceRecord:
@@ -81,5 +86,5 @@ def _slice_from_json(data: Mapping[str, Any]) -> SliceRecord:
         SliceStatus(data.get("status", SliceStatus.IN_PROGRESS)),
         None if accepted is None else int(accepted),
         tuple(int(checksum) for checksum in data.get("states", ())),
-        tuple(fill_from_json(one) for one in data.get("fills", ())),
+        tuple(fill_from_json(entry) for entry in data.get("fills", ())),
     )

@@ -52,7 +52,9 @@ def _record(painted: str, review: str) -> AnnotationRecord:
             record, slices = _painted(parse_json(painted))
     if review:
         with suppress(DamagedContentError), decoding():
-            axes: dict[int | None, AxisRecord] = {int(axis): _axis(one) for axis, one in parse_json(review).items()}
+            axes: dict[int | None, AxisRecord] = {
+                int(axis): _axis(entry) for axis, entry in parse_json(review).items()
+            }
             record = replace(record, axes=axes)
     return record.with_along(record.axis, _together(slices, record.present))
 
@@ -60,14 +62,18 @@ def _record(painted: str, review: str) -> AnnotationRecord:
 def _together(painted: AxisRecord, reviewed: AxisRecord) -> AxisRecord:
     """Painted slices and review of one axis; the checksums of another choice of segments are not comparable."""
     segment_ids = painted.segment_ids or reviewed.segment_ids
-    known = {
+    labelled = {
         index: SliceRecord(
-            one.labelled, reviewed.at(index).status, reviewed.at(index).accepted, one.states, reviewed.at(index).fills
+            record.labelled,
+            reviewed.at(index).status,
+            reviewed.at(index).accepted,
+            record.states,
+            reviewed.at(index).fills,
         )
-        for index, one in painted.slices.items()
+        for index, record in painted.slices.items()
     }
     together = AxisRecord(segment_ids, reviewed.engine, reviewed.runs, reviewed.slices, reviewed.expected)
-    return together.with_slices(known)
+    return together.with_slices(labelled)
 
 
 def _painted(data: Mapping[str, Any]) -> tuple[AnnotationRecord, AxisRecord]:
@@ -75,8 +81,8 @@ def _painted(data: Mapping[str, Any]) -> tuple[AnnotationRecord, AxisRecord]:
     chosen = {str(name): bool(fill) for name, fill in data.get("chosen", {}).items()}
     record = AnnotationRecord(int(axis) if axis in (0, 1, 2) else None, chosen)
     slices = AxisRecord(tuple(str(name) for name in data.get("filled_ids", ())))
-    known = {int(index): tuple(map(int, states)) for index, states in data.get("filled", {}).items()}
-    slices = slices.with_slices({index: SliceRecord(states=states) for index, states in known.items()})
+    filled = {int(index): tuple(map(int, states)) for index, states in data.get("filled", {}).items()}
+    slices = slices.with_slices({index: SliceRecord(states=states) for index, states in filled.items()})
     for name, labelled in (("marked", True), ("left_out", False)):
         for index in data.get(name, ()):
             slices = slices.with_labelled(int(index), labelled)
@@ -84,12 +90,12 @@ def _painted(data: Mapping[str, Any]) -> tuple[AnnotationRecord, AxisRecord]:
 
 
 def _axis(data: Mapping[str, Any]) -> AxisRecord:
-    slices = {int(index): _slice(*one) for index, one in data["slices"].items()}
-    expected = {str(name): ExpectedDice.from_json(one) for name, one in data["expected"].items()}
+    slices = {int(index): _slice(*entry) for index, entry in data["slices"].items()}
+    expected = {str(name): ExpectedDice.from_json(entry) for name, entry in data["expected"].items()}
     segment_ids = tuple(str(name) for name in data["segment_ids"])
     return AxisRecord(segment_ids, str(data["engine"]), int(data["runs"]), dict(sorted(slices.items())), expected)
 
 
 def _slice(status: Any, accepted: Any, fills: Any) -> SliceRecord:
-    known = tuple(fill_from_json(one) for one in fills)
-    return SliceRecord(None, SliceStatus(status), None if accepted is None else int(accepted), (), known)
+    parsed = tuple(fill_from_json(fill) for fill in fills)
+    return SliceRecord(None, SliceStatus(status), None if accepted is None else int(accepted), (), parsed)

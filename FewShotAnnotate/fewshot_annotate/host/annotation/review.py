@@ -106,10 +106,10 @@ class ReviewController:
 
     def refill(self) -> RefillRequest | None:
         """A fill of the slices that are not accepted, None if there are none."""
-        rows, kept = self.view.rows, self.accepted_slices
-        if all(row.manual or row.index in kept for row in rows):
+        rows, accepted = self.view.rows, self.accepted_slices
+        if all(row.manual or row.index in accepted for row in rows):
             return None
-        return RefillRequest(range(rows[0].index, rows[-1].index + 1), kept)
+        return RefillRequest(range(rows[0].index, rows[-1].index + 1), accepted)
 
     def worst(self, after: int | None, step: int = 1) -> int | None:
         """The slice to review next, in the order of `worst_first`.
@@ -148,7 +148,7 @@ class ReviewController:
         grid, identifier = self._annotations.grids.read(nodes), nodes.segmentation.GetID()
         self._tasks.start(
             partial(slice_digests, grid, slices.segment_ids, axis, wanted),
-            lambda found: self._change(identifier, axis, lambda one: one.with_accepted(found)),
+            lambda checksums: self._change(identifier, axis, lambda record: record.with_accepted(checksums)),
         )
 
     def accept_all(self) -> None:
@@ -270,9 +270,11 @@ class ReviewController:
             self._annotations.survey.add_checksums(axis.index, outcome.segment_ids, checksums)
         self._update_segment_status(nodes.segmentation)
 
-        def add_measurements(found: _RunMeasurements) -> None:
-            self._differences = (identifier, found.differences)
-            self._change(identifier, axis, lambda one: one.with_measured(run, found.disagreement, found.changed))
+        def add_measurements(measured: _RunMeasurements) -> None:
+            self._differences = (identifier, measured.differences)
+            self._change(
+                identifier, axis, lambda record: record.with_measured(run, measured.disagreement, measured.changed)
+            )
 
         grid = self._annotations.grids.read(nodes)
         self._tasks.start(partial(_measure_run, grid, outcome), add_measurements)
@@ -322,18 +324,18 @@ class ReviewController:
 
     def _set_slice_status(self, indices: Sequence[int], status: SliceStatus) -> None:
         node = self._nodes().segmentation
-        known = {row.index for row in self.view.rows}
-        wanted = [index for index in indices if index in known]
+        listed = {row.index for row in self.view.rows}
+        wanted = [index for index in indices if index in listed]
         if node is not None and wanted:
             axis, _ = self._present(node)
-            self._change(node.GetID(), axis, lambda one: one.with_status(wanted, status))
+            self._change(node.GetID(), axis, lambda record: record.with_status(wanted, status))
 
     def _change(self, identifier: str, axis: SliceAxis, change: Callable[[AxisRecord], AxisRecord]) -> None:
         """Change what is stored of the slices of a segmentation, if its node still exists."""
         node = slicer.mrmlScene.GetNodeByID(identifier)
         if node is not None:
             number = axis.index
-            self._annotations.change(node, lambda one: one.with_along(number, change(one.along(number))))
+            self._annotations.change(node, lambda record: record.with_along(number, change(record.along(number))))
             self._update_segment_status(node)
 
     def _update_segment_status(self, node: Any) -> None:

@@ -97,10 +97,10 @@ def review_rows(slices: AxisRecord, checksums: Mapping[int, int]) -> tuple[Revie
     reviewed = slices.reviewed
     if not reviewed:
         return ()
-    own = {*slices.labelled, *slices.corrected(checksums)}
-    numbers = {*reviewed, *own}
+    by_hand = {*slices.labelled, *slices.corrected(checksums)}
+    numbers = {*reviewed, *by_hand}
     return tuple(
-        _row(index, slices.at(index), index in own, checksums.get(index))
+        _row(index, slices.at(index), index in by_hand, checksums.get(index))
         for index in range(min(numbers), max(numbers) + 1)
     )
 
@@ -118,21 +118,21 @@ def worst_first(rows: Sequence[ReviewRow]) -> list[int]:
 
 def combined_status(rows: Sequence[ReviewRow]) -> SliceStatus:
     """Status of all slices together."""
-    found = {row.status for row in rows}
-    if SliceStatus.FLAGGED in found:
+    statuses = {row.status for row in rows}
+    if SliceStatus.FLAGGED in statuses:
         return SliceStatus.FLAGGED
-    if found == {SliceStatus.ACCEPTED}:
+    if statuses == {SliceStatus.ACCEPTED}:
         return SliceStatus.ACCEPTED
-    return SliceStatus.IN_PROGRESS if found else SliceStatus.NOT_STARTED
+    return SliceStatus.IN_PROGRESS if statuses else SliceStatus.NOT_STARTED
 
 
-def _row(index: int, one: SliceRecord, own: bool, checksum: int | None) -> ReviewRow:
-    fill = one.fill_of(checksum)
-    if own:
-        origin = Origin.CORRECTED if one.fills else Origin.PAINTED
+def _row(index: int, record: SliceRecord, by_hand: bool, checksum: int | None) -> ReviewRow:
+    fill = record.fill_of(checksum)
+    if by_hand:
+        origin = Origin.CORRECTED if record.fills else Origin.PAINTED
     else:
         origin = Origin.FILLED if fill is not None else Origin.UNFILLED
-    status = _status(one, own, origin, checksum)
+    status = _status(record, by_hand, origin, checksum)
     if fill is None or origin is not Origin.FILLED:  # the values describe the engine's labels
         return ReviewRow(index=index, origin=origin, status=status)
     return ReviewRow(
@@ -145,11 +145,11 @@ def _row(index: int, one: SliceRecord, own: bool, checksum: int | None) -> Revie
     )
 
 
-def _status(one: SliceRecord, own: bool, origin: Origin, checksum: int | None) -> SliceStatus:
-    if one.status is SliceStatus.FLAGGED:
+def _status(record: SliceRecord, by_hand: bool, origin: Origin, checksum: int | None) -> SliceStatus:
+    if record.status is SliceStatus.FLAGGED:
         return SliceStatus.FLAGGED
-    if own:  # painted slices need no review
+    if by_hand:  # painted slices need no review
         return SliceStatus.ACCEPTED
-    if one.is_accepted(checksum):
+    if record.is_accepted(checksum):
         return SliceStatus.ACCEPTED
     return SliceStatus.IN_PROGRESS if origin is Origin.FILLED else SliceStatus.NOT_STARTED

@@ -78,9 +78,9 @@ def select(
     sparse = [name for name, extent in free.items() if extent.painted_axis == axis]
     segment_ids = tuple(name for name in free if record.chosen.get(name, name in sparse))
     # A complete segment has voxels on all of its slices, so it does not show which were painted.
-    found = painted_slices(free, [name for name in segment_ids if name in sparse], axis)
+    painted = painted_slices(free, [name for name in segment_ids if name in sparse], axis)
     on_all = painted_slices(free, segment_ids, axis)
-    named = {*found, *present.labelled, *present.left_out, *present.corrected(checksums or {})}
+    named = {*painted, *present.labelled, *present.left_out, *present.corrected(checksums or {})}
     numbers = sorted(index for index in named if 0 <= index < shape[axis])
     slices = {index: on_all.get(index, []) for index in numbers}
     labelled = tuple(index for index in numbers if present.at(index).labelled is not False)

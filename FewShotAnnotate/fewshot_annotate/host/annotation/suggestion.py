@@ -69,11 +69,11 @@ class SuggestionFinder:
             The nodes cannot be used, or every slice of the range is painted.
         """
         self.reset()
-        given = read_input(nodes, replace(settings, engine=Propagate.name), self._grids)
+        run_input = read_input(nodes, replace(settings, engine=Propagate.name), self._grids)
         store = RunStore(data_folder() / "suggestions")
         self._held = store.create()
         self._tasks.start(partial(delete_orphaned_runs, store))
-        self._tasks.start(partial(_prepare, given, self._held), self._start_worker)
+        self._tasks.start(partial(_prepare, run_input, self._held), self._start_worker)
 
     def poll(self) -> bool:
         """Fetch the result; True if the computation has ended."""
@@ -125,11 +125,11 @@ class SuggestionFinder:
             self._tasks.start(partial(delete_run, process, held))  # comes after preparing: there is one thread
 
 
-def _prepare(given: RunInput, held: RunFolder) -> JobFolder:
+def _prepare(run_input: RunInput, held: RunFolder) -> JobFolder:
     """Background part; touches no node."""
-    prepared = prepare(given, held.path)
+    prepared = prepare(run_input, held.path)
     names = [
-        [(value, given.plan.names[segment_id]) for value, segment_id in enumerate(layer, start=1)]
+        [(value, run_input.plan.names[segment_id]) for value, segment_id in enumerate(layer, start=1)]
         for layer in prepared.layers
     ]
     write_json(names_path(prepared.folders[0]), names)

@@ -56,8 +56,8 @@ class SurveyResult:
     def with_checksums(self, axis: int, segment_ids: tuple[str, ...], checksums: Mapping[int, int]) -> SurveyResult:
         """The result with the checksums of slices that a run has written since."""
         same = (self.axis, self.segment_ids) == (axis, segment_ids)
-        known = {**self.checksums, **checksums} if same else dict(checksums)
-        return replace(self, axis=axis, segment_ids=segment_ids, checksums=known)
+        merged = {**self.checksums, **checksums} if same else dict(checksums)
+        return replace(self, axis=axis, segment_ids=segment_ids, checksums=merged)
 
 
 class Survey:

@@ -128,8 +128,8 @@ class ActiveRun:
         assert self.prepared is not None
         if self.process is not None:
             self.process.wait(_WAIT_SECONDS)  # it has ended or was killed
-        one = self._layer_runs[0]
-        self.process = WorkerProcess(self.prepared.folders[one.layer], python, one.drafts_only)
+        layer_run = self._layer_runs[0]
+        self.process = WorkerProcess(self.prepared.folders[layer_run.layer], python, layer_run.drafts_only)
         self.process.start()
 
     def start_surfaces(self, computed: ComputedCommit, python: str) -> None:
@@ -185,13 +185,16 @@ class ActiveRun:
 
     def _restore_finished(self, prepared: PreparedRun) -> None:
         """Show the slices that an earlier process finished, and run only the remaining layers."""
-        self._layer_runs = [one for one in self._layer_runs if not _is_done(prepared.folders[one.layer], one)]
+        self._layer_runs = [run for run in self._layer_runs if not _is_done(prepared.folders[run.layer], run)]
         for number, (folder, layer) in enumerate(zip(prepared.folders, prepared.layers, strict=True)):
             done = folder.finished()
             self.to_show.extend((number, index) for index in self.plan.query_slices if done[index])
-            for one in folder.expected():
-                expected = Expected(one.label, one.dice, one.low, one.high)
-                self.expected[layer[one.label - 1]] = (self._segments[layer[one.label - 1]].name, expected)
+            for label_dice in folder.expected():
+                expected = Expected(label_dice.label, label_dice.dice, label_dice.low, label_dice.high)
+                self.expected[layer[label_dice.label - 1]] = (
+                    self._segments[layer[label_dice.label - 1]].name,
+                    expected,
+                )
 
     def _take(self, prepared: PreparedRun, event: Event) -> None:
         if isinstance(event, Progress):

@@ -57,16 +57,16 @@ class ContestedVoxels:
                 pieces.append((index, top, left, levels[top : rows.max() + 1, left : columns.max() + 1].copy()))
         if not pieces:
             return cls(axis=axis)
-        first = tuple(min(piece[place] for piece in pieces) for place in range(3))
+        first = tuple(min(piece[axis] for piece in pieces) for axis in range(3))
         stop = (
             max(index for index, *_ in pieces) + 1,
-            max(top + part.shape[0] for _, top, _, part in pieces),
-            max(left + part.shape[1] for _, _, left, part in pieces),
+            max(top + mask.shape[0] for _, top, _, mask in pieces),
+            max(left + mask.shape[1] for _, _, left, mask in pieces),
         )
         values = np.zeros([b - a for a, b in zip(first, stop, strict=True)], dtype=np.uint8)
-        for index, top, left, part in pieces:
-            place = values[index - first[0], top - first[1] :, left - first[2] :]
-            place[: part.shape[0], : part.shape[1]] = part
+        for index, top, left, mask in pieces:
+            target = values[index - first[0], top - first[1] :, left - first[2] :]
+            target[: mask.shape[0], : mask.shape[1]] = mask
         return cls(
             axis=axis,
             first=(first[0], first[1], first[2]),

@@ -53,7 +53,7 @@ def ensure_engine(engine_name: str) -> bool:
     missing = engine.missing_checkpoints()
     if missing and find_spec("huggingface_hub") is None and not install_packages(["huggingface_hub"]):
         return False
-    return all(_confirm_download(one) and download_checkpoint(one) for one in missing)
+    return all(_confirm_download(checkpoint) and download_checkpoint(checkpoint) for checkpoint in missing)
 
 
 def install_packages(packages: Sequence[str]) -> bool:

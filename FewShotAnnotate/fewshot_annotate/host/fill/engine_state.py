@@ -75,7 +75,7 @@ class EngineState:
     @property
     def download_bytes(self) -> int | None:
         """Size of what is to be downloaded, None if that is not known of all of it."""
-        sizes = [one.size for one in self.checkpoints]
+        sizes = [checkpoint.size for checkpoint in self.checkpoints]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def seconds(self, slices: int, pixels: int) -> float | None:
@@ -142,7 +142,7 @@ class EngineStateMonitor:
 
     def state(self, name: str) -> EngineState | None:
         """State of an engine; None if there is no such engine or nothing is known yet."""
-        return next((one for one in self.states if one.name == name), None)
+        return next((state for state in self.states if state.name == name), None)
 
     def close(self) -> None:
         """Release the thread."""
@@ -161,8 +161,8 @@ def _seconds_per_slice(engine: type[Engine]) -> float | None:
         return BUILT_IN_SECONDS.get(engine.name)
     needs: dict[str, tuple[str, ...]] = getattr(engine, "checkpoints", {})
     for names in needs.values():
-        known = [catalog.checkpoint(name) for name in names]
-        used = next((one for one in known if store.is_ready(one)), known[0])
+        checkpoints = [catalog.checkpoint(name) for name in names]
+        used = next((checkpoint for checkpoint in checkpoints if store.is_ready(checkpoint)), checkpoints[0])
         if used.seconds_per_slice is not None:
             return used.seconds_per_slice
     return None

@@ -85,7 +85,10 @@ def expected_dice_lines(controller: FillController) -> list[str]:
     """The Dice to expect of each segment of the run, in a line each."""
     text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
     expected = controller.expected.values()
-    return [text.format(name=name, dice=one.dice, low=one.low, high=one.high) for name, one in expected]
+    return [
+        text.format(name=name, dice=label_dice.dice, low=label_dice.low, high=label_dice.high)
+        for name, label_dice in expected
+    ]
 
 
 def why_busy(logic: Any) -> Refusal:

@@ -140,8 +140,8 @@ class PaintedInput:
         if self.keep:
             return
         painted = np.zeros(self.grid.geometry.shape, dtype=bool)
-        for index, part in enumerate(painted):
-            part[:] = self.grid.union_slice(tuple(self.names), SliceAxis(0), index)
+        for index, painted_slice in enumerate(painted):
+            painted_slice[:] = self.grid.union_slice(tuple(self.names), SliceAxis(0), index)
         along = self.axis.slices(painted)
         if np.count_nonzero(along[list(self.labelled)]) == np.count_nonzero(along):
             require_one_axis(painted, self.axis, "The painted slices")
@@ -257,10 +257,10 @@ def prepare(run_input: RunInput, run_folder: Path) -> PreparedRun:
     return prepared
 
 
-def _same_matrix(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return bool(np.allclose(one, other, rtol=0.0, atol=HEADER_DIGITS))
+def _same_matrix(first: tuple[float, ...] | None, second: tuple[float, ...] | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return bool(np.allclose(first, second, rtol=0.0, atol=HEADER_DIGITS))
 
 
 def _slices(settings: FillSettings, grid: SegmentationGrid, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -55,10 +55,10 @@ class RunOutcome:
 
     @classmethod
     def of(
-        cls, plan: RunPlan, segmentation_id: str, volume_id: str, found: FillResult, expected: Mapping[str, Expected]
+        cls, plan: RunPlan, segmentation_id: str, volume_id: str, result: FillResult, expected: Mapping[str, Expected]
     ) -> RunOutcome:
         """From what a run was to do, what of it was committed, and what the engine expects of each segment."""
-        there = found.rules.segment_ids
+        there = result.rules.segment_ids
         return cls(
             segmentation_id=segmentation_id,
             volume_id=volume_id,
@@ -66,14 +66,14 @@ class RunOutcome:
             segment_ids=tuple(name for name in plan.segment_ids if name in there),
             engine=plan.job.engine,
             support=plan.labelled,
-            checksums={index: after for index, (after, _) in found.filled.items()},
-            kept=found.kept,
-            confidence=found.confidence,
-            changes=found.changes,
-            contested=found.contested,
+            checksums={index: after for index, (after, _) in result.filled.items()},
+            kept=result.kept,
+            confidence=result.confidence,
+            changes=result.changes,
+            contested=result.contested,
             expected={
-                name: ExpectedDice(one.label, one.dice, one.low, one.high)
-                for name, one in expected.items()
+                name: ExpectedDice(label_dice.label, label_dice.dice, label_dice.low, label_dice.high)
+                for name, label_dice in expected.items()
                 if name in there
             },
         )

@@ -123,13 +123,13 @@ class RunStore:
 
     def interrupted(self) -> list[StoredRun]:
         """Runs that no process works on, the latest first."""
-        found = []
+        runs = []
         for path in self._folders():
             held = self.acquire(path.name)
             if held is not None:
-                found.append(_look(path))
+                runs.append(_look(path))
                 held.release()
-        return sorted(found, key=lambda run: -run.changed)
+        return sorted(runs, key=lambda run: -run.changed)
 
     def active(self) -> list[str]:
         """Ids of the runs that a process works on."""
@@ -147,13 +147,13 @@ class RunStore:
 
     def prune(self, most: int = MAX_STORED_RUNS) -> None:
         """Remove the oldest of the left runs, and those whose making was interrupted; never one at work."""
-        whole = 0
+        total = 0
         for run in self.interrupted():
             torn = not (self.folder / run.run_id / PLAN_FILE).is_file()
-            whole += not torn
+            total += not torn
             if torn and time.time() - run.changed < _INCOMPLETE_SECONDS:
                 continue
-            if torn or whole > most:
+            if torn or total > most:
                 self.delete(run.run_id)
 
     def _is_run(self, run_id: str) -> bool:

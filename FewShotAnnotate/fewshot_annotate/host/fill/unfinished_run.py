@@ -108,9 +108,9 @@ def _unfinished_run(held: RunFolder) -> UnfinishedRun | None:
 
 def _version(folder: Path) -> object:
     """Something that is another after every change of a file in the folder."""
-    found = []
+    runs = []
     for path in sorted(folder.rglob("*")):
         with suppress(OSError):  # deleted meanwhile
             status = path.stat()
-            found.append((str(path), status.st_mtime_ns, status.st_size))
-    return found
+            runs.append((str(path), status.st_mtime_ns, status.st_size))
+    return runs

@@ -18,10 +18,10 @@ SIZES_COLUMN = "Painted slices"
 _TABLE, _CHART, _SERIES = "table", "chart", "series"
 
 
-def show_in_scene(scene: Any, found: Summary) -> Any:
+def show_in_scene(scene: Any, summary: Summary) -> Any:
     """Fill the table and the plot, those of an earlier comparison if they are still there; returns the chart node."""
     table = _own(scene, "vtkMRMLTableNode", _TABLE, _("Engine comparison"))
-    _fill(table, found)
+    _fill(table, summary)
     for node in _ours(scene, "vtkMRMLPlotSeriesNode", _SERIES):
         scene.RemoveNode(node)
     chart = _own(scene, "vtkMRMLPlotChartNode", _CHART, _("Engine comparison chart"))
@@ -29,8 +29,8 @@ def show_in_scene(scene: Any, found: Summary) -> Any:
     chart.SetTitle(_("Dice on hidden slices"))
     chart.SetXAxisTitle(_("Painted slices"))
     chart.SetYAxisTitle(_("Mean Dice"))
-    for engine in found.engines:
-        chart.AddAndObservePlotSeriesNodeID(_series(scene, table, engine, found).GetID())
+    for engine in summary.engines:
+        chart.AddAndObservePlotSeriesNodeID(_series(scene, table, engine, summary).GetID())
     return chart
 
 
@@ -45,28 +45,28 @@ def _own(scene: Any, class_name: str, role: str, name: str) -> Any:
 
 def _ours(scene: Any, class_name: str, role: str) -> list[Any]:
     nodes = scene.GetNodesByClass(class_name)
-    found = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
-    return [node for node in found if node.GetAttribute(ROLE_ATTRIBUTE) == role]
+    listed = [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+    return [node for node in listed if node.GetAttribute(ROLE_ATTRIBUTE) == role]
 
 
-def _fill(table: Any, found: Summary) -> None:
+def _fill(table: Any, summary: Summary) -> None:
     table.RemoveAllColumns()
-    table.SetDescription(" ".join(found.reasons))
+    table.SetDescription(" ".join(summary.reasons))
     sizes = vtk.vtkIntArray()
     sizes.SetName(SIZES_COLUMN)
-    for size in found.sizes:
+    for size in summary.sizes:
         sizes.InsertNextValue(size)
     table.AddColumn(sizes)
-    for engine in found.engines:
+    for engine in summary.engines:
         dice = vtk.vtkDoubleArray()
         dice.SetName(engine)
-        for size in found.sizes:
-            dice.InsertNextValue(found.at(engine, size).dice)
+        for size in summary.sizes:
+            dice.InsertNextValue(summary.at(engine, size).dice)
         table.AddColumn(dice)
     table.Modified()
 
 
-def _series(scene: Any, table: Any, engine: str, found: Summary) -> Any:
+def _series(scene: Any, table: Any, engine: str, summary: Summary) -> Any:
     node = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", engine)
     node.SetAttribute(ROLE_ATTRIBUTE, _SERIES)
     node.SetAndObserveTableNodeID(table.GetID())
@@ -75,6 +75,6 @@ def _series(scene: Any, table: Any, engine: str, found: Summary) -> Any:
     node.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
     node.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleSolid)
     node.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
-    colour = colour_of(engine, found.engines).removeprefix("#")
-    node.SetColor(*(int(colour[place : place + 2], 16) / 255 for place in (0, 2, 4)))
+    colour = colour_of(engine, summary.engines).removeprefix("#")
+    node.SetColor(*(int(colour[start : start + 2], 16) / 255 for start in (0, 2, 4)))
     return node

@@ -52,8 +52,8 @@ def show_plot(segmentation_node: Any, rows: Sequence[ReviewRow], application_log
 def slice_of_point(series_node: Any, number: int) -> int | None:
     """Slice of a point of one of our series, by the point's number; None for a series of somebody else."""
     for chart in _charts(series_node.GetScene()):
-        own = [chart.GetNthPlotSeriesNode(place) for place in range(chart.GetNumberOfPlotSeriesNodes())]
-        if series_node in own and series_node.GetTableNode() is not None:
+        series = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
+        if series_node in series and series_node.GetTableNode() is not None:
             column = series_node.GetTableNode().GetTable().GetColumnByName(_column(0))
             return int(column.GetValue(number)) if 0 <= number < column.GetNumberOfTuples() else None
     return None

@@ -33,11 +33,11 @@ def source_files(volume_node: Any, database: DicomDatabase | None) -> list[Path]
     uids = (volume_node.GetAttribute(INSTANCES_ATTRIBUTE) or "").split()
     if not uids:
         return []
-    found = [database.fileForInstance(uid) if database is not None else "" for uid in uids]
-    gone = sum(not path or not Path(path).is_file() for path in found)
-    if gone:
-        raise InputError("database_incomplete", name=volume_node.GetName(), gone=gone, count=len(uids))
-    return [Path(path) for path in found]
+    files = [database.fileForInstance(uid) if database is not None else "" for uid in uids]
+    missing = sum(not path or not Path(path).is_file() for path in files)
+    if missing:
+        raise InputError("database_incomplete", name=volume_node.GetName(), gone=missing, count=len(uids))
+    return [Path(path) for path in files]
 
 
 def insert_files(database: DicomDatabase, files: Sequence[Path]) -> None:
@@ -53,6 +53,6 @@ def insert_files(database: DicomDatabase, files: Sequence[Path]) -> None:
     for path in files:
         database.insert(str(path))
         uid = str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
-        kept = database.fileForInstance(uid)
-        if not kept or Path(kept).read_bytes() != path.read_bytes():
+        file = database.fileForInstance(uid)
+        if not file or Path(file).read_bytes() != path.read_bytes():
             raise InputError("database_refused", path=path.name)

@@ -40,9 +40,9 @@ def grid_version(nodes: ChosenNodes) -> tuple[object, ...]:
     segmentation = nodes.segmentation.GetSegmentation()
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     reference = segmentation.GetConversionParameter(name)
-    own = reference or _volume_version(nodes.volume)
+    version = reference or _volume_version(nodes.volume)
     source = segmentation.GetSourceRepresentationName()
-    return (nodes.segmentation.GetID(), source, own, labels_version(nodes.segmentation))
+    return (nodes.segmentation.GetID(), source, version, labels_version(nodes.segmentation))
 
 
 def _volume_version(volume: Any) -> tuple[object, ...]:

@@ -50,12 +50,12 @@ class Layer:
         """Values [h, w] of a slice of the whole grid, 0 where the labelmap does not reach."""
         slices = axis.slices(self.array)
         first = list(self.offset)
-        own = index - first.pop(axis.index)
-        whole = np.zeros(shape, dtype=self.array.dtype)
-        if 0 <= own < len(slices):
-            part = slices[own]
-            whole[first[0] : first[0] + part.shape[0], first[1] : first[1] + part.shape[1]] = part
-        return whole
+        layer_index = index - first.pop(axis.index)
+        full_slice = np.zeros(shape, dtype=self.array.dtype)
+        if 0 <= layer_index < len(slices):
+            stored = slices[layer_index]
+            full_slice[first[0] : first[0] + stored.shape[0], first[1] : first[1] + stored.shape[1]] = stored
+        return full_slice
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,15 @@ class SegmentationGrid:
     def segment_slices(self, segment_ids: Collection[str], axis: SliceAxis, index: int) -> dict[str, np.ndarray]:
         """Voxels, bool [h, w], of those of the segments that have any on the slice."""
         shape = self.slice_shape(axis)
-        found = {}
+        segment_masks = {}
         for layer in self.layers:
             if not any(name in segment_ids for name in layer.segments.values()):
                 continue
-            part = layer.slice(axis, index, shape)
-            if part.any():
-                masks = {name: part == value for value, name in layer.segments.items() if name in segment_ids}
-                found.update({name: mask for name, mask in masks.items() if mask.any()})
-        return found
+            label_slice = layer.slice(axis, index, shape)
+            if label_slice.any():
+                masks = {name: label_slice == value for value, name in layer.segments.items() if name in segment_ids}
+                segment_masks.update({name: mask for name, mask in masks.items() if mask.any()})
+        return segment_masks
 
     def union_slice(self, segment_ids: Collection[str], axis: SliceAxis, index: int) -> np.ndarray:
         """Voxels of any of the segments on a slice, bool [h, w]."""
@@ -115,16 +115,18 @@ class SegmentationGrid:
 
     def snapshot(self, segment_ids: Collection[str]) -> SegmentationGrid:
         """Copy of the layers that hold any of the segments, with these alone; later painting is not in it."""
-        kept = []
+        copies = []
         for layer in self.layers:
             segments = {value: name for value, name in layer.segments.items() if name in segment_ids}
             if segments:
                 copy = np.zeros_like(layer.array)
-                for own, part in zip(copy, layer.array, strict=True):
-                    if part.any():  # pages of empty slices are never touched: most slices are empty before a run
-                        own[:] = part
-                kept.append(Layer(copy, layer.offset, segments))
-        return replace(self, layers=tuple(kept))
+                for target, label_slice in zip(copy, layer.array, strict=True):
+                    if (
+                        label_slice.any()
+                    ):  # pages of empty slices are never touched: most slices are empty before a run
+                        target[:] = label_slice
+                copies.append(Layer(copy, layer.offset, segments))
+        return replace(self, layers=tuple(copies))
 
 
 @dataclass(frozen=True)
@@ -275,8 +277,8 @@ def segmentation_to_volume(segmentation_node: Any, volume_node: Any) -> np.ndarr
         volume_node.GetParentTransformNode(),
     )
     if above_segmentation is not above_volume:
-        for one, other in ((above_segmentation, above_volume), (above_volume, above_segmentation)):
-            if one is not None and not one.IsTransformToNodeLinear(other):
+        for first, second in ((above_segmentation, above_volume), (above_volume, above_segmentation)):
+            if first is not None and not first.IsTransformToNodeLinear(second):
                 raise InputError("transform_not_linear", name=volume_node.GetName())
     matrix = vtk.vtkMatrix4x4()
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(above_segmentation, above_volume, matrix)
@@ -373,10 +375,10 @@ def _offset(image: Any, to_world: np.ndarray, extent: tuple[int, ...]) -> tuple[
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     own_to_grid = np.linalg.inv(to_world) @ slicer.util.arrayFromVTKMatrix(matrix)
-    own = image.GetExtent()
-    last = own_to_grid[:3, :3] @ (own[1] - own[0], own[3] - own[2], own[5] - own[4])
-    expected = np.array((own[1] - own[0], own[3] - own[2], own[5] - own[4]))
-    first = own_to_grid @ (own[0], own[2], own[4], 1.0)
+    stored = image.GetExtent()
+    last = own_to_grid[:3, :3] @ (stored[1] - stored[0], stored[3] - stored[2], stored[5] - stored[4])
+    expected = np.array((stored[1] - stored[0], stored[3] - stored[2], stored[5] - stored[4]))
+    first = own_to_grid @ (stored[0], stored[2], stored[4], 1.0)
     nearest = np.rint(first[:3])
     if (
         np.abs(last - expected).max() > SAME_VOXEL_TOLERANCE

@@ -29,9 +29,9 @@ def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxi
         plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
         along = float(plane[:3, 2] @ through)
         if abs(along) > best * np.linalg.norm(through):
-            part = float(plane[:3, 2] @ (plane[:3, 3] - first[:3])) / along
+            steps = float(plane[:3, 2] @ (plane[:3, 3] - first[:3])) / along
             best = abs(along) / float(np.linalg.norm(through))
-            index = round(part * (axis.count(grid.geometry) - 1))
+            index = round(steps * (axis.count(grid.geometry) - 1))
     return index if index is not None and 0 <= index < axis.count(grid.geometry) else None
 
 

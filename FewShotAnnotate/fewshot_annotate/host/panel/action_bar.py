@@ -40,8 +40,8 @@ class ActionBar:
         """
         self._next.show()
         target = self._next.button
-        own = target in (self._ui.resumeButton, None)  # that one lies in the bar itself
-        shown = None if own else (target.text, target.toolTip)
+        in_bar = target in (self._ui.resumeButton, None)  # that one lies in the bar itself
+        shown = None if in_bar else (target.text, target.toolTip)
         if shown != self._shown:
             self._shown = shown
             if shown is not None:

@@ -168,49 +168,49 @@ class CompareSection:
             self._open_report()
 
     def _show_engines(self) -> None:
-        states = tuple(one for one in self._engine_states() if one.name != AUTO)
+        states = tuple(state for state in self._engine_states() if state.name != AUTO)
         if states == self._listed:
             return
         chosen = self._checked()
-        known = {one.name for one in self._listed if one.readiness is Readiness.READY}
+        were_ready = {state.name for state in self._listed if state.readiness is Readiness.READY}
         self._listed = states
         table = self.engines_table
         table.blockSignals(True)
         table.setRowCount(len(states))
-        for row, one in enumerate(states):
-            ready = one.readiness is Readiness.READY
-            set_text_item(table, row, 0, one.name)
-            set_text_item(table, row, 1, _("ready") if ready else _reason(one))
+        for row, state in enumerate(states):
+            ready = state.readiness is Readiness.READY
+            set_text_item(table, row, 0, state.name)
+            set_text_item(table, row, 1, _("ready") if ready else _reason(state))
             item = table.item(row, 0)
-            item.setToolTip(f"{one.title}\n{engine_summary(one.engine)}")
+            item.setToolTip(f"{state.title}\n{engine_summary(state.engine)}")
             item.setFlags((qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled) if ready else qt.Qt.NoItemFlags)
-            checked = ready and (one.name in chosen or one.name not in known)
+            checked = ready and (state.name in chosen or state.name not in were_ready)
             item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
         table.resizeColumnToContents(0)
         fit_height(table, _MAX_ROWS)
         table.blockSignals(False)
 
     def _show_result(self) -> None:
-        found, table = self._controller.summary, self.result_table
-        if found is self._shown:
+        summary, table = self._controller.summary, self.result_table
+        if summary is self._shown:
             return
-        self._shown = found
-        table.visible = found is not None
+        self._shown = summary
+        table.visible = summary is not None
         table.setRowCount(0)
         table.setColumnCount(0)  # columns of an earlier result, and how wide they were
-        if found is None:
+        if summary is None:
             return
-        titles = [_("Engine"), *map(str, found.sizes), _("Time")]
+        titles = [_("Engine"), *map(str, summary.sizes), _("Time")]
         set_header(table, titles, wide=len(titles) - 1)
-        table.setRowCount(len(found.engines))
-        for row, engine in enumerate(found.engines):
-            points = [found.at(engine, size) for size in found.sizes]
+        table.setRowCount(len(summary.engines))
+        for row, engine in enumerate(summary.engines):
+            points = [summary.at(engine, size) for size in summary.sizes]
             for column, text in enumerate((engine, *map(_dice, points), _time(points[-1]))):
                 set_text_item(table, row, column, text)
         table.resizeColumnsToContents()
         table.horizontalHeader().setStretchLastSection(True)
         fit_height(table, _MAX_ROWS)
-        table.selectRow(found.engines.index(found.engine))
+        table.selectRow(summary.engines.index(summary.engine))
 
     def _show_buttons(self, *_values: object) -> None:
         controller = self._controller
@@ -254,8 +254,8 @@ class CompareSection:
             return _("Writing the report ...")
         if not progress.total:
             return _("Starting ...")
-        place = min(progress.done + 1, progress.total)
-        text = _("Trial {number} of {total}").format(number=place, total=progress.total)
+        number = min(progress.done + 1, progress.total)
+        text = _("Trial {number} of {total}").format(number=number, total=progress.total)
         if progress.eta is None:
             return text
         return _("{text}, {duration} left").format(text=text, duration=duration(progress.eta))
@@ -325,9 +325,9 @@ def _reason(state: EngineState) -> str:
     return texts.get(state.readiness, "" if state.reason is None else error_text(state.reason))
 
 
-def _unscored_text(one: UnscoredEngine) -> str:
-    text = _("{engine} failed: {reason}") if one.started else _("{engine} was not compared: {reason}")
-    return text.format(engine=one.engine, reason=error_text(one.content))
+def _unscored_text(unscored: UnscoredEngine) -> str:
+    text = _("{engine} failed: {reason}") if unscored.started else _("{engine} was not compared: {reason}")
+    return text.format(engine=unscored.engine, reason=error_text(unscored.content))
 
 
 def _dice(point: EngineScore) -> str:
@@ -344,6 +344,6 @@ def _time(point: EngineScore) -> str:
 def _sizes(text: str) -> tuple[int, ...]:
     """Support sizes that a text names; InputError if it names none."""
     try:
-        return tuple(int(part) for part in text.replace(";", ",").split(",")) if text.strip() else ()
+        return tuple(int(number) for number in text.replace(";", ",").split(",")) if text.strip() else ()
     except ValueError:
         raise InputError("slices_malformed", text=text) from None

@@ -20,8 +20,8 @@ def faint_colour(palette: Any) -> Any:
     `QPalette.Mid`, meant for that, is nearly the background's in Slicer's dark palette.
     """
     text, base = palette.color(qt.QPalette.Text), palette.color(qt.QPalette.Base)
-    parts = zip((text.redF(), text.greenF(), text.blueF()), (base.redF(), base.greenF(), base.blueF()), strict=True)
-    return qt.QColor.fromRgbF(*(_TEXT_SHARE * one + (1 - _TEXT_SHARE) * other for one, other in parts))
+    pairs = zip((text.redF(), text.greenF(), text.blueF()), (base.redF(), base.greenF(), base.blueF()), strict=True)
+    return qt.QColor.fromRgbF(*(_TEXT_SHARE * component + (1 - _TEXT_SHARE) * other for component, other in pairs))
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ def coverage_pixmap(strip: CoverageStrip, width: int, palette: Any) -> Any:
     faint, strong = faint_colour(palette), palette.color(qt.QPalette.Highlight)
     for indices, colour, height in ((strip.filled, faint, low), (strip.labelled, strong, inner)):
         for index in indices:
-            left, right = (round(place * width / strip.count) for place in (index, index + 1))
+            left, right = (round(edge * width / strip.count) for edge in (index, index + 1))
             painter.fillRect(left, STRIP_HEIGHT - _FRAME - height, max(2, right - left), height, colour)
     if strip.count:
-        place = round((strip.current + 0.5) * width / strip.count)
-        painter.fillRect(place, 0, 1, STRIP_HEIGHT, palette.color(qt.QPalette.Text))
+        centre = round((strip.current + 0.5) * width / strip.count)
+        painter.fillRect(centre, 0, 1, STRIP_HEIGHT, palette.color(qt.QPalette.Text))
     painter.setPen(faint_colour(palette))
     painter.drawRect(0, 0, max(1, width) - 1, STRIP_HEIGHT - 1)
     painter.end()
     return picture
 
 
-def bar_icon(parts: Sequence[tuple[float, tuple[float, float, float]]], palette: Any) -> Any:
+def bar_icon(sections: Sequence[tuple[float, tuple[float, float, float]]], palette: Any) -> Any:
     """Icon of a bar with the segments of a slice side by side.
 
     Parameters
@@ -76,7 +76,7 @@ def bar_icon(parts: Sequence[tuple[float, tuple[float, float, float]]], palette:
     picture.fill(palette.color(qt.QPalette.Base))
     painter = qt.QPainter(picture)
     left = 0.0
-    for share, (red, green, blue) in parts:
+    for share, (red, green, blue) in sections:
         length = max(1.0, share * (BAR_WIDTH - 2))
         painter.fillRect(
             1 + int(left), 1, max(1, round(length)), BAR_HEIGHT - 2, qt.QColor.fromRgbF(red, green, blue)

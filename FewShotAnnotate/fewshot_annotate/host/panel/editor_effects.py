@@ -34,7 +34,7 @@ class EditorEffects:
     def _update(self, name: str = "") -> None:
         editor = self._editor
         editor.updateEffectList()
-        others = [one for one in editor.availableEffectNames() if one not in self._order and one != EFFECT_NAME]
+        others = [name for name in editor.availableEffectNames() if name not in self._order and name != EFFECT_NAME]
         editor.setEffectNameOrder((*self._order, *others))
         editor.unorderedEffectsVisible = False
         editor.updateEffectList()  # arranges the buttons anew

@@ -61,7 +61,7 @@ class EngineCards:
         if shown == self._shown:
             return
         self._shown = shown
-        ordered = sorted(states, key=lambda one: -1 if one.name == AUTO else _ORDER.index(one.readiness))
+        ordered = sorted(states, key=lambda state: -1 if state.name == AUTO else _ORDER.index(state.readiness))
         rows = [state.name for state in ordered]
         self._list.blockSignals(True)
         while self._list.count > max(1, len(ordered)):
@@ -125,9 +125,13 @@ def _detail(state: EngineState) -> str:
     if state.packages:
         lines.append(_("Fill asks before it installs: {packages}.").format(packages=", ".join(state.packages)))
     if state.checkpoints:
-        titles = ", ".join(one.title for one in state.checkpoints)
+        titles = ", ".join(checkpoint.title for checkpoint in state.checkpoints)
         lines.append(_("Fill asks before it downloads: {titles}.").format(titles=titles))
-        lines += [restrictions_text(one) for one in state.checkpoints if one.restrictions and not one.permissive]
+        lines += [
+            restrictions_text(checkpoint)
+            for checkpoint in state.checkpoints
+            if checkpoint.restrictions and not checkpoint.permissive
+        ]
     if state.reason is not None:
         lines.append(error_text(state.reason))
     return "\n".join(lines)

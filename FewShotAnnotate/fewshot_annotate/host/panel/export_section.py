@@ -255,8 +255,10 @@ class ExportSection:
         if not report.verified:
             title = _("Nothing was kept: what was read back differs.")
             return "\n".join([title, *map(str, report.differences)])
-        place = _("the DICOM database") if settings.output is None else ", ".join(path.name for path in report.paths)
-        lines = [_("Verified: {place}").format(place=place), self._what_was_compared()]
+        destination = (
+            _("the DICOM database") if settings.output is None else ", ".join(path.name for path in report.paths)
+        )
+        lines = [_("Verified: {place}").format(place=destination), self._what_was_compared()]
         lines += [_("Note: {text}").format(text=error_text(note.error)) for note in report.notes]
         return "\n".join(lines)
 

@@ -109,7 +109,9 @@ class FillStep(Step):
         if not chosen:
             return InputError("no_segment_clicked")
         return (
-            InputError("segment_locked") if next(one.locked for one in self._segments if one.id == chosen) else None
+            InputError("segment_locked")
+            if next(segment.locked for segment in self._segments if segment.id == chosen)
+            else None
         )
 
     @property
@@ -148,7 +150,7 @@ class FillStep(Step):
             self.repaint()
 
     def _on_only_this(self, checked: bool = False) -> None:
-        chosen, others = self._table.chosen, [one.id for one in self._segments if not one.locked]
+        chosen, others = self._table.chosen, [segment.id for segment in self._segments if not segment.locked]
 
         def change(record: AnnotationRecord) -> AnnotationRecord:
             for name in others:
@@ -159,7 +161,7 @@ class FillStep(Step):
 
     def _on_fill(self, checked: bool = False) -> None:
         parameters = self.parameters()
-        self._volumes_before = {one.id: one.millilitres for one in self._segments}
+        self._volumes_before = {segment.id: segment.millilitres for segment in self._segments}
 
         def fill() -> None:
             if ensure_engine(parameters.engine):

@@ -94,8 +94,8 @@ class LabelStep(Step):
         self.enable("previousSliceButton", missing or (None if labelled and labelled[0] < index else before))
         self.enable("nextSliceButton", missing or (None if labelled and labelled[-1] > index else after))
         self.ui.markSliceButton.text = _("Count as labelled") if painted else _("Nothing here")
-        known = InputError("labelled_already") if index in labelled else None
-        self.enable("markSliceButton", missing or known)
+        reason = InputError("labelled_already") if index in labelled else None
+        self.enable("markSliceButton", missing or reason)
         self.enable("suggestButton", missing or self._why_not_suggest())
         self.ui.suggestionLabel.text = self._suggested()
         self.ui.suggestionLabel.visible = bool(self.ui.suggestionLabel.text) and self.idle
@@ -105,12 +105,12 @@ class LabelStep(Step):
     def _show_position(self, index: int) -> None:
         """Show behind the slice number where the slice lies, as the slice views say it."""
         node, grid = self.segmentation, self.logic.annotations.survey.grid
-        known = None
+        reason = None
         if node is not None and grid is not None:
-            known = (node.GetID(), node.GetTransformNodeID(), self._axis, grid.geometry, grid.first)
-        if known != self._positions_of:
-            self._positions_of = known
-            self._positions = slice_positions(node, grid, self._axis) if known is not None else []
+            reason = (node.GetID(), node.GetTransformNodeID(), self._axis, grid.geometry, grid.first)
+        if reason != self._positions_of:
+            self._positions_of = reason
+            self._positions = slice_positions(node, grid, self._axis) if reason is not None else []
         suffix = f"   {self._positions[index]}" if index < len(self._positions) else ""
         if suffix != self._suffix:
             self._suffix = suffix
@@ -148,12 +148,14 @@ class LabelStep(Step):
         for row, (index, segment_ids) in enumerate(selection.slices.items()):
             set_check_item(table, row, 0, str(index), index in selection.labelled, index)
             segments = {name: node.GetSegmentation().GetSegment(name) for name in segment_ids}
-            known = {name: segment for name, segment in segments.items() if segment is not None}
-            names = ", ".join(segment.GetName() for segment in known.values())
+            existing = {name: segment for name, segment in segments.items() if segment is not None}
+            names = ", ".join(segment.GetName() for segment in existing.values())
             set_text_item(table, row, 1, names or _("nothing here"))
             here = covered.get(index, {})
-            parts = [(here.get(name, 0) / max(most, 1), tuple(one.GetColor())) for name, one in known.items()]
-            table.item(row, 1).setIcon(bar_icon(parts, table.palette))
+            sections = [
+                (here.get(name, 0) / max(most, 1), tuple(segment.GetColor())) for name, segment in existing.items()
+            ]
+            table.item(row, 1).setIcon(bar_icon(sections, table.palette))
         table.blockSignals(False)
         fit_height(table, MIN_ROWS)
 
@@ -162,7 +164,9 @@ class LabelStep(Step):
         label, grid, selection = self.ui.coverageLabel, self.logic.annotations.survey.grid, self.selection
         count = self._axis.count(grid.geometry) if grid is not None else 0
         filled = self.record.present.filled if count else ()
-        strip = CoverageStrip(count, selection.labelled, tuple(one for one in filled if one < count), index)
+        strip = CoverageStrip(
+            count, selection.labelled, tuple(filled_index for filled_index in filled if filled_index < count), index
+        )
         drawn = (strip, label.width, label.palette.color(qt.QPalette.Base).name())
         if drawn != self._drawn:
             self._drawn = drawn

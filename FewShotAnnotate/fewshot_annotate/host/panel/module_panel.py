@@ -98,8 +98,12 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._fillUndo = FillUndo(editor)
 
     def _setUpSteps(self) -> None:
-        given = (self.ui, self.logic, lambda: self._parameterNode, self._show)
-        self.volumeStep, self.labelStep, self.fillStep = VolumeStep(*given), LabelStep(*given), FillStep(*given)
+        arguments = (self.ui, self.logic, lambda: self._parameterNode, self._show)
+        self.volumeStep, self.labelStep, self.fillStep = (
+            VolumeStep(*arguments),
+            LabelStep(*arguments),
+            FillStep(*arguments),
+        )
         self._steps = (self.volumeStep, self.labelStep, self.fillStep)
         for step in self._steps:
             step.set_up()
@@ -275,8 +279,8 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         run, parameters = self._timerSteps.run, self._parameterNode
         if parameters is not None and run(lambda: self.logic.poll(parameters)) is not None:
             run(self._show)
-        for part in (self.volumeStep, self.labelStep, self.fillStep, *self._sections):
-            run(part.poll)
+        for section in (self.volumeStep, self.labelStep, self.fillStep, *self._sections):
+            run(section.poll)
         self._work.show(run)
         busy = self.logic.busy or any(section.busy for section in self._sections)
         idle = self.logic.controller.state is State.IDLE and not busy and not self.datasetSection.in_background
@@ -318,8 +322,8 @@ def _hasVoxels(volumeNode: Any) -> bool:
     return volumeNode is not None and volumeNode.GetImageData() is not None
 
 
-def _sameNode(one: Any, other: Any) -> bool:
+def _sameNode(first: Any, second: Any) -> bool:
     """Whether two wrapped parameter nodes are the same node."""
-    if one is None or other is None:
-        return one is other
-    return one.parameterNode is other.parameterNode
+    if first is None or second is None:
+        return first is second
+    return first.parameterNode is second.parameterNode

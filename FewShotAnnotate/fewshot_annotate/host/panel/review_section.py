@@ -153,7 +153,8 @@ class ReviewSection:
         view = self._shown = self._controller.view
         text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
         self.expected_label.text = "\n".join(
-            text.format(name=name, dice=one.dice, low=one.low, high=one.high) for name, one in view.expected
+            text.format(name=name, dice=label_dice.dice, low=label_dice.low, high=label_dice.high)
+            for name, label_dice in view.expected
         )
         self.expected_label.visible = bool(view.expected)
         self.summary_label.text = self._summary()
@@ -259,13 +260,13 @@ class ReviewSection:
         self._show_overlay_boxes(nothing)
 
     def _show_overlay_boxes(self, nothing: Refusal) -> None:
-        gone = None if self._controller.has_differences else InputError("differences_gone")
+        reason = None if self._controller.has_differences else InputError("differences_gone")
         unknown = None if self._controller.has_uncertainty else InputError("uncertainty_gone")
         tip = _("Voxels whose label is not certain, from yellow to red, on slices that are not accepted yet.")
         self._controls.enable(self.uncertainty_box, nothing or unknown, tip)
         self._controls.enable(
             self.differences_box,
-            nothing or gone,
+            nothing or reason,
             _("What the last fill changed: added voxels in blue, removed ones in red, over the segmentation."),
         )
         if not self.busy:
@@ -294,8 +295,8 @@ class ReviewSection:
     def _selected(self) -> list[int]:
         """Slices selected in the table."""
         rows = self._shown.rows
-        found = [index.row() for index in self.table.selectionModel().selectedRows()]
-        return sorted(rows[number].index for number in found if number < len(rows))
+        numbers = [index.row() for index in self.table.selectionModel().selectedRows()]
+        return sorted(rows[number].index for number in numbers if number < len(rows))
 
     def _select(self, index: int) -> None:
         number = index - self._shown.rows[0].index

@@ -56,10 +56,10 @@ class ReviewStrip:
         for column, cell in enumerate(self._cells):
             here = any(row.index == current for row in cell)
             worst = _worst(cell)
-            look = (_colour(worst), "\N{BLACK DOWN-POINTING TRIANGLE}" if here else "", _tool_tip(cell, worst))
-            if look != self._shown[column]:
-                self._shown[column] = look
-                self._paint(column, *look)
+            appearance = (_colour(worst), "\N{BLACK DOWN-POINTING TRIANGLE}" if here else "", _tool_tip(cell, worst))
+            if appearance != self._shown[column]:
+                self._shown[column] = appearance
+                self._paint(column, *appearance)
 
     def _paint(self, column: int, colour: str, mark: str, tool_tip: str) -> None:
         item = self.widget.item(0, column)

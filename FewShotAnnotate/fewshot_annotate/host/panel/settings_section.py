@@ -189,9 +189,9 @@ class SettingsSection:
         self._show_buttons()
 
     def _show_buttons(self) -> None:
-        size = sum(one.size for one in self._weights)
+        size = sum(weight.size for weight in self._weights)
         self.delete_button.text = _("Delete downloaded weights ({size})").format(size=format_size(size))
-        listed = "\n".join(f"{one.checkpoint.name}: {format_size(one.size)}" for one in self._weights)
+        listed = "\n".join(f"{weight.checkpoint.name}: {format_size(weight.size)}" for weight in self._weights)
         self._controls.enable(
             self.delete_button, None if self._weights else InputError("no_weights_downloaded"), listed
         )
@@ -245,8 +245,8 @@ class SettingsSection:
         self._show_status("")
 
     def _on_delete(self, checked: bool = False) -> None:
-        size = format_size(sum(one.size for one in self._weights))
-        names = ", ".join(one.checkpoint.name for one in self._weights)
+        size = format_size(sum(weight.size for weight in self._weights))
+        names = ", ".join(weight.checkpoint.name for weight in self._weights)
         question = _("Delete {names} ({size})? Engines that need them ask for a download again.")
         if slicer.util.confirmOkCancelDisplay(question.format(names=names, size=size)):
             self._delete(self._weights, _("Deleted {size}.").format(size=size))
@@ -261,9 +261,9 @@ class SettingsSection:
 
     def _on_revoke(self, checked: bool = False) -> None:
         name = self._chosen_consent()
-        weights = tuple(one for one in self._weights if one.checkpoint.name == name)
+        weights = tuple(weight for weight in self._weights if weight.checkpoint.name == name)
         question = _("Agree no longer to the licence of {name}? Its weights are deleted ({size}).")
-        size = format_size(sum(one.size for one in weights))
+        size = format_size(sum(weight.size for weight in weights))
         if slicer.util.confirmOkCancelDisplay(question.format(name=name, size=size)):
             self._settings.remove_consent(name)
             self._delete(weights, _("The agreement to the licence of {name} was withdrawn.").format(name=name))

@@ -30,9 +30,9 @@ def shortcut_help() -> str:
         "suggestButton": _("suggest next slice"),
         "fillButton": _("fill"),
     }
-    own = ", ".join(f"{KEYS[name]}: {title}" for name, title in titles.items())
+    listed = ", ".join(f"{KEYS[name]}: {title}" for name, title in titles.items())
     editor = _("The Segment Editor's own keys work too (1 to 9: effects, Esc: no effect, Z: undo, Y: redo).")
-    return _("Keyboard shortcuts: {keys}.").format(keys=own) + " " + editor
+    return _("Keyboard shortcuts: {keys}.").format(keys=listed) + " " + editor
 
 
 class Shortcuts:

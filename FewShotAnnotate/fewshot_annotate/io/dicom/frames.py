@@ -98,15 +98,15 @@ def _require_complete_concatenations(headers: Sequence[Dataset], path: Path) -> 
 
     Its files need not say how many they are: then there are at least two, and as many as the last one's number.
     """
-    parts: dict[str, list[Any]] = {}
+    concatenations: dict[str, list[Any]] = {}
     for header in headers:
         if uid := attribute(header, "ConcatenationUID"):
-            parts.setdefault(str(uid), []).append(header)
-    for files in parts.values():
-        found = {int(part) for header in files for part in numbers(header, "InConcatenationNumber")}
-        stated = {int(part) for header in files for part in numbers(header, "InConcatenationTotalNumber")}
-        count = max((stated or {2}) | found)
-        here = len(found) or len(files)
+            concatenations.setdefault(str(uid), []).append(header)
+    for files in concatenations.values():
+        present = {int(number) for header in files for number in numbers(header, "InConcatenationNumber")}
+        stated = {int(number) for header in files for number in numbers(header, "InConcatenationTotalNumber")}
+        count = max((stated or {2}) | present)
+        here = len(present) or len(files)
         if here < count:
             raise InputError("series_part", path=path, found=here, count=count if stated else f"{count} or more")
 
@@ -164,8 +164,8 @@ def _unit_vectors(orientation: Sequence[float], path: Path, name: str) -> tuple[
 def _frame_numbers(header: Any, number: int, group: str, name: str) -> tuple[float, ...]:
     """Numbers of an attribute of a frame's functional group, else of the image."""
     for item in functional_group(header, number, group):
-        if found := numbers(item, name):
-            return found
+        if values := numbers(item, name):
+            return values
     return numbers(header, name)
 
 
@@ -182,7 +182,7 @@ def _rescale(header: Any, number: int) -> tuple[float, float]:
 
 def _require_one_volume(headers: Sequence[Any], path: Path) -> None:
     """Refuse several stacks, time points or echoes in the functional groups of a series."""
-    for name, (sequence, words) in _DISTINGUISHING.items():
+    for name, (sequence, keywords) in _DISTINGUISHING.items():
         values = [
             str(value)
             for header in headers
@@ -192,7 +192,7 @@ def _require_one_volume(headers: Sequence[Any], path: Path) -> None:
         ]
         kinds = len(set(values))
         if kinds > 1 and not (name == _PER_FRAME_TOO and kinds == len(values)):
-            raise InputError("series_many_volumes", path=path, count=kinds, what=words)
+            raise InputError("series_many_volumes", path=path, count=kinds, what=keywords)
 
 
 def _require_one_size(frames: Sequence[Frame], path: Path) -> None:

@@ -67,8 +67,8 @@ def read_seg_frames(dataset: Dataset) -> list[SegFrame]:
     labelmap = dataset.get("SegmentationType") == "LABELMAP"
     try:
         count = int(dataset.get("NumberOfFrames") or 1)
-        own = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
-        if own and len(own) != count:
+        per_frame = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+        if per_frame and len(per_frame) != count:
             raise ValueError("the number of frames is not that of their descriptions")
         return [_frame(dataset, number, labelmap) for number in range(count)]
     except (AttributeError, IndexError, KeyError, TypeError):
@@ -81,8 +81,8 @@ def functional_group(dataset: Dataset, number: int, name: str) -> list[Any]:
     shared = dataset.get("SharedFunctionalGroupsSequence") or ()
     for groups in (per_frame[number : number + 1], shared[:1]):
         for item in groups:
-            if found := item.get(name):
-                return list(found)
+            if group := item.get(name):
+                return list(group)
     return []
 
 

@@ -45,10 +45,10 @@ def _class_of_head(path: Path) -> str:
             head = file.read(_HEAD_BYTES)
     except OSError:
         return ""
-    place = head.find(_CLASS_ELEMENT)
-    if place < 0:
+    position = head.find(_CLASS_ELEMENT)
+    if position < 0:
         return ""
-    start = place + len(_CLASS_ELEMENT) + 2
+    start = position + len(_CLASS_ELEMENT) + 2
     length = int.from_bytes(head[start - 2 : start], "little")
     return head[start : start + length].rstrip(b"\0 ").decode("ascii", "replace")
 
@@ -75,13 +75,13 @@ def require_image(path: Path) -> None:
     InputError
         It is another kind of DICOM object, which the message names.
     """
-    found = storage_class(path)
-    if found in SEGMENTATIONS:
+    class_uid = storage_class(path)
+    if class_uid in SEGMENTATIONS:
         raise InputError("segmentation_as_image", path=path)
-    if found == _STRUCTURE_SET:
+    if class_uid == _STRUCTURE_SET:
         raise InputError("not_an_image", path=path, kind="structure set (RTSTRUCT)")
-    kind = _other_kind(found)
-    if kind and found != _DOSE:  # a dose map is made of voxels
+    kind = _other_kind(class_uid)
+    if kind and class_uid != _DOSE:  # a dose map is made of voxels
         raise InputError("not_an_image", path=path, kind=kind)
 
 
@@ -101,31 +101,31 @@ def find_segmentation(path: Path) -> Path | None:
     if not paths.is_folder(path):
         _require_labels(path, storage_class(path))
         return path if storage_class(path) in SEGMENTATIONS else None
-    classes = {file: found for file in _files_below(path) if (found := storage_class(file))}
-    segmentations = sorted(file for file, found in classes.items() if found in SEGMENTATIONS)
+    classes = {file: class_uid for file in _files_below(path) if (class_uid := storage_class(file))}
+    segmentations = sorted(file for file, class_uid in classes.items() if class_uid in SEGMENTATIONS)
     if len(segmentations) > 1:
         names = ", ".join(str(file.relative_to(path)) for file in segmentations[:4])
         raise InputError("many_segmentations", path=path, count=len(segmentations), names=names)
     if segmentations:
         return segmentations[0]
-    for file, found in classes.items():
-        if found == _STRUCTURE_SET:
-            _require_labels(file, found)
+    for file, class_uid in classes.items():
+        if class_uid == _STRUCTURE_SET:
+            _require_labels(file, class_uid)
     raise InputError("no_segmentation", path=path)
 
 
-def _require_labels(path: Path, found: str) -> None:
-    if found == _STRUCTURE_SET:
+def _require_labels(path: Path, class_uid: str) -> None:
+    if class_uid == _STRUCTURE_SET:
         raise InputError("structure_set", path=path)
-    kind = _other_kind(found)
+    kind = _other_kind(class_uid)
     if kind:
         raise InputError("no_labels_in_dicom", path=path, kind=kind)
 
 
-def _other_kind(found: str) -> str:
-    if found in SEGMENTATIONS:
+def _other_kind(class_uid: str) -> str:
+    if class_uid in SEGMENTATIONS:
         return ""
-    return next((kind for beginning, kind in _OTHERS.items() if found.startswith(beginning)), "")
+    return next((kind for beginning, kind in _OTHERS.items() if class_uid.startswith(beginning)), "")
 
 
 def _files_below(folder: Path) -> list[Path]:

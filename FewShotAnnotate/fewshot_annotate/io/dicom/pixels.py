@@ -49,9 +49,9 @@ def frame_values(frames: Sequence[Frame], path: Path) -> np.ndarray:
     of_file: dict[Path, list[int]] = {}
     for number, frame in enumerate(frames):
         of_file.setdefault(frame.file, []).append(number)
-    for file, own in of_file.items():
-        pixels = _read_pixels(file, frames[own[0]], path)
-        for number in own:
+    for file, of_frames in of_file.items():
+        pixels = _read_pixels(file, frames[of_frames[0]], path)
+        for number in of_frames:
             stored[number] = pixels[frames[number].number]
     values = np.empty((len(frames), *frames[0].shape), dtype=_value_type(stored, frames))
     for number, frame in enumerate(frames):
@@ -72,19 +72,19 @@ def _value_type(stored: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.dty
     """Smallest type that holds the values of all frames."""
     kinds = {pixels.dtype for pixels in stored}
     ends = []
-    whole, blurred = all(kind.kind in "iu" for kind in kinds), np.dtype(np.float64) in kinds
+    all_integer, blurred = all(kind.kind in "iu" for kind in kinds), np.dtype(np.float64) in kinds
     for pixels, frame in zip(stored, frames, strict=True):
-        own = [float(end) * frame.slope + frame.intercept for end in (pixels.min(), pixels.max())]
-        ends += own
-        whole &= frame.slope.is_integer() and frame.intercept.is_integer()
-        largest = max(map(abs, own))
+        rescaled_range = [float(end) * frame.slope + frame.intercept for end in (pixels.min(), pixels.max())]
+        ends += rescaled_range
+        all_integer &= frame.slope.is_integer() and frame.intercept.is_integer()
+        largest = max(map(abs, rescaled_range))
         if pixels.dtype.kind in "iu":
             blurred |= bool(np.spacing(np.float32(largest)) > 2 * _ROUNDING * abs(frame.slope))
     candidates: list[np.dtype] = [*(kinds if len(kinds) == 1 else ()), *map(np.dtype, _INTEGERS)]
-    for kind in candidates if whole else ():
+    for kind in candidates if all_integer else ():
         if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
             return kind
-    return np.dtype(np.float64 if blurred or whole else np.float32)
+    return np.dtype(np.float64 if blurred or all_integer else np.float32)
 
 
 def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
@@ -118,12 +118,12 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
 
 def _transfer_syntax(dataset: Any) -> str:
     """Transfer syntax, the one that was guessed where a file does not name it; noted in the file meta information."""
-    found = dataset.file_meta.get("TransferSyntaxUID")
-    if not found:
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if not syntax:
         implicit, little = dataset.original_encoding if hasattr(dataset, "original_encoding") else _encoding(dataset)
-        found = "1.2.840.10008.1.2" if implicit else f"1.2.840.10008.1.2.{1 if little else 2}"
-        dataset.file_meta.TransferSyntaxUID = found
-    return str(found)
+        syntax = "1.2.840.10008.1.2" if implicit else f"1.2.840.10008.1.2.{1 if little else 2}"
+        dataset.file_meta.TransferSyntaxUID = syntax
+    return str(syntax)
 
 
 def _encoding(dataset: Any) -> tuple[bool, bool]:
@@ -142,9 +142,9 @@ def _without_unused_bits(pixels: np.ndarray, dataset: Any) -> np.ndarray:
 
 def _decode_with_gdcm(dataset: Any) -> np.ndarray:
     """Stored values of compressed pixels. GDCM would rescale them, so it gets a file that says nothing of that."""
-    kept = [dataset[name] for name in _PIXEL_ATTRIBUTES if name in dataset]
+    elements = [dataset[name] for name in _PIXEL_ATTRIBUTES if name in dataset]
     dataset.clear()
-    for element in kept:
+    for element in elements:
         dataset.add(element)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = _SECONDARY_CAPTURE
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.1"

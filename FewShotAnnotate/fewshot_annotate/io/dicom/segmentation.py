@@ -102,8 +102,8 @@ def _max_fraction(dataset: Any) -> int:
 def _segments(dataset: Any) -> dict[int, Segment]:
     """Segments by number, without the background that a label map segmentation may describe."""
     with suppress_dicom_warnings():
-        found = [read_segment(item, dataset) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
-    return {segment.value: segment for segment in found}
+        segments = [read_segment(item, dataset) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
+    return {segment.value: segment for segment in segments}
 
 
 def _pixels(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
@@ -162,14 +162,16 @@ def _lattice(
     gap, steps = _gap(np.diff(along[order]), _gap_candidates(first, normal, grid))
     if not gap:
         raise InputError("segmentation_grids", path=path)
-    places = np.concatenate(([0], np.cumsum(steps))).astype(int)
-    count = int(places[-1])
+    lattice_indices = np.concatenate(([0], np.cumsum(steps))).astype(int)
+    count = int(lattice_indices[-1])
     start = positions[order[0]]
     step = (positions[order[-1]] - start) / count if count else gap * normal
-    if np.abs(start + places[:, None] * step - positions[order]).max() > _GAP_TOLERANCE * min(gap, *first.spacing):
+    if np.abs(start + lattice_indices[:, None] * step - positions[order]).max() > _GAP_TOLERANCE * min(
+        gap, *first.spacing
+    ):
         raise InputError("segmentation_grids", path=path)
     slices = np.empty(len(frames), dtype=int)
-    slices[order] = places
+    slices[order] = lattice_indices
     length = float(np.linalg.norm(step))
     direction = np.stack([row / np.linalg.norm(row), column / np.linalg.norm(column), step / length], axis=1)
     x, y, z = start.tolist()
@@ -184,12 +186,12 @@ def _lattice(
 
 def _gap_candidates(frame: SegFrame, normal: np.ndarray, grid: Geometry | None) -> list[float]:
     """Distances of slices that the images and the file speak of, best first."""
-    found = []
+    gaps = []
     if grid is not None:
         cosines = np.abs(normal @ np.reshape(grid.direction, (3, 3)))
         axis = int(cosines.argmax())
-        found.append(grid.spacing[axis] * float(cosines[axis]))
-    return [*found, frame.gap, frame.thickness]
+        gaps.append(grid.spacing[axis] * float(cosines[axis]))
+    return [*gaps, frame.gap, frame.thickness]
 
 
 def _gap(distances: np.ndarray, candidates: Sequence[float]) -> tuple[float, np.ndarray]:
@@ -199,10 +201,10 @@ def _gap(distances: np.ndarray, candidates: Sequence[float]) -> tuple[float, np.
     """
     apart = distances[distances > 1e-4]
     if not len(apart):
-        known = [candidate for candidate in candidates if candidate > 0]
-        return (known[0] if known else 1.0), np.zeros(len(distances), dtype=int)
+        positive = [candidate for candidate in candidates if candidate > 0]
+        return (positive[0] if positive else 1.0), np.zeros(len(distances), dtype=int)
     least = float(apart.min())
-    for gap in (*candidates, *(least / parts for parts in range(1, _MAX_GAP_DIVISOR + 1))):
+    for gap in (*candidates, *(least / divisor for divisor in range(1, _MAX_GAP_DIVISOR + 1))):
         if gap <= 0:
             continue
         steps = np.rint(distances / gap)

@@ -52,14 +52,14 @@ def segment_codes(item: Any) -> tuple[Code | None, ...]:
     """Category, type, type modifier, anatomic region and region modifier; None where there is none."""
     kind = first_item(item, "SegmentedPropertyTypeCodeSequence")
     region = first_item(item, "AnatomicRegionSequence")
-    found = (
+    codes = (
         first_item(item, "SegmentedPropertyCategoryCodeSequence"),
         kind,
         first_item(kind, "SegmentedPropertyTypeModifierCodeSequence"),
         region,
         first_item(region, "AnatomicRegionModifierSequence"),
     )
-    return tuple(_code(code) for code in found)
+    return tuple(_code(code) for code in codes)
 
 
 def segment_colour(item: Any) -> tuple[float, float, float] | None:
@@ -80,8 +80,8 @@ def without_designations(text: str) -> str:
 
 def first_item(dataset: Any, name: str) -> Any:
     """First item of a sequence, or None."""
-    found = dataset.get(name) if dataset is not None else None
-    return found[0] if found else None
+    sequence = dataset.get(name) if dataset is not None else None
+    return sequence[0] if sequence else None
 
 
 def _palette_colour(number: int, dataset: Any) -> tuple[float, float, float] | None:

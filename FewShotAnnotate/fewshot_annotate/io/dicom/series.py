@@ -39,10 +39,10 @@ def read_dicom_volume(path: Path, series: str | None = None) -> Volume:
             if paths.is_folder(path):
                 raise InputError("not_3d", path=path, dimension=2)
             raise InputError("series_is_file", path=path)
-        places = [frame.plane for frame in frames]
-        stack = stack_slices(places, path)
+        planes = [frame.plane for frame in frames]
+        stack = stack_slices(planes, path)
         if stack.missing:
-            raise InputError("series_gap", path=path, missing=describe_missing(stack, places))
+            raise InputError("series_gap", path=path, missing=describe_missing(stack, planes))
         if stack.tilt:
             raise InputError("series_tilted", path=path, angle=stack.tilt)
         ordered = [frames[number] for number in stack.order]

@@ -93,7 +93,7 @@ def stack_slices(slices: Sequence[ImagePlane], path: object) -> SliceStack:
     _require_parallel(slices, path)
     normal = slices[0].normal
     normal = normal / np.linalg.norm(normal)
-    positions = np.array([place.position for place in slices], dtype=float)
+    positions = np.array([plane.position for plane in slices], dtype=float)
     along = positions @ normal
     order = np.argsort(along, kind="stable")
     gaps = np.diff(along[order])
@@ -110,18 +110,18 @@ def stack_slices(slices: Sequence[ImagePlane], path: object) -> SliceStack:
         raise InputError("series_uneven", path=path, least=float(gaps.min()), most=float(gaps.max()))
     tilted = shift > _SHIFT_TOLERANCE * usual
     tilt = float(np.degrees(np.arctan2(shift, abs(step @ normal)))) if tilted else 0.0
-    places = tuple(int(place) for place in np.concatenate(([0], np.cumsum(steps))))
-    return SliceStack(tuple(int(number) for number in order), places, step, tilt)
+    lattice_indices = tuple(int(index) for index in np.concatenate(([0], np.cumsum(steps))))
+    return SliceStack(tuple(int(number) for number in order), lattice_indices, step, tilt)
 
 
 def describe_missing(stack: SliceStack, slices: Sequence[ImagePlane]) -> str:
     """Description of missing slices, such as '2 between 007.dcm and 008.dcm'."""
-    found = []
-    for number, (place, following) in enumerate(zip(stack.lattice_indices, stack.lattice_indices[1:], strict=False)):
-        if following > place + 1:
+    missing = []
+    for number, (index, following) in enumerate(zip(stack.lattice_indices, stack.lattice_indices[1:], strict=False)):
+        if following > index + 1:
             before, after = (slices[stack.order[number + end]].name for end in (0, 1))
-            found.append(f"{following - place - 1} between {before} and {after}")
-    return ", ".join(found[:_LISTED]) + (" ..." if len(found) > _LISTED else "")
+            missing.append(f"{following - index - 1} between {before} and {after}")
+    return ", ".join(missing[:_LISTED]) + (" ..." if len(missing) > _LISTED else "")
 
 
 def _require_one_volume(gaps: np.ndarray, path: object) -> None:
@@ -135,12 +135,12 @@ def _require_one_volume(gaps: np.ndarray, path: object) -> None:
 def _require_parallel(slices: Sequence[ImagePlane], path: object) -> None:
     """Refuse slices of several orientations, and name one of the fewer."""
     turned = [
-        place.name
-        for place in slices
-        if np.abs(np.subtract(place.row, slices[0].row)).max() > _PARALLEL_TOLERANCE
-        or np.abs(np.subtract(place.column, slices[0].column)).max() > _PARALLEL_TOLERANCE
+        plane.name
+        for plane in slices
+        if np.abs(np.subtract(plane.row, slices[0].row)).max() > _PARALLEL_TOLERANCE
+        or np.abs(np.subtract(plane.column, slices[0].column)).max() > _PARALLEL_TOLERANCE
     ]
     if turned:
-        others = [place.name for place in slices if place.name not in turned]
+        others = [plane.name for plane in slices if plane.name not in turned]
         fewer = min((turned, others), key=len)
         raise InputError("series_mixed", path=path, count=len(fewer), first=sorted(fewer)[0])
