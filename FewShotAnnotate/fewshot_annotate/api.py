@@ -1,7 +1,8 @@
 """The public Python API: what `import fewshot_annotate` offers.
 
-Volumes and labels are input_volume as paths, SimpleITK images, numpy arrays `[k, j, i]` (slices, rows, columns; spacing 1 mm
-where only arrays are input_volume) or the objects that `read_volume` and `read_labels` return.
+Volumes and labels are given as paths, SimpleITK images, numpy arrays `[k, j, i]` (slices, rows, columns; spacing 1 mm
+where only arrays are given) or the objects that `read_volume` and `read_labels` return. Types that are imported here
+under their own name are offered too; `fewshot_annotate.__all__` lists everything.
 """
 
 from __future__ import annotations
@@ -14,49 +15,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .core.errors import InputError
-from .core.events import Event, Unfinished
-from .core.expected_dice import ExpectedDice
+from .core.errors import InputError as InputError
+from .core.events import Event
+from .core.events import Unfinished as Unfinished
+from .core.expected_dice import ExpectedDice as ExpectedDice
 from .core.job import Device
 from .core.layers import merge_disjoint
 from .core.regrid import Consent
 from .core.slice_axis import AxisChoice, parse_axis
 from .core.storage import temporary_folder
-from .core.volume import Geometry, LabelMap, Segment, Volume
+from .core.volume import Geometry as Geometry
+from .core.volume import LabelMap as LabelMap
+from .core.volume import Segment as Segment
+from .core.volume import Volume as Volume
 from .datasets.task.filling import plan_with_task
 from .datasets.task.library import task_folder
 from .datasets.task.task import read_task
 from .engines.pretrained.engine_weights import weights_in_use
 from .evaluation.case import ComparisonCase
-from .evaluation.results import Comparison
+from .evaluation.results import Comparison as Comparison
 from .export.algorithm import PRODUCT, Algorithm, tagged
-from .io.files import merge_layers, read_label_maps, read_volume
+from .io.files import merge_layers, read_label_maps
+from .io.files import read_volume as read_volume
 from .io.inputs import as_channels, as_inputs, as_label_maps, as_volume
 from .jobs.layers import fill_layers
 from .jobs.planning import EngineSettings, FillRequest, plan
-from .jobs.suggestions import SuggestedSlice, suggestions
+from .jobs.suggestions import SuggestedSlice as SuggestedSlice
+from .jobs.suggestions import suggestions
 
 if TYPE_CHECKING:
     from .io.inputs import LabelsLike, VolumeLike
-
-__all__ = [
-    "Comparison",
-    "ExpectedDice",
-    "Filled",
-    "Geometry",
-    "InputError",
-    "LabelMap",
-    "Segment",
-    "SuggestedSlice",
-    "Unfinished",
-    "Volume",
-    "compare",
-    "export_labels",
-    "fill",
-    "read_labels",
-    "read_volume",
-    "suggest",
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +85,7 @@ class Filled:
 def read_labels(
     path: str | Path, volume: VolumeLike | None = None, *, resample: bool = False, crop: bool = False
 ) -> list[LabelMap]:
-    """Label maps of a file, on the volume's grid if one is input_volume: one, or one per layer where segments overlap.
+    """Label maps of a file, on the volume's grid if one is given: one, or one per layer where segments overlap.
 
     Parameters
     ----------
@@ -246,7 +234,7 @@ def compare(
     Parameters
     ----------
     also : sequence of volumes
-        As in `fill`. Engines that work on one volume are input_volume the first one alone, which a warning says.
+        As in `fill`. Engines that work on one volume are given the first one alone, which a warning says.
     engines : sequence of str
     sizes : sequence of int
         Support sizes; by default 1, 2, 4, 8, ... and all.
@@ -266,7 +254,6 @@ def compare(
     """
     from .evaluation.compare import compare as compare_engines
     from .evaluation.design import TrialDesign
-    from .jobs.planning import EngineSettings
 
     input_volume, layers = as_inputs(volume, labels)
     case = ComparisonCase.from_label_maps(
@@ -323,22 +310,10 @@ def export_labels(
     from .export.structures import as_terminology, common_structures
 
     path = Path(path)
-    by_length = sorted(Target, key=lambda format_: -len(format_.suffixes[0]))  # .seg.nrrd before .nrrd
-    target = next((format_ for format_ in by_length if path.name.lower().endswith(format_.suffixes)), None)
-    if target is None:
-        suffixes = ", ".join(suffix for format_ in Target for suffix in format_.suffixes)
-        raise InputError("suffix_unknown", path=path, allowed=suffixes)
+    target = Target.of_file(path)
     layers = list(labels.layers) if isinstance(labels, Filled) else as_label_maps(labels)
     structures = common_structures()
-    agreed = {
-        remedy
-        for remedy, wanted in (
-            (Remedy.SUGGEST_CODES, suggest_codes),
-            (Remedy.DEFAULT_CODE, default_code),
-            (Remedy.OVERWRITE, overwrite),
-        )
-        if wanted
-    }
+    consents = {Remedy.SUGGEST_CODES: suggest_codes, Remedy.DEFAULT_CODE: default_code, Remedy.OVERWRITE: overwrite}
     series = read_series(Path(reference)) if reference is not None and target is Target.DICOM_SEG else None
     grid = None if series is None else series.geometry
     if reference is not None and grid is None:
@@ -350,12 +325,11 @@ def export_labels(
         software_version=__version__,
         series=series,
         grid=grid,
-        agreed=frozenset(agreed),
+        agreed=frozenset(remedy for remedy, agreed in consents.items() if agreed),
         codes={name: as_terminology(code, structures) for name, code in (codes or {}).items()},
         structures=structures,
     )
-    preflight = check(request)
-    report = deliver(preflight)
+    report = deliver(check(request))
     if not report.verified:
         raise InputError("export_differs", path=path, detail=str(report.differences[0]))
     return report.paths

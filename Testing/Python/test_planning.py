@@ -10,13 +10,12 @@ from fewshot_annotate.core.layers import group_disjoint
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 from fewshot_annotate.engines.registry import engine_class
+from fewshot_annotate.jobs.labelled_layers import layers_of_label_maps, layers_of_segments
 from fewshot_annotate.jobs.planning import (
     EngineSettings,
     FillRequest,
     SliceRange,
     jobs_of_layers,
-    layers_of_label_maps,
-    layers_of_segments,
     plan,
     slices_to_fill,
 )

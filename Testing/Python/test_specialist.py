@@ -200,10 +200,10 @@ def test_certain_probabilities_promise_a_dice_of_one() -> None:
 
 def test_patients_stay_in_their_fold_when_others_are_added() -> None:
     before = folds_of_patients([f"patient {number}" for number in range(5)])
-    after = folds_of_patients([f"patient {number}" for number in range(12)], known=before)
+    after = folds_of_patients([f"patient {number}" for number in range(12)], earlier=before)
     assert before.items() <= after.items()
     together = {patient_digest(f"patient {number}"): 2 for number in range(4)}
-    assert len(set(folds_of_patients([f"patient {number}" for number in range(4)], known=together).values())) == 4
+    assert len(set(folds_of_patients([f"patient {number}" for number in range(4)], earlier=together).values())) == 4
     assert sorted(np.bincount(list(after.values()))) == [3, 3, 3, 3]
 
 

@@ -22,7 +22,8 @@ from fewshot_annotate.core.volume import Volume
 from fewshot_annotate.datasets.batch_folder import CaseFiles
 from fewshot_annotate.datasets.status import CaseStatus, StatusFile
 from fewshot_annotate.engines import registry
-from fewshot_annotate.engines.base import Engine, Option, RunContext
+from fewshot_annotate.engines.base import Engine, RunContext
+from fewshot_annotate.engines.option import Option
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.io.files import write_array, write_label_maps
 

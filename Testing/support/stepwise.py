@@ -16,7 +16,8 @@ from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Volume
 from fewshot_annotate.engines import registry
-from fewshot_annotate.engines.base import Option, RunContext
+from fewshot_annotate.engines.base import RunContext
+from fewshot_annotate.engines.option import Option
 from fewshot_annotate.engines.propagate.engine import Propagate
 
 NAME = "stepwise"

@@ -102,10 +102,10 @@ def _compare(options: argparse.Namespace) -> int:
         raise InputError("compare_inputs")
     design, engine_settings = parse_design(options), parse_engine_settings(options)
     require_packages()
-    return (_study if is_study else _own)(options, design, engine_settings)
+    return (_study if is_study else _case)(options, design, engine_settings)
 
 
-def _own(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequence[EngineSettings]) -> int:
+def _case(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequence[EngineSettings]) -> int:
     """Compare engines on the labelled slices of one volume."""
     axis, labelled = parse_axis(options.axis), parse_labelled_slices(options.labelled_slices)
     with sign_of_life(options.progress, "Reading"):

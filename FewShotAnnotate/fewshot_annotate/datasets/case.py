@@ -31,7 +31,8 @@ from ..io.label_names import named_from
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
 from ..jobs.filling import Filling
-from ..jobs.planning import EngineSettings, FillRequest, LabelledLayer, PlannedRun, plan, planned_runs
+from ..jobs.labelled_layers import LabelledLayer
+from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, plan, planned_runs
 from ..jobs.slice_writer import CONFIDENCE_SCALE
 from .batch_folder import BatchFolder, CaseFiles
 from .case_details import details_of, measured

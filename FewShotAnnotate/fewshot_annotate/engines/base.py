@@ -16,13 +16,10 @@ from ..core.errors import InputError, Message
 from ..core.expected_dice import ExpectedDice
 from ..core.job import Device
 from ..core.labelled_example import Example
-from ..core.numbers import float_or_none, int_or_none
 from ..core.support import Support
 from ..core.volume import Volume
 from ..weights.catalog import Checkpoint
-
-# Limits of options that only guard against overflow; users need not know them.
-_OPEN_ENDS = (-math.inf, math.inf, 2**31 - 1, 2**32 - 1, 2**63 - 1)
+from .option import Option
 
 
 class Stopped(BaseException):
@@ -32,81 +29,8 @@ class Stopped(BaseException):
     """
 
 
-@dataclass(frozen=True)
-class Option:
-    """A setting of an engine that users can change.
-
-    Attributes
-    ----------
-    default : bool, int, float or str
-        Its type is the type of the option.
-    minimum, maximum : number
-        Allowed range, inclusive, of a numeric option.
-    choices : tuple of str
-        Allowed values of a string option; if empty, any string is allowed.
-    help : str
-        One line for users, including the unit.
-    """
-
-    default: Any
-    help: str
-    minimum: float = -np.inf
-    maximum: float = np.inf
-    choices: tuple[str, ...] = ()
-
-    def check(self, engine: str, name: str, value: Any) -> Any:
-        """Validate a value and convert it to the type of this option.
-
-        Raises
-        ------
-        InputError
-            The value has another type, is out of range, or is not one of the choices.
-        """
-        kind = type(self.default)
-        valid = isinstance(value, bool) == (kind is bool)
-        valid = valid and isinstance(value, (int, float) if kind is float else kind)
-        if valid and kind in (int, float):
-            valid = self.minimum <= value <= self.maximum and math.isfinite(value)
-        if valid and self.choices:
-            valid = value in self.choices
-        if not valid:
-            expected = f"it must be {self.allowed()}"
-            raise InputError("option_invalid", option=name, engine=engine, value=value, expected=expected)
-        return kind(value)
-
-    def allowed(self) -> str:
-        """The allowed values in words, such as 'a whole number from 1 to 64'."""
-        if self.choices:
-            return f"one of: {', '.join(self.choices)}"
-        kind = type(self.default)
-        if kind not in (int, float):
-            return "true or false" if kind is bool else "text"
-        words = "a whole number" if kind is int else "a number"
-        low, high = (None if limit in _OPEN_ENDS else f"{limit:g}" for limit in (self.minimum, self.maximum))
-        if low and high:
-            return f"{words} from {low} to {high}"
-        return f"{words} of at least {low}" if low else f"{words} of at most {high}" if high else words
-
-    def parse(self, engine: str, name: str, text: str) -> Any:
-        """Parse and validate a value given as text on the command line.
-
-        Raises
-        ------
-        InputError
-            The text is not a valid value of this option.
-        """
-        kind = type(self.default)
-        parsers: dict[type, Callable[[str], Any]] = {
-            bool: lambda given: {"true": True, "false": False}.get(given.lower()),
-            int: int_or_none,
-            float: float_or_none,
-        }
-        value = parsers[kind](text) if kind in parsers else text
-        return self.check(engine, name, text if value is None else value)
-
-
 def _ignore(*_: object) -> None:
-    """Receive what nobody wants to know."""
+    """Default receiver of reports, which drops them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,12 +158,12 @@ class Engine(ABC):
                 "device_unavailable", engine=self.name, device=device, known=", ".join(["auto", *self.devices])
             )
         self.device = self.devices[0] if device is Device.AUTO else device
-        given = dict(options or {})
-        for unknown in set(given) - set(self.options):
-            known = ", ".join(self.options) or "none"
-            raise InputError("option_unknown", engine=self.name, option=unknown, known=known)
+        chosen = dict(options or {})
+        for unknown in set(chosen) - set(self.options):
+            available = ", ".join(self.options) or "none"
+            raise InputError("option_unknown", engine=self.name, option=unknown, known=available)
         self.settings = {
-            name: option.check(self.name, name, given.get(name, option.default))
+            name: option.check(self.name, name, chosen.get(name, option.default))
             for name, option in self.options.items()
         }
         self.context = RunContext()

@@ -33,8 +33,8 @@ def torch_device(requested: Device, engine: str) -> torch.device:
     if requested is Device.AUTO:
         requested = Device.CUDA if available[Device.CUDA] else Device.CPU
     if not available[requested]:
-        known = ", ".join(["auto", *(str(other) for other, usable in available.items() if usable)])
-        raise InputError("device_unavailable", engine=engine, device=requested, known=known)
+        usable_devices = ", ".join(["auto", *(str(other) for other, usable in available.items() if usable)])
+        raise InputError("device_unavailable", engine=engine, device=requested, known=usable_devices)
     return torch.device(str(requested))
 
 

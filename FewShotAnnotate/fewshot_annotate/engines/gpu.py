@@ -58,11 +58,11 @@ def built_for() -> tuple[str, str]:
     ImportError
         torch is not installed.
     """
-    found = find_spec("torch")
-    if found is None or found.origin is None:
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
         raise ImportError("torch is not installed")
     try:
-        version = runpy.run_path(str(Path(found.origin).with_name("version.py")))
+        version = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
     except OSError as error:
         raise ImportError("torch is not complete") from error
     return version.get("cuda") or "", version.get("hip") or ""

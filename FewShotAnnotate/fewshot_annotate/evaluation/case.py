@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..core.slice_axis import AxisChoice, SliceAxis
 from ..core.support import Support
 from ..core.volume import LabelMap, Segment, Volume
-from ..jobs.planning import layers_of_label_maps
+from ..jobs.labelled_layers import layers_of_label_maps
 
 
 @dataclass(frozen=True)

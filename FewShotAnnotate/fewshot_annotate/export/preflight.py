@@ -21,7 +21,7 @@ from .coding import Coding, code_segments
 from .dicom_seg import SegType, dicom_text
 from .dicom_series import require_packages
 from .request import ExportRequest, Problem, Remedy, Target
-from .staging import require_place
+from .staging import require_destination
 from .upright_view import is_upright_view, on_grid
 
 
@@ -63,7 +63,7 @@ def check(request: ExportRequest) -> Preflight:
         A problem without a remedy: packages are missing, the place cannot be written, a code for a segment that does
         not exist.
     """
-    problems = [*_check_place(request)]
+    problems = [*_check_destination(request)]
     layers = list(request.layers)
     if request.target is Target.DICOM_SEG:
         problems += _check_series(request)
@@ -82,17 +82,17 @@ def check(request: ExportRequest) -> Preflight:
     return Preflight(request, tuple(problems), tuple(layers), coding)
 
 
-def _check_place(request: ExportRequest) -> Iterator[Problem]:
+def _check_destination(request: ExportRequest) -> Iterator[Problem]:
     output, series = request.output, request.series
     if series and paths.is_inside(output, series.path):
         raise InputError("output_is_input", path=output)
-    require_place(output, () if request.one_file_per_segment else request.target.suffixes)
+    require_destination(output, () if request.one_file_per_segment else request.target.suffixes)
     for path in (output, sidecar_path(output)):
         if paths.would_be_overwritten(path) and Remedy.OVERWRITE not in request.agreed:
             yield Problem(InputError("output_exists", path=path), (Remedy.OVERWRITE,))
             break
     if request.derivation and request.target is Target.DICOM_SEG:
-        require_place(request.derivation.folder)
+        require_destination(request.derivation.folder)
         if paths.would_be_overwritten(request.derivation.folder):  # with other slices in it, it would be no series
             raise InputError("folder_not_empty", path=request.derivation.folder)
 

@@ -34,6 +34,22 @@ class Target(StrEnum):
             Target.SEG_NRRD: (".seg.nrrd",),
         }[self]
 
+    @classmethod
+    def of_file(cls, path: Path) -> Target:
+        """Format of a file name.
+
+        Raises
+        ------
+        InputError
+            Its suffix is that of no format.
+        """
+        by_length = sorted(cls, key=lambda target: -len(target.suffixes[0]))  # .seg.nrrd before .nrrd
+        for target in by_length:
+            if path.name.lower().endswith(target.suffixes):
+                return target
+        suffixes = ", ".join(suffix for target in cls for suffix in target.suffixes)
+        raise InputError("suffix_unknown", path=path, allowed=suffixes)
+
 
 class Remedy(StrEnum):
     """What resolves a problem if the user agrees. The value is the flag of the command line without its dashes."""

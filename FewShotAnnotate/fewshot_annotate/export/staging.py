@@ -16,7 +16,7 @@ from ..core.storage import hidden_folder, require_creatable
 from ..io.label_names import move_label_map, sidecar_path
 
 
-def require_place(path: Path, suffixes: Sequence[str] = ()) -> None:
+def require_destination(path: Path, suffixes: Sequence[str] = ()) -> None:
     """Raise `InputError` if nothing can be written at `path`: wrong suffix, or a folder that takes none. No trace."""
     if suffixes and not any(path.name.lower().endswith(end) and len(path.name) > len(end) for end in suffixes):
         raise InputError("suffix_unknown", path=path, allowed=" or ".join(suffixes))

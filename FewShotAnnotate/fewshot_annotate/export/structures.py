@@ -52,17 +52,17 @@ class Structures:
     """
 
     def __init__(self, terminologies: dict[_Key, Terminology]) -> None:
-        self._known = terminologies
+        self._terminologies = terminologies
 
     def suggest(self, name: str) -> Terminology | None:
         """What a segment of this name most likely is, or None."""
-        tokens = _words(name)
+        tokens = _tokens(name)
         for candidate in (tokens, [token for token in tokens if not token.isdigit()]):
-            terminology = self._known.get(_key(candidate))
+            terminology = self._terminologies.get(_key(candidate))
             if terminology:
                 return terminology
             sides = {_SIDES[token] for token in candidate if token in _SIDES}
-            terminology = self._known.get(_key(token for token in candidate if token not in _SIDES))
+            terminology = self._terminologies.get(_key(token for token in candidate if token not in _SIDES))
             if terminology and len(sides) <= 1:
                 return _on_side(terminology, *sides)
         return None
@@ -78,7 +78,7 @@ class Structures:
         InputError
             The table cannot be read, or a row of it is incomplete.
         """
-        return Structures({**self._known, **_read(path)})
+        return Structures({**self._terminologies, **_read(path)})
 
 
 @cache
@@ -125,7 +125,7 @@ def _read(path: Path) -> dict[_Key, Terminology]:
         if not (category.is_valid and kind.is_valid and (region is None or region.is_valid)):
             raise InputError("structures_unreadable", path=path, row=number)
         for name in (row["name"], *(row.get("synonyms") or "").split("|")):
-            terminologies.setdefault(_key(_words(name)), Terminology(category, kind, region=region))
+            terminologies.setdefault(_key(_tokens(name)), Terminology(category, kind, region=region))
     terminologies.pop((), None)
     return terminologies
 
@@ -137,7 +137,7 @@ def _on_side(structure: Terminology, side: Code | None = None) -> Terminology:
     return Terminology(structure.category, structure.type, side)
 
 
-def _words(name: str) -> list[str]:
+def _tokens(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     tokens = re.findall(r"[^\W_]+", spaced.lower())
     return [_singular(token) for token in tokens if token not in _FILLERS]

@@ -148,7 +148,7 @@ class ExportController:
         self.error: InputError | None = None
         self._database = database
         self._copy_of_nodes: _SegmentationCopy | None = None
-        self._place: TemporaryFolder | None = None
+        self._database_folder: TemporaryFolder | None = None
         self._tasks = BackgroundTasks("FewShotAnnotateExport")
 
     @property
@@ -213,9 +213,9 @@ class ExportController:
         assert self._copy_of_nodes is not None
         self._delete_temporary_folder()
         if settings.output is None:
-            self._place = TemporaryFolder()
+            self._database_folder = TemporaryFolder()
         self.settings, self.preflight, self.report, self.error = settings, None, None, None
-        folder = self._place.path if self._place is not None else None
+        folder = self._database_folder.path if self._database_folder is not None else None
         self._tasks.start(partial(_check, self._copy_of_nodes, settings, folder), self._checked)
         self._set(ExportState.CHECKING)
 
@@ -229,7 +229,7 @@ class ExportController:
         self._set(ExportState.FAILED)
 
     def _finish(self, report: Report) -> None:
-        if report.verified and self._place is not None:
+        if report.verified and self._database_folder is not None:
             assert self._database is not None
             files = [file for path in report.paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
             insert_files(self._database, files)
@@ -238,9 +238,9 @@ class ExportController:
         self._set(ExportState.DONE)
 
     def _delete_temporary_folder(self) -> None:
-        if self._place is not None:
-            self._place.close()
-            self._place = None
+        if self._database_folder is not None:
+            self._database_folder.close()
+            self._database_folder = None
 
     def _set(self, state: ExportState) -> None:
         self.state = state

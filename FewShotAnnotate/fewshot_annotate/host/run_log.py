@@ -58,7 +58,7 @@ class RunLog:
         self._settings = settings
         self._handler: logging.Handler | None = None
         self._states: dict[str, Enum] = {}
-        self._words = {
+        self._allowed_texts = {
             WORKER,
             *sentences(),
             *engine_names(),
@@ -140,4 +140,4 @@ class RunLog:
             return str(fact.value)
         if isinstance(fact, (int, float)):
             return f"{fact:g}"
-        return fact if fact in self._words or _VERSION.fullmatch(fact) else _LEFT_OUT
+        return fact if fact in self._allowed_texts or _VERSION.fullmatch(fact) else _LEFT_OUT

@@ -16,7 +16,7 @@ from fewshot_annotate.core.events import Cancelled, Event, Finished
 from fewshot_annotate.core.reading import read_json_as
 from fewshot_annotate.core.storage import write_json
 from fewshot_annotate.engines.base import Stopped
-from fewshot_annotate.jobs.planning import LabelledLayer
+from fewshot_annotate.jobs.labelled_layers import LabelledLayer
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.suggestion_process import names_path, suggestion_path
 from fewshot_annotate.jobs.suggestions import suggest_slices

@@ -14,7 +14,8 @@ from ..engines.propagate.engine import Propagate
 from ..guidance.suggestion import suggest
 from ..guidance.uncertainty import Uncertainty
 from .filling import Filling, SliceResults
-from .planning import FillRequest, LabelledLayer, layers_of_label_maps, slices_to_fill
+from .labelled_layers import LabelledLayer
+from .planning import FillRequest, slices_to_fill
 
 NOTHING_LEFT = ("nothing_to_fill", "one_labelled_slice")
 
@@ -83,13 +84,7 @@ def suggestions(
     InputError
         No labelled slice, crossing axes.
     """
-    layers = layers_of_label_maps(
-        request.layers,
-        request.axis,
-        request.labelled_slices,
-        complete=request.complete,
-        source=request.source,
-    )
+    layers = request.labelled_layers()
     first = layers[0].support
     slice_count = first.axis.count(request.volume.geometry)
     try:

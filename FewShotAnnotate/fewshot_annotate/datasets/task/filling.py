@@ -11,7 +11,8 @@ from ...core.slice_axis import SliceAxis, resolve_axis
 from ...core.support import Support
 from ...core.volume import Geometry, LabelMap
 from ...engines.registry import engine_class, engine_names
-from ...jobs.planning import FillRequest, LabelledLayer, PlannedRun, planned_runs
+from ...jobs.labelled_layers import LabelledLayer
+from ...jobs.planning import FillRequest, PlannedRun, planned_runs
 from .models import TaskModel, require_model
 from .segments import TaskLabels
 from .task import Task

@@ -99,7 +99,7 @@ class TaskLabels:
     def __init__(
         self, task_segments: Sequence[Segment], label_map: LabelMap | None, *, name: str, path: object = "The labels"
     ) -> None:
-        self._known = task_segments
+        self._task_segments = task_segments
         self._painted = label_map
         present = [] if label_map is None else present_segments(label_map.array, label_map.segments)
         self._values = values_in_task(task_segments, present, name=name, path=path)
@@ -107,7 +107,7 @@ class TaskLabels:
     def of_task(self, label_map: LabelMap) -> LabelMap:
         """The painted labels with the values and segments of the task."""
         array = with_values(label_map.array, self._values)
-        return LabelMap(array, label_map.geometry, tuple(self._known))
+        return LabelMap(array, label_map.geometry, tuple(self._task_segments))
 
     def of_case(self, label_map: LabelMap) -> LabelMap:
         """Labels of the task with the values and segments of the case, so that painted voxels are as they were.
@@ -119,7 +119,7 @@ class TaskLabels:
         back = {new: old for old, new in self._values.items()}
         used = {segment.value for segment in self._painted.segments} | set(back.values())
         segments = {segment.value: segment for segment in self._painted.segments}
-        for segment in self._known:
+        for segment in self._task_segments:
             if segment.value not in back:
                 values = [
                     other.value
@@ -131,7 +131,7 @@ class TaskLabels:
                 used.add(value)
                 segments.setdefault(value, replace(segment, value=value))
         for new, old in back.items():
-            segments.setdefault(old, replace(self._known[new - 1], value=old))
+            segments.setdefault(old, replace(self._task_segments[new - 1], value=old))
         ordered = tuple(segments[value] for value in sorted(segments))
         return LabelMap(with_values(label_map.array, back), label_map.geometry, ordered)
 

@@ -20,7 +20,8 @@ from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
 from ...core.support import Support
 from ...core.volume import Volume
-from ..base import Engine, Option, RunContext
+from ..base import Engine, RunContext
+from ..option import Option
 from ..propagate.engine import THREADS, Propagate
 from .candidates import CandidatePool, complete_support
 from .config import AdaptConfig

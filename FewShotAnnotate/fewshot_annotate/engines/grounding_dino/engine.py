@@ -15,7 +15,8 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ...weights import store
 from ...weights.catalog import Checkpoint
-from ..base import Option, RunContext
+from ..base import RunContext
+from ..option import Option
 from ..pretrained.architecture import build_model
 from ..pretrained.base import PRECISION, checkpoint_options
 from ..pretrained.intensity import INTENSITIES
@@ -72,11 +73,11 @@ class GroundingDino(PromptedEngine):
         named = [text.strip() for text in self.settings["text"].split(".")]
         if not any(named):
             named = [context.names.get(label, "") for label in support.labels]
-        words = dict(zip(range(len(support.labels)), named, strict=False))
-        self._words = {
-            label_index: word for label_index, word in words.items() if not _NO_NAME.fullmatch(word.strip())
+        phrases = dict(zip(range(len(support.labels)), named, strict=False))
+        self._phrases = {
+            label_index: phrase for label_index, phrase in phrases.items() if not _NO_NAME.fullmatch(phrase.strip())
         }
-        nameless = len(support.labels) - len(self._words)
+        nameless = len(support.labels) - len(self._phrases)
         if nameless:
             context.warn(Message("segments_nameless", count=nameless, total=len(support.labels)))
         self._texts: list[tuple[Text, list[int]]] | None = None
@@ -90,7 +91,7 @@ class GroundingDino(PromptedEngine):
         self, index: int, prompts: dict[int, list[Prompt]], progress: SliceProgress
     ) -> dict[int, list[Prompt]]:
         """Replace propagated boxes by those detected by name."""
-        named_labels = [label_index for label_index in prompts if label_index in self._words]
+        named_labels = [label_index for label_index in prompts if label_index in self._phrases]
         if not named_labels:
             return prompts
         model = self.detector()
@@ -102,7 +103,9 @@ class GroundingDino(PromptedEngine):
 
             def detect(_: int, text: Text = text) -> tuple[np.ndarray, np.ndarray]:
                 with self.precision(model.device):
-                    return model.detect(rgb, text, self.settings["side"], lambda part: progress.report(0.4 * part))
+                    return model.detect(
+                        rgb, text, self.settings["side"], lambda fraction: progress.report(0.4 * fraction)
+                    )
 
             (boxes, scores), _ = self.with_less_memory(detect, (1,), model.device)
             for label_index, score in zip(label_indices, scores, strict=True):
@@ -122,8 +125,8 @@ class GroundingDino(PromptedEngine):
     def _texts_and_labels(self, model: GroundingModel) -> list[tuple[Text, list[int]]]:
         """Texts with all names, each with the indices of its labels."""
         if self._texts is None:
-            label_indices = list(self._words)
-            texts = model.texts([self._words[label_index] for label_index in label_indices])
+            label_indices = list(self._phrases)
+            texts = model.texts([self._phrases[label_index] for label_index in label_indices])
             left = iter(label_indices)
             self._texts = [(text, [next(left) for _ in text.spans]) for text in texts]
         return self._texts
@@ -131,9 +134,9 @@ class GroundingDino(PromptedEngine):
     def _best(self, boxes: np.ndarray, scores: np.ndarray, propagated: Sequence[Prompt], limit: Box) -> Box | None:
         """The box with the highest score that overlaps the propagated ones, clipped to `limit`; None without any."""
         around = np.array([prompt.box for prompt in propagated])
-        whole = (*around[:, :2].min(axis=0), *around[:, 2:].max(axis=0))
+        enclosing = (*around[:, :2].min(axis=0), *around[:, 2:].max(axis=0))
         inside = np.concatenate([np.maximum(boxes[:, :2], limit[:2]), np.minimum(boxes[:, 2:], limit[2:])], axis=1)
-        fits = (scores > self.settings["threshold"]) & (overlaps(inside, whole) >= self.settings["overlap"])
+        fits = (scores > self.settings["threshold"]) & (overlaps(inside, enclosing) >= self.settings["overlap"])
         if not fits.any():
             return None
         x0, y0, x1, y1 = (float(value) for value in inside[np.where(fits, scores, -1).argmax()])
@@ -145,8 +148,8 @@ def overlaps(boxes: np.ndarray, other: Sequence[float]) -> np.ndarray:
     import torch
     from torchvision.ops import box_iou
 
-    found = box_iou(torch.from_numpy(boxes), torch.tensor([other], dtype=torch.from_numpy(boxes).dtype))[:, 0]
-    result: np.ndarray = found.nan_to_num().numpy()  # boxes without area: 0
+    overlaps = box_iou(torch.from_numpy(boxes), torch.tensor([other], dtype=torch.from_numpy(boxes).dtype))[:, 0]
+    result: np.ndarray = overlaps.nan_to_num().numpy()  # boxes without area: 0
     return result
 
 

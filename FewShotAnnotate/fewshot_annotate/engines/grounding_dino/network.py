@@ -75,7 +75,7 @@ class GroundingModel:
         self.net.requires_grad_(False)
         if len(vocabulary) != self.net.config.text_config.vocab_size:
             raise ValueError(f"{len(vocabulary)} words for {self.net.config.text_config.vocab_size}")
-        self._tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)})
+        self._tokenizer = BertTokenizer(vocab={token: number for number, token in enumerate(vocabulary)})
         config = self.net.config
         self.max_tokens = min(config.max_text_len, config.text_config.max_position_embeddings)
 
@@ -100,7 +100,7 @@ class GroundingModel:
 
     @torch.no_grad()
     def detect(
-        self, rgb: np.ndarray, text: Text, shortest: int, report: Callable[[float], None] = lambda part: None
+        self, rgb: np.ndarray, text: Text, shortest: int, report: Callable[[float], None] = lambda fraction: None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Detect boxes on a slice and score them for each name.
 
@@ -123,17 +123,17 @@ class GroundingModel:
         pixels = torch.from_numpy(as_input(rgb, shortest))[None].to(self.device)
         ids = torch.tensor([text.ids], device=self.device)
         with report_blocks([*self.net.model.encoder.layers, *self.net.model.decoder.layers], report):
-            found = self.net(
+            output = self.net(
                 pixel_values=pixels,
                 pixel_mask=torch.ones((1, *pixels.shape[-2:]), dtype=torch.long, device=self.device),
                 input_ids=ids,
                 token_type_ids=torch.zeros_like(ids),
                 attention_mask=torch.ones_like(ids),
             )
-        x, y, wide, tall = found.pred_boxes[0].float().cpu().numpy().T
+        x, y, wide, tall = output.pred_boxes[0].float().cpu().numpy().T
         sides = np.array([rgb.shape[1], rgb.shape[0]] * 2, dtype=np.float32)
         boxes = np.stack([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2], axis=1) * sides
-        probabilities = found.logits[0].float().sigmoid().cpu().numpy()
+        probabilities = output.logits[0].float().sigmoid().cpu().numpy()
         return boxes, np.stack([_max_over_tokens(probabilities[:, start:stop]) for start, stop in text.spans])
 
 
@@ -172,7 +172,7 @@ def build(state: Mapping[str, Tensor]) -> Any:
         state[f"{stages}{stage}.blocks.0.attention.self.relative_position_bias_table"].shape
         for stage in range(count(state, stages))
     ]
-    words, hidden = state[f"{_TEXT}embeddings.word_embeddings.weight"].shape
+    vocabulary_size, hidden = state[f"{_TEXT}embeddings.word_embeddings.weight"].shape
     queries, width = state["model.query_position_embeddings.weight"].shape
     layers = f"{_TEXT}encoder.layer."
     config = GroundingDinoConfig(
@@ -184,7 +184,7 @@ def build(state: Mapping[str, Tensor]) -> Any:
             out_indices=list(range(2, len(tables) + 1)),
         ),
         text_config=BertConfig(
-            vocab_size=words,
+            vocab_size=vocabulary_size,
             hidden_size=hidden,
             num_hidden_layers=count(state, layers),
             num_attention_heads=max(1, hidden // TEXT_HEAD),
@@ -205,16 +205,16 @@ def build(state: Mapping[str, Tensor]) -> Any:
     logging.disable_progress_bar()
     try:
         # `from_pretrained` handles renamed keys and shared weights.
-        net, found = GroundingDinoForObjectDetection.from_pretrained(
+        net, loading_info = GroundingDinoForObjectDetection.from_pretrained(
             None, config=config, state_dict=dict(state), output_loading_info=True
         )
     finally:
         if bars:
             logging.enable_progress_bar()
     for kind in ("missing", "unexpected", "mismatched"):
-        wrong = sorted(map(str, found[f"{kind}_keys"]))
-        if wrong:
-            raise ValueError(f"{kind}: {', '.join(wrong[:3])}")
+        mismatched = sorted(map(str, loading_info[f"{kind}_keys"]))
+        if mismatched:
+            raise ValueError(f"{kind}: {', '.join(mismatched[:3])}")
     return net.float().eval()
 
 

@@ -16,7 +16,8 @@ from ...core.intensity import IntensityWindow
 from ...core.support import Support
 from ...core.volume import Volume
 from ...weights import loading
-from ..base import Option, RunContext
+from ..base import RunContext
+from ..option import Option
 from ..pretrained.base import PretrainedEngine
 
 if TYPE_CHECKING:
@@ -121,15 +122,17 @@ class InContextEngine(PretrainedEngine):
         query = sorted(slice_indices)
         done, total = 0, len(query) * len(labels)
         for start in range(0, len(query), block):
-            part = query[start : start + block]
-            logits = np.full((len(part), len(labels) + 1, *self._slices.shape[1:]), ABSENT, dtype=np.float32)
+            block_of_queries = query[start : start + block]
+            logits = np.full(
+                (len(block_of_queries), len(labels) + 1, *self._slices.shape[1:]), ABSENT, dtype=np.float32
+            )
             logits[:, 0] = 0
             for label_index, label in enumerate(labels, 1):
-                for row, index in enumerate(part):
+                for row, index in enumerate(block_of_queries):
                     self._fill(index, label, windows[label], logits[row, label_index])
                     done += 1
                     self.context.report_progress(done / total)
-            for row, index in enumerate(part):
+            for row, index in enumerate(block_of_queries):
                 yield index, scipy.special.softmax(logits[row], axis=0)
 
     def _windows(self, label: int) -> list[Window]:

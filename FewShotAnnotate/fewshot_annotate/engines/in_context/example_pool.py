@@ -137,8 +137,8 @@ class ExamplePool:
     def crop(self, candidates: Sequence[int], label: int, window: Window, side: int) -> tuple[np.ndarray, np.ndarray]:
         """Images and masks of a label, float32 `[n, side, side]`, of the chosen slices in a window."""
         views = [(self._examples[position], self._view(position, window)) for position in candidates]
-        images = np.stack([view.resample(one.image, side) for one, view in views])
-        masks = np.stack([view.resample_mask(one.mask == label, side) for one, view in views])
+        images = np.stack([view.resample(example.image, side) for example, view in views])
+        masks = np.stack([view.resample_mask(example.mask == label, side) for example, view in views])
         return images, masks
 
     def _ranked(self, candidates: Sequence[int], image: np.ndarray, window: Window) -> list[int]:
@@ -166,17 +166,21 @@ class ExamplePool:
         It has the same size in mm and the same offset in mm from the centre of the labels, or from the centre of the
         slice if either has no labels.
         """
-        one = self._examples[position]
-        if one.index is not None:
+        example = self._examples[position]
+        if example.index is not None:
             return window
-        labelled = None if self._centre is None else _centre(one.mask[None] != 0)
-        here, there = (self._image_centre, _image_centre(one.image)) if labelled is None else (self._centre, labelled)
+        labelled = None if self._centre is None else _centre(example.mask[None] != 0)
+        here, there = (
+            (self._image_centre, _image_centre(example.image)) if labelled is None else (self._centre, labelled)
+        )
         assert here is not None
-        own = [(start + stop - 1) / 2 for start, stop in (window.rows, window.columns)]
-        offsets = [(at - middle) * size for at, middle, size in zip(own, here, self._spacing, strict=True)]
-        centre_there = [middle + off / size for middle, off, size in zip(there, offsets, one.spacing, strict=True)]
+        centre = [(start + stop - 1) / 2 for start, stop in (window.rows, window.columns)]
+        offsets = [(at - middle) * size for at, middle, size in zip(centre, here, self._spacing, strict=True)]
+        centre_there = [
+            middle + off / size for middle, off, size in zip(there, offsets, example.spacing, strict=True)
+        ]
         sides = [count * size for count, size in zip(window.shape, self._spacing, strict=True)]
-        return Window.around((centre_there[0], centre_there[1]), (sides[0], sides[1]), one.spacing)
+        return Window.around((centre_there[0], centre_there[1]), (sides[0], sides[1]), example.spacing)
 
 
 def _centre(masks: np.ndarray) -> tuple[float, float] | None:

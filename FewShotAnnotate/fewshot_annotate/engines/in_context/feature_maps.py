@@ -66,8 +66,10 @@ class UpsamplingConvolution:
         )
         result = tensor.new_zeros(())
         for number, (kernel, matrix) in enumerate(zip(self._rows, _row_matrices(height, tensor.device), strict=True)):
-            part = functional.conv2d(wide, kernel, padding=(0, 1)).permute(0, 2, 3, 1).reshape(count, height, -1)
-            result = result.baddbmm_(matrix.expand(count, -1, -1), part) if number else torch.matmul(matrix, part)
+            columns = functional.conv2d(wide, kernel, padding=(0, 1)).permute(0, 2, 3, 1).reshape(count, height, -1)
+            result = (
+                result.baddbmm_(matrix.expand(count, -1, -1), columns) if number else torch.matmul(matrix, columns)
+            )
         return result.view(count, 2 * height, 2 * width, -1)
 
 

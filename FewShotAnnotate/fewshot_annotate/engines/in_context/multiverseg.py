@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ...weights import loading
 from ...weights.catalog import Checkpoint
-from ..base import Option
+from ..option import Option
 from .base import CONTEXT_OPTIONS, InContextEngine, Network
 
 if TYPE_CHECKING:

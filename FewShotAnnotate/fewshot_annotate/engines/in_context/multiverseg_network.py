@@ -52,8 +52,8 @@ class _Block:
         self._bias = state[f"{name}.cross.cross_conv.bias"]
         self._second = {
             side: tuple(
-                state[f"{name}.{side}.vmapped.{part}"]
-                for part in ("conv.weight", "conv.bias", "norml.weight", "norml.bias")
+                state[f"{name}.{side}.vmapped.{parameter}"]
+                for parameter in ("conv.weight", "conv.bias", "norml.weight", "norml.bias")
             )
             for side in ("target", "support")
         }
@@ -62,10 +62,10 @@ class _Block:
         self, target: Tensor, supports: Iterable[Tensor], support_outputs: list[Tensor] | None = None
     ) -> Tensor:
         """Output for the target; the outputs for the supports are appended to `support_outputs`."""
-        own = conv(target, self._of_target, self._bias)
-        total, count = torch.zeros_like(own), 0
+        of_target = conv(target, self._of_target, self._bias)
+        total, count = torch.zeros_like(of_target), 0
         for support in supports:
-            crossed = act(conv(support, self._of_support).add_(own))
+            crossed = act(conv(support, self._of_support).add_(of_target))
             total.add_(crossed)
             count += 1
             if support_outputs is not None:
@@ -131,5 +131,5 @@ class MultiverSegNet:
 
 def _joined(deep: list[Tensor], skip: list[Tensor]) -> Iterator[Tensor]:
     """Yield the upsampled supports of the deeper level concatenated with the skip connections, one at a time."""
-    for one, other in zip(deep, skip, strict=True):
-        yield join(upsample(one), other)
+    for target, connection in zip(deep, skip, strict=True):
+        yield join(upsample(target), connection)

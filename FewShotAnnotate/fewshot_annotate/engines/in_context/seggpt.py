@@ -11,12 +11,12 @@ import numpy as np
 
 from ...weights import store
 from ...weights.catalog import Checkpoint
-from ..base import Option
+from ..option import Option
 from ..pretrained.architecture import architecture_errors, build_model, require_importable
 from ..pretrained.base import PRECISION, checkpoint_options
 from ..pretrained.greyscale_engine import GreyscaleEngine
 from ..pretrained.intensity import INTENSITIES
-from ..pretrained.joint_labels import joint_of_found, zero_outside
+from ..pretrained.joint_labels import joint_of_segmented, zero_outside
 from ..pretrained.slice_progress import SliceProgress
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SegGpt(GreyscaleEngine):
         images: dict[int, np.ndarray] = {}
         for index in slice_indices:
             image = as_input(self._greyscale.rgb(index), model.side)
-            found = {}
+            results = {}
             for label_index, limit in limits[index].items():
                 grey, max_prompts = self.with_less_memory(
                     lambda count, label_index=label_index, index=index, image=image: self._paint(  # type: ignore[misc]
@@ -69,9 +69,9 @@ class SegGpt(GreyscaleEngine):
                     range(max_prompts, 0, -1),
                     device,
                 )
-                found[label_index] = zero_outside(grey, limit)
+                results[label_index] = zero_outside(grey, limit)
                 progress.finish()
-            yield index, joint_of_found(self._support.labels, found, self._shape)
+            yield index, joint_of_segmented(self._support.labels, results, self._shape)
 
     def load(self, device: torch.device) -> InContextModel:
         """Load the model."""

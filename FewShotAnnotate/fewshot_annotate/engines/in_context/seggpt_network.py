@@ -79,7 +79,7 @@ class InContextModel:
         self,
         image: np.ndarray,
         prompts: Sequence[tuple[np.ndarray, np.ndarray]],
-        report: Callable[[float], None] = lambda part: None,
+        report: Callable[[float], None] = lambda fraction: None,
     ) -> Tensor:
         """Paint the label of a slice.
 
@@ -109,7 +109,7 @@ class InContextModel:
                 feature_ensemble=len(prompts) > 1,
                 embedding_type=INSTANCE,
             ).pred_masks[0, :, self.side :]
-        mean, std = (torch.as_tensor(one, dtype=torch.float32, device=self.device) for one in (MEAN, STD))
+        mean, std = (torch.as_tensor(values, dtype=torch.float32, device=self.device) for values in (MEAN, STD))
         grey = (painted.float() * std[:, None, None] + mean[:, None, None]) * 255
         intensities: torch.Tensor = grey.clamp(0, 255).mean(dim=0)
         return intensities
@@ -147,8 +147,8 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         name = key
         for pattern, replacement in _NAMES:
-            name, found = re.subn(pattern, replacement, name)
-            if found:
+            name, count = re.subn(pattern, replacement, name)
+            if count:
                 break
         result[name] = value
     for token in _TYPES:

@@ -11,7 +11,7 @@ from ...core.errors import InputError
 from ...core.job import Device
 from ...weights import loading
 from ...weights.catalog import Checkpoint
-from ..base import Option
+from ..option import Option
 from .base import CONTEXT_OPTIONS, InContextEngine, Network
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def _has_official() -> bool:
     """Whether the authors' package is installed; a single file of that name does not count."""
-    found = find_spec("universeg")
-    return found is not None and found.submodule_search_locations is not None
+    spec = find_spec("universeg")
+    return spec is not None and spec.submodule_search_locations is not None
 
 
 class UniverSeg(InContextEngine):

@@ -152,23 +152,23 @@ class UniverSegNet:
         """Logits `[h, w]` of one target image `[h, w]`, 0..1."""
         target, support, mean_skip = self._first(image.to(self.device)[None, :, :, None], supports)
         passed = [target]
-        kept = []
+        stored = []
         for block in self._encoder[1:]:
-            own = conv(pool(target), block.of_target, block.bias)
+            of_target = conv(pool(target), block.of_target, block.bias)
             pooled = None if block is self._encoder[-1] else _half(support)
-            target = self._cross(block, own, support, partial(_convolved, support, block.of_support), pooled)
+            target = self._cross(block, of_target, support, partial(_convolved, support, block.of_support), pooled)
             passed.append(target)
-            kept.append(support)
+            stored.append(support)
             support = support if pooled is None else pooled
-        deep, support = passed.pop(), kept.pop()
+        deep, support = passed.pop(), stored.pop()
         for decoding in self._decoder[:-1]:
-            deeper, support = support, kept.pop()
-            own = decoding.cross_target(deep, passed.pop())
-            deep = self._cross(decoding, own, support, partial(_joined, decoding, deeper, support))
+            deeper, support = support, stored.pop()
+            of_target = decoding.cross_target(deep, passed.pop())
+            deep = self._cross(decoding, of_target, support, partial(_joined, decoding, deeper, support))
         last = self._decoder[-1]
-        own = last.cross_target(deep, passed.pop())
-        own += last.cross_support(support.mean(dim=0, keepdim=True), mean_skip)
-        return conv(last.for_target(own), *self._out)[0, :, :, 0]
+        of_target = last.cross_target(deep, passed.pop())
+        of_target += last.cross_support(support.mean(dim=0, keepdim=True), mean_skip)
+        return conv(last.for_target(of_target), *self._out)[0, :, :, 0]
 
     def _first(self, image: Tensor, supports: SupportSet) -> tuple[Tensor, Tensor, Tensor]:
         """The first block: target, pooled supports, and the mean of the supports before pooling."""
@@ -176,8 +176,8 @@ class UniverSegNet:
         query = query.contiguous()
         pooled = _half(supports.first)
         total, seen = torch.zeros_like(query[0]), torch.empty_like(query[0])
-        for one, small in zip(supports.first, pooled, strict=True):
-            torch.add(one, query[0], out=seen)
+        for support, small in zip(supports.first, pooled, strict=True):
+            torch.add(support, query[0], out=seen)
             pool_into(seen, small)
             act(small)
             total.add_(act(seen))
@@ -186,7 +186,7 @@ class UniverSegNet:
     def _cross(
         self,
         block: _Block,
-        own: Tensor,
+        crossed_target: Tensor,
         support: Tensor,
         crossed: Callable[[slice], Tensor],
         pooled: Tensor | None = None,
@@ -195,7 +195,7 @@ class UniverSegNet:
 
         Parameters
         ----------
-        own : Tensor, shape [1, h, w, 64]
+        crossed_target : Tensor, shape [1, h, w, 64]
             The target's part of the cross convolution; it is overwritten.
         support : Tensor, shape [n, h, w, 64]
         crossed : function
@@ -203,8 +203,8 @@ class UniverSegNet:
         pooled : Tensor, optional
             Output for the supports after pooling.
         """
-        query = conv(own, block.support, block.support_bias)
-        total = torch.zeros_like(own)
+        query = conv(crossed_target, block.support, block.support_bias)
+        total = torch.zeros_like(crossed_target)
         for chunk in _chunks(support):
             seen = crossed(chunk)
             total.add_(seen.sum(dim=0))
@@ -212,7 +212,7 @@ class UniverSegNet:
             act(support[chunk])
             if pooled is not None:
                 pool_into(support[chunk], pooled[chunk])
-        return block.for_target(own.add_(total.div_(len(support))))
+        return block.for_target(crossed_target.add_(total.div_(len(support))))
 
 
 class _TwoConvolutions:
@@ -228,8 +228,8 @@ class _TwoConvolutions:
         merged = inner.new_zeros(len(outer), inner.shape[1], 5, 5)
         for row in range(3):
             for column in range(3):
-                part = torch.einsum("om,mihw->oihw", outer[:, :, row, column], inner)
-                merged[:, :, row : row + 3, column : column + 3] += part
+                kernel = torch.einsum("om,mihw->oihw", outer[:, :, row, column], inner)
+                merged[:, :, row : row + 3, column : column + 3] += kernel
         self._merged = merged.to(first.device, first.dtype)
 
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -245,12 +245,12 @@ class _TwoConvolutions:
         return conv(conv(inputs, self._first)[:, rows, columns], self._second)
 
 
-def _convolved(supports: Tensor, kernel: Tensor, part: slice) -> Tensor:
-    return conv(supports[part], kernel)
+def _convolved(supports: Tensor, kernel: Tensor, chunk: slice) -> Tensor:
+    return conv(supports[chunk], kernel)
 
 
-def _joined(block: _Decoding, deep: Tensor, skip: Tensor, part: slice) -> Tensor:
-    return block.cross_support(deep[part], skip[part])
+def _joined(block: _Decoding, deep: Tensor, skip: Tensor, chunk: slice) -> Tensor:
+    return block.cross_support(deep[chunk], skip[chunk])
 
 
 def _chunks(supports: Tensor) -> Iterator[slice]:

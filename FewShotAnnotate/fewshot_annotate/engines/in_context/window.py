@@ -104,7 +104,7 @@ def tiles(spans: Sequence[tuple[float, float]], side: int, overlap: float) -> li
         length = max(side, stop - start)
         count = 1 if length <= side else 1 + int(np.ceil((length - side) / (side * (1 - overlap))))
         first = (start + stop - length) / 2
-        starts.append([round(first + part) for part in np.linspace(0, length - side, count)])
+        starts.append([round(first + offset) for offset in np.linspace(0, length - side, count)])
     return [Window((row, row + side), (column, column + side)) for row in starts[0] for column in starts[1]]
 
 
@@ -125,10 +125,10 @@ class Blend:
         """Add the values `[side, side]` of a window."""
         ramp = np.minimum(np.arange(1, len(values) + 1), np.arange(len(values), 0, -1)).astype(np.float32)
         weight = np.minimum(ramp[:, None], ramp[None])
-        for total, part in ((self._sum, values * weight), (self._weight, weight)):
-            one = np.zeros_like(total)
-            window.write(part, one)
-            total += one
+        for total, values_here in ((self._sum, values * weight), (self._weight, weight)):
+            added = np.zeros_like(total)
+            window.write(values_here, added)
+            total += added
 
     def write(self, out: np.ndarray) -> None:
         """Write the mean where there is a window."""

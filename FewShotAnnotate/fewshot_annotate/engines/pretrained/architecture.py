@@ -112,8 +112,8 @@ def load(model: nn.Module, state: Mapping[str, Tensor], optional: Collection[str
     ValueError
         A key is missing or unknown.
     """
-    found: Any = model.load_state_dict(dict(state), strict=False, assign=True)
-    for kind, keys in (("missing", found.missing_keys), ("unknown", found.unexpected_keys)):
-        wrong = [key for key in keys if not key.startswith(tuple(optional))]
-        if wrong:
-            raise ValueError(f"{kind}: {', '.join(wrong[:3])}")
+    result: Any = model.load_state_dict(dict(state), strict=False, assign=True)
+    for kind, keys in (("missing", result.missing_keys), ("unknown", result.unexpected_keys)):
+        mismatched = [key for key in keys if not key.startswith(tuple(optional))]
+        if mismatched:
+            raise ValueError(f"{kind}: {', '.join(mismatched[:3])}")

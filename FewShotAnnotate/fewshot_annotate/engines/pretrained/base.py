@@ -12,7 +12,8 @@ from ...core.errors import InputError, Message
 from ...core.job import Device
 from ...weights import catalog, store
 from ...weights.catalog import Checkpoint
-from ..base import Engine, Option
+from ..base import Engine
+from ..option import Option
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,7 @@ class PretrainedEngine(Engine):
     def missing_checkpoints(cls) -> tuple[Checkpoint, ...]:
         """The preferred checkpoint of each role for which none is installed."""
         roles = [[catalog.checkpoint(name) for name in names] for names in cls.checkpoints.values()]
-        return tuple(role[0] for role in roles if not any(store.is_ready(one) for one in role))
+        return tuple(role[0] for role in roles if not any(store.is_ready(checkpoint) for checkpoint in role))
 
     @classmethod
     def unavailable_reason(cls) -> Message | None:
@@ -90,8 +91,10 @@ class PretrainedEngine(Engine):
             return Message("needs_packages", packages=", ".join(packages), install=" ".join(packages))
         missing = cls.missing_checkpoints()
         if missing:
-            weights_needed = ", ".join(checkpoint_summary(one) for one in missing)
-            return Message("needs_weights", weights=weights_needed, names=" ".join(one.name for one in missing))
+            weights_needed = ", ".join(checkpoint_summary(checkpoint) for checkpoint in missing)
+            return Message(
+                "needs_weights", weights=weights_needed, names=" ".join(checkpoint.name for checkpoint in missing)
+            )
         return None
 
     @classmethod

@@ -31,12 +31,12 @@ def weights_in_use(engine_name: str, options: Mapping[str, Any] | None = None) -
     kind = engine_class(engine_name)
     if not issubclass(kind, PretrainedEngine):
         return ""
-    found = []
+    weights = []
     for role in kind.checkpoints:
         try:
             checkpoint = kind(options=options).checkpoint(role)
         except InputError:
             continue
         digests = [f"{method}:{digest}" for method, digest in sorted(store.known_digests(checkpoint).items())]
-        found.append(" ".join([checkpoint.name, *digests]))
-    return "; ".join(found)
+        weights.append(" ".join([checkpoint.name, *digests]))
+    return "; ".join(weights)

@@ -11,7 +11,7 @@ from enum import StrEnum
 import numpy as np
 
 from ...core.intensity import PERCENTILES, IntensityWindow
-from ..base import Option
+from ..option import Option
 
 # CT: centre and width of the soft tissue window in Hounsfield units.
 CT_LEVEL = 40.0

@@ -109,16 +109,16 @@ class CarriedPrompts:
     def prompts(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, dict[int, list[Prompt]]]]:
         """Yield each slice index with the prompts of the labels on it, by their index in `support.labels`."""
         for index, probabilities in self._propagate.predict(slice_indices):
-            found = {}
+            by_label = {}
             labels, _ = label_slice(probabilities, self._support.labels)
             for label_index, label in enumerate(self._support.labels):
                 limit = self.extents.limit(index, label_index)
                 if limit is not None:
                     mask = propagated_mask(labels == label, probabilities[label_index + 1])
-                    parts = prompts_of(mask, limit, self._outside)
-                    if parts:
-                        found[label_index] = parts
-            yield index, found
+                    prompts = prompts_of(mask, limit, self._outside)
+                    if prompts:
+                        by_label[label_index] = prompts
+            yield index, by_label
 
 
 def propagated_mask(mask: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -126,8 +126,8 @@ def propagated_mask(mask: np.ndarray, probability: np.ndarray) -> np.ndarray:
     most = probability.max()
     if mask.any() or most < MIN_PROBABILITY:
         return mask
-    found: np.ndarray = probability >= most / 2
-    return found
+    propagated: np.ndarray = probability >= most / 2
+    return propagated
 
 
 def prompts_of(mask: np.ndarray, limit: Box, outside: int = 1) -> list[Prompt]:
@@ -145,19 +145,19 @@ def prompts_of(mask: np.ndarray, limit: Box, outside: int = 1) -> list[Prompt]:
     allowed = np.zeros_like(mask)
     allowed[int(np.ceil(top)) : int(bottom) + 1, int(np.ceil(left)) : int(right) + 1] = True
     shown = mask & allowed
-    parts, count = scipy.ndimage.label(shown, np.ones((3, 3)))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    order = [int(part) for part in np.argsort(-sizes, kind="stable")[:MAX_PARTS]]
-    regions = scipy.ndimage.find_objects(parts)
+    components, count = scipy.ndimage.label(shown, np.ones((3, 3)))
+    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    order = [int(number) for number in np.argsort(-sizes, kind="stable")[:MAX_PARTS]]
+    regions = scipy.ndimage.find_objects(components)
     gap = scipy.ndimage.distance_transform_edt(~shown) if count and outside else None
     prompts = []
-    for part in order:
-        if sizes[part] < MIN_PART_FRACTION * sizes[order[0]]:
+    for number in order:
+        if sizes[number] < MIN_PART_FRACTION * sizes[order[0]]:
             continue
-        rows, columns = regions[part]
+        rows, columns = regions[number]
         tight = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
         box = enlarged(tight, MARGIN, MIN_MARGIN_PIXELS, limit)
-        points = [_innermost(parts[rows, columns] == part + 1, rows.start, columns.start)]
+        points = [_innermost(components[rows, columns] == number + 1, rows.start, columns.start)]
         inside = [True]
         if gap is not None:
             for point in _farthest(gap, allowed, enlarged(tight, REACH, MIN_REACH_PIXELS, limit), outside):
@@ -167,10 +167,10 @@ def prompts_of(mask: np.ndarray, limit: Box, outside: int = 1) -> list[Prompt]:
     return prompts
 
 
-def enlarged(box: Box, part: float, least: float, limit: Box) -> Box:
+def enlarged(box: Box, fraction: float, least: float, limit: Box) -> Box:
     """Enlarge a box on each side by a fraction of its length, at least by `least` pixels, clipped to `limit`."""
-    wide = max(least, part * (box[2] - box[0] + 1))
-    tall = max(least, part * (box[3] - box[1] + 1))
+    wide = max(least, fraction * (box[2] - box[0] + 1))
+    tall = max(least, fraction * (box[3] - box[1] + 1))
     return (
         max(limit[0], box[0] - wide),
         max(limit[1], box[1] - tall),
@@ -179,9 +179,9 @@ def enlarged(box: Box, part: float, least: float, limit: Box) -> Box:
     )
 
 
-def _innermost(part: np.ndarray, top: int, left: int) -> tuple[float, float]:
+def _innermost(component: np.ndarray, top: int, left: int) -> tuple[float, float]:
     """Coordinates x and y of the pixel farthest from the outline."""
-    depth = scipy.ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
+    depth = scipy.ndimage.distance_transform_edt(np.pad(component, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     return float(column + left), float(row + top)
 

@@ -27,9 +27,9 @@ class SliceProgress:
         self._steps = max(1, count)
         self._finished = 0
 
-    def report(self, part: float) -> None:
+    def report(self, fraction: float) -> None:
         """Report that the fraction `part`, 0..1, of the current step is done; raises `Stopped` to stop the run."""
-        self._report_fraction(min(1.0, (self._finished + part) / self._steps))
+        self._report_fraction(min(1.0, (self._finished + fraction) / self._steps))
 
     def finish(self) -> None:
         """Report that the current step is done."""

@@ -59,7 +59,7 @@ class EmbeddingCache:
     def _trim(self, folder: Path) -> None:
         files = [(path.stat(), path) for path in folder.glob(f"*{SUFFIX}")]
         free_bytes = self._limit - sum(stat.st_size for stat, _ in files)
-        for stat, path in sorted(files, key=lambda one: one[0].st_mtime_ns):
+        for stat, path in sorted(files, key=lambda entry: entry[0].st_mtime_ns):
             if free_bytes >= 0:
                 break
             path.unlink(missing_ok=True)

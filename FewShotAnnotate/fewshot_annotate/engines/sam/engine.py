@@ -14,12 +14,13 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ...weights import store
 from ...weights.catalog import Checkpoint
-from ..base import Option, RunContext
+from ..base import RunContext
+from ..option import Option
 from ..pretrained.architecture import build_model
 from ..pretrained.base import PRECISION, checkpoint_options
 from ..pretrained.greyscale_engine import GreyscaleEngine
 from ..pretrained.intensity import INTENSITIES
-from ..pretrained.joint_labels import joint_of_found, zero_outside
+from ..pretrained.joint_labels import joint_of_segmented, zero_outside
 from ..pretrained.prompts import CarriedPrompts, Prompt
 from ..pretrained.slice_progress import SliceProgress, report_blocks
 from ..propagate.engine import Propagate
@@ -107,17 +108,19 @@ class PromptedEngine(EmbeddingEngine):
         """Yield slices segmented by the model from propagated prompts, limited to the extent of each label."""
         progress = SliceProgress(self.context.report_progress, len(slice_indices))
         for index, prompts in self._prompts.prompts(slice_indices):
-            found = {}
+            results = {}
             if prompts:
                 refined = self.refine(index, prompts, progress)
                 embedded = self.embed(index, progress)
-                for label_index, parts in refined.items():
+                for label_index, label_prompts in refined.items():
                     limit = self._prompts.extents.limit(index, label_index)
                     if limit is not None:
-                        probabilities = [self.variant.predict(self.model(), embedded, part) for part in parts]
-                        found[label_index] = zero_outside(np.max(probabilities, axis=0), limit)
+                        probabilities = [
+                            self.variant.predict(self.model(), embedded, prompt) for prompt in label_prompts
+                        ]
+                        results[label_index] = zero_outside(np.max(probabilities, axis=0), limit)
                     progress.report(1.0)
-            yield index, joint_of_found(self._support.labels, found, self._shape)
+            yield index, joint_of_segmented(self._support.labels, results, self._shape)
             progress.finish()
 
     def refine(
@@ -149,7 +152,10 @@ class Sam(PromptedEngine):
         """Remove the points if the option `points` is off."""
         if self.settings["points"]:
             return prompts
-        return {label_index: [part.without_points() for part in parts] for label_index, parts in prompts.items()}
+        return {
+            label_index: [prompt.without_points() for prompt in label_prompts]
+            for label_index, label_prompts in prompts.items()
+        }
 
 
 @lru_cache(maxsize=1)

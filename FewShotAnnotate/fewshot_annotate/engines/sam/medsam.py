@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..base import Option
+from ..option import Option
 from ..pretrained.base import PRECISION
 from ..pretrained.intensity import INTENSITIES
 from .engine import CACHE, MODEL, PromptedEngine

@@ -10,10 +10,11 @@ import numpy as np
 
 from ...core.support import Support
 from ...core.volume import Volume
-from ..base import Option, RunContext
+from ..base import RunContext
+from ..option import Option
 from ..pretrained.base import PRECISION, checkpoint_options
 from ..pretrained.intensity import INTENSITIES
-from ..pretrained.joint_labels import joint_of_found, zero_outside
+from ..pretrained.joint_labels import joint_of_segmented, zero_outside
 from ..pretrained.prompts import Box
 from ..pretrained.slice_progress import SliceProgress
 from .engine import CACHE, SAM_CHECKPOINTS, EmbeddingEngine
@@ -48,7 +49,7 @@ class OneShotSam(EmbeddingEngine):
             for label_index in limits[index]
         }
         progress = SliceProgress(self.context.report_progress, len(references) + len(slice_indices))
-        for label_index, support_index in sorted(references, key=lambda one: (one[1], one[0])):
+        for label_index, support_index in sorted(references, key=lambda reference: (reference[1], reference[0])):
             mask = self._support.masks[support_index] == self._support.labels[label_index]
             self.fit_reference(
                 label_index,
@@ -59,16 +60,16 @@ class OneShotSam(EmbeddingEngine):
             )
             progress.finish()
         for index in slice_indices:
-            found = {}
+            results = {}
             if limits[index]:
                 embedded = self.embed(index, progress)
                 for label_index, limit in limits[index].items():
                     bound = limit if self.settings["bounded"] else None
                     logits = self.predict_logits(label_index, self.reference(index, label_index), embedded, bound)
                     probability: np.ndarray = logits.sigmoid().cpu().numpy()
-                    found[label_index] = probability if bound is None else zero_outside(probability, bound)
+                    results[label_index] = probability if bound is None else zero_outside(probability, bound)
                     progress.report(1.0)
-            yield index, joint_of_found(self._support.labels, found, self._shape)
+            yield index, joint_of_segmented(self._support.labels, results, self._shape)
             progress.finish()
 
     def area(self, support_index: int, label_index: int) -> int:

@@ -163,9 +163,9 @@ def _loss(logits: Tensor, truth: Tensor) -> Tensor:
     probability = logits.sigmoid()
     dice = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
     entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    right = probability * truth + (1 - probability) * (1 - truth)
+    agreement = probability * truth + (1 - probability) * (1 - truth)
     alpha = FOCAL_ALPHA * truth + (1 - FOCAL_ALPHA) * (1 - truth)
-    return dice + (alpha * entropy * (1 - right) ** FOCAL_GAMMA).mean()
+    return dice + (alpha * entropy * (1 - agreement) ** FOCAL_GAMMA).mean()
 
 
 def _cells(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray) -> Tensor:
@@ -192,21 +192,21 @@ def _cells(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray) -> Tensor
 def _nearest_cell(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray, cells: Tensor) -> Tensor:
     """The cell of the mask's first pixel, for masks that vanish when a large slice is downsampled."""
     row, column = np.argwhere(mask)[0]
-    found = torch.zeros_like(cells)
-    found[
+    similarity = torch.zeros_like(cells)
+    similarity[
         int(row * embedded.input_size[0] / embedded.size[0] / model.side * cells.shape[0]),
         int(column * embedded.input_size[1] / embedded.size[1] / model.side * cells.shape[1]),
     ] = True
-    return found
+    return similarity
 
 
 def _most_similar_pixel(cosine: Tensor, limit: Box | None) -> tuple[int, int]:
     """Coordinates x and y of the pixel that is most similar to the target."""
     if limit is not None:
         left, top, right, bottom = (int(np.ceil(limit[0])), int(np.ceil(limit[1])), int(limit[2]), int(limit[3]))
-        part = cosine[top : bottom + 1, left : right + 1]
-        if part.numel():
-            x, y = _coordinates(int(part.argmax()), part)
+        inside = cosine[top : bottom + 1, left : right + 1]
+        if inside.numel():
+            x, y = _coordinates(int(inside.argmax()), inside)
             return x + left, y + top
     return _coordinates(int(cosine.argmax()), cosine)
 

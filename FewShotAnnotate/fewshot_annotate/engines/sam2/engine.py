@@ -11,12 +11,12 @@ import numpy as np
 
 from ...weights import store
 from ...weights.catalog import Checkpoint
-from ..base import Option
+from ..option import Option
 from ..pretrained.architecture import architecture_errors, build_model, require_importable
 from ..pretrained.base import PRECISION, checkpoint_options
 from ..pretrained.greyscale_engine import GreyscaleEngine
 from ..pretrained.intensity import INTENSITIES
-from ..pretrained.joint_labels import joint_of_found
+from ..pretrained.joint_labels import joint_of_segmented
 from ..pretrained.slice_progress import SliceProgress
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Sam2Video(GreyscaleEngine):
         gaps = [gap.slices for gap in self._support.gaps(asked) if len(gap.sides) == 2]
         inside = {index for gap in gaps for index in gap}
         for index in sorted(asked - inside - labelled):
-            yield index, joint_of_found(self._support.labels, {}, self._shape)
+            yield index, joint_of_segmented(self._support.labels, {}, self._shape)
         if not inside:
             return
         device = self.choose_device()
@@ -74,13 +74,13 @@ class Sam2Video(GreyscaleEngine):
         progress = SliceProgress(self.context.report_progress, len(labelled) + sum(steps))
         tracks, _ = self.with_less_memory(lambda _: self._condition(model, progress), (1,), device)
         for gap in gaps:
-            found, _ = self.with_less_memory(
+            results, _ = self.with_less_memory(
                 lambda _, gap=gap: self._fill(model, tracks, gap, progress),  # type: ignore[misc]
                 (1,),
                 device,
             )
-            for index, probabilities in found:
-                yield index, joint_of_found(self._support.labels, probabilities, self._shape)
+            for index, probabilities in results:
+                yield index, joint_of_segmented(self._support.labels, probabilities, self._shape)
 
     def load(self, device: torch.device) -> VideoModel:
         """Load the model."""
@@ -129,7 +129,7 @@ class Sam2Video(GreyscaleEngine):
         from .network import resized_logits
 
         first = self._support.indices[0]
-        found: dict[int, dict[int, np.ndarray]] = {index: {} for index in gap}
+        results: dict[int, dict[int, np.ndarray]] = {index: {} for index in gap}
         for reverse in (False, True):
             with self.precision(model.device):
                 paths = self._paths(gap, reverse)
@@ -139,16 +139,16 @@ class Sam2Video(GreyscaleEngine):
                         if index not in path_:
                             continue
                         logits = tracks[label_index].track(index - first, reverse)
-                        if index in found:
+                        if index in results:
                             before, after = self._neighbours(gap[0], label_index)
                             weight = (index - before if reverse else after - index) / (after - before)
                             probability = weight * resized_logits(logits, self._shape)
-                            found[index][label_index] = found[index].get(label_index, np.float32(0)) + probability
+                            results[index][label_index] = results[index].get(label_index, np.float32(0)) + probability
                         progress.report(0.0)
                     progress.finish()
                 for label_index in paths:
                     tracks[label_index].reset()
-        return list(found.items())
+        return list(results.items())
 
     def _paths(self, gap: Sequence[int], reverse: bool) -> dict[int, range]:
         """Slices to track each label through in a gap, by label index, beginning beside a labelled slice."""

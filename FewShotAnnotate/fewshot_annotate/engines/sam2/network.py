@@ -115,12 +115,12 @@ class VideoModel:
 
     def mask(self, mask: np.ndarray) -> Tensor:
         """A mask, bool `[h, w]`, stretched to the square: `[1, 1, side, side]`, 0 and 1."""
-        whole = torch.from_numpy(mask.astype(np.float32))[None, None]
+        full_mask = torch.from_numpy(mask.astype(np.float32))[None, None]
         if mask.shape != (self.side, self.side):
-            whole = functional.interpolate(
-                whole, (self.side, self.side), mode="bilinear", align_corners=False, antialias=True
+            full_mask = functional.interpolate(
+                full_mask, (self.side, self.side), mode="bilinear", align_corners=False, antialias=True
             )
-        return (whole >= 0.5).float()
+        return (full_mask >= 0.5).float()
 
 
 class Frames(Mapping[int, Tensor]):
@@ -176,9 +176,9 @@ class Track:
     def track(self, index: int, reverse: bool) -> Tensor:
         """Logits `[side / 4, side / 4]` of the object on the next frame in the direction of tracking."""
         with torch.inference_mode():
-            found = self._model.net(self._session, frame_idx=index, reverse=reverse).pred_masks[0, 0]
+            masks = self._model.net(self._session, frame_idx=index, reverse=reverse).pred_masks[0, 0]
         self._outputs["non_cond_frame_outputs"][index].pop("high_res_masks", None)
-        logits: torch.Tensor = found.float()
+        logits: torch.Tensor = masks.float()
         return logits
 
     def reset(self) -> None:
@@ -207,8 +207,10 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = key
         if key.startswith(_DOWNSAMPLER):
             number, kind = key.removeprefix(_DOWNSAMPLER).split(".")
-            layer, part = divmod(int(number), 3)
-            layer_name = "final_conv" if int(number) == last else f"layers.{layer}.{('conv', 'layer_norm')[part]}"
+            layer, parameter = divmod(int(number), 3)
+            layer_name = (
+                "final_conv" if int(number) == last else f"layers.{layer}.{('conv', 'layer_norm')[parameter]}"
+            )
             name = f"memory_encoder.mask_downsampler.{layer_name}.{kind}"
         for pattern, replacement in _NAMES:
             name = re.sub(pattern, replacement, name)

@@ -40,7 +40,7 @@ def patient_digest(patient: str) -> str:
 
 
 def folds_of_patients(
-    patients: Sequence[str], folds: int = MAX_FOLDS, seed: int = 0, known: Mapping[str, int] | None = None
+    patients: Sequence[str], folds: int = MAX_FOLDS, seed: int = 0, earlier: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """Fold of each patient, by digest.
 
@@ -51,22 +51,24 @@ def folds_of_patients(
     folds : int
         Fewer with fewer patients.
     seed : int
-    known : mapping of str to int, optional
+    earlier : mapping of str to int, optional
         Folds of an earlier training, by digest. A patient stays in its fold, so that a network that starts from the
         earlier one of its fold has never seen the patients that it leaves out.
     """
     digests = sorted({patient_digest(patient) for patient in patients})
     count = min(folds, len(digests))
-    if known and len({known.get(digest) for digest in digests}) < 2:
-        known = None  # a network would have nobody to learn from
-    found = {digest: known[digest] for digest in digests if known and digest in known}
-    sizes = np.bincount(list(found.values()), minlength=count) if found else np.zeros(count, dtype=int)
+    if earlier and len({earlier.get(digest) for digest in digests}) < 2:
+        earlier = None  # a network would have nobody to learn from
+    fold_by_digest = {digest: earlier[digest] for digest in digests if earlier and digest in earlier}
+    sizes = (
+        np.bincount(list(fold_by_digest.values()), minlength=count) if fold_by_digest else np.zeros(count, dtype=int)
+    )
     for at in np.random.default_rng(seed).permutation(len(digests)):
-        if digests[at] not in found:
+        if digests[at] not in fold_by_digest:
             smallest = int(sizes.argmin())
-            found[digests[at]] = smallest
+            fold_by_digest[digests[at]] = smallest
             sizes[smallest] += 1
-    return found
+    return fold_by_digest
 
 
 def splits_by_fold(patients: Sequence[str], fold_of: Mapping[str, int]) -> tuple[Split, ...]:
@@ -82,9 +84,9 @@ def splits_by_fold(patients: Sequence[str], fold_of: Mapping[str, int]) -> tuple
     patient_folds = [fold_of[patient_digest(patient)] for patient in patients]
     if len(set(patients)) < 2:
         return (Split(tuple(range(len(patients))), ()),)
-    folds_found = []
+    splits = []
     for number in range(max(fold_of.values()) + 1):
         unseen = tuple(index for index, fold in enumerate(patient_folds) if fold == number)
         training = tuple(index for index, fold in enumerate(patient_folds) if fold != number)
-        folds_found.append(Split(training, unseen))
-    return tuple(folds_found)
+        splits.append(Split(training, unseen))
+    return tuple(splits)

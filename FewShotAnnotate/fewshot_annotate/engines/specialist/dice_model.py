@@ -108,7 +108,7 @@ class DiceModel:
     def from_json(cls, data: Mapping[str, Any]) -> DiceModel:
         """The inverse of `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
         lists = [tuple(float(value) for value in data[name]) for name in _LISTS]
-        if len({len(one) for one in lists}) != 1 or not all(np.isfinite(values).all() for values in lists):
+        if len({len(values) for values in lists}) != 1 or not all(np.isfinite(values).all() for values in lists):
             raise ValueError("lists of different lengths")
         dice, promised, slope, spread, residual = lists
         return cls(

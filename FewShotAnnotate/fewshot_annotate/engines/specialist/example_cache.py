@@ -37,8 +37,8 @@ class ExampleCache:
         image = np.load(self._path(index, "image"), mmap_mode="r")
         return PreparedExample(image, np.load(self._path(index, "labels"), mmap_mode="r"))
 
-    def _path(self, index: int, part: str) -> Path:
-        return self._folder / f"{index}.{part}.npy"
+    def _path(self, index: int, kind: str) -> Path:
+        return self._folder / f"{index}.{kind}.npy"
 
 
 def _bytes(array: np.ndarray) -> bytes:

@@ -28,7 +28,7 @@ def predict_volume(
     plan: SpecialistPlan,
     image: np.ndarray,
     device: torch.device,
-    on_part: Callable[[float], object] = lambda fraction: None,
+    on_progress: Callable[[float], object] = lambda fraction: None,
 ) -> np.ndarray:
     """Mean probabilities of an ensemble.
 
@@ -39,7 +39,7 @@ def predict_volume(
     image : float ndarray, shape [d, h, w]
         Normalised, on the working grid.
     device : torch.device
-    on_part : function
+    on_progress : function
         Called with the fraction that is done.
 
     Returns
@@ -59,7 +59,7 @@ def predict_volume(
         else:
             total[...] = probabilities[0]
         done += len(rows)
-        on_part(done / count)
+        on_progress(done / count)
     return total
 
 

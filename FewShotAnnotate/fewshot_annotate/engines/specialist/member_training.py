@@ -124,7 +124,9 @@ class MemberTraining:
         self.steps = 0
         self.seconds = 0.0
 
-    def train(self, seconds: float, checkpoint: Path, on_part: Callable[[float], object]) -> dict[str, torch.Tensor]:
+    def train(
+        self, seconds: float, checkpoint: Path, on_progress: Callable[[float], object]
+    ) -> dict[str, torch.Tensor]:
         """Train until the time limit and return the averaged weights, on the processor.
 
         Parameters
@@ -133,7 +135,7 @@ class MemberTraining:
             Time limit, of which `self.seconds` were spent before.
         checkpoint : Path
             File from which `resume` continues.
-        on_part : function
+        on_progress : function
             Called after each step with the fraction that is done; its exceptions end the training.
         """
         torch.set_num_threads(self._config.threads)
@@ -146,7 +148,7 @@ class MemberTraining:
             self._step(fraction)
             self.seconds = spent + clock() - began
             try:
-                on_part(min(1.0, fraction))
+                on_progress(min(1.0, fraction))
             except BaseException:
                 self.save(checkpoint)
                 raise

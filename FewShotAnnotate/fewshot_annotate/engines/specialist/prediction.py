@@ -32,7 +32,7 @@ class VolumePrediction:
     labels : sequence of int
         Label value of each label of the model.
     device : Device
-    on_part : function
+    on_progress : function
         Called with the fraction that is done.
 
     Raises
@@ -47,7 +47,7 @@ class VolumePrediction:
         model: Path,
         labels: Sequence[int],
         device: Device,
-        on_part: Callable[[float], object] = lambda fraction: None,
+        on_progress: Callable[[float], object] = lambda fraction: None,
     ) -> None:
         self.description = require_labels(model, len(labels))
         self._labels = tuple(labels)
@@ -61,7 +61,7 @@ class VolumePrediction:
         for network in networks:
             network.to(on, memory_format=memory_format(plan))  # type: ignore[call-overload]
         grid = WorkingGrid.of(volume.geometry, plan)
-        probabilities = predict_volume(networks, plan, normalised(grid.image(volume.array), plan), on, on_part)
+        probabilities = predict_volume(networks, plan, normalised(grid.image(volume.array), plan), on, on_progress)
         self._promised = promised_dice(probabilities, self.description.inverse_temperature)
         for at in range(probabilities.shape[1]):
             probabilities[:, at] = calibrated(probabilities[:, at], self.description.inverse_temperature)

@@ -17,7 +17,7 @@ _MAX_PLACES = 1000
 
 
 @dataclass(frozen=True)
-class Places:
+class ClassVoxels:
     """Voxels of an example that patches are drawn around.
 
     Attributes
@@ -32,7 +32,7 @@ class Places:
     labelled: np.ndarray
 
     @classmethod
-    def of(cls, example: PreparedExample, labels: int, generator: np.random.Generator) -> Places:
+    def of(cls, example: PreparedExample, labels: int, generator: np.random.Generator) -> ClassVoxels:
         """A random selection of voxels."""
         flat = np.asarray(example.labels).reshape(-1)
         marked = np.flatnonzero((flat > 0) & (flat <= labels))
@@ -76,7 +76,7 @@ class PatchSampler:
         self._indices = list(indices)
         self._plan = plan
         self._random = generator
-        self._places: dict[int, Places] = {}
+        self._class_voxels: dict[int, ClassVoxels] = {}
         self._order: list[int] = []
 
     def draw(self) -> tuple[PreparedExample, np.ndarray]:
@@ -85,9 +85,9 @@ class PatchSampler:
             self._order = [self._indices[position] for position in self._random.permutation(len(self._indices))]
         index = self._order.pop()
         example = self._read(index)
-        if index not in self._places:
-            self._places[index] = Places.of(example, self._plan.labels, self._random)
-        voxel = self._places[index].draw(self._random)
+        if index not in self._class_voxels:
+            self._class_voxels[index] = ClassVoxels.of(example, self._plan.labels, self._random)
+        voxel = self._class_voxels[index].draw(self._random)
         return example, self._centre(voxel, np.array(example.labels.shape))
 
     def _centre(self, voxel: np.ndarray, size: np.ndarray) -> np.ndarray:

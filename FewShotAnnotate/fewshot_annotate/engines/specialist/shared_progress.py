@@ -25,7 +25,7 @@ class SharedProgress:
 
     def __init__(self, context: RunContext, count: int, first: float, last: float) -> None:
         self._context = context
-        self._parts = [0.0] * count
+        self._fractions = [0.0] * count
         self._first, self._last = first, last
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -35,21 +35,21 @@ class SharedProgress:
         if self._ended.is_set():
             raise Stopped
         with self._lock:
-            self._parts[number] = fraction
-            mean = sum(self._parts) / len(self._parts)
+            self._fractions[number] = fraction
+            mean = sum(self._fractions) / len(self._fractions)
             self._context.report_progress(self._first + (self._last - self._first) * mean)
 
     def results(self, jobs: Sequence[Future[Result]]) -> list[Result]:
         """Results of all trainings; the first exception ends the others and is raised."""
         failure: BaseException | None = None
-        fractions = []
+        results = []
         for job in jobs:
             try:
-                fractions.append(job.result())
+                results.append(job.result())
             except BaseException as error:
                 self._ended.set()
                 if failure is None or isinstance(failure, Stopped):
                     failure = error
         if failure is not None:
             raise failure
-        return fractions
+        return results

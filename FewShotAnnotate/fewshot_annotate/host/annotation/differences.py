@@ -49,8 +49,8 @@ class Differences:
         # Additions last: a voxel may move from one segment to another.
         for target, value in ((changes.remove, _REMOVED), (changes.add, _ADDED)):
             for box in target.values():
-                part = tuple(slice(a, a + n) for a, n in zip(box.first - first, box.mask.shape, strict=True))
-                values[part][box.mask] = value
+                box_slices = tuple(slice(a, a + n) for a, n in zip(box.first - first, box.mask.shape, strict=True))
+                values[box_slices][box.mask] = value
         k, j, i = (int(number) for number in first)
         return cls((k, j, i), values.shape, zlib.compress(values, 1))
 

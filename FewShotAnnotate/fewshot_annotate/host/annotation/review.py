@@ -249,8 +249,8 @@ class ReviewController:
         return frozenset(row.index for row in self.view.rows if not row.needs_review)
 
     def _contested_of(self, node: Any) -> ContestedVoxels | None:
-        known = self._contested
-        return known[1] if known is not None and known[0] == node.GetID() else None
+        contested = self._contested
+        return contested[1] if contested is not None and contested[0] == node.GetID() else None
 
     # --- runs and life cycle
 
@@ -372,6 +372,6 @@ def _measure_run(grid: SegmentationGrid, outcome: RunOutcome) -> _RunMeasurement
         return grid.segment_slices(outcome.segment_ids, outcome.axis, index)
 
     labelled = {index: masks(index) for index in outcome.support}
-    found = ((index, masks(index)) for index in sorted(outcome.checksums))
+    masks_by_slice = ((index, masks(index)) for index in sorted(outcome.checksums))
     differences = Differences.of(outcome.changes)
-    return _RunMeasurements(disagreements(found, labelled), differences.counts(outcome.axis), differences)
+    return _RunMeasurements(disagreements(masks_by_slice, labelled), differences.counts(outcome.axis), differences)

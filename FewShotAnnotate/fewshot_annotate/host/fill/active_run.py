@@ -223,15 +223,15 @@ class ActiveRun:
 
 def _preview_segments(segmentation_node: Any, plan: RunPlan) -> dict[str, PreviewSegment]:
     """Name and colour of each segment; a resumed run may name segments that were removed."""
-    found = {}
+    checksums = {}
     for name, text in plan.names.items():
         segment = segmentation_node.GetSegmentation().GetSegment(name)
-        found[name] = (
+        checksums[name] = (
             PreviewSegment(text, _GREY)
             if segment is None
             else PreviewSegment(segment.GetName(), tuple(segment.GetColor()))
         )
-    return found
+    return checksums
 
 
 def _is_done(folder: JobFolder, run: LayerRun) -> bool:

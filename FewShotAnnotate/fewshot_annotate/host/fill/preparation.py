@@ -11,18 +11,12 @@ import numpy as np
 
 from ...core.channels import with_further
 from ...core.errors import InputError
-from ...core.job import Device, Job
+from ...core.job import Device
 from ...core.regrid import HEADER_DIGITS
 from ...core.slice_axis import SliceAxis, require_one_axis
 from ...core.volume import SAME_VOXEL_TOLERANCE, Volume
-from ...jobs.planning import (
-    EngineSettings,
-    LabelledLayer,
-    jobs_of_layers,
-    layers_of_segments,
-    require_channels,
-    slices_to_fill,
-)
+from ...jobs.labelled_layers import LabelledLayer, layers_of_segments
+from ...jobs.planning import EngineSettings, jobs_of_layers, require_channels, slices_to_fill
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import segment_digests
 from ..chosen_nodes import ChosenNodes
@@ -163,7 +157,8 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
     InputError
         The input cannot be used.
     """
-    engine = EngineSettings(settings.engine, settings.options, settings.device, settings.budget).require_runnable()
+    engine_settings = EngineSettings(settings.engine, settings.options, settings.device, settings.budget)
+    engine = engine_settings.require_runnable()
     volume_node, segmentation_node = nodes.volume, nodes.segmentation
     name = segmentation_node.GetName()
     segmentation = segmentation_node.GetSegmentation()
@@ -173,13 +168,7 @@ def read_input(nodes: ChosenNodes, settings: FillSettings, grids: GridReader) ->
     image = read_image(volume_node, segmentation_node, grid.geometry)
     require_channels(engine.name, nodes.further)
     slices, labelled = _slices(settings, grid, name)
-    job = Job(
-        engine=engine.name,
-        slices=slices,
-        device=settings.device,
-        options=dict(settings.options),
-        budget=settings.budget,
-    )
+    (job,) = jobs_of_layers(engine_settings, slices, [{}])
     plan = RunPlan(
         axis=settings.axis,
         names={key: segments[key].GetName() for key in wanted},

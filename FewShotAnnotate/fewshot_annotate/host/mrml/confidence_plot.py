@@ -71,11 +71,11 @@ def remove_orphaned_plots(scene: Any) -> None:
 
 
 def _charts(scene: Any) -> list[Any]:
-    found = [
+    charts = [
         scene.GetNthNodeByClass(number, "vtkMRMLPlotChartNode")
         for number in range(scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode"))
     ]
-    return [chart for chart in found if chart.GetAttribute(PLOT_ATTRIBUTE)]
+    return [chart for chart in charts if chart.GetAttribute(PLOT_ATTRIBUTE)]
 
 
 def _add_chart(segmentation_node: Any) -> Any:

@@ -105,13 +105,13 @@ class SegmentationGrid:
 
     def segment_box(self, segment_id: str, first: Sequence[int], size: Sequence[int]) -> np.ndarray:
         """Voxels of a segment in a part of the grid, bool [k, j, i] of that size."""
-        part = np.zeros(tuple(size), dtype=bool)
+        mask = np.zeros(tuple(size), dtype=bool)
         for layer in self.layers:
             for value, name in layer.segments.items():
                 if name == segment_id:
                     theirs, ours = _overlap(layer, first, size)
-                    part[ours] = layer.array[theirs] == value
-        return part
+                    mask[ours] = layer.array[theirs] == value
+        return mask
 
     def snapshot(self, segment_ids: Collection[str]) -> SegmentationGrid:
         """Copy of the layers that hold any of the segments, with these alone; later painting is not in it."""
@@ -164,8 +164,10 @@ class ImageSource:
         first[axis.index] = index
         size = [1 if number == axis.index else length for number, length in enumerate(shape)]
         start = matrix[:3, :3] @ first + matrix[:3, 3]
-        part = affine_transform(self.array, matrix[:3, :3], start, tuple(size), np.float32, order=1, mode="nearest")
-        return axis.slices(part)[0]
+        resampled = affine_transform(
+            self.array, matrix[:3, :3], start, tuple(size), np.float32, order=1, mode="nearest"
+        )
+        return axis.slices(resampled)[0]
 
     @property
     def matrix(self) -> tuple[float, ...] | None:

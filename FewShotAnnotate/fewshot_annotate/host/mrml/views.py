@@ -40,13 +40,13 @@ def jump_to_slice(
     grid: SegmentationGrid,
     axis: SliceAxis,
     index: int,
-    place: tuple[int, int] | None = None,
+    pixel: tuple[int, int] | None = None,
 ) -> None:
     """Show a slice of the grid in all slice views, the crossing ones at a row and column, else at its middle."""
     voxel = _middle(grid, axis, index)
-    if place is not None:
+    if pixel is not None:
         across = [number for number in (2, 1, 0) if number != 2 - axis.index]  # (i, j, k) of row and column
-        for number, value in zip(across, place, strict=True):
+        for number, value in zip(across, pixel, strict=True):
             voxel[number] = value
     world = _world(segmentation_node, grid, voxel)
     slicer.vtkMRMLSliceNode.JumpAllSlices(segmentation_node.GetScene(), *world)
@@ -66,7 +66,7 @@ def slice_positions(segmentation_node: Any, grid: SegmentationGrid, axis: SliceA
 
 
 def _world(segmentation_node: Any, grid: SegmentationGrid, voxel: Sequence[float]) -> list[float]:
-    """Place of a voxel (i, j, k) in the world, RAS in mm."""
+    """Position of a voxel (i, j, k) in the world, RAS in mm."""
     point = ijk_to_ras(grid.geometry) @ (*voxel, 1.0)
     world = [0.0, 0.0, 0.0]
     segmentation_node.TransformPointToWorld([float(value) for value in point[:3]], world)

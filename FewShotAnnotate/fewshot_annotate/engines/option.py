@@ -1,0 +1,89 @@
+"""Option: a setting of an engine, with its range, from the command line or the panel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.numbers import float_or_none, int_or_none
+
+# Limits of options that only guard against overflow; users need not know them.
+_OPEN_ENDS = (-math.inf, math.inf, 2**31 - 1, 2**32 - 1, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of an engine that users can change.
+
+    Attributes
+    ----------
+    default : bool, int, float or str
+        Its type is the type of the option.
+    minimum, maximum : number
+        Allowed range, inclusive, of a numeric option.
+    choices : tuple of str
+        Allowed values of a string option; if empty, any string is allowed.
+    help : str
+        One line for users, including the unit.
+    """
+
+    default: Any
+    help: str
+    minimum: float = -np.inf
+    maximum: float = np.inf
+    choices: tuple[str, ...] = ()
+
+    def check(self, engine: str, name: str, value: Any) -> Any:
+        """Validate a value and convert it to the type of this option.
+
+        Raises
+        ------
+        InputError
+            The value has another type, is out of range, or is not one of the choices.
+        """
+        kind = type(self.default)
+        valid = isinstance(value, bool) == (kind is bool)
+        valid = valid and isinstance(value, (int, float) if kind is float else kind)
+        if valid and kind in (int, float):
+            valid = self.minimum <= value <= self.maximum and math.isfinite(value)
+        if valid and self.choices:
+            valid = value in self.choices
+        if not valid:
+            expected = f"it must be {self.allowed()}"
+            raise InputError("option_invalid", option=name, engine=engine, value=value, expected=expected)
+        return kind(value)
+
+    def allowed(self) -> str:
+        """The allowed values in words, such as 'a whole number from 1 to 64'."""
+        if self.choices:
+            return f"one of: {', '.join(self.choices)}"
+        kind = type(self.default)
+        if kind not in (int, float):
+            return "true or false" if kind is bool else "text"
+        kind_name = "a whole number" if kind is int else "a number"
+        low, high = (None if limit in _OPEN_ENDS else f"{limit:g}" for limit in (self.minimum, self.maximum))
+        if low and high:
+            return f"{kind_name} from {low} to {high}"
+        return f"{kind_name} of at least {low}" if low else f"{kind_name} of at most {high}" if high else kind_name
+
+    def parse(self, engine: str, name: str, text: str) -> Any:
+        """Parse and validate a value given as text on the command line.
+
+        Raises
+        ------
+        InputError
+            The text is not a valid value of this option.
+        """
+        kind = type(self.default)
+        parsers: dict[type, Callable[[str], Any]] = {
+            bool: lambda text: {"true": True, "false": False}.get(text.lower()),
+            int: int_or_none,
+            float: float_or_none,
+        }
+        value = parsers[kind](text) if kind in parsers else text
+        return self.check(engine, name, text if value is None else value)
