@@ -4,79 +4,40 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
-from ..core.clean_up import CleanUpRule, clean_up_layers, clean_ups_by_value
+from ..core.clean_up import clean_up_layers, clean_ups_by_value
 from ..core.disk import unwritable_error
 from ..core.errors import InputError
-from ..core.job import Device
-from ..core.labelled_example import Example
-from ..core.regrid import Consent
 from ..core.results import write_results
-from ..core.slice_axis import Plane, SliceAxis, labelled_indices, resolve_axis
+from ..core.slice_axis import Plane, SliceAxis, labelled_indices
 from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memory
 from ..core.volume import LabelMap, Volume
 from ..engines.base import Engine, RunContext, Stopped, label_slice
 from ..engines.registry import engine_for
 from ..engines.specialist.report import REPORT_FILE
 from ..guidance.contact_sheet import PREVIEW_SLICES, contact_sheet, least_certain
-from ..io.files import merge_layers, read_channels, read_on_grid, read_volume, write_array, write_label_maps
-from ..io.label_names import named_from
-from ..io.label_notes import label_notes
+from ..io.files import read_channels, read_volume, write_array, write_label_maps
 from ..io.shear_note import shear_note
 from ..jobs.filling import Filling
-from ..jobs.labelled_layers import LabelledLayer
-from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, plan, planned_runs
+from ..jobs.planning import PlannedRun
 from ..jobs.slice_writer import CONFIDENCE_SCALE
 from .batch_folder import BatchFolder, CaseFiles
 from .case_details import details_of, measured
+from .case_plan import BatchSettings as BatchSettings
+from .case_plan import plan_case
 from .manifest import Case
 from .status import CaseStatus, Status
-from .task.filling import TaskPlan, plan_with_task
-from .task.matching import axis_of_plane, empty_support, examples_of, values_by_name
-from .task.models import required_model
-from .task.task import Task, read_task
 
 CORRECTED = str(InputError("case_corrected"))
 # Minimum interval between checks for the cancel file, to spare shared file systems.
 _CANCEL_CHECK_SECONDS = 0.5
-# Maximum number of slices listed in a message.
-_MAX_LISTED = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSettings:
-    """Settings of all cases of a batch.
-
-    Attributes
-    ----------
-    slices : 'between', 'all' or (start, stop)
-    device : Device
-    options : mapping of str to number, str or bool
-        Options of the engine.
-    budget : float or None
-        Time limit per case, in seconds.
-    agreed : frozenset of Consent
-        Lossy operations allowed on labels that are not on the image's grid.
-    complete : bool
-        Whether a label that is not on a labelled slice is absent there.
-    clean_up : tuple of CleanUpRule
-        What is done to filled labels.
-    """
-
-    slices: str | tuple[int, int] = "between"
-    device: Device = Device.AUTO
-    options: Mapping[str, Any] = field(default_factory=dict)
-    budget: float | None = None
-    agreed: frozenset[Consent] = frozenset()
-    complete: bool = True
-    clean_up: tuple[CleanUpRule, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +48,7 @@ class CaseJob:
     ----------
     case : Case
         The case; its engine is never 'auto'.
-    settings : Settings
+    settings : BatchSettings
     folder : Path
         Absolute path of the batch folder, accessible to every worker.
     library : Path or None
@@ -184,24 +145,22 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         raise unwritable_error(files.folder, error) from None
     _raise_if_cancelled(case_job)
     volume = read_channels(read_volume(case.image, case.series or None), case.also)
-    label_map, run, examples, note, by_task = _prepared(case_job, volume)
-    clean_ups_by_value(
-        case_job.settings.clean_up, (label_map if by_task is None else by_task.filled(label_map.array)).segments
-    )
+    planned = plan_case(case, case_job.settings, volume, case_job.library, case_job.task, case_job.model)
+    label_map, run = planned.label_map, planned.run
+    clean_ups_by_value(case_job.settings.clean_up, planned.filled(label_map.array).segments)
     engine = engine_for(run.job)
-    warnings = [shear_note(volume.geometry, case.image), note, _ignored_slices_note(label_map, run)]
+    warnings = [shear_note(volume.geometry, case.image), *planned.notes]
     context = RunContext(
         warn=lambda message: warnings.append(str(message)),
         stop=_cancel_check(case_job),
         deadline=None if run.job.budget is None else time.monotonic() + run.job.budget,
         names=run.job.names,
-        examples=examples,
+        examples=planned.examples,
         model=None if run.job.model is None else Path(run.job.model),
     )
     labels, confidence = _fill(engine, run, volume, context)
-    filled = label_map.with_array(labels) if by_task is None else by_task.filled(labels)
     (filled,), confidence = clean_up_layers(
-        [filled], confidence, case_job.settings.clean_up, run.support, run.job.slices
+        [planned.filled(labels)], confidence, case_job.settings.clean_up, run.support, run.job.slices
     )
     axis, indices = run.support.axis, run.support.indices
     write_results(
@@ -217,7 +176,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         "version": __version__,
         "axis": axis.index,
         "labelled_slices": list(indices),
-        "examples": len(examples),
+        "examples": len(planned.examples),
         "filled_slices": len(run.job.slices),
         "expected": [label_dice.to_json() for label_dice in engine.expected_dice()],
         "names": {str(segment.value): segment.name for segment in label_map.segments},
@@ -245,84 +204,6 @@ def write_preview(
     held = labelled_indices(label_map.array, axis) or [0]
     shown = np.linspace(held[0], held[-1], PREVIEW_SLICES).round().astype(int)
     contact_sheet(files.preview, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
-
-
-def _prepared(case_job: CaseJob, volume: Volume) -> tuple[LabelMap, PlannedRun, list[Example], str, TaskPlan | None]:
-    """Label map, planned run and library examples of a case, a note on the labels, and the plan with a task."""
-    case, geometry = case_job.case, volume.geometry
-    if case_job.task is not None:
-        return _prepared_with_task(case_job, case_job.task, volume)
-    library = None if case_job.library is None else read_task(case_job.library)
-    if case.support is None:
-        assert library is not None
-        axis = resolve_axis(case.axis, geometry) or axis_of_plane(library, geometry)
-        kind = np.uint8 if len(library.segments) <= 255 else np.uint16
-        label_map = LabelMap(np.zeros(geometry.shape, dtype=kind), geometry, library.segments)
-        run = _plan_without_support(case_job, volume, library, axis)
-        return label_map, run, examples_of(library, geometry, axis), "", None
-    regridded = read_on_grid(case.support, geometry, case_job.settings.agreed)
-    label_map = _merged(named_from(regridded.layers, case.labels), case.support)
-    note = " ".join(label_notes(regridded, case.support))
-    run = _plan(case_job, volume, label_map)
-    if library is None:
-        return label_map, run, [], note, None
-    values = values_by_name(library, label_map.segments, run.support.labels)
-    return label_map, run, examples_of(library, geometry, run.support.axis, values), note, None
-
-
-def _prepared_with_task(
-    case_job: CaseJob, folder: Path, volume: Volume
-) -> tuple[LabelMap, PlannedRun, list[Example], str, TaskPlan | None]:
-    """As `_prepared`, for a case that the model of a task fills."""
-    case, task = case_job.case, read_task(folder)
-    assert case_job.model is not None
-    layers, note = [], ""
-    if case.support is not None:
-        regridded = read_on_grid(case.support, volume.geometry, case_job.settings.agreed)
-        layers = [_merged(named_from(regridded.layers, case.labels), case.support)]
-        note = " ".join(label_notes(regridded, case.support))
-    request = _request(case_job, volume, layers)
-    planned = plan_with_task(request, task, required_model(task, case_job.model.name))
-    return planned.label_map, planned.run, [], note, planned
-
-
-def _merged(layers: Sequence[LabelMap], path: Path) -> LabelMap:
-    """Merge the layers of a file into one label map."""
-    if len(layers) == 1:
-        return layers[0]
-    try:
-        return merge_layers(layers, "label.nii.gz")
-    except InputError:
-        raise InputError("case_overlaps", path=path) from None
-
-
-def _plan(case_job: CaseJob, volume: Volume, label_map: LabelMap) -> PlannedRun:
-    (run,) = plan(_request(case_job, volume, [label_map]))
-    return run
-
-
-def _request(case_job: CaseJob, volume: Volume, layers: Sequence[LabelMap]) -> FillRequest:
-    case, settings = case_job.case, case_job.settings
-    return FillRequest(
-        volume=volume,
-        layers=layers,
-        axis=case.axis,
-        labelled_slices=case.labelled_slices,
-        slices=settings.slices,
-        settings=EngineSettings(case.engine, dict(settings.options), settings.device, settings.budget),
-        complete=settings.complete,
-        source=case.support or case.image,
-    )
-
-
-def _plan_without_support(case_job: CaseJob, volume: Volume, library: Task, axis: SliceAxis) -> PlannedRun:
-    """Plan the filling of a volume without labelled slices, whole or over a slice range."""
-    case, settings = case_job.case, case_job.settings
-    names = {segment.value: segment.name for segment in library.segments}
-    layer = LabelledLayer(0, empty_support(library, volume.geometry, axis), names)
-    engine = EngineSettings(case.engine, settings.options, settings.device, settings.budget)
-    (run,) = planned_runs([layer], volume, settings.slices, engine)
-    return run
 
 
 def _fill(engine: Engine, run: PlannedRun, volume: Volume, context: RunContext) -> tuple[np.ndarray, np.ndarray]:
@@ -360,16 +241,6 @@ def _cancel_check(case_job: CaseJob) -> Callable[[], bool]:
 def _raise_if_cancelled(case_job: CaseJob) -> None:
     if BatchFolder(case_job.folder).cancel_requested():
         raise Stopped
-
-
-def _ignored_slices_note(label_map: LabelMap, run: PlannedRun) -> str:
-    """Note on slices with labels that are not listed as labelled: their labels are ignored."""
-    unnamed = sorted(set(labelled_indices(label_map.array, run.support.axis)) - set(run.support.indices))
-    return f"Labels on slices not named were replaced: {_listed(unnamed)}." if unnamed else ""
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:_MAX_LISTED])) + (" ..." if len(numbers) > _MAX_LISTED else "")
 
 
 def _identity(path: Path) -> dict[str, Any]:

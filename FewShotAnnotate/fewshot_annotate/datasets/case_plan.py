@@ -1,0 +1,199 @@
+"""Plan of one case of a batch: its labels on the volume's grid, and the run that fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.clean_up import CleanUpRule
+from ..core.errors import InputError
+from ..core.job import Device
+from ..core.labelled_example import Example
+from ..core.regrid import Consent
+from ..core.slice_axis import labelled_indices, resolve_axis
+from ..core.volume import LabelMap, Volume
+from ..io.files import merge_layers, read_on_grid
+from ..io.label_names import named_from
+from ..io.label_notes import label_notes
+from ..jobs.labelled_layers import LabelledLayer
+from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, plan, planned_runs
+from .manifest import Case
+from .task.filling import TaskPlan, plan_with_task
+from .task.matching import axis_of_plane, empty_support, examples_of, values_by_name
+from .task.models import required_model
+from .task.task import Task, read_task
+
+# Maximum number of slices listed in a message.
+_MAX_LISTED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """Settings of all cases of a batch.
+
+    Attributes
+    ----------
+    slices : 'between', 'all' or (start, stop)
+    device : Device
+    options : mapping of str to number, str or bool
+        Options of the engine.
+    budget : float or None
+        Time limit per case, in seconds.
+    agreed : frozenset of Consent
+        Lossy operations allowed on labels that are not on the image's grid.
+    complete : bool
+        Whether a label that is not on a labelled slice is absent there.
+    clean_up : tuple of CleanUpRule
+        What is done to filled labels.
+    """
+
+    slices: str | tuple[int, int] = "between"
+    device: Device = Device.AUTO
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: float | None = None
+    agreed: frozenset[Consent] = frozenset()
+    complete: bool = True
+    clean_up: tuple[CleanUpRule, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CasePlan:
+    """How a case is filled.
+
+    Attributes
+    ----------
+    label_map : LabelMap
+        The painted labels on the volume's grid, or an empty label map with the segments of the task.
+    run : PlannedRun
+    examples : sequence of Example
+        Labelled slices of a task, for engines that segment from examples.
+    notes : sequence of str
+        Sentences about the labels, for the user.
+    by_task : TaskPlan or None
+        If the model of a task fills the case.
+    """
+
+    label_map: LabelMap
+    run: PlannedRun
+    examples: Sequence[Example] = ()
+    notes: Sequence[str] = ()
+    by_task: TaskPlan | None = None
+
+    def filled(self, labels: np.ndarray) -> LabelMap:
+        """Label map of the run's label values [k, j, i]."""
+        return self.label_map.with_array(labels) if self.by_task is None else self.by_task.filled(labels)
+
+
+def plan_case(
+    case: Case,
+    settings: BatchSettings,
+    volume: Volume,
+    library: Path | None = None,
+    task: Path | None = None,
+    model: Path | None = None,
+) -> CasePlan:
+    """Plan the filling of a case from its labelled slices, from the examples of a task, or by the model of a task.
+
+    Parameters
+    ----------
+    case : Case
+        Its engine is never 'auto'.
+    settings : BatchSettings
+    volume : Volume
+        Its image.
+    library : Path, optional
+        Folder of the task whose labelled slices are examples.
+    task, model : Path, optional
+        Folders of the task whose model fills the case, and of the model.
+
+    Raises
+    ------
+    InputError
+        The labels cannot be read, do not fit the volume or the task, overlap, or leave nothing to fill.
+    """
+    if task is not None:
+        assert model is not None
+        return _plan_with_task(case, settings, volume, read_task(task), model)
+    examples = None if library is None else read_task(library)
+    if case.support is None:
+        assert examples is not None
+        return _plan_from_examples(case, settings, volume, examples)
+    label_map, notes = _read_labels(case, case.support, settings, volume)
+    (run,) = plan(_request(case, settings, volume, [label_map]))
+    notes += [*_note_on_ignored_slices(label_map, run)]
+    if examples is None:
+        return CasePlan(label_map=label_map, run=run, notes=notes)
+    values = values_by_name(examples, label_map.segments, run.support.labels)
+    matched = examples_of(examples, volume.geometry, run.support.axis, values)
+    return CasePlan(label_map=label_map, run=run, examples=matched, notes=notes)
+
+
+def _plan_with_task(case: Case, settings: BatchSettings, volume: Volume, task: Task, model: Path) -> CasePlan:
+    layers: list[LabelMap] = []
+    notes: list[str] = []
+    if case.support is not None:
+        label_map, notes = _read_labels(case, case.support, settings, volume)
+        layers = [label_map]
+    request = _request(case, settings, volume, layers)
+    planned = plan_with_task(request, task, required_model(task, model.name))
+    notes += _note_on_ignored_slices(planned.label_map, planned.run)
+    return CasePlan(label_map=planned.label_map, run=planned.run, notes=notes, by_task=planned)
+
+
+def _plan_from_examples(case: Case, settings: BatchSettings, volume: Volume, task: Task) -> CasePlan:
+    """Plan for a volume without labelled slices, over all slices or a range."""
+    geometry = volume.geometry
+    axis = resolve_axis(case.axis, geometry) or axis_of_plane(task, geometry)
+    kind = np.uint8 if len(task.segments) <= 255 else np.uint16
+    label_map = LabelMap(np.zeros(geometry.shape, dtype=kind), geometry, task.segments)
+    names = {segment.value: segment.name for segment in task.segments}
+    layer = LabelledLayer(0, empty_support(task, geometry, axis), names)
+    (run,) = planned_runs([layer], volume, settings.slices, _engine_settings(case, settings))
+    return CasePlan(label_map=label_map, run=run, examples=examples_of(task, geometry, axis))
+
+
+def _read_labels(case: Case, path: Path, settings: BatchSettings, volume: Volume) -> tuple[LabelMap, list[str]]:
+    """The labels of a file as one label map on the volume's grid, and notes on what was changed."""
+    regridded = read_on_grid(path, volume.geometry, settings.agreed)
+    return _merged(named_from(regridded.layers, case.labels), path), label_notes(regridded, path)
+
+
+def _merged(layers: Sequence[LabelMap], path: Path) -> LabelMap:
+    """Merge the layers of a file into one label map."""
+    if len(layers) == 1:
+        return layers[0]
+    try:
+        return merge_layers(layers, "label.nii.gz")
+    except InputError:
+        raise InputError("case_overlaps", path=path) from None
+
+
+def _request(case: Case, settings: BatchSettings, volume: Volume, layers: Sequence[LabelMap]) -> FillRequest:
+    return FillRequest(
+        volume=volume,
+        layers=layers,
+        axis=case.axis,
+        labelled_slices=case.labelled_slices,
+        slices=settings.slices,
+        settings=_engine_settings(case, settings),
+        complete=settings.complete,
+        source=case.support or case.image,
+    )
+
+
+def _engine_settings(case: Case, settings: BatchSettings) -> EngineSettings:
+    return EngineSettings(case.engine, dict(settings.options), settings.device, settings.budget)
+
+
+def _note_on_ignored_slices(label_map: LabelMap, run: PlannedRun) -> list[str]:
+    """Note on slices with labels that are not listed as labelled: their labels are ignored."""
+    unnamed = sorted(set(labelled_indices(label_map.array, run.support.axis)) - set(run.support.indices))
+    return [f"Labels on slices not named were replaced: {_listed(unnamed)}."] if unnamed else []
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:_MAX_LISTED])) + (" ..." if len(numbers) > _MAX_LISTED else "")
