@@ -25,8 +25,9 @@ MIN_SIDE_PIXELS = 16
 
 
 def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian smoothing of a float32 `[h, w]`, `sigma` in pixels."""
-    smoothed: np.ndarray = scipy.ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=2.5)
+    """Gaussian smoothing of float32 images `[..., h, w]`, each on its own, `sigma` in pixels."""
+    deviations = (*(0.0,) * (image.ndim - 2), sigma, sigma)
+    smoothed: np.ndarray = scipy.ndimage.gaussian_filter(image, deviations, mode="nearest", truncate=2.5)
     return smoothed
 
 
@@ -60,7 +61,8 @@ def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = WHO
 
 def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
     """Compose two fields: the displacement by `first` followed by that of `then`."""
-    composed: np.ndarray = first + np.stack([warp(then[0], first), warp(then[1], first)])
+    composed = np.stack([warp(then[0], first), warp(then[1], first)])
+    composed += first
     return composed
 
 
@@ -74,8 +76,8 @@ def pyramid(image: np.ndarray) -> list[np.ndarray]:
     levels = [image]
     while len(levels) < LEVELS and min(levels[-1].shape[1:]) >= MIN_SIDE_PIXELS:
         halved = [
-            scipy.ndimage.zoom(smooth(channel, 0.8), 0.5, order=1, mode="nearest", grid_mode=True)
-            for channel in levels[-1]
+            scipy.ndimage.zoom(channel, 0.5, order=1, mode="nearest", grid_mode=True)
+            for channel in smooth(levels[-1], 0.8)
         ]
         levels.append(np.stack(halved))
     return levels
@@ -113,8 +115,17 @@ def enlarge(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(parts)
 
 
-def _gradient(image: np.ndarray) -> list[np.ndarray]:
-    return [np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image) for axis in (0, 1)]
+def _gradient(image: np.ndarray) -> np.ndarray:
+    """Derivatives of an image `[h, w]` along rows and columns, as `numpy.gradient`: `[2, h, w]`."""
+    result = np.zeros((2, *image.shape), dtype=np.float32)
+    for axis in (0, 1):
+        lines, along = result[axis].swapaxes(0, axis), image.swapaxes(0, axis)
+        if len(along) > 1:
+            np.subtract(along[2:], along[:-2], out=lines[1:-1])
+            lines[1:-1] *= 0.5
+            np.subtract(along[1], along[0], out=lines[0])
+            np.subtract(along[-1], along[-2], out=lines[-1])
+    return result
 
 
 def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, regularisation: float) -> np.ndarray:
@@ -125,22 +136,23 @@ def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, regula
     gradients = [_gradient(channel) for channel in reference]
     for _ in range(ITERATIONS):
         products = np.zeros((5, *field.shape[1:]), dtype=np.float32)
-        for still, moved, (still_rows, still_columns) in zip(reference, moving, gradients, strict=True):
-            warped = warp(moved, field)
-            error = still - warped
-            warped_rows, warped_columns = _gradient(warped)
-            rows = 0.5 * (still_rows + warped_rows)
-            columns = 0.5 * (still_columns + warped_columns)
+        for still, moved, still_gradient in zip(reference, moving, gradients, strict=True):
+            error = warp(moved, field)
+            gradient = _gradient(error)
+            np.subtract(still, error, out=error)
+            gradient += still_gradient
+            gradient *= 0.5
+            rows, columns = gradient
             for product, one, other in zip(
                 products, (rows, rows, columns, rows, columns), (rows, columns, columns, error, error), strict=True
             ):
                 product += one * other
-        a, b, c, p, q = (smooth(product, WINDOW) for product in products)
+        a, b, c, p, q = smooth(products, WINDOW)
         a += regularisation
         c += regularisation
-        determinant = a * c - b * b
-        step = np.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant])
+        step = np.stack([c * p - b * q, a * q - b * p])
+        step /= a * c - b * b
         step /= np.maximum(1, np.hypot(step[0], step[1]) / MAX_STEP_PIXELS)
         step += field
-        field = np.stack([smooth(step[0], SMOOTHING), smooth(step[1], SMOOTHING)])
+        field = smooth(step, SMOOTHING)
     return field

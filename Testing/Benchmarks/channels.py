@@ -1,0 +1,146 @@
+r"""What a second, co-registered channel gains, on every n-th slice labelled: mean Dice of the slices between.
+
+The second channel is synthetic; the first is real or synthetic:
+
+- phantom: two tubes on curves; each channel shows one of them
+- contrast: a real case, and a channel with a random intensity for each label, blurred, with noise and a bias field
+- repeat: a real case, and the same image with independent noise, at half the resolution
+- noise: a real case, and a channel of noise alone, which must not do harm
+
+    python Testing/Benchmarks/channels.py [--engines propagate adapt] [--case mr_spine_cord_t2] [--every 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+import numpy as np
+from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.registry import engine_class
+from fewshot_annotate.jobs.filling import Filling
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import gaussian_filter, zoom
+from scores import mean_dice, scored_labels
+from support.data import benchmark_case_names, load_benchmark_case
+
+BLUR_VOXELS = 0.7
+# Relative to the range of intensities.
+NOISE = 0.08
+
+Case = tuple[Volume, np.ndarray]
+
+
+def phantom() -> tuple[Case, Volume]:
+    """A volume with two tubes, of which it shows the first, their labels, and a volume that shows the second."""
+    rng = np.random.default_rng(0)
+    geometry = Geometry((49, 96, 96))
+    k, j, i = np.indices(geometry.shape)
+    bend = 12 * np.sin(np.pi * k / 24)
+    labels = np.zeros(geometry.shape, dtype=np.uint8)
+    for value, (row, column, sign) in enumerate(((32, 40, 1), (64, 56, -1)), start=1):
+        labels[(j - row) ** 2 + (i - column - sign * bend) ** 2 <= 10**2] = value
+    images = [np.where(labels == value, 200.0, 80.0) + rng.normal(0, 10, geometry.shape) for value in (1, 2)]
+    first, second = (Volume(image.astype(np.float32), geometry) for image in images)
+    return (first, labels), second
+
+
+def contrast(volume: Volume, labels: np.ndarray) -> Volume:
+    """A channel with a random intensity for each label."""
+    rng = np.random.default_rng(1)
+    image = rng.uniform(0, 1, int(labels.max()) + 1)[labels]
+    image = gaussian_filter(image, BLUR_VOXELS) + rng.normal(0, NOISE, image.shape)
+    bias = gaussian_filter(rng.normal(0, 1, image.shape), [side / 4 for side in image.shape])
+    image *= 1 + 0.2 * bias / np.abs(bias).max()
+    return Volume(image.astype(np.float32), volume.geometry)
+
+
+def repeat(volume: Volume, labels: np.ndarray) -> Volume:
+    """The same image with other noise, each voxel of 2 x 2 x 1 times the size."""
+    rng = np.random.default_rng(2)
+    grid = volume.geometry
+    image = volume.array.astype(np.float32)[:, ::2, ::2]
+    image = image + rng.normal(0, NOISE * float(np.ptp(image)), image.shape)
+    spacing = (2 * grid.spacing[0], 2 * grid.spacing[1], grid.spacing[2])
+    k, j, i = image.shape
+    return Volume(image.astype(np.float32), Geometry((k, j, i), spacing, grid.origin, grid.direction))
+
+
+def noise(volume: Volume, labels: np.ndarray) -> Volume:
+    """A channel that shows nothing."""
+    image = np.random.default_rng(3).normal(0, 1, volume.array.shape)
+    return Volume(image.astype(np.float32), volume.geometry)
+
+
+CHANNELS: dict[str, Callable[[Volume, np.ndarray], Volume]] = {"contrast": contrast, "repeat": repeat, "noise": noise}
+
+
+def dice_of(engine: str, volume: Volume, labels: np.ndarray, spacing: int) -> float:
+    """Mean Dice of the slices between labelled ones."""
+    axis = longest_axis(labels)
+    truth = axis.slices(labels)
+    indices = list(range(0, len(truth), spacing))
+    painted = np.zeros_like(labels)
+    axis.slices(painted)[indices] = truth[indices]
+    support = Support.from_label_map(LabelMap(painted, volume.geometry), axis, indices)
+    between = support.unlabelled(support.labelled_range())
+    result = truth.copy()
+    for index, probabilities in Filling(engine_class(engine)(), volume, support, between).results():
+        result[index] = label_slice(probabilities, support.labels)[0]
+    found = mean_dice(truth, result, between, scored_labels(truth))
+    assert found is not None
+    return found
+
+
+def longest_axis(labels: np.ndarray) -> SliceAxis:
+    """The axis with most labelled slices."""
+    return max(map(SliceAxis, range(3)), key=lambda axis: len(labelled_indices(labels, axis)))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--engines", nargs="+", default=["propagate", "adapt"], choices=["propagate", "adapt"])
+    parser.add_argument("--case", default="mr_spine_cord_t2", choices=benchmark_case_names())
+    parser.add_argument("--every", type=int, default=8, help="number of slices from one labelled slice to the next")
+    parser.add_argument("--coarser", type=int, default=1, help="take every n-th voxel of the case, to save time")
+    chosen = parser.parse_args()
+    real = coarsened(*load_benchmark_case(chosen.case), chosen.coarser)
+    made, second = phantom()
+    rows = [("phantom", "the other tube", made, second)]
+    rows += [(chosen.case, name, real, make(*real)) for name, make in CHANNELS.items()]
+    table = Table("case", "second channel", *(f"{name} {what}" for name in chosen.engines for what in ("1", "1+2")))
+    alone: dict[tuple[str, str], float] = {}
+    for case, name, (volume, labels), further in rows:
+        cells = []
+        for engine in chosen.engines:
+            if (case, engine) not in alone:
+                alone[case, engine] = dice_of(engine, volume, labels, chosen.every)
+            both = dice_of(engine, Volume(volume.array, volume.geometry, (further,)), labels, chosen.every)
+            cells += [f"{alone[case, engine]:.3f}", f"{both:.3f}"]
+        table.add_row(case, name, *cells)
+    Console(width=110).print(table)
+
+
+def coarsened(volume: Volume, label_map: LabelMap, factor: int) -> Case:
+    """The image and the labels of a case at a lower resolution."""
+    if factor == 1:
+        return volume, label_map.array
+    image = zoom(volume.array.astype(np.float32), 1 / factor, order=1)
+    labels = zoom(label_map.array, 1 / factor, order=0)
+    grid = volume.geometry
+    x, y, z = (length * factor for length in grid.spacing)
+    k, j, i = image.shape
+    return Volume(image, Geometry((k, j, i), (x, y, z), grid.origin, grid.direction)), labels
+
+
+if __name__ == "__main__":
+    main()
