@@ -75,7 +75,8 @@ def fit(
         inputs, target, prior = batches.draw()
         with torch.autocast(stack.device.type, torch.bfloat16, enabled=_bfloat16(stack.device)):
             logits = network(inputs, prior)
-        network.zero_grad()
+        for weight in weights:  # `zero_grad` looks for all modules anew in each step
+            weight.grad = None
         _loss(logits, target).backward()
         nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
         adam.step()

@@ -64,7 +64,8 @@ def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index:
         rows, from_rows = _overlap(down, height)
         columns, from_columns = _overlap(right, width)
         here, there = (index, rows, columns), (other, from_rows, from_columns)
-        differences = np.abs(images[index, :, rows, columns] - images[other, :, from_rows, from_columns])
+        differences = images[index, :, rows, columns] - images[other, :, from_rows, from_columns]
+        np.abs(differences, out=differences)
         through = differences[0]
         for difference in differences[1:]:
             through += difference

@@ -7,6 +7,7 @@ most probable label. There it is replaced by its shape from shape-based interpol
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import scipy
@@ -43,6 +44,9 @@ LOG_ODDS_PER_PIXEL = 4.0
 # Maximum weight where a structure must not replace another label, relative to the weight that would make it the most
 # probable one.
 MAX_SHARE = 0.8
+
+# Shapes are kept for this many slices, because each is asked for several times before its slice is final.
+KEPT_SLICES = 4
 
 _CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -82,6 +86,7 @@ class Gap:
         reach = MAX_SLOPE * (slices[1] - slices[0]) * apart / min(pixel)
         self._structures = structures(*masks, tuple(rows), reach)
         self._owners: dict[int, np.ndarray] = {}
+        self._interpolate = lru_cache(maxsize=KEPT_SLICES * max(1, len(self._structures)))(self._interpolated)
         self._without_contrast = frozenset(
             number
             for number, structure in enumerate(self._structures)
@@ -91,8 +96,8 @@ class Gap:
     def interpolated(self, index: int, count: int) -> np.ndarray:
         """Probabilities by shape interpolation alone of a slice in the gap, float32 `[count, h, w]`, summing to 1."""
         result = np.full((count, *self._shape), -MAX_DISTANCE, dtype=np.float32)
-        for structure in self._structures:
-            found = interpolate(structure, self._share(index), self._shape)
+        for number, structure in enumerate(self._structures):
+            found = self._interpolate(number, index)
             if found is not None:
                 row = result[self._rows[structure.label]]
                 part = np.maximum(row[found.box], found.distance)
@@ -123,7 +128,7 @@ class Gap:
         filled = probabilities.argmax(axis=0)
         shapes: np.ndarray | None = None
         for number, structure in enumerate(self._structures):
-            if not structure.matched or (found := interpolate(structure, self._share(index), self._shape)) is None:
+            if not structure.matched or (found := self._interpolate(number, index)) is None:
                 continue
             own, row = self._own(number, filled), self._rows[structure.label]
             unconfirmed = number in self._without_contrast
@@ -173,6 +178,10 @@ class Gap:
             weight = np.minimum(_weight_to_reach(least, part[row]), _max_weight_below_argmax(part, row))
             weight[filled[found.box] != 0] = 0
             _raise(part, row, weight)
+
+    def _interpolated(self, number: int, index: int) -> Shape | None:
+        """Interpolated shape of a structure, by number, on a slice; not to be modified."""
+        return interpolate(self._structures[number], self._share(index), self._shape)
 
     def _surrounding(self, structure: Structure) -> int:
         """Label index of what surrounds a structure on both labelled slices; 0 if it is no label, or not the same."""
