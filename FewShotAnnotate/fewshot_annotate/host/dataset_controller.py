@@ -72,6 +72,7 @@ class DatasetController:
         self._tasks = BackgroundTasks("dataset")
         self._fills_by_itself = True
         self._fill_wanted = self._reload_wanted = False
+        self._fills_next = False  # whether to look again what waits once the present fill has ended
         self._table: ReviewTable | None = None  # the one that `overview` is about
 
     @property
@@ -101,6 +102,8 @@ class DatasetController:
         """
         folder = create_dataset(path)
         review = CaseReview(self._scene, folder.path, self._history)
+        if self.review is not None and self.review.folder.path != folder.path:
+            self.filling.cancel()
         self.close_dataset()
         self.review = review
         self._fills_by_itself = self._fill_wanted = True
@@ -183,7 +186,9 @@ class DatasetController:
             raise as_input_error(error) from None
         if self.training.poll() and not self.training.busy:
             self._look_again(fill=True)
-        self._reload_wanted = self.filling.poll() or self._reload_wanted
+        if self.filling.poll():
+            self._reload_wanted = True
+            self._fill_wanted = self._fill_wanted or (self._fills_next and not self.filling.busy)
         review = self.review
         if review is None:
             return
@@ -235,6 +240,7 @@ class DatasetController:
     def _fill_if_useful(self) -> None:
         useful = self.overview.is_trained and self.overview.to_fill
         if useful and self._fills_by_itself and not self.training.busy:
+            self._fills_next = self.filling.busy  # of another data set, or by an older model
             self._start_filling()
 
     def _start_filling(self) -> None:

@@ -14,6 +14,8 @@ import qt
 import slicer
 
 from .effect.registration import EFFECT_NAME
+from .panel import help_buttons
+from .panel.help_buttons import DOCUMENTATION, PAGES
 from .panel.shortcuts import KEYS
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class SelfChecks:
             "Two segmentations in one scene": self._two_segmentations,
             "Steps fit into the panel": self._heights,
             "Tool tips": self._tool_tips,
+            "Question marks": self._question_marks,
+            "Order of tabs": self._order_of_tabs,
             "Shortcuts come and go, and are nobody else's": self._shortcuts,
             "Effects of the panel's editor": self._effects,
             "A timer after the module was unloaded": self._unloaded,
@@ -104,6 +108,24 @@ class SelfChecks:
                 if is_ours and not self._ui.segmentEditor.isAncestorOf(control):
                     tip = control.toolTip or getattr(control.parent(), "toolTip", "")
                     self._test.assertTrue(tip, f"{kind.__name__} {control.objectName}")
+
+    def _question_marks(self) -> None:
+        opened: list[str] = []
+        with _recorded_urls(opened):
+            for name, button in self._widget.help.buttons.items():
+                self._test.assertTrue(button.accessibleName, name)
+                button.click()
+        self._test.assertEqual(opened, [f"{DOCUMENTATION}/{page}" for page in PAGES.values()])
+
+    def _order_of_tabs(self) -> None:
+        """Sections follow each other as the Tab key goes from one to the next."""
+        root, seen = self._widget.uiWidget, []
+        widget = root.nextInFocusChain()
+        while widget is not None and widget != root:
+            if widget.objectName in PAGES:
+                seen.append(widget.objectName)
+            widget = widget.nextInFocusChain()
+        self._test.assertEqual(seen, list(PAGES))
 
     def _shortcuts(self) -> None:
         window = slicer.util.mainWindow()
@@ -181,6 +203,17 @@ class SelfChecks:
 
 def _keys_of(window: Any) -> set[str]:
     return {shortcut.key.toString() for shortcut in window.findChildren(qt.QShortcut)}
+
+
+@contextmanager
+def _recorded_urls(opened: list[str]) -> Iterator[None]:
+    """Addresses that the web browser would show, which are not opened."""
+    shown = help_buttons.open_page
+    setattr(help_buttons, "open_page", opened.append)  # noqa: B010 (mypy: a function is put in place of another)
+    try:
+        yield
+    finally:
+        setattr(help_buttons, "open_page", shown)  # noqa: B010
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from .accordion import Accordion
 from .action_bar import ActionBar
 from .fill_step import FillStep
+from .help_buttons import PAGES, HelpButtons
 from .review_section import ReviewSection
 
 TOOLS = "tools"
@@ -56,6 +57,7 @@ class WorkDisplay:
             TOOLS: ui.toolsSection,
         }
         ui.toolsSection.layout().addStretch(1)
+        self.help = HelpButtons({name: getattr(ui, name) for name in PAGES})
         self.accordion = Accordion(layout, sections, (TOOLS,), self._on_opened)
 
     def show(self, run: Callable[[Callable[[], object]], object]) -> None:
@@ -69,6 +71,7 @@ class WorkDisplay:
         run(lambda: self._bar.show(self._fill.idle))
         run(lambda: self.accordion.follow(self._reached()))
         run(lambda: self.accordion.show_states({name: step.state_line for name, step in self._steps.items()}))
+        run(self.help.place)
         if self.accordion.is_open(TOOLS):
             for section in self._tools:
                 run(section.show_controls)

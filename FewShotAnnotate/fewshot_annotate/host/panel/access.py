@@ -1,0 +1,82 @@
+"""What the whole panel needs for keyboards and weak eyes: the order of tabs, and selected rows that can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import qt
+
+# Sections as they lie in the panel.
+SECTIONS = (
+    "inputsSection",
+    "paintSection",
+    "fillSection",
+    "reviewSection",
+    "exportSection",
+    "toolsSection",
+    "datasetSection",
+    "compareSection",
+    "settingsSection",
+)
+_TABBED = (qt.Qt.TabFocus, qt.Qt.StrongFocus, qt.Qt.WheelFocus)
+
+
+def order_tabs(root: Any, sections: Sequence[Any]) -> None:
+    """Let the Tab key go through sections in the order of the panel.
+
+    Qt's own order is that in which widgets were made, and those of some sections are made last.
+
+    Parameters
+    ----------
+    root : QWidget
+    sections : sequence of QWidget
+        As they lie in the panel, a section before those within it.
+    """
+    chain, widget = [], root.nextInFocusChain()
+    while widget is not None and widget != root:
+        if root.isAncestorOf(widget) and widget.focusPolicy in _TABBED and widget.focusProxy() is None:
+            chain.append(widget)
+        widget = widget.nextInFocusChain()
+
+    def section_of(widget: Any) -> int:
+        holders = [n for n, section in enumerate(sections) if section == widget or section.isAncestorOf(widget)]
+        return holders[-1] if holders else -1
+
+    for widget, following in pairwise(sorted(chain, key=section_of)):
+        qt.QWidget.setTabOrder(widget, following)
+
+
+def make_selections_readable(root: Any, foreign: Any) -> None:
+    """Give the selected rows of tables and lists black text where that is read more easily than the style's own.
+
+    Slicer's style has white text on a light blue there, in both palettes.
+
+    Parameters
+    ----------
+    root : QWidget
+    foreign : QWidget
+        Whose tables stay as they are.
+    """
+    for kind in (qt.QTableWidget, qt.QListWidget):
+        for view in root.findChildren(kind):
+            if not foreign.isAncestorOf(view):
+                view.setPalette(_readable(view.palette))
+
+
+def _readable(palette: Any) -> Any:
+    changed = qt.QPalette(palette)
+    for group in (qt.QPalette.Active, qt.QPalette.Inactive):
+        ground = palette.color(group, qt.QPalette.Highlight)
+        # Black and white stand out equally from a ground of this luminance (WCAG 2).
+        text = "#000000" if _luminance(ground) > 0.179 else "#ffffff"
+        changed.setColor(group, qt.QPalette.HighlightedText, qt.QColor(text))
+    return changed
+
+
+def _luminance(colour: Any) -> float:
+    """Relative luminance of a colour as WCAG 2 defines it, 0 to 1."""
+    values = (colour.redF(), colour.greenF(), colour.blueF())
+    red, green, blue = (value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in values)
+    return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
