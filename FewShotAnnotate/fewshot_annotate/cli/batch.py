@@ -165,7 +165,8 @@ def _display(options: argparse.Namespace) -> Display[BatchProgress]:
 
     def show(bar: Bar, tally: BatchProgress) -> None:
         doing = "Starting" if tally.case is None else f"Filling, {tally.failed} failed" if tally.failed else "Filling"
-        bar.update(doing, tally.done + tally.failed, tally.total)
+        left = "" if tally.eta is None else f"{tally.eta:.0f} s left"
+        bar.update(doing, tally.done + tally.failed, tally.total, left=left)
         for line in lines(tally):
             bar.print(line)
 
@@ -174,7 +175,7 @@ def _display(options: argparse.Namespace) -> Display[BatchProgress]:
             print(line, file=sys.stderr)
 
     return Display(
-        columns=("{task.completed:.0f}/{task.total:.0f} cases", Column.ELAPSED, Column.REMAINING),
+        columns=("{task.completed:.0f}/{task.total:.0f} cases", Column.ELAPSED, "{task.fields[left]}"),
         show=show,
         line_of=lambda tally: _as_line(tally, options),
         quiet=print_lines,
@@ -188,7 +189,7 @@ def _message(case: CaseStatus, options: argparse.Namespace) -> str:
 def _as_line(tally: BatchProgress, options: argparse.Namespace) -> str:
     counts = {name: getattr(tally, name) for name in ("done", "failed", "running", "total")}
     if tally.case is None:
-        return json.dumps({"event": "batch", "counts": counts})
+        return json.dumps({"event": "batch", "counts": counts, "eta": tally.eta})
     case = asdict(replace(tally.case, message=_message(tally.case, options), error=None))
     del case["accepted"], case["error"]
-    return json.dumps({"event": "case", **case, "counts": counts}, ensure_ascii=True)
+    return json.dumps({"event": "case", **case, "counts": counts, "eta": tally.eta}, ensure_ascii=True)

@@ -17,6 +17,7 @@ from ..core.errors import InputError
 from ..engines.registry import engine_class, runnable_engine
 from ..jobs.planning import require_channels
 from .batch_folder import BatchFolder
+from .batch_time import BatchTime
 from .case import CORRECTED, BatchSettings, CaseJob
 from .case_details import details_of
 from .gallery import write_page
@@ -79,7 +80,7 @@ class WorkerPool(Protocol):
         """End the worker processes; running cases have a grace period to stop."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchProgress:
     """Progress of a batch.
 
@@ -88,6 +89,8 @@ class BatchProgress:
     case : CaseStatus or None
         The case that changed; None at the start.
     done, failed, running, total : int
+    eta : float or None
+        Estimated remaining time in seconds, None if unknown.
     """
 
     case: CaseStatus | None
@@ -95,6 +98,7 @@ class BatchProgress:
     failed: int
     running: int
     total: int
+    eta: float | None = None
 
 
 def run_batch(
@@ -267,6 +271,7 @@ class _BatchState:
         self._counts = dict.fromkeys(Status, 0)
         self._case_jobs = {case_job.case.name: case_job for case_job in case_jobs}
         self._unsaved: dict[str, CaseStatus] = {}
+        self._time = BatchTime()
         finished = {case_job.case.name: _finished(case_job) for case_job in case_jobs}
         there = {case_job.case.name for case_job in case_jobs if case_job.files.label.is_file()}
         in_review = {name for name in there if reviewer_of(folder.case(name))}
@@ -333,12 +338,14 @@ class _BatchState:
             self._set(row)
         for case_job in begun:
             self.running[case_job.case.name] = case_job
+            self._time.begin(case_job.case.name)
             self._set(CaseStatus(name=case_job.case.name, status=Status.RUNNING))
         return begun
 
     def end(self, status: CaseStatus) -> None:
         """Record the end of a case."""
         self.running.pop(status.name, None)
+        self._time.end(status.name)
         self._set(status)
 
     def skip_remaining(self) -> None:
@@ -390,7 +397,14 @@ class _BatchState:
     def _report_progress(self, changed: CaseStatus | None) -> None:
         count = self._counts
         self._report(
-            BatchProgress(changed, count[Status.DONE], count[Status.FAILED], count[Status.RUNNING], self._total)
+            BatchProgress(
+                case=changed,
+                done=count[Status.DONE],
+                failed=count[Status.FAILED],
+                running=count[Status.RUNNING],
+                total=self._total,
+                eta=self._time.seconds_left(len(self.waiting)),
+            )
         )
 
 
