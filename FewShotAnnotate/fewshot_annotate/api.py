@@ -303,11 +303,11 @@ def export_labels(
     InputError
         The labels cannot be exported, or the file does not read back as it was written.
     """
+    from .core.structures import as_terminology, common_structures
     from .export.delivery import deliver
     from .export.dicom_series import read_series
     from .export.preflight import check
     from .export.request import ExportRequest, Remedy, Target
-    from .export.structures import as_terminology, common_structures
 
     path = Path(path)
     target = Target.of_file(path)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.regrid import Alignment, align_grids, apply_alignment, regrid
+from fewshot_annotate.core.structures import TISSUE
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.export.delivery import deliver
 from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.export.preflight import check
 from fewshot_annotate.export.request import Derivation, ExportRequest, Modality, Remedy, Target
-from fewshot_annotate.export.structures import TISSUE
 from fewshot_annotate.io.files import read_volume
 from pydicom import dcmread
 from support.dicom import dciodvfy_errors, dcmqi_segments, needs_programs

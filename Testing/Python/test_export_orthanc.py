@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fewshot_annotate.core.structures import common_structures
 from fewshot_annotate.export.delivery import deliver
 from fewshot_annotate.export.dicom_seg import CodedSegment, SegContent, SegType
 from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.export.preflight import check
 from fewshot_annotate.export.request import ExportRequest, Remedy, Target
 from fewshot_annotate.export.seg_verification import compare_segmentation
-from fewshot_annotate.export.structures import common_structures
 from pydicom import dcmread
 from support.dicom import cut_labels, cut_series, dcmqi_segments, names_of, needs_programs, two_layers
 from support.orthanc import DICOMWEB_PLUGIN, Orthanc, running_orthanc

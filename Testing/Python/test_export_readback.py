@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.structures import TISSUE
 from fewshot_annotate.core.volume import LabelMap, Segment
 from fewshot_annotate.export import delivery as deliver_module
 from fewshot_annotate.export import image_files as nifti
@@ -15,7 +16,6 @@ from fewshot_annotate.export.delivery import deliver
 from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.export.preflight import Preflight, check
 from fewshot_annotate.export.request import Derivation, ExportRequest, Remedy, Target
-from fewshot_annotate.export.structures import TISSUE
 from fewshot_annotate.export.verification import compare_label_maps
 from fewshot_annotate.io.files import write_label_maps
 from fewshot_annotate.io.label_names import sidecar_path

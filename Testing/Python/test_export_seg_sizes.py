@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fewshot_annotate.core.structures import TISSUE
 from fewshot_annotate.core.volume import LabelMap
 from fewshot_annotate.export import delivery as deliver_module
 from fewshot_annotate.export.delivery import deliver
@@ -15,7 +16,6 @@ from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.export.preflight import check
 from fewshot_annotate.export.request import ExportRequest, Target
 from fewshot_annotate.export.seg_verification import compare_segmentation
-from fewshot_annotate.export.structures import TISSUE
 from highdicom.seg import segread
 from pydicom import Dataset, dcmread
 from support.dicom import dcmqi_segments

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from fewshot_annotate.core import structures as structures_module
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.structures import LEFT, RIGHT, as_terminology, common_structures
 from fewshot_annotate.core.terminology import Code, Terminology, format_tag, parse_tag, segment_terminology
 from fewshot_annotate.core.volume import Segment
-from fewshot_annotate.export import structures as structures_module
-from fewshot_annotate.export.structures import LEFT, RIGHT, as_terminology, common_structures
 from support import mrml
 from support.data import every_case
 from support.labels import TERMINOLOGY

@@ -22,11 +22,11 @@ from .messages import error_text
 from .sign_of_life import kind_on_terminal, sign_of_life
 
 if TYPE_CHECKING:
+    from ..core.structures import Structures
     from ..core.terminology import Terminology
     from ..export.algorithm import Algorithm
     from ..export.delivery import Report
     from ..export.request import Derivation, ExportRequest, Problem
-    from ..export.structures import Structures
 
 _ENGINE_LENGTH = 40
 _FAILED = 1
@@ -109,10 +109,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace) -> ExportRequest:
+    from ..core.structures import common_structures
     from ..export.dicom_seg import SegType
     from ..export.dicom_series import read_series
     from ..export.request import ExportRequest, Remedy, Target
-    from ..export.structures import common_structures
 
     target = Target(options.to)
     if options.one_file_per_segment and target is Target.DICOM_SEG:
@@ -178,7 +178,7 @@ def _require_other(options: argparse.Namespace) -> None:
 
 
 def _codes(texts: Sequence[str], structures: Structures) -> dict[str, Terminology]:
-    from ..export.structures import as_terminology
+    from ..core.structures import as_terminology
 
     codes = {}
     for text in texts:

@@ -24,7 +24,7 @@ COLOUR_COUNT = 128
 # Candidates: so many steps of red, green and blue, of a CIELAB lightness and chroma that show on grey images.
 _STEPS = 11
 _LIGHTNESS = (35.0, 90.0)
-_MIN_CHROMA = 30.0
+MIN_CHROMA = 30.0
 
 
 def label_colour(value: int) -> Colour:
@@ -37,12 +37,12 @@ def _colours() -> tuple[Colour, ...]:
     """The first colours, then always the candidate whose nearest colour is the farthest in CIELAB."""
     steps = np.linspace(0, 1, _STEPS)
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    lab = _cielab(candidates)
+    lab = cielab(candidates)
     chroma = np.hypot(lab[:, 1], lab[:, 2])
-    usable = (lab[:, 0] >= _LIGHTNESS[0]) & (lab[:, 0] <= _LIGHTNESS[1]) & (chroma >= _MIN_CHROMA)
+    usable = (lab[:, 0] >= _LIGHTNESS[0]) & (lab[:, 0] <= _LIGHTNESS[1]) & (chroma >= MIN_CHROMA)
     candidates, lab = candidates[usable], lab[usable]
     chosen = list(FIRST_COLOURS)
-    distance = np.min([np.linalg.norm(lab - colour, axis=1) for colour in _cielab(np.array(chosen))], axis=0)
+    distance = np.min([np.linalg.norm(lab - colour, axis=1) for colour in cielab(np.array(chosen))], axis=0)
     while len(chosen) < COLOUR_COUNT:
         farthest = int(distance.argmax())
         red, green, blue = candidates[farthest].round(2).tolist()
@@ -51,7 +51,7 @@ def _colours() -> tuple[Colour, ...]:
     return tuple(chosen)
 
 
-def _cielab(rgb: np.ndarray) -> np.ndarray:
+def cielab(rgb: np.ndarray) -> np.ndarray:
     """CIELAB (D65) of sRGB colours [n, 3] in 0..1 (IEC 61966-2-1, CIE 15)."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])

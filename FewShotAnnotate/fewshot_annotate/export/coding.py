@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from ..core.errors import InputError
 from ..core.segment_tags import TERMINOLOGY_TAG
+from ..core.structures import TISSUE
 from ..core.terminology import Terminology, format_tag, segment_terminology
 from ..core.volume import LabelMap, Segment
 from .request import ExportRequest, Problem, Remedy
-from .structures import TISSUE
 
 ALL_OTHERS = "*"
 _LISTED = 8

@@ -8,12 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.structures import Structures, common_structures
 from ..core.terminology import Terminology
 from ..core.volume import Geometry, LabelMap, Volume
 from .algorithm import Algorithm
 from .dicom_seg import SegType
 from .dicom_series import DicomSeries
-from .structures import Structures, common_structures
 
 
 class Target(StrEnum):

@@ -14,6 +14,7 @@ from ..core.checked_stream import FileIdentity, file_identity
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
 from ..core.reading import DamagedContentError, decoding, read_json, read_json_as
+from ..core.structure_colours import colours_by_name
 from ..core.volume import LabelMap, Segment, default_segment
 from . import colour_table
 
@@ -206,7 +207,14 @@ def _segments(content: Any) -> dict[int, Segment]:
         # Lists are nnU-Net's regions, which combine several labels.
         content = {value: name for name, value in content.items() if not isinstance(value, list)}
     described = {int(value): entry for value, entry in content.items()}
-    return {value: _segment(value, entry) for value, entry in described.items() if 0 < value <= _MAX_LABEL}
+    segments = {value: _segment(value, entry) for value, entry in described.items() if 0 < value <= _MAX_LABEL}
+    plain = {value: segments[value].name for value in segments if not _has_colour(described[value])}
+    colours = colours_by_name(plain, [one.colour for value, one in segments.items() if value not in plain])
+    return segments | {value: replace(segments[value], colour=colours[value]) for value in plain}
+
+
+def _has_colour(entry: Any) -> bool:
+    return not isinstance(entry, str) and "colour" in entry
 
 
 def _is_number(key: object) -> bool:

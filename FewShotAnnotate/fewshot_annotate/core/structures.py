@@ -1,6 +1,7 @@
-"""Table of common structures: codes suggested from a segment's name. Data in structures.csv; users may add their own.
+"""Table of common structures: codes and colours by a segment's name. Data in structures.csv; users may add their own.
 
-Codes are SNOMED CT (SCT), as DICOM PS3.16 and Slicer's terminology use them.
+Codes are SNOMED CT (SCT), as DICOM PS3.16 and Slicer's terminology use them; colours are those that Slicer's
+terminology and its colour table for anatomy recommend.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from ..core.errors import InputError
-from ..core.reading import read_text
-from ..core.terminology import Code, Terminology, parse_tag
+from .errors import InputError
+from .palette import Colour
+from .reading import read_text
+from .terminology import Code, Terminology, parse_tag
 
 LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")
@@ -85,6 +87,23 @@ class Structures:
 def common_structures() -> Structures:
     """The table that comes with the package."""
     return Structures(_read(_TABLE))
+
+
+def structure_colour(name: str) -> Colour | None:
+    """Colour that Slicer recommends for a structure of this name, left or right; None if it has none."""
+    tokens = [token for token in _tokens(name) if token not in _SIDES]
+    return _colours().get(_key(tokens))
+
+
+@cache
+def _colours() -> dict[_Key, Colour]:
+    colours: dict[_Key, Colour] = {}
+    for row in csv.DictReader(io.StringIO(read_text(_TABLE, "utf-8-sig"), newline=""), strict=True):
+        if row["colour"]:
+            red, green, blue = (byte / 255 for byte in bytes.fromhex(row["colour"]))
+            for name in (row["name"], *filter(None, row["synonyms"].split("|"))):
+                colours.setdefault(_key(_tokens(name)), (red, green, blue))
+    return colours
 
 
 def as_terminology(text: str, structures: Structures) -> Terminology:
