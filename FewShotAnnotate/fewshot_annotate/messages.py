@@ -58,7 +58,7 @@ SENTENCES = {
     "plane_oblique": "The volume is tilted too far to tell which of its axes has {plane} slices; choose axis 0, 1 or "
     "2 (array order: slices, rows, columns).",
     "slice_out_of_range": "Slice {index} does not exist along axis {axis}; slices run from 0 to {last}.",
-    "slices_malformed": "'{text}' is not a list of slice numbers; write for example 3,10,20.",
+    "slices_malformed": "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20.",
     "no_labelled_slice": "{path}: no slice is labelled; paint at least two slices first.",
     "one_labelled_slice": "{path}: only slice {index} is labelled, and nothing lies between; label one more "
     "slice, or ask for all slices.",

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from fewshot_annotate.cli.progress import RUN, Display, open_display
-from fewshot_annotate.cli.sign_of_life import DELAY_SECONDS, sign_of_life
+from fewshot_annotate.cli.sign_of_life import DELAY_SECONDS, command_begins, sign_of_life
 from fewshot_annotate.core.events import Progress, Started, Warned
 
 COUNTING = Display[int](
@@ -52,6 +52,14 @@ def test_what_takes_long_gives_a_sign_of_life(capsys: pytest.CaptureFixture[str]
     with sign_of_life("bar", "Planning"):
         pass
     assert capsys.readouterr() == ("", "Reading ...\n")
+
+
+def test_the_first_sign_of_a_command_counts_from_its_start(capsys: pytest.CaptureFixture[str]) -> None:
+    command_begins(time.monotonic() - 10)
+    for what in ("Reading", "Planning"):
+        with sign_of_life("bar", what):
+            time.sleep(0.7 * DELAY_SECONDS)
+    assert capsys.readouterr().err == "Reading ...\n"
 
 
 @pytest.mark.parametrize("kind", ["bar", "json", "none"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Sequence
 
 from ..core.exit_codes import ExitCode
@@ -19,11 +20,12 @@ CANCELLED = "cancelled; no output was written."
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    began = time.monotonic()
     try:
         with signals_as_interrupt():
             from .program import run
 
-            return run(arguments)
+            return run(arguments, began)
     except KeyboardInterrupt:
         with ignore_signals(), contextlib.suppress(OSError, ValueError):
             if sys.stderr is not None:

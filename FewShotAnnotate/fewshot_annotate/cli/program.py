@@ -21,6 +21,7 @@ from ..core.signals import ignore_signals
 from ..core.temporary import remove_abandoned_folders
 from ..core.text import printable, shortened
 from . import CANCELLED
+from .sign_of_life import command_begins
 from .terminal import StdoutError, discard_stdout, safe_streams
 from .unexpected_errors import log_and_describe, shows_traceback
 
@@ -41,8 +42,9 @@ COMMANDS = {
 _CANCELLED_LATE = "cancelled; files that were finished by then are there."
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+def run(arguments: Sequence[str] | None = None, began: float | None = None) -> int:
+    """Run a command that began at a time of `time.monotonic()`; returns the exit code."""
+    command_begins(began)
     before = files_written()
     with safe_streams(), suppress_library_warnings():
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
 # Nothing is shown of what is done sooner, so that a refusal stays a single line.
 DELAY_SECONDS = 0.8
+# The same for the first sign of a command, whose delay counts from the command's start, if imports took long.
+_MIN_DELAY_SECONDS = 0.3
+_began: list[float] = []  # of a command that has shown no sign yet
+
+
+def command_begins(seconds: float | None = None) -> None:
+    """Count the delay of the next sign from a time of `time.monotonic()`, now by default."""
+    _began[:] = [time.monotonic() if seconds is None else seconds]
 
 
 class SignOfLife:
@@ -31,7 +40,9 @@ class SignOfLife:
         self._lock = threading.Lock()
         self._stopped = False
         self._spinner: Status | None = None
-        self._timer = threading.Timer(DELAY_SECONDS, self._show)
+        passed = time.monotonic() - _began.pop() if _began else 0.0
+        delay = max(DELAY_SECONDS - passed, _MIN_DELAY_SECONDS)
+        self._timer = threading.Timer(delay, self._show)
         self._timer.daemon = True
         self._timer.start()
 

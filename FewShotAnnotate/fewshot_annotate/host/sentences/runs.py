@@ -10,7 +10,9 @@ from ..i18n import tr as _
 def runs_sentences() -> Mapping[str, str]:
     """Code -> sentence, in the language of the application."""
     return {
-        "slices_malformed": _("'{text}' is not a list of slice numbers; write for example 3,10,20."),
+        "slices_malformed": _(
+            "'{text}' is not a list of slice numbers, which count from 0; write for example 3,10,20."
+        ),
         "no_labelled_slice": _("{path}: no slice is labelled; paint at least two slices first."),
         "one_labelled_slice": _(
             "Only slice {index} is painted, and nothing lies between; paint one more slice, or choose to fill "
