@@ -119,7 +119,7 @@ def test_no_two_structures_of_the_table_share_a_name():
     seen: dict[tuple[str, ...], str] = {}
     for row in rows():
         for name in (row["name"], *filter(None, row["synonyms"].split("|"))):
-            key = structures_module._key(structures_module._words(name))
+            key = structures_module._key(structures_module._tokens(name))
             assert seen.setdefault(key, row["name"]) == row["name"], name
 
 
