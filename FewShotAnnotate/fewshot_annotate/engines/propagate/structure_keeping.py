@@ -6,8 +6,8 @@ most probable label. There it is replaced by its shape from shape-based interpol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 import scipy
@@ -86,7 +86,8 @@ class Gap:
         reach = MAX_SLOPE * (slices[1] - slices[0]) * apart / min(pixel)
         self._structures = structures(*masks, tuple(rows), reach)
         self._owners: dict[int, np.ndarray] = {}
-        self._interpolate = lru_cache(maxsize=KEPT_SLICES * max(1, len(self._structures)))(self._interpolated)
+        interpolated = partial(_interpolated, self._structures, slices, self._shape)
+        self._interpolate = lru_cache(maxsize=KEPT_SLICES * max(1, len(self._structures)))(interpolated)
         self._without_contrast = frozenset(
             number
             for number, structure in enumerate(self._structures)
@@ -179,10 +180,6 @@ class Gap:
             weight[filled[found.box] != 0] = 0
             _raise(part, row, weight)
 
-    def _interpolated(self, number: int, index: int) -> Shape | None:
-        """Interpolated shape of a structure, by number, on a slice; not to be modified."""
-        return interpolate(self._structures[number], self._share(index), self._shape)
-
     def _surrounding(self, structure: Structure) -> int:
         """Label index of what surrounds a structure on both labelled slices; 0 if it is no label, or not the same."""
         around = []
@@ -230,8 +227,7 @@ class Gap:
         return max(map(abs, contrast))
 
     def _share(self, index: int) -> float:
-        before, after = self._slices
-        return (index - before) / max(1, after - before)
+        return _share(self._slices, index)
 
     def _shared(self, label: int) -> bool:
         """Whether a label has several structures."""
@@ -248,6 +244,18 @@ class Gap:
             nearest = scipy.ndimage.distance_transform_edt(numbers < 0, return_distances=False, return_indices=True)
             self._owners[label] = numbers[tuple(nearest)]
         return self._owners[label]
+
+
+def _share(slices: tuple[int, int], index: int) -> float:
+    """Position of a slice between the labelled slices before (0) and after (1)."""
+    return (index - slices[0]) / max(1, slices[1] - slices[0])
+
+
+def _interpolated(
+    structures: Sequence[Structure], slices: tuple[int, int], shape: tuple[int, int], number: int, index: int
+) -> Shape | None:
+    """Interpolated shape of a structure, by number, on a slice; not to be modified."""
+    return interpolate(structures[number], _share(slices, index), shape)
 
 
 def _inside(shape: Shape) -> np.ndarray:
