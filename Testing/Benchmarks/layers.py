@@ -1,15 +1,16 @@
 """Memory for many segments in layers, as a table: reading, filling, and export to DICOM.
 
-    python Testing/Benchmarks/layers.py [--size 400 512 512] [--segments 60]
+    python Testing/Benchmarks/layers.py [--size 400 512 512] [--segments 60] [--kinds overlapping]
 
 Ellipsoids of random sizes, either all through the same voxels, so that each needs a layer of its own, or in a few
-layers. Every 20th slice is labelled for the fill, which fills three slices. Each row is a process of its own; its
-peak is the largest resident size of it or of one that it started.
+layers; and boxes that each fill most of the volume. Every 20th slice is labelled for the fill, which fills three
+slices. Each row is a process of its own; its peak is the largest resident size of it or of one that it started.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -30,6 +31,13 @@ from support.made_dicom import ct_series
 
 _RUN = "import sys; from fewshot_annotate.cli import main; sys.exit(main())"
 _READ = "import sys; from fewshot_annotate.io.files import read_label_maps; print(len(read_label_maps(sys.argv[1])))"
+_FILL = (
+    "fill {place}/series {place}/support.seg.nrrd -o {place}/filled.seg.nrrd --axis 0 --engine propagate"
+    " --slices {first}:{stop} --progress none"
+)
+_EXPORT = (
+    "export {place}/whole.seg.nrrd --to dicom-seg --reference {place}/series -o {place}/filled.dcm --default-code"
+)
 LABELLED_STEP = 20
 FEW_LAYERS = 3
 
@@ -39,53 +47,41 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", nargs=3, type=int, default=(400, 512, 512), metavar=("SLICES", "ROWS", "COLUMNS"))
     parser.add_argument("--segments", type=int, default=60)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="which sets of segments")
     options = parser.parse_args()
     grid = Geometry(tuple(options.size), (0.8, 0.8, 1.0))
     table = Table("segments", "what", "seconds", "peak MiB", "exit code")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         image = np.random.default_rng(0).normal(0, 50, grid.shape[1:]).astype(np.int16)
-        series = ct_series(place / "series", grid, np.broadcast_to(image, grid.shape))
-        for name, count in (("overlapping", options.segments), (f"in {FEW_LAYERS} layers", FEW_LAYERS)):
-            whole, support = place / f"{count}.seg.nrrd", place / f"{count}-support.seg.nrrd"
-            layers = ellipsoids(grid, options.segments, count)
-            write_label_maps(whole, layers)
-            write_label_maps(support, [on_labelled_slices(layer) for layer in layers])
-            del layers
+        ct_series(place / "series", grid, np.broadcast_to(image, grid.shape))
+        for kind in options.kinds:
+            name = kind.format(FEW_LAYERS)
+            making = multiprocessing.get_context("fork").Process(
+                target=make, args=(place, kind, grid, options.segments)
+            )
+            making.start()  # what this process holds would count as the peak of those that it starts
+            making.join()
             start = grid.shape[0] // 2 // LABELLED_STEP * LABELLED_STEP
-            fill = [
-                "fill",
-                series,
-                support,
-                "-o",
-                place / f"{count}-filled.seg.nrrd",
-                "--axis",
-                "0",
-                "--engine",
-                "propagate",
-            ]
-            fill += ["--slices", f"{start + 1}:{start + 4}", "--progress", "none"]
-            export = [
-                "export",
-                whole,
-                "--to",
-                "dicom-seg",
-                "--reference",
-                series,
-                "-o",
-                place / f"{count}.dcm",
-                "--default-code",
-            ]
             for what, code, words in (
-                ("read", _READ, [whole]),
-                ("fill", _RUN, fill),
-                ("export to DICOM SEG", _RUN, export),
+                ("read", _READ, f"{place}/whole.seg.nrrd"),
+                ("fill", _RUN, _FILL.format(place=place, first=start + 1, stop=start + 4)),
+                ("export to DICOM SEG", _RUN, _EXPORT.format(place=place)),
             ):
-                seconds, peak, status = measured(code, [str(word) for word in words])
+                seconds, peak, status = measured(code, words.split())
                 print(f"{name}: {what} {peak:.0f} MiB ({seconds:.0f} s)", file=sys.stderr)
                 table.add_row(f"{options.segments} {name}", what, f"{seconds:.0f}", f"{peak:.0f}", str(status))
+            for made in ("filled.seg.nrrd", "filled.dcm"):
+                (place / made).unlink(missing_ok=True)
     Console().print(table)
     return 0
+
+
+def make(place: Path, kind: str, grid: Geometry, segments: int) -> None:
+    """Write the segments, and those of the labelled slices."""
+    layers = KINDS[kind](grid, segments)
+    write_label_maps(place / "whole.seg.nrrd", layers)
+    write_label_maps(place / "support.seg.nrrd", [on_labelled_slices(layer) for layer in layers])
 
 
 def ellipsoids(grid: Geometry, segments: int, layers: int) -> list[LabelMap]:
@@ -112,11 +108,26 @@ def ellipsoids(grid: Geometry, segments: int, layers: int) -> list[LabelMap]:
     ]
 
 
+def boxes(grid: Geometry, segments: int) -> list[LabelMap]:
+    """A layer for each of many boxes, each of which fills most of the volume."""
+    arrays = [sparse_zeros(grid.shape, np.uint8) for _ in range(segments)]
+    for number, array in enumerate(arrays):
+        array[2:-2, 2 : -2 - number, 2:-2] = 1
+    return [LabelMap(array, grid, (default_segment(1),)) for array in arrays]
+
+
 def on_labelled_slices(layer: LabelMap) -> LabelMap:
     """The layer with labels on every `LABELLED_STEP`-th slice only."""
     array = sparse_zeros(layer.array.shape, layer.array.dtype)
     array[::LABELLED_STEP] = layer.array[::LABELLED_STEP]
     return layer.with_array(array)
+
+
+KINDS = {
+    "overlapping": lambda grid, segments: ellipsoids(grid, segments, segments),
+    "in {} layers": lambda grid, segments: ellipsoids(grid, segments, FEW_LAYERS),
+    "of the whole volume": boxes,
+}
 
 
 def measured(code: str, words: list[str]) -> tuple[float, float, int]:

@@ -614,6 +614,20 @@ def test_a_slice_whose_pixels_end_early_is_refused_by_name(tmp_path: Path) -> No
     assert "002.dcm" in str(error)
 
 
+@pytest.mark.parametrize("name", ["BitsStored", "PhotometricInterpretation", "SamplesPerPixel"])
+def test_attributes_that_can_have_but_one_value_may_be_missing(name: str, tmp_path: Path) -> None:
+    volume = read_volume(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))
+    assert np.array_equal(volume.array, stored_values())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("PixelRepresentation", "Pixel Representation"), ("PixelData", "Pixel Data")]
+)
+def test_a_slice_that_lacks_what_its_pixels_need_is_not_called_damaged(name: str, said: str, tmp_path: Path) -> None:
+    error = refusal(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))
+    assert f"its header lacks {said}" in str(error)
+
+
 # --- positions as scanners round them
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fewshot_annotate.core.sparse_array import copy_nonzero, sparse_copy, sparse_zeros
+from fewshot_annotate.core import sparse_array
+from fewshot_annotate.core.sparse_array import copy_nonzero, release_pages, sparse_copy, sparse_zeros
+from fewshot_annotate.core.volume import Geometry, LabelMap, default_segment
+from fewshot_annotate.io.files import read_label_maps, write_label_maps
 
 _WRITE = """
 import resource, sys
@@ -55,6 +62,56 @@ def test_zeros_can_be_written_and_are_like_those_of_numpy(shape: tuple[int, ...]
     assert not array.any()
     array[...] = 7
     assert (array == 7).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the system takes memory back")
+def test_many_full_arrays_lie_in_files_and_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse_array, "MAX_MEMORY_BYTES", 10 << 20)
+    monkeypatch.setattr(sparse_array, "MAX_FILE_BYTES", 0)
+    before, arrays = resident_mib(), []
+    for number in range(1, 21):
+        array = sparse_zeros((4, 1024, 1024), np.uint8)
+        array[...] = number
+        arrays.append(array)
+    until = time.monotonic() + 60
+    while resident_mib() - before > 20 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert resident_mib() - before < 20
+    assert [int(array.min()) for array in arrays] == list(range(1, 21))
+    assert [int(array.max()) for array in arrays] == list(range(1, 21))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the system takes memory back")
+def test_arrays_for_which_the_disk_has_no_room_are_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_words: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sparse_array, "MAX_MEMORY_BYTES", 0)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    array = sparse_zeros((2, 1024, 1024), np.uint8)
+    array[...] = 3
+    assert (array == 3).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the system takes memory back")
+def test_full_layers_in_files_are_written_and_read_as_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse_array, "MAX_MEMORY_BYTES", 0)
+    grid, random = Geometry((20, 256, 256)), np.random.default_rng(0)
+    layers = [LabelMap(sparse_zeros(grid.shape, np.uint8), grid, (default_segment(1),)) for _ in range(8)]
+    for layer in layers:
+        layer.array[...] = random.integers(0, 8, (20, 1, 1)) > 0
+    write_label_maps(tmp_path / "a.seg.nrrd", layers)
+    before = resident_mib()
+    found = read_label_maps(tmp_path / "a.seg.nrrd")
+    release_pages()
+    assert resident_mib() - before < 5
+    assert all(np.array_equal(one.array, two.array) for one, two in zip(layers, found, strict=True))
+
+
+def resident_mib() -> float:
+    """Memory of this process, file pages included."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="which need Linux, where peaks are in KiB")

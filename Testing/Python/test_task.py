@@ -292,6 +292,8 @@ def test_a_damaged_example_is_told_and_not_trained_on(harm: str) -> None:
         shutil.copy(second / "image.nii.gz", first / "image.nii.gz")
     with pytest.raises(InputError, match=r"Task 'organs' is damaged \(examples/0001\)"):
         task.training_examples()[0].load()
+    assert main(["task", "train", "organs", "--progress", "none"]) == 2
+    assert not list((task.folder / "models").glob("0*"))
 
 
 def test_a_task_file_of_another_version_or_damaged_is_told(capsys: pytest.CaptureFixture[str]) -> None:

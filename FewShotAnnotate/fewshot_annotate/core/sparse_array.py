@@ -1,16 +1,38 @@
-"""Arrays of zeros that take memory only where something else was written, for label maps of many layers."""
+"""Arrays of zeros that take memory only where something else was written, for label maps of many layers.
+
+Many of them, or large ones, lie in files without a name. A thread takes what was read of these out of memory again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
+import os
+import tempfile
+import threading
+import time
+import weakref
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 # Smaller arrays are not worth a mapping of their own.
 _MIN_BYTES = 1 << 20
+# Size of all arrays together, zeros included, above which further ones lie in files.
+MAX_MEMORY_BYTES = 1 << 30
+# Memory that pages of files may take, libraries included, and how often that is looked at.
+MAX_FILE_BYTES = 1 << 29
+_PAUSE_SECONDS = 0.05
+_IN_MEMORY: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+_IN_FILES: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+_LOCK = threading.Lock()
+# Kinds of file systems that lie in memory themselves.
+_MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
+# Where large temporary files belong if the usual folder lies in memory.
+_DISK_FOLDER = "/var/tmp"
 
 
 def sparse_zeros(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
@@ -22,8 +44,21 @@ def sparse_zeros(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
     size = kind.itemsize * math.prod(shape)
     if size < _MIN_BYTES or not hasattr(mmap, "MAP_PRIVATE"):
         return np.zeros(tuple(shape), kind)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = None
+    if size + sum(map(len, _IN_MEMORY)) > MAX_MEMORY_BYTES:
+        pages = _pages_of_file(size)
+    if pages is None:
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        _IN_MEMORY.add(pages)
     return np.frombuffer(pages, kind).reshape(tuple(shape))
+
+
+def release_pages() -> None:
+    """Take the arrays that lie in files out of memory; what is used again comes back."""
+    with _LOCK:
+        mapped = tuple(_IN_FILES)
+    for pages in mapped:
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def copy_nonzero(target: np.ndarray, values: np.ndarray) -> None:
@@ -39,3 +74,52 @@ def sparse_copy(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray
     result = sparse_zeros(array.shape, dtype or array.dtype)
     copy_nonzero(result, array)
     return result
+
+
+def _pages_of_file(size: int) -> mmap.mmap | None:
+    """Zeros in a new file that goes with the process; None where the system has none, or no room."""
+    if not (hasattr(os, "posix_fallocate") and hasattr(mmap, "MADV_DONTNEED")):
+        return None
+    for folder in (tempfile.gettempdir(), _DISK_FOLDER):
+        with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            if not _lies_in_memory(file.fileno()):
+                os.posix_fallocate(file.fileno(), 0, size)  # without room, writing would end the process
+                pages = mmap.mmap(file.fileno(), size)
+                _watch(pages)
+                return pages
+    return None
+
+
+def _watch(pages: mmap.mmap) -> None:
+    """Add pages of a file to those that are kept out of memory, by a thread that ends with the last of them."""
+    with _LOCK:
+        alone = not _IN_FILES
+        _IN_FILES.add(pages)
+        if alone:
+            threading.Thread(target=_release_repeatedly, name="pages of arrays", daemon=True).start()
+
+
+def _release_repeatedly() -> None:
+    while True:
+        time.sleep(_PAUSE_SECONDS)
+        if _file_bytes_in_memory() > MAX_FILE_BYTES:
+            release_pages()
+        with _LOCK:
+            if not _IN_FILES:
+                return
+
+
+def _file_bytes_in_memory() -> int:
+    """Memory of this process that holds pages of files."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[2]) * mmap.PAGESIZE
+
+
+def _lies_in_memory(descriptor: int) -> bool:
+    """Whether a file takes memory instead of disk space, as far as the system tells."""
+    device = os.fstat(descriptor).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split()
+        if words[2] == number:
+            return words[words.index("-") + 1] in _MEMORY_FILE_SYSTEMS
+    return False

@@ -17,7 +17,7 @@ from ...engines.base import RunContext
 from ...engines.threads import temporary_compile_cache
 from .example import EXAMPLES
 from .library import task_lock
-from .models import CANCEL_FILE, MODELS, TaskModel, TrainingRecord, newest_model, task_models
+from .models import CANCEL_FILE, MODELS, TRAINING_FILE, TaskModel, TrainingRecord, newest_model, task_models
 from .task import Task, read_task
 
 _LOCK = ".training.lock"
@@ -71,16 +71,17 @@ def train_task(request: TrainingRequest, context: RunContext = RunContext()) -> 
     require_trainable(task)
     with _exclusive(task), temporary_compile_cache():
         model, start = _open_or_create(task, request.warm)
-        fit_specialist(
-            task.training_examples(),
-            len(task.segments),
-            model.folder,
-            budget_seconds=request.seconds,
-            start=start,
-            seed=request.seed,
-            device=request.device,
-            context=_with_cancel_file(context, model.folder),
-        )
+        with _removed_if_refused(model):
+            fit_specialist(
+                task.training_examples(),
+                len(task.segments),
+                model.folder,
+                budget_seconds=request.seconds,
+                start=start,
+                seed=request.seed,
+                device=request.device,
+                context=_with_cancel_file(context, model.folder),
+            )
     trained = newest_model(task)
     assert trained is not None
     return trained
@@ -120,6 +121,17 @@ def _exclusive(task: Task) -> Iterator[None]:
     share_lock(task.folder / MODELS / _LOCK)
     with file:
         yield
+
+
+@contextlib.contextmanager
+def _removed_if_refused(model: TaskModel) -> Iterator[None]:
+    """Context in which the folder of a model goes again if the examples are refused before training begins."""
+    try:
+        yield
+    except InputError:
+        if [one.name for one in paths.entries(model.folder)] == [TRAINING_FILE]:
+            shutil.rmtree(model.folder, ignore_errors=True)
+        raise
 
 
 def _open_or_create(task: Task, warm: bool) -> tuple[TaskModel, Path | None]:

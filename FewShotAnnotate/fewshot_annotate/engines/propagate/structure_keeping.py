@@ -41,6 +41,10 @@ MAX_SLOPE = 2.0
 # signed distance; with 2 instead of 4 the pixels around a column of one pixel are filled too.
 INTERPOLATED_PROBABILITY = 0.75
 LOG_ODDS_PER_PIXEL = 4.0
+# Where the images do not show a small structure, it may be this many pixels per slice of the gap off its interpolated
+# course, midway. There its probability is at least the second number, so that the background is not certain.
+# A quarter of a circle deviates from its chord by a fifth of the chord's length.
+CURVATURE, CURVED_PROBABILITY = 0.35, 0.15
 # Maximum weight where a structure must not replace another label, relative to the weight that would make it the most
 # probable one.
 MAX_SHARE = 0.8
@@ -149,6 +153,16 @@ class Gap:
                 weight = _weight_to_reach(weight, part[row])
             weight = np.where(spared, np.minimum(weight, _max_weight_below_argmax(part, row)), weight)
             _raise(part, row, weight)
+            if self._small(structure):
+                least = _weight_to_reach(self._least_around(found, index), part[row])
+                _raise(part, row, np.minimum(least, _max_weight_below_argmax(part, row)))
+
+    def _least_around(self, shape: Shape, index: int) -> np.ndarray:
+        """Least probability of the pixels around a shape: between the labelled slices its course may be curved."""
+        share = self._share(index)
+        reach = CURVATURE * (self._slices[1] - self._slices[0]) * 4 * share * (1 - share)
+        near = (shape.distance < 0) & (shape.distance >= -reach)
+        return np.where(near, CURVED_PROBABILITY, 0).astype(np.float32)
 
     def raise_unmatched(self, index: int, probabilities: np.ndarray) -> None:
         """Raise the probability, in place, of lost small structures that only one labelled slice shows.

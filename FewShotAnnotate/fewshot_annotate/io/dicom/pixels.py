@@ -98,6 +98,8 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
         syntax = _transfer_syntax(dataset)
     except Exception:  # pydicom and its decoders raise anything at damaged data
         raise damaged from None
+    if missing := _missing_attributes(dataset):
+        raise InputError("file_unreadable", path=file, detail=f"its header lacks {', '.join(missing)}")
     try:
         if syntax in _GDCM_SYNTAXES:
             pixels = _decode_with_gdcm(dataset)
@@ -114,6 +116,21 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
             raise InputError("series_compressed", path=path, first=file_name(frame.header), what=name) from None
         raise damaged from None
     return pixels
+
+
+def _missing_attributes(dataset: Any) -> list[str]:
+    """Attributes without which pixels cannot be decoded; those that have one sound value are filled in."""
+    from pydicom.datadict import dictionary_description
+
+    if "BitsAllocated" in dataset and "BitsStored" not in dataset:
+        dataset.BitsStored = dataset.BitsAllocated
+    if "SamplesPerPixel" not in dataset:
+        dataset.SamplesPerPixel = 1
+    if "PhotometricInterpretation" not in dataset and dataset.SamplesPerPixel == 1:
+        dataset.PhotometricInterpretation = "MONOCHROME2"
+    has_integers = "FloatPixelData" not in dataset and "DoubleFloatPixelData" not in dataset
+    required = ("Rows", "Columns", "BitsAllocated", *(("PixelRepresentation", "PixelData") if has_integers else ()))
+    return [dictionary_description(name) for name in required if name not in dataset]
 
 
 def _transfer_syntax(dataset: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InputError
+from ...core.layers import group_disjoint
 from ...core.sparse_array import sparse_zeros
 from ...core.volume import Geometry, LabelMap, Segment, default_segment, present_values
 from .folder import suppress_dicom_warnings
@@ -233,18 +234,17 @@ def _layers(
     """Each segment on the first label map on which it covers no other; those without a voxel are on the first."""
     kind = np.uint8 if max((*masks, *described), default=0) <= 255 else np.uint16
     size = geometry.shape[1] * geometry.shape[2]
-    arrays = [sparse_zeros(geometry.shape, kind)]
-    held: list[list[int]] = [[number for number in described if number not in masks]]
-    for number in sorted(masks):
-        slices = {k: _unpacked(bits, size, geometry.shape[1:]) for k, bits in masks[number].items()}
-        free = (n for n, array in enumerate(arrays) if not any(array[k][mask].any() for k, mask in slices.items()))
-        layer = next(free, len(arrays))
-        if layer == len(arrays):
-            arrays.append(sparse_zeros(geometry.shape, kind))
-            held.append([])
-        for k, mask in slices.items():
-            arrays[layer][k][mask] = number
-        held[layer].append(number)
+    filled = sorted(masks)
+    groups = [[filled[position] for position in group] for group in group_disjoint([masks[one] for one in filled])]
+    arrays = []
+    for group in groups or [[]]:
+        array = sparse_zeros(geometry.shape, kind)
+        for number in group:
+            for k, bits in masks[number].items():
+                array[k][_unpacked(bits, size, geometry.shape[1:])] = number
+        arrays.append(array)
+    held = [set(group) for group in groups] or [set()]
+    held[0] |= set(described) - set(masks)
     segments = _all_segments(described, tuple(masks))
     return [
         LabelMap(array, geometry, tuple(segment for segment in segments if segment.value in numbers))
