@@ -56,6 +56,13 @@ def test_a_flagged_case_is_not_accepted_until_somebody_accepts_it(table: CaseTab
     assert states(table)["0"] == "filled"
 
 
+def test_a_flag_is_not_written_through_a_link(table: CaseTable, tmp_path: Path) -> None:
+    (table.folder.case("1").folder / "flagged").symlink_to(tmp_path / "elsewhere")
+    table.flag("1")
+    assert not (tmp_path / "elsewhere").exists()
+    assert states(table)["1"] == "flagged"
+
+
 def test_all_who_may_change_a_case_can_take_it(table: CaseTable) -> None:
     folder = table.folder.case("1").folder
     folder.chmod(0o770)

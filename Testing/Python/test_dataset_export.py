@@ -117,6 +117,17 @@ def test_bids_has_a_subject_for_each_patient_and_a_run_for_each_image(tmp_path: 
     assert (tmp_path / "bids" / "desc-accepted_dseg.tsv").read_text().splitlines()[2] == "1\tCore"
 
 
+def test_names_in_the_table_of_bids_are_text_in_one_cell(tmp_path: Path) -> None:
+    task = create_task("balls")
+    volume, labels = ball(0)
+    names = ('=HYPERLINK("x")', "two\tcells\n+1")
+    named = tuple(replace(one, name=name) for one, name in zip(labels.segments, names, strict=True))
+    add_example(task.folder, volume, replace(labels, segments=named))
+    assert export("balls", tmp_path / "bids", "bids", "--suffix", "T2w") == 0
+    rows = (tmp_path / "bids" / "desc-accepted_dseg.tsv").read_text().splitlines()
+    assert rows[2:] == ['1\t\'=HYPERLINK("x")', r"2	two\tcells\n+1"]
+
+
 def test_no_patient_is_on_both_sides_of_the_split() -> None:
     patients = [f"p{number}" for number in range(10)]
     held = validation_patients([*patients, *patients], 0.3)

@@ -154,7 +154,8 @@ def set_flag(files: CaseFiles, flagged: bool) -> None:
     path = files.folder / _FLAG
     try:
         if flagged:
-            path.touch()
+            with contextlib.suppress(FileExistsError):
+                path.open("xb").close()  # without following a link
         else:
             path.unlink(missing_ok=True)
     except OSError as error:

@@ -53,7 +53,8 @@ class WorkFolder(ABC):
 
     def request_cancel(self) -> None:
         """Ask the worker to stop."""
-        self._cancel_path.touch()
+        with contextlib.suppress(FileExistsError):
+            self._cancel_path.open("xb").close()  # without following a link
 
     def clear_cancel(self) -> None:
         """Remove an earlier request to stop."""

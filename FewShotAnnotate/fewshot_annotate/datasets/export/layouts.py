@@ -13,7 +13,9 @@ import numpy as np
 
 from ... import __version__
 from ...core.errors import InputError
+from ...core.spreadsheet_cells import escape_formula
 from ...core.storage import write_json, write_text
+from ...core.text import printable
 from ...core.volume import Segment
 from .facts import CaseFacts
 
@@ -234,7 +236,7 @@ class Bids(Layout):
         write_text(folder / "participants.tsv", "\n".join(["participant_id\tsplit", *rows]) + "\n")
         levels = {"training": "Used for training", "validation": "Held out from training"}
         write_json(folder / "participants.json", {"split": {"Description": "Split", "Levels": levels}}, indent=1)
-        table = [f"{value}\t{name}" for value, name in self.names.items()]
+        table = [f"{value}\t{escape_formula(printable(name))}" for value, name in self.names.items()]
         write_text(folder / "desc-accepted_dseg.tsv", "\n".join(["index\tname", *table]) + "\n")
         for file in files.values():
             image, labels = folder / file.image, folder / file.labels
