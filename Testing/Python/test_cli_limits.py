@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fewshot_annotate.cli import main, suggest
+from fewshot_annotate.cli import main, program, suggest
 from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.core.numbers import float_or_none, int_or_none
 from fewshot_annotate.core.unexpected_errors import (
@@ -258,11 +258,23 @@ def test_the_same_error_at_the_same_place_has_the_same_code_and_the_log_ends(tmp
         MemoryError(),
         OSError(12, "Cannot allocate memory"),
         RuntimeError("std::bad_alloc"),
+        ImportError("libx.so: failed to map segment from shared object"),
         np.exceptions.AxisError(3),
     ],
 )
 def test_a_shortage_of_memory_is_known_in_all_its_words(error: Exception) -> None:
     assert is_out_of_memory(error) == (not isinstance(error, np.exceptions.AxisError))
+
+
+def test_a_command_whose_libraries_find_no_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_words: object) -> None:
+        raise ImportError("libx.so: failed to map segment from shared object")
+
+    monkeypatch.setattr(program, "import_module", fail)
+    assert main(["task", "list"]) == 1
+    assert capsys.readouterr().err.startswith("fewshot-annotate: there is not enough memory;")
 
 
 def test_a_sound_image_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def run(arguments: Sequence[str] | None = None, began: float | None = None) -> i
             with ignore_signals():
                 _print_error(_CANCELLED_LATE if files_written() > before else CANCELLED)
             return ExitCode.CANCELLED
+        except Exception as error:  # before the command began: its modules cannot be loaded
+            return _unexpected(error)
         return code
 
 
@@ -82,11 +84,15 @@ def _run(options: argparse.Namespace) -> int:
     except (StdoutError, BrokenPipeError):
         raise
     except Exception as error:
-        if shows_traceback():
-            raise
-        _print_error(log_and_describe(error))
-        return ExitCode.FAILED
+        return _unexpected(error)
     return code
+
+
+def _unexpected(error: Exception) -> int:
+    if shows_traceback():
+        raise error
+    _print_error(log_and_describe(error))
+    return ExitCode.FAILED
 
 
 def _print_error(message: str) -> None:

@@ -119,7 +119,7 @@ def _lies_in_memory(descriptor: int) -> bool:
     device = os.fstat(descriptor).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        words = line.split()
-        if words[2] == number:
-            return words[words.index("-") + 1] in _MEMORY_FILE_SYSTEMS
+        fields = line.split()
+        if fields[2] == number:
+            return fields[fields.index("-") + 1] in _MEMORY_FILE_SYSTEMS
     return False

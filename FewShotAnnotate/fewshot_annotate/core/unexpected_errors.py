@@ -28,6 +28,7 @@ _OUT_OF_MEMORY_PHRASES = (
     "out of memory",
     "cannot allocate",
     "can't start new thread",  # for its stack
+    "failed to map segment",  # of a library that is loaded
 )
 
 
@@ -35,7 +36,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out; libraries in C report that in messages of their own."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _OUT_OF_MEMORY_PHRASES)
+    return isinstance(error, RuntimeError | ImportError) and any(
+        phrase in str(error).lower() for phrase in _OUT_OF_MEMORY_PHRASES
+    )
 
 
 def traceback_lines(error: BaseException) -> list[str]:
