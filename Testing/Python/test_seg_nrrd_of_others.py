@@ -58,6 +58,27 @@ def test_segments_are_found_whatever_the_file_is_called(name: str, layers: int, 
     assert np.array_equal(found["organ 0"], FIRST)
 
 
+@pytest.mark.parametrize("kind", ["list", "vector", "2-vector", "4-vector", "???"])
+@pytest.mark.parametrize("first", [True, False])
+def test_layers_are_found_whatever_kind_their_axis_is_said_to_be(kind: str, first: bool, tmp_path: Path) -> None:
+    array = np.stack([FIRST, SECOND], axis=0 if first else -1)
+    directions = ["(0.7,0,0)", "(0,0.8,0)", "(0,0,2.5)"]
+    axes = [("none", kind), *((text, "domain") for text in directions)]
+    axes = axes if first else [*axes[1:], axes[0]]
+    described = {**segment(0, LabelValue="1", Layer="0"), **segment(1, LabelValue="1", Layer="1")}
+    lines = [
+        "NRRD0004\ntype: uchar\ndimension: 4\nspace: left-posterior-superior\nencoding: raw",
+        f"sizes: {' '.join(map(str, array.shape))}",
+        f"space directions: {' '.join(direction for direction, _ in axes)}",
+        f"kinds: {' '.join(name for _, name in axes)}\nspace origin: (1,2,3)",
+        *(f"{name}:={text}" for name, text in described.items()),
+    ]
+    (tmp_path / "a.seg.nrrd").write_bytes("\n".join([*lines, "", ""]).encode() + array.tobytes(order="F"))
+    found = masks(read_label_maps(tmp_path / "a.seg.nrrd"))
+    assert np.array_equal(found["organ 0"], FIRST)
+    assert np.array_equal(found["organ 1"], SECOND)
+
+
 def test_a_number_that_is_left_out_ends_no_list(tmp_path: Path) -> None:
     first, third = segment(0, LabelValue="1", Layer="0"), segment(2, LabelValue="2", Layer="0")
     path = write(tmp_path / "a.seg.nrrd", np.where(FIRST, 1, 2 * SECOND).astype(np.uint8), **first, **third)
