@@ -25,6 +25,7 @@ from fewshot_annotate.engines.adapt.network import FittedNetwork
 from fewshot_annotate.engines.adapt.stack import TrainingSlice
 from fewshot_annotate.engines.base import RunContext, Stopped, label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from fewshot_annotate.engines.registry import engine_class
 from support.data import LIVER, VERTEBRAE, load_case, shared_case
 
@@ -112,14 +113,12 @@ def test_is_more_accurate_than_propagate() -> None:
     assert mean_dice(truth, predicted(engine, support), support) > mean_dice(truth, drafts, support)
 
 
-def test_drafts_are_what_propagate_gives() -> None:
+def test_drafts_are_what_optical_flow_gives() -> None:
     volume, _, support = brain_part()
     wanted = support.unlabelled(support.labelled_range())
-    propagate = Propagate()
-    propagate.prepare(volume, support)
     drafts = dict(prepared(volume, support).draft(wanted))
     assert sorted(drafts) == wanted
-    for index, probabilities in propagate.predict(wanted):
+    for index, probabilities in FlowPropagation(volume, support).predict(wanted):
         np.testing.assert_array_equal(drafts[index], probabilities)
 
 

@@ -12,12 +12,12 @@ from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
-from fewshot_annotate.engines.adapt.calibration import Calibration, HeldOutPrediction, effective_distance
 from fewshot_annotate.engines.adapt.candidates import CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
-from fewshot_annotate.engines.adapt.dice_expectation import DiceExpectation
 from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.calibration.dice_expectation import DiceExpectation
+from fewshot_annotate.engines.calibration.temperature import Calibration, HeldOutPrediction, effective_distance
 from fewshot_annotate.evaluation.metrics import dice
 from fewshot_annotate.guidance.confidence import slice_confidence
 from hypothesis import example, given, settings

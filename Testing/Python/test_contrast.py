@@ -8,8 +8,8 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.adapt.candidates import CANDIDATES, CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
-from fewshot_annotate.engines.adapt.contrast import Contrast
 from fewshot_annotate.engines.adapt.engine import Adapt
+from fewshot_annotate.engines.propagate.contrast import Contrast
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

@@ -13,7 +13,8 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.base import label_slice
-from fewshot_annotate.engines.propagate.engine import ComparedImages, Propagate
+from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.engines.propagate.flow_propagation import ComparedImages, FlowPropagation
 from support.data import every_case, load_case
 
 SMALL_CASES = ("ct_vertebrae", "mr_spine_cord_t2", "ct_liver")
@@ -112,19 +113,17 @@ def test_neighbouring_slices_are_compared_where_that_carries_labels_better() -> 
     volume, label_map, support = cells()
     found = {}
     for compared in (None, ComparedImages()):
-        engine = Propagate()
-        engine.prepare(volume, support, compared=compared)
-        predicted = dict(engine.predict(support.unlabelled(support.labelled_range())))
+        flow = FlowPropagation(volume, support, compared=compared)
+        predicted = dict(flow.predict(support.unlabelled(support.labelled_range())))
         result = {index: label_slice(values, support.labels)[0] for index, values in predicted.items()}
-        found[engine.compared.adjacent] = mean_dice(label_map.array, result)
+        found[flow.compared.adjacent] = mean_dice(label_map.array, result)
     assert found[1] > found[0] + 0.03
 
 
 def test_neighbouring_slices_are_not_compared_where_slices_are_far_apart() -> None:
     volume, _, support = cells()
-    engine = Propagate()
-    engine.prepare(Volume(volume.array, replace(volume.geometry, spacing=(1.0, 1.0, 3.0))), support)
-    assert engine.compared.adjacent == 0
+    thick = Volume(volume.array, replace(volume.geometry, spacing=(1.0, 1.0, 3.0)))
+    assert FlowPropagation(thick, support).compared.adjacent == 0
 
 
 @pytest.mark.parametrize("axis", [1, 2])

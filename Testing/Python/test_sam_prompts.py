@@ -11,7 +11,7 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices, IntensityScale
 from fewshot_annotate.engines.pretrained.joint_labels import joint
 from fewshot_annotate.engines.pretrained.prompts import CarriedPrompts, prompts_of, propagated_mask
-from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from hypothesis import given
 from hypothesis import strategies as st
 from support.data import every_case, load_case
@@ -119,8 +119,7 @@ def test_no_prompt_leaves_its_limit(row: int, column: int, radius: int, left: in
 def test_carried_boxes_fit_the_true_outline() -> None:
     volume, label_map = small_case()
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
-    propagate = Propagate()
-    propagate.prepare(volume, support)
+    propagate = FlowPropagation(volume, support)
     overlaps = []
     for index, found in CarriedPrompts(propagate, support).prompts(support.unlabelled(support.labelled_range())):
         for place, prompts in found.items():

@@ -8,9 +8,9 @@ import numpy as np
 from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
-from fewshot_annotate.engines.adapt.calibration import Calibration
 from fewshot_annotate.engines.adapt.config import AdaptConfig, BlendConfig
 from fewshot_annotate.engines.adapt.specialist_blend import SpecialistBlend
+from fewshot_annotate.engines.calibration.temperature import Calibration
 from support.specialist import ball
 
 WHOLE = (slice(None), slice(None))

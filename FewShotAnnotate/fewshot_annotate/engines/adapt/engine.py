@@ -22,7 +22,7 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Engine, RunContext
 from ..option import Option
-from ..propagate.engine import THREADS, Propagate
+from ..propagate.flow_propagation import THREADS, FlowPropagation
 from .candidates import CandidatePool, complete_support
 from .config import AdaptConfig
 from .filling import SliceFiller
@@ -101,9 +101,8 @@ class Adapt(Engine):
         self._filler: SliceFiller | None = None
         self._propagated: dict[int, np.ndarray] = {}
         self._draft_seconds = 0.0
-        self._draft = Propagate()
         if support.indices or self._specialist is None:
-            self._draft.prepare(volume, support)
+            self._draft = FlowPropagation(volume, support)
 
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the results of `propagate`, which are also kept as a candidate."""

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..calibration.dice_expectation import DiceExpectation
 from .candidates import CandidatePool
 from .config import AdaptConfig
-from .dice_expectation import DiceExpectation
 from .fusion import LabelExtent
 from .neighbours import distances, nearest_and_extents
 from .small_components import reassign_small_components

@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 import torch
 
-from ..propagate.engine import THREADS
+from ..propagate.flow_propagation import THREADS
 from .config import NetworkConfig, OrthogonalConfig
 from .fitting import fit
 from .network import FittedNetwork

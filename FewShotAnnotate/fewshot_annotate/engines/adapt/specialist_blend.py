@@ -15,7 +15,7 @@ import scipy
 
 from ...core.expected_dice import ExpectedDice
 from ...core.support import Support
-from .calibration import Calibration, Distances, HeldOutPrediction, effective_distance
+from ..calibration.temperature import Calibration, Distances, HeldOutPrediction, effective_distance
 from .config import BlendConfig
 
 _TINY = 1e-4

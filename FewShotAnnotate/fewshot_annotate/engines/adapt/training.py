@@ -14,8 +14,8 @@ import numpy as np
 import scipy
 
 from ...core.support import Support
-from ..propagate.engine import THREADS
-from .calibration import Calibration, HeldOutPrediction
+from ..calibration.temperature import Calibration, HeldOutPrediction
+from ..propagate.flow_propagation import THREADS
 from .candidates import CANDIDATES, CandidatePool
 from .config import AdaptConfig, CandidateConfig, FusionConfig, HeldOutConfig, NetworkConfig
 from .fusion import (

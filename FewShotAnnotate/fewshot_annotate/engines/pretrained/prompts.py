@@ -10,7 +10,7 @@ import scipy
 
 from ...core.support import Support
 from ..base import label_slice
-from ..propagate.engine import Propagate
+from ..propagate.flow_propagation import FlowPropagation
 from ..propagate.label_vote import label_boxes
 
 # Margin of a box around the propagated label on each side, as a fraction of its length, and at least in pixels.
@@ -93,14 +93,14 @@ class CarriedPrompts:
 
     Parameters
     ----------
-    propagate : Propagate
-        Prepared on the volume and `support`.
+    propagate : FlowPropagation
+        On the volume and `support`.
     support : Support
     outside : int
         Number of background points per connected component.
     """
 
-    def __init__(self, propagate: Propagate, support: Support, outside: int = 1) -> None:
+    def __init__(self, propagate: FlowPropagation, support: Support, outside: int = 1) -> None:
         self._propagate = propagate
         self._support = support
         self._outside = outside

@@ -23,7 +23,7 @@ from ..pretrained.intensity import INTENSITIES
 from ..pretrained.joint_labels import joint_of_segmented, zero_outside
 from ..pretrained.prompts import CarriedPrompts, Prompt
 from ..pretrained.slice_progress import SliceProgress, report_blocks
-from ..propagate.engine import Propagate
+from ..propagate.flow_propagation import FlowPropagation
 from .embeddings import EmbeddingCache, embedding_key
 from .variants import SAM, SamVariant
 
@@ -96,8 +96,7 @@ class PromptedEngine(EmbeddingEngine):
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
         """Set the input and prepare the propagation of labels."""
         super().prepare(volume, support, context)
-        self._propagate = Propagate()
-        self._propagate.prepare(volume, support)
+        self._propagate = FlowPropagation(volume, support)
         self._prompts = CarriedPrompts(self._propagate, support, self.settings.get("outside", 0))
 
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .config import AdaptConfig, CalibrationConfig
+from .config import CalibrationConfig, CalibrationSections
 from .soft_dice import expected_log_odds, slice_sums
 
 Distances = tuple[int | None, int | None]
@@ -47,7 +47,7 @@ class Calibration:
 
     Attributes
     ----------
-    config : AdaptConfig
+    config : CalibrationSections
     inverse_temperature : float
         At distance 1.
     evidence : float ndarray, shape [L + 1]
@@ -58,7 +58,7 @@ class Calibration:
 
     def __init__(
         self,
-        config: AdaptConfig,
+        config: CalibrationSections,
         inverse_temperature: float | None = None,
         evidence: np.ndarray | None = None,
         correction: np.ndarray | None = None,
@@ -70,9 +70,9 @@ class Calibration:
         self.correction = np.zeros(0) if correction is None else correction
 
     @classmethod
-    def fit(cls, held_out: Sequence[HeldOutPrediction], config: AdaptConfig) -> Calibration:
+    def fit(cls, held_out: Sequence[HeldOutPrediction], config: CalibrationSections) -> Calibration:
         """Fit on held-out slices; without any, the prior is returned."""
-        slices = [_ContestedPixels.of(one, config.calibration) for one in held_out]
+        slices = [_ContestedPixels.of(prediction, config.calibration) for prediction in held_out]
         if not slices:
             return cls(config)
         fitted = (
@@ -144,9 +144,9 @@ class _ContestedPixels:
         of_truth = logits[self.truth, np.arange(size)]
         scales = np.exp(log_inverse_temperatures) * effective_distance(self.distances) ** -config.distance_exponent
         total = np.empty(len(scales))
-        for place, scale in enumerate(scales.astype(np.float32)):
+        for number, scale in enumerate(scales.astype(np.float32)):
             right = np.exp(scale * of_truth) / np.exp(scale * logits).sum(axis=0)
-            total[place] = -np.log(right + config.likelihood_offset).sum()
+            total[number] = -np.log(right + config.likelihood_offset).sum()
         return total * config.max_effective_pixels / (size + config.max_effective_pixels)
 
 
@@ -165,12 +165,12 @@ def _correction(calibration: Calibration, held_out: Sequence[HeldOutPrediction])
     rows = len(held_out[0].logits)
     thresholds = np.full(rows, 0.5, dtype=np.float32)
     sums, hits, true, shown = np.zeros((4, rows)), np.zeros(rows), np.zeros(rows), np.zeros(rows)
-    for one in held_out:
-        probabilities = calibration.probabilities(one.logits, one.distances)
-        sums += slice_sums(probabilities, one.open_ended, thresholds, config.min_probability)
+    for prediction in held_out:
+        probabilities = calibration.probabilities(prediction.logits, prediction.distances)
+        sums += slice_sums(probabilities, prediction.open_ended, thresholds, config.min_probability)
         filled = probabilities.argmax(axis=0)
-        there = np.bincount(one.truth.reshape(-1), minlength=rows)
-        hits += np.bincount(filled[filled == one.truth], minlength=rows)
+        there = np.bincount(prediction.truth.reshape(-1), minlength=rows)
+        hits += np.bincount(filled[filled == prediction.truth], minlength=rows)
         true += there
         shown += there > 0
     wrong_by = np.log((2 * hits + 1) / (true + sums[2] - 2 * hits + 1)) - expected_log_odds(sums, config)
@@ -178,8 +178,8 @@ def _correction(calibration: Calibration, held_out: Sequence[HeldOutPrediction])
     informative[0] = False
     weight = informative * true / (true + config.half_weight_voxels)
     common = (weight * wrong_by).sum() / (weight.sum() + config.prior_labels)
-    own = informative * shown / (shown + config.prior_slices)
-    result: np.ndarray = config.correction_share * (common + own * (wrong_by - common))
+    label_share = informative * shown / (shown + config.prior_slices)
+    result: np.ndarray = config.correction_share * (common + label_share * (wrong_by - common))
     return result
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import scipy
 
 from ...core.expected_dice import ExpectedDice
-from .calibration import Calibration
 from .soft_dice import expected_log_odds, filling_labels, slice_sums
+from .temperature import Calibration
 
 
 class DiceExpectation:

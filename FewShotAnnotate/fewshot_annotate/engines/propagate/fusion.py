@@ -1,0 +1,188 @@
+"""Optical-flow propagation mixed with simpler candidates, calibrated, with an expected Dice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...core.expected_dice import ExpectedDice
+from ...core.gaps import neighbours
+from ...core.volume import Volume
+from ..calibration.dice_expectation import DiceExpectation
+from ..calibration.temperature import Calibration, Distances, HeldOutPrediction
+from .candidates import SimpleCandidates
+from .config import PropagateConfig
+from .flow_propagation import THREADS, FlowPropagation
+from .mixing import COPY, GROWING, SHAPE, HeldOutCounts, MixtureChoice, mix
+from .region_growing import soften
+
+# This part of the labelled slices between the outermost is held out, but at least and at most so many slices.
+HELD_OUT_SHARE = 1 / 3
+MIN_HELD_OUT, MAX_HELD_OUT = 3, 8
+# Less probable labels of unknown extent do not make the background unsure.
+MIN_OPEN_ENDED_PROBABILITY = 0.05
+# Added to probabilities before their logarithm.
+MIN_PROBABILITY = 1e-3
+
+
+class FusedPropagation:
+    """Fills query slices with the mixture of candidates that held-out labelled slices speak for.
+
+    With less than two labelled slices, or labels that are not annotated on each of them, it is optical flow alone.
+
+    Parameters
+    ----------
+    volume : Volume
+    flow : FlowPropagation
+    report_progress : function
+        Called with 0 while slices are held out; its exceptions end that.
+    config : PropagateConfig
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        flow: FlowPropagation,
+        report_progress: Callable[[float], object],
+        config: PropagateConfig | None = None,
+    ) -> None:
+        self._volume = volume
+        self._flow = flow
+        self._support = flow.support
+        self._simple = SimpleCandidates(volume, flow)
+        self._shown = self._simple.areas > 0
+        self._gap: tuple[int, ...] = ()
+        complete = bool(self._support.annotated.all()) and len(self._support.indices) > 1
+        held_out = self._held_out(report_progress) if complete else []
+        self._choice = MixtureChoice.on([one.counts() for one in held_out], self._simple.areas) if complete else None
+        self._calibration = Calibration.fit([self._mixed(one) for one in held_out], config or PropagateConfig())
+        self._expectation = DiceExpectation(self._calibration)
+
+    def predict(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield query slices gap by gap, as engines do."""
+        for index, probabilities in self._flow.predict(query, self._fuse):
+            inside = probabilities[(slice(None), *self._flow.window)]
+            self._expectation.add(inside, self._open_ended(index))
+            yield index, probabilities
+
+    def expected_dice(self) -> tuple[ExpectedDice, ...]:
+        """Expected Dice of each label over the slices predicted so far."""
+        return self._expectation.expected(self._support.labels)
+
+    def _fuse(self, index: int, probabilities: np.ndarray) -> None:
+        """Mix the candidates into the probabilities of flow, in place, and calibrate them."""
+        around = self._support.around(index)
+        if around != self._gap:
+            self._simple.release()
+            self._gap = around
+        if self._choice is not None:
+            weights = self._choice.weights(self._sides(around), beyond=len(around) == 1)
+            mix(
+                _candidates(self._simple, index, probabilities, np.any(weights, axis=0).tolist()),
+                weights,
+                probabilities,
+            )
+        logits = np.log(probabilities + np.float32(MIN_PROBABILITY))
+        calibrated = self._calibration.probabilities(logits, self._distances(index))
+        unsure = _background_where_labels_may_go_on(probabilities, self._open_ended(index))
+        np.copyto(probabilities, calibrated, where=~unsure)
+
+    def _sides(self, around: Sequence[int]) -> np.ndarray:
+        """On how many of some labelled slices, by support index, each label is."""
+        sides: np.ndarray = self._shown[list(around)].sum(axis=0)
+        return sides
+
+    def _open_ended(self, index: int) -> np.ndarray:
+        around = self._support.around(index)
+        open_ended: np.ndarray = (self._sides(around) == 1) | (len(around) == 1)
+        return open_ended
+
+    def _distances(self, index: int) -> Distances:
+        before, after = neighbours(index, self._support.indices)
+        return (
+            None if before is None else index - self._support.indices[before],
+            None if after is None else self._support.indices[after] - index,
+        )
+
+    def _held_out(self, report_progress: Callable[[float], object]) -> list[HeldOutLabels]:
+        """Candidates of labelled slices, predicted from their neighbours."""
+        inner = range(1, len(self._support.indices) - 1)
+        count = min(max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(inner))), MAX_HELD_OUT, len(inner))
+        rows = [inner[int((place + 0.5) * len(inner) / count)] for place in range(count)]
+
+        def predict(row: int) -> HeldOutLabels:
+            report_progress(0.0)
+            index, around = self._support.indices[row], (row - 1, row + 1)
+            simple = self._simple.subset(around)
+            ((_, carried),) = self._flow.subset(around).predict([index])
+            found = _candidates(simple, index, carried[(slice(None), *self._flow.window)], (True,) * 4)
+            distances = (index - self._support.indices[row - 1], self._support.indices[row + 1] - index)
+            return HeldOutLabels(
+                [one.astype(np.float16) for one in found if one is not None],
+                self._simple.rows(index),
+                self._sides(around),
+                distances,
+            )
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            return list(threads.map(predict, rows))
+
+    def _mixed(self, held_out: HeldOutLabels) -> HeldOutPrediction:
+        """Prediction of a held-out slice by the chosen mixture."""
+        assert self._choice is not None
+        result = np.empty(held_out.candidates[0].shape, dtype=np.float32)
+        mix(held_out.candidates, self._choice.weights(held_out.sides, beyond=False), result)
+        logits = np.log(result + np.float32(MIN_PROBABILITY))
+        return HeldOutPrediction(logits, held_out.truth, held_out.distances, held_out.sides == 1)
+
+
+@dataclass(frozen=True)
+class HeldOutLabels:
+    """Candidates of a held-out slice, and its true labels.
+
+    Attributes
+    ----------
+    candidates : list of float16 ndarray, shape [labels + 1, h, w]
+    truth : integer ndarray, shape [h, w]
+        True label index of each pixel.
+    sides : int ndarray, shape [labels]
+        On how many of the two neighbouring labelled slices each label is.
+    distances : (int, int)
+        Number of slices to them.
+    """
+
+    candidates: list[np.ndarray]
+    truth: np.ndarray
+    sides: np.ndarray
+    distances: Distances
+
+    def counts(self) -> HeldOutCounts:
+        """Pixel counts of every mixture."""
+        return HeldOutCounts.of(self.candidates, self.truth, self.sides)
+
+
+def _background_where_labels_may_go_on(probabilities: np.ndarray, open_ended: np.ndarray) -> np.ndarray:
+    """Pixels of the background, bool `[h, w]`, where labels of unknown extent are probable.
+
+    They are not calibrated: how sure the background is there follows from the distance to the labelled slices.
+    """
+    probable = probabilities[1:][open_ended].sum(axis=0) >= MIN_OPEN_ENDED_PROBABILITY
+    unsure: np.ndarray = probable & (probabilities.argmax(axis=0) == 0)
+    return unsure
+
+
+def _candidates(
+    simple: SimpleCandidates, index: int, carried: np.ndarray, needed: Sequence[bool]
+) -> list[np.ndarray | None]:
+    """Probabilities of a slice by each candidate, in the order of mixtures; `carried` is that of flow."""
+    around = simple.support.around(index)
+    labels = simple.support.labels
+    return [
+        carried,
+        simple.nearest_copy(index) if needed[COPY] else None,
+        simple.interpolated(around, index) if needed[SHAPE] else None,
+        soften(simple.grown_slice(index), labels) if needed[GROWING] else None,
+    ]

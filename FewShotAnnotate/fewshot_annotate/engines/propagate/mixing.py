@@ -1,0 +1,181 @@
+"""Which mixture of the simple candidates fills each label, chosen on held-out labelled slices.
+
+Optical flow is the most accurate candidate on most images, a copy or an interpolated shape where images say little
+about the labels. So a mixture in which flow counts most is used, unless another one is clearly better on labelled
+slices that are predicted from their neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Positions in every mixture.
+FLOW, COPY, SHAPE, GROWING = range(4)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Weights of the candidates.
+
+    Attributes
+    ----------
+    weights : tuple of float
+        Of optical flow, nearest copy, shape interpolation and region growing; their sum is 1.
+    min_gain : float
+        The part of the error on held-out slices of which this mixture must be free, compared to the usual one.
+    """
+
+    weights: tuple[float, float, float, float]
+    min_gain: float
+
+
+# The usual mixture first. The images say nothing in the last two, so they must be the better by more: what looks
+# better on few held-out slices need not be better on query slices.
+MIXTURES = (
+    Mixture((0.8, 0.0, 0.1, 0.1), 0.0),
+    Mixture((0.6, 0.1, 0.15, 0.15), 0.1),
+    Mixture((1.0, 0.0, 0.0, 0.0), 0.1),
+    Mixture((0.5, 0.0, 0.25, 0.25), 0.1),
+    Mixture((0.0, 1.0, 0.0, 0.0), 0.2),
+    Mixture((0.0, 0.0, 1.0, 0.0), 0.3),
+)
+WEIGHTS = np.array([mixture.weights for mixture in MIXTURES], dtype=np.float32)
+# The same, in Dice.
+MIN_DICE_GAIN = 0.005
+# Errors grow with distance from the labelled slices as distance ** exponent. Held-out slices are twice as far from
+# them as query slices, so the errors of candidates with a large exponent fall by more.
+DISTANCE_EXPONENTS = np.array([0.6, 1.2, 1.2, 0.5])
+# Held-out slices of a label at which its own error counts as much as the mean error of all labels.
+POOLING_SLICES = 20.0
+# A label on one labelled slice only, with fewer pixels there, is the tip of a structure. It has no outline that could
+# be propagated, so it is grown.
+TIP_PIXELS = 30
+_TIP = (0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class HeldOutCounts:
+    """Pixel counts of a held-out slice for the Dice of every mixture.
+
+    Attributes
+    ----------
+    right, sizes : int ndarrays, shape [mixtures, labels]
+        Correctly predicted pixels, and predicted pixels plus true pixels.
+    sides : int ndarray, shape [labels]
+        On how many of the two neighbouring labelled slices each label is.
+    """
+
+    right: np.ndarray
+    sizes: np.ndarray
+    sides: np.ndarray
+
+    @classmethod
+    def of(cls, candidates: Sequence[np.ndarray], truth: np.ndarray, sides: np.ndarray) -> HeldOutCounts:
+        """Count the pixels of a held-out slice.
+
+        Parameters
+        ----------
+        candidates : sequence of float ndarray, shape [labels + 1, h, w]
+            Probabilities of each candidate.
+        truth : integer ndarray, shape [h, w]
+            True label index of each pixel.
+        sides : int ndarray, shape [labels]
+        """
+        rows = len(candidates[0])
+        true = np.bincount(truth.reshape(-1), minlength=rows)
+        right, sizes = [], []
+        for weights in WEIGHTS:
+            mixed = sum(weight * one for weight, one in zip(weights, candidates, strict=True) if weight)
+            filled = np.asarray(mixed).argmax(axis=0)
+            right.append(np.bincount(filled[filled == truth], minlength=rows))
+            sizes.append(np.bincount(filled.reshape(-1), minlength=rows) + true)
+        return cls(np.array(right)[:, 1:], np.array(sizes)[:, 1:], sides)
+
+
+@dataclass(frozen=True)
+class MixtureChoice:
+    """Weights of the candidates of each label.
+
+    Attributes
+    ----------
+    continuing, ending : float32 ndarrays, shape [labels, 4]
+        Where both neighbouring labelled slices show the label, and where not.
+    """
+
+    continuing: np.ndarray
+    ending: np.ndarray
+
+    @classmethod
+    def on(cls, held_out: Sequence[HeldOutCounts], areas: np.ndarray) -> MixtureChoice:
+        """The mixtures with the least error on held-out slices.
+
+        Parameters
+        ----------
+        held_out : sequence of HeldOutCounts
+        areas : int ndarray, shape [labelled slices, labels]
+            Pixels of each label on each labelled slice.
+        """
+        labels = areas.shape[1]
+        ending = WEIGHTS[_best(held_out, 1, labels)]
+        ending[((areas > 0).sum(axis=0) == 1) & (areas.sum(axis=0) < TIP_PIXELS)] = _TIP
+        return cls(WEIGHTS[_best(held_out, 2, labels)], ending)
+
+    def weights(self, sides: np.ndarray, beyond: bool) -> np.ndarray:
+        """Weights of the candidates on a slice, float32 `[labels, 4]`.
+
+        Parameters
+        ----------
+        sides : int ndarray, shape [labels]
+            On how many of the two neighbouring labelled slices each label is.
+        beyond : bool
+            Whether the slice is before the first or after the last labelled slice: then there is no shape to
+            interpolate and no seed for what comes next, so only flow and the copy are mixed.
+        """
+        if not beyond:
+            return np.where((sides == 2)[:, None], self.continuing, self.ending)
+        copied = self.continuing[:, COPY] + self.continuing[:, SHAPE] > 0.5
+        result = np.zeros_like(self.continuing)
+        result[:, COPY], result[:, FLOW] = copied, ~copied
+        return result
+
+
+def mix(candidates: Sequence[np.ndarray | None], weights: np.ndarray, result: np.ndarray) -> None:
+    """Mix the probabilities of the candidates, each float `[labels + 1, h, w]`, into `result`, which sums to 1.
+
+    `weights` is `[labels, 4]`; a candidate without any weight may be None. `result` may be one of the candidates.
+    """
+    mixed = np.zeros_like(result[1:])
+    for weight, one in zip(weights.T, candidates, strict=True):
+        if one is not None and weight.any():
+            mixed += weight[:, None, None] * one[1:]
+    total = mixed.sum(axis=0)
+    result[1:] = mixed
+    np.subtract(1, total, out=result[0])
+    np.maximum(result[0], 0, out=result[0])
+    result /= np.maximum(total, 1)
+
+
+def _best(held_out: Sequence[HeldOutCounts], sides: int, labels: int) -> np.ndarray:
+    """Position in `MIXTURES` of the best mixture for each label where as many neighbours show it, int [labels]."""
+    usual = np.zeros(labels, dtype=int)
+    if not held_out:
+        return usual
+    there = np.array([one.sides == sides for one in held_out])
+    right = sum(one.right * own for one, own in zip(held_out, there, strict=True))
+    sizes = sum(one.sizes * own for one, own in zip(held_out, there, strict=True))
+    seen = np.min(sizes, axis=0) > 0
+    if not seen.any():
+        return usual
+    error = 1 - 2 * right[:, seen] / sizes[:, seen]
+    mean = error.mean(axis=1, keepdims=True)
+    shown = there[:, seen].sum(axis=0)
+    share = shown / (shown + POOLING_SLICES)
+    errors = np.repeat(mean, labels, axis=1)
+    errors[:, seen] = share * error + (1 - share) * mean
+    errors *= 0.5 ** (WEIGHTS @ DISTANCE_EXPONENTS)[:, None]
+    required = np.array([[mixture.min_gain, MIN_DICE_GAIN * (mixture.min_gain > 0)] for mixture in MIXTURES])
+    best: np.ndarray = (errors / (1 - required[:, :1]) + required[:, 1:]).argmin(axis=0)
+    return best

@@ -1,0 +1,163 @@
+"""What `propagate` fills where simpler tools than optical flow are better, and the Dice that it expects."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import scipy
+from fewshot_annotate.core.expected_dice import ExpectedDice
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.propagate.engine import Propagate
+from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
+from fewshot_annotate.engines.propagate.mixing import COPY, FLOW, GROWING, WEIGHTS, HeldOutCounts, MixtureChoice
+from support.data import load_case
+
+AXIS = SliceAxis(0)
+SIDE, SLICES, SPACING = 48, 21, 5
+
+
+@cache
+def walls_in_speckle() -> tuple[Volume, LabelMap]:
+    """A wall of three pixels around a cavity, painted outside of the faint edge that the speckle shows."""
+    random = np.random.default_rng(0)
+    image = np.empty((SLICES, SIDE, SIDE), dtype=np.float32)
+    labels = np.zeros(image.shape, dtype=np.uint8)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for index in range(SLICES):
+        radius = np.hypot(rows - SIDE / 2 - np.sin(index / 9), 1.15 * (columns - SIDE / 2 - 0.06 * index))
+        edge = 11 + np.sin(index / 12)
+        brightness = np.where(radius < edge, 0.35, 0.44)
+        image[index] = scipy.ndimage.gaussian_filter(brightness * random.rayleigh(1, image.shape[1:]), 0.7)
+        labels[index][radius < edge + 3.5] = 1
+        labels[index][radius < edge + 0.5] = 2
+    geometry = Geometry(image.shape)
+    return Volume(image, geometry), LabelMap(labels, geometry)
+
+
+def every(labels: np.ndarray, spacing: int) -> Support:
+    return Support.from_label_map(LabelMap(labels, Geometry(labels.shape)), AXIS, range(0, len(labels), spacing))
+
+
+def mean_dice(truth: np.ndarray, result: np.ndarray) -> float:
+    values = np.unique(truth[truth > 0])
+    both = [np.sum((truth == value) & (result == value)) for value in values]
+    sizes = [np.sum(truth == value) + np.sum(result == value) for value in values]
+    return float(np.mean(2 * np.array(both) / np.array(sizes)))
+
+
+def filled(volume: Volume, support: Support) -> tuple[np.ndarray, tuple[ExpectedDice, ...]]:
+    """Labels of the slices between the labelled ones, and the expected Dice."""
+    engine = Propagate()
+    engine.prepare(volume, support)
+    found = dict(engine.predict(support.unlabelled(support.labelled_range())))
+    result = np.stack([label_slice(found[index], support.labels)[0] for index in sorted(found)])
+    return result, engine.expected_dice()
+
+
+def test_thin_walls_in_speckle_are_as_good_as_the_nearest_copy() -> None:
+    volume, label_map = walls_in_speckle()
+    support = every(label_map.array, SPACING)
+    between = support.unlabelled(support.labelled_range())
+    truth = label_map.array[between]
+    nearest = np.abs(np.array(support.indices)[:, None] - np.array(between)).argmin(axis=0)
+    copied = mean_dice(truth, support.masks[nearest])
+    flow = dict(FlowPropagation(volume, support).predict(between))
+    carried = mean_dice(truth, np.stack([label_slice(flow[index], support.labels)[0] for index in between]))
+    result, _ = filled(volume, support)
+    assert copied > carried + 0.1  # so flow is the wrong tool here
+    assert mean_dice(truth, result) > copied - 0.01
+
+
+def test_the_expected_dice_of_thin_walls_in_speckle_is_near_the_true_one() -> None:
+    volume, label_map = walls_in_speckle()
+    support = every(label_map.array, SPACING)
+    result, expected = filled(volume, support)
+    truth = label_map.array[support.unlabelled(support.labelled_range())]
+    for one in expected:
+        own, true = result == one.label, truth == one.label
+        assert one.dice == pytest.approx(2 * np.sum(own & true) / (own.sum() + true.sum()), abs=0.08)
+
+
+@pytest.mark.parametrize("case", ["ct_vertebrae", "mr_spine_cord_t2"])
+def test_the_expected_dice_of_a_case_is_near_the_true_one(case: str) -> None:
+    volume, label_map = load_case(case)
+    support = every(label_map.array, 4)
+    result, expected = filled(volume, support)
+    truth = label_map.array[support.unlabelled(support.labelled_range())]
+    assert [one.label for one in expected] == list(support.labels)
+    errors = []
+    for one in expected:
+        own, true = result == one.label, truth == one.label
+        errors.append(abs(one.dice - 2 * np.sum(own & true) / (own.sum() + true.sum())))
+    assert np.mean(errors) < 0.08
+
+
+def test_nothing_is_expected_before_a_slice_is_filled() -> None:
+    volume, label_map = walls_in_speckle()
+    engine = Propagate()
+    engine.prepare(volume, every(label_map.array, SPACING))
+    assert engine.expected_dice() == ()
+    list(engine.predict([0]))  # a labelled slice
+    assert engine.expected_dice() == ()
+
+
+def test_without_slices_to_hold_out_there_is_an_expected_dice_too() -> None:
+    volume, label_map = walls_in_speckle()
+    _, expected = filled(volume, every(label_map.array, SLICES - 1))
+    assert {one.label for one in expected} == {1, 2}
+
+
+def test_labels_that_were_not_annotated_everywhere_are_filled_with_an_expected_dice() -> None:
+    volume, label_map = walls_in_speckle()
+    support = every(label_map.array, SPACING)
+    annotated = support.annotated.copy()
+    annotated[1, 0] = False
+    partial = Support(AXIS, support.indices, support.masks, support.labels, annotated)
+    _, expected = filled(volume, partial)
+    assert {one.label for one in expected} == {1, 2}
+
+
+def counts(errors: list[float], sides: int = 2) -> HeldOutCounts:
+    """A held-out slice with one label of 1000 pixels, on which the mixtures have these errors."""
+    right = np.array([[round(500 * (1 - error))] for error in errors])
+    return HeldOutCounts(right, np.full_like(right, 1000), np.array([sides]))
+
+
+def errors_with(position: int, error: float) -> list[float]:
+    """Errors of 0.2 of each mixture but one."""
+    return [error if place == position else 0.2 for place in range(len(WEIGHTS))]
+
+
+COPIED = next(place for place, weights in enumerate(WEIGHTS) if weights[COPY] == 1)
+AREAS = np.array([[100], [100], [100]])
+
+
+def test_flow_counts_most_without_held_out_slices() -> None:
+    assert MixtureChoice.on([], AREAS).weights(np.array([2]), beyond=False)[0].argmax() == FLOW
+
+
+def test_a_copy_replaces_flow_where_held_out_slices_speak_for_it() -> None:
+    better, worse = (MixtureChoice.on([counts(errors_with(COPIED, error))] * 3, AREAS) for error in (0.05, 0.3))
+    assert better.weights(np.array([2]), beyond=False)[0, COPY] == 1
+    assert worse.weights(np.array([2]), beyond=False)[0, COPY] == 0
+
+
+def test_labels_that_end_in_a_gap_are_judged_on_held_out_slices_where_they_end() -> None:
+    choice = MixtureChoice.on([counts(errors_with(COPIED, 0.05), sides=1)] * 3, AREAS)
+    assert choice.weights(np.array([1]), beyond=False)[0, COPY] == 1
+    assert choice.weights(np.array([2]), beyond=False)[0, COPY] == 0
+
+
+def test_the_tip_of_a_structure_on_a_single_labelled_slice_is_grown() -> None:
+    tip, outline = (MixtureChoice.on([], np.array([[0], [area], [0]])) for area in (12, 400))
+    assert tip.weights(np.array([1]), beyond=False)[0, GROWING] == 1
+    assert outline.weights(np.array([1]), beyond=False)[0].argmax() == FLOW
+
+
+def test_nothing_is_grown_beyond_the_outermost_labelled_slices() -> None:
+    assert MixtureChoice.on([], AREAS).weights(np.array([1]), beyond=True)[0, GROWING] == 0
