@@ -93,6 +93,32 @@ def test_the_example_is_ready_to_fill_in_one_click(
     assert panel.ui.slicesTable.rowCount > 2
 
 
+def test_the_example_is_walked_through_by_sentences_in_the_bar(
+    open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "SampleData", _SampleData())
+    panel = open_panel()
+    label = panel.ui.exampleLabel
+    assert label.isHidden()
+    panel.click("exampleButton")
+    panel.ready()
+    panel.until(lambda: label.text.startswith("Example, 1 of 4") and not label.isHidden())
+    panel.parameters.engine = "propagate"
+    panel.ready()
+    panel.click("fillButton")
+    panel.until(lambda: label.text.startswith("Example, 2 of 4"))
+    panel.until(lambda: label.text.startswith("Example, 3 of 4"))
+    review = panel.widget.reviewSection
+    panel.until(lambda: review.worst_button.enabled)
+    review.worst_button.click()
+    panel.until(lambda: review.accept_button.enabled)
+    review.accept_button.click()
+    panel.until(lambda: label.text.startswith("Example, 4 of 4"))
+    panel.parameters.segmentation = None
+    panel.until(label.isHidden)
+    assert slicer_standin.dialogs().texts == []
+
+
 def test_an_example_that_cannot_be_had_is_told_in_one_sentence(
     open_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,12 @@ class ReviewSection:
         rows = self._controller.view.rows
         return bool(rows) and not any(row.needs_review for row in rows)
 
+    @property
+    def any_reviewed(self) -> bool:
+        """Whether the user accepted or flagged a slice."""
+        reviewed = (SliceStatus.ACCEPTED, SliceStatus.FLAGGED)
+        return any(row.status in reviewed and not row.manual for row in self._controller.view.rows)
+
     def _summary(self) -> str:
         rows = self._shown.rows
         if not rows:

@@ -26,6 +26,7 @@ class VolumeStep(Step):
 
     def set_up(self) -> None:
         """Connect the widgets, once."""
+        self._example_id = ""
         self.ui.newSegmentationButton.connect("clicked(bool)", self._on_new_segmentation)
         self.ui.exampleButton.connect("clicked(bool)", self._on_example)
         self._further = FurtherList(self.ui.furtherList, self.ui.furtherLabel, self._on_further)
@@ -51,6 +52,12 @@ class VolumeStep(Step):
         possible = [] if volume is None else [(node.GetID(), node.GetName()) for node in possible_volumes(volume)]
         chosen = [node.GetID() for node in further_volumes(self.logic.rawParameterNode(), volume)]
         self._further.show(possible, chosen, self.why_busy() is None)
+
+    @property
+    def shows_example(self) -> bool:
+        """Whether the example that this panel loaded is chosen."""
+        node = self.segmentation
+        return bool(self._example_id) and node is not None and node.GetID() == self._example_id
 
     @property
     def state_line(self) -> str:
@@ -84,6 +91,7 @@ class VolumeStep(Step):
         def load() -> None:
             nodes, parameters = make_example(), self.parameters()
             parameters.volume, parameters.segmentation = nodes.volume, nodes.segmentation
+            self._example_id = nodes.segmentation.GetID()
 
         attempt(load)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .accordion import Accordion
 from .action_bar import ActionBar
+from .example_walk import ExampleWalk
 from .fill_step import FillStep
 from .help_buttons import PAGES, HelpButtons
 from .review_section import ReviewSection
@@ -47,6 +48,7 @@ class WorkDisplay:
         self._fill = fill
         self._review = review
         self._tools = tools
+        self._walk = ExampleWalk(ui.exampleLabel, volume, fill, review)
         self._steps = {"volume": volume, "label": label, "fill": fill, "review": review, "export": export}
         sections = {
             "volume": ui.inputsSection,
@@ -69,6 +71,7 @@ class WorkDisplay:
             Calls a function, and reports the errors that it raises.
         """
         run(lambda: self._bar.show(self._fill.idle))
+        run(self._walk.show)
         run(lambda: self.accordion.follow(self._reached()))
         run(lambda: self.accordion.show_states({name: step.state_line for name, step in self._steps.items()}))
         run(self.help.place)
