@@ -13,11 +13,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from fewshot_annotate.cli import main
 from fewshot_annotate.core import temporary
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.file_transaction import FileTransaction, atomic_stream
-from fewshot_annotate.core.results import KEPT_PREFIX, write_results
+from fewshot_annotate.core.results import KEPT_PREFIX
 from fewshot_annotate.core.storage import write_bytes, write_csv, write_json, write_text
 from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
@@ -336,92 +335,6 @@ def test_the_early_check_sees_a_full_disk(suffix: str, tmp_path: Path) -> None:
         require_writable(tmp_path / f"a{suffix}")
     assert error.value.code == "output_unwritable"
     assert names_in(tmp_path) == []
-
-
-# --- results are never thrown away
-
-
-def test_a_result_that_cannot_be_written_is_kept_elsewhere(tmp_path: Path) -> None:
-    path, other = tmp_path / "out.nii.gz", tmp_path / "room"
-    (path / "in the way").mkdir(parents=True)
-    other.mkdir()
-    good = tmp_path / "good.nrrd"
-    with pytest.raises(InputError) as error:
-        write_results(
-            [
-                (path, lambda place: write_label_maps(place, [labels()])),
-                (good, lambda place: write_array(place, confidence(), GRID)),
-            ],
-            tmp_path / "not there",
-            other,
-        )
-    assert error.value.code == "output_kept_elsewhere"
-    (folder,) = other.iterdir()
-    assert str(path) in str(error.value)
-    assert str(folder / "out.nii.gz") in str(error.value)
-    (read,) = read_label_maps(folder / "out.nii.gz", GRID)
-    np.testing.assert_array_equal(read.array, labels().array)
-    assert [segment.name for segment in read.segments] == [segment.name for segment in labels().segments]
-    assert good.is_file()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-def test_results_of_one_name_are_all_kept(tmp_path: Path) -> None:
-    places = [tmp_path / "1" / "out.nrrd", tmp_path / "2" / "out.nrrd"]
-    with pytest.raises(InputError) as error:
-        write_results([(path, lambda place: write_array(place, confidence(), GRID)) for path in places], tmp_path)
-    (folder,) = tmp_path.iterdir()
-    assert names_in(folder) == ["2-out.nrrd", "out.nrrd"]
-    assert all(str(folder / name) in str(error.value) for name in names_in(folder))
-
-
-def test_where_there_is_no_room_at_all_nothing_half_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with largest_file(500), pytest.raises(InputError) as error:
-        write_results([(tmp_path / "a.nrrd", lambda place: write_array(place, confidence(), GRID))], tmp_path)
-    assert error.value.code == "output_unwritable"
-    assert names_in(tmp_path) == []
-
-
-def test_a_result_is_kept_where_no_folder_for_temporary_files_can_be_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(temporary.tempfile, "tempdir", None)
-    monkeypatch.setattr(os, "getcwd", lambda: (_ for _ in ()).throw(FileNotFoundError))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "in the way").mkdir()
-
-    def write(path: Path) -> None:
-        if path == tmp_path / "in the way":
-            with largest_file(0):
-                write_bytes(path, b"x")
-        write_bytes(path, b"result")
-
-    with largest_file(0), pytest.raises(OSError, match="no folder for temporary files"):
-        temporary.system_folder()
-    with pytest.raises(InputError) as error:
-        write_results([(tmp_path / "in the way", write)])
-    assert error.value.code == "output_kept_elsewhere"
-
-
-@pytest.mark.parametrize("name", ["full", "caf\udce9"])
-def test_where_no_temporary_file_can_be_one_line_says_so(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_array(tmp_path / "image.mha", confidence(), GRID)
-    write_label_maps(tmp_path / "labels.mha", [labels()])
-    (tmp_path / name).mkdir()
-    monkeypatch.setattr(temporary.tempfile, "tempdir", None)
-    monkeypatch.setenv("TMPDIR", str(tmp_path / name))
-    with largest_file(0 if name == "full" else 1 << 20):
-        assert main(["library", "list"]) == 0
-        capsys.readouterr()
-        assert main(["suggest", str(tmp_path / "image.mha"), str(tmp_path / "labels.mha")]) == 2
-    reason = "no folder for temporary files has room" if name == "full" else "its name is not Unicode"
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("fewshot-annotate: ")
-    assert reason in line
 
 
 def test_what_torch_compiles_goes_with_the_program_unless_the_user_names_a_folder(

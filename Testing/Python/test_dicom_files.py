@@ -1,0 +1,322 @@
+"""Files of DICOM series: which belong to a volume, how one series is chosen, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.core.volume import Geometry
+from fewshot_annotate.io.files import read_volume
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
+from support.image_series import (
+    assert_same_world,
+    beside,
+    expected_of_pydicom,
+    multi_frame,
+    series,
+    set_pixels,
+    stored_values,
+)
+
+
+def refusal(path: Path, choice: str | None = None) -> InputError:
+    with pytest.raises(InputError) as refused:
+        read_volume(path, choice)
+    assert "\n" not in str(refused.value)
+    return refused.value
+
+
+def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+
+
+# --- files that are no series of their own
+
+
+@pytest.mark.parametrize("name", ["plain", "IM0001", "slice.ima"])
+def test_files_need_no_suffix(name: str, tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"{name}{number}")
+    (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (folder / "empty").touch()
+    assert_same_world(read_volume(folder), expected)
+
+
+def test_slices_without_the_usual_preamble_are_read(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        content = path.read_bytes()
+        start = 132 if number % 2 else 132 + 12 + int.from_bytes(content[140:144], "little")
+        path.write_bytes(content[start:])  # with and without the file meta information
+    assert_same_world(read_volume(folder), expected)
+
+
+def test_a_tree_of_folders_is_searched_where_the_folder_itself_holds_no_image(tmp_path: Path) -> None:
+    inner = tmp_path / "DICOM" / "PA1" / "ST1" / "SE1"
+    inner.parent.mkdir(parents=True)
+    series(inner)
+    (tmp_path / "DICOMDIR").write_bytes(b"nothing to see")
+    assert_same_world(read_volume(tmp_path), expected_of_pydicom(inner))
+    series(tmp_path / "DICOM" / "PA1" / "ST1" / "SE2", lambda dataset, place: setattr(dataset, "SeriesNumber", 8))
+    error = refusal(tmp_path)
+    assert error.code == "many_series"
+    assert "3 (5 CT images" in str(error)
+    assert "8 (5 CT images" in str(error)
+    assert_same_world(read_volume(tmp_path, "3"), expected_of_pydicom(inner))
+
+
+def test_folders_within_a_series_are_left_aside(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    series(folder / "older")
+    assert_same_world(read_volume(folder), expected)
+
+
+@pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT", "SR", "PR", "RTDOSE", "localizer", "screenshot", "colour"])
+def test_objects_beside_the_images_are_left_aside(kind: str, tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    beside(folder, kind)
+    assert_same_world(read_volume(folder), expected)
+
+
+@pytest.mark.parametrize("kind", ["localizer", "colour"])
+def test_what_lies_beside_the_images_in_the_series_itself_is_left_aside(kind: str, tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    expected = expected_of_pydicom(folder)
+    uid = dcmread(next(folder.iterdir())).SeriesInstanceUID
+    other = beside(folder, kind)
+    dataset = dcmread(other)
+    dataset.SeriesInstanceUID = uid
+    dataset.save_as(other)
+    assert_same_world(read_volume(folder), expected)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_copies_of_a_file_count_once(nested: bool, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    folder = series(tmp_path / "all" / "series")
+    expected = expected_of_pydicom(folder)
+    if nested:
+        shutil.copytree(folder, tmp_path / "all" / "again")
+    else:
+        shutil.copy(folder / "002.dcm", folder / "002 (copy).dcm")
+    assert_same_world(read_volume(tmp_path / "all" if nested else folder), expected)
+
+
+def test_another_slice_of_the_same_uid_is_no_copy(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series", lambda dataset, place: setattr(dataset, "SOPInstanceUID", "1.2.3"))
+    assert_same_world(read_volume(folder), expected_of_pydicom(folder))
+    other = dcmread(folder / "002.dcm")
+    other.PixelData = bytes(len(other.PixelData))
+    other.save_as(folder / "changed.dcm")
+    assert refusal(folder).code == "series_doubled"
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_images_at_each_place_are_called_several_volumes(count: int, tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    for path in sorted(folder.iterdir()):
+        for number in range(1, count):
+            dataset = dcmread(path)
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            dataset.save_as(folder / f"phase {number} {path.name}")
+    error = refusal(folder)
+    assert error.code == "series_many_volumes"
+    assert f"{count} images at each place" in str(error)
+
+
+@pytest.mark.parametrize("total", [2, 3])
+def test_a_part_of_a_concatenation_is_not_taken_for_all_of_it(total: int, tmp_path: Path) -> None:
+    expected = multi_frame(tmp_path / "a.dcm", order=(3, 1))
+    expected |= multi_frame(tmp_path / "b.dcm", order=(0, 4, 2))
+    for number, name in enumerate(("a.dcm", "b.dcm"), start=1):
+        dataset = dcmread(tmp_path / name)
+        dataset.SeriesInstanceUID = dataset.ConcatenationUID = "1.2.3"
+        dataset.InConcatenationNumber, dataset.InConcatenationTotalNumber = number, total
+        dataset.save_as(tmp_path / name)
+    if total == 2:
+        assert_same_world(read_volume(tmp_path), expected)
+    error = refusal(tmp_path / "b.dcm" if total == 2 else tmp_path)
+    assert error.code == "series_part"
+    assert f"{total - 1} of the {total} files" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [((1, 3), "2 of the 3 or more"), ((2,), "1 of the 2 or more"), ((1,), "1 of the 2 or more"), ((1, 2, 3), "")],
+)
+def test_a_concatenation_need_not_say_of_how_many_files_it_is(
+    there: tuple[int, ...], words: str, tmp_path: Path
+) -> None:
+    expected: dict[tuple[float, ...], float] = {}
+    for number, order in enumerate([(4, 1), (0,), (3, 2)], start=1):
+        if number not in there:
+            continue
+        file = tmp_path / f"{9 - number}.dcm"
+        expected |= multi_frame(file, order=order)
+        dataset = dcmread(file)
+        dataset.SeriesInstanceUID = dataset.ConcatenationUID = "1.2.3"
+        dataset.InConcatenationNumber = number
+        dataset.save_as(file)
+    if words:
+        error = refusal(tmp_path)
+        assert error.code == "series_part"
+        assert words in str(error)
+    else:
+        assert_same_world(read_volume(tmp_path), expected)
+
+
+def test_a_single_slice_is_no_volume_and_its_folder_is_asked_for(tmp_path: Path) -> None:
+    error = refusal(sorted(series(tmp_path / "series").iterdir())[0])
+    assert error.code == "series_is_file"
+    assert "name the folder" in str(error)
+
+
+def two_series(folder: Path) -> dict[str, dict]:
+    """Two series with a SEG and a localizer beside them; values of each by its Series Number."""
+    series(folder)
+    expected = {"3": expected_of_pydicom(folder)}
+    other = folder.parent / "other"
+    series(other, lambda dataset, place: (rescaled(dataset, 2, 1), setattr(dataset, "SeriesNumber", 4)))
+    expected["4"] = expected_of_pydicom(other)
+    for path in other.iterdir():
+        shutil.move(path, folder / f"other{path.name}")
+    beside(folder, "SEG")
+    beside(folder, "localizer")
+    return expected
+
+
+def test_one_of_two_series_is_chosen_by_number_by_uid_or_by_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    expected = two_series(folder)
+    error = refusal(folder)
+    assert error.code == "many_series"
+    assert "2 DICOM series: 3 (5 CT images, such as 001.dcm), 4 (5 CT images, such as other001.dcm)" in str(error)
+    uid = dcmread(folder / "other001.dcm").SeriesInstanceUID
+    assert uid not in str(error)
+    for choice, number in {"3": "3", "4": "4", uid: "4", "other002.dcm": "4", "001.dcm": "3"}.items():
+        assert_same_world(read_volume(folder, choice), expected[number])
+    unknown = refusal(folder, "7")
+    assert unknown.code == "series_unknown"
+    assert "3 (5 CT images" in str(unknown)
+    assert uid not in str(unknown)
+
+
+# --- what cannot be read, in one line
+
+
+@pytest.mark.parametrize("name", ["ImagePositionPatient", "ImageOrientationPatient"])
+@pytest.mark.parametrize("places", [range(5), (2,)], ids=["all", "one"])
+def test_images_that_do_not_say_where_they_lie_are_refused(name: str, places: object, tmp_path: Path) -> None:
+    def forget(dataset: Dataset, place: int) -> None:
+        if place in places:
+            del dataset[name]
+
+    error = refusal(series(tmp_path / "series", forget))
+    assert error.code == "series_no_place"
+    assert "Image Position" in str(error)
+
+
+def test_images_without_pixel_spacing_are_refused(tmp_path: Path) -> None:
+    def forget(dataset: Dataset, place: int) -> None:
+        del dataset.PixelSpacing
+
+    assert refusal(series(tmp_path / "series", forget)).code == "series_no_spacing"
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_small_odd.dcm", "examples_palette.dcm"])
+def test_colour_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    for place in range(2):
+        dataset = dcmread(get_testdata_file(name, download=False))
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, place], [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing, dataset.SeriesInstanceUID = [1, 1], "1.2.3"
+        dataset.save_as(tmp_path / f"{place}.dcm")
+    error = refusal(tmp_path)
+    assert error.code == "series_colour"
+    assert "colour" in str(error)
+
+
+def test_slices_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    def smaller(dataset: Dataset, place: int) -> None:
+        if place == 2:
+            dataset.Rows = 3
+            set_pixels(dataset, stored_values()[2, :3])
+
+    error = refusal(series(tmp_path / "series", smaller))
+    assert (error.code, error.data["what"]) == ("series_sizes", "Rows")
+
+
+def test_a_slice_whose_pixels_end_early_is_refused_by_name(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    path = folder / "002.dcm"
+    path.write_bytes(path.read_bytes()[:-40])
+    error = refusal(folder)
+    assert error.code == "file_unreadable"
+    assert "002.dcm" in str(error)
+
+
+@pytest.mark.parametrize("name", ["BitsStored", "PhotometricInterpretation", "SamplesPerPixel"])
+def test_attributes_that_can_have_but_one_value_may_be_missing(name: str, tmp_path: Path) -> None:
+    volume = read_volume(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))
+    assert np.array_equal(volume.array, stored_values())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("PixelRepresentation", "Pixel Representation"), ("PixelData", "Pixel Data")]
+)
+def test_a_slice_that_lacks_what_its_pixels_need_is_not_called_damaged(name: str, said: str, tmp_path: Path) -> None:
+    error = refusal(series(tmp_path / "series", lambda dataset, place: delattr(dataset, name)))
+    assert f"its header lacks {said}" in str(error)
+
+
+# --- positions as scanners round them
+
+
+@pytest.mark.parametrize("gap", [0.5, 1.25, 3.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_jitter_of_positions_is_no_missing_slice(gap: float, seed: int, tmp_path: Path) -> None:
+    grid = Geometry((12, 6, 8), (1, 1, gap))
+    jitter = np.random.default_rng(seed).uniform(-1, 1, (12, 3)) * gap * 0.02 / 3
+
+    def move(dataset: Dataset, place: int) -> None:
+        dataset.ImagePositionPatient = np.round(np.array(dataset.ImagePositionPatient) + jitter[place], 6).tolist()
+
+    volume = read_volume(series(tmp_path / "series", move, grid))
+    assert np.array_equal(volume.array, stored_values(grid=grid))
+    assert np.allclose(volume.geometry.spacing, grid.spacing, rtol=0.005)
+
+
+@pytest.mark.parametrize("gap", [1.0, 3.0])
+def test_a_missing_slice_among_jitter_is_still_found(gap: float, tmp_path: Path) -> None:
+    grid = Geometry((12, 6, 8), (1, 1, gap))
+    jitter = np.random.default_rng(0).uniform(-1, 1, 12) * gap * 0.01
+
+    def move(dataset: Dataset, place: int) -> None:
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y, z + jitter[place]]
+
+    folder = series(tmp_path / "series", move, grid)
+    (folder / "005.dcm").unlink()
+    error = refusal(folder)
+    assert error.code == "series_gap"
+    assert "1 between 004.dcm and 006.dcm" in str(error) or "1 between 006.dcm and 004.dcm" in str(error)
+
+
+def test_jitter_does_not_add_up_over_a_long_series(tmp_path: Path) -> None:
+    grid = Geometry((120, 2, 2), (1, 1, 0.7))
+
+    def round_off(dataset: Dataset, place: int) -> None:
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y, round(z, 2)]
+
+    folder = series(tmp_path / "series", round_off, grid)
+    assert read_volume(folder).array.shape == grid.shape
