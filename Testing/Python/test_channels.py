@@ -23,7 +23,8 @@ from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.evaluation.metrics import dice
-from fewshot_annotate.io.files import write_array
+from fewshot_annotate.evaluation.study_manifest import read_manifest as read_study
+from fewshot_annotate.io.files import read_volume, write_array
 from fewshot_annotate.jobs.filling import Filling
 from fewshot_annotate.jobs.run_folder import JobFolder
 from support.desk import Desk
@@ -277,3 +278,11 @@ def test_a_row_of_a_batch_names_further_volumes(desk: Desk, channel: Path, capfd
     arguments = ["batch", str(manifest), "-o", str(desk.folder / "other"), "--engine", "specialist"]
     assert main([*arguments, "--progress", "none"]) == 2
     assert "row 2: Engine specialist works on one volume" in capfd.readouterr().err
+
+
+def test_a_row_of_a_study_names_further_volumes(desk: Desk, channel: Path) -> None:
+    manifest = desk.folder / "study.csv"
+    manifest.write_text("image,label,group,also\nimage.nii.gz,support.nii.gz,CT,t2.nii.gz\n", encoding="utf-8")
+    (volume,) = read_study(manifest)
+    (further,) = volume.read().volume.further
+    assert further.array.shape == read_volume(channel).array.shape

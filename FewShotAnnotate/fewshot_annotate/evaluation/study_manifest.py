@@ -10,7 +10,7 @@ from ..core.errors import InputError
 from ..core.layers import labelled_anywhere, merge_disjoint
 from ..core.regrid import Consent
 from ..core.slice_axis import AxisChoice, SliceAxis, labelled_indices, parse_axis, resolve_axis
-from ..io.files import read_on_grid, read_volume
+from ..io.files import read_channels, read_on_grid, read_volume
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
 from ..io.table import Row, read_table
@@ -34,6 +34,8 @@ class LabelledVolume:
         None: the axis with the largest spacing, which is most likely that of acquisition.
     series : str
         Series in a DICOM folder with several, as for `read_volume`; else empty.
+    also : tuple of Path
+        Further volumes of the same patient in the same position.
     agreed : frozenset of Consent
         Permitted changes to labels that are not on the image's grid.
     complete : bool
@@ -46,6 +48,7 @@ class LabelledVolume:
     label: Path
     axis: AxisChoice | None = None
     series: str = ""
+    also: tuple[Path, ...] = ()
     agreed: frozenset[Consent] = frozenset()
     complete: bool = True
 
@@ -62,7 +65,7 @@ class LabelledVolume:
         InputError
             A file that cannot be read, another grid, no label.
         """
-        volume = read_volume(self.image, self.series or None)
+        volume = read_channels(read_volume(self.image, self.series or None), self.also)
         regridded = read_on_grid(self.label, volume.geometry, self.agreed)
         for sentence in (shear_note(volume.geometry, self.name), *label_notes(regridded, self.label, self.name)):
             if sentence:
@@ -79,7 +82,7 @@ class LabelledVolume:
 def read_manifest(
     path: Path, agreed: frozenset[Consent] = frozenset(), complete: bool = True
 ) -> list[LabelledVolume]:
-    """Volumes of a CSV file with the columns `image,label,group` and optionally `name,axis,series`.
+    """Volumes of a CSV file with the columns `image,label,group` and optionally `name,axis,series,also`.
 
     Paths are relative to the folder of the CSV file. `agreed` and `complete` apply to all volumes.
 
@@ -111,4 +114,5 @@ def _volume(row: Row) -> LabelledVolume:
         label=row.existing("label"),
         axis=axis,
         series=row.cell("series"),
+        also=row.several_existing("also"),
     )
