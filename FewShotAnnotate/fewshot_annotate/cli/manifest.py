@@ -58,8 +58,8 @@ def _manifest(options: argparse.Namespace) -> int:
         pairing = find_pairs(
             options.images,
             options.label_maps,
-            image_pattern=options.image_pattern,
-            label_pattern=options.label_pattern,
+            image_pattern=options.image_pattern or "*",
+            label_pattern=options.label_pattern or "*",
         )
     for problem in pairing.problems:
         print(f"fewshot-annotate: {printable(error_text(problem, options))}", file=sys.stderr)

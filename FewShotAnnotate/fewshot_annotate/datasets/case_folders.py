@@ -168,13 +168,15 @@ def _listed_pairs(folder: Path) -> Pairing | None:
         return None
     try:
         entries = read_json_as(path, _entries)
-    except (OSError, DamagedContentError) as error:
-        raise InputError("dataset_list", path=path, detail=getattr(error, "strerror", None) or error) from None
+    except OSError as error:
+        raise InputError("dataset_list", path=path, detail=error.strerror) from None
+    except DamagedContentError:
+        raise InputError("dataset_list", path=path, detail="it is none of the Decathlon, MONAI or nnU-Net") from None
     pairs: list[Pair] = []
     problems: list[Message] = []
     for name, images, labels in entries:
         files = [folder / one for one in (*images, labels)]
-        missing = [one for one in files if not paths.lexists(one)]
+        missing = [one for one in files if not paths.is_file(one)]
         problems += [Message("file_missing", path=one) for one in missing]
         if len(images) != 1:
             problems.append(Message("pair_images", path=files[-1], images=", ".join(images)))
