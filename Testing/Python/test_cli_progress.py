@@ -108,6 +108,24 @@ def test_the_expected_dice_ends_what_is_printed(
     assert told == [0.5] * len(more) + [0.8] * len(more), "of the drafts, then of the result"
 
 
+def test_labels_with_a_poor_expected_dice_are_announced_with_the_slice_to_label_next(
+    desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fewshot_annotate.guidance.poor_dice.POOR_DICE", 0.85)  # 0.8 is expected
+    command = desk.fill("--engine", stepwise_engine, "--option", "fit=0")
+    assert main(command) == 0
+    said = [line for line in capfd.readouterr().out.splitlines() if "helps most" in line]
+    assert len(said) == len(desk.support.segments)
+    for line, segment in zip(said, desk.support.segments, strict=True):
+        match = re.search(r"Labelling slice (\d+) helps most", line)
+        assert match is not None
+        assert int(match[1]) not in desk.indices
+        assert f"Check every slice of {segment.name}: its expected Dice is only 0.80" in line
+    assert main([*command, "--progress", "json"]) == 0
+    events = [event_from_line(line) for line in capfd.readouterr().out.splitlines()]
+    assert sum(getattr(event, "code", "") == "poor_dice" for event in events) == len(said)
+
+
 def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(desk: Desk, stepwise_engine: str) -> None:
     layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
     support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"

@@ -274,3 +274,13 @@ def test_expected_dice_is_above_all(desk: Desk) -> None:
     desk.annotations.change(desk.node, lambda one: one.with_along(0, replace(one.present, expected=expected)))
     section = Section(desk)
     assert section.section.expected_label.text == f"{desk.scene.ids[0]}: expected Dice 0.80 (0.70 to 0.90)"
+
+
+def test_a_poor_expected_dice_is_announced(desk: Desk) -> None:
+    expected = {desk.scene.ids[0]: ExpectedDice(1, 0.6, 0.4, 0.8)}
+    desk.fill()
+    desk.annotations.change(desk.node, lambda one: one.with_along(0, replace(one.present, expected=expected)))
+    section = Section(desk)
+    text = section.section.expected_label.text
+    assert "expected Dice only 0.60 (0.40 to 0.80)" in text
+    assert "Suggest next slice" in text

@@ -6,11 +6,13 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
 from ..core.clean_up import clean_up_layers, clean_ups_by_value
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
+from ..core.events import Warned
 from ..core.exit_codes import ExitCode
 from ..core.job import Device
 from ..core.layers import merge_disjoint
@@ -27,6 +29,7 @@ from ..engines.pretrained.engine_weights import weights_in_use
 from ..evaluation.label_statistics import label_statistics, statistics_csv
 from ..export.algorithm import PRODUCT, Algorithm, tagged
 from ..guidance.contact_sheet import contact_sheet, least_certain
+from ..guidance.poor_dice import poor_labels
 from ..io.files import (
     image_suffix,
     merge_layers,
@@ -36,6 +39,7 @@ from ..io.files import (
     write_array,
     write_label_maps,
 )
+from ..jobs.layers import FilledLayers
 from ..jobs.planning import EngineSettings, FillRequest, PlannedRun, plan
 from .arguments import (
     add_clean_up,
@@ -161,7 +165,21 @@ def _fill(options: argparse.Namespace) -> int:
         for name, dice in result.expected_dice:
             likely = f"9 times of 10 from {dice.low:.3f} to {dice.high:.3f}"
             print(f"  Expected Dice {printable(name):<14} {dice.dice:.3f}  ({likely})")
+    _warn_of_poor(runs, result, options.progress == "json")
     return ExitCode.DONE
+
+
+def _warn_of_poor(runs: Sequence[PlannedRun], result: FilledLayers, as_events: bool) -> None:
+    """Say which labels have a low expected Dice, and which slice to label next; events name no segment."""
+    dice_by_name = dict(result.expected_dice)
+    for run, layer in zip(runs, result.layers, strict=False):
+        axis, names = run.support.axis, {segment.value: segment.name for segment in layer.segments}
+        expected = [replace(dice_by_name[name], label=value) for value, name in names.items() if name in dice_by_name]
+        labels, confidence = axis.slices(layer.array), axis.slices(result.confidence)
+        for poor in poor_labels(run.support, expected, labels, confidence, run.job.slices):
+            name = f"label {poor.label}" if as_events else printable(names[poor.label])
+            message = Message("poor_dice", segment=name, dice=f"{poor.dice:.2f}", slice=poor.slice)
+            print(Warned.of(message).to_line() if as_events else f"  {message}")
 
 
 def _warn_of_unnamed(run: PlannedRun, layers: Sequence[LabelMap]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import __version__
 from ..core.clean_up import clean_up_layers, clean_ups_by_value
 from ..core.disk import unwritable_error
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.results import write_results
 from ..core.slice_axis import Plane, SliceAxis, labelled_indices
 from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memory
@@ -23,6 +23,7 @@ from ..engines.base import Engine, RunContext, Stopped, label_slice
 from ..engines.registry import engine_for
 from ..engines.specialist.report import REPORT_FILE
 from ..guidance.contact_sheet import PREVIEW_SLICES, contact_sheet, least_certain
+from ..guidance.poor_dice import poor_labels
 from ..io.files import read_channels, read_volume, write_array, write_label_maps
 from ..io.shear_note import shear_note
 from ..jobs.filling import Filling
@@ -171,6 +172,11 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     )
     shown = least_certain(filled.array, confidence, axis, run.job.slices)
     contact_sheet(files.preview, volume, filled, axis, shown, indices)
+    names = {segment.value: segment.name for segment in label_map.segments}
+    expected = engine.expected_dice()
+    for poor in poor_labels(run.support, expected, axis.slices(labels), axis.slices(confidence), run.job.slices):
+        segment = names.get(poor.label, str(poor.label))
+        warnings.append(str(Message("poor_dice", segment=segment, dice=f"{poor.dice:.2f}", slice=poor.slice)))
     outcome = {
         "engine": run.job.engine,
         "version": __version__,
@@ -178,7 +184,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         "labelled_slices": list(indices),
         "examples": len(planned.examples),
         "filled_slices": len(run.job.slices),
-        "expected": [label_dice.to_json() for label_dice in engine.expected_dice()],
+        "expected": [label_dice.to_json() for label_dice in expected],
         "names": {str(segment.value): segment.name for segment in label_map.segments},
         **measured(filled, confidence, run),
     }

@@ -8,6 +8,7 @@ from typing import Any
 import qt
 
 from ...core.errors import InputError
+from ...guidance.poor_dice import POOR_DICE
 from ..annotation.record import SliceStatus
 from ..annotation.review import ReviewController
 from ..annotation.review_rows import Origin, RefillRequest, ReviewRow, ReviewView
@@ -152,8 +153,14 @@ class ReviewSection:
         """Show the controller's state."""
         view = self._shown = self._controller.view
         text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
+        poor = _(
+            "{name}: expected Dice only {dice:.2f} ({low:.2f} to {high:.2f}). Check every slice; "
+            "Suggest next slice shows where painting helps most."
+        )
         self.expected_label.text = "\n".join(
-            text.format(name=name, dice=label_dice.dice, low=label_dice.low, high=label_dice.high)
+            (poor if label_dice.dice < POOR_DICE else text).format(
+                name=name, dice=label_dice.dice, low=label_dice.low, high=label_dice.high
+            )
             for name, label_dice in view.expected
         )
         self.expected_label.visible = bool(view.expected)

@@ -1,0 +1,83 @@
+"""Labels whose expected Dice is too low to trust, and the slice whose labelling would help each of them most."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.expected_dice import ExpectedDice
+from ..core.support import Support
+from .suggestion import suggest
+from .uncertainty import Uncertainty
+
+# Below this Dice, structures are often missed or displaced as a whole.
+POOR_DICE = 0.7
+
+
+@dataclass(frozen=True)
+class PoorLabel:
+    """A label with a low expected Dice.
+
+    Attributes
+    ----------
+    label : int
+    dice : float
+        Expected.
+    slice : int or None
+        Index of the slice to label next; None if there is no slice left.
+    """
+
+    label: int
+    dice: float
+    slice: int | None
+
+
+def poor_labels(
+    support: Support,
+    expected: Sequence[ExpectedDice],
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    slices: Sequence[int],
+) -> list[PoorLabel]:
+    """Labels with an expected Dice below `POOR_DICE`, in the order of `expected`.
+
+    Parameters
+    ----------
+    support : Support
+    expected : sequence of ExpectedDice
+    labels : integer ndarray, shape [n, h, w]
+        Result of the fill, as slices along the axis of the support.
+    confidence : float ndarray, shape [n, h, w]
+        Probability of each voxel's label, 0..1.
+    slices : sequence of int
+        The filled slices.
+    """
+    poor = [
+        label_dice for label_dice in expected if label_dice.dice < POOR_DICE and label_dice.label in support.labels
+    ]
+    if not poor:
+        return []
+    names = [str(label) for label in support.labels]
+    predictions = ((index, labels[index], confidence[index]) for index in slices)
+    uncertainty = Uncertainty.from_labels(support, names, predictions)
+    return [
+        PoorLabel(label_dice.label, label_dice.dice, _next_slice(uncertainty, support.labels.index(label_dice.label)))
+        for label_dice in poor
+    ]
+
+
+def _next_slice(uncertainty: Uncertainty, label_index: int) -> int | None:
+    """The slice to label next for one label, by its index."""
+    column = slice(label_index, label_index + 1)
+    of_label = dataclasses.replace(
+        uncertainty,
+        names=uncertainty.names[column],
+        present=uncertainty.present[:, column],
+        expected_errors=uncertainty.expected_errors[:, column],
+        expected_sizes=uncertainty.expected_sizes[:, column],
+    )
+    suggested = suggest(of_label, 1)
+    return suggested[0].index if suggested else None
