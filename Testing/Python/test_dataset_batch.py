@@ -346,7 +346,7 @@ def test_progress_for_machines_is_one_line_of_json_a_change(
     dataset.add("a", "b")
     assert main(dataset.command("--progress", "json")) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert events[0] == {"event": "batch", "counts": {"done": 0, "failed": 0, "running": 0, "total": 2}}
+    assert events[0] == {"event": "batch", "counts": {"done": 0, "failed": 0, "running": 0, "total": 2}, "eta": None}
     assert [(event["name"], event["status"]) for event in events[1:]] == [
         ("a", "running"),
         ("a", "done"),
