@@ -15,6 +15,7 @@ from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from fewshot_annotate.engines.propagate.mixing import COPY, FLOW, GROWING, WEIGHTS, HeldOutCounts, MixtureChoice
+from fewshot_annotate.engines.propagate.small_parts import remove_small_parts
 from support.data import load_case
 
 AXIS = SliceAxis(0)
@@ -161,3 +162,32 @@ def test_the_tip_of_a_structure_on_a_single_labelled_slice_is_grown() -> None:
 
 def test_nothing_is_grown_beyond_the_outermost_labelled_slices() -> None:
     assert MixtureChoice.on([], AREAS).weights(np.array([1]), beyond=True)[0, GROWING] == 0
+
+
+def with_parts(*areas: int) -> np.ndarray:
+    """Probabilities of a slice on which one label has parts of these areas, in columns apart."""
+    probabilities = np.zeros((2, max(areas), 2 * len(areas)), dtype=np.float32)
+    probabilities[1] = 0.2
+    for place, area in enumerate(areas):
+        probabilities[1, :area, 2 * place] = 0.8
+    probabilities[0] = 1 - probabilities[1]
+    return probabilities
+
+
+@pytest.mark.parametrize(
+    ("areas", "smallest", "left"),
+    [((400, 3), 10, 400), ((800, 6), 10, 806), ((400, 3), 3, 403), ((200, 3), 100, 203)],
+)
+def test_parts_far_smaller_than_on_the_labelled_slices_are_removed(
+    areas: tuple[int, int], smallest: int, left: int
+) -> None:
+    probabilities = with_parts(*areas)
+    remove_small_parts(probabilities, np.array([smallest]))
+    assert probabilities.argmax(axis=0).sum() == left
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
+
+
+def test_the_largest_part_stays_however_small_it_is() -> None:
+    probabilities = with_parts(2)
+    remove_small_parts(probabilities, np.array([100]))
+    assert probabilities.argmax(axis=0).sum() == 2

@@ -18,6 +18,7 @@ from .config import PropagateConfig
 from .flow_propagation import THREADS, FlowPropagation
 from .mixing import COPY, GROWING, SHAPE, HeldOutCounts, MixtureChoice, mix
 from .region_growing import soften
+from .small_parts import remove_small_parts, smallest_part
 
 # This part of the labelled slices between the outermost is held out, but at least and at most so many slices.
 HELD_OUT_SHARE = 1 / 3
@@ -55,6 +56,7 @@ class FusedPropagation:
         self._simple = SimpleCandidates(volume, flow)
         self._shown = self._simple.areas > 0
         self._gap: tuple[int, ...] = ()
+        self._parts: dict[int, np.ndarray] = {}
         complete = bool(self._support.annotated.all()) and len(self._support.indices) > 1
         held_out = self._held_out(report_progress) if complete else []
         self._choice = MixtureChoice.on([one.counts() for one in held_out], self._simple.areas) if complete else None
@@ -65,6 +67,7 @@ class FusedPropagation:
         """Yield query slices gap by gap, as engines do."""
         for index, probabilities in self._flow.predict(query, self._fuse):
             inside = probabilities[(slice(None), *self._flow.window)]
+            remove_small_parts(inside, self._smallest_parts(self._support.around(index)))
             self._expectation.add(inside, self._open_ended(index))
             yield index, probabilities
 
@@ -94,6 +97,15 @@ class FusedPropagation:
         """On how many of some labelled slices, by support index, each label is."""
         sides: np.ndarray = self._shown[list(around)].sum(axis=0)
         return sides
+
+    def _smallest_parts(self, around: Sequence[int]) -> np.ndarray:
+        """Pixels of the smallest part of each label on some labelled slices, by support index; 0 if it is on none."""
+        for support_index in set(around) - set(self._parts):
+            mask = self._simple.mask(support_index)
+            self._parts[support_index] = np.array([smallest_part(mask == label) for label in self._support.labels])
+        parts = np.array([self._parts[support_index] for support_index in around])
+        smallest: np.ndarray = np.where(parts > 0, parts, parts.max(initial=0)).min(axis=0) * parts.any(axis=0)
+        return smallest
 
     def _open_ended(self, index: int) -> np.ndarray:
         around = self._support.around(index)
