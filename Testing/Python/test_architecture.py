@@ -38,6 +38,7 @@ TORCH = {
     "engines/specialist/member_training.py",
     "engines/specialist/network.py",
     "engines/sam/persam_network.py",
+    "engines/nninteractive/network.py",
     "engines/sam2/network.py",
     "engines/sam/network.py",
     "engines/in_context/seggpt_network.py",

@@ -32,7 +32,13 @@ from support.tiny_weights import Shelf, python_with_shelf
 from torch.utils._python_dispatch import TorchDispatchMode
 
 AXIS = SliceAxis(0)
-KINDS = {name: kind for name in engine_names() if issubclass(kind := engine_class(name), PretrainedEngine)}
+# One whose package brings many others is tested for itself, where it is installed.
+ALONE = "nninteractive"
+KINDS = {
+    name: kind
+    for name in engine_names()
+    if issubclass(kind := engine_class(name), PretrainedEngine) and name != ALONE
+}
 # Every engine with each of the files of tensors that it loads.
 LOADED = [
     (name, choices[0])

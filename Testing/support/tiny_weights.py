@@ -6,14 +6,17 @@ Stand-ins: they exercise the real loading code and forward passes; what comes ou
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import fewshot_annotate
+import numpy as np
 import pytest
 import torch
 from fewshot_annotate.core.data_folder import HOME_VARIABLE
@@ -119,6 +122,12 @@ class Shelf:
             torch.save({row["state_key"]: dict(state)} if row.get("state_key") else dict(state), path)
         self._enter(row, path)
         return path
+
+    def put_checkpoint(self, name: str, content: object) -> Path:
+        """Lay a checkpoint of the table down that has more in it than a state dict."""
+        file = io.BytesIO()
+        torch.save(content, file)
+        return self.put_file(name, file.getvalue())
 
     def put_file(self, name: str, content: bytes) -> Path:
         """Lay a file of the table down that is no state dict."""
@@ -376,3 +385,55 @@ def random_grounding_dino(folder: Path, seed: int = 0) -> dict[str, torch.Tensor
         randomise(model, 0.05)
     model.save_pretrained(folder)
     return load_file(folder / "model.safetensors")
+
+
+def nninteractive_plans() -> dict[str, Any]:
+    """Plans in the layout of nnInteractive's, of which one configuration inherits from another."""
+    architecture = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
+        "arch_kwargs": {
+            "n_stages": 3,
+            "features_per_stage": [4, 4, 8],
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3, 3, 3]] * 3,
+            "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+            "n_blocks_per_stage": [1, 1, 1],
+            "n_conv_per_stage_decoder": [1, 1],
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+    configurations = {
+        "3d_fullres": {"patch_size": [64, 64, 64], "batch_size": 2, "architecture": architecture},
+        "3d_fullres_ps192_bs24": {"inherits_from": "3d_fullres", "patch_size": [24, 24, 24], "batch_size": 24},
+    }
+    # One that inherits is completed by nnU-Net; here both are written out, so that tests can change the architecture.
+    configurations["3d_fullres_ps192_bs24"]["architecture"] = architecture
+    return {"dataset_name": "Dataset225_nnInteractiveV2", "plans_name": "plans", "configurations": configurations}
+
+
+def random_nninteractive(seed: int = 0) -> dict[str, Any]:
+    """A checkpoint as nnU-Net writes it, for `nninteractive_plans`: tensors with several names, notes of training."""
+    from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
+
+    settings = nninteractive_plans()["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    settings |= {"conv_op": torch.nn.Conv3d, "norm_op": torch.nn.InstanceNorm3d, "nonlin": torch.nn.LeakyReLU}
+    with Seeded(seed):
+        network = ResidualEncoderUNet(input_channels=8, num_classes=2, deep_supervision=False, **settings)
+        randomise(network)
+    return {
+        "network_weights": network.state_dict(),
+        "grad_scaler_state": None,
+        "logging": {"train_losses": [np.float64(-0.5), np.float32(-0.6)]},
+        "_best_ema": np.float64(0.7),
+        "current_epoch": 1000,
+        "init_args": {"configuration": "3d_fullres_ps192_bs24", "fold": 0, "device": torch.device("cpu")},
+        "trainer_name": "nnInteractiveTrainer_stub",
+        "inference_allowed_mirroring_axes": None,
+    }

@@ -23,6 +23,7 @@ _ENGINES = {
     "painter": ("in_context.painter", "Painter"),
     "grounding-dino": ("grounding_dino.engine", "GroundingDino"),
     "sam2-video": ("sam2.engine", "Sam2Video"),
+    "nninteractive": ("nninteractive.engine", "NnInteractive"),
 }
 # In order of accuracy: "auto" is the first of these that can run on this machine.
 _AUTO = ("adapt", "propagate")

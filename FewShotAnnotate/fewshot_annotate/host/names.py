@@ -74,6 +74,7 @@ def engine_summaries() -> dict[str, str]:
             "Finds segments by their English names near where your slices show them; outlines by SAM or MedSAM."
         ),
         "sam2-video": _("Tracks labels through the slices as through a video, from both sides."),
+        "nninteractive": _("Segments each label in 3D from all your slices at once. For non-commercial use only."),
     }
 
 
@@ -85,6 +86,10 @@ def restrictions_text(checkpoint: Checkpoint) -> str:
         "CC-BY-4.0": _("Name the authors (CC-BY-4.0)."),
         "CC-BY-SA-4.0": _(
             "Name the authors, and pass on changed weights under the same licence only (CC-BY-SA-4.0)."
+        ),
+        "CC-BY-NC-SA-4.0": _(
+            "For non-commercial use only; name the authors, and pass on changed weights under the same licence only "
+            "(CC-BY-NC-SA-4.0)."
         ),
         "OpenRAIL++-M": _("For research only; pass it on only with its licence and its use restrictions."),
         "not stated": _(

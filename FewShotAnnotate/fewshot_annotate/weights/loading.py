@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from zipfile import ZIP_STORED, ZipFile
 
+import numpy as np
+
 from ..core.errors import InputError
-from ..core.reading import DamagedContentError, decoding_archive
+from ..core.reading import DamagedContentError, decoding_archive, read_json_as
 from .catalog import Checkpoint
 from .store import open_verified
 
@@ -60,6 +62,12 @@ def read_state(
     return _read_torch(path, expected, optional, state_key)
 
 
+def read_json_object(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The object in a checkpoint's file that is no weights but a description of a network. Errors as `load_state`."""
+    with open_verified(checkpoint) as opened:
+        return _json_object(opened)
+
+
 class Model(Protocol):
     """Protocol of classes that know the architecture of a checkpoint, such as engines."""
 
@@ -87,6 +95,9 @@ def require_loads(checkpoint: Checkpoint, path: Path, model: Model | None) -> No
         It is damaged, holds anything but named tensors, or those of another model.
     """
     suffix = Path(checkpoint.file).suffix
+    if suffix == ".json":
+        _json_object(path)
+        return
     if suffix != ".safetensors":
         require_sound_archive(path)
     state = read_state(path, state_key=checkpoint.state_key, suffix=suffix)
@@ -139,22 +150,42 @@ def _read_torch(
     # First names and shapes alone: what is refused never takes memory.
     shapes = _tensors(path, _unpickle(path, "meta"), state_key)
     size = path.stat().st_size
-    if sum(shape.numel() * shape.element_size() for shape in shapes.values()) > size:
+    if any(shape.numel() * shape.element_size() > size for shape in shapes.values()):
         raise InputError("weights_bomb", path=path)
     _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in shapes.items()}, expected, optional)
     state = _tensors(path, _unpickle(path, "cpu"), state_key)
+    # The tensors are mapped and not read: they take no memory yet.
+    if _bytes(state.values()) > size:
+        raise InputError("weights_bomb", path=path)
     assert all(isinstance(tensor, torch.Tensor) for tensor in state.values())
     return state
 
 
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json_as(path, dict)
+    except DamagedContentError as error:
+        raise InputError("weights_damaged", path=path, detail=str(error)) from None
+    return content
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of tensors in memory; one that has several names counts once."""
+    sizes = {
+        (tensor.data_ptr(), tuple(tensor.shape), tensor.stride()): tensor.numel() * tensor.element_size()
+        for tensor in tensors
+    }
+    return sum(sizes.values())
+
+
 def _unpickle(path: Path, location: str) -> object:
-    """Content of a torch file; nothing but tensors, plain containers and `Namespace` (training settings) is built."""
+    """Content of a torch file; only tensors, plain containers, numbers and `Namespace` (settings) are built."""
     from pickle import UnpicklingError
 
     import torch
 
     try:
-        with decoding_archive(), torch.serialization.safe_globals([Namespace]):
+        with decoding_archive(), torch.serialization.safe_globals([Namespace, *_numpy_numbers()]):
             return torch.load(path, map_location=location, weights_only=True, mmap=location == "cpu")
     except UnpicklingError as error:
         if "WeightsUnpickler" in str(error) or "GLOBAL" in str(error):
@@ -162,6 +193,17 @@ def _unpickle(path: Path, location: str) -> object:
         raise InputError("weights_damaged", path=path, detail=_first_line(error)) from None
     except DamagedContentError as error:
         raise InputError("weights_damaged", path=path, detail=str(error)) from None
+
+
+def _numpy_numbers() -> list[Any]:
+    """What numbers of NumPy, such as losses that training noted, are made of in files of any of its versions."""
+    make = np.float64(0).__reduce__()[0]
+    kinds = (np.float32, np.float64, np.int32, np.int64)
+    return [
+        np.dtype,
+        *(type(np.dtype(kind)) for kind in kinds),
+        *((make, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")),
+    ]
 
 
 def _tensors(path: Path, content: object, state_key: str) -> dict[str, Tensor]:

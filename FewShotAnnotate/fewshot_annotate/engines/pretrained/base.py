@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 AUTO = "auto"
 # Distribution names of packages that are imported by another name.
-DISTRIBUTIONS = {"segment_anything": "segment-anything", "PIL": "pillow"}
+DISTRIBUTIONS = {"segment_anything": "segment-anything", "PIL": "pillow", "nnInteractive": "nninteractive"}
 # Needed to find and load any weights.
 _ALWAYS = ("torch", "platformdirs")
 _MEGABYTE = 1e6
@@ -55,7 +55,7 @@ class PretrainedEngine(Engine):
         Devices on which 16 bits are faster than 32 without loss of accuracy.
     """
 
-    devices = (Device.CPU, Device.CUDA, Device.MPS)
+    devices: ClassVar[tuple[Device, ...]] = (Device.CPU, Device.CUDA, Device.MPS)
     needs_weights = True
     packages: ClassVar[tuple[str, ...]] = ()
     checkpoints: ClassVar[Mapping[str, tuple[str, ...]]] = {}
