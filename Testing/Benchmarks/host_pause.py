@@ -5,7 +5,9 @@ painted on 21 slices 12 apart; an intensity mask set in the editor node. Run twi
 one shown. Each step of the panel's timer (the controller's tick and the survey's poll) is timed on the main thread.
 Drawing costs nothing here: there are no views.
 
-    python Testing/Benchmarks/host_pause.py [--size 512 512 300]
+    python Testing/Benchmarks/host_pause.py [--size 512 512 300] [--commit]
+
+With `--commit` nothing runs: the true labels are committed while surfaces are shown in 3D, and each part is timed.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
@@ -31,7 +35,13 @@ from fewshot_annotate.engines.registry import runnable_engine
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.annotation.snapshot import select
 from fewshot_annotate.host.annotation.survey import Survey
+from fewshot_annotate.host.fill.commit import all_or_nothing, commit
 from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.edit_rules import EditRules, FilledSlices, compute_changes
+from fewshot_annotate.host.mrml.grid_reader import GridReader
+from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE, read_image
+from fewshot_annotate.host.surfaces.representation import surface_settings
+from fewshot_annotate.host.surfaces.surface_run import surface_run
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import zoom
@@ -149,6 +159,59 @@ def run(scene: Scene) -> tuple[Steps, float]:
     return steps, seconds
 
 
+def commit_alone(scene: Scene) -> None:
+    """Commit the true labels while surfaces are shown in 3D, and print what each part takes."""
+    assert scene.node.CreateClosedSurfaceRepresentation()
+    runner, grids = Runner(scene), GridReader()
+    grid = grids.read(scene.nodes)
+    image = read_image(scene.volume_node, scene.node, grid.geometry)
+    rules = EditRules.from_nodes(scene.node, scene.editor_node, False)
+
+    def read(index: int) -> dict[str, np.ndarray]:
+        masks = {name: scene.axis.slices(mask)[index] for name, mask in scene.case.masks.items()}
+        return {name: mask for name, mask in masks.items() if mask.any()}
+
+    table = Table("part", "s", title="Commit with surfaces shown in 3D")
+
+    def timed(name: str, step: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        result = step()
+        table.add_row(name, f"{time.perf_counter() - began:.3f}")
+        return result
+
+    filled = FilledSlices(scene.axis, scene.ids, scene.between, read)
+    changes = timed("thread: changes", lambda: compute_changes(grid, image, filled, rules))
+    with TemporaryDirectory() as folder:
+        settings = surface_settings(scene.node)
+        made = timed("thread: masks", lambda: surface_run(Path(folder), grid, changes, settings))
+        assert made is not None
+        process = made.start(sys.executable)
+
+        def wait() -> None:
+            while process.running:
+                process.poll()
+                time.sleep(TIMER_SECONDS)
+
+        timed("process: surfaces", wait)
+        surfaces = timed("thread: surfaces read", made.read)
+
+    def write() -> None:
+        with ExitStack() as stack:
+            timed("main thread: copy to restore", lambda: stack.enter_context(all_or_nothing(scene.node)))
+            timed("main thread: copy to undo", lambda: runner.controller.editor.save_undo(scene.node))
+            timed("main thread: labels and surfaces", lambda: commit(scene.nodes, grid, changes, grids, surfaces))
+
+    timed("main thread: the whole commit", write)
+    points = sum(surface.GetNumberOfPoints() for surface in surfaces.values())
+    segmentation = scene.node.GetSegmentation()
+    segmentation.RemoveRepresentation(CLOSED_SURFACE)
+    timed("Slicer's own conversion", lambda: segmentation.CreateRepresentation(CLOSED_SURFACE))
+    runner.controller.close()
+    console = Console(width=118)
+    console.print(table)
+    console.print(f"{len(surfaces)} surfaces of {points} points.")
+
+
 def resident_mib() -> float:
     """Memory of this process now; where the system does not tell, the most it ever had."""
     import resource
@@ -164,8 +227,13 @@ def main() -> None:
     """Run both and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 300), metavar=("I", "J", "K"))
-    size = tuple(parser.parse_args().size)
+    parser.add_argument("--commit", action="store_true", help="time a commit with surfaces, without a run")
+    options = parser.parse_args()
+    size = tuple(options.size)
     scene = paint(large_case(size))
+    if options.commit:
+        commit_alone(scene)
+        return
     base = resident_mib()
     plain, plain_seconds = run(scene)
     assert scene.node.CreateClosedSurfaceRepresentation()

@@ -74,6 +74,34 @@ def test_a_fill_by_the_effect_fills_between_and_is_undone_in_one_step_of_that_ed
     assert all_equal(editor.scene.arrays(), before)
 
 
+def test_a_stroke_updates_the_preview_and_apply_commits_it_in_one_step(editor: EffectEditor) -> None:
+    effect, controller = editor.effect, editor.panel.controller
+    before = editor.scene.arrays()
+    effect.liveCheckBox.click()
+    editor.until(lambda: effect.keepButton.text == "Apply" and effect.statusLabel.text.startswith("Up to date."))
+    assert all_equal(editor.scene.arrays(), before)
+    outstanding: list[int] = []
+    messages: list[str] = []
+    controller.changed.connect(lambda: outstanding.append(controller.outstanding))
+    controller.changed.connect(lambda: messages.append(controller.message))
+    name, index = editor.scene.ids[0], editor.scene.labelled[1] + 2
+    mask = editor.scene.array(name)
+    mask[index, 2:9, 3:8] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), editor.scene.node, name, editor.scene.volume_node
+    )
+    editor.until(lambda: any(outstanding))
+    editor.click("keepButton")
+    editor.until(lambda: any(message.endswith("slices filled.") for message in messages))
+    after = editor.scene.arrays()
+    np.testing.assert_array_equal(after[name][index], mask[index])
+    assert all(any(mask[other].any() for mask in after.values()) for other in editor.scene.between)
+    assert editor.editor.undo_states_saved == 1
+    effect.liveCheckBox.click()
+    editor.finish()
+    assert all_equal(editor.scene.arrays(), after)
+
+
 def test_the_mask_of_that_editor_counts(editor: EffectEditor) -> None:
     before = editor.scene.arrays()
     editor.scene.editor_node.SourceVolumeIntensityMaskOn()

@@ -97,6 +97,14 @@ class SliceDone(Event):
 
 
 @dataclass(frozen=True)
+class RequestTaken(Event):
+    """A worker that stays has begun with the request of this number; slices that follow belong to it."""
+
+    kind = "request"
+    number: int
+
+
+@dataclass(frozen=True)
 class Expected(Event):
     """Expected Dice of a label, as in `ExpectedDice`; replaces an earlier event for the label."""
 
@@ -208,7 +216,8 @@ def exit_code_of(ending: Event) -> ExitCode:
 
 
 _KINDS: dict[str, type[Event]] = {
-    kind.kind: kind for kind in (Started, Progress, SliceDone, Expected, Warned, Finished, Cancelled, Failed)
+    kind.kind: kind
+    for kind in (Started, Progress, SliceDone, RequestTaken, Expected, Warned, Finished, Cancelled, Failed)
 }
 _MAX_NUMBER = 2**31 - 1
 

@@ -9,6 +9,7 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from ..core.errors import InputError
+from ..core.job import Device
 from ..core.python_executable import python_executable
 from ..core.slice_axis import SliceAxis
 from ..datasets.accepting import LabelHistory
@@ -30,6 +31,9 @@ from .mrml.sequence import require_no_sequence
 from .run_log import RunLog
 from .settings import Settings
 from .tasks import Signal
+
+# The engine of live runs: it has no network to fit.
+LIVE_ENGINE = "propagate"
 
 
 class ModuleLogic(ScriptedLoadableModuleLogic):
@@ -58,7 +62,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         self.suggestion = SuggestionFinder(grids, python)
         self.compare = CompareController(scene, python, self.settings.device_for, grids)
         self.dataset = DatasetController(scene, python, self.settings.device_for, self._labelHistory)
-        self.fillRequested = False
+        self.fillRequested = self.fillLive = False
         self.refillRequest: RefillRequest | None = None
         self.panelEditor = RunEditor(lambda node: None, self.segmentEditorNode)
         self.controller = FillController(scene, self.panelEditor, python, grids)
@@ -87,12 +91,19 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         further = further_volumes(self.rawParameterNode(), parameters.volume)
         return ChosenNodes(parameters.volume, parameters.segmentation, further)
 
-    def fill(self, parameters: Any, editor: RunEditor | None = None, refill: RefillRequest | None = None) -> None:
+    def fill(
+        self,
+        parameters: Any,
+        editor: RunEditor | None = None,
+        refill: RefillRequest | None = None,
+        live: bool = False,
+    ) -> None:
         """Start a run with what the parameter node says, as soon as all that was painted is known.
 
         Undo and masking are those of `editor`, or of the panel's own. With a RefillRequest only its slices are
-        filled. Raises InputError; so does `poll` if the run starts later.
+        filled; a live one follows what is painted. Raises InputError; so does `poll` if the run starts later.
         """
+        self.fillLive = live
         self.controller.editor = editor or self.panelEditor
         self.fillRequested, self.refillRequest = True, refill
         self._startWhenSurveyed(parameters)
@@ -120,14 +131,15 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         if selection.axis is None or not selection.labelled or survey.grid is None:
             raise InputError("no_labelled_slice", path=parameters.segmentation.GetName())
         axis = SliceAxis(selection.axis)
-        slices = range(axis.count(survey.grid.geometry)) if parameters.fillAll else None
+        slices = range(axis.count(survey.grid.geometry)) if parameters.fillAll or self.fillLive else None
         return FillSettings(
             segment_ids=selection.segment_ids,
             axis=axis,
             labelled=selection.labelled,
             slices=refill.slices if refill is not None else slices,
-            engine=parameters.engine,
-            device=self.settings.device_for(parameters.engine),
+            engine=LIVE_ENGINE if self.fillLive else parameters.engine,
+            device=Device.AUTO if self.fillLive else self.settings.device_for(parameters.engine),
+            live=self.fillLive,
             complete=parameters.complete,
             may_overwrite=parameters.mayOverwrite,
             keep=self.review.accepted_slices,
@@ -145,6 +157,8 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         self.log.log_state("comparison", self.compare.state, self.compare.error)
         if self.annotations.poll(ChosenNodes(parameters.volume, parameters.segmentation)):
             self.surveyed.emit()
+            if self.controller.live and not self.annotations.survey.busy:
+                self.controller.update(self.chosenNodes(), self.fillSettings(parameters))
         self._startWhenSurveyed(parameters)
 
     def reset(self) -> None:

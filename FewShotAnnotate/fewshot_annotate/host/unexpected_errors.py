@@ -21,6 +21,12 @@ def as_input_error(error: Exception) -> InputError:
     return InputError("step_unexpected", kind=type(error).__name__, number=fingerprint(error), log=log)
 
 
+def error_of_run(error: Exception) -> InputError:
+    """An error of any kind that ends a run; the segmentation is as it was."""
+    refusal = as_input_error(error)
+    return InputError("run_unexpected", **refusal.data) if refusal.code == "step_unexpected" else refusal
+
+
 class StepRunner:
     """Runs the steps of a timer: what one raises is shown once, and keeps no other step from its turn.
 

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ..channels import ChannelSlices
 from ..threads import max_threads
+from .flow_cache import FlowCache
 from .label_vote import Source, label_boxes, vote
 from .optical_flow import compose, flow, pyramid
 from .structure_keeping import Gap
@@ -99,6 +101,8 @@ class FlowPropagation:
     raise_unmatched : bool
         Whether the confidence is to fall where a small structure that one labelled slice alone shows is lost, see
         `Gap.raise_unmatched`. No label depends on it.
+    flows : FlowCache, optional
+        Keeps the composed flow for other labels on the same volume, see `with_support`.
 
     Attributes
     ----------
@@ -114,8 +118,10 @@ class FlowPropagation:
         window: tuple[slice, slice] | None = None,
         compared: ComparedImages | None = None,
         raise_unmatched: bool = True,
+        flows: FlowCache | None = None,
     ) -> None:
         self.support = support
+        self._flows = flows or FlowCache()
         self._raise_unmatched = raise_unmatched
         self._geometry = volume.geometry
         self._slices = ChannelSlices(volume, support.axis)
@@ -132,6 +138,15 @@ class FlowPropagation:
         same = copy.copy(self)
         same.support = self.support.subset(chosen)
         same._masks, same._boxes = self._masks[chosen], [self._boxes[one] for one in chosen]
+        same._fields_between, same._last_gap = {}, None
+        return same
+
+    def with_support(self, support: Support) -> FlowPropagation:
+        """Propagation from other labelled slices of the same volume and axis, in the same window."""
+        same = copy.copy(self)
+        same.support = support
+        same._masks = support.masks[(slice(None), *self.window)]
+        same._boxes = [label_boxes(mask) for mask in same._masks]
         same._fields_between, same._last_gap = {}, None
         return same
 
@@ -356,16 +371,14 @@ class FlowPropagation:
         channels: Callable[[int], np.ndarray] | None = None,
     ) -> Fields:
         """Field from each query slice to a labelled slice, by support index, composed outward from that slice."""
-        channels = channels or self._weighted
+        flows = FlowCache() if channels else self._flows
+        levels = _Pyramids(channels or self._weighted)
         start = self.support.indices[support_index]
         path = range(start + 1, query[-1] + 1) if start < query[0] else range(start - 1, query[0] - 1, -1)
-        last = pyramid(channels(start))
-        field = np.zeros((2, *last[0].shape[1:]), dtype=np.float32)
-        fields = {}
+        field, fields = np.zeros(0, dtype=np.float32), {}
         for index in path:
-            current = pyramid(channels(index))
-            field = compose(flow(current, last, regularisation), field)
-            last = current
+            extend = partial(levels.extend, field, index, index - path.step, regularisation)
+            field = flows.get((start, index, regularisation), extend)
             if index in query:
                 fields[index] = field
         return fields
@@ -385,6 +398,20 @@ class FlowPropagation:
             field = field_between if field is None else compose(field, field_between)
         assert field is not None
         return field
+
+
+class _Pyramids:
+    """Flow along one path, for which the pyramid of each slice is made once."""
+
+    def __init__(self, channels: Callable[[int], np.ndarray]) -> None:
+        self._channels = channels
+        self._levels: dict[int, list[np.ndarray]] = {}
+
+    def extend(self, field: np.ndarray, index: int, previous: int, regularisation: float) -> np.ndarray:
+        """Field from a slice to the start of the path, given that of the slice before it; none at the start."""
+        self._levels = {one: self._levels.get(one) or pyramid(self._channels(one)) for one in (previous, index)}
+        between = flow(self._levels[index], self._levels[previous], regularisation)
+        return compose(between, field) if field.size else between
 
 
 def _is_better(dice: np.ndarray, other: np.ndarray) -> bool:

@@ -33,6 +33,8 @@ class EffectSession:
         self._unfinished = UnfinishedRunHandler(logic, self._nodes, editor)
         self._error: InputError | None = None
         self._seen: tuple[object, ...] | None = None
+        self._applied: tuple[object, ...] | None = None  # the labels that a live run began with, or that it left
+        self.live = False
         self._steps = StepRunner(self._refuse)
 
     @property
@@ -52,20 +54,32 @@ class EffectSession:
         ----------
         active : whether the user has the effect open; between runs the module then works on what this editor edits
         """
-        if active and self.idle:
+        if active and (self.idle or self.logic.controller.live):
             self._steps.run(self._choose_nodes)
+        if active and self.live and self.idle and self._seen != self._applied:
+            self._applied = self._seen
+            self._fill(live=True)
         self._steps.run(self._unfinished.poll)
         self._steps.run(lambda: self.logic.poll(self.logic.getParameterNode()))
 
     def fill(self) -> None:
         """Start a run, after offering what its engine lacks; what prevents it is reported by `lines`."""
+        self._fill(live=False)
+
+    def set_live(self, on: bool) -> None:
+        """Fill again beside each slice that is painted, until it is switched off; nothing is changed by that."""
+        self.live, self._applied = on, None
+        if not on and self.logic.fillLive and not self.idle:
+            self.cancel(keep=False)
+
+    def _fill(self, live: bool) -> None:
         self._choose_nodes()
         parameters = self.logic.getParameterNode()
         self._error = None
 
         def step() -> None:
-            if ensure_engine(parameters.engine):
-                self.logic.fill(parameters, self._editor)
+            if live or ensure_engine(parameters.engine):
+                self.logic.fill(parameters, self._editor, live=live)
 
         self._attempt(step)
 
@@ -86,6 +100,11 @@ class EffectSession:
             self.logic.controller.editor = self.logic.panelEditor
 
     # --- what is shown
+
+    @property
+    def shows_live_run(self) -> bool:
+        """Whether a run is under way that follows what is painted."""
+        return bool(self.logic.controller.live)
 
     @property
     def fraction(self) -> float | None:
@@ -152,5 +171,5 @@ class EffectSession:
             self._seen = None
         version = (volume.GetID(), segmentation.GetID(), *labels_version(segmentation))
         if version != self._seen:
-            self.logic.annotations.survey.request(*(() if self._seen else (0.0,)))
+            self.logic.annotations.survey.request(*(() if self._seen and not self.live else (0.0,)))
             self._seen = version

@@ -7,9 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ...core.errors import InputError
 from ...core.events import Event, Expected, Progress, SliceDone, Warned
 from ...jobs.layers import LayerRun, OverallProgress, layer_runs
+from ...jobs.live_process import LiveProcess
+from ...jobs.live_requests import LiveRequest
 from ...jobs.process import WorkerProcess
 from ...jobs.run_folder import JobFolder
 from ..chosen_nodes import ChosenNodes
@@ -35,6 +39,8 @@ class ActiveRun:
     folder : RunFolder
     resumed : bool
         Whether the run was begun before, by this or another process.
+    live : bool
+        Whether its worker stays and takes requests.
 
     Attributes
     ----------
@@ -53,10 +59,19 @@ class ActiveRun:
         Layer and index of slices that are not in the preview yet.
     """
 
-    def __init__(self, scene: Any, nodes: ChosenNodes, plan: RunPlan, folder: RunFolder, resumed: bool) -> None:
+    def __init__(
+        self,
+        scene: Any,
+        nodes: ChosenNodes,
+        plan: RunPlan,
+        folder: RunFolder,
+        resumed: bool = False,
+        live: bool = False,
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.resumed = resumed
+        self.live = live
         self.segmentation_id, self.volume_id = nodes.segmentation.GetID(), nodes.volume.GetID()
         self.previous = RunReference() if resumed else RunReference.read(nodes.segmentation)
         self.stopping = False
@@ -129,7 +144,10 @@ class ActiveRun:
         if self.process is not None:
             self.process.wait(_WAIT_SECONDS)  # it has ended or was killed
         layer_run = self._layer_runs[0]
-        self.process = WorkerProcess(self.prepared.folders[layer_run.layer], python, layer_run.drafts_only)
+        folder = self.prepared.folders[layer_run.layer]
+        self.process = (
+            LiveProcess(folder, python) if self.live else WorkerProcess(folder, python, layer_run.drafts_only)
+        )
         self.process.start()
 
     def start_surfaces(self, computed: ComputedCommit, python: str) -> None:
@@ -152,6 +170,20 @@ class ActiveRun:
             self._take(self.prepared, event)
         self._show_slices(self.prepared, deadline)
         return self.process.running or bool(self.to_show)
+
+    @property
+    def outstanding(self) -> int:
+        """How many slices the worker of a live run still has to fill."""
+        return len(self.process.outstanding) if isinstance(self.process, LiveProcess) else 0
+
+    def send_request(self, request: LiveRequest) -> None:
+        """Ask the worker of a live run for slices, and show no preview on slices that are labelled now."""
+        assert isinstance(self.process, LiveProcess)
+        assert self.preview is not None
+        self.process.request(request)
+        self.to_show.clear()
+        for index in set(request.support.indices) & set(self.plan.query_slices):
+            self.preview.write(0, self.plan.axis, index, np.zeros(1, dtype=np.uint8))
 
     def kill_worker(self) -> None:
         """End the worker at once."""

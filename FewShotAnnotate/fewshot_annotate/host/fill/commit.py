@@ -23,9 +23,12 @@ from ...export.algorithm import PRODUCT, Algorithm
 from ..annotation.record import RunRecord
 from ..annotation.record_store import RECORD_ATTRIBUTE, read_record, write_record
 from ..chosen_nodes import ChosenNodes
+from ..i18n import tr as _
+from ..messages import error_text
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import CLOSED_SURFACE, SegmentationGrid, ijk_to_ras
 from ..surfaces.representation import replaced_surfaces
+from ..unexpected_errors import as_input_error
 from .changes import Box, Changes
 from .fill_result import FillResult
 from .run_editor import RunEditor
@@ -123,6 +126,16 @@ def all_or_nothing(node: Any) -> Iterator[None]:
         finally:
             node.EndModify(modifying)
         raise
+
+
+@contextmanager
+def step_after_commit(warnings: list[str]) -> Iterator[None]:
+    """Context manager for a step after the commit: an error there does not undo it, and becomes a warning."""
+    try:
+        yield
+    except Exception as error:
+        text = _("The slices are filled, but a step after that failed: {reason}")
+        warnings.append(text.format(reason=error_text(as_input_error(error))))
 
 
 def tag_segments(node: Any, changes: Changes, job: Job) -> None:

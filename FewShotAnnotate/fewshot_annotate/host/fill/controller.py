@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -19,13 +20,14 @@ from ..messages import error_text
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import labels_version
 from ..surfaces.representation import surface_settings
-from ..surfaces.surface_run import ComputedCommit, surface_run
+from ..surfaces.surface_run import ComputedCommit, compute_commit, surface_warnings
 from ..tasks import BackgroundTasks, Signal
-from ..unexpected_errors import as_input_error
+from ..unexpected_errors import error_of_run
 from .active_run import ActiveRun
-from .commit import commit_result
+from .commit import commit_result, step_after_commit
 from .edit_rules import EditRules
-from .fill_result import FillResult, compute_result
+from .fill_result import FillResult
+from .live_updates import LiveUpdates
 from .preparation import FillSettings, prepare, read_input, read_unchanged
 from .run_editor import RunEditor
 from .run_outcome import RunOutcome
@@ -103,6 +105,7 @@ class FillController:
         self._store = store or RunStore()
         self._unfinished_runs = UnfinishedRunReader(self._store)
         self._run: ActiveRun | None = None
+        self._live_updates = LiveUpdates()
         self._tasks = BackgroundTasks("FewShotAnnotate")
         closing = slicer.vtkMRMLScene.StartCloseEvent
         self._scene_observation = scene.AddObserver(closing, lambda caller, event: self.suspend())
@@ -115,7 +118,17 @@ class FillController:
     @property
     def busy(self) -> bool:
         """Whether background work is pending; it ends sooner if `poll` is called often."""
-        return self._tasks.busy
+        return self._tasks.busy or self.outstanding > 0
+
+    @property
+    def live(self) -> bool:
+        """Whether a live run is under way, see `FillSettings.live`."""
+        return self._run is not None and self._run.live
+
+    @property
+    def outstanding(self) -> int:
+        """How many slices a live run still has to fill."""
+        return self._run.outstanding if self._run is not None else 0
 
     # --- actions of the user
 
@@ -131,10 +144,20 @@ class FillController:
             raise InputError("run_active")
         run_input = read_input(nodes, settings, self._grids)
         folder = self._store.create()
-        self._begin(nodes, run_input.plan, folder)
+        run = self._begin(nodes, run_input.plan, folder, live=settings.live)
         self._tasks.start(partial(prepare, run_input, folder.path), self._prepared)
+        if settings.live:
+            self._live_updates.follow(nodes.segmentation.GetID())
+            self._live_updates.request(run, run_input.painted, self._tasks, self.changed.emit)
         self._tasks.start(self._store.prune)
         self._change(State.PREPARING)
+
+    def update(self, nodes: ChosenNodes, settings: FillSettings) -> None:
+        """Let a live run fill again what lies beside slices painted meanwhile. Raises InputError as `start`."""
+        run = self._run
+        if run is not None and run.live and self.state is State.RUNNING and not run.stopping:
+            painted = read_input(nodes, settings, self._grids).painted
+            self._live_updates.request(run, painted, self._tasks, self.changed.emit)
 
     def poll(self) -> None:
         """Advance by one short step; called by a timer, about ten times a second and more often while `busy`."""
@@ -160,7 +183,7 @@ class FillController:
     def _failed(self, error: Exception) -> None:
         """End the run because of an error of any kind; finished slices stay in its folder."""
         try:
-            refusal = _error_of_run(error)
+            refusal = error_of_run(error)
             if refusal.code != "run_unexpected" or self._run is None or self._run.prepared is None:
                 self._abort(refusal)
             else:
@@ -169,7 +192,7 @@ class FillController:
             with suppress(Exception), self.changed.blocked():
                 self.suspend()
             self._run, self.state = None, State.IDLE
-            self.error = _error_of_run(another)
+            self.error = error_of_run(another)
             self.message = error_text(self.error)
 
     def cancel(self, keep: bool) -> None:
@@ -181,6 +204,7 @@ class FillController:
             run.stopping = True
             self.changed.emit()
         elif not keep or self.state is State.PREPARING:
+            self._live_updates.reset()
             self.reset()
             self.message = _("Cancelled; nothing was changed.")
             self.changed.emit()
@@ -189,7 +213,8 @@ class FillController:
             self._change(State.FINISHING)
         elif self.state is State.RUNNING and run.process is not None:
             run.stopping = True
-            run.process.cancel()
+            if not self._live_updates.behind(run, self._tasks):  # else once they are filled
+                run.process.cancel()
             self.changed.emit()
 
     def resume(self) -> None:
@@ -279,8 +304,10 @@ class FillController:
 
     # --- steps of a run
 
-    def _begin(self, nodes: ChosenNodes, plan: RunPlan, folder: RunFolder, resumed: bool = False) -> ActiveRun:
-        self._run = run = ActiveRun(self._scene, nodes, plan, folder, resumed)
+    def _begin(
+        self, nodes: ChosenNodes, plan: RunPlan, folder: RunFolder, resumed: bool = False, live: bool = False
+    ) -> ActiveRun:
+        self._run = run = ActiveRun(self._scene, nodes, plan, folder, resumed, live)
         run.mark(RunReference(folder.run_id, run.volume_id))
         self.message, self.error = "", None
         self.progress, self.expected, self.warnings = run.progress, run.expected, run.warnings
@@ -311,10 +338,12 @@ class FillController:
         self._change(State.RUNNING)
 
     def _follow_worker(self, run: ActiveRun) -> None:
+        assert run.process is not None
         at_work = run.follow_worker(MAX_POLL_SECONDS)
         self.progress = run.progress
+        if run.live and run.stopping and not self._live_updates.behind(run, self._tasks):
+            run.process.cancel()
         if not at_work:
-            assert run.process is not None
             self._worker_ended(run, run.process.ending)
         self.changed.emit()
 
@@ -325,21 +354,22 @@ class FillController:
             run.start_next_layer(self._python)
             self._change(State.RUNNING)
         else:
-            run.stopping = not isinstance(ending, Finished) or run.has_more_layers
+            run.stopping = not run.live and (not isinstance(ending, Finished) or run.has_more_layers)
             self._change(State.FINISHING)
 
     def _compute_result(self, run: ActiveRun) -> None:
         """Compute the changes in the background."""
         assert run.prepared is not None
         grid, image = read_unchanged(run.plan, run.nodes, self._grids)
-        rules, version = self._rules(run)
-        settings = surface_settings(run.nodes.segmentation)
-
-        def compute(prepared: PreparedRun = run.prepared) -> ComputedCommit:
-            found = compute_result(prepared, grid, image, rules, version)
-            return ComputedCommit(found, surface_run(run.folder.path, grid, found.changes, settings))
-
-        self._tasks.start(compute, partial(self._computed, run))
+        inputs = (
+            run.prepared,
+            run.folder.path,
+            grid,
+            image,
+            *self._rules(run),
+            surface_settings(run.nodes.segmentation),
+        )
+        self._tasks.start(partial(compute_commit, *inputs), partial(self._computed, run))
 
     def _computed(self, run: ActiveRun, computed: ComputedCommit) -> None:
         """Write the changes, after a process has made the surfaces if any are shown."""
@@ -354,9 +384,7 @@ class FillController:
         run.process.poll()
         if run.process.running:
             return
-        if isinstance(run.process.ending, Failed):
-            text = _("The surfaces shown in 3D could not be made in the background: {reason}")
-            self.warnings.append(text.format(reason=error_text(run.process.ending.content)))
+        self.warnings += surface_warnings(run.process.ending)
         run.surfaces = None
         self._tasks.start(computed.surfaces.read, partial(self._finish, run, computed.found))
 
@@ -371,34 +399,24 @@ class FillController:
         if (found.rules, found.version) != self._rules(run):
             return
         began = time.monotonic()
-        self.warnings += found.warnings(run.names)
+        self.warnings += (replace(found, painted=[]) if run.live else found).warnings(run.names)
         dice = {name: one for name, (_name, one) in self.expected.items()}
         outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
         commit_result(run.plan, run.nodes, found, outcome, self.editor, self._grids, surfaces)
-        with self._after_commit():
+        with step_after_commit(self.warnings):
             if found.filled:
                 self.committed.emit(outcome)
         self.commit_seconds = time.monotonic() - began
         progress, expected = self.progress, self.expected
-        with self._after_commit():
+        with step_after_commit(self.warnings):
             if run.previous.run_id:
                 self._tasks.start(partial(self._store.delete, run.previous.run_id))
                 run.previous = RunReference()
             self.reset()
         self.state, self.progress, self.expected = State.IDLE, progress, expected
         self.message = found.message(run.stopping)
-        with self._after_commit():
+        with step_after_commit(self.warnings):
             self.changed.emit()
-
-    @contextmanager
-    def _after_commit(self) -> Iterator[None]:
-        """Context manager for steps after the commit: an error there does not undo it, and becomes a warning."""
-        try:
-            yield
-        except Exception as error:
-            refusal = as_input_error(error)
-            text = _("The slices are filled, but a step after that failed: {reason}")
-            self.warnings.append(text.format(reason=error_text(refusal)))
 
     def _require_nodes(self, run: ActiveRun) -> bool:
         """Whether the run's nodes still exist; ends it if they do not."""
@@ -419,6 +437,7 @@ class FillController:
         self._change(State.STOPPED)
 
     def _abort(self, error: InputError) -> None:
+        self._live_updates.reset()
         self.suspend()
         self.error, self.message = error, error_text(error)
         self.changed.emit()
@@ -426,9 +445,3 @@ class FillController:
     def _change(self, state: State) -> None:
         self.state = state
         self.changed.emit()
-
-
-def _error_of_run(error: Exception) -> InputError:
-    """An error of any kind that ends a run; the segmentation is as it was."""
-    refusal = as_input_error(error)
-    return InputError("run_unexpected", **refusal.data) if refusal.code == "step_unexpected" else refusal

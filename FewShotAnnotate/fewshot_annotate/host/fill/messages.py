@@ -55,6 +55,8 @@ def status_line(logic: Any, nodes: ChosenNodes, fill_all: bool) -> str:
         return _("Preparing ...")
     if controller.state is State.FINISHING:
         return _("Putting the slices into the segmentation ...")
+    if controller.live:
+        return live_text(controller)
     if controller.stopping:
         return _("Stopping after the slice at hand ...")
     if controller.state is State.RUNNING:
@@ -63,6 +65,13 @@ def status_line(logic: Any, nodes: ChosenNodes, fill_all: bool) -> str:
     if error is not None:
         return error_text(error)
     return controller.message or refusal_text(why_not_fill(logic, nodes, fill_all))
+
+
+def live_text(controller: FillController) -> str:
+    """How far a live run is."""
+    if controller.outstanding:
+        return _("{count} slices to update").format(count=controller.outstanding)
+    return _("Looking at the painted slices ...") if controller.busy else _("Up to date. Paint on, or press Apply.")
 
 
 def _progress(progress: Progress) -> str:

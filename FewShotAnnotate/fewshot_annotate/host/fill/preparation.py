@@ -46,6 +46,8 @@ class FillSettings:
     keep : frozenset of int
         Slices that are never changed and that the engine learns from, such as accepted ones, without counting as
         painted.
+    live : bool
+        Whether the run goes on until it is applied or cancelled, and fills again what lies beside changed slices.
     """
 
     segment_ids: Sequence[str]
@@ -59,6 +61,7 @@ class FillSettings:
     complete: bool = True
     may_overwrite: bool = False
     keep: frozenset[int] = frozenset()
+    live: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,9 @@ def runs_sentences() -> Mapping[str, str]:
             "Engine {engine} works on one volume; untick the further volumes, or choose one of: {known}."
         ),
         "channels_ignored": _("Engine {engine} works on one volume; it was given the first one alone."),
+        "live_segments_changed": _(
+            "Segments overlap, or were added or removed: the update while painting ended and nothing was changed."
+        ),
         "run_memory_short": _(
             "There is not enough memory for this engine on this volume; close other programs, choose another "
             "engine, or crop the volume."

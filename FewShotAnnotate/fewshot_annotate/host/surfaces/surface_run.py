@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.events import Event, Failed
 from ...core.slice_axis import SliceAxis
 from ..fill.changes import Box, Changes, MaskPieces
-from ..fill.fill_result import FillResult
-from ..mrml.reading import SegmentationGrid, ijk_to_ras
+from ..fill.edit_rules import EditRules
+from ..fill.fill_result import FillResult, compute_result
+from ..fill.run_plan import PreparedRun
+from ..i18n import tr as _
+from ..messages import error_text
+from ..mrml.reading import ImageSource, SegmentationGrid, ijk_to_ras
 from .conversion import SurfaceSettings
 from .folder import SurfaceFolder
 from .process import SurfaceProcess
@@ -91,3 +96,25 @@ def surface_run(
         return SurfaceRun(run_folder, grid, changes, settings)
     except (OSError, InputError):  # Slicer converts the surfaces, as without this
         return None
+
+
+def compute_commit(
+    prepared: PreparedRun,
+    run_folder: Path,
+    grid: SegmentationGrid,
+    image: ImageSource,
+    rules: EditRules,
+    version: tuple[object, ...],
+    settings: SurfaceSettings | None,
+) -> ComputedCommit:
+    """What a run commits, and the surfaces to be made of it. Touches no node: for a background thread."""
+    found = compute_result(prepared, grid, image, rules, version)
+    return ComputedCommit(found, surface_run(run_folder, grid, found.changes, settings))
+
+
+def surface_warnings(ending: Event | None) -> list[str]:
+    """Sentence about a process that has made no surfaces."""
+    if not isinstance(ending, Failed):
+        return []
+    text = _("The surfaces shown in 3D could not be made in the background: {reason}")
+    return [text.format(reason=error_text(ending.content))]

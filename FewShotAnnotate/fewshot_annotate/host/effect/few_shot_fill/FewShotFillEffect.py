@@ -62,6 +62,10 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
     def setupOptionsFrame(self) -> None:
         """Build the options; called once."""
         self.fillButton = qt.QPushButton(_("Fill between painted slices"))
+        self.liveCheckBox = qt.QCheckBox(_("Update while painting"))
+        self.liveCheckBox.toolTip = _(
+            "After each stroke, show what lies beside the slice filled again. Apply puts it into the segmentation."
+        )
         self.resumeButton = qt.QPushButton(_("Resume"))
         self.keepButton = qt.QPushButton(_("Stop, keep finished"))
         self.cancelButton = qt.QPushButton(_("Cancel"))
@@ -71,11 +75,13 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         self.statusLabel.wordWrap = True
         self.panelButton = qt.QPushButton(_("Open the full panel"))
         self.panelButton.toolTip = _("Choose engine, axis and segments, review slices, export.")
-        for widget in (self.fillButton, self.progressBar, self.resumeButton, self.keepButton, self.cancelButton):
+        buttons = (self.resumeButton, self.keepButton, self.cancelButton)
+        for widget in (self.fillButton, self.liveCheckBox, self.progressBar, *buttons):
             self.scriptedEffect.addOptionsWidget(widget)
         self.scriptedEffect.addOptionsWidget(self.statusLabel)
         self.scriptedEffect.addOptionsWidget(self.panelButton)
         self.fillButton.connect("clicked(bool)", self._onFill)
+        self.liveCheckBox.connect("clicked(bool)", self._onLive)
         self.resumeButton.connect("clicked(bool)", self._onResume)
         self.keepButton.connect("clicked(bool)", self._onKeep)
         self.cancelButton.connect("clicked(bool)", self._onCancel)
@@ -99,6 +105,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
             self._timer.disconnect("timeout()", self._onTimer)
         for button, slot in (
             (self.fillButton, self._onFill),
+            (self.liveCheckBox, self._onLive),
             (self.resumeButton, self._onResume),
             (self.keepButton, self._onKeep),
             (self.cancelButton, self._onCancel),
@@ -142,15 +149,21 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         self._controls.enable(
             self.resumeButton, session.why_not_resume, _("Go on with the slices that are not finished.")
         )
+        live = session.shows_live_run
         self._controls.enable(
-            self.keepButton, session.why_not_keep, _("Stop; finished slices go into the segmentation.")
+            self.keepButton,
+            session.why_not_keep,
+            _("Put the preview into the segmentation, as one undo step.")
+            if live
+            else _("Stop; finished slices go into the segmentation."),
         )
+        self.keepButton.text = _("Apply") if live else _("Stop, keep finished")
         ended = session.idle and not session.has_unfinished_run
         self._controls.enable(
             self.cancelButton, InputError("nothing_running") if ended else None, _("Stop; nothing is changed.")
         )
         self.cancelButton.text = _("Discard") if session.has_unfinished_run else _("Cancel")
-        self.progressBar.visible = not session.idle
+        self.progressBar.visible = not session.idle and not live
         self.resumeButton.visible = session.why_not_resume is None
         self.keepButton.visible = self.cancelButton.visible = not ended
         self.progressBar.setValue(round(PROGRESS_STEPS * (session.fraction or 0.0)))
@@ -179,6 +192,9 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
 
     def _onFill(self, checked: bool = False) -> None:
         self._act(lambda session: session.fill())
+
+    def _onLive(self, checked: bool = False) -> None:
+        self._act(lambda session: session.set_live(self.liveCheckBox.checked))
 
     def _onResume(self, checked: bool = False) -> None:
         self._act(lambda session: session.resume())

@@ -1,0 +1,107 @@
+"""LiveUpdates: which slices a live run fills again after a stroke."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Collection
+from functools import partial
+
+import numpy as np
+
+from ...core.errors import InputError
+from ...core.support import Support
+from ...jobs.live_requests import LiveRequest
+from ..tasks import BackgroundTasks
+from .active_run import ActiveRun
+from .preparation import PaintedInput
+
+
+class LiveUpdates:
+    """What the worker of live runs was told last of the labelled slices; outlives a commit.
+
+    After a change of a labelled slice, the slices between it and the labelled ones beside it are filled again.
+    """
+
+    def __init__(self) -> None:
+        self._segmentation_id = ""
+        self._segment_ids: tuple[str, ...] = ()
+        self._known: dict[int, int] = {}
+
+    def next_request(
+        self, painted: PaintedInput, segment_ids: Collection[str], fillable: Collection[int]
+    ) -> LiveRequest | None:
+        """What to ask for now. For a background thread, one call at a time.
+
+        Parameters
+        ----------
+        painted : PaintedInput
+            The labelled slices as they are.
+        segment_ids : collection of str
+            Segments of the run, in the order of their labels.
+        fillable : collection of int
+            Slices of the run.
+
+        Returns
+        -------
+        LiveRequest or None
+            None if nothing has changed.
+
+        Raises
+        ------
+        InputError
+            Segments overlap or were added: the run has to begin anew.
+        """
+        layers = painted.layers()
+        if len(layers) != 1 or tuple(layers[0][0]) != tuple(segment_ids):
+            raise InputError("live_segments_changed")
+        support = layers[0][1].support
+        if self._segment_ids != tuple(segment_ids):
+            self._segment_ids, self._known = tuple(segment_ids), {}
+        digests = {index: _digest(mask) for index, mask in zip(support.indices, support.masks, strict=True)}
+        changed = {index for index in {*digests, *self._known} if digests.get(index) != self._known.get(index)}
+        self._known = digests
+        asked = slices_beside(changed, support, fillable)
+        return LiveRequest(support, asked) if changed else None
+
+    def follow(self, segmentation_id: str) -> None:
+        """Begin a run on a segmentation node."""
+        if segmentation_id != self._segmentation_id:
+            self.reset()
+        self._segmentation_id = segmentation_id
+
+    def behind(self, run: ActiveRun, tasks: BackgroundTasks) -> bool:
+        """Whether a live run has slices to fill, or to ask for."""
+        return run.live and (run.outstanding > 0 or tasks.awaited)
+
+    def request(
+        self, run: ActiveRun, painted: PaintedInput, tasks: BackgroundTasks, changed: Callable[[], object]
+    ) -> None:
+        """Ask the worker of a live run for the slices beside those that have changed, and call `changed` then."""
+
+        def send(request: LiveRequest | None) -> None:
+            if request is not None:
+                run.send_request(request)
+                changed()
+
+        plan = run.plan
+        tasks.start(partial(self.next_request, painted, plan.segment_ids, plan.query_slices), send)
+
+    def reset(self) -> None:
+        """Fill everything with the next request."""
+        self._segment_ids, self._known = (), {}
+
+
+def slices_beside(changed: Collection[int], support: Support, fillable: Collection[int]) -> tuple[int, ...]:
+    """Slices of the gaps, between labelled slices, that a changed slice borders on or lies in; ascending."""
+    asked: list[int] = []
+    for gap in support.gaps(sorted(set(fillable) & set(support.labelled_range()))):
+        if gap.before is None or gap.after is None:
+            continue
+        first, last = support.indices[gap.before], support.indices[gap.after]
+        if any(first <= index <= last for index in changed):
+            asked += gap.slices
+    return tuple(asked)
+
+
+def _digest(mask: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(mask).data)

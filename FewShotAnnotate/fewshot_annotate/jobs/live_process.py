@@ -1,0 +1,60 @@
+"""LiveProcess: the host's end of a worker that stays, and the latest of its requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from ..core.events import Event, RequestTaken, SliceDone
+from .live_requests import LiveRequest, LiveRequests
+from .process import WorkerProcess
+from .run_folder import JobFolder
+
+
+class LiveProcess(WorkerProcess):
+    """One worker on one folder; `poll` reports slices of the latest request alone.
+
+    Attributes
+    ----------
+    outstanding : set of int
+        Slices that were asked for and are not filled.
+    """
+
+    script: ClassVar[Path] = Path(__file__).resolve().with_name("live_worker.py")
+
+    def __init__(self, folder: JobFolder, python: str) -> None:
+        super().__init__(folder, python)
+        self.outstanding: set[int] = set()
+        self._requests = LiveRequests(folder)
+        self._number = self._taken = 0
+
+    def start(self) -> None:
+        """Start the worker. A failure to start is reported by `poll`, like any other."""
+        self._requests.clear()
+        super().start()
+
+    def request(self, request: LiveRequest) -> None:
+        """Ask for slices, and again for those of earlier requests that are not filled and not labelled now.
+
+        Raises
+        ------
+        OSError, InputError
+            The request cannot be written.
+        """
+        self.outstanding = (self.outstanding | set(request.slices)) - set(request.support.indices)
+        self._number += 1
+        self._requests.write(self._number, LiveRequest(request.support, tuple(sorted(self.outstanding))))
+
+    def poll(self) -> list[Event]:
+        """What happened since the last call, see `WorkerProcess.poll`."""
+        events: list[Event] = []
+        for event in super().poll():
+            if isinstance(event, RequestTaken):
+                self._taken = event.number
+            elif isinstance(event, SliceDone):
+                if self._taken == self._number:
+                    self.outstanding.discard(event.index)
+                    events.append(event)
+            else:
+                events.append(event)
+        return events

@@ -1,0 +1,219 @@
+"""Update while painting: a worker that stays fills again what lies beside changed slices; Apply commits it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from fewshot_annotate.core.events import Cancelled, SliceDone
+from fewshot_annotate.core.job import Job
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, Volume
+from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.propagate.flow_cache import FlowCache
+from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
+from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.live_updates import slices_beside
+from fewshot_annotate.jobs.live_process import LiveProcess
+from fewshot_annotate.jobs.live_requests import LiveRequest
+from fewshot_annotate.jobs.live_worker import label_window
+from fewshot_annotate.jobs.run_folder import JobFolder
+from support.scene_cases import Runner, Runs, Scene, all_equal, case, scene_of
+
+COUNT, SIDE = 13, 40
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    made = Runs(tmp_path)
+    yield made
+    made.finish()
+
+
+def volume() -> Volume:
+    """A disc that moves and grows from slice to slice."""
+    rows, columns = np.indices((SIDE, SIDE))
+    slices = [np.hypot(rows - 14 - index, columns - 20) < 7 + index / 4 for index in range(COUNT)]
+    return Volume(np.array(slices, dtype=np.int16) * 100, Geometry((COUNT, SIDE, SIDE), (1.0, 1.0, 1.0)))
+
+
+def support(*indices: int, radius_of: dict[int, float] | None = None) -> Support:
+    rows, columns = np.indices((SIDE, SIDE))
+    radii = radius_of or {}
+    masks = np.array(
+        [np.hypot(rows - 14 - index, columns - 20) < radii.get(index, 7 + index / 4) for index in indices], np.uint8
+    )
+    return Support(SliceAxis(0), indices, masks, (1,), np.ones((len(indices), 1), dtype=bool))
+
+
+def test_only_gaps_beside_a_changed_slice_are_filled_again() -> None:
+    labelled = support(0, 4, 8, 12)
+    fillable = [index for index in range(COUNT) if index not in (0, 4, 8, 12)]
+    assert slices_beside({4}, labelled, fillable) == (1, 2, 3, 5, 6, 7)
+    assert slices_beside({12}, labelled, fillable) == (9, 10, 11)
+    assert slices_beside({2}, labelled, fillable) == (1, 2, 3)  # it is no longer labelled
+    assert slices_beside(set(), labelled, fillable) == ()
+
+
+def test_flow_that_is_kept_gives_the_same_labels() -> None:
+    cache = FlowCache(1 << 24)
+    window = label_window(support(0, 12).masks, 64)
+    kept = FlowPropagation(volume(), support(0, 12), window, flows=cache)
+    list(kept.predict(range(1, 12)))
+    changed = support(0, 6, 12, radius_of={6: 5.0})
+    own_slices = kept.with_support(changed).predict(range(1, 12))
+    expected_slices = FlowPropagation(volume(), changed, window, kept.compared).predict(range(1, 12))
+    for (index, own), (other, expected) in zip(own_slices, expected_slices, strict=True):
+        assert index == other
+        np.testing.assert_allclose(own, expected, atol=1e-6)
+
+
+def test_the_cache_of_flow_drops_what_was_used_longest_ago() -> None:
+    cache, calls = FlowCache(2 * 8), []
+
+    def field(value: int) -> np.ndarray:
+        calls.append(value)
+        return np.zeros(2, np.float32)
+
+    for value in (1, 2, 1, 3, 1, 2):
+        cache.get((value, 0, 0.0), lambda value=value: field(value))
+    assert calls == [1, 2, 3, 2]
+
+
+def test_a_worker_that_stays_serves_one_request_after_the_other(tmp_path: Path) -> None:
+    job = Job(engine="propagate", slices=tuple(range(1, 12)))
+    folder = JobFolder.create(tmp_path / "run", job, volume(), support(0, 12))
+    process = LiveProcess(folder, python())
+    process.start()
+    done = answer(process, LiveRequest(support(0, 12), tuple(range(1, 12))))
+    assert done == list(range(1, 12))
+    before = folder.result_slice(5)
+    changed = support(0, 6, 12, radius_of={6: 3.0})
+    assert answer(process, LiveRequest(changed, (4, 5))) == [4, 5]
+    fresh = FlowPropagation(volume(), changed, label_window(support(0, 12).masks, 64))
+    ((_, expected),) = fresh.predict([5])
+    np.testing.assert_array_equal(folder.result_slice(5), label_slice(expected, (1,))[0])
+    assert folder.result_slice(5).sum() < before.sum()
+    process.cancel()
+    until(lambda: not process.poll() and not process.running)
+    assert process.ending == Cancelled()
+
+
+def test_a_newer_request_replaces_the_older_and_takes_over_its_slices(tmp_path: Path) -> None:
+    job = Job(engine="propagate", slices=tuple(range(1, 12)))
+    folder = JobFolder.create(tmp_path / "run", job, volume(), support(0, 12))
+    process = LiveProcess(folder, python())
+    process.request(LiveRequest(support(0, 12), (1, 2, 6)))
+    process.start()
+    done = answer(process, LiveRequest(support(0, 6, 12), (7, 8)))
+    assert done == [1, 2, 7, 8]  # slice 6 is labelled now
+    process.cancel()
+    until(lambda: not process.poll() and not process.running)
+
+
+def python() -> str:
+    from fewshot_annotate.core.python_executable import python_executable
+
+    return python_executable()
+
+
+def answer(process: LiveProcess, request: LiveRequest) -> list[int]:
+    """Slices that the worker fills for a request."""
+    process.request(request)
+    done: list[int] = []
+
+    def poll() -> bool:
+        done.extend(event.index for event in process.poll() if isinstance(event, SliceDone))
+        return not process.outstanding
+
+    until(poll)
+    return done
+
+
+def until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def live(runner: Runner, scene: Scene) -> None:
+    """Start a live run, and wait until all is filled."""
+    count = scene.axis.count(Geometry(scene.case.volume.geometry.shape, (1.0, 1.0, 1.0)))
+    runner.start(live=True, engine="propagate", slices=range(count))
+    runner.until(lambda: runner.controller.outstanding > 0)
+    runner.until(lambda: runner.controller.outstanding == 0)
+
+
+def stroke(runner: Runner, index: int) -> np.ndarray:
+    """Paint the true labels of a slice moved by two pixels; the first segment on that slice."""
+    scene = runner.scene
+    name = scene.ids[0]
+    mask = scene.array(name)
+    scene.axis.slices(mask)[index] = np.roll(scene.axis.slices(scene.case.masks[name])[index], 2, axis=1)
+    array = mask.astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, name, scene.volume_node)
+    scene.labelled = sorted({*scene.labelled, index})
+    count = scene.axis.count(scene.case.volume.geometry)
+    settings = replace(scene.settings(), live=True, engine="propagate", slices=range(count))
+    runner.controller.update(scene.nodes, settings)
+    runner.until(lambda: runner.controller.outstanding > 0)
+    return scene.axis.slices(mask)[index].copy()
+
+
+def test_a_stroke_is_followed_by_the_preview_and_apply_is_one_undo_step(runs: Runs) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    before = scene.arrays()
+    runner = runs(scene)
+    live(runner, scene)
+    assert all_equal(scene.arrays(), before)  # a preview alone
+    index = scene.labelled[0] + 2
+    painted = stroke(runner, index)
+    asked = runner.controller.outstanding
+    assert asked == 2  # the gap of three slices less the painted one
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    assert runner.controller.error is None, runner.controller.message
+    assert not runner.controller.warnings
+    after = scene.arrays()
+    np.testing.assert_array_equal(scene.axis.slices(after[scene.ids[0]])[index], painted)
+    for other in set(scene.between) - {index}:
+        assert any(scene.axis.slices(mask)[other].any() for mask in after.values())
+    assert runner.undo_states_saved == 1
+
+
+def test_after_apply_a_stroke_fills_only_what_lies_beside_it(runs: Runs) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner = runs(scene)
+    live(runner, scene)
+    runner.controller.cancel(keep=True)
+    runner.to_end()
+    runner.start(live=True, engine="propagate", slices=range(len(scene.axis.slices(scene.case.volume.array))))
+    runner.until(lambda: runner.controller.state is State.RUNNING and not runner.controller.busy)
+    assert runner.controller.outstanding == 0
+    stroke(runner, scene.labelled[0] + 2)
+    assert runner.controller.outstanding == 2
+    runner.controller.cancel(keep=False)
+    runner.to_end()
+
+
+def test_segments_that_come_to_overlap_end_it_and_change_nothing(runs: Runs) -> None:
+    scene = scene_of(case("ct_vertebrae"))
+    runner = runs(scene)
+    live(runner, scene)
+    before = scene.arrays()
+    first, second = scene.ids
+    mask = scene.array(second) | scene.array(first)
+    scene.editor_node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+    array = mask.astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, scene.node, second, scene.volume_node)
+    runner.controller.update(scene.nodes, replace(scene.settings(), live=True, engine="propagate"))
+    runner.to_end()
+    assert runner.controller.message.startswith("Segments overlap, or were added or removed")
+    np.testing.assert_array_equal(scene.array(first), before[first])
