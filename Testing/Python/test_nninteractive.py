@@ -188,9 +188,22 @@ if find_spec("nnInteractive"):
         # Progress may be printed, what the package prints is not.
         assert set(capfd.readouterr().out.split()) == {"seen"}
 
-    def test_the_prompts_change_the_result(shelf: Shelf) -> None:
-        _, one = predict([15], autozoom=False)
-        assert 0 < (one[15].argmax(axis=0) > 0).mean() < 1
+    def test_each_kind_of_prompt_reaches_the_network(shelf: Shelf) -> None:
+        from fewshot_annotate.engines.nninteractive.network import PromptableModel, PromptedSession
+
+        state = loading.load_state(catalog.checkpoint("nninteractive-v1"))
+        model = PromptableModel(state, nninteractive_plans())
+        seen: list[torch.Tensor] = []
+        model.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0].clone()))
+        prompts = label_prompts(
+            support_of({3: square(slice(15, 20), slice(15, 20)) + square(slice(22, 25), slice(15, 20), 2)}), 0
+        )
+        assert prompts is not None
+        slices = np.random.default_rng(0).normal(size=(12, 40, 40))
+        PromptedSession(model, slices, False, lambda: None).segment(prompts)
+        # Image, previous result, then lasso, point and scribble, each positive and negative.
+        assert [bool(channel.any()) for channel in seen[0]] == [True, False, True, True, False, False, False, True]
+        assert [float(channel.sum()) for channel in seen[0][2:4]] == [25, 15]
 
     def test_a_run_can_be_stopped_within_a_label(shelf: Shelf) -> None:
         def stop(fraction: float) -> None:
