@@ -18,8 +18,8 @@ class Accordion:
 
     Parameters
     ----------
-    layout : QBoxLayout
-        In which the sections lie; the open one gets the height that is left.
+    parent : QWidget
+        In whose layout the sections lie; the open one gets the height that is left.
     sections : mapping of str to ctkCollapsibleButton
     aside : collection of str
         Sections that are no steps of the work.
@@ -28,10 +28,10 @@ class Accordion:
     """
 
     def __init__(
-        self, layout: Any, sections: Mapping[str, Any], aside: Collection[str], opened: Callable[[str], None]
+        self, parent: Any, sections: Mapping[str, Any], aside: Collection[str], opened: Callable[[str], None]
     ) -> None:
         self._aside = frozenset(aside)
-        self._layout = layout
+        self._parent = parent
         self._sections = dict(sections)
         self._opened = opened
         self._titles = {name: section.text for name, section in sections.items()}
@@ -46,6 +46,10 @@ class Accordion:
     def is_open(self, name: str) -> bool:
         """Whether a section is open."""
         return not self._sections[name].collapsed
+
+    def close(self) -> None:
+        """Leave the sections as they are, which may be deleted."""
+        self._arranging = True
 
     def open(self, name: str) -> None:
         """Open a section, and close the others."""
@@ -97,5 +101,6 @@ class Accordion:
             self._opened(name)
 
     def _arrange(self) -> None:
+        layout = self._parent.layout()
         for section in self._sections.values():
-            self._layout.setStretchFactor(section, 0 if section.collapsed else 1)
+            layout.setStretchFactor(section, 0 if section.collapsed else 1)

@@ -138,7 +138,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         nextButton = NextButton(self.fillStep, self.reviewSection, self.exportSection)
         self._work = WorkDisplay(
             self.ui,
-            self.uiWidget.layout(),
+            self.uiWidget,
             ActionBar(self.ui, nextButton, self._fillUndo),
             volume=self.volumeStep,
             label=self.labelStep,
@@ -171,6 +171,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The application closes or the module is reloaded."""
         self._timer.stop()
         self._shortcuts.remove()
+        self.accordion.close()
         for signal in (self.logic.controller.changed, self.logic.export.changed, self.logic.surveyed):
             signal.disconnect_all()
         self.logic.close()

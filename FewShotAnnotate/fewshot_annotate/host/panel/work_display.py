@@ -22,8 +22,8 @@ class WorkDisplay:
     ----------
     ui : namespace
         Widgets of the panel by name.
-    layout : QBoxLayout
-        In which the sections lie.
+    parent : QWidget
+        In whose layout the sections lie.
     bar : ActionBar
     volume, label, fill, review, export : the five steps
         Each with a `state_line`.
@@ -34,7 +34,7 @@ class WorkDisplay:
     def __init__(
         self,
         ui: Any,
-        layout: Any,
+        parent: Any,
         bar: ActionBar,
         *,
         volume: Any,
@@ -60,7 +60,7 @@ class WorkDisplay:
         }
         ui.toolsSection.layout().addStretch(1)
         self.help = HelpButtons({name: getattr(ui, name) for name in PAGES})
-        self.accordion = Accordion(layout, sections, (TOOLS,), self._on_opened)
+        self.accordion = Accordion(parent, sections, (TOOLS,), self._on_opened)
 
     def show(self, run: Callable[[Callable[[], object]], object]) -> None:
         """Show where the work is now.
