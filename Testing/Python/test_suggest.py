@@ -41,9 +41,9 @@ def names_of(support: Support) -> list[str]:
     return [segment.name for segment in small_case()[1].segments if segment.value in support.labels]
 
 
-def propagated(support: Support, slices: range | None = None) -> dict[int, np.ndarray]:
+def propagated(support: Support, slices: range | None = None, mixed: bool = False) -> dict[int, np.ndarray]:
     engine = Propagate()
-    engine.prepare(small_case()[0], support, raise_unmatched=False)
+    engine.prepare(small_case()[0], support, raise_unmatched=False, mixed=mixed)
     return dict(engine.predict(support.unlabelled(slices or range(LAST + 1))))
 
 
@@ -259,7 +259,8 @@ def test_labels_and_confidence_of_a_finished_job_tell_about_the_same(tmp_path: P
     finished = support.unlabelled(range(LAST + 1))
     kept = ((index, folder.result_slice(index), folder.confidence_slice(index)) for index in finished)
     read = Uncertainty.from_labels(folder.read_support(), names_of(support), kept)
-    computed = doubt_of(support.indices)
+    predictions = propagated(support, mixed=True).items()  # as the job is filled
+    computed = Uncertainty.from_probabilities(support, names_of(support), predictions)
     assert read.unlabelled == computed.unlabelled
     # Doubt between two labels is told only of the one that won, so sums over labels are compared.
     assert np.corrcoef(read.expected_errors.sum(axis=1), computed.expected_errors.sum(axis=1))[0, 1] > 0.9

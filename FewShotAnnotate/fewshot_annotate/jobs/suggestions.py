@@ -152,7 +152,9 @@ def _uncertainty(
 ) -> Uncertainty:
     # Fast, built in and well calibrated; the engine selected for the fill may take minutes. Where labels end,
     # `suggest` estimates the errors itself.
-    filling = Filling(Propagate(), volume, layer.support, slices, RunContext(stop=stop), raise_unmatched=False)
+    filling = Filling(
+        Propagate(), volume, layer.support, slices, RunContext(stop=stop), raise_unmatched=False, mixed=False
+    )
     names = [layer.names[label] for label in layer.support.labels]
 
     def counted() -> SliceResults:

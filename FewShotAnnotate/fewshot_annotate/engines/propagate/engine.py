@@ -30,11 +30,13 @@ class Propagate(Engine):
         support: Support,
         context: RunContext = RunContext(),
         raise_unmatched: bool = True,
+        mixed: bool = True,
     ) -> None:
-        """Set the input; `raise_unmatched` as in `FlowPropagation`."""
+        """Set the input; `raise_unmatched` as in `FlowPropagation`, and without `mixed` it is optical flow alone."""
         super().prepare(volume, support, context)
         self._flow = FlowPropagation(volume, support, raise_unmatched=raise_unmatched)
         self._volume = volume
+        self._mixed = mixed
         self._fused = None
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -45,7 +47,9 @@ class Propagate(Engine):
         labelled = set(self._flow.support.indices)
         yield from self._flow.predict([index for index in slice_indices if index in labelled])
         query = [index for index in slice_indices if index not in labelled]
-        if query:
+        if query and not self._mixed:
+            yield from self._flow.predict(query)
+        elif query:
             self._fused = self._fused or FusedPropagation(self._volume, self._flow, self.context.report_progress)
             yield from self._fused.predict(query)
 
