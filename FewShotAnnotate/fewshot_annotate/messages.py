@@ -93,8 +93,9 @@ SENTENCES = {
     "suggest_label_uncertain": "Between slices {first} and {last} {names} is least certain.",
     "suggest_labels_uncertain": "Between slices {first} and {last} {names} are least certain.",
     "names_and_last": "{names} and {last}",
-    "poor_dice": "Check every slice of {segment}: its expected Dice is only {dice}. Labelling slice {slice} helps "
-    "most.",
+    "poor_dice": "Check every slice of {segment}: its expected Dice is only {dice}.",
+    "poor_dice_and_slice": "Check every slice of {segment}: its expected Dice is only {dice}. Labelling slice "
+    "{slice} helps most.",
     "engine_unknown": "There is no engine named '{engine}'; choose one of: {known}.",
     "engine_unavailable": "Engine {engine} cannot run here: {detail}",
     "needs_package": "it needs the Python package {package}: pip install {package}",

@@ -246,7 +246,7 @@ def test_the_tip_of_a_vertebra_that_one_slice_alone_shows_is_grown_where_propaga
     grown, wrong = right_and_wrong(Adapt(options={"steps": 20}))
     propagated, _ = right_and_wrong(Propagate())
     as_others, _ = right_and_wrong(Adapt(options={"steps": 20}, config=CONFIG.replace("candidates.tip_pixels", 0)))
-    assert grown > 2 * propagated
+    assert grown > (2 if tip == 2 else 1.2) * propagated
     assert grown > 2 * wrong
     # Of a tip that is wider, shapes keep about as much by themselves.
     assert grown > (1.5 * as_others if tip == 2 else as_others), "grown also where growing has not proved itself"

@@ -252,7 +252,8 @@ def test_bad_sizes_and_unpainted_segmentations_are_said(desk: Desk) -> None:
     section = desk.section
     section.sizes_edit.text = "two"
     desk.press("compare")
-    assert slicer_standin.dialogs().texts == ["'two' is not a list of slice numbers; write for example 3,10,20."]
+    (text,) = slicer_standin.dialogs().texts
+    assert text == "'two' is not a list of slice numbers, which count from 0; write for example 3,10,20."
     assert not section.busy
     section.sizes_edit.text = ""
     desk.segmentation = mrml.add_segmentation(desk.volume, {})

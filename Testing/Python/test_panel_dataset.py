@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ def panel(clean: None, dataset: Dataset) -> Iterator[DatasetPanel]:
 
 
 def test_the_cases_are_listed_with_their_status(panel: DatasetPanel) -> None:
-    assert panel.case_rows() == [("a", "filled", ""), ("failed", "failed", ""), ("b", "filled", "")]
+    rows = panel.case_rows()
+    assert [row[:2] for row in rows] == [("a", "filled"), ("failed", "failed"), ("b", "filled")]
+    assert [bool(re.fullmatch(r"0\.\d\d", expected_dice)) for _, _, expected_dice in rows] == [True, False, True]
     assert "row 3: " in panel.section.table.item(1, 1).toolTip()
     assert panel.section.status_label.text == "0 of 3 cases accepted."
 

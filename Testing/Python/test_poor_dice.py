@@ -33,3 +33,22 @@ def test_no_label_is_poor_at_the_limit() -> None:
 
 def test_a_label_that_is_no_label_of_the_support_is_passed_over() -> None:
     assert found(0.9, 0.9, 0.2) == []
+
+
+def test_without_a_labelled_slice_the_least_certain_slice_of_the_label_is_named() -> None:
+    labels = np.zeros((9, 6, 6), dtype=np.uint8)
+    labels[3:6, 1:3] = 1
+    confidence = np.ones(labels.shape, dtype=np.float32)
+    confidence[4, 1:3] = 0.5
+    confidence[7] = 0.1  # where the label is not
+    support = Support(SliceAxis(0), (), np.zeros((0, 6, 6), dtype=np.uint8), (1, 2), np.zeros((0, 2), dtype=bool))
+    expected = [ExpectedDice(label, 0.3, 0.1, 0.5) for label in support.labels]
+    assert poor_labels(support, expected, labels, confidence, SLICES) == [
+        PoorLabel(1, 0.3, 4),
+        PoorLabel(2, 0.3, None),
+    ]
+
+
+def test_the_message_names_a_slice_only_where_there_is_one() -> None:
+    assert str(PoorLabel(1, 0.61, 4).message("Liver")).endswith("only 0.61. Labelling slice 4 helps most.")
+    assert str(PoorLabel(1, 0.61, None).message("Liver")).endswith("only 0.61.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.clean_up import clean_up_layers, clean_ups_by_value
-from ..core.errors import InputError, Message
+from ..core.errors import InputError
 from ..core.events import Warned
 from ..core.exit_codes import ExitCode
 from ..core.job import Device
@@ -178,7 +178,7 @@ def _warn_of_poor(runs: Sequence[PlannedRun], result: FilledLayers, as_events: b
         labels, confidence = axis.slices(layer.array), axis.slices(result.confidence)
         for poor in poor_labels(run.support, expected, labels, confidence, run.job.slices):
             name = f"label {poor.label}" if as_events else printable(names[poor.label])
-            message = Message("poor_dice", segment=name, dice=f"{poor.dice:.2f}", slice=poor.slice)
+            message = poor.message(name)
             print(Warned.of(message).to_line() if as_events else f"  {message}")
 
 

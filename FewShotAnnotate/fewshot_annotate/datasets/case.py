@@ -14,7 +14,7 @@ import numpy as np
 from .. import __version__
 from ..core.clean_up import clean_up_layers, clean_ups_by_value
 from ..core.disk import unwritable_error
-from ..core.errors import InputError, Message
+from ..core.errors import InputError
 from ..core.results import write_results
 from ..core.slice_axis import Plane, SliceAxis, labelled_indices
 from ..core.unexpected_errors import append_to_log, fingerprint, is_out_of_memory
@@ -175,8 +175,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     names = {segment.value: segment.name for segment in label_map.segments}
     expected = engine.expected_dice()
     for poor in poor_labels(run.support, expected, axis.slices(labels), axis.slices(confidence), run.job.slices):
-        segment = names.get(poor.label, str(poor.label))
-        warnings.append(str(Message("poor_dice", segment=segment, dice=f"{poor.dice:.2f}", slice=poor.slice)))
+        warnings.append(str(poor.message(names.get(poor.label, str(poor.label)))))
     outcome = {
         "engine": run.job.engine,
         "version": __version__,

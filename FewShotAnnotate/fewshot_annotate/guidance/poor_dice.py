@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.errors import Message
 from ..core.expected_dice import ExpectedDice
 from ..core.support import Support
 from .suggestion import suggest
@@ -27,12 +28,20 @@ class PoorLabel:
     dice : float
         Expected.
     slice : int or None
-        Index of the slice to label next; None if there is no slice left.
+        Index of the slice to label next; None if no slice is left, or if none shows a label of which no slice was
+        labelled.
     """
 
     label: int
     dice: float
     slice: int | None
+
+    def message(self, segment: str) -> Message:
+        """What to check, and the slice to label next; `segment` names the label."""
+        dice = f"{self.dice:.2f}"
+        if self.slice is None:
+            return Message("poor_dice", segment=segment, dice=dice)
+        return Message("poor_dice_and_slice", segment=segment, dice=dice, slice=self.slice)
 
 
 def poor_labels(
@@ -60,6 +69,13 @@ def poor_labels(
     ]
     if not poor:
         return []
+    if not support.indices:
+        return [
+            PoorLabel(
+                label_dice.label, label_dice.dice, _least_certain_slice(labels, confidence, label_dice.label, slices)
+            )
+            for label_dice in poor
+        ]
     names = [str(label) for label in support.labels]
     predictions = ((index, labels[index], confidence[index]) for index in slices)
     uncertainty = Uncertainty.from_labels(support, names, predictions)
@@ -67,6 +83,13 @@ def poor_labels(
         PoorLabel(label_dice.label, label_dice.dice, _next_slice(uncertainty, support.labels.index(label_dice.label)))
         for label_dice in poor
     ]
+
+
+def _least_certain_slice(labels: np.ndarray, confidence: np.ndarray, label: int, slices: Sequence[int]) -> int | None:
+    """The slice with the largest expected number of wrong voxels in a label; None if the label is nowhere."""
+    errors = {index: float((1 - confidence[index])[labels[index] == label].sum()) for index in slices}
+    index = max(errors, key=errors.__getitem__, default=None)
+    return index if index is not None and errors[index] > 0 else None
 
 
 def _next_slice(uncertainty: Uncertainty, label_index: int) -> int | None:

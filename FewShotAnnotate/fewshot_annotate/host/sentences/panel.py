@@ -36,6 +36,10 @@ def panel_sentences() -> Mapping[str, str]:
         "filling_can_be_continued": _("filled cases are kept; press Fill cases to go on"),
         "training_can_be_continued": _("press Train on accepted cases to go on where it ended"),
         "review_busy": _("A case is being read or written; wait for it."),
+        "poor_dice": _("Check every slice of {segment}: its expected Dice is only {dice}."),
+        "poor_dice_and_slice": _(
+            "Check every slice of {segment}: its expected Dice is only {dice}. Labelling slice {slice} helps most."
+        ),
         "review_not_done": _("Case '{name}' has no result to look at; choose one that is done."),
         "review_overlap": _(
             "Segment '{segment}' overlaps another one and label.nii.gz keeps one label per voxel; remove the "
