@@ -71,8 +71,15 @@ def job_folders(temporary: Path) -> list[Path]:
 
 def kin() -> list[psutil.Process]:
     """Workers of this process and theirs."""
-    found = psutil.Process().children(recursive=True)
-    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE and "worker.py" in " ".join(one.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if "worker.py" in command_line(child)]
+
+
+def command_line(process: psutil.Process) -> str:
+    """Command line of a process; empty once it has ended, which it may at any time."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return ""
 
 
 @pytest.fixture
@@ -247,7 +254,7 @@ def test_cancel_ends_all_processes_and_leaves_nothing(comparing: Comparing, tmp_
 def test_a_killed_comparison_is_said_in_a_sentence_and_its_trial_ends_too(comparing: Comparing, gate: Gate) -> None:
     controller = comparing.start()
     comparing.until(lambda: len(kin()) >= 2)
-    (outer,) = (one for one in psutil.Process().children() if "comparison" in " ".join(one.cmdline()))
+    (outer,) = (child for child in psutil.Process().children() if "comparison" in command_line(child))
     os.kill(outer.pid, signal.SIGKILL)
     comparing.to_end()
     assert controller.state is CompareState.FAILED

@@ -22,6 +22,7 @@ from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.host.annotation.record import SliceStatus
 from fewshot_annotate.host.annotation.review_rows import Origin, RefillRequest, ReviewRow, worst_first
 from fewshot_annotate.host.panel.review_section import ReviewSection
+from PySide6.QtTest import QTest
 
 ACCEPTED, FLAGGED, IN_PROGRESS = SliceStatus.ACCEPTED, SliceStatus.FLAGGED, SliceStatus.IN_PROGRESS
 
@@ -166,7 +167,8 @@ def test_painted_slices_are_told_apart_and_need_no_word(section: Section) -> Non
     assert section.statuses[painted] == "Flagged"
 
 
-def test_the_worst_slice_is_selected_and_shown_in_the_slice_views(section: Section) -> None:
+def test_the_worst_slice_is_selected_alone_and_shown_while_ctrl_is_held_too(section: Section) -> None:
+    QTest.keyClick(section.section.table, qt.Qt.Key_PageDown, qt.Qt.ControlModifier)  # the modifier stays for Qt
     desk = section.desk
     view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
     view.SetOrientationToAxial()

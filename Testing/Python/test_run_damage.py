@@ -109,7 +109,7 @@ def race(desk: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for name in "ab"
     ]

@@ -14,7 +14,7 @@ from ...datasets.case_table import CaseRow, ReviewState
 from ...guidance.contact_sheet import PREVIEW_COLUMNS, TILE_PIXELS
 from ..i18n import tr as _
 from ..names import review_state_name
-from .widgets import select_rows, set_header, set_text_item
+from .widgets import select_row, select_rows, set_header, set_text_item
 
 _THUMBNAIL_PIXELS = 44
 _PREVIEW_PIXELS = 420
@@ -57,7 +57,7 @@ class CaseTableView:
             if number >= len(before) or before[number] != row or row.name in (current, self._current):
                 self._show_row(number, row)
             if row.name == current:
-                self.widget.selectRow(number)
+                select_row(self.widget, number)
         if current is None:
             self.widget.clearSelection()
         self._current = current

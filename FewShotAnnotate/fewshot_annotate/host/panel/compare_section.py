@@ -30,6 +30,7 @@ from .widgets import (
     body_layout,
     fit_height,
     row_layout,
+    select_row,
     select_rows,
     set_header,
     set_text_item,
@@ -210,7 +211,7 @@ class CompareSection:
         table.resizeColumnsToContents()
         table.horizontalHeader().setStretchLastSection(True)
         fit_height(table, _MAX_ROWS)
-        table.selectRow(summary.engines.index(summary.engine))
+        select_row(table, summary.engines.index(summary.engine))
 
     def _show_buttons(self, *_values: object) -> None:
         controller = self._controller

@@ -16,7 +16,17 @@ from ..i18n import tr as _
 from ..messages import Refusal
 from ..mrml.plot_clicks import PlotClicks
 from .review_strip import ReviewStrip
-from .widgets import Controls, attempt, body_layout, row_layout, select_rows, set_header, set_text_item, text_label
+from .widgets import (
+    Controls,
+    attempt,
+    body_layout,
+    row_layout,
+    select_row,
+    select_rows,
+    set_header,
+    set_text_item,
+    text_label,
+)
 
 _STATUS, _CONFIDENCE, _DISAGREEMENT, _CHANGED = 1, 2, 3, 4
 
@@ -313,7 +323,7 @@ class ReviewSection:
 
     def _select(self, index: int) -> None:
         number = index - self._shown.rows[0].index
-        self.table.selectRow(number)
+        select_row(self.table, number)
         self.table.scrollToItem(self.table.item(number, 0))
 
     def _go(self, index: int | None) -> None:

@@ -54,6 +54,12 @@ def select_rows(table: Any, mode: Any) -> None:
     table.setSelectionMode(mode)
 
 
+def select_row(table: Any, row: int) -> None:
+    """Select a row alone, also while Ctrl is held, as in our shortcuts: Qt then adds it to those selected before."""
+    table.clearSelection()
+    table.selectRow(row)
+
+
 def fit_height(table: Any, min_rows: int) -> None:
     """Let a table be as high as all of its rows, where there is room, and at least as high as `min_rows`."""
     row = table.verticalHeader().defaultSectionSize  # the header takes as much
