@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,12 @@ from support.labels import every, keep_slices, small_case
 from support.tiny_weights import Shelf, python_with_shelf
 
 AXIS = SliceAxis(0)
-PRETRAINED = [name for name in engine_names() if issubclass(engine_class(name), PretrainedEngine)]
+# The package of nnInteractive is not among those that the tests install.
+PRETRAINED = [
+    name
+    for name in engine_names()
+    if issubclass(engine_class(name), PretrainedEngine) and (name != "nninteractive" or find_spec("nnInteractive"))
+]
 QUICK = ("--sizes", "2", "--draws", "1", "--held-out", "1", "--progress", "none")
 
 
