@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -25,7 +23,7 @@ from fewshot_annotate.datasets.local_processes import LocalProcesses
 from fewshot_annotate.datasets.manifest import read_manifest
 from fewshot_annotate.datasets.status import CaseStatus
 from fewshot_annotate.engines.threads import max_threads
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
+from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
 
 
 class _StoppablePool(LocalProcesses):
@@ -72,11 +70,7 @@ def run(folder: RequestFolder, report: EventWriter, host_monitor: HostMonitor) -
 
 def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Fill the cases of a data set.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--host-pid", type=int, required=True)
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    options = worker_parser("Fill the cases of a data set.").parse_args(arguments)
     folder = RequestFolder(options.folder)
     return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
 

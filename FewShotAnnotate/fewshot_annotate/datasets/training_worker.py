@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 import time
 from pathlib import Path
@@ -17,7 +15,7 @@ from fewshot_annotate.core.job import Device
 from fewshot_annotate.datasets.background import RequestFolder
 from fewshot_annotate.datasets.task.training import TrainingRequest, train_task
 from fewshot_annotate.engines.base import RunContext, Stopped
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
+from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
 
 _PROGRESS_SECONDS = 0.5
 
@@ -51,11 +49,7 @@ def run(folder: RequestFolder, report: EventWriter, host_monitor: HostMonitor) -
 
 def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Train a model on the examples of a task.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--host-pid", type=int, required=True)
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    options = worker_parser("Train a model on the examples of a task.").parse_args(arguments)
     folder = RequestFolder(options.folder)
     return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 import time
 from functools import partial
@@ -21,7 +19,7 @@ from fewshot_annotate.evaluation.report.page import comparison_png, missing_pack
 from fewshot_annotate.evaluation.time_estimate import ComparisonProgress
 from fewshot_annotate.evaluation.trials import EngineFailed, Interrupted
 from fewshot_annotate.jobs.process import run_in_worker
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
+from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
 
 
 def run(folder: ComparisonFolder, report: EventWriter, host_monitor: HostMonitor, python: str) -> Event:
@@ -56,12 +54,9 @@ def run(folder: ComparisonFolder, report: EventWriter, host_monitor: HostMonitor
 
 def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Compare engines on the labelled slices of one folder.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--host-pid", type=int, required=True)
+    parser = worker_parser("Compare engines on the labelled slices of one folder.")
     parser.add_argument("--python", required=True, help="program that runs the trials")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
     folder = ComparisonFolder(options.folder)
     return run_worker(
         folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid), options.python)

@@ -6,8 +6,6 @@ the vote of the labels.
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 import time
 from pathlib import Path
@@ -25,7 +23,7 @@ from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from fewshot_annotate.jobs.live_requests import LiveRequest, LiveRequests
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
+from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
 
 POLL_SECONDS = 0.01
 # Flow from both sides to each of 500 slices of 256 x 256 pixels takes this much.
@@ -92,12 +90,9 @@ def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> 
 
 def main(arguments: list[str]) -> int:
     """Serve the folder named on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Fill slices of one job folder as its labelled slices change.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--host-pid", type=int, required=True)
+    parser = worker_parser("Fill slices of one job folder as its labelled slices change.")
     parser.add_argument("--layer", type=int, default=0)
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
     folder = JobFolder.open(options.folder, options.layer)
     return run_worker(folder, Path(__file__), lambda report: serve(folder, report, HostMonitor(options.host_pid)))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 import time
 from pathlib import Path
@@ -20,7 +18,7 @@ from fewshot_annotate.jobs.labelled_layers import LabelledLayer
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.suggestion_process import names_path, suggestion_path
 from fewshot_annotate.jobs.suggestions import suggest_slices
-from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker
+from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
 
 
 def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
@@ -43,12 +41,9 @@ def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Ev
 
 def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Find the slice to label next of one run folder.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--host-pid", type=int, required=True)
+    parser = worker_parser("Find the slice to label next of one run folder.")
     parser.add_argument("--layer", type=int, default=0, help="any: all layers are read")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
     folder = JobFolder.open(options.folder)
     return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))
 

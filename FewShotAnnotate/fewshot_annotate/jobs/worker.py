@@ -151,17 +151,22 @@ def _report_expected_dice(engine: Engine, folder: JobFolder, report: EventWriter
 
 def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Fill the slices of one job folder.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--host-pid", type=int, required=True)
+    parser = worker_parser("Fill the slices of one job folder.")
     parser.add_argument("--layer", type=int, default=0)
     parser.add_argument("--drafts-only", action="store_true")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
     folder = JobFolder.open(options.folder, options.layer)
     return run_worker(
         folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid), options.drafts_only)
     )
+
+
+def worker_parser(description: str) -> argparse.ArgumentParser:
+    """Parser of what every worker's program is given: its folder and the process id of its host."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host-pid", type=int, required=True)
+    return parser
 
 
 def run_worker(folder: WorkFolder, script: Path, work: Callable[[EventWriter], Event]) -> int:
@@ -192,6 +197,7 @@ def run_worker(folder: WorkFolder, script: Path, work: Callable[[EventWriter], E
 
 def run_program(program: Callable[[list[str]], int]) -> int:
     """Exit code of a worker's program, whose refusals go to the log's last line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
     try:
         return program(sys.argv[1:])
     except InputError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 import time
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 from fewshot_annotate.core.events import Cancelled, Event, Finished
 from fewshot_annotate.host.surfaces.conversion import closed_surface
 from fewshot_annotate.host.surfaces.folder import SurfaceFolder
-from fewshot_annotate.jobs.worker import HostMonitor, run_program, run_worker
+from fewshot_annotate.jobs.worker import HostMonitor, run_program, run_worker, worker_parser
 
 
 def make_surfaces(folder: SurfaceFolder, host_monitor: HostMonitor) -> Event:
@@ -35,11 +33,7 @@ def make_surfaces(folder: SurfaceFolder, host_monitor: HostMonitor) -> Event:
 
 def main(arguments: list[str]) -> int:
     """Make the surfaces of the folder named on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Make the closed surfaces of one folder.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--host-pid", type=int, required=True)
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    options = worker_parser("Make the closed surfaces of one folder.").parse_args(arguments)
     folder = SurfaceFolder(options.folder)
     return run_worker(folder, Path(__file__), lambda report: make_surfaces(folder, HostMonitor(options.host_pid)))
 
