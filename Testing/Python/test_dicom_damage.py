@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.export.dicom_series import read_series
-from fewshot_annotate.io.files import read_volume
+from fewshot_annotate.io.files import read_layers, read_volume
+from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.sr import CodedConcept
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 from support.image_series import multi_frame
-from support.made_dicom import ct_series
+from support.made_dicom import ct_series, labels
 
 _PREAMBLE = 132
 _SECRETS = ("Made", "Hand", "0815")
@@ -30,6 +36,24 @@ def enhanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("damage") / "segmentation"
+    folder.mkdir()
+    images = [dcmread(file) for file in sorted(ct_series(folder.with_name("images")).iterdir())]
+    made = made_segmentation(images, labels(2).array)
+    made.save_as(folder / "labels.dcm")
+    return folder
+
+
+def made_segmentation(images: list[Dataset], array: np.ndarray) -> Dataset:
+    anatomy = CodedConcept("123037004", "SCT", "Anatomical Structure")
+    described = [SegmentDescription(number, f"Structure {number}", anatomy, anatomy, "MANUAL") for number in (1, 2)]
+    return Segmentation(
+        images, array, "BINARY", described, generate_uid(), 1, generate_uid(), 1, "maker", "model", "1", "0"
+    )
+
+
 def header_length(content: bytes) -> int:
     return content.rindex(b"\xe0\x7f\x10\x00")
 
@@ -45,17 +69,29 @@ def damaged(content: bytes, kind: str, place: float, more: bytes) -> bytes:
     }[kind]
 
 
+def element_starts(file: Path) -> list[int]:
+    """Where the elements of a data set of explicit value representation begin, pixels left out."""
+    dataset = dcmread(file, stop_before_pixels=True)
+    elements = (dataset.get_item(element.tag) for element in dcmread(file, stop_before_pixels=True))
+    lengths = {"OB", "OW", "SQ", "UN", "UT", "UC", "UR"}
+    return [element.value_tell - (12 if element.VR in lengths else 8) for element in elements if element is not None]
+
+
 def assert_read_or_refused(folder: Path, content: bytes) -> None:
+    """Read as image, series and labels; pydicom's warnings, which quote the patient's data, never appear."""
     file = sorted(folder.iterdir())[0]
     whole = file.read_bytes()
     try:
         file.write_bytes(content)
-        for read in (read_volume, read_series):
-            try:
-                read(folder)
-            except InputError as error:
-                assert "\n" not in str(error)
-                assert not any(secret in str(error) for secret in _SECRETS)
+        for read in (read_volume, read_series, read_layers):
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                try:
+                    read(folder)
+                except InputError as error:
+                    assert "\n" not in str(error)
+                    assert not any(secret in str(error) for secret in _SECRETS)
+            assert not warned
     finally:
         file.write_bytes(whole)
 
@@ -81,6 +117,21 @@ def test_damaged_frame_descriptions_are_read_or_refused_in_one_line(
 ) -> None:
     whole = sorted(enhanced.iterdir())[0].read_bytes()
     assert_read_or_refused(enhanced, damaged(whole, kind, place, more))
+
+
+@pytest.mark.parametrize(
+    ("offset", "replacement"), [(4, b"Q"), (6, b"\x01")], ids=["unknown representation", "length of no whole number"]
+)
+@pytest.mark.parametrize("kind", ["series", "enhanced", "segmentation"])
+def test_each_element_may_be_damaged(
+    kind: str, offset: int, replacement: bytes, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    file = sorted(folder.iterdir())[0]
+    whole = file.read_bytes()
+    for start in element_starts(file):
+        place = start + offset
+        assert_read_or_refused(folder, whole[:place] + replacement + whole[place + 1 :])
 
 
 # What pydicom raises at these: struct.error, OSError, BytesLengthException, NotImplementedError.

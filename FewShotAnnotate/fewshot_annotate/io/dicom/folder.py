@@ -276,7 +276,7 @@ def _without_copies(headers: Sequence[Dataset]) -> list[Dataset]:
     """The headers without those of files that are, byte for byte, copies of an earlier one."""
     kept: dict[str, list[Dataset]] = {}
     for header in headers:
-        same = kept.setdefault(str(header.get("SOPInstanceUID") or ""), [])
+        same = kept.setdefault(str(attribute(header, "SOPInstanceUID") or ""), [])
         if not any(filecmp.cmp(str(header.filename), str(other.filename), shallow=False) for other in same):
             same.append(header)
     return [header for same in kept.values() for header in same]
@@ -344,8 +344,8 @@ def _without_images(group: list[Dataset], unwanted: Any) -> list[Dataset]:
 def _single_images(group: list[Dataset], path: Path) -> list[Dataset]:
     """The images of a series that say where they lie; a screenshot among them, of another class, is left aside."""
     placed = [header for header in group if has_position(header)]
-    kinds = {str(header.get("SOPClassUID")) for header in placed}
+    kinds = {str(attribute(header, "SOPClassUID")) for header in placed}
     for header in group:
-        if not has_position(header) and (not placed or str(header.get("SOPClassUID")) in kinds):
+        if not has_position(header) and (not placed or str(attribute(header, "SOPClassUID")) in kinds):
             raise InputError("series_no_place", path=path, first=file_name(header))
     return placed

@@ -119,7 +119,7 @@ def _require_grey(header: Any, path: Path) -> None:
 
 def _frames_of_file(header: Any, path: Path) -> Iterator[Frame]:
     count = frame_count(header)
-    groups = list(header.get("PerFrameFunctionalGroupsSequence") or ())
+    groups = list(attribute(header, "PerFrameFunctionalGroupsSequence") or ())
     if groups and len(groups) != count:
         raise InputError("file_unreadable", path=_path(header), detail="its frames are not all described")
     offsets = numbers(header, "GridFrameOffsetVector")

@@ -96,9 +96,10 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
     try:
         dataset = dcmread(file, force=True)
         syntax = _transfer_syntax(dataset)
+        missing = _missing_attributes(dataset)
     except Exception:  # pydicom and its decoders raise anything at damaged data
         raise damaged from None
-    if missing := _missing_attributes(dataset):
+    if missing:
         raise InputError("file_unreadable", path=file, detail=f"its header lacks {', '.join(missing)}")
     try:
         if syntax in _GDCM_SYNTAXES:

@@ -13,7 +13,7 @@ from ...core.errors import InputError
 from ...core.layers import group_disjoint
 from ...core.sparse_array import sparse_zeros
 from ...core.volume import Geometry, LabelMap, Segment, default_segment, present_values
-from .folder import suppress_dicom_warnings
+from .folder import attribute, numbers, suppress_dicom_warnings
 from .functional_groups import LABELMAP_FRAME, SegFrame, read_seg_frames
 from .object_kind import find_segmentation
 from .segments import read_segment
@@ -43,11 +43,12 @@ def read_segmentation(path: Path, grid: Geometry | None = None) -> list[LabelMap
         on one grid.
     """
     dataset = _read_header(path)
-    if dataset.get("ConcatenationUID") and dataset.get("InConcatenationTotalNumber") != 1:
+    if attribute(dataset, "ConcatenationUID") and attribute(dataset, "InConcatenationTotalNumber") != 1:
         raise InputError("segmentation_part", path=path)
     try:
-        frames = read_seg_frames(dataset)
-        described = _segments(dataset)
+        with suppress_dicom_warnings():
+            frames = read_seg_frames(dataset)
+            described = _segments(dataset)
     except Exception:  # sequences are parsed when they are asked for, and pydicom raises anything at damaged data
         raise InputError("segmentation_unplaced", path=path) from None
     geometry, slices = _lattice(frames, _size(dataset), grid, path)
@@ -70,10 +71,11 @@ def label_note(path: Path, name: object) -> str:
     """
     segmentation = find_segmentation(path)
     dataset = _read_header(segmentation) if segmentation else {}
-    if dataset.get("SegmentationType") != "FRACTIONAL":
-        return ""
-    most = _max_fraction(dataset)
-    kind = "occupancy" if dataset.get("SegmentationFractionalType") == "OCCUPANCY" else "probability"
+    with suppress_dicom_warnings():
+        if attribute(dataset, "SegmentationType") != "FRACTIONAL":
+            return ""
+        most = _max_fraction(dataset)
+        kind = "occupancy" if attribute(dataset, "SegmentationFractionalType") == "OCCUPANCY" else "probability"
     return (
         f"{name}: the segmentation holds fractions ({kind}); voxels of {most / 2:g} of {most} or more are labelled."
     )
@@ -93,23 +95,25 @@ def _read_header(path: Path) -> Any:
 
 
 def _size(dataset: Any) -> tuple[int, int]:
-    return int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    """Rows and columns, 0 where a number is missing or damaged."""
+    rows, columns = (numbers(dataset, name) for name in ("Rows", "Columns"))
+    return int(rows[0]) if rows else 0, int(columns[0]) if columns else 0
 
 
 def _max_fraction(dataset: Any) -> int:
-    return int(dataset.get("MaximumFractionalValue") or _FULL_FRACTION)
+    found = numbers(dataset, "MaximumFractionalValue")
+    return int(found[0]) if found and found[0] else _FULL_FRACTION
 
 
 def _segments(dataset: Any) -> dict[int, Segment]:
     """Segments by number, without the background that a label map segmentation may describe."""
-    with suppress_dicom_warnings():
-        segments = [read_segment(item, dataset) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
+    segments = [read_segment(item, dataset) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
     return {segment.value: segment for segment in segments}
 
 
 def _pixels(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
     """Pixels of each frame, one after the other: segment numbers, or bool."""
-    kind = str(dataset.get("SegmentationType"))
+    kind = str(attribute(dataset, "SegmentationType"))
     least = _max_fraction(dataset) / 2 if kind == "FRACTIONAL" else 1
     read = 0
     try:
