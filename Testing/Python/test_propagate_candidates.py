@@ -15,7 +15,7 @@ from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from fewshot_annotate.engines.propagate.mixing import COPY, FLOW, GROWING, WEIGHTS, HeldOutCounts, MixtureChoice
-from fewshot_annotate.engines.propagate.small_parts import remove_small_parts
+from fewshot_annotate.engines.small_components import remove_small_components
 from support.data import load_case
 
 AXIS = SliceAxis(0)
@@ -182,12 +182,12 @@ def test_parts_far_smaller_than_on_the_labelled_slices_are_removed(
     areas: tuple[int, int], smallest: int, left: int
 ) -> None:
     probabilities = with_parts(*areas)
-    remove_small_parts(probabilities, np.array([smallest]))
+    remove_small_components(probabilities, np.array([smallest]))
     assert probabilities.argmax(axis=0).sum() == left
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
 
 
 def test_the_largest_part_stays_however_small_it_is() -> None:
     probabilities = with_parts(2)
-    remove_small_parts(probabilities, np.array([100]))
+    remove_small_components(probabilities, np.array([100]))
     assert probabilities.argmax(axis=0).sum() == 2

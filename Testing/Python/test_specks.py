@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.engines.adapt.config import AdaptConfig
-from fewshot_annotate.engines.adapt.small_components import reassign_small_components
+from fewshot_annotate.engines.small_components import remove_small_labels
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -30,7 +30,7 @@ def spotted() -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_speck_goes_and_all_else_stays() -> None:
     probabilities, truth = spotted()
-    cleaned = reassign_small_components(probabilities, np.full(len(probabilities) - 1, MIN_PIXELS), MIN_PIXELS)
+    cleaned = remove_small_labels(probabilities, np.full(len(probabilities) - 1, MIN_PIXELS), MIN_PIXELS)
     np.testing.assert_array_equal(cleaned.argmax(axis=0), truth)
     np.testing.assert_array_equal(np.sort(cleaned, axis=0), np.sort(probabilities, axis=0))
 
@@ -39,15 +39,15 @@ def test_a_label_that_is_as_small_where_it_was_painted_stays() -> None:
     probabilities, _ = spotted()
     smallest = np.full(len(probabilities) - 1, MIN_PIXELS)
     smallest[0] = 2
-    np.testing.assert_array_equal(reassign_small_components(probabilities, smallest, MIN_PIXELS), probabilities)
+    np.testing.assert_array_equal(remove_small_labels(probabilities, smallest, MIN_PIXELS), probabilities)
 
 
 @given(arrays(np.int8, (4, 3, 5), elements=st.integers(0, 100)))
 def test_no_speck_is_left_and_no_other_label_loses_a_pixel(hundredths: np.ndarray) -> None:
     probabilities = hundredths / np.float32(100) + np.float32(1e-3) * np.arange(4, dtype=np.float32)[:, None, None]
-    cleaned = reassign_small_components(probabilities, np.full(3, MIN_PIXELS), MIN_PIXELS)
+    cleaned = remove_small_labels(probabilities, np.full(3, MIN_PIXELS), MIN_PIXELS)
     np.testing.assert_array_equal(np.sort(cleaned, axis=0), np.sort(probabilities, axis=0))
-    before, after = (np.bincount(one.argmax(axis=0).reshape(-1), minlength=4) for one in (probabilities, cleaned))
+    before, after = (np.bincount(array.argmax(axis=0).reshape(-1), minlength=4) for array in (probabilities, cleaned))
     specks = (before > 0) & (before < MIN_PIXELS) & (np.arange(4) > 0)
     assert not after[specks].any()
     assert (after >= before)[~specks].all()

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..calibration.dice_expectation import DiceExpectation
+from ..small_components import remove_small_labels
 from .candidates import CandidatePool
 from .config import AdaptConfig
 from .fusion import LabelExtent
 from .neighbours import distances, nearest_and_extents
-from .small_components import reassign_small_components
 from .through_plane import ThroughPlaneSmoother
 from .training import SupportFit
 
@@ -54,7 +54,7 @@ class SliceFiller:
         """Probabilities in the window, float32 `[labels + 1, h, w]`, whose most probable labels fill the slice."""
         best = self.expectation.apply_dice_thresholds(self._calibrated(index, logits))
         if self._config.labelling.small_components:
-            best = reassign_small_components(best, self._smallest, self._config.labelling.min_pixels)
+            best = remove_small_labels(best, self._smallest, self._config.labelling.min_pixels)
         self._pool.raise_unmatched(index, best)
         return best
 

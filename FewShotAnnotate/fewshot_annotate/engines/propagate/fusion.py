@@ -13,12 +13,12 @@ from ...core.gaps import neighbours
 from ...core.volume import Volume
 from ..calibration.dice_expectation import DiceExpectation
 from ..calibration.temperature import Calibration, Distances, HeldOutPrediction
+from ..small_components import remove_small_components, smallest_component
 from .candidates import SimpleCandidates
 from .config import PropagateConfig
 from .flow_propagation import THREADS, FlowPropagation
 from .mixing import COPY, GROWING, SHAPE, HeldOutCounts, MixtureChoice, mix
 from .region_growing import soften
-from .small_parts import remove_small_parts, smallest_part
 
 # This part of the labelled slices between the outermost is held out, but at least and at most so many slices.
 HELD_OUT_SHARE = 1 / 3
@@ -67,7 +67,7 @@ class FusedPropagation:
         """Yield query slices gap by gap, as engines do."""
         for index, probabilities in self._flow.predict(query, self._fuse):
             inside = probabilities[(slice(None), *self._flow.window)]
-            remove_small_parts(inside, self._smallest_parts(self._support.around(index)))
+            remove_small_components(inside, self._smallest_parts(self._support.around(index)))
             self._expectation.add(inside, self._open_ended(index))
             yield index, probabilities
 
@@ -102,7 +102,9 @@ class FusedPropagation:
         """Pixels of the smallest part of each label on some labelled slices, by support index; 0 if it is on none."""
         for support_index in set(around) - set(self._parts):
             mask = self._simple.mask(support_index)
-            self._parts[support_index] = np.array([smallest_part(mask == label) for label in self._support.labels])
+            self._parts[support_index] = np.array(
+                [smallest_component(mask == label) for label in self._support.labels]
+            )
         parts = np.array([self._parts[support_index] for support_index in around])
         smallest: np.ndarray = np.where(parts > 0, parts, parts.max(initial=0)).min(axis=0) * parts.any(axis=0)
         return smallest
