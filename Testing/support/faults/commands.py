@@ -17,6 +17,7 @@ from support.faults.content import (
     page_fact,
     table_fact,
 )
+from support.faults.dataset_commands import dataset, manifest, task
 from support.faults.library_commands import library
 from support.faults.running import Workspace
 from support.faults.weights_commands import models_import
@@ -188,5 +189,8 @@ def every_command() -> list[Command]:
         models_import(),
         models_import(over=True),
         *(library(action) for action in ("save", "add", "export", "import", "remove")),
+        *(task(action) for action in ("create", "add", "export", "import", "remove")),
+        *(dataset(action) for action in ("accept", "flag", "export")),
+        manifest(),
         accept(),
     ]

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from fewshot_annotate.core.errors import InputError
+from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.case_table import CaseTable
 from fewshot_annotate.datasets.task.library import task_folder, task_names
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.io.files import read_label_maps, read_volume
@@ -91,6 +93,40 @@ def task_fact(name: str) -> Any:
     except InputError:
         return BROKEN
     return [task.plane, [(s.value, s.name) for s in task.segments], pixels, pictures]
+
+
+def whole_task_fact(name: str) -> Any:
+    """Segments of a task of the library, and voxels and patients of its volumes."""
+    if name not in task_names():
+        return NOTHING
+    try:
+        task = read_task(task_folder(name))
+        volumes = [example.load() for example in task.training_examples()]
+        patients = [example.patient for example in task.training_examples()]
+    except InputError:
+        return BROKEN
+    voxels = [(_digest(volume.array.tobytes()), _digest(labels.tobytes())) for volume, labels in volumes]
+    return [[(s.value, s.name) for s in task.segments], patients, voxels]
+
+
+def review_fact(folder: Path, name: str) -> Any:
+    """Review state of a case of a batch."""
+    try:
+        return {row.name: str(row.state) for row in CaseTable(BatchFolder(folder)).rows()}[name]
+    except InputError:
+        return BROKEN
+
+
+def folder_fact(folder: Path) -> Any:
+    """Files of a folder, images by their voxels; other files by whether they are whole, since they hold dates."""
+    if not folder.exists():
+        return NOTHING
+    facts = {".nii.gz": image_fact, ".json": json_fact}
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        fact = next((fact for suffix, fact in facts.items() if path.name.endswith(suffix)), None)
+        found[str(path.relative_to(folder))] = fact(path) if fact else path.stat().st_size > 0
+    return BROKEN if BROKEN in found.values() else found
 
 
 def archive_fact(path: Path) -> Any:
