@@ -224,6 +224,17 @@ for number in range(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])):
 """
 
 
+def test_an_accepted_case_that_changed_since_is_kept_and_said_to_have_changed(dataset: Dataset) -> None:
+    StatusFile(dataset.output / "status.csv").set_accepted("a", True)
+    changed = correct(dataset, "a")
+    assert main(dataset.command("--resume")) == 0
+    rows = dataset.status()
+    assert dataset.case("a").label.read_bytes() == changed
+    assert rows["a"].accepted
+    assert "it was kept" in rows["a"].message
+    assert not rows["b"].message
+
+
 def test_no_acceptance_is_lost_while_batches_start(dataset: Dataset, spawned: Spawned) -> None:
     names = [f"case {number}" for number in range(COUNT)]
     go = dataset.output / ".go"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import secrets
 import signal
 import stat
@@ -196,6 +198,23 @@ def test_a_temporary_folder_is_closed_to_others_and_goes(tmp_path: Path) -> None
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         (folder / "image").touch()
     assert names_in(tmp_path) == []
+
+
+def test_a_folder_is_removed_with_one_open_file_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "a" / "b" / "image").touch()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as all_files:
+        all_files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+        last = (tmp_path / "open").open("a")
+        with contextlib.suppress(OSError):
+            while True:
+                all_files.enter_context((tmp_path / "open").open("a"))
+        last.close()
+        temporary.remove_path(folder)
+    assert names_in(tmp_path) == ["open"]
 
 
 # --- sudden death

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,8 @@ def batch(one: Input, workspace: Path, ended: Ended) -> str:
     for row in rows:
         if row["status"] == "done" and "corrected" not in row["message"]:  # those stay as they are, whatever they are
             label = read_image(folder / row["name"] / "label.nii.gz")
-            sure = read_image(folder / row["name"] / "confidence.nii.gz")
+            # An accepted case is left as it is, so its confidence may be damaged.
+            sure = label if row.get("accepted") else read_image(folder / row["name"] / "confidence.nii.gz")
             if label is None or sure is None or label[0].shape != sure[0].shape or not _same_place(label, sure):
                 return f"case {row['name']!r} is done and its files cannot be read"
         elif not row["message"] or "\n" in row["message"]:
@@ -209,6 +211,16 @@ def data_set(one: Input, workspace: Path, ended: Ended) -> str:
     return "" if all(read_image(path) for path in (*labels, *images)) else "a file cannot be read"
 
 
+def manifest(one: Input, workspace: Path, ended: Ended) -> str:
+    """A table of images and label maps that are there."""
+    path = workspace / one.outputs["out"]
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    named = [row.get(column) for row in rows for column in ("image", "support")]
+    missing = [name for name in named if name and not (path.parent / name).exists()]
+    return f"{len(missing)} files of the table are not there" if missing or not rows else ""
+
+
 def archive(one: Input, workspace: Path, ended: Ended) -> str:
     """A sound archive with a list of slices."""
     with zipfile.ZipFile(workspace / one.outputs["out"]) as packed:
@@ -266,7 +278,7 @@ CHECKS: dict[str, Callable[[Input, Path, Ended], str]] = {
     name: globals()[name]
     for name in (
         *("nothing", "refusal", "fill", "suggest", "compare", "study", "batch", "library", "archive", "export"),
-        *("segmentation", "task", "fill_of_task", "data_set"),
+        *("segmentation", "task", "fill_of_task", "data_set", "manifest"),
     )
 }
 
@@ -322,9 +334,11 @@ def _read_image(path: Path) -> Seen:
         else:
             data = path.read_bytes()
             data = bz2.decompress(data) if data[:3] == b"BZh" else data
-            if path.suffix in (".mgz", ".mgh"):
+            packed = data[:2] == b"\x1f\x8b"
+            magic = (zlib.decompressobj(31).decompress(data, 348) if packed else data)[344:347]
+            if path.suffix in (".mgz", ".mgh") and magic != b"n+1":
                 return _read_nifti(data, Path(folder), path.suffix)
-            if path.name.lower().endswith((".nii.gz", ".nii")) or data[344:347] == b"n+1" or data[:2] == b"\x1f\x8b":
+            if path.name.lower().endswith((".nii.gz", ".nii")) or magic == b"n+1" or packed:
                 return _read_nifti(data, Path(folder))
             suffix = (
                 ".mha"

@@ -84,6 +84,10 @@ def _make_images(workspace: Path) -> None:
     sitk.WriteImage(sitk.ShiftScale(image, 5), "brighter.nii.gz")
     for suffix in (".nii.gz", ".nii", ".nrrd", ".mha"):
         sitk.WriteImage(labelled, f"support{suffix}")
+    for folder, names in (("images", ("image", "brighter")), ("labels", ("support", "support"))):
+        (workspace / folder).mkdir()
+        for case, name in zip(("first", "second"), names, strict=True):
+            shutil.copy(f"{name}.nii.gz", workspace / folder / f"{case}.nii.gz")
     loaded = nibabel.load("image.nii.gz")
     nibabel.save(nibabel.MGHImage(np.asarray(loaded.dataobj).astype(np.float32), loaded.affine), "image.mgz")
     names = '{"1": {"name": "left half", "colour": [1, 0, 0]}, "2": "right half"}\n'

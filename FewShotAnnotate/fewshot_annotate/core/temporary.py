@@ -170,13 +170,11 @@ class TemporaryFolder:
     def close(self) -> None:
         """Remove the folder."""
         with defer_signals():
-            shutil.rmtree(self.path, ignore_errors=True)
             lock, self._lock = self._lock, None
             if lock is not None:
                 with contextlib.suppress(OSError):  # a program that ends may have closed it already
                     os.close(lock)
-            if os.path.lexists(self.path):  # no more files could be opened to list what is in it
-                shutil.rmtree(self.path, ignore_errors=True)
+            _remove_folder(self.path)
             _OPEN.pop(self, None)
 
     def __enter__(self) -> Path:
@@ -251,9 +249,24 @@ def remove_path(path: Path) -> None:
     """Remove a folder with all its content, or a link, file or pipe of this name; errors are ignored."""
     with contextlib.suppress(OSError):
         if stat.S_ISDIR(path.lstat().st_mode):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_folder(path)
         else:
             path.unlink()
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder with all its content; errors are ignored."""
+    shutil.rmtree(path, ignore_errors=True)
+    if path.is_symlink() or not path.exists():
+        return
+    # It opens a file for each level below, and no more could be opened; this lists one folder at a time.
+    for folder, folders, files in os.walk(path, topdown=False):
+        for names, remove in ((files, os.unlink), (folders, os.rmdir)):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    remove(os.path.join(folder, name))  # noqa: PTH118
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def _remove_if_abandoned(path: Path, about: os.stat_result) -> None:

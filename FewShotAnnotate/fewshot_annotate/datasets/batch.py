@@ -282,7 +282,7 @@ class _BatchState:
                 name = case_job.case.name
                 row = rows.get(name)
                 keeps = row is not None and name in there and (row.accepted or name in in_review)
-                kept = replace(row, status=Status.DONE) if row is not None and keeps else finished[name]
+                kept = _kept(row, case_job) if row is not None and keeps else finished[name]
                 first.append(kept or CaseStatus(name=name, status=Status.SKIPPED, seconds=None, message=NOT_BEGUN))
             failed = [
                 CaseStatus(name=bad.name, status=Status.FAILED, message=str(bad.error), error=bad.error)
@@ -406,6 +406,11 @@ class _BatchState:
                 eta=self._time.seconds_left(len(self.waiting)),
             )
         )
+
+
+def _kept(row: CaseStatus, case_job: CaseJob) -> CaseStatus:
+    """The row of an accepted case, or one in review; it says so if the label map changed since."""
+    return replace(row, status=Status.DONE, message=CORRECTED if case_job.files.corrected() else row.message)
 
 
 def _finished(case_job: CaseJob) -> CaseStatus | None:

@@ -51,9 +51,8 @@ def find_volumes(folder: Path) -> list[FoundVolume]:
     InputError
         There is no such folder, or there is no volume in it.
     """
-    folder = paths.resolve(folder)
     paths.require_existing(folder)
-    found = list(_found(folder))
+    found = list(_found(paths.resolve(folder)))
     if not found:
         raise InputError("no_volumes", path=folder)
     return found
