@@ -7,16 +7,19 @@ import json
 import re
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fewshot_annotate.cli import main
-from fewshot_annotate.core.events import Progress, event_from_line
+from fewshot_annotate.core.events import Event, Failed, Progress, event_from_line
 from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.evaluation import trials
 from fewshot_annotate.evaluation.report import page as report
 from fewshot_annotate.io.files import write_array, write_label_maps
+from fewshot_annotate.jobs.run_folder import JobFolder
 from support.labels import every, keep_slices, small_case
 from support.processes import Spawned, wait_for
 
@@ -57,6 +60,20 @@ def desk(awkward_path: Path) -> Desk:
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_an_engine_that_fails_in_a_trial_is_named_and_the_exit_code_says_so(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trials.run_in_worker
+
+    def run_or_fail(folder: JobFolder, tell: Callable[[Event], None]) -> Event:
+        return Failed("The engine failed.") if folder.job.engine == "adapt" else run(folder, tell)
+
+    monkeypatch.setattr(trials, "run_in_worker", run_or_fail)
+    assert main(desk.command(*QUICKLY, "--engines", "propagate,adapt")) == 1
+    assert "Not compared: adapt: failed: The engine failed." in capsys.readouterr().out
+    assert {row["engine"] for row in rows_of(desk.report / "summary.csv")} == {"propagate"}
 
 
 def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(

@@ -28,7 +28,7 @@ def make_odd(random: Random, path: Path, others: list[Path]) -> str:
         path.symlink_to(aside.name)
         return kind
     if kind == "other":
-        other = random.choice(others)
+        other = random.choice([one for one in others if one.exists()])
         shutil.copytree(other, path) if other.is_dir() else shutil.copyfile(other, path)
     shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
     links = {"loop": path.name, "dangling": "nowhere", "zero": "/dev/zero", "random": "/dev/urandom", "parent": ".."}

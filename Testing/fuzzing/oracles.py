@@ -352,7 +352,12 @@ def _read_image(path: Path) -> Seen:
                 plain = path  # its voxels may lie beside it
             else:
                 plain.write_bytes(data)
-            image = sitk.ReadImage(str(plain))
+            try:
+                image = sitk.ReadImage(str(plain))
+            except RuntimeError:
+                if data[:4] != b"NRRD":
+                    raise
+                return _read_nrrd(plain)
         while image.GetDimension() > 3:
             image = image[..., 0]
         array = sitk.GetArrayFromImage(image)
@@ -360,6 +365,19 @@ def _read_image(path: Path) -> Seen:
         matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
         matrix[:3, 3] = image.GetOrigin()
         return array, np.diag((-1, -1, 1, 1)) @ matrix
+
+
+def _read_nrrd(path: Path) -> Seen:
+    """As pynrrd reads it, which takes an empty `kinds` for none; in left-posterior-superior only."""
+    import nrrd
+
+    array, header = nrrd.read(str(path))
+    if array.ndim != 3 or header.get("space", "left-posterior-superior") != "left-posterior-superior":
+        raise ValueError("another space")
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.transpose(header["space directions"])
+    matrix[:3, 3] = header["space origin"]
+    return array.T, np.diag((-1, -1, 1, 1)) @ matrix
 
 
 def _read_series(path: Path) -> Seen | None:

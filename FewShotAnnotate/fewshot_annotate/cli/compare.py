@@ -132,7 +132,7 @@ def _case(options: argparse.Namespace, design: TrialDesign, engine_settings: Seq
     else:
         _show(case, comparison)
         print(printable(folder / "report.html"))
-    return ExitCode.DONE
+    return _exit_code(comparison.unscored)
 
 
 def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Sequence[EngineSettings]) -> int:
@@ -152,7 +152,11 @@ def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Se
     else:
         _show_study(study)
         print(printable(folder / "report.html"))
-    return ExitCode.DONE
+    return _exit_code([*study.unscored, *(engine for volume in study.volumes for engine in volume.unscored)])
+
+
+def _exit_code(absent: Sequence[UnscoredEngine]) -> ExitCode:
+    return ExitCode.FAILED if any(engine.started for engine in absent) else ExitCode.DONE
 
 
 def _show(case: ComparisonCase, comparison: Comparison) -> None:
