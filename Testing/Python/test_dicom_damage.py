@@ -166,3 +166,14 @@ def test_the_damaged_file_is_named(tmp_path: Path, damage: Callable[[bytes], byt
         read_volume(tmp_path)
     assert refused.value.code in ("file_unreadable", "file_truncated")
     assert "enhanced.dcm" in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(400)], ids=["empty", "another format"])
+def test_a_file_that_is_called_dicom_and_is_none_is_not_passed_over(tmp_path: Path, content: bytes) -> None:
+    folder = ct_series(tmp_path / "series")
+    last = sorted(folder.iterdir())[-1]
+    (folder / f"._{last.name}").write_bytes(b"of the Finder")
+    read_volume(folder)
+    last.write_bytes(content)
+    with pytest.raises(InputError, match=last.name):
+        read_volume(folder)

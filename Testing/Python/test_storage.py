@@ -19,7 +19,7 @@ from fewshot_annotate.core import temporary
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.file_transaction import FileTransaction, atomic_stream
 from fewshot_annotate.core.results import KEPT_PREFIX
-from fewshot_annotate.core.storage import write_bytes, write_csv, write_json, write_text
+from fewshot_annotate.core.storage import temporary_folder, write_bytes, write_csv, write_json, write_text
 from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.datasets.batch import WorkerPool, run_batch
@@ -215,6 +215,16 @@ def test_a_folder_is_removed_with_one_open_file_at_a_time(tmp_path: Path) -> Non
         last.close()
         temporary.remove_path(folder)
     assert names_in(tmp_path) == ["open"]
+
+
+def test_a_file_that_does_not_fit_into_a_temporary_folder_is_told_by_the_folder_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with pytest.raises(InputError) as refused, largest_file(10), temporary_folder() as folder:
+        write_bytes(folder / "image", bytes(100))
+    assert refused.value.data["path"] == str(tmp_path)
 
 
 # --- sudden death

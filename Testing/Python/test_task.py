@@ -144,14 +144,15 @@ def test_the_same_image_is_kept_once_and_its_labels_are_replaced(
     assert len(list((after.folder / "examples").iterdir())) == 2
 
 
-def test_images_of_one_pseudonym_are_one_patient(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pseudonym", ["P-17", "Größe \udcff"], ids=["plain", "no Unicode"])
+def test_images_of_one_pseudonym_are_one_patient(tmp_path: Path, pseudonym: str) -> None:
     create_task("organs")
     for seed in (0, 1):
-        assert main(["task", "add", "organs", *files(tmp_path, seed), "--patient", "P-17"]) == 0
+        assert main(["task", "add", "organs", *files(tmp_path, seed), "--patient", pseudonym]) == 0
     assert main(["task", "add", "organs", *files(tmp_path, 2)]) == 0
     task = read_task(task_folder("organs"))
     assert (len(task.examples), task.patients) == (3, 2)
-    assert "P-17" not in (task.folder / "task.json").read_text()
+    assert pseudonym not in (task.folder / "task.json").read_text()
 
 
 def test_a_task_travels_as_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,8 +271,10 @@ def test_a_cluster_trains_and_fills_as_one_process_does(home: Path, tmp_path: Pa
 
 
 def test_a_full_disk_ends_training_in_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = sorted(one.name for one in (balls(home).folder / "models").iterdir())
     with largest_file(100):
         assert main(["task", "train", "balls", "--budget", str(SECONDS), "--progress", "none"]) == 2
+    assert sorted(one.name for one in (balls(home).folder / "models").iterdir()) == models
     err = capsys.readouterr().err
     assert "cannot be written" in err
     assert err.count("\n") == 1

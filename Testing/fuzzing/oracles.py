@@ -246,7 +246,8 @@ def export(one: Input, workspace: Path, ended: Ended) -> str:
         return "the output cannot be read"
     labels = read_labels(workspace / one.files["labels"], out)
     if labels is None:
-        return "" if one.files["labels"].endswith(".dcm") else "no other reader reads the labels"
+        is_dicom = one.files["labels"].endswith(".dcm") or (workspace / one.files["labels"]).is_dir()
+        return "" if is_dicom else "no other reader reads the labels"
     if any(word in ("--resample", "--crop", "--reference") for word in one.arguments):
         return ""
     if not np.array_equal(out[0] != 0, labels != 0):

@@ -103,7 +103,12 @@ def temporary_folder() -> Iterator[Path]:
     parent = os.environ.get("TMPDIR", "the folder for temporary files")
     try:
         with TemporaryFolder() as folder:
-            yield folder
+            try:
+                yield folder
+            except InputError as error:
+                if error.code == "output_unwritable" and folder in Path(str(error.data["path"])).parents:
+                    raise InputError("output_unwritable", path=parent, detail=error.data["detail"]) from None
+                raise
     except BrokenPipeError:  # of an output stream whose reader has exited
         raise
     except OSError as error:

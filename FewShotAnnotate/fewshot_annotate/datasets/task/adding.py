@@ -239,7 +239,7 @@ def _plane(example: TaskExample) -> str:
 
 def _patient(pseudonym: str) -> str:
     """Digest of a pseudonym."""
-    return hashlib.sha256(f"patient {pseudonym.strip()}".encode()).hexdigest()
+    return hashlib.sha256(f"patient {pseudonym.strip()}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _by_number(example: TaskExample) -> str:

@@ -13,6 +13,7 @@ from ...core.disk import unwritable_error
 from ...core.errors import InputError
 from ...core.job import Device
 from ...core.locks import open_locked, share_lock
+from ...core.temporary import remove_path
 from ...engines.base import RunContext
 from ...engines.threads import temporary_compile_cache
 from .example import EXAMPLES
@@ -152,7 +153,11 @@ def _open_or_create(task: Task, warm: bool) -> tuple[TaskModel, Path | None]:
     try:
         with task_lock(task.folder):
             folder.mkdir()
-            record.write(folder)
+            try:
+                record.write(folder)
+            except InputError:
+                remove_path(folder)
+                raise
     except OSError as error:
         raise unwritable_error(folder, error) from None
     return TaskModel(folder, record, None), _folder_of(task, start)

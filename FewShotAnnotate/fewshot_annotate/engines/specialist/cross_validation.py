@@ -36,7 +36,7 @@ def fold_count(seconds: float) -> int:
 
 def patient_digest(patient: str) -> str:
     """Name of a patient in files."""
-    return hashlib.sha256(patient.encode()).hexdigest()[:16]
+    return hashlib.sha256(patient.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def folds_of_patients(

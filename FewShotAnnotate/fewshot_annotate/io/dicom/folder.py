@@ -242,6 +242,8 @@ def _image_header(file: Path) -> Dataset | None:
     from pydicom import dcmread
 
     if not is_dicom(file):
+        if file.suffix.lower() == ".dcm" and not file.name.startswith("."):
+            raise InputError("file_unreadable", path=file, detail="it is called DICOM and is none")
         return None
     try:
         header = dcmread(file, stop_before_pixels=True, force=True)
