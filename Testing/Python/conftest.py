@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fewshot_annotate.cli import sign_of_life
 from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.engines import registry
 from hypothesis import HealthCheck, settings
@@ -48,6 +49,14 @@ def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests leave the user's data folder alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_signs_of_life() -> Iterator[None]:
+    """Commands in this process print the same on a busy machine as on a quiet one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sign_of_life, "DELAY_SECONDS", 3600.0)
         yield
 
 

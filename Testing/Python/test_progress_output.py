@@ -6,8 +6,9 @@ import json
 import time
 
 import pytest
+from fewshot_annotate.cli import sign_of_life as signs
 from fewshot_annotate.cli.progress import RUN, Display, open_display
-from fewshot_annotate.cli.sign_of_life import DELAY_SECONDS, command_begins, sign_of_life
+from fewshot_annotate.cli.sign_of_life import command_begins, sign_of_life
 from fewshot_annotate.core.events import Progress, Started, Warned
 
 COUNTING = Display[int](
@@ -46,19 +47,25 @@ def test_a_log_gets_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixtur
     ]
 
 
-def test_what_takes_long_gives_a_sign_of_life(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_takes_long_gives_a_sign_of_life(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs, "DELAY_SECONDS", 0.3)
     with sign_of_life("bar", "Reading"):
-        time.sleep(1.2 * DELAY_SECONDS)
+        time.sleep(0.6)
     with sign_of_life("bar", "Planning"):
         pass
     assert capsys.readouterr() == ("", "Reading ...\n")
 
 
-def test_the_first_sign_of_a_command_counts_from_its_start(capsys: pytest.CaptureFixture[str]) -> None:
-    command_begins(time.monotonic() - 10)
+def test_the_first_sign_of_a_command_counts_from_its_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs, "DELAY_SECONDS", 10.0)
+    command_begins(time.monotonic() - 20)
     for what in ("Reading", "Planning"):
         with sign_of_life("bar", what):
-            time.sleep(0.7 * DELAY_SECONDS)
+            time.sleep(0.6)
     assert capsys.readouterr().err == "Reading ...\n"
 
 
