@@ -44,7 +44,8 @@ def hidden(
     truth: np.ndarray, labels: int, shifts: list[int], distance: int = 6, end: LabelExtent = LabelExtent.CONTINUES
 ) -> HeldOutCandidates:
     log_probs = np.stack([told(truth, labels, shift) for shift in shifts])
-    return HeldOutCandidates(log_probs, truth, (distance, distance), np.full(labels, end))
+    sides = np.full(labels, 2)
+    return HeldOutCandidates(log_probs, truth, (distance, distance), np.full(labels, end), truth, sides)
 
 
 def chosen(shifts: list[int], count: int = 5) -> tuple[FusionWeights, int]:

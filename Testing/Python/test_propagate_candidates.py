@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
-import scipy
 from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
@@ -14,30 +11,13 @@ from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
-from fewshot_annotate.engines.propagate.mixing import COPY, FLOW, GROWING, WEIGHTS, HeldOutCounts, MixtureChoice
+from fewshot_annotate.engines.propagate.mixing import COPY, FLOW, GROWING, MIXTURES, HeldOutCounts, MixtureChoice
 from fewshot_annotate.engines.small_components import remove_small_components
 from support.data import load_case
+from support.speckle import walls_in_speckle
 
 AXIS = SliceAxis(0)
-SIDE, SLICES, SPACING = 48, 21, 5
-
-
-@cache
-def walls_in_speckle() -> tuple[Volume, LabelMap]:
-    """A wall of three pixels around a cavity, painted outside of the faint edge that the speckle shows."""
-    random = np.random.default_rng(0)
-    image = np.empty((SLICES, SIDE, SIDE), dtype=np.float32)
-    labels = np.zeros(image.shape, dtype=np.uint8)
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    for index in range(SLICES):
-        radius = np.hypot(rows - SIDE / 2 - np.sin(index / 9), 1.15 * (columns - SIDE / 2 - 0.06 * index))
-        edge = 11 + np.sin(index / 12)
-        brightness = np.where(radius < edge, 0.35, 0.44)
-        image[index] = scipy.ndimage.gaussian_filter(brightness * random.rayleigh(1, image.shape[1:]), 0.7)
-        labels[index][radius < edge + 3.5] = 1
-        labels[index][radius < edge + 0.5] = 2
-    geometry = Geometry(image.shape)
-    return Volume(image, geometry), LabelMap(labels, geometry)
+SPACING = 5
 
 
 def every(labels: np.ndarray, spacing: int) -> Support:
@@ -109,7 +89,7 @@ def test_nothing_is_expected_before_a_slice_is_filled() -> None:
 
 def test_without_slices_to_hold_out_there_is_an_expected_dice_too() -> None:
     volume, label_map = walls_in_speckle()
-    _, expected = filled(volume, every(label_map.array, SLICES - 1))
+    _, expected = filled(volume, every(label_map.array, len(label_map.array) - 1))
     assert {one.label for one in expected} == {1, 2}
 
 
@@ -131,10 +111,10 @@ def counts(errors: list[float], sides: int = 2) -> HeldOutCounts:
 
 def errors_with(position: int, error: float) -> list[float]:
     """Errors of 0.2 of each mixture but one."""
-    return [error if place == position else 0.2 for place in range(len(WEIGHTS))]
+    return [error if place == position else 0.2 for place in range(len(MIXTURES.weights))]
 
 
-COPIED = next(place for place, weights in enumerate(WEIGHTS) if weights[COPY] == 1)
+COPIED = next(place for place, weights in enumerate(MIXTURES.weights) if weights[COPY] == 1)
 AREAS = np.array([[100], [100], [100]])
 
 
@@ -176,7 +156,7 @@ def with_parts(*areas: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("areas", "smallest", "left"),
-    [((400, 3), 10, 400), ((800, 6), 10, 806), ((400, 3), 3, 403), ((200, 3), 100, 203)],
+    [((400, 3), 10, 400), ((800, 6), 10, 806), ((400, 3), 3, 403), ((200, 5), 100, 205)],
 )
 def test_parts_far_smaller_than_on_the_labelled_slices_are_removed(
     areas: tuple[int, int], smallest: int, left: int

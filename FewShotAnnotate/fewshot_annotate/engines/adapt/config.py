@@ -109,6 +109,14 @@ class FusionConfig:
         (0.0, 1.0),
         (0.0, 0.5, 1.0, 2.0),
     )
+    floor: bool = tuned(True, "Use propagation for labels that held-out slices clearly speak for it.", False)
+    min_floor_gains: tuple[float, float] = tuned(
+        (0.1, 0.2),
+        "The part of the error on held-out slices of which an equal mixture with propagation, and propagation alone, "
+        "must be free.",
+        (0.05, 0.1),
+        (0.2, 0.3),
+    )
     pooling_slices: float = tuned(
         60.0,
         "Held-out slices of a label at which its own Dice counts as much as the mean Dice of all labels.",

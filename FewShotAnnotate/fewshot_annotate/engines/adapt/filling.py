@@ -60,7 +60,18 @@ class SliceFiller:
 
     def _fused(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         for index, log_probs in self._pool.candidates(query):
-            yield index, self._fit.weights.fuse(self._fit.network.join(log_probs, index), *self._around(index))
+            log_probs = self._fit.network.join(log_probs, index)
+            fused = self._fit.weights.fuse(log_probs, *self._around(index))
+            yield index, self._with_floor(index, fused, log_probs)
+
+    def _with_floor(self, index: int, fused: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
+        """The fused logits, but those of propagation for labels that it predicts better."""
+        support = self._pool.support
+        around = list(support.around(index))
+        nearest = min(around, key=lambda row: abs(support.indices[row] - index))
+        sides = (self._pool.areas[around] > 0).sum(axis=0)
+        copied = self._pool.rows(support.indices[nearest])
+        return self._fit.floor.mixed(fused, log_probs, copied, sides, beyond=len(around) == 1)
 
     def _around(self, index: int) -> tuple[int, np.ndarray]:
         """Number of slices to the nearest labelled slice, and the extent of each label."""

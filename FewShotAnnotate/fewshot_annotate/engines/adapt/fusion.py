@@ -44,12 +44,18 @@ class HeldOutCandidates:
         Number of slices to the labelled slices before and after that were used; None where there was none.
     extents : int ndarray, shape [labels]
         Of `LabelExtent`.
+    copied : integer ndarray, shape [h, w]
+        Label index of each pixel on the nearest of these labelled slices.
+    sides : int ndarray, shape [labels]
+        On how many of them each label is.
     """
 
     log_probs: np.ndarray
     truth: np.ndarray
     distances: tuple[int | None, int | None]
     extents: np.ndarray
+    copied: np.ndarray
+    sides: np.ndarray
 
 
 @dataclass(frozen=True)

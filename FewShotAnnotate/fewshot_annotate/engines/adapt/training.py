@@ -18,6 +18,7 @@ from ..calibration.temperature import Calibration, HeldOutPrediction
 from ..propagate.flow_propagation import THREADS
 from .candidates import CANDIDATES, CandidatePool
 from .config import AdaptConfig, CandidateConfig, FusionConfig, HeldOutConfig, NetworkConfig
+from .floor import PropagationFloor
 from .fusion import (
     FusionWeights,
     HeldOutCandidates,
@@ -66,6 +67,7 @@ class SupportFit:
     ----------
     network : OptionalNetwork
     weights : FusionWeights
+    floor : PropagationFloor
     calibration : Calibration
     growing_is_reliable : bool
         Whether region growing fills labels that end about as well as propagation.
@@ -75,6 +77,7 @@ class SupportFit:
 
     network: OptionalNetwork
     weights: FusionWeights
+    floor: PropagationFloor
     calibration: Calibration
     growing_is_reliable: bool
     held_out: Sequence[HeldOutPrediction]
@@ -114,8 +117,8 @@ def fit_support(
         network = OptionalNetwork(config.fusion)
         reliable = _growing_is_reliable(held_out, pool, config.candidates)
         judged = [holding.judged(held_out, reliable, [row], network) for row in held_out]
-        weights, calibration, fused = _fit_fusion(judged, len(CANDIDATES), pool, config)
-        return SupportFit(network, weights, calibration, reliable, fused)
+        fusion = _fit_fusion(judged, len(CANDIDATES), pool, config)
+        return SupportFit(network, *fusion[:3], reliable, fusion[3])
 
     soft_targets = _soft_targets(query, pool.support, config.network)
     folds = _folds(pool.support, config.held_out)
@@ -133,8 +136,8 @@ def fit_support(
         )
         whole, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
         judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
-    weights, calibration, fused = _fit_fusion(judged, len(CANDIDATES) + 1, pool, config)
-    return SupportFit(whole, weights, calibration, reliable, fused)
+    fusion = _fit_fusion(judged, len(CANDIDATES) + 1, pool, config)
+    return SupportFit(whole, *fusion[:3], reliable, fusion[3])
 
 
 class _HoldOut:
@@ -217,8 +220,8 @@ class _NetworkFits:
 
 def _fit_fusion(
     held_out: Sequence[Sequence[HeldOutCandidates]], candidates: int, pool: CandidatePool, config: AdaptConfig
-) -> tuple[FusionWeights, Calibration, list[HeldOutPrediction]]:
-    """Fusion weights from all held-out slices, and calibration on each fold fused with the weights of the others.
+) -> tuple[FusionWeights, PropagationFloor, Calibration, list[HeldOutPrediction]]:
+    """Fusion weights from all held-out slices, and floor and calibration on folds fused with weights of the others.
 
     These fused predictions are returned too.
     """
@@ -232,9 +235,19 @@ def _fit_fusion(
         unseen = choose_weights(others, candidates, labels, config.fusion)
         for one in group:
             nearest = min(side for side in one.distances if side is not None)
-            logits = unseen.fuse(one.log_probs, nearest, one.extents)
-            fused.append(HeldOutPrediction(logits, one.truth, one.distances, one.extents != LabelExtent.CONTINUES))
-    return weights, Calibration.fit(fused, config), fused
+            fused.append(unseen.fuse(one.log_probs, nearest, one.extents))
+    slices = list(chain(*held_out))
+    floor = PropagationFloor.choose(slices, fused, pool.areas, config)
+    predictions = [
+        HeldOutPrediction(
+            floor.mixed(logits, one.log_probs, one.copied, one.sides, beyond=False),
+            one.truth,
+            one.distances,
+            one.extents != LabelExtent.CONTINUES,
+        )
+        for one, logits in zip(slices, fused, strict=True)
+    ]
+    return weights, floor, Calibration.fit(predictions, config), predictions
 
 
 def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool, config: CandidateConfig) -> bool:
@@ -271,11 +284,15 @@ def _held_out(
     index = support.indices[row]
     rows = [other for other in range(len(support.indices)) if other != row]
     others = [support.indices[other] for other in rows]
+    around = [row - 1, row + 1]
+    nearest = min(around, key=lambda other: abs(support.indices[other] - index))
     return HeldOutCandidates(
         network.join(log_probs, index).astype(np.float16),
         pool.rows(index),
         distances(index, others),
         nearest_and_extents(others, pool.areas[rows], index, growing_is_reliable, tip_pixels)[1],
+        pool.rows(support.indices[nearest]),
+        (pool.areas[around] > 0).sum(axis=0),
     )
 
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-# Positions in every mixture.
+# Positions of the candidates in `MIXTURES`.
 FLOW, COPY, SHAPE, GROWING = range(4)
+# The gain in Dice that is required beside `Mixture.min_gain`.
+MIN_DICE_GAIN = 0.005
+# Held-out slices of a label at which its own error counts as much as the mean error of all labels.
+POOLING_SLICES = 20.0
 
 
 @dataclass(frozen=True)
@@ -23,33 +28,80 @@ class Mixture:
     Attributes
     ----------
     weights : tuple of float
-        Of optical flow, nearest copy, shape interpolation and region growing; their sum is 1.
+        Of each candidate; their sum is 1.
     min_gain : float
         The part of the error on held-out slices of which this mixture must be free, compared to the usual one.
     """
 
-    weights: tuple[float, float, float, float]
+    weights: tuple[float, ...]
     min_gain: float
+
+
+@dataclass(frozen=True)
+class MixtureSet:
+    """Mixtures of the same candidates to choose from.
+
+    Attributes
+    ----------
+    mixtures : tuple of Mixture
+        The usual one first.
+    distance_exponents : tuple of float
+        Errors of each candidate grow with distance from the labelled slices as distance ** exponent. Held-out slices
+        are twice as far from them as query slices, so the errors of candidates with a large exponent fall by more.
+    """
+
+    mixtures: tuple[Mixture, ...]
+    distance_exponents: tuple[float, ...]
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Weights of the candidates in each mixture, float32 `[mixtures, candidates]`."""
+        return np.array([mixture.weights for mixture in self.mixtures], dtype=np.float32)
+
+    def best(self, held_out: Sequence[HeldOutCounts], sides: int, labels: int) -> np.ndarray:
+        """Weights of the best mixture for each label, float32 `[labels, candidates]`.
+
+        Judged on the held-out slices that have `sides` neighbours with the label; the usual one without any.
+        """
+        weights: np.ndarray = self.weights[self._best_positions(held_out, sides, labels)]
+        return weights
+
+    def _best_positions(self, held_out: Sequence[HeldOutCounts], sides: int, labels: int) -> np.ndarray:
+        """Position of the best mixture for each label where as many neighbours show it, int [labels]."""
+        usual = np.zeros(labels, dtype=int)
+        if not held_out:
+            return usual
+        there = np.array([one.sides == sides for one in held_out])
+        right = sum(one.right * own for one, own in zip(held_out, there, strict=True))
+        sizes = sum(one.sizes * own for one, own in zip(held_out, there, strict=True))
+        seen = np.min(sizes, axis=0) > 0
+        if not seen.any():
+            return usual
+        error = 1 - 2 * right[:, seen] / sizes[:, seen]
+        mean = error.mean(axis=1, keepdims=True)
+        shown = there[:, seen].sum(axis=0)
+        share = shown / (shown + POOLING_SLICES)
+        errors = np.repeat(mean, labels, axis=1)
+        errors[:, seen] = share * error + (1 - share) * mean
+        errors *= 0.5 ** (self.weights @ np.array(self.distance_exponents))[:, None]
+        required = np.array([[mixture.min_gain, MIN_DICE_GAIN * (mixture.min_gain > 0)] for mixture in self.mixtures])
+        best: np.ndarray = (errors / (1 - required[:, :1]) + required[:, 1:]).argmin(axis=0)
+        return best
 
 
 # The usual mixture first. The images say nothing in the last two, so they must be the better by more: what looks
 # better on few held-out slices need not be better on query slices.
-MIXTURES = (
-    Mixture((0.8, 0.0, 0.1, 0.1), 0.0),
-    Mixture((0.6, 0.1, 0.15, 0.15), 0.1),
-    Mixture((1.0, 0.0, 0.0, 0.0), 0.1),
-    Mixture((0.5, 0.0, 0.25, 0.25), 0.1),
-    Mixture((0.0, 1.0, 0.0, 0.0), 0.2),
-    Mixture((0.0, 0.0, 1.0, 0.0), 0.3),
+MIXTURES = MixtureSet(
+    (
+        Mixture((0.8, 0.0, 0.1, 0.1), 0.0),
+        Mixture((0.6, 0.1, 0.15, 0.15), 0.1),
+        Mixture((1.0, 0.0, 0.0, 0.0), 0.1),
+        Mixture((0.5, 0.0, 0.25, 0.25), 0.1),
+        Mixture((0.0, 1.0, 0.0, 0.0), 0.2),
+        Mixture((0.0, 0.0, 1.0, 0.0), 0.3),
+    ),
+    distance_exponents=(0.6, 1.2, 1.2, 0.5),
 )
-WEIGHTS = np.array([mixture.weights for mixture in MIXTURES], dtype=np.float32)
-# The same, in Dice.
-MIN_DICE_GAIN = 0.005
-# Errors grow with distance from the labelled slices as distance ** exponent. Held-out slices are twice as far from
-# them as query slices, so the errors of candidates with a large exponent fall by more.
-DISTANCE_EXPONENTS = np.array([0.6, 1.2, 1.2, 0.5])
-# Held-out slices of a label at which its own error counts as much as the mean error of all labels.
-POOLING_SLICES = 20.0
 # A label on one labelled slice only, with fewer pixels there, is the tip of a structure. It has no outline that could
 # be propagated, so it is grown.
 TIP_PIXELS = 30
@@ -73,21 +125,29 @@ class HeldOutCounts:
     sides: np.ndarray
 
     @classmethod
-    def of(cls, candidates: Sequence[np.ndarray], truth: np.ndarray, sides: np.ndarray) -> HeldOutCounts:
+    def of(
+        cls,
+        candidates: Sequence[np.ndarray],
+        truth: np.ndarray,
+        sides: np.ndarray,
+        mixtures: MixtureSet | None = None,
+    ) -> HeldOutCounts:
         """Count the pixels of a held-out slice.
 
         Parameters
         ----------
         candidates : sequence of float ndarray, shape [labels + 1, h, w]
-            Probabilities of each candidate.
+            Probabilities of each candidate, or logits of which background is 0.
         truth : integer ndarray, shape [h, w]
             True label index of each pixel.
         sides : int ndarray, shape [labels]
+        mixtures : MixtureSet, optional
+            Default: those of `propagate`.
         """
         rows = len(candidates[0])
         true = np.bincount(truth.reshape(-1), minlength=rows)
         right, sizes = [], []
-        for weights in WEIGHTS:
+        for weights in (mixtures or MIXTURES).weights:
             mixed = sum(weight * one for weight, one in zip(weights, candidates, strict=True) if weight)
             filled = np.asarray(mixed).argmax(axis=0)
             right.append(np.bincount(filled[filled == truth], minlength=rows))
@@ -119,9 +179,9 @@ class MixtureChoice:
             Pixels of each label on each labelled slice.
         """
         labels = areas.shape[1]
-        ending = WEIGHTS[_best(held_out, 1, labels)]
+        ending = MIXTURES.best(held_out, 1, labels)
         ending[((areas > 0).sum(axis=0) == 1) & (areas.sum(axis=0) < TIP_PIXELS)] = _TIP
-        return cls(WEIGHTS[_best(held_out, 2, labels)], ending)
+        return cls(MIXTURES.best(held_out, 2, labels), ending)
 
     def weights(self, sides: np.ndarray, beyond: bool) -> np.ndarray:
         """Weights of the candidates on a slice, float32 `[labels, 4]`.
@@ -156,26 +216,3 @@ def mix(candidates: Sequence[np.ndarray | None], weights: np.ndarray, result: np
     np.subtract(1, total, out=result[0])
     np.maximum(result[0], 0, out=result[0])
     result /= np.maximum(total, 1)
-
-
-def _best(held_out: Sequence[HeldOutCounts], sides: int, labels: int) -> np.ndarray:
-    """Position in `MIXTURES` of the best mixture for each label where as many neighbours show it, int [labels]."""
-    usual = np.zeros(labels, dtype=int)
-    if not held_out:
-        return usual
-    there = np.array([one.sides == sides for one in held_out])
-    right = sum(one.right * own for one, own in zip(held_out, there, strict=True))
-    sizes = sum(one.sizes * own for one, own in zip(held_out, there, strict=True))
-    seen = np.min(sizes, axis=0) > 0
-    if not seen.any():
-        return usual
-    error = 1 - 2 * right[:, seen] / sizes[:, seen]
-    mean = error.mean(axis=1, keepdims=True)
-    shown = there[:, seen].sum(axis=0)
-    share = shown / (shown + POOLING_SLICES)
-    errors = np.repeat(mean, labels, axis=1)
-    errors[:, seen] = share * error + (1 - share) * mean
-    errors *= 0.5 ** (WEIGHTS @ DISTANCE_EXPONENTS)[:, None]
-    required = np.array([[mixture.min_gain, MIN_DICE_GAIN * (mixture.min_gain > 0)] for mixture in MIXTURES])
-    best: np.ndarray = (errors / (1 - required[:, :1]) + required[:, 1:]).argmin(axis=0)
-    return best

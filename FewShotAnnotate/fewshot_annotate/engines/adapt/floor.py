@@ -1,0 +1,131 @@
+"""The floor of `adapt`: propagation, as engine `propagate` mixes it, where held-out slices clearly speak for it.
+
+A network and fitted fusion weights can be worse than simpler means, as on images that say little about the labels.
+Among these means is the nearest copy, so that the result is not clearly worse than that either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..propagate.mixing import HeldOutCounts, Mixture, MixtureChoice, MixtureSet, mix
+from .candidates import CANDIDATES
+from .config import AdaptConfig
+from .fusion import HeldOutCandidates
+
+# Added to probabilities before their logarithm, as in `propagate`.
+MIN_PROBABILITY = 1e-3
+
+
+@dataclass(frozen=True)
+class PropagationFloor:
+    """Mixes the fused logits of each label with those of propagation.
+
+    Attributes
+    ----------
+    propagation : MixtureChoice
+        Of the simple candidates, as in `propagate`.
+    continuing, ending : float32 ndarrays, shape [labels, 2]
+        Weights of the fused logits and of propagation: where both neighbouring labelled slices show a label, or a
+        slice is beyond the labelled ones; and where only one shows it.
+    config : AdaptConfig
+    """
+
+    propagation: MixtureChoice
+    continuing: np.ndarray
+    ending: np.ndarray
+    config: AdaptConfig
+
+    @classmethod
+    def choose(
+        cls,
+        held_out: Sequence[HeldOutCandidates],
+        fused: Sequence[np.ndarray],
+        areas: np.ndarray,
+        config: AdaptConfig,
+    ) -> PropagationFloor:
+        """The weights with the least error on held-out slices.
+
+        Parameters
+        ----------
+        held_out : sequence of HeldOutCandidates
+        fused : sequence of float ndarray, shape [labels + 1, h, w]
+            Fused logits of each, with weights that were chosen without that slice; background is 0.
+        areas : int ndarray, shape [labelled slices, labels]
+            Pixels of each label on each labelled slice.
+        config : AdaptConfig
+        """
+        labels = areas.shape[1]
+        counts = [
+            HeldOutCounts.of(_simple(one.log_probs, one.copied, config), one.truth, one.sides) for one in held_out
+        ]
+        mixtures = _mixtures(config)
+        usual = mixtures.best([], 2, labels)
+        floor = cls(MixtureChoice.on(counts, areas), usual, usual, config)
+        if not config.fusion.floor:
+            return floor
+        counts = [
+            HeldOutCounts.of(
+                [logits, floor._propagated(one.log_probs, one.copied, one.sides, False)],
+                one.truth,
+                one.sides,
+                mixtures,
+            )
+            for one, logits in zip(held_out, fused, strict=True)
+        ]
+        return cls(floor.propagation, mixtures.best(counts, 2, labels), mixtures.best(counts, 1, labels), config)
+
+    def mixed(
+        self, fused: np.ndarray, log_probs: np.ndarray, copied: np.ndarray, sides: np.ndarray, beyond: bool
+    ) -> np.ndarray:
+        """Logits of a slice, of which background is 0; `fused` itself where no label needs propagation.
+
+        Parameters
+        ----------
+        fused : float32 ndarray, shape [labels + 1, h, w]
+        log_probs : float ndarray, shape [candidates, labels + 1, h, w]
+        copied : integer ndarray, shape [h, w]
+            Label index of each pixel of the nearest labelled slice.
+        sides : int ndarray, shape [labels]
+            On how many of the two neighbouring labelled slices each label is.
+        beyond : bool
+            Whether the slice is before the first or after the last labelled slice.
+        """
+        weights = np.where((sides == 1)[:, None] & (not beyond), self.ending, self.continuing)
+        if not weights[:, 1].any():
+            return fused
+        weights = np.vstack([weights[:1] * 0, weights])[:, :, None, None]
+        mixed: np.ndarray = weights[:, 0] * fused + weights[:, 1] * self._propagated(log_probs, copied, sides, beyond)
+        return mixed
+
+    def _propagated(self, log_probs: np.ndarray, copied: np.ndarray, sides: np.ndarray, beyond: bool) -> np.ndarray:
+        """Log-odds of propagation, on the scale of the fused logits."""
+        result = np.empty(log_probs.shape[1:], dtype=np.float32)
+        mix(_simple(log_probs, copied, self.config), self.propagation.weights(sides, beyond), result)
+        result += MIN_PROBABILITY
+        np.log(result, out=result)
+        result -= result[0].copy()
+        result *= np.float32(sum(self.config.fusion.default_weights[: len(log_probs)]))
+        return result
+
+
+def _mixtures(config: AdaptConfig) -> MixtureSet:
+    """Mixtures of the fused logits and of propagation."""
+    half, whole = config.fusion.min_floor_gains
+    return MixtureSet(
+        (Mixture((1.0, 0.0), 0.0), Mixture((0.5, 0.5), half), Mixture((0.0, 1.0), whole)),
+        distance_exponents=(0.0, 0.0),
+    )
+
+
+def _simple(log_probs: np.ndarray, copied: np.ndarray, config: AdaptConfig) -> list[np.ndarray]:
+    """Probabilities of the simple candidates, in the order of `propagate`: flow, copy, shape, growing."""
+    flow, growing, shape = (
+        np.maximum(np.exp(one, dtype=np.float32) - np.float32(least), 0)
+        for one, least in zip(log_probs[: len(CANDIDATES)], config.candidates.min_probabilities, strict=True)
+    )
+    copy = (copied == np.arange(len(flow))[:, None, None]).astype(np.float32)
+    return [flow, copy, shape, growing]
