@@ -8,7 +8,7 @@ import scipy
 # A component beside the largest one of its label is removed if it has less than these many times the pixels of the
 # smallest component on the labelled slices around, and of the largest on its own slice: larger ones may be where a
 # structure splits.
-MAX_RATIO_TO_LABELLED, MAX_RATIO_TO_LARGEST = 0.5, 0.01
+MAX_RATIO_TO_LABELLED, MAX_RATIO_TO_LARGEST = 0.5, 0.02
 
 _CONNECTED = np.ones((3, 3), dtype=bool)
 

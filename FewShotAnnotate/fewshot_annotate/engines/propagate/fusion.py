@@ -18,6 +18,7 @@ from .candidates import SimpleCandidates
 from .config import PropagateConfig
 from .flow_propagation import THREADS, FlowPropagation
 from .mixing import COPY, GROWING, SHAPE, HeldOutCounts, MixtureChoice, mix
+from .outline_smoothing import outline_sigmas, smooth_outlines
 from .region_growing import soften
 
 # This part of the labelled slices between the outermost is held out, but at least and at most so many slices.
@@ -55,6 +56,8 @@ class FusedPropagation:
         self._support = flow.support
         self._simple = SimpleCandidates(volume, flow)
         self._shown = self._simple.areas > 0
+        masks = map(self._simple.mask, range(len(self._support.indices)))
+        self._sigmas = outline_sigmas(masks, self._support.labels)
         self._gap: tuple[int, ...] = ()
         self._parts: dict[int, np.ndarray] = {}
         complete = bool(self._support.annotated.all()) and len(self._support.indices) > 1
@@ -88,6 +91,7 @@ class FusedPropagation:
                 weights,
                 probabilities,
             )
+        smooth_outlines(probabilities, self._sigmas)
         logits = np.log(probabilities + np.float32(MIN_PROBABILITY))
         calibrated = self._calibration.probabilities(logits, self._distances(index))
         unsure = _background_where_labels_may_go_on(probabilities, self._open_ended(index))
@@ -149,6 +153,7 @@ class FusedPropagation:
         assert self._choice is not None
         result = np.empty(held_out.candidates[0].shape, dtype=np.float32)
         mix(held_out.candidates, self._choice.weights(held_out.sides, beyond=False), result)
+        smooth_outlines(result, self._sigmas)
         logits = np.log(result + np.float32(MIN_PROBABILITY))
         return HeldOutPrediction(logits, held_out.truth, held_out.distances, held_out.sides == 1)
 
