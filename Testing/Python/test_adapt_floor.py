@@ -50,7 +50,14 @@ def log_probs(filled: np.ndarray) -> np.ndarray:
 
 def held_out(flow: np.ndarray, network: np.ndarray, truth: np.ndarray, copied: np.ndarray) -> HeldOutCandidates:
     candidates = np.stack([log_probs(one) for one in (flow, flow, flow, network)])
-    return HeldOutCandidates(candidates, truth, (4, 4), np.zeros(1, dtype=int), copied, np.array([2]))
+    return HeldOutCandidates(
+        log_probs=candidates,
+        truth=truth,
+        distances=(4, 4),
+        extents=np.zeros(1, dtype=int),
+        copied=copied,
+        sides=np.array([2]),
+    )
 
 
 def filled_with_floor(flow: np.ndarray, network: np.ndarray, copied: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -44,8 +44,14 @@ def hidden(
     truth: np.ndarray, labels: int, shifts: list[int], distance: int = 6, end: LabelExtent = LabelExtent.CONTINUES
 ) -> HeldOutCandidates:
     log_probs = np.stack([told(truth, labels, shift) for shift in shifts])
-    sides = np.full(labels, 2)
-    return HeldOutCandidates(log_probs, truth, (distance, distance), np.full(labels, end), truth, sides)
+    return HeldOutCandidates(
+        log_probs=log_probs,
+        truth=truth,
+        distances=(distance, distance),
+        extents=np.full(labels, end),
+        copied=truth,
+        sides=np.full(labels, 2),
+    )
 
 
 def chosen(shifts: list[int], count: int = 5) -> tuple[FusionWeights, int]:

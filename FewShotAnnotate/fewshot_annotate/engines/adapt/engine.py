@@ -26,10 +26,11 @@ from ..propagate.flow_propagation import THREADS, FlowPropagation
 from .candidates import CandidatePool, complete_support
 from .config import AdaptConfig
 from .filling import SliceFiller
+from .held_out import fold_count
 from .neighbours import distances
 from .schedule import FitPlan, ProgressCounter, refined_slab, scaled_steps
 from .specialist_blend import SpecialistBlend
-from .training import OptionalNetwork, SupportFit, fit_support, fold_count
+from .training import OptionalNetwork, SupportFit, fit_support
 
 if TYPE_CHECKING:
     from ..specialist.engine import Specialist

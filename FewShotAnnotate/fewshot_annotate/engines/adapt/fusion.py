@@ -30,7 +30,7 @@ class LabelExtent(IntEnum):
     SINGLE_SLICE = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeldOutCandidates:
     """Predictions of the candidates for a held-out slice, and its true labels.
 

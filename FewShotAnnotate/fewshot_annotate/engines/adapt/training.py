@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ...core.support import Support
 from ..calibration.temperature import Calibration, HeldOutPrediction
 from ..propagate.flow_propagation import THREADS
 from .candidates import CANDIDATES, CandidatePool
-from .config import AdaptConfig, CandidateConfig, FusionConfig, HeldOutConfig, NetworkConfig
+from .config import AdaptConfig, CandidateConfig, FusionConfig, NetworkConfig
 from .floor import PropagationFloor
 from .fusion import (
     FusionWeights,
@@ -27,15 +26,13 @@ from .fusion import (
     choose_weights,
     default_weights,
 )
+from .held_out import held_out_folds, held_out_rows, scored_rows
 from .neighbours import between, distances, labelled_around, nearest_and_extents, spread
 from .schedule import FitPlan, ProgressCounter
 
 if TYPE_CHECKING:
     from .network import FittedNetwork
     from .stack import Stack, TrainingSlice
-
-# Memory of the predictions of a held-out slice, in bytes per pixel and label.
-BYTES_PER_PREDICTION = 18
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class OptionalNetwork:
         return np.concatenate([log_probs, np.float32(self.fitted.fusion_weight) * predicted[None]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SupportFit:
     """Results of `fit_support`.
 
@@ -107,8 +104,8 @@ def fit_support(
     work : ProgressCounter
     config : AdaptConfig
     """
-    chosen = _held_out_rows(pool, config.held_out, with_network=plan is not None)
-    scored = _scored_rows(chosen, pool, config.held_out)
+    chosen = held_out_rows(pool, config.held_out, with_network=plan is not None)
+    scored = scored_rows(chosen, pool, config.held_out)
     holding = _HoldOut(pool, stack, work, config)
     if plan is None or stack is None:
         work.plan(len(chosen))
@@ -117,11 +114,18 @@ def fit_support(
         network = OptionalNetwork(config.fusion)
         reliable = _growing_is_reliable(held_out, pool, config.candidates)
         judged = [holding.judged(held_out, reliable, [row], network) for row in held_out]
-        fusion = _fit_fusion(judged, len(CANDIDATES), pool, config)
-        return SupportFit(network, *fusion[:3], reliable, fusion[3])
+        weights, floor, calibration, fused = _fit_fusion(judged, len(CANDIDATES), pool, config)
+        return SupportFit(
+            network=network,
+            weights=weights,
+            floor=floor,
+            calibration=calibration,
+            growing_is_reliable=reliable,
+            held_out=fused,
+        )
 
     soft_targets = _soft_targets(query, pool.support, config.network)
-    folds = _folds(pool.support, config.held_out)
+    folds = held_out_folds(pool.support, config.held_out)
     held_out_steps, _ = plan.part(config.schedule.held_out_share)
     work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal_work)
     work.plan(len(chosen) + len(soft_targets))
@@ -136,8 +140,15 @@ def fit_support(
         )
         whole, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
         judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
-    fusion = _fit_fusion(judged, len(CANDIDATES) + 1, pool, config)
-    return SupportFit(whole, *fusion[:3], reliable, fusion[3])
+    weights, floor, calibration, fused = _fit_fusion(judged, len(CANDIDATES) + 1, pool, config)
+    return SupportFit(
+        network=whole,
+        weights=weights,
+        floor=floor,
+        calibration=calibration,
+        growing_is_reliable=reliable,
+        held_out=fused,
+    )
 
 
 class _HoldOut:
@@ -287,56 +298,17 @@ def _held_out(
     around = [row - 1, row + 1]
     nearest = min(around, key=lambda other: abs(support.indices[other] - index))
     return HeldOutCandidates(
-        network.join(log_probs, index).astype(np.float16),
-        pool.rows(index),
-        distances(index, others),
-        nearest_and_extents(others, pool.areas[rows], index, growing_is_reliable, tip_pixels)[1],
-        pool.rows(support.indices[nearest]),
-        (pool.areas[around] > 0).sum(axis=0),
+        log_probs=network.join(log_probs, index).astype(np.float16),
+        truth=pool.rows(index),
+        distances=distances(index, others),
+        extents=nearest_and_extents(others, pool.areas[rows], index, growing_is_reliable, tip_pixels)[1],
+        copied=pool.rows(support.indices[nearest]),
+        sides=(pool.areas[around] > 0).sum(axis=0),
     )
-
-
-def _folds(support: Support, config: HeldOutConfig) -> list[list[int]]:
-    """Labelled slices between the outermost, by support index, in folds that are held out from one network each."""
-    inner = range(len(support.indices))[1:-1]
-    return [list(inner[start :: config.folds]) for start in range(fold_count(support, config))]
-
-
-def fold_count(support: Support, config: HeldOutConfig) -> int:
-    """Number of networks with held-out slices."""
-    return min(config.folds, max(0, len(support.indices) - 2))
-
-
-def _held_out_rows(pool: CandidatePool, config: HeldOutConfig, with_network: bool) -> list[int]:
-    """Support indices of the slices that are held out, or that a network is fitted on."""
-    rows = range(len(pool.support.indices))
-    return _showing(rows if with_network else rows[1:-1], config.max_slices, pool.areas) if len(rows) > 1 else []
-
-
-def _scored_rows(chosen: Sequence[int], pool: CandidatePool, config: HeldOutConfig) -> set[int]:
-    """Those of the support indices that weights and calibration are fitted on.
-
-    With many labels on large slices there are fewer, to save memory, but at least one per fold.
-    """
-    size = BYTES_PER_PREDICTION * (len(pool.support.labels) + 1) * math.prod(pool.shape)
-    return set(spread(chosen, max(config.folds, config.max_bytes // size)))
 
 
 def _soft_targets(query: Sequence[int], support: Support, config: NetworkConfig) -> list[int]:
     return spread(between(query, support.indices), config.max_soft_targets) if config.soft_targets else []
-
-
-def _showing(rows: Sequence[int], count: int, areas: np.ndarray) -> list[int]:
-    """About `count` support indices, evenly spread, plus the one with the largest area of each label not on them.
-
-    `areas` as in `CandidatePool`.
-    """
-    chosen = set(spread(rows, count))
-    for label in range(areas.shape[1]):
-        most = max(rows, key=lambda row: int(areas[row, label]), default=None)
-        if most is not None and areas[most, label] and not areas[sorted(chosen), label].any():
-            chosen.add(most)
-    return sorted(chosen)
 
 
 def _default_prediction(log_probs: np.ndarray, config: FusionConfig) -> np.ndarray:
