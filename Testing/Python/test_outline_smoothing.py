@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.engines.propagate.outline_smoothing import outline_sigmas, smooth_outlines
+from support.data import load_case
 
 SIDE = 64
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE]
@@ -60,3 +65,13 @@ def test_other_labels_keep_their_pixels_and_probabilities_sum_to_one() -> None:
     np.testing.assert_array_equal(probabilities.argmax(axis=0) == 3, labels == 5)
     np.testing.assert_array_equal(probabilities.argmax(axis=0) == 2, labels == 2)
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
+
+
+def test_a_heart_is_filled_without_holes() -> None:
+    volume, label_map = load_case("mr_cardiac_sax")
+    support = Support.from_label_map(label_map, SliceAxis(0), range(0, len(label_map.array), 8))
+    engine = Propagate()
+    engine.prepare(volume, support)
+    for _, probabilities in engine.predict(support.unlabelled(support.labelled_range())):
+        filled = probabilities.argmax(axis=0) > 0
+        np.testing.assert_array_equal(scipy.ndimage.binary_fill_holes(filled), filled)
