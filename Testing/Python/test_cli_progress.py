@@ -161,7 +161,9 @@ def test_layers_are_all_drafted_before_the_first_is_refined(
     ):
         assert figures == sorted(figures)
     assert list(dict.fromkeys(event.stage for event in progress)) == list(Stage)
-    assert progress[-1] == Progress(done=half, total=half, eta=0.0, fraction=1.0, drafts=0, stage=Stage.REFINING)
+    last = progress[-1]
+    assert (last.done, last.drafts, last.fraction, last.stage) == (half, 0, 1.0, Stage.REFINING)
+    assert last.eta is not None, "the file is still to be written"
     assert [isinstance(event, Finished) for event in events].index(True) == len(events) - 1
     assert layer_runs("propagate", 2) == [LayerRun(0), LayerRun(1)], "without drafts there is nothing to go back for"
     assert layer_runs(stepwise_engine, 1) == [LayerRun(0)]
@@ -186,6 +188,12 @@ def test_the_bar_tells_what_is_being_done(
     assert re.search(rf"Drafting .* \d+/{count} slices", shown)
     assert re.search(rf"Refining .* 0/{count} slices", shown)
     assert re.search(rf"Refining .* {count}/{count} slices", shown)
+
+
+def test_the_time_left_counts_what_follows_the_slices() -> None:
+    overall = OverallProgress(1, seconds_after=3.0)
+    left = [overall.updated(LayerRun(0), Progress(done=1, total=2, eta=eta)).eta for eta in (None, 5.0, 0.0)]
+    assert left == [None, 8.0, 3.0]
 
 
 def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.fitting import fit
 from fewshot_annotate.engines.adapt.network import FittedNetwork
 from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refine, weights
+from fewshot_annotate.engines.adapt.schedule import orthogonal_work
 from fewshot_annotate.engines.adapt.stack import Stack
 from fewshot_annotate.evaluation.metrics import dice
 from scipy.special import softmax
@@ -114,11 +115,21 @@ def test_the_same_seed_sees_the_same_and_another_something_else() -> None:
     assert not np.array_equal(first, other)
 
 
-def test_all_of_the_work_is_told() -> None:
+def test_all_of_the_work_is_told_and_fits_have_their_share() -> None:
     slab, _, _ = slab_of(most=1)
     told: list[float] = []
-    predict_orthogonal(slab, 1.0, CPU, 5, None, 0, told.append, NETWORK)
+    predict_orthogonal(slab, 1.0, CPU, 5, None, 0, told.append, NETWORK, share_of_fits=0.75)
     assert sum(told) == pytest.approx(1)
+    assert sum(told[: 2 * 5]) == pytest.approx(0.75)
+
+
+def test_planes_of_few_slices_are_less_work_than_the_slices() -> None:
+    steps, shape = 60, (64, 64)
+    square, thin = (orthogonal_work(range(count), shape, (1.0, 1.0, 1.0), steps, AdaptConfig()) for count in (64, 16))
+    assert square.fits == pytest.approx(2 * steps), "crops as large as those of the slices"
+    assert steps / 2 < thin.fits < steps
+    assert thin.predictions < square.predictions
+    assert orthogonal_work(None, shape, (1.0, 1.0, 1.0), steps, AdaptConfig()).total == 0
 
 
 def front_of(slab: Slab) -> FittedNetwork:

@@ -435,6 +435,19 @@ def test_progress_makes_sense_whatever_the_engine_does(untouched: JobFolder, tak
     assert progress[-1].done - progress[-1].drafts == len(final)
 
 
+def test_the_time_left_is_not_extrapolated_from_what_comes_before_the_first_work(untouched: JobFolder) -> None:
+    now = [0.0]
+    events: list[Event] = []
+    progress = RunProgress(untouched, events.append, clock=lambda: now[0])
+    for seconds, fraction in ((60.0, 0.0), (100.0, 0.2), (101.0, 0.3), (102.0, 0.4)):
+        now[0] = seconds
+        progress.pulse(fraction)
+        progress.report_progress()
+    etas = [event.eta for event in events if isinstance(event, Progress) and event.fraction > 0]
+    assert {eta for eta in etas if eta is not None} == {7.0, 6.0}
+    assert etas[0] is None, "the first fraction took 100 s, most of it set-up"
+
+
 def test_layers_that_are_drafted_then_refined_make_one_progress_that_never_falls() -> None:
     drafted = [Progress(done=4, total=4, eta=None, fraction=0.1, drafts=4, stage=Stage.REFINING)]
     refined = [

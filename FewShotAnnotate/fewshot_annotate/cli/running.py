@@ -18,16 +18,22 @@ from .progress import RUN, open_display
 
 
 def run_all(
-    runs: Sequence[PlannedRun], layers: Sequence[LabelMap], volume: Volume, options: argparse.Namespace
+    runs: Sequence[PlannedRun],
+    layers: Sequence[LabelMap],
+    volume: Volume,
+    options: argparse.Namespace,
+    seconds_after: float = 0.0,
 ) -> FilledLayers:
     """Fill all layers in --job-dir or a temporary folder, with progress output.
+
+    The remaining time counts the seconds that are expected to follow.
 
     Raises
     ------
     InputError, Unfinished
     """
     with _run_folder(options.job_dir) as folder, open_display(options.progress, RUN) as report:
-        return fill_layers(runs, layers, volume, folder, report, resume=options.resume)
+        return fill_layers(runs, layers, volume, folder, report, resume=options.resume, seconds_after=seconds_after)
 
 
 def unfinished_message(unfinished: Unfinished, job_folder: Path | None) -> str:

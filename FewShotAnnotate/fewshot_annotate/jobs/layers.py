@@ -64,6 +64,7 @@ def fill_layers(
     on_event: Callable[[Event], None] = lambda event: None,
     *,
     resume: bool = False,
+    seconds_after: float = 0.0,
 ) -> FilledLayers:
     """Run every planned layer in a worker process and put the results together.
 
@@ -79,6 +80,8 @@ def fill_layers(
         Takes the events of all workers as those of one run.
     resume : bool
         Whether to continue what is in `folder`.
+    seconds_after : float
+        What the caller expects to need for the result; counted in the remaining time.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def fill_layers(
         The run was cancelled or failed.
     """
     folders = _open_or_create(folder, runs, volume, resume)
-    order, overall = layer_runs(runs[0].job.engine, len(runs)), OverallProgress(len(runs))
+    order, overall = layer_runs(runs[0].job.engine, len(runs)), OverallProgress(len(runs), seconds_after)
     for run in order:
         last = run is order[-1]
         ending = run_in_worker(folders[run.layer], overall.reporter(run, last, on_event), drafts_only=run.drafts_only)
@@ -105,9 +108,12 @@ class OverallProgress:
     Parameters
     ----------
     layers : int
+    seconds_after : float
+        Expected time of what follows the last layer.
     """
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, layers: int, seconds_after: float = 0.0) -> None:
+        self._seconds_after = seconds_after
         self._layers: list[Progress | None] = [None] * layers
         self._run: LayerRun | None = None
         self._began = 0.0
@@ -159,7 +165,7 @@ class OverallProgress:
         if eta is None or run.drafts_only:
             return None
         layers_left = len(self._layers) - run.layer - 1
-        return eta + layers_left * (time.monotonic() - self._began + eta)
+        return eta + self._seconds_after + layers_left * (time.monotonic() - self._began + eta)
 
 
 def _assembled(

@@ -12,8 +12,8 @@ from .run_folder import JobFolder
 
 # Minimum interval between progress events that an engine causes.
 REPORT_INTERVAL_SECONDS = 0.5
-# The remaining time is estimated once this fraction of the work is done, from the rate of the last part of the run:
-# set-up is slower or faster than the slices, and counted as it is it would be extrapolated.
+# The remaining time is estimated once this fraction of the work is done, from the rate of the last part of the run,
+# and not from the first part that is done: set-up is slower or faster than the slices and must not be extrapolated.
 MIN_FRACTION_FOR_ETA = 0.1
 RATE_WINDOW_FRACTION = 0.3
 # A run that exceeds its time limit by more than this causes a warning.
@@ -28,15 +28,20 @@ class RunProgress:
     folder : JobFolder
     report : function
         Takes the events.
+    clock : function
+        Seconds of a clock; that of engines' deadlines is `time.monotonic`.
 
     Attributes
     ----------
     deadline : float or None
-        `time.monotonic()` at which the job's time limit is over.
+        `clock()` at which the job's time limit is over.
     """
 
-    def __init__(self, folder: JobFolder, report: Callable[[Event], None]) -> None:
-        self._start_time = time.monotonic()
+    def __init__(
+        self, folder: JobFolder, report: Callable[[Event], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._start_time = self._clock()
         self._budget = folder.job.budget
         self.deadline = None if self._budget is None else self._start_time + self._budget
         self._report = report
@@ -47,19 +52,19 @@ class RunProgress:
         self._drafting = bool(self._drafts)
         self._initial_fraction = 1 - len(pending) / self._total if self._total else 1.0
         self._fraction = 0.0
-        self._samples: deque[tuple[float, float]] = deque([(self._start_time, 0.0)])
+        self._samples: deque[tuple[float, float]] = deque()
         self._last_report_time = self._start_time
         self._warned = False
 
     @property
     def seconds(self) -> float:
         """Seconds since the run began."""
-        return time.monotonic() - self._start_time
+        return self._clock() - self._start_time
 
     def pulse(self, fraction: float) -> None:
         """The engine has done this fraction of its work; the `on_progress` of its `RunContext`."""
         self._advance(fraction)
-        if time.monotonic() - self._last_report_time >= REPORT_INTERVAL_SECONDS:
+        if self._clock() - self._last_report_time >= REPORT_INTERVAL_SECONDS:
             self.report_progress()
         self._warn_of_overrun()
 
@@ -80,7 +85,7 @@ class RunProgress:
 
     def report_progress(self) -> None:
         """Report the progress of the run."""
-        self._last_report_time = time.monotonic()
+        self._last_report_time = self._clock()
         fraction = self._initial_fraction + (1 - self._initial_fraction) * self._fraction
         done = self._total - len(self._unwritten)
         stage = Stage.FILLING if not self._drafting else Stage.DRAFTING if self._unwritten else Stage.REFINING
@@ -97,15 +102,15 @@ class RunProgress:
 
     def _warn_of_overrun(self) -> None:
         """Warn once if the run is over its time limit."""
-        if self.deadline is not None and not self._warned and time.monotonic() > self.deadline + OVERRUN_SECONDS:
+        if self.deadline is not None and not self._warned and self._clock() > self.deadline + OVERRUN_SECONDS:
             self._warned = True
             self._report(Warned.of(Message("time_limit_over", seconds=self._budget)))
 
     def _advance(self, fraction: float) -> None:
         """Set the fraction of the work that is done; it never decreases, and NaN is ignored."""
         self._fraction = min(1.0, max(self._fraction, float(fraction)))
-        if self._fraction > self._samples[-1][1]:
-            self._samples.append((time.monotonic(), self._fraction))
+        if self._fraction > (self._samples[-1][1] if self._samples else 0.0):
+            self._samples.append((self._clock(), self._fraction))
         oldest = self._fraction * (1 - RATE_WINDOW_FRACTION)
         while len(self._samples) > 2 and self._samples[1][1] <= oldest:
             self._samples.popleft()
@@ -113,13 +118,11 @@ class RunProgress:
     def _eta(self) -> float | None:
         if not self._unwritten and not self._drafts:
             return 0.0
-        if self._fraction < MIN_FRACTION_FOR_ETA:
+        if self._fraction < MIN_FRACTION_FOR_ETA or len(self._samples) < 2:
             return None
         began, fraction = self._samples[0]
-        if self._fraction <= fraction:
-            return None
-        eta = (time.monotonic() - began) / (self._fraction - fraction) * (1 - self._fraction)
+        eta = (self._clock() - began) / (self._fraction - fraction) * (1 - self._fraction)
         if self.deadline is None:
             return round(eta, 2)
-        left = self.deadline - time.monotonic()
+        left = self.deadline - self._clock()
         return round(min(eta, left), 2) if left > 0 else None

@@ -95,9 +95,15 @@ class HostMonitor:
         os._exit(ExitCode.CANCELLED)
 
 
-def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor, drafts_only: bool) -> Event:
+def run(
+    folder: JobFolder,
+    report: Callable[[Event], None],
+    host_monitor: object,
+    drafts_only: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Event:
     """Fill the pending slices of a folder, first with drafts if the engine makes any, and return how it ended."""
-    progress = RunProgress(folder, report)
+    progress = RunProgress(folder, report, clock)
     progress.report_progress()
     if folder.pending():
         try:
@@ -109,7 +115,11 @@ def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor, draft
 
 
 def _fill(
-    folder: JobFolder, report: EventWriter, progress: RunProgress, stop: Callable[[], bool], drafts_only: bool
+    folder: JobFolder,
+    report: Callable[[Event], None],
+    progress: RunProgress,
+    stop: Callable[[], bool],
+    drafts_only: bool,
 ) -> None:
     job, support = folder.job, folder.read_support()
     engine = engine_for(job)
@@ -141,7 +151,7 @@ def _fill(
             write_all(filling.results(), draft=False)
 
 
-def _report_expected_dice(engine: Engine, folder: JobFolder, report: EventWriter) -> None:
+def _report_expected_dice(engine: Engine, folder: JobFolder, report: Callable[[Event], None]) -> None:
     expected = engine.expected_dice()
     if expected:
         folder.write_expected_dice(expected)

@@ -28,7 +28,15 @@ from .config import AdaptConfig
 from .filling import SliceFiller
 from .held_out import fold_count
 from .neighbours import distances
-from .schedule import FitPlan, ProgressCounter, refined_slab, scaled_steps
+from .schedule import (
+    FINISHING_STEPS,
+    FitPlan,
+    ProgressCounter,
+    orthogonal_work,
+    refined_slab,
+    scaled_steps,
+    stretch_factor,
+)
 from .specialist_blend import SpecialistBlend
 from .training import OptionalNetwork, SupportFit, fit_support
 
@@ -130,7 +138,7 @@ class Adapt(Engine):
         query = sorted(set(slice_indices) - labelled)
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
         pool = self._pool()
-        work = ProgressCounter(self.context.report_progress, len(query))
+        work = ProgressCounter(self.context.report_progress, (1 + FINISHING_STEPS) * len(query))
         plan = self._plan(query, pool.shape)
         stack = self._stack(pool) if plan else None
         fit = fit_support(pool, query, plan, stack, self.settings["seed"], work, self._config)
@@ -244,18 +252,19 @@ class Adapt(Engine):
         if network.fitted.part < 1 or left < schedule.min_fit_seconds:
             return None
         steps, _ = plan.part(schedule.orthogonal_share)
-        apart, *pixel = self._support.axis.spacing(self._volume.geometry)
+        spacing = self._support.axis.spacing(self._volume.geometry)
         device = torch_device(self._asked_device, self.name)
         return predict_orthogonal(
             slab,
-            apart / min(pixel),
+            stretch_factor(spacing, self._config.orthogonal),
             device,
             steps,
             None if left == math.inf else left,
             self.settings["seed"],
-            lambda part: work.done(part * plan.orthogonal_work),
+            lambda part: work.done(part * plan.orthogonal.total),
             self._config.network,
             network.fitted,
+            plan.orthogonal.share_of_fits,
         )
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
@@ -281,14 +290,17 @@ class Adapt(Engine):
         schedule = self._config.schedule
         steps = scaled_steps(self.settings["steps"], self._support, schedule)
         slab = refined_slab(query, self._support, shape, self._config.orthogonal)
+        refining = max(1, round(steps * schedule.orthogonal_share))
+        spacing = self._support.axis.spacing(self._volume.geometry)
+        orthogonal = orthogonal_work(slab, shape, spacing, refining, self._config)
         if self.context.seconds_left == math.inf:
-            return FitPlan(steps, slab, schedule)
+            return FitPlan(steps, slab, orthogonal, schedule)
         drafting = self._draft_seconds or self._drafting(query)
         left = self.context.seconds_left - schedule.candidates_per_draft_time * drafting - schedule.start_seconds
         rounds = 1 + fold_count(self._support, self._config.held_out) * schedule.held_out_share / THREADS
         if left < schedule.min_fit_seconds * rounds:
             return None
-        return FitPlan(steps, slab, schedule, left / rounds)
+        return FitPlan(steps, slab, orthogonal, schedule, left / rounds)
 
     def _drafting(self, query: Sequence[int]) -> float:
         """Estimated seconds to draft some slices, measured on one gap, for runs whose drafts another process made."""

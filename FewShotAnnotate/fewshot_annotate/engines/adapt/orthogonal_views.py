@@ -100,6 +100,7 @@ def predict_orthogonal(
     done: Callable[[float], object],
     config: NetworkConfig,
     start: FittedNetwork | None = None,
+    share_of_fits: float = 0.5,
 ) -> np.ndarray | None:
     """Fit a network in each orthogonal view of a slab and predict the slab.
 
@@ -107,7 +108,7 @@ def predict_orthogonal(
     ----------
     slab : Slab
     stretch : float
-        Slice spacing divided by pixel spacing.
+        Factor by which planes are enlarged along the stack.
     device : torch.device
     steps : int
         Steps of each fit.
@@ -119,6 +120,8 @@ def predict_orthogonal(
     config : NetworkConfig
     start : FittedNetwork, optional
         Network that filled the slices, whose weights are the initial ones.
+    share_of_fits : float
+        Fraction of the work, 0..1, that is in the fits.
 
     Returns
     -------
@@ -127,7 +130,6 @@ def predict_orthogonal(
         their networks; None if the slab shows no label.
     """
     count, rows, *shape = slab.logits.shape
-    stretch_factor = float(np.clip(round(stretch), 1, slab.config.max_stretch))
     seen = {axis: slab.planes(axis) for axis in (0, 1)}
     if not all(seen.values()):
         return None
@@ -143,7 +145,7 @@ def predict_orthogonal(
             side,
             device,
             config,
-            (stretch_factor, 1.0),
+            (stretch, 1.0),
             (config.prior_blur_pixels, 0.0),  # along the stack only: within slices, outlines are about right
             ORDER[axis],
         )
@@ -153,7 +155,7 @@ def predict_orthogonal(
         for place in places:
             plane = slab.plane(axis, place)
             examples.append(stack.example(place, plane, plane, False))
-        return fit(stack, examples, steps, seed, lambda part: done(part / 4), seconds, start)
+        return fit(stack, examples, steps, seed, lambda part: done(part * share_of_fits / 2), seconds, start)
 
     with ThreadPoolExecutor(THREADS) as threads:
         networks = list(threads.map(fitted, (0, 1)))
@@ -163,7 +165,7 @@ def predict_orthogonal(
                 log_probs = network.predict(place, slab.plane(axis, place))
                 odds = (0.5 * (log_probs[1:] - log_probs[:1] - nothing)).transpose(1, 0, 2)
                 sides[(slice(None),) * (axis + 2) + (place,)] += odds.astype(np.float16)
-                done(1 / (4 * len(seen[axis])))
+                done((1 - share_of_fits) / (2 * len(seen[axis])))
 
             list(threads.map(view, seen[axis]))
     sides *= np.float16(min(network.fusion_weight for network in networks))

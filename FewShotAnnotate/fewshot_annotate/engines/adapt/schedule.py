@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...core.support import Support
-from .config import OrthogonalConfig, ScheduleConfig
+from .config import AdaptConfig, NetworkConfig, OrthogonalConfig, ScheduleConfig
 from .neighbours import between
+
+# A step of a fit takes as long as its pixels and so many more. The prediction of a plane and the last work on a slice
+# are these parts of a step. All by the times of each stage on three cases.
+OVERHEAD_PIXELS = 1600
+PREDICTION_STEPS = 0.08
+FINISHING_STEPS = 0.2
+
+
+@dataclass(frozen=True)
+class OrthogonalWork:
+    """Work of the refinement in both orthogonal views, in steps of the network that fills the slices.
+
+    Attributes
+    ----------
+    fits : float
+        Of the fits of both networks.
+    predictions : float
+        Of the prediction of all planes.
+    """
+
+    fits: float = 0.0
+    predictions: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Work of fits and predictions."""
+        return self.fits + self.predictions
+
+    @property
+    def share_of_fits(self) -> float:
+        """Fraction of the work, 0..1, that is in the fits."""
+        return self.fits / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +54,7 @@ class FitPlan:
         Steps of the network that is fitted on all labelled slices; the others get a fraction of them.
     slab : range or None
         Slices refined in the orthogonal views; None for no refinement.
+    orthogonal : OrthogonalWork
     config : ScheduleConfig
     seconds : float, optional
         Time limit of the network with all labelled slices; the orthogonal views have what is left.
@@ -28,17 +62,13 @@ class FitPlan:
 
     steps: int
     slab: range | None
+    orthogonal: OrthogonalWork
     config: ScheduleConfig
     seconds: float | None = None
 
     def part(self, fraction: float) -> tuple[int, float | None]:
         """Steps and time limit of a network, as a fraction of those of the network with all labelled slices."""
         return max(1, round(self.steps * fraction)), None if self.seconds is None else fraction * self.seconds
-
-    @property
-    def orthogonal_work(self) -> float:
-        """Work of the refinement in orthogonal views, in steps."""
-        return 0.0 if self.slab is None else 2 * self.config.orthogonal_work * self.steps
 
 
 def scaled_steps(steps: int, support: Support, config: ScheduleConfig) -> int:
@@ -78,6 +108,54 @@ def refined_slab(
         return None
     size = 2 * len(slab) * (2 * len(support.labels) + 2) * shape[0] * shape[1]
     return slab if size <= config.max_bytes else None
+
+
+def network_size(shape: Sequence[int], stretch: Sequence[float], config: NetworkConfig) -> tuple[int, ...]:
+    """Sides of what a network is given of a window `[h, w]` whose sides are stretched by some factors."""
+    sides = [side * factor for side, factor in zip(shape, stretch, strict=True)]
+    scale = min(1.0, config.longest_side / max(sides))
+    return tuple(max(8, round(side * scale)) for side in sides)
+
+
+def stretch_factor(spacing: Sequence[float], config: OrthogonalConfig) -> float:
+    """Factor by which orthogonal planes are enlarged along the stack; spacing in mm, that of the slices first."""
+    apart, *pixel = spacing
+    return float(min(max(round(apart / min(pixel)), 1), config.max_stretch))
+
+
+def orthogonal_work(
+    slab: range | None, shape: tuple[int, int], spacing: Sequence[float], steps: int, config: AdaptConfig
+) -> OrthogonalWork:
+    """Estimated work of the refinement in orthogonal views.
+
+    Parameters
+    ----------
+    slab : range or None
+    shape : (h, w)
+        Of the window.
+    spacing : sequence of float
+        In mm, of the slices first.
+    steps : int
+        Of each fit.
+    config : AdaptConfig
+    """
+    if slab is None:
+        return OrthogonalWork()
+    stretch = stretch_factor(spacing, config.orthogonal)
+    crop = config.network.crop
+
+    def pixels(size: Sequence[int], most: float = math.inf) -> float:
+        return OVERHEAD_PIXELS + math.prod(min(side, most) for side in size)
+
+    step = pixels(network_size(shape, (1.0, 1.0), config.network), crop)
+    planes = [(network_size((len(slab), side), (stretch, 1.0), config.network), side) for side in shape]
+    fits = steps * sum(pixels(size, crop) for size, _ in planes) / step
+    # The planes of a view that shows rows number as many as there are columns, and the other way round.
+    counts = reversed(shape)
+    predictions = PREDICTION_STEPS * sum(
+        count * pixels(size) for count, (size, _) in zip(counts, planes, strict=True)
+    )
+    return OrthogonalWork(fits, predictions / step)
 
 
 class ProgressCounter:

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from .config import NetworkConfig
+from .schedule import network_size
 
 # Number of channels that give the position in the volume: row, column and slice.
 POSITIONS = 3
@@ -48,9 +49,7 @@ class Stack:
         order: Sequence[int] = (0, 1, 2),
     ) -> None:
         self.shape = (int(shape[0]), int(shape[1]))
-        sides = [side * factor for side, factor in zip(self.shape, stretch, strict=True)]
-        scale = min(1.0, config.longest_side / max(sides))
-        self.size = tuple(max(8, round(side * scale)) for side in sides)
+        self.size = network_size(self.shape, stretch, config)
         self.count = count
         self.device = device
         self.config = config

@@ -127,7 +127,7 @@ def fit_support(
     soft_targets = _soft_targets(query, pool.support, config.network)
     folds = held_out_folds(pool.support, config.held_out)
     held_out_steps, _ = plan.part(config.schedule.held_out_share)
-    work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal_work)
+    work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal.total)
     work.plan(len(chosen) + len(soft_targets))
     with ThreadPoolExecutor(THREADS) as threads:
         held_out, examples = holding.slices(chosen, scored, threads)
