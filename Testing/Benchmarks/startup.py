@@ -30,10 +30,14 @@ ROWS = {
     "Python package": ("pass", "import fewshot_annotate", None),
     "worker, propagate": (
         "pass",
-        "import fewshot_annotate.jobs.worker, fewshot_annotate.engines.propagate.engine",
+        "import fewshot_annotate.jobs.worker, fewshot_annotate.engines.propagate.fusion",
         None,
     ),
-    "worker, adapt": ("pass", "import fewshot_annotate.jobs.worker, fewshot_annotate.engines.adapt.network", None),
+    "worker, adapt": (
+        "pass",
+        "import fewshot_annotate.jobs.worker\nfrom fewshot_annotate.engines.adapt import network, training",
+        None,
+    ),
     "Slicer module": (_STAND_INS, "import FewShotAnnotate", 0.1),
     "module and effect": (_STAND_INS, _MODULE_AND_EFFECT, 0.1),
 }

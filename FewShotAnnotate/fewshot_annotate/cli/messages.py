@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 from ..core.errors import Message
-from ..core.regrid import REMEDIES
-from ..io.dicom.folder import SERIES_ERRORS
 from ..messages import SENTENCES, UNKNOWN, sentence
 
 # Errors of a row of a table, caused by another error: the row has columns instead of options.
@@ -126,6 +124,8 @@ def install_command(requirements: str) -> str:
 
 def _hint(error: Message, options: argparse.Namespace) -> str:
     """Option that resolves an error, as ' (--option)'; empty if there is none."""
+    from ..io.dicom.folder import SERIES_ERRORS  # here, so that commands without a volume start sooner
+
     cause = error.data.get("detail")
     if error.code in _OF_A_TABLE and isinstance(cause, Message):
         column = "series" if cause.code in SERIES_ERRORS else "axis" if cause.code in _AXIS_ERRORS else ""
@@ -136,5 +136,7 @@ def _hint(error: Message, options: argparse.Namespace) -> str:
 
 
 def _consent_option(error: Message, options: argparse.Namespace) -> str:
+    from ..core.regrid import REMEDIES
+
     consent = REMEDIES.get(error.code)
     return f" (--{consent.value})" if consent and hasattr(options, consent.value) else ""

@@ -22,11 +22,7 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Engine, RunContext
 from ..option import Option
-from ..propagate.flow_propagation import THREADS, FlowPropagation
-from .candidates import CandidatePool, complete_support
 from .config import AdaptConfig
-from .filling import SliceFiller
-from .held_out import fold_count
 from .neighbours import distances
 from .schedule import (
     FINISHING_STEPS,
@@ -37,13 +33,15 @@ from .schedule import (
     scaled_steps,
     stretch_factor,
 )
-from .specialist_blend import SpecialistBlend
-from .training import OptionalNetwork, SupportFit, fit_support
 
 if TYPE_CHECKING:
     from ..specialist.engine import Specialist
+    from .candidates import CandidatePool
+    from .filling import SliceFiller
     from .orthogonal_views import Slab
+    from .specialist_blend import SpecialistBlend
     from .stack import Stack
+    from .training import OptionalNetwork, SupportFit
 
 # In older releases, fused AdamW may be for CUDA only. Only the pinned release has been tested.
 MIN_TORCH_VERSION = (2, 5)
@@ -102,6 +100,8 @@ class Adapt(Engine):
         InputError
             The model of the run is damaged or has other labels.
         """
+        from ..propagate.flow_propagation import FlowPropagation  # here, so that engines are listed without it
+
         super().prepare(volume, support, context)
         self._volume = volume
         self._support = support
@@ -134,6 +134,9 @@ class Adapt(Engine):
         if not self._support.indices and self._specialist is not None:
             yield from self._specialist.predict(slice_indices)
             return
+        from .filling import SliceFiller
+        from .training import fit_support
+
         labelled = set(self._support.indices)
         query = sorted(set(slice_indices) - labelled)
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
@@ -166,6 +169,8 @@ class Adapt(Engine):
 
     def _pool(self) -> CandidatePool:
         """Candidates, with the drafts among them where these are complete."""
+        from .candidates import CandidatePool, complete_support
+
         compared = self._draft.compared
         complete = complete_support(self._volume, self._support, compared)
         propagated = self._propagated if self._support.annotated.all() else {}
@@ -189,6 +194,8 @@ class Adapt(Engine):
     def _new_blend(self, fit: SupportFit) -> SpecialistBlend | None:
         if self._specialist is None:
             return None
+        from .specialist_blend import SpecialistBlend
+
         prediction, axis = self._specialist.prediction(), self._support.axis.index
         return SpecialistBlend.fit(
             lambda index: prediction.slice(axis, index),
@@ -287,6 +294,9 @@ class Adapt(Engine):
         """Length of the fits; None for no network, with fewer than two labelled slices or too little time."""
         if len(self._support.indices) < 2 or not self._config.network.enabled:
             return None
+        from ..propagate.flow_propagation import THREADS
+        from .held_out import fold_count
+
         schedule = self._config.schedule
         steps = scaled_steps(self.settings["steps"], self._support, schedule)
         slab = refined_slab(query, self._support, shape, self._config.orthogonal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,9 @@ from ...core.expected_dice import ExpectedDice
 from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Engine, RunContext
-from .flow_propagation import FlowPropagation
-from .fusion import FusedPropagation
+
+if TYPE_CHECKING:
+    from .fusion import FusedPropagation
 
 
 class Propagate(Engine):
@@ -33,6 +35,8 @@ class Propagate(Engine):
         mixed: bool = True,
     ) -> None:
         """Set the input; `raise_unmatched` as in `FlowPropagation`, and without `mixed` it is optical flow alone."""
+        from .flow_propagation import FlowPropagation  # here, so that engines are listed without it
+
         super().prepare(volume, support, context)
         self._flow = FlowPropagation(volume, support, raise_unmatched=raise_unmatched)
         self._volume = volume
@@ -44,6 +48,8 @@ class Propagate(Engine):
 
         The candidates are judged on held-out slices before the first query slice.
         """
+        from .fusion import FusedPropagation
+
         labelled = set(self._flow.support.indices)
         yield from self._flow.predict([index for index in slice_indices if index in labelled])
         query = [index for index in slice_indices if index not in labelled]
