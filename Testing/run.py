@@ -31,6 +31,17 @@ SIZES = {"demo": (150, 750), "demo,adapt": (350, 1500), "test": (760, 3200)}
 # One process more than cores, up to four, because many tests wait for processes that they start. Files stay whole:
 # tests share fixtures. They keep their order: the files with most tests are not those that take longest.
 PROCESSES = min(4, (os.cpu_count() or 1) + 1)
+# Each has one thread: more would wait for each other, since all cores are taken.
+ONE_THREAD = dict.fromkeys(
+    (
+        "FEWSHOT_ANNOTATE_THREADS",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+        "MKL_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+    ),
+    "1",
+)
 SEVERAL_PROCESSES = (f"--numprocesses={PROCESSES}", "--dist=loadfile", "--no-loadscope-reorder")
 
 
@@ -55,6 +66,8 @@ def main(arguments):
         rest = [*rest, "--overwrite"]  # the folder of its own that an earlier demo left
     # Compiled files are kept, whatever the user's settings: the tests start hundreds of processes.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    if kind == "test":
+        environment = {**ONE_THREAD, **environment}
     return subprocess.call([*map(str, commands[kind]), *rest], cwd=ROOT, env=environment)
 
 

@@ -312,6 +312,7 @@ def test_keeps_to_a_time_limit(seconds: float) -> None:
     assert time.monotonic() - began < seconds + 10
 
 
+@pytest.mark.slow
 def test_a_fit_that_a_time_limit_cuts_short_takes_nothing_from_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, truth, support = brain_part()
     parts: list[float] = []

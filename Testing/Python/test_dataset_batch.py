@@ -251,6 +251,7 @@ def test_an_accepted_case_is_never_run_again(dataset: Dataset) -> None:
     assert [one.accepted for one in dataset.status().values()] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_batch_killed_again_and_again_goes_on_where_it_was(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:

@@ -62,6 +62,7 @@ def release(dataset: Dataset) -> None:
     (dataset.folder / "slow.go").touch()
 
 
+@pytest.mark.slow
 def test_workers_of_this_machine_give_what_one_process_gives_though_one_is_killed(
     dataset: Dataset, expected: dict[str, bytes], standins: dict[str, str], spawned: Spawned
 ) -> None:

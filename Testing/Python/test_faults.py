@@ -61,6 +61,7 @@ def as_content(one: LabelMap) -> object:
     return [one.array.tobytes().hex(), [segment.name for segment in one.segments]]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_in_random_rounds_nothing_is_lost_left_behind_or_told_wrongly() -> None:
     program = Path(__file__).parents[1] / "faults.py"

@@ -18,6 +18,7 @@ WORDS = ["suggest", "image.nii.gz", "support.nii.gz"]
 LINE = "fewshot-annotate: image.nii.gz: the file is empty; export or copy it again.\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_every_command_takes_or_refuses_what_is_odd(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

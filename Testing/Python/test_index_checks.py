@@ -100,6 +100,7 @@ WRONG: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 def test_this_repository_does_what_the_index_asks() -> None:
     assert index_checks.findings(ROOT) == []
 

@@ -144,6 +144,7 @@ def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(desk: 
         assert JobFolder.reopen(desk / f"job {number}").pending() == []
 
 
+@pytest.mark.slow
 def test_of_two_starts_with_overlapping_segments_one_wins_and_its_result_is_right(desk: Path) -> None:
     _, labels = small_case()
     painted = [keep_slices(layer, AXIS, every(labels, AXIS, 8)) for layer in overlapping_layers(labels, 2)]

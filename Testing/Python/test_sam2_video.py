@@ -62,6 +62,7 @@ def test_the_released_model_has_exactly_these_keys() -> None:
     assert set(renamed(random_sam2())) == set(official.state_dict())
 
 
+@pytest.mark.slow
 def test_the_authors_file_and_that_of_transformers_give_the_same(shelf: Shelf) -> None:
     shelf.put("medsam2-latest", random_sam2())
     volume, support = supported([8, 14])

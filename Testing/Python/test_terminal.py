@@ -85,6 +85,7 @@ def require_harmless(printed: bytes) -> None:
     assert b"\xe2\x80\xae" not in printed  # right-to-left override
 
 
+@pytest.mark.slow
 def test_names_of_segments_and_files_cannot_steer_the_terminal(tmp_path: Path) -> None:
     case(tmp_path, ESCAPES)
     commands = [
