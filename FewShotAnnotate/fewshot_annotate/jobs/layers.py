@@ -165,7 +165,7 @@ class OverallProgress:
         if eta is None or run.drafts_only:
             return None
         layers_left = len(self._layers) - run.layer - 1
-        return eta + self._seconds_after + layers_left * (time.monotonic() - self._began + eta)
+        return round(eta + self._seconds_after + layers_left * (time.monotonic() - self._began + eta), 2)
 
 
 def _assembled(
