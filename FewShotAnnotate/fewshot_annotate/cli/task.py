@@ -19,25 +19,25 @@ from ..datasets.ranking import rank_batch
 from ..datasets.task.accepted import add_accepted
 from ..datasets.task.adding import Added, Provenance, add_example, looks_painted, remove_example
 from ..datasets.task.example import LabelOrigin
-from ..datasets.task.library import create_task, library_folder, remove_task, task_folder, task_names
-from ..datasets.task.library_file import export_task, import_task
+from ..datasets.task.library import create_task, remove_task, task_folder
 from ..datasets.task.models import TaskModel, newest_model, task_models
 from ..datasets.task.segments import task_segments
 from ..datasets.task.task import Task, read_task
-from ..io.files import merge_layers, read_volume
+from ..io.files import read_volume
 from ..io.label_names import read_segments
 from .arguments import add_series, parse_count, parse_labelled_slices
-from .consent import add_overwrite, add_yes, require_yes
-from .labels import add_regrid_options, print_note, read_labels
+from .consent import add_yes, require_yes
+from .labels import add_regrid_options, print_note
 from .messages import error_text
+from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
 from .terminal import table_console
-from .training import add_train_arguments
+from .training import add_train_arguments, print_expected_dice
 
 
 def add_arguments(task: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     actions = task.add_subparsers(required=True, metavar="ACTION")
-    create = _add_named(actions, "create", "begin a task", _create)
+    create = add_action(actions, "create", "begin a task", _create)
     create.add_argument(
         "--labels",
         metavar="FILE",
@@ -46,41 +46,28 @@ def add_arguments(task: argparse.ArgumentParser) -> None:
     )
     listing = actions.add_parser("list", help="all tasks")
     listing.set_defaults(command=_list)
-    _add_named(actions, "show", "segments, examples and models of a task, and how well the models did", _show)
-    _add_add(_add_named(actions, "add", "add a labelled case, or the accepted cases of a batch", _add))
+    add_action(actions, "show", "segments, examples and models of a task, and how well the models did", _show)
+    _add_example_arguments(add_action(actions, "add", "add a labelled case, or the accepted cases of a batch", _add))
     add_train_arguments(actions.add_parser("train", help="train a model on the examples of a task"))
-    following = _add_named(actions, "next", "which filled case of a batch to review next, and why", _next)
-    following.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of a batch")
-    following.add_argument("--count", metavar="N", default="5", help="at most so many cases (default: %(default)s)")
-    export = _add_named(actions, "export", "write a task with its examples to one file", _export)
-    export.add_argument("-o", "--output", metavar="FILE.zip", type=Path, required=True)
-    add_overwrite(export, "FILE.zip")
-    bring = actions.add_parser("import", help="make a task from a file that was exported")
-    bring.set_defaults(command=_import)
-    bring.add_argument("file", metavar="FILE.zip", type=Path)
-    bring.add_argument("--name", metavar="TASK", help="call it so (default: as the file)")
-    remove = _add_named(actions, "remove", "remove a task, or one of its examples", _remove)
+    next_case = add_action(actions, "next", "which filled case of a batch to review next, and why", _next)
+    next_case.add_argument("batch", metavar="BATCH_DIR", type=Path, help="folder of a batch")
+    next_case.add_argument("--count", metavar="N", default="5", help="at most so many cases (default: %(default)s)")
+    add_export_and_import(actions, _summary)
+    remove = add_action(actions, "remove", "remove a task, or one of its examples", _remove)
     remove.add_argument("--example", metavar="NUMBER", help="remove this example only")
     add_yes(remove)
 
 
-def _add_named(actions: Any, action: str, purpose: str, command: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(action, help=purpose)
-    parser.set_defaults(command=command)
-    parser.add_argument("name", metavar="TASK", help="name of the task, or path of its folder")
-    return parser
-
-
-def _add_add(add: argparse.ArgumentParser) -> None:
+def _add_example_arguments(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "image", metavar="IMAGE", type=Path, help="image file or DICOM folder; or folder of a batch, without LABELS"
     )
     add.add_argument("labels", metavar="LABELS", type=Path, nargs="?", help="label map of the image")
-    what = add.add_mutually_exclusive_group()
-    what.add_argument(
+    extent = add.add_mutually_exclusive_group()
+    extent.add_argument(
         "--labelled-slices", metavar="3,10,20", help="only these slices are labelled (default: the whole volume)"
     )
-    what.add_argument("--whole", action="store_true", help="the whole volume is labelled, though it may not look so")
+    extent.add_argument("--whole", action="store_true", help="all slices are labelled, even if few have labels")
     add.add_argument("--axis", default="auto", help="array axis of the labelled slices (default: %(default)s)")
     add.add_argument(
         "--origin",
@@ -98,33 +85,27 @@ def _add_add(add: argparse.ArgumentParser) -> None:
 def _create(options: argparse.Namespace) -> int:
     segments = () if options.labels is None else task_segments(read_segments(options.labels))
     task = create_task(options.name, segments)
-    print(f"{printable(task.name)}: {_labels(task) or 'segments of the first example'}\n{printable(task.folder)}")
+    print(
+        f"{printable(task.name)}: {segment_names(task) or 'segments of the first example'}\n{printable(task.folder)}"
+    )
     return ExitCode.DONE
 
 
 def _list(_options: argparse.Namespace) -> int:
-    from rich.table import Table
-
-    table = Table("task", "examples", "slices", "plane", "labels", "models", "expected Dice")
-    for name in task_names():
-        try:
-            task = read_task(task_folder(name))
-        except InputError as error:
-            table.add_row(printable(name), "", "", "", error_text(error), "", "")
-            continue
-        models = [model for model in task_models(task) if model.report is not None]
-        table.add_row(
-            printable(name),
-            str(len(task.examples)),
-            str(sum(example.slice_count for example in task.examples) + len(task.slices)),
-            task.plane,
-            _labels(task),
-            str(len(models)),
-            _mean_dice(models[-1]) if models else "",
-        )
-    table_console().print(table)
-    print(printable(library_folder()))
+    print_tasks(["examples", "slices", "plane", "labels", "models", "expected Dice"], _row)
     return ExitCode.DONE
+
+
+def _row(task: Task) -> list[str]:
+    models = [model for model in task_models(task) if model.report is not None]
+    return [
+        str(len(task.examples)),
+        str(sum(example.slice_count for example in task.examples) + len(task.slices)),
+        task.plane,
+        segment_names(task),
+        str(len(models)),
+        _mean_dice(models[-1]) if models else "",
+    ]
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -135,10 +116,8 @@ def _show(options: argparse.Namespace) -> int:
         print(f"{len(task.slices)} {task.plane} slices without their volumes (fewshot-annotate library show).")
     model = newest_model(task)
     if model is not None:
-        for name, dice in model.expected(task):
-            likely = f"9 patients of 10 from {dice.low:.3f} to {dice.high:.3f}"
-            print(f"  Expected Dice {printable(name):<14} {dice.dice:.3f}  ({likely})")
-    print(f"{printable(task.name)}: {_labels(task)}\n{printable(task.folder)}")
+        print_expected_dice(model, task)
+    print(f"{printable(task.name)}: {segment_names(task)}\n{printable(task.folder)}")
     return ExitCode.DONE
 
 
@@ -198,11 +177,7 @@ def _add(options: argparse.Namespace) -> int:
         return _add_batch(options, folder)
     labelled = parse_labelled_slices(options.labelled_slices)
     volume = read_volume(options.image, options.series)
-    layers = read_labels(options.labels, volume, options)
-    try:
-        label_map = layers[0] if len(layers) == 1 else merge_layers(layers, "labels.nii.gz")
-    except InputError:
-        raise InputError("task_overlaps", path=options.labels) from None
+    label_map = read_one_label_map(options, volume, "task_overlaps")
     axis = resolve_axis(parse_axis(options.axis), volume.geometry)
     if labelled is not None:
         axis = Support.from_label_map(label_map, axis, labelled, path=options.labels).axis
@@ -244,7 +219,7 @@ def _note_replaced(added: Added, image: object) -> None:
 
 
 def _summary(task: Task) -> str:
-    return f"{printable(task.name)}: {len(task.examples)} examples, {_labels(task)}"
+    return f"{printable(task.name)}: {len(task.examples)} examples, {segment_names(task)}"
 
 
 def _next(options: argparse.Namespace) -> int:
@@ -259,18 +234,6 @@ def _next(options: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _export(options: argparse.Namespace) -> int:
-    export_task(read_task(task_folder(options.name)), options.output, overwrite=options.overwrite)
-    print(printable(options.output))
-    return ExitCode.DONE
-
-
-def _import(options: argparse.Namespace) -> int:
-    task = import_task(options.file, options.name)
-    print(_summary(task))
-    return ExitCode.DONE
-
-
 def _remove(options: argparse.Namespace) -> int:
     example = f"Example {options.example} of task" if options.example else "Task"
     require_yes(options, printable(f"{example} '{options.name}'"))
@@ -279,7 +242,3 @@ def _remove(options: argparse.Namespace) -> int:
     else:
         remove_task(options.name)
     return ExitCode.DONE
-
-
-def _labels(task: Task) -> str:
-    return printable(", ".join(segment.name for segment in task.segments))

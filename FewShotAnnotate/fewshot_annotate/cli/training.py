@@ -13,12 +13,13 @@ from ..core.job import Device
 from ..core.text import printable
 from ..datasets.task.library import task_folder
 from ..datasets.task.models import TaskModel
-from ..datasets.task.task import read_task
+from ..datasets.task.task import Task, read_task
 from ..datasets.task.training import DEFAULT_SECONDS, TrainingRequest, require_trainable, train_task
 from ..engines.base import RunContext, Stopped
 from .arguments import add_progress, parse_time_limit
 from .messages import error_text
 from .progress import Bar, Column, Display, open_display
+from .task_actions import add_task_name
 
 _STOPPED = "training stopped; the same command continues it."
 
@@ -34,7 +35,7 @@ class _Step:
 def add_train_arguments(train: argparse.ArgumentParser) -> None:
     """Add the arguments of the action."""
     train.set_defaults(command=_train)
-    train.add_argument("name", metavar="TASK", help="name of the task, or path of its folder")
+    add_task_name(train)
     train.add_argument(
         "--budget",
         metavar="SECONDS",
@@ -87,11 +88,16 @@ def _print_report(model: TaskModel, name: str) -> None:
         f"{printable(name)}: model {model.number}, {report.examples} examples of {report.patients} patients, "
         f"{report.steps} steps in {report.seconds:.0f} s"
     )
-    for segment, dice in model.expected(read_task(model.folder.parent.parent)):
-        likely = f"9 patients of 10 from {dice.low:.3f} to {dice.high:.3f}"
-        print(f"  Expected Dice {printable(segment):<14} {dice.dice:.3f}  ({likely})")
+    print_expected_dice(model, read_task(model.folder.parent.parent))
     if not report.expected_dice:
         print("  No expected Dice: it takes examples of at least two patients.")
+
+
+def print_expected_dice(model: TaskModel, task: Task) -> None:
+    """Print the Dice that is expected of each segment on a patient the model was not trained on."""
+    for name, dice in model.expected(task):
+        interval = f"9 patients of 10 from {dice.low:.3f} to {dice.high:.3f}"
+        print(f"  Expected Dice {printable(name):<14} {dice.dice:.3f}  ({interval})")
 
 
 def _show(bar: Bar, step: _Step) -> None:
