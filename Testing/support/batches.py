@@ -19,7 +19,7 @@ import numpy as np
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Volume
-from fewshot_annotate.datasets.batch_folder import CaseFiles
+from fewshot_annotate.datasets.case_files import CaseFiles
 from fewshot_annotate.datasets.status import CaseStatus, StatusFile
 from fewshot_annotate.engines import registry
 from fewshot_annotate.engines.base import Engine, RunContext

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,30 +15,22 @@ from ..core.reading import DamagedContentError, decoding
 from ..core.slice_axis import SliceAxis
 from ..core.volume import LabelMap, Volume
 from ..io.files import merge_layers, read_label_maps, read_volume
-from .batch_folder import BatchFolder, CaseFiles
+from .batch_folder import BatchFolder
+from .case_files import CaseInBatch, recorded_image
 from .status import CaseStatus, Status
 from .task.example import LabelOrigin
 
 
-@dataclass(frozen=True)
-class AcceptedCase:
+@dataclass(frozen=True, kw_only=True)
+class AcceptedCase(CaseInBatch):
     """A case of a batch that was accepted.
 
     Attributes
     ----------
-    name : str
-    files : CaseFiles
-    image : Path
-    series : str
-        As of `Case`.
     outcome : mapping
-        What case.json says of the result.
+        Outcome in case.json.
     """
 
-    name: str
-    files: CaseFiles
-    image: Path
-    series: str
     outcome: Mapping[str, Any]
 
     @property
@@ -144,6 +135,7 @@ def accepted_case(folder: BatchFolder, name: str) -> AcceptedCase | tuple[str, I
             if record is None:
                 raise ValueError
             request, outcome = record
-            return AcceptedCase(name, files, Path(request["image"]["path"]), str(request.get("series", "")), outcome)
+            image, series = recorded_image(request)
+            return AcceptedCase(name=name, files=files, image=image, series=series, outcome=outcome)
     except DamagedContentError:
         return name, InputError("case_unrecorded", path=files.record)

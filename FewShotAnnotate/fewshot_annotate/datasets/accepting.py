@@ -17,8 +17,9 @@ from ..core.temporary import TemporaryFolder
 from ..core.volume import LabelMap
 from ..io.files import write_label_maps
 from ..io.label_names import move_label_map, sidecar_path
-from .batch_folder import BatchFolder, add_copy
+from .batch_folder import BatchFolder
 from .case import write_preview
+from .case_files import add_copy
 from .case_table import set_flag
 from .reviewed_case import ReviewedCase
 from .status import CaseStatus, Status

@@ -29,8 +29,9 @@ from ..io.shear_note import shear_note
 from ..jobs.filling import Filling
 from ..jobs.planning import PlannedRun
 from ..jobs.slice_writer import CONFIDENCE_SCALE
-from .batch_folder import BatchFolder, CaseFiles
+from .batch_folder import BatchFolder
 from .case_details import details_of, measured
+from .case_files import CaseFiles
 from .case_plan import BatchSettings as BatchSettings
 from .case_plan import plan_case
 from .manifest import Case

@@ -19,7 +19,8 @@ from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.expected_dice import ExpectedDice
 from .accepted_case import batch_statuses, expected_by_name
-from .batch_folder import BatchFolder, CaseFiles
+from .batch_folder import BatchFolder
+from .case_files import CaseFiles
 from .review_lock import ReviewLock, reviewer_of
 from .status import CaseStatus, Status
 

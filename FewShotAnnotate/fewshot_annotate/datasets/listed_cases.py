@@ -19,7 +19,8 @@ from ..core.file_transaction import FileTransaction
 from ..core.reading import DamagedContentError, read_json_as
 from ..core.storage import csv_bytes, write_json
 from ..io.table import read_lines
-from .batch_folder import PRIVATE, BatchFolder
+from .batch_folder import BatchFolder
+from .case_files import PRIVATE
 from .found_volumes import FoundVolume
 from .manifest import Case, read_manifest
 from .status import NOT_BEGUN, CaseStatus, Status

@@ -12,7 +12,7 @@ from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.locks import open_locked, share_lock
 from ..core.reading import read_text
-from .batch_folder import CaseFiles
+from .case_files import CaseFiles
 
 _LOCK = ".review.lock"
 _MAX_NAME_BYTES = 200

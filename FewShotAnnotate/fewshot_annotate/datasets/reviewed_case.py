@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,21 +12,17 @@ from ..core.reading import DamagedContentError, decoding
 from ..core.slice_axis import SliceAxis
 from ..core.volume import LabelMap, Segment, Volume
 from ..io.files import read_label_maps, read_volume
-from .batch_folder import BatchFolder, CaseFiles
+from .batch_folder import BatchFolder
+from .case_files import CaseFiles, CaseInBatch, recorded_image
 from .listed_cases import listed_cases
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewedCase:
+class ReviewedCase(CaseInBatch):
     """A case as its files hold it.
 
     Attributes
     ----------
-    name : str
-    files : CaseFiles
-    image : Path
-    series : str
-        As of `Case`.
     volume : Volume
     label_map : LabelMap
         Without a labelled voxel if the case is not filled.
@@ -39,10 +34,6 @@ class ReviewedCase:
         Of the label map and its names; empty if the case is not filled.
     """
 
-    name: str
-    files: CaseFiles
-    image: Path
-    series: str
     volume: Volume
     label_map: LabelMap
     axis: SliceAxis | None
@@ -77,7 +68,7 @@ def read_case(folder: BatchFolder, name: str, segments: Sequence[Segment] = ()) 
     request, outcome = record
     try:
         with decoding():
-            image, series = Path(request["image"]["path"]), str(request.get("series", ""))
+            image, series = recorded_image(request)
             axis = SliceAxis(outcome["axis"])
             labelled = tuple(int(index) for index in outcome["labelled_slices"])
     except DamagedContentError:

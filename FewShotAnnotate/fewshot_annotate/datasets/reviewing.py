@@ -9,7 +9,8 @@ from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.volume import LabelMap, Segment
 from .accepting import LabelHistory, accept_case
-from .batch_folder import PRIVATE, BatchFolder
+from .batch_folder import BatchFolder
+from .case_files import PRIVATE
 from .case_table import CaseRow, CaseTable, ReviewState, set_flag
 from .listed_cases import dataset_task, listed_names
 from .review_lock import ReviewLock

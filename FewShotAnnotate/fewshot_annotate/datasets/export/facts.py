@@ -85,6 +85,6 @@ def _centre(mask: np.ndarray, geometry: Geometry) -> tuple[float, float, float] 
         return None
     profiles = [mask.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in (2, 1, 0)]
     index = np.array([np.average(np.arange(len(profile)), weights=profile) for profile in profiles])
-    matrix = np.reshape(geometry.direction, (3, 3)) * np.array(geometry.spacing)
+    matrix = geometry.index_to_world
     x, y, z = matrix @ index + np.array(geometry.origin)
     return float(x), float(y), float(z)

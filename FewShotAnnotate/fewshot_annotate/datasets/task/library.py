@@ -250,7 +250,7 @@ def _with_slices(
 
 def directions_of(geometry: Geometry, axis: SliceAxis) -> np.ndarray:
     """Unit vectors (LPS) [3, 3] of increasing slice, row and column index for slices along an axis."""
-    array_order = np.reshape(geometry.direction, (3, 3)).T[::-1]
+    array_order = geometry.direction_matrix.T[::-1]
     order = [axis.index, *(other for other in range(3) if other != axis.index)]
     return np.asarray(array_order[order])
 

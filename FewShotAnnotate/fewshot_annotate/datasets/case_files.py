@@ -1,0 +1,212 @@
+"""CaseFiles: the files of one case in the folder of a batch.
+
+A label map, once written, is never deleted. A batch does not touch the folder of a case that a user corrected; this
+is detected by `label.filled.nii.gz` and by the digests in case.json, independently of status.csv.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core import paths
+from ..core.errors import InputError
+from ..core.file_transaction import FileTransaction
+from ..core.reading import DamagedContentError, read_json_as
+from ..core.storage import write_bytes
+from ..core.temporary import HIDDEN_PREFIX, remove_abandoned
+from ..io.label_names import sidecar_path
+
+_RECORD_VERSION = 1
+# The folders hold images of patients, so only the user may read them.
+PRIVATE = 0o700
+_DIGESTS = "digests"
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Paths of the files of one case."""
+
+    folder: Path
+
+    @property
+    def label(self) -> Path:
+        """The filled label map."""
+        return self.folder / "label.nii.gz"
+
+    @property
+    def filled(self) -> Path:
+        """The label map as it was filled, if a person corrected it."""
+        return self.folder / "label.filled.nii.gz"
+
+    @property
+    def confidence(self) -> Path:
+        """The confidence, 0..1."""
+        return self.folder / "confidence.nii.gz"
+
+    @property
+    def preview(self) -> Path:
+        """Preview image of some slices."""
+        return self.folder / "preview.png"
+
+    @property
+    def record(self) -> Path:
+        """Record of request and outcome."""
+        return self.folder / "case.json"
+
+    @property
+    def error_log(self) -> Path:
+        """Traceback of an unexpected error."""
+        return self.folder / "error.log"
+
+    @property
+    def names(self) -> Path:
+        """Sidecar file of label names; it need not exist."""
+        return sidecar_path(self.label)
+
+    def corrected(self) -> bool:
+        """Whether a user corrected the result, judged by the files alone."""
+        if not paths.is_file(self.label):
+            return False
+        if paths.lexists(self.filled):
+            return True
+        record = self.read_record()
+        digests = record[1].get(_DIGESTS) if record is not None else None
+        try:
+            return isinstance(digests, dict) and digests != self.digests()
+        except InputError:
+            return True  # unknown: assume so, as nothing may be lost
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the label map and its sidecar, by file name; missing files are left out.
+
+        Raises
+        ------
+        InputError
+            A file cannot be read.
+        """
+        found = {}
+        for path in (self.label, self.names):
+            try:
+                with path.open("rb") as file:
+                    found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise InputError("file_unreadable", path=path, detail=error.strerror) from None
+        return found
+
+    def begin(self) -> None:
+        """Prepare for a new result: back up an earlier one and remove partial files."""
+        self.folder.mkdir(PRIVATE, exist_ok=True)
+        labels = (self.label, self.names, self.filled, sidecar_path(self.filled))
+        made = (self.record, *labels, self.confidence, self.preview)
+        remove_abandoned(self.folder, HIDDEN_PREFIX)
+        self.error_log.unlink(missing_ok=True)
+        if any(map(paths.lexists, (self.label, self.filled))):
+            self.move_aside(*made)
+        else:
+            for file in made:  # remains of a run without a result
+                file.unlink(missing_ok=True)
+
+    def move_aside(self, *files: Path) -> None:
+        """Back up existing files by renaming them, in this order, with the time: label.DATE.nii.gz.
+
+        A label map and its sidecar stay together even if this is interrupted.
+        """
+        dated = _dated(files)
+        names = {sidecar_path(file) for file in dated} & dated.keys()
+        for file, name in dated.items():
+            if file in names:
+                continue
+            beside = sidecar_path(file)
+            if beside in names:
+                copy_file(beside, dated[beside])
+            file.rename(name)
+            if beside in names:
+                beside.unlink()
+
+    def copy_aside(self, transaction: FileTransaction, *files: Path) -> None:
+        """As `move_aside`, but copy the files, at the end of a transaction."""
+        for file, name in _dated(files).items():
+            add_copy(transaction, file, name)
+
+    def write_record(self, request: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
+        """Record that the case is finished, with digests of its files."""
+        write_bytes(self.record, self.record_content(request, outcome, self.digests()))
+
+    def record_content(
+        self, request: Mapping[str, Any], outcome: Mapping[str, Any], digests: Mapping[str, str]
+    ) -> bytes:
+        """Content of case.json for files with these digests."""
+        content = {"version": _RECORD_VERSION, "request": request, "outcome": {**outcome, _DIGESTS: digests}}
+        return (json.dumps(content, indent=1) + "\n").encode("ascii")
+
+    def read_record(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Request and outcome of a finished case; None if it is not finished."""
+        try:
+            version, request, outcome = read_json_as(self.record, _record)
+        except (OSError, DamagedContentError):
+            return None
+        return (request, outcome) if version == _RECORD_VERSION and paths.is_file(self.label) else None
+
+
+def _record(content: Mapping[str, Any]) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    return content["version"], dict(content["request"]), dict(content["outcome"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseInBatch:
+    """A case as the folder of a batch holds it.
+
+    Attributes
+    ----------
+    name : str
+    files : CaseFiles
+    image : Path
+    series : str
+        As of `Case`.
+    """
+
+    name: str
+    files: CaseFiles
+    image: Path
+    series: str
+
+
+def recorded_image(request: Mapping[str, Any]) -> tuple[Path, str]:
+    """Path and DICOM series of the image, from the request in a case's record; see `decoding` for what it raises."""
+    return Path(request["image"]["path"]), str(request.get("series", ""))
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file atomically; raises `InputError` if it cannot be written."""
+    with FileTransaction() as transaction:
+        add_copy(transaction, source, target)
+
+
+def add_copy(transaction: FileTransaction, source: Path, target: Path) -> None:
+    """Add a copy of a file to a transaction."""
+    stream = transaction.stream(target)
+    with source.open("rb") as file:
+        shutil.copyfileobj(file, stream)
+
+
+def _dated(files: Sequence[Path]) -> dict[Path, Path]:
+    """For each existing file, an unused name that contains the time."""
+    there = [file for file in files if paths.lexists(file)]
+    stamp = time.strftime("%Y-%m-%dT%H%M%S")
+    for number in itertools.count(1):
+        when = stamp if number == 1 else f"{stamp}-{number}"
+        parts = (file.name.partition(".") for file in there)
+        names = [file.with_name(f"{stem}.{when}.{rest}") for file, (stem, _, rest) in zip(there, parts, strict=True)]
+        if not any(map(paths.lexists, names)):
+            break
+    return dict(zip(there, names, strict=True))
