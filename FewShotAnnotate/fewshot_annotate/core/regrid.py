@@ -150,17 +150,17 @@ def regrid(
 
 
 def align_grids(source: Geometry, grid: Geometry) -> Alignment | GridMismatch:
-    """Map the voxels of `own` to those of `grid`, or explain why they do not coincide.
+    """Map the voxels of `source` to those of `grid`, or explain why they do not coincide.
 
     They coincide if the axes agree up to order and sign, spacing and direction differ by no more than the rounding of
     a header (`ROUNDED_HEADER`), some voxel lies within `SAME_VOXEL_TOLERANCE` of its counterpart, and none is half a
     voxel away. Each voxel then has one nearest voxel in `grid`, and labels move by the rounding error at most.
     """
-    cosines = np.linalg.solve(_matrix(grid.direction), _matrix(source.direction))
+    cosines = np.linalg.solve(grid.direction_matrix, source.direction_matrix)
     axis_map = np.rint(cosines)
     if (np.abs(axis_map).sum(axis=0) != 1).any() or (np.abs(axis_map).sum(axis=1) != 1).any():
         return GridMismatch("direction", *format_distinct(source.direction, grid.direction), np.inf)
-    order = np.abs(axis_map).argmax(axis=1)  # for each axis (i, j, k) of the grid, the own one
+    order = np.abs(axis_map).argmax(axis=1)  # for each axis (i, j, k) of the grid, the source axis along it
     signs = axis_map[np.arange(3), order]
     size = np.array(source.shape[::-1])[order]
     spacing = np.array(source.spacing)[order]
@@ -176,8 +176,8 @@ def align_grids(source: Geometry, grid: Geometry) -> Alignment | GridMismatch:
         )
     if not rounded or farthest >= 0.5:
         if rotation > scaling:
-            own_direction = (_matrix(source.direction)[:, order] * signs).ravel()
-            return GridMismatch("direction", *format_distinct(own_direction, grid.direction), farthest)
+            source_direction = (source.direction_matrix[:, order] * signs).ravel()
+            return GridMismatch("direction", *format_distinct(source_direction, grid.direction), farthest)
         return GridMismatch("spacing", *format_distinct(spacing, grid.spacing), farthest)
     axes = tuple(2 - int(axis) for axis in order[::-1])
     return Alignment(axes, tuple(int(s) for s in signs[::-1]), tuple(int(o) for o in offset[::-1]), farthest)
@@ -242,9 +242,9 @@ def _changes(source: Geometry, grid: Geometry, alignment: Alignment, lost: int) 
 def _deviations(
     source: Geometry, grid: Geometry, axis_map: np.ndarray, spacing: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances [8, 3] of the corners of `own` from the nearest voxels of `grid`, in voxels, and the index offset."""
-    to_grid = np.linalg.inv(_matrix(grid.direction) * grid.spacing)
-    linear = to_grid @ (_matrix(source.direction) * spacing) - axis_map
+    """Distances [8, 3] of the corners of `source` from the nearest voxels of `grid` in voxels; the index offset."""
+    to_grid = np.linalg.inv(grid.index_to_world)
+    linear = to_grid @ (source.direction_matrix * spacing) - axis_map
     start = to_grid @ np.subtract(source.origin, grid.origin)
     last = np.array(source.shape[::-1]) - 1
     offset = np.rint(start + linear @ (last / 2))
@@ -255,12 +255,8 @@ def _deviations(
 def _nearest_positions(
     source: Geometry, grid: Geometry, axis_map: np.ndarray, offset: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """LPS in mm of the voxel of `own` nearest to the first voxel of `grid`, and of its counterpart in `grid`."""
+    """LPS in mm of the voxel of `source` nearest to the first voxel of `grid`, and of its counterpart in `grid`."""
     last = np.array(source.shape[::-1]) - 1
     index = np.clip(axis_map.T @ -offset, 0, last)
-    matrix, grid_matrix = _matrix(source.direction) * source.spacing, _matrix(grid.direction) * grid.spacing
+    matrix, grid_matrix = source.index_to_world, grid.index_to_world
     return matrix @ index + source.origin, grid_matrix @ (axis_map @ index + offset) + grid.origin
-
-
-def _matrix(direction: Sequence[float]) -> np.ndarray:
-    return np.array(direction, dtype=float).reshape(3, 3)

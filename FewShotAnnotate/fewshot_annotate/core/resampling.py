@@ -54,7 +54,7 @@ def count_outside(label_map: LabelMap, grid: Geometry) -> int:
 
 def index_map(source: Geometry, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Matrix [3, 3] and offset [3] that map array indices [k, j, i] of one grid to those of another."""
-    first, second = (np.array(geometry.direction).reshape(3, 3) * geometry.spacing for geometry in (source, target))
+    first, second = (geometry.index_to_world for geometry in (source, target))
     matrix = np.linalg.solve(second, first)
     start = np.linalg.solve(second, np.subtract(source.origin, target.origin))
     return matrix[::-1, ::-1], start[::-1]

@@ -110,7 +110,7 @@ class SliceAxis:
 
     def _normal(self, geometry: Geometry) -> np.ndarray:
         """Absolute components of the slices' normal along left, posterior and superior."""
-        normal: np.ndarray = np.abs(np.array(geometry.direction).reshape(3, 3)[:, 2 - self.index])
+        normal: np.ndarray = np.abs(geometry.direction_matrix[:, 2 - self.index])
         return normal
 
 

@@ -20,6 +20,8 @@ GEOMETRY_TOLERANCE = 1e-6
 # Grids whose voxel centres differ by at most this fraction of a voxel are the same: programs round origins to
 # 0.01 mm, and 32-bit headers keep seven digits. Well below half a voxel, where the nearest voxel becomes ambiguous.
 SAME_VOXEL_TOLERANCE = 0.05
+# ITK and DICOM use LPS coordinates, NIfTI and Slicer RAS.
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 # Label values stored as floating-point numbers, often scaled, may differ from an integer by this much.
@@ -84,6 +86,16 @@ class Geometry:
             "origin": list(self.origin),
             "direction": list(self.direction),
         }
+
+    @property
+    def direction_matrix(self) -> np.ndarray:
+        """`direction` as a matrix, float64 [3, 3]."""
+        return np.reshape(np.asarray(self.direction, dtype=float), (3, 3))
+
+    @property
+    def index_to_world(self) -> np.ndarray:
+        """Matrix from voxel steps (i, j, k) to mm (LPS), float64 [3, 3]."""
+        return self.direction_matrix * self.spacing
 
     def difference(self, other: Geometry, tolerance: float = GEOMETRY_TOLERANCE) -> tuple[str, Any, Any] | None:
         """First property in which `other` differs, as (name, own value, other's value), or None.

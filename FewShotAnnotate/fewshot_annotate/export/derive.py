@@ -57,7 +57,7 @@ def write_series(folder: Path, derivation: Derivation, software_version: str) ->
     stored, slope, intercept = _as_stored(derivation.volume.array)
     common = _common(derivation, software_version, stored, slope, intercept)
     geometry = derivation.volume.geometry
-    step = np.array(geometry.direction).reshape(3, 3)[:, 2] * geometry.spacing[2]
+    step = geometry.direction_matrix[:, 2] * geometry.spacing[2]
     digits = len(str(len(stored)))
     for number, pixels in enumerate(stored):
         dataset = deepcopy(common)
@@ -78,7 +78,7 @@ def _common(
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
     geometry, modality = derivation.volume.geometry, derivation.modality
-    direction = np.array(geometry.direction).reshape(3, 3)
+    direction = geometry.direction_matrix
     dataset = Dataset()
     values: dict[str, Any] = {
         "SpecificCharacterSet": "ISO_IR 192",

@@ -132,7 +132,7 @@ def _header(content: SegContent) -> Segmentation:
     sources = single_frame_sources(series)
     first = series.headers[0]
     normal = np.cross(*np.array(first.ImageOrientationPatient, dtype=float).reshape(2, 3))
-    direction = np.array(series.geometry.direction).reshape(3, 3)[:, 2]
+    direction = series.geometry.direction_matrix[:, 2]
     gap = series.geometry.spacing[2] * float(normal @ direction)
     segmentation = Segmentation(
         source_images=sources,

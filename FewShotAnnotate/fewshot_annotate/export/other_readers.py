@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from ..core.volume import Geometry, LabelMap
+from ..core.volume import LPS_TO_RAS, Geometry, LabelMap
 from ..io.files import image_suffix
 from ..io.itk_file import read_itk
 from ..io.nifti_header import NiftiHeader
@@ -25,7 +25,6 @@ from .verification import COLOUR_TOLERANCE, Difference, compare_label_maps, grid
 OWN_READER = "our own reader"
 # ITK holds all layers as a whole, voxel by voxel; ours takes memory only where there are labels.
 MAX_ITK_BYTES = 1 << 30
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _AFFINE_TOLERANCE = 1e-5  # of the largest number: 32-bit headers keep seven digits
 
 
@@ -144,8 +143,8 @@ def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Difference]:
             if not np.array_equal(expected_values, found_values, equal_nan=True):
                 return [Difference(f"{name} as nibabel reads it", expected, np.asarray(found).tolist())]
         return []
-    matrix = np.reshape(geometry.direction, (3, 3)) * geometry.spacing
-    expected = _LPS_TO_RAS @ np.column_stack([matrix, geometry.origin])
+    matrix = geometry.index_to_world
+    expected = LPS_TO_RAS @ np.column_stack([matrix, geometry.origin])
     if not np.allclose(image.affine[:3], expected, rtol=0, atol=_AFFINE_TOLERANCE * np.abs(expected).max()):
         return [Difference("affine as nibabel reads it", expected.tolist(), image.affine[:3].tolist())]
     return []

@@ -14,7 +14,7 @@ def is_upright_view(geometry: Geometry, grid: Geometry) -> bool:
     """Whether `own` has the slices of `grid`, whose third direction is slanted, without the shift between them."""
     if geometry.shape != grid.shape:
         return False
-    upright = np.array(grid.direction).reshape(3, 3)
+    upright = grid.direction_matrix
     slanted = upright[:, 2].copy()
     upright[:, 2] = np.cross(upright[:, 0], upright[:, 1])
     gap = geometry.spacing[2]

@@ -77,7 +77,7 @@ def grid_difference(path: Path, expected: Geometry, actual: Geometry) -> tuple[s
     off = expected.difference(actual, SAME_VOXEL_TOLERANCE)
     if off is None or not image_suffix(path).startswith(".nii"):
         return off
-    turned = nearest_orthogonal_matrix(np.reshape(expected.direction, (3, 3)))
+    turned = nearest_orthogonal_matrix(expected.direction_matrix)
     upright = Geometry(expected.shape, expected.spacing, expected.origin, tuple(turned.ravel().tolist()))
     return off if upright.difference(actual, SAME_VOXEL_TOLERANCE) else None
 

@@ -1,7 +1,7 @@
-"""Checks of images whose voxels are in several data files, listed or numbered in the header.
+"""Data files beside a header file: a single one, or several that the header lists or numbers.
 
-They are needed before ITK opens the files: it hangs if one of them is a named pipe, and leaves voxels uninitialised
-if one is missing.
+Several are checked before ITK opens them: it hangs if one of them is a named pipe, and leaves voxels uninitialised if
+one is missing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from ..core import paths
 from ..core.errors import InputError
 from ..core.numbers import int_or_none
+from .voxel_stream import file_errors_as_input_errors
 
 # More files than any scanner writes for one series.
 _MAX_FILES = 100_000
@@ -54,15 +55,34 @@ def require_data_files(path: Path, text: str, listed: Sequence[str], sizes: Sequ
     if count > min(len(names), _MAX_FILES):
         raise InputError("file_truncated", path=path, detail=f"{len(names)} of {count} files of voxels")
     for name in names[:count]:
-        file = path.parent / name.strip()
-        if not paths.is_file(file):
-            raise missing_partner(path, name.strip())
-        if paths.size(file) * count < file_bytes:
-            raise InputError("file_truncated", path=file, detail=f"{paths.size(file)} bytes")
+        file, size = data_file(path, name.strip())
+        if size * count < file_bytes:
+            raise InputError("file_truncated", path=file, detail=f"{size} bytes")
 
 
-def missing_partner(path: Path, name: str) -> InputError:
-    """The error for a data file that a header names and that is not there; what is no file name is cut."""
+def listed_names(path: Path, start: int, max_bytes: int) -> list[str]:
+    """The lines after a header of `start` bytes, which name the data files."""
+    with file_errors_as_input_errors(path), path.open("rb") as stream:
+        stream.seek(start)
+        return stream.read(max_bytes).decode("utf-8", "surrogateescape").splitlines()
+
+
+def data_file(path: Path, name: str) -> tuple[Path, int]:
+    """Path and size in bytes of the data file that the header file `path` names.
+
+    Raises
+    ------
+    InputError
+        It is missing.
+    """
+    file = path.parent / name
+    if not paths.is_file(file):
+        raise missing_data_file(path, name)
+    return file, paths.size(file)
+
+
+def missing_data_file(path: Path, name: str) -> InputError:
+    """The error for a data file that a header names and that is missing. Text too long for a file name is cut."""
     shown = name if len(name) <= _LONGEST_NAME else f"{name[:_SHOWN_LETTERS]}..."
     return InputError("partner_missing", path=path, partner=shown)
 

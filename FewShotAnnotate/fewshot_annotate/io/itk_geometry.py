@@ -54,7 +54,7 @@ def geometry_of_stub(
 def require_grid(geometry: Geometry, path: Path) -> None:
     """Raise `InputError` unless spacing, origin and direction are finite, positive and invertible respectively."""
     numbers = np.array([*geometry.spacing, *geometry.origin, *geometry.direction])
-    direction = np.reshape(geometry.direction, (3, 3))
+    direction = geometry.direction_matrix
     finite = np.isfinite(numbers).all() and np.abs(numbers).max() < 1e9
     if not finite or min(geometry.spacing) <= 0 or abs(np.linalg.det(direction)) < 1e-3:
         raise InputError("geometry_impossible", path=path)

@@ -13,10 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..core import paths
 from ..core.errors import InputError
 from ..core.volume import Geometry, ImageHeader
-from .data_files import missing_partner, require_data_files
+from .data_files import data_file, listed_names, require_data_files
 from .image_file import ImageFile, UnsupportedFeatureError
 from .itk_geometry import geometry_of_stub
 from .voxel_stream import (
@@ -69,7 +68,7 @@ class MetaHeader(ImageHeader):
     @classmethod
     def of_geometry(cls, geometry: Geometry) -> MetaHeader:
         """Header for a grid that was not read from a MetaImage file."""
-        columns = np.reshape(geometry.direction, (3, 3)).T
+        columns = geometry.direction_matrix.T
         main = np.abs(columns).argmax(axis=1)
         letters = (
             "RAI"[axis] if column[axis] > 0 else "LPS"[axis] for axis, column in zip(main, columns, strict=True)
@@ -205,10 +204,7 @@ def _voxels(
     if not _is_true(fields.get("BinaryData", "True")):
         raise UnsupportedFeatureError
     if name.upper() != "LOCAL":
-        partner = path.parent / name
-        if not paths.is_file(partner):
-            raise missing_partner(path, name)
-        path, size, start = partner, paths.size(partner), 0
+        (path, size), start = data_file(path, name), 0
     packed = _is_true(fields.get("CompressedData", "False"))
     expected = byte_count(kind, shape)
     try:
@@ -226,9 +222,7 @@ def _voxels(
 
 def _require_data_files(path: Path, start: int, fields: dict[str, str], expected: int) -> None:
     """Check the data files that a header lists; their minimum size is unknown if compressed or text."""
-    with file_errors_as_input_errors(path), path.open("rb") as raw:
-        skip_to(raw, start, path)
-        listed = raw.read(_MAX_HEADER_BYTES).decode("utf-8", "surrogateescape").splitlines()
+    listed = listed_names(path, start, _MAX_HEADER_BYTES)
     plain = _is_true(fields.get("BinaryData", "True")) and not _is_true(fields.get("CompressedData", "False"))
     sizes = [int(size) for size in fields["DimSize"].split()]
     require_data_files(path, fields["ElementDataFile"], listed, sizes, expected if plain else 1)

@@ -104,7 +104,7 @@ class NiftiHeader(ImageHeader):
     def of_geometry(cls, geometry: Geometry) -> NiftiHeader:
         """Header for a grid not read from a NIfTI file: equal qform and sform, code 1 (scanner), in mm."""
         lps_to_ras = np.array([-1.0, -1.0, 1.0])
-        direction = lps_to_ras[:, None] * np.reshape(geometry.direction, (3, 3))
+        direction = lps_to_ras[:, None] * geometry.direction_matrix
         origin = lps_to_ras * geometry.origin
         qfac = 1.0 if np.linalg.det(direction) > 0 else -1.0
         _, b, c, d = _quaternion(nearest_orthogonal_matrix(direction * [1, 1, qfac]))

@@ -13,11 +13,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..core import paths
 from ..core.errors import InputError
 from ..core.numbers import int_or_none
 from ..core.volume import Geometry
-from .data_files import missing_partner, require_data_files
+from .data_files import data_file, listed_names, require_data_files
 from .image_file import ImageFile, UnsupportedFeatureError
 from .itk_geometry import geometry_of_stub
 from .nrrd_header import MAX_HEADER_BYTES, TYPE_NAMES, NrrdHeader, geometry_fields, layout, parse_header, stub_file
@@ -114,9 +113,9 @@ def _voxels(
     if name := fields.get("data file"):
         if _is_several(name):
             least = expected if encoding == "raw" else 1
-            require_data_files(path, name, _listed(path, start), shape[::-1], least)
+            require_data_files(path, name, listed_names(path, start, MAX_HEADER_BYTES), shape[::-1], least)
             raise UnsupportedFeatureError
-        path, size, start = _partner(path, name)
+        (path, size), start = data_file(path, name), 0
     with file_errors_as_input_errors(path), path.open("rb") as raw:
         raw.seek(start)
         for _ in range(line_skip):
@@ -206,18 +205,3 @@ def _hex_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:
 def _is_several(name: str) -> bool:
     """Whether the voxels are in several files."""
     return name.upper().startswith("LIST") or "%" in name or len(name.split()) > 3
-
-
-def _listed(path: Path, start: int) -> list[str]:
-    """The lines after a header."""
-    with file_errors_as_input_errors(path), path.open("rb") as raw:
-        raw.seek(start)
-        return raw.read(MAX_HEADER_BYTES).decode("utf-8", "surrogateescape").splitlines()
-
-
-def _partner(path: Path, name: str) -> tuple[Path, int, int]:
-    """Detached data file of a header, its size in bytes, and the offset of the voxels."""
-    found = path.parent / name
-    if not paths.is_file(found):
-        raise missing_partner(path, name)
-    return found, paths.size(found), 0

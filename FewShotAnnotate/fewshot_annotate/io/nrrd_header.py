@@ -89,7 +89,7 @@ class NrrdHeader(ImageHeader):
     @classmethod
     def of_geometry(cls, geometry: Geometry) -> NrrdHeader:
         """Header for a grid that was not read from an NRRD file, in LPS."""
-        columns = np.reshape(geometry.direction, (3, 3)).T * np.reshape(geometry.spacing, (3, 1))
+        columns = geometry.index_to_world.T
         return cls(
             (
                 ("space", "left-posterior-superior"),

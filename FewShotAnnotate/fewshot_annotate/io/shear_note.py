@@ -6,21 +6,19 @@ from itertools import product
 
 import numpy as np
 
-from ..core.volume import SAME_VOXEL_TOLERANCE, Geometry, nearest_orthogonal_matrix
+from ..core.volume import LPS_TO_RAS, SAME_VOXEL_TOLERANCE, Geometry, nearest_orthogonal_matrix
 from .nifti_header import NiftiHeader
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def shear_note(geometry: Geometry, path: object) -> str:
     """Sentence on the sheared axes of the image `path`; empty if they are orthogonal up to rounding."""
     header = geometry.header
-    stored = np.reshape(geometry.direction, (3, 3)) * geometry.spacing
+    stored = geometry.index_to_world
     if isinstance(header, NiftiHeader):
         if header.sform_code <= 0:
             return ""
         rows = np.reshape(header.srow, (3, 4))
-        stated, origin = _LPS_TO_RAS @ rows[:, :3], _LPS_TO_RAS @ rows[:, 3]
+        stated, origin = LPS_TO_RAS @ rows[:, :3], LPS_TO_RAS @ rows[:, 3]
         if _max_distance(geometry, stated - _orthogonalised(stated)) <= SAME_VOXEL_TOLERANCE:
             return ""
         off = _max_distance(geometry, stated - stored, origin - geometry.origin)

@@ -92,7 +92,7 @@ def label_regions(labels: np.ndarray, segments: Sequence[Segment]) -> list[Regio
 
 def radiological_flips(axis: SliceAxis, geometry: Geometry) -> tuple[slice, slice]:
     """Flips of rows and columns for radiological convention: left on the right, anterior or superior at the top."""
-    directions = np.array(geometry.direction).reshape(3, 3)[:, ::-1]  # columns in array order
+    directions = geometry.direction_matrix[:, ::-1]  # columns in array order
     flips = []
     for column in (number for number in range(3) if number != axis.index):
         patient_axis = int(np.abs(directions[:, column]).argmax())

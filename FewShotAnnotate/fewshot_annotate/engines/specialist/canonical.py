@@ -28,7 +28,7 @@ class CanonicalOrder:
     def of(cls, geometry: Geometry) -> CanonicalOrder:
         """Order of an array on a grid, which may be oblique."""
         # Column c of the direction matrix is the direction of array axis 2 - c.
-        towards = np.array(geometry.direction).reshape(3, 3)[::-1, ::-1]
+        towards = geometry.direction_matrix[::-1, ::-1]
         axes: list[int] = [0, 0, 0]
         left = np.abs(towards).copy()
         for _ in range(3):

@@ -320,7 +320,7 @@ def labels_version(segmentation_node: Any) -> tuple[object, ...]:
 def ijk_to_ras(grid: Geometry, first: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
     """4x4 matrix of voxel (i, j, k) to RAS in mm, where the grid's first voxel has the number `first`."""
     matrix = np.eye(4)
-    matrix[:3, :3] = np.array(grid.direction).reshape(3, 3) * grid.spacing
+    matrix[:3, :3] = grid.index_to_world
     matrix[:3, 3] = np.array(grid.origin) - matrix[:3, :3] @ first
     return np.asarray(_LPS_RAS @ matrix)
 

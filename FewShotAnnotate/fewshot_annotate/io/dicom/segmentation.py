@@ -193,7 +193,7 @@ def _gap_candidates(frame: SegFrame, normal: np.ndarray, grid: Geometry | None) 
     """Distances of slices that the images and the file speak of, best first."""
     gaps = []
     if grid is not None:
-        cosines = np.abs(normal @ np.reshape(grid.direction, (3, 3)))
+        cosines = np.abs(normal @ grid.direction_matrix)
         axis = int(cosines.argmax())
         gaps.append(grid.spacing[axis] * float(cosines[axis]))
     return [*gaps, frame.gap, frame.thickness]
