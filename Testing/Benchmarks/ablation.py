@@ -31,7 +31,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
-from fewshot_annotate.engines.base import label_slice
+from methods import fill_between
 from report import markdown_table
 from scores import dice_by_label, mean, scored_labels
 from support.data import benchmark_case_names, load_benchmark_case
@@ -147,10 +147,7 @@ def measure(trial: Trial) -> Result:
     query = support.unlabelled(support.labelled_range())
     began = time.process_time()
     engine = Adapt(options={"steps": trial.steps}, config=trial.config)
-    engine.prepare(volume, support)
-    filled = np.zeros_like(slices)
-    for index, probabilities in engine.predict(query):
-        filled[index], _ = label_slice(probabilities, support.labels)
+    filled = fill_between(engine, volume, support, slices)
     seconds = time.process_time() - began
     dice = dice_by_label(slices[query], filled[query], scored_labels(slices))
     expected = [(one, dice[one.label]) for one in engine.expected_dice() if one.label in dice]

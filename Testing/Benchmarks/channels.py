@@ -23,9 +23,8 @@ import numpy as np
 from fewshot_annotate.core.slice_axis import SliceAxis, labelled_indices
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
-from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.registry import engine_class
-from fewshot_annotate.jobs.filling import Filling
+from methods import fill_between
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter, zoom
@@ -92,9 +91,7 @@ def dice_of(engine: str, volume: Volume, labels: np.ndarray, spacing: int) -> fl
     axis.slices(painted)[indices] = truth[indices]
     support = Support.from_label_map(LabelMap(painted, volume.geometry), axis, indices)
     between = support.unlabelled(support.labelled_range())
-    result = truth.copy()
-    for index, probabilities in Filling(engine_class(engine)(), volume, support, between).results():
-        result[index] = label_slice(probabilities, support.labels)[0]
+    result = fill_between(engine_class(engine)(), volume, support, truth)
     found = mean_dice(truth, result, between, scored_labels(truth))
     assert found is not None
     return found

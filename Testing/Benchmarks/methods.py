@@ -19,8 +19,9 @@ import SimpleITK as sitk
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import LabelMap, Volume, to_image
-from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.base import Engine, label_slice
 from fewshot_annotate.engines.registry import engine_class, engine_names
+from fewshot_annotate.jobs.filling import Filling
 from measured import run_measured
 from peers import FILL_BETWEEN_SLICES, GROW_FROM_SEEDS, PEERS, run_peer
 from scipy.ndimage import distance_transform_edt
@@ -174,10 +175,15 @@ def run_engine(name: str, task: Task, slices: str = "all", budget: float | None 
 def run_in_process(name: str, task: Task) -> np.ndarray:
     """Labels [n, h, w] by an engine in this process, between the labelled slices only: quick, for many runs."""
     support = Support.from_label_map(task.painted, task.axis, task.indices)
-    engine = engine_class(name)()
-    engine.prepare(task.volume, support)
-    result = task.labels.copy()
-    for index, probabilities in engine.predict(support.unlabelled(support.labelled_range())):
+    return fill_between(engine_class(name)(), task.volume, support, task.labels)
+
+
+def fill_between(engine: Engine, volume: Volume, support: Support, labels: np.ndarray) -> np.ndarray:
+    """A copy of labels [n, h, w] in which the slices between the labelled ones are filled by an engine."""
+    result = labels.copy()
+    for index, probabilities in Filling(
+        engine, volume, support, support.unlabelled(support.labelled_range())
+    ).results():
         result[index], _ = label_slice(probabilities, support.labels)
     return result
 

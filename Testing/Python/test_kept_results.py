@@ -13,31 +13,13 @@ from fewshot_annotate.core import temporary
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.results import write_results
 from fewshot_annotate.core.storage import write_bytes
-from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.io.files import (
     read_label_maps,
     write_array,
     write_label_maps,
 )
 from support.disk import largest_file
-
-GRID = Geometry((6, 20, 24), (1.0, 2.0, 3.0))
-OLD = b"an older good file"
-
-
-def labels(names: int = 2) -> LabelMap:
-    array = np.random.default_rng(5).integers(0, 3, GRID.shape).astype(np.uint8)
-    return LabelMap(
-        array, GRID, tuple(Segment(value=value + 1, name=f"segment number {value}") for value in range(names))
-    )
-
-
-def confidence() -> np.ndarray:
-    return np.random.default_rng(6).random(GRID.shape).astype(np.float32)
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+from support.small_files import GRID, confidence, labels, names_in
 
 
 def test_a_result_that_cannot_be_written_is_kept_elsewhere(tmp_path: Path) -> None:

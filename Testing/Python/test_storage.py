@@ -21,7 +21,6 @@ from fewshot_annotate.core.file_transaction import FileTransaction, atomic_strea
 from fewshot_annotate.core.results import KEPT_PREFIX
 from fewshot_annotate.core.storage import temporary_folder, write_bytes, write_csv, write_json, write_text
 from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
-from fewshot_annotate.core.volume import Geometry, LabelMap, Segment
 from fewshot_annotate.datasets.batch import WorkerPool, run_batch
 from fewshot_annotate.datasets.case import BatchSettings
 from fewshot_annotate.datasets.manifest import read_manifest
@@ -37,21 +36,7 @@ from fewshot_annotate.io.files import (
 from support.batches import make_dataset
 from support.disk import largest_file
 from support.processes import Spawned, wait_for
-
-GRID = Geometry((6, 20, 24), (1.0, 2.0, 3.0))
-OLD = b"an older good file"
-
-
-def labels(names: int = 2) -> LabelMap:
-    array = np.random.default_rng(5).integers(0, 3, GRID.shape).astype(np.uint8)
-    return LabelMap(
-        array, GRID, tuple(Segment(value=value + 1, name=f"segment number {value}") for value in range(names))
-    )
-
-
-def confidence() -> np.ndarray:
-    return np.random.default_rng(6).random(GRID.shape).astype(np.float32)
-
+from support.small_files import GRID, OLD, confidence, labels, names_in
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     **{f"labels{suffix}": (lambda path: write_label_maps(path, [labels()])) for suffix in IMAGE_SUFFIXES},
@@ -71,10 +56,6 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 def _write_npy(path: Path) -> None:
     with atomic_stream(path) as stream:
         np.save(stream, confidence())
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 # --- a full disk

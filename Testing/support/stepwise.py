@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fewshot_annotate
 import numpy as np
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.expected_dice import ExpectedDice
@@ -19,6 +18,8 @@ from fewshot_annotate.engines import registry
 from fewshot_annotate.engines.base import RunContext
 from fewshot_annotate.engines.option import Option
 from fewshot_annotate.engines.propagate.engine import Propagate
+
+from support.python_program import python_program
 
 NAME = "stepwise"
 FIT_FRACTION = 0.8
@@ -101,17 +102,5 @@ def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> No
 
 def python_with_stepwise(folder: Path) -> str:
     """A program that runs a Python script as Python does, the engine being known."""
-    places = [str(Path(fewshot_annotate.__file__).parents[1]), str(Path(__file__).parents[1])]
-    program = folder / "python-with-stepwise"
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import runpy, sys\n"
-        f"sys.path[:0] = {places!r}\n"
-        "from support.stepwise import register\n"
-        "register()\n"
-        "del sys.argv[0]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n",
-        encoding="utf-8",
-    )
-    program.chmod(0o755)
-    return str(program)
+    prelude = "from support.stepwise import register", "register()"
+    return python_program(folder / "python-with-stepwise", *prelude)

@@ -9,13 +9,11 @@ import hashlib
 import io
 import json
 import os
-import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fewshot_annotate
 import numpy as np
 import pytest
 import torch
@@ -23,6 +21,7 @@ from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.weights import catalog
 
 import support.torchvision_standin  # noqa: F401 (must come before what imports torchvision)
+from support.python_program import python_program
 
 TABLE_VARIABLE = "FEWSHOT_TEST_WEIGHTS_TABLE"
 GRID = 8
@@ -153,22 +152,13 @@ def use_table_of_environment() -> None:
 
 def python_with_shelf(folder: Path) -> str:
     """A program that runs a Python script as Python does, with the table of the shelf in use and without requests."""
-    places = [str(Path(fewshot_annotate.__file__).parents[1]), str(Path(__file__).parents[1])]
-    program = folder / "python-with-shelf"
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import runpy, sys\n"
-        f"sys.path[:0] = {places!r}\n"
-        "from support.offline import forbid_requests\n"
-        "forbid_requests()\n"
-        "from support.tiny_weights import use_table_of_environment\n"
-        "use_table_of_environment()\n"
-        "del sys.argv[0]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n",
-        encoding="utf-8",
+    prelude = (
+        "from support.offline import forbid_requests",
+        "forbid_requests()",
+        "from support.tiny_weights import use_table_of_environment",
+        "use_table_of_environment()",
     )
-    program.chmod(0o755)
-    return str(program)
+    return python_program(folder / "python-with-shelf", *prelude)
 
 
 def random_seggpt(types: bool = True, side: int = 64, seed: int = 0) -> dict[str, torch.Tensor]:
