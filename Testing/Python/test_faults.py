@@ -249,7 +249,7 @@ def test_what_is_said_of_a_late_ctrl_c_is_true(
     def interrupted(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(library, "_labels", interrupted)
+    monkeypatch.setattr(library, "segment_names", interrupted)
     assert main(["library", "save", "task", str(dataset.image), str(dataset.support)]) == 130
     assert capsys.readouterr().err == "fewshot-annotate: cancelled; files that were finished by then are there.\n"
     assert (home / "library" / "task" / "task.json").exists()
