@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
 from ..core.slice_axis import parse_axis
 from ..core.support import Support
@@ -77,7 +78,9 @@ def _save(options: argparse.Namespace) -> int:
     axis = parse_axis(options.axis)
     labelled = parse_labelled_slices(options.labelled_slices)
     volume = read_volume(options.image, options.series)
-    label_map = read_one_label_map(options, volume, "library_overlaps")
+    label_map = read_one_label_map(options, volume)
+    if label_map is None:
+        raise InputError("library_overlaps", path=options.labels)
     support = Support.from_label_map(label_map, axis, labelled, complete=not options.partial, path=options.labels)
     origin = SliceOrigin.CORRECTED if options.corrected else SliceOrigin.PAINTED
     task = save_slices(options.name, volume, label_map, support, add=options.add, origin=origin)

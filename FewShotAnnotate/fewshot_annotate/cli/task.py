@@ -177,7 +177,9 @@ def _add(options: argparse.Namespace) -> int:
         return _add_batch(options, folder)
     labelled = parse_labelled_slices(options.labelled_slices)
     volume = read_volume(options.image, options.series)
-    label_map = read_one_label_map(options, volume, "task_overlaps")
+    label_map = read_one_label_map(options, volume)
+    if label_map is None:
+        raise InputError("task_overlaps", path=options.labels)
     axis = resolve_axis(parse_axis(options.axis), volume.geometry)
     if labelled is not None:
         axis = Support.from_label_map(label_map, axis, labelled, path=options.labels).axis

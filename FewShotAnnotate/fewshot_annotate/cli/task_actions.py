@@ -73,19 +73,19 @@ def print_tasks(columns: Sequence[str], row: Callable[[Task], Sequence[str]]) ->
     print(printable(library_folder()))
 
 
-def read_one_label_map(options: argparse.Namespace, volume: Volume, overlap_code: str) -> LabelMap:
-    """Read the label map of an image for a task, which keeps one label per voxel.
+def read_one_label_map(options: argparse.Namespace, volume: Volume) -> LabelMap | None:
+    """Read the label map of an image for a task, which keeps one label per voxel; None if segments overlap.
 
     Raises
     ------
     InputError
-        As for `read_labels`; `overlap_code` if segments overlap.
+        As for `read_labels`.
     """
     layers = read_labels(options.labels, volume, options)
     try:
         return layers[0] if len(layers) == 1 else merge_layers(layers, "labels.nii.gz")
     except InputError:
-        raise InputError(overlap_code, path=options.labels) from None
+        return None
 
 
 def segment_names(task: Task) -> str:
