@@ -154,6 +154,7 @@ class Adapt(Engine):
             began = time.monotonic()
             result = self._blended(index, self._whole(pool.window, filler.probabilities(index, logits)), pool.window)
             if slab is None or not slab.holds(index):
+                work.done(FINISHING_STEPS)
                 yield index, result
                 continue
             slab.put(index, logits)
@@ -165,6 +166,7 @@ class Adapt(Engine):
             inner = [index for index in query if slab.holds(index)]
             for index, logits in self._refined(slab, inner, plan, fit.network, work, left):
                 whole = self._whole(pool.window, filler.probabilities(index, logits))
+                work.done(FINISHING_STEPS)
                 yield index, self._blended(index, whole, pool.window)
 
     def _pool(self) -> CandidatePool:
