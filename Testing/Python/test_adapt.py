@@ -183,6 +183,7 @@ def test_every_slice_is_offered_before_a_look_from_the_sides_makes_it_better() -
     assert np.mean(gains) > 0
 
 
+@pytest.mark.slow
 def test_many_labels_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, labels, support = brain_part()
     parts = np.add.outer(np.arange(labels.shape[1]) // 4, np.arange(labels.shape[2]) // 4 * 13) + 1
@@ -213,6 +214,7 @@ def test_slices_with_others_missing_between_them_are_filled_without_a_look_from_
     assert mean_dice(truth, result, support) > 0.5
 
 
+@pytest.mark.slow
 def test_slices_beyond_the_labelled_ones_have_no_part_in_the_look_from_the_sides() -> None:
     volume, labels, _ = brain_part()
     support = Support.from_label_map(LabelMap(labels, volume.geometry), SliceAxis(0), range(4, 13, 4))
@@ -223,6 +225,7 @@ def test_slices_beyond_the_labelled_ones_have_no_part_in_the_look_from_the_sides
     assert sorted(offered) == support.unlabelled(support.labelled_range())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tip", [2, 3])
 def test_the_tip_of_a_vertebra_that_one_slice_alone_shows_is_grown_where_propagation_loses_it(
     tip: int,
@@ -397,6 +400,7 @@ def test_few_labelled_slices_are_enough(count: int) -> None:
     assert all(one.low <= one.dice <= one.high for one in engine.expected_dice())
 
 
+@pytest.mark.slow
 def test_a_label_that_a_slice_does_not_speak_about_is_carried_there() -> None:
     volume, _, support = brain_part()
     known = support.annotated.copy()
@@ -412,6 +416,7 @@ def test_a_label_that_a_slice_does_not_speak_about_is_carried_there() -> None:
     assert sizes[0] > 2 * sizes[1]
 
 
+@pytest.mark.slow
 def test_many_labels_are_filled() -> None:
     volume, label_map = load_case("mic_ovule_cells")
     image, labels = volume.array[:9], label_map.array[:9]

@@ -152,6 +152,7 @@ def test_a_killed_command_line_ends_its_worker_and_the_job_can_be_resumed(long_d
     require_resumes(long_desk, spawned, np.count_nonzero(folder.finished()))
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_worker_killed_under_the_command_line_is_one_plain_line(long_desk: Desk, spawned: Spawned) -> None:
     program = spawned.cli(*long_desk.fill("--slices", "all", "--job-dir", long_desk.job))

@@ -66,6 +66,7 @@ def test_all_pretrained_engines_are_compared_with_a_built_in_one(
     assert all(float(row["seconds_to_first_slice"]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_an_engine_without_weights_is_named_and_the_others_are_compared(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

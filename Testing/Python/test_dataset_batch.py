@@ -307,6 +307,7 @@ def test_a_second_batch_on_the_folder_is_refused_while_one_is_active(
     assert not BatchFolder(dataset.output).busy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["interrupt", "file"])
 def test_a_cancelled_batch_says_so_and_goes_on_later(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned, how: str

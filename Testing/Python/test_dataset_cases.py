@@ -135,6 +135,13 @@ def test_a_folder_with_other_files_becomes_no_data_set(images: Path) -> None:
     assert not (images / "status.csv").exists()
 
 
+def test_a_link_to_what_is_no_folder_is_refused_by_the_name_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "set").symlink_to("/dev/null")
+    with pytest.raises(InputError) as refused:
+        create_dataset(tmp_path / "set")
+    assert (refused.value.code, str(refused.value.data["path"])) == ("not_a_folder", str(tmp_path / "set"))
+
+
 def test_damaged_settings_are_one_clear_line(dataset: BatchFolder) -> None:
     (dataset.path / "dataset.json").write_text("[]")
     with pytest.raises(InputError, match="choose the task again"):

@@ -113,6 +113,7 @@ def test_a_case_that_kills_its_worker_each_time_fails_alone(
     assert said == f"fewshot-annotate: case 2: {line}\n"
 
 
+@pytest.mark.slow
 def test_cancelling_ends_the_workers(dataset: Dataset, standins: dict[str, str], spawned: Spawned) -> None:
     batch = spawned.cli(*held_batch(dataset, "--workers", "2"), environment=standins)
     workers = processes_at_a_case(dataset, 2)

@@ -143,6 +143,7 @@ def front_of(slab: Slab) -> FittedNetwork:
     return fit(stack, examples, 60, 0, lambda part: None)
 
 
+@pytest.mark.slow
 def test_a_look_goes_on_from_what_the_network_that_filled_has_learned_and_leaves_that_as_it_is() -> None:
     slab, truth, between = slab_of(most=3)
     network = front_of(slab_of(most=0)[0])

@@ -59,6 +59,7 @@ def test_a_list_of_actions(walk_through: Callable[[Sequence[Action]], Walk], nam
     walk_through([Action(*one) for one in LISTS[name]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_walk_breaks_no_promise(walk_through: Callable[[Sequence[Action]], Walk], seed: int) -> None:
     actions = random_actions(seed, STEPS)

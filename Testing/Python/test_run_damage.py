@@ -136,6 +136,7 @@ def race(desk: Path, support: str, suffix: str) -> list[tuple[Path, Path]]:
     return ends
 
 
+@pytest.mark.slow
 def test_of_two_starts_in_one_new_folder_one_wins_and_its_result_is_right(desk: Path) -> None:
     expected = slices_of(desk / "undisturbed.nii.gz")
     for number, (winner, loser) in enumerate(race(desk, "support.nii.gz", ".nii.gz")):

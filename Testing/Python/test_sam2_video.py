@@ -109,6 +109,7 @@ def test_a_label_that_both_sides_lack_is_absent(shelf: Shelf) -> None:
     assert results[17][2].max() > 0
 
 
+@pytest.mark.slow
 def test_each_gap_is_filled_the_same_whichever_others_are_asked_for(shelf: Shelf) -> None:
     volume, support = supported([8, 14, 20])
     everything = predict(volume, support, [9, 10, 11, 12, 13, 15, 16, 17, 18, 19])
@@ -116,6 +117,7 @@ def test_each_gap_is_filled_the_same_whichever_others_are_asked_for(shelf: Shelf
     np.testing.assert_allclose(alone[18], everything[18], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_both_labelled_slices_count_by_distance(shelf: Shelf) -> None:
     volume, support = supported([8, 20])
     model = VideoModel(renamed(random_sam2()), SIDE)

@@ -64,6 +64,7 @@ def test_zeros_can_be_written_and_are_like_those_of_numpy(shape: tuple[int, ...]
     assert (array == 7).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="where the system takes memory back")
 def test_many_full_arrays_lie_in_files_and_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse_array, "MAX_MEMORY_BYTES", 10 << 20)

@@ -123,6 +123,7 @@ def test_painted_slices_come_back_as_they_were_with_their_own_values(trained: Pa
     assert filled.array[5].any()
 
 
+@pytest.mark.slow
 def test_a_batch_fills_by_the_task_and_its_accepted_cases_become_examples(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_batch_fills_by_the_task_and_its_accepted_cases_become_examples(
     assert added.engine == "specialist 0.2.0"
 
 
+@pytest.mark.slow
 def test_training_that_was_stopped_is_continued_and_the_next_starts_from_it(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

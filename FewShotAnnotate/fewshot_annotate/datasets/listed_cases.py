@@ -41,6 +41,8 @@ def create_dataset(path: str | Path) -> BatchFolder:
     """
     folder = BatchFolder(path)
     paths.require_nameable(folder.path)
+    if paths.lexists(Path(path)) and not paths.is_folder(Path(path)):
+        raise InputError("not_a_folder", path=path)
     if paths.is_file(folder.status.path):
         return folder
     if any(not one.name.startswith(".") for one in paths.entries(folder.path)):

@@ -22,6 +22,7 @@ def results_sentences() -> Mapping[str, str]:
         "case_link": _("{path}: this is a link; a case's folder must lie in the output folder itself."),
         "batch_folder_used": _("{path}: it holds a batch already; choose a new folder, or continue that one."),
         "batch_folder_foreign": _("{path}: it holds other files and no batch; choose a new folder."),
+        "not_a_folder": _("{path}: this is no folder; choose a folder."),
         "batch_busy": _("{path}: another batch runs in this folder; wait for it or stop it first."),
         "no_batch": _("{path}: no batch was written here; choose the folder with status.csv."),
         "case_task_twice": _("it names a task in both columns, library and task; leave one empty."),
