@@ -76,6 +76,7 @@ def test_an_engine_that_fails_in_a_trial_is_named_and_the_exit_code_says_so(
     assert {row["engine"] for row in rows_of(desk.report / "summary.csv")} == {"propagate"}
 
 
+@pytest.mark.slow
 def test_both_built_in_engines_are_compared_in_a_report_that_needs_nothing_else(
     desk: Desk, capfd: pytest.CaptureFixture[str]
 ) -> None:

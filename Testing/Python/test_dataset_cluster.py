@@ -126,6 +126,7 @@ def test_cancelling_ends_the_workers(dataset: Dataset, standins: dict[str, str],
     assert main(dataset.command("--resume")) == 0
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_batch_that_is_killed(
     dataset: Dataset, standins: dict[str, str], spawned: Spawned
 ) -> None:

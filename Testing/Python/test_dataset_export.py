@@ -85,6 +85,7 @@ def test_the_decathlons_description_lists_every_pair(tmp_path: Path) -> None:
         assert (folder / pair["label"]).is_file()
 
 
+@pytest.mark.slow
 def test_monais_own_reader_reads_the_data_list(tmp_path: Path) -> None:
     from monai.data import load_decathlon_datalist
 

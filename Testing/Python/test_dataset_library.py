@@ -459,6 +459,7 @@ def test_folders_of_the_library_are_the_users_alone(home: Path, tmp_path: Path) 
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_nobody_adds_slices_while_unused_ones_are_removed(
     dataset: Dataset, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,7 @@ def at_call(count: int, original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "count", "surface"),
     [

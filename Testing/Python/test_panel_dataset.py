@@ -285,6 +285,7 @@ def test_a_case_that_somebody_else_reviews_is_said_in_one_line(panel: DatasetPan
     assert panel.review.current == "a"
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_while_the_panel_and_the_data_set_are_closed(
     panel: DatasetPanel, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

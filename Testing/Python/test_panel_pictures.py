@@ -33,6 +33,7 @@ def theme(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
+@pytest.mark.slow
 def test_every_step_is_whole_in_a_narrow_panel_and_fits_into_its_height(
     theme: str, open_panel: Callable[..., Panel], gate: Gate
 ) -> None:
@@ -79,6 +80,7 @@ def test_an_empty_scene_shows_where_to_begin(theme: str, open_panel: Callable[..
     assert cut_texts(panel.widget.parent, NARROW) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["1.25", "1.5"])
 def test_nothing_is_cut_on_a_scaled_display(scale: str) -> None:
     environment = {**os.environ, "QT_SCALE_FACTOR": scale, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}

@@ -65,6 +65,7 @@ def test_a_numpy_volume_is_filled_in_three_lines() -> None:
     assert after["confidence"].shape == SHAPE
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")  # what is not installed for DICOM files
 def test_monai_reads_a_filled_file(files: Path) -> None:
     case = run(block("LoadImaged"))["case"]

@@ -283,6 +283,7 @@ def test_a_cancelled_fit_goes_on_without_drafting_again(
 # --- death and failure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["drafting", "fitting", "refining"])
 def test_a_killed_worker_loses_nothing_and_only_what_is_missing_is_done_again(
     moment: str, make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
@@ -370,6 +371,7 @@ def test_a_run_with_a_time_limit_ends_by_then(make_job: MakeJob, start: Callable
     assert max(etas) <= 2.0
 
 
+@pytest.mark.slow
 def test_an_engine_that_overruns_the_time_limit_is_told_of_once_and_still_gives_every_slice(
     make_job: MakeJob, start: Callable[..., Any]
 ) -> None:

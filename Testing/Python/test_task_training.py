@@ -106,6 +106,7 @@ def test_the_python_api_fills_by_a_task(trained: Path) -> None:
         fsa.fill(volume)
 
 
+@pytest.mark.slow
 def test_painted_slices_come_back_as_they_were_with_their_own_values(trained: Path, tmp_path: Path) -> None:
     image, _ = write_ball(tmp_path, 9)
     painted = np.zeros(SHAPE, np.uint8)
