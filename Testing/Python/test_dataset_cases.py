@@ -31,6 +31,7 @@ from fewshot_annotate.datasets.task.advice import TrainingAdvice, training_advic
 from fewshot_annotate.datasets.task.library import create_task, task_folder
 from fewshot_annotate.datasets.task.task import read_task
 from fewshot_annotate.io.files import read_label_maps
+from support.disk import largest_file
 from support.made_dicom import ct_series
 from support.tasks import GRID, SEGMENTS, ball, batch_of_balls, task_of_balls, write_ball
 
@@ -244,3 +245,11 @@ def test_the_overview_tells_task_and_cases_to_fill_or_why_there_is_none(dataset:
     error = read_overview(dataset, read_review_table(dataset)).error
     assert error is not None
     assert error.code == "library_unknown"
+
+
+def test_a_case_is_released_also_where_the_disk_is_full(tmp_path: Path) -> None:
+    files = BatchFolder(tmp_path).case("case")
+    files.folder.mkdir()
+    with largest_file(0):
+        ReviewLock(files).release()
+    ReviewLock(files).release()

@@ -49,7 +49,8 @@ class ReviewLock:
         """Let others review the case."""
         if not self._file.closed:
             self._write(b"")
-            self._file.close()
+            with contextlib.suppress(OSError):  # a name for which there was no room is written once more
+                self._file.close()
 
     def _write(self, name: bytes) -> None:
         with contextlib.suppress(OSError):
