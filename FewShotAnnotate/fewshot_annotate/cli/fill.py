@@ -112,7 +112,8 @@ def _fill(options: argparse.Namespace) -> int:
     with sign_of_life(options.progress, "Reading"):
         volume = read_channels(read_volume(options.image, options.series), options.also)
         layers = [] if options.support is None else read_labels(options.support, volume, options)
-    writing = time.monotonic() - began_reading  # expected: about as long as reading, which unpacks as much
+    # Writing is expected to take about as long, since it packs as many voxels.
+    writing_seconds = time.monotonic() - began_reading
     if len(layers) > 1 and (task is not None or image_suffix(options.output) != ".seg.nrrd"):
         layers = [merge_layers(layers, "labels.nii.gz" if task else options.output)]
     merged = merge_disjoint(layers)
@@ -135,7 +136,9 @@ def _fill(options: argparse.Namespace) -> int:
         clean_ups_by_value(rules, by_task.filled(by_task.label_map.array).segments)
     _warn_of_unnamed(runs[0], layers)
     began = time.monotonic()
-    result = run_all(runs, merged.layers if by_task is None else [by_task.label_map], volume, options, writing)
+    result = run_all(
+        runs, merged.layers if by_task is None else [by_task.label_map], volume, options, writing_seconds
+    )
     job = runs[0].job
     made_by = Algorithm(f"{PRODUCT} {job.engine}", __version__, weights_in_use(job.engine, job.options))
     filled = merged.restore(result.layers) if by_task is None else [by_task.filled(result.layers[0].array)]

@@ -46,10 +46,10 @@ def add_export_and_import(actions: Any, summary: Callable[[Task], str]) -> None:
     export = add_action(actions, "export", "write a task to one file", _export)
     export.add_argument("-o", "--output", metavar="FILE.zip", type=Path, required=True)
     add_overwrite(export, "FILE.zip")
-    bring = actions.add_parser("import", help="make a task from a file that was exported")
-    bring.set_defaults(command=import_file)
-    bring.add_argument("file", metavar="FILE.zip", type=Path)
-    bring.add_argument("--name", metavar="TASK", help="name of the new task (default: as in the file)")
+    importing = actions.add_parser("import", help="make a task from a file that was exported")
+    importing.set_defaults(command=import_file)
+    importing.add_argument("file", metavar="FILE.zip", type=Path)
+    importing.add_argument("--name", metavar="TASK", help="name of the new task (default: as in the file)")
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -106,6 +106,7 @@ def temporary_folder() -> Iterator[Path]:
             try:
                 yield folder
             except InputError as error:
+                # Users did not choose the folder, so its random name tells them nothing.
                 if error.code == "output_unwritable" and folder in Path(str(error.data["path"])).parents:
                     raise InputError("output_unwritable", path=parent, detail=error.data["detail"]) from None
                 raise

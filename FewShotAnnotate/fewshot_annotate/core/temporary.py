@@ -259,7 +259,7 @@ def _remove_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     if path.is_symlink() or not path.exists():
         return
-    # It opens a file for each level below, and no more could be opened; this lists one folder at a time.
+    # `rmtree` keeps a file open for each level of folders, and no more could be opened; one is enough here.
     for folder, folders, files in os.walk(path, topdown=False):
         for names, remove in ((files, os.unlink), (folders, os.rmdir)):
             for name in names:

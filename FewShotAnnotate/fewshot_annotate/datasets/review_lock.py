@@ -49,7 +49,7 @@ class ReviewLock:
         """Let others review the case."""
         if not self._file.closed:
             self._write(b"")
-            with contextlib.suppress(OSError):  # a name for which there was no room is written once more
+            with contextlib.suppress(OSError):  # closing retries the write that found no room
                 self._file.close()
 
     def _write(self, name: bytes) -> None:

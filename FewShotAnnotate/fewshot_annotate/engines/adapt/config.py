@@ -109,11 +109,11 @@ class FusionConfig:
         (0.0, 1.0),
         (0.0, 0.5, 1.0, 2.0),
     )
-    floor: bool = tuned(True, "Use propagation for labels that held-out slices clearly speak for it.", False)
+    floor: bool = tuned(True, "Use propagation for labels that it predicts clearly better on held-out slices.", False)
     min_floor_gains: tuple[float, float] = tuned(
         (0.1, 0.2),
-        "The part of the error on held-out slices of which an equal mixture with propagation, and propagation alone, "
-        "must be free.",
+        "Minimum relative reduction of the error on held-out slices by an equal mixture with propagation, and by "
+        "propagation alone.",
         (0.05, 0.1),
         (0.2, 0.3),
     )

@@ -1,4 +1,4 @@
-"""The floor of `adapt`: propagation, as engine `propagate` mixes it, where held-out slices clearly speak for it.
+"""The floor of `adapt`: propagation, as engine `propagate` mixes it, where it does clearly better on held-out slices.
 
 A network and fitted fusion weights can be worse than simpler means, as on images that say little about the labels.
 Among these means is the nearest copy, so that the result is not clearly worse than that either.
@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..propagate.fusion import MIN_PROBABILITY
 from ..propagate.mixing import HeldOutCounts, Mixture, MixtureChoice, MixtureSet, mix
 from .candidates import CANDIDATES
 from .config import AdaptConfig
 from .fusion import HeldOutCandidates
-
-# Added to probabilities before their logarithm, as in `propagate`.
-MIN_PROBABILITY = 1e-3
 
 
 @dataclass(frozen=True)

@@ -114,35 +114,27 @@ def fit_support(
         network = OptionalNetwork(config.fusion)
         reliable = _growing_is_reliable(held_out, pool, config.candidates)
         judged = [holding.judged(held_out, reliable, [row], network) for row in held_out]
-        weights, floor, calibration, fused = _fit_fusion(judged, len(CANDIDATES), pool, config)
-        return SupportFit(
-            network=network,
-            weights=weights,
-            floor=floor,
-            calibration=calibration,
-            growing_is_reliable=reliable,
-            held_out=fused,
-        )
-
-    soft_targets = _soft_targets(query, pool.support, config.network)
-    folds = held_out_folds(pool.support, config.held_out)
-    held_out_steps, _ = plan.part(config.schedule.held_out_share)
-    work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal.total)
-    work.plan(len(chosen) + len(soft_targets))
-    with ThreadPoolExecutor(THREADS) as threads:
-        held_out, examples = holding.slices(chosen, scored, threads)
-        reliable = _growing_is_reliable(held_out, pool, config.candidates)
-        examples += chain(
-            *threads.map(holding.soft_examples, [gap.slices for gap in pool.support.gaps(soft_targets)])
-        )
-        fitting = _NetworkFits(
-            stack=stack, examples=examples, support=pool.support, plan=plan, seed=seed, work=work, config=config
-        )
-        whole, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
-        judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
-    weights, floor, calibration, fused = _fit_fusion(judged, len(CANDIDATES) + 1, pool, config)
+    else:
+        soft_targets = _soft_targets(query, pool.support, config.network)
+        folds = held_out_folds(pool.support, config.held_out)
+        held_out_steps, _ = plan.part(config.schedule.held_out_share)
+        work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal.total)
+        work.plan(len(chosen) + len(soft_targets))
+        with ThreadPoolExecutor(THREADS) as threads:
+            held_out, examples = holding.slices(chosen, scored, threads)
+            reliable = _growing_is_reliable(held_out, pool, config.candidates)
+            examples += chain(
+                *threads.map(holding.soft_examples, [gap.slices for gap in pool.support.gaps(soft_targets)])
+            )
+            fitting = _NetworkFits(
+                stack=stack, examples=examples, support=pool.support, plan=plan, seed=seed, work=work, config=config
+            )
+            network, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
+            judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
+    candidates = len(CANDIDATES) + (plan is not None and stack is not None)
+    weights, floor, calibration, fused = _fit_fusion(judged, candidates, pool, config)
     return SupportFit(
-        network=whole,
+        network=network,
         weights=weights,
         floor=floor,
         calibration=calibration,

@@ -31,7 +31,7 @@ MIN_PROBABILITY = 1e-3
 
 
 class FusedPropagation:
-    """Fills query slices with the mixture of candidates that held-out labelled slices speak for.
+    """Fills query slices with the mixture of candidates that does best on held-out labelled slices.
 
     With less than two labelled slices, or labels that are not annotated on each of them, it is optical flow alone.
 

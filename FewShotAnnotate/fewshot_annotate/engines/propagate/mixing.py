@@ -30,7 +30,7 @@ class Mixture:
     weights : tuple of float
         Of each candidate; their sum is 1.
     min_gain : float
-        The part of the error on held-out slices of which this mixture must be free, compared to the usual one.
+        Minimum relative reduction of the error on held-out slices, compared to the usual mixture.
     """
 
     weights: tuple[float, ...]

@@ -243,7 +243,7 @@ def _image_header(file: Path) -> Dataset | None:
 
     if not is_dicom(file):
         if file.suffix.lower() == ".dcm" and not file.name.startswith("."):
-            raise InputError("file_unreadable", path=file, detail="it is called DICOM and is none")
+            raise InputError("file_unreadable", path=file, detail="its name ends in .dcm, but it is no DICOM file")
         return None
     try:
         header = dcmread(file, stop_before_pixels=True, force=True)

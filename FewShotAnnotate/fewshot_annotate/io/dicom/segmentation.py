@@ -101,8 +101,8 @@ def _size(dataset: Any) -> tuple[int, int]:
 
 
 def _max_fraction(dataset: Any) -> int:
-    found = numbers(dataset, "MaximumFractionalValue")
-    return int(found[0]) if found and found[0] else _FULL_FRACTION
+    values = numbers(dataset, "MaximumFractionalValue")
+    return int(values[0]) if values and values[0] else _FULL_FRACTION
 
 
 def _segments(dataset: Any) -> dict[int, Segment]:
