@@ -204,9 +204,10 @@ SENTENCES = {
     "case_unknown": "{path}: this batch has no case '{name}'; look at its status.csv.",
     "case_not_filled": "Case '{name}' is not filled yet; fill it first.",
     "case_in_review": "Case '{name}' is being reviewed by {reviewer}; take another one.",
-    "next_expected": "its expected Dice is low ({dice})",
-    "next_undecided": "the networks are undecided about {share} of its labelled voxels",
-    "next_distant": "it differs from all labelled cases ({distance} standard deviations from the nearest)",
+    "next_expected": "its expected Dice is lower than that of most others ({dice})",
+    "next_undecided": "the networks are undecided about more of its labelled voxels than of most others ({share})",
+    "next_distant": "it differs more than most others from the labelled cases ({distance} standard deviations)",
+    "next_usual": "nothing sets it apart from the others",
     "dataset_there": "{path}: it is there already; choose a new folder.",
     "dataset_empty": "{path}: no accepted case is there; accept some first.",
     "dataset_not_accepted": "{path}: case '{name}' is not accepted, or is labelled on some slices only; accept it "

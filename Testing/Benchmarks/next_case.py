@@ -22,7 +22,8 @@ from fewshot_annotate.core.intensity import intensity_quantiles
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.training_example import TrainingExample
 from fewshot_annotate.core.volume import Volume
-from fewshot_annotate.datasets.ranking import CaseDescription, case_features, rank_cases
+from fewshot_annotate.datasets.case_description import CaseDescription, case_features
+from fewshot_annotate.datasets.ranking import rank_cases
 from fewshot_annotate.datasets.task.filling import slice_axis_without_labels
 from fewshot_annotate.engines.base import RunContext
 from fewshot_annotate.engines.specialist.engine import Specialist

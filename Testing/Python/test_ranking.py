@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.volume import Geometry
-from fewshot_annotate.datasets.ranking import CaseDescription, case_features, rank_cases
-from support.tasks import batch_of_balls, task_of_balls
+from fewshot_annotate.datasets.case_description import CaseDescription, case_features, ranking_record
+from fewshot_annotate.datasets.ranking import rank_cases
+from fewshot_annotate.datasets.reviewing import read_review_table
+from support.tasks import SHAPE, ball, batch_of_balls, task_of_balls
 
 GRID = Geometry((20, 64, 64), (1.0, 1.0, 3.0))
 QUANTILES = (0.0, 10.0, 50.0, 100.0, 200.0)
@@ -27,9 +30,12 @@ def test_the_case_that_is_worst_and_most_different_comes_first() -> None:
 @pytest.mark.parametrize(
     ("different", "said"),
     [
-        ({"error": 0.4}, "its expected Dice is low (0.60)"),
-        ({"undecided": 0.3}, "the networks are undecided about 30% of its labelled voxels"),
-        ({"ml": 1500.0}, "it differs from all labelled cases"),
+        ({"error": 0.4}, "its expected Dice is lower than that of most others (0.60)"),
+        (
+            {"undecided": 0.3},
+            "the networks are undecided about more of its labelled voxels than of most others (30%)",
+        ),
+        ({"ml": 1500.0}, "it differs more than most others from the labelled cases"),
     ],
 )
 def test_the_reason_is_what_sets_the_case_apart(different: dict[str, float], said: str) -> None:
@@ -37,6 +43,11 @@ def test_the_reason_is_what_sets_the_case_apart(different: dict[str, float], sai
     first = rank_cases(waiting, [case("known")])[0]
     assert first.case.name == "b"
     assert said in str(first.reason)
+
+
+def test_nothing_sets_cases_apart_that_are_alike() -> None:
+    reasons = [one.reason.code for one in rank_cases([case("a"), case("b")], [case("known")])]
+    assert reasons == ["next_usual", "next_usual"]
 
 
 def test_a_case_like_a_known_one_is_no_longer_distant() -> None:
@@ -63,4 +74,22 @@ def test_the_next_case_of_a_batch_is_told_with_the_reason(
     assert main(["task", "next", "balls", str(batch.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["2", "1"]
-    assert lines[0] == "2: its expected Dice is low (0.30)"
+    assert lines[0] == "2: its expected Dice is lower than that of most others (0.30)"
+
+
+def test_the_next_case_in_the_panel_goes_by_the_ranking_and_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
+    batch = batch_of_balls(tmp_path, ())
+    for name, dice in (("0", 0.7), ("1", 0.9), ("2", 0.3)):
+        content = json.loads(batch.case(name).record.read_text())
+        content["outcome"]["expected"][0] |= {"dice": dice, "low": 0.1, "high": 1.0}
+        content["outcome"]["ranking"] = ranking_record(*ball(0), np.ones(SHAPE, np.float32))
+        batch.case(name).record.write_text(json.dumps(content))
+        batch.case(name).confidence.unlink()  # the record is enough
+    table = read_review_table(batch)
+    assert [table.next(current) for current in (None, "2", "0", "1")] == ["2", "0", "1", "2"]
+    reason = table.reason("2")
+    assert reason is not None
+    assert reason.code == "next_expected"

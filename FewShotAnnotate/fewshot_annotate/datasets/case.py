@@ -186,7 +186,7 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
         "filled_slices": len(run.job.slices),
         "expected": [label_dice.to_json() for label_dice in expected],
         "names": {str(segment.value): segment.name for segment in label_map.segments},
-        **measured(filled, confidence, run),
+        **measured(volume, filled, confidence, run),
     }
     if case_job.model is not None:
         outcome["model"] = case_job.model.name

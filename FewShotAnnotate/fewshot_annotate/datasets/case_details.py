@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from ..core.volume import LabelMap
+from ..core.volume import LabelMap, Volume
 from ..guidance.confidence import slice_confidence
 from ..jobs.planning import PlannedRun
+from .case_description import RANKING, ranking_record
 
 _CUBIC_MM_PER_ML = 1000.0
 
 
-def measured(label_map: LabelMap, confidence: np.ndarray, run: PlannedRun) -> dict[str, Any]:
-    """Plane, ml of each label and the least confident slice of a filled case, as JSON for its record.
+def measured(volume: Volume, label_map: LabelMap, confidence: np.ndarray, run: PlannedRun) -> dict[str, Any]:
+    """What the table, the page and the ranking show and use of a filled case, as JSON for its record.
 
     Parameters
     ----------
+    volume : Volume
     label_map : LabelMap
     confidence : float ndarray [k, j, i]
     run : PlannedRun
@@ -36,6 +38,7 @@ def measured(label_map: LabelMap, confidence: np.ndarray, run: PlannedRun) -> di
         "ml": {segment.name: round(float(counts[segment.value] * voxel_ml), 3) for segment in present},
         "least_confidence": round(scores[least], 4),
         "least_confident_slice": least,
+        RANKING: ranking_record(volume, label_map, confidence),
     }
 
 

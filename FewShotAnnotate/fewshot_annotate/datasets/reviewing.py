@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.disk import unwritable_error
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.volume import LabelMap, Segment
 from .accepting import LabelHistory, accept_case
 from .batch_folder import BatchFolder
 from .case_files import PRIVATE
 from .case_table import CaseRow, CaseTable, ReviewState, set_flag
 from .listed_cases import dataset_task, listed_names
+from .ranking import RankedCase, rank_batch
 from .review_lock import ReviewLock
 from .reviewed_case import ReviewedCase, read_case
 from .status import Status
@@ -34,27 +36,47 @@ class ReviewTable:
     rows : tuple of CaseRow
     listed : frozenset of str
         Names of the cases whose images are known though they are not filled.
+    ranked : tuple of RankedCase
+        Filled cases in the order in which to review them.
     """
 
     rows: tuple[CaseRow, ...] = ()
     listed: frozenset[str] = frozenset()
+    ranked: tuple[RankedCase, ...] = ()
 
     def next(self, current: str | None) -> str | None:
         """Name of the case to look at after another one; None if there is none.
 
-        Filled cases come first, then those that no batch filled, then flagged ones; within these, the order is that
-        of the table, from the current case on.
+        Filled cases come first, then those that no batch filled, then flagged ones. Within these, the order is that
+        of the ranking and else of the table, from the current case on.
         """
         names = [row.name for row in self.rows]
-        start = names.index(current) + 1 if current in names else 0
-        order = [row for row in (*self.rows[start:], *self.rows[:start]) if row.name != current]
-        able = [row for row in order if row.state not in _UNFILLED or row.name in self.listed]
+        order = [*_after(current, [one.case.name for one in self.ranked]), *_after(current, names)]
+        by_name = {row.name: row for row in self.rows}
+        rows = [by_name[name] for name in dict.fromkeys(order) if name in by_name]
+        able = [row for row in rows if row.state not in _UNFILLED or row.name in self.listed]
         return next((row.name for state in _NEXT for row in able if row.state is state), None)
+
+    def reason(self, name: str | None) -> Message | None:
+        """Why a filled case is to be reviewed before others; None for one that is not ranked."""
+        return next((one.reason for one in self.ranked if one.case.name == name), None)
 
 
 def read_review_table(folder: BatchFolder, own: str = "", left: str = "") -> ReviewTable:
     """Read the table; `own` and `left` are those of `CaseTable.rows`. Raises `InputError` if there is no batch."""
-    return ReviewTable(tuple(CaseTable(folder).rows(own, left)), listed_names(folder))
+    rows = tuple(CaseTable(folder).rows(own, left))
+    try:
+        task = _task_of(folder)
+        ranked, _ = rank_batch(folder, None if task is None else read_task(task))
+    except InputError:  # of the task, which the overview names
+        ranked, _ = rank_batch(folder)
+    return ReviewTable(rows, listed_names(folder), tuple(ranked))
+
+
+def _after(current: str | None, names: Sequence[str]) -> list[str]:
+    """The other names from the current one on, and then those before it."""
+    start = names.index(current) + 1 if current in names else 0
+    return [name for name in (*names[start:], *names[:start]) if name != current]
 
 
 class CaseReading:

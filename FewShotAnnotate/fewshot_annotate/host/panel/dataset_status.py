@@ -29,6 +29,10 @@ def dataset_status(controller: DatasetController, case: CaseRow | None) -> str:
         lines.append(f"{edited}: {case.message}" if case.message else edited)
     accepted = sum(one.state is ReviewState.ACCEPTED for one in review.cases)
     lines.append(_("{accepted} of {count} cases accepted.").format(accepted=accepted, count=len(review.cases)))
+    following = review.next()
+    reason = review.table.reason(following)
+    if reason is not None and reason.code != "next_usual":
+        lines.append(_("Next is {name}: {reason}").format(name=following, reason=error_text(reason)))
     if controller.added is not None:
         lines.append(_("{count} volumes were added.").format(count=controller.added))
     if overview.error is not None:

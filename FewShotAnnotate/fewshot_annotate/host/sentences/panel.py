@@ -151,6 +151,14 @@ def panel_sentences() -> Mapping[str, str]:
         "case_accepted_already": _("It is accepted already."),
         "no_other_case": _("No other case waits for its review."),
         "case_neither": _("It is neither accepted nor flagged."),
+        "next_expected": _("its expected Dice is lower than that of most others ({dice})."),
+        "next_undecided": _(
+            "the networks are undecided about more of its labelled voxels than of most others ({share})."
+        ),
+        "next_distant": _(
+            "it differs more than most others from the labelled cases ({distance} standard deviations)."
+        ),
+        "next_usual": _("nothing sets it apart from the others."),
         "case_not_filled": _("It has no result yet; accept it first."),
         "case_flagged_already": _("It is flagged already."),
         "images_not_chosen": _("Choose a folder of volumes first."),
