@@ -172,6 +172,7 @@ SENTENCES = {
     "library_unknown": "There is no task '{name}'; there are: {known}.",
     "library_taken": "There is a task '{name}' already; choose another name, or add to it.",
     "library_damaged": "Task '{name}' is damaged ({file}); import or save it again.",
+    "task_unreadable": "{path}: the task cannot be read now ({detail}); try again when that is solved.",
     "library_full": "Task '{name}' holds {most} slices, and no more fit; begin another one.",
     "library_plane": "Task '{name}' holds {plane} slices and those along axis {axis} are {other}; choose "
     "the axis of the same plane.",
@@ -291,7 +292,7 @@ SENTENCES = {
     "no_labels_in_dicom": "{path}: this is a DICOM {kind}, which holds no labels; give a label map, a .seg.nrrd "
     "or a DICOM segmentation.",
     "many_segmentations": "{path}: the folder holds {count} DICOM segmentations ({names}); give one of these files.",
-    "no_segmentation": "{path}: the folder holds no DICOM segmentation; give the file of the labels.",
+    "no_segmentation": "{path}: no DICOM segmentation lies in this folder itself; give the file of the labels.",
     "segmentation_unplaced": "{path}: the frames of the segmentation do not say where they lie or what they "
     "show; export it again from the program that made it.",
     "segmentation_part": "{path}: the file holds a part of a segmentation only, the rest of which is in other "

@@ -37,7 +37,19 @@ def test_a_running_case_counts_with_what_is_left_of_it() -> None:
     clock.seconds += 4
     assert estimate.seconds_left(waiting=1) == 16
     clock.seconds += 20
-    assert estimate.seconds_left(waiting=1) == 10
+    assert estimate.seconds_left(waiting=0) == 6, "it takes longer than all others, and is not done yet"
+
+
+def test_a_long_case_is_expected_to_last_as_the_long_ones_before_it() -> None:
+    clock = Clock()
+    estimate = BatchTime(clock)
+    for name, seconds in (("a", 10), ("b", 40)):
+        estimate.begin(name)
+        clock.seconds += seconds
+        estimate.end(name)
+    estimate.begin("c")
+    clock.seconds += 30
+    assert estimate.seconds_left(waiting=0) == 10
 
 
 def test_cases_that_run_at_the_same_time_share_the_work() -> None:

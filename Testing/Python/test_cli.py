@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -196,10 +197,12 @@ def test_the_demo_fills_a_brain_and_prints_dice(tmp_path: Path, spawned: Spawned
     from PIL import Image
 
     output = tmp_path / "made" / "demo"
-    program = spawned.cli("demo", "-o", output, "--progress", "none")
+    program = spawned.cli("demo", "-o", output, "--progress", "json")
     out, err = program.communicate(timeout=200)
-    assert (program.returncode, err) == (0, "")
-    scores = {name: float(score) for name, score in re.findall(r"Dice (\w+ matter)\s+(0\.\d+)", out)}
+    assert program.returncode == 0, err
+    *_, last = [event for event in map(json.loads, out.splitlines()) if event["event"] == "progress"]
+    assert last["eta"] > 0, "the files are still to be written"
+    scores = {name: float(score) for name, score in re.findall(r"Dice (\w+ matter)\s+(0\.\d+)", err)}
     assert set(scores) == {"grey matter", "white matter"}
     assert min(scores.values()) > 0.6
     volume, _ = load_case("mni152")

@@ -196,6 +196,13 @@ def test_the_time_left_counts_what_follows_the_slices() -> None:
     assert left == [None, 8.0, 3.0]
 
 
+def test_suggest_announces_the_time_left(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["suggest", str(desk.image), str(desk.labels), "--progress", "bar"]) == 0
+    lines = re.findall(r"^Searching (\d+) % \(\d+ s(, \d+ s left)?\)$", capfd.readouterr().err, re.MULTILINE)
+    assert not lines[0][1], "nothing is known at the beginning"
+    assert all(left for share, left in lines if int(share) >= 20)
+
+
 def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Event] = []
     overall = OverallProgress(2)

@@ -30,9 +30,10 @@ from fewshot_annotate.datasets.task.task import ARRAY_KINDS, Task
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from PIL import Image
 from support.batches import Dataset, environment_with_standins, make_dataset, register
-from support.disk import largest_file
+from support.disk import few_open_files, largest_file
 from support.labels import every, overlapping_layers, small_case
 from support.processes import Spawned
+from support.tasks import task_of_balls
 
 AXIS = SliceAxis(0)
 
@@ -368,6 +369,26 @@ def test_a_file_that_is_there_is_not_replaced_by_an_export(dataset: Dataset) -> 
     assert file.stat().st_size == 0
     with pytest.raises(InputError):
         import_task(dataset.folder / "nowhere.zip")
+
+
+def test_an_archive_that_cannot_be_read_with_few_open_files_is_not_called_damaged(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    save(step=8)
+    task_of_balls("balls", 1)
+    archives = [tmp_path / "slices.zip", tmp_path / "volumes.zip"]
+    for name, archive in zip(("hippocampus", "balls"), archives, strict=True):
+        export_task(read_task(task_folder(name)), archive)
+        import_task(archive, f"{name} again")  # what is imported meanwhile opens files, too
+    said = set()
+    for archive in archives:
+        for count in range(8):
+            with few_open_files(count):
+                try:
+                    import_task(archive, f"{archive.stem} {count}")
+                except InputError as error:
+                    said.add((error.code, error.data.get("detail")))
+    assert said == {("output_unwritable", "Too many open files"), ("task_unreadable", "Too many open files")}
 
 
 def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_once(

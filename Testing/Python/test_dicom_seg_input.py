@@ -304,6 +304,21 @@ def test_a_batch_takes_segmentations_and_folders_that_hold_one(tmp_path: Path) -
         assert found.segments[0].name == "Structure 1"
 
 
+def test_a_segmentation_in_a_folder_within_a_folder_is_not_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    array = np.zeros(GRID.shape, np.uint8)
+    array[[0, 5], 2:5, 3:7] = 1
+    inner = tmp_path / "study" / "seg"
+    inner.mkdir(parents=True)
+    series = ct_series(tmp_path / "study" / "series")
+    by_highdicom(inner / "in.dcm", series, array, "BINARY")
+    assert len(read_label_maps(inner)) == 1
+    assert run("fill", series, tmp_path / "study", "-o", tmp_path / "out.nii.gz") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("study: no DICOM segmentation lies in this folder itself; give the file of the labels.")
+
+
 OTHERS = {
     "RTSTRUCT": ("1.2.840.10008.5.1.4.1.1.481.3", "structure set (RTSTRUCT)"),
     "RTDOSE": ("1.2.840.10008.5.1.4.1.1.481.2", "dose map (RTDOSE)"),

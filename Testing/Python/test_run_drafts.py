@@ -26,12 +26,13 @@ from fewshot_annotate.core.events import (
     Warned,
     event_from_line,
 )
+from fewshot_annotate.core.remaining_time import MIN_FRACTION
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.engines.base import RunContext
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.jobs.layers import LayerRun, OverallProgress
 from fewshot_annotate.jobs.process import WorkerProcess
-from fewshot_annotate.jobs.progress import MIN_FRACTION_FOR_ETA, OVERRUN_SECONDS, RunProgress
+from fewshot_annotate.jobs.progress import OVERRUN_SECONDS, RunProgress
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
 from hypothesis import example, given
@@ -158,7 +159,7 @@ def test_progress_tells_of_drafts_of_the_fit_and_of_final_slices(
     assert (fractions[0], fractions[-1]) == (0, 1)
     assert 1 <= len({fraction for fraction in fractions if 0 < fraction < FIT_FRACTION}) < 6, "not at every pulse"
     assert {event.eta is None for event in progress if event.fraction == 0} == {True}
-    assert all(event.eta is not None for event in progress if event.fraction > MIN_FRACTION_FOR_ETA)
+    assert all(event.eta is not None for event in progress if event.fraction > MIN_FRACTION)
     assert progress[-1].eta == 0
 
 

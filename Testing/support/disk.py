@@ -1,4 +1,4 @@
-"""Disks without room: a limit on the length of files, and small disks of one's own, which need no rights."""
+"""Disks without room and systems with few open files: limits on processes, and small disks, which need no rights."""
 
 from __future__ import annotations
 
@@ -26,6 +26,19 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def few_open_files(count: int) -> Iterator[None]:
+    """No more than `count` files can be opened beside those that are open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextmanager

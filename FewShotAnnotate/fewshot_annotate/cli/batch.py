@@ -33,7 +33,7 @@ from .arguments import (
 )
 from .labels import add_regrid_options, consents
 from .messages import error_text
-from .progress import Bar, Column, Display, open_display
+from .progress import Bar, Column, Display, open_display, time_left
 
 _OPEN = "everybody who reaches this port can run programs as you; start the scheduler with certificates (tls://)."
 _MESSAGE_PREFIX = {Status.FAILED: "fewshot-annotate", Status.DONE: "Note"}
@@ -165,8 +165,7 @@ def _display(options: argparse.Namespace) -> Display[BatchProgress]:
 
     def show(bar: Bar, tally: BatchProgress) -> None:
         doing = "Starting" if tally.case is None else f"Filling, {tally.failed} failed" if tally.failed else "Filling"
-        left = "" if tally.eta is None else f"{tally.eta:.0f} s left"
-        bar.update(doing, tally.done + tally.failed, tally.total, left=left)
+        bar.update(doing, tally.done + tally.failed, tally.total, left=time_left(tally.eta))
         for line in lines(tally):
             bar.print(line)
 

@@ -167,11 +167,15 @@ def open_display(kind: str, display: Display[Step]) -> Iterator[Callable[[Step],
             bar.stop()
 
 
+def time_left(seconds: float | None) -> str:
+    """The remaining time in words; empty if it is not known."""
+    return "" if seconds is None else f"{seconds:.0f} s left"
+
+
 def _show_event(bar: Bar, event: Event) -> None:
     if isinstance(event, Progress):
-        left = "" if event.eta is None else f"{event.eta:.0f} s left"
         slices = f"{event.done_in_stage}/{event.total} slices"
-        bar.update(str(event.stage).capitalize(), event.fraction, 1.0, slices=slices, left=left)
+        bar.update(str(event.stage).capitalize(), event.fraction, 1.0, slices=slices, left=time_left(event.eta))
     elif isinstance(event, Warned):
         bar.print(error_text(event.content))
     elif isinstance(event, Started):

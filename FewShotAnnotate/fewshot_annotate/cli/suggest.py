@@ -7,20 +7,15 @@ import json
 
 from ..core.exit_codes import ExitCode
 from ..core.layers import merge_disjoint
+from ..core.remaining_time import RemainingTime
 from ..core.slice_axis import parse_axis
 from ..io.files import read_channels, read_volume
 from ..jobs.planning import EngineSettings, FillRequest
 from ..jobs.suggestions import suggestions
 from .arguments import add_input, parse_count, parse_labelled_slices, parse_slice_range
 from .labels import add_regrid_options, read_labels
-from .progress import Column, Display, open_display
+from .progress import Bar, Column, Display, open_display, time_left
 from .sign_of_life import kind_on_terminal, sign_of_life
-
-_SEARCH = Display[float](
-    columns=(Column.ELAPSED,),
-    show=lambda bar, fraction: bar.update("Searching", fraction, 1.0),
-    line_of=str,
-)
 
 
 def add_arguments(suggest: argparse.ArgumentParser) -> None:
@@ -51,7 +46,7 @@ def _suggest(options: argparse.Namespace) -> int:
         complete=not options.partial,
         source=options.support,
     )
-    with open_display(progress, _SEARCH) as report:
+    with open_display(progress, _search()) as report:
         suggested = suggestions(request, count, report)
     rows = [
         {
@@ -66,3 +61,14 @@ def _suggest(options: argparse.Namespace) -> int:
     ]
     print(json.dumps(rows, indent=1))
     return ExitCode.DONE
+
+
+def _search() -> Display[float]:
+    """How the search is shown, with the time left at the rate of its last part."""
+    remaining = RemainingTime()
+
+    def show(bar: Bar, fraction: float) -> None:
+        remaining.advance(fraction)
+        bar.update("Searching", fraction, 1.0, left=time_left(remaining.seconds()))
+
+    return Display[float](columns=(Column.ELAPSED, "{task.fields[left]}"), show=show, line_of=str)

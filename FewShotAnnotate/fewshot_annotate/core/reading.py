@@ -33,6 +33,8 @@ _ARCHIVE_ERRORS = (
 # Far above the size of any table or record of this program, and far below the memory of a computer.
 MAX_TEXT_BYTES = 64 << 20
 _BLOCK_BYTES = 1 << 20
+# Errors that say nothing about what a file holds.
+_SYSTEM_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EACCES, errno.EPERM)
 
 
 class DamagedContentError(ValueError):
@@ -58,6 +60,15 @@ def decoding_archive() -> Iterator[None]:
         yield
     except _ARCHIVE_ERRORS as error:
         raise DamagedContentError(_first_line(error)) from error
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """The error of the system that led to another one, such as too many open files; None if there is none."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def open_regular_file(path: PathLike) -> IO[bytes]:

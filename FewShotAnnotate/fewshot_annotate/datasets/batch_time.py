@@ -9,6 +9,8 @@ from statistics import fmean
 # Nothing is estimated from fewer cases than this, nor before this fraction of them.
 _MIN_CASES = 2
 _MIN_FRACTION = 0.1
+# A case that takes longer than all before it is expected to take this fraction longer than it has so far.
+_OVERTIME = 0.25
 
 
 class BatchTime:
@@ -45,5 +47,10 @@ class BatchTime:
         if ended < max(_MIN_CASES, self._parallel) or ended < _MIN_FRACTION * (ended + running + waiting):
             return None
         typical, now = fmean(self._durations), self._clock()
-        rest = [max(typical - (now - began), 0.0) for began in self._began.values()]
+        rest = [self._rest(now - began) for began in self._began.values()]
         return round(max((sum(rest) + waiting * typical) / self._parallel, max(rest, default=0.0)), 1)
+
+    def _rest(self, elapsed: float) -> float:
+        """What is left of a case that has run for so long: as of the cases that took longer than that."""
+        longer = [duration - elapsed for duration in self._durations if duration > elapsed]
+        return fmean(longer) if longer else _OVERTIME * elapsed

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 
 from ..core.errors import Message
 from ..core.events import Event, Progress, SliceDone, Stage, Warned
+from ..core.remaining_time import RemainingTime
 from .run_folder import JobFolder
 
 # Minimum interval between progress events that an engine causes.
 REPORT_INTERVAL_SECONDS = 0.5
-# The remaining time is estimated once this fraction of the work is done, from the rate of the last part of the run,
-# and not from the first part that is done: set-up is slower or faster than the slices and must not be extrapolated.
-MIN_FRACTION_FOR_ETA = 0.1
-RATE_WINDOW_FRACTION = 0.3
 # A run that exceeds its time limit by more than this causes a warning.
 OVERRUN_SECONDS = 2.0
 
@@ -51,8 +47,7 @@ class RunProgress:
         self._unwritten = set(pending) - self._drafts
         self._drafting = bool(self._drafts)
         self._initial_fraction = 1 - len(pending) / self._total if self._total else 1.0
-        self._fraction = 0.0
-        self._samples: deque[tuple[float, float]] = deque()
+        self._remaining = RemainingTime(clock)
         self._last_report_time = self._start_time
         self._warned = False
 
@@ -63,7 +58,7 @@ class RunProgress:
 
     def pulse(self, fraction: float) -> None:
         """The engine has done this fraction of its work; the `on_progress` of its `RunContext`."""
-        self._advance(fraction)
+        self._remaining.advance(fraction)
         if self._clock() - self._last_report_time >= REPORT_INTERVAL_SECONDS:
             self.report_progress()
         self._warn_of_overrun()
@@ -77,7 +72,8 @@ class RunProgress:
             self._drafting = True
         else:
             self._drafts.discard(index)
-            self._advance(self._fraction + (1 - self._fraction) / max(1, left))
+            fraction = self._remaining.fraction
+            self._remaining.advance(fraction + (1 - fraction) / max(1, left))
         self._report(SliceDone(index, draft))
         self.report_progress()
         if self._unwritten or self._drafts:
@@ -86,7 +82,7 @@ class RunProgress:
     def report_progress(self) -> None:
         """Report the progress of the run."""
         self._last_report_time = self._clock()
-        fraction = self._initial_fraction + (1 - self._initial_fraction) * self._fraction
+        fraction = self._initial_fraction + (1 - self._initial_fraction) * self._remaining.fraction
         done = self._total - len(self._unwritten)
         stage = Stage.FILLING if not self._drafting else Stage.DRAFTING if self._unwritten else Stage.REFINING
         self._report(
@@ -106,22 +102,12 @@ class RunProgress:
             self._warned = True
             self._report(Warned.of(Message("time_limit_over", seconds=self._budget)))
 
-    def _advance(self, fraction: float) -> None:
-        """Set the fraction of the work that is done; it never decreases, and NaN is ignored."""
-        self._fraction = min(1.0, max(self._fraction, float(fraction)))
-        if self._fraction > (self._samples[-1][1] if self._samples else 0.0):
-            self._samples.append((self._clock(), self._fraction))
-        oldest = self._fraction * (1 - RATE_WINDOW_FRACTION)
-        while len(self._samples) > 2 and self._samples[1][1] <= oldest:
-            self._samples.popleft()
-
     def _eta(self) -> float | None:
         if not self._unwritten and not self._drafts:
             return 0.0
-        if self._fraction < MIN_FRACTION_FOR_ETA or len(self._samples) < 2:
+        eta = self._remaining.seconds()
+        if eta is None:
             return None
-        began, fraction = self._samples[0]
-        eta = (self._clock() - began) / (self._fraction - fraction) * (1 - self._fraction)
         if self.deadline is None:
             return round(eta, 2)
         left = self.deadline - self._clock()

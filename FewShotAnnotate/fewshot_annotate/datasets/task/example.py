@@ -16,6 +16,7 @@ import numpy as np
 from ...core import paths
 from ...core.errors import InputError
 from ...core.intensity import QUANTILES
+from ...core.reading import system_error
 from ...core.training_example import TrainingExample
 from ...core.volume import Geometry, Volume
 from ...io.nifti import nifti_layout, read_nifti
@@ -165,20 +166,19 @@ class TaskExample:
         Raises
         ------
         InputError
-            A file is missing or was changed.
+            A file is missing, was changed or cannot be read.
         """
         folder = self.folder(task)
-        damaged = InputError("library_damaged", name=task.name, file=f"{EXAMPLES}/{self.number}")
-        if {name: file_digest(folder / name) for name in EXAMPLE_FILES} != dict(self.checksums):
-            raise damaged
         try:
+            if {name: file_digest(folder / name) for name in EXAMPLE_FILES} != dict(self.checksums):
+                raise ValueError("its files are not those that were added")
             image, array = (self._read(folder / name) for name in EXAMPLE_FILES)
             volume = Volume(image, self.geometry)
             volume.require_usable()
-        except (InputError, ValueError):
-            raise damaged from None
-        if array.dtype not in (np.uint8, np.uint16) or array.max() > labels:
-            raise damaged
+            if array.dtype not in (np.uint8, np.uint16) or array.max() > labels:
+                raise ValueError("its labels are not those of the task")
+        except (InputError, ValueError, OSError) as error:
+            raise task_error(task, f"{EXAMPLES}/{self.number}", error) from None
         return volume, array
 
     def require_bounded(self, task: Path, ratio: int, small_bytes: int) -> None:
@@ -217,15 +217,26 @@ class TaskExample:
         )
 
 
+def task_error(task: Path, file: str, error: Exception) -> InputError:
+    """The error for a file of a task that another error makes useless: it is damaged, or cannot be read now."""
+    cause = system_error(error)
+    if cause is not None:
+        return InputError("task_unreadable", path=task / file, detail=cause.strerror)
+    return InputError("library_damaged", name=task.name, file=file)
+
+
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file; empty if it cannot be read."""
+    """SHA-256 of a file; empty if there is none.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
     if not paths.is_plain_file(path):
         return ""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def image_digest(array: np.ndarray) -> str:

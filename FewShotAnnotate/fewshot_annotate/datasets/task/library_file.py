@@ -12,7 +12,7 @@ from pathlib import Path
 from ...core import paths
 from ...core.errors import InputError
 from ...core.file_transaction import atomic_stream
-from ...core.reading import DamagedContentError, decoding_archive
+from ...core.reading import DamagedContentError, decoding_archive, system_error
 from .example import EXAMPLE_FILES, EXAMPLES, TaskExample
 from .library import new_task_folder, task_folder
 from .task import ARRAY_KINDS, TASK_FILE, Task, read_task
@@ -71,7 +71,7 @@ def import_task(path: Path, name: str | None = None) -> Task:
     Raises
     ------
     InputError
-        The file is missing or no task, or the name cannot be one or is taken.
+        The file is missing, no task or cannot be read, or the name cannot be one or is taken.
     """
     name = path.stem if name is None else name
     try:
@@ -82,8 +82,8 @@ def import_task(path: Path, name: str | None = None) -> Task:
             for library_slice in task.slices:
                 task.write_thumbnail(library_slice)
     except InputError as error:
-        if error.code in ("library_damaged", "file_unreadable", "file_truncated"):
-            raise InputError("library_file", path=path) from None
+        if error.code in ("library_damaged", "task_unreadable", "file_unreadable", "file_truncated"):
+            raise _import_error(path, error) from None
         raise
     return read_task(task_folder(name))
 
@@ -109,7 +109,7 @@ def _unpack(path: Path, folder: Path) -> Task:
     """Unpack a task into an empty folder; only files listed in task.json are unpacked."""
     paths.require_file(path)
     try:
-        with decoding_archive(), _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+        with _open_archive(path) as file, decoding_archive(), zipfile.ZipFile(file) as archive:
             members = {member.filename: member for member in archive.infolist()}
             if len(members) < len(archive.infolist()) or members[TASK_FILE].file_size > _MAX_LIST_BYTES:
                 raise zipfile.BadZipFile("a member is there twice, or is too long")
@@ -126,10 +126,25 @@ def _unpack(path: Path, folder: Path) -> Task:
                     _unpack_member(archive, members[_member_name(example, name)], folder)
                 example.require_bounded(folder, _MAX_RATIO, _SMALL_BYTES)
             return task
+    except DamagedContentError as error:
+        raise _import_error(path, error) from None
+
+
+def _import_error(path: Path, error: Exception) -> InputError:
+    """The error for an archive that another error makes useless: it holds no task, or cannot be read now."""
+    cause = system_error(error)
+    if cause is not None:
+        return InputError("task_unreadable", path=path, detail=cause.strerror)
+    return InputError("library_file", path=path)
+
+
+def _open_archive(path: Path) -> _Bounded:
+    try:
+        return _Bounded(path)
     except FileNotFoundError:
         raise InputError("file_missing", path=path) from None
-    except (DamagedContentError, IsADirectoryError):
-        raise InputError("library_file", path=path) from None
+    except OSError as error:
+        raise InputError("task_unreadable", path=path, detail=error.strerror) from None
 
 
 def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:

@@ -34,7 +34,7 @@ from ...core.storage import write_json
 from ...core.training_example import TrainingExample
 from ...core.volume import Geometry, LabelMap, Segment, Volume
 from ...io.array_file import read_npy, read_npy_header
-from .example import TaskExample
+from .example import TaskExample, task_error
 from .thumbnail import write_thumbnail
 
 TERMINOLOGY = "TerminologyEntry"
@@ -203,8 +203,8 @@ class Task:
             if any(layout.shape != library_slice.shape for layout in layouts) or layouts[1].dtype != np.uint16:
                 raise ValueError("other arrays than task.json says")
             image, mask = map(read_npy, files)
-        except (OSError, ValueError, IndexError):
-            raise InputError("library_damaged", name=self.name, file=library_slice.file) from None
+        except (OSError, ValueError, IndexError) as error:
+            raise task_error(self.folder, library_slice.file, error) from None
         finite = image.dtype.kind in "iu" or (image.dtype.kind == "f" and np.isfinite(image).all())
         if not finite or mask.max() > len(self.segments):
             raise InputError("library_damaged", name=self.name, file=library_slice.file)
@@ -250,12 +250,12 @@ def read_task(folder: Path) -> Task:
     Raises
     ------
     InputError
-        It is damaged or of a later version.
+        It is damaged, of a later version, or cannot be read.
     """
     try:
         return read_json_as(folder / TASK_FILE, lambda content: _task(folder, content))
-    except (OSError, DamagedContentError):
-        raise InputError("library_damaged", name=folder.name, file=TASK_FILE) from None
+    except (OSError, DamagedContentError) as error:
+        raise task_error(folder, TASK_FILE, error) from None
 
 
 def _task(folder: Path, content: dict[str, Any]) -> Task:

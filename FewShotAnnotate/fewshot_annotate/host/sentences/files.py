@@ -132,7 +132,9 @@ def files_sentences() -> Mapping[str, str]:
         "many_segmentations": _(
             "{path}: the folder holds {count} DICOM segmentations ({names}); give one of these files."
         ),
-        "no_segmentation": _("{path}: the folder holds no DICOM segmentation; give the file of the labels."),
+        "no_segmentation": _(
+            "{path}: no DICOM segmentation lies in this folder itself; give the file of the labels."
+        ),
         "segmentation_unplaced": _(
             "{path}: the frames of the segmentation do not say where they lie or what they show; export it again "
             "from the program that made it."

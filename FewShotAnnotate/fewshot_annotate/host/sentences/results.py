@@ -41,6 +41,7 @@ def results_sentences() -> Mapping[str, str]:
         "library_unknown": _("There is no task '{name}'; there are: {known}."),
         "library_taken": _("There is a task '{name}' already; choose another name, or add to it."),
         "library_damaged": _("Task '{name}' is damaged ({file}); import or save it again."),
+        "task_unreadable": _("{path}: the task cannot be read now ({detail}); try again when that is solved."),
         "library_full": _("Task '{name}' holds {most} slices, and no more fit; begin another one."),
         "library_plane": _(
             "Task '{name}' holds {plane} slices and those along axis {axis} are {other}; choose the axis "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ...core import paths
@@ -86,7 +85,9 @@ def require_image(path: Path) -> None:
 
 
 def find_segmentation(path: Path) -> Path | None:
-    """The DICOM segmentation that labels are to be read from: the file itself, or the only one in a folder.
+    """The DICOM segmentation that labels are to be read from: the file itself, or the only one directly in a folder.
+
+    Folders within a folder are not searched: what lies there may belong to other images.
 
     Returns
     -------
@@ -101,10 +102,10 @@ def find_segmentation(path: Path) -> Path | None:
     if not paths.is_folder(path):
         _require_labels(path, storage_class(path))
         return path if storage_class(path) in SEGMENTATIONS else None
-    classes = {file: class_uid for file in _files_below(path) if (class_uid := storage_class(file))}
+    classes = {file: class_uid for file in paths.entries(path) if (class_uid := storage_class(file))}
     segmentations = sorted(file for file, class_uid in classes.items() if class_uid in SEGMENTATIONS)
     if len(segmentations) > 1:
-        names = ", ".join(str(file.relative_to(path)) for file in segmentations[:4])
+        names = ", ".join(file.name for file in segmentations[:4])
         raise InputError("many_segmentations", path=path, count=len(segmentations), names=names)
     if segmentations:
         return segmentations[0]
@@ -126,7 +127,3 @@ def _other_kind(class_uid: str) -> str:
     if class_uid in SEGMENTATIONS:
         return ""
     return next((kind for beginning, kind in _OTHERS.items() if class_uid.startswith(beginning)), "")
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return [Path(root, name) for root, _, names in os.walk(folder) for name in sorted(names)]
