@@ -24,7 +24,8 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import numpy as np
 from fewshot_annotate.core.volume import Geometry, LabelMap
-from fewshot_annotate.datasets.batch import BatchProgress, WorkerPool, run_batch
+from fewshot_annotate.datasets.batch import WorkerPool, run_batch
+from fewshot_annotate.datasets.batch_state import BatchProgress
 from fewshot_annotate.datasets.case import BatchSettings
 from fewshot_annotate.datasets.cluster import scheduler_cluster
 from fewshot_annotate.datasets.local_processes import LocalProcesses

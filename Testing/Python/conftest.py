@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 from fewshot_annotate.cli import sign_of_life
 from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.engines import registry
+from fewshot_annotate.jobs.run_folder import JobFolder
 from hypothesis import HealthCheck, settings
 from support import stepwise
 from support.desk import Desk, make_desk
-from support.processes import Spawned
+from support.labels import long_case, small_case
+from support.processes import Spawned, make_folder
 
 settings.register_profile(
     "repository", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -74,6 +77,18 @@ def awkward_path(tmp_path: Path) -> Path:
     folder = tmp_path / "deuxième étude"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def long_job(awkward_path: Path) -> JobFolder:
+    """A run folder of many slices, so that a worker can be caught in the middle."""
+    return make_folder(awkward_path / "job", *long_case(), SliceAxis(0), 50)
+
+
+@pytest.fixture
+def short_job(awkward_path: Path) -> JobFolder:
+    """A run folder of a few slices."""
+    return make_folder(awkward_path / "job", *small_case(), SliceAxis(0), 8)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.datasets.accepting import LabelHistory, accept_case
-from fewshot_annotate.datasets.batch import BatchSettings, run_batch
+from fewshot_annotate.datasets.batch import run_batch
 from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.case import BatchSettings
 from fewshot_annotate.datasets.found_volumes import find_volumes
 from fewshot_annotate.datasets.listed_cases import (
     add_volumes,

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
-from fewshot_annotate.datasets.batch import _BatchState
 from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.batch_state import BatchState
 from fewshot_annotate.datasets.case import CaseJob
 from fewshot_annotate.datasets.status import CaseStatus, Status, StatusFile
 from support.batches import Dataset, copy_of, environment_with_standins, make_dataset, register
@@ -395,10 +395,10 @@ def test_a_case_accepted_while_the_table_cannot_be_written_is_not_filled_again(
     dataset.add("a", "b", "late")
     before = dataset.case("a").label.read_bytes()
     status = StatusFile(dataset.output / "status.csv")
-    begin, change = _BatchState.begin, StatusFile.change_with_files
+    begin, change = BatchState.begin, StatusFile.change_with_files
     blocked: list[bool] = []
 
-    def accepted_and_blocked(self: _BatchState, count: int) -> list[CaseJob]:
+    def accepted_and_blocked(self: BatchState, count: int) -> list[CaseJob]:
         if not blocked:
             status.set_accepted("a", True)
             blocked.append(True)
@@ -410,7 +410,7 @@ def test_a_case_accepted_while_the_table_cannot_be_written_is_not_filled_again(
             raise InputError("output_unwritable", path=self.path, detail="Permission denied")
         return change(self, update)
 
-    monkeypatch.setattr(_BatchState, "begin", accepted_and_blocked)
+    monkeypatch.setattr(BatchState, "begin", accepted_and_blocked)
     monkeypatch.setattr(StatusFile, "change_with_files", refused)
     assert main(dataset.command("--resume", "--slices", "all")) == 0
     assert dataset.case("a").label.read_bytes() == before

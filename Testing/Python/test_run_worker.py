@@ -1,8 +1,7 @@
-"""The worker seen from its host: real processes over real volumes that end well, late, early or badly."""
+"""The worker seen from its host: real processes over real volumes, their events, and how they are cancelled."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -10,68 +9,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
 import pytest
 from fewshot_annotate import __version__
-from fewshot_annotate.core.errors import Message
-from fewshot_annotate.core.events import Cancelled, Event, Failed, Finished, Progress, SliceDone, Started, Warned
-from fewshot_annotate.core.job import Job
-from fewshot_annotate.core.slice_axis import SliceAxis
-from fewshot_annotate.core.support import Support
-from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.core.events import Cancelled, Failed, Finished, Progress, Started, Warned
 from fewshot_annotate.jobs import process as process_module
 from fewshot_annotate.jobs.process import WORKER_SCRIPT, WorkerProcess
 from fewshot_annotate.jobs.run_folder import JobFolder
-from fewshot_annotate.jobs.worker import HOST_CHECK_SECONDS
-from support.disk import small_disk
-from support.labels import long_case, small_case
 from support.processes import (
     PACKAGE_PARENT,
     Spawned,
     alive,
-    make_folder,
+    finished_slices,
     paused,
     poll_to_end,
+    poll_to_the_middle,
     poll_until,
     slices_done,
-    wait_for,
     worker_pid,
+    write_program,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
-
-
-@pytest.fixture
-def long_job(awkward_path: Path) -> JobFolder:
-    return make_folder(awkward_path / "job", *long_case(), SliceAxis(0), 50)
-
-
-@pytest.fixture
-def short_job(awkward_path: Path) -> JobFolder:
-    return make_folder(awkward_path / "job", *small_case(), SliceAxis(0), 8)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
-    """What the long job gives if nothing happens to it."""
-    folder = make_folder(tmp_path_factory.mktemp("undisturbed") / "job", *long_case(), SliceAxis(0), 50)
-    with Spawned() as spawned:
-        assert isinstance(poll_to_end(spawned.worker(folder))[-1], Finished)
-    return folder.assemble()
-
-
-def caught_in_the_middle(process: WorkerProcess) -> tuple[list[Event], int]:
-    """Events up to the third slice, and the worker's process id."""
-    events = poll_until(process, lambda events: len(slices_done(events)) >= 3)
-    return events, worker_pid(events)
-
-
-def finished_slices(folder: JobFolder) -> dict[int, np.ndarray]:
-    return {int(index): folder.result_slice(int(index)) for index in np.flatnonzero(folder.finished())}
 
 
 # --- a run that ends well
@@ -125,9 +87,9 @@ def test_polling_after_the_end_says_nothing_more(short_job: JobFolder, spawned: 
 
 
 def test_the_worker_gets_along_without_simpleitk_torch_slicer_and_qt(long_job: JobFolder, spawned: Spawned) -> None:
-    process = spawned.worker(long_job)
-    with paused(worker_pid(poll_until(process, slices_done))):
-        maps = Path(f"/proc/{process._worker_pid}/maps").read_text(encoding="utf-8", errors="replace")
+    pid = worker_pid(poll_until(spawned.worker(long_job), slices_done))
+    with paused(pid):
+        maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
     assert "numpy" in maps
     for name in ("SimpleITK", "torch", "slicer", "PySide6", "libQt", "vtk"):
         assert name not in maps
@@ -146,15 +108,18 @@ def test_a_finished_folder_is_finished_at_once_when_run_again(short_job: JobFold
 
 
 def test_cancel_keeps_what_is_finished(long_job: JobFolder, spawned: Spawned) -> None:
-    process = spawned.worker(long_job)
-    events, _ = caught_in_the_middle(process)
+    exit_code = long_job.path.parent / "exit code"
+    launcher = write_program(
+        long_job.path.parent / "launcher", f'"{sys.executable}" "$@"; code=$?; echo $code > "{exit_code}"; exit $code'
+    )
+    process = spawned.worker(long_job, python=launcher)
+    events, _ = poll_to_the_middle(process)
     process.cancel()
     events += poll_to_end(process)
     assert isinstance(events[-1], Cancelled)
     assert sorted(slices_done(events)) == np.flatnonzero(long_job.finished()).tolist()
     assert long_job.pending(), "it stopped before the last slice"
-    assert process._process is not None
-    assert process._process.returncode == 130
+    assert exit_code.read_text().strip() == "130"
 
 
 def test_cancel_before_the_first_slice_ends_the_run(long_job: JobFolder, spawned: Spawned) -> None:
@@ -166,7 +131,7 @@ def test_cancel_before_the_first_slice_ends_the_run(long_job: JobFolder, spawned
 
 def test_a_worker_that_does_not_react_to_cancel_is_killed(long_job: JobFolder, spawned: Spawned) -> None:
     process = spawned.worker(long_job)
-    events, pid = caught_in_the_middle(process)
+    events, pid = poll_to_the_middle(process)
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
     process.cancel(grace=0.3)
@@ -175,189 +140,6 @@ def test_a_worker_that_does_not_react_to_cancel_is_killed(long_job: JobFolder, s
     assert isinstance(events[-1], Cancelled)
     assert not alive(pid)
     assert long_job.finished()[slices_done(events)].all()
-
-
-@pytest.mark.slow
-def test_a_cancelled_run_continues_and_is_not_cancelled_again(
-    long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
-) -> None:
-    process = spawned.worker(long_job)
-    caught_in_the_middle(process)
-    process.cancel()
-    poll_to_end(process)
-    missing = long_job.pending()
-    events = poll_to_end(spawned.worker(long_job))
-    assert isinstance(events[-1], Finished)
-    assert sorted(slices_done(events)) == missing
-    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
-        assert np.array_equal(result, expected)
-
-
-# --- death of the worker
-
-
-def test_a_killed_worker_is_reported_and_what_it_finished_is_kept(
-    long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
-) -> None:
-    process = spawned.worker(long_job)
-    events, pid = caught_in_the_middle(process)
-    os.kill(pid, signal.SIGKILL)
-    events += poll_to_end(process)
-    ending = events[-1]
-    assert isinstance(ending, Failed)
-    assert ending.reason.count(".") == 1, "one plain sentence"
-    assert "can be resumed" in ending.reason
-
-    kept = finished_slices(long_job)
-    assert set(slices_done(events)) <= set(kept)
-    missing = JobFolder.open(long_job.path).pending()
-    assert missing
-
-    events = poll_to_end(spawned.worker(long_job))
-    assert isinstance(events[-1], Finished)
-    assert sorted(slices_done(events)) == missing, "only what was missing is computed"
-    first = next(event for event in events if isinstance(event, Progress))
-    assert first.done == len(kept)
-    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
-        assert np.array_equal(result, expected)
-
-
-def test_a_worker_that_crashes_is_reported(long_job: JobFolder, spawned: Spawned) -> None:
-    process = spawned.worker(long_job)
-    _, pid = caught_in_the_middle(process)
-    os.kill(pid, signal.SIGSEGV)
-    ending = poll_to_end(process)[-1]
-    assert isinstance(ending, Failed)
-    assert "crashed" in ending.reason
-
-
-def test_a_worker_that_cannot_be_started_is_reported_by_poll(short_job: JobFolder, spawned: Spawned) -> None:
-    process = spawned.worker(short_job, python=str(short_job.path / "no such python"))
-    assert process.running
-    (ending,) = poll_to_end(process)
-    assert isinstance(ending, Failed)
-    assert "no such python" in ending.reason
-
-
-def test_a_python_that_is_none_is_reported_with_its_last_words(short_job: JobFolder, spawned: Spawned) -> None:
-    broken = short_job.path.parent / "python"
-    broken.write_text("#!/bin/sh\necho some noise >&2\necho no licence found >&2\nexit 3\n")
-    broken.chmod(0o755)
-    (ending,) = poll_to_end(spawned.worker(short_job, python=str(broken)))
-    assert isinstance(ending, Failed)
-    assert "code 3: no licence found" in ending.reason
-
-
-def test_killing_ends_the_worker_behind_a_launcher(long_job: JobFolder, spawned: Spawned) -> None:
-    launcher = long_job.path.parent / "launcher"
-    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" &\nwait\n')
-    launcher.chmod(0o755)
-    process = spawned.worker(long_job, python=str(launcher))
-    events, pid = caught_in_the_middle(process)
-    assert process._process is not None
-    assert pid != process._process.pid
-    os.kill(pid, signal.SIGSTOP)  # else it might just come to its end
-    process.kill()
-    assert process.wait(10)
-    wait_for(lambda: not alive(pid), 5)
-    assert long_job.finished()[slices_done(events)].all()
-
-
-# --- no room, no memory
-
-
-def limited(folder: JobFolder, kind: str, limit: int) -> str:
-    """A program that runs Python with a resource limit, in place of Python."""
-    path = folder.path.parent / "limited"
-    path.write_text(
-        f"#!{sys.executable}\n"
-        "import os, resource, sys\n"
-        f"resource.setrlimit(resource.RLIMIT_{kind}, ({limit}, {limit}))\n"
-        "os.environ['OPENBLAS_NUM_THREADS'] = '1'\n"
-        f"os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])\n"
-    )
-    path.chmod(0o755)
-    return str(path)
-
-
-def require_plain_failure_and_resume(
-    folder: JobFolder,
-    spawned: Spawned,
-    python: str,
-    free: Callable[[], None],
-    expected: tuple[np.ndarray, np.ndarray],
-) -> None:
-    events = poll_to_end(spawned.worker(folder, python))
-    ending = events[-1]
-    assert isinstance(ending, Failed)
-    assert "disk is full" in ending.reason
-    assert ending.reason.count(".") == 1
-    assert len(slices_done(events)) <= np.count_nonzero(folder.finished())
-    assert folder.pending()
-    free()
-    events = poll_to_end(spawned.worker(folder))
-    assert isinstance(events[-1], Finished)
-    assert not [event for event in events if isinstance(event, Warned)], "the torn line does not spoil the next one"
-    for result, whole in zip(folder.assemble(), expected, strict=True):
-        assert np.array_equal(result, whole)
-
-
-def test_events_that_find_no_room_end_the_run_with_one_clear_line_and_nothing_is_corrupt(
-    long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
-) -> None:
-    # The arrays have their room from the start, so only the events can meet a limit: make them the longest file.
-    room = 1000 + max(file.stat().st_size for file in long_job.path.rglob("*"))
-    long_job.events_path.write_bytes(b"\n" * room)
-    python = limited(long_job, "FSIZE", room + 2000)
-    require_plain_failure_and_resume(long_job, spawned, python, lambda: None, undisturbed)
-
-
-def test_a_full_disk_is_one_clear_line_and_nothing_is_corrupt(
-    spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    with small_disk(tmp_path / "disk", 8 * long_case()[0].array.nbytes) as disk:  # twice as large as the job
-        folder = make_folder(disk / "job", *long_case(), SliceAxis(0), 50)
-        ballast = disk / "ballast"
-        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(1 << 12))
-        require_plain_failure_and_resume(folder, spawned, sys.executable, ballast.unlink, undisturbed)
-
-
-def test_too_little_memory_is_one_plain_sentence(tmp_path: Path, spawned: Spawned) -> None:
-    volume, label_map = small_case()
-    wide = (1, 1 + 2000 // volume.array.shape[1], 1 + 2000 // volume.array.shape[2])
-    middle = volume.array.shape[0] // 2
-    image, labels = (np.tile(array[middle - 2 : middle + 3], wide) for array in (volume.array, label_map.array))
-    grid = Geometry(image.shape)
-    support = Support.from_label_map(LabelMap(labels, grid), SliceAxis(0), [0, 4])
-    folder = JobFolder.create(
-        tmp_path / "job", Job(engine="propagate", slices=(1, 2, 3)), Volume(image, grid), support
-    )
-    enough_to_start = 2**20 * 30 + address_space_of_an_idle_worker()
-    ending = poll_to_end(spawned.worker(folder, limited(folder, "AS", enough_to_start)))[-1]
-    assert ending == Failed.of(Message("run_memory_short"))
-
-
-def address_space_of_an_idle_worker() -> int:
-    """Bytes of address space that a worker with its engine loaded takes before it has a volume."""
-    code = """
-        import threading
-        import fewshot_annotate.jobs.worker
-        from fewshot_annotate.engines.registry import engine_class
-
-        engine_class("propagate")
-        thread = threading.Thread(target=dict)
-        thread.start()
-        thread.join()
-        (line,) = [line for line in open("/proc/self/status") if line.startswith("VmPeak")]
-        print(int(line.split()[1]) * 1024)
-    """
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "OPENBLAS_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", dedent(code)], env=environment, capture_output=True, text=True, check=True
-    )
-    return int(result.stdout)
 
 
 # --- what the host reads
@@ -395,7 +177,7 @@ def test_nothing_that_stands_among_the_events_breaks_polling(long_job: JobFolder
 
 def test_events_that_disappear_do_not_break_polling(long_job: JobFolder, spawned: Spawned) -> None:
     process = spawned.worker(long_job)
-    events, _ = caught_in_the_middle(process)
+    events, _ = poll_to_the_middle(process)
     long_job.events_path.unlink()
     events += poll_to_end(process)
     assert isinstance(events[-1], (Failed, Finished))
@@ -420,11 +202,9 @@ def test_a_worker_of_another_version_is_refused(
 def test_a_worker_from_another_place_is_refused(long_job: JobFolder, spawned: Spawned, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(PACKAGE_PARENT / "fewshot_annotate", other / "fewshot_annotate")
-    launcher = tmp_path / "launcher"
     script = other / "fewshot_annotate" / "jobs" / "worker.py"
-    launcher.write_text(f'#!/bin/sh\nshift\nexec "{sys.executable}" "{script}" "$@"\n')
-    launcher.chmod(0o755)
-    ending = poll_to_end(spawned.worker(long_job, python=str(launcher)))[-1]
+    launcher = write_program(tmp_path / "launcher", f'shift\nexec "{sys.executable}" "{script}" "$@"')
+    ending = poll_to_end(spawned.worker(long_job, python=launcher))[-1]
     assert isinstance(ending, Failed)
     assert str(script) in ending.reason
 
@@ -499,42 +279,3 @@ def test_a_torn_event_does_not_spoil_those_of_the_next_worker(short_job: JobFold
     torn, *lines = short_job.events_path.read_text().splitlines()
     assert torn == '{"event": "slice", "ind'
     assert [process_module.event_from_line(line) for line in lines] == told
-
-
-HOST = """
-    import sys, time
-    from fewshot_annotate.core.events import SliceDone, Started
-    from fewshot_annotate.jobs.run_folder import JobFolder
-    from fewshot_annotate.jobs.process import WorkerProcess
-
-    process = WorkerProcess(JobFolder.open(sys.argv[1]))
-    process.start()
-    while process.running:
-        for event in process.poll():
-            if isinstance(event, (Started, SliceDone)):
-                print(event.to_line(), flush=True)
-        time.sleep(0.002)
-"""
-
-
-def test_a_worker_whose_host_is_killed_ends_by_itself_and_the_job_can_be_resumed(
-    long_job: JobFolder, spawned: Spawned, undisturbed: tuple[np.ndarray, np.ndarray]
-) -> None:
-    host = spawned.python("-c", dedent(HOST), str(long_job.path))
-    assert host.stdout is not None
-    started = process_module.event_from_line(host.stdout.readline())
-    assert isinstance(started, Started)
-    assert isinstance(process_module.event_from_line(host.stdout.readline()), SliceDone)
-    with paused(started.pid):  # however quick the engine is, the worker looks for its host before it is through
-        host.kill()
-        host.wait()
-        assert alive(started.pid)
-        time.sleep(1.2 * HOST_CHECK_SECONDS)
-    wait_for(lambda: not alive(started.pid), 5)
-    assert long_job.events_path.read_text().splitlines()[-1] == Cancelled().to_line()
-    missing = JobFolder.open(long_job.path).pending()
-    assert missing
-    events = poll_to_end(spawned.worker(long_job))
-    assert sorted(slices_done(events)) == missing
-    for result, expected in zip(long_job.assemble(), undisturbed, strict=True):
-        assert np.array_equal(result, expected)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fewshot_annotate
+import numpy as np
 from fewshot_annotate.core.events import Event, SliceDone, Started
 from fewshot_annotate.core.job import Job
 from fewshot_annotate.core.slice_axis import SliceAxis
@@ -67,6 +68,12 @@ def poll_to_end(process: WorkerProcess) -> list[Event]:
     return events
 
 
+def poll_to_the_middle(process: WorkerProcess) -> tuple[list[Event], int]:
+    """Events up to the third slice, and the worker's process id."""
+    events = poll_until(process, lambda events: len(slices_done(events)) >= 3)
+    return events, worker_pid(events)
+
+
 def worker_pid(events: list[Event]) -> int:
     """Process id that the worker told."""
     (pid,) = [event.pid for event in events if isinstance(event, Started)]
@@ -76,6 +83,18 @@ def worker_pid(events: list[Event]) -> int:
 def slices_done(events: list[Event]) -> list[int]:
     """Indices in the order in which they arrived."""
     return [event.index for event in events if isinstance(event, SliceDone)]
+
+
+def finished_slices(folder: JobFolder) -> dict[int, np.ndarray]:
+    """Label values of the slices that are finished, by index."""
+    return {int(index): folder.result_slice(int(index)) for index in np.flatnonzero(folder.finished())}
+
+
+def write_program(path: Path, script: str) -> str:
+    """Write an executable shell script, for example one that starts Python as a launcher does; returns its path."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 @contextmanager

@@ -174,7 +174,7 @@ def parse_clean_up(texts: Sequence[str]) -> tuple[CleanUpRule, ...]:
 def _clean_up_rule(text: str) -> CleanUpRule:
     label, _, steps = text.rpartition("=")
     smooth_mm, others = None, []
-    for step in (one.strip() for one in steps.split(",")):
+    for step in map(str.strip, steps.split(",")):
         name, separator, size = step.partition(":")
         if name == "smooth":
             smooth_mm = float_or_none(size) if separator else 0.0

@@ -13,7 +13,8 @@ from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
 from ..core.job import Device
 from ..core.text import printable
-from ..datasets.batch import CANCELLED, BadRowsError, BatchProgress, WorkerPool, WorkersLost, run_batch
+from ..datasets.batch import BadRowsError, WorkerPool, WorkersLost, run_batch
+from ..datasets.batch_state import CANCELLED, BatchProgress
 from ..datasets.case import BatchSettings
 from ..datasets.local_processes import LocalProcesses
 from ..datasets.manifest import read_rows
@@ -107,7 +108,7 @@ def _batch(options: argparse.Namespace) -> int:
                 make_pool,
                 engine=options.engine,
                 resume=options.resume,
-                elsewhere=options.scheduler is not None,
+                remote=options.scheduler is not None,
                 skip_bad_rows=options.skip_bad_rows,
                 report=report,
             )
@@ -158,25 +159,26 @@ def _require_own_python() -> None:
 def _display(options: argparse.Namespace) -> Display[BatchProgress]:
     """How progress is shown; messages about cases are always printed, on stderr."""
 
-    def lines(tally: BatchProgress) -> Iterator[str]:
-        case = tally.case
+    def lines(progress: BatchProgress) -> Iterator[str]:
+        case = progress.case
         if case is not None and case.message and case.status in _MESSAGE_PREFIX:
             yield printable(f"{_MESSAGE_PREFIX[case.status]}: {case.name}: {_message(case, options)}")
 
-    def show(bar: Bar, tally: BatchProgress) -> None:
-        doing = "Starting" if tally.case is None else f"Filling, {tally.failed} failed" if tally.failed else "Filling"
-        bar.update(doing, tally.done + tally.failed, tally.total, left=time_left(tally.eta))
-        for line in lines(tally):
+    def show(bar: Bar, progress: BatchProgress) -> None:
+        filling = f"Filling, {progress.failed} failed" if progress.failed else "Filling"
+        doing = "Starting" if progress.case is None else filling
+        bar.update(doing, progress.done + progress.failed, progress.total, left=time_left(progress.eta))
+        for line in lines(progress):
             bar.print(line)
 
-    def print_lines(tally: BatchProgress) -> None:
-        for line in lines(tally):
+    def print_lines(progress: BatchProgress) -> None:
+        for line in lines(progress):
             print(line, file=sys.stderr)
 
     return Display(
         columns=("{task.completed:.0f}/{task.total:.0f} cases", Column.ELAPSED, "{task.fields[left]}"),
         show=show,
-        line_of=lambda tally: _as_line(tally, options),
+        line_of=lambda progress: _as_line(progress, options),
         quiet=print_lines,
     )
 
@@ -185,10 +187,10 @@ def _message(case: CaseStatus, options: argparse.Namespace) -> str:
     return case.message if case.error is None else error_text(case.error, options)
 
 
-def _as_line(tally: BatchProgress, options: argparse.Namespace) -> str:
-    counts = {name: getattr(tally, name) for name in ("done", "failed", "running", "total")}
-    if tally.case is None:
-        return json.dumps({"event": "batch", "counts": counts, "eta": tally.eta})
-    case = asdict(replace(tally.case, message=_message(tally.case, options), error=None))
+def _as_line(progress: BatchProgress, options: argparse.Namespace) -> str:
+    counts = {name: getattr(progress, name) for name in ("done", "failed", "running", "total")}
+    if progress.case is None:
+        return json.dumps({"event": "batch", "counts": counts, "eta": progress.eta})
+    case = asdict(replace(progress.case, message=_message(progress.case, options), error=None))
     del case["accepted"], case["error"]
-    return json.dumps({"event": "case", **case, "counts": counts, "eta": tally.eta}, ensure_ascii=True)
+    return json.dumps({"event": "case", **case, "counts": counts, "eta": progress.eta}, ensure_ascii=True)

@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compare(options: argparse.Namespace) -> int:
     is_study = options.study is not None
-    of_one = [
+    single_volume_arguments = [
         options.image,
         options.support,
         options.axis != "auto",
@@ -98,7 +98,7 @@ def _compare(options: argparse.Namespace) -> int:
         options.series,
         options.also,
     ]
-    if any(of_one) if is_study else not all(of_one[:2]):
+    if any(single_volume_arguments) if is_study else not all(single_volume_arguments[:2]):
         raise InputError("compare_inputs")
     design, engine_settings = parse_design(options), parse_engine_settings(options)
     require_packages()
@@ -155,8 +155,8 @@ def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Se
     return _exit_code([*study.unscored, *(engine for volume in study.volumes for engine in volume.unscored)])
 
 
-def _exit_code(absent: Sequence[UnscoredEngine]) -> ExitCode:
-    return ExitCode.FAILED if any(engine.started for engine in absent) else ExitCode.DONE
+def _exit_code(unscored: Sequence[UnscoredEngine]) -> ExitCode:
+    return ExitCode.FAILED if any(engine.started for engine in unscored) else ExitCode.DONE
 
 
 def _show(case: ComparisonCase, comparison: Comparison) -> None:
@@ -174,7 +174,7 @@ def _show(case: ComparisonCase, comparison: Comparison) -> None:
         ]
         table.add_row(engine, *cells, *([duration(points[-1].fill_seconds(case.to_fill))] if time else []))
     console.print(table)
-    _show_absent(comparison.unscored)
+    _show_unscored(comparison.unscored)
     for engine, messages in comparison.warnings.items():
         for message in messages:
             print(f"{engine} said: {printable(message)}")
@@ -198,7 +198,7 @@ def _show_study(study: StudyResult) -> None:
             cells = {point.size: point for point in group_curve if point.engine == engine}
             table.add_row(engine, *(_mean_and_spread(cells.get(size)) for size in sizes))
         console.print(table)
-    _show_absent(study.unscored)
+    _show_unscored(study.unscored)
     for volume in study.volumes:
         for unscored in volume.unscored:
             print(f"No figure on {printable(volume.name)}: {unscored.engine}: {error_text(unscored.content)}")
@@ -212,6 +212,6 @@ def _mean_and_spread(point: GroupPoint | None) -> str:
     return f"{point.dice:.3f}" + (f" ({point.spread:.3f})" if point.volumes > 1 else "")
 
 
-def _show_absent(absent: Sequence[UnscoredEngine]) -> None:
-    for engine in absent:
+def _show_unscored(unscored: Sequence[UnscoredEngine]) -> None:
+    for engine in unscored:
         print(f"Not compared: {engine.engine}: {'failed: ' if engine.started else ''}{error_text(engine.content)}")

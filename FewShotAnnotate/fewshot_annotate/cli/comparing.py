@@ -1,4 +1,4 @@
-"""Parsing of options, progress output and exit codes of `compare`."""
+"""Options, progress output and exit codes of `compare`."""
 
 from __future__ import annotations
 

@@ -76,6 +76,6 @@ def _manifest(options: argparse.Namespace) -> int:
 
 
 def _listed(sources: Sequence[FoundFile]) -> str:
-    names = ", ".join(str(one.place) for one in sources[:_LISTED])
+    names = ", ".join(str(source.relative_path) for source in sources[:_LISTED])
     more = len(sources) - _LISTED
     return f"{names} and {more} more" if more > 0 else names

@@ -112,7 +112,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Parser of a command line; only the command that its words ask for has its arguments."""
+    """Parser of a command line; only the command that it names gets its arguments."""
     parser = _Parser(
         prog="fewshot-annotate",
         description="Label a few slices of a medical volume and let the rest be filled.",

@@ -27,7 +27,7 @@ def command_begins(seconds: float | None = None) -> None:
 
 
 class SignOfLife:
-    """Shows that work goes on, once it takes a while.
+    """Shows that work is under way, once it takes longer than a moment.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class SignOfLife:
         self._timer.start()
 
     def stop(self) -> None:
-        """Take it away; may be called again."""
+        """Remove it; may be called again."""
         self._timer.cancel()
         with self._lock:
             self._stopped = True

@@ -1,4 +1,4 @@
-"""Acceptance of a case: its corrected label map, its record and the table are changed together."""
+"""Acceptance of a case: label map, record and status table are changed together."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LabelHistory:
 def accept_case(
     case: ReviewedCase, corrected: LabelMap | None, folder: BatchFolder, history: LabelHistory | None = None
 ) -> ReviewedCase:
-    """Write that a case is accepted, with its label map if a person corrected it. The filled one is kept.
+    """Accept a case, and write its label map if a person corrected it; the filled one is kept as a backup.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def accept_case(
     def write(path: Path) -> None:
         if path == case.files.label:
             _accept(case, corrected, folder, history)
-        elif corrected is not None:  # where it is kept if that fails
+        elif corrected is not None:  # `write_results` keeps it there, as the folder of the case cannot be written
             write_label_maps(path, [corrected])
 
     if corrected is None:
@@ -95,12 +95,12 @@ def accept_case(
 def _accept(
     case: ReviewedCase, corrected: LabelMap | None, folder: BatchFolder, history: LabelHistory | None
 ) -> None:
-    """Put a corrected result in its place, and accept the case.
+    """Replace the result by a corrected one, and accept the case.
 
-    The new label map is made beside the old one first. Then, while no batch can begin to fill the case again, the
-    case is looked at once more, and files and table are changed together.
+    The new label map is first written beside the old one. Then, while the status table is locked so that no batch can
+    begin to fill the case, its state is checked again, and files and table are changed together.
     """
-    with _made(case, corrected) as new:
+    with _temporary_file(case, corrected) as new:
 
         def accept(rows: Mapping[str, CaseStatus], files: FileTransaction) -> list[CaseStatus]:
             row = rows.get(case.name, CaseStatus(name=case.name, status=Status.DONE))
@@ -134,23 +134,23 @@ def _add_record(
 
 
 @contextlib.contextmanager
-def _made(case: ReviewedCase, corrected: LabelMap | None) -> Iterator[Path | None]:
-    """A label map in a file of its own, which is gone after the block unless it was moved."""
+def _temporary_file(case: ReviewedCase, corrected: LabelMap | None) -> Iterator[Path | None]:
+    """Context manager: a temporary file with a label map, which the block may move; None if there is none."""
     if corrected is None:
         yield None
         return
     try:
-        made = TemporaryFolder(case.files.folder)
+        temporary = TemporaryFolder(case.files.folder)
     except OSError as error:
         raise unwritable_error(case.files.label, error) from None
-    with made as folder:
+    with temporary as folder:
         new = folder / case.files.label.name
         write_label_maps(new, [corrected])
         yield new
 
 
 def _put_in_place(transaction: FileTransaction, new: Path, case: ReviewedCase) -> None:
-    """Let a corrected label map and its names take the place of the case's own; what is replaced is kept."""
+    """Replace label map and names of a case by corrected ones; the replaced files are kept."""
     files = case.files
     filled = ((files.label, files.filled), (files.names, sidecar_path(files.filled)))
     if case.is_filled and not files.filled.exists():

@@ -1,4 +1,4 @@
-"""Background processes of a data set: its cases are filled, its task is trained. The host starts and follows them.
+"""Background processes of a data set: one fills its cases, one trains its task. The host starts and polls them.
 
 Each has a folder with `request.json` and the files of a `WorkFolder`.
 """
@@ -29,11 +29,11 @@ class RequestFolder(WorkFolder):
         return not isinstance(event, (SliceDone, Expected))
 
     def write_request(self, request: Mapping[str, Any]) -> None:
-        """Write what is to be done; raises `InputError` if that fails."""
+        """Write the request; raises `InputError` if that fails."""
         write_json(self._request_path, dict(request))
 
     def read_request(self) -> dict[str, Any]:
-        """What is to be done; raises `InputError` if the file is missing or damaged."""
+        """The request; raises `InputError` if the file is missing or damaged."""
         try:
             return read_json_as(self._request_path, dict)
         except (OSError, DamagedContentError):
@@ -41,7 +41,7 @@ class RequestFolder(WorkFolder):
 
 
 class FillingProcess(WorkerProcess):
-    """Fills the cases of a data set that are not filled by the newest model of its task."""
+    """Fills those cases of a data set that the newest model of its task has not filled."""
 
     script: ClassVar[Path] = Path(__file__).resolve().with_name("filling_worker.py")
     failure_advice: ClassVar[Message] = Message("filling_can_be_continued")

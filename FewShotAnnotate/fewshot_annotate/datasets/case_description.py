@@ -1,4 +1,4 @@
-"""What of a case is compared with others, to choose the one to review next."""
+"""Description of a case by features, by which cases are compared to choose the one to review next."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .accepted_case import AcceptedCase
 # Entry of a case's record, with what `ranking_record` returns.
 RANKING = "ranking"
 _QUANTILE_SAMPLE_VOXELS = 1 << 20
-# Labelled voxels of lower confidence are those about which the networks of an ensemble disagree.
+# Labelled voxels below this confidence count as undecided: there the networks of an ensemble disagree.
 _UNDECIDED_CONFIDENCE = 0.7
-# Volumes below this are all the same: nothing.
+# Smaller volumes are set to this, so that their logarithm is defined.
 _MIN_ML = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseDescription:
-    """What of a case is compared with others.
+    """Features by which cases are compared and ranked.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class CaseDescription:
     error : float
         1 less the expected Dice of its fill, mean over segments; 0 for labelled cases.
     undecided : float
-        Share of the labelled voxels with a low probability.
+        Fraction of the labelled voxels with a low probability.
     """
 
     name: str
@@ -65,7 +65,7 @@ def case_features(geometry: Geometry, quantiles: Sequence[float], millilitres: S
 
 
 def ranking_record(volume: Volume, label_map: LabelMap, confidence: np.ndarray) -> dict[str, Any]:
-    """What the ranking uses of a filled case beside its expected Dice, as JSON, so that no image is read for it.
+    """Facts about a filled case for the ranking, beside its expected Dice, as JSON; with them no image has to be read.
 
     Parameters
     ----------
@@ -76,13 +76,13 @@ def ranking_record(volume: Volume, label_map: LabelMap, confidence: np.ndarray) 
     values = [segment.value for segment in label_map.segments]
     counts = np.bincount(label_map.array.ravel(), minlength=max(values, default=0) + 1)
     labelled = label_map.array != 0
-    sure = confidence[labelled]
+    labelled_confidence = confidence[labelled]
     return {
         "geometry": volume.geometry.to_json(),
         "quantiles": list(intensity_quantiles(volume.array, _QUANTILE_SAMPLE_VOXELS)),
         "voxels": {segment.name: int(counts[segment.value]) for segment in label_map.segments},
-        "undecided": float((sure < _UNDECIDED_CONFIDENCE).mean()) if labelled.any() else 1.0,
-        "confidence": float(sure.mean()) if labelled.any() else 0.0,
+        "undecided": float((labelled_confidence < _UNDECIDED_CONFIDENCE).mean()) if labelled.any() else 1.0,
+        "confidence": float(labelled_confidence.mean()) if labelled.any() else 0.0,
     }
 
 

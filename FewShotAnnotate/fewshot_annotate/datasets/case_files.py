@@ -205,8 +205,8 @@ def _dated(files: Sequence[Path]) -> dict[Path, Path]:
     stamp = time.strftime("%Y-%m-%dT%H%M%S")
     for number in itertools.count(1):
         when = stamp if number == 1 else f"{stamp}-{number}"
-        parts = (file.name.partition(".") for file in there)
-        names = [file.with_name(f"{stem}.{when}.{rest}") for file, (stem, _, rest) in zip(there, parts, strict=True)]
+        split_names = ((file, *file.name.partition(".")) for file in there)
+        names = [file.with_name(f"{stem}.{when}.{suffix}") for file, stem, _, suffix in split_names]
         if not any(map(paths.lexists, names)):
             break
     return dict(zip(there, names, strict=True))

@@ -32,7 +32,7 @@ def find_pairs(
     Parameters
     ----------
     images : Path
-        Folder of the images or of a data set; its folders are searched too. Hidden files are passed over.
+        Folder of the images or of a data set; its subfolders are searched too, hidden files are not.
     labels : Path, optional
         Folder of the label maps; may be that of the images. Default: as the layout of a data set says.
     image_pattern, label_pattern : str
@@ -55,13 +55,13 @@ def find_pairs(
         paths.require_existing(labels)
     found = _sources(images, image_pattern, list_series)
     if labels is None:
-        return pair_sources([one for one in found if not _is_segmentation(one.path)], [])
+        return pair_sources([source for source in found if not _is_segmentation(source.path)], [])
     label_maps = _sources(labels, label_pattern, list_segmentations)
     if paths.is_same(images, labels) and label_pattern == "*":
-        label_maps = [one for one in label_maps if one.uid or is_named_as_labels(one)]
-    taken = {paths.resolve(one.path) for one in label_maps}
-    usable = [one for one in found if not _is_segmentation(one.path) and paths.resolve(one.path) not in taken]
-    return pair_sources(usable, label_maps)
+        label_maps = [source for source in label_maps if source.uid or is_named_as_labels(source)]
+    taken = {paths.resolve(source.path) for source in label_maps}
+    image_files = [source for source in found if not _is_segmentation(source.path)]
+    return pair_sources([source for source in image_files if paths.resolve(source.path) not in taken], label_maps)
 
 
 def manifest_bytes(
@@ -124,26 +124,27 @@ def _cell(path: Path, folder: Path) -> str:
 def _sources(root: Path, pattern: str, list_dicom: Any) -> list[FoundFile]:
     """Image files and DICOM objects below a folder, in the order of their paths."""
     found: list[FoundFile] = []
-    for place, names in _walk(root):
-        folder, others = root / place, []
+    for relative, names in _walk(root):
+        folder, others = root / relative, []
         for name in names:
             suffix = name[len(without_suffix(name)) :].lower()
             if suffix in IMAGE_SUFFIXES and suffix != _DICOM_SUFFIX:
-                if (place / name).match(pattern):
-                    found.append(FoundFile(path=folder / name, place=place / without_suffix(name)))
+                if (relative / name).match(pattern):
+                    found.append(FoundFile(path=folder / name, relative_path=relative / without_suffix(name)))
             elif is_dicom(folder / name):
                 others.append(folder / name)
         if others:
-            found += _dicom_sources(root, place, list_dicom(others, folder), pattern)
+            found += _dicom_sources(root, relative, list_dicom(others, folder), pattern)
     return found
 
 
-def _dicom_sources(root: Path, place: PurePosixPath, listed: Iterable[Any], pattern: str) -> Iterator[FoundFile]:
-    for one in listed:
-        within = place if one.path == root / place else place / without_suffix(one.path.name)
-        within = within if within.parts else PurePosixPath(root.name or "series")
-        if within.match(pattern) or (place / one.path.name).match(pattern):
-            yield FoundFile(path=one.path, place=within, series=one.series, uid=one.uid)
+def _dicom_sources(root: Path, folder: PurePosixPath, listed: Iterable[Any], pattern: str) -> Iterator[FoundFile]:
+    """DICOM objects of a folder, which is relative to the searched one."""
+    for entry in listed:
+        relative = folder if entry.path == root / folder else folder / without_suffix(entry.path.name)
+        relative = relative if relative.parts else PurePosixPath(root.name or "series")
+        if relative.match(pattern) or (folder / entry.path.name).match(pattern):
+            yield FoundFile(path=entry.path, relative_path=relative, series=entry.series, uid=entry.uid)
 
 
 def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
@@ -171,17 +172,20 @@ def _listed_pairs(folder: Path) -> Pairing | None:
     except OSError as error:
         raise InputError("dataset_list", path=path, detail=error.strerror) from None
     except DamagedContentError:
-        raise InputError("dataset_list", path=path, detail="it is none of the Decathlon, MONAI or nnU-Net") from None
+        detail = "it is not a list of the Decathlon, MONAI or nnU-Net"
+        raise InputError("dataset_list", path=path, detail=detail) from None
     pairs: list[Pair] = []
     problems: list[Message] = []
     for name, images, labels in entries:
-        files = [folder / one for one in (*images, labels)]
-        missing = [one for one in files if not paths.is_file(one)]
-        problems += [Message("file_missing", path=one) for one in missing]
+        files = [folder / listed for listed in (*images, labels)]
+        missing = [file for file in files if not paths.is_file(file)]
+        problems += [Message("file_missing", path=file) for file in missing]
         if len(images) != 1:
             problems.append(Message("pair_images", path=files[-1], images=", ".join(images)))
         elif not missing:
-            image, label = (FoundFile(path=one, place=PurePosixPath(without_suffix(one.name))) for one in files)
+            image, label = (
+                FoundFile(path=file, relative_path=PurePosixPath(without_suffix(file.name))) for file in files
+            )
             pairs.append(replace(unlabelled_pair(image), name=name or unlabelled_pair(image).name, labels=label))
     return Pairing(tuple(pairs), tuple(problems), (), ()) if entries else None
 
@@ -189,10 +193,10 @@ def _listed_pairs(folder: Path) -> Pairing | None:
 def _entries(content: Mapping[str, Any]) -> list[tuple[str, list[str], str]]:
     """Name, images and label map of each listed case, of MSD and MONAI or of nnU-Net."""
     listed: list[tuple[str, list[str], str]] = []
-    for one in content.get("training", ()):
-        if isinstance(one, Mapping):
-            images = [one["image"]] if isinstance(one["image"], str) else list(one["image"])
-            listed.append(("", images, str(one["label"])))
-    for name, one in content.get("dataset", {}).items():
-        listed.append((str(name), [str(image) for image in one["images"]], str(one["label"])))
+    for entry in content.get("training", ()):
+        if isinstance(entry, Mapping):
+            images = [entry["image"]] if isinstance(entry["image"], str) else list(entry["image"])
+            listed.append(("", images, str(entry["label"])))
+    for name, entry in content.get("dataset", {}).items():
+        listed.append((str(name), [str(image) for image in entry["images"]], str(entry["label"])))
     return listed

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ..core.errors import Message
 
-# What is appended to names: the channel by nnU-Net, and words for the kind of the file.
+# Suffixes of names: the number of a channel, as nnU-Net writes it, and words for the kind of the file.
 _CHANNEL = re.compile(r"_\d{4}$")
 _IMAGE_WORD = re.compile(r"[ _.-](image|img|volume|vol)$", re.IGNORECASE)
 _LABEL_WORD = re.compile(
@@ -28,8 +28,8 @@ class FoundFile:
     ----------
     path : Path
         File, or folder of a DICOM series.
-    place : PurePosixPath
-        Path within the searched folder, without suffix.
+    relative_path : PurePosixPath
+        Path relative to the searched folder, without suffix.
     series : str
         Which series of a DICOM folder with several, as `read_volume` takes it.
     uid : str
@@ -37,7 +37,7 @@ class FoundFile:
     """
 
     path: Path
-    place: PurePosixPath
+    relative_path: PurePosixPath
     series: str = ""
     uid: str = ""
 
@@ -73,21 +73,21 @@ class Pairing:
 
 def is_named_as_labels(source: FoundFile) -> bool:
     """Whether the name of a file ends in a word such as 'seg' or 'labels'."""
-    return _LABEL_WORD.search(source.place.name) is not None or source.path.name.lower().endswith(".seg.nrrd")
+    return _LABEL_WORD.search(source.relative_path.name) is not None or source.path.name.lower().endswith(".seg.nrrd")
 
 
 def pair_sources(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> Pairing:
-    """Pair images and label maps: by DICOM references, then by equal names, the most specific ones first.
+    """Pair images and label maps: by DICOM references, then by equal names, the most specific names first.
 
-    Names are equal if the paths within both folders are, or the names of the files without a channel and without
-    words such as 'seg', or the names of the folders of the cases.
+    Two names are equal if the relative paths are, or the file names without the number of a channel and without words
+    such as 'seg', or the names of the folders of the cases.
     """
     pairs: list[Pair] = []
     problems: list[Message] = []
     left_images, left_labels = list(images), list(labels)
     settled: set[int] = set()
     for image_key, label_key in _KEYS:
-        # The only image of a folder belongs to its only labels; what is left of several does not.
+        # The only image of a folder belongs to its only label map; the last that is left of several does not.
         among = (
             (images, labels) if image_key in _OF_FOLDERS or label_key in _OF_FOLDERS else (left_images, left_labels)
         )
@@ -98,13 +98,13 @@ def pair_sources(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> Pa
                 continue
             settled.update(map(id, (*fitting, *given)))
             if len(fitting) > 1:
-                problems += [Message("pair_images", path=one.path, images=_listed(fitting)) for one in given]
+                problems += [Message("pair_images", path=source.path, images=_listed(fitting)) for source in given]
             elif len(given) > 1:
                 problems.append(Message("pair_labels", path=fitting[0].path, labels=_listed(given)))
             else:
                 pairs.append(Pair(_name(fitting[0]) if image_key is _uid else key, fitting[0], given[0]))
-        left_images = [one for one in left_images if id(one) not in settled]
-        left_labels = [one for one in left_labels if id(one) not in settled]
+        left_images = [source for source in left_images if id(source) not in settled]
+        left_labels = [source for source in left_labels if id(source) not in settled]
     order = {id(image): number for number, image in enumerate(images)}
     pairs.sort(key=lambda pair: order[id(pair.image)])
     problems.sort(key=lambda problem: str(problem.data["path"]))
@@ -113,8 +113,8 @@ def pair_sources(images: Sequence[FoundFile], labels: Sequence[FoundFile]) -> Pa
 
 def _by_key(sources: Sequence[FoundFile], key: _Key) -> dict[str, list[FoundFile]]:
     grouped: dict[str, list[FoundFile]] = {}
-    for one in sources:
-        grouped.setdefault(key(one), []).append(one)
+    for source in sources:
+        grouped.setdefault(key(source), []).append(source)
     return grouped
 
 
@@ -127,43 +127,43 @@ def _uid(source: FoundFile) -> str:
     return source.uid
 
 
-def _place(source: FoundFile) -> str:
-    return str(source.place)
+def _relative_path(source: FoundFile) -> str:
+    return str(source.relative_path)
 
 
 def _image_name(source: FoundFile) -> str:
-    return _IMAGE_WORD.sub("", _CHANNEL.sub("", source.place.name))
+    return _IMAGE_WORD.sub("", _CHANNEL.sub("", source.relative_path.name))
 
 
 def _label_name(source: FoundFile) -> str:
-    return _LABEL_WORD.sub("", _CHANNEL.sub("", source.place.name))
+    return _LABEL_WORD.sub("", _CHANNEL.sub("", source.relative_path.name))
 
 
-def _image_place(source: FoundFile) -> str:
-    return str(source.place.with_name(_image_name(source)))
+def _image_path(source: FoundFile) -> str:
+    return str(source.relative_path.with_name(_image_name(source)))
 
 
-def _label_place(source: FoundFile) -> str:
-    return str(source.place.with_name(_label_name(source)))
+def _label_path(source: FoundFile) -> str:
+    return str(source.relative_path.with_name(_label_name(source)))
 
 
 def _folder(source: FoundFile) -> str:
-    return "/".join(source.place.parts[:-1])
+    return "/".join(source.relative_path.parts[:-1])
 
 
 def _top_folder(source: FoundFile) -> str:
-    return source.place.parts[0] if len(source.place.parts) > 1 else ""
+    return source.relative_path.parts[0] if len(source.relative_path.parts) > 1 else ""
 
 
 _OF_FOLDERS = (_folder, _top_folder)
 # Keys of an image and of a label map, which belong together if these are equal and not empty.
 _KEYS: tuple[tuple[_Key, _Key], ...] = (
     (_uid, _uid),
-    (_place, _place),
-    (_image_place, _label_place),
+    (_relative_path, _relative_path),
+    (_image_path, _label_path),
     (_folder, _folder),
     (_image_name, _label_name),
-    (_place, _folder),
+    (_relative_path, _folder),
     (_folder, _label_name),
     (_image_name, _top_folder),
     (_top_folder, _label_name),
@@ -172,9 +172,12 @@ _KEYS: tuple[tuple[_Key, _Key], ...] = (
 
 
 def _name(image: FoundFile) -> str:
-    return _image_place(image)
+    return _image_path(image)
 
 
 def _listed(sources: Sequence[FoundFile]) -> str:
-    names = [f"{one.path.name} (series {one.series})" if one.series else str(one.place) for one in sources]
+    names = [
+        f"{source.path.name} (series {source.series})" if source.series else str(source.relative_path)
+        for source in sources
+    ]
     return ", ".join(names[:_LISTED]) + (" ..." if len(names) > _LISTED else "")

@@ -64,8 +64,8 @@ class CaseRow:
     @property
     def mean_expected_dice(self) -> float | None:
         """Mean over the segments; None if it is not known."""
-        found = [one.dice for one in self.expected.values()]
-        return sum(found) / len(found) if found else None
+        dice = [label_dice.dice for label_dice in self.expected.values()]
+        return sum(dice) / len(dice) if dice else None
 
 
 class CaseTable:
@@ -79,14 +79,14 @@ class CaseTable:
     def __init__(self, folder: BatchFolder) -> None:
         self.folder = folder
 
-    def rows(self, own: str = "", left: str = "") -> list[CaseRow]:
+    def rows(self, reviewed: str = "", leaving: str = "") -> list[CaseRow]:
         """All cases in the order of status.csv.
 
         Parameters
         ----------
-        own : str
+        reviewed : str
             Name of the case that this process reviews: it is in review until it is accepted or flagged.
-        left : str
+        leaving : str
             Name of a case whose review this process is about to end.
 
         Raises
@@ -94,7 +94,7 @@ class CaseTable:
         InputError
             No batch was written there.
         """
-        return [self._row(status, own, left) for status in batch_statuses(self.folder).values()]
+        return [self._row(status, reviewed, leaving) for status in batch_statuses(self.folder).values()]
 
     @contextlib.contextmanager
     def review(self, name: str) -> Iterator[CaseFiles]:
@@ -113,7 +113,7 @@ class CaseTable:
             lock.release()
 
     def accept(self, name: str, accepted: bool = True) -> None:
-        """Accept the result of a case, or take that back; a flag is removed. Raises as `review`."""
+        """Accept the result of a case, or withdraw the acceptance; a flag is removed. Raises as `review`."""
         with self.review(name) as files:
             set_flag(files, False)
             self.folder.status.set_accepted(name, accepted)
@@ -134,12 +134,12 @@ class CaseTable:
             raise InputError("case_not_filled", name=name)
         return files
 
-    def _row(self, status: CaseStatus, own: str, left: str) -> CaseRow:
+    def _row(self, status: CaseStatus, reviewed: str, leaving: str) -> CaseRow:
         files = self.folder.case(status.name)
         record = files.read_record()
         expected = {} if record is None else expected_by_name(record[1])
-        reviewer = reviewer_of(files) if status.name != left else ""
-        state = _state(status, files, reviewer, status.name == own)
+        reviewer = reviewer_of(files) if status.name != leaving else ""
+        state = _state(status, files, reviewer, status.name == reviewed)
         message = "" if status.status is Status.SKIPPED else status.message
         return CaseRow(status.name, state, expected, reviewer, message)
 
@@ -163,8 +163,8 @@ def set_flag(files: CaseFiles, flagged: bool) -> None:
         raise unwritable_error(path, error) from None
 
 
-def _state(status: CaseStatus, files: CaseFiles, reviewer: str, is_own: bool) -> ReviewState:
-    if reviewer and not is_own:
+def _state(status: CaseStatus, files: CaseFiles, reviewer: str, reviewed_here: bool) -> ReviewState:
+    if reviewer and not reviewed_here:
         return ReviewState.IN_REVIEW
     if status.status is Status.DONE and paths.lexists(files.folder / _FLAG):
         return ReviewState.FLAGGED

@@ -65,7 +65,7 @@ class DaskCluster:
 
         Raises
         ------
-        PoolLost
+        WorkersLost
             The scheduler is gone.
         """
         from distributed import wait

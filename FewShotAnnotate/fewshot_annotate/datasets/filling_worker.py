@@ -15,8 +15,9 @@ if __name__ == "__main__":
 from fewshot_annotate.core.events import Cancelled, Event, Finished, Progress
 from fewshot_annotate.core.job import Device
 from fewshot_annotate.datasets.background import RequestFolder
-from fewshot_annotate.datasets.batch import BatchProgress, run_batch
+from fewshot_annotate.datasets.batch import run_batch
 from fewshot_annotate.datasets.batch_folder import BatchFolder
+from fewshot_annotate.datasets.batch_state import BatchProgress
 from fewshot_annotate.datasets.case import BatchSettings
 from fewshot_annotate.datasets.listed_cases import cases_path, dataset_task
 from fewshot_annotate.datasets.local_processes import LocalProcesses

@@ -19,7 +19,7 @@ _SUFFIXES = (*IMAGE_SUFFIXES, ".nhdr", ".mhd", ".mgz", ".mgh")
 _LABEL_SUFFIX = ".seg.nrrd"
 # Words in the names of files that hold labels.
 _LABEL_WORDS = frozenset(("label", "labels", "seg", "segmentation", "mask", "masks", "dseg", "aseg", "gt"))
-# Files that only results of a batch hold.
+# Files that mark a folder as the result of a batch.
 _RESULTS = frozenset(("status.csv", "case.json"))
 _WORD = re.compile(r"[a-z]+")
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
@@ -74,28 +74,28 @@ def _found(folder: Path) -> Iterator[FoundVolume]:
 
 
 def _series(folder: Path, root: Path) -> Iterator[FoundVolume]:
-    series = image_series(root)
+    all_series = image_series(root)
     base = _name(folder, root, root.name)
-    for one in series:
-        yield FoundVolume(base, root) if len(series) == 1 else FoundVolume(f"{base}-{_plain(one)}", root, one)
+    for series in all_series:
+        name = base if len(all_series) == 1 else f"{base}-{_plain(series)}"
+        yield FoundVolume(name, root, "" if len(all_series) == 1 else series)
 
 
 def _suffix(file: Path) -> str:
     lower = file.name.lower()
-    return next((one for one in _SUFFIXES if lower.endswith(one) and len(lower) > len(one)), "")
+    return next((suffix for suffix in _SUFFIXES if lower.endswith(suffix) and len(lower) > len(suffix)), "")
 
 
 def _holds_labels(file: Path) -> bool:
-    words = set(_WORD.findall(file.name[: -len(_suffix(file))].lower()))
-    return (
-        file.name.lower().endswith(_LABEL_SUFFIX) or bool(words & _LABEL_WORDS) or paths.is_file(sidecar_path(file))
-    )
+    name_words = set(_WORD.findall(file.name[: -len(_suffix(file))].lower()))
+    named_as_labels = file.name.lower().endswith(_LABEL_SUFFIX) or not name_words.isdisjoint(_LABEL_WORDS)
+    return named_as_labels or paths.is_file(sidecar_path(file))
 
 
-def _name(folder: Path, path: Path, own: str) -> str:
-    """Name of a case: that of its file or folder, after the folder above where there is one."""
+def _name(folder: Path, path: Path, stem: str) -> str:
+    """Name of a case: that of its file or folder, preceded by the name of the folder that holds it, if any."""
     above = path.parent.relative_to(folder).name if path != folder else ""
-    name = _plain(f"{above}-{own}" if above else own)
+    name = _plain(f"{above}-{stem}" if above else stem)
     return name if is_folder_name(name) else "case"
 
 

@@ -45,7 +45,7 @@ def create_dataset(path: str | Path) -> BatchFolder:
         raise InputError("not_a_folder", path=path)
     if paths.is_file(folder.status.path):
         return folder
-    if any(not one.name.startswith(".") for one in paths.entries(folder.path)):
+    if any(not entry.name.startswith(".") for entry in paths.entries(folder.path)):
         raise InputError("batch_folder_foreign", path=folder.path)
     try:
         folder.path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,16 +96,16 @@ def add_volumes(folder: BatchFolder, volumes: Sequence[FoundVolume]) -> list[str
     names: list[str] = []
 
     def add(rows: Mapping[str, CaseStatus], files: FileTransaction) -> list[CaseStatus]:
-        lines, there = _lines(folder)
-        known = {(paths.resolve(case.image), case.series) for case in listed_cases(folder).values()}
+        lines, columns = _lines(folder)
+        listed = {(paths.resolve(case.image), case.series) for case in listed_cases(folder).values()}
         taken = {name.casefold() for name in rows}
-        new = [one for one in volumes if (paths.resolve(one.path), one.series) not in known]
-        for one in new:
-            names.append(_free_name(one.name, taken))
-            cells = {"image": _path_text(folder, one.path), "name": names[-1], "series": one.series}
-            lines.append([cells.get(column, "") for column in there])
+        new = [volume for volume in volumes if (paths.resolve(volume.path), volume.series) not in listed]
+        for volume in new:
+            names.append(_free_name(volume.name, taken))
+            cells = {"image": _path_text(folder, volume.path), "name": names[-1], "series": volume.series}
+            lines.append([cells.get(column, "") for column in columns])
         if new:
-            files.stream(cases_path(folder)).write(csv_bytes(there, lines))
+            files.stream(cases_path(folder)).write(csv_bytes(columns, lines))
         return [CaseStatus(name=name, status=Status.SKIPPED, message=NOT_BEGUN) for name in names]
 
     folder.status.change_with_files(add)

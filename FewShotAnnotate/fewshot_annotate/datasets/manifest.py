@@ -148,8 +148,8 @@ def read_rows(path: str | Path, task: str = "") -> Manifest:
             raise InputError("case_name_twice", name=case.name, row=other.row)
         return case
 
-    known = {*REQUIRED, *OPTIONAL}
-    unknown = tuple(column for column in table.header if column and column not in known)
+    columns = {*REQUIRED, *OPTIONAL}
+    unknown = tuple(column for column in table.header if column and column not in columns)
     cases, errors = table.split_items(case_of)
     bad_rows = []
     for number, error in errors.items():
@@ -216,7 +216,7 @@ def _case(row: Row, default_task: str) -> Case:
 
 def without_suffix(name: str) -> str:
     """Name of a file without the suffix of an image."""
-    suffix = next((one for one in IMAGE_SUFFIXES if name.lower().endswith(one)), "")
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
     return name[: len(name) - len(suffix)]
 
 

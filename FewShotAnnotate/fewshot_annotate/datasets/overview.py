@@ -1,4 +1,4 @@
-"""Overview of a data set: its task with the state of its training, and how many cases wait to be filled."""
+"""Overview of a data set: its task, the state of the training, and the number of cases to fill."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_overview(folder: BatchFolder, table: ReviewTable) -> Overview:
     except InputError as error:
         return Overview(name, error=error)
     waiting = [row.name for row in table.rows if row.state in _WAITING and row.name in table.listed]
-    to_fill = sum(_is_to_fill(folder, one, advice.model) for one in waiting) if advice.model else len(waiting)
+    to_fill = sum(_is_to_fill(folder, case, advice.model) for case in waiting) if advice.model else len(waiting)
     return Overview(name, advice, to_fill)
 
 

@@ -1,4 +1,4 @@
-"""Which case to review next: the one from which a model learns most, with the reason."""
+"""Ranking of the cases to review: first those from which a model learns most, each with the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .case_description import CaseDescription, case_features, describe_case
 from .status import Status
 from .task.task import Task
 
-# Features that vary less than this (natural logarithms, and shares) do not set cases apart.
+# Minimum standard deviation of a feature (natural logarithms and fractions), so that noise does not separate cases.
 _MIN_DEVIATION = 0.1
 
 # Rank, 0..1, of a case that half of the others are below.
@@ -72,7 +72,7 @@ def rank_batch(
     ----------
     folder : BatchFolder
     task : Task, optional
-        Its examples are known too.
+        Its examples count as labelled cases.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def rank_batch(
     """
     waiting: list[CaseDescription] = []
     unreadable: list[tuple[str, InputError]] = []
-    labelled = _known_of_task(task)
+    labelled = _examples_of(task)
     names = [] if task is None else [segment.name for segment in task.segments]
     for status in batch_statuses(folder).values():
         if status.status is not Status.DONE:
@@ -103,7 +103,7 @@ def rank_batch(
     return rank_cases(waiting, labelled), unreadable
 
 
-def _known_of_task(task: Task | None) -> list[CaseDescription]:
+def _examples_of(task: Task | None) -> list[CaseDescription]:
     if task is None:
         return []
     return [
@@ -119,7 +119,7 @@ def _known_of_task(task: Task | None) -> list[CaseDescription]:
 
 
 def _distances(waiting: Sequence[CaseDescription], labelled: Sequence[CaseDescription]) -> list[float]:
-    """Distance of each case from the nearest known one, else from the mean of all; per feature."""
+    """Root-mean-square difference per feature from the nearest labelled case; without any, from the mean of all."""
     features = np.array([case.features for case in waiting])
     others = np.array([case.features for case in labelled]) if labelled else features.mean(axis=0, keepdims=True)
     if others.shape[1] != features.shape[1]:

@@ -1,4 +1,4 @@
-"""Steps of a review that need no scene: a case is taken and read, accepted, reset or flagged, and the table read."""
+"""Steps of a review that need no scene: lock and read a case; accept, flag or reset it; read the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .task.accepted import add_reviewed, remove_reviewed
 from .task.library import task_folder
 from .task.task import read_task
 
-# What comes next, the first first; the second and third only where the data set lists its cases.
+# States of the next case to review, in order; the second and third only if the data set lists its cases.
 _NEXT = (ReviewState.FILLED, ReviewState.TO_DO, ReviewState.FAILED, ReviewState.FLAGGED)
 _UNFILLED = (ReviewState.TO_DO, ReviewState.FAILED)
 
@@ -45,26 +45,26 @@ class ReviewTable:
     ranked: tuple[RankedCase, ...] = ()
 
     def next(self, current: str | None) -> str | None:
-        """Name of the case to look at after another one; None if there is none.
+        """Name of the case to review after another one; None if there is none.
 
         Filled cases come first, then those that no batch filled, then flagged ones. Within these, the order is that
         of the ranking and else of the table, from the current case on.
         """
         names = [row.name for row in self.rows]
-        order = [*_after(current, [one.case.name for one in self.ranked]), *_after(current, names)]
+        order = [*_after(current, [ranked.case.name for ranked in self.ranked]), *_after(current, names)]
         by_name = {row.name: row for row in self.rows}
         rows = [by_name[name] for name in dict.fromkeys(order) if name in by_name]
-        able = [row for row in rows if row.state not in _UNFILLED or row.name in self.listed]
-        return next((row.name for state in _NEXT for row in able if row.state is state), None)
+        loadable = [row for row in rows if row.state not in _UNFILLED or row.name in self.listed]
+        return next((row.name for state in _NEXT for row in loadable if row.state is state), None)
 
     def reason(self, name: str | None) -> Message | None:
         """Why a filled case is to be reviewed before others; None for one that is not ranked."""
-        return next((one.reason for one in self.ranked if one.case.name == name), None)
+        return next((ranked.reason for ranked in self.ranked if ranked.case.name == name), None)
 
 
-def read_review_table(folder: BatchFolder, own: str = "", left: str = "") -> ReviewTable:
-    """Read the table; `own` and `left` are those of `CaseTable.rows`. Raises `InputError` if there is no batch."""
-    rows = tuple(CaseTable(folder).rows(own, left))
+def read_review_table(folder: BatchFolder, reviewed: str = "", leaving: str = "") -> ReviewTable:
+    """Read the table; parameters as for `CaseTable.rows`. Raises `InputError` if there is no batch."""
+    rows = tuple(CaseTable(folder).rows(reviewed, leaving))
     try:
         task = _task_of(folder)
         ranked, _ = rank_batch(folder, None if task is None else read_task(task))
@@ -88,16 +88,16 @@ class CaseReading:
     name : str
     held : ReviewLock or None
         The lock, if it is held already.
-    left : str
-        Name of the case whose place it takes.
+    leaving : str
+        Name of the case that is shown now.
     """
 
-    def __init__(self, folder: BatchFolder, name: str, held: ReviewLock | None = None, left: str = "") -> None:
+    def __init__(self, folder: BatchFolder, name: str, held: ReviewLock | None = None, leaving: str = "") -> None:
         self.lock = held
         self._folder = folder
         self._name = name
         self._was_held = held is not None
-        self._left = left if held is None else ""
+        self._leaving = leaving if held is None else ""
         self._abandoned = False
 
     def read(self) -> tuple[ReviewedCase, ReviewTable]:
@@ -120,7 +120,7 @@ class CaseReading:
             if row is not None and row.status is Status.RUNNING and self._folder.busy():
                 raise InputError("review_running", name=self._name)
             case = read_case(self._folder, self._name, _task_segments(self._folder))
-            table = read_review_table(self._folder, self._name, self._left)
+            table = read_review_table(self._folder, self._name, self._leaving)
         except BaseException:
             self.abandon()
             raise

@@ -59,7 +59,7 @@ class CaseStatus:
     details : tuple of str
         Cells of `DETAILS`; empty if the case was not filled.
     error : InputError or None
-        What `message` says, for whoever follows the batch; not in the table.
+        The error that `message` describes, for callers; not in the table.
     """
 
     name: str
@@ -138,7 +138,7 @@ class StatusFile:
         with file_lock(self.path.with_name(".status.lock"), _WAIT_SECONDS, self.path):
             table = self._read()
             with FileTransaction() as files:
-                changed = {one.name: one for one in change(dict(table.statuses), files)}
+                changed = {status.name: status for status in change(dict(table.statuses), files)}
                 if not changed.items() <= table.statuses.items() or not self.path.exists():
                     table.put(changed)
                     files.stream(self.path).write(csv_bytes(table.header, table.rows()))
@@ -177,12 +177,14 @@ class StatusFile:
 def keep_accepted(changed: Iterable[CaseStatus], rows: Mapping[str, CaseStatus]) -> list[CaseStatus]:
     """Update rows, but not whether they are accepted, which only a review changes; an accepted case stays done."""
     merged = []
-    for one in changed:
-        row = rows.get(one.name)
-        if row is not None:
-            keep = row.accepted and one.status is not Status.DONE
-            one = row if keep else replace(one, accepted=row.accepted)
-        merged.append(one)
+    for status in changed:
+        row = rows.get(status.name)
+        if row is None:
+            merged.append(status)
+        elif row.accepted and status.status is not Status.DONE:
+            merged.append(row)
+        else:
+            merged.append(replace(status, accepted=row.accepted))
     return merged
 
 
@@ -211,9 +213,9 @@ class _Table:
         for name, status in changed.items():
             self._cells[name] = {**self._cells.get(name, {}), **status.cells()}
         self.statuses.update(changed)
-        if any(one.details for one in self.statuses.values()):
+        if any(status.details for status in self.statuses.values()):
             self._add_columns(DETAILS)
-        if any(one.accepted for one in self.statuses.values()):
+        if any(status.accepted for status in self.statuses.values()):
             self._add_columns((ACCEPTED,))
 
     def _add_columns(self, names: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ from .design import TrialDesign
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """What is compared.
+    """Request for a comparison.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class ComparisonRequest:
 
 
 class ComparisonFolder(WorkFolder):
-    """One comparison on disk; `write` begins it.
+    """One comparison on disk; `write` creates it.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class ComparisonFolder(WorkFolder):
 
     @property
     def result_path(self) -> Path:
-        """File with what was found."""
+        """File with the result."""
         return self.path / "result.json"
 
     @property
@@ -98,7 +98,7 @@ class ComparisonFolder(WorkFolder):
         return self.path / "report.html"
 
     def write(self, request: ComparisonRequest, volume: Volume, supports: Sequence[Support]) -> None:
-        """Keep what is to be compared, and the labelled slices of each layer.
+        """Write the request, the volume and the labelled slices of each layer.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class ComparisonFolder(WorkFolder):
         write_json(self.path / "request.json", request.to_json())
 
     def read(self) -> tuple[ComparisonRequest, ComparisonCase]:
-        """What is to be compared, and on which slices.
+        """The request, and the case to compare on.
 
         Raises
         ------

@@ -9,7 +9,7 @@ import numpy as np
 
 # Limits of the 95 % confidence interval, as percentiles of the bootstrap distribution.
 PERCENTILES_OF_95_CI = (2.5, 97.5)
-# Resamples computed at once: what they need of memory grows with it.
+# Resamples computed at once; the memory they need grows with their number.
 _BATCH = 100
 
 
@@ -18,13 +18,13 @@ def confidence_interval_95(
 ) -> tuple[float, float]:
     """95 % confidence interval of a statistic of `count` cases, by the percentile bootstrap (Efron 1979).
 
-    A case may be measured by several methods: it is drawn with all of its measurements (paired bootstrap).
+    If a case was measured by several methods, it is drawn with all of its measurements (paired bootstrap).
 
     Parameters
     ----------
     statistic : function
-        Takes the indices of the drawn cases, shape [resamples, count], and returns a value for each resample. NaN
-        is a resample that says nothing, such as one without any voxel of a label.
+        Takes the indices of the drawn cases, shape [resamples, count], and returns a value for each resample; NaN
+        where it is undefined, such as for a resample without any voxel of a label.
     count : int
     resamples : int
     seed : int

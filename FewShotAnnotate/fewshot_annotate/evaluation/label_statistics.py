@@ -48,8 +48,8 @@ def label_statistics(
 ) -> list[LabelStatistics]:
     """Statistics of every label.
 
-    A filled region of n voxels and Dice D to the truth leaves room for a truth of n * D / (2 - D) (all of it inside)
-    to n * (2 - D) / D voxels (all of the region inside); slices that a person painted have no such range.
+    If a filled region of n voxels has the Dice D, the truth has from n * D / (2 - D) voxels, where all of it lies
+    inside the region, to n * (2 - D) / D, where the region lies inside the truth. Painted slices add no uncertainty.
 
     Parameters
     ----------
@@ -61,25 +61,26 @@ def label_statistics(
     """
     statistics = []
     for layer in layers:
-        ml = float(np.prod(layer.geometry.spacing)) / _CUBIC_MM_PER_ML
+        voxel_ml = float(np.prod(layer.geometry.spacing)) / _CUBIC_MM_PER_ML
         counts = np.bincount(layer.array.ravel())
         counts_filled = np.bincount(axis.slices(layer.array)[list(filled)].ravel(), minlength=len(counts))
         for segment in layer.segments:
-            voxels, label_confidence = (
-                int(each[segment.value]) if segment.value < len(each) else 0 for each in (counts, counts_filled)
+            voxels, filled_voxels = (
+                int(by_value[segment.value]) if segment.value < len(by_value) else 0
+                for by_value in (counts, counts_filled)
             )
             dice = expected.get(segment.name)
             low = None if dice is None else max(dice.low, 1e-3)
-            painted = voxels - label_confidence
+            painted_voxels = voxels - filled_voxels
             statistics.append(
                 LabelStatistics(
                     value=segment.value,
                     name=segment.name,
                     voxels=voxels,
-                    filled=label_confidence,
-                    ml=voxels * ml,
-                    least=None if low is None else (painted + label_confidence * low / (2 - low)) * ml,
-                    most=None if low is None else (painted + label_confidence * (2 - low) / low) * ml,
+                    filled=filled_voxels,
+                    ml=voxels * voxel_ml,
+                    least=None if low is None else (painted_voxels + filled_voxels * low / (2 - low)) * voxel_ml,
+                    most=None if low is None else (painted_voxels + filled_voxels * (2 - low) / low) * voxel_ml,
                     dice=None if dice is None else dice.dice,
                 )
             )

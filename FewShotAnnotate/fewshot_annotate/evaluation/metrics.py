@@ -1,4 +1,4 @@
-"""How well two label maps agree."""
+"""Agreement of two label maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ComparisonProcess: the host's end of a comparison folder; started, polled and cancelled as the worker of a run."""
+"""ComparisonProcess: the worker process of a comparison, as the host starts, polls and cancels it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .comparison_folder import ComparisonFolder
 
 
 class ComparisonProcess(WorkerProcess):
-    """One worker on one comparison.
+    """The worker of one comparison.
 
     Parameters
     ----------
@@ -28,5 +28,5 @@ class ComparisonProcess(WorkerProcess):
         super().__init__(folder, python)
 
     def _options(self) -> list[str]:
-        """Trials are run by the same program."""
+        """The worker runs the trials with the same Python."""
         return ["--python", self._python]

@@ -64,7 +64,7 @@ class HeldOutSlice:
     ----------
     index : int
         Slice index.
-    row : int
+    support_index : int
         Position within the labelled slices.
     dice : mapping of engine to float
         Pooled over all scored labels; NaN where truth and prediction hold none.

@@ -76,7 +76,7 @@ class _Plan:
 
 
 def run_study(
-    labelled_volume: Sequence[LabelledVolume],
+    labelled_volumes: Sequence[LabelledVolume],
     engine_settings: Sequence[EngineSettings],
     design: TrialDesign,
     store_path: Path,
@@ -95,7 +95,6 @@ def run_study(
     store_path : Path
         Folder of the finished trials. Those of a volume are in a folder named after a digest of its voxels, so
         a study can be resumed after volumes were added to the manifest or moved in it.
-
     on_note : function
         Called before the first trial, with a sentence on each change that put labels on their image's grid.
 
@@ -111,7 +110,7 @@ def run_study(
     design = replace(design, sizes=design.sizes or SIZES)
     available, unscored = available_engines(engine_settings)
     with TrialStore(store_path, {"study": True}, resume):
-        plans = [_plan(volume, available, design, store_path / "volumes", on_note) for volume in labelled_volume]
+        plans = [_plan(volume, available, design, store_path / "volumes", on_note) for volume in labelled_volumes]
         pending = [settings.engine for plan in plans for settings, _ in plan.pending]
         total = sum(len(plan.trials) * len(available) for plan in plans)
         estimator = TimeEstimator(pending, total - len(pending), on_progress)

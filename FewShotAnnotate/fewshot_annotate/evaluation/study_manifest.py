@@ -1,4 +1,4 @@
-"""The manifest of a study: fully labelled volumes, each in a group."""
+"""Manifest of a study: fully labelled volumes, each in a group."""
 
 from __future__ import annotations
 

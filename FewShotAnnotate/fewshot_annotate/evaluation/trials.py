@@ -1,4 +1,4 @@
-"""One trial of one engine: held-out slices are filled in a worker process, as `fill` does, and compared."""
+"""One trial of one engine: held-out slices are filled in a worker process, as by `fill`, and scored."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class EngineFailed(Exception):  # noqa: N818 (named for what happened)
         self.content = content
 
 
-class Interrupted(Exception):  # noqa: N818 (no error: the user's wish)
+class Interrupted(Exception):  # noqa: N818 (no error: requested by the user)
     """The user stopped the comparison; finished trials are kept."""
 
 

@@ -12,7 +12,7 @@ from ...core.errors import InputError, Message
 from ...core.volume import Segment
 from .facts import CaseFacts
 
-# A case is far from the rest if the logarithm of a volume differs by this many robust standard deviations,
+# A case is an outlier if the logarithm of a volume differs by this many robust standard deviations,
 _MAX_DEVIATIONS = 4.0
 # which are never taken to be smaller than this: organs of healthy people differ by a factor of 1.2 easily.
 _MIN_DEVIATION = 0.2
@@ -21,7 +21,7 @@ _MIN_CASES = 5
 _MAX_SPACING_FACTOR = 2.0
 # Share of the cases that must agree before the others are reported.
 _MOST = 0.8
-# Centres that are nearer than this are on no side of each other.
+# If centres are nearer than this along the left-right axis, neither lies to the left of the other.
 _MIN_SIDE_MM = 5.0
 _MAX_SIDE_LABELS = 20
 _SIDES = re.compile(r"\b(left|right)\b|(?<![a-z])(l|r)(?![a-z])", re.IGNORECASE)
@@ -35,7 +35,7 @@ def require_consistent(segments: Sequence[Segment], cases: Sequence[CaseFacts]) 
 
 
 def findings(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> list[Message]:
-    """What a person should look at, one message each; empty if nothing is conspicuous."""
+    """Messages about what a person should check; empty if nothing is conspicuous."""
     return [
         *_missing_labels(segments, cases),
         *_spacing_outliers(cases),
@@ -83,7 +83,7 @@ def _volume_outliers(segments: Sequence[Segment], cases: Sequence[CaseFacts]) ->
 
 
 def _swapped_sides(segments: Sequence[Segment], cases: Sequence[CaseFacts]) -> Iterator[Message]:
-    """Cases in which two segments lie the other way round, left to right, than their names or most cases say."""
+    """Cases in which left and right of two segments are swapped, compared with their names or with most cases."""
     reported = set()
     for left_number, right_number in _named_pairs(segments):
         for case in cases:
@@ -118,7 +118,7 @@ def _side(case: CaseFacts, number: int, other: int) -> int:
 
 
 def _named_pairs(segments: Sequence[Segment]) -> list[tuple[int, int]]:
-    """Indices of the left and the right one of segments whose names differ in that alone."""
+    """Indices of the left and the right segment of pairs whose names differ in the side alone."""
     sides: dict[str, dict[str, int]] = defaultdict(dict)
     for index, segment in enumerate(segments):
         match = _SIDES.search(segment.name)

@@ -1,4 +1,4 @@
-"""Data sheet of a data set: what is in it and how it came about, as README.md and data_sheet.json."""
+"""Data sheet of a data set: its content and provenance, as README.md and data_sheet.json."""
 
 from __future__ import annotations
 
@@ -101,12 +101,12 @@ def _shares(cases: Sequence[CaseFacts]) -> dict[str, float]:
 
 def _readme(content: dict[str, Any]) -> str:
     least, most = (" x ".join(f"{size:.3g}" for size in content["spacing_mm"][end]) for end in ("min", "max"))
-    held = len(content["validation"])
+    validation_count = len(content["validation"])
     lines = [
         f"# {content['name']}",
         "",
         f"{content['cases']} accepted cases of {content['patients']} patients: {content['training']} for training, "
-        f"{held} for validation. No patient is in both.",
+        f"{validation_count} for validation. No patient is in both.",
         "",
         f"Made by {content['program']} on {content['created']}, format `{content['format']}`. Spacing {least} to "
         f"{most} mm.",

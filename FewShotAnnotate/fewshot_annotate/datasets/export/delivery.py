@@ -1,4 +1,4 @@
-"""Export of a data set: cases are written and checked one after the other, and appear together or not at all."""
+"""Export of a data set: cases are written and checked one by one; the data set appears complete or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about a case that consistency checks and the data sheet need; its voxels are not kept."""
+"""Facts about a case, without its voxels, for the consistency checks and the data sheet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUANTILE_SAMPLE_VOXELS = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFacts:
-    """What is known of a case.
+    """Facts about one case.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Layouts of data sets: where images and label maps lie, and what describes them."""
+"""Layouts of data sets: the paths of images and label maps, and the files that describe them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Layout(ABC):
     def describe(
         self, folder: Path, cases: Sequence[CaseFacts], files: Mapping[str, CasePaths], validation: frozenset[str]
     ) -> None:
-        """Write what describes the data set.
+        """Write the files that describe the data set.
 
         Parameters
         ----------

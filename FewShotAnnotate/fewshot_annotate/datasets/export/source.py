@@ -24,7 +24,7 @@ from ..task.task import Task, read_task
 
 @dataclass(frozen=True)
 class LoadedCase:
-    """Voxels of a case to export, with what is known of them.
+    """Voxels of a case to export, with their provenance.
 
     Attributes
     ----------

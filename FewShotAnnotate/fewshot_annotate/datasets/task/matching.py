@@ -112,8 +112,8 @@ def _reoriented(example: Example, source: np.ndarray, target: np.ndarray) -> Exa
 
     Parameters
     ----------
-    own, target : ndarray [3, 3]
-        Directions of slices, rows and columns.
+    source, target : ndarray [3, 3]
+        Directions of slices, rows and columns: those of the example, and those wanted.
     """
     image, mask, spacing = example.image, example.mask, example.spacing
     rows, columns = source[1], source[2]

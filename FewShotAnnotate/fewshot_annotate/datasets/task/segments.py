@@ -81,8 +81,7 @@ class TaskLabels:
 
     Parameters
     ----------
-    known : sequence of Segment
-        Those of the task.
+    task_segments : sequence of Segment
     label_map : LabelMap or None
         Painted labels of the case; None if nothing is painted.
     name : str

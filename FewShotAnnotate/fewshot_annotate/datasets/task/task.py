@@ -76,7 +76,7 @@ class LibrarySlice:
         See `Example`.
     annotated : tuple of int
         Label values that were annotated on the slice; one that is not in the mask is absent. `known` in the file.
-    origin : Origin
+    origin : SliceOrigin
     added : str
         Date on which it was added, as YYYY-MM-DD.
     program : str

@@ -126,11 +126,11 @@ def _exclusive(task: Task) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _removed_if_refused(model: TaskModel) -> Iterator[None]:
-    """Context in which the folder of a model goes again if the examples are refused before training begins."""
+    """Context manager: remove the folder of a model again if its examples are refused before training begins."""
     try:
         yield
     except InputError:
-        if [one.name for one in paths.entries(model.folder)] == [TRAINING_FILE]:
+        if [entry.name for entry in paths.entries(model.folder)] == [TRAINING_FILE]:
             shutil.rmtree(model.folder, ignore_errors=True)
         raise
 

@@ -73,7 +73,7 @@ def write_report(
     design: TrialDesign,
     plot: bytes,
 ) -> None:
-    """Write the report of a comparison. It holds no names beside those of labels, and no paths.
+    """Write the report of a comparison. The only names in it are those of labels; it holds no paths.
 
     Parameters
     ----------
@@ -81,14 +81,14 @@ def write_report(
         PNG of `comparison_png`.
     """
     advice, size = comparison.recommendation, comparison.sizes[-1]
-    unsure = advice.evidence is Evidence.TOO_LITTLE
+    too_little = advice.evidence is Evidence.TOO_LITTLE
     write_html(
         path,
         "report.html",
         comparison=comparison,
         labelled=len(case.indices),
         plane=case.axis.describe(case.volume.geometry),
-        answer="Paint more slices first" if unsure else f"Use {advice.engine}",
+        answer="Paint more slices first" if too_little else f"Use {advice.engine}",
         badge=BADGES[advice.evidence],
         plot=data_uri(plot),
         painted=painted(size),
@@ -132,7 +132,7 @@ def data_uri(png: bytes) -> str:
 
 
 def settings_of(settings: EngineSettings) -> str:
-    """An engine's settings in words."""
+    """Description of an engine's settings."""
     options = ", ".join(f"{name} = {value}" for name, value in settings.options.items()) or "its usual options"
     limit = "" if settings.budget is None else f", time limit {settings.budget:g} s"
     return f"{options}, device {settings.device}{limit}"
@@ -151,7 +151,7 @@ def _engine_rows(
 
 
 def _label_rows(case: ComparisonCase, comparison: Comparison) -> list[LabelRow]:
-    """Weakest first, as the recommended engine did."""
+    """Rows in ascending order of the recommended engine's Dice."""
     size = comparison.sizes[-1]
     colours = {structure.segment.name: structure.segment.colour for structure in case.structures}
     voxels = comparison.counts[comparison.engines[0], size][0, :, :, 0].sum(axis=0)
@@ -165,29 +165,29 @@ def _label_rows(case: ComparisonCase, comparison: Comparison) -> list[LabelRow]:
 
 
 def _pictures(case: ComparisonCase, comparison: Comparison) -> list[Mapping[str, Any]]:
-    """The worst and the best slices of the recommended engine; none twice."""
+    """The worst and the best slices of the recommended engine, without repetition."""
     samples, engine = comparison.samples, comparison.recommendation.engine
     count = min(PICTURED_SLICES, len(samples) // 2)
-    values = [
+    groups = [
         (f"Where {engine} is worst", samples[::-1][: max(count, 1)]),
         (f"Where {engine} is best", samples[:count]),
     ]
-    painter = SliceRenderer(case)
+    renderer = SliceRenderer(case)
     return [
-        {"title": title, "slices": [_pictured(painter, comparison, sample) for sample in value]}
-        for title, value in values
-        if value
+        {"title": title, "slices": [_pictured(renderer, comparison, sample) for sample in shown]}
+        for title, shown in groups
+        if shown
     ]
 
 
-def _pictured(painter: SliceRenderer, comparison: Comparison, sample: HeldOutSlice) -> Mapping[str, Any]:
+def _pictured(renderer: SliceRenderer, comparison: Comparison, sample: HeldOutSlice) -> Mapping[str, Any]:
     return {
         "index": sample.index,
-        "truth": data_uri(painter.png(sample.support_index, None)),
+        "truth": data_uri(renderer.png(sample.support_index, None)),
         "engines": [
             {
                 "name": engine,
-                "picture": data_uri(painter.png(sample.support_index, sample.masks[engine])),
+                "picture": data_uri(renderer.png(sample.support_index, sample.masks[engine])),
                 "dice": "" if sample.dice[engine] != sample.dice[engine] else f"{sample.dice[engine]:.3f}",
             }
             for engine in comparison.engines[:PICTURED_ENGINES]

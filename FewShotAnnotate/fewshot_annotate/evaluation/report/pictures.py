@@ -1,4 +1,4 @@
-"""Pictures of held-out slices: the truth, and what each engine made of it with the truth's outline over it."""
+"""Pictures of held-out slices: the truth, and the labels of each engine with the outline of the truth."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..case import ComparisonCase
 
 PICTURE_HEIGHT_PIXELS = 260
 OUTLINE_COLOUR = (1.0, 0.92, 0.24)
-# Part of the labelled box that is shown around it on each side.
+# Margin on each side of the box around all labels, as a fraction of its size.
 CROP_MARGIN_FRACTION = 0.35
 _MIN_CROP_PIXELS = 24
 
 
 class SliceRenderer:
-    """Draws slices of one case, cut to where labels are.
+    """Draws slices of one case, cropped to the labels.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ class SliceRenderer:
         Parameters
         ----------
         support_index : int
-            Number of the labelled slice.
+            Position within the labelled slices.
         masks : integer ndarray, shape [layers, h, w], or None
-            Drawn as areas, the truth as an outline; without masks the truth is drawn as areas.
+            Drawn as areas under the outline of the truth; None: the truth is drawn as areas.
         """
         case = self._case
         image = self._cut(case.axis.slices(case.volume.array)[case.indices[support_index]])

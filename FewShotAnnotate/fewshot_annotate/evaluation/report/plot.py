@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Told apart by people with any colour vision (Okabe and Ito 2008), the built-in engines first.
+# Distinguishable with any colour vision (Okabe and Ito 2008); the first ones are for the built-in engines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#8B6F00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DPI = 160
 _PANELS_PER_ROW = 3
-# Names at the lines' ends are this far apart at least, as a part of the axis.
+# Minimum distance of the names at the ends of the lines, as a fraction of the axis.
 _MIN_LABEL_GAP = 0.055
 
 
 class Plotted(Protocol):
-    """What is drawn of an engine at a support size: Dice, and the ends of its band."""
+    """A point of a curve: an engine's Dice at a support size, and the ends of its band."""
 
     @property
     def engine(self) -> str:
@@ -54,7 +54,7 @@ def curve_png(panels: Mapping[str, Sequence[Plotted]], engines: Sequence[str]) -
     ----------
     panels : mapping of title to points
     engines : sequence of str
-        In an order that is the same wherever they are shown.
+        All engines, in an order that is the same in plot, tables and pictures.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -117,7 +117,7 @@ def _curve(axes: Axes, points: Sequence[Plotted], engines: Sequence[str], lowest
 
 
 def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights moved up or down until neighbours are `gap` apart, none above 1."""
+    """Ascending heights, moved until neighbours are at least `gap` apart and none is above 1."""
     moved = list(heights)
     for number in range(1, len(moved)):
         moved[number] = max(moved[number], moved[number - 1] + gap)

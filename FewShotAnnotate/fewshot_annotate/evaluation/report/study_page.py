@@ -1,4 +1,4 @@
-"""A study's report and tables."""
+"""Report and tables of a study."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LABELS_HEAD = ("volume", "group", "engine", "support_size", "label", "dice")
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure in a table; `best` in its column."""
+    """A cell of a table; `best` if it holds the highest Dice of its column."""
 
     point: GroupPoint
     best: bool
@@ -65,7 +65,7 @@ def study_png(study: StudyResult) -> bytes:
 def write_study_report(
     path: Path, study: StudyResult, engine_settings: Sequence[EngineSettings], design: TrialDesign, plot: bytes
 ) -> None:
-    """Write the report. Of volumes it holds the names that the manifest gives them, and nothing else."""
+    """Write the report. Volumes are identified by their names in the manifest alone."""
     settings = {engine.engine: settings_of(engine) for engine in engine_settings}
     groups = groups_of(study)
     named = sum(group != list(groups)[-1] for group in groups) or 1

@@ -1,4 +1,4 @@
-"""A comparison's figures as CSV files."""
+"""Figures of a comparison as CSV files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_summary(path: Path, comparison: Comparison) -> None:
 
 
 def point_row(point: EngineScore) -> tuple[object, ...]:
-    """What stands below `POINT_HEAD`."""
+    """Cells of a row, in the order of `POINT_HEAD`."""
     return (
         point.engine,
         point.size,
@@ -56,9 +56,9 @@ def write_slices(path: Path, comparison: Comparison) -> None:
 
     def rows() -> Iterable[Sequence[object]]:
         for (engine, size), counts in comparison.counts.items():
-            for draw, of_draw in enumerate(counts):
-                for index, of_slice in zip(comparison.held_out, of_draw, strict=True):
-                    for label, voxels in zip(comparison.labels, of_slice, strict=True):
+            for draw, draw_counts in enumerate(counts):
+                for index, slice_counts in zip(comparison.held_out, draw_counts, strict=True):
+                    for label, voxels in zip(comparison.labels, slice_counts, strict=True):
                         score = f"{dice(voxels):.4f}" if voxels[:2].any() else ""
                         yield engine, size, draw, index, label, *map(int, voxels), score
 

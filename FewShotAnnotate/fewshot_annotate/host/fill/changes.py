@@ -14,7 +14,7 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Box:
-    """Voxels of a segment: bool [k, j, i] for a part of the grid, and the part's first voxel (k, j, i)."""
+    """Voxels of a segment: a mask, bool [k, j, i], of a box in the grid, and the first voxel (k, j, i) of the box."""
 
     first: tuple[int, int, int]
     mask: np.ndarray
@@ -22,12 +22,12 @@ class Box:
     def slice_part(self, axis: SliceAxis, index: int) -> tuple[np.ndarray, Window] | None:
         """Mask of the box on a slice of the grid, and its rows and columns; None if it misses the slice."""
         first = list(self.first)
-        own = index - first.pop(axis.index)
+        box_index = index - first.pop(axis.index)
         slices = axis.slices(self.mask)
-        if not 0 <= own < len(slices):
+        if not 0 <= box_index < len(slices):
             return None
         rows, columns = slices.shape[1:]
-        return slices[own], (slice(first[0], first[0] + rows), slice(first[1], first[1] + columns))
+        return slices[box_index], (slice(first[0], first[0] + rows), slice(first[1], first[1] + columns))
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Changes:
             for name, box in boxes.items():
                 placed = box.slice_part(axis, index)
                 if placed is not None:
-                    part, window = placed
-                    result.setdefault(name, np.zeros(shape, dtype=bool))[window][part] = value
+                    box_mask, window = placed
+                    result.setdefault(name, np.zeros(shape, dtype=bool))[window][box_mask] = value
         return result
 
 
@@ -74,8 +74,8 @@ class MaskPieces:
         """Add the voxels of a segment in a window of a slice."""
         if mask.any():
             rows, columns = mask_window([mask])
-            place = (index, window[0].start + rows.start, window[1].start + columns.start)
-            self._pieces.setdefault(name, []).append((*place, mask[rows, columns].copy()))
+            first = (index, window[0].start + rows.start, window[1].start + columns.start)
+            self._pieces.setdefault(name, []).append((*first, mask[rows, columns].copy()))
 
     def boxes(self) -> dict[str, Box]:
         """Segment id -> all its voxels."""
@@ -92,13 +92,13 @@ class MaskPieces:
             max(row + mask.shape[0] for _, row, _, mask in pieces),
             max(column + mask.shape[1] for _, _, column, mask in pieces),
         )
-        whole = np.zeros([b - a for a, b in zip(first, stop, strict=True)], dtype=bool)
+        union = np.zeros([b - a for a, b in zip(first, stop, strict=True)], dtype=bool)
         for index, row, column, mask in pieces:
-            part = whole[index - first[0], row - first[1] :, column - first[2] :]
-            part[: mask.shape[0], : mask.shape[1]] = mask
-        place = [first[1], first[2]]
-        place.insert(self._axis.index, first[0])
-        return Box((place[0], place[1], place[2]), np.ascontiguousarray(self._axis.restore(whole)))
+            target = union[index - first[0], row - first[1] :, column - first[2] :]
+            target[: mask.shape[0], : mask.shape[1]] = mask
+        voxel = [first[1], first[2]]
+        voxel.insert(self._axis.index, first[0])
+        return Box((voxel[0], voxel[1], voxel[2]), np.ascontiguousarray(self._axis.restore(union)))
 
 
 def mask_window(masks: Sequence[np.ndarray]) -> Window:

@@ -400,7 +400,7 @@ class FillController:
             return
         began = time.monotonic()
         self.warnings += (replace(found, painted=[]) if run.live else found).warnings(run.names)
-        dice = {name: one for name, (_name, one) in self.expected.items()}
+        dice = {segment_id: expected for segment_id, (_name, expected) in self.expected.items()}
         outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
         commit_result(run.plan, run.nodes, found, outcome, self.editor, self._grids, surfaces)
         with step_after_commit(self.warnings):

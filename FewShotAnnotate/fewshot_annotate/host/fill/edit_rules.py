@@ -70,8 +70,11 @@ class EditRules:
             return [name for name in others if name not in self.visible]
         return []
 
-    def masking(self, own: Sequence[str]) -> tuple[bool, list[str]]:
-        """Whether edits are allowed inside (else outside) of segments, and the ids of these segments."""
+    def masking(self, edited: Sequence[str]) -> tuple[bool, list[str]]:
+        """Whether edits are allowed inside (else outside) of segments, and the ids of these segments.
+
+        `edited` are the segments that the run changes, which do not mask themselves.
+        """
         modes = slicer.vtkMRMLSegmentationNode
         inside = {
             modes.EditAllowedInsideAllSegments: self.segment_ids,
@@ -84,7 +87,7 @@ class EditRules:
         }
         if self.mask_mode in inside:
             return True, list(inside[self.mask_mode])
-        return False, [name for name in outside.get(self.mask_mode, ()) if name not in own]
+        return False, [name for name in outside.get(self.mask_mode, ()) if name not in edited]
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,8 @@ def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSl
     Segments of the run get the filled voxels inside the editor's mask. Locked segments keep every voxel; other
     segments too, unless the user allowed overwriting. With overwrite mode 'none' segments may overlap instead.
     """
-    own = [name for name in filled.segment_ids if name in rules.segment_ids and name not in rules.locked]
-    others = [name for name in rules.segment_ids if name not in own]
+    edited = [name for name in filled.segment_ids if name in rules.segment_ids and name not in rules.locked]
+    others = [name for name in rules.segment_ids if name not in edited]
     shared = rules.shared_with(others)
     taken = [name for name in others if name not in (*shared, *rules.locked)] if rules.may_overwrite else []
     protected = [name for name in others if name not in (*shared, *taken)]
@@ -123,13 +126,13 @@ def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSl
     add, remove, withheld = MaskPieces(axis), MaskPieces(axis), False
     for index in filled.slices:
         predicted_masks = filled.read(index)
-        found = {name: mask for name, mask in predicted_masks.items() if name in own}
+        found = {name: mask for name, mask in predicted_masks.items() if name in edited}
         withheld = withheld or any(name in rules.locked for name in predicted_masks)
-        before = grid.segment_slices(own, axis, index)
+        before = grid.segment_slices(edited, axis, index)
         if not found and not before:
             continue
         window = mask_window([*found.values(), *before.values()])
-        allowed = _editable(grid, image, axis, index, own, rules)[window]
+        allowed = _editable(grid, image, axis, index, edited, rules)[window]
         free = allowed & ~grid.union_slice(protected, axis, index)[window]
         claimed = np.zeros_like(free)
         nothing = np.zeros_like(free)
@@ -148,10 +151,10 @@ def compute_changes(grid: SegmentationGrid, image: ImageSource, filled: FilledSl
 
 
 def _editable(
-    grid: SegmentationGrid, image: ImageSource, axis: SliceAxis, index: int, own: Sequence[str], rules: EditRules
+    grid: SegmentationGrid, image: ImageSource, axis: SliceAxis, index: int, edited: Sequence[str], rules: EditRules
 ) -> np.ndarray:
     """Where the editor's mask allows edits on a slice, bool [h, w]."""
-    inside, names = rules.masking(own)
+    inside, names = rules.masking(edited)
     allowed = grid.union_slice(names, axis, index)
     if not inside:
         allowed = ~allowed

@@ -17,7 +17,7 @@ from .preparation import PaintedInput
 
 
 class LiveUpdates:
-    """What the worker of live runs was told last of the labelled slices; outlives a commit.
+    """The labelled slices as they were last sent to the worker of live runs; outlives a commit.
 
     After a change of a labelled slice, the slices between it and the labelled ones beside it are filled again.
     """
@@ -25,12 +25,12 @@ class LiveUpdates:
     def __init__(self) -> None:
         self._segmentation_id = ""
         self._segment_ids: tuple[str, ...] = ()
-        self._known: dict[int, int] = {}
+        self._sent: dict[int, int] = {}  # labelled slice -> checksum of its masks when the worker got them
 
     def next_request(
         self, painted: PaintedInput, segment_ids: Collection[str], fillable: Collection[int]
     ) -> LiveRequest | None:
-        """What to ask for now. For a background thread, one call at a time.
+        """The next request to the worker. For a background thread, one call at a time.
 
         Parameters
         ----------
@@ -56,10 +56,10 @@ class LiveUpdates:
             raise InputError("live_segments_changed")
         support = layers[0][1].support
         if self._segment_ids != tuple(segment_ids):
-            self._segment_ids, self._known = tuple(segment_ids), {}
+            self._segment_ids, self._sent = tuple(segment_ids), {}
         digests = {index: _digest(mask) for index, mask in zip(support.indices, support.masks, strict=True)}
-        changed = {index for index in {*digests, *self._known} if digests.get(index) != self._known.get(index)}
-        self._known = digests
+        changed = {index for index in {*digests, *self._sent} if digests.get(index) != self._sent.get(index)}
+        self._sent = digests
         asked = slices_beside(changed, support, fillable)
         return LiveRequest(support, asked) if changed else None
 
@@ -88,7 +88,7 @@ class LiveUpdates:
 
     def reset(self) -> None:
         """Fill everything with the next request."""
-        self._segment_ids, self._known = (), {}
+        self._segment_ids, self._sent = (), {}
 
 
 def slices_beside(changed: Collection[int], support: Support, fillable: Collection[int]) -> tuple[int, ...]:

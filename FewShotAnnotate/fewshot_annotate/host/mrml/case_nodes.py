@@ -38,7 +38,7 @@ def remove_nodes(scene: Any, nodes: ChosenNodes) -> None:
             scene.RemoveNode(node)
 
 
-def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, known: Sequence[Segment]) -> LabelMap:
+def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, original: Sequence[Segment]) -> LabelMap:
     """The segmentation of a case as one label map on the grid of its image.
 
     Parameters
@@ -46,8 +46,8 @@ def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, known: Sequence[Segm
     nodes : ChosenNodes
     geometry : Geometry
         Of the image.
-    known : sequence of Segment
-        As the case was added: their label values and tags are kept.
+    original : sequence of Segment
+        Segments of the case when it was added: their label values and tags are kept.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, known: Sequence[Segm
     """
     node = nodes.segmentation
     grid = read_grid(node, nodes.volume)
-    before = {_segment_id(segment): segment for segment in known}
-    free = iter(sorted(set(range(1, 65536)) - {segment.value for segment in known}))
+    before = {_segment_id(segment): segment for segment in original}
+    free = iter(sorted(set(range(1, 65536)) - {segment.value for segment in original}))
     array = np.zeros(grid.geometry.shape, dtype=np.uint16)
     segments = []
     for segment_id in node.GetSegmentation().GetSegmentIDs():
@@ -100,15 +100,15 @@ def _add_segmentation(scene: Any, name: str, label_map: LabelMap, volume_node: A
     segmentation = node.GetSegmentation()
     segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
     image = _labelmap(label_map)
-    for one in label_map.segments:
-        segment = slicer.vtkSegment()
-        segment.SetName(one.name)
-        segment.SetColor(one.colour)
-        segment.SetLabelValue(one.value)
-        for tag, text in one.tags.items():
-            segment.SetTag(tag, text)
-        segment.AddRepresentation(BINARY_LABELMAP, image)
-        segmentation.AddSegment(segment, _segment_id(one))
+    for segment in label_map.segments:
+        vtk_segment = slicer.vtkSegment()
+        vtk_segment.SetName(segment.name)
+        vtk_segment.SetColor(segment.colour)
+        vtk_segment.SetLabelValue(segment.value)
+        for tag, text in segment.tags.items():
+            vtk_segment.SetTag(tag, text)
+        vtk_segment.AddRepresentation(BINARY_LABELMAP, image)
+        segmentation.AddSegment(vtk_segment, _segment_id(segment))
     node.CreateDefaultDisplayNodes()
     return node
 

@@ -93,18 +93,18 @@ class CaseTableView:
 
 def _thumbnail(picture: Path) -> Any:
     """The first slice of a case's picture, which shows its slices side by side."""
-    whole = qt.QPixmap(str(picture))
-    width, height = whole.width() // PREVIEW_COLUMNS, min(TILE_PIXELS, whole.height())
-    return qt.QIcon(whole.copy(0, 0, width, height))
+    pixmap = qt.QPixmap(str(picture))
+    width, height = pixmap.width() // PREVIEW_COLUMNS, min(TILE_PIXELS, pixmap.height())
+    return qt.QIcon(pixmap.copy(0, 0, width, height))
 
 
 def _tool_tip(row: CaseRow, picture: Path | None) -> str:
     lines = [escape(row.name)]
     if row.state is ReviewState.IN_REVIEW and row.reviewer:
         lines.append(escape(_("Reviewed by {reviewer}.").format(reviewer=row.reviewer)))
-    for name, one in row.expected.items():
+    for name, dice in row.expected.items():
         text = _("{segment}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
-        lines.append(escape(text.format(segment=name, dice=one.dice, low=one.low, high=one.high)))
+        lines.append(escape(text.format(segment=name, dice=dice.dice, low=dice.low, high=dice.high)))
     if row.message:
         lines.append(escape(row.message))
     if picture is not None:

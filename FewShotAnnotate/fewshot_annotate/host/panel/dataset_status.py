@@ -27,7 +27,7 @@ def dataset_status(controller: DatasetController, case: CaseRow | None) -> str:
     if case is not None:
         edited = _("{name}, edited").format(name=case.name) if review.changed else case.name
         lines.append(f"{edited}: {case.message}" if case.message else edited)
-    accepted = sum(one.state is ReviewState.ACCEPTED for one in review.cases)
+    accepted = sum(row.state is ReviewState.ACCEPTED for row in review.cases)
     lines.append(_("{accepted} of {count} cases accepted.").format(accepted=accepted, count=len(review.cases)))
     following = review.next()
     reason = review.table.reason(following)
@@ -52,8 +52,8 @@ def _advice_text(advice: TrainingAdvice) -> str:
                 count=advice.examples
             )
         return _("Cases to label and accept before the first training: {count}.").format(count=2 - advice.examples)
-    known = "" if advice.dice is None else _(" Expected Dice on the next case: {dice:.2f}.").format(dice=advice.dice)
+    dice = "" if advice.dice is None else _(" Expected Dice on the next case: {dice:.2f}.").format(dice=advice.dice)
     if advice.worthwhile:
         text = _("{count} accepted cases are new since the last training: train again, and the next ones profit.")
-        return text.format(count=advice.new) + known
-    return _("{count} accepted cases are new since the last training.").format(count=advice.new) + known
+        return text.format(count=advice.new) + dice
+    return _("{count} accepted cases are new since the last training.").format(count=advice.new) + dice

@@ -56,4 +56,4 @@ class FurtherList:
 
     def _on_changed(self, item: Any) -> None:
         items = [self._widget.item(row) for row in range(self._widget.count)]
-        self._choose([one.data(qt.Qt.UserRole) for one in items if one.checkState() == qt.Qt.Checked])
+        self._choose([item.data(qt.Qt.UserRole) for item in items if item.checkState() == qt.Qt.Checked])

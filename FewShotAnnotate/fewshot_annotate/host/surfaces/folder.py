@@ -54,7 +54,7 @@ class SurfaceRequest:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SurfaceRequest:
         """The inverse of `asdict`."""
-        first = {str(name): tuple(map(int, place)) for name, place in data["first"].items()}
+        first = {str(name): tuple(map(int, voxel)) for name, voxel in data["first"].items()}
         return cls(SurfaceSettings(**data["settings"]), tuple(map(float, data["ijk_to_ras"])), first)
 
 

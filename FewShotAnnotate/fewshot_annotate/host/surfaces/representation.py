@@ -55,13 +55,12 @@ def replaced_surfaces(segmentation_node: Any, changed: Set[str], surfaces: Mappi
         yield
         return
     unchanged = set(segmentation.GetSegmentIDs()) - changed if surface_settings(segmentation_node) else set()
-    known = {name: segmentation.GetSegment(name).GetRepresentation(CLOSED_SURFACE) for name in unchanged}
-    known |= surfaces
+    kept = {name: segmentation.GetSegment(name).GetRepresentation(CLOSED_SURFACE) for name in unchanged}
     segmentation.RemoveRepresentation(CLOSED_SURFACE)
     try:
         yield
     finally:
-        for segment_id, surface in known.items():
+        for segment_id, surface in {**kept, **surfaces}.items():
             segment = segmentation.GetSegment(segment_id)
             if segment is not None and surface is not None:
                 segment.AddRepresentation(CLOSED_SURFACE, surface)

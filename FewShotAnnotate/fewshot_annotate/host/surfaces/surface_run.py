@@ -71,12 +71,12 @@ def masks_after(grid: SegmentationGrid, changes: Changes) -> Mapping[str, Box]:
     """Segment id -> voxels, after the changes, of each segment that they change; none of those that lose all."""
     axis, ids = SliceAxis(0), changes.segment_ids
     shape = grid.slice_shape(axis)
-    whole = (slice(0, shape[0]), slice(0, shape[1]))
+    window = (slice(0, shape[0]), slice(0, shape[1]))
     pieces = MaskPieces(axis)
     for index in range(grid.geometry.shape[0]):
         masks = changes.applied(grid.segment_slices(ids, axis, index), axis, index, shape)
         for segment_id, mask in masks.items():
-            pieces.mark(segment_id, index, whole, mask)
+            pieces.mark(segment_id, index, window, mask)
     return pieces.boxes()
 
 
