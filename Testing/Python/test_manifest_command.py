@@ -126,9 +126,9 @@ def test_the_decathlons_list_of_cases_says_what_belongs_together(tmp_path: Path)
     ("training", "expected"),
     [
         ([{"image": "imagesTr/a.nii.gz", "label": "none.nii.gz"}], "none.nii.gz: no such file"),
-        ([{"image": "imagesTr/a.nii.gz"}], "dataset.json: the list of cases cannot be read (it is none of"),
+        ([{"image": "imagesTr/a.nii.gz"}], "dataset.json: the list of cases cannot be read (it is not a list of"),
         ([{"image": "", "label": "labelsTr/a.nii.gz"}], ": no such file or folder"),
-        (5, "dataset.json: the list of cases cannot be read (it is none of"),
+        (5, "dataset.json: the list of cases cannot be read (it is not a list of"),
         ([{"image": ["1", "2"], "label": "labelsTr/a.nii.gz"}], "labelsTr/a.nii.gz: several images"),
     ],
 )

@@ -65,7 +65,7 @@ def case_features(geometry: Geometry, quantiles: Sequence[float], millilitres: S
 
 
 def ranking_record(volume: Volume, label_map: LabelMap, confidence: np.ndarray) -> dict[str, Any]:
-    """Facts about a filled case for the ranking, beside its expected Dice, as JSON; with them no image has to be read.
+    """Facts about a filled case for the ranking, beside its expected Dice, as JSON, so that no image has to be read.
 
     Parameters
     ----------
