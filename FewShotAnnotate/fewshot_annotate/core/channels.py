@@ -11,10 +11,10 @@ from .errors import InputError, Message
 from .resampling import index_map
 from .volume import SAME_VOXEL_TOLERANCE, Geometry, Volume, to_image
 
-# Voxels of a grid that are looked at along each axis to find how much of it another grid covers.
+# Number of voxels sampled along each axis of a grid to estimate how much of it another grid covers.
 _SAMPLES = 64
-# A grid that is covered by at least this share is not reported: borders differ by parts of a voxel.
-_WHOLE = 0.995
+# Coverage from which a grid counts as covered completely: the borders of two grids may differ by a fraction of a voxel.
+_FULL_COVERAGE = 0.995
 
 
 def with_further(volume: Volume, further: Sequence[Volume], names: Sequence[object]) -> Volume:
@@ -30,7 +30,7 @@ def with_further(volume: Volume, further: Sequence[Volume], names: Sequence[obje
     Raises
     ------
     InputError
-        A further volume lies beside the volume.
+        A further volume does not overlap the volume.
     """
     for channel, name in zip(further, names, strict=True):
         if not coverage(channel.geometry, volume.geometry):
@@ -50,21 +50,21 @@ def on_one_grid(volume: Volume) -> Volume:
 
 
 def coverage_notes(volume: Volume) -> list[Message]:
-    """One message for each further channel that covers only a part of the volume; channels are counted from 1."""
+    """One message for each further channel that covers the volume only partly; channels are counted from 1."""
     notes = []
     for number, channel in enumerate(volume.further, start=2):
         share = coverage(channel.geometry, volume.geometry)
-        if share < _WHOLE:
+        if share < _FULL_COVERAGE:
             notes.append(Message("channel_covers_part", number=number, percent=max(1, round(100 * share))))
     return notes
 
 
-def coverage(own: Geometry, grid: Geometry) -> float:
-    """Share, 0..1, of the voxels of `grid` that lie inside `own`."""
-    matrix, start = index_map(grid, own)
+def coverage(source: Geometry, grid: Geometry) -> float:
+    """Share, 0..1, of the voxels of `grid` that lie inside `source`."""
+    matrix, start = index_map(grid, source)
     axes = [np.unique(np.linspace(0, size - 1, min(size, _SAMPLES)).round()) for size in grid.shape]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) @ matrix.T + start
-    inside = ((index >= -0.5) & (index <= np.array(own.shape) - 0.5)).all(axis=-1)
+    inside = ((index >= -0.5) & (index <= np.array(source.shape) - 0.5)).all(axis=-1)
     return float(inside.mean())
 
 

@@ -42,28 +42,28 @@ class CleanUp:
 
 @dataclass(frozen=True)
 class CleanUpRule:
-    """A clean-up of one label, by name or value, or of all labels (an empty text)."""
+    """A clean-up of one label, by name or value, or of all labels (empty string)."""
 
     label: str
     clean_up: CleanUp
 
 
 def clean_ups_by_value(rules: Sequence[CleanUpRule], segments: Iterable[Segment]) -> dict[int, CleanUp]:
-    """Clean-up of each label value; a rule for one label counts more than one for all.
+    """Clean-up of each label value; a rule for one label overrides a rule for all.
 
     Raises
     ------
     InputError
-        A rule names a label that is none of the segments.
+        A rule names a label that no segment has.
     """
-    known = list(segments)
-    found = {one.value: rule.clean_up for rule in rules if not rule.label for one in known}
+    candidates = list(segments)
+    clean_ups = {segment.value: rule.clean_up for rule in rules if not rule.label for segment in candidates}
     for rule in rules:
-        named = [one for one in known if _names(rule, one)]
+        named = [segment for segment in candidates if _names(rule, segment)]
         if rule.label and not named:
-            raise InputError("clean_up_label", label=rule.label, known=", ".join(one.name for one in known))
-        found |= {one.value: rule.clean_up for one in named}
-    return found
+            raise InputError("clean_up_label", label=rule.label, known=", ".join(other.name for other in candidates))
+        clean_ups |= {segment.value: rule.clean_up for segment in named}
+    return clean_ups
 
 
 def _names(rule: CleanUpRule, segment: Segment) -> bool:
@@ -120,15 +120,17 @@ def clean_up_layers(
     clean_ups_by_value(rules, [segment for layer in layers for segment in layer.segments])
     cleaned = []
     for layer in layers:
-        own = [rule for rule in rules if not rule.label or any(_names(rule, one) for one in layer.segments)]
-        clean_ups = clean_ups_by_value(own, layer.segments)
+        layer_rules = [
+            rule for rule in rules if not rule.label or any(_names(rule, segment) for segment in layer.segments)
+        ]
+        clean_ups = clean_ups_by_value(layer_rules, layer.segments)
         cleaned.append(clean_up_labels(layer, clean_ups, support.axis, support.indices, filled))
         confidence = confidence_after(confidence, layer, cleaned[-1])
     return cleaned, confidence
 
 
 def confidence_after(confidence: np.ndarray, before: LabelMap, after: LabelMap) -> np.ndarray:
-    """Confidence of cleaned labels: where a voxel changed, at most what the engine left for all other labels."""
+    """Confidence of cleaned labels; where a voxel changed, the probability the engine gave to all other labels."""
     return np.where(before.array == after.array, confidence, 1 - confidence).astype(confidence.dtype, copy=False)
 
 
@@ -138,20 +140,20 @@ def _clean_up_label(
     """Clean up one label of slices [n, h, w] in place, where they are not fixed."""
     sigma = np.zeros(3) if clean_up.smooth_mm is None else (clean_up.smooth_mm or spacing.min()) / spacing
     box = _bounding_box(slices == value, np.ceil(_MARGIN_SIGMAS * sigma).astype(int) + 1)
-    part, fixed = slices[box], fixed[box]
-    mask = part == value
+    crop, fixed = slices[box], fixed[box]
+    mask = crop == value
     if clean_up.smooth_mm is not None:
-        mask = np.where(fixed, mask, _smoothed(part, value, sigma))
+        mask = np.where(fixed, mask, _smoothed(crop, value, sigma))
     if clean_up.largest_component:
         mask = _without_islands(mask, fixed)
     if clean_up.fill_holes:
         mask = mask | _holes(mask, fixed)
-    part[(part == value) & ~mask & ~fixed] = 0
-    part[(part == 0) & mask & ~fixed] = value
+    crop[(crop == value) & ~mask & ~fixed] = 0
+    crop[(crop == 0) & mask & ~fixed] = value
 
 
-def _smoothed(part: np.ndarray, value: int, sigma: np.ndarray) -> np.ndarray:
-    """Where the smoothed mask of a label is at least 0.5; between labels no gap opens."""
+def _smoothed(labels: np.ndarray, value: int, sigma: np.ndarray) -> np.ndarray:
+    """Where the smoothed mask of a label is at least 0.5; no gap opens where two labels touch."""
     from scipy import ndimage
 
     def smooth(mask: np.ndarray) -> np.ndarray:
@@ -160,8 +162,8 @@ def _smoothed(part: np.ndarray, value: int, sigma: np.ndarray) -> np.ndarray:
         )
         return smoothed >= 0.5
 
-    mask = part == value
-    return np.asarray(smooth(mask) | (mask & ~smooth(part == 0)))
+    mask = labels == value
+    return np.asarray(smooth(mask) | (mask & ~smooth(labels == 0)))
 
 
 def _without_islands(mask: np.ndarray, fixed: np.ndarray) -> np.ndarray:
@@ -192,7 +194,7 @@ def _holes(mask: np.ndarray, fixed: np.ndarray) -> np.ndarray:
 
 def _bounding_box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
     ranges = []
-    for number, more in enumerate(margin):
-        held = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != number)))
-        ranges.append(slice(max(int(held[0]) - int(more), 0), int(held[-1]) + int(more) + 1))
+    for axis, padding in enumerate(map(int, margin)):
+        labelled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        ranges.append(slice(max(int(labelled[0]) - padding, 0), int(labelled[-1]) + padding + 1))
     return tuple(ranges)

@@ -98,7 +98,7 @@ class SliceDone(Event):
 
 @dataclass(frozen=True)
 class RequestTaken(Event):
-    """A worker that stays has begun with the request of this number; slices that follow belong to it."""
+    """The live worker has started on the request of this number; the slices that follow belong to it."""
 
     kind = "request"
     number: int
@@ -199,7 +199,7 @@ class Failed(Event):
 
 
 class Unfinished(Exception):  # noqa: N818 (no error: an ending)
-    """A run ended before its last slice; `ending` is its last event."""
+    """Raised when a run ends before its last slice; `ending` is its last event."""
 
     def __init__(self, ending: Event) -> None:
         self.ending = ending

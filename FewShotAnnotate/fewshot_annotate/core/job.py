@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 JOB_VERSION = 4
-# Version 3 described the slices by a range that held labelled ones too.
+# Version 3 described the slices by a range that included labelled ones.
 _RANGE_VERSION = 3
 READABLE_VERSIONS = (_RANGE_VERSION, JOB_VERSION)
 _MAX_SECONDS = 1e9
@@ -71,7 +71,7 @@ class Job:
         ----------
         data : mapping
         labelled : collection of int
-            The labelled slices, which version 3 of the format does not tell from those to fill.
+            The labelled slices, which version 3 of the format does not distinguish from those to fill.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Job:
         device, options, budget = Device(data["device"]), dict(data["options"]), data["budget"]
         # JSON keys are strings.
         names = {int(label): str(name) for label, name in data["names"].items()}
-        model = data.get("model")  # version 4 was without it at first
+        model = data.get("model")  # missing in early files of version 4
         job = cls(
             engine=data["engine"],
             slices=tuple(slices),

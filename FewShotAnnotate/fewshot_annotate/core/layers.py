@@ -63,7 +63,7 @@ def group_disjoint(masks: Sequence[Mapping[int, np.ndarray]]) -> list[list[int]]
     Parameters
     ----------
     masks : sequence of mapping of int to bool ndarray
-        Parts of each mask, such as its slices by index; parts that are not there are empty. They may be packed bits.
+        Slices of each mask by index; those left out are empty. They may be packed bits.
 
     Returns
     -------
@@ -71,34 +71,34 @@ def group_disjoint(masks: Sequence[Mapping[int, np.ndarray]]) -> list[list[int]]
         Positions of the masks of each group.
     """
     groups: list[tuple[dict[int, np.ndarray], list[int]]] = []
-    for number, masks_by_key in enumerate(masks):
+    for number, slices in enumerate(masks):
         for occupied, members in groups:
-            if not any((mask & occupied[key]).any() for key, mask in masks_by_key.items() if key in occupied):
+            if not any((mask & occupied[index]).any() for index, mask in slices.items() if index in occupied):
                 occupied.update(
-                    {key: mask | occupied[key] if key in occupied else mask for key, mask in masks_by_key.items()}
+                    {index: mask | occupied[index] if index in occupied else mask for index, mask in slices.items()}
                 )
                 members.append(number)
                 break
         else:
-            groups.append((dict(masks_by_key), [number]))
+            groups.append((dict(slices), [number]))
     return [members for _, members in groups]
 
 
 def labelled_anywhere(layers: Sequence[LabelMap]) -> np.ndarray:
     """Voxels that any layer labels, bool [k, j, i]."""
-    anything = np.zeros(layers[0].array.shape, dtype=bool)
+    labelled = np.zeros(layers[0].array.shape, dtype=bool)
     for layer in layers:
-        anything |= layer.array != 0
-    return anything
+        labelled |= layer.array != 0
+    return labelled
 
 
 def overlap(layers: Sequence[LabelMap]) -> bool:
     """Whether two layers label the same voxel."""
-    for planes in zip(*(layer.array for layer in layers), strict=True):
-        occupied = np.zeros(planes[0].shape, dtype=bool)
-        for plane in planes:
-            if plane.any():
-                labelled = plane != 0
+    for label_slices in zip(*(layer.array for layer in layers), strict=True):
+        occupied = np.zeros(label_slices[0].shape, dtype=bool)
+        for label_slice in label_slices:
+            if label_slice.any():
+                labelled = label_slice != 0
                 if (occupied & labelled).any():
                     return True
                 occupied |= labelled
@@ -107,7 +107,7 @@ def overlap(layers: Sequence[LabelMap]) -> bool:
 
 def _packed_slices(array: np.ndarray) -> dict[int, np.ndarray]:
     """Bits of the labelled voxels of each slice that has any."""
-    return {k: np.packbits(plane != 0) for k, plane in enumerate(array) if plane.any()}
+    return {k: np.packbits(label_slice != 0) for k, label_slice in enumerate(array) if label_slice.any()}
 
 
 def _merge(layers: Sequence[LabelMap]) -> tuple[LabelMap, list[dict[int, int]]]:

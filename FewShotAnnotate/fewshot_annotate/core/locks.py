@@ -73,13 +73,13 @@ def open_locked(path: Path) -> IO[bytes] | None:
 
 def share_lock(path: Path) -> None:
     """Give a lock file the permissions of its folder, so that all who may change files there can hold it."""
-    with contextlib.suppress(OSError):  # of another user, who did it already
+    with contextlib.suppress(OSError):  # it belongs to another user, whose process has set them already
         path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 @contextlib.contextmanager
 def locked_folder(path: Path, lock_name: str) -> Iterator[bool]:
-    """Context manager: create a folder, the user's alone, and lock it; yields whether the lock was acquired.
+    """Context manager: create a folder that only the user can read, and lock it; yields whether it was locked.
 
     If the block raises, the lock file and the folders created here are removed again if they are empty.
 
@@ -91,7 +91,7 @@ def locked_folder(path: Path, lock_name: str) -> Iterator[bool]:
     missing = [above for above in (path, *path.parents) if not paths.exists(above)]
     lock = None
     try:
-        path.mkdir(0o700, parents=True, exist_ok=True)  # what is locked so holds images of patients
+        path.mkdir(0o700, parents=True, exist_ok=True)  # such folders hold images of patients
         existed = os.path.lexists(path / lock_name)
         lock = open_locked(path / lock_name)
         try:

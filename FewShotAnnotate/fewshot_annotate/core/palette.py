@@ -19,9 +19,10 @@ FIRST_COLOURS: tuple[Colour, ...] = (
     (0.10, 0.74, 0.61),
     (0.93, 0.55, 0.75),
 )
-# Colours repeat after so many; more cannot be told apart.
+# Colours repeat after this many; more could not be told apart.
 COLOUR_COUNT = 128
-# Candidates: so many steps of red, green and blue, of a CIELAB lightness and chroma that show on grey images.
+# Candidates: a grid of this many steps of red, green and blue, limited to the CIELAB lightness and chroma that stand
+# out on grey images.
 _STEPS = 11
 _LIGHTNESS = (35.0, 90.0)
 MIN_CHROMA = 30.0
@@ -34,7 +35,7 @@ def label_colour(value: int) -> Colour:
 
 @cache
 def _colours() -> tuple[Colour, ...]:
-    """The first colours, then always the candidate whose nearest colour is the farthest in CIELAB."""
+    """The first colours, then repeatedly the candidate that is farthest in CIELAB from all colours chosen so far."""
     steps = np.linspace(0, 1, _STEPS)
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = cielab(candidates)

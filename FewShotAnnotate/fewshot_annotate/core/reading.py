@@ -22,9 +22,9 @@ from .paths import PathLike
 
 Content = TypeVar("Content")
 
-# What damaged JSON raises on its way into the objects of this program. `InputError` is a `ValueError`.
+# Errors that damaged JSON causes while it is converted to objects of this program. `InputError` is a `ValueError`.
 _DATA_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-# What the readers of damaged .zip, .npy and torch files raise beside these.
+# Further errors of the readers of damaged .zip, .npy and torch files.
 _ARCHIVE_ERRORS = (
     *_DATA_ERRORS,
     *(BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error, SyntaxError),
@@ -43,7 +43,7 @@ class DamagedContentError(ValueError):
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Context manager: whatever damaged JSON raises while it is parsed and converted is a `DamagedContentError`.
+    """Context manager: raises `DamagedContentError` instead of what parsing and converting damaged JSON raises.
 
     Errors of the system, such as those of a missing file, pass through.
     """

@@ -66,7 +66,7 @@ def _target_box(
     """Bounding box on a grid of a box of another grid, padded by one voxel."""
     ends = np.array([first - 1, first + size])
     corners = np.array([[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
-    reached = corners @ matrix.T + start
-    low = np.clip(np.floor(reached.min(axis=0)).astype(int), 0, shape)
-    high = np.clip(np.ceil(reached.max(axis=0)).astype(int) + 1, 0, shape)
+    target_corners = corners @ matrix.T + start
+    low = np.clip(np.floor(target_corners.min(axis=0)).astype(int), 0, shape)
+    high = np.clip(np.ceil(target_corners.max(axis=0)).astype(int) + 1, 0, shape)
     return tuple(slice(int(a), int(max(a, b))) for a, b in zip(low, high, strict=True))

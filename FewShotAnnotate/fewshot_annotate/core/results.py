@@ -1,4 +1,4 @@
-"""Writing of results that took long to compute: kept in another folder if the destination cannot be written."""
+"""Writing of results that took long to compute; if the destination cannot be written, they go to another folder."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def _write_to_new_folder(results: Sequence[Result], parent: Path) -> list[Path]:
         return []
     try:
         kept_paths = [folder / _plain_name(path, number) for number, (path, _) in enumerate(results)]
-        for (_, write), goal in zip(results, kept_paths, strict=True):
-            write(goal)
+        for (_, write), kept_path in zip(results, kept_paths, strict=True):
+            write(kept_path)
     except InputError:
         shutil.rmtree(folder, ignore_errors=True)
         return []

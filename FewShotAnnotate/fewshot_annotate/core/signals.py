@@ -17,7 +17,7 @@ TERMINATION_SIGNALS = tuple(
 
 Handler = Callable[[int, FrameType | None], Any]
 
-# Long enough for the finalizer to have ended.
+# Delay after which the finalizer has ended.
 _REPEAT_SECONDS = 0.05
 
 
@@ -34,7 +34,7 @@ class _Deferral:
         self.depth -= 1
 
     def deliver(self) -> None:
-        """Handle the signal that waits, unless it waits still."""
+        """Handle the waiting signal, unless signals are still deferred."""
         if self.depth == 0 and self.waiting is not None:
             (handler, number), self.waiting = self.waiting, None
             handler(number, None)
@@ -44,7 +44,7 @@ _deferral = _Deferral()
 
 
 def set_handler(number: int, handler: Handler) -> None:
-    """Set a signal's handler, which is not called within `defer_signals` but after it."""
+    """Set a signal's handler; within `defer_signals` it is called only after the block."""
 
     def handle_or_wait(number: int, frame: FrameType | None) -> None:
         if _deferral.depth:
@@ -60,9 +60,9 @@ def set_handler(number: int, handler: Handler) -> None:
 def defer_signals() -> Iterator[None]:
     """Context manager: terminating signals are handled after the block; for short critical sections.
 
-    They are blocked for processes started within it, too, and for a program that sets its handlers by other means
-    than `set_handler`. That alone would not do: a signal then comes by another thread, of which numeric libraries
-    have some, and Python handles it in the main thread all the same.
+    They are also blocked, for processes that are started within the block and for programs that set handlers without
+    `set_handler`. Blocking alone is not enough: a signal can then arrive in another thread, such as one of a
+    numerical library, and Python handles it in the main thread all the same.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -144,7 +144,7 @@ def ignore_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handlers_restored() -> Iterator[None]:
-    """Context manager: at its end all terminating signals have the handlers that they had before."""
+    """Context manager: restore the handlers of all terminating signals at the end of the block."""
     before = _python_handlers()
     try:
         yield
@@ -164,7 +164,7 @@ def _python_handlers() -> dict[int, Any]:
 def repeat_lost_signals(number: int) -> Iterator[None]:
     """Context manager: a signal whose exception was lost in a finalizer is sent again as signal `number`.
 
-    Python prints what a finalizer or a callback of a weak reference raises, and goes on.
+    Python prints an exception raised in a finalizer or in the callback of a weak reference, and continues.
     """
     before = sys.unraisablehook
     repeater = _Repeater(number)
@@ -173,7 +173,7 @@ def repeat_lost_signals(number: int) -> Iterator[None]:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
             before(unraisable)
             return
-        with _deferral:  # what another signal raised here would be lost, too; the repeated one stands for it
+        with _deferral:  # an exception of a further signal would be lost here, too; the repeated signal replaces it
             repeater.start()
 
     sys.unraisablehook = repeat_or_print
@@ -194,13 +194,13 @@ class _Repeater:
         self._closed = False
 
     def start(self) -> None:
-        """Send it a moment later."""
+        """Send the signal a moment later."""
         timer = threading.Timer(_REPEAT_SECONDS, self._send)
         timer.daemon = True
         timer.start()
 
     def close(self) -> None:
-        """Send nothing from now on: the end of a program has no handler any more."""
+        """Send no signal from now on: when the program ends, it has no handler any more."""
         with self._lock:
             self._closed = True
 

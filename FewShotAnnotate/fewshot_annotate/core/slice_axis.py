@@ -20,8 +20,8 @@ SHEET_THICKNESS = 2
 LONG_RUN = 5
 # Fewer voxels than this are considered a stray click, not a painted slice.
 PAINTED_VOXELS = 10
-# Labels are painted slices along an axis where their mean run of voxels is at most this long and, along both other
-# axes, at least this many times as long; else the labels may as well be whole structures.
+# Labels are painted slices along an axis if their mean run of voxels along it is at most this long and, along both
+# other axes, at least this many times as long; otherwise they may be whole structures.
 MAX_PAINTED_RUN = 4
 MIN_RUN_RATIO = 2
 # An array axis has an anatomical name of its own if it is tilted by at most 30 degrees.
@@ -100,7 +100,7 @@ class SliceAxis:
         Raises
         ------
         InputError
-            The volume is tilted so far that no axis, or which one, is certain.
+            The volume is tilted so far that no axis belongs clearly to the plane.
         """
         number = _PLANES.index(plane)
         for axis in map(cls, range(3)):
@@ -119,7 +119,7 @@ AxisChoice = SliceAxis | Plane
 
 
 def resolve_axis(choice: AxisChoice | None, geometry: Geometry) -> SliceAxis | None:
-    """The axis that is chosen, None where none is; raises `InputError` as `SliceAxis.of_plane`."""
+    """The chosen axis, None without a choice; raises `InputError` as `SliceAxis.of_plane`."""
     return SliceAxis.of_plane(choice, geometry) if isinstance(choice, Plane) else choice
 
 
@@ -204,10 +204,10 @@ def detect_axis(array: np.ndarray, geometry: Geometry, path: object = "The label
 def axis_of_named_slices(
     array: np.ndarray, named: Sequence[int], geometry: Geometry, path: object = "The labels"
 ) -> SliceAxis:
-    """Axis along which slices were painted, where a user names those that count.
+    """Axis along which slices were painted, if a user names the labelled slices.
 
     Only some of the painted slices may be named, and all slices of a labelled volume may hold labels; the numbers
-    alone do not tell the axis then.
+    alone do not determine the axis then.
 
     Parameters
     ----------
@@ -217,8 +217,7 @@ def axis_of_named_slices(
     Raises
     ------
     InputError
-        Nothing is labelled, slices of two axes are painted, or the labels do not show along which axis they were
-        painted.
+        Nothing is labelled, slices of two axes are painted, or the axis cannot be determined from the labels.
     """
     mean_run = _mean_runs(_cropped(array, path))
     thin = min(range(3), key=lambda axis: mean_run[axis])
@@ -226,15 +225,15 @@ def axis_of_named_slices(
     if mean_run[thin] <= MAX_PAINTED_RUN and others >= MIN_RUN_RATIO * mean_run[thin]:
         require_one_axis(array, SliceAxis(thin), path)
         return SliceAxis(thin)
-    held = [labelled_indices(array, SliceAxis(axis)) for axis in range(3)]
+    labelled = [labelled_indices(array, SliceAxis(axis)) for axis in range(3)]
     # Small or thick blocks of labels: an axis along which exactly the named slices hold labels, or which has gaps.
-    for fitting in (
-        [axis for axis in range(3) if set(held[axis]) == set(named)],
-        [axis for axis in range(3) if held[axis][-1] - held[axis][0] >= len(held[axis])],
-        [axis for axis in range(3) if set(named).issuperset(held[axis])],
+    for candidates in (
+        [axis for axis in range(3) if set(labelled[axis]) == set(named)],
+        [axis for axis in range(3) if labelled[axis][-1] - labelled[axis][0] >= len(labelled[axis])],
+        [axis for axis in range(3) if set(named).issuperset(labelled[axis])],
     ):
-        if len(fitting) == 1:
-            return SliceAxis(fitting[0])
+        if len(candidates) == 1:
+            return SliceAxis(candidates[0])
     planes = "; ".join(SliceAxis(axis).describe(geometry) for axis in range(3))
     raise InputError("axis_unclear", path=path, planes=planes)
 

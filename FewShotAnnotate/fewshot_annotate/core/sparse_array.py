@@ -1,6 +1,6 @@
-"""Arrays of zeros that take memory only where something else was written, for label maps of many layers.
+"""Arrays of zeros that take memory only where other values were written, for label maps of many layers.
 
-Many of them, or large ones, lie in files without a name. A thread takes what was read of these out of memory again.
+Beyond a limit they lie in unnamed temporary files, and a thread releases the memory of their pages again.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-# Smaller arrays are not worth a mapping of their own.
+# Smaller arrays are not worth a memory mapping.
 _MIN_BYTES = 1 << 20
-# Size of all arrays together, zeros included, above which further ones lie in files.
+# Total size of all arrays, zeros included, above which further ones lie in files.
 MAX_MEMORY_BYTES = 1 << 30
-# Memory that pages of files may take, libraries included, and how often that is looked at.
+# Memory that pages of files may take, libraries included, and the interval at which it is checked.
 MAX_FILE_BYTES = 1 << 29
 _PAUSE_SECONDS = 0.05
 _IN_MEMORY: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _IN_FILES: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _LOCK = threading.Lock()
-# Kinds of file systems that lie in memory themselves.
+# File systems that keep their files in memory.
 _MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
-# Where large temporary files belong if the usual folder lies in memory.
+# Folder for large temporary files if the usual one is kept in memory.
 _DISK_FOLDER = "/var/tmp"
 
 
 def sparse_zeros(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
-    """Array of zeros whose memory pages are taken when they are written.
+    """Array of zeros whose memory pages are allocated when they are written.
 
-    NumPy's own zeros ask for huge pages, of which a few written voxels each take one.
+    `numpy.zeros` requests huge pages, so that a few written voxels allocate much memory.
     """
     kind = np.dtype(dtype)
     size = kind.itemsize * math.prod(shape)
@@ -54,7 +54,7 @@ def sparse_zeros(shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
 
 
 def release_pages() -> None:
-    """Take the arrays that lie in files out of memory; what is used again comes back."""
+    """Release the memory of arrays that lie in files; pages that are used again are read from the file."""
     with _LOCK:
         mapped = tuple(_IN_FILES)
     for pages in mapped:
@@ -63,10 +63,10 @@ def release_pages() -> None:
 
 def copy_nonzero(target: np.ndarray, values: np.ndarray) -> None:
     """Copy values `[k, j, i]` to an array of zeros of the same shape; rows of zeros are not written."""
-    for target_slice, plane in zip(target, values, strict=True):
-        rows = np.flatnonzero(plane.any(axis=1))
+    for target_slice, value_slice in zip(target, values, strict=True):
+        rows = np.flatnonzero(value_slice.any(axis=1))
         if len(rows):
-            target_slice[rows] = plane[rows]
+            target_slice[rows] = value_slice[rows]
 
 
 def sparse_copy(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
@@ -77,12 +77,12 @@ def sparse_copy(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray
 
 
 def _pages_of_file(size: int) -> mmap.mmap | None:
-    """Zeros in a new file that goes with the process; None where the system has none, or no room."""
+    """Zeros in a new file that is removed with the process; None if the system does not support it or has no room."""
     if not (hasattr(os, "posix_fallocate") and hasattr(mmap, "MADV_DONTNEED")):
         return None
     for folder in (tempfile.gettempdir(), _DISK_FOLDER):
         with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            if not _lies_in_memory(file.fileno()):
+            if not _is_kept_in_memory(file.fileno()):
                 os.posix_fallocate(file.fileno(), 0, size)  # without room, writing would end the process
                 pages = mmap.mmap(file.fileno(), size)
                 _watch(pages)
@@ -91,7 +91,7 @@ def _pages_of_file(size: int) -> mmap.mmap | None:
 
 
 def _watch(pages: mmap.mmap) -> None:
-    """Add pages of a file to those that are kept out of memory, by a thread that ends with the last of them."""
+    """Add pages of a file to those whose memory is released, by a thread that ends when there are none any more."""
     with _LOCK:
         alone = not _IN_FILES
         _IN_FILES.add(pages)
@@ -114,8 +114,8 @@ def _file_bytes_in_memory() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[2]) * mmap.PAGESIZE
 
 
-def _lies_in_memory(descriptor: int) -> bool:
-    """Whether a file takes memory instead of disk space, as far as the system tells."""
+def _is_kept_in_memory(descriptor: int) -> bool:
+    """Whether the file system of a file keeps it in memory; False if that cannot be determined."""
     device = os.fstat(descriptor).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():

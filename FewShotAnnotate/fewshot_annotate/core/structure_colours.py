@@ -1,4 +1,4 @@
-"""Colours of labels that have a name and no colour: Slicer's own of known structures, else distinct ones."""
+"""Colours of labels that have a name and no colour: Slicer's for common structures, otherwise distinct ones."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _MIN_DISTANCE = 12.0
 
 
 def colours_by_name(names: Mapping[int, str], used: Iterable[Colour] = ()) -> dict[int, Colour]:
-    """Colour of each label value; no two are alike, unless there are too many labels.
+    """Colour of each label value, all distinct unless there are too many labels.
 
-    A known structure has the colour of Slicer's terminology, unless that is nearly grey or too close to another one.
+    A common structure has the colour of Slicer's terminology, unless that is nearly grey or too close to another one.
 
     Parameters
     ----------
     names : mapping of int to str
         Names by label value, which get their colours in the order of the values.
     used : iterable of Colour
-        Colours that other labels have.
+        Colours of other labels.
     """
     taken = [_lab(colour) for colour in used]
     colours = {}

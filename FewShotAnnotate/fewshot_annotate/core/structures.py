@@ -57,7 +57,7 @@ class Structures:
         self._terminologies = terminologies
 
     def suggest(self, name: str) -> Terminology | None:
-        """What a segment of this name most likely is, or None."""
+        """Most likely terminology of a segment of this name, or None."""
         tokens = _tokens(name)
         for candidate in (tokens, [token for token in tokens if not token.isdigit()]):
             terminology = self._terminologies.get(_key(candidate))
@@ -70,7 +70,7 @@ class Structures:
         return None
 
     def with_table(self, path: Path) -> Structures:
-        """These structures and those of a user's table, which comes first.
+        """These structures and those of a user's table, which takes precedence.
 
         The table is a CSV file with the columns name, category, category_meaning, type, type_meaning and, if needed,
         synonyms (separated by |), scheme (default SCT), region, region_meaning.
@@ -107,12 +107,12 @@ def _colours() -> dict[_Key, Colour]:
 
 
 def as_terminology(text: str, structures: Structures) -> Terminology:
-    """What a user's words stand for: a name of the table, scheme^value^meaning, or a whole tag of Slicer's.
+    """Terminology that a user's text denotes: a name in the table, scheme^value^meaning, or a segment tag of Slicer.
 
     Raises
     ------
     InputError
-        None of these.
+        The text is none of these.
     """
     terminology = structures.suggest(text) if "^" not in text else parse_tag(text)
     if terminology is None and text.count("^") == 2 and "~" not in text:
@@ -150,7 +150,7 @@ def _read(path: Path) -> dict[_Key, Terminology]:
 
 
 def _on_side(structure: Terminology, side: Code | None = None) -> Terminology:
-    """The structure on a side; of a lesion the side is that of its region."""
+    """The structure on one side; for a lesion, the side of its region."""
     if structure.region:
         return Terminology(structure.category, structure.type, None, structure.region, side)
     return Terminology(structure.category, structure.type, side)

@@ -80,7 +80,7 @@ class Support:
         Raises
         ------
         InputError
-            No labelled slice, labels on crossing axes or of no certain axis, a slice that does not exist.
+            There is no labelled slice, the axis is ambiguous, or a slice does not exist.
         """
         array = label_map.array
         along = resolve_axis(axis, label_map.geometry)
@@ -141,7 +141,7 @@ class Support:
         return gaps(slices, self.indices)
 
     def around(self, index: int) -> tuple[int, ...]:
-        """Support indices of the labelled slices before and after a slice, those that there are."""
+        """Support indices of the nearest labelled slices before and after a slice, as far as there are any."""
         return support_indices_around(index, self.indices)
 
     def annotated_around(self, index: int, label_index: int) -> tuple[int, ...]:

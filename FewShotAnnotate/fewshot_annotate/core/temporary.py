@@ -56,6 +56,7 @@ class TemporaryFile:
     Raises
     ------
     OSError
+        It cannot be created.
     """
 
     def __init__(self, folder: Path, suffix: str) -> None:
@@ -102,6 +103,7 @@ class TemporaryFile:
         Raises
         ------
         OSError
+            The file cannot be renamed.
         """
         with contextlib.suppress(OSError):  # a file system without permissions
             self.path.chmod(self._mode)
@@ -138,6 +140,7 @@ class TemporaryFolder:
     Raises
     ------
     OSError
+        It cannot be created.
     """
 
     def __init__(self, parent_folder: Path | None = None) -> None:
@@ -153,10 +156,10 @@ class TemporaryFolder:
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(0o700)
                 with contextlib.suppress(OSError):  # a file system without permissions
-                    self.path.chmod(0o700)  # whatever the umask takes away
+                    self.path.chmod(0o700)  # independent of the umask
                 try:
                     self._lock = _open_folder(self.path)
-                except FileNotFoundError:  # another process took it for abandoned, as it was not locked yet
+                except FileNotFoundError:  # another process removed it as abandoned, as it was not locked yet
                     continue
                 except OSError:  # too many files are open
                     self.path.rmdir()
@@ -193,7 +196,7 @@ def system_folder() -> Path:
         No such folder can be written, or libraries in C cannot open files there. `strerror` can be shown to users.
     """
     try:
-        with defer_signals():  # it is probed by writing a file
+        with defer_signals():  # `gettempdir` writes a file to test the folder
             folder = tempfile.gettempdir()
     except FileNotFoundError:
         raise OSError(errno.ENOSPC, "no folder for temporary files has room and can be written") from None
@@ -259,7 +262,7 @@ def _remove_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     if path.is_symlink() or not path.exists():
         return
-    # `rmtree` keeps a file open for each level of folders, and no more could be opened; one is enough here.
+    # `rmtree` keeps one file open per folder level, and the limit of open files may be reached; here one is enough.
     for folder, folders, files in os.walk(path, topdown=False):
         for names, remove in ((files, os.unlink), (folders, os.rmdir)):
             for name in names:

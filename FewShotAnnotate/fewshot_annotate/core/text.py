@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Unicode categories of control and format characters (bidirectional and invisible ones), surrogates (bytes of file
-# names that are not UTF-8), and line and paragraph separators: they could move a terminal's cursor, hide text or
+# Unicode categories of control characters, format characters (bidirectional and invisible ones), surrogates (bytes of
+# file names that are not UTF-8), and line and paragraph separators: they could move a terminal's cursor, hide text or
 # break a line.
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 

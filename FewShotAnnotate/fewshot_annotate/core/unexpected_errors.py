@@ -33,7 +33,7 @@ _OUT_OF_MEMORY_PHRASES = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out; libraries in C report that in messages of their own."""
+    """Whether an error means that memory ran out; C libraries report that in various messages."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return isinstance(error, RuntimeError | ImportError) and any(

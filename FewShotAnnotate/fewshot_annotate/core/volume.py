@@ -22,8 +22,6 @@ GEOMETRY_TOLERANCE = 1e-6
 SAME_VOXEL_TOLERANCE = 0.05
 # ITK and DICOM use LPS coordinates, NIfTI and Slicer RAS.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-
-
 # Label values stored as floating-point numbers, often scaled, may differ from an integer by this much.
 LABEL_TOLERANCE = 0.01
 
@@ -98,7 +96,7 @@ class Geometry:
         return self.direction_matrix * self.spacing
 
     def difference(self, other: Geometry, tolerance: float = GEOMETRY_TOLERANCE) -> tuple[str, Any, Any] | None:
-        """First property in which `other` differs, as (name, own value, other's value), or None.
+        """First property in which `other` differs, as (name, value, other's value), or None.
 
         Lengths are compared in voxels: the corners of both grids may differ by `tolerance` voxels at most.
         """
@@ -116,9 +114,9 @@ class Geometry:
                 np.subtract(self.direction, other.direction) * np.tile(extent * self.spacing, 3) / finest,
             ),
         )
-        for name, own_values, other_values, error in checks:
+        for name, values, other_values, error in checks:
             if not np.abs(error).max() <= tolerance:  # NaN counts as a difference
-                return name, *format_distinct(own_values, other_values)
+                return name, *format_distinct(values, other_values)
         return None
 
 
@@ -164,7 +162,7 @@ class Volume:
     array : ndarray, shape [k, j, i], any real dtype
     geometry : Geometry
     further : tuple of Volume
-        The other channels, each on a grid of its own; without further volumes themselves. See `core.channels`.
+        The other channels, each on its own grid; they have no further channels themselves. See `core.channels`.
     """
 
     array: np.ndarray
@@ -259,7 +257,7 @@ def as_label_array(array: np.ndarray, path: object) -> np.ndarray:
     if array.dtype.kind == "c":
         raise InputError("not_scalar", path=path, components=2)
     if array.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # infinity less infinity, and special kinds of NaN
+        with np.errstate(invalid="ignore"):  # infinity minus infinity, and signalling NaN
             rounded = np.rint(array)
             is_integer = np.abs(array - rounded) <= LABEL_TOLERANCE
         if not is_integer.all():
