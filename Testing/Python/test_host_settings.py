@@ -152,7 +152,7 @@ def test_threads_reach_a_real_worker(settings: Settings, tmp_path: Path, monkeyp
     runs.finish()
     environment = json.loads(told.read_text())
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "1"
-    code = "from fewshot_annotate.engines.propagate.flow_propagation import THREADS; print(THREADS)"
+    code = "from fewshot_annotate.engines.threads import ENGINE_THREADS; print(ENGINE_THREADS)"
     environment["PYTHONPATH"] = str(Path(threads_module.__file__).parents[2])
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "1"

@@ -16,7 +16,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, Volume
 from fewshot_annotate.engines.base import label_slice
-from fewshot_annotate.engines.propagate.flow_cache import FlowCache
+from fewshot_annotate.engines.propagate.composed_flow import FlowCache
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from fewshot_annotate.host.fill.controller import State
 from fewshot_annotate.host.fill.live_updates import slices_beside

@@ -13,8 +13,9 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.propagate.compared_images import ComparedImages
 from fewshot_annotate.engines.propagate.engine import Propagate
-from fewshot_annotate.engines.propagate.flow_propagation import ComparedImages, FlowPropagation
+from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from support.data import every_case, load_case
 
 SMALL_CASES = ("ct_vertebrae", "mr_spine_cord_t2", "ct_liver")

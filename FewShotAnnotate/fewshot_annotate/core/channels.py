@@ -13,7 +13,7 @@ from .volume import SAME_VOXEL_TOLERANCE, Geometry, Volume, to_image
 
 # Number of voxels sampled along each axis of a grid to estimate how much of it another grid covers.
 _SAMPLES = 64
-# Coverage from which a grid counts as covered completely: the borders of two grids may differ by a fraction of a voxel.
+# From this coverage on, a grid counts as covered: the borders of two grids may differ by a fraction of a voxel.
 _FULL_COVERAGE = 0.995
 
 

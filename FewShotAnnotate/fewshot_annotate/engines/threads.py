@@ -49,3 +49,8 @@ def _requested_cores() -> int | None:
     text = os.environ.get(THREADS_VARIABLE, "")
     count = int_or_none(text)
     return count if count is not None and 1 <= count <= _MAX_THREADS else None
+
+
+# Threads of `propagate` and `adapt`. numpy and scipy release the interpreter lock in most of their work; memory grows
+# with each thread.
+ENGINE_THREADS = max_threads(2)

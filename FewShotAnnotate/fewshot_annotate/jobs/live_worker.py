@@ -18,7 +18,7 @@ import numpy as np
 
 from fewshot_annotate.core.events import Cancelled, Event, RequestTaken, SliceDone
 from fewshot_annotate.engines.base import label_slice
-from fewshot_annotate.engines.propagate.flow_cache import FlowCache
+from fewshot_annotate.engines.propagate.composed_flow import FlowCache
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from fewshot_annotate.jobs.live_requests import LiveRequest, LiveRequests
 from fewshot_annotate.jobs.run_folder import JobFolder

@@ -10,8 +10,9 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ..base import label_slice
 from ..propagate.candidates import SimpleCandidates
+from ..propagate.compared_images import ComparedImages
 from ..propagate.contrast import Contrast
-from ..propagate.flow_propagation import ComparedImages, FlowPropagation
+from ..propagate.flow_propagation import FlowPropagation
 from ..propagate.region_growing import soften
 from ..propagate.structure_keeping import Gap
 from .config import CandidateConfig

@@ -22,6 +22,7 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Engine, RunContext
 from ..option import Option
+from ..threads import ENGINE_THREADS
 from .config import AdaptConfig
 from .neighbours import distances
 from .schedule import (
@@ -228,7 +229,7 @@ class Adapt(Engine):
         from .orthogonal_views import Slab
 
         count, labelled = len(self._support.labels), pool.support.indices
-        return Slab.of(plan.slab, count, pool.contrasted, pool.rows, labelled, self._config.orthogonal)
+        return Slab.of(plan.slab, count, pool.contrasted, pool.label_indices, labelled, self._config.orthogonal)
 
     def _refined(
         self,
@@ -296,7 +297,6 @@ class Adapt(Engine):
         """Length of the fits; None for no network, with fewer than two labelled slices or too little time."""
         if len(self._support.indices) < 2 or not self._config.network.enabled:
             return None
-        from ..propagate.flow_propagation import THREADS
         from .held_out import fold_count
 
         schedule = self._config.schedule
@@ -309,7 +309,7 @@ class Adapt(Engine):
             return FitPlan(steps, slab, orthogonal, schedule)
         drafting = self._draft_seconds or self._drafting(query)
         left = self.context.seconds_left - schedule.candidates_per_draft_time * drafting - schedule.start_seconds
-        rounds = 1 + fold_count(self._support, self._config.held_out) * schedule.held_out_share / THREADS
+        rounds = 1 + fold_count(self._support, self._config.held_out) * schedule.held_out_share / ENGINE_THREADS
         if left < schedule.min_fit_seconds * rounds:
             return None
         return FitPlan(steps, slab, orthogonal, schedule, left / rounds)

@@ -43,7 +43,9 @@ class SliceFiller:
     def logits(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the fused and smoothed logits, float32 `[labels + 1, h, w]`, of query slices in ascending order."""
         pool = self._pool
-        smoother = ThroughPlaneSmoother(pool.weighted, pool.rows, pool.support.indices, self._config.through_plane)
+        smoother = ThroughPlaneSmoother(
+            pool.weighted, pool.label_indices, pool.support.indices, self._config.through_plane
+        )
         for index, logits in _prefetched(self._fused(query)):
             # Before smoothing, because the calibration was fitted on held-out slices that were not smoothed.
             self._expect(index, logits)
@@ -70,7 +72,7 @@ class SliceFiller:
         around = list(support.around(index))
         nearest = min(around, key=lambda row: abs(support.indices[row] - index))
         sides = (self._pool.areas[around] > 0).sum(axis=0)
-        copied = self._pool.rows(support.indices[nearest])
+        copied = self._pool.label_indices(support.indices[nearest])
         return self._fit.floor.mixed(fused, log_probs, copied, sides, beyond=len(around) == 1)
 
     def _around(self, index: int) -> tuple[int, np.ndarray]:

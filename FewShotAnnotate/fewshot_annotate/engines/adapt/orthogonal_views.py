@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 import torch
 
-from ..propagate.flow_propagation import THREADS
+from ..threads import ENGINE_THREADS
 from .config import NetworkConfig, OrthogonalConfig
 from .fitting import fit
 from .network import FittedNetwork
@@ -157,7 +157,7 @@ def predict_orthogonal(
             examples.append(stack.example(place, plane, plane, False))
         return fit(stack, examples, steps, seed, lambda part: done(part * share_of_fits / 2), seconds, start)
 
-    with ThreadPoolExecutor(THREADS) as threads:
+    with ThreadPoolExecutor(ENGINE_THREADS) as threads:
         networks = list(threads.map(fitted, (0, 1)))
         for axis, network in enumerate(networks):
 

@@ -14,7 +14,7 @@ import scipy
 
 from ...core.support import Support
 from ..calibration.temperature import Calibration, HeldOutPrediction
-from ..propagate.flow_propagation import THREADS
+from ..threads import ENGINE_THREADS
 from .candidates import CANDIDATES, CandidatePool
 from .config import AdaptConfig, CandidateConfig, FusionConfig, NetworkConfig
 from .floor import PropagationFloor
@@ -109,7 +109,7 @@ def fit_support(
     holding = _HoldOut(pool, stack, work, config)
     if plan is None or stack is None:
         work.plan(len(chosen))
-        with ThreadPoolExecutor(THREADS) as threads:
+        with ThreadPoolExecutor(ENGINE_THREADS) as threads:
             held_out, _ = holding.slices(chosen, scored, threads)
         network = OptionalNetwork(config.fusion)
         reliable = _growing_is_reliable(held_out, pool, config.candidates)
@@ -120,7 +120,7 @@ def fit_support(
         held_out_steps, _ = plan.part(config.schedule.held_out_share)
         work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal.total)
         work.plan(len(chosen) + len(soft_targets))
-        with ThreadPoolExecutor(THREADS) as threads:
+        with ThreadPoolExecutor(ENGINE_THREADS) as threads:
             held_out, examples = holding.slices(chosen, scored, threads)
             reliable = _growing_is_reliable(held_out, pool, config.candidates)
             examples += chain(
@@ -263,7 +263,7 @@ def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool
         for row, log_probs in held_out.items():
             around = [other for other in (row - 1, row + 1) if 0 <= other < len(support.indices)]
             extents = np.append(False, shown[around[0]] ^ shown[around[-1]])
-            truth, filled = pool.rows(support.indices[row]), log_probs[candidate].argmax(axis=0)
+            truth, filled = pool.label_indices(support.indices[row]), log_probs[candidate].argmax(axis=0)
             true, predicted, hits = (
                 np.bincount(rows.reshape(-1), minlength=len(extents))
                 for rows in (truth, filled, truth[truth == filled])
@@ -291,10 +291,10 @@ def _held_out(
     nearest = min(around, key=lambda other: abs(support.indices[other] - index))
     return HeldOutCandidates(
         log_probs=network.join(log_probs, index).astype(np.float16),
-        truth=pool.rows(index),
+        truth=pool.label_indices(index),
         distances=distances(index, others),
         extents=nearest_and_extents(others, pool.areas[rows], index, growing_is_reliable, tip_pixels)[1],
-        copied=pool.rows(support.indices[nearest]),
+        copied=pool.label_indices(support.indices[nearest]),
         sides=(pool.areas[around] > 0).sum(axis=0),
     )
 

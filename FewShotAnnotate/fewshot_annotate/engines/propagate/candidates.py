@@ -1,6 +1,6 @@
-"""Simple ways to fill query slices, none of which needs a fit: the candidates of `propagate`, and some of `adapt`'s.
+"""Candidates that need no fit: optical flow, copy of the nearest labelled slice, shape interpolation, region growing.
 
-Optical flow, a copy of the nearest labelled slice, shape interpolation and region growing.
+They are the candidates of `propagate`, and some of those of `adapt`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from .flow_propagation import FlowPropagation
 from .region_growing import grow
 from .structure_keeping import Gap
 
-# Share of the equalised curve in the contrast of region growing.
+# Share of the equalised curve in the contrast of region growing; `ablation.py --parts candidates.equalised_share`
+# compares it with 0, 0.5 and 0.9.
 EQUALISED_SHARE = 0.75
-# Slices with a longer side, in pixels, are subsampled for region growing.
+# Slices with a longer side, in pixels, are subsampled for region growing. A limit of time, not of accuracy.
 MAX_GROWING_SIDE = 256
 
 
 class SimpleCandidates:
-    """Slices of a volume and its labels in a window, and simple ways to fill the slices between.
+    """Candidates for the slices of a volume, in a window, from its labelled slices.
 
     Parameters
     ----------
@@ -36,17 +37,17 @@ class SimpleCandidates:
     max_growing_side : int
         Slices with a longer side, in pixels, are subsampled for region growing.
     contrasts : sequence of Contrast, optional
-        Of each of `channels`. Default: fitted to the labelled slices.
+        One for each of `channels`. Default: fitted to the labelled slices.
 
     Attributes
     ----------
     support : Support
     window : (slice, slice)
-        That of `flow`.
+        The window of `flow`.
     shape : (int, int)
-        Of the window.
+        Shape of the window.
     channels : list of int
-        Channels of the volume that are worked with, by number: the volume itself and those that propagation compares.
+        Channels of the volume that are used, by number: the volume itself and those that propagation compares.
     """
 
     def __init__(
@@ -87,22 +88,23 @@ class SimpleCandidates:
 
     def _fitted_contrast(self, channel: int) -> Contrast:
         labelled = (
-            (self._flow.images(index, [channel])[0], self.mask(row)) for row, index in enumerate(self.support.indices)
+            (self._flow.images(index, [channel])[0], self.mask(support_index))
+            for support_index, index in enumerate(self.support.indices)
         )
         return Contrast(labelled, self._equalised_share)
 
-    def mask(self, row: int) -> np.ndarray:
+    def mask(self, support_index: int) -> np.ndarray:
         """Label values `[h, w]`, in the window, of the labelled slice with this support index."""
-        window: np.ndarray = self.support.masks[(row, *self.window)]
+        window: np.ndarray = self.support.masks[(support_index, *self.window)]
         return window
 
-    def one_hot(self, row: int) -> np.ndarray:
+    def one_hot(self, support_index: int) -> np.ndarray:
         """One-hot labels of a labelled slice by support index, float32 `[len(labels) + 1, h, w]`, in the window."""
         values = np.array([0, *self.support.labels])[:, None, None]
-        one_hot: np.ndarray = (self.mask(row) == values).astype(np.float32)
+        one_hot: np.ndarray = (self.mask(support_index) == values).astype(np.float32)
         return one_hot
 
-    def rows(self, index: int) -> np.ndarray:
+    def label_indices(self, index: int) -> np.ndarray:
         """Label index of each pixel, 0 for background, of the labelled slice at `index`, in the window."""
         mask = self.mask(self.support.indices.index(index))
         return np.searchsorted(np.array([0, *self.support.labels]), mask)
@@ -110,7 +112,7 @@ class SimpleCandidates:
     @cached_property
     def areas(self) -> np.ndarray:
         """Pixels of each label on each labelled slice, int `[n, labels]`."""
-        masks = (self.mask(row) for row in range(len(self.support.indices)))
+        masks = (self.mask(support_index) for support_index in range(len(self.support.indices)))
         return np.array([[np.count_nonzero(mask == label) for label in self.support.labels] for mask in masks])
 
     def subset(self, support_indices: Sequence[int]) -> SimpleCandidates:
@@ -119,7 +121,7 @@ class SimpleCandidates:
         return SimpleCandidates(self._volume, flow, self._equalised_share, self._max_growing_side, self._contrasts)
 
     def release(self) -> None:
-        """Free what is kept of gaps between labelled slices."""
+        """Free the cached results of gaps between labelled slices."""
         self._gaps.clear()
         self._grown.clear()
 
@@ -133,27 +135,27 @@ class SimpleCandidates:
         return self.gap(sides[0], sides[-1]).interpolated(index, len(self.support.labels) + 1)
 
     def grown_slice(self, index: int) -> np.ndarray:
-        """Labels of a slice between two labelled ones, `[h, w]`, by region growing in their whole gap."""
+        """Labels of a slice between two labelled ones, `[h, w]`, by region growing in the whole gap."""
         around = self.support.around(index)
-        first, last = (self.support.indices[one] for one in (around[0], around[-1]))
+        first, last = (self.support.indices[side] for side in (around[0], around[-1]))
         return self.grown(around, range(first + 1, last))[index]
 
     def grown(self, sides: Sequence[int], query: Sequence[int]) -> dict[int, np.ndarray]:
         """Labels of query slices by region growing from the labelled slices around them, given by support index."""
-        seeds = {self.support.indices[row]: row for row in sides}
-        start, stop = min([*seeds, *query]), max([*seeds, *query]) + 1
+        support_indices_by_slice = {self.support.indices[support_index]: support_index for support_index in sides}
+        start, stop = min([*support_indices_by_slice, *query]), max([*support_indices_by_slice, *query]) + 1
         stride = tuple(slice(None, None, -(-size // self._max_growing_side)) for size in self.shape)
         if (start, stop) not in self._grown:
             images = np.stack([self._growing_images(index, stride) for index in range(start, stop)])
             seed_masks = np.zeros((len(images), *images.shape[2:]), dtype=self.support.masks.dtype)
-            for index, row in seeds.items():
-                seed_masks[index - start] = self.mask(row)[stride]
-            self._grown[start, stop] = grow(images, seed_masks, [index - start for index in seeds])
+            for index, support_index in support_indices_by_slice.items():
+                seed_masks[index - start] = self.mask(support_index)[stride]
+            self._grown[start, stop] = grow(images, seed_masks, [index - start for index in support_indices_by_slice])
         grown = self._grown[start, stop]
         return {index: _enlarge(grown[index - start], stride, self.shape) for index in query}
 
     def _growing_images(self, index: int, stride: tuple[slice, ...]) -> np.ndarray:
-        """What region growing compares of a slice: the channels that propagation compares, with their weights."""
+        """Images of a slice for region growing: the channels that propagation compares, times their weights."""
         weights = self._flow.compared.weights
         return np.stack(
             [
@@ -172,7 +174,7 @@ class SimpleCandidates:
 
 def _enlarge(mask: np.ndarray, stride: tuple[slice, ...], shape: tuple[int, int]) -> np.ndarray:
     """Repeat the pixels of a subsampled mask to a given shape."""
-    for axis, part in enumerate(stride):
-        if part.step > 1:
-            mask = np.repeat(mask, part.step, axis=axis)
+    for axis, axis_range in enumerate(stride):
+        if axis_range.step > 1:
+            mask = np.repeat(mask, axis_range.step, axis=axis)
     return mask[: shape[0], : shape[1]]

@@ -9,11 +9,11 @@ from ..calibration.config import CalibrationConfig, ExpectedDiceConfig, Labellin
 
 @dataclass(frozen=True, kw_only=True)
 class PropagateConfig:
-    """Settings that differ from those of `adapt` are named."""
+    """Settings of calibration; those given here differ from `adapt`."""
 
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
-    # The temperature is fitted on the same held-out slices, so little is left to correct. Tried: factors 0.9 to 1.2,
-    # shares 0 to 0.5, on eight cases with every 4th, 8th and 16th slice labelled.
+    # The temperature is fitted on the same held-out slices, so little correction is needed. Tried: factors 0.9 to 1.2
+    # and shares 0 to 0.5, on eight cases with every 4th, 8th and 16th slice labelled.
     expected_dice: ExpectedDiceConfig = field(
         default_factory=lambda: ExpectedDiceConfig(log_odds_factor=1.1, correction_share=0.15)
     )

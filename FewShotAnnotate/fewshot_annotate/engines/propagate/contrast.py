@@ -12,13 +12,13 @@ from collections.abc import Iterable
 import numpy as np
 import scipy
 
-from ..propagate.label_vote import label_boxes
+from .label_vote import label_boxes
 
 BINS = 256
 # Width in pixels of the surroundings of a label.
 SURROUNDINGS_PIXELS = 4
 # Standard deviation of the smoothing of the histogram, in bins.
-SMOOTHING = 2.0
+SMOOTHING_SIGMA_BINS = 2.0
 
 
 class Contrast:
@@ -34,22 +34,24 @@ class Contrast:
     """
 
     def __init__(self, labelled: Iterable[tuple[np.ndarray, np.ndarray]], equalised_share: float) -> None:
-        found: dict[int, np.ndarray] = {}
+        histograms: dict[int, np.ndarray] = {}
         for image, mask in labelled:
             bins = np.minimum((image * BINS).astype(np.intp), BINS - 1)
             for label, box in label_boxes(mask).items():
-                area = tuple(
-                    slice(max(0, part.start - SURROUNDINGS_PIXELS), part.stop + SURROUNDINGS_PIXELS) for part in box
+                dilated_box = tuple(
+                    slice(max(0, side.start - SURROUNDINGS_PIXELS), side.stop + SURROUNDINGS_PIXELS) for side in box
                 )
-                near = scipy.ndimage.binary_dilation(mask[area] == label, iterations=SURROUNDINGS_PIXELS)
-                found[label] = found.get(label, 0) + np.bincount(bins[area][near], minlength=BINS)
+                is_near = scipy.ndimage.binary_dilation(mask[dilated_box] == label, iterations=SURROUNDINGS_PIXELS)
+                histograms[label] = histograms.get(label, 0) + np.bincount(bins[dilated_box][is_near], minlength=BINS)
         share = np.full(BINS, 1 / BINS)
-        if found:
-            mean = np.mean([each / each.sum() for each in found.values()], axis=0)
-            share = (1 - equalised_share) * share + equalised_share * scipy.ndimage.gaussian_filter1d(mean, SMOOTHING)
+        if histograms:
+            mean = np.mean([histogram / histogram.sum() for histogram in histograms.values()], axis=0)
+            share = (1 - equalised_share) * share + equalised_share * scipy.ndimage.gaussian_filter1d(
+                mean, SMOOTHING_SIGMA_BINS
+            )
         self._levels = np.append(0, np.cumsum(share))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Transform an image; float32 of the same shape."""
-        spread: np.ndarray = np.interp(image, np.linspace(0, 1, BINS + 1), self._levels).astype(np.float32)
-        return spread
+        equalised: np.ndarray = np.interp(image, np.linspace(0, 1, BINS + 1), self._levels).astype(np.float32)
+        return equalised

@@ -1,4 +1,4 @@
-"""Engine `propagate`: labels propagated from the neighbouring labelled slices, by optical flow and simpler means."""
+"""Engine `propagate`: labels propagated from neighbouring labelled slices, by optical flow and simpler candidates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,18 @@ class Propagate(Engine):
         raise_unmatched: bool = True,
         mixed: bool = True,
     ) -> None:
-        """Set the input; `raise_unmatched` as in `FlowPropagation`, and without `mixed` it is optical flow alone."""
+        """Set the input.
+
+        Parameters
+        ----------
+        volume : Volume
+        support : Support
+        context : RunContext
+        raise_unmatched : bool
+            As in `FlowPropagation`.
+        mixed : bool
+            Whether simpler candidates are mixed in; False: optical flow alone.
+        """
         from .flow_propagation import FlowPropagation  # here, so that engines are listed without it
 
         super().prepare(volume, support, context)
@@ -46,7 +57,7 @@ class Propagate(Engine):
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield labelled slices unchanged, then query slices gap by gap.
 
-        The candidates are judged on held-out slices before the first query slice.
+        The candidates are evaluated on held-out slices before the first query slice.
         """
         from .fusion import FusedPropagation
 

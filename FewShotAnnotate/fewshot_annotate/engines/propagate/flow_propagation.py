@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -14,70 +12,20 @@ from ...core.gaps import SliceGap
 from ...core.support import Support
 from ...core.volume import Volume
 from ..channels import ChannelSlices
-from ..threads import max_threads
-from .flow_cache import FlowCache
+from ..threads import ENGINE_THREADS
+from .compared_images import ComparedImages
+from .composed_flow import FLOW_REGULARISATION, Fields, FlowCache, composed_fields
+from .image_choice import choose_images
 from .label_vote import Source, label_boxes, vote
-from .optical_flow import compose, flow, pyramid
+from .optical_flow import compose
 from .structure_keeping import Gap
 
 # Margin in pixels around the labels, included in the computation of the flow.
 MARGIN_PIXELS = 32
-# numpy and scipy release the interpreter lock in most of this; memory grows with each thread.
-THREADS = max_threads(2)
-
-# Regularisation of the flow times the number of slices between labelled slices: the nearer they are, the less the
-# labels move, and the more the flow is drawn towards zero.
-FLOW_REGULARISATION = 2.8e-3
-
-# Weights of a slice and of each adjacent slice where three slices are compared; the flow uses their squares.
-OWN_WEIGHT, NEIGHBOUR_WEIGHT = 0.5**0.5, 0.5
-# Adjacent slices are not compared if the slice spacing is more than this many pixels, because they show other
-# anatomy.
-MAX_SLICE_DISTANCE_PIXELS = 2.5
-# Comparing adjacent slices is tried on a few pairs of labelled slices, limited in the total number of slices between
-# them and subsampled to a maximum side length, to take a second or two. It is used if the mean gain in Dice and the
-# fraction of labels that gain exceed the thresholds.
-TRIAL_PAIRS = 3
-TRIAL_SLICES = 24
-TRIAL_SIDE_PIXELS = 128
-MIN_GAIN = 0.012
-MIN_WIN_RATE = 0.6
-# All channels are compared unless one alone has a mean Dice higher by this on the same pairs. With the thresholds of
-# adjacent slices instead, a coarse and noisy repeat of the brain costs 0.03 of Dice: `channels.py --engines propagate
-# --case mr_brain_t1_freesurfer --coarser 2`.
-MIN_CHANNEL_GAIN = 0.002
-
-Fields = dict[int, np.ndarray]
 
 
-@dataclass(frozen=True)
-class ComparedImages:
-    """The images that are compared of two slices.
-
-    Attributes
-    ----------
-    weights : tuple of float
-        Weight of each channel of the volume; the sum of the squares is 1. Those of weight 0 are not compared.
-    adjacent : int
-        Number of adjacent slices on each side that are compared too, 0 or 1.
-    """
-
-    weights: tuple[float, ...] = (1.0,)
-    adjacent: int = 0
-
-    @classmethod
-    def equally(cls, channels: Sequence[int], count: int) -> ComparedImages:
-        """Some of the `count` channels of a volume, with equal weights."""
-        return cls(tuple(float(len(channels) ** -0.5) if one in channels else 0.0 for one in range(count)))
-
-    @property
-    def channels(self) -> list[int]:
-        """The channels that are compared, by number; 0 is the volume itself."""
-        return [channel for channel, weight in enumerate(self.weights) if weight]
-
-
-def _as_it_is(index: int, probabilities: np.ndarray) -> None:
-    """Change nothing."""
+def _unchanged(index: int, probabilities: np.ndarray) -> None:
+    """The default of `FlowPropagation.predict`: probabilities are not changed."""
 
 
 class FlowPropagation:
@@ -94,15 +42,14 @@ class FlowPropagation:
     volume : Volume
     support : Support
     window : (slice, slice), optional
-        Crop of the slices that is worked on; default: the bounding box of all labels, with a margin.
+        Crop of the slices to work on; default: the bounding box of all labels, with a margin.
     compared : ComparedImages, optional
-        The channels that are compared, and whether adjacent slices are too; default: what is best between the
-        labelled slices.
+        Default: the images that are best for propagation between the labelled slices.
     raise_unmatched : bool
-        Whether the confidence is to fall where a small structure that one labelled slice alone shows is lost, see
+        Whether to lower the confidence where a small structure that only one labelled slice shows is lost, see
         `Gap.raise_unmatched`. No label depends on it.
     flows : FlowCache, optional
-        Keeps the composed flow for other labels on the same volume, see `with_support`.
+        Cache of the composed flow, for other labels on the same volume, see `with_support`.
 
     Attributes
     ----------
@@ -130,14 +77,14 @@ class FlowPropagation:
         self._boxes = [label_boxes(mask) for mask in self._masks]
         self._fields_between: dict[tuple[int, int], np.ndarray] = {}
         self._last_gap: tuple[tuple[tuple[int, int], tuple[int, ...]], Gap] | None = None
-        self.compared = compared or self._best_compared(volume)
+        self.compared = compared or choose_images(self._slices, support, self.window, self._boxes, volume.geometry)
 
     def subset(self, support_indices: Sequence[int]) -> FlowPropagation:
         """Propagation from some of the labelled slices only, in the same window."""
         chosen = list(support_indices)
         same = copy.copy(self)
         same.support = self.support.subset(chosen)
-        same._masks, same._boxes = self._masks[chosen], [self._boxes[one] for one in chosen]
+        same._masks, same._boxes = self._masks[chosen], [self._boxes[support_index] for support_index in chosen]
         same._fields_between, same._last_gap = {}, None
         return same
 
@@ -153,7 +100,7 @@ class FlowPropagation:
     def predict(
         self,
         slice_indices: Sequence[int],
-        fuse: Callable[[int, np.ndarray], None] = _as_it_is,
+        fuse: Callable[[int, np.ndarray], None] = _unchanged,
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield labelled slices unchanged, then query slices gap by gap, as engines do.
 
@@ -165,7 +112,7 @@ class FlowPropagation:
         for support_index in range(len(support.indices)):
             if support.indices[support_index] in asked:
                 yield support.indices[support_index], self._one_hot(support_index)
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(ENGINE_THREADS) as pool:
             for gap in support.gaps(asked):
                 before = -1 if gap.before is None else support.indices[gap.before]
                 after = len(self._slices) if gap.after is None else support.indices[gap.after]
@@ -205,27 +152,27 @@ class FlowPropagation:
             for neighbours, label_indices in labels_by_neighbours.items()
             if len(neighbours) == 2
         ]
-        for first in range(0, len(query), THREADS):
-            batch = query[first : first + THREADS]
+        for first in range(0, len(query), ENGINE_THREADS):
+            batch = query[first : first + ENGINE_THREADS]
             jobs = [pool.submit(self._fill_slice, index, fields, labels_by_neighbours) for index in batch]
             for index, job in zip(batch, jobs, strict=True):
                 probabilities = job.result()
-                part = probabilities[(slice(None), *self.window)]
-                fuse(index, part)
+                inside = probabilities[(slice(None), *self.window)]
+                fuse(index, inside)
                 for gap in around:
-                    gap.keep(index, part)
+                    gap.keep(index, inside)
                     if self._raise_unmatched:
-                        gap.raise_unmatched(index, part)
+                        gap.raise_unmatched(index, inside)
                 yield index, probabilities
 
     def gap(self, neighbours: tuple[int, int], label_indices: Sequence[int]) -> Gap:
-        """Structures of some labels, by position in `support.labels`, on two labelled slices, by support index."""
+        """Structures on two labelled slices, by support index, of some labels, by position in `support.labels`."""
         key = neighbours, tuple(label_indices)
         last = self._last_gap
         if last is None or last[0] != key:
             before, after = neighbours
             support = self.support
-            found = Gap(
+            gap = Gap(
                 (support.indices[before], support.indices[after]),
                 (self._masks[before], self._masks[after]),
                 {support.labels[label_index]: label_index + 1 for label_index in label_indices},
@@ -233,11 +180,11 @@ class FlowPropagation:
                 self._geometry,
                 (self.images(support.indices[before]), self.images(support.indices[after])),
             )
-            self._last_gap = last = key, found
+            self._last_gap = last = key, gap
         return last[1]
 
     def _labels_by_neighbours(self, index: int) -> dict[tuple[int, ...], list[int]]:
-        """Labels (positions in `support.labels`) by the support indices of the slices they come from on a slice."""
+        """Labels, by position in `support.labels`, grouped by the labelled slices that they come from."""
         labels_by_neighbours: dict[tuple[int, ...], list[int]] = {}
         for label_index in range(len(self.support.labels)):
             neighbours = self.support.annotated_around(index, label_index)
@@ -255,10 +202,10 @@ class FlowPropagation:
                 self._weighted(support.indices[support_index]),
                 self._masks[support_index],
                 self._boxes[support_index],
-                chain[index],
+                fields_of_source[index],
                 abs(index - support.indices[support_index]),
             )
-            for support_index, chain in fields.items()
+            for support_index, fields_of_source in fields.items()
         }
         result = np.zeros((len(support.labels) + 1, *support.masks.shape[1:]), dtype=np.float32)
         for neighbours, label_indices in labels_by_neighbours.items():
@@ -274,114 +221,18 @@ class FlowPropagation:
         return result
 
     def images(self, index: int, channels: Sequence[int] | None = None) -> np.ndarray:
-        """One slice in the window, float32 `[channels, h, w]`, intensities from 0 to 1; default: those compared."""
+        """One slice in the window, float32 `[channels, h, w]`, 0..1; by default the compared channels."""
         chosen = self.compared.channels if channels is None else channels
         return np.stack([self._slices.image(channel, index, self.window) for channel in chosen])
 
-    def _weighted(self, index: int, compared: ComparedImages | None = None) -> np.ndarray:
-        """What is compared of a slice, float32 `[images, h, w]`: channels and, if compared too, adjacent slices."""
-        compared = compared or self.compared
-        adjacent = [(0, OWN_WEIGHT), (-1, NEIGHBOUR_WEIGHT), (1, NEIGHBOUR_WEIGHT)] if compared.adjacent else [(0, 1)]
-        found = []
-        for channel in compared.channels:
-            for step, weight in adjacent:
-                near = int(np.clip(index + step, 0, len(self._slices) - 1))
-                found.append(self._slices.image(channel, near, self.window))
-                found[-1] *= np.float32(weight * compared.weights[channel])
-        return np.stack(found)
+    def _weighted(self, index: int) -> np.ndarray:
+        """The compared images of a slice, each multiplied by its weight, float32 `[images, h, w]`."""
+        return self.compared.of_slice(self._slices, index, self.window)
 
-    def _best_compared(self, volume: Volume) -> ComparedImages:
-        """The images whose comparison is best for propagation between consecutive labelled slices.
-
-        All channels count alike, unless one alone is better.
-        """
-        count = self._slices.channels
-        best = ComparedImages.equally(range(count), count)
-        support = self.support
-        shown = support.annotated & np.array([[label in boxes for label in support.labels] for boxes in self._boxes])
-        pairs = [
-            support_index
-            for support_index in range(len(support.indices) - 1)
-            if (shown[support_index] & shown[support_index + 1]).any()
-        ]
-        if not pairs:
-            return best
-        apart, *pixel = support.axis.spacing(volume.geometry)
-        others = [ComparedImages.equally([channel], count) for channel in range(count) if count > 1]
-        near = apart <= MAX_SLICE_DISTANCE_PIXELS * min(pixel)
-        if not others and not near:
-            return best
-        gap = float(np.median(np.diff(support.indices)))
-        trials = int(np.clip(TRIAL_SLICES // gap, 1, TRIAL_PAIRS))
-        rows = sorted({pairs[round(label_index)] for label_index in np.linspace(0, len(pairs) - 1, trials)})
-        transfers = [
-            transfer
-            for support_index in rows
-            for transfer in ((support_index, support_index + 1), (support_index + 1, support_index))
-        ]
-        stride = -(-max(self._masks.shape[1:]) // TRIAL_SIDE_PIXELS)
-        shared = shown[:-1] & shown[1:]
-
-        def dice_with(compared: ComparedImages) -> np.ndarray:
-            found = pool.map(
-                lambda transfer: self._transfer_dice(
-                    transfer[0], transfer[1], shared[min(transfer)], compared, stride
-                ),
-                transfers,
-            )
-            return np.concatenate(list(found))
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            best_dice = dice_with(best)
-            for compared in others:
-                dice = dice_with(compared)
-                if dice.mean() > best_dice.mean() + MIN_CHANNEL_GAIN:
-                    best, best_dice = compared, dice
-            with_adjacent = replace(best, adjacent=1)
-            return with_adjacent if near and _is_better(dice_with(with_adjacent), best_dice) else best
-
-    def _transfer_dice(
-        self, start: int, end: int, shared: np.ndarray, compared: ComparedImages, stride: int
-    ) -> np.ndarray:
-        """Dice of each label on two labelled slices, by support index, propagated from one to the other."""
-        support = self.support
-        thinned = (slice(None), slice(None, None, stride), slice(None, None, stride))
-
-        def channels(index: int) -> np.ndarray:
-            return self._weighted(index, compared)[thinned]
-
-        here, there = support.indices[start], support.indices[end]
-        mask, truth = self._masks[start][thinned[1:]], self._masks[end][thinned[1:]]
-        field = self._composed_fields(start, [there], FLOW_REGULARISATION / abs(there - here), channels)[there]
-        source = Source(channels(here), mask, label_boxes(mask), field, abs(there - here))
-        label_indices = np.flatnonzero(shared)
-        carried = vote(channels(there), [source], [support.labels[label_index] for label_index in label_indices])
-        best = np.where(carried.sum(axis=0) > 0.5, carried.argmax(axis=0), -1)
-        dice = []
-        for number, label_index in enumerate(label_indices):
-            own, true = best == number, truth == support.labels[label_index]
-            dice.append(2 * float((own & true).sum()) / max(1.0, float(own.sum() + true.sum())))
-        return np.array(dice)
-
-    def _composed_fields(
-        self,
-        support_index: int,
-        query: Sequence[int],
-        regularisation: float,
-        channels: Callable[[int], np.ndarray] | None = None,
-    ) -> Fields:
-        """Field from each query slice to a labelled slice, by support index, composed outward from that slice."""
-        flows = FlowCache() if channels else self._flows
-        levels = _Pyramids(channels or self._weighted)
+    def _composed_fields(self, support_index: int, query: Sequence[int], regularisation: float) -> Fields:
+        """Field from each query slice to a labelled slice, by support index."""
         start = self.support.indices[support_index]
-        path = range(start + 1, query[-1] + 1) if start < query[0] else range(start - 1, query[0] - 1, -1)
-        field, fields = np.zeros(0, dtype=np.float32), {}
-        for index in path:
-            extend = partial(levels.extend, field, index, index - path.step, regularisation)
-            field = flows.get((start, index, regularisation), extend)
-            if index in query:
-                fields[index] = field
-        return fields
+        return composed_fields(self._weighted, start, query, regularisation, self._flows)
 
     def _field_between(self, start: int, end: int) -> np.ndarray:
         """Field between two labelled slices, by support index, composed over those between them."""
@@ -398,26 +249,6 @@ class FlowPropagation:
             field = field_between if field is None else compose(field, field_between)
         assert field is not None
         return field
-
-
-class _Pyramids:
-    """Flow along one path, for which the pyramid of each slice is made once."""
-
-    def __init__(self, channels: Callable[[int], np.ndarray]) -> None:
-        self._channels = channels
-        self._levels: dict[int, list[np.ndarray]] = {}
-
-    def extend(self, field: np.ndarray, index: int, previous: int, regularisation: float) -> np.ndarray:
-        """Field from a slice to the start of the path, given that of the slice before it; none at the start."""
-        self._levels = {one: self._levels.get(one) or pyramid(self._channels(one)) for one in (previous, index)}
-        between = flow(self._levels[index], self._levels[previous], regularisation)
-        return compose(between, field) if field.size else between
-
-
-def _is_better(dice: np.ndarray, other: np.ndarray) -> bool:
-    """Whether Dice of labels is clearly higher than another one."""
-    gains = dice - other
-    return bool(gains.mean() > MIN_GAIN and (gains > 0).mean() > MIN_WIN_RATE)
 
 
 def _window(masks: np.ndarray) -> tuple[slice, slice]:

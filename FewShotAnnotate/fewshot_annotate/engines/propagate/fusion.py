@@ -14,33 +14,35 @@ from ...core.volume import Volume
 from ..calibration.dice_expectation import DiceExpectation
 from ..calibration.temperature import Calibration, Distances, HeldOutPrediction
 from ..small_components import remove_small_components, smallest_component
+from ..threads import ENGINE_THREADS
 from .candidates import SimpleCandidates
 from .config import PropagateConfig
-from .flow_propagation import THREADS, FlowPropagation
+from .flow_propagation import FlowPropagation
 from .mixing import COPY, GROWING, SHAPE, HeldOutCounts, MixtureChoice, mix
 from .outline_smoothing import outline_sigmas, smooth_outlines
 from .region_growing import soften
 
-# This part of the labelled slices between the outermost is held out, but at least and at most so many slices.
+# Share of the labelled slices between the outermost that is held out, and the limits of their number. More take more
+# time before the first query slice.
 HELD_OUT_SHARE = 1 / 3
 MIN_HELD_OUT, MAX_HELD_OUT = 3, 8
-# Less probable labels of unknown extent do not make the background unsure.
+# Below this probability, a label of unknown extent does not make the background uncertain.
 MIN_OPEN_ENDED_PROBABILITY = 0.05
 # Added to probabilities before their logarithm.
 MIN_PROBABILITY = 1e-3
 
 
 class FusedPropagation:
-    """Fills query slices with the mixture of candidates that does best on held-out labelled slices.
+    """Fills query slices with the mixture of candidates that is best on held-out labelled slices.
 
-    With less than two labelled slices, or labels that are not annotated on each of them, it is optical flow alone.
+    With fewer than two labelled slices, or labels that are not annotated on each of them, it is optical flow alone.
 
     Parameters
     ----------
     volume : Volume
     flow : FlowPropagation
     report_progress : function
-        Called with 0 while slices are held out; its exceptions end that.
+        Called with 0 for each held-out slice; its exceptions end the prediction of these slices.
     config : PropagateConfig
     """
 
@@ -55,22 +57,26 @@ class FusedPropagation:
         self._flow = flow
         self._support = flow.support
         self._simple = SimpleCandidates(volume, flow)
-        self._shown = self._simple.areas > 0
+        self._is_present = self._simple.areas > 0
         masks = map(self._simple.mask, range(len(self._support.indices)))
         self._sigmas = outline_sigmas(masks, self._support.labels)
         self._gap: tuple[int, ...] = ()
-        self._parts: dict[int, np.ndarray] = {}
+        self._component_sizes: dict[int, np.ndarray] = {}
         complete = bool(self._support.annotated.all()) and len(self._support.indices) > 1
         held_out = self._held_out(report_progress) if complete else []
-        self._choice = MixtureChoice.on([one.counts() for one in held_out], self._simple.areas) if complete else None
-        self._calibration = Calibration.fit([self._mixed(one) for one in held_out], config or PropagateConfig())
+        self._choice = (
+            MixtureChoice.on([predicted.counts() for predicted in held_out], self._simple.areas) if complete else None
+        )
+        self._calibration = Calibration.fit(
+            [self._mixed(predicted) for predicted in held_out], config or PropagateConfig()
+        )
         self._expectation = DiceExpectation(self._calibration)
 
     def predict(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield query slices gap by gap, as engines do."""
         for index, probabilities in self._flow.predict(query, self._fuse):
             inside = probabilities[(slice(None), *self._flow.window)]
-            remove_small_components(inside, self._smallest_parts(self._support.around(index)))
+            remove_small_components(inside, self._smallest_components(self._support.around(index)))
             self._expectation.add(inside, self._open_ended(index))
             yield index, probabilities
 
@@ -94,23 +100,23 @@ class FusedPropagation:
         smooth_outlines(probabilities, self._sigmas)
         logits = np.log(probabilities + np.float32(MIN_PROBABILITY))
         calibrated = self._calibration.probabilities(logits, self._distances(index))
-        unsure = _background_where_labels_may_go_on(probabilities, self._open_ended(index))
-        np.copyto(probabilities, calibrated, where=~unsure)
+        uncertain = _background_where_labels_may_continue(probabilities, self._open_ended(index))
+        np.copyto(probabilities, calibrated, where=~uncertain)
 
     def _sides(self, around: Sequence[int]) -> np.ndarray:
-        """On how many of some labelled slices, by support index, each label is."""
-        sides: np.ndarray = self._shown[list(around)].sum(axis=0)
+        """Number of these labelled slices, given by support index, on which each label is."""
+        sides: np.ndarray = self._is_present[list(around)].sum(axis=0)
         return sides
 
-    def _smallest_parts(self, around: Sequence[int]) -> np.ndarray:
-        """Pixels of the smallest part of each label on some labelled slices, by support index; 0 if it is on none."""
-        for support_index in set(around) - set(self._parts):
+    def _smallest_components(self, around: Sequence[int]) -> np.ndarray:
+        """Pixels of each label's smallest component on labelled slices, by support index; 0 if it is on none."""
+        for support_index in set(around) - set(self._component_sizes):
             mask = self._simple.mask(support_index)
-            self._parts[support_index] = np.array(
+            self._component_sizes[support_index] = np.array(
                 [smallest_component(mask == label) for label in self._support.labels]
             )
-        parts = np.array([self._parts[support_index] for support_index in around])
-        smallest: np.ndarray = np.where(parts > 0, parts, parts.max(initial=0)).min(axis=0) * parts.any(axis=0)
+        sizes = np.array([self._component_sizes[support_index] for support_index in around])
+        smallest: np.ndarray = np.where(sizes > 0, sizes, sizes.max(initial=0)).min(axis=0) * sizes.any(axis=0)
         return smallest
 
     def _open_ended(self, index: int) -> np.ndarray:
@@ -129,24 +135,27 @@ class FusedPropagation:
         """Candidates of labelled slices, predicted from their neighbours."""
         inner = range(1, len(self._support.indices) - 1)
         count = min(max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(inner))), MAX_HELD_OUT, len(inner))
-        rows = [inner[int((place + 0.5) * len(inner) / count)] for place in range(count)]
+        held_out_indices = [inner[int((number + 0.5) * len(inner) / count)] for number in range(count)]
 
-        def predict(row: int) -> HeldOutLabels:
+        def predict(support_index: int) -> HeldOutLabels:
             report_progress(0.0)
-            index, around = self._support.indices[row], (row - 1, row + 1)
+            index, around = self._support.indices[support_index], (support_index - 1, support_index + 1)
             simple = self._simple.subset(around)
-            ((_, carried),) = self._flow.subset(around).predict([index])
-            found = _candidates(simple, index, carried[(slice(None), *self._flow.window)], (True,) * 4)
-            distances = (index - self._support.indices[row - 1], self._support.indices[row + 1] - index)
+            ((_, propagated),) = self._flow.subset(around).predict([index])
+            candidates = _candidates(simple, index, propagated[(slice(None), *self._flow.window)], (True,) * 4)
+            distances = (
+                index - self._support.indices[support_index - 1],
+                self._support.indices[support_index + 1] - index,
+            )
             return HeldOutLabels(
-                [one.astype(np.float16) for one in found if one is not None],
-                self._simple.rows(index),
+                [candidate.astype(np.float16) for candidate in candidates if candidate is not None],
+                self._simple.label_indices(index),
                 self._sides(around),
                 distances,
             )
 
-        with ThreadPoolExecutor(THREADS) as threads:
-            return list(threads.map(predict, rows))
+        with ThreadPoolExecutor(ENGINE_THREADS) as threads:
+            return list(threads.map(predict, held_out_indices))
 
     def _mixed(self, held_out: HeldOutLabels) -> HeldOutPrediction:
         """Prediction of a held-out slice by the chosen mixture."""
@@ -168,9 +177,9 @@ class HeldOutLabels:
     truth : integer ndarray, shape [h, w]
         True label index of each pixel.
     sides : int ndarray, shape [labels]
-        On how many of the two neighbouring labelled slices each label is.
+        Number of neighbouring labelled slices, 0 to 2, on which each label is.
     distances : (int, int)
-        Number of slices to them.
+        Number of slices to these labelled slices.
     """
 
     candidates: list[np.ndarray]
@@ -183,24 +192,24 @@ class HeldOutLabels:
         return HeldOutCounts.of(self.candidates, self.truth, self.sides)
 
 
-def _background_where_labels_may_go_on(probabilities: np.ndarray, open_ended: np.ndarray) -> np.ndarray:
+def _background_where_labels_may_continue(probabilities: np.ndarray, open_ended: np.ndarray) -> np.ndarray:
     """Pixels of the background, bool `[h, w]`, where labels of unknown extent are probable.
 
-    They are not calibrated: how sure the background is there follows from the distance to the labelled slices.
+    They are not calibrated: the confidence of the background follows there from the distance to the labelled slices.
     """
     probable = probabilities[1:][open_ended].sum(axis=0) >= MIN_OPEN_ENDED_PROBABILITY
-    unsure: np.ndarray = probable & (probabilities.argmax(axis=0) == 0)
-    return unsure
+    uncertain: np.ndarray = probable & (probabilities.argmax(axis=0) == 0)
+    return uncertain
 
 
 def _candidates(
-    simple: SimpleCandidates, index: int, carried: np.ndarray, needed: Sequence[bool]
+    simple: SimpleCandidates, index: int, propagated: np.ndarray, needed: Sequence[bool]
 ) -> list[np.ndarray | None]:
-    """Probabilities of a slice by each candidate, in the order of mixtures; `carried` is that of flow."""
+    """Probabilities of a slice from each candidate, in the order of mixtures; `propagated` are those of flow."""
     around = simple.support.around(index)
     labels = simple.support.labels
     return [
-        carried,
+        propagated,
         simple.nearest_copy(index) if needed[COPY] else None,
         simple.interpolated(around, index) if needed[SHAPE] else None,
         soften(simple.grown_slice(index), labels) if needed[GROWING] else None,

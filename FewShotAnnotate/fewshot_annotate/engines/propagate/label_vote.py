@@ -19,8 +19,7 @@ SEARCH_RADIUS = 2
 SEARCH_SIGMA = 2.0
 # Standard deviation in pixels of the smoothing of intensity differences: the size of the compared patches.
 PATCH_SIGMA = 0.6
-# Lower limit of the typical difference (intensities from 0 to 1), because very small differences say little about
-# labels.
+# Lower limit of the typical difference (intensities from 0 to 1), because very small differences are due to noise.
 MIN_DIFFERENCE = 0.02
 OFFSETS = tuple(
     (row, column)
@@ -69,7 +68,7 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
     image : float32 ndarray, shape [channels, h, w]
         The target slice, with the same channels as the sources'.
     sources : sequence of Source
-        At least one; nearer ones count more, by inverse distance.
+        At least one; they are weighted by inverse distance.
     labels : sequence of int
     tolerance : float
         Excess over the smallest intensity difference, in units of the typical difference, at which a vote falls by
@@ -83,21 +82,21 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
     shape = image.shape[1:]
     result = np.zeros((len(labels), *shape), dtype=np.float32)
     reached = [_reached_boxes(source, labels) for source in sources]
-    boxes = [box for found in reached for box in found.values()]
+    boxes = [box for boxes_of_source in reached for box in boxes_of_source.values()]
     if not boxes:
         return result
     active = _grow(_union(boxes), shape)
     weights = _weights(image, sources, labels, active, tolerance)
-    for place, label in enumerate(labels):
-        for number, (source, found) in enumerate(zip(sources, reached, strict=True)):
-            if label in found:
+    for label_index, label in enumerate(labels):
+        for number, (source, boxes_of_source) in enumerate(zip(sources, reached, strict=True)):
+            if label in boxes_of_source:
                 one_hot = (source.mask == label).astype(np.float32)
-                area = _grow(found[label], shape)
-                seen = _padded(one_hot, source.field, area)
+                area = _grow(boxes_of_source[label], shape)
+                warped = _padded(one_hot, source.field, area)
                 inside = tuple(slice(a.start - w.start, a.stop - w.start) for a, w in zip(area, active, strict=True))
-                votes = result[(place, *area)]
+                votes = result[(label_index, *area)]
                 for offset, weight in zip(OFFSETS, weights[number], strict=True):
-                    votes += weight[inside] * _shifted(seen, offset)
+                    votes += weight[inside] * _shifted(warped, offset)
     return result
 
 
@@ -112,14 +111,14 @@ def _reached_boxes(source: Source, labels: Sequence[int]) -> dict[int, Box]:
         tall, wide = source.boxes[label]
         last_row, last_column = source.mask.shape[0] - 1, source.mask.shape[1] - 1
         # Borders are extended outwards, so pixels mapped beyond a border take the labels on it.
-        sees = rows > tall.start - 1 if tall.start else np.ones(rows.shape, dtype=bool)
+        is_mapped = rows > tall.start - 1 if tall.start else np.ones(rows.shape, dtype=bool)
         if tall.stop <= last_row:
-            sees &= rows < tall.stop
+            is_mapped &= rows < tall.stop
         if wide.start:
-            sees &= columns > wide.start - 1
+            is_mapped &= columns > wide.start - 1
         if wide.stop <= last_column:
-            sees &= columns < wide.stop
-        found = scipy.ndimage.find_objects(sees.view(np.uint8))
+            is_mapped &= columns < wide.stop
+        found = scipy.ndimage.find_objects(is_mapped.view(np.uint8))
         if found:
             boxes[label] = found[0]
     return boxes
@@ -132,22 +131,22 @@ def _weights(
     target = image[(slice(None), *active)]
     weights = np.zeros((len(sources), len(OFFSETS), *target.shape[1:]), dtype=np.float32)
     labelled = np.zeros(target.shape[1:], dtype=bool)
-    for own, source in zip(weights, sources, strict=True):
+    for source_weights, source in zip(weights, sources, strict=True):
         for channel, other in zip(target, source.image, strict=True):
-            carried = _padded(other, source.field, active)
-            for row, offset in zip(own, OFFSETS, strict=True):
-                row += np.abs(channel - _shifted(carried, offset))
-        for row in own:
-            row[...] = smooth(row, PATCH_SIGMA)
+            warped = _padded(other, source.field, active)
+            for offset_weights, offset in zip(source_weights, OFFSETS, strict=True):
+                offset_weights += np.abs(channel - _shifted(warped, offset))
+        for offset_weights in source_weights:
+            offset_weights[...] = smooth(offset_weights, PATCH_SIGMA)
         mask = np.isin(source.mask, labels).astype(np.float32)
         labelled |= warp(mask, source.field, active) > 0
-    usual = float(weights[:, len(OFFSETS) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
+    typical = float(weights[:, len(OFFSETS) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
     weights -= weights.min(axis=(0, 1))
-    weights *= -1 / (tolerance * max(usual, MIN_DIFFERENCE))
+    weights *= -1 / (tolerance * max(typical, MIN_DIFFERENCE))
     np.exp(weights, out=weights)
-    for own, source in zip(weights, sources, strict=True):
-        for row, (down, right) in zip(own, OFFSETS, strict=True):
-            row *= np.exp(-(down**2 + right**2) / (2 * SEARCH_SIGMA**2)) / source.distance
+    for source_weights, source in zip(weights, sources, strict=True):
+        for offset_weights, (down, right) in zip(source_weights, OFFSETS, strict=True):
+            offset_weights *= np.exp(-(down**2 + right**2) / (2 * SEARCH_SIGMA**2)) / source.distance
     weights /= weights.sum(axis=(0, 1))
     return weights
 
@@ -177,7 +176,7 @@ def _union(boxes: Sequence[Box]) -> Box:
 
 def _grow(box: Box, shape: tuple[int, ...]) -> Box:
     rows, columns = (
-        slice(max(0, part.start - SEARCH_RADIUS), min(size, part.stop + SEARCH_RADIUS))
-        for part, size in zip(box, shape, strict=True)
+        slice(max(0, axis_range.start - SEARCH_RADIUS), min(size, axis_range.stop + SEARCH_RADIUS))
+        for axis_range, size in zip(box, shape, strict=True)
     )
     return rows, columns

@@ -1,8 +1,8 @@
-"""Which mixture of the simple candidates fills each label, chosen on held-out labelled slices.
+"""Choice of the mixture of simple candidates that fills each label, on held-out labelled slices.
 
-Optical flow is the most accurate candidate on most images, a copy or an interpolated shape where images say little
-about the labels. So a mixture in which flow counts most is used, unless another one is clearly better on labelled
-slices that are predicted from their neighbours.
+Optical flow is the most accurate candidate on most images, a copy or an interpolated shape where the labels cannot be
+seen in the images. So the default is a mixture in which flow has the largest weight. Another one is used if it is
+clearly better on labelled slices that are predicted from their neighbours.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 # Positions of the candidates in `MIXTURES`.
 FLOW, COPY, SHAPE, GROWING = range(4)
-# The gain in Dice that is required beside `Mixture.min_gain`.
+# Gain in Dice that is required in addition to `Mixture.min_gain`.
 MIN_DICE_GAIN = 0.005
-# Held-out slices of a label at which its own error counts as much as the mean error of all labels.
+# Number of held-out slices with a label at which its own error and the mean error of all labels are weighted equally.
 POOLING_SLICES = 20.0
 
 
@@ -28,9 +28,9 @@ class Mixture:
     Attributes
     ----------
     weights : tuple of float
-        Of each candidate; their sum is 1.
+        Weight of each candidate; their sum is 1.
     min_gain : float
-        Minimum relative reduction of the error on held-out slices, compared to the usual mixture.
+        Minimum relative reduction of the error on held-out slices, compared with the default mixture.
     """
 
     weights: tuple[float, ...]
@@ -44,10 +44,10 @@ class MixtureSet:
     Attributes
     ----------
     mixtures : tuple of Mixture
-        The usual one first.
+        The default one first.
     distance_exponents : tuple of float
         Errors of each candidate grow with distance from the labelled slices as distance ** exponent. Held-out slices
-        are twice as far from them as query slices, so the errors of candidates with a large exponent fall by more.
+        are twice as far from them as query slices, so errors are scaled down, more for a large exponent.
     """
 
     mixtures: tuple[Mixture, ...]
@@ -61,36 +61,36 @@ class MixtureSet:
     def best(self, held_out: Sequence[HeldOutCounts], sides: int, labels: int) -> np.ndarray:
         """Weights of the best mixture for each label, float32 `[labels, candidates]`.
 
-        Judged on the held-out slices that have `sides` neighbours with the label; the usual one without any.
+        Evaluated on the held-out slices that have `sides` neighbours with the label; without any, the default one.
         """
         weights: np.ndarray = self.weights[self._best_positions(held_out, sides, labels)]
         return weights
 
     def _best_positions(self, held_out: Sequence[HeldOutCounts], sides: int, labels: int) -> np.ndarray:
-        """Position of the best mixture for each label where as many neighbours show it, int [labels]."""
-        usual = np.zeros(labels, dtype=int)
+        """Position of the best mixture for each label where `sides` neighbours show it, int [labels]."""
+        default = np.zeros(labels, dtype=int)
         if not held_out:
-            return usual
-        there = np.array([one.sides == sides for one in held_out])
-        right = sum(one.right * own for one, own in zip(held_out, there, strict=True))
-        sizes = sum(one.sizes * own for one, own in zip(held_out, there, strict=True))
-        seen = np.min(sizes, axis=0) > 0
-        if not seen.any():
-            return usual
-        error = 1 - 2 * right[:, seen] / sizes[:, seen]
+            return default
+        has_sides = np.array([counts.sides == sides for counts in held_out])
+        correct = sum(counts.correct * is_used for counts, is_used in zip(held_out, has_sides, strict=True))
+        sizes = sum(counts.sizes * is_used for counts, is_used in zip(held_out, has_sides, strict=True))
+        is_evaluated = np.min(sizes, axis=0) > 0
+        if not is_evaluated.any():
+            return default
+        error = 1 - 2 * correct[:, is_evaluated] / sizes[:, is_evaluated]
         mean = error.mean(axis=1, keepdims=True)
-        shown = there[:, seen].sum(axis=0)
-        share = shown / (shown + POOLING_SLICES)
+        slices_of_label = has_sides[:, is_evaluated].sum(axis=0)
+        share = slices_of_label / (slices_of_label + POOLING_SLICES)
         errors = np.repeat(mean, labels, axis=1)
-        errors[:, seen] = share * error + (1 - share) * mean
+        errors[:, is_evaluated] = share * error + (1 - share) * mean
         errors *= 0.5 ** (self.weights @ np.array(self.distance_exponents))[:, None]
         required = np.array([[mixture.min_gain, MIN_DICE_GAIN * (mixture.min_gain > 0)] for mixture in self.mixtures])
         best: np.ndarray = (errors / (1 - required[:, :1]) + required[:, 1:]).argmin(axis=0)
         return best
 
 
-# The usual mixture first. The images say nothing in the last two, so they must be the better by more: what looks
-# better on few held-out slices need not be better on query slices.
+# The default mixture first. The last two do not use the images, so their gain must be larger: what is better on few
+# held-out slices need not be better on query slices.
 MIXTURES = MixtureSet(
     (
         Mixture((0.8, 0.0, 0.1, 0.1), 0.0),
@@ -102,8 +102,8 @@ MIXTURES = MixtureSet(
     ),
     distance_exponents=(0.6, 1.2, 1.2, 0.5),
 )
-# A label on one labelled slice only, with fewer pixels there, is the tip of a structure. It has no outline that could
-# be propagated, so it is grown.
+# A label on a single labelled slice, with fewer pixels there, is the tip of a structure. It has no outline that could
+# be propagated, so region growing fills it.
 TIP_PIXELS = 30
 _TIP = (0.0, 0.0, 0.0, 1.0)
 
@@ -117,10 +117,10 @@ class HeldOutCounts:
     right, sizes : int ndarrays, shape [mixtures, labels]
         Correctly predicted pixels, and predicted pixels plus true pixels.
     sides : int ndarray, shape [labels]
-        On how many of the two neighbouring labelled slices each label is.
+        Number of neighbouring labelled slices, 0 to 2, on which each label is.
     """
 
-    right: np.ndarray
+    correct: np.ndarray
     sizes: np.ndarray
     sides: np.ndarray
 
@@ -144,15 +144,15 @@ class HeldOutCounts:
         mixtures : MixtureSet, optional
             Default: those of `propagate`.
         """
-        rows = len(candidates[0])
-        true = np.bincount(truth.reshape(-1), minlength=rows)
-        right, sizes = [], []
+        label_count = len(candidates[0])
+        true_sizes = np.bincount(truth.reshape(-1), minlength=label_count)
+        correct, sizes = [], []
         for weights in (mixtures or MIXTURES).weights:
-            mixed = sum(weight * one for weight, one in zip(weights, candidates, strict=True) if weight)
+            mixed = sum(weight * candidate for weight, candidate in zip(weights, candidates, strict=True) if weight)
             filled = np.asarray(mixed).argmax(axis=0)
-            right.append(np.bincount(filled[filled == truth], minlength=rows))
-            sizes.append(np.bincount(filled.reshape(-1), minlength=rows) + true)
-        return cls(np.array(right)[:, 1:], np.array(sizes)[:, 1:], sides)
+            correct.append(np.bincount(filled[filled == truth], minlength=label_count))
+            sizes.append(np.bincount(filled.reshape(-1), minlength=label_count) + true_sizes)
+        return cls(np.array(correct)[:, 1:], np.array(sizes)[:, 1:], sides)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class MixtureChoice:
     Attributes
     ----------
     continuing, ending : float32 ndarrays, shape [labels, 4]
-        Where both neighbouring labelled slices show the label, and where not.
+        Weights where both neighbouring labelled slices show the label, and elsewhere.
     """
 
     continuing: np.ndarray
@@ -189,10 +189,10 @@ class MixtureChoice:
         Parameters
         ----------
         sides : int ndarray, shape [labels]
-            On how many of the two neighbouring labelled slices each label is.
+            Number of neighbouring labelled slices, 0 to 2, on which each label is.
         beyond : bool
-            Whether the slice is before the first or after the last labelled slice: then there is no shape to
-            interpolate and no seed for what comes next, so only flow and the copy are mixed.
+            Whether the slice is before the first or after the last labelled slice: shape interpolation and region
+            growing need labelled slices on both sides, so only flow or the copy is used.
         """
         if not beyond:
             return np.where((sides == 2)[:, None], self.continuing, self.ending)
@@ -203,14 +203,14 @@ class MixtureChoice:
 
 
 def mix(candidates: Sequence[np.ndarray | None], weights: np.ndarray, result: np.ndarray) -> None:
-    """Mix the probabilities of the candidates, each float `[labels + 1, h, w]`, into `result`, which sums to 1.
+    """Mix the probabilities of the candidates, each float `[labels + 1, h, w]`; `result` gets probabilities.
 
     `weights` is `[labels, 4]`; a candidate without any weight may be None. `result` may be one of the candidates.
     """
     mixed = np.zeros_like(result[1:])
-    for weight, one in zip(weights.T, candidates, strict=True):
-        if one is not None and weight.any():
-            mixed += weight[:, None, None] * one[1:]
+    for weight, candidate in zip(weights.T, candidates, strict=True):
+        if candidate is not None and weight.any():
+            mixed += weight[:, None, None] * candidate[1:]
     total = mixed.sum(axis=0)
     result[1:] = mixed
     np.subtract(1, total, out=result[0])

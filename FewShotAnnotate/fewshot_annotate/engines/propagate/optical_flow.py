@@ -38,10 +38,10 @@ def _grid(shape: tuple[int, int]) -> np.ndarray:
     return grid
 
 
-WHOLE = (slice(None), slice(None))
+FULL_SLICE = (slice(None), slice(None))
 
 
-def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = WHOLE) -> np.ndarray:
+def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = FULL_SLICE) -> np.ndarray:
     """Warp an image by a field, with linear interpolation; the border is extended outwards.
 
     Parameters
@@ -49,10 +49,10 @@ def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = WHO
     image : float32 ndarray, shape [h, w]
     field : float32 ndarray, shape [2, h, w], pixels
     window : two slices
-        The part of the result to compute.
+        Crop of the result to compute.
     """
-    part = (slice(None), *window)
-    where = _grid(field.shape[1:])[part] + field[part]
+    crop = (slice(None), *window)
+    where = _grid(field.shape[1:])[crop] + field[crop]
     warped: np.ndarray = scipy.ndimage.map_coordinates(
         image, where, order=1, mode="nearest", output=np.float32, prefilter=False
     )
@@ -108,11 +108,11 @@ def enlarge(field: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if field.shape[1:] == shape:
         return field
     factors = [new / old for new, old in zip(shape, field.shape[1:], strict=True)]
-    parts = [
-        scipy.ndimage.zoom(part, factors, order=1, mode="nearest", grid_mode=True) * np.float32(factor)
-        for part, factor in zip(field, factors, strict=True)
+    components = [
+        scipy.ndimage.zoom(component, factors, order=1, mode="nearest", grid_mode=True) * np.float32(factor)
+        for component, factor in zip(field, factors, strict=True)
     ]
-    return np.stack(parts)
+    return np.stack(components)
 
 
 def _gradient(image: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ def _gradient(image: np.ndarray) -> np.ndarray:
 def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, regularisation: float) -> np.ndarray:
     """A few Lucas-Kanade iterations at one resolution, with the mean of both slices' gradients.
 
-    Slices are `[channels, h, w]`.
+    Both slices have shape `[channels, h, w]`.
     """
     gradients = [_gradient(channel) for channel in reference]
     for _ in range(ITERATIONS):
@@ -143,10 +143,10 @@ def _refine(reference: np.ndarray, moving: np.ndarray, field: np.ndarray, regula
             gradient += still_gradient
             gradient *= 0.5
             rows, columns = gradient
-            for product, one, other in zip(
+            for product, first, second in zip(
                 products, (rows, rows, columns, rows, columns), (rows, columns, columns, error, error), strict=True
             ):
-                product += one * other
+                product += first * second
         a, b, c, p, q = smooth(products, WINDOW)
         a += regularisation
         c += regularisation

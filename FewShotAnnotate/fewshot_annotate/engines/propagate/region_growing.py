@@ -13,8 +13,9 @@ import scipy
 
 # Cost of a step by one pixel at constant intensity (intensities from 0 to 1), which decides in homogeneous regions.
 STEP_COST = 1e-5
+# Sweeps along the stack in both directions, and sweeps within each slice after each step along the stack.
 ROUNDS = 2
-PLANE_ROUNDS = 3
+ROUNDS_IN_SLICE = 3
 # Standard deviation in pixels of the smoothing that turns labels into probabilities.
 SMOOTHING = 0.7
 
@@ -49,7 +50,7 @@ def grow(images: np.ndarray, seeds: np.ndarray, seeded: Sequence[int]) -> np.nda
             for index in path:
                 if index not in fixed:
                     _relax(images, labels, distances, index, index - step)
-                    for _ in range(PLANE_ROUNDS):
+                    for _ in range(ROUNDS_IN_SLICE):
                         _relax(images, labels, distances, index, index)
     return labels
 
@@ -66,13 +67,13 @@ def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index:
         here, there = (index, rows, columns), (other, from_rows, from_columns)
         differences = images[index, :, rows, columns] - images[other, :, from_rows, from_columns]
         np.abs(differences, out=differences)
-        through = differences[0]
+        distance_through = differences[0]
         for difference in differences[1:]:
-            through += difference
-        through += distances[there]
-        through += np.float32(STEP_COST * length**0.5)
-        nearer = through < distances[here]
-        np.copyto(distances[here], through, where=nearer)
+            distance_through += difference
+        distance_through += distances[there]
+        distance_through += np.float32(STEP_COST * length**0.5)
+        nearer = distance_through < distances[here]
+        np.copyto(distances[here], distance_through, where=nearer)
         np.copyto(labels[here], labels[there], where=nearer)
 
 
@@ -95,13 +96,15 @@ def soften(mask: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """
     result = np.zeros((len(labels) + 1, *mask.shape), dtype=np.float32)
     margin = 3
-    for row, label in enumerate(labels, start=1):
-        own = mask == label
-        found = scipy.ndimage.find_objects(own.view(np.uint8))
-        if found:
-            rows, columns = (slice(max(0, part.start - margin), part.stop + margin) for part in found[0])
-            one_hot = own[rows, columns].astype(np.float32)
-            result[row, rows, columns] = scipy.ndimage.gaussian_filter(one_hot, SMOOTHING, mode="nearest")
+    for label_index, label in enumerate(labels, start=1):
+        mask_of_label = mask == label
+        boxes = scipy.ndimage.find_objects(mask_of_label.view(np.uint8))
+        if boxes:
+            rows, columns = (
+                slice(max(0, axis_range.start - margin), axis_range.stop + margin) for axis_range in boxes[0]
+            )
+            one_hot = mask_of_label[rows, columns].astype(np.float32)
+            result[label_index, rows, columns] = scipy.ndimage.gaussian_filter(one_hot, SMOOTHING, mode="nearest")
     np.clip(1 - result[1:].sum(axis=0), 0, 1, out=result[0])
     result /= result.sum(axis=0)
     return result

@@ -1,9 +1,9 @@
 """Shape-based interpolation between two labelled slices, structure by structure.
 
-The pixels of a structure on both slices are matched, laid over each other and blended by their signed distances, as
-in Raya & Udupa, "Shape-based interpolation of multidimensional objects" (IEEE TMI 1990); matching and translation as
-in morphological contour interpolation (Zukić et al., Insight Journal 2016). The area is interpolated as well, so that
-a structure of a pixel's width does not vanish between two slices that show it.
+The pixels of a structure on both slices are matched, superimposed and blended by their signed distances, as in Raya &
+Udupa, "Shape-based interpolation of multidimensional objects" (IEEE TMI 1990); matching and translation as in
+morphological contour interpolation (Zukić et al., Insight Journal 2016). The area is interpolated as well, so that a
+structure one pixel wide does not vanish between two slices that show it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ class Structure:
     ----------
     label : int
     before, after : bool ndarray, shape [h, w]
-        Its pixels on each slice, in the part of the slices that holds both after `shift`, and a margin.
+        Its pixels on each slice, in a common crop that holds both after `shift`, with a margin.
     origin : (int, int)
-        Row and column of the first pixel of that part on the slice before.
+        Row and column of the first pixel of the crop on the slice before.
     shift : (int, int)
-        Rows and columns from its place on the slice before to that on the slice after.
+        Displacement in rows and columns from the slice before to the slice after.
     distances : (float32 ndarray, float32 ndarray), shape [h, w]
-        Signed distance in pixels to the outline of each, positive inside. On a slice that does not show it, it is
-        far outside; if that does not show its label at all, only as far as the label is deep inside on the other one.
+        Signed distance in pixels to the outline of each, positive inside. For a slice that does not show the
+        structure it is strongly negative; if the slice does not show its label at all, minus the largest distance
+        inside the label on the other slice.
     """
 
     label: int
@@ -62,8 +63,8 @@ class Structure:
         """Yield its pixels on the slice before and on the slice after, bool, each with its box on the slice."""
         for mask, side in ((self.before, 0), (self.after, 1)):
             origin = [start + side * moved for start, moved in zip(self.origin, self.shift, strict=True)]
-            box, part = _clipped(origin, mask.shape, shape)
-            yield box, mask[part]
+            box, inside = _clipped(origin, mask.shape, shape)
+            yield box, mask[inside]
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ class _Component:
     ) -> np.ndarray:
         """The pixels moved by `-shift`, in a box; borders of a slice of `shape` are extended in some directions."""
         lines, inside = [], []
-        for part, own, moved, size, extend in zip(box, self.box, shift, shape, extended, strict=True):
-            line = np.arange(part.start, part.stop) + moved
-            line = (np.clip(line, 0, size - 1) if extend else line) - own.start
-            inside.append((line >= 0) & (line < own.stop - own.start))
+        for axis_range, own_range, moved, size, extend in zip(box, self.box, shift, shape, extended, strict=True):
+            line = np.arange(axis_range.start, axis_range.stop) + moved
+            line = (np.clip(line, 0, size - 1) if extend else line) - own_range.start
+            inside.append((line >= 0) & (line < own_range.stop - own_range.start))
             lines.append(line[inside[-1]])
-        result = np.zeros([part.stop - part.start for part in box], dtype=bool)
+        result = np.zeros([axis_range.stop - axis_range.start for axis_range in box], dtype=bool)
         result[np.ix_(*inside)] = self.mask[np.ix_(*lines)]
         return result
 
@@ -95,29 +96,29 @@ class _Component:
 def structures(before: np.ndarray, after: np.ndarray, labels: Sequence[int], reach: float) -> list[Structure]:
     """Match the structures of each label on two slices.
 
-    Pixels of both slices that are connected when one is laid over the other belong to one structure, also where it
-    splits or merges. The connected components that are left are matched so that all are as near as possible.
+    Pixels of both slices that are connected when the slices are superimposed belong to one structure, also where it
+    splits or merges. The remaining connected components are matched so that their distances are smallest.
 
     Parameters
     ----------
     before, after : integer ndarray, shape [h, w]
     labels : sequence of int
     reach : float
-        Pixels between the centroids of components that are matched without being connected, at most.
+        Maximum distance in pixels between the centroids of components that are matched without being connected.
     """
-    found = []
+    result = []
     for label in labels:
-        own = [
-            _structure(label, one, other, before.shape)
-            for one, other in _matches(before == label, after == label, reach)
+        of_label = [
+            _structure(label, first, second, before.shape)
+            for first, second in _matches(before == label, after == label, reach)
         ]
         for side, mask in enumerate((before, after)):
-            if own and not (mask == label).any():
-                depth = min(MAX_DISTANCE, max(float(one.distances[1 - side].max()) for one in own))
-                for one in own:
-                    one.distances[side].fill(-depth)
-        found += own
-    return found
+            if of_label and not (mask == label).any():
+                depth = min(MAX_DISTANCE, max(float(structure.distances[1 - side].max()) for structure in of_label))
+                for structure in of_label:
+                    structure.distances[side].fill(-depth)
+        result += of_label
+    return result
 
 
 def _matches(
@@ -127,16 +128,24 @@ def _matches(
     matches: list[tuple[_Component | None, _Component | None]] = []
     lone: tuple[list[_Component], list[_Component]] = ([], [])
     for number, box in enumerate(scipy.ndimage.find_objects(numbers), start=1):
-        own = numbers[box] == number
-        parts = [_Component(box, mask[box] & own) for mask in (before, after)]
-        if all(part.mask.any() for part in parts):
-            matches.append((parts[0], parts[1]))
+        is_component = numbers[box] == number
+        sides = [_Component(box, mask[box] & is_component) for mask in (before, after)]
+        if all(component.mask.any() for component in sides):
+            matches.append((sides[0], sides[1]))
         else:
-            lone[int(parts[1].mask.any())].append(parts[int(parts[1].mask.any())])
+            lone[int(sides[1].mask.any())].append(sides[int(sides[1].mask.any())])
     pairs = _nearest(*lone, reach)
-    matches += [(lone[0][one], lone[1][other]) for one, other in pairs]
-    matches += [(part, None) for place, part in enumerate(lone[0]) if place not in {one for one, _ in pairs}]
-    matches += [(None, part) for place, part in enumerate(lone[1]) if place not in {other for _, other in pairs}]
+    matches += [(lone[0][first], lone[1][second]) for first, second in pairs]
+    matches += [
+        (component, None)
+        for position, component in enumerate(lone[0])
+        if position not in {first for first, _ in pairs}
+    ]
+    matches += [
+        (None, component)
+        for position, component in enumerate(lone[1])
+        if position not in {second for _, second in pairs}
+    ]
     return matches
 
 
@@ -144,9 +153,9 @@ def _nearest(before: Sequence[_Component], after: Sequence[_Component], reach: f
     """Pairs of components, by position in the sequences, with the smallest sum of squared distances."""
     if not before or not after:
         return []
-    one, other = (np.array([part.centroid() for part in parts]) for parts in (before, after))
-    squared = ((one[:, None] - other) ** 2).sum(axis=2)
-    # A pair out of reach costs as much as no pair, so that it does not keep others from their nearest.
+    first, second = (np.array([component.centroid() for component in components]) for components in (before, after))
+    squared = ((first[:, None] - second) ** 2).sum(axis=2)
+    # A pair out of reach costs as much as no pair, so that it does not prevent others from being matched.
     pairs = zip(*scipy.optimize.linear_sum_assignment(np.minimum(squared, reach**2)), strict=True)
     return [(int(row), int(column)) for row, column in pairs if squared[row, column] < reach**2]
 
@@ -158,32 +167,36 @@ def _structure(label: int, before: _Component | None, after: _Component | None, 
     if after:
         boxes.append((_moved(after.box[0], -shift[0]), _moved(after.box[1], -shift[1])))
     box = (_around([box[0] for box in boxes]), _around([box[1] for box in boxes]))
-    nothing = np.zeros([part.stop - part.start for part in box], dtype=bool)
-    # What moves by its own length or more leaves the border, or comes from there: it does not go on beyond it.
+    empty = np.zeros([axis_range.stop - axis_range.start for axis_range in box], dtype=bool)
+    # A component that moves by its length or more leaves the border or comes from there; it does not continue beyond.
     tall, wide = (
-        abs(moved) < min(one.box[axis].stop - one.box[axis].start for one in (before, after) if one)
+        abs(moved)
+        < min(component.box[axis].stop - component.box[axis].start for component in (before, after) if component)
         for axis, moved in enumerate(shift)
     )
-    one = before.draw(box, (0, 0), (rows, columns), (tall, wide)) if before else nothing
-    other = after.draw(box, shift, (rows, columns), (tall, wide)) if after else nothing
+    mask_before = before.draw(box, (0, 0), (rows, columns), (tall, wide)) if before else empty
+    mask_after = after.draw(box, shift, (rows, columns), (tall, wide)) if after else empty
     return Structure(
         label=label,
-        before=one,
-        after=other,
+        before=mask_before,
+        after=mask_after,
         origin=(box[0].start, box[1].start),
         shift=shift,
-        distances=(signed_distance(one), signed_distance(other)),
+        distances=(signed_distance(mask_before), signed_distance(mask_after)),
     )
 
 
-def _moved(part: slice, by: int) -> slice:
-    return slice(part.start + by, part.stop + by)
+def _moved(axis_range: slice, by: int) -> slice:
+    return slice(axis_range.start + by, axis_range.stop + by)
 
 
-def _around(parts: Sequence[slice]) -> slice:
-    """Range of all parts, with a margin."""
+def _around(axis_ranges: Sequence[slice]) -> slice:
+    """Range that holds all ranges, with a margin."""
     margin = int(MAX_DISTANCE)
-    return slice(min(part.start for part in parts) - margin, max(part.stop for part in parts) + margin)
+    return slice(
+        min(axis_range.start for axis_range in axis_ranges) - margin,
+        max(axis_range.stop for axis_range in axis_ranges) + margin,
+    )
 
 
 def _shift(before: _Component | None, after: _Component | None) -> tuple[int, int]:
@@ -196,8 +209,8 @@ def _shift(before: _Component | None, after: _Component | None) -> tuple[int, in
 
 def _overlap(before: _Component, after: _Component, shift: tuple[int, int]) -> int:
     """Overlap in pixels of two components if the second is moved by `-shift`."""
-    pixels = np.argwhere(before.mask) + [part.start for part in before.box] + np.array(shift)
-    pixels -= [part.start for part in after.box]
+    pixels = np.argwhere(before.mask) + [axis_range.start for axis_range in before.box] + np.array(shift)
+    pixels -= [axis_range.start for axis_range in after.box]
     inside = ((pixels >= 0) & (pixels < after.mask.shape)).all(axis=1)
     return int(after.mask[tuple(pixels[inside].T)].sum())
 
@@ -212,14 +225,15 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
 
 
 def _clipped(origin: Sequence[int], size: Sequence[int], shape: Sequence[int]) -> tuple[Box, Box]:
-    """Clip a box to a slice; returns the box on the slice and the corresponding part of the box."""
+    """Clip a box to a slice; returns the box on the slice, and the same relative to the origin of the box."""
     edges = [
-        (max(0, start), max(0, min(start + length, whole)))
-        for start, length, whole in zip(origin, size, shape, strict=True)
+        (max(0, start), max(0, min(start + length, limit)))
+        for start, length, limit in zip(origin, size, shape, strict=True)
     ]
     rows, columns = (slice(first, max(first, last)) for first, last in edges)
     inner_rows, inner_columns = (
-        slice(part.start - start, part.stop - start) for part, start in zip((rows, columns), origin, strict=True)
+        slice(axis_range.start - start, axis_range.stop - start)
+        for axis_range, start in zip((rows, columns), origin, strict=True)
     )
     return (rows, columns), (inner_rows, inner_columns)
 
@@ -231,7 +245,7 @@ class Shape:
     Attributes
     ----------
     box : (slice, slice)
-        Part of the slice around it.
+        Crop of the slice around it.
     distance : float32 ndarray, shape [h, w]
         Approximate signed distance in pixels to the outline, positive inside.
     outside : float
@@ -244,10 +258,10 @@ class Shape:
 
 
 def interpolate(structure: Structure, share: float, shape: tuple[int, int]) -> Shape | None:
-    """A structure on a slice between the two.
+    """A structure on a slice between two labelled ones.
 
-    The area of what both show is interpolated. What only one of them shows shrinks; if its label is nowhere on the
-    other, it ends midway and its distances become small, neither clearly inside nor outside.
+    If both show it, its area is interpolated. If only one does, it shrinks; if the other does not show its label at
+    all, it ends midway, where its signed distances are close to 0.
 
     Parameters
     ----------
@@ -261,13 +275,13 @@ def interpolate(structure: Structure, share: float, shape: tuple[int, int]) -> S
     Shape or None
         None if the structure is outside of the slice.
     """
-    # The same rounding for both, so that they stay on top of each other.
+    # Both are shifted with the same rounding, so that they stay superimposed.
     origin = [start + round(share * moved) for start, moved in zip(structure.origin, structure.shift, strict=True)]
-    box, part = _clipped(origin, structure.before.shape, shape)
-    areas = [int(np.count_nonzero(mask[part])) for mask in (structure.before, structure.after)]
+    box, inside = _clipped(origin, structure.before.shape, shape)
+    areas = [int(np.count_nonzero(mask[inside])) for mask in (structure.before, structure.after)]
     if not any(areas):
         return None
-    near = [np.clip(distance[part], -MAX_DISTANCE, MAX_DISTANCE) for distance in structure.distances]
+    near = [np.clip(distance[inside], -MAX_DISTANCE, MAX_DISTANCE) for distance in structure.distances]
     weights = np.array([1 - share, share], dtype=np.float32)
     if structure.matched:
         return Shape(box, _matched(near, areas, weights), -MAX_DISTANCE)
@@ -279,7 +293,7 @@ def interpolate(structure: Structure, share: float, shape: tuple[int, int]) -> S
 
 def _matched(distances: Sequence[np.ndarray], areas: Sequence[int], weights: np.ndarray) -> np.ndarray:
     """Signed distance to an outline between two, of an area between theirs."""
-    # Squares find what lies midway where the two do not overlap.
+    # Squared distances find the pixels midway between the two where they do not overlap.
     blend = weights[0] * distances[0] * np.abs(distances[0]) + weights[1] * distances[1] * np.abs(distances[1])
     area = max(1, round(float(weights @ areas)))
     level = np.partition(blend, -area, axis=None)[-area]

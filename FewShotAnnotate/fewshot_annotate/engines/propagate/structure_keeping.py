@@ -1,6 +1,6 @@
 """Keeps structures shown by both neighbouring labelled slices on the slices between them.
 
-Where a structure has no contrast, or is only a pixel thin, image-based candidates blur it until it is nowhere the
+Where a structure has no contrast, or is only one pixel wide, image-based candidates blur it until it is nowhere the
 most probable label. There it is replaced by its shape from shape-based interpolation.
 """
 
@@ -16,41 +16,42 @@ from ...core.slice_axis import SliceAxis
 from ...core.volume import Geometry
 from .shape_interpolation import MAX_DISTANCE, Shape, Structure, interpolate, structures
 
-# A structure is lost on a slice if less than this part of its interpolated area is filled with its label: nearly
-# nothing is left of a large one, less than half of a small one. Above that, what the images say is more accurate.
+# A structure is lost on a slice if less than this fraction of its interpolated area is filled with its label: nearly
+# nothing is left of a large one, less than half of a small one. Above that, the image-based result is more accurate.
 # Tried by `accuracy.py --engines propagate` on the aorta, the abdomen, the CT series, the cells, the hippocampus and
 # the brain: 0.1, 0.2, 0.3 and 0.5 for both; 0.5 for large ones loses 0.02 of Dice on the aorta.
 MIN_AREA_KEPT, MIN_SMALL_AREA_KEPT = 0.1, 0.5
 # A structure is small if it has no more pixels than this on either slice, or if it is nowhere wider than two pixels.
-# Tried: 9 and 30 pixels, alike; widths of two and four, of which four loses Dice on the aorta's dissection flap.
+# Tried: 9 and 30 pixels, without a difference; widths of two and four, of which four loses Dice on the aorta's
+# dissection flap.
 SMALL_AREA, SMALL_DEPTH = 30, 1.0
-# A small structure is overfilled if more than this many times the larger of its two areas is filled with its label:
-# the border of slices is extended outwards, so the flow may carry labels inwards from there.
+# A small structure is overfilled if more than this many times the larger of its two areas is filled with its label.
+# The border of slices is extended outwards, so the flow may carry labels from there into the slice.
 MAX_SMALL_AREA_FILLED = 2.5
 # The contrast of a small structure is the difference of its mean intensity from that around it, on both slices
-# together, in standard errors. Below this, the images cannot say where it goes.
+# together, in standard errors. Below this, the images do not show the course of the structure.
 MIN_CONTRAST = 2.5
-# Smaller standard errors and probabilities are noise of the arithmetic.
+# Smaller standard errors and probabilities are due to rounding.
 MIN_ERROR = 1e-6
-# Width in pixels of what is around a structure.
+# Width in pixels of the ring around a structure that its contrast is measured against.
 AROUND_PIXELS = 2
-# Components that do not overlap are matched up to this many times the distance of their slices apart: a slope of 63
+# Components that do not overlap are matched up to this many times the distance between their slices: a slope of 63
 # degrees.
 MAX_SLOPE = 2.0
-# Probability of a structure well inside of its interpolated shape: no image confirms it. Its log-odds per pixel of
-# signed distance; with 2 instead of 4 the pixels around a column of one pixel are filled too.
+# Probability well inside the interpolated shape of a structure, which no image confirms. Its log-odds per pixel of
+# signed distance; with 2 instead of 4, the pixels around a structure one pixel wide are filled too.
 INTERPOLATED_PROBABILITY = 0.75
 LOG_ODDS_PER_PIXEL = 4.0
-# Where the images do not show a small structure, it may be this many pixels per slice of the gap off its interpolated
-# course, midway. There its probability is at least the second number, so that the background is not certain.
-# A quarter of a circle deviates from its chord by a fifth of the chord's length.
+# Where the images do not show a small structure, it may deviate midway from its interpolated course by this many
+# pixels per slice of the gap. There its probability is at least the second number, so that the background is not
+# certain. For comparison: a quarter of a circle deviates from its chord by a fifth of the chord's length.
 CURVATURE, CURVED_PROBABILITY = 0.35, 0.15
-# Maximum weight where a structure must not replace another label, relative to the weight that would make it the most
-# probable one.
+# Maximum weight where a structure must not replace another label, relative to the weight at which it would become the
+# most probable one.
 MAX_SHARE = 0.8
 
-# Shapes are kept for this many slices, because each is asked for several times before its slice is final.
-KEPT_SLICES = 4
+# Number of slices whose shapes are cached, because each is used several times before its slice is final.
+CACHED_SLICES = 4
 
 _CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -77,7 +78,7 @@ class Gap:
         self,
         slices: tuple[int, int],
         masks: tuple[np.ndarray, np.ndarray],
-        rows: Mapping[int, int],
+        label_indices: Mapping[int, int],
         axis: SliceAxis,
         geometry: Geometry,
         images: tuple[np.ndarray, np.ndarray],
@@ -85,13 +86,13 @@ class Gap:
         self._slices = slices
         self._masks = masks
         self._shape: tuple[int, int] = masks[0].shape
-        self._rows = rows
+        self._label_indices = label_indices
         apart, *pixel = axis.spacing(geometry)
         reach = MAX_SLOPE * (slices[1] - slices[0]) * apart / min(pixel)
-        self._structures = structures(*masks, tuple(rows), reach)
+        self._structures = structures(*masks, tuple(label_indices), reach)
         self._owners: dict[int, np.ndarray] = {}
         interpolated = partial(_interpolated, self._structures, slices, self._shape)
-        self._interpolate = lru_cache(maxsize=KEPT_SLICES * max(1, len(self._structures)))(interpolated)
+        self._interpolate = lru_cache(maxsize=CACHED_SLICES * max(1, len(self._structures)))(interpolated)
         self._without_contrast = frozenset(
             number
             for number, structure in enumerate(self._structures)
@@ -102,16 +103,16 @@ class Gap:
         """Probabilities by shape interpolation alone of a slice in the gap, float32 `[count, h, w]`, summing to 1."""
         result = np.full((count, *self._shape), -MAX_DISTANCE, dtype=np.float32)
         for number, structure in enumerate(self._structures):
-            found = self._interpolate(number, index)
-            if found is not None:
-                row = result[self._rows[structure.label]]
-                part = np.maximum(row[found.box], found.distance)
-                np.maximum(row, found.outside, out=row)
-                row[found.box] = part
-        # Background is as far outside as the nearest label is; a sigmoid of the distance.
+            shape = self._interpolate(number, index)
+            if shape is not None:
+                distance = result[self._label_indices[structure.label]]
+                raised = np.maximum(distance[shape.box], shape.distance)
+                np.maximum(distance, shape.outside, out=distance)
+                distance[shape.box] = raised
+        # The distance of background is minus that of the nearest label; probabilities are a sigmoid of the distance.
         result[0] = -result[1:].max(axis=0, initial=-MAX_DISTANCE)
         scipy.special.expit(result, out=result)
-        absent = set(range(1, count)) - {self._rows[structure.label] for structure in self._structures}
+        absent = set(range(1, count)) - {self._label_indices[structure.label] for structure in self._structures}
         result[sorted(absent)] = 0
         result /= result.sum(axis=0)
         return result
@@ -119,43 +120,45 @@ class Gap:
     def keep(self, index: int, probabilities: np.ndarray) -> None:
         """Blend the interpolated shape of every lost structure into the probabilities of a slice, in place.
 
-        Only structures shown by both labelled slices are kept. They do not replace another label, unless they are
-        small, and that label surrounds them on both slices or shape interpolation also gives them the pixel;
-        otherwise only their probability rises there.
+        Only structures shown by both labelled slices are kept. Where another label is more probable, only their
+        probability rises. A small structure replaces the other label if that label surrounds it on both slices, or if
+        shape interpolation gives the pixel to the structure.
 
         Parameters
         ----------
         index : int
             A slice in the gap.
         probabilities : float32 ndarray, shape [labels + 1, h, w]
-            They sum to 1, also afterwards.
+            They sum to 1 before and after.
         """
         filled = probabilities.argmax(axis=0)
         shapes: np.ndarray | None = None
         for number, structure in enumerate(self._structures):
-            if not structure.matched or (found := self._interpolate(number, index)) is None:
+            if not structure.matched or (shape := self._interpolate(number, index)) is None:
                 continue
-            own, row = self._own(number, filled), self._rows[structure.label]
+            filled_pixels, label_index = self._filled_pixels(number, filled), self._label_indices[structure.label]
             unconfirmed = number in self._without_contrast
-            if unconfirmed or (self._small(structure) and self._overfilled(structure, own)):
-                _lower(probabilities, row, own, found, INTERPOLATED_PROBABILITY if unconfirmed else 1.0)
-            elif not self._is_lost(structure, own, index):
+            if unconfirmed or (self._small(structure) and self._overfilled(structure, filled_pixels)):
+                _lower(
+                    probabilities, label_index, filled_pixels, shape, INTERPOLATED_PROBABILITY if unconfirmed else 1.0
+                )
+            elif not self._is_lost(structure, filled_pixels, index):
                 continue
-            box = found.box
-            part = probabilities[(slice(None), *box)]
-            spared = (filled[box] != 0) & (filled[box] != row)
+            box = shape.box
+            inside = probabilities[(slice(None), *box)]
+            spared = (filled[box] != 0) & (filled[box] != label_index)
             if spared.any() and self._small(structure):
                 if shapes is None:
                     shapes = self.interpolated(index, len(probabilities)).argmax(axis=0)
-                spared &= (shapes[box] != row) & (filled[box] != self._surrounding(structure))
-            weight = INTERPOLATED_PROBABILITY * _inside(found)
+                spared &= (shapes[box] != label_index) & (filled[box] != self._surrounding(structure))
+            weight = INTERPOLATED_PROBABILITY * _inside(shape)
             if unconfirmed:
-                weight = _weight_to_reach(weight, part[row])
-            weight = np.where(spared, np.minimum(weight, _max_weight_below_argmax(part, row)), weight)
-            _raise(part, row, weight)
+                weight = _weight_to_reach(weight, inside[label_index])
+            weight = np.where(spared, np.minimum(weight, _max_weight_below_argmax(inside, label_index)), weight)
+            _raise(inside, label_index, weight)
             if self._small(structure):
-                least = _weight_to_reach(self._least_around(found, index), part[row])
-                _raise(part, row, np.minimum(least, _max_weight_below_argmax(part, row)))
+                least = _weight_to_reach(self._least_around(shape, index), inside[label_index])
+                _raise(inside, label_index, np.minimum(least, _max_weight_below_argmax(inside, label_index)))
 
     def _least_around(self, shape: Shape, index: int) -> np.ndarray:
         """Least probability of the pixels around a shape: between the labelled slices its course may be curved."""
@@ -175,60 +178,63 @@ class Gap:
         index : int
             A slice in the gap.
         probabilities : float32 ndarray, shape [labels + 1, h, w]
-            They sum to 1, also afterwards.
+            They sum to 1 before and after.
         """
         filled = probabilities.argmax(axis=0)
         for number, structure in enumerate(self._structures):
             if structure.matched or not self._small(structure):
                 continue
-            if not self._is_lost(structure, self._own(number, filled), index):
+            if not self._is_lost(structure, self._filled_pixels(number, filled), index):
                 continue
             side = int(structure.after.any())
-            found = interpolate(structure, side, self._shape)
-            if found is None:
+            shape = interpolate(structure, side, self._shape)
+            if shape is None:
                 continue
-            row, share = self._rows[structure.label], self._share(index)
-            part = probabilities[(slice(None), *found.box)]
-            least = _inside(found) * (share if side else 1 - share)
-            weight = np.minimum(_weight_to_reach(least, part[row]), _max_weight_below_argmax(part, row))
-            weight[filled[found.box] != 0] = 0
-            _raise(part, row, weight)
+            label_index, share = self._label_indices[structure.label], self._share(index)
+            inside = probabilities[(slice(None), *shape.box)]
+            least = _inside(shape) * (share if side else 1 - share)
+            weight = np.minimum(
+                _weight_to_reach(least, inside[label_index]), _max_weight_below_argmax(inside, label_index)
+            )
+            weight[filled[shape.box] != 0] = 0
+            _raise(inside, label_index, weight)
 
     def _surrounding(self, structure: Structure) -> int:
-        """Label index of what surrounds a structure on both labelled slices; 0 if it is no label, or not the same."""
+        """Index of the label that surrounds a structure on both labelled slices; 0 for background or two labels."""
         around = []
         for (box, mask), labels in zip(structure.drawn(self._shape), self._masks, strict=True):
-            own = np.zeros(self._shape, dtype=bool)
-            own[box] = mask
-            values, counts = np.unique(labels[scipy.ndimage.binary_dilation(own) & ~own], return_counts=True)
+            pixels = np.zeros(self._shape, dtype=bool)
+            pixels[box] = mask
+            ring = scipy.ndimage.binary_dilation(pixels) & ~pixels
+            values, counts = np.unique(labels[ring], return_counts=True)
             around += values[2 * counts > counts.sum()].tolist()
-        return self._rows.get(around[0], 0) if len(around) == 2 and around[0] == around[1] else 0
+        return self._label_indices.get(around[0], 0) if len(around) == 2 and around[0] == around[1] else 0
 
-    def _own(self, number: int, filled: np.ndarray) -> np.ndarray:
-        """Pixels of a structure, by number, on a slice; `filled` holds the label index of each pixel."""
+    def _filled_pixels(self, number: int, filled: np.ndarray) -> np.ndarray:
+        """Pixels filled with a structure, by number, on a slice; `filled` holds the label index of each pixel."""
         structure = self._structures[number]
-        own: np.ndarray = filled == self._rows[structure.label]
+        filled_pixels: np.ndarray = filled == self._label_indices[structure.label]
         if self._shared(structure.label):
-            own &= self._owner(structure.label) == number
-        return own
+            filled_pixels &= self._owner(structure.label) == number
+        return filled_pixels
 
-    def _is_lost(self, structure: Structure, own: np.ndarray, index: int) -> bool:
+    def _is_lost(self, structure: Structure, filled_pixels: np.ndarray, index: int) -> bool:
         """Whether too few pixels of a structure are filled on a slice."""
         share, (before, after) = self._share(index), structure.areas(self._shape)
         least = MIN_SMALL_AREA_KEPT if self._small(structure) else MIN_AREA_KEPT
-        return bool(np.count_nonzero(own) < least * ((1 - share) * before + share * after))
+        return bool(np.count_nonzero(filled_pixels) < least * ((1 - share) * before + share * after))
 
     def _small(self, structure: Structure) -> bool:
         depth = max(float(distance.max()) for distance in structure.distances)
         return bool(max(structure.areas(self._shape)) <= SMALL_AREA or depth < SMALL_DEPTH)
 
-    def _overfilled(self, structure: Structure, own: np.ndarray) -> bool:
-        return bool(np.count_nonzero(own) > MAX_SMALL_AREA_FILLED * max(structure.areas(self._shape)))
+    def _overfilled(self, structure: Structure, filled_pixels: np.ndarray) -> bool:
+        return bool(np.count_nonzero(filled_pixels) > MAX_SMALL_AREA_FILLED * max(structure.areas(self._shape)))
 
     def _contrast(self, structure: Structure, images: tuple[np.ndarray, np.ndarray]) -> float:
-        """Largest difference, in any channel, of the mean intensities in and around a structure, on both slices.
+        """Difference of the mean intensities inside and around a structure on both slices, in standard errors.
 
-        In standard errors.
+        The largest one of all channels.
         """
         contrast = [0.0] * len(images[0])
         for (box, mask), channels in zip(structure.drawn(self._shape), images, strict=True):
@@ -273,40 +279,51 @@ def _interpolated(
 
 
 def _inside(shape: Shape) -> np.ndarray:
-    """Probability of each pixel in the box of a shape to be inside, 0..1."""
+    """Probability, 0..1, that each pixel in the box of a shape is inside it."""
     inside: np.ndarray = scipy.special.expit(LOG_ODDS_PER_PIXEL * shape.distance)
     return inside
 
 
 def _weight_to_reach(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Weight with which `_raise` makes a probability a target, 0 where it is that or more."""
+    """Weight with which `_raise` raises a probability to a target; 0 where it is not smaller."""
     weight: np.ndarray = np.maximum(0, target - probability) / np.maximum(1 - probability, MIN_ERROR)
     return weight
 
 
-def _lower(probabilities: np.ndarray, row: int, own: np.ndarray, shape: Shape, most: float) -> None:
-    """Lower a label, by label index, on its pixels to what a shape says, times `most`, in place."""
-    inside = np.full(own.shape, scipy.special.expit(LOG_ODDS_PER_PIXEL * shape.outside), dtype=np.float32)
+def _lower(probabilities: np.ndarray, label_index: int, filled_pixels: np.ndarray, shape: Shape, most: float) -> None:
+    """Lower the probability of a label, in place, to that inside a shape, times `most`.
+
+    Parameters
+    ----------
+    probabilities : float32 ndarray, shape [labels + 1, h, w]
+    label_index : int
+    filled_pixels : bool ndarray, shape [h, w]
+        Pixels to change.
+    shape : Shape
+    most : float
+        Maximum probability.
+    """
+    inside = np.full(filled_pixels.shape, scipy.special.expit(LOG_ODDS_PER_PIXEL * shape.outside), dtype=np.float32)
     inside[shape.box] = _inside(shape)
     inside *= most
-    before = probabilities[row][own]
-    after = np.minimum(before, inside[own])
+    before = probabilities[label_index][filled_pixels]
+    after = np.minimum(before, inside[filled_pixels])
     rest = 1 - before
-    # What is taken goes to the other labels in proportion, or to the background where there is none.
-    probabilities[:, own] *= np.where(rest > 0, (1 - after) / np.maximum(rest, MIN_ERROR), 0)
-    probabilities[row][own] = after
-    probabilities[0][own] += 1 - probabilities[:, own].sum(axis=0)
+    # The other labels rise in proportion; without any, the background does.
+    probabilities[:, filled_pixels] *= np.where(rest > 0, (1 - after) / np.maximum(rest, MIN_ERROR), 0)
+    probabilities[label_index][filled_pixels] = after
+    probabilities[0][filled_pixels] += 1 - probabilities[:, filled_pixels].sum(axis=0)
 
 
-def _raise(probabilities: np.ndarray, row: int, weight: np.ndarray) -> None:
-    """Blend a label, by label index, into probabilities in place: `weight` of each pixel is the label's alone."""
+def _raise(probabilities: np.ndarray, label_index: int, weight: np.ndarray) -> None:
+    """Blend a label, by label index, into probabilities in place; `weight`, 0..1 for each pixel, is its share."""
     probabilities *= 1 - weight
-    probabilities[row] += weight
+    probabilities[label_index] += weight
 
 
-def _max_weight_below_argmax(probabilities: np.ndarray, row: int) -> np.ndarray:
+def _max_weight_below_argmax(probabilities: np.ndarray, label_index: int) -> np.ndarray:
     """Largest weight of a label, by label index, at which it is not yet the most probable one."""
-    lead = probabilities.max(axis=0) - probabilities[row]
+    lead = probabilities.max(axis=0) - probabilities[label_index]
     # At lead / (1 + lead) it is as probable as the most probable one.
     most: np.ndarray = MAX_SHARE * lead / (1 + lead)
     return most
