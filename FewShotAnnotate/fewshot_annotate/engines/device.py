@@ -95,3 +95,11 @@ def with_less_memory(
         if device.type == "cuda":
             torch.cuda.empty_cache()
     raise InputError("memory_short", engine=engine, device=device.type)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor has native bfloat16 instructions; GPUs have."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and supported is not None and bool(supported())

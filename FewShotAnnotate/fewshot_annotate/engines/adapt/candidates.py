@@ -29,12 +29,10 @@ class CandidatePool(SimpleCandidates):
     support : Support
         Every label must be annotated on every labelled slice, see `complete_support`.
     config : CandidateConfig
-    window : (slice, slice), optional
-        Crop of the slices to work on; default: the bounding box of the labels and a margin.
+    flow : FlowPropagation, optional
+        Of the support. Default: a new one.
     carried : mapping of int to float16 ndarray, shape [len(labels) + 1, h, w], optional
         Results of propagation in the window that are known already, by slice index.
-    compared : ComparedImages, optional
-        As in `FlowPropagation`, which chooses the default.
     contrasts : sequence of Contrast, optional
         Of each of `channels`. Default: fitted to the labelled slices. They are shared with pools in which some of
         them are held out.
@@ -45,12 +43,11 @@ class CandidatePool(SimpleCandidates):
         volume: Volume,
         support: Support,
         config: CandidateConfig,
-        window: tuple[slice, slice] | None = None,
+        flow: FlowPropagation | None = None,
         carried: Mapping[int, np.ndarray] | None = None,
-        compared: ComparedImages | None = None,
         contrasts: Sequence[Contrast] | None = None,
     ) -> None:
-        flow = FlowPropagation(volume, support, window, compared)
+        flow = flow or FlowPropagation(volume, support)
         super().__init__(volume, flow, config.equalised_share, config.max_growing_side, contrasts)
         self.config = config
         self._carried = carried or {}
@@ -100,24 +97,16 @@ class CandidatePool(SimpleCandidates):
 
     def fresh(self) -> CandidatePool:
         """A copy for another thread, which shares the cached results of region growing."""
-        compared = self._flow.compared
-        same = CandidatePool(
-            self._volume, self.support, self.config, self.window, self._carried, compared, self._contrasts
-        )
+        flow = self._flow.subset(range(len(self.support.indices)))
+        same = CandidatePool(self._volume, self.support, self.config, flow, self._carried, self._contrasts)
         same._grown = self._grown
         return same
 
     def neighbours_of(self, row: int) -> CandidatePool:
         """Pool of only the neighbours of a labelled slice, given by support index, to predict it when held out."""
         rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
-        return CandidatePool(
-            self._volume,
-            self.support.subset(rows),
-            self.config,
-            self.window,
-            compared=self._flow.compared,
-            contrasts=self._contrasts,
-        )
+        flow = self._flow.subset(rows)
+        return CandidatePool(self._volume, flow.support, self.config, flow, contrasts=self._contrasts)
 
     def _propagated(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:
         """Results of propagation in the window, always rounded to float16, as the precomputed ones are.

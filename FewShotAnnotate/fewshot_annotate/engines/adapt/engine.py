@@ -174,12 +174,10 @@ class Adapt(Engine):
         """Candidates, with the drafts among them where these are complete."""
         from .candidates import CandidatePool, complete_support
 
-        compared = self._draft.compared
-        complete = complete_support(self._volume, self._support, compared)
+        complete = complete_support(self._volume, self._support, self._draft.compared)
         propagated = self._propagated if self._support.annotated.all() else {}
-        return CandidatePool(
-            self._volume, complete, self._config.candidates, self._draft.window, propagated, compared
-        )
+        flow = self._draft.with_support(complete)
+        return CandidatePool(self._volume, complete, self._config.candidates, flow, propagated)
 
     def _new_specialist(self) -> Specialist | None:
         """The engine that uses the model of the run, if there is one."""

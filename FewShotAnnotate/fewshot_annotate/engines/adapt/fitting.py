@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..device import has_bfloat16
 from .batches import Batches
 from .muon import Muon
 from .network import FittedNetwork, UNet
@@ -73,7 +74,7 @@ def fit(
         for group in adam.param_groups:
             group["lr"] = config.learning_rate * factor
         inputs, target, prior = batches.draw()
-        with torch.autocast(stack.device.type, torch.bfloat16, enabled=_bfloat16(stack.device)):
+        with torch.autocast(stack.device.type, torch.bfloat16, enabled=has_bfloat16(stack.device)):
             logits = network(inputs, prior)
         for weight in weights:  # `zero_grad` looks for all modules anew in each step
             weight.grad = None
@@ -105,12 +106,6 @@ def _rate_factor(part: float, warm_up: float) -> float:
     if part < warm_up:
         return 0.04 + 0.96 * part / warm_up
     return 0.5 + 0.5 * math.cos(math.pi * (part - warm_up) / (1 - warm_up))
-
-
-def _bfloat16(device: torch.device) -> bool:
-    """Whether the CPU has native bfloat16 instructions."""
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.type == "cpu" and supported is not None and supported()
 
 
 def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

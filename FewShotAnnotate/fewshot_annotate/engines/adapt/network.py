@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..device import has_bfloat16
 from .config import NetworkConfig
 from .stack import POSITIONS, Stack
 
@@ -119,7 +120,8 @@ class FittedNetwork:
             Log-probabilities in the window.
         """
         whole = slice(None)
-        with torch.inference_mode():
+        device = self.stack.device
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
             inputs, prior = self.stack.inputs(index, whole, whole), self.stack.prior(probabilities)
             logits = self.module(inputs[None], prior[None])
             predicted: np.ndarray = self.stack.enlarge(torch.softmax(logits, dim=1)[0]).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Optical flow composed outward from labelled slices, and a cache of it: it stays valid while labels change."""
+"""Optical flow composed outward from labelled slices, and a cache of that between adjacent slices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .optical_flow import compose, flow, pyramid
 # labels move, and the more the flow is drawn towards zero.
 FLOW_REGULARISATION = 2.8e-3
 
-# Within one window, composed flow depends on its first and last slice, those between, and the regularisation.
+# Within one window, flow depends on the two slices and the regularisation.
 FlowKey = tuple[int, int, float]
 # Field of each slice, by slice index.
 Fields = dict[int, np.ndarray]
@@ -42,7 +42,7 @@ class FlowCache:
         Parameters
         ----------
         key : (int, int, float)
-            Labelled slice, slice from which the field leads to it, regularisation.
+            The slice, the adjacent one that the field leads to, regularisation.
         compute : function
         """
         with self._lock:
@@ -63,7 +63,7 @@ def composed_fields(
     images: Callable[[int], np.ndarray],
     start: int,
     query: Sequence[int],
-    regularisation: float,
+    regularisation: Callable[[int, int], float],
     cache: FlowCache | None = None,
 ) -> Fields:
     """Field from each query slice to a labelled slice, composed outward from that slice.
@@ -76,17 +76,19 @@ def composed_fields(
         Slice index of the labelled slice.
     query : sequence of int, ascending
         Slices on one side of it.
-    regularisation : float
-        As of `flow`.
+    regularisation : function
+        Two adjacent slice indices to the regularisation of the flow between them, as of `flow`.
     cache : FlowCache, optional
+        Of the flow between adjacent slices.
     """
     cache = cache or FlowCache()
     path_flow = _PathFlow(images)
     path = range(start + 1, query[-1] + 1) if start < query[0] else range(start - 1, query[0] - 1, -1)
     field, fields = np.zeros(0, dtype=np.float32), {}
     for index in path:
-        extend = partial(path_flow.extend, field, index, index - path.step, regularisation)
-        field = cache.get((start, index, regularisation), extend)
+        key = index, index - path.step, regularisation(index, index - path.step)
+        between = cache.get(key, partial(path_flow.between, *key))
+        field = compose(between, field) if field.size else between
         if index in query:
             fields[index] = field
     return fields
@@ -99,19 +101,9 @@ class _PathFlow:
         self._images = images
         self._pyramids: dict[int, list[np.ndarray]] = {}
 
-    def extend(self, field: np.ndarray, index: int, previous: int, regularisation: float) -> np.ndarray:
-        """Field from a slice to the start of the path.
-
-        Parameters
-        ----------
-        field : float32 ndarray, shape [2, h, w]
-            That of the previous slice; empty if the path starts there.
-        index, previous : int
-            Slice indices.
-        regularisation : float
-        """
+    def between(self, index: int, adjacent: int, regularisation: float) -> np.ndarray:
+        """Field from a slice to an adjacent one, by slice index."""
         self._pyramids = {
-            needed: self._pyramids.get(needed) or pyramid(self._images(needed)) for needed in (previous, index)
+            needed: self._pyramids.get(needed) or pyramid(self._images(needed)) for needed in (adjacent, index)
         }
-        between = flow(self._pyramids[index], self._pyramids[previous], regularisation)
-        return compose(between, field) if field.size else between
+        return flow(self._pyramids[index], self._pyramids[adjacent], regularisation)

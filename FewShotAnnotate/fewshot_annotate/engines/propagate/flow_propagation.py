@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from .structure_keeping import Gap
 
 # Margin in pixels around the labels, included in the computation of the flow.
 MARGIN_PIXELS = 32
+# Memory limit of the flow that is kept for held-out slices.
+MAX_FLOW_BYTES = 256 * 2**20
 
 
 def _unchanged(index: int, probabilities: np.ndarray) -> None:
@@ -32,6 +35,7 @@ class FlowPropagation:
     """Optical-flow propagation with a label vote.
 
     Flow between adjacent slices is composed outward from each labelled slice, so labels are interpolated only once.
+    It is computed once, also where labelled slices are held out.
     Between labelled slices both neighbours vote, outside of them the nearest one. A label that was not annotated on a
     labelled slice comes from the nearest slices on which it was. Structures shown by both neighbours are kept on the
     slices between them, see `structure_keeping`. Adjacent slices are compared too if that makes propagation between
@@ -49,7 +53,7 @@ class FlowPropagation:
         Whether to lower the confidence where a small structure that only one labelled slice shows is lost, see
         `Gap.raise_unmatched`. No label depends on it.
     flows : FlowCache, optional
-        Cache of the composed flow, for other labels on the same volume, see `with_support`.
+        Cache of the flow, for other labels on the same volume, see `with_support`.
 
     Attributes
     ----------
@@ -67,8 +71,8 @@ class FlowPropagation:
         raise_unmatched: bool = True,
         flows: FlowCache | None = None,
     ) -> None:
-        self.support = support
-        self._flows = flows or FlowCache()
+        self.support = self._all_labelled = support
+        self._flows = flows or FlowCache(MAX_FLOW_BYTES)
         self._raise_unmatched = raise_unmatched
         self._geometry = volume.geometry
         self._slices = ChannelSlices(volume, support.axis)
@@ -91,7 +95,7 @@ class FlowPropagation:
     def with_support(self, support: Support) -> FlowPropagation:
         """Propagation from other labelled slices of the same volume and axis, in the same window."""
         same = copy.copy(self)
-        same.support = support
+        same.support = same._all_labelled = support
         same._masks = support.masks[(slice(None), *self.window)]
         same._boxes = [label_boxes(mask) for mask in same._masks]
         same._fields_between, same._last_gap = {}, None
@@ -114,9 +118,7 @@ class FlowPropagation:
                 yield support.indices[support_index], self._one_hot(support_index)
         with ThreadPoolExecutor(ENGINE_THREADS) as pool:
             for gap in support.gaps(asked):
-                before = -1 if gap.before is None else support.indices[gap.before]
-                after = len(self._slices) if gap.after is None else support.indices[gap.after]
-                yield from self._fill_gap(gap, FLOW_REGULARISATION / (after - before), pool, fuse)
+                yield from self._fill_gap(gap, pool, fuse)
 
     def _one_hot(self, support_index: int) -> np.ndarray:
         values = np.array([0, *self.support.labels])[:, None, None]
@@ -126,19 +128,13 @@ class FlowPropagation:
     def _fill_gap(
         self,
         query_gap: SliceGap,
-        regularisation: float,
         pool: ThreadPoolExecutor,
         fuse: Callable[[int, np.ndarray], None],
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Fill the slices of a gap."""
         sides, query = query_gap.sides, query_gap.slices
-        fields = dict(
-            zip(
-                sides,
-                pool.map(lambda support_index: self._composed_fields(support_index, query, regularisation), sides),
-                strict=True,
-            )
-        )
+        composed = pool.map(lambda support_index: self._composed_fields(support_index, query), sides)
+        fields = dict(zip(sides, composed, strict=True))
         labels_by_neighbours = self._labels_by_neighbours(query[0])
         for support_index in {support_index for neighbours in labels_by_neighbours for support_index in neighbours}:
             if support_index not in fields:
@@ -229,10 +225,18 @@ class FlowPropagation:
         """The compared images of a slice, each multiplied by its weight, float32 `[images, h, w]`."""
         return self.compared.of_slice(self._slices, index, self.window)
 
-    def _composed_fields(self, support_index: int, query: Sequence[int], regularisation: float) -> Fields:
+    def _composed_fields(self, support_index: int, query: Sequence[int]) -> Fields:
         """Field from each query slice to a labelled slice, by support index."""
         start = self.support.indices[support_index]
-        return composed_fields(self._weighted, start, query, regularisation, self._flows)
+        return composed_fields(self._weighted, start, query, self.regularisation, self._flows)
+
+    def regularisation(self, index: int, adjacent: int) -> float:
+        """Regularisation of the flow between two adjacent slices; the same where labelled slices are held out."""
+        indices = self._all_labelled.indices
+        at = bisect.bisect_right(indices, min(index, adjacent))
+        before = indices[at - 1] if at else -1
+        after = indices[at] if at < len(indices) else len(self._slices)
+        return FLOW_REGULARISATION / (after - before)
 
     def _field_between(self, start: int, end: int) -> np.ndarray:
         """Field between two labelled slices, by support index, composed over those between them."""
@@ -241,10 +245,8 @@ class FlowPropagation:
         for support_index in range(start, end, step):
             if (support_index, support_index + step) not in self._fields_between:
                 here = self.support.indices[support_index]
-                regularisation = FLOW_REGULARISATION / abs(self.support.indices[support_index + step] - here)
-                self._fields_between[support_index, support_index + step] = self._composed_fields(
-                    support_index + step, [here], regularisation
-                )[here]
+                composed = self._composed_fields(support_index + step, [here])
+                self._fields_between[support_index, support_index + step] = composed[here]
             field_between = self._fields_between[support_index, support_index + step]
             field = field_between if field is None else compose(field, field_between)
         assert field is not None

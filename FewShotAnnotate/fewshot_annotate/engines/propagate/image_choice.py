@@ -130,7 +130,7 @@ class _Trials:
         here, there = support.indices[start], support.indices[end]
         mask, truth = self._masks[start][self._subsampled[1:]], self._masks[end][self._subsampled[1:]]
         distance = abs(there - here)
-        field = composed_fields(images, here, [there], FLOW_REGULARISATION / distance)[there]
+        field = composed_fields(images, here, [there], lambda *_: FLOW_REGULARISATION / distance)[there]
         source = Source(images(here), mask, label_boxes(mask), field, distance)
         labels = [support.labels[label_index] for label_index in np.flatnonzero(self._shared[min(start, end)])]
         votes = vote(images(there), [source], labels)

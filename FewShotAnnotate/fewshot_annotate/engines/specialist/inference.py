@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from .member_training import has_bfloat16, memory_format
+from ..device import has_bfloat16
+from .member_training import memory_format
 from .network import SpecialistUNet
 from .plan import SpecialistPlan
 

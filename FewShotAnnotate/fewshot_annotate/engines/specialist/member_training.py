@@ -22,6 +22,7 @@ from torch import nn
 
 from ...core.storage import write_bytes
 from ..adapt.muon import Muon
+from ..device import has_bfloat16
 from .augmentation import Augmentation, AugmentationConfig
 from .loss import masked_loss
 from .network import SpecialistUNet
@@ -216,14 +217,6 @@ def new_network(plan: SpecialistPlan) -> SpecialistUNet:
 def memory_format(plan: SpecialistPlan) -> torch.memory_format:
     """Order of the axes in memory that convolutions are fastest with."""
     return torch.channels_last_3d if plan.dimensions == 3 else torch.channels_last
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the processor has native bfloat16 instructions; GPUs have."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.type == "cpu" and supported is not None and bool(supported())
 
 
 def _rate_factor(fraction: float, warm_up: float) -> float:
