@@ -322,7 +322,7 @@ def test_a_fit_that_a_time_limit_cuts_short_takes_nothing_from_the_rest(monkeypa
 
     def noted(*given: object, **named: object) -> FittedNetwork:
         network = fit(*given, **named)
-        parts.append(network.part)
+        parts.append(network.completed)
         return network
 
     monkeypatch.setattr("fewshot_annotate.engines.adapt.fitting.fit", noted)

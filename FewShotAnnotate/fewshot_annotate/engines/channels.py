@@ -20,7 +20,7 @@ class ChannelSlices:
     """
 
     def __init__(self, volume: Volume, axis: SliceAxis) -> None:
-        self._slices = [axis.slices(one.array) for one in (volume, *volume.further)]
+        self._slices = [axis.slices(channel.array) for channel in (volume, *volume.further)]
         self._windows = [IntensityWindow.of_volume(slices) for slices in self._slices]
 
     def __len__(self) -> int:

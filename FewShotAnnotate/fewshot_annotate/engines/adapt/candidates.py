@@ -30,12 +30,11 @@ class CandidatePool(SimpleCandidates):
         Every label must be annotated on every labelled slice, see `complete_support`.
     config : CandidateConfig
     flow : FlowPropagation, optional
-        Of the support. Default: a new one.
-    carried : mapping of int to float16 ndarray, shape [len(labels) + 1, h, w], optional
-        Results of propagation in the window that are known already, by slice index.
+        Propagation from the support. Default: a new one.
+    precomputed : mapping of int to float16 ndarray, shape [len(labels) + 1, h, w], optional
+        Results of propagation in the window by slice index, as from drafts.
     contrasts : sequence of Contrast, optional
-        Of each of `channels`. Default: fitted to the labelled slices. They are shared with pools in which some of
-        them are held out.
+        One for each of `channels`. Default: fitted to the labelled slices, also to those that are held out later.
     """
 
     def __init__(
@@ -44,13 +43,13 @@ class CandidatePool(SimpleCandidates):
         support: Support,
         config: CandidateConfig,
         flow: FlowPropagation | None = None,
-        carried: Mapping[int, np.ndarray] | None = None,
+        precomputed: Mapping[int, np.ndarray] | None = None,
         contrasts: Sequence[Contrast] | None = None,
     ) -> None:
         flow = flow or FlowPropagation(volume, support)
         super().__init__(volume, flow, config.equalised_share, config.max_growing_side, contrasts)
         self.config = config
-        self._carried = carried or {}
+        self._precomputed = precomputed or {}
 
     def candidates(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Predict query slices with every candidate, gap by gap.
@@ -65,19 +64,19 @@ class CandidatePool(SimpleCandidates):
         for gap in self.support.gaps(query):
             grown = self.grown(gap.sides, gap.slices) if self.config.region_growing else {}
             for index, propagated in self._propagated(gap.slices):
-                found: list[np.ndarray | None] = [
+                predictions: list[np.ndarray | None] = [
                     propagated,
                     soften(grown[index], labels) if grown else None,
                     self.interpolated(gap.sides, index) if self.config.shape_interpolation else None,
                 ]
-                yield index, self._log_probs(found)
+                yield index, self._log_probs(predictions)
 
-    def _log_probs(self, found: Sequence[np.ndarray | None]) -> np.ndarray:
-        """Log-probabilities of all candidates; the first that was found takes the places of those that were not."""
-        first = next(one for one in found if one is not None)
-        result = np.empty((len(found), *first.shape), dtype=np.float32)
-        for place, one in zip(result, found, strict=True):
-            place[...] = first if one is None else one
+    def _log_probs(self, predictions: Sequence[np.ndarray | None]) -> np.ndarray:
+        """Log-probabilities of all candidates; one that is switched off is replaced by the first of the others."""
+        replacement = next(probabilities for probabilities in predictions if probabilities is not None)
+        result = np.empty((len(predictions), *replacement.shape), dtype=np.float32)
+        for log_probs, probabilities in zip(result, predictions, strict=True):
+            log_probs[...] = replacement if probabilities is None else probabilities
         result += np.array(self.config.min_probabilities, dtype=np.float32)[:, None, None, None]
         return np.log(result, out=result)
 
@@ -87,7 +86,7 @@ class CandidatePool(SimpleCandidates):
             gap.keep(index, probabilities)
 
     def raise_unmatched(self, index: int, probabilities: np.ndarray) -> None:
-        """Apply `Gap.raise_unmatched` of the gap that a slice lies in; nothing outside of the labelled slices."""
+        """Apply `Gap.raise_unmatched` of the gap that a slice lies in; does nothing beyond the labelled slices."""
         if self.config.structure_keeping and (gap := self._around(index)) is not None:
             gap.raise_unmatched(index, probabilities)
 
@@ -98,29 +97,31 @@ class CandidatePool(SimpleCandidates):
     def fresh(self) -> CandidatePool:
         """A copy for another thread, which shares the cached results of region growing."""
         flow = self._flow.subset(range(len(self.support.indices)))
-        same = CandidatePool(self._volume, self.support, self.config, flow, self._carried, self._contrasts)
+        same = CandidatePool(self._volume, self.support, self.config, flow, self._precomputed, self._contrasts)
         same._grown = self._grown
         return same
 
-    def neighbours_of(self, row: int) -> CandidatePool:
+    def neighbours_of(self, support_index: int) -> CandidatePool:
         """Pool of only the neighbours of a labelled slice, given by support index, to predict it when held out."""
-        rows = [other for other in (row - 1, row + 1) if 0 <= other < len(self.support.indices)]
-        flow = self._flow.subset(rows)
+        neighbours = [
+            other for other in (support_index - 1, support_index + 1) if 0 <= other < len(self.support.indices)
+        ]
+        flow = self._flow.subset(neighbours)
         return CandidatePool(self._volume, flow.support, self.config, flow, contrasts=self._contrasts)
 
     def _propagated(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:
-        """Results of propagation in the window, always rounded to float16, as the precomputed ones are.
+        """Results of propagation in the window, always rounded to float16 like the precomputed ones.
 
         None for each slice if propagation is switched off.
         """
         if not self.config.propagation:
             yield from ((index, None) for index in query)
             return
-        if all(index in self._carried for index in query):
-            yield from ((index, self._carried[index]) for index in query)
+        if all(index in self._precomputed for index in query):
+            yield from ((index, self._precomputed[index]) for index in query)
             return
-        for index, carried in self._flow.predict(query):
-            yield index, carried[(slice(None), *self.window)].astype(np.float16)
+        for index, probabilities in self._flow.predict(query):
+            yield index, probabilities[(slice(None), *self.window)].astype(np.float16)
 
 
 def complete_support(volume: Volume, support: Support, compared: ComparedImages) -> Support:
@@ -131,13 +132,19 @@ def complete_support(volume: Volume, support: Support, compared: ComparedImages)
     if support.annotated.all():
         return support
     masks = support.masks.copy()
-    for row, index in enumerate(support.indices):
-        missing = [place for place in range(len(support.labels)) if not support.annotated[row, place]]
+    for support_index, index in enumerate(support.indices):
+        missing = [
+            label_index
+            for label_index in range(len(support.labels))
+            if not support.annotated[support_index, label_index]
+        ]
         if missing:
-            others = support.subset([other for other in range(len(support.indices)) if other != row])
+            others = support.subset([other for other in range(len(support.indices)) if other != support_index])
             flow = FlowPropagation(volume, others, compared=compared)
             ((_, probabilities),) = flow.predict([index])
-            carried, _ = label_slice(probabilities, support.labels)
-            filled = np.isin(carried, [support.labels[place] for place in missing]) & (masks[row] == 0)
-            masks[row][filled] = carried[filled]
+            propagated, _ = label_slice(probabilities, support.labels)
+            filled = np.isin(propagated, [support.labels[label_index] for label_index in missing]) & (
+                masks[support_index] == 0
+            )
+            masks[support_index][filled] = propagated[filled]
     return Support(support.axis, support.indices, masks, support.labels, np.ones_like(support.annotated))

@@ -1,13 +1,13 @@
 """Settings of `adapt`: its parts, each of which can be switched off, and every constant that was tuned.
 
-The metadata of each field say what it is for (`help`) and which other values are measured beside it (`tried`): those
-of earlier versions and the nearest on either side. A switch is measured on and off. The command
+The metadata of each field state its purpose (`help`) and the other values that it is compared with (`tried`): those
+of earlier versions and a smaller and a larger one. A switch is measured on and off. The command
 
     python Testing/Benchmarks/ablation.py --parts SECTION.FIELD
 
-measures one field and prints a table about its default; `Resources/Documentation/benchmarks.md` says for which fields
-it was run last. A constant is compared with the nearest switch before it in its section, switched off. Fields without
-other values are limits of memory and time, not of accuracy.
+measures one field and prints a table about its default; `Resources/Documentation/benchmarks.md` lists the fields for
+which it was run last. The last row of a constant's table is the nearest switch before it in its section, switched
+off. Fields without other values are limits of memory and time, without an effect on accuracy.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class FusionConfig:
     )
     factors_on_single_slice: tuple[float, float, float, float] = tuned(
         (0.0, 10.0, 0.0, 0.0),
-        "The same for a label that only one labelled slice of all shows; the others cannot predict it at all.",
+        "The same for a label on a single labelled slice; only region growing can predict it.",
         (0.4, 3.5, 0.5, 1.0),
         (0.05, 10.0, 0.0, 0.1),
     )
@@ -119,7 +119,8 @@ class FusionConfig:
     )
     pooling_slices: float = tuned(
         60.0,
-        "Held-out slices of a label at which its own Dice counts as much as the mean Dice of all labels.",
+        "Number of held-out slices with a label at which its own Dice and the mean Dice of all labels are weighted "
+        "equally.",
         6.0,
         200.0,
     )
@@ -191,8 +192,10 @@ class OrthogonalConfig:
     zero_weight_error_ratio: float = tuned(
         0.85, "Error on labelled slices, relative to the expected one, at which the weight is 0.", 0.6, 1.2
     )
-    prior_error_ratio: float = tuned(0.4, "Prior of that ratio.", 0.2, 0.6)
-    prior_voxels: float = tuned(50.0, "Number of voxels that the prior counts for.", 10.0, 200.0)
+    prior_error_ratio: float = tuned(
+        0.4, "Prior of the error on labelled slices, relative to the expected one.", 0.2, 0.6
+    )
+    prior_voxels: float = tuned(50.0, "Number of voxels that this prior is weighted like.", 10.0, 200.0)
     min_slices: int = tuned(8, "Fewer consecutive slices are not refined.", 4, 16)
     max_bytes: int = tuned(4 * 2**30, "Memory limit of the slices; more are not refined.")
 
@@ -235,22 +238,24 @@ class BlendConfig:
         0.4, "Standard deviation of the log-odds of the specialist's Dice on one labelled slice."
     )
     half_weight_voxels: float = tuned(150.0, "Voxels of a label on a labelled slice at which it has half its weight.")
-    patient_log_odds_sd: float = tuned(0.6, "The same of a patient around the expected Dice.")
+    patient_log_odds_sd: float = tuned(
+        0.6, "Standard deviation of the log-odds of its Dice between patients, around the expected Dice."
+    )
     prior_growth: float = tuned(
         0.3, "Error of the result per effective distance from labelled slices, without held-out ones."
     )
-    prior_slices: float = tuned(2.0, "Held-out slices that this counts for.")
-    beyond_factor: float = tuned(2.0, "Factor of that error beyond the outermost labelled slices.")
+    prior_slices: float = tuned(2.0, "Number of held-out slices that `prior_growth` is weighted like.")
+    beyond_factor: float = tuned(2.0, "Factor of the error of the result beyond the outermost labelled slices.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """Length of the fits, and how a time limit is shared out."""
+    """Length of the fits, and division of a time limit among them."""
 
     reference_labels: int = tuned(
         24,
         "Number of labels up to which `steps` suffice. With more, or with more labelled slices than the next field, "
-        "the steps grow in proportion; else small labels would be smoothed away.",
+        "the steps grow in proportion; otherwise small labels would be smoothed away.",
         12,
         48,
     )
@@ -258,16 +263,16 @@ class ScheduleConfig:
     max_steps_factor: float = tuned(3.0, "Maximum factor of the steps.", 1.0, 6.0)
     held_out_share: float = tuned(
         0.42,
-        "Steps of networks with held-out slices, relative to the network with all labelled slices.",
+        "Steps of networks with held-out slices, relative to the network fitted on all labelled slices.",
         0.3,
         0.5,
         1.0,
     )
     orthogonal_share: float = tuned(0.55, "The same for networks in the orthogonal views.", 0.3, 0.7, 1.0)
-    orthogonal_work: float = tuned(1.0, "Time of all refinement in one orthogonal view, in whole fits.")
+    orthogonal_work: float = tuned(1.0, "Time of the refinement in one orthogonal view, relative to a full fit.")
     candidates_per_draft_time: float = tuned(6.0, "Time of everything but the fits, relative to that of the drafts.")
     start_seconds: float = tuned(3.0, "Time to load torch.")
-    min_fit_seconds: float = tuned(1.0, "Without as much time for each fit, no network is fitted.")
+    min_fit_seconds: float = tuned(1.0, "With less time per fit, no network is fitted.")
     max_draft_bytes: int = tuned(256 * 2**20, "Memory limit of drafts that are kept as a candidate.")
 
 
@@ -288,9 +293,9 @@ class AdaptConfig:
     schedule: ScheduleConfig = ScheduleConfig()
 
     def replace(self, name: str, value: Any) -> AdaptConfig:
-        """The same settings but for one, named `SECTION.FIELD`."""
-        section, _, own = name.partition(".")
-        changed: dict[str, Any] = {section: dataclasses.replace(getattr(self, section), **{own: value})}
+        """The same settings with another value of one of them, named `SECTION.FIELD`."""
+        section, _, setting = name.partition(".")
+        changed: dict[str, Any] = {section: dataclasses.replace(getattr(self, section), **{setting: value})}
         return dataclasses.replace(self, **changed)
 
     def settings(self) -> Iterator[tuple[str, Any, str, tuple[Any, ...]]]:

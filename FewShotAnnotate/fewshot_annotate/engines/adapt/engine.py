@@ -88,7 +88,7 @@ class Adapt(Engine):
         if cls.missing_packages():
             return Message("needs_package", package="torch")
         installed = _torch_version()
-        if installed and tuple(int(part) for part in installed.split(".")[:2]) < MIN_TORCH_VERSION:
+        if installed and tuple(int(component) for component in installed.split(".")[:2]) < MIN_TORCH_VERSION:
             least = ".".join(map(str, MIN_TORCH_VERSION))
             return Message("needs_newer_torch", least=least, installed=installed)
         return None
@@ -153,7 +153,9 @@ class Adapt(Engine):
         for index, logits in filler.logits(query):
             work.done(1)
             began = time.monotonic()
-            result = self._blended(index, self._whole(pool.window, filler.probabilities(index, logits)), pool.window)
+            result = self._blended(
+                index, self._full_slice(pool.window, filler.probabilities(index, logits)), pool.window
+            )
             if slab is None or not slab.holds(index):
                 work.done(FINISHING_STEPS)
                 yield index, result
@@ -162,16 +164,16 @@ class Adapt(Engine):
             self.context.report_draft(index, result)
             finishing += time.monotonic() - began
         if plan is not None and slab is not None:
-            # Slices of the slab are finished a second time, which takes as long again.
+            # Slices of the slab are finished a second time, which takes the same time again.
             left = self.context.seconds_left - finishing
             inner = [index for index in query if slab.holds(index)]
             for index, logits in self._refined(slab, inner, plan, fit.network, work, left):
-                whole = self._whole(pool.window, filler.probabilities(index, logits))
+                probabilities = self._full_slice(pool.window, filler.probabilities(index, logits))
                 work.done(FINISHING_STEPS)
-                yield index, self._blended(index, whole, pool.window)
+                yield index, self._blended(index, probabilities, pool.window)
 
     def _pool(self) -> CandidatePool:
-        """Candidates, with the drafts among them where these are complete."""
+        """Candidates; drafts are reused as the results of propagation if all labels are annotated on all slices."""
         from .candidates import CandidatePool, complete_support
 
         complete = complete_support(self._volume, self._support, self._draft.compared)
@@ -189,7 +191,7 @@ class Adapt(Engine):
         if reason is not None:
             raise InputError("engine_unavailable", engine=Specialist.name, detail=reason)
         specialist = Specialist(self._asked_device)
-        specialist.prepare(self._volume, self._support, replace(self.context, on_progress=lambda part: None))
+        specialist.prepare(self._volume, self._support, replace(self.context, on_progress=lambda fraction: None))
         return specialist
 
     def _new_blend(self, fit: SupportFit) -> SpecialistBlend | None:
@@ -208,13 +210,13 @@ class Adapt(Engine):
         )
 
     def _blended(self, index: int, probabilities: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
-        """Probabilities of a whole slice after blending with the specialist, if there is one."""
+        """Probabilities of a full slice after blending with the specialist, if there is one."""
         if self._blend is None:
             return probabilities
         return self._blend.blend(index, distances(index, self._support.indices), probabilities, window)
 
-    def _whole(self, window: tuple[slice, slice], probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities of a whole slice, which is background outside of the window."""
+    def _full_slice(self, window: tuple[slice, slice], probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities of a full slice, which is background outside of the window."""
         result = np.zeros((len(probabilities), *self._support.masks.shape[1:]), dtype=np.float32)
         result[0] = 1
         result[(slice(None), *window)] = probabilities
@@ -242,9 +244,9 @@ class Adapt(Engine):
         from .orthogonal_views import refine
 
         assert self._filler is not None
-        found = self._filler.expectation.expected(self._support.labels)
-        expected = {one.label: one.dice for one in found}
-        errors = [1 - expected.get(label, 0.0) for label in self._support.labels]
+        expected = self._filler.expectation.expected(self._support.labels)
+        dice = {expectation.label: expectation.dice for expectation in expected}
+        errors = [1 - dice.get(label, 0.0) for label in self._support.labels]
         yield from refine(slab, self._predict_orthogonal(slab, plan, network, work, left), errors, query)
 
     def _predict_orthogonal(
@@ -257,9 +259,9 @@ class Adapt(Engine):
         assert network.fitted is not None
         schedule = self._config.schedule
         left -= (schedule.orthogonal_work - schedule.orthogonal_share) * network.fitted.seconds
-        if network.fitted.part < 1 or left < schedule.min_fit_seconds:
+        if network.fitted.completed < 1 or left < schedule.min_fit_seconds:
             return None
-        steps, _ = plan.part(schedule.orthogonal_share)
+        steps, _ = plan.share(schedule.orthogonal_share)
         spacing = self._support.axis.spacing(self._volume.geometry)
         device = torch_device(self._asked_device, self.name)
         return predict_orthogonal(
@@ -269,7 +271,7 @@ class Adapt(Engine):
             steps,
             None if left == math.inf else left,
             self.settings["seed"],
-            lambda part: work.done(part * plan.orthogonal.total),
+            lambda fraction: work.done(fraction * plan.orthogonal.total),
             self._config.network,
             network.fitted,
             plan.orthogonal.share_of_fits,
@@ -313,7 +315,7 @@ class Adapt(Engine):
         return FitPlan(steps, slab, orthogonal, schedule, left / rounds)
 
     def _drafting(self, query: Sequence[int]) -> float:
-        """Estimated seconds to draft some slices, measured on one gap, for runs whose drafts another process made."""
+        """Estimated time in seconds to draft slices, measured on one gap; used if another process made the drafts."""
         groups = [gap.slices for gap in self._support.gaps(query)]
         if not groups or self.context.seconds_left <= self._config.schedule.start_seconds:
             return 0.0

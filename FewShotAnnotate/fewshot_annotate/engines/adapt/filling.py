@@ -1,4 +1,4 @@
-"""From fitted weights to filled slices, one after the other."""
+"""Filling of query slices, one after the other, with fitted fusion weights and calibration."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ class SliceFiller:
         yield from smoother.finish()
 
     def probabilities(self, index: int, logits: np.ndarray) -> np.ndarray:
-        """Probabilities in the window, float32 `[labels + 1, h, w]`, whose most probable labels fill the slice."""
+        """Probabilities in the window, float32 `[labels + 1, h, w]`; the most probable labels fill the slice.
+
+        Dice thresholds, small components and unmatched structures are taken into account.
+        """
         best = self.expectation.apply_dice_thresholds(self._calibrated(index, logits))
         if self._config.labelling.small_components:
             best = remove_small_labels(best, self._smallest, self._config.labelling.min_pixels)
@@ -67,10 +70,10 @@ class SliceFiller:
             yield index, self._with_floor(index, fused, log_probs)
 
     def _with_floor(self, index: int, fused: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
-        """The fused logits, but those of propagation for labels that it predicts better."""
+        """The fused logits, mixed with or replaced by those of propagation for labels that it predicts better."""
         support = self._pool.support
         around = list(support.around(index))
-        nearest = min(around, key=lambda row: abs(support.indices[row] - index))
+        nearest = min(around, key=lambda support_index: abs(support.indices[support_index] - index))
         sides = (self._pool.areas[around] > 0).sum(axis=0)
         copied = self._pool.label_indices(support.indices[nearest])
         return self._fit.floor.mixed(fused, log_probs, copied, sides, beyond=len(around) == 1)

@@ -46,7 +46,8 @@ def fit(
     steps : int
     seed : int
     on_step : function
-        Called after each step with the fraction of the fit, 0..1, done in that step; its exceptions end the fit.
+        Called after each step with the fraction of the fit, 0..1, that the step completed; its exceptions end the
+        fit.
     seconds : float, optional
         Time limit of the fit, which may end it before all steps are done.
     start : FittedNetwork, optional
@@ -63,20 +64,22 @@ def fit(
     averaged = AveragedModel(network, multi_avg_fn=partial(_average, 1 - 1 / config.averaging_steps))
     averaged.update_parameters(network)  # the first time, it copies the initial weights
     weights = list(network.parameters())
-    inner = [weight for part in (network.down, network.up) for weight in part.parameters() if weight.ndim == 4]
+    inner = [
+        weight for completed in (network.down, network.up) for weight in completed.parameters() if weight.ndim == 4
+    ]
     muon = Muon(inner if config.muon else [], config.muon_step, config.muon_momentum)
     by_muon = {id(weight) for weight in muon.weights}
     others = [weight for weight in weights if id(weight) not in by_muon]
     adam = torch.optim.AdamW(others, config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    began, step, part = time.monotonic(), 0, 0.0
-    while part < 1:
-        factor = _rate_factor(part, config.warm_up)
+    began, step, completed = time.monotonic(), 0, 0.0
+    while completed < 1:
+        factor = _rate_factor(completed, config.warm_up)
         for group in adam.param_groups:
             group["lr"] = config.learning_rate * factor
         inputs, target, prior = batches.draw()
         with torch.autocast(stack.device.type, torch.bfloat16, enabled=has_bfloat16(stack.device)):
             logits = network(inputs, prior)
-        for weight in weights:  # `zero_grad` looks for all modules anew in each step
+        for weight in weights:  # faster than `zero_grad`, which collects all modules anew in each step
             weight.grad = None
         _loss(logits, target).backward()
         nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
@@ -85,8 +88,8 @@ def fit(
         averaged.update_parameters(network)
         step += 1
         spent = 0.0 if seconds is None else (time.monotonic() - began) / seconds
-        last, part = part, max(step / steps, spent)
-        on_step(min(1.0, part) - last)
+        last, completed = completed, max(step / steps, spent)
+        on_step(min(1.0, completed) - last)
     network.load_state_dict(averaged.module.state_dict())
     return FittedNetwork(stack, network.eval(), min(1.0, step / steps), time.monotonic() - began)
 
@@ -98,14 +101,14 @@ def _average(
     get_ema_multi_avg_fn(min(most, int(count) / (int(count) + 9)))(averages, current, count)
 
 
-def _rate_factor(part: float, warm_up: float) -> float:
+def _rate_factor(completed: float, warm_up: float) -> float:
     """Learning rate factor at a fraction, 0..1, of the fit: linear warm-up, then cosine decay.
 
-    Schedulers of torch count steps; with a time limit, the number of steps is not known before.
+    The schedulers of torch need the number of steps, which is unknown in advance with a time limit.
     """
-    if part < warm_up:
-        return 0.04 + 0.96 * part / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (part - warm_up) / (1 - warm_up))
+    if completed < warm_up:
+        return 0.04 + 0.96 * completed / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (completed - warm_up) / (1 - warm_up))
 
 
 def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

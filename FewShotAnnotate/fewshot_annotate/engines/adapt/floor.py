@@ -1,7 +1,8 @@
-"""The floor of `adapt`: propagation, as engine `propagate` mixes it, where it does clearly better on held-out slices.
+"""The floor of `adapt`: labels that engine `propagate` predicts clearly better on held-out slices come from it.
 
-A network and fitted fusion weights can be worse than simpler means, as on images that say little about the labels.
-Among these means is the nearest copy, so that the result is not clearly worse than that either.
+A network and fitted fusion weights can be worse than simpler candidates, as where the labels cannot be seen in the
+images. `propagate` mixes in a copy of the nearest labelled slice, so the result is not clearly worse than that
+either.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class PropagationFloor:
     Attributes
     ----------
     propagation : MixtureChoice
-        Of the simple candidates, as in `propagate`.
+        Mixtures of the simple candidates, as in `propagate`.
     continuing, ending : float32 ndarrays, shape [labels, 2]
-        Weights of the fused logits and of propagation: where both neighbouring labelled slices show a label, or a
-        slice is beyond the labelled ones; and where only one shows it.
+        Weights of the fused logits and of propagation; `ending` where only one neighbouring labelled slice shows the
+        label, `continuing` where both or neither do and beyond the outermost labelled slices.
     config : AdaptConfig
     """
 
@@ -51,14 +52,19 @@ class PropagationFloor:
         ----------
         held_out : sequence of HeldOutCandidates
         fused : sequence of float ndarray, shape [labels + 1, h, w]
-            Fused logits of each, with weights that were chosen without that slice; background is 0.
+            Fused logits of each slice, with weights that were chosen without it; background is 0.
         areas : int ndarray, shape [labelled slices, labels]
             Pixels of each label on each labelled slice.
         config : AdaptConfig
         """
         labels = areas.shape[1]
         counts = [
-            HeldOutCounts.of(_simple(one.log_probs, one.copied, config), one.truth, one.sides) for one in held_out
+            HeldOutCounts.of(
+                _simple(held_out_slice.log_probs, held_out_slice.copied, config),
+                held_out_slice.truth,
+                held_out_slice.sides,
+            )
+            for held_out_slice in held_out
         ]
         mixtures = _mixtures(config)
         usual = mixtures.best([], 2, labels)
@@ -67,19 +73,22 @@ class PropagationFloor:
             return floor
         counts = [
             HeldOutCounts.of(
-                [logits, floor._propagated(one.log_probs, one.copied, one.sides, False)],
-                one.truth,
-                one.sides,
+                [
+                    logits,
+                    floor._propagated(held_out_slice.log_probs, held_out_slice.copied, held_out_slice.sides, False),
+                ],
+                held_out_slice.truth,
+                held_out_slice.sides,
                 mixtures,
             )
-            for one, logits in zip(held_out, fused, strict=True)
+            for held_out_slice, logits in zip(held_out, fused, strict=True)
         ]
         return cls(floor.propagation, mixtures.best(counts, 2, labels), mixtures.best(counts, 1, labels), config)
 
     def mixed(
         self, fused: np.ndarray, log_probs: np.ndarray, copied: np.ndarray, sides: np.ndarray, beyond: bool
     ) -> np.ndarray:
-        """Logits of a slice, of which background is 0; `fused` itself where no label needs propagation.
+        """Logits of a slice, of which background is 0; `fused` itself if no label uses propagation.
 
         Parameters
         ----------
@@ -88,7 +97,7 @@ class PropagationFloor:
         copied : integer ndarray, shape [h, w]
             Label index of each pixel of the nearest labelled slice.
         sides : int ndarray, shape [labels]
-            On how many of the two neighbouring labelled slices each label is.
+            Number of neighbouring labelled slices, 0 to 2, on which each label is.
         beyond : bool
             Whether the slice is before the first or after the last labelled slice.
         """
@@ -112,9 +121,9 @@ class PropagationFloor:
 
 def _mixtures(config: AdaptConfig) -> MixtureSet:
     """Mixtures of the fused logits and of propagation."""
-    half, whole = config.fusion.min_floor_gains
+    half_gain, full_gain = config.fusion.min_floor_gains
     return MixtureSet(
-        (Mixture((1.0, 0.0), 0.0), Mixture((0.5, 0.5), half), Mixture((0.0, 1.0), whole)),
+        (Mixture((1.0, 0.0), 0.0), Mixture((0.5, 0.5), half_gain), Mixture((0.0, 1.0), full_gain)),
         distance_exponents=(0.0, 0.0),
     )
 
@@ -122,8 +131,8 @@ def _mixtures(config: AdaptConfig) -> MixtureSet:
 def _simple(log_probs: np.ndarray, copied: np.ndarray, config: AdaptConfig) -> list[np.ndarray]:
     """Probabilities of the simple candidates, in the order of `propagate`: flow, copy, shape, growing."""
     flow, growing, shape = (
-        np.maximum(np.exp(one, dtype=np.float32) - np.float32(least), 0)
-        for one, least in zip(log_probs[: len(CANDIDATES)], config.candidates.min_probabilities, strict=True)
+        np.maximum(np.exp(values, dtype=np.float32) - np.float32(least), 0)
+        for values, least in zip(log_probs[: len(CANDIDATES)], config.candidates.min_probabilities, strict=True)
     )
     copy = (copied == np.arange(len(flow))[:, None, None]).astype(np.float32)
     return [flow, copy, shape, growing]

@@ -1,8 +1,8 @@
 """Fusion of candidates, with weights per label that are chosen on held-out labelled slices.
 
 The log-odds of each label against background are summed with weights (logarithmic opinion pool, Genest & Zidek 1986).
-The weights are shrunk towards default weights: more if the gain on held-out slices is small, and more for slices that
-are nearer to a labelled slice than the held-out slices were.
+The weights are shrunk towards default weights: more if the gain on held-out slices is small, and more for query
+slices that are nearer to a labelled slice than the held-out slices were.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .config import FusionConfig
 
 
 class LabelExtent(IntEnum):
-    """Extent of a label around a query slice, which decides on the factors of the weights, see `FusionConfig`.
+    """Extent of a label around a query slice, which determines the factors of the weights, see `FusionConfig`.
 
     CONTINUES: both neighbouring labelled slices show it, or neither. ENDS: only one of them does, so it ends in the
-    gap. SINGLE_SLICE: only one labelled slice of all shows it, and it is very small there or region growing is
+    gap. SINGLE_SLICE: of all labelled slices a single one shows it, and it is very small there or region growing is
     reliable.
     """
 
@@ -41,13 +41,13 @@ class HeldOutCandidates:
     truth : integer ndarray, shape [h, w]
         True label index of each pixel.
     distances : (int or None, int or None)
-        Number of slices to the labelled slices before and after that were used; None where there was none.
+        Number of slices to the labelled slices before and after that it was predicted from; None where there is none.
     extents : int ndarray, shape [labels]
-        Of `LabelExtent`.
+        Values of `LabelExtent`.
     copied : integer ndarray, shape [h, w]
-        Label index of each pixel on the nearest of these labelled slices.
+        Label index of each pixel on the nearer of these labelled slices.
     sides : int ndarray, shape [labels]
-        On how many of them each label is.
+        Number of these labelled slices, 0 to 2, on which each label is.
     """
 
     log_probs: np.ndarray
@@ -91,9 +91,9 @@ class FusionWeights:
         float32 ndarray, shape [labels + 1, h, w]
             Unnormalised log-probabilities; background is 0.
         """
-        reach = min(1.0, nearest / self.distance)
-        usual = _default(len(log_probs), self.config)[:, None]
-        weights = usual + reach * (self.far - usual)
+        distance_share = min(1.0, nearest / self.distance)
+        default = _default(len(log_probs), self.config)[:, None]
+        weights = default + distance_share * (self.far - default)
         if extents is not None:
             weights = weights * _extent_factors(extents, len(log_probs), self.config)
         return _pool(log_probs, weights)
@@ -109,27 +109,28 @@ def choose_weights(
 ) -> FusionWeights:
     """Weights with the best Dice on held-out slices, shrunk towards the default weights.
 
-    The score of a label averages its own Dice and the mean Dice of all labels, so that a label on few held-out slices
-    gets about the weights of the others.
+    The score of a label is an average of its own Dice and the mean Dice of all labels, so that a label on few
+    held-out slices gets nearly the weights of the others.
     """
-    usual = default_weights(candidates, labels, config)
+    default = default_weights(candidates, labels, config)
     if not counts_per_slice or not config.fitted_weights:
-        return usual
+        return default
     options = _weightings(candidates, config)
-    right, sizes, shown = (
-        np.sum([getattr(tally, name) for tally in counts_per_slice], axis=0) for name in ("right", "sizes", "shown")
+    correct, sizes, shown = (
+        np.sum([getattr(counts, name) for counts in counts_per_slice], axis=0)
+        for name in ("correct", "sizes", "shown")
     )
-    seen = sizes.min(axis=0) > 0
-    if not seen.any():
-        return usual
-    dice = 2 * right[:, seen] / sizes[:, seen]
-    share = shown[seen] / (shown[seen] + config.pooling_slices)
+    is_evaluated = sizes.min(axis=0) > 0
+    if not is_evaluated.any():
+        return default
+    dice = 2 * correct[:, is_evaluated] / sizes[:, is_evaluated]
+    share = shown[is_evaluated] / (shown[is_evaluated] + config.pooling_slices)
     score = share * dice + (1 - share) * dice.mean(axis=1, keepdims=True)
-    far = usual.far.copy()
-    far[:, ~seen] = _blend(options, dice.mean(axis=1), config.half_blend_gain)[:, None]
-    for place, column in zip(np.flatnonzero(seen), score.T, strict=True):
-        far[:, place] = _blend(options, column, config.half_blend_gain)
-    distance = float(np.median([tally.nearest for tally in counts_per_slice]))
+    far = default.far.copy()
+    far[:, ~is_evaluated] = _blend(options, dice.mean(axis=1), config.half_blend_gain)[:, None]
+    for label_index, column in zip(np.flatnonzero(is_evaluated), score.T, strict=True):
+        far[:, label_index] = _blend(options, column, config.half_blend_gain)
+    distance = float(np.median([counts.nearest for counts in counts_per_slice]))
     return FusionWeights(far, distance, config)
 
 
@@ -139,15 +140,15 @@ class WeightingCounts:
 
     Attributes
     ----------
-    right, sizes : int ndarrays, shape [weightings, labels]
+    correct, sizes : int ndarrays, shape [weightings, labels]
         Correctly predicted pixels, and predicted pixels plus true pixels.
     shown : int ndarray, shape [labels]
-        1 for labels the slice shows.
+        1 for labels that the slice shows.
     nearest : int
-        Slices to the nearest labelled slice.
+        Number of slices to the nearest labelled slice.
     """
 
-    right: np.ndarray
+    correct: np.ndarray
     sizes: np.ndarray
     shown: np.ndarray
     nearest: int
@@ -156,25 +157,25 @@ class WeightingCounts:
     def of(cls, held_out: HeldOutCandidates, config: FusionConfig) -> WeightingCounts:
         """Fuse a held-out slice with every weighting and count pixels."""
         count = len(held_out.log_probs)
-        rows = held_out.log_probs.shape[1]
+        label_count = held_out.log_probs.shape[1]
         scale = _extent_factors(held_out.extents, count, config)
-        usual = _pool(held_out.log_probs, _default(count, config)[:, None] * scale)
-        first = usual.argmax(axis=0)
-        usual -= usual.max(axis=0)
-        certain = 1 / np.exp(usual, out=usual).sum(axis=0) > config.certain_probability
-        true = np.bincount(held_out.truth.reshape(-1), minlength=rows)
-        certain_right = np.bincount(held_out.truth[certain & (first == held_out.truth)], minlength=rows)
-        certain_all = np.bincount(first[certain], minlength=rows)
+        default = _pool(held_out.log_probs, _default(count, config)[:, None] * scale)
+        first = default.argmax(axis=0)
+        default -= default.max(axis=0)
+        certain = 1 / np.exp(default, out=default).sum(axis=0) > config.certain_probability
+        true_sizes = np.bincount(held_out.truth.reshape(-1), minlength=label_count)
+        certain_correct = np.bincount(held_out.truth[certain & (first == held_out.truth)], minlength=label_count)
+        certain_all = np.bincount(first[certain], minlength=label_count)
         odds = held_out.log_probs[:, :, ~certain].astype(np.float32)
         truth = held_out.truth[~certain]
-        right, sizes = [], []
+        correct, sizes = [], []
         for weights in _weightings(count, config):
             chosen = _pool(odds, weights[:, None] * scale).argmax(axis=0)
-            right.append(certain_right + np.bincount(chosen[chosen == truth], minlength=rows))
-            sizes.append(certain_all + np.bincount(chosen, minlength=rows) + true)
-        shown = (true[1:] > 0).astype(int)
+            correct.append(certain_correct + np.bincount(chosen[chosen == truth], minlength=label_count))
+            sizes.append(certain_all + np.bincount(chosen, minlength=label_count) + true_sizes)
+        shown = (true_sizes[1:] > 0).astype(int)
         nearest = min(side for side in held_out.distances if side is not None)
-        return cls(np.array(right)[:, 1:], np.array(sizes)[:, 1:], shown, nearest)
+        return cls(np.array(correct)[:, 1:], np.array(sizes)[:, 1:], shown, nearest)
 
 
 def _default(candidates: int, config: FusionConfig) -> np.ndarray:

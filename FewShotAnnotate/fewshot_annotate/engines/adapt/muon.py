@@ -1,8 +1,8 @@
 """Muon, an optimiser with orthogonalised updates of convolution weights, which needs few steps.
 
-Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). torch has one, from 2.9 on and for
-matrices only. Here the norm of each
-weight is kept constant, because the normalisation layer that follows makes the network independent of it.
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). torch has one from version 2.9 on,
+for matrices only. Here the norm of each weight is kept constant, because the normalisation layer that follows makes
+the network independent of it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,11 @@ def between(query: Sequence[int], labelled: Sequence[int]) -> list[int]:
 
 def labelled_around(index: int, labelled: Sequence[int]) -> tuple[int, ...]:
     """The neighbouring labelled slices of a slice, or the slice itself if it is labelled."""
-    return (index,) if index in labelled else tuple(labelled[row] for row in support_indices_around(index, labelled))
+    return (
+        (index,)
+        if index in labelled
+        else tuple(labelled[support_index] for support_index in support_indices_around(index, labelled))
+    )
 
 
 def distances(index: int, labelled: Sequence[int]) -> tuple[int | None, int | None]:
@@ -33,12 +37,12 @@ def nearest_and_extents(
 
     `areas` are those of `CandidatePool`, `tip_pixels` that of `CandidateConfig`.
     """
-    rows = support_indices_around(index, labelled)
+    around = support_indices_around(index, labelled)
     shown = areas > 0
-    extents = np.where(shown[rows[0]] ^ shown[rows[-1]], LabelExtent.ENDS, LabelExtent.CONTINUES)
+    extents = np.where(shown[around[0]] ^ shown[around[-1]], LabelExtent.ENDS, LabelExtent.CONTINUES)
     lone = (shown.sum(axis=0) == 1) & (growing_is_reliable | (areas.sum(axis=0) < tip_pixels))
     extents[(extents == LabelExtent.ENDS) & lone] = LabelExtent.SINGLE_SLICE
-    return min(abs(index - labelled[row]) for row in rows), extents
+    return min(abs(index - labelled[support_index]) for support_index in around), extents
 
 
 def spread(values: Sequence[int], count: int) -> list[int]:

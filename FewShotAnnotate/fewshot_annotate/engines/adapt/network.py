@@ -60,13 +60,13 @@ class UNet(nn.Module):
         pad = (0, -width % self.patch, 0, -height % self.patch)
         prior = prior.float()
         images, positions = functional.pad(inputs, pad, mode="replicate").split([self.images, POSITIONS], dim=1)
-        known = functional.avg_pool2d(functional.pad(prior, pad, mode="replicate"), self.patch)
-        seen = [
+        pooled_prior = functional.avg_pool2d(functional.pad(prior, pad, mode="replicate"), self.patch)
+        channels = [
             functional.pixel_unshuffle(images, self.patch),
             functional.avg_pool2d(positions, self.patch),
-            self.mix(known),
+            self.mix(pooled_prior),
         ]
-        x = torch.cat(seen, dim=1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
         skips: list[torch.Tensor] = []
         for block in self.down:
             if skips:
@@ -89,21 +89,21 @@ class FittedNetwork:
     stack : Stack
         Its input slices.
     module : UNet
-    part : float
-        Fraction of the planned steps that were done within the time limit, 0..1.
+    completed : float
+        Fraction of the planned steps, 0..1, that were completed within the time limit.
     seconds : float
         Duration of the fit.
     """
 
     stack: Stack
     module: UNet
-    part: float
+    completed: float
     seconds: float
 
     @property
     def fusion_weight(self) -> float:
         """Fusion weight in 0..1; near 0 for a fit that was cut short."""
-        return self.part**2
+        return self.completed**2
 
     def predict(self, index: int, probabilities: np.ndarray) -> np.ndarray:
         """Predict a slice of its stack.
@@ -119,10 +119,10 @@ class FittedNetwork:
         float32 ndarray, shape [classes, h, w]
             Log-probabilities in the window.
         """
-        whole = slice(None)
+        everything = slice(None)
         device = self.stack.device
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-            inputs, prior = self.stack.inputs(index, whole, whole), self.stack.prior(probabilities)
+            inputs, prior = self.stack.inputs(index, everything, everything), self.stack.prior(probabilities)
             logits = self.module(inputs[None], prior[None])
             predicted: np.ndarray = self.stack.enlarge(torch.softmax(logits, dim=1)[0]).cpu().numpy()
         return np.log(predicted + np.float32(self.stack.config.floor))

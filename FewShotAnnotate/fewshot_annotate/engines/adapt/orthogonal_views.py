@@ -1,8 +1,8 @@
 """Multi-planar refinement of filled slices by networks in the two orthogonal views.
 
-Slices are filled one by one, so errors differ between slices and are noise in the two planes that cross the slices.
-The network that filled the slices is fitted for a few more steps on the result in such planes: it learns what is
-consistent with the images along the stack, and is stopped before it learns the noise. After Perslev et al., "One
+Slices are filled one by one, so errors differ between slices and look like noise in the two planes that cross the
+slices. The network that filled the slices is fitted for a few more steps on the result in such planes. It learns what
+is consistent with the images along the stack, and is stopped before it fits the noise. After Perslev et al., "One
 network to segment them all: multi-planar U-Net" (MICCAI 2019).
 """
 
@@ -63,13 +63,13 @@ class Slab:
         """A slab in which only the labelled slices are filled; `image` and `truth` are called with slice indices."""
         images = np.stack([image(index).astype(np.float16) for index in slices])
         logits = np.zeros((len(slices), labels + 1, *images.shape[2:]), dtype=np.float16)
-        shown = {place: truth(index) for place, index in enumerate(slices) if index in labelled}
-        for place, rows in shown.items():
-            logits[place] = labelled_logits(rows, labels + 1, config.labelled_log_odds)
+        shown = {position: truth(index) for position, index in enumerate(slices) if index in labelled}
+        for position, label_indices in shown.items():
+            logits[position] = labelled_logits(label_indices, labels + 1, config.labelled_log_odds)
         return cls(slices[0], images, logits, shown, config)
 
     def holds(self, index: int) -> bool:
-        """Whether a slice, by slice index, is one of the slab."""
+        """Whether the slab contains a slice, by slice index."""
         return self.first <= index < self.first + len(self.images)
 
     def put(self, index: int, logits: np.ndarray) -> None:
@@ -81,11 +81,11 @@ class Slab:
         shown = np.zeros(self.logits.shape[2:], dtype=bool)
         for logits in self.logits:  # one after the other: there may be gigabytes
             shown |= (logits[1:] > self.config.min_plane_log_odds).any(axis=0)
-        return [int(place) for place in np.flatnonzero(shown.any(axis=1 - axis))]
+        return [int(row_or_column) for row_or_column in np.flatnonzero(shown.any(axis=1 - axis))]
 
-    def plane(self, axis: int, place: int) -> np.ndarray:
+    def plane(self, axis: int, row_or_column: int) -> np.ndarray:
         """Probabilities in the orthogonal plane at a row or column, float32 `[labels + 1, n, w or h]`."""
-        logits = self.logits.take(place, axis=axis + 2).astype(np.float32).transpose(1, 0, 2)
+        logits = self.logits.take(row_or_column, axis=axis + 2).astype(np.float32).transpose(1, 0, 2)
         probabilities: np.ndarray = scipy.special.softmax(logits, axis=0)
         return probabilities
 
@@ -116,7 +116,7 @@ def predict_orthogonal(
         Time limit of each fit.
     seed : int
     done : function
-        Called from any thread with the fraction of all work, 0..1, just done; its exceptions end the work.
+        Called from any thread with the fraction of all work, 0..1, that was just completed; its exceptions end it.
     config : NetworkConfig
     start : FittedNetwork, optional
         Network that filled the slices, whose weights are the initial ones.
@@ -129,42 +129,44 @@ def predict_orthogonal(
         Log-odds of each label against background, averaged over both views and multiplied by the fusion weight of
         their networks; None if the slab shows no label.
     """
-    count, rows, *shape = slab.logits.shape
+    count, label_count, *shape = slab.logits.shape
     seen = {axis: slab.planes(axis) for axis in (0, 1)}
     if not all(seen.values()):
         return None
-    # Planes that are not predicted hold no label.
-    nothing = np.log(np.float32(config.floor))
-    sides = np.full((count, rows - 1, *shape), nothing, dtype=np.float16)
+    # In planes that are not predicted, no label is probable.
+    min_log_prob = np.log(np.float32(config.floor))
+    sides = np.full((count, label_count - 1, *shape), min_log_prob, dtype=np.float16)
 
     def fitted(axis: int) -> FittedNetwork:
         side = (count, shape[1 - axis])
         stack = Stack(
-            lambda place: slab.images.take(place, axis=axis + 2).astype(np.float32).swapaxes(0, 1),
+            lambda row_or_column: slab.images.take(row_or_column, axis=axis + 2).astype(np.float32).swapaxes(0, 1),
             shape[axis],
             side,
             device,
             config,
             (stretch, 1.0),
-            (config.prior_blur_pixels, 0.0),  # along the stack only: within slices, outlines are about right
+            (config.prior_blur_pixels, 0.0),  # along the stack only: within slices, outlines are nearly correct
             ORDER[axis],
         )
         chosen = seen[axis]
-        places = sorted({chosen[round(place)] for place in np.linspace(0, len(chosen) - 1, slab.config.examples)})
+        rows_or_columns = sorted(
+            {chosen[round(row_or_column)] for row_or_column in np.linspace(0, len(chosen) - 1, slab.config.examples)}
+        )
         examples = []
-        for place in places:
-            plane = slab.plane(axis, place)
-            examples.append(stack.example(place, plane, plane, False))
-        return fit(stack, examples, steps, seed, lambda part: done(part * share_of_fits / 2), seconds, start)
+        for row_or_column in rows_or_columns:
+            plane = slab.plane(axis, row_or_column)
+            examples.append(stack.example(row_or_column, plane, plane, False))
+        return fit(stack, examples, steps, seed, lambda fraction: done(fraction * share_of_fits / 2), seconds, start)
 
     with ThreadPoolExecutor(ENGINE_THREADS) as threads:
         networks = list(threads.map(fitted, (0, 1)))
         for axis, network in enumerate(networks):
 
-            def view(place: int, axis: int = axis, network: FittedNetwork = network) -> None:
-                log_probs = network.predict(place, slab.plane(axis, place))
-                odds = (0.5 * (log_probs[1:] - log_probs[:1] - nothing)).transpose(1, 0, 2)
-                sides[(slice(None),) * (axis + 2) + (place,)] += odds.astype(np.float16)
+            def view(row_or_column: int, axis: int = axis, network: FittedNetwork = network) -> None:
+                log_probs = network.predict(row_or_column, slab.plane(axis, row_or_column))
+                odds = (0.5 * (log_probs[1:] - log_probs[:1] - min_log_prob)).transpose(1, 0, 2)
+                sides[(slice(None),) * (axis + 2) + (row_or_column,)] += odds.astype(np.float16)
                 done((1 - share_of_fits) / (2 * len(seen[axis])))
 
             list(threads.map(view, seen[axis]))
@@ -175,8 +177,8 @@ def predict_orthogonal(
 def weights(slab: Slab, sides: np.ndarray, errors: Sequence[float]) -> np.ndarray:
     """Weight of the orthogonal views for each label, which falls with their error on labelled slices.
 
-    The networks were fitted on these slices too, so the error is due to smoothing or to too few steps. It is
-    acceptable while it is less than the expected error on query slices.
+    The networks were also fitted on these slices, so the error is due to smoothing or to too few steps. It is
+    acceptable as long as it is smaller than the expected error on query slices.
 
     Parameters
     ----------
@@ -190,20 +192,22 @@ def weights(slab: Slab, sides: np.ndarray, errors: Sequence[float]) -> np.ndarra
     -------
     float32 ndarray, shape [labels]
     """
-    rows = sides.shape[1] + 1
-    wrong, size = np.zeros((2, rows))
-    for place, truth in slab.truth.items():
-        odds = sides[place]
+    label_count = sides.shape[1] + 1
+    error_voxels, voxels = np.zeros((2, label_count))
+    for position, truth in slab.truth.items():
+        odds = sides[position]
         predicted = np.where(odds.max(axis=0) > 0, odds.argmax(axis=0) + 1, 0)
-        right = np.bincount(truth[predicted == truth], minlength=rows)
-        both = np.bincount(truth.reshape(-1), minlength=rows) + np.bincount(predicted.reshape(-1), minlength=rows)
-        wrong += both / 2 - right
-        size += both / 2
+        correct = np.bincount(truth[predicted == truth], minlength=label_count)
+        sizes = np.bincount(truth.reshape(-1), minlength=label_count) + np.bincount(
+            predicted.reshape(-1), minlength=label_count
+        )
+        error_voxels += sizes / 2 - correct
+        voxels += sizes / 2
     config = slab.config
     expected = np.maximum(errors, 1e-3)
     prior = config.prior_voxels * config.prior_error_ratio * expected
-    own = (wrong[1:] + prior) / (size[1:] + config.prior_voxels)
-    share = np.clip(1 - own / (config.zero_weight_error_ratio * expected), 0, 1)
+    error = (error_voxels[1:] + prior) / (voxels[1:] + config.prior_voxels)
+    share = np.clip(1 - error / (config.zero_weight_error_ratio * expected), 0, 1)
     result: np.ndarray = (config.max_weight * share).astype(np.float32)
     return result
 
@@ -222,8 +226,8 @@ def refine(
     """
     weight = None if sides is None else weights(slab, sides, errors)
     for index in query:
-        place = index - slab.first
-        logits = slab.logits[place].astype(np.float32)
+        position = index - slab.first
+        logits = slab.logits[position].astype(np.float32)
         if sides is not None and weight is not None:
-            logits[1:] += weight[logits[1:].argmax(axis=0)] * sides[place]
+            logits[1:] += weight[logits[1:].argmax(axis=0)] * sides[position]
         yield index, logits

@@ -11,8 +11,9 @@ from ...core.support import Support
 from .config import AdaptConfig, NetworkConfig, OrthogonalConfig, ScheduleConfig
 from .neighbours import between
 
-# A step of a fit takes as long as its pixels and so many more. The prediction of a plane and the last work on a slice
-# are these parts of a step. All by the times of each stage on three cases.
+# Time of a step of a fit that does not depend on its pixels, expressed in pixels. The prediction of a plane and the
+# last processing of a slice take these fractions of a step. Estimated from the times of each stage on three cases;
+# they affect the reported progress and the plan of time limits only.
 OVERHEAD_PIXELS = 1600
 PREDICTION_STEPS = 0.08
 FINISHING_STEPS = 0.2
@@ -25,9 +26,9 @@ class OrthogonalWork:
     Attributes
     ----------
     fits : float
-        Of the fits of both networks.
+        Work of fitting both networks.
     predictions : float
-        Of the prediction of all planes.
+        Work of predicting all planes.
     """
 
     fits: float = 0.0
@@ -57,7 +58,7 @@ class FitPlan:
     orthogonal : OrthogonalWork
     config : ScheduleConfig
     seconds : float, optional
-        Time limit of the network with all labelled slices; the orthogonal views have what is left.
+        Time limit of the network with all labelled slices; the remaining time is for the orthogonal views.
     """
 
     steps: int
@@ -66,15 +67,15 @@ class FitPlan:
     config: ScheduleConfig
     seconds: float | None = None
 
-    def part(self, fraction: float) -> tuple[int, float | None]:
+    def share(self, fraction: float) -> tuple[int, float | None]:
         """Steps and time limit of a network, as a fraction of those of the network with all labelled slices."""
         return max(1, round(self.steps * fraction)), None if self.seconds is None else fraction * self.seconds
 
 
 def scaled_steps(steps: int, support: Support, config: ScheduleConfig) -> int:
-    """Steps of the longest fit, of which many labels or labelled slices need more."""
-    much = max(1.0, len(support.labels) / config.reference_labels, len(support.indices) / config.reference_slices)
-    return round(steps * min(much, config.max_steps_factor))
+    """Steps of the longest fit; many labels or labelled slices need more."""
+    factor = max(1.0, len(support.labels) / config.reference_labels, len(support.indices) / config.reference_slices)
+    return round(steps * min(factor, config.max_steps_factor))
 
 
 def refined_slab(
@@ -82,7 +83,7 @@ def refined_slab(
 ) -> range | None:
     """Query slices, and labelled slices around them, to be refined in the orthogonal views.
 
-    Slices outside of the labelled ones are left out, because their labels are too inaccurate to fit on.
+    Slices beyond the outermost labelled ones are left out, because their labels are too inaccurate to fit on.
 
     Parameters
     ----------
@@ -102,25 +103,25 @@ def refined_slab(
     if not inner or not config.enabled:
         return None
     labelled = [index for index in indices if inner[0] - 1 <= index <= inner[-1] + 1]
-    known = sorted({*inner, *labelled})
-    slab = range(known[0], known[-1] + 1)
-    if not labelled or len(slab) != len(known) or len(slab) < config.min_slices:
+    filled = sorted({*inner, *labelled})
+    slab = range(filled[0], filled[-1] + 1)
+    if not labelled or len(slab) != len(filled) or len(slab) < config.min_slices:
         return None
     size = 2 * len(slab) * (2 * len(support.labels) + 2) * shape[0] * shape[1]
     return slab if size <= config.max_bytes else None
 
 
 def network_size(shape: Sequence[int], stretch: Sequence[float], config: NetworkConfig) -> tuple[int, ...]:
-    """Sides of what a network is given of a window `[h, w]` whose sides are stretched by some factors."""
+    """Size of the input of a network for a window `[h, w]` that is stretched by a factor per side."""
     sides = [side * factor for side, factor in zip(shape, stretch, strict=True)]
     scale = min(1.0, config.longest_side / max(sides))
     return tuple(max(8, round(side * scale)) for side in sides)
 
 
 def stretch_factor(spacing: Sequence[float], config: OrthogonalConfig) -> float:
-    """Factor by which orthogonal planes are enlarged along the stack; spacing in mm, that of the slices first."""
-    apart, *pixel = spacing
-    return float(min(max(round(apart / min(pixel)), 1), config.max_stretch))
+    """Factor by which orthogonal planes are enlarged along the stack, from the spacing in mm, of the slices first."""
+    slice_spacing, *pixel = spacing
+    return float(min(max(round(slice_spacing / min(pixel)), 1), config.max_stretch))
 
 
 def orthogonal_work(
@@ -150,7 +151,7 @@ def orthogonal_work(
     step = pixels(network_size(shape, (1.0, 1.0), config.network), crop)
     planes = [(network_size((len(slab), side), (stretch, 1.0), config.network), side) for side in shape]
     fits = steps * sum(pixels(size, crop) for size, _ in planes) / step
-    # The planes of a view that shows rows number as many as there are columns, and the other way round.
+    # There is one plane per column in the view that shows rows, and one per row in the view that shows columns.
     counts = reversed(shape)
     predictions = PREDICTION_STEPS * sum(
         count * pixels(size) for count, (size, _) in zip(counts, planes, strict=True)

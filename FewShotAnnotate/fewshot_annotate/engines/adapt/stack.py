@@ -33,8 +33,8 @@ class Stack:
         Standard deviation of the blur of the prior along rows and columns, in pixels of the network; 0 for none.
         Default: that of the settings.
     order : (int, int, int)
-        Which axis of this stack, rows (0), columns (1) or slices (2), holds the row, column and slice of the volume.
-        So position channels mean the same for networks on different views of a volume.
+        Axis of this stack, rows (0), columns (1) or slices (2), along which the row, column and slice of the volume
+        vary. So position channels have the same meaning for networks on different views of a volume.
     """
 
     def __init__(

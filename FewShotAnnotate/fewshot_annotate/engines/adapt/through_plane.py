@@ -17,7 +17,7 @@ Logits = tuple[int, np.ndarray]
 
 
 class ThroughPlaneSmoother:
-    """Smooths predictions along the stack; each slice is complete once the next one was added.
+    """Smooths predictions along the stack; each slice is complete once the next one has been added.
 
     Neighbours that are neither labelled nor added are ignored.
 
@@ -52,13 +52,13 @@ class ThroughPlaneSmoother:
         ----------
         index : int
             Greater than those added before.
-        logits : float32 ndarray, shape [L + 1, h, w]
+        logits : float32 ndarray, shape [labels + 1, h, w]
             Unnormalised log-probabilities, 0 for background.
 
         Returns
         -------
         list of (int, float32 ndarray of the same shape)
-            Index and smoothed logits of the slices that are complete now, at most one.
+            Index and smoothed logits of the slice that is complete now, if there is one.
         """
         if not self._config.enabled:
             return [(index, logits)]
@@ -73,20 +73,21 @@ class ThroughPlaneSmoother:
     def _complete(self, following: Logits | None) -> list[Logits]:
         if self._current is None:
             return []
-        index, own = self._current
-        result, weight = own.copy(), 1.0
-        for side, known in ((index - 1, self._before), (index + 1, following)):
-            logits = known[1] if known is not None and known[0] == side else self._labelled_logits(side, own)
+        index, current = self._current
+        result, weight = current.copy(), 1.0
+        for side, neighbour in ((index - 1, self._before), (index + 1, following)):
+            is_added = neighbour is not None and neighbour[0] == side
+            logits = neighbour[1] if neighbour is not None and is_added else self._labelled_logits(side, current)
             if logits is not None:
                 field = self._images.field(index, side)
-                for label in range(1, len(result)):
-                    result[label] += self._config.neighbour_weight * warp(logits[label], field)
+                for label_index in range(1, len(result)):
+                    result[label_index] += self._config.neighbour_weight * warp(logits[label_index], field)
                 weight += self._config.neighbour_weight
         result /= weight
         return [(index, result)]
 
     def _labelled_logits(self, index: int, like: np.ndarray) -> np.ndarray | None:
-        """Logits of a labelled slice on the scale of those of a neighbour; None for a slice that is not labelled."""
+        """Logits of a labelled slice, on the scale of those of its neighbour `like`; None if it is not labelled."""
         if index not in self._labelled:
             return None
         largest = max(float(np.abs(like[1:]).max(initial=0)), 1.0)
@@ -113,12 +114,12 @@ class _Pyramids:
         return enlarge(flow(reference, moving, self._regularisation), levels[0][0].shape[1:])
 
 
-def labelled_logits(rows: np.ndarray, count: int, log_odds: float) -> np.ndarray:
+def labelled_logits(label_indices: np.ndarray, count: int, log_odds: float) -> np.ndarray:
     """Logits of a labelled slice.
 
     Parameters
     ----------
-    rows : integer ndarray, shape [h, w]
+    label_indices : integer ndarray, shape [h, w]
         Label index of each pixel, 0 for background.
     count : int
         Number of labels, background included.
@@ -129,8 +130,8 @@ def labelled_logits(rows: np.ndarray, count: int, log_odds: float) -> np.ndarray
     -------
     float32 ndarray, shape [count, h, w]
     """
-    logits = np.full((count, *rows.shape), -log_odds, dtype=np.float32)
+    logits = np.full((count, *label_indices.shape), -log_odds, dtype=np.float32)
     logits[0] = 0
-    for row in np.unique(rows[rows > 0]):
-        logits[row][rows == row] = log_odds
+    for label_index in np.unique(label_indices[label_indices > 0]):
+        logits[label_index][label_indices == label_index] = log_odds
     return logits

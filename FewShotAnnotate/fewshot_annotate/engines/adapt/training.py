@@ -26,7 +26,7 @@ from .fusion import (
     choose_weights,
     default_weights,
 )
-from .held_out import held_out_folds, held_out_rows, scored_rows
+from .held_out import held_out_folds, held_out_indices, scored_indices
 from .neighbours import between, distances, labelled_around, nearest_and_extents, spread
 from .schedule import FitPlan, ProgressCounter
 
@@ -67,9 +67,9 @@ class SupportFit:
     floor : PropagationFloor
     calibration : Calibration
     growing_is_reliable : bool
-        Whether region growing fills labels that end about as well as propagation.
+        Whether region growing fills labels that end about as accurately as propagation.
     held_out : sequence of HeldOutPrediction
-        The fused result on labelled slices, each with weights that were chosen without that slice.
+        The fused result on held-out labelled slices, each with weights that were chosen without that slice.
     """
 
     network: OptionalNetwork
@@ -104,8 +104,8 @@ def fit_support(
     work : ProgressCounter
     config : AdaptConfig
     """
-    chosen = held_out_rows(pool, config.held_out, with_network=plan is not None)
-    scored = scored_rows(chosen, pool, config.held_out)
+    chosen = held_out_indices(pool, config.held_out, with_network=plan is not None)
+    scored = scored_indices(chosen, pool, config.held_out)
     holding = _HoldOut(pool, stack, work, config)
     if plan is None or stack is None:
         work.plan(len(chosen))
@@ -113,11 +113,11 @@ def fit_support(
             held_out, _ = holding.slices(chosen, scored, threads)
         network = OptionalNetwork(config.fusion)
         reliable = _growing_is_reliable(held_out, pool, config.candidates)
-        judged = [holding.judged(held_out, reliable, [row], network) for row in held_out]
+        judged = [holding.judged(held_out, reliable, [support_index], network) for support_index in held_out]
     else:
         soft_targets = _soft_targets(query, pool.support, config.network)
         folds = held_out_folds(pool.support, config.held_out)
-        held_out_steps, _ = plan.part(config.schedule.held_out_share)
+        held_out_steps, _ = plan.share(config.schedule.held_out_share)
         work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal.total)
         work.plan(len(chosen) + len(soft_targets))
         with ThreadPoolExecutor(ENGINE_THREADS) as threads:
@@ -153,26 +153,28 @@ class _HoldOut:
         self._config = config
 
     def slices(
-        self, rows: Sequence[int], scored: Collection[int], threads: ThreadPoolExecutor
+        self, support_indices: Sequence[int], scored: Collection[int], threads: ThreadPoolExecutor
     ) -> tuple[dict[int, np.ndarray], list[TrainingSlice]]:
         """Candidates of held-out slices that are scored, by support index, and training slices for a network."""
         held_out: dict[int, np.ndarray] = {}
         examples: list[TrainingSlice] = []
-        for row, (log_probs, example) in zip(rows, threads.map(partial(self._slice, scored), rows), strict=True):
-            held_out |= {row: log_probs} if log_probs is not None else {}
+        for support_index, (log_probs, example) in zip(
+            support_indices, threads.map(partial(self._slice, scored), support_indices), strict=True
+        ):
+            held_out |= {support_index: log_probs} if log_probs is not None else {}
             examples += [example] if example is not None else []
         return held_out, examples
 
-    def _slice(self, scored: Collection[int], row: int) -> tuple[np.ndarray | None, TrainingSlice | None]:
-        index = self._pool.support.indices[row]
-        ((_, found),) = self._pool.neighbours_of(row).candidates([index])
+    def _slice(self, scored: Collection[int], support_index: int) -> tuple[np.ndarray | None, TrainingSlice | None]:
+        index = self._pool.support.indices[support_index]
+        ((_, found),) = self._pool.neighbours_of(support_index).candidates([index])
         log_probs = found.astype(np.float16)
         self._work.done(1)
-        kept = log_probs if row in scored else None
+        kept = log_probs if support_index in scored else None
         if self._stack is None:
             return kept, None
         prior = _default_prediction(log_probs, self._config.fusion)
-        return kept, self._stack.example(index, self._pool.one_hot(row), prior, True)
+        return kept, self._stack.example(index, self._pool.one_hot(support_index), prior, True)
 
     def soft_examples(self, gap: Sequence[int]) -> list[TrainingSlice]:
         """Training slices whose targets are the fused candidates of query slices in one gap."""
@@ -187,12 +189,12 @@ class _HoldOut:
     def judged(
         self, held_out: Mapping[int, np.ndarray], reliable: bool, fold: Sequence[int], network: OptionalNetwork
     ) -> list[HeldOutCandidates]:
-        """Predictions of the scored slices of a fold, by a network fitted without them."""
+        """Predictions of the scored slices of a fold, from the candidates and a network fitted without them."""
         tip_pixels = self._config.candidates.tip_pixels
         return [
-            _held_out(held_out[row], row, self._pool, network, reliable, tip_pixels)
-            for row in fold
-            if row in held_out
+            _held_out(held_out[support_index], support_index, self._pool, network, reliable, tip_pixels)
+            for support_index in fold
+            if support_index in held_out
         ]
 
 
@@ -213,42 +215,42 @@ class _NetworkFits:
         from .fitting import fit
 
         indices = self.support.indices
-        unseen = {indices[row] for row in fold}
+        unseen = {indices[support_index] for support_index in fold}
         seen = [example for example in self.examples if unseen.isdisjoint(labelled_around(example.index, indices))]
-        steps, seconds = self.plan.part(self.config.schedule.held_out_share if fold else 1.0)
+        steps, seconds = self.plan.share(self.config.schedule.held_out_share if fold else 1.0)
         seed = self.seed * (self.config.held_out.folds + 1) + number
-        network = fit(self.stack, seen, steps, seed, lambda part: self.work.done(part * steps), seconds)
+        network = fit(self.stack, seen, steps, seed, lambda fraction: self.work.done(fraction * steps), seconds)
         return OptionalNetwork(self.config.fusion, network)
 
 
 def _fit_fusion(
     held_out: Sequence[Sequence[HeldOutCandidates]], candidates: int, pool: CandidatePool, config: AdaptConfig
 ) -> tuple[FusionWeights, PropagationFloor, Calibration, list[HeldOutPrediction]]:
-    """Fusion weights from all held-out slices, and floor and calibration on folds fused with weights of the others.
+    """Fusion weights from all held-out slices; floor and calibration from folds fused with the weights of the others.
 
     These fused predictions are returned too.
     """
     held_out = [group for group in held_out if group]
     labels = len(pool.support.labels)
-    counts_per_slice = [[WeightingCounts.of(one, config.fusion) for one in group] for group in held_out]
+    counts_per_slice = [[WeightingCounts.of(predicted, config.fusion) for predicted in group] for group in held_out]
     weights = choose_weights(list(chain(*counts_per_slice)), candidates, labels, config.fusion)
     fused = []
     for number, group in enumerate(held_out):
         others = list(chain(*counts_per_slice[:number], *counts_per_slice[number + 1 :]))
         unseen = choose_weights(others, candidates, labels, config.fusion)
-        for one in group:
-            nearest = min(side for side in one.distances if side is not None)
-            fused.append(unseen.fuse(one.log_probs, nearest, one.extents))
+        for predicted in group:
+            nearest = min(side for side in predicted.distances if side is not None)
+            fused.append(unseen.fuse(predicted.log_probs, nearest, predicted.extents))
     slices = list(chain(*held_out))
     floor = PropagationFloor.choose(slices, fused, pool.areas, config)
     predictions = [
         HeldOutPrediction(
-            floor.mixed(logits, one.log_probs, one.copied, one.sides, beyond=False),
-            one.truth,
-            one.distances,
-            one.extents != LabelExtent.CONTINUES,
+            floor.mixed(logits, predicted.log_probs, predicted.copied, predicted.sides, beyond=False),
+            predicted.truth,
+            predicted.distances,
+            predicted.extents != LabelExtent.CONTINUES,
         )
-        for one, logits in zip(slices, fused, strict=True)
+        for predicted, logits in zip(slices, fused, strict=True)
     ]
     return weights, floor, Calibration.fit(predictions, config), predictions
 
@@ -259,24 +261,24 @@ def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool
     shown = pool.areas > 0
     dice = []
     for candidate in (CANDIDATES.index("propagation"), CANDIDATES.index("region growing")):
-        right, size = np.zeros((2, len(support.labels) + 1))
-        for row, log_probs in held_out.items():
-            around = [other for other in (row - 1, row + 1) if 0 <= other < len(support.indices)]
+        correct, size = np.zeros((2, len(support.labels) + 1))
+        for support_index, log_probs in held_out.items():
+            around = [other for other in (support_index - 1, support_index + 1) if 0 <= other < len(support.indices)]
             extents = np.append(False, shown[around[0]] ^ shown[around[-1]])
-            truth, filled = pool.label_indices(support.indices[row]), log_probs[candidate].argmax(axis=0)
+            truth, filled = pool.label_indices(support.indices[support_index]), log_probs[candidate].argmax(axis=0)
             true, predicted, hits = (
-                np.bincount(rows.reshape(-1), minlength=len(extents))
-                for rows in (truth, filled, truth[truth == filled])
+                np.bincount(label_indices.reshape(-1), minlength=len(extents))
+                for label_indices in (truth, filled, truth[truth == filled])
             )
-            right += 2 * hits * extents
+            correct += 2 * hits * extents
             size += (true + predicted) * extents
-        dice.append(float((right[size > 0] / size[size > 0]).mean()) if size.any() else 0.0)
+        dice.append(float((correct[size > 0] / size[size > 0]).mean()) if size.any() else 0.0)
     return dice[1] > max(0.0, dice[0] - config.growing_dice_tolerance)
 
 
 def _held_out(
     log_probs: np.ndarray,
-    row: int,
+    support_index: int,
     pool: CandidatePool,
     network: OptionalNetwork,
     growing_is_reliable: bool,
@@ -284,16 +286,16 @@ def _held_out(
 ) -> HeldOutCandidates:
     """Predictions of a held-out slice, by support index, from the candidates and a network fitted without it."""
     support = pool.support
-    index = support.indices[row]
-    rows = [other for other in range(len(support.indices)) if other != row]
-    others = [support.indices[other] for other in rows]
-    around = [row - 1, row + 1]
+    index = support.indices[support_index]
+    other_indices = [other for other in range(len(support.indices)) if other != support_index]
+    others = [support.indices[other] for other in other_indices]
+    around = [support_index - 1, support_index + 1]
     nearest = min(around, key=lambda other: abs(support.indices[other] - index))
     return HeldOutCandidates(
         log_probs=network.join(log_probs, index).astype(np.float16),
         truth=pool.label_indices(index),
         distances=distances(index, others),
-        extents=nearest_and_extents(others, pool.areas[rows], index, growing_is_reliable, tip_pixels)[1],
+        extents=nearest_and_extents(others, pool.areas[other_indices], index, growing_is_reliable, tip_pixels)[1],
         copied=pool.label_indices(support.indices[nearest]),
         sides=(pool.areas[around] > 0).sum(axis=0),
     )
