@@ -144,7 +144,6 @@ LONGER = {
     "host/panel/dataset_section.py",
     "host/panel/export_section.py",
     "host/panel/review_section.py",
-    "io/dicom/folder.py",
     "messages.py",
 }
 # A name says what it holds, which none of these does.
@@ -167,15 +166,7 @@ VAGUE_NAMES = frozenset(
     )
 )
 # Files that still have such names.
-VAGUE_FILES: tuple[str, ...] = (
-    "engines/adapt/",
-    "engines/channels.py",
-    "io/colour_table.py",
-    "io/dicom/",
-    "io/inputs.py",
-    "io/label_names.py",
-    "io/nrrd.py",
-)
+VAGUE_FILES: tuple[str, ...] = ()
 
 
 def bound_names(tree: ast.AST) -> Iterator[str]:

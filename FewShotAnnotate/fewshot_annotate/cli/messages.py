@@ -124,7 +124,7 @@ def install_command(requirements: str) -> str:
 
 def _hint(error: Message, options: argparse.Namespace) -> str:
     """Option that resolves an error, as ' (--option)'; empty if there is none."""
-    from ..io.dicom.folder import SERIES_ERRORS  # here, so that commands without a volume start sooner
+    from ..io.dicom.series_choice import SERIES_ERRORS  # here, so that commands without a volume start sooner
 
     cause = error.data.get("detail")
     if error.code in _OF_A_TABLE and isinstance(cause, Message):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..io.dicom.folder import suppress_dicom_warnings
+from ..io.dicom.attributes import suppress_dicom_warnings
 from ..io.dicom.frames import Frame
 from ..io.dicom.segments import without_designations
 

@@ -15,7 +15,7 @@ from ..core.errors import InputError
 from ..core.layers import overlap
 from ..core.terminology import Code, Terminology
 from ..core.volume import LabelMap, Segment
-from ..io.dicom.folder import suppress_dicom_warnings
+from ..io.dicom.attributes import suppress_dicom_warnings
 from ..io.dicom.functional_groups import LABELMAP_FRAME, read_seg_frames
 from .algorithm import PRODUCT, Algorithm, AlgorithmType
 from .dicom_series import DicomSeries

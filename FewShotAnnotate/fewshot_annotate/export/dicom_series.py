@@ -13,20 +13,13 @@ import numpy as np
 from ..core import paths
 from ..core.errors import InputError
 from ..core.volume import Geometry
-from ..io.dicom.folder import (
-    attribute,
-    choose_series,
-    file_name,
-    frame_count,
-    image_headers,
-    is_dicom,
-    read_image_headers,
-    suppress_dicom_warnings,
-)
+from ..io.dicom.attributes import attribute, file_name, frame_count, suppress_dicom_warnings
+from ..io.dicom.folder import image_headers, is_dicom, read_image_headers
 from ..io.dicom.frames import frames_of
 from ..io.dicom.functional_groups import SourceImage
 from ..io.dicom.object_kind import require_image
 from ..io.dicom.series import stack_geometry
+from ..io.dicom.series_choice import choose_series
 from ..io.dicom.slice_stack import describe_missing, stack_slices
 from .dicom_headers import image_header, normalised_headers
 

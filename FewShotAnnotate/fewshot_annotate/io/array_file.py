@@ -126,7 +126,7 @@ def read_npy(path: Path, first: int = 0, count: int | None = None) -> np.ndarray
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:
-    """Write an array to a new .npy file. `numpy.save` does not notice that a disk has no room for the last bytes.
+    """Write an array to a new .npy file; unlike `numpy.save`, this detects a disk that is full at the last bytes.
 
     Raises
     ------

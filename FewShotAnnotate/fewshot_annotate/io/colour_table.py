@@ -31,7 +31,7 @@ _CODES = ("category", "type", "typemodifier", "region", "regionmodifier")
 
 
 def read_colour_table(path: Path) -> dict[int, Segment]:
-    """Segments by label value, without that of background (0).
+    """Segments by label value, without background (0).
 
     Raises
     ------
@@ -51,14 +51,14 @@ def read_colour_table(path: Path) -> dict[int, Segment]:
 
 
 def _of_line(line: str) -> Segment:
-    found = _ITK_SNAP.fullmatch(line)
-    if found:
-        value, *colour, name = found.groups()
+    match = _ITK_SNAP.fullmatch(line)
+    if match:
+        value, *colour, name = match.groups()
         return _segment(value, name, colour)
-    found = _SLICER.fullmatch(line)
-    if found is None:
+    match = _SLICER.fullmatch(line)
+    if match is None:
         raise DamagedContentError("a line describes no label")
-    value, name, *colour = found.groups()
+    value, name, *colour = match.groups()
     return _segment(value, name.replace("_", " "), colour)
 
 
@@ -71,7 +71,7 @@ def _of_csv(lines: list[str]) -> list[Segment]:
 
 
 def _segment(value: str, name: str, colour: list[str], terminology: Terminology | None = None) -> Segment:
-    red, green, blue = (min(int(part), 255) / 255 for part in colour)
+    red, green, blue = (min(int(component), 255) / 255 for component in colour)
     tags = {} if terminology is None else {TERMINOLOGY_TAG: format_tag(terminology)}
     return Segment(value=int(value), name=name.strip() or f"Label {int(value)}", colour=(red, green, blue), tags=tags)
 
@@ -82,6 +82,6 @@ def _terminology(row: Mapping[str, str]) -> Terminology | None:
 
 
 def _code(row: Mapping[str, str], prefix: str) -> Code | None:
-    parts = (row.get(f"{prefix}_{end}") or "" for end in ("codevalue", "codingscheme", "codemeaning"))
-    code = Code(*(part.strip() for part in parts))
+    texts = (row.get(f"{prefix}_{end}") or "" for end in ("codevalue", "codingscheme", "codemeaning"))
+    code = Code(*(text.strip() for text in texts))
     return code if code.is_valid else None

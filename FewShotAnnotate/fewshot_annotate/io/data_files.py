@@ -1,7 +1,7 @@
-"""Data files beside a header file: a single one, or several that the header lists or numbers.
+"""Detached data files of a header file: a single one, or several that the header lists or numbers.
 
-Several are checked before ITK opens them: it hangs if one of them is a named pipe, and leaves voxels uninitialised if
-one is missing.
+Several files are checked before ITK opens them: it hangs if one of them is a named pipe, and leaves voxels
+uninitialised if one is missing.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def data_file(path: Path, name: str) -> tuple[Path, int]:
 
 
 def missing_data_file(path: Path, name: str) -> InputError:
-    """The error for a data file that a header names and that is missing. Text too long for a file name is cut."""
+    """The error for a missing data file that a header names; text that is too long for a file name is shortened."""
     shown = name if len(name) <= _LONGEST_NAME else f"{name[:_SHOWN_LETTERS]}..."
     return InputError("partner_missing", path=path, partner=shown)
 

@@ -123,8 +123,8 @@ def read_on_grid(path: str | Path, grid: Geometry, agreed: Collection[Consent] =
     Raises
     ------
     InputError
-        The file is missing, unreadable or truncated; values are not whole numbers; the labels are on another grid and
-        consent to the operation that would put them on this one is missing.
+        The file is missing, unreadable or truncated; values are not whole numbers; or the labels are on another grid,
+        and consent to the operation that would put them on this one is missing.
     """
     return regrid(read_layers(path, grid), grid, agreed, path)
 
@@ -141,7 +141,7 @@ def read_layers(path: str | Path, images: Geometry | None = None) -> list[LabelM
     Raises
     ------
     InputError
-        The file is missing, unreadable or truncated; values are not whole numbers; a DICOM file without labels.
+        The file is missing, unreadable or truncated; values are not whole numbers; or it is DICOM without labels.
     """
     path = Path(path)
     segmentation = find_segmentation(path)
@@ -202,7 +202,7 @@ def write_array(path: str | Path, array: np.ndarray, geometry: Geometry) -> None
 def require_writable(path: str | Path, *inputs: str | Path, named: bool = True) -> None:
     """Raise `InputError` if an image cannot be written to `path`, or if that is one of the inputs.
 
-    A tiny image is written and removed, because a folder, disk or format may refuse a file for many reasons.
+    A tiny image is written and removed again, because there are many reasons why a file cannot be written.
 
     Parameters
     ----------

@@ -47,15 +47,15 @@ def as_channels(volume: Volume, also: Sequence[VolumeLike]) -> Volume:
         As for `as_volume`; a further volume does not overlap the volume, or cannot be used.
     """
     further, names = [], []
-    for number, one in enumerate(also, start=2):
-        names.append(one if isinstance(one, (str, Path)) else f"Volume {number}")
-        if isinstance(one, np.ndarray):
-            if one.shape != volume.geometry.shape:
-                found, expected = _size(one.shape), _size(volume.geometry.shape)
+    for number, channel in enumerate(also, start=2):
+        names.append(channel if isinstance(channel, (str, Path)) else f"Volume {number}")
+        if isinstance(channel, np.ndarray):
+            if channel.shape != volume.geometry.shape:
+                found, expected = _size(channel.shape), _size(volume.geometry.shape)
                 raise InputError("channel_shape", path=names[-1], found=found, expected=expected)
-            further.append(Volume(one, volume.geometry))
+            further.append(Volume(channel, volume.geometry))
         else:
-            further.append(as_volume(one))
+            further.append(as_volume(channel))
         further[-1].require_usable(names[-1])
     return with_further(volume, further, names)
 

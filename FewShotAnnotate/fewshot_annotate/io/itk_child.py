@@ -1,8 +1,7 @@
 """Script: read an image file with ITK and write its voxels and geometry to a folder.
 
-It runs in a separate process, because ITK aborts the process on some damaged files. Exit code 0: `voxels.npy` and
-`image.json` were written; the code given as last argument: the folder cannot be written; any other: the image cannot
-be read.
+It runs in a separate process, because ITK aborts the process on some damaged files. Exit codes: 0 if `voxels.npy` and
+`image.json` were written, the last argument if the folder cannot be written, any other if the image cannot be read.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ def main(source: str, folder: str, memory_bytes: str, unwritable: str) -> int:
     import numpy as np
     import SimpleITK as sitk
 
-    with contextlib.suppress(ImportError, ValueError, OSError):  # no such limits on Windows
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limits
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (int(memory_bytes), int(memory_bytes)))
@@ -46,7 +45,7 @@ def main(source: str, folder: str, memory_bytes: str, unwritable: str) -> int:
 
 
 def _unicode_name(source: str, folder: Path) -> str:
-    """Name of the file in Unicode, as ITK requires; a link in `folder` if its own name is not."""
+    """Name of the file in Unicode, as ITK requires; that of a link in `folder` if the file's name is not Unicode."""
     try:
         return os.fsencode(source).decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Label names in files beside a label map: sidecar files, dataset.json of nnU-Net and others, and colour tables."""
+"""Label names in files next to a label map: sidecar files, dataset.json as of nnU-Net, and colour tables."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from ..core.structure_colours import colours_by_name
 from ..core.volume import LabelMap, Segment, default_segment
 from . import colour_table
 
-# Names for all label maps of a folder; a data set's file may be in the parent of the folder of its label maps.
+# Label names for all label maps of a folder; `dataset.json` may also be in the folder above.
 FOLDER_LIST = "labels.json"
 _FOLDER_TABLES = tuple(f"labels{suffix}" for suffix in colour_table.SUFFIXES)
 DATASET_LIST = "dataset.json"
-# Suffixes that nothing but a colour table has.
+# Suffixes that only colour tables have.
 _SUFFIXES_OF_TABLES = (".ctbl", ".label")
 _MAX_LABEL = 65535
-# Keys of a sidecar file during replacement: new names, size and checksum of the label map they belong to, old names.
+# Keys of a sidecar file while its label map is replaced: new names, size and checksum of the new label map, old
+# names.
 _NEW, _OF, _OLD = "labels", "of", "before"
 _TRANSITION_KEYS = {_NEW, _OF, _OLD}
 
@@ -38,9 +39,8 @@ def sidecar_path(path: Path) -> Path:
 def read_sidecar(path: Path) -> Any:
     """Read the sidecar file of a label map as plain JSON; None if there is none.
 
-    While a label map is replaced, its sidecar holds the old and the new names, and the checksum of the label map that
-    the new names belong to. So names change in the same step as the image, and a power failure between them leaves
-    matching files.
+    While a label map is replaced, its sidecar holds the old and the new names, and the checksum of the new label map.
+    So names change in the same step as the image, and they match even after a power failure in between.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def read_sidecar(path: Path) -> Any:
 def replace_label_map(
     files: FileTransaction, path: Path, names: Any, add: Callable[[], Callable[[], FileIdentity]]
 ) -> None:
-    """Replace a label map together with its names: after a failure both are the old or both the new ones.
+    """Replace a label map together with its names: after a failure, both are old or both are new.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def replace_label_map(
 
 
 def move_label_map(files: FileTransaction, source: Path, path: Path) -> None:
-    """As `replace_label_map`, for a label map and its names that were written elsewhere on the same disk."""
+    """As `replace_label_map`, for a label map and names that were written to another folder on the same disk."""
 
     def add() -> Callable[[], FileIdentity]:
         files.move(source, path)
@@ -110,17 +110,17 @@ def _json_bytes(content: Any) -> bytes:
 
 
 def read_names(path: Path) -> dict[int, Segment]:
-    """Segments by label value, from the first file with label names found for the label map `path`.
+    """Segments by label value, from the first file with label names that belongs to the label map `path`.
 
-    Searched are its sidecar file (`sidecar_path`), `labels.json` beside it, `dataset.json` beside it or one folder
-    above, and beside it `labels` with a suffix of a colour table and the only `.ctbl` or `.label` file. A JSON file
-    maps values to names or segment descriptions, or names to values, directly or in `labels`.
+    In this order: its sidecar file (`sidecar_path`); in its folder `labels.json`; `dataset.json` in its folder or the
+    folder above; in its folder `labels` with the suffix of a colour table, or the only `.ctbl` or `.label` file. A
+    JSON file maps values to names or segment descriptions, or names to values, directly or in `labels`.
 
     Raises
     ------
     InputError
-        A file with label names is malformed. A malformed `dataset.json` or colour table, which may be of
-        another program, is ignored.
+        A file with label names is malformed. A malformed `dataset.json` or colour table is ignored, because it may be
+        a file of another program.
     """
     try:
         sidecar = read_sidecar(path)
@@ -175,7 +175,7 @@ def read_segments(path: Path) -> list[Segment]:
 
 
 def named_from(layers: Sequence[LabelMap], path: Path | None) -> list[LabelMap]:
-    """Label maps with the names and colours that a file gives for their values; None leaves them as they are.
+    """Label maps with the names and colours of their values from a file; unchanged if `path` is None.
 
     Raises
     ------
@@ -190,11 +190,11 @@ def named_from(layers: Sequence[LabelMap], path: Path | None) -> list[LabelMap]:
 
 
 def _table_beside(path: Path) -> dict[int, Segment]:
-    """Segments of the colour table beside a label map: of the file `labels`, else of the only one of any name."""
+    """Segments of the colour table next to a label map: `labels` with its suffix, or the only one of any name."""
     with contextlib.suppress(OSError, DamagedContentError):
-        beside = list(path.absolute().parent.iterdir())
-        named = [one for one in beside if one.name.lower() in _FOLDER_TABLES]
-        tables = named or [one for one in beside if one.suffix.lower() in _SUFFIXES_OF_TABLES]
+        siblings = list(path.absolute().parent.iterdir())
+        named = [file for file in siblings if file.name.lower() in _FOLDER_TABLES]
+        tables = named or [file for file in siblings if file.suffix.lower() in _SUFFIXES_OF_TABLES]
         if len(tables) == 1:
             return colour_table.read_colour_table(tables[0])
     return {}
@@ -209,7 +209,7 @@ def _segments(content: Any) -> dict[int, Segment]:
     described = {int(value): entry for value, entry in content.items()}
     segments = {value: _segment(value, entry) for value, entry in described.items() if 0 < value <= _MAX_LABEL}
     plain = {value: segments[value].name for value in segments if not _has_colour(described[value])}
-    colours = colours_by_name(plain, [one.colour for value, one in segments.items() if value not in plain])
+    colours = colours_by_name(plain, [segment.colour for value, segment in segments.items() if value not in plain])
     return segments | {value: replace(segments[value], colour=colours[value]) for value in plain}
 
 

@@ -1,4 +1,4 @@
-"""Notes for users on labels that were read: how they were put on the image's grid, and thresholding of fractions."""
+"""Notes for users on labels that were read: regridding onto the image's grid, and thresholding of fractions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .dicom.segmentation import label_note
 
 
 def label_notes(regridded: Regridded, path: Path, name: str | None = None) -> list[str]:
-    """Sentences about the label maps read from `path`, which they call `name` (default: the path)."""
-    called = path if name is None else name
-    moved = regrid_note(regridded, called)
-    return [note for note in (label_note(path, called), str(moved) if moved else "") if note]
+    """Sentences about the label maps read from `path`; `name` (default: the path) denotes them in the sentences."""
+    subject = path if name is None else name
+    moved = regrid_note(regridded, subject)
+    return [note for note in (label_note(path, subject), str(moved) if moved else "") if note]
 
 
 def regrid_note(regridded: Regridded, path: object) -> InputError | None:

@@ -116,7 +116,7 @@ def write_metaimage(stream: Writable, array: np.ndarray, geometry: Geometry) -> 
     """Write `array` [k, j, i] compressed, with the header of `geometry` if it came from a MetaImage file."""
     header = geometry.header if isinstance(geometry.header, MetaHeader) else MetaHeader.of_geometry(geometry)
     packer = zlib.compressobj(_COMPRESSION_LEVEL)
-    packed = [packer.compress(plane) for plane in slice_buffers(array)]
+    packed = [packer.compress(slice_bytes) for slice_bytes in slice_buffers(array)]
     packed.append(packer.flush())  # their length comes first in the file
     lines = [
         "ObjectType = Image",

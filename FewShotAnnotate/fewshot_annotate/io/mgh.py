@@ -45,7 +45,7 @@ def read_mgh(path: Path, size: int) -> ImageFile:
         from nibabel.spatialimages import HeaderDataError
     except ImportError:
         raise InputError("nibabel_missing", path=path) from None
-    # Numbers of a damaged header overflow; what comes of them is checked at the end.
+    # Numbers of a damaged header overflow; the resulting geometry is checked at the end.
     with np.errstate(all="ignore"), file_errors_as_input_errors(path), open_decompressed(path) as stream:
         try:
             image = nibabel.MGHImage.from_stream(stream)

@@ -94,8 +94,8 @@ def write_nifti(stream: Writable, array: np.ndarray, geometry: Geometry) -> None
     if max(array.shape) > MAX_SIZE:
         raise InputError("axis_too_long", most=MAX_SIZE)
     stream.write(header_bytes(header, array.shape[::-1], array.dtype))
-    for plane in slice_buffers(array):
-        stream.write(plane)
+    for slice_bytes in slice_buffers(array):
+        stream.write(slice_bytes)
 
 
 def _geometry(header: NiftiHeader, shape: tuple[int, ...], path: Path) -> Geometry:
@@ -144,7 +144,7 @@ def _scaled(array: np.ndarray, fields: Any) -> np.ndarray:
         return array
     kind = array.dtype if array.dtype.kind == "f" else np.float32 if array.dtype.itemsize < 4 else np.float64
     scaled = array.astype(kind)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused later
         scaled *= slope
         scaled += intercept
     return scaled

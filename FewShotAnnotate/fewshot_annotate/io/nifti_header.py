@@ -181,7 +181,7 @@ def layout(fields: Any, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     sizes = [int(size) for size in fields["dim"]]
     count = sizes[0]
     if not 1 <= count <= 7 or min(sizes[1 : count + 1]) < 1:
-        raise InputError("file_unreadable", path=path, detail="its header gives no size of the image")
+        raise InputError("file_unreadable", path=path, detail="its header gives no image size")
     i, j, k, *more = sizes[1 : count + 1] + [1] * (3 - count)
     if len(more) > 1 and more[1] > 1 and more[0] == 1 and int(fields["intent_code"]) in _VECTORS:
         raise InputError("not_scalar", path=path, components=more[1])
@@ -192,7 +192,7 @@ def layout(fields: Any, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     if code in _COLOURS:
         raise InputError("not_scalar", path=path, components=_COLOURS[code])
     if code not in _KINDS:
-        raise InputError("file_unreadable", path=path, detail="its header gives no type of voxel that is known")
+        raise InputError("file_unreadable", path=path, detail="its header gives an unknown voxel type")
     order: ByteOrder = ">" if fields.dtype["sizeof_hdr"].byteorder == ">" else "<"
     return np.dtype(_KINDS[code]).newbyteorder(order), (k, j, i)
 
@@ -202,7 +202,7 @@ def first_voxel(fields: Any, path: Path) -> int:
     offset = float(fields["vox_offset"])
     least = int(fields["sizeof_hdr"]) if is_single_file(fields) else 0
     if not least <= offset < _MAX_OFFSET:
-        raise InputError("file_unreadable", path=path, detail="its header gives no place of the voxels")
+        raise InputError("file_unreadable", path=path, detail="its header gives no valid offset of the voxels")
     return int(offset)
 
 
@@ -235,7 +235,7 @@ def header_bytes(header: NiftiHeader, sizes: tuple[int, ...], kind: np.dtype) ->
     record["dim"] = (3, *sizes, 1, 1, 1, 1)
     record["datatype"], record["bitpix"] = _CODES[kind], kind.itemsize * 8
     record["vox_offset"], record["scl_slope"] = 352, 1
-    with np.errstate(over="ignore"):  # numbers of NIfTI-2 beyond single precision make no geometry
+    with np.errstate(over="ignore"):  # NIfTI-2 numbers beyond single precision define no valid geometry
         record["pixdim"] = (*header.pixdim, 0, 0, 0, 0)
         for name in ("qform_code", "sform_code", "quatern", "srow", "xyzt_units"):
             record[name] = getattr(header, name)

@@ -34,11 +34,11 @@ from .voxel_stream import (
 )
 
 MAGIC = b"NRRD00"
-# Maximum length of a line skipped before the voxels.
+# Maximum length of a line that is skipped before the voxels.
 _MAX_LINE_BYTES = 1 << 20
-# Text and hex encoding are read in such parts; no voxel is written with more characters than this.
+# Text and hex encoding are read in blocks of this size; a voxel has at most as many characters as a token.
 _TEXT_BLOCK_BYTES = 1 << 16
-_MAX_WORD_BYTES = 64
+_MAX_TOKEN_BYTES = 64
 _ENCODINGS = {
     **dict.fromkeys(("raw",), "raw"),
     **dict.fromkeys(("gzip", "gz"), "gzip"),
@@ -90,8 +90,8 @@ def write_nrrd(stream: Writable, array: np.ndarray, geometry: Geometry) -> None:
     ]
     stream.write("\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
     with gzip_writer(stream) as packed:
-        for plane in slice_buffers(array):
-            packed.write(plane)
+        for slice_bytes in slice_buffers(array):
+            packed.write(slice_bytes)
 
 
 def _voxels(
@@ -127,7 +127,7 @@ def _voxels(
         available = size - raw.tell()
         if encoding in ("text", "hex"):
             require_plausible_size(path, expected, available * 8, packed=False)
-            return _written_out(raw, encoding, kind, shape, path)
+            return _read_text_encoding(raw, encoding, kind, shape, path)
         if encoding == "raw":
             require_plausible_size(path, expected, available, packed=False)
             skip_to(raw, size - expected if byte_skip < 0 else raw.tell() + byte_skip, path)
@@ -140,7 +140,7 @@ def _voxels(
 
 
 def _read(stream: io.BufferedIOBase, kind: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """Voxels; those of layers, which are the last axis here, with memory only where they are not 0."""
+    """Read voxels; layers, which are the last axis here, take memory only where they are not 0."""
     if len(shape) == 4 and kind.kind in "iu" and 1 < shape[3] <= shape[2]:
         return np.moveaxis(read_layers(stream, kind, shape, path), 0, -1)
     return read_voxels(stream, kind, shape, path)
@@ -152,40 +152,42 @@ def _unpacked(raw: BinaryIO, encoding: str) -> Iterator[io.BufferedIOBase]:
         yield stream
 
 
-def _written_out(raw: BinaryIO, encoding: str, kind: np.dtype, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """Voxels in text or hex encoding, read block by block: a number in memory takes many times its voxel."""
+def _read_text_encoding(
+    raw: BinaryIO, encoding: str, kind: np.dtype, shape: tuple[int, ...], path: Path
+) -> np.ndarray:
+    """Read voxels in text or hex encoding, block by block, because Python's numbers take much memory."""
     count = math.prod(shape)
     array = np.empty(count, kind.newbyteorder("="))
-    found = 0
+    count_read = 0
     try:
         for values in _hex_values(raw, kind) if encoding == "hex" else _text_values(raw, array.dtype):
-            part = values[: count - found]
-            array[found : found + len(part)] = part
-            found += len(part)
-            if found == count:
+            block = values[: count - count_read]
+            array[count_read : count_read + len(block)] = block
+            count_read += len(block)
+            if count_read == count:
                 return array.reshape(shape)
     except (ValueError, OverflowError):
-        raise InputError("file_unreadable", path=path, detail="its voxels are no numbers of its type") from None
-    raise InputError("file_truncated", path=path, detail=f"{found} of {count} voxels")
+        raise InputError("file_unreadable", path=path, detail="its voxels are not numbers of its type") from None
+    raise InputError("file_truncated", path=path, detail=f"{count_read} of {count} voxels")
 
 
 def _text_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:
-    """Numbers that are separated by white space or commas."""
-    rest = b""
+    """Yield numbers that are separated by white space or commas."""
+    partial_token = b""
     while block := raw.read(_TEXT_BLOCK_BYTES).replace(b",", b" "):
-        words = (rest + block).split()
-        rest = words.pop() if words and not block[-1:].isspace() else b""
-        if len(rest) > _MAX_WORD_BYTES:
+        tokens = (partial_token + block).split()
+        partial_token = tokens.pop() if tokens and not block[-1:].isspace() else b""
+        if len(partial_token) > _MAX_TOKEN_BYTES:
             raise ValueError("longer than any number")
-        yield _numbers(words, kind)
-    yield _numbers([rest] if rest else [], kind)
+        yield _numbers(tokens, kind)
+    yield _numbers([partial_token] if partial_token else [], kind)
 
 
-def _numbers(words: Sequence[bytes], kind: np.dtype) -> np.ndarray:
+def _numbers(tokens: Sequence[bytes], kind: np.dtype) -> np.ndarray:
     """Parse numbers and check the range of integers, as NumPy before version 2 wraps around."""
     if kind.kind == "f":
-        return np.array([float(word) for word in words], kind)
-    numbers = [int(word) for word in words]
+        return np.array([float(token) for token in tokens], kind)
+    numbers = [int(token) for token in tokens]
     limits = np.iinfo(kind)
     if numbers and not (limits.min <= min(numbers) and max(numbers) <= limits.max):
         raise OverflowError
@@ -193,13 +195,13 @@ def _numbers(words: Sequence[bytes], kind: np.dtype) -> np.ndarray:
 
 
 def _hex_values(raw: BinaryIO, kind: np.dtype) -> Iterator[np.ndarray]:
-    """Voxels of which each byte is written as two digits; there may be white space between digits."""
+    """Yield voxels of which each byte is written as two digits; there may be white space between digits."""
     digits = b""
     while block := raw.read(_TEXT_BLOCK_BYTES):
         digits += b"".join(block.split())
-        whole = len(digits) // (2 * kind.itemsize) * 2 * kind.itemsize
-        yield np.frombuffer(bytes.fromhex(digits[:whole].decode("ascii")), kind)
-        digits = digits[whole:]
+        complete_length = len(digits) // (2 * kind.itemsize) * 2 * kind.itemsize
+        yield np.frombuffer(bytes.fromhex(digits[:complete_length].decode("ascii")), kind)
+        digits = digits[complete_length:]
 
 
 def _is_several(name: str) -> bool:

@@ -120,7 +120,7 @@ def parse_header(stream: io.BufferedIOBase, path: Path) -> tuple[dict[str, str],
             raise InputError("file_unreadable", path=path, detail="its header is damaged")
         name = _ALIASES.get(name.strip().lower(), name.strip().lower())
         if name in fields:
-            raise InputError("file_unreadable", path=path, detail="its header says the same thing twice")
+            raise InputError("file_unreadable", path=path, detail="its header has the same field twice")
         fields[name] = content.strip()
         if fields.get("data file", "").upper().startswith("LIST"):  # the names follow
             break

@@ -56,7 +56,7 @@ def describes_segments(metadata: Mapping[str, str]) -> bool:
 
 
 def has_no_voxels(path: Path) -> bool:
-    """Whether a segmentation has a header but no voxels, as some programs write one in which nothing was painted."""
+    """Whether a segmentation has no voxels; some programs write such a file if nothing was painted."""
     require_file(path)
     with file_errors_as_input_errors(path), path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
@@ -67,7 +67,7 @@ def has_no_voxels(path: Path) -> bool:
 def write_seg_nrrd(stream: Writable, layers: Sequence[LabelMap]) -> None:
     """Write label maps as the layers of one file, slice by slice, with the segments in its header.
 
-    Layers are the first axis, of the kind that slicerio and Slicer expect, if there are several.
+    Several layers are the first axis, whose kind is 'list', as slicerio and Slicer expect.
     """
     grid, count = layers[0].geometry, len(layers)
     kind = np.dtype(np.uint8 if max(int(layer.array.max()) for layer in layers) <= 255 else np.uint16)
@@ -88,8 +88,8 @@ def write_seg_nrrd(stream: Writable, layers: Sequence[LabelMap]) -> None:
     ]
     stream.write("\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
     with gzip_writer(stream) as packed:
-        for planes in zip(*(layer.array for layer in layers), strict=True):
-            packed.write(np.ascontiguousarray(np.stack(planes, axis=-1), kind.newbyteorder("<")).data)
+        for layer_slices in zip(*(layer.array for layer in layers), strict=True):
+            packed.write(np.ascontiguousarray(np.stack(layer_slices, axis=-1), kind.newbyteorder("<")).data)
 
 
 def _escaped(text: str) -> str:

@@ -11,28 +11,29 @@ from .nifti_header import NiftiHeader
 
 
 def shear_note(geometry: Geometry, path: object) -> str:
-    """Sentence on the sheared axes of the image `path`; empty if they are orthogonal up to rounding."""
+    """Sentence about the sheared axes of the image `path`; empty if they are orthogonal up to rounding."""
     header = geometry.header
-    stored = geometry.index_to_world
+    matrix = geometry.index_to_world
     if isinstance(header, NiftiHeader):
         if header.sform_code <= 0:
             return ""
         rows = np.reshape(header.srow, (3, 4))
-        stated, origin = LPS_TO_RAS @ rows[:, :3], LPS_TO_RAS @ rows[:, 3]
-        if _max_distance(geometry, stated - _orthogonalised(stated)) <= SAME_VOXEL_TOLERANCE:
+        sform, origin = LPS_TO_RAS @ rows[:, :3], LPS_TO_RAS @ rows[:, 3]
+        if _max_distance(geometry, sform - _orthogonalised(sform)) <= SAME_VOXEL_TOLERANCE:
             return ""
-        off = _max_distance(geometry, stated - stored, origin - geometry.origin)
+        off = _max_distance(geometry, sform - matrix, origin - geometry.origin)
         return (
-            f"{path}: the axes of its sform are not at right angles, which ITK and Slicer do not know; the volume is "
-            f"taken at right angles, up to {off:.2g} voxels away. NIfTI output keeps the header of the image and "
-            "covers it voxel by voxel; other formats state the right angles."
+            f"{path}: the axes of its sform are not at right angles, which ITK and Slicer do not support; the volume "
+            f"is read with orthogonal axes, which moves voxels by up to {off:.2g} voxels. NIfTI output keeps the "
+            "header of the image and matches it voxel by voxel; other formats store the orthogonal axes."
         )
-    off = _max_distance(geometry, stored - _orthogonalised(stored))
+    off = _max_distance(geometry, matrix - _orthogonalised(matrix))
     if off <= SAME_VOXEL_TOLERANCE:
         return ""
     return (
-        f"{path}: its axes are not at right angles. NIfTI output states them in its sform, as nibabel reads it; ITK "
-        f"and Slicer read right angles there, up to {off:.2g} voxels away. NRRD and MetaImage hold them for all."
+        f"{path}: its axes are not at right angles. NIfTI output stores them in its sform, which nibabel reads; ITK "
+        f"and Slicer read orthogonal axes instead, which moves voxels by up to {off:.2g} voxels. All programs read "
+        "them from NRRD and MetaImage output."
     )
 
 

@@ -121,7 +121,7 @@ def scaled_size(shape: tuple[int, int], pixel_mm: tuple[float, float], longest: 
 def png_bytes(picture: Image) -> bytes:
     """Encode an image as PNG."""
     data = io.BytesIO()
-    picture.save(data, "PNG")  # as small as can be would take eight times as long
+    picture.save(data, "PNG")  # `optimize` would make it smaller, but take eight times as long
     return data.getvalue()
 
 

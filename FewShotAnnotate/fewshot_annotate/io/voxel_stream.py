@@ -19,7 +19,7 @@ from ..core.errors import InputError
 from ..core.sparse_array import copy_nonzero, sparse_zeros
 
 _BLOCK = 1 << 24
-# Blocks read after the voxels at most, so that a file that decompresses to much more does not take long.
+# Maximum number of blocks read after the voxels, so that a file that decompresses to much more does not take long.
 _BLOCKS_AFTER = 8
 _MAX_OFFSET = 1 << 48
 # The compression ratio of deflate is at most 1032; if more voxels are declared, the file is truncated or damaged.
@@ -149,7 +149,7 @@ def _read_exactly(stream: Readable, kind: np.dtype, shape: Sequence[int], path: 
 
 
 def _read_to_end(stream: Readable) -> None:
-    """Read what follows the voxels: the checksum of a compressed stream is verified at its end."""
+    """Read to the end of the stream, because the checksum of a compressed stream is verified there."""
     for _ in range(_BLOCKS_AFTER):
         if not stream.read(_BLOCK):
             break
@@ -161,7 +161,7 @@ def read_layers(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
     Parameters
     ----------
     shape : (int, int, int, int)
-        Of the file: slices, rows, columns, components.
+        Number of slices, rows, columns and components, as in the file.
 
     Returns
     -------
@@ -176,8 +176,8 @@ def read_layers(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
     layers = sparse_zeros((components, slices, *size), kind.newbyteorder("="))
     with file_errors_as_input_errors(path):
         for k in range(slices):
-            plane = _read_exactly(stream, kind, (*size, components), path)
-            for layer, values in zip(layers, np.moveaxis(plane, -1, 0), strict=True):
+            slice_values = _read_exactly(stream, kind, (*size, components), path)
+            for layer, values in zip(layers, np.moveaxis(slice_values, -1, 0), strict=True):
                 copy_nonzero(layer[k : k + 1], values[None])
         _read_to_end(stream)
     return layers
@@ -186,8 +186,8 @@ def read_layers(stream: Readable, kind: np.dtype, shape: Sequence[int], path: Pa
 def slice_buffers(array: np.ndarray) -> Iterator[memoryview]:
     """Little-endian bytes of an array [k, j, i], slice by slice, so that it is never copied as a whole."""
     kind = array.dtype.newbyteorder("<")
-    for plane in array:
-        yield np.ascontiguousarray(plane).astype(kind, copy=False).data
+    for slice_values in array:
+        yield np.ascontiguousarray(slice_values).astype(kind, copy=False).data
 
 
 def gzip_writer(stream: Writable) -> gzip.GzipFile:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import InputError
-from .folder import attribute, file_name, frame_count, numbers
+from .attributes import attribute, file_name, frame_count, numbers
 from .functional_groups import FUNCTIONAL_GROUPS, functional_group
 from .slice_stack import ImagePlane
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SPACING_TOLERANCE = 1e-4  # mm
-# Attributes that distinguish volumes in one multi-frame file: the functional group that holds them, and in words.
+# Attributes that distinguish volumes in one multi-frame file: the functional group that holds them, and what differs.
 _DISTINGUISHING = {
     "StackID": ("FrameContentSequence", "stacks"),
     "TemporalPositionIndex": ("FrameContentSequence", "time points"),
@@ -30,7 +30,7 @@ _DISTINGUISHING = {
     "DiffusionBValue": ("MRDiffusionSequence", "diffusion weightings"),
     "ComplexImageComponent": ("MRImageFrameTypeSequence", "kinds of image"),
 }
-_PER_FRAME_TOO = "TemporalPositionIndex"  # some writers number frames with it that lie beside each other
+_MAY_NUMBER_SLICES = "TemporalPositionIndex"  # some writers number the slices of one volume with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,14 @@ class Frame:
     Attributes
     ----------
     header : pydicom.Dataset
-        Of its file, without pixel data.
+        Header of its file, without pixel data.
     number : int
-        Of the frame in its file, from 0.
+        Number of the frame in its file, from 0.
     plane : ImagePlane
     spacing : (float, float)
-        Distance of rows and of columns in mm.
+        Distance between rows and between columns in mm.
     thickness : float
-        Slice Thickness in mm; 0 where it is not given.
+        Slice Thickness in mm; 0 if it is missing.
     slope, intercept : float
         value = slope * stored value + intercept
     """
@@ -67,7 +67,7 @@ class Frame:
 
     @property
     def is_of_many(self) -> bool:
-        """Whether its file is a multi-frame image, be it of one frame."""
+        """Whether its file is a multi-frame image, even if it has one frame."""
         return frame_count(self.header) > 1 or any(name in self.header for name in FUNCTIONAL_GROUPS)
 
     @property
@@ -82,7 +82,7 @@ def frames_of(headers: Sequence[Dataset], path: Path) -> list[Frame]:
     Raises
     ------
     InputError
-        Colour, several volumes in one series, images that differ in size, or that do not say where they lie.
+        The images are in colour, of several volumes, of different sizes, or without a position.
     """
     _require_complete_concatenations(headers, path)
     for header in headers:
@@ -94,9 +94,10 @@ def frames_of(headers: Sequence[Dataset], path: Path) -> list[Frame]:
 
 
 def _require_complete_concatenations(headers: Sequence[Dataset], path: Path) -> None:
-    """Refuse a concatenation (PS3.3 C.7.6.16.2.2) some of whose files are not there.
+    """Refuse a concatenation (PS3.3 C.7.6.16.2.2) of which files are missing.
 
-    Its files need not say how many they are: then there are at least two, and as many as the last one's number.
+    If the files do not state their number, there are at least two, and at least as many as the largest number of a
+    file.
     """
     concatenations: dict[str, list[Any]] = {}
     for header in headers:
@@ -106,9 +107,9 @@ def _require_complete_concatenations(headers: Sequence[Dataset], path: Path) -> 
         present = {int(number) for header in files for number in numbers(header, "InConcatenationNumber")}
         stated = {int(number) for header in files for number in numbers(header, "InConcatenationTotalNumber")}
         count = max((stated or {2}) | present)
-        here = len(present) or len(files)
-        if here < count:
-            raise InputError("series_part", path=path, found=here, count=count if stated else f"{count} or more")
+        found = len(present) or len(files)
+        if found < count:
+            raise InputError("series_part", path=path, found=found, count=count if stated else f"{count} or more")
 
 
 def _require_grey(header: Any, path: Path) -> None:
@@ -121,7 +122,7 @@ def _frames_of_file(header: Any, path: Path) -> Iterator[Frame]:
     count = frame_count(header)
     groups = list(attribute(header, "PerFrameFunctionalGroupsSequence") or ())
     if groups and len(groups) != count:
-        raise InputError("file_unreadable", path=_path(header), detail="its frames are not all described")
+        raise InputError("file_unreadable", path=_path(header), detail="it does not describe all of its frames")
     offsets = numbers(header, "GridFrameOffsetVector")
     for number in range(count):
         name = file_name(header) if count == 1 else f"frame {number + 1} of {file_name(header)}"
@@ -150,7 +151,7 @@ def _frames_of_file(header: Any, path: Path) -> Iterator[Frame]:
 
 
 def _unit_vectors(orientation: Sequence[float], path: Path, name: str) -> tuple[tuple[float, float, float], ...]:
-    """Directions of a row and of a column, perpendicular and of length 1; headers hold rounded ones."""
+    """Directions of a row and of a column, made perpendicular and of length 1, because headers hold rounded ones."""
     row, column = np.reshape(orientation, (2, 3))
     if np.linalg.norm(np.cross(row, column)) < 0.5:
         raise InputError("series_no_place", path=path, first=name)
@@ -162,7 +163,7 @@ def _unit_vectors(orientation: Sequence[float], path: Path, name: str) -> tuple[
 
 
 def _frame_numbers(header: Any, number: int, group: str, name: str) -> tuple[float, ...]:
-    """Numbers of an attribute of a frame's functional group, else of the image."""
+    """Numbers of an attribute, from a functional group of the frame or else from the image."""
     for item in functional_group(header, number, group):
         if values := numbers(item, name):
             return values
@@ -170,7 +171,7 @@ def _frame_numbers(header: Any, number: int, group: str, name: str) -> tuple[flo
 
 
 def _rescale(header: Any, number: int) -> tuple[float, float]:
-    """Rescale slope and intercept, 1 and 0 where they are missing; of a dose map its scaling.
+    """Rescale Slope and Rescale Intercept, 1 and 0 if missing; Dose Grid Scaling of a dose map.
 
     A slope of 0 is an error of the writer and counts as 1, as in ITK.
     """
@@ -191,7 +192,7 @@ def _require_one_volume(headers: Sequence[Any], path: Path) -> None:
             if (value := attribute(item, name)) is not None
         ]
         kinds = len(set(values))
-        if kinds > 1 and not (name == _PER_FRAME_TOO and kinds == len(values)):
+        if kinds > 1 and not (name == _MAY_NUMBER_SLICES and kinds == len(values)):
             raise InputError("series_many_volumes", path=path, count=kinds, what=keywords)
 
 

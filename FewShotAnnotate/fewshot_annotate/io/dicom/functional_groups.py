@@ -1,7 +1,7 @@
 """Functional groups of multi-frame DICOM objects, which describe their frames.
 
-PS3.3 C.7.6.16: a functional group stands either once, for all frames, or in the item of each frame. Writers differ in
-which they choose: with one segment, say, its identification may be shared.
+PS3.3 C.7.6.16: a functional group is given either once, for all frames, or for each frame. Writers differ in their
+choice; with one segment, for example, its identification may be shared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroups
 
 
 class SourceImage(NamedTuple):
-    """Image that a frame was made from: its SOP Instance UID, and its frame from 1; 0 is the whole image."""
+    """Image that a frame was made from: its SOP Instance UID, and its frame number from 1, or 0 for all frames."""
 
     instance: str
     frame: int = 0
@@ -31,17 +31,17 @@ class SegFrame:
     Attributes
     ----------
     number : int
-        From 0, in the order of the pixel data.
+        Number of the frame from 0, in the order of the pixel data.
     segment : int
-        Segment Number; 0 where each voxel holds its own (label map segmentations).
+        Segment Number; 0 in label map segmentations, where each voxel holds its Segment Number.
     position : (float, float, float)
         Centre of the first pixel in mm, LPS.
     orientation : tuple of 6 floats
         Direction of a row (i), then of a column (j).
     spacing : (float, float)
-        Distance of rows, then of columns, in mm.
+        Distance between rows, then between columns, in mm.
     thickness, gap : float
-        Slice Thickness and Spacing Between Slices in mm; 0 where they are not given.
+        Slice Thickness and Spacing Between Slices in mm; 0 if they are missing.
     sources : frozenset of SourceImage
         Images that the frame was made from.
     """
@@ -69,14 +69,14 @@ def read_seg_frames(dataset: Dataset) -> list[SegFrame]:
         count = int(dataset.get("NumberOfFrames") or 1)
         per_frame = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
         if per_frame and len(per_frame) != count:
-            raise ValueError("the number of frames is not that of their descriptions")
+            raise ValueError("the number of frames differs from that of their descriptions")
         return [_frame(dataset, number, labelmap) for number in range(count)]
     except (AttributeError, IndexError, KeyError, TypeError):
-        raise ValueError("a frame does not say where it lies or what it shows") from None
+        raise ValueError("a frame has no position or no segment") from None
 
 
 def functional_group(dataset: Dataset, number: int, name: str) -> list[Any]:
-    """Items of a functional group of a frame: its own if it has any, else those shared by all frames."""
+    """Items of a functional group of a frame: those of the frame itself, or else those shared by all frames."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
     shared = dataset.get("SharedFunctionalGroupsSequence") or ()
     for groups in (per_frame[number : number + 1], shared[:1]):
@@ -96,7 +96,7 @@ def _frame(dataset: Dataset, number: int, labelmap: bool) -> SegFrame:
     orientation = functional_group(dataset, number, "PlaneOrientationSequence")[0].ImageOrientationPatient
     spacing = measures.PixelSpacing
     if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
-        raise ValueError("a frame does not say where it lies")
+        raise ValueError("a frame has no position")
     return SegFrame(
         number=number,
         segment=segment,

@@ -1,4 +1,4 @@
-"""Which image series and which segmentations are among some DICOM files, from their headers."""
+"""Listing of the image series and segmentations among DICOM files, from their headers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .folder import SEGMENTATIONS, image_headers, require_pydicom, suppress_dicom_warnings, usable_series
+from .attributes import SEGMENTATIONS, require_pydicom, suppress_dicom_warnings
+from .folder import image_headers
 from .object_kind import storage_class
+from .series_choice import usable_series
 
 _MIN_IMAGES = 2
 
@@ -21,9 +23,9 @@ class DicomObject:
     path : Path
         Folder of the series, or file of the segmentation.
     series : str
-        Which series it is, as `read_volume` takes it; empty if the folder has no other.
+        Name of the series, as `read_volume` takes it; empty if the folder has no other.
     uid : str
-        Series Instance UID of the images, or of those that the segmentation refers to.
+        Series Instance UID of the images, or of the images that the segmentation refers to.
     """
 
     path: Path
@@ -39,19 +41,19 @@ def list_series(files: Sequence[Path], folder: Path) -> list[DicomObject]:
     InputError
         pydicom is missing, or a file is damaged.
     """
-    found = [one for one in usable_series(image_headers(files, folder)) if one.images >= _MIN_IMAGES]
-    numbers = [one.number for one in found]
+    listed = [series for series in usable_series(image_headers(files, folder)) if series.images >= _MIN_IMAGES]
+    numbers = [series.number for series in listed]
     return [
         DicomObject(
             folder,
             ""
-            if len(found) == 1
-            else str(one.number)
-            if one.number is not None and numbers.count(one.number) == 1
-            else one.first,
-            one.uid,
+            if len(listed) == 1
+            else str(series.number)
+            if series.number is not None and numbers.count(series.number) == 1
+            else series.first,
+            series.uid,
         )
-        for one in found
+        for series in listed
     ]
 
 
@@ -68,13 +70,13 @@ def list_segmentations(files: Sequence[Path], folder: Path) -> list[DicomObject]
 
 
 def _referenced_series(file: Path) -> str:
-    """Series Instance UID of the images that a segmentation refers to; empty if it says none or several."""
+    """Series Instance UID of the images that a segmentation refers to; empty if there is none or several."""
     from pydicom import dcmread
 
     with suppress_dicom_warnings():
         try:
             header = dcmread(file, stop_before_pixels=True, specific_tags=["ReferencedSeriesSequence"], force=True)
-            found = {str(one.SeriesInstanceUID) for one in header.ReferencedSeriesSequence}
-        except Exception:  # pydicom raises anything at damaged data
+            uids = {str(item.SeriesInstanceUID) for item in header.ReferencedSeriesSequence}
+        except Exception:  # pydicom raises errors of many types for damaged data
             return ""
-    return found.pop() if len(found) == 1 else ""
+    return uids.pop() if len(uids) == 1 else ""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from ...core import paths
 from ...core.errors import InputError
-from .folder import SEGMENTATIONS, is_dicom, suppress_dicom_warnings
+from .attributes import DOSE, SEGMENTATIONS, suppress_dicom_warnings
+from .folder import is_dicom
 
 _STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
-# Beginnings of the UIDs of storage classes that are neither images nor labels, in words.
+# Descriptions of storage classes that are neither images nor labels, by the beginning of the UID.
 _OTHERS = {
     "1.2.840.10008.5.1.4.1.1.481.2": "dose map (RTDOSE)",
     "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
@@ -23,8 +24,7 @@ _OTHERS = {
     "1.2.840.10008.5.1.4.1.1.9.": "waveform",
     "1.2.840.10008.1.3.10": "directory (DICOMDIR)",
 }
-_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
-# In the part of a file before its data set, which is explicit little endian: element (0002,0002), VR UI, length.
+# In the file meta information, which is explicit little endian: element (0002,0002), VR UI, length.
 _CLASS_ELEMENT = b"\x02\x00\x02\x00UI"
 _CLASS_TAG = 0x00080016
 _HEAD_BYTES = 4096
@@ -38,7 +38,7 @@ def storage_class(path: Path) -> str:
 
 
 def _class_of_head(path: Path) -> str:
-    """SOP Class UID as the part before the data set gives it, for Slicer's Python without pydicom."""
+    """SOP Class UID from the file meta information, for Slicer's Python without pydicom."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -53,7 +53,7 @@ def _class_of_head(path: Path) -> str:
 
 
 def _class_of_data(path: Path) -> str:
-    """SOP Class UID as the data set itself gives it, which is what readers of the file go by."""
+    """SOP Class UID from the data set, which readers of the file use."""
     try:
         from pydicom.filereader import read_partial
     except ImportError:
@@ -62,7 +62,7 @@ def _class_of_data(path: Path) -> str:
         with suppress_dicom_warnings(), path.open("rb") as file:
             header = read_partial(file, lambda tag, *_: tag > _CLASS_TAG, force=True, specific_tags=[_CLASS_TAG])
             return str(header.get("SOPClassUID") or "")
-    except Exception:  # pydicom raises anything at damaged data
+    except Exception:  # pydicom raises errors of many types for damaged data
         return ""
 
 
@@ -80,7 +80,7 @@ def require_image(path: Path) -> None:
     if class_uid == _STRUCTURE_SET:
         raise InputError("not_an_image", path=path, kind="structure set (RTSTRUCT)")
     kind = _other_kind(class_uid)
-    if kind and class_uid != _DOSE:  # a dose map is made of voxels
+    if kind and class_uid != DOSE:  # a dose map is made of voxels
         raise InputError("not_an_image", path=path, kind=kind)
 
 
@@ -97,7 +97,8 @@ def find_segmentation(path: Path) -> Path | None:
     Raises
     ------
     InputError
-        A DICOM file without labels, a structure set among them; a folder without a segmentation or with several.
+        It is a DICOM file without labels, such as a structure set, or a folder without a segmentation or with
+        several.
     """
     if not paths.is_folder(path):
         _require_labels(path, storage_class(path))

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from ...core.errors import InputError
 from ...core.temporary import TemporaryFolder
 from ..itk_file import read_itk
-from .folder import file_name, frame_count
+from .attributes import file_name, frame_count
 from .frames import Frame
 
 # JPEG, JPEG lossless, JPEG-LS and JPEG 2000.
@@ -28,7 +28,7 @@ _PIXEL_ATTRIBUTES = (
     *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "PixelData"),
 )
-# Rounding to 32-bit floating point may move a value by this part of a step of the stored integers at most.
+# Maximum rounding error of 32-bit floating point, as a fraction of a step of the stored integers.
 _ROUNDING = 1 / 64
 _INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
 
@@ -36,8 +36,8 @@ _INTEGERS = (np.int16, np.uint16, np.int32, np.uint32)
 def frame_values(frames: Sequence[Frame], path: Path) -> np.ndarray:
     """Values of frames of one size, shape [frames, rows, columns].
 
-    Integers where all rescaled values are whole numbers, else floating point, with 64 bits where 32 would blur
-    the steps of the stored integers. MONOCHROME1 is not inverted, padding is kept and manufacturers' private scales
+    Integers if all rescaled values are whole numbers, otherwise floating point, with 64 bits if 32 bits are too few
+    to distinguish the stored integers. MONOCHROME1 is not inverted, padding is kept and manufacturers' private scales
     are not applied, as in ITK.
 
     Raises
@@ -88,7 +88,7 @@ def _value_type(stored: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.dty
 
 
 def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
-    """Stored values of all frames of a file, shape [frames, rows, columns]; through a Modality LUT if it has one."""
+    """Stored values of all frames of a file, shape [frames, rows, columns], after the Modality LUT if it has one."""
     from pydicom import dcmread
     from pydicom.uid import UID
 
@@ -97,7 +97,7 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
         dataset = dcmread(file, force=True)
         syntax = _transfer_syntax(dataset)
         missing = _missing_attributes(dataset)
-    except Exception:  # pydicom and its decoders raise anything at damaged data
+    except Exception:  # pydicom and its decoders raise errors of many types for damaged data
         raise damaged from None
     if missing:
         raise InputError("file_unreadable", path=file, detail=f"its header lacks {', '.join(missing)}")
@@ -120,7 +120,7 @@ def _read_pixels(file: Path, frame: Frame, path: Path) -> np.ndarray:
 
 
 def _missing_attributes(dataset: Any) -> list[str]:
-    """Attributes without which pixels cannot be decoded; those that have one sound value are filled in."""
+    """Missing attributes without which pixels cannot be decoded; those with an obvious value are filled in."""
     from pydicom.datadict import dictionary_description
 
     if "BitsAllocated" in dataset and "BitsStored" not in dataset:
@@ -135,7 +135,7 @@ def _missing_attributes(dataset: Any) -> list[str]:
 
 
 def _transfer_syntax(dataset: Any) -> str:
-    """Transfer syntax, the one that was guessed where a file does not name it; noted in the file meta information."""
+    """Transfer syntax; if the file does not state it, the one pydicom guessed is set in the file meta information."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if not syntax:
         implicit, little = dataset.original_encoding if hasattr(dataset, "original_encoding") else _encoding(dataset)
@@ -145,7 +145,7 @@ def _transfer_syntax(dataset: Any) -> str:
 
 
 def _encoding(dataset: Any) -> tuple[bool, bool]:
-    """Whether a file is of implicit VR, and whether of little endian, in pydicom 2."""
+    """Whether the encoding of a file is implicit VR, and whether it is little endian, in pydicom 2."""
     return bool(dataset.read_implicit_vr), bool(dataset.read_little_endian)
 
 
@@ -159,7 +159,7 @@ def _without_unused_bits(pixels: np.ndarray, dataset: Any) -> np.ndarray:
 
 
 def _decode_with_gdcm(dataset: Any) -> np.ndarray:
-    """Stored values of compressed pixels. GDCM would rescale them, so it gets a file that says nothing of that."""
+    """Stored values of compressed pixels. GDCM would rescale them, so it gets a file without rescale attributes."""
     elements = [dataset[name] for name in _PIXEL_ATTRIBUTES if name in dataset]
     dataset.clear()
     for element in elements:
@@ -173,7 +173,7 @@ def _decode_with_gdcm(dataset: Any) -> np.ndarray:
 
 
 def _apply_modality_lut(pixels: np.ndarray, dataset: Any) -> np.ndarray:
-    """Values of the table that a Modality LUT Sequence holds."""
+    """Look up pixel values in the table of a Modality LUT Sequence."""
     try:
         handlers = import_module("pydicom.pixels")
     except ImportError:  # pydicom 2

@@ -13,7 +13,7 @@ from ...core.errors import InputError
 from ...core.layers import group_disjoint
 from ...core.sparse_array import sparse_zeros
 from ...core.volume import Geometry, LabelMap, Segment, default_segment, present_values
-from .folder import attribute, numbers, suppress_dicom_warnings
+from .attributes import attribute, numbers, suppress_dicom_warnings
 from .functional_groups import LABELMAP_FRAME, SegFrame, read_seg_frames
 from .object_kind import find_segmentation
 from .segments import read_segment
@@ -21,26 +21,26 @@ from .segments import read_segment
 _SAME_PLANE = 1e-3  # cosines
 _SAME_SPACING = 1e-3  # of the spacing
 _GAP_TOLERANCE = 0.05  # of a gap; positions are rounded
-_MAX_GAP_DIVISOR = 16  # of the least distance of two frames, where nothing says how far slices are apart
+_MAX_GAP_DIVISOR = 16  # of the smallest distance between frames, if the slice distance is unknown
 _FULL_FRACTION = 255
 
 
 def read_segmentation(path: Path, grid: Geometry | None = None) -> list[LabelMap]:
-    """Label maps of a segmentation: one, or several where its segments overlap.
+    """Label maps of a segmentation: one, or several if its segments overlap.
 
-    They lie on the frames of the file, from the first to the last, with the empty slices that were left out. Of
-    fractional segmentations what is at least half of the maximum is taken.
+    Their grid reaches from the first to the last frame of the file and includes empty slices that the file leaves
+    out. Fractional segmentations are thresholded at half of the maximum.
 
     Parameters
     ----------
     grid : Geometry, optional
-        Of the images; gives the distance of slices where frames were left out and the file does not say it.
+        Grid of the images; gives the distance between slices if frames are left out and the file does not state it.
 
     Raises
     ------
     InputError
-        A package is missing; the file is damaged, or one of several that make a segmentation; its frames do not lie
-        on one grid.
+        A package is missing; the file is damaged, or only one file of a segmentation in several files; or its frames
+        do not lie on one grid.
     """
     dataset = _read_header(path)
     if attribute(dataset, "ConcatenationUID") and attribute(dataset, "InConcatenationTotalNumber") != 1:
@@ -49,7 +49,7 @@ def read_segmentation(path: Path, grid: Geometry | None = None) -> list[LabelMap
         with suppress_dicom_warnings():
             frames = read_seg_frames(dataset)
             described = _segments(dataset)
-    except Exception:  # sequences are parsed when they are asked for, and pydicom raises anything at damaged data
+    except Exception:  # sequences are parsed on access, and pydicom raises errors of many types for damaged data
         raise InputError("segmentation_unplaced", path=path) from None
     geometry, slices = _lattice(frames, _size(dataset), grid, path)
     if len({(frame.segment, k) for frame, k in zip(frames, slices, strict=True)}) < len(frames):
@@ -59,15 +59,15 @@ def read_segmentation(path: Path, grid: Geometry | None = None) -> list[LabelMap
         return [_label_map(zip(slices, pixels, strict=True), geometry, described)]
     masks: dict[int, dict[int, np.ndarray]] = {}
     for frame, k, values in zip(frames, slices, pixels, strict=True):
-        if values.any():  # kept with one bit per pixel: which segments overlap is known at the end only
+        if values.any():  # one bit per pixel saves memory; whether segments overlap is known only at the end
             masks.setdefault(frame.segment, {})[k] = np.packbits(values)
     return _layers(masks, geometry, described)
 
 
 def label_note(path: Path, name: object) -> str:
-    """One sentence on the threshold that made labels of fractions, if `path` is fractional segmentation, else empty.
+    """Sentence about the threshold of the fractional segmentation `path`; empty for any other file.
 
-    `name` is what the sentence calls it.
+    `name` denotes the segmentation in the sentence.
     """
     segmentation = find_segmentation(path)
     dataset = _read_header(segmentation) if segmentation else {}
@@ -90,12 +90,12 @@ def _read_header(path: Path) -> Any:
     try:
         with suppress_dicom_warnings():
             return dcmread(path, stop_before_pixels=True, force=True)
-    except Exception:  # pydicom raises anything at damaged data, struct.error among it
+    except Exception:  # pydicom raises errors of many types for damaged data, such as struct.error
         raise InputError("file_truncated", path=path, detail="its header is incomplete") from None
 
 
 def _size(dataset: Any) -> tuple[int, int]:
-    """Rows and columns, 0 where a number is missing or damaged."""
+    """Rows and columns; 0 if the number is missing or damaged."""
     rows, columns = (numbers(dataset, name) for name in ("Rows", "Columns"))
     return int(rows[0]) if rows else 0, int(columns[0]) if columns else 0
 
@@ -106,13 +106,13 @@ def _max_fraction(dataset: Any) -> int:
 
 
 def _segments(dataset: Any) -> dict[int, Segment]:
-    """Segments by number, without the background that a label map segmentation may describe."""
+    """Segments by number, without the background, which label map segmentations may describe."""
     segments = [read_segment(item, dataset) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
     return {segment.value: segment for segment in segments}
 
 
 def _pixels(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
-    """Pixels of each frame, one after the other: segment numbers, or bool."""
+    """Yield the pixels of each frame: segment numbers in a label map segmentation, otherwise bool."""
     kind = str(attribute(dataset, "SegmentationType"))
     least = _max_fraction(dataset) / 2 if kind == "FRACTIONAL" else 1
     read = 0
@@ -121,23 +121,23 @@ def _pixels(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
             for values in _stored_frames(dataset, path, count):
                 yield values if kind == "LABELMAP" else values >= least
                 read += 1
-    except Exception:  # a decoder raises anything at damaged data
+    except Exception:  # decoders raise errors of many types for damaged data
         raise InputError("file_truncated", path=path, detail=f"frame {read + 1} of {count}") from None
     if read != count:
         raise InputError("file_truncated", path=path, detail=f"{read} of {count} frames")
 
 
 def _stored_frames(dataset: Any, path: Path, count: int) -> Iterator[np.ndarray]:
-    """Values of each frame as they are stored, shape [rows, columns]."""
+    """Yield the stored values of each frame, shape [rows, columns]."""
     from pydicom import dcmread
     from pydicom.pixels import iter_pixels
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if int(dataset.BitsAllocated) > 1 or syntax.is_encapsulated:
-        # By itself, pydicom looks for frames in a deflated file without inflating it.
+        # Given a path, pydicom would look for frames in a deflated file without inflating it.
         yield from iter_pixels(dcmread(path, force=True) if syntax.is_deflated else path, raw=True)
         return
-    # pydicom takes each frame to begin a byte; those of single bits follow each other without gaps.
+    # pydicom expects each frame to start at a byte, but frames of single bits follow each other without padding.
     shape = _size(dataset)
     size = shape[0] * shape[1]
     content = np.frombuffer(dcmread(path, force=True, specific_tags=["PixelData"]).PixelData, dtype=np.uint8)
@@ -162,9 +162,9 @@ def _lattice(
         raise InputError("segmentation_unplaced", path=path)
     normal = normal / np.linalg.norm(normal)
     positions = np.array([frame.position for frame in frames])
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    gap, steps = _gap(np.diff(along[order]), _gap_candidates(first, normal, grid))
+    positions_along_normal = positions @ normal
+    order = np.argsort(positions_along_normal, kind="stable")
+    gap, steps = _gap(np.diff(positions_along_normal[order]), _gap_candidates(first, normal, grid))
     if not gap:
         raise InputError("segmentation_grids", path=path)
     lattice_indices = np.concatenate(([0], np.cumsum(steps))).astype(int)
@@ -190,7 +190,7 @@ def _lattice(
 
 
 def _gap_candidates(frame: SegFrame, normal: np.ndarray, grid: Geometry | None) -> list[float]:
-    """Distances of slices that the images and the file speak of, best first."""
+    """Candidate distances between slices, from the images and the attributes of a frame, most reliable first."""
     gaps = []
     if grid is not None:
         cosines = np.abs(normal @ grid.direction_matrix)
@@ -200,9 +200,9 @@ def _gap_candidates(frame: SegFrame, normal: np.ndarray, grid: Geometry | None) 
 
 
 def _gap(distances: np.ndarray, candidates: Sequence[float]) -> tuple[float, np.ndarray]:
-    """Distance of slices of which all distances of frames are multiples, and the multiples; 0 if there is none.
+    """Distance between slices of which all distances between frames are multiples, and the multiples.
 
-    Frames of several segments lie at the same place.
+    The distance is 0 if there is none. Frames of different segments have the same position.
     """
     apart = distances[distances > 1e-4]
     if not len(apart):
@@ -235,11 +235,13 @@ def _label_map(
 def _layers(
     masks: dict[int, dict[int, np.ndarray]], geometry: Geometry, described: dict[int, Segment]
 ) -> list[LabelMap]:
-    """Each segment on the first label map on which it covers no other; those without a voxel are on the first."""
+    """Label maps: each segment goes into the first one where it overlaps no other, empty segments into the first."""
     kind = np.uint8 if max((*masks, *described), default=0) <= 255 else np.uint16
     size = geometry.shape[1] * geometry.shape[2]
     filled = sorted(masks)
-    groups = [[filled[position] for position in group] for group in group_disjoint([masks[one] for one in filled])]
+    groups = [
+        [filled[position] for position in group] for group in group_disjoint([masks[number] for number in filled])
+    ]
     arrays = []
     for group in groups or [[]]:
         array = sparse_zeros(geometry.shape, kind)
@@ -247,12 +249,12 @@ def _layers(
             for k, bits in masks[number].items():
                 array[k][_unpacked(bits, size, geometry.shape[1:])] = number
         arrays.append(array)
-    held = [set(group) for group in groups] or [set()]
-    held[0] |= set(described) - set(masks)
+    numbers_of_layer = [set(group) for group in groups] or [set()]
+    numbers_of_layer[0] |= set(described) - set(masks)
     segments = _all_segments(described, tuple(masks))
     return [
         LabelMap(array, geometry, tuple(segment for segment in segments if segment.value in numbers))
-        for array, numbers in zip(arrays, held, strict=True)
+        for array, numbers in zip(arrays, numbers_of_layer, strict=True)
     ]
 
 
@@ -261,5 +263,5 @@ def _unpacked(bits: np.ndarray, size: int, shape: tuple[int, int]) -> np.ndarray
 
 
 def _all_segments(described: dict[int, Segment], present: Sequence[int]) -> tuple[Segment, ...]:
-    """What is described, and what is only there."""
+    """The described segments, and default ones for segment numbers that occur without a description."""
     return (*described.values(), *(default_segment(number) for number in present if number not in described))

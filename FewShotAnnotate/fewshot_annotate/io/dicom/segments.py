@@ -1,4 +1,4 @@
-"""Segments of a DICOM segmentation: name, colour, codes and maker of each item of its Segment Sequence.
+"""Segments of a DICOM segmentation: name, colour, codes and algorithm of each item of its Segment Sequence.
 
 PS3.3 C.8.20.4.
 """
@@ -13,18 +13,18 @@ from ...core.terminology import Code, Terminology, format_tag
 from ...core.volume import Segment, default_segment
 
 _DESIGNATIONS = re.compile(r"\x1b\$\)[AC]")  # of GB 2312 and KS X 1001, PS3.3 C.12.1.1.2
-_SEPARATORS = str.maketrans(dict.fromkeys("~^|", " "))  # of Slicer's tags, which may not stand in a meaning
+_SEPARATORS = str.maketrans(dict.fromkeys("~^|", " "))  # of Slicer's tags, so a meaning must not contain them
 
 
 def read_segment(item: Any, dataset: Any) -> Segment:
-    """A segment, its label value being the Segment Number.
+    """A segment, with its Segment Number as label value.
 
     Parameters
     ----------
     item : pydicom.Dataset
-        Of the Segment Sequence.
+        Item of the Segment Sequence.
     dataset : pydicom.Dataset
-        The whole segmentation, whose palette may hold the colours.
+        The segmentation, whose palette may hold the colours.
     """
     number = int(item.SegmentNumber)
     default = default_segment(number)
@@ -49,7 +49,7 @@ def read_segment(item: Any, dataset: Any) -> Segment:
 
 
 def segment_codes(item: Any) -> tuple[Code | None, ...]:
-    """Category, type, type modifier, anatomic region and region modifier; None where there is none."""
+    """Category, type, type modifier, anatomic region and region modifier; each None if it is missing."""
     kind = first_item(item, "SegmentedPropertyTypeCodeSequence")
     region = first_item(item, "AnatomicRegionSequence")
     codes = (

@@ -10,7 +10,8 @@ import numpy as np
 from ...core import paths
 from ...core.errors import InputError
 from ...core.volume import Geometry, Volume
-from .folder import read_image_headers, suppress_dicom_warnings
+from .attributes import suppress_dicom_warnings
+from .folder import read_image_headers
 from .frames import Frame, frames_of
 from .pixels import frame_values
 from .slice_stack import SliceStack, describe_missing, stack_slices
@@ -29,8 +30,8 @@ def read_dicom_volume(path: Path, series: str | None = None) -> Volume:
     Raises
     ------
     InputError
-        Not one series of evenly spaced, parallel, grey slices that say where they lie; a slice that is missing or
-        damaged; a gantry tilt.
+        It is not one series of evenly spaced, parallel greyscale slices with a position; a slice is missing or
+        damaged; or the gantry was tilted.
     """
     headers = read_image_headers(path, series)
     with suppress_dicom_warnings():
@@ -50,9 +51,9 @@ def read_dicom_volume(path: Path, series: str | None = None) -> Volume:
 
 
 def stack_geometry(ordered: Sequence[Frame], stack: SliceStack) -> Geometry:
-    """Grid of frames in the order of their stack, its missing slices included.
+    """Grid of frames in the order of their stack, including missing slices.
 
-    With a tilted gantry the third direction is not perpendicular to the others.
+    If the gantry was tilted, the third direction is not perpendicular to the others.
     """
     first = ordered[0]
     row, column = np.array(first.plane.row), np.array(first.plane.column)

@@ -10,12 +10,12 @@ import numpy as np
 from ...core.errors import InputError
 
 _PARALLEL_TOLERANCE = 1e-3
-# A shift of a slice against its neighbour by this part of the gap is a gantry tilt.
+# Slices that are shifted against their neighbours by more than this fraction of the gap show a gantry tilt.
 _SHIFT_TOLERANCE = 0.01
-# So far, as a part of the gap, a slice may stand beside its place on the lattice: scanners round positions, and
+# Maximum distance of a slice from its lattice position, as a fraction of the gap: scanners round positions, and
 # tables do not stop exactly.
 _LATTICE_TOLERANCE = 0.05
-_MIN_GAP = 1e-3  # mm; nearer slices lie at the same place
+_MIN_GAP = 1e-3  # mm; slices that are nearer have the same position
 _LISTED = 3
 
 
@@ -40,7 +40,7 @@ class ImagePlane:
 
     @property
     def normal(self) -> np.ndarray:
-        """Direction across the slice."""
+        """Direction perpendicular to the slice."""
         return np.cross(self.row, self.column)
 
 
@@ -51,9 +51,9 @@ class SliceStack:
     Attributes
     ----------
     order : tuple of int
-        Numbers of the given slices along their normal.
+        Positions of the slices in the given sequence, sorted along their normal.
     lattice_indices : tuple of int, ascending from 0
-        Lattice index of each of these; an index that does not occur is a missing slice.
+        Lattice index of each of these slices; at an index that does not occur, a slice is missing.
     step : ndarray, shape [3]
         Vector between neighbouring lattice positions in mm, LPS.
     tilt : float
@@ -88,7 +88,7 @@ def stack_slices(slices: Sequence[ImagePlane], path: object) -> SliceStack:
     Raises
     ------
     InputError
-        Slices that are not parallel, two at one place, or gaps that fit no lattice.
+        The slices are not parallel, two have the same position, or the gaps fit no lattice.
     """
     _require_parallel(slices, path)
     normal = slices[0].normal
@@ -125,7 +125,7 @@ def describe_missing(stack: SliceStack, slices: Sequence[ImagePlane]) -> str:
 
 
 def _require_one_volume(gaps: np.ndarray, path: object) -> None:
-    """Refuse a series with equally many slices, several, at each place: phases, echoes or time points."""
+    """Refuse a series with several slices, equally many, at each position: phases, echoes or time points."""
     starts = np.concatenate(([0], np.flatnonzero(gaps > _MIN_GAP) + 1, [len(gaps) + 1]))
     counts = np.diff(starts)
     if len(counts) > 1 and counts[0] > 1 and (counts == counts[0]).all():
@@ -133,7 +133,7 @@ def _require_one_volume(gaps: np.ndarray, path: object) -> None:
 
 
 def _require_parallel(slices: Sequence[ImagePlane], path: object) -> None:
-    """Refuse slices of several orientations, and name one of the fewer."""
+    """Refuse slices of several orientations; the error names a slice of the less frequent orientation."""
     turned = [
         plane.name
         for plane in slices

@@ -1,0 +1,153 @@
+"""Choice of one image series among DICOM headers."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...core.errors import InputError
+from ...core.numbers import int_or_none
+from .attributes import DOSE, attribute, file_name, frame_count, has_position, numbers, suppress_dicom_warnings
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# Codes of errors that are resolved by choosing a series.
+SERIES_ERRORS = ("many_series", "series_unknown")
+# Maximum number of series that an error lists.
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """An image series: its Series Instance UID and Series Number, name of its first file, number of its images."""
+
+    uid: str
+    number: int | None
+    first: str
+    images: int
+
+
+def usable_series(headers: Sequence[Dataset]) -> list[SeriesSummary]:
+    """The series of some headers, without those that only accompany others, such as localizers."""
+    with suppress_dicom_warnings():
+        groups = _by_series(_without_copies(headers))
+        return [
+            SeriesSummary(
+                str(attribute(group[0], "SeriesInstanceUID") or ""),
+                _number(group),
+                file_name(group[0]),
+                sum(map(frame_count, group)),
+            )
+            for group in _without_accessories(groups)
+        ]
+
+
+def choose_series(headers: Sequence[Dataset], path: Path, series: str | None = None) -> list[Dataset]:
+    """The images of one series, as `read_image_headers` describes it."""
+    if not headers:
+        raise InputError("no_series", path=path)
+    with suppress_dicom_warnings():
+        groups = _by_series(_without_copies(headers))
+        if series is not None:
+            chosen = [group for group in groups if _is_named(group, series.strip())]
+            if not chosen:
+                raise InputError("series_unknown", path=path, series=series, known=_listed(groups))
+        else:
+            chosen = _without_accessories(groups)
+        if len(chosen) > 1:
+            raise InputError("many_series", path=path, count=len(chosen), known=_listed(chosen))
+        return _single_images(_without_images(chosen[0], _is_accessory), path)
+
+
+def series_names(headers: Sequence[Dataset]) -> list[str]:
+    """The series of some headers, without those that only accompany others: Series Number, or name of a file."""
+    with suppress_dicom_warnings():
+        groups = _without_accessories(_by_series(headers))
+    series_numbers = [_number(group) for group in groups]
+    return [
+        file_name(group[0]) if number is None or series_numbers.count(number) > 1 else str(number)
+        for group, number in zip(groups, series_numbers, strict=True)
+    ]
+
+
+def _without_copies(headers: Sequence[Dataset]) -> list[Dataset]:
+    """The headers without those of files that are, byte for byte, copies of an earlier one."""
+    kept: dict[str, list[Dataset]] = {}
+    for header in headers:
+        same = kept.setdefault(str(attribute(header, "SOPInstanceUID") or ""), [])
+        if not any(filecmp.cmp(str(header.filename), str(other.filename), shallow=False) for other in same):
+            same.append(header)
+    return [header for same in kept.values() for header in same]
+
+
+def _by_series(headers: Sequence[Dataset]) -> list[list[Dataset]]:
+    groups: dict[str, list[Dataset]] = {}
+    for header in headers:
+        groups.setdefault(str(attribute(header, "SeriesInstanceUID") or ""), []).append(header)
+    return sorted(groups.values(), key=lambda group: (_number(group) is None, _number(group), file_name(group[0])))
+
+
+def _number(group: Sequence[Dataset]) -> int | None:
+    """Series Number."""
+    found = numbers(group[0], "SeriesNumber")
+    return int(found[0]) if found else None
+
+
+def _is_named(group: Sequence[Dataset], series: str) -> bool:
+    names = (str(attribute(group[0], "SeriesInstanceUID")), *map(file_name, group))
+    if series in names:
+        return True
+    number = int_or_none(series)
+    return number is not None and number == _number(group)
+
+
+def _listed(groups: Sequence[Sequence[Dataset]]) -> str:
+    """Description of series without patient data, such as '3 (20 CT images, such as 001.dcm)'."""
+    descriptions = []
+    for group in groups[:_LISTED]:
+        number, count = _number(group), sum(map(frame_count, group))
+        kind = "".join(letter for letter in str(attribute(group[0], "Modality") or "") if letter.isalnum())[:16]
+        images = " ".join(filter(None, (str(count), kind, "image" if count == 1 else "images")))
+        name = "one without a number" if number is None else str(number)
+        descriptions.append(f"{name} ({images}, such as {file_name(group[0])})")
+    return ", ".join(descriptions) + (" ..." if len(groups) > _LISTED else "")
+
+
+def _has_no_position(header: Any) -> bool:
+    return not has_position(header)
+
+
+def _is_accessory(header: Any) -> bool:
+    """Whether an image only accompanies others: a localizer, dose map or colour image."""
+    kinds = attribute(header, "ImageType") or ()
+    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+    colours = attribute(header, "SamplesPerPixel") or 1
+    return "LOCALIZER" in kinds or attribute(header, "SOPClassUID") == DOSE or colours != 1
+
+
+def _without_accessories(groups: list[list[Dataset]]) -> list[list[Dataset]]:
+    return _without(_without(groups, _has_no_position), _is_accessory)
+
+
+def _without(groups: list[list[Dataset]], unwanted: Any) -> list[list[Dataset]]:
+    """The series that hold a wanted image; all if none does."""
+    return [group for group in groups if not all(map(unwanted, group))] or groups
+
+
+def _without_images(group: list[Dataset], unwanted: Any) -> list[Dataset]:
+    """The wanted images of a series; all if there is none."""
+    return [header for header in group if not unwanted(header)] or group
+
+
+def _single_images(group: list[Dataset], path: Path) -> list[Dataset]:
+    """The images of a series that have a position; images of another SOP class, as screenshots, may have none."""
+    placed = [header for header in group if has_position(header)]
+    kinds = {str(attribute(header, "SOPClassUID")) for header in placed}
+    for header in group:
+        if not has_position(header) and (not placed or str(attribute(header, "SOPClassUID")) in kinds):
+            raise InputError("series_no_place", path=path, first=file_name(header))
+    return placed
