@@ -19,12 +19,12 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / 
 
 import numpy as np
 from fewshot_annotate.core.intensity import intensity_quantiles
+from fewshot_annotate.core.slice_axis import thickest_axis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.training_example import TrainingExample
 from fewshot_annotate.core.volume import Volume
 from fewshot_annotate.datasets.case_description import CaseDescription, case_features
 from fewshot_annotate.datasets.ranking import rank_cases
-from fewshot_annotate.datasets.task.filling import slice_axis_without_labels
 from fewshot_annotate.engines.base import RunContext
 from fewshot_annotate.engines.specialist.engine import Specialist
 from fewshot_annotate.engines.specialist.training import fit_specialist
@@ -93,7 +93,7 @@ def _fit(cases: Sequence[Path], folder: Path, seconds: float, start: Path | None
 def _filled(case: Path, model: Path) -> tuple[np.ndarray, np.ndarray, float]:
     """Labels and confidence [k, j, i], and the expected error."""
     volume, truth = _load(case)
-    axis = slice_axis_without_labels(volume.geometry)
+    axis = thickest_axis(volume.geometry)
     count, height, width = axis.shape(volume.geometry)
     values = tuple(range(1, int(truth.max()) + 1))
     support = Support(

@@ -14,8 +14,8 @@ import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.volume import Geometry, Segment
 from fewshot_annotate.datasets.export.checks import findings
+from fewshot_annotate.datasets.export.delivery import validation_patients
 from fewshot_annotate.datasets.export.facts import CaseFacts
-from fewshot_annotate.datasets.export.split import validation_patients
 from fewshot_annotate.datasets.task.adding import Provenance, add_example
 from fewshot_annotate.datasets.task.example import LabelOrigin
 from fewshot_annotate.datasets.task.library import create_task

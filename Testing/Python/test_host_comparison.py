@@ -25,9 +25,8 @@ from fewshot_annotate.core.events import Failed  # noqa: E402
 from fewshot_annotate.core.job import Device  # noqa: E402
 from fewshot_annotate.core.python_executable import python_executable  # noqa: E402
 from fewshot_annotate.evaluation import summary  # noqa: E402
-from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder  # noqa: E402
+from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder, ComparisonProcess  # noqa: E402
 from fewshot_annotate.evaluation.design import TrialDesign  # noqa: E402
-from fewshot_annotate.evaluation.process import ComparisonProcess  # noqa: E402
 from fewshot_annotate.host import compare_controller as compare_module  # noqa: E402
 from fewshot_annotate.host.annotation.record import AnnotationRecord  # noqa: E402
 from fewshot_annotate.host.annotation.record_store import write_record  # noqa: E402
@@ -273,7 +272,7 @@ def test_the_worker_ends_when_its_host_is_gone(comparing: Comparing, tmp_path: P
     host = (
         "import sys, time; from pathlib import Path\n"
         "from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder\n"
-        "from fewshot_annotate.evaluation.process import ComparisonProcess\n"
+        "from fewshot_annotate.evaluation.comparison_folder import ComparisonProcess\n"
         "process = ComparisonProcess(ComparisonFolder(Path(sys.argv[1])), sys.argv[2])\n"
         "process.start(); print(process._process.pid, flush=True); time.sleep(100)\n"
     )

@@ -1,11 +1,11 @@
-"""`task`: named labelling jobs with their examples and the models that are trained on them."""
+"""`task`: labelling jobs with their labelled examples and the models trained on them."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,9 @@ def _tables(task: Task) -> Iterator[Any]:
         segments = Table("value", "segment", "ml, mean of examples")
         for segment in task.segments:
             counts = [
-                example.voxels[segment.value - 1] * example.voxel_ml for example in task.examples if example.whole
+                example.voxels[segment.value - 1] * example.geometry.voxel_ml
+                for example in task.examples
+                if example.whole
             ]
             mean = f"{sum(counts) / len(counts):.3g}" if counts else ""
             segments.add_row(str(segment.value), printable(segment.name), mean)
@@ -204,8 +206,7 @@ def _add_batch(options: argparse.Namespace, folder: Path) -> int:
     result = add_accepted(folder, BatchFolder(options.image))
     for name, added in result.added:
         _note_replaced(added, name)
-    for name, error in result.refused:
-        print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)
+    _print_refused(result.refused, options)
     twice = Counter(added.example.digest for _, added in result.added)
     for digest, count in twice.items():
         if count > 1:
@@ -220,6 +221,12 @@ def _note_replaced(added: Added, image: object) -> None:
         print_note(f"{image}: this image was in the task already; its labels were replaced.")
 
 
+def _print_refused(cases: Sequence[tuple[str, InputError]], options: argparse.Namespace) -> None:
+    """Print why each of some cases cannot be used."""
+    for name, error in cases:
+        print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)
+
+
 def _summary(task: Task) -> str:
     return f"{printable(task.name)}: {len(task.examples)} examples, {segment_names(task)}"
 
@@ -227,10 +234,9 @@ def _summary(task: Task) -> str:
 def _next(options: argparse.Namespace) -> int:
     count = parse_count(options.count, "cases")
     ranked, unreadable = rank_batch(BatchFolder(options.batch), read_task(task_folder(options.name)))
-    for name, error in unreadable:
-        print(f"fewshot-annotate: {printable(name)}: {error_text(error, options)}", file=sys.stderr)
-    for case in ranked[:count]:
-        print(f"{printable(case.case.name)}: {printable(error_text(case.reason))}")
+    _print_refused(unreadable, options)
+    for entry in ranked[:count]:
+        print(f"{printable(entry.case.name)}: {printable(error_text(entry.reason))}")
     if not ranked:
         print("No filled case waits for its review.")
     return ExitCode.DONE

@@ -76,6 +76,16 @@ class InputError(Message, ValueError):
     """Input that cannot be used."""
 
 
+def code_and_data(content: Message | str) -> dict[str, Any]:
+    """Code and data of a message as plain data; nothing of a sentence, such as one of version 0.1."""
+    return content.to_json() if isinstance(content, Message) else {}
+
+
+def message_or_text(text: str, code: str, data: Mapping[str, Any] | None) -> Message | str:
+    """The inverse of `code_and_data`: the message, of which each user interface makes its sentence; else the text."""
+    return text if data is None else Message.from_json({"code": code, "data": data})
+
+
 def _to_json(value: Any) -> Any:
     if isinstance(value, Message):
         return value.to_json()

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from .errors import FAILURES, Message
+from .errors import FAILURES, Message, code_and_data, message_or_text
 from .exit_codes import ExitCode
 from .reading import DamagedContentError, decoding
 
@@ -140,12 +140,12 @@ class Warned(Event):
     @classmethod
     def of(cls, content: Message | str) -> Warned:
         """The warning of a message, or of a sentence from an engine that has no messages."""
-        return cls(str(content), **content.to_json() if isinstance(content, Message) else {})
+        return cls(str(content), **code_and_data(content))
 
     @property
     def content(self) -> Message | str:
-        """The message, of which each user interface makes its sentence; the sentence itself where that is all."""
-        return self.message if self.data is None else Message.from_json({"code": self.code, "data": self.data})
+        """The message; the sentence itself of an event without a code."""
+        return message_or_text(self.message, self.code, self.data)
 
 
 @dataclass(frozen=True)
@@ -185,12 +185,12 @@ class Failed(Event):
     @classmethod
     def of(cls, content: Message | str) -> Failed:
         """The event for a message, or for a sentence from a worker of version 0.1."""
-        return cls(str(content), **content.to_json() if isinstance(content, Message) else {})
+        return cls(str(content), **code_and_data(content))
 
     @property
     def content(self) -> Message | str:
-        """The message, of which each user interface makes its sentence; the sentence itself where that is all."""
-        return self.reason if self.data is None else Message.from_json({"code": self.code, "data": self.data})
+        """The message; the sentence itself of an event without a code."""
+        return message_or_text(self.reason, self.code, self.data)
 
     @property
     def is_bad_input(self) -> bool:

@@ -89,6 +89,10 @@ class SliceAxis:
         name = str(_PLANES[int(normal.argmax())])
         return name if normal.max() > 0.999 else f"oblique {name}"
 
+    def nearest_plane(self, geometry: Geometry) -> str:
+        """Nearest anatomical plane, whether or not the slices are tilted: 'axial', 'coronal' or 'sagittal'."""
+        return self.patient_plane(geometry).removeprefix("oblique ")
+
     def describe(self, geometry: Geometry) -> str:
         """The axis by its array index and in anatomical words, such as 'axis 1 (coronal)'."""
         return f"axis {self.index} ({self.patient_plane(geometry)})"
@@ -116,6 +120,12 @@ class SliceAxis:
 
 # How a user chooses an axis: by its array index, or by the plane of its slices.
 AxisChoice = SliceAxis | Plane
+
+
+def thickest_axis(geometry: Geometry) -> SliceAxis:
+    """The axis of the largest spacing, along which a volume was most likely acquired; the first one of equal ones."""
+    spacing = SliceAxis(0).spacing(geometry)
+    return SliceAxis(max(range(3), key=lambda axis: (round(spacing[axis], 3), -axis)))
 
 
 def resolve_axis(choice: AxisChoice | None, geometry: Geometry) -> SliceAxis | None:

@@ -91,6 +91,11 @@ class Geometry:
         return np.reshape(np.asarray(self.direction, dtype=float), (3, 3))
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in ml."""
+        return float(np.prod(self.spacing)) / 1000
+
+    @property
     def index_to_world(self) -> np.ndarray:
         """Matrix from voxel steps (i, j, k) to mm (LPS), float64 [3, 3]."""
         return self.direction_matrix * self.spacing

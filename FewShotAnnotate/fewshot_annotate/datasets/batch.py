@@ -14,7 +14,7 @@ from ..core import paths
 from ..core.errors import InputError
 from ..engines.registry import engine_class, runnable_engine
 from ..jobs.planning import require_channels
-from .batch_folder import BatchFolder
+from .batch_folder import BatchFolder, no_trace_if_refused
 from .batch_state import BatchProgress, BatchState
 from .case import BatchSettings, CaseJob
 from .manifest import BadRow, Manifest
@@ -24,7 +24,6 @@ from .task.library import task_folder
 from .task.matching import require_library_engine
 from .task.models import require_model
 from .task.task import read_task
-from .traces import no_trace_if_refused
 
 _WAIT_SECONDS = 0.2
 

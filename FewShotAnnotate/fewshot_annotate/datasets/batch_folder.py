@@ -34,6 +34,8 @@ from .manifest import require_case_name
 from .status import StatusFile
 
 _LOCK = ".batch.lock"
+# Code of the error that another batch runs in the folder, to which new files belong.
+_OTHER_BATCH_ERROR = "batch_busy"
 
 
 class BatchFolder:
@@ -130,3 +132,21 @@ class BatchFolder:
                 return False
         except (InputError, OSError):
             return True
+
+
+@contextlib.contextmanager
+def no_trace_if_refused(folder: Path) -> Iterator[None]:
+    """Context manager: remove new files and folders if the block raises `InputError` before a case has run."""
+    before = {path.name for path in paths.entries(folder)}
+    missing = [path for path in (folder, *folder.parents) if not paths.lexists(path)]
+    try:
+        yield
+    except InputError as error:
+        new = [path for path in paths.entries(folder) if path.name not in before]
+        if error.code != _OTHER_BATCH_ERROR and not any(map(paths.is_folder, new)):
+            with contextlib.suppress(OSError, ValueError):  # what cannot be removed is harmless
+                for path in new:
+                    path.unlink(missing_ok=True)
+                for path in missing:
+                    path.rmdir()
+        raise

@@ -22,7 +22,7 @@ from ..core.volume import LabelMap, Volume
 from ..engines.base import Engine, RunContext, Stopped, label_slice
 from ..engines.registry import engine_for
 from ..engines.specialist.report import REPORT_FILE
-from ..guidance.contact_sheet import PREVIEW_SLICES, contact_sheet, least_certain
+from ..guidance.contact_sheet import contact_sheet, evenly_spread, least_certain
 from ..guidance.poor_dice import poor_labels
 from ..io.files import read_channels, read_volume, write_array, write_label_maps
 from ..io.shear_note import shear_note
@@ -208,8 +208,7 @@ def write_preview(
         Pillow is missing, or the picture cannot be written.
     """
     held = labelled_indices(label_map.array, axis) or [0]
-    shown = np.linspace(held[0], held[-1], PREVIEW_SLICES).round().astype(int)
-    contact_sheet(files.preview, volume, label_map, axis, list(dict.fromkeys(map(int, shown))), labelled)
+    contact_sheet(files.preview, volume, label_map, axis, evenly_spread(held[0], held[-1]), labelled)
 
 
 def _fill(engine: Engine, run: PlannedRun, volume: Volume, context: RunContext) -> tuple[np.ndarray, np.ndarray]:

@@ -125,11 +125,10 @@ def _from_record(
             raise ValueError("quantiles")
         undecided, confidence = float(record["undecided"]), float(record["confidence"])
     names = names or sorted(voxels)
-    voxel_ml = float(np.prod(geometry.spacing)) / 1000
     expected = [label_dice.dice for label_dice in case.expected.values()]
     description = CaseDescription(
         name=case.name,
-        features=case_features(geometry, quantiles, [voxels.get(name, 0) * voxel_ml for name in names]),
+        features=case_features(geometry, quantiles, [voxels.get(name, 0) * geometry.voxel_ml for name in names]),
         error=1 - (float(np.mean(expected)) if expected else confidence),
         undecided=undecided,
     )

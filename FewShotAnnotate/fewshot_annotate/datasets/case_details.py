@@ -1,4 +1,4 @@
-"""Details of a filled case in the table and on the page of a batch, beside its state."""
+"""Details of a filled case, shown in the table and on the page of a batch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from ..core.volume import LabelMap, Volume
 from ..guidance.confidence import slice_confidence
 from ..jobs.planning import PlannedRun
 from .case_description import RANKING, ranking_record
-
-_CUBIC_MM_PER_ML = 1000.0
 
 
 def measured(volume: Volume, label_map: LabelMap, confidence: np.ndarray, run: PlannedRun) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def measured(volume: Volume, label_map: LabelMap, confidence: np.ndarray, run: P
     scores = {index: slice_confidence(labels[index], sure[index]) for index in run.job.slices}
     least = min(scores, key=lambda index: (scores[index], index))
     counts = np.bincount(label_map.array.ravel())
-    voxel_ml = float(np.prod(label_map.geometry.spacing)) / _CUBIC_MM_PER_ML
+    voxel_ml = label_map.geometry.voxel_ml
     present = [segment for segment in label_map.segments if segment.value < len(counts) and counts[segment.value]]
     return {
         "plane": axis.patient_plane(label_map.geometry),

@@ -110,7 +110,7 @@ def _examples_of(task: Task | None) -> list[CaseDescription]:
         CaseDescription(
             name=example.number,
             features=case_features(
-                example.geometry, example.quantiles, [count * example.voxel_ml for count in example.voxels]
+                example.geometry, example.quantiles, [count * example.geometry.voxel_ml for count in example.voxels]
             ),
         )
         for example in task.examples

@@ -14,12 +14,13 @@ report.html          the report, where the packages for one are installed
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.events import Event, Expected, SliceDone
 from ..core.job import Device, Job
 from ..core.reading import DamagedContentError, read_json_as
@@ -27,6 +28,7 @@ from ..core.storage import write_json
 from ..core.support import Support
 from ..core.volume import Segment, Volume
 from ..jobs.planning import EngineSettings
+from ..jobs.process import WorkerProcess
 from ..jobs.run_folder import JobFolder
 from ..jobs.work_folder import WorkFolder
 from .case import CaseStructure, ComparisonCase
@@ -129,6 +131,27 @@ class ComparisonFolder(WorkFolder):
     def concerns(self, event: Event) -> bool:
         """Whether an event can be about a comparison: one about a slice or a label cannot."""
         return not isinstance(event, (SliceDone, Expected))
+
+
+class ComparisonProcess(WorkerProcess):
+    """The worker of one comparison.
+
+    Parameters
+    ----------
+    folder : ComparisonFolder
+    python : str
+        Program that runs the worker.
+    """
+
+    script: ClassVar[Path] = Path(__file__).resolve().with_name("worker.py")
+    failure_advice: ClassVar[Message] = Message("comparison_can_be_repeated")
+
+    def __init__(self, folder: ComparisonFolder, python: str = sys.executable) -> None:
+        super().__init__(folder, python)
+
+    def _options(self) -> list[str]:
+        """The worker runs the trials with the same Python."""
+        return ["--python", self._python]
 
 
 def _case(layers: Sequence[JobFolder], segments: Sequence[Sequence[Segment]]) -> ComparisonCase:

@@ -13,7 +13,6 @@ from ..core.storage import csv_bytes
 from ..core.volume import LabelMap
 
 COLUMNS = ("label", "name", "voxels", "filled voxels", "ml", "least ml", "most ml", "expected Dice")
-_CUBIC_MM_PER_ML = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ def label_statistics(
     """
     statistics = []
     for layer in layers:
-        voxel_ml = float(np.prod(layer.geometry.spacing)) / _CUBIC_MM_PER_ML
+        voxel_ml = layer.geometry.voxel_ml
         counts = np.bincount(layer.array.ravel())
         counts_filled = np.bincount(axis.slices(layer.array)[list(filled)].ravel(), minlength=len(counts))
         for segment in layer.segments:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import Message
+from ..core.errors import Message, code_and_data, message_or_text
 from .case import ComparisonCase
 from .design import Trial
 from .recommendation import Recommendation, recommend
@@ -43,12 +43,12 @@ class UnscoredEngine:
     @classmethod
     def of(cls, engine: str, content: Message | str, started: bool) -> UnscoredEngine:
         """An engine with the reason as a message."""
-        return cls(engine, str(content), started, **content.to_json() if isinstance(content, Message) else {})
+        return cls(engine, str(content), started, **code_and_data(content))
 
     @property
     def content(self) -> Message | str:
-        """The message, of which each user interface makes its sentence; the sentence itself where that is all."""
-        return self.reason if self.data is None else Message.from_json({"code": self.code, "data": self.data})
+        """The message; the sentence itself in files of version 0.1."""
+        return message_or_text(self.reason, self.code, self.data)
 
     @property
     def message(self) -> Message:

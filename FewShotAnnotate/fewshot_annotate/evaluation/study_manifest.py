@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..core.layers import labelled_anywhere, merge_disjoint
 from ..core.regrid import Consent
-from ..core.slice_axis import AxisChoice, SliceAxis, labelled_indices, parse_axis, resolve_axis
+from ..core.slice_axis import AxisChoice, labelled_indices, parse_axis, resolve_axis, thickest_axis
 from ..io.files import read_channels, read_on_grid, read_volume
 from ..io.label_notes import label_notes
 from ..io.shear_note import shear_note
@@ -71,9 +71,7 @@ class LabelledVolume:
             if sentence:
                 on_note(sentence)
         layers = merge_disjoint(regridded.layers).layers
-        spacing = SliceAxis(0).spacing(volume.geometry)
-        thickest = SliceAxis(min(range(3), key=lambda number: (-round(spacing[number], 3), number)))
-        axis = resolve_axis(self.axis, volume.geometry) or thickest
+        axis = resolve_axis(self.axis, volume.geometry) or thickest_axis(volume.geometry)
         anything = labelled_anywhere(layers)
         labelled = labelled_indices(anything, axis)
         return ComparisonCase.from_label_maps(volume, layers, axis, labelled, self.label, complete=self.complete)

@@ -70,6 +70,11 @@ def contact_sheet(
     write_png(Path(path), sheet)
 
 
+def evenly_spread(first: int, last: int, count: int = PREVIEW_SLICES) -> list[int]:
+    """At most `count` different slices, evenly spread from the first to the last."""
+    return list(dict.fromkeys(map(int, np.linspace(first, last, count).round())))
+
+
 def least_certain(
     labels: np.ndarray, confidence: np.ndarray, axis: SliceAxis, filled: Sequence[int], count: int = PREVIEW_SLICES
 ) -> list[int]:

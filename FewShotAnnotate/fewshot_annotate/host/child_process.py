@@ -12,7 +12,7 @@ from ..core.errors import Message
 from ..core.events import Cancelled, Event, Failed, Finished, Progress
 from ..datasets.background import RequestFolder
 from ..jobs.process import WorkerProcess
-from .fill.run_store import RunFolder, RunStore, delete_orphaned_runs, delete_run
+from .fill.run_store import RunFolder, RunStore, delete_orphaned_runs, discard_run
 from .tasks import BackgroundTasks
 
 
@@ -111,5 +111,4 @@ class ChildProcess:
     def _release(self) -> None:
         process, self._process = self._process, None
         held, self._held = self._held, None
-        if held is not None:
-            self._tasks.start(partial(delete_run, process, held))
+        discard_run(self._tasks, process, held)

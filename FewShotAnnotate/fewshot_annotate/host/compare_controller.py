@@ -16,9 +16,8 @@ from ..core.job import Device
 from ..core.slice_axis import SliceAxis
 from ..core.volume import Segment, Volume
 from ..engines.registry import engine_class
-from ..evaluation.comparison_folder import ComparisonFolder, ComparisonRequest
+from ..evaluation.comparison_folder import ComparisonFolder, ComparisonProcess, ComparisonRequest
 from ..evaluation.design import TrialDesign
-from ..evaluation.process import ComparisonProcess
 from ..evaluation.summary import Summary, read_summary
 from ..jobs.planning import EngineSettings
 from .annotation.record import AnnotationRecord
@@ -27,7 +26,7 @@ from .annotation.snapshot import select
 from .annotation.survey import survey_segmentation
 from .chosen_nodes import ChosenNodes
 from .fill.preparation import PaintedInput, read_channels
-from .fill.run_store import RunFolder, RunStore, delete_orphaned_runs, delete_run
+from .fill.run_store import RunFolder, RunStore, delete_orphaned_runs, discard_run
 from .messages import error_text
 from .mrml.comparison_nodes import show_in_scene
 from .mrml.grid_reader import GridReader
@@ -193,14 +192,11 @@ class CompareController:
             self._change(CompareState.CANCELLED)
 
     def reset(self) -> None:
-        """End what is going on at once and forget what was found."""
+        """End the comparison at once and clear its result."""
         process, self._process = self._process, None
         held, self._held, self._folder = self._held, None, None
         self._tasks.cancel()
-        if held is not None:
-            if process is not None:
-                process.cancel()
-            self._tasks.start(partial(delete_run, process, held))  # comes after preparing: there is one thread
+        discard_run(self._tasks, process, held)
         self.summary, self.error, self.message, self.progress = None, None, "", _NO_PROGRESS
         if self.state is not CompareState.IDLE:
             self._change(CompareState.IDLE)

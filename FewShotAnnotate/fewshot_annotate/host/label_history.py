@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..core.slice_axis import SliceAxis
+from ..core.slice_axis import SliceAxis, thickest_axis
 from ..datasets.accepting import LabelHistory
-from ..datasets.task.filling import slice_axis_without_labels
 from .annotation.annotations import SliceAnnotations
 from .chosen_nodes import ChosenNodes
 
@@ -26,7 +25,7 @@ def label_history(annotations: SliceAnnotations, nodes: ChosenNodes, engine: str
     filled = set(found.record.present.filled)
     axis = found.selection.axis
     if axis is None or not filled:
-        axis = slice_axis_without_labels(grid.geometry).index if axis is None else axis
+        axis = thickest_axis(grid.geometry).index if axis is None else axis
         filled, engine = set(), ""
     count = SliceAxis(axis).count(grid.geometry)
     painted = tuple(index for index in range(count) if not filled or index in set(found.selection.labelled))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,17 +17,15 @@ from ...core.signals import defer_signals
 from ...core.slice_axis import SliceAxis, labelled_indices
 from ...core.storage import hidden_folder
 from ...core.volume import Geometry, LabelMap, Volume
-from ...guidance.contact_sheet import contact_sheet
+from ...guidance.contact_sheet import contact_sheet, evenly_spread
 from ...io.files import write_array
 from .checks import findings, require_consistent
 from .data_sheet import data_sheet, write_data_sheet
 from .facts import CaseFacts, facts_of
 from .layouts import LAYOUTS, CasePaths, Layout, LayoutOptions
 from .source import DatasetSource
-from .split import validation_patients
 
 PREVIEWS = "previews"
-_PREVIEW_SLICES = 10
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,26 @@ def export_dataset(
     return ExportedDataset(output / layout.root, tuple(cases), held_cases, tuple(problems))
 
 
+def validation_patients(patients: Iterable[str], fraction: float, seed: int = 0) -> frozenset[str]:
+    """Patients of the validation set: the same ones for the same seed, whatever the order of the cases.
+
+    Parameters
+    ----------
+    patients : iterable of str
+    fraction : float
+        0..1; of at least two patients, at least one is on each side unless the fraction is 0.
+    seed : int
+    """
+    ordered = sorted(
+        set(patients),
+        key=lambda patient: hashlib.sha256(f"{seed} {patient}".encode("utf-8", "surrogatepass")).hexdigest(),
+    )
+    count = round(fraction * len(ordered))
+    if fraction > 0 and len(ordered) > 1:
+        count = min(max(count, 1), len(ordered) - 1)
+    return frozenset(ordered[:count])
+
+
 def _write_cases(
     source: DatasetSource, root: Path, layout: Layout, previews: bool, report: Callable[[int], object]
 ) -> tuple[list[CaseFacts], dict[str, CasePaths]]:
@@ -143,8 +162,7 @@ def _write_preview(path: Path, volume: Volume, label_map: LabelMap) -> None:
     spacing = SliceAxis(0).spacing(volume.geometry)
     axis = SliceAxis(int(np.argmax(spacing)))
     held = labelled_indices(label_map.array, axis) or [axis.count(volume.geometry) // 2]
-    shown = np.linspace(held[0], held[-1], _PREVIEW_SLICES).round().astype(int)
-    contact_sheet(path, volume, label_map, axis, list(dict.fromkeys(map(int, shown))))
+    contact_sheet(path, volume, label_map, axis, evenly_spread(held[0], held[-1]))
 
 
 def _same_images(cases: Sequence[CaseFacts]) -> list[Message]:

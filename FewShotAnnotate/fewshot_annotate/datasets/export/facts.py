@@ -63,7 +63,6 @@ def facts_of(number: str, case: SourceCase, loaded: LoadedCase, labels: int) -> 
         Number of segments.
     """
     geometry = loaded.volume.geometry
-    voxel_ml = float(np.prod(geometry.spacing)) / 1000
     voxels = np.bincount(loaded.labels.ravel(), minlength=labels + 1)[1:]
     return CaseFacts(
         number=number,
@@ -71,7 +70,7 @@ def facts_of(number: str, case: SourceCase, loaded: LoadedCase, labels: int) -> 
         patient=loaded.patient,
         digest=image_digest(loaded.volume.array),
         geometry=geometry,
-        millilitres=tuple(float(count) * voxel_ml for count in voxels),
+        millilitres=tuple(float(count) * geometry.voxel_ml for count in voxels),
         centres=tuple(_centre(loaded.labels == value, geometry) for value in range(1, labels + 1)),
         quantiles=intensity_quantiles(loaded.volume.array, _QUANTILE_SAMPLE_VOXELS),
         origins=loaded.origins,

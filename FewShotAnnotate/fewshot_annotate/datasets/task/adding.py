@@ -234,7 +234,7 @@ def _plane(example: TaskExample) -> str:
     """Patient plane of the labelled slices; empty if the whole volume is labelled."""
     if example.axis is None:
         return ""
-    return SliceAxis(example.axis).patient_plane(example.geometry).removeprefix("oblique ")
+    return SliceAxis(example.axis).nearest_plane(example.geometry)
 
 
 def _patient(pseudonym: str) -> str:

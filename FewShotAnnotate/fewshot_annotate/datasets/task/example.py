@@ -97,11 +97,6 @@ class TaskExample:
         """Number of labelled slices; those along the first array axis if the whole volume is labelled."""
         return self.geometry.shape[0] if self.labelled_slices is None else len(self.labelled_slices)
 
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of a voxel in ml."""
-        return float(np.prod(self.geometry.spacing)) / 1000
-
     def folder(self, task: Path) -> Path:
         """Its folder in that of its task."""
         return task / EXAMPLES / self.number
@@ -240,9 +235,10 @@ def file_digest(path: Path) -> str:
 
 
 def image_digest(array: np.ndarray) -> str:
-    """SHA-256 of voxels, whatever their order of bytes."""
+    """SHA-256 of voxels or pixels, independent of the byte order."""
+    # By the type's name: numpy writes the same type in more than one way, as '<f4' and as 'float32'.
     layout = str((np.dtype(array.dtype.name), array.shape))
     digest = hashlib.sha256(layout.encode())
-    for volume_slice in array:
-        digest.update(np.ascontiguousarray(volume_slice, dtype=volume_slice.dtype.newbyteorder("<")).data)
+    for row in array:  # a slice of a volume, or a row of a slice
+        digest.update(np.ascontiguousarray(row, dtype=row.dtype.newbyteorder("<")).data)
     return digest.hexdigest()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...core.errors import InputError
-from ...core.slice_axis import SliceAxis, resolve_axis
+from ...core.slice_axis import resolve_axis, thickest_axis
 from ...core.support import Support
-from ...core.volume import Geometry, LabelMap
+from ...core.volume import LabelMap
 from ...engines.registry import engine_class, engine_names
 from ...jobs.labelled_layers import LabelledLayer
 from ...jobs.planning import FillRequest, PlannedRun, planned_runs
@@ -93,16 +93,10 @@ def plan_with_task(request: FillRequest, task: Task, model: TaskModel | None = N
     return TaskPlan(run, label_map, labels)
 
 
-def slice_axis_without_labels(geometry: Geometry) -> SliceAxis:
-    """The axis along which a volume was most likely acquired: that of its thickest spacing, else the first."""
-    spacing = SliceAxis(0).spacing(geometry)
-    return SliceAxis(max(range(3), key=lambda axis: (round(spacing[axis], 3), -axis)))
-
-
 def _empty_support(request: FillRequest, task: Task) -> Support:
     """Support without labelled slices, but with those that are named: nothing is on them."""
     geometry = request.volume.geometry
-    axis = resolve_axis(request.axis, geometry) or slice_axis_without_labels(geometry)
+    axis = resolve_axis(request.axis, geometry) or thickest_axis(geometry)
     labelled = tuple(sorted(set(request.labelled_slices or ())))
     axis.require_slices(labelled, axis.count(geometry))
     values = tuple(segment.value for segment in task.segments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -27,7 +26,9 @@ from ...core.support import Support
 from ...core.temporary import TemporaryFolder
 from ...core.volume import Geometry, LabelMap, Segment, Volume
 from ..manifest import is_folder_name
-from .task import ARRAY_KINDS, FILE_NUMBER, TASK_FILE, TERMINOLOGY, LibrarySlice, SliceOrigin, Task, read_task
+from .example import image_digest
+from .segments import terminology_of
+from .task import ARRAY_KINDS, FILE_NUMBER, TASK_FILE, LibrarySlice, SliceOrigin, Task, read_task
 
 _MAX_SLICES = 9999
 _WAIT_SECONDS = 10.0
@@ -209,7 +210,7 @@ def _with_slices(
 ) -> Task:
     """The task with slices added; writes their arrays and thumbnails, but not task.json."""
     geometry, axis = volume.geometry, support.axis
-    plane = axis.patient_plane(geometry).removeprefix("oblique ")
+    plane = axis.nearest_plane(geometry)
     if task.plane and plane != task.plane:
         raise InputError("library_plane", name=name, plane=task.plane, axis=axis.index, other=plane)
     segments, values = _merged(task.segments, [s for s in label_map.segments if s.value in support.labels])
@@ -219,9 +220,7 @@ def _with_slices(
     task = replace(task, segments=segments, plane=plane)
     for index, mask, annotated in zip(support.indices, support.masks, support.annotated, strict=True):
         image = np.ascontiguousarray(axis.slices(volume.array)[index])
-        # By the type's name: numpy writes the same type in more than one way, as '<f4' and as 'float32'.
-        layout = str((np.dtype(image.dtype.name), image.shape))
-        digest = hashlib.sha256(layout.encode() + image.tobytes()).hexdigest()
+        digest = image_digest(image)
         slices = [library_slice for library_slice in slices if library_slice.digest != digest]
         library_slice = LibrarySlice(
             file=_free_file(task, slices),
@@ -231,7 +230,11 @@ def _with_slices(
             directions=directions,
             quantiles=quantiles,
             annotated=tuple(
-                sorted(values[label] for label, is_known in zip(support.labels, annotated, strict=True) if is_known)
+                sorted(
+                    values[label]
+                    for label, is_annotated in zip(support.labels, annotated, strict=True)
+                    if is_annotated
+                )
             ),
             origin=origin,
             added=time.strftime("%Y-%m-%d"),
@@ -264,7 +267,7 @@ def _merged(
     for segment in new_segments:
         same = [other for other in segments if other.name.casefold() == segment.name.casefold()]
         if not same:
-            tags = {TERMINOLOGY: segment.tags[TERMINOLOGY]} if segment.tags.get(TERMINOLOGY) else {}
+            tags = terminology_of(segment)
             same = [Segment(value=len(segments) + 1, name=segment.name, colour=segment.colour, tags=tags)]
             segments += same
         values[segment.value] = same[0].value

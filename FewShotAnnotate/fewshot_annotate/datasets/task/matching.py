@@ -37,7 +37,7 @@ def require_library_engine(engine: str) -> str:
 def axis_of_plane(task: Task, geometry: Geometry) -> SliceAxis:
     """The axis along which a volume's slices lie in the task's plane."""
     axes = map(SliceAxis, range(3))
-    return next(axis for axis in axes if _plane(geometry, axis) == task.plane)
+    return next(axis for axis in axes if axis.nearest_plane(geometry) == task.plane)
 
 
 def examples_of(
@@ -57,7 +57,7 @@ def examples_of(
     InputError
         The slices lie in another patient plane, or the task is damaged.
     """
-    plane = _plane(geometry, axis)
+    plane = axis.nearest_plane(geometry)
     if plane != task.plane:
         raise InputError("library_plane", name=task.name, plane=task.plane, axis=axis.index, other=plane)
     if values is None:
@@ -101,10 +101,6 @@ def empty_support(task: Task, geometry: Geometry, axis: SliceAxis) -> Support:
     _, height, width = axis.shape(geometry)
     masks = np.zeros((0, height, width), dtype=np.uint16)
     return Support(axis, (), masks, labels, np.zeros((0, len(labels)), dtype=bool))
-
-
-def _plane(geometry: Geometry, axis: SliceAxis) -> str:
-    return axis.patient_plane(geometry).removeprefix("oblique ")
 
 
 def _reoriented(example: Example, source: np.ndarray, target: np.ndarray) -> Example:

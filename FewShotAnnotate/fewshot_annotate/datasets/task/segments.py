@@ -25,7 +25,7 @@ def task_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
         if names.count(segment.name.casefold()) > 1:
             raise InputError("task_name_twice", segment=segment.name)
     return tuple(
-        Segment(value=value, name=segment.name, colour=segment.colour, tags=_code(segment))
+        Segment(value=value, name=segment.name, colour=segment.colour, tags=terminology_of(segment))
         for value, segment in enumerate(segments, start=1)
     )
 
@@ -135,5 +135,6 @@ class TaskLabels:
         return LabelMap(with_values(label_map.array, back), label_map.geometry, ordered)
 
 
-def _code(segment: Segment) -> dict[str, str]:
+def terminology_of(segment: Segment) -> dict[str, str]:
+    """Tags with the terminology code of a segment, the only ones that a task keeps; empty if it has none."""
     return {TERMINOLOGY: segment.tags[TERMINOLOGY]} if segment.tags.get(TERMINOLOGY) else {}

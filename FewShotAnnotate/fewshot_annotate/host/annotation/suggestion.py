@@ -16,7 +16,7 @@ from ...jobs.suggestion_process import SuggestionProcess, names_path, read_sugge
 from ...jobs.suggestions import SuggestedSlice
 from ..chosen_nodes import ChosenNodes
 from ..fill.preparation import FillSettings, RunInput, prepare, read_input
-from ..fill.run_store import RunFolder, RunStore, delete_orphaned_runs, delete_run
+from ..fill.run_store import RunFolder, RunStore, delete_orphaned_runs, discard_run
 from ..mrml.grid_reader import GridReader
 from ..tasks import BackgroundTasks
 from ..unexpected_errors import as_input_error
@@ -115,14 +115,11 @@ class SuggestionFinder:
         return True
 
     def _end(self) -> None:
-        """Let go of folder and worker; the thread deletes what they left."""
+        """Release folder and worker; the thread deletes the folder."""
         process, self._process = self._process, None
         held, self._held, self._folder = self._held, None, None
         self._tasks.cancel()
-        if held is not None:
-            if process is not None:
-                process.cancel()
-            self._tasks.start(partial(delete_run, process, held))  # comes after preparing: there is one thread
+        discard_run(self._tasks, process, held)
 
 
 def _prepare(run_input: RunInput, held: RunFolder) -> JobFolder:

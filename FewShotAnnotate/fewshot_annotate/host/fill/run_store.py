@@ -1,7 +1,7 @@
 """RunStore: folders of runs in the user's data folder, where they outlive a crash of the application.
 
-A run's folder is held by a lock that the system drops when the process ends, however it ends. A folder that nobody
-holds was left by such a process, or by one that closed the scene: its run can be continued.
+The folder of a run is locked by the process that works on it; the system releases the lock when the process ends,
+however it ends. A folder without a lock was left by a crash, or when the scene was closed: its run can be continued.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -19,15 +20,16 @@ from ...core.data_folder import data_folder
 from ...core.disk import unwritable_error
 from ...core.locks import open_locked
 from ...jobs.process import WorkerProcess
+from ..tasks import BackgroundTasks
 
-# Left runs hold a copy of their volume each, so only some are kept.
+# Unfinished runs hold a copy of their volume each, so only some are kept.
 MAX_STORED_RUNS = 5
 PLAN_FILE = "run.json"
-# Whoever made a folder this long ago and holds no lock is not about to take one.
+# A folder without a lock that was made this long ago is not one whose lock is about to be taken.
 _INCOMPLETE_SECONDS = 60.0
 # Maximum time that a removal waits for a lock.
 _DELETE_SECONDS = 2.0
-# The worker looks for a wish to stop many times a second; one that does not within this time is killed.
+# A worker checks many times a second whether it is to stop; one that has not stopped within this time is killed.
 _STOP_SECONDS = 3.0
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -50,7 +52,7 @@ class StoredRun:
 
 
 class RunFolder:
-    """Folder of one run, held by this process until it is left or deleted."""
+    """Folder of one run, locked by this process until it is released or deleted."""
 
     def __init__(self, path: Path, lock: IO[bytes]) -> None:
         self.path = path
@@ -62,7 +64,7 @@ class RunFolder:
         return self.path.name
 
     def release(self) -> None:
-        """Let go of the folder; any process may continue the run."""
+        """Release the folder; any process may continue the run."""
         self._lock.close()
 
     def delete(self) -> None:
@@ -108,7 +110,7 @@ class RunStore:
         return held
 
     def acquire(self, run_id: str) -> RunFolder | None:
-        """The folder of a left run; None if there is none of this id or a process works on it."""
+        """The folder of an unfinished run; None if there is none of this id or a process works on it."""
         path = self.folder / run_id
         if not self._is_run(run_id):
             return None
@@ -127,33 +129,33 @@ class RunStore:
         for path in self._folders():
             held = self.acquire(path.name)
             if held is not None:
-                runs.append(_look(path))
+                runs.append(_stored_run(path))
                 held.release()
         return sorted(runs, key=lambda run: -run.changed)
 
     def active(self) -> list[str]:
         """Ids of the runs that a process works on."""
-        left = {run.run_id for run in self.interrupted()}
-        return [path.name for path in self._folders() if path.name not in left]
+        interrupted = {run.run_id for run in self.interrupted()}
+        return [path.name for path in self._folders() if path.name not in interrupted]
 
     def delete(self, run_id: str) -> None:
-        """Remove a left run, if it is there; one whose lock is held for longer stays."""
+        """Delete an unfinished run, if it is there; one whose lock is held for longer stays."""
         end = time.monotonic() + _DELETE_SECONDS
-        # Who looks for interrupted runs holds each lock for a moment.
+        # `interrupted` holds the lock of each run for a moment.
         while (held := self.acquire(run_id)) is None and self._is_run(run_id) and time.monotonic() < end:
             time.sleep(_DELETE_SECONDS / 100)
         if held is not None:
             held.delete()
 
     def prune(self, most: int = MAX_STORED_RUNS) -> None:
-        """Remove the oldest of the left runs, and those whose making was interrupted; never one at work."""
+        """Delete the oldest unfinished runs, and folders whose creation was interrupted; never a run at work."""
         total = 0
         for run in self.interrupted():
-            torn = not (self.folder / run.run_id / PLAN_FILE).is_file()
-            total += not torn
-            if torn and time.time() - run.changed < _INCOMPLETE_SECONDS:
+            incomplete = not (self.folder / run.run_id / PLAN_FILE).is_file()
+            total += not incomplete
+            if incomplete and time.time() - run.changed < _INCOMPLETE_SECONDS:
                 continue
-            if torn or total > most:
+            if incomplete or total > most:
                 self.delete(run.run_id)
 
     def _is_run(self, run_id: str) -> bool:
@@ -174,7 +176,7 @@ def _lock_path(path: Path) -> Path:
     return path.with_suffix(".lock")
 
 
-def _look(path: Path) -> StoredRun:
+def _stored_run(path: Path) -> StoredRun:
     size, changed = 0, path.stat().st_mtime
     for file in path.rglob("*"):
         if file.is_file():
@@ -184,13 +186,21 @@ def _look(path: Path) -> StoredRun:
 
 
 def delete_orphaned_runs(store: RunStore) -> None:
-    """Delete what an application that crashed left: copies of a patient's images."""
-    for left in store.interrupted():
-        store.delete(left.run_id)
+    """Delete the runs that an application left when it crashed: they hold copies of a patient's images."""
+    for run in store.interrupted():
+        store.delete(run.run_id)
 
 
-def delete_run(process: WorkerProcess | None, held: RunFolder) -> None:
-    """Delete a folder once the worker has let go of it."""
+def discard_run(tasks: BackgroundTasks, process: WorkerProcess | None, held: RunFolder | None) -> None:
+    """Cancel a worker, if any, and delete its folder in the background, after all that was started before."""
+    if held is not None:
+        if process is not None:
+            process.cancel()
+        tasks.start(partial(_delete_run, process, held))
+
+
+def _delete_run(process: WorkerProcess | None, held: RunFolder) -> None:
+    """Delete a folder once the worker has released it."""
     if process is not None and not process.wait(_STOP_SECONDS):
         process.kill()
         process.wait(_STOP_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from .widgets import fit_height, select_rows, set_check_item, set_header, set_te
 
 FILL, PAINTED, DICE, VOLUME, LOCKED = range(5)
 MIN_ROWS = 2
-_CUBIC_MM_PER_ML = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,7 @@ def segment_rows(node: Any, snapshot: Any, survey: Any) -> list[SegmentRow]:
     selection, segmentation, extents = snapshot.selection, node.GetSegmentation(), survey.extents
     axis, labelled = selection.axis or 0, set(selection.labelled)
     dice = dict(snapshot.review.expected)
-    voxel = math.prod(survey.grid.geometry.spacing) / _CUBIC_MM_PER_ML if survey.grid is not None else 0.0
+    voxel = survey.grid.geometry.voxel_ml if survey.grid is not None else 0.0
     rows = []
     for name in segmentation.GetSegmentIDs():
         segment, extent = segmentation.GetSegment(name), extents.get(name)

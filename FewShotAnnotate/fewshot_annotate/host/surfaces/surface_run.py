@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ...core.errors import InputError
 from ...core.events import Event, Failed
 from ...core.slice_axis import SliceAxis
+from ...jobs.process import WorkerProcess
 from ..fill.changes import Box, Changes, MaskPieces
 from ..fill.edit_rules import EditRules
 from ..fill.fill_result import FillResult, compute_result
@@ -19,9 +20,14 @@ from ..messages import error_text
 from ..mrml.reading import ImageSource, SegmentationGrid, ijk_to_ras
 from .conversion import SurfaceSettings
 from .folder import SurfaceFolder
-from .process import SurfaceProcess
 
 _FOLDER = "surfaces"
+
+
+class SurfaceProcess(WorkerProcess):
+    """The process that makes the surfaces; started, polled and cancelled as the worker of a run."""
+
+    script: ClassVar[Path] = Path(__file__).resolve().with_name("worker.py")
 
 
 class SurfaceRun:
