@@ -13,11 +13,10 @@ from fewshot_annotate.host.fill import commit as commit_module
 from fewshot_annotate.host.fill.changes import Box, Changes
 from fewshot_annotate.host.fill.controller import State
 from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE, ijk_to_ras, image_array, read_grid
-from fewshot_annotate.host.surfaces import process as process_module
 from fewshot_annotate.host.surfaces.conversion import SurfaceArrays, SurfaceSettings, closed_surface
 from fewshot_annotate.host.surfaces.folder import SurfaceFolder
 from fewshot_annotate.host.surfaces.representation import replaced_surfaces, surface_settings
-from fewshot_annotate.host.surfaces.surface_run import masks_after
+from fewshot_annotate.host.surfaces.surface_run import SurfaceProcess, masks_after
 from support import mrml, scene_cases
 from support.scene_cases import Runs, Scene, case, scene_of
 
@@ -222,7 +221,7 @@ def test_without_the_process_slicer_makes_the_surfaces_and_a_warning_says_so(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     scene = shown_scene()
-    monkeypatch.setattr(process_module.SurfaceProcess, "script", tmp_path / "missing.py")
+    monkeypatch.setattr(SurfaceProcess, "script", tmp_path / "missing.py")
     runner = runs(scene)
     runner.fill()
     (warning,) = runner.controller.warnings
