@@ -2,8 +2,9 @@
 
     python Testing/Benchmarks/signs_of_life.py [--size 256] [--slices 120] [--commands fill suggest ...]
 
-Every command runs twice in a pseudo-terminal on a made volume: to its end, and until Ctrl+C at a third of that time.
-A pause is the time without new output. The exit code is 1 if a goal is missed.
+Every command runs three times on a made volume: to its end in a pseudo-terminal, until Ctrl+C at a third of that
+time, and to its end with stdout and stderr in a pipe, as in a log. A pause is the time without new output. The exit
+code is 1 if a goal is missed; logs have one for the first line, and a line for each stage, case or tenth of the work.
 """
 
 from __future__ import annotations
@@ -37,8 +38,16 @@ COMMANDS = {
     "suggest": "suggest IMAGE SUPPORT",
     "compare": "compare IMAGE SUPPORT -o OUT --engines propagate --draws 1 --sizes 4",
     "batch": "batch manifest.csv -o OUT --engine propagate",
-    "manifest": "manifest . . -o OUT.csv",
+    "compare, study": "compare --study study.csv -o OUT --engines propagate --draws 1 --sizes 4",
+    "demo": "demo -o OUT",
+    "manifest": "manifest . . -o OUT.csv --images *image.nii.gz --supports *image_painted.nii.gz",
+    "dataset add": "dataset add OUT images",
+    "dataset export": "dataset export done --format nnunet -o OUT",
     "task add": "task add other IMAGE TRUTH",
+    "task add, batch": "task add other done",
+    "task next": "task next known done",
+    "task export": "task export known -o OUT.zip",
+    "task import": "task import known.zip --name OUT",
     "task train": "task train known --budget 15",
     "library save": "library save OUT IMAGE SUPPORT",
     "export nifti": "export TRUTH --to nifti -o OUT.nii.gz",
@@ -58,14 +67,20 @@ class Watched:
     code: int
 
 
-def watch(words: Sequence[str], folder: Path, interrupt_after: float | None = None) -> Watched:
-    """Run a command in a pseudo-terminal; with `interrupt_after`, `seconds` are those from Ctrl+C to its end."""
-    own, other = pty.openpty()
+def watch(words: Sequence[str], folder: Path, interrupt_after: float | None = None, terminal: bool = True) -> Watched:
+    """Run a command in a pseudo-terminal or with a pipe; `seconds` count from Ctrl+C after `interrupt_after`."""
+    own, other = pty.openpty() if terminal else os.pipe()
     environment = os.environ | {"FEWSHOT_ANNOTATE_HOME": str(folder / "home"), "COLUMNS": "100", "TERM": "xterm"}
     command = [sys.executable, "-m", "fewshot_annotate.cli", *words]
     began = last = time.monotonic()
     process = subprocess.Popen(
-        command, stdin=other, stdout=other, stderr=other, cwd=folder, env=environment, start_new_session=True
+        command,
+        stdin=other if terminal else subprocess.DEVNULL,
+        stdout=other,
+        stderr=other,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
     )
     os.close(other)
     first, pause, interrupted = None, 0.0, None
@@ -110,9 +125,20 @@ def put_inputs(folder: Path, size: int, slices: int) -> None:
     write_array(folder / "image.nii.gz", image, geometry)
     for name, labels in (("image_painted", painted), ("truth", ball)):
         write_label_maps(folder / f"{name}.nii.gz", [LabelMap(labels, geometry, segments)])
-    (folder / "manifest.csv").write_text("image,support\nimage.nii.gz,image_painted.nii.gz\n")
-    for words in ("create known", "create other", "add known image.nii.gz truth.nii.gz"):
-        watch(["task", *words.split()], folder)
+    (folder / "manifest.csv").write_text("name,image,support\none,image.nii.gz,image_painted.nii.gz\n")
+    (folder / "study.csv").write_text("image,label,group\nimage.nii.gz,truth.nii.gz,all\n")
+    (folder / "images").mkdir()
+    (folder / "images" / "image.nii.gz").symlink_to(folder / "image.nii.gz")
+    for line in (
+        "task create known",
+        "task create other",
+        "task add known image.nii.gz truth.nii.gz",
+        "task export known -o known.zip",
+        "batch manifest.csv -o done --engine propagate",
+        "dataset accept done one",
+    ):
+        if watch(line.split(), folder).code:
+            sys.exit(f"fewshot-annotate {line} failed")
 
 
 def words_of(line: str, out: str) -> list[str]:
@@ -128,7 +154,13 @@ def main() -> int:
     parser.add_argument("--slices", type=int, default=120)
     parser.add_argument("--commands", nargs="+", choices=list(COMMANDS), default=list(COMMANDS), metavar="COMMAND")
     options = parser.parse_args()
-    table = Table("command", "seconds", "first sign s", "longest pause s", "Ctrl+C: ends after s", "exit code")
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # the shell of a background job ignores it, for all of it
+    table = Table(
+        *("command", "seconds", "first sign s", "longest pause s", "Ctrl+C: ends after s", "exit code"),
+        *("log: first line s", "longest pause s"),
+    )
     missed = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -136,15 +168,20 @@ def main() -> int:
         for number, name in enumerate(options.commands):
             whole = watch(words_of(COMMANDS[name], f"out{number}"), folder)
             broken = watch(words_of(COMMANDS[name], f"cancelled{number}"), folder, whole.seconds / 3)
-            table.add_row(
+            log = watch(words_of(COMMANDS[name], f"logged{number}"), folder, terminal=False)
+            row = (
                 name,
                 f"{whole.seconds:.1f}" + ("" if whole.code == 0 else f" (code {whole.code})"),
                 f"{whole.first:.2f}",
                 f"{whole.pause:.2f}",
                 f"{broken.seconds:.2f}",
                 str(broken.code),
+                f"{log.first:.2f}",
+                f"{log.pause:.2f}",
             )
-            good = whole.first <= FIRST_SECONDS and whole.pause <= PAUSE_SECONDS and whole.code == 0
+            table.add_row(*row)
+            print(*row, sep="; ", file=sys.stderr, flush=True)
+            good = max(whole.first, log.first) <= FIRST_SECONDS and whole.pause <= PAUSE_SECONDS and whole.code == 0
             if not (good and broken.code == CANCELLED and broken.seconds <= CANCEL_SECONDS):
                 missed.append(name)
     Console(width=110).print(table)

@@ -1,9 +1,10 @@
-"""Processor time and modules of what starts often, as a table; `--slowest N` adds the imports that take longest.
+"""How long it takes what starts often, and the modules that it loads, as a table; `--slowest N` adds imports.
 
     python Testing/Benchmarks/startup.py [--repeats 5] [--slowest 10]
 
-Each row is the quickest of several processes of its own. The Slicer module is imported with stand-ins of Slicer's
-parts loaded before; they are not counted. Panel and logic are imported when the user first opens the module.
+Commands and workers: processor time of the whole process. What Slicer imports when it starts: the sum of what
+`-X importtime` says of each module that it brings, without Slicer's own, for which stand-ins are loaded before. Each
+is the quickest of several processes. Panel and logic are imported when the user first opens the module.
 """
 
 from __future__ import annotations
@@ -22,24 +23,21 @@ ROOT = Path(__file__).resolve().parents[2]
 _RUN = "from fewshot_annotate.cli import main; main({words!r})"
 _STAND_INS = "from support import slicer_standin; slicer_standin.install()"
 _MODULE_AND_EFFECT = "import FewShotAnnotate, fewshot_annotate.host.effect.few_shot_fill.FewShotFillEffect"
-# What starts: code that is not counted, code that is, and the most seconds it should take.
-ROWS = {
-    "--help": ("pass", _RUN.format(words=["--help"]), 0.15),
-    "models list": ("pass", _RUN.format(words=["models", "list"]), 0.4),
-    "fill --help": ("pass", _RUN.format(words=["fill", "--help"]), None),
-    "Python package": ("pass", "import fewshot_annotate", None),
-    "worker, propagate": (
-        "pass",
-        "import fewshot_annotate.jobs.worker, fewshot_annotate.engines.propagate.fusion",
-        None,
-    ),
+# What starts, and the most seconds it should take.
+PROCESSES = {
+    "--help": (_RUN.format(words=["--help"]), 0.15),
+    "models list": (_RUN.format(words=["models", "list"]), 0.4),
+    "fill --help": (_RUN.format(words=["fill", "--help"]), None),
+    "Python package": ("import fewshot_annotate", None),
+    "worker, propagate": ("import fewshot_annotate.jobs.worker, fewshot_annotate.engines.propagate.fusion", None),
     "worker, adapt": (
-        "pass",
         "import fewshot_annotate.jobs.worker\nfrom fewshot_annotate.engines.adapt import network, training",
         None,
     ),
-    "Slicer module": (_STAND_INS, "import FewShotAnnotate", 0.1),
-    "module and effect": (_STAND_INS, _MODULE_AND_EFFECT, 0.1),
+}
+IMPORTS = {
+    "Slicer module": ("import FewShotAnnotate", 0.1),
+    "module and effect": (_MODULE_AND_EFFECT, 0.1),
 }
 
 
@@ -49,20 +47,24 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, metavar="N")
     parser.add_argument("--slowest", type=int, default=0, metavar="N", help="imports to list for each row")
     options = parser.parse_args()
-    table = Table("what starts", "processor s", "goal s", "modules", "of them ours")
+    table = Table("what starts", "seconds", "goal", "modules", "of them ours")
     slow = []
-    for name, (before, code, goal) in ROWS.items():
-        seconds = processor_seconds(f"{before}\n{code}", options.repeats) - processor_seconds(before, options.repeats)
-        seconds += processor_seconds("pass", options.repeats) if before == "pass" else 0.0
+    for name, (code, goal) in (PROCESSES | IMPORTS).items():
+        before = _STAND_INS if name in IMPORTS else "pass"
+        if name in IMPORTS:
+            seconds = min(sum(import_seconds(code, before).values()) for _ in range(options.repeats))
+        else:
+            seconds = processor_seconds(code, options.repeats)
         modules = loaded(f"{before}\n{code}") - loaded(before)
         ours = [one for one in modules if one.split(".")[0] in ("fewshot_annotate", "FewShotAnnotate")]
         table.add_row(name, f"{seconds:.3f}", "" if goal is None else f"{goal:g}", str(len(modules)), str(len(ours)))
         if goal is not None and seconds > goal:
             slow.append(name)
         if options.slowest:
-            print(f"{name}: slowest imports, in ms with all that they import")
-            for line in slowest_imports(f"{before}\n{code}", options.slowest):
-                print(f"  {line}")
+            print(f"{name}: slowest imports, in ms without what they import")
+            slowest = sorted(import_seconds(code, before).items(), key=lambda one: -one[1])
+            for module, taken in slowest[: options.slowest]:
+                print(f"  {1000 * taken:8.1f}  {module}")
     Console().print(table)
     if slow:
         print(f"Above the goal: {', '.join(slow)}.")
@@ -96,12 +98,22 @@ def loaded(code: str) -> set[str]:
     return set(ended.stderr.splitlines()[-1].split()[1:])
 
 
-def slowest_imports(code: str, count: int) -> list[str]:
-    """Lines of `-X importtime`, the slowest first."""
-    lines = _python(code, "-X", "importtime").stderr.splitlines()
-    rows = [line.split("|") for line in lines if line.startswith("import time:") and line.count("|") == 2]
-    timed = sorted(((int(row[1]), row[2].strip()) for row in rows if row[1].strip().isdigit()), reverse=True)
-    return [f"{microseconds / 1000:8.1f}  {name}" for microseconds, name in timed[:count]]
+def import_seconds(code: str, before: str = "pass") -> dict[str, float]:
+    """Seconds that each module takes that a piece of code imports, without those that it imports itself.
+
+    Parameters
+    ----------
+    code : str
+    before : str
+        Code that runs first; what it imports is left out.
+    """
+    begin = "import sys; print('begins here', file=sys.stderr)"
+    ended = _python(f"{before}\n{begin}\n{code}", "-X", "importtime")
+    if ended.returncode:
+        sys.exit(ended.stderr)
+    lines = ended.stderr.partition("begins here\n")[2].splitlines()
+    rows = [line.split(":")[1].split("|") for line in lines if line.startswith("import time:")]
+    return {name.strip(): int(own) / 1e6 for own, _, name in rows}
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from scores import (
     scored_labels,
     surface,
 )
+from startup import import_seconds
 
 AXIS = SliceAxis(0)
 RIVALS = ("copy", "grow")
@@ -62,6 +63,12 @@ def label_row(dice: float, expected: float | None, low: float | None, high: floa
 
 
 # Dice
+
+
+def test_times_of_imports_leave_out_what_was_loaded_before():
+    found = import_seconds("import csv", before="import json")
+    assert found["csv"] > 0
+    assert "json" not in found
 
 
 def test_dice_is_that_of_simpleitk_on_a_real_case():

@@ -7,7 +7,7 @@ import time
 from functools import partial
 
 import pytest
-from fewshot_annotate.cli import main
+from fewshot_annotate.cli import main, sign_of_life
 from fewshot_annotate.core.events import (
     Event,
     Expected,
@@ -196,7 +196,10 @@ def test_the_time_left_counts_what_follows_the_slices() -> None:
     assert left == [None, 8.0, 3.0]
 
 
-def test_suggest_announces_the_time_left(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+def test_suggest_announces_the_time_left(
+    desk: Desk, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_of_life, "DELAY_SECONDS", 0.0)
     assert main(["suggest", str(desk.image), str(desk.labels), "--progress", "bar"]) == 0
     lines = re.findall(r"^Searching (\d+) % \(\d+ s(, \d+ s left)?\)$", capfd.readouterr().err, re.MULTILINE)
     assert not lines[0][1], "nothing is known at the beginning"

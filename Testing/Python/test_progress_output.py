@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from dataclasses import replace
 
 import pytest
 from fewshot_annotate.cli import sign_of_life as signs
 from fewshot_annotate.cli.progress import RUN, Display, open_display
-from fewshot_annotate.cli.sign_of_life import command_begins, sign_of_life
+from fewshot_annotate.cli.sign_of_life import command_begins, sign_of_life, starting
 from fewshot_annotate.core.events import Progress, Started, Warned
 
 COUNTING = Display[int](
@@ -47,6 +49,18 @@ def test_a_log_gets_a_line_for_each_stage_and_tenth(capsys: pytest.CaptureFixtur
     ]
 
 
+def test_a_log_gets_no_line_of_quick_work_whose_result_is_all_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs, "DELAY_SECONDS", 0.2)
+    with open_display("bar", replace(COUNTING, silent_if_quick=True)) as show:
+        show(1)
+        assert capsys.readouterr().err == ""
+        time.sleep(0.3)
+        show(2)
+    assert "Counting 20 %" in capsys.readouterr().err
+
+
 def test_what_takes_long_gives_a_sign_of_life(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +70,24 @@ def test_what_takes_long_gives_a_sign_of_life(
     with sign_of_life("bar", "Planning"):
         pass
     assert capsys.readouterr() == ("", "Reading ...\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_loading_the_program_shows_on_a_terminal_if_it_takes_long(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs, "DELAY_SECONDS", 0.3)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    command_begins()
+    with starting():
+        time.sleep(0.5)
+        assert capsys.readouterr() == ("", "Starting ..." if terminal else "")
+    assert capsys.readouterr().err.strip() == "", "it is wiped out"
+    command_begins()
+    with starting():
+        pass
+    time.sleep(0.4)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_first_sign_of_a_command_counts_from_its_start(

@@ -133,7 +133,7 @@ def test_a_width_that_is_none_does_not_spoil_a_table_or_a_bar(columns: str, monk
 def test_a_full_stdout_is_one_line(command: str, tmp_path: Path) -> None:
     words: list[object] = [*command.split()]
     if command == "suggest":
-        words += case(tmp_path)
+        words += [*case(tmp_path), "--progress", "none"]
     done = run(*words, shell=">/dev/full")
     assert b"Traceback" not in done.stderr
     assert done.stderr.count(b"\n") == 1

@@ -30,8 +30,8 @@ BAD = (
 )
 _DONE, _FAILED, _BAD_INPUT, _CANCELLED = 0, 1, 2, 130
 _OURS = ("fewshot-annotate: ", "Note: ")
-# Printed by what reads for longer than a moment, as on a busy machine.
-_SIGN_OF_LIFE = "Reading ..."
+# Printed by what takes longer than a moment, as on a busy machine.
+_SIGN_OF_LIFE = re.compile(r"[A-Z][\w -]* \.\.\.|Searching( \d+ %)? \(.*\)")
 _LONGEST_LINE = 1000
 _TRACEBACK = re.compile(r"Traceback \(most|unexpected error|^\s+File \".*\", line \d+", re.MULTILINE)
 # Words of libraries and names of temporary files, which users cannot do anything with.
@@ -149,7 +149,7 @@ def _may_stay(one: Input, place: Path, name: str) -> bool:
 
 def _unclear(one: Input, place: Path, ended: Ended) -> str:
     """Why the messages are not clear; empty if they are."""
-    lines = [line for line in ended.stderr.split("\n") if line.strip() and line != _SIGN_OF_LIFE]
+    lines = [line for line in ended.stderr.split("\n") if line.strip() and not _SIGN_OF_LIFE.fullmatch(line)]
     if control := _CONTROL.search(ended.stderr if "--progress=bar" not in one.arguments else "") or _CONTROL.search(
         ended.stdout
     ):

@@ -143,10 +143,11 @@ def _study(options: argparse.Namespace, design: TrialDesign, engine_settings: Se
         study = run_study(listed, engine_settings, design, folder, report, options.resume, print_note)
     if code:
         return code[0]
-    plot = study_png(study)
-    write_bytes(folder / "dice.png", plot)
-    write_tables(folder, study)
-    write_study_report(folder / "report.html", study, engine_settings, design, plot)
+    with sign_of_life(options.progress, "Writing the report"):
+        plot = study_png(study)
+        write_bytes(folder / "dice.png", plot)
+        write_tables(folder, study)
+        write_study_report(folder / "report.html", study, engine_settings, design, plot)
     if options.progress == "json":
         print(json.dumps({"findings": findings(study)}))
     else:

@@ -24,6 +24,7 @@ from .arguments import add_progress
 from .labels import print_note
 from .messages import error_text
 from .progress import Bar, Column, Display, open_display
+from .sign_of_life import sign_of_life
 from .terminal import table_console
 
 _MAX_NUMBER = 999
@@ -73,9 +74,11 @@ def add_arguments(dataset: argparse.ArgumentParser) -> None:
 def _add(options: argparse.Namespace) -> int:
     if options.task is not None:
         task_folder(options.task)
-    volumes = find_volumes(options.images)
+    with sign_of_life("bar", "Searching"):
+        volumes = find_volumes(options.images)
     folder = create_dataset(options.batch)
-    names = add_volumes(folder, volumes)
+    with sign_of_life("bar", "Adding"):
+        names = add_volumes(folder, volumes)
     if options.task is not None:
         set_dataset_task(folder, options.task)
     for name in names:
@@ -87,7 +90,8 @@ def _add(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     from rich.table import Table
 
-    rows = CaseTable(BatchFolder(options.batch)).rows()
+    with sign_of_life("bar", "Reading"):
+        rows = CaseTable(BatchFolder(options.batch)).rows()
     table = Table("case", "state", "expected Dice", "reviewed by")
     for row in rows:
         mean = row.mean_expected_dice

@@ -19,7 +19,7 @@ from ..io.shear_note import shear_note
 from .arguments import add_series
 from .labels import print_note
 from .messages import error_text
-from .sign_of_life import kind_on_terminal, sign_of_life
+from .sign_of_life import sign_of_life
 
 if TYPE_CHECKING:
     from ..core.structures import Structures
@@ -87,7 +87,7 @@ def _export(options: argparse.Namespace) -> int:
     from ..export.delivery import deliver
     from ..export.preflight import check
 
-    with sign_of_life(kind_on_terminal(), "Reading"):
+    with sign_of_life("bar", "Reading"):
         preflight = check(_request(options))
     for problem in preflight.notes:
         print_note(f"{error_text(problem.error)}{_flags(problem)}")
@@ -95,7 +95,7 @@ def _export(options: argparse.Namespace) -> int:
         for problem in preflight.blocking:
             print(f"fewshot-annotate: {error_text(problem.error)}{_flags(problem)}", file=sys.stderr)
         return _BAD_INPUT
-    with sign_of_life(kind_on_terminal(), "Writing and reading back"):
+    with sign_of_life("bar", "Writing and reading back"):
         report = deliver(preflight)
     for difference in report.differences:
         print(f"fewshot-annotate: what was written differs: {printable(difference)}", file=sys.stderr)

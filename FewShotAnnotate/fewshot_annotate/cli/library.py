@@ -16,6 +16,7 @@ from ..io.files import read_volume
 from .arguments import AXIS_HELP, add_partial, add_series, parse_labelled_slices
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options
+from .sign_of_life import sign_of_life
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
 from .terminal import table_console
 
@@ -77,13 +78,15 @@ def _show(options: argparse.Namespace) -> int:
 def _save(options: argparse.Namespace) -> int:
     axis = parse_axis(options.axis)
     labelled = parse_labelled_slices(options.labelled_slices)
-    volume = read_volume(options.image, options.series)
-    label_map = read_one_label_map(options, volume)
+    with sign_of_life("bar", "Reading"):
+        volume = read_volume(options.image, options.series)
+        label_map = read_one_label_map(options, volume)
     if label_map is None:
         raise InputError("library_overlaps", path=options.labels)
     support = Support.from_label_map(label_map, axis, labelled, complete=not options.partial, path=options.labels)
     origin = SliceOrigin.CORRECTED if options.corrected else SliceOrigin.PAINTED
-    task = save_slices(options.name, volume, label_map, support, add=options.add, origin=origin)
+    with sign_of_life("bar", "Writing"):
+        task = save_slices(options.name, volume, label_map, support, add=options.add, origin=origin)
     print(_summary(task))
     return ExitCode.DONE
 

@@ -24,6 +24,7 @@ from .arguments import add_progress
 from .consent import add_yes, require_yes
 from .messages import error_text
 from .progress import Column, Display, open_display
+from .sign_of_life import sign_of_life
 from .terminal import table_console
 
 _MEGABYTE = 1e6
@@ -155,7 +156,8 @@ def _download(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     (checkpoint,) = _named([options.name])
-    path = download.import_file(checkpoint, options.file, engine_using(checkpoint))
+    with sign_of_life("bar", "Reading"):
+        path = download.import_file(checkpoint, options.file, engine_using(checkpoint))
     print(f"{checkpoint.name}: {printable(path)}")
     if not checkpoint.permissive:
         print(f"  Licence {checkpoint.licence}: {checkpoint.restrictions}")
@@ -171,7 +173,8 @@ def _verify(options: argparse.Namespace) -> int:
     worst = 0
     for checkpoint in chosen:
         try:
-            store.verified(checkpoint)
+            with sign_of_life("bar", f"Verifying {checkpoint.name}"):
+                store.verified(checkpoint)
         except InputError as error:
             print(f"fewshot-annotate: {error_text(error)}", file=sys.stderr)
             worst = 2

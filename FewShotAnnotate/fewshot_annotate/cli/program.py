@@ -21,7 +21,7 @@ from ..core.signals import ignore_signals
 from ..core.temporary import remove_abandoned_folders
 from ..core.text import printable, shortened
 from . import CANCELLED
-from .sign_of_life import command_begins
+from .sign_of_life import command_begins, starting
 from .terminal import StdoutError, discard_stdout, safe_streams
 from .unexpected_errors import log_and_describe, shows_traceback
 
@@ -48,8 +48,9 @@ def run(arguments: Sequence[str] | None = None, began: float | None = None) -> i
     before = files_written()
     with safe_streams(), suppress_library_warnings():
         try:
-            options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
-            remove_abandoned_folders()
+            with starting():
+                options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
+                remove_abandoned_folders()
             code = _run(options)
             sys.stdout.flush()
         except StdoutError as lost:

@@ -14,8 +14,8 @@ from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.events import Event, Progress, Started, Warned
+from . import sign_of_life
 from .messages import error_text
-from .sign_of_life import SignOfLife
 from .terminal import bar_console
 
 Step = TypeVar("Step")
@@ -47,22 +47,30 @@ class Bar(Protocol):
 
 
 class ProgressLines:
-    """Progress as plain lines on stderr, for logs: one for each stage and each tenth of the work."""
+    """Progress as plain lines on stderr, for logs: one for each stage and each tenth of the work.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    delay : float
+        Seconds of work for which nothing is printed.
+    """
+
+    def __init__(self, delay: float = 0.0) -> None:
         self._start_time = time.monotonic()
+        self._delay = delay
         self._stage = ""
         self._tenths = -1
 
     def update(self, description: str, completed: float, total: float | None, **fields: Any) -> None:
         """Print a line at a new stage or tenth; without a total at a new stage only."""
         tenths = int(10 * completed / total) if total else 0
-        if description == self._stage and tenths <= self._tenths:
+        seconds = time.monotonic() - self._start_time
+        if seconds < self._delay or (description == self._stage and tenths <= self._tenths):
             return
         self._stage, self._tenths = description, tenths
         share = f" {100 * completed / total:.0f} %" if total else ""
         details = [text for text in map(str, fields.values()) if text]
-        self.print(f"{description}{share} ({', '.join([f'{time.monotonic() - self._start_time:.0f} s', *details])})")
+        self.print(f"{description}{share} ({', '.join([f'{seconds:.0f} s', *details])})")
 
     def print(self, line: str) -> None:
         """Print a line."""
@@ -130,12 +138,15 @@ class Display(Generic[Step]):
         A step as a line of JSON.
     quiet : function
         Called with each step if no progress is shown.
+    silent_if_quick : bool
+        Whether a log gets no lines of what takes less than the delay of a sign of life.
     """
 
     columns: Sequence[Column | str]
     show: Callable[[Bar, Step], None]
     line_of: Callable[[Step], str]
     quiet: Callable[[Step], None] = lambda step: None
+    silent_if_quick: bool = False
 
 
 @contextmanager
@@ -152,11 +163,13 @@ def open_display(kind: str, display: Display[Step]) -> Iterator[Callable[[Step],
     elif kind == "none":
         yield display.quiet
     else:
-        bar: Bar = ProgressBar(*display.columns) if sys.stderr.isatty() else ProgressLines()
-        waiting = SignOfLife("Starting")
+        delay, began = sign_of_life.DELAY_SECONDS if display.silent_if_quick else 0.0, time.monotonic()
+        bar: Bar = ProgressBar(*display.columns) if sys.stderr.isatty() else ProgressLines(delay)
+        waiting = sign_of_life.SignOfLife("Starting")
 
         def show(step: Step) -> None:
-            waiting.stop()
+            if sys.stderr.isatty() or time.monotonic() - began >= delay:
+                waiting.stop()
             bar.start()  # not before there is something to show, so that a refusal is a single line
             display.show(bar, step)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .terminal import bar_console
+from .terminal import bar_console, bar_stream
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -26,6 +26,40 @@ def command_begins(seconds: float | None = None) -> None:
     _began[:] = [time.monotonic() if seconds is None else seconds]
 
 
+@contextmanager
+def starting() -> Iterator[None]:
+    """Context manager: show on a terminal that the program is being loaded, once that takes a while."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    text, stream = "Starting ...", bar_stream()
+    lock, stopped, shown = threading.Lock(), threading.Event(), threading.Event()
+
+    def show() -> None:  # without rich, which would have to be loaded first
+        with lock:
+            if not stopped.is_set():
+                shown.set()
+                stream.write(text)
+                stream.flush()
+
+    timer = threading.Timer(max(DELAY_SECONDS - _passed(), 0.0), show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with lock:
+            stopped.set()
+            if shown.is_set():
+                stream.write("\r" + " " * len(text) + "\r")
+
+
+def _passed() -> float:
+    """Seconds since the command began; 0 once it has shown a sign."""
+    return time.monotonic() - _began[0] if _began else 0.0
+
+
 class SignOfLife:
     """Shows that work is under way, once it takes longer than a moment.
 
@@ -40,8 +74,8 @@ class SignOfLife:
         self._lock = threading.Lock()
         self._stopped = False
         self._spinner: Status | None = None
-        passed = time.monotonic() - _began.pop() if _began else 0.0
-        delay = max(DELAY_SECONDS - passed, _MIN_DELAY_SECONDS)
+        delay = max(DELAY_SECONDS - _passed(), _MIN_DELAY_SECONDS)
+        _began.clear()
         self._timer = threading.Timer(delay, self._show)
         self._timer.daemon = True
         self._timer.start()
@@ -64,11 +98,6 @@ class SignOfLife:
                 self._spinner.start()
             else:
                 print(f"{self._what} ...", file=sys.stderr, flush=True)
-
-
-def kind_on_terminal() -> str:
-    """Form of progress of commands whose output in a log is their result alone."""
-    return "bar" if sys.stderr.isatty() else "none"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from ..jobs.suggestions import suggestions
 from .arguments import add_input, parse_count, parse_labelled_slices, parse_slice_range
 from .labels import add_regrid_options, read_labels
 from .progress import Bar, Column, Display, open_display, time_left
-from .sign_of_life import kind_on_terminal, sign_of_life
+from .sign_of_life import sign_of_life
 
 
 def add_arguments(suggest: argparse.ArgumentParser) -> None:
@@ -24,7 +24,9 @@ def add_arguments(suggest: argparse.ArgumentParser) -> None:
     add_input(suggest, "slices that may be suggested", "all")
     add_regrid_options(suggest)
     suggest.add_argument("--count", metavar="N", default="3", help="at most so many slices (default: %(default)s)")
-    suggest.add_argument("--progress", choices=("bar", "none"), help="on stderr (default: bar on a terminal)")
+    suggest.add_argument(
+        "--progress", choices=("bar", "none"), default="bar", help="on stderr (default: %(default)s)"
+    )
 
 
 def _suggest(options: argparse.Namespace) -> int:
@@ -32,8 +34,7 @@ def _suggest(options: argparse.Namespace) -> int:
     labelled = parse_labelled_slices(options.labelled_slices)
     slices = parse_slice_range(options.slices)
     count = parse_count(options.count)
-    progress = options.progress or kind_on_terminal()
-    with sign_of_life(progress, "Reading"):
+    with sign_of_life(options.progress, "Reading"):
         volume = read_channels(read_volume(options.image, options.series), options.also)
         layers = read_labels(options.support, volume, options)
     request = FillRequest(
@@ -46,7 +47,7 @@ def _suggest(options: argparse.Namespace) -> int:
         complete=not options.partial,
         source=options.support,
     )
-    with open_display(progress, _search()) as report:
+    with open_display(options.progress, _search()) as report:
         suggested = suggestions(request, count, report)
     rows = [
         {
@@ -71,4 +72,6 @@ def _search() -> Display[float]:
         remaining.advance(fraction)
         bar.update("Searching", fraction, 1.0, left=time_left(remaining.seconds()))
 
-    return Display[float](columns=(Column.ELAPSED, "{task.fields[left]}"), show=show, line_of=str)
+    return Display[float](
+        columns=(Column.ELAPSED, "{task.fields[left]}"), show=show, line_of=str, silent_if_quick=True
+    )

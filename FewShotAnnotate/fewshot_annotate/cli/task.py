@@ -29,6 +29,7 @@ from .arguments import add_series, parse_count, parse_labelled_slices
 from .consent import add_yes, require_yes
 from .labels import add_regrid_options, print_note
 from .messages import error_text
+from .sign_of_life import sign_of_life
 from .task_actions import add_action, add_export_and_import, print_tasks, read_one_label_map, segment_names
 from .terminal import table_console
 from .training import add_train_arguments, print_expected_dice
@@ -178,8 +179,9 @@ def _add(options: argparse.Namespace) -> int:
     if options.labels is None:
         return _add_batch(options, folder)
     labelled = parse_labelled_slices(options.labelled_slices)
-    volume = read_volume(options.image, options.series)
-    label_map = read_one_label_map(options, volume)
+    with sign_of_life("bar", "Reading"):
+        volume = read_volume(options.image, options.series)
+        label_map = read_one_label_map(options, volume)
     if label_map is None:
         raise InputError("task_overlaps", path=options.labels)
     axis = resolve_axis(parse_axis(options.axis), volume.geometry)
@@ -188,22 +190,24 @@ def _add(options: argparse.Namespace) -> int:
     elif not options.whole and (painted := looks_painted(label_map)):
         raise InputError("task_looks_painted", path=options.labels, slices=",".join(map(str, painted)))
     slices = volume.geometry.shape[0] if labelled is None else len(labelled)
-    added = add_example(
-        folder,
-        volume,
-        label_map,
-        axis=axis,
-        labelled_slices=labelled,
-        provenance=Provenance(origins={LabelOrigin(options.origin): slices}, patient=options.patient),
-        path=options.labels,
-    )
+    with sign_of_life("bar", "Adding"):
+        added = add_example(
+            folder,
+            volume,
+            label_map,
+            axis=axis,
+            labelled_slices=labelled,
+            provenance=Provenance(origins={LabelOrigin(options.origin): slices}, patient=options.patient),
+            path=options.labels,
+        )
     _note_replaced(added, options.image)
     print(_summary(added.task))
     return ExitCode.DONE
 
 
 def _add_batch(options: argparse.Namespace, folder: Path) -> int:
-    result = add_accepted(folder, BatchFolder(options.image))
+    with sign_of_life("bar", "Adding"):
+        result = add_accepted(folder, BatchFolder(options.image))
     for name, added in result.added:
         _note_replaced(added, name)
     _print_refused(result.refused, options)
@@ -233,7 +237,8 @@ def _summary(task: Task) -> str:
 
 def _next(options: argparse.Namespace) -> int:
     count = parse_count(options.count, "cases")
-    ranked, unreadable = rank_batch(BatchFolder(options.batch), read_task(task_folder(options.name)))
+    with sign_of_life("bar", "Comparing the cases"):
+        ranked, unreadable = rank_batch(BatchFolder(options.batch), read_task(task_folder(options.name)))
     _print_refused(unreadable, options)
     for entry in ranked[:count]:
         print(f"{printable(entry.case.name)}: {printable(error_text(entry.reason))}")

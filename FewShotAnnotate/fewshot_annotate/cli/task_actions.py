@@ -18,6 +18,7 @@ from ..io.files import merge_layers
 from .consent import add_overwrite
 from .labels import read_labels
 from .messages import error_text
+from .sign_of_life import sign_of_life
 from .terminal import table_console
 
 Command = Callable[[argparse.Namespace], int]
@@ -40,7 +41,9 @@ def add_export_and_import(actions: Any, summary: Callable[[Task], str]) -> None:
     """Add the actions that write a task to a file and read it again; the summary of the new task is printed."""
 
     def import_file(options: argparse.Namespace) -> int:
-        print(summary(import_task(options.file, options.name)))
+        with sign_of_life("bar", "Reading"):
+            task = import_task(options.file, options.name)
+        print(summary(task))
         return ExitCode.DONE
 
     export = add_action(actions, "export", "write a task to one file", _export)
@@ -53,7 +56,8 @@ def add_export_and_import(actions: Any, summary: Callable[[Task], str]) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    export_task(read_task(task_folder(options.name)), options.output, overwrite=options.overwrite)
+    with sign_of_life("bar", "Writing"):
+        export_task(read_task(task_folder(options.name)), options.output, overwrite=options.overwrite)
     print(printable(options.output))
     return ExitCode.DONE
 

@@ -134,13 +134,18 @@ def table_console() -> Console:
     return Console(width=width, height=_HEIGHT, color_system=None, highlight=False, markup=False, emoji=False)
 
 
+def bar_stream() -> TerminalStream:
+    """Stream for progress bars on stderr."""
+    return TerminalStream(sys.stderr.stream if isinstance(sys.stderr, SafeStream) else sys.stderr, lossy=True)
+
+
 def bar_console() -> Console:
     """Console for progress bars on stderr."""
     from rich.console import Console
 
-    stream = sys.stderr.stream if isinstance(sys.stderr, SafeStream) else sys.stderr
-    file = cast(IO[str], TerminalStream(stream, lossy=True))
-    return Console(file=file, width=_width(), height=_HEIGHT, highlight=False, markup=False, emoji=False)
+    return Console(
+        file=cast(IO[str], bar_stream()), width=_width(), height=_HEIGHT, highlight=False, markup=False, emoji=False
+    )
 
 
 def _width() -> int | None:

@@ -24,7 +24,8 @@ from support.faults.running import Disturbance, Ended, Workspace, in_child, run
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGKILL")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_CLEAR = re.compile(r"^(fewshot-annotate|Note): \S.{5,}")
+# A message, or a sign of life of what takes longer than a moment.
+_CLEAR = re.compile(r"^(fewshot-annotate|Note): \S.{5,}|^[A-Z][\w -]* \.\.\.$|^Searching( \d+ %)? \(.*\)$")
 _CANCELLED = 130
 _LARGE_DISK = 1 << 28
 
