@@ -36,6 +36,7 @@ from fewshot_annotate.engines.base import Engine, RunContext
 from fewshot_annotate.engines.specialist.engine import Specialist
 from fewshot_annotate.engines.specialist.model_file import read_report
 from fewshot_annotate.engines.specialist.training import fit_specialist
+from fewshot_annotate.engines.threads import max_threads
 from fewshot_annotate.jobs.filling import Filling
 from patients import PatientSet, load, mean_dice, painted_slices
 from registration_baseline import majority_of_registered
@@ -92,7 +93,8 @@ def model_of(data: PatientSet, count: int, every: int, options: argparse.Namespa
     if options.processor_time:
         from fewshot_annotate.engines.specialist.member_training import MemberConfig
 
-        config, budget = MemberConfig(clock=time.thread_time), budget * CORES
+        # As many networks as there are threads are trained at once, each by its own clock.
+        config, budget = MemberConfig(clock=time.thread_time), budget * CORES / max_threads(CORES)
     fit_specialist(data.examples(count, every), data.labels, folder, budget_seconds=budget, config=config)
     return folder
 
