@@ -116,6 +116,12 @@ def test_every_picture_is_shown_in_a_document() -> None:
     assert [picture.name for picture in pictures if picture.name not in texts] == []
 
 
+def test_the_tutorial_shows_slicer_itself() -> None:
+    tutorial = (DOCUMENTATION / "tutorial.md").read_text(encoding="utf-8")
+    shown = {Path(target).name for target in _LINK.findall(tutorial) if target.endswith(".png")}
+    assert shown == {"slicer_painted.png", "slicer_filled.png", "slicer_review.png"}
+
+
 def test_readme_is_short_and_gives_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= README_LINES
