@@ -131,6 +131,7 @@ def test_probabilities_sum_to_one_on_every_slice_asked_for() -> None:
         np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_input_and_seed_give_the_same_output_and_another_seed_another() -> None:
     volume, _, support = brain_part()
     second, other = (predicted(prepared(volume, support, steps=5, seed=seed), support) for seed in (0, 1))

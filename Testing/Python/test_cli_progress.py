@@ -129,6 +129,7 @@ def test_labels_with_a_poor_expected_dice_are_announced_with_the_slice_to_label_
     assert sum(getattr(event, "code", "") == "poor_dice_and_slice" for event in events) == len(said)
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(desk: Desk, stepwise_engine: str) -> None:
     layers = [keep_slices(layer, AXIS, desk.indices) for layer in overlapping_layers(small_case()[1], 2)]
     support, output = desk.folder / "support.seg.nrrd", desk.folder / "filled.seg.nrrd"
@@ -141,6 +142,7 @@ def test_a_time_limit_ends_the_fit_and_is_shared_by_layers(desk: Desk, stepwise_
     assert len(read_label_maps(output, desk.volume.geometry)) == 2
 
 
+@pytest.mark.slow
 def test_layers_are_all_drafted_before_the_first_is_refined(
     desk: Desk, stepwise_engine: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -413,6 +413,7 @@ def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
     assert all(step.eta is None or step.eta >= 0 for step in steps)
 
 
+@pytest.mark.slow
 def test_overlapping_segments_are_compared_layer_by_layer(tmp_path: Path) -> None:
     indices = every(small_case()[1], AXIS, 4)
     layers = overlapping_layers(small_case()[1], 2)

@@ -365,6 +365,7 @@ def test_a_study_that_is_refused_late_leaves_no_store_of_a_volume(case: Comparis
     assert not place.exists()
 
 
+@pytest.mark.slow
 def test_compare_runs_damaged_trials_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_array("image.nii.gz", image(), GRID)

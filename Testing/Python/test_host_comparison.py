@@ -101,6 +101,7 @@ def ours(class_name: str) -> list[Any]:
     return [node for node in slicer.util.getNodesByClass(class_name) if node.GetAttribute(ROLE_ATTRIBUTE)]
 
 
+@pytest.mark.slow
 def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) -> None:
     before = comparing.scene.arrays()
     controller = comparing.start()

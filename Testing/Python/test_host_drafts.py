@@ -210,6 +210,7 @@ def overlapping() -> Scene:
     return scene_of(replace(given, masks=masks))
 
 
+@pytest.mark.slow
 def test_segments_that_overlap_have_one_progress_and_each_its_expected_dice(
     overlapping: Scene, start: Callable[..., Runner]
 ) -> None:

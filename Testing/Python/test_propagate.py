@@ -110,6 +110,7 @@ def cells() -> tuple[Volume, LabelMap, Support]:
     return volume, label_map, Support.from_label_map(label_map, SliceAxis(0), range(0, len(label_map.array), 4))
 
 
+@pytest.mark.slow
 def test_neighbouring_slices_are_compared_where_that_carries_labels_better() -> None:
     volume, label_map, support = cells()
     found = {}

@@ -267,6 +267,7 @@ def test_cancel_after_better_slices_were_offered_keeps_those_instead_of_the_firs
     assert np.array_equal(AXIS.slices(folder.assemble()[0]), final_slices), "the painted slices too"
 
 
+@pytest.mark.slow
 def test_a_cancelled_fit_goes_on_without_drafting_again(
     make_job: MakeJob, start: Callable[..., Any], final_slices: np.ndarray
 ) -> None:

@@ -115,6 +115,7 @@ def resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="which need Linux, where peaks are in KiB")
 def test_layers_of_a_file_take_the_memory_of_their_labels(tmp_path: Path) -> None:
     done = subprocess.run(

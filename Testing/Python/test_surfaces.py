@@ -201,6 +201,7 @@ def test_the_committed_surfaces_are_those_of_the_process_and_equal_slicers(
         require_equal(surface, before[name])
 
 
+@pytest.mark.slow
 def test_paint_while_the_surfaces_are_made_is_in_the_surfaces(runs: Runs) -> None:
     scene = shown_scene()
     runner = runs(scene)
