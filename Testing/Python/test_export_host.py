@@ -18,7 +18,8 @@ from fewshot_annotate.export.dicom_series import read_series
 from fewshot_annotate.export.request import Modality, Remedy, Target
 from fewshot_annotate.host import export_controller as export_module
 from fewshot_annotate.host.chosen_nodes import ChosenNodes
-from fewshot_annotate.host.export_controller import ExportController, ExportSettings, ExportState, with_remedy
+from fewshot_annotate.host.export_controller import ExportController, ExportState
+from fewshot_annotate.host.export_copy import ExportSettings, with_remedy
 from fewshot_annotate.host.mrml.dicom_database import INSTANCES_ATTRIBUTE
 from fewshot_annotate.io.files import read_label_maps
 from pydicom import dcmread
@@ -318,7 +319,7 @@ class OddError(Exception):
 
 
 @pytest.mark.parametrize("kind", [OddError, KeyError, MemoryError])
-@pytest.mark.parametrize("step", ["check", "deliver"])
+@pytest.mark.parametrize("step", ["check_copy", "deliver"])
 def test_an_unexpected_error_fails_the_export_once_and_it_can_be_tried_again(
     step: str, kind: type[Exception], clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -266,11 +266,11 @@ def test_what_the_last_run_changed_can_be_shown_over_the_segmentation(desk: Desk
     assert added.any()
     assert removed.any()
     nodes = len(nodes_of("vtkMRMLSegmentationNode") + nodes_of("vtkMRMLSegmentationDisplayNode"))
-    desk.controller.show_differences(True)
+    desk.controller.overlays.show_differences(True)
     desk.settle()
     overlay = desk.controller._overlay.node
     assert overlay is not None
-    assert desk.controller.differences_shown
+    assert desk.controller.overlays.differences_shown
     assert not overlay.GetSaveWithScene()
     assert overlay.GetHideFromEditors()
     shown = [
@@ -281,15 +281,15 @@ def test_what_the_last_run_changed_can_be_shown_over_the_segmentation(desk: Desk
     np.testing.assert_array_equal(shown[1] > 0, removed)
     changed = {index: row.changed for index, row in desk.rows.items() if row.changed is not None}
     assert changed == {index: int((added | removed)[index].sum()) for index in changed}
-    desk.controller.show_differences(False)
-    assert not desk.controller.differences_shown
+    desk.controller.overlays.show_differences(False)
+    assert not desk.controller.overlays.differences_shown
     assert len(nodes_of("vtkMRMLSegmentationNode") + nodes_of("vtkMRMLSegmentationDisplayNode")) == nodes
-    desk.controller.show_differences(True)
+    desk.controller.overlays.show_differences(True)
     desk.settle()
     slicer.mrmlScene.RemoveNode(desk.node)
     desk.node = None
     desk.controller.poll()
-    assert not desk.controller.differences_shown
+    assert not desk.controller.overlays.differences_shown
 
 
 def test_the_plot_is_made_once_kept_up_to_date_and_removed_with_the_segmentation(desk: Desk) -> None:

@@ -143,13 +143,13 @@ def test_what_a_run_was_unsure_of_is_shown_until_it_is_accepted(panel: Panel) ->
     reviewed(panel)
     review, section = panel.widget.logic.review, panel.widget.reviewSection
     section.uncertainty_box.checked = True
-    panel.until(lambda: review.uncertainty_shown)
+    panel.until(lambda: review.overlays.uncertainty_shown)
     assert sum(np.count_nonzero(values) for values in shown(review)) > 0
     section.accept_all_button.click()
     panel.until(lambda: section.all_reviewed)
     panel.until(lambda: not any(values.any() for values in shown(review)))
     section.uncertainty_box.checked = False
-    panel.until(lambda: not review.uncertainty_shown)
+    panel.until(lambda: not review.overlays.uncertainty_shown)
 
 
 def shown(review: object) -> list[np.ndarray]:

@@ -260,11 +260,11 @@ def test_what_the_last_fill_changed_is_shown_by_a_tick_box(section: Section) -> 
     box.click()
     section.settle()
     assert box.checked
-    assert section.desk.controller.differences_shown
+    assert section.desk.controller.overlays.differences_shown
     box.click()
     section.settle()
     assert not box.checked
-    assert not section.desk.controller.differences_shown
+    assert not section.desk.controller.overlays.differences_shown
     section.section.reset()
     section.settle()
     assert section.reason("differences_box") == "What the last fill changed is known only until the scene is closed."

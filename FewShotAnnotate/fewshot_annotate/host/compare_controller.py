@@ -29,8 +29,9 @@ from .fill.preparation import PaintedInput, read_channels
 from .fill.run_store import RunFolder, RunStore, delete_orphaned_runs, discard_run
 from .messages import error_text
 from .mrml.comparison_nodes import show_in_scene
+from .mrml.grid import ImageSource, SegmentationGrid
 from .mrml.grid_reader import GridReader
-from .mrml.reading import ImageSource, SegmentationGrid, is_locked, read_image
+from .mrml.reading import is_locked, read_image
 from .tasks import BackgroundTasks, Signal
 from .unexpected_errors import as_input_error
 

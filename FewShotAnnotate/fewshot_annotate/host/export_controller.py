@@ -5,36 +5,19 @@ No Qt; a timer calls `poll`. Nodes are read where `check` is called; all that ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import vtk
-
-from .. import __version__
 from ..core.errors import InputError
-from ..core.segment_tags import NAME_TAG, TERMINOLOGY_TAG, TYPE_TAG, VERSION_TAG, WEIGHTS_TAG
 from ..core.temporary import TemporaryFolder
-from ..core.terminology import Terminology
-from ..core.volume import Geometry, LabelMap, Segment, Volume
-from ..export.algorithm import Algorithm
 from ..export.delivery import Report, deliver
-from ..export.dicom_seg import SegType
-from ..export.dicom_series import read_series, read_series_files
-from ..export.preflight import Preflight, check
-from ..export.request import Derivation, ExportRequest, Modality, Problem, Remedy, Target
+from ..export.preflight import Preflight
+from ..export.request import Problem, Remedy
 from .chosen_nodes import ChosenNodes
-from .mrml.dicom_database import DicomDatabase, insert_files, source_files
-from .mrml.reading import Layer, grid_in_volume, image_array, read_grid, volume_geometry
+from .export_copy import ExportSettings, SegmentationCopy, check_copy, copy_segmentation, with_remedy
+from .mrml.dicom_database import DicomDatabase, insert_files
 from .tasks import BackgroundTasks, Signal
 from .unexpected_errors import as_input_error
-
-_TAGS = (TERMINOLOGY_TAG, TYPE_TAG, NAME_TAG, VERSION_TAG, WEIGHTS_TAG)
-_DATABASE_NAME = "segmentation.dcm"
 
 
 class ExportState(Enum):
@@ -46,75 +29,6 @@ class ExportState(Enum):
     EXPORTING = "exporting"
     DONE = "done"  # `report` says how it ended
     FAILED = "failed"  # `error` says why
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportSettings:
-    """What the user asked for.
-
-    Attributes
-    ----------
-    output : Path or None
-        File, or folder for one file per segment; None: the application's DICOM database.
-    segment_ids : tuple of str
-        Empty: all segments.
-    reference : Path or None
-        Folder of the DICOM series, where the volume does not name its files.
-    derived_folder : Path or None
-        Where a derived series goes; None: 'images' beside the output, or the database.
-    patient_id, patient_name : str
-        For a derived series; empty: made up.
-    agreed : frozenset of Remedy
-    codes : mapping of str to Terminology
-        Segment name -> what it is; '*' for all that have no code otherwise.
-    algorithm : Algorithm or None
-        What made the segments whose tags do not say it.
-    """
-
-    target: Target
-    output: Path | None
-    segment_ids: tuple[str, ...] = ()
-    type: SegType = SegType.BINARY
-    one_file_per_segment: bool = False
-    reference: Path | None = None
-    derived_folder: Path | None = None
-    modality: Modality = Modality.OTHER
-    patient_id: str = ""
-    patient_name: str = ""
-    agreed: frozenset[Remedy] = frozenset()
-    codes: Mapping[str, Terminology] = field(default_factory=dict)
-    algorithm: Algorithm | None = None
-
-
-def with_remedy(settings: ExportSettings, remedy: Remedy) -> ExportSettings:
-    """The settings with a remedy applied.
-
-    `GIVE_REFERENCE`, `GIVE_ENGINE` and `GIVE_CODE` need more than a click: set `reference`, `algorithm` or `codes`.
-    """
-    match remedy:
-        case Remedy.TYPE_BINARY:
-            return replace(settings, type=SegType.BINARY)
-        case Remedy.ONE_FILE_PER_SEGMENT:
-            return replace(settings, one_file_per_segment=True, output=_without_suffix(settings))
-        case Remedy.TO_SEG_NRRD:
-            output = _without_suffix(settings)
-            return replace(
-                settings, target=Target.SEG_NRRD, output=output and output.with_name(f"{output.name}.seg.nrrd")
-            )
-        case _:
-            return replace(settings, agreed=settings.agreed | {remedy})
-
-
-@dataclass(frozen=True, kw_only=True)
-class _SegmentationCopy:
-    """What was read from the nodes."""
-
-    name: str
-    geometry: Geometry
-    layers: tuple[Layer, ...]
-    segments: Mapping[str, Segment]
-    files: Sequence[Path]
-    volume: Volume | None
 
 
 class ExportController:
@@ -147,7 +61,7 @@ class ExportController:
         self.report: Report | None = None
         self.error: InputError | None = None
         self._database = database
-        self._copy_of_nodes: _SegmentationCopy | None = None
+        self._copy_of_nodes: SegmentationCopy | None = None
         self._database_folder: TemporaryFolder | None = None
         self._tasks = BackgroundTasks("FewShotAnnotateExport")
 
@@ -170,7 +84,7 @@ class ExportController:
             The nodes cannot be used.
         """
         self._require_idle()
-        self._copy_of_nodes = _copy(nodes, settings, self._database)
+        self._copy_of_nodes = copy_segmentation(nodes, settings, self._database)
         self._begin_check(settings)
 
     def apply_remedy(self, remedy: Remedy) -> None:
@@ -216,7 +130,7 @@ class ExportController:
             self._database_folder = TemporaryFolder()
         self.settings, self.preflight, self.report, self.error = settings, None, None, None
         folder = self._database_folder.path if self._database_folder is not None else None
-        self._tasks.start(partial(_check, self._copy_of_nodes, settings, folder), self._checked)
+        self._tasks.start(partial(check_copy, self._copy_of_nodes, settings, folder), self._checked)
         self._set(ExportState.CHECKING)
 
     def _checked(self, preflight: Preflight) -> None:
@@ -245,108 +159,3 @@ class ExportController:
     def _set(self, state: ExportState) -> None:
         self.state = state
         self.changed.emit()
-
-
-def _copy(nodes: ChosenNodes, settings: ExportSettings, database: DicomDatabase | None) -> _SegmentationCopy:
-    """Copy what the export needs, so that painting goes on meanwhile."""
-    segmentation_node, volume_node = nodes.segmentation, nodes.volume
-    if settings.output is None and database is None:
-        raise InputError("database_missing")
-    grid = read_grid(segmentation_node, volume_node)
-    segmentation = segmentation_node.GetSegmentation()
-    wanted = settings.segment_ids or tuple(segmentation.GetSegmentIDs())
-    segments = {name: read_segment(segmentation.GetSegment(name), name) for name in wanted}
-    dicom = settings.target is Target.DICOM_SEG
-    files = source_files(volume_node, database) if dicom and settings.reference is None else []
-    volume = None
-    if dicom and not files and settings.reference is None:
-        image = volume_node.GetImageData()
-        if image is None or image.GetNumberOfScalarComponents() != 1:
-            raise InputError("node_not_volume", name=volume_node.GetName())
-        volume = Volume(image_array(image).copy(), volume_geometry(volume_node))
-    geometry = grid_in_volume(grid.geometry, segmentation_node, volume_node)
-    return _SegmentationCopy(
-        name=segmentation_node.GetName(),
-        geometry=geometry,
-        layers=grid.snapshot(wanted).layers,
-        segments=segments,
-        files=files,
-        volume=volume,
-    )
-
-
-def read_segment(segment: Any, segment_id: str) -> Segment:
-    """Name, colour, and the tags that an export knows of a segment of the scene."""
-    tags = {}
-    for name in _TAGS:
-        text = vtk.reference("")
-        if segment.GetTag(name, text):
-            tags[name] = str(text)
-    red, green, blue = (float(component) for component in segment.GetColor())
-    return Segment(
-        value=segment.GetLabelValue(),
-        name=segment.GetName(),
-        colour=(red, green, blue),
-        tags=tags,
-        segment_id=segment_id,
-    )
-
-
-def _check(copied: _SegmentationCopy, settings: ExportSettings, database_folder: Path | None) -> Preflight:
-    """The pre-flight of a copy. Touches no node: for a background thread."""
-    output = settings.output if database_folder is None else database_folder / _DATABASE_NAME
-    assert output is not None
-    series = None
-    if settings.target is Target.DICOM_SEG:
-        if settings.reference is not None:
-            series = read_series(settings.reference)
-        elif copied.files:
-            series = read_series_files(copied.files, copied.files[0].parent)
-    derivation = None
-    if series is None and copied.volume is not None and Remedy.DERIVE_SERIES in settings.agreed:
-        folder = settings.derived_folder or output.with_name("images")
-        derivation = Derivation(copied.volume, folder, settings.modality, settings.patient_id, settings.patient_name)
-    return check(
-        ExportRequest(
-            layers=tuple(_label_maps(copied)),
-            output=output,
-            target=settings.target,
-            software_version=__version__,
-            algorithm=settings.algorithm,
-            series=series,
-            grid=None,
-            derivation=derivation,
-            type=settings.type,
-            one_file_per_segment=settings.one_file_per_segment,
-            agreed=settings.agreed,
-            codes=settings.codes,
-            order=tuple(copied.segments),
-            source=f"Segmentation '{copied.name}'",
-        )
-    )
-
-
-def _label_maps(copied: _SegmentationCopy) -> list[LabelMap]:
-    """The layers on the whole grid; an empty one if no segment holds a voxel."""
-    result = []
-    for layer in copied.layers:
-        array = np.zeros(copied.geometry.shape, dtype=np.uint16)
-        box = tuple(slice(first, first + size) for first, size in zip(layer.offset, layer.array.shape, strict=True))
-        target = array[box]
-        exported = [(value, copied.segments[name]) for value, name in layer.segments.items()]
-        for value, _ in exported:
-            target[layer.array == value] = value
-        segments = tuple(replace(segment, value=value) for value, segment in exported)
-        kind = np.uint8 if max(value for value, _ in exported) <= np.iinfo(np.uint8).max else np.uint16
-        result.append(LabelMap(array.astype(kind, copy=False), copied.geometry, segments))
-    return result or [LabelMap(np.zeros(copied.geometry.shape, dtype=np.uint8), copied.geometry)]
-
-
-def _without_suffix(settings: ExportSettings) -> Path | None:
-    """Output without the suffix of its format."""
-    if settings.output is None:
-        return None
-    for suffix in settings.target.suffixes:
-        if settings.output.name.lower().endswith(suffix):
-            return settings.output.with_name(settings.output.name[: -len(suffix)])
-    return settings.output

@@ -11,8 +11,8 @@ import numpy as np
 from ...core.slice_axis import SliceAxis
 from ..fill.changes import Changes
 from ..i18n import tr as _
+from ..mrml.grid import SegmentationGrid
 from ..mrml.overlay import Overlay
-from ..mrml.reading import SegmentationGrid
 
 DIFFERENCES_ATTRIBUTE = "FewShotAnnotate.Differences"
 _Voxel = tuple[int, int, int]

@@ -12,7 +12,7 @@ import numpy as np
 from ...core.slice_axis import SliceAxis
 
 if TYPE_CHECKING:
-    from ..mrml.reading import SegmentationGrid
+    from ..mrml.grid import SegmentationGrid
 
 # Largest ratio of a sparsely painted segment's mean run length along the painted axis to the next shorter one.
 _SPARSE_RATIO = 0.5

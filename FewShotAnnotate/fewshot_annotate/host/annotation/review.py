@@ -1,8 +1,8 @@
 """ReviewController: review of the filled slices of a segmentation. No Qt; the panel's timer calls `poll`.
 
-A fill never changes the slices in `accepted_slices`, and the engine learns from them, as it does from corrected
-slices, which count as painted. A status holds only for the voxels that the slice had when it was
-set: after an undo or a change by hand, the row shows the status of the present voxels.
+A fill never changes the slices in `accepted_slices`, and the engine learns from them as from painted and corrected
+ones. A status holds only for the voxels that the slice had when it was set: after an undo or a change by hand, the
+row shows the status of the present voxels.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ import slicer
 from ...core.slice_axis import SliceAxis
 from ...guidance.disagreement import disagreements
 from ..chosen_nodes import ChosenNodes
-from ..fill.contested import ContestedVoxels
 from ..fill.run_outcome import RunOutcome
 from ..mrml.confidence_plot import find_plot, remove_orphaned_plots, show_plot, update_plot
-from ..mrml.reading import SegmentationGrid
+from ..mrml.grid import SegmentationGrid
 from ..mrml.views import current_slice, jump_to_slice, slice_positions
 from ..tasks import BackgroundTasks
 from .annotations import SliceAnnotations
-from .differences import Differences, DifferencesOverlay
+from .differences import Differences
 from .painted_slices import slice_digests
 from .record import AxisRecord, SliceStatus
 from .record_store import read_record, take_over_earlier_reviews
 from .review_rows import RefillRequest, ReviewRow, ReviewView, combined_status, worst_first
+from .run_overlays import RunOverlays
 from .segment_status import set_segment_status
-from .uncertainty_overlay import UncertaintyOverlay
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,11 @@ class ReviewController:
         Returns the ChosenNodes.
     annotations : SliceAnnotations
         Of the chosen segmentation.
+
+    Attributes
+    ----------
+    overlays : RunOverlays
+        What the last run changed and where it was unsure, shown over the segmentation.
     """
 
     def __init__(
@@ -65,11 +69,7 @@ class ReviewController:
         self._tasks = BackgroundTasks("FewShotAnnotateReview")
         self._segment_status: tuple[str, SliceStatus] | None = None  # segmentation id and the status last written
         self._plotted: tuple[str, tuple[ReviewRow, ...]] | None = None  # chart id and what it shows
-        self._differences: tuple[str, Differences] | None = None  # segmentation id and what its last run changed
-        self._overlay = DifferencesOverlay()
-        self._contested: tuple[str, ContestedVoxels] | None = None  # segmentation id and those of its last run
-        self._uncertainty = UncertaintyOverlay()
-        self._uncertainty_reviewed: frozenset[int] | None = None  # slices that the shown overlay leaves out
+        self.overlays = RunOverlays(nodes, annotations, self._tasks)
 
     # --- state
 
@@ -167,7 +167,7 @@ class ReviewController:
         """Show a slice in the slice views, the others at the middle of where the last fill was unsure on it."""
         node, grid, axis = self._nodes().segmentation, self._annotations.survey.grid, self.view.axis
         if node is not None and grid is not None and axis is not None:
-            contested = self._contested_of(node)
+            contested = self.overlays.contested
             middle = contested.middles.get(index) if contested is not None and contested.axis.index == axis else None
             jump_to_slice(node, grid, SliceAxis(axis), index, middle)
 
@@ -183,75 +183,6 @@ class ReviewController:
         node = self._nodes().segmentation
         return show_plot(node, self.view.rows, slicer.app.applicationLogic()) if node is not None else None
 
-    # --- differences since the run before
-
-    @property
-    def has_differences(self) -> bool:
-        """Whether the changes of the last run are known; they are kept until the scene is closed."""
-        node = self._nodes().segmentation
-        return node is not None and self._differences is not None and self._differences[0] == node.GetID()
-
-    @property
-    def differences_shown(self) -> bool:
-        """Whether the overlay is in the scene."""
-        return self._overlay.node is not None
-
-    def show_differences(self, shown: bool) -> None:
-        """Show what the last run added and removed over the segmentation, or hide it."""
-        nodes = self._nodes()
-        self._overlay.hide()
-        if not shown or not self.has_differences or not nodes.complete:
-            return
-        assert self._differences is not None
-        differences, identifier = self._differences[1], nodes.segmentation.GetID()
-        grid = self._annotations.grids.read(nodes)
-
-        def show(values: np.ndarray) -> None:
-            present = slicer.mrmlScene.GetNodeByID(identifier)
-            if present is not None and values.size:
-                self._overlay.show(present, grid, differences.first, values)
-
-        self._tasks.start(differences.values, show)
-
-    # --- uncertainty of the last run
-
-    @property
-    def has_uncertainty(self) -> bool:
-        """Whether it is known where the last run was unsure; it is kept until the scene is closed."""
-        node = self._nodes().segmentation
-        return node is not None and self._contested_of(node) is not None
-
-    @property
-    def uncertainty_shown(self) -> bool:
-        """Whether the overlay is in the scene."""
-        return self._uncertainty.node is not None
-
-    def show_uncertainty(self, shown: bool) -> None:
-        """Show where the last run was unsure, but on slices that are accepted or corrected, or hide it."""
-        nodes = self._nodes()
-        self._uncertainty.hide()
-        self._uncertainty_reviewed = None
-        contested = self._contested_of(nodes.segmentation) if nodes.complete else None
-        if not shown or contested is None:
-            return
-        identifier, grid = nodes.segmentation.GetID(), self._annotations.grids.read(nodes)
-        reviewed = self._uncertainty_reviewed = self._reviewed
-
-        def show(values: np.ndarray) -> None:
-            present = slicer.mrmlScene.GetNodeByID(identifier)
-            if present is not None and values.size:
-                self._uncertainty.show(present, grid, contested.first_voxel, values)
-
-        self._tasks.start(partial(contested.values, reviewed), show)
-
-    @property
-    def _reviewed(self) -> frozenset[int]:
-        return frozenset(row.index for row in self.view.rows if not row.needs_review)
-
-    def _contested_of(self, node: Any) -> ContestedVoxels | None:
-        contested = self._contested
-        return contested[1] if contested is not None and contested[0] == node.GetID() else None
-
     # --- runs and life cycle
 
     def add_run(self, outcome: RunOutcome) -> None:
@@ -260,9 +191,7 @@ class ReviewController:
         nodes = ChosenNodes(scene.GetNodeByID(outcome.volume_id), scene.GetNodeByID(outcome.segmentation_id))
         if not nodes.complete:
             return
-        self._overlay.hide()
-        self._uncertainty.hide()
-        self._contested = (outcome.segmentation_id, outcome.contested)
+        self.overlays.start_run(outcome.segmentation_id, outcome.contested)
         identifier, axis = outcome.segmentation_id, outcome.axis
         run = read_record(nodes.segmentation).along(axis.index).runs
         if nodes.segmentation is self._nodes().segmentation:
@@ -271,7 +200,7 @@ class ReviewController:
         self._update_segment_status(nodes.segmentation)
 
         def add_measurements(measured: _RunMeasurements) -> None:
-            self._differences = (identifier, measured.differences)
+            self.overlays.set_differences(identifier, measured.differences)
             self._change(
                 identifier, axis, lambda record: record.with_measured(run, measured.disagreement, measured.changed)
             )
@@ -288,26 +217,15 @@ class ReviewController:
             parameter_node, node = self._parameter_node(), self._nodes().segmentation
             if parameter_node is not None:
                 take_over_earlier_reviews(parameter_node)
-            if self._overlay.node is not None and not self.has_differences:
-                self._overlay.hide()
-            if self._uncertainty.node is not None:
-                self._update_uncertainty()
+            self.overlays.update()
             if node is not None:
                 self._update_after_edit(node)
-
-    def _update_uncertainty(self) -> None:
-        """Leave slices out of the overlay once they are accepted."""
-        if not self.has_uncertainty:
-            self._uncertainty.hide()
-        elif self._uncertainty_reviewed != self._reviewed and not self.busy:
-            self.show_uncertainty(True)
 
     def reset(self) -> None:
         """Cancel background work, before the scene is closed; the review itself is saved in the scene."""
         self._tasks.cancel()
-        self._overlay.hide()
-        self._uncertainty.hide()
-        self._differences, self._segment_status, self._plotted, self._contested = None, None, None, None
+        self.overlays.reset()
+        self._segment_status, self._plotted = None, None
 
     def close(self) -> None:
         """Release the thread; the controller cannot be used afterwards."""

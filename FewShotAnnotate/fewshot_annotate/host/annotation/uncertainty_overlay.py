@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..i18n import tr as _
+from ..mrml.grid import SegmentationGrid
 from ..mrml.overlay import Overlay
-from ..mrml.reading import SegmentationGrid
 
 UNCERTAINTY_ATTRIBUTE = "FewShotAnnotate.Uncertainty"
 # From slightly to very unsure; apart in lightness too, for those who do not tell red from green.

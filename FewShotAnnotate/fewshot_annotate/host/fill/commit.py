@@ -25,8 +25,9 @@ from ..annotation.record_store import RECORD_ATTRIBUTE, read_record, write_recor
 from ..chosen_nodes import ChosenNodes
 from ..i18n import tr as _
 from ..messages import error_text
+from ..mrml.grid import SegmentationGrid
 from ..mrml.grid_reader import GridReader
-from ..mrml.reading import CLOSED_SURFACE, SegmentationGrid, ijk_to_ras
+from ..mrml.reading import CLOSED_SURFACE, ijk_to_ras
 from ..surfaces.representation import replaced_surfaces
 from ..unexpected_errors import as_input_error
 from .changes import Box, Changes

@@ -10,7 +10,8 @@ import numpy as np
 import slicer
 
 from ...core.slice_axis import SliceAxis
-from ..mrml.reading import ImageSource, SegmentationGrid, is_locked
+from ..mrml.grid import ImageSource, SegmentationGrid
+from ..mrml.reading import is_locked
 from .changes import Changes, MaskPieces, mask_window
 
 

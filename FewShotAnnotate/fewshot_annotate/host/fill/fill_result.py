@@ -11,7 +11,7 @@ from ...guidance.confidence import slice_confidence
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import masks_digest, segment_digests, slice_digests
 from ..i18n import tr as _
-from ..mrml.reading import ImageSource, SegmentationGrid
+from ..mrml.grid import ImageSource, SegmentationGrid
 from .changes import Changes
 from .contested import ContestedVoxels
 from .edit_rules import EditRules, FilledSlices, compute_changes

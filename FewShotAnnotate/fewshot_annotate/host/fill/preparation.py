@@ -20,8 +20,9 @@ from ...jobs.planning import EngineSettings, jobs_of_layers, require_channels, s
 from ...jobs.run_folder import JobFolder
 from ..annotation.painted_slices import segment_digests
 from ..chosen_nodes import ChosenNodes
+from ..mrml.grid import ImageSource, SegmentationGrid
 from ..mrml.grid_reader import GridReader
-from ..mrml.reading import ImageSource, SegmentationGrid, is_locked, read_channel, read_image
+from ..mrml.reading import is_locked, read_channel, read_image
 from .run_plan import PreparedRun, RunPlan
 
 

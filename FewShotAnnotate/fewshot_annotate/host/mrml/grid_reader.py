@@ -7,7 +7,8 @@ from typing import Any
 import slicer
 
 from ..chosen_nodes import ChosenNodes
-from .reading import SegmentationGrid, labels_version, read_grid
+from .grid import SegmentationGrid
+from .reading import labels_version, read_grid
 
 
 class GridReader:

@@ -10,7 +10,8 @@ import slicer
 import vtk
 
 from ...core.slice_axis import SliceAxis
-from .reading import SegmentationGrid, ijk_to_ras
+from .grid import SegmentationGrid
+from .reading import ijk_to_ras
 
 
 def current_slice(segmentation_node: Any, grid: SegmentationGrid, axis: SliceAxis) -> int | None:

@@ -16,7 +16,8 @@ from ...export.algorithm import Algorithm
 from ...export.dicom_seg import SegType
 from ...export.request import Modality, Problem, Remedy, Target
 from ..chosen_nodes import ChosenNodes
-from ..export_controller import ExportController, ExportSettings, ExportState
+from ..export_controller import ExportController, ExportState
+from ..export_copy import ExportSettings
 from ..i18n import tr as _
 from ..messages import Refusal, error_text
 from .widgets import Controls, body_layout, combo_box, row_layout, select_data, show_error, text_label

@@ -283,8 +283,8 @@ class ReviewSection:
         self._show_overlay_boxes(nothing)
 
     def _show_overlay_boxes(self, nothing: Refusal) -> None:
-        reason = None if self._controller.has_differences else InputError("differences_gone")
-        unknown = None if self._controller.has_uncertainty else InputError("uncertainty_gone")
+        reason = None if self._controller.overlays.has_differences else InputError("differences_gone")
+        unknown = None if self._controller.overlays.has_uncertainty else InputError("uncertainty_gone")
         tip = _("Voxels whose label is not certain, from yellow to red, on slices that are not accepted yet.")
         self._controls.enable(self.uncertainty_box, nothing or unknown, tip)
         self._controls.enable(
@@ -293,8 +293,8 @@ class ReviewSection:
             _("What the last fill changed: added voxels in blue, removed ones in red, over the segmentation."),
         )
         if not self.busy:
-            _set_checked(self.differences_box, self._controller.differences_shown)
-            _set_checked(self.uncertainty_box, self._controller.uncertainty_shown)
+            _set_checked(self.differences_box, self._controller.overlays.differences_shown)
+            _set_checked(self.uncertainty_box, self._controller.overlays.uncertainty_shown)
 
     def _why_not_accept(self, selected: Sequence[int]) -> Refusal:
         if self._controller.needing_review(selected):
@@ -382,10 +382,10 @@ class ReviewSection:
         self._plot_clicks.follow()
 
     def _on_uncertainty(self, checked: bool) -> None:
-        self._attempt(lambda: self._controller.show_uncertainty(checked))
+        self._attempt(lambda: self._controller.overlays.show_uncertainty(checked))
 
     def _on_differences(self, checked: bool) -> None:
-        self._attempt(lambda: self._controller.show_differences(checked))
+        self._attempt(lambda: self._controller.overlays.show_differences(checked))
 
 
 def _set_checked(box: Any, checked: bool) -> None:

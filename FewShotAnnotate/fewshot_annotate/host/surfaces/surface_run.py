@@ -17,7 +17,8 @@ from ..fill.fill_result import FillResult, compute_result
 from ..fill.run_plan import PreparedRun
 from ..i18n import tr as _
 from ..messages import error_text
-from ..mrml.reading import ImageSource, SegmentationGrid, ijk_to_ras
+from ..mrml.grid import ImageSource, SegmentationGrid
+from ..mrml.reading import ijk_to_ras
 from .conversion import SurfaceSettings
 from .folder import SurfaceFolder
 

@@ -1,0 +1,152 @@
+"""RunOverlays: what the last run changed and where it was unsure, shown over the segmentation on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..chosen_nodes import ChosenNodes
+from ..fill.contested import ContestedVoxels
+from ..tasks import BackgroundTasks
+from .annotations import SliceAnnotations
+from .differences import Differences, DifferencesOverlay
+from .review_rows import ReviewView
+from .uncertainty_overlay import UncertaintyOverlay
+
+
+class RunOverlays:
+    """Overlays of the chosen segmentation; kept until the scene is closed, and not saved with it.
+
+    Parameters
+    ----------
+    nodes : function
+        Returns the ChosenNodes.
+    annotations : SliceAnnotations
+        Of the chosen segmentation.
+    tasks : BackgroundTasks
+        Unpack what is shown.
+    """
+
+    def __init__(
+        self, nodes: Callable[[], ChosenNodes], annotations: SliceAnnotations, tasks: BackgroundTasks
+    ) -> None:
+        self._nodes = nodes
+        self._annotations = annotations
+        self._tasks = tasks
+        self._differences: tuple[str, Differences] | None = None  # segmentation id and what its last run changed
+        self._differences_overlay = DifferencesOverlay()
+        self._contested: tuple[str, ContestedVoxels] | None = None  # segmentation id and those of its last run
+        self._uncertainty_overlay = UncertaintyOverlay()
+        self._uncertainty_reviewed: frozenset[int] | None = None  # slices that the shown overlay leaves out
+
+    # --- differences since the run before
+
+    @property
+    def has_differences(self) -> bool:
+        """Whether the changes of the last run are known."""
+        node = self._nodes().segmentation
+        return node is not None and self._differences is not None and self._differences[0] == node.GetID()
+
+    @property
+    def differences_shown(self) -> bool:
+        """Whether the overlay of changes is in the scene."""
+        return self._differences_overlay.node is not None
+
+    def set_differences(self, segmentation_id: str, differences: Differences) -> None:
+        """Keep what the last run of a segmentation changed."""
+        self._differences = (segmentation_id, differences)
+
+    def show_differences(self, shown: bool) -> None:
+        """Show what the last run added and removed, or hide it."""
+        nodes = self._nodes()
+        self._differences_overlay.hide()
+        if not shown or not self.has_differences or not nodes.complete:
+            return
+        assert self._differences is not None
+        differences, identifier = self._differences[1], nodes.segmentation.GetID()
+        grid = self._annotations.grids.read(nodes)
+
+        def show(values: np.ndarray) -> None:
+            present = slicer.mrmlScene.GetNodeByID(identifier)
+            if present is not None and values.size:
+                self._differences_overlay.show(present, grid, differences.first, values)
+
+        self._tasks.start(differences.values, show)
+
+    # --- uncertainty of the last run
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether it is known where the last run was unsure."""
+        return self.contested is not None
+
+    @property
+    def uncertainty_shown(self) -> bool:
+        """Whether the overlay of uncertainty is in the scene."""
+        return self._uncertainty_overlay.node is not None
+
+    @property
+    def contested(self) -> ContestedVoxels | None:
+        """Where the last run on the chosen segmentation was unsure; None if that is not known."""
+        node = self._nodes().segmentation
+        if node is None or self._contested is None or self._contested[0] != node.GetID():
+            return None
+        return self._contested[1]
+
+    def show_uncertainty(self, shown: bool) -> None:
+        """Show where the last run was unsure, except on slices that are accepted or corrected, or hide it."""
+        nodes = self._nodes()
+        self._uncertainty_overlay.hide()
+        self._uncertainty_reviewed = None
+        contested = self.contested if nodes.complete else None
+        if not shown or contested is None:
+            return
+        identifier, grid = nodes.segmentation.GetID(), self._annotations.grids.read(nodes)
+        reviewed = self._uncertainty_reviewed = _reviewed(self._view())
+
+        def show(values: np.ndarray) -> None:
+            present = slicer.mrmlScene.GetNodeByID(identifier)
+            if present is not None and values.size:
+                self._uncertainty_overlay.show(present, grid, contested.first_voxel, values)
+
+        self._tasks.start(partial(contested.values, reviewed), show)
+
+    # --- life cycle
+
+    def start_run(self, segmentation_id: str, contested: ContestedVoxels) -> None:
+        """Hide what is shown of an earlier run, and keep where the new one was unsure."""
+        self.hide()
+        self._contested = (segmentation_id, contested)
+
+    def update(self) -> None:
+        """Hide overlays of another segmentation, and leave slices out once they are accepted."""
+        if self.differences_shown and not self.has_differences:
+            self._differences_overlay.hide()
+        if not self.uncertainty_shown:
+            return
+        if not self.has_uncertainty:
+            self._uncertainty_overlay.hide()
+        elif self._uncertainty_reviewed != _reviewed(self._view()) and not self._tasks.awaited:
+            self.show_uncertainty(True)
+
+    def hide(self) -> None:
+        """Take both overlays out of the scene."""
+        self._differences_overlay.hide()
+        self._uncertainty_overlay.hide()
+
+    def reset(self) -> None:
+        """Hide the overlays and clear what they show, before the scene is closed."""
+        self.hide()
+        self._differences, self._contested = None, None
+
+    def _view(self) -> ReviewView:
+        segmentation: Any = self._nodes().segmentation
+        return self._annotations.snapshot(segmentation).review
+
+
+def _reviewed(view: ReviewView) -> frozenset[int]:
+    return frozenset(row.index for row in view.rows if not row.needs_review)

@@ -1,0 +1,192 @@
+"""Voxels of a segmentation and of a volume as they lie on the grid of the segmentation, without MRML.
+
+Everything a run works on lies on the segmentation's own grid, so painted voxels are never resampled. The volume is
+resampled onto it only where the two grids differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...core.slice_axis import SliceAxis
+from ...core.volume import Geometry
+
+# A volume is sampled at about this many places along each axis.
+_SAMPLES = 24
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One labelmap that segments share.
+
+    Attributes
+    ----------
+    array : ndarray [k, j, i]
+        View of the labelmap's voxels; it may cover a part of the grid only. Holding the view keeps the memory valid.
+    offset : (int, int, int)
+        Position of its first voxel in the grid, array order.
+    segments : dict
+        Label value -> segment id.
+    """
+
+    array: np.ndarray
+    offset: tuple[int, int, int]
+    segments: dict[int, str]
+
+    def slice(self, axis: SliceAxis, index: int, shape: tuple[int, int]) -> np.ndarray:
+        """Values [h, w] of a slice of the whole grid, 0 where the labelmap does not reach."""
+        slices = axis.slices(self.array)
+        first = list(self.offset)
+        layer_index = index - first.pop(axis.index)
+        full_slice = np.zeros(shape, dtype=self.array.dtype)
+        if 0 <= layer_index < len(slices):
+            stored = slices[layer_index]
+            full_slice[first[0] : first[0] + stored.shape[0], first[1] : first[1] + stored.shape[1]] = stored
+        return full_slice
+
+    def clipped(self, shape: tuple[int, int, int]) -> Layer | None:
+        """The part of the layer inside a grid of this size; None if there is none."""
+        cut, offset = [], []
+        for start, size, most in zip(self.offset, self.array.shape, shape, strict=True):
+            first, stop = max(0, -start), min(size, most - start)
+            if first >= stop:
+                return None
+            cut.append(slice(first, stop))
+            offset.append(start + first)
+        return Layer(self.array[tuple(cut)], (offset[0], offset[1], offset[2]), self.segments)
+
+
+@dataclass(frozen=True)
+class SegmentationGrid:
+    """A segmentation's voxels as they lie on its reference geometry.
+
+    Attributes
+    ----------
+    geometry : Geometry
+        In the segmentation node's own coordinates (its transform not applied), LPS.
+    layers : tuple of Layer
+    first : (int, int, int)
+        Slicer's own number (i, j, k) of the grid's first voxel; a reference geometry need not begin at 0.
+    is_cropped : bool
+        Whether a labelmap extends beyond the grid; what lies there is in no layer.
+    """
+
+    geometry: Geometry
+    layers: tuple[Layer, ...]
+    first: tuple[int, int, int] = (0, 0, 0)
+    is_cropped: bool = False
+
+    def slice_shape(self, axis: SliceAxis) -> tuple[int, int]:
+        """Rows and columns of a slice."""
+        rows, columns = (size for number, size in enumerate(self.geometry.shape) if number != axis.index)
+        return rows, columns
+
+    def segment_slices(self, segment_ids: Collection[str], axis: SliceAxis, index: int) -> dict[str, np.ndarray]:
+        """Voxels, bool [h, w], of those of the segments that have any on the slice."""
+        shape = self.slice_shape(axis)
+        segment_masks = {}
+        for layer in self.layers:
+            if not any(name in segment_ids for name in layer.segments.values()):
+                continue
+            label_slice = layer.slice(axis, index, shape)
+            if label_slice.any():
+                masks = {name: label_slice == value for value, name in layer.segments.items() if name in segment_ids}
+                segment_masks.update({name: mask for name, mask in masks.items() if mask.any()})
+        return segment_masks
+
+    def union_slice(self, segment_ids: Collection[str], axis: SliceAxis, index: int) -> np.ndarray:
+        """Voxels of any of the segments on a slice, bool [h, w]."""
+        union = np.zeros(self.slice_shape(axis), dtype=bool)
+        for mask in self.segment_slices(segment_ids, axis, index).values():
+            union |= mask
+        return union
+
+    def segment_box(self, segment_id: str, first: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """Voxels of a segment in a part of the grid, bool [k, j, i] of that size."""
+        mask = np.zeros(tuple(size), dtype=bool)
+        for layer in self.layers:
+            for value, name in layer.segments.items():
+                if name == segment_id:
+                    theirs, ours = _overlap(layer, first, size)
+                    mask[ours] = layer.array[theirs] == value
+        return mask
+
+    def snapshot(self, segment_ids: Collection[str]) -> SegmentationGrid:
+        """Copy of the layers that hold any of the segments, with these alone; later painting is not in it."""
+        copies = []
+        for layer in self.layers:
+            segments = {value: name for value, name in layer.segments.items() if name in segment_ids}
+            if segments:
+                copy = np.zeros_like(layer.array)
+                for target, label_slice in zip(copy, layer.array, strict=True):
+                    if (
+                        label_slice.any()
+                    ):  # pages of empty slices are never touched: most slices are empty before a run
+                        target[:] = label_slice
+                copies.append(Layer(copy, layer.offset, segments))
+        return replace(self, layers=tuple(copies))
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A volume node's voxels, and how the grid lies in them.
+
+    Attributes
+    ----------
+    array : ndarray [k, j, i]
+        View of the volume's voxels.
+    grid_to_array : ndarray 4x4 or None
+        Array index (k, j, i) in the grid -> array index in `array`; None if the grids are the same.
+    """
+
+    array: np.ndarray
+    grid_to_array: np.ndarray | None
+
+    def on_grid(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """Voxels on the grid, trilinear where the grids differ, edge values outside. For a background thread."""
+        if self.grid_to_array is None:
+            return self.array
+        result = np.empty(shape, dtype=np.float32)
+        for k in range(shape[0]):  # slice by slice: short calls let the GUI thread in between
+            result[k] = self.slice(SliceAxis(0), k, shape)
+        return result
+
+    def slice(self, axis: SliceAxis, index: int, shape: tuple[int, int, int]) -> np.ndarray:
+        """One slice [h, w] of `on_grid(shape)`."""
+        if self.grid_to_array is None:
+            return np.asarray(axis.slices(self.array)[index])
+        from scipy.ndimage import affine_transform
+
+        matrix = self.grid_to_array
+        first = np.zeros(3)
+        first[axis.index] = index
+        size = [1 if number == axis.index else length for number, length in enumerate(shape)]
+        start = matrix[:3, :3] @ first + matrix[:3, 3]
+        resampled = affine_transform(
+            self.array, matrix[:3, :3], start, tuple(size), np.float32, order=1, mode="nearest"
+        )
+        return np.asarray(axis.slices(resampled)[0])
+
+    @property
+    def matrix(self) -> tuple[float, ...] | None:
+        """`grid_to_array` row by row."""
+        return None if self.grid_to_array is None else tuple(map(float, self.grid_to_array.reshape(-1)))
+
+    def sample(self) -> str:
+        """Checksum of some voxels, evenly spread: another one later means another volume. Takes well under 1 ms."""
+        steps = tuple(slice(None, None, max(1, size // _SAMPLES)) for size in self.array.shape)
+        return hashlib.blake2b(self.array[steps].tobytes(), digest_size=16).hexdigest()
+
+
+def _overlap(layer: Layer, first: Sequence[int], size: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Common part of a layer and a box of the grid, as index of the layer and index of the box."""
+    theirs, ours = [], []
+    for offset, reach, start, length in zip(layer.offset, layer.array.shape, first, size, strict=True):
+        low, high = max(offset, start), max(offset, start, min(offset + reach, start + length))
+        theirs.append(slice(low - offset, high - offset))
+        ours.append(slice(low - start, high - start))
+    return tuple(theirs), tuple(ours)
