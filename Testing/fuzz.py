@@ -1,11 +1,10 @@
-"""Throw damaged and odd inputs at every command, each in a process of its own, and say what became of them.
+"""Give damaged and odd inputs to every command, each in a process of its own, and print a table of the outcomes.
 
     .venv/bin/python Testing/fuzz.py --inputs 2000 --seed 1
 
-Prints a table, a row for each command. All columns but the first three must be zero, and the exit code is 1 if they
-are not. The same seed makes the same inputs; `--only 'fill:17'` makes one of them again, `--odd surroundings` makes
-all of them odd in one way, and `--keep FOLDER` keeps the workspaces of those that went wrong, with what was called
-and printed.
+The table has a row for each command. All columns but the first three must be zero, else the exit code is 1. The same
+seed makes the same inputs; `--only 'fill:17'` makes one of them again, `--odd surroundings` makes all of them odd in
+one way, and `--keep FOLDER` keeps the workspaces of those that went wrong, with the call and its output.
 """
 
 from __future__ import annotations
@@ -63,8 +62,8 @@ SECONDS = 90.0
 
 
 @dataclass(frozen=True)
-class Found:
-    """What became of one input."""
+class Outcome:
+    """Outcome of one input."""
 
     command: str
     number: int
@@ -78,9 +77,7 @@ class Found:
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; returns the exit code."""
     options = _parser().parse_args(arguments)
-    commands = [
-        name for name in RECIPES if not options.commands or any(name.startswith(one) for one in options.commands)
-    ]
+    commands = [name for name in RECIPES if not options.commands or name.startswith(tuple(options.commands))]
     if not commands:
         print(f"There is no such command; there are: {', '.join(RECIPES)}.", file=sys.stderr)
         return 2
@@ -90,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         wanted = [(command, int(number))]
     began = time.monotonic()
     counts: dict[str, Counter[str]] = {command: Counter() for command, _ in wanted}
-    with contextlib.suppress(KeyboardInterrupt):  # the table tells how far it came
+    with contextlib.suppress(KeyboardInterrupt):  # the table shows how far it came
         _collect(results(wanted, options), counts, options)
     print(table(counts))
     tried = sum(count.total() for count in counts.values())
@@ -98,13 +95,14 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(count[column] for count in counts.values() for column in BAD))
 
 
-def _collect(found_ones: Iterator[Found], counts: dict[str, Counter[str]], options: argparse.Namespace) -> None:
-    """Count what is found, and print what is wrong."""
-    for found in found_ones:
-        counts[found.command][found.column] += 1
-        if found.column in BAD or options.verbose or options.only:
-            text = f"{found.command}:{found.number}  {found.column}: {found.why}\n    {'; '.join(found.steps)}\n"
-            print(f"{text}    {' '.join(map(repr, found.arguments))[:600]}  ({found.seconds:.1f} s)", flush=True)
+def _collect(outcomes: Iterator[Outcome], counts: dict[str, Counter[str]], options: argparse.Namespace) -> None:
+    """Count the outcomes, and print those that are wrong."""
+    for outcome in outcomes:
+        counts[outcome.command][outcome.column] += 1
+        if outcome.column in BAD or options.verbose or options.only:
+            print(f"{outcome.command}:{outcome.number}  {outcome.column}: {outcome.why}")
+            print(f"    {'; '.join(outcome.steps)}")
+            print(f"    {' '.join(map(repr, outcome.arguments))[:600]}  ({outcome.seconds:.1f} s)", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--commands", nargs="*", metavar="NAME", help=f"some of: {', '.join(RECIPES)} (default: all)")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="inputs at the same time")
-    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help="what takes longer hangs")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, metavar="S", help="a command that takes longer counts as hanging"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep inputs that went wrong here")
     parser.add_argument("--only", metavar="COMMAND:NUMBER", help="this input alone")
     parser.add_argument("--odd", nargs="*", choices=STEPS, metavar="KIND", help=f"only these: {', '.join(STEPS)}")
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def numbers(commands: list[str], count: int) -> list[tuple[str, int]]:
-    """The inputs, their commands in turn, each command as often as its share says, and at least once."""
+    """Command and number of each input: commands in turn, each as often as its share says, and at least once."""
     total = sum(RECIPES[command].share for command in commands)
     each = {command: max(1, round(count * RECIPES[command].share / total)) for command in commands}
     return [
@@ -151,8 +151,8 @@ def table(counts: dict[str, Counter[str]]) -> str:
     return "\n".join(lines)
 
 
-def results(wanted: list[tuple[str, int]], options: argparse.Namespace) -> Iterator[Found]:
-    """What becomes of the inputs, some at the same time, in the order in which they end."""
+def results(wanted: list[tuple[str, int]], options: argparse.Namespace) -> Iterator[Outcome]:
+    """Outcomes of the inputs, some run at the same time, in the order in which they end."""
     scratch = Path(tempfile.mkdtemp(prefix="fuzz-"))
     running: dict[int, tuple[tuple[str, int], Path]] = {}
     try:
@@ -160,14 +160,14 @@ def results(wanted: list[tuple[str, int]], options: argparse.Namespace) -> Itera
         waiting = list(reversed(wanted))
         while waiting or running:
             while waiting and len(running) < options.jobs:
-                one = waiting.pop()
-                place = scratch / f"{one[0].replace(' ', '')}-{one[1]}"
-                pid = _forked(lambda one=one, place=place: _try(one, scratch / "originals", place, options))
-                running[pid] = one, place
+                key = waiting.pop()
+                folder = scratch / f"{key[0].replace(' ', '')}-{key[1]}"
+                pid = _forked(lambda key=key, folder=folder: _try(key, scratch / "originals", folder, options))
+                running[pid] = key, folder
             pid, status = os.wait()
-            one, place = running.pop(pid)
-            yield _result(one, place, status)
-            _tidy(place, options.keep)
+            key, folder = running.pop(pid)
+            yield _result(key, folder, status)
+            _tidy(folder, options.keep)
     finally:
         for pid in running:
             os.kill(pid, signal.SIGKILL)
@@ -204,36 +204,36 @@ def _forked(action: object) -> int:
         os._exit(code)
 
 
-def _try(one: tuple[str, int], originals: Path, place: Path, options: argparse.Namespace) -> None:
-    made = make_input(*one, options.seed, originals, place, options.odd or tuple(STEPS))
-    before = snapshot(place)
-    ended = call(made.arguments, place, options.seconds, made.surroundings)
-    verdict = judge(made, place, ended, before, snapshot(place))
-    (place / "input.json").write_text(
+def _try(key: tuple[str, int], originals: Path, folder: Path, options: argparse.Namespace) -> None:
+    made = make_input(*key, options.seed, originals, folder, options.odd or tuple(STEPS))
+    before = snapshot(folder)
+    ended = call(made.arguments, folder, options.seconds, made.surroundings)
+    verdict = judge(made, folder, ended, before, snapshot(folder))
+    (folder / "input.json").write_text(
         json.dumps([verdict.column, verdict.why, made.steps, made.arguments, ended.seconds])
     )
 
 
-def _result(one: tuple[str, int], place: Path, status: int) -> Found:
+def _result(key: tuple[str, int], folder: Path, status: int) -> Outcome:
     with contextlib.suppress(OSError, ValueError):
-        column, why, steps, arguments, seconds = json.loads((place / "input.json").read_text())
-        return Found(*one, column, why, steps, arguments, seconds)
-    return Found(*one, "crashes", f"the judge itself ended with {status}", [], [], 0.0)
+        column, why, steps, arguments, seconds = json.loads((folder / "input.json").read_text())
+        return Outcome(*key, column, why, steps, arguments, seconds)
+    return Outcome(*key, "crashes", f"the judge itself ended with {status}", [], [], 0.0)
 
 
-def _tidy(place: Path, keep: Path | None) -> None:
+def _tidy(folder: Path, keep: Path | None) -> None:
     with contextlib.suppress(OSError, ValueError):
-        if keep is not None and json.loads((place / "input.json").read_text())[0] in BAD:
+        if keep is not None and json.loads((folder / "input.json").read_text())[0] in BAD:
             keep.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(keep / place.name, ignore_errors=True)
-            shutil.move(place, keep / place.name)
+            shutil.rmtree(keep / folder.name, ignore_errors=True)
+            shutil.move(folder, keep / folder.name)
             return
-    _make_removable(place)
-    shutil.rmtree(place, ignore_errors=True)
+    _make_removable(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_removable(place: Path) -> None:
-    for path in place.rglob("*"):
+def _make_removable(folder: Path) -> None:
+    for path in folder.rglob("*"):
         if not path.is_symlink() and path.is_dir() and not os.access(path, os.W_OK):
             path.chmod(0o700)
 

@@ -14,6 +14,7 @@ import pytest
 import slicer
 from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.guidance.disagreement import disagreements
+from fewshot_annotate.host.annotation.differences import DIFFERENCES_ATTRIBUTE
 from fewshot_annotate.host.annotation.record import (
     AnnotationRecord,
     AxisRecord,
@@ -268,8 +269,7 @@ def test_what_the_last_run_changed_can_be_shown_over_the_segmentation(desk: Desk
     nodes = len(nodes_of("vtkMRMLSegmentationNode") + nodes_of("vtkMRMLSegmentationDisplayNode"))
     desk.controller.overlays.show_differences(True)
     desk.settle()
-    overlay = desk.controller._overlay.node
-    assert overlay is not None
+    (overlay,) = (node for node in nodes_of("vtkMRMLSegmentationNode") if node.GetAttribute(DIFFERENCES_ATTRIBUTE))
     assert desk.controller.overlays.differences_shown
     assert not overlay.GetSaveWithScene()
     assert overlay.GetHideFromEditors()

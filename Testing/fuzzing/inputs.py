@@ -45,7 +45,7 @@ _FLAGS = (
 
 @dataclass
 class Input:
-    """What is thrown at a command.
+    """An input of a command.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Input:
     files, outputs : dict of str to str
         By their names in the recipe; paths as in `arguments`.
     surroundings : Surroundings
-        What the command is started in.
+        Environment of the command.
     """
 
     command: str
@@ -92,11 +92,11 @@ class _Maker:
             kind = self.random.choices(kinds, [STEPS[kind] for kind in kinds])[0]
             step: Callable[[], str] = getattr(self, f"_{kind}")
             self.steps.append(f"{kind}: {step()}")
-        known = {**self.files, **self.outputs}
+        named = {**self.files, **self.outputs}
         if self.input.surroundings.folder:
-            known = {name: self._absolute(name, path) for name, path in known.items()}
+            named = {name: self._absolute(name, path) for name, path in named.items()}
         self.input.arguments = [
-            known.get(word[1:-1], word) if word[:1] == "{" and word[-1:] == "}" else word for word in self.arguments
+            named.get(word[1:-1], word) if word[:1] == "{" and word[-1:] == "}" else word for word in self.arguments
         ] + self.recipe.ending.split()
         if (
             "{out}" in self.recipe.arguments and "-o" in self.input.arguments[:-1]
@@ -247,18 +247,18 @@ class _Maker:
         arguments[at] = odd
         return f"a word is {odd[:40]!r}"
 
-    def _path_read(self, whole: bool) -> Path | None:
-        """A file or folder that the command reads; of a folder a file in it, unless `whole`."""
+    def _path_read(self, whole_folder: bool) -> Path | None:
+        """A file or folder that the command reads; a file within a folder, unless `whole_folder`."""
         names = [*self.files.values(), *self.files.values(), *self.recipe.damageable]
-        places = [self.workspace / name for name in names if os.path.lexists(self.workspace / name)]
-        places = [place for place in places if not place.is_symlink()]
-        if not places:
+        paths = [self.workspace / name for name in names if os.path.lexists(self.workspace / name)]
+        paths = [path for path in paths if not path.is_symlink()]
+        if not paths:
             return None
-        place = self.random.choice(places)
-        if place.is_dir() and not whole:
-            inside = sorted(path for path in place.rglob("*") if path.is_file() and not path.is_symlink())
-            return self.random.choice(inside) if inside else place
-        return place
+        path = self.random.choice(paths)
+        if path.is_dir() and not whole_folder:
+            inside = sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+            return self.random.choice(inside) if inside else path
+        return path
 
     def _file_read(self) -> Path | None:
         path = self._path_read(False)
@@ -267,12 +267,12 @@ class _Maker:
 
 
 def make_input(
-    command: str, number: int, seed: int, originals: Path, place: Path, kinds: Sequence[str] = tuple(STEPS)
+    command: str, number: int, seed: int, originals: Path, folder: Path, kinds: Sequence[str] = tuple(STEPS)
 ) -> Input:
-    """Copy the originals to `place` and make one input of them."""
-    place.mkdir(parents=True)
-    for part in ("workspace", "home"):
-        shutil.copytree(originals / part, place / part, symlinks=True)
-    for part in ("tmp", "user"):
-        (place / part).mkdir()
-    return _Maker(command, number, seed, place / "workspace").make(kinds)
+    """Copy the originals to `folder` and make one input of them."""
+    folder.mkdir(parents=True)
+    for name in ("workspace", "home"):
+        shutil.copytree(originals / name, folder / name, symlinks=True)
+    for name in ("tmp", "user"):
+        (folder / name).mkdir()
+    return _Maker(command, number, seed, folder / "workspace").make(kinds)

@@ -1,4 +1,4 @@
-"""Whether what a command accepted came out right, judged by readers that are not the product's own."""
+"""Test oracles: whether the output for an accepted input is right, judged by readers other than the product's own."""
 
 from __future__ import annotations
 
@@ -24,56 +24,56 @@ from .inputs import Input
 from .originals import TASK
 from .sandbox import Ended
 
-# Image as others read it: voxels [k, j, i], and the matrix from (i, j, k) to mm.
+# Image as another reader reads it: voxels [k, j, i], and the matrix from (i, j, k) to mm.
 Seen = tuple[np.ndarray, np.ndarray]
 _TOLERANCE_MM = 1e-3
 
 
-def nothing(one: Input, workspace: Path, ended: Ended) -> str:
-    """Commands that only tell something."""
+def nothing(given: Input, workspace: Path, ended: Ended) -> str:
+    """Accepts everything: for commands that only print."""
     return ""
 
 
-def refusal(one: Input, workspace: Path, ended: Ended) -> str:
-    """No such input is right."""
-    return "" if ended.stdout.startswith("usage") else "it had to be refused"
+def refusal(given: Input, workspace: Path, ended: Ended) -> str:
+    """Accepts only help: every other such input must be refused."""
+    return "" if ended.stdout.startswith("usage") else "it should have been refused"
 
 
-def fill(one: Input, workspace: Path, ended: Ended) -> str:
-    """The output lies where the image does, and its labelled slices are those of the labels."""
-    path = workspace / one.outputs["out"]
-    out, image = read_image(path), read_image(workspace / one.files["image"])
+def fill(given: Input, workspace: Path, ended: Ended) -> str:
+    """The output has the geometry of the image and the labelled slices of the labels."""
+    path = workspace / given.outputs["out"]
+    out, image = read_image(path), read_image(workspace / given.files["image"])
     if out is None:
         return "the output cannot be read"
     if image is None:
         return "no other reader reads the image"
     if out[0].shape != image[0].shape:
         return f"the output has the shape {out[0].shape} and the image {image[0].shape}"
-    if not _same_place(out, image):
-        return f"the output lies elsewhere than the image: {out[1].tolist()} {image[1].tolist()}"
-    if "confidence" in one.outputs:
-        sure = read_image(workspace / one.outputs["confidence"])
-        if sure is None or sure[0].shape != image[0].shape or not (sure[0] >= 0).all() or not (sure[0] <= 1).all():
-            return "the confidence is none"
-    if any(word in ("--resample", "--crop") for word in one.arguments):
+    if not _same_geometry(out, image):
+        return f"the output has another geometry than the image: {out[1].tolist()} {image[1].tolist()}"
+    if "confidence" in given.outputs:
+        confidence = read_image(workspace / given.outputs["confidence"])
+        if confidence is None or confidence[0].shape != image[0].shape or not _are_probabilities(confidence[0]):
+            return "the confidence is no map of values from 0 to 1 on the grid of the image"
+    if any(word in ("--resample", "--crop") for word in given.arguments):
         return ""
-    return _labelled_kept(one, workspace, ended, out)
+    return _labelled_kept(given, workspace, ended, out)
 
 
-def _labelled_kept(one: Input, workspace: Path, ended: Ended, seen: Seen) -> str:
-    labels = read_labels(workspace / one.files["labels"], seen)
-    if labels is None and one.files["labels"].endswith(".dcm"):
-        return ""  # highdicom refuses what leaves out what its voxels do not need
+def _labelled_kept(given: Input, workspace: Path, ended: Ended, seen: Seen) -> str:
+    labels = read_labels(workspace / given.files["labels"], seen)
+    if labels is None and given.files["labels"].endswith(".dcm"):
+        return ""  # highdicom refuses segmentations without attributes that their voxels do not need
     if labels is None:
         return "no other reader reads the labels"
     found = re.search(r"\(axis (\d)", ended.stdout)
     axis = int(found[1]) if found else 0
-    named = re.findall(r"^--labelled-slices=([\d,]+)$", "\n".join(one.arguments), re.MULTILINE)
+    named = re.findall(r"^--labelled-slices=([\d,]+)$", "\n".join(given.arguments), re.MULTILINE)
     labels, out = np.moveaxis(labels, axis, 0), np.moveaxis(seen[0], axis, 0)
     slices = (
         sorted({int(number) for number in named[-1].split(",")}) if named else np.flatnonzero(labels.any(axis=(1, 2)))
     )
-    one_value = one.outputs["out"].endswith(".seg.nrrd") or not np.array_equal(
+    one_value = given.outputs["out"].endswith(".seg.nrrd") or not np.array_equal(
         np.unique(labels[slices]), np.unique(out[slices])
     )
     for index in slices:
@@ -87,31 +87,33 @@ def _labelled_kept(one: Input, workspace: Path, ended: Ended, seen: Seen) -> str
     return ""
 
 
-def suggest(one: Input, workspace: Path, ended: Ended) -> str:
-    """A list of different slices that are there, no more than asked for."""
-    if not one.surroundings.stdout_readable:
+def suggest(given: Input, workspace: Path, ended: Ended) -> str:
+    """A list of different slices of the image, at most as many as asked for."""
+    if not given.surroundings.stdout_readable:
         return ""
     suggested = json.loads(ended.stdout)
     indices = [row["slice"] for row in suggested]
-    count = next((int(word.partition("=")[2]) for word in one.arguments if re.fullmatch(r"--count=\d{1,6}", word)), 3)
+    count = next(
+        (int(word.partition("=")[2]) for word in given.arguments if re.fullmatch(r"--count=\d{1,6}", word)), 3
+    )
     if len(set(indices)) < len(indices) or len(indices) > count:
-        return f"slices twice, or too many: {indices}"
-    image = read_image(workspace / one.files["image"])
+        return f"repeated slices, or too many: {indices}"
+    image = read_image(workspace / given.files["image"])
     if image is None:
         return "no other reader reads the image"
     if any(not 0 <= index < max(image[0].shape) for index in indices):
-        return f"slices that are not there: {indices}"
+        return f"slices that the image does not have: {indices}"
     return ""
 
 
-def compare(one: Input, workspace: Path, ended: Ended) -> str:
-    """A report whose figures are figures."""
-    return _report(workspace / one.outputs.get("out", "report"), "result.json", "summary.csv", "slices.csv")
+def compare(given: Input, workspace: Path, ended: Ended) -> str:
+    """A report with all of its files, whose figures are finite and whose Dice are from 0 to 1."""
+    return _report(workspace / given.outputs.get("out", "report"), "result.json", "summary.csv", "slices.csv")
 
 
-def study(one: Input, workspace: Path, ended: Ended) -> str:
-    """The same of a study."""
-    return _report(workspace / one.outputs.get("out", "study"))
+def study(given: Input, workspace: Path, ended: Ended) -> str:
+    """As `compare`, for a study."""
+    return _report(workspace / given.outputs.get("out", "study"))
 
 
 def _report(folder: Path, *files: str) -> str:
@@ -134,52 +136,54 @@ def _report(folder: Path, *files: str) -> str:
     return ""
 
 
-def batch(one: Input, workspace: Path, ended: Ended) -> str:
-    """A row for each case; each that is done has a label map that can be read, each other one a reason."""
-    folder = workspace / one.outputs.get("out", "batch")
+def batch(given: Input, workspace: Path, ended: Ended) -> str:
+    """A row for each case: a readable label map and confidence for each case that is done, else a reason."""
+    folder = workspace / given.outputs.get("out", "batch")
     rows = list(csv.DictReader((folder / "status.csv").open(encoding="utf-8", newline="")))
     if not rows or not (folder / "index.html").is_file():
         return "status.csv or index.html is empty"
     for row in rows:
-        if row["status"] == "done" and "corrected" not in row["message"]:  # those stay as they are, whatever they are
+        if row["status"] == "done" and "corrected" not in row["message"]:  # corrected ones are kept, even if damaged
             label = read_image(folder / row["name"] / "label.nii.gz")
-            # An accepted case is left as it is, so its confidence may be damaged.
-            sure = label if row.get("accepted") else read_image(folder / row["name"] / "confidence.nii.gz")
-            if label is None or sure is None or label[0].shape != sure[0].shape or not _same_place(label, sure):
+            # An accepted case is not filled again, so its confidence may be damaged.
+            confidence = label if row.get("accepted") else read_image(folder / row["name"] / "confidence.nii.gz")
+            if label is None or confidence is None or not _same_grid(label, confidence):
                 return f"case {row['name']!r} is done and its files cannot be read"
         elif not row["message"] or "\n" in row["message"]:
-            return f"case {row['name']!r} failed and nothing says why"
+            return f"case {row['name']!r} failed without a reason of one line"
         elif "unexpected" in row["message"] or "crashed" in row["message"]:
             return f"case {row['name']!r}: {row['message']}"
     failed = sum(row["status"] == "failed" for row in rows)
-    if bool(failed) != (ended.code == 1) and "--resume" not in one.command:
+    if bool(failed) != (ended.code == 1) and "--resume" not in given.command:
         return f"{failed} cases failed, and the exit code is {ended.code}"
     return ""
 
 
-def library(one: Input, workspace: Path, ended: Ended) -> str:
-    """A task whose arrays are there, in a folder right below the library."""
-    found = (one.surroundings.data_folder(workspace.parent) / "library").glob("[!.]*/task.json")
-    tasks = [task for task in found if task.is_file()]
-    if not tasks:
-        return "no task is there"
-    newest = max(tasks, key=lambda task: task.stat().st_mtime_ns)
+def library(given: Input, workspace: Path, ended: Ended) -> str:
+    """A task in a folder of the library, with an image and a mask of the same shape for each slice."""
+    newest = _newest_task(given, workspace)
+    if newest is None:
+        return "there is no task"
     content = json.loads(newest.read_text(encoding="utf-8"))
     rows = content["slices"] if newest.parent.name != TASK else content["slices"][-1:]
     for row in rows:
         arrays = [np.load(path, allow_pickle=False) for path in newest.parent.glob(f"{row['file']}.*.npy")]
         if len(arrays) != 2 or arrays[0].shape != arrays[1].shape:
-            return f"slice {row['file']} lacks an array, or has two shapes"
+            return f"slice {row['file']} lacks an array, or its arrays have different shapes"
     return ""
 
 
-def task(one: Input, workspace: Path, ended: Ended) -> str:
-    """A task whose examples have an image and labels of one shape."""
-    found = (one.surroundings.data_folder(workspace.parent) / "library").glob("[!.]*/task.json")
-    tasks = [task for task in found if task.is_file()]
-    if not tasks:
-        return "no task is there"
-    newest = max(tasks, key=lambda task: task.stat().st_mtime_ns)
+def _newest_task(given: Input, workspace: Path) -> Path | None:
+    """The task.json that was written last; None if the library has no task."""
+    found = (given.surroundings.data_folder(workspace.parent) / "library").glob("[!.]*/task.json")
+    return max((path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def task(given: Input, workspace: Path, ended: Ended) -> str:
+    """A task whose newest example has an image and labels of the same shape."""
+    newest = _newest_task(given, workspace)
+    if newest is None:
+        return "there is no task"
     content = json.loads(newest.read_text(encoding="utf-8"))
     for row in content.get("examples", [])[-1:]:
         folder = newest.parent / "examples" / row["number"]
@@ -187,21 +191,21 @@ def task(one: Input, workspace: Path, ended: Ended) -> str:
         if image is None or labels is None or image[0].shape != labels[0].shape:
             return f"example {row['number']} cannot be read"
         if labels[0].max() > len(content["labels"]):
-            return f"example {row['number']} has a label that the task has not"
+            return f"example {row['number']} has a label that the task does not have"
     return ""
 
 
-def fill_of_task(one: Input, workspace: Path, ended: Ended) -> str:
-    """The output lies where the image does and holds no other labels than the task."""
-    out, image = read_image(workspace / one.outputs["out"]), read_image(workspace / one.files["image"])
-    if out is None or image is None or out[0].shape != image[0].shape or not _same_place(out, image):
+def fill_of_task(given: Input, workspace: Path, ended: Ended) -> str:
+    """The output has the geometry of the image and no other labels than the task."""
+    out, image = read_image(workspace / given.outputs["out"]), read_image(workspace / given.files["image"])
+    if out is None or image is None or not _same_grid(out, image):
         return "the output does not cover the image"
     return "" if out[0].max() <= 2 else f"label {out[0].max()}"
 
 
-def data_set(one: Input, workspace: Path, ended: Ended) -> str:
-    """Each label map has an image beside it, and the README is there."""
-    folder = workspace / one.outputs["out"]
+def data_set(given: Input, workspace: Path, ended: Ended) -> str:
+    """Each label map has an image, and there is a README."""
+    folder = workspace / given.outputs["out"]
     labels = [
         path for path in folder.rglob("*.nii.gz") if "label" in str(path.relative_to(folder)) or "dseg" in path.name
     ]
@@ -211,19 +215,19 @@ def data_set(one: Input, workspace: Path, ended: Ended) -> str:
     return "" if all(read_image(path) for path in (*labels, *images)) else "a file cannot be read"
 
 
-def manifest(one: Input, workspace: Path, ended: Ended) -> str:
-    """A table of images and label maps that are there."""
-    path = workspace / one.outputs["out"]
+def manifest(given: Input, workspace: Path, ended: Ended) -> str:
+    """A table of images and label maps that exist."""
+    path = workspace / given.outputs["out"]
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     named = [row.get(column) for row in rows for column in ("image", "support")]
     missing = [name for name in named if name and not (path.parent / name).exists()]
-    return f"{len(missing)} files of the table are not there" if missing or not rows else ""
+    return f"{len(missing)} files of the table do not exist" if missing or not rows else ""
 
 
-def archive(one: Input, workspace: Path, ended: Ended) -> str:
-    """A sound archive with a list of slices."""
-    with zipfile.ZipFile(workspace / one.outputs["out"]) as packed:
+def archive(given: Input, workspace: Path, ended: Ended) -> str:
+    """An undamaged archive with all files that its task.json lists."""
+    with zipfile.ZipFile(workspace / given.outputs["out"]) as packed:
         if packed.testzip() is not None:
             return "the archive is damaged"
         content = json.loads(packed.read("task.json"))
@@ -236,40 +240,40 @@ def archive(one: Input, workspace: Path, ended: Ended) -> str:
     return ""
 
 
-def export(one: Input, workspace: Path, ended: Ended) -> str:
-    """The same voxels at the same place."""
-    path = workspace / one.outputs["out"]
+def export(given: Input, workspace: Path, ended: Ended) -> str:
+    """The same voxels are labelled as in the input."""
+    path = workspace / given.outputs["out"]
     if path.is_dir():
         return "" if any(path.iterdir()) else "the folder is empty"
     out = read_image(path)
     if out is None:
         return "the output cannot be read"
-    labels = read_labels(workspace / one.files["labels"], out)
+    labels = read_labels(workspace / given.files["labels"], out)
     if labels is None:
-        is_dicom = one.files["labels"].endswith(".dcm") or (workspace / one.files["labels"]).is_dir()
+        is_dicom = given.files["labels"].endswith(".dcm") or (workspace / given.files["labels"]).is_dir()
         return "" if is_dicom else "no other reader reads the labels"
-    if any(word in ("--resample", "--crop", "--reference") for word in one.arguments):
+    if any(word in ("--resample", "--crop", "--reference") for word in given.arguments):
         return ""
     if not np.array_equal(out[0] != 0, labels != 0):
         return "other voxels are labelled"
     return ""
 
 
-def segmentation(one: Input, workspace: Path, ended: Ended) -> str:
-    """A DICOM segmentation that highdicom reads, with as many labelled voxels as the labels."""
+def segmentation(given: Input, workspace: Path, ended: Ended) -> str:
+    """A DICOM segmentation that highdicom reads, with as many labelled voxels as the input."""
     import highdicom
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        read = highdicom.seg.segread(workspace / one.outputs["out"])
+        read = highdicom.seg.segread(workspace / given.outputs["out"])
         count = int(np.count_nonzero(read.get_total_pixel_matrix() if read.is_tiled else read.pixel_array))
-    labelled = labelled_count(workspace / one.files["labels"])
-    if labelled is None and one.files["labels"].endswith(".dcm"):
+    labelled = labelled_count(workspace / given.files["labels"])
+    if labelled is None and given.files["labels"].endswith(".dcm"):
         return ""
     if labelled is None:
         return "no other reader reads the labels"
     if any(
-        word in ("--resample", "--crop", "--leave-out-missing-slices", "--slice-by-slice") for word in one.arguments
+        word in ("--resample", "--crop", "--leave-out-missing-slices", "--slice-by-slice") for word in given.arguments
     ):
         return ""
     return "" if count == labelled else f"{count} voxels are labelled instead of {labelled}"
@@ -284,13 +288,21 @@ CHECKS: dict[str, Callable[[Input, Path, Ended], str]] = {
 }
 
 
-def _same_place(one: Seen, other: Seen) -> bool:
-    """Whether all corners lie at the same places, to a thousandth of a voxel's size or of a millimetre."""
-    k, j, i = np.array(one[0].shape[-3:]) - 1
+def _are_probabilities(array: np.ndarray) -> bool:
+    return bool((array >= 0).all() and (array <= 1).all())
+
+
+def _same_grid(first: Seen, second: Seen) -> bool:
+    return first[0].shape == second[0].shape and _same_geometry(first, second)
+
+
+def _same_geometry(first: Seen, second: Seen) -> bool:
+    """Whether all corners of two images coincide, to a thousandth of a voxel's size or of a millimetre."""
+    k, j, i = np.array(first[0].shape[-3:]) - 1
     corners = np.array([(x, y, z, 1) for x in (0, i) for y in (0, j) for z in (0, k)]).T
-    first, second = one[1] @ corners, other[1] @ corners
-    scale = max(1.0, float(np.abs(first[np.isfinite(first)]).max(initial=0)) * 1e-3)
-    return bool(np.allclose(first, second, rtol=0, atol=_TOLERANCE_MM * scale))
+    points, others = first[1] @ corners, second[1] @ corners
+    scale = max(1.0, float(np.abs(points[np.isfinite(points)]).max(initial=0)) * 1e-3)
+    return bool(np.allclose(points, others, rtol=0, atol=_TOLERANCE_MM * scale))
 
 
 def read_image(path: Path) -> Seen | None:
@@ -315,7 +327,7 @@ def read_labels(path: Path, grid: Seen) -> np.ndarray | None:
 
 
 def labelled_count(path: Path) -> int | None:
-    """How many voxels are labelled."""
+    """Number of labelled voxels; None if no other reader reads the file."""
     seen: Seen | None = _isolated(_read_labels, path)
     return None if seen is None else int(np.count_nonzero(seen[0]))
 

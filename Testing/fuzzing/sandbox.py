@@ -1,4 +1,4 @@
-"""One call of the command line in a forked process, and all that can be seen of it from outside."""
+"""One call of the command line in a forked process, and all of its effects that can be seen from outside."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ class Ended:
     left: tuple[str, ...]
 
 
-def call(arguments: list[str], place: Path, seconds: float, surroundings: Surroundings | None = None) -> Ended:
-    """Run the command line in the workspace of `place`, with nothing of the user's own at hand."""
+def call(arguments: list[str], folder: Path, seconds: float, surroundings: Surroundings | None = None) -> Ended:
+    """Run the command line in the workspace of `folder`, without access to the user's own files."""
     surroundings = surroundings or Surroundings()
     began = time.monotonic()
-    mark = f"{_MARK}={place}"
-    streams = [_Stream(place / name, surroundings.largest_file is not None) for name in ("stdout", "stderr")]
+    mark = f"{_MARK}={folder}"
+    streams = [_Stream(folder / name, surroundings.largest_file is not None) for name in ("stdout", "stderr")]
     pid = os.fork()
     if pid == 0:
         code = 70
         try:
             surroundings.open_streams(*(stream.descriptor for stream in streams))
-            code = _as_program(arguments, place, surroundings)
+            code = _as_program(arguments, folder, surroundings)
         except BaseException:
             os.write(2, traceback.format_exc().encode("utf-8", "replace"))
         finally:
@@ -102,23 +102,23 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
 
 
-def _as_program(arguments: list[str], place: Path, surroundings: Surroundings) -> int:
+def _as_program(arguments: list[str], folder: Path, surroundings: Surroundings) -> int:
     from fewshot_annotate.cli import main
 
     end_with_parent()
     os.setsid()
-    os.environ.update(_environment(place))
+    os.environ.update(_environment(folder))
     import tempfile
 
     tempfile.tempdir = None
-    os.chdir(place / "workspace")
+    os.chdir(folder / "workspace")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _obey_permissions()
-    surroundings.apply(place)
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.default_int_handler if one is signal.SIGINT else signal.SIG_DFL)
+    surroundings.apply(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.modules["__main__"] = types.ModuleType("__main__")  # what processes started from here would import
     sys.argv = ["fewshot-annotate", *arguments]
     try:
@@ -137,13 +137,13 @@ def _as_program(arguments: list[str], place: Path, surroundings: Surroundings) -
     return int(code)
 
 
-def _environment(place: Path) -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     nowhere = "http://127.0.0.1:9"
     return {
-        _MARK: str(place),
-        "FEWSHOT_ANNOTATE_HOME": str(place / "home"),
-        "HOME": str(place / "user"),
-        "TMPDIR": str(place / "tmp"),
+        _MARK: str(folder),
+        "FEWSHOT_ANNOTATE_HOME": str(folder / "home"),
+        "HOME": str(folder / "user"),
+        "TMPDIR": str(folder / "tmp"),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         **dict.fromkeys(
@@ -166,8 +166,8 @@ def _obey_permissions() -> None:
     if os.getuid() != 0 or sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
-    for one in (_OVERRIDE, _READ_SEARCH):
-        libc.prctl(_DROP_FROM_BOUNDING_SET, one, 0, 0, 0)
+    for capability in (_OVERRIDE, _READ_SEARCH):
+        libc.prctl(_DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)
     header, sets = _Header(_CAPABILITY_VERSION, 0), (_Sets * 2)()
     libc.capget(ctypes.byref(header), sets)
     for field in ("effective", "permitted", "inheritable"):
@@ -218,19 +218,19 @@ def _command_of(pid: int) -> str:
 
 
 def _end_marked(mark: str, pid: int | None) -> None:
-    for one in [*([] if pid is None else [pid]), *_marked(mark)]:
+    for number in [*([] if pid is None else [pid]), *_marked(mark)]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(one, signal.SIGKILL)
+            os.kill(number, signal.SIGKILL)
 
 
-def snapshot(place: Path) -> dict[str, tuple[object, ...]]:
+def snapshot(folder: Path) -> dict[str, tuple[object, ...]]:
     """Kind, permissions and content of each file in the workspace, the user's folders and that of temporary files."""
     found: dict[str, tuple[object, ...]] = {}
-    waiting = [place / part for part in ("workspace", "home", "tmp", "user")]
+    waiting = [folder / part for part in ("workspace", "home", "tmp", "user")]
     while waiting:
         path = waiting.pop()
         about = path.lstat()
-        name = os.path.relpath(path, place)
+        name = os.path.relpath(path, folder)
         mode = stat.S_IMODE(about.st_mode)
         if stat.S_ISDIR(about.st_mode):
             found[name] = ("folder", mode)

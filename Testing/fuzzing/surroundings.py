@@ -1,4 +1,4 @@
-"""What a program may be started in: streams that cannot be written, odd folders, little room, odd variables."""
+"""Odd environments of a command: streams that cannot be written, odd folders and variables, small limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fewshot_annotate.core.data_folder import HOME_VARIABLE
 
 FULL, CLOSED, NO_READER = "/dev/full", "closed", "no reader"
 _STREAM_ENDS = (FULL, CLOSED, NO_READER)
-# What becomes of the folder that a variable names.
+# Kinds of a folder that a variable names.
 _FOLDERS = ("missing", "file", "closed", "loop", "dangling", "pipe", "relative", "bytes", "blank", "long", "link")
 _FOLDER_VARIABLES = ("TMPDIR", "TMPDIR", "HOME", HOME_VARIABLE, HOME_VARIABLE, "MPLCONFIGDIR")
 _VARIABLES = (
@@ -42,7 +42,7 @@ _ENCODINGS = ("ascii", "cp1252", "latin-1", "cp932")
 
 @dataclass
 class Surroundings:
-    """What a command is started in.
+    """Environment of a command.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Surroundings:
                 os.close(number)
                 setattr(sys, name, None)  # as Python does at its start
 
-    def apply(self, place: Path) -> None:
+    def apply(self, folder: Path) -> None:
         """Set variables, limits, and the current folder."""
         for name, value in self.variables.items():
             if value is None:
@@ -88,14 +88,14 @@ class Surroundings:
                 os.environ[name] = value
         os.umask(self.umask)
         if self.folder:
-            self._change_folder(place)
+            self._change_folder(folder)
         if self.largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest_file, self.largest_file))
         if self.open_files is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.open_files, self.open_files))
 
-    def _change_folder(self, place: Path) -> None:
-        os.chdir(place)
+    def _change_folder(self, folder: Path) -> None:
+        os.chdir(folder)
         for name in ["d" * 250] * 15 if self.folder == "deep" else ["here"]:
             Path(name).mkdir(exist_ok=True)
             os.chdir(name)
@@ -119,9 +119,9 @@ class Surroundings:
         """Whether writing to stdout is an error."""
         return self.stdout in (FULL, NO_READER)
 
-    def data_folder(self, place: Path) -> Path:
+    def data_folder(self, folder: Path) -> Path:
         """The user's data folder."""
-        return place / "workspace" / (self.variables.get(HOME_VARIABLE) or place / "home")
+        return folder / "workspace" / (self.variables.get(HOME_VARIABLE) or folder / "home")
 
 
 def _full() -> int:
@@ -134,8 +134,8 @@ def _without_reader() -> int:
     return writing
 
 
-def odd_surroundings(random: Random, place: Path) -> tuple[str, Surroundings]:
-    """Something odd about what a command is started in, and what it is called."""
+def odd_surroundings(random: Random, folder: Path) -> tuple[str, Surroundings]:
+    """An environment that is odd in one way, and a description of it."""
     kinds: tuple[Callable[[Random, Path], tuple[str, Surroundings]], ...] = (
         *(_stdout, _stdout, _stderr, _encoding, _largest_file, _largest_file, _largest_file),
         *(
@@ -149,65 +149,65 @@ def odd_surroundings(random: Random, place: Path) -> tuple[str, Surroundings]:
             _variable,
         ),
     )
-    return random.choice(kinds)(random, place)
+    return random.choice(kinds)(random, folder)
 
 
-def _stdout(random: Random, _place: Path) -> tuple[str, Surroundings]:
+def _stdout(random: Random, _folder: Path) -> tuple[str, Surroundings]:
     end = random.choice(_STREAM_ENDS)
     return f"stdout is {end}", Surroundings(stdout=end)
 
 
-def _stderr(random: Random, _place: Path) -> tuple[str, Surroundings]:
+def _stderr(random: Random, _folder: Path) -> tuple[str, Surroundings]:
     end = random.choice(_STREAM_ENDS)
     return f"stderr is {end}", Surroundings(stderr=end)
 
 
-def _encoding(random: Random, _place: Path) -> tuple[str, Surroundings]:
+def _encoding(random: Random, _folder: Path) -> tuple[str, Surroundings]:
     encoding = codecs.lookup(random.choice(_ENCODINGS)).name
     return f"streams in {encoding}", Surroundings(encoding=encoding)
 
 
-def _largest_file(random: Random, _place: Path) -> tuple[str, Surroundings]:
+def _largest_file(random: Random, _folder: Path) -> tuple[str, Surroundings]:
     size = random.choice((0, 1, 100, 1000, 5000, random.randrange(30_000), random.randrange(300_000)))
     return f"no file beyond {size} bytes", Surroundings(largest_file=size)
 
 
-def _open_files(random: Random, _place: Path) -> tuple[str, Surroundings]:
+def _open_files(random: Random, _folder: Path) -> tuple[str, Surroundings]:
     count = random.choice((12, 16, 20, 24, 32))
     return f"{count} open files", Surroundings(open_files=count)
 
 
-def _umask(random: Random, _place: Path) -> tuple[str, Surroundings]:
+def _umask(random: Random, _folder: Path) -> tuple[str, Surroundings]:
     mask = random.choice((0, 0o777, 0o277, 0o077))
     return f"umask {mask:o}", Surroundings(umask=mask)
 
 
-def _current_folder(random: Random, _place: Path) -> tuple[str, Surroundings]:
+def _current_folder(random: Random, _folder: Path) -> tuple[str, Surroundings]:
     kind = random.choice(("removed", "closed", "deep"))
     return f"the current folder is {kind}", Surroundings(folder=kind)
 
 
-def _folder_of_variable(random: Random, place: Path) -> tuple[str, Surroundings]:
+def _folder_of_variable(random: Random, folder: Path) -> tuple[str, Surroundings]:
     name, kind = random.choice(_FOLDER_VARIABLES), random.choice(_FOLDERS)
-    path = place / "user" / f"odd-{kind}-{name}"
+    path = folder / "user" / f"odd-{kind}-{name}"
     if kind == "file":
         path.write_bytes(b"precious")
     elif kind == "closed":
         path.mkdir(0o500)
     elif kind in ("loop", "dangling", "link"):
-        path.symlink_to({"loop": path.name, "dangling": "nowhere", "link": place / "tmp"}[kind])
+        path.symlink_to({"loop": path.name, "dangling": "nowhere", "link": folder / "tmp"}[kind])
     elif kind == "pipe":
         os.mkfifo(path)
     texts = {"missing": str(path / "no" / "such"), "relative": ".", "blank": " ", "long": "/" + "x" * 300}
     texts["bytes"] = f"{path}\udcff\udcfe"
     if os.path.lexists(path) or os.path.lexists(texts["bytes"]):  # by an earlier step
-        return _variable(random, place)
+        return _variable(random, folder)
     if kind == "bytes":
         Path(texts[kind]).mkdir()
     return f"{name} is {kind}", Surroundings(variables={name: texts.get(kind, str(path))})
 
 
-def _variable(random: Random, _place: Path) -> tuple[str, Surroundings]:
+def _variable(random: Random, _folder: Path) -> tuple[str, Surroundings]:
     name, values = random.choice(_VARIABLES)
     value = random.choice((*values, None))
     return f"{name}={value if value is None else value[:40]!r}", Surroundings(variables={name: value})

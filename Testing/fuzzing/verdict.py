@@ -1,4 +1,4 @@
-"""What became of an input: accepted rightly, refused clearly, or one of the ways in which neither is true."""
+"""Outcome of an input: accepted rightly, refused clearly, or one of the ways in which neither is true."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OURS = ("fewshot-annotate: ", "Note: ")
 _SIGN_OF_LIFE = re.compile(r"[A-Z][\w -]* \.\.\.|Searching( \d+ %)? \(.*\)")
 _LONGEST_LINE = 1000
 _TRACEBACK = re.compile(r"Traceback \(most|unexpected error|^\s+File \".*\", line \d+", re.MULTILINE)
-# Words of libraries and names of temporary files, which users cannot do anything with.
+# Words of libraries and names of temporary files, which mean nothing to users.
 _LIBRARY = re.compile(
     r"itk::|ITK ERROR|sitk::|Errno|0x[0-9a-f]{6,}|<\w+ object|\bWarning:|[A-Z]\w+Error\b|[A-Z]\w+Exception\b"
     r"|\bDescription:|numpy\.|pydicom\.|codec can't"
@@ -55,111 +55,111 @@ class Verdict:
 
 
 def judge(
-    one: Input,
-    place: Path,
+    given: Input,
+    folder: Path,
     ended: Ended,
     before: Mapping[str, tuple[object, ...]],
     after: Mapping[str, tuple[object, ...]],
 ) -> Verdict:
-    """The first thing that is wrong with the end of a call, or that nothing is."""
+    """The first thing that is wrong with the outcome of a call, or that nothing is."""
     both = f"{ended.stdout}\n{ended.stderr}"
     changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     if ended.code is None:
         return Verdict("hangs", f"after {ended.seconds:.0f} s")
     if _TRACEBACK.search(both):
         return Verdict("tracebacks", _last_line(ended.stderr))
-    around = one.surroundings
+    around = given.surroundings
     silent = not ended.stderr.strip() and around.stderr_readable and around.stdout != NO_READER
     if ended.code not in (_DONE, _FAILED, _BAD_INPUT, _CANCELLED) or (ended.code and silent):
         return Verdict("crashes", f"exit code {ended.code}: {_last_line(ended.stderr)}")
     if ended.left:
         return Verdict("leftovers", f"processes: {ended.left}")
-    if secret := _secret(one, place, both, changed):
+    if secret := _secret(given, folder, both, changed):
         return Verdict("patient data", secret)
-    if around.stderr_readable and (unclear := _unclear(one, place, ended)):
+    if around.stderr_readable and (unclear := _unclear(given, folder, ended)):
         return Verdict("refused unclearly", unclear)
     output_lost = around.stdout_fails and ended.code == _FAILED  # what was to be written is there
-    if ended.code == _DONE or _is_partial(one, ended) or output_lost:
-        return _judge_accepted(one, place, ended, changed, before)
-    if changed := [name for name in changed if not _may_stay(one, place, name)]:
+    if ended.code == _DONE or _is_partial(given, ended) or output_lost:
+        return _judge_accepted(given, folder, ended, changed, before)
+    if changed := [name for name in changed if not _may_stay(given, folder, name)]:
         return Verdict("leftovers", ", ".join(_described(name, before, after) for name in changed[:8]))
     return Verdict("refused clearly", _last_line(ended.stderr))
 
 
 def _judge_accepted(
-    one: Input, place: Path, ended: Ended, changed: list[str], before: Mapping[str, tuple[object, ...]]
+    given: Input, folder: Path, ended: Ended, changed: list[str], before: Mapping[str, tuple[object, ...]]
 ) -> Verdict:
     new = [
-        word for word in one.arguments if word and _relative(place, word) not in before
+        word for word in given.arguments if word and _relative(folder, word) not in before
     ]  # an odd word may be an output
-    allowed = [_relative(place, path) for path in new] + [
-        _relative(place, path) for path in (*one.outputs.values(), *RECIPES[one.command].changes)
+    allowed = [_relative(folder, path) for path in new] + [
+        _relative(folder, path) for path in (*given.outputs.values(), *RECIPES[given.command].changes)
     ]
-    allowed += [_relative(place, str(one.surroundings.data_folder(place)))] if _changes_home(one) else []
+    allowed += [_relative(folder, str(given.surroundings.data_folder(folder)))] if _changes_home(given) else []
     allowed += [re.sub("([^/]+)$", r"aside-\1", path) for path in allowed]  # where a link leads
     links = [path for path in allowed if before.get(path, ("",))[0] == "link"]
     allowed += [os.path.normpath(f"{path.rpartition('/')[0]}/{before[path][1]}") for path in links]
     allowed += [f"{path}.labels.json" for path in allowed] + [path.rpartition(".nii")[0] or path for path in allowed]
-    above = {str(folder) for path in allowed for folder in Path(path).parents} - set(before)
+    above = {str(parent) for path in allowed for parent in Path(path).parents} - set(before)
     strange = [name for name in changed if name not in above and not any(_is_within(name, path) for path in allowed)]
-    asked_only = any(word in ("--help", "-h", "--version") for word in one.arguments)
+    asked_only = any(word in ("--help", "-h", "--version") for word in given.arguments)
     if strange:
         return Verdict("leftovers", f"beside the output: {', '.join(strange[:8])}")
-    if asked_only or (ended.code == _FAILED and one.surroundings.stdout_fails):
+    if asked_only or (ended.code == _FAILED and given.surroundings.stdout_fails):
         return Verdict("accepted rightly", "asked only" if asked_only else "its output could not be printed")
-    if one.surroundings.stdout_fails:
+    if given.surroundings.stdout_fails:
         return Verdict("accepted wrongly", "what it printed was lost and the exit code is 0")
     try:
-        wrong = oracles.CHECKS[RECIPES[one.command].check](one, place / "workspace", ended)
+        wrong = oracles.CHECKS[RECIPES[given.command].check](given, folder / "workspace", ended)
     except Exception as error:
         wrong = f"the output cannot be read: {type(error).__name__}: {error}"
     return Verdict("accepted wrongly", wrong) if wrong else Verdict("accepted rightly")
 
 
-def _changes_home(one: Input) -> bool:
-    return any(path.startswith("../home") for path in RECIPES[one.command].changes)
+def _changes_home(given: Input) -> bool:
+    return any(path.startswith("../home") for path in RECIPES[given.command].changes)
 
 
-def _is_partial(one: Input, ended: Ended) -> bool:
+def _is_partial(given: Input, ended: Ended) -> bool:
     """A batch of which some cases fail has exit code 1, and is done."""
     return (
-        one.command.startswith("batch")
+        given.command.startswith("batch")
         and ended.code == _FAILED
         and bool(re.search(r": \d+ (done|failed)", ended.stdout))
     )
 
 
-def _may_stay(one: Input, place: Path, name: str) -> bool:
+def _may_stay(given: Input, folder: Path, name: str) -> bool:
     """What a call that came to no end keeps, as documented: the job, finished trials, the lock of a library."""
-    kept = RECIPES[one.command].changes
-    if one.surroundings.largest_file is not None and any(_is_within(name, f"workspace/{path}") for path in kept):
+    kept = RECIPES[given.command].changes
+    if given.surroundings.largest_file is not None and any(_is_within(name, f"workspace/{path}") for path in kept):
         return True  # what was finished before the disk was full, and what tables and logs say of it
-    home = _relative(place, str(one.surroundings.data_folder(place)))
+    home = _relative(folder, str(given.surroundings.data_folder(folder)))
     return (
         name in (home, f"{home}/library", f"{home}/weights")
         or (name.startswith(f"{home}/") and name.endswith(".lock"))
         or _is_within(home, name)
         or (
-            one.command.endswith("--resume")
+            given.command.endswith("--resume")
             and any(_is_within(name, f"workspace/{path}") for path in kept)
             and "lock" in name
         )
     )
 
 
-def _unclear(one: Input, place: Path, ended: Ended) -> str:
+def _unclear(given: Input, folder: Path, ended: Ended) -> str:
     """Why the messages are not clear; empty if they are."""
     lines = [line for line in ended.stderr.split("\n") if line.strip() and not _SIGN_OF_LIFE.fullmatch(line)]
-    if control := _CONTROL.search(ended.stderr if "--progress=bar" not in one.arguments else "") or _CONTROL.search(
+    if control := _CONTROL.search(ended.stderr if "--progress=bar" not in given.arguments else "") or _CONTROL.search(
         ended.stdout
     ):
         return f"control character {control[0]!r} on a stream"
-    if {"--progress=bar", "--progress=json"} & set(one.arguments) or (
-        "--progress" in one.arguments and "none" not in one.arguments
+    if {"--progress=bar", "--progress=json"} & set(given.arguments) or (
+        "--progress" in given.arguments and "none" not in given.arguments
     ):
         lines = [line for line in lines if line.startswith(_OURS)]
     for line in lines:
-        if not line.startswith(_OURS) and "download" not in one.arguments:  # which shows the licence first
+        if not line.startswith(_OURS) and "download" not in given.arguments:  # which shows the licence first
             return f"no line of ours: {line[:300]}"
         if len(line) > _LONGEST_LINE:
             return f"a line of {len(line)} characters: {line[:100]}"
@@ -168,35 +168,35 @@ def _unclear(one: Input, place: Path, ended: Ended) -> str:
     if ended.code == _DONE:
         return ""
     refusals = [line for line in lines if line.startswith(_OURS[0])]
-    if not refusals and one.surroundings.stdout == NO_READER:
+    if not refusals and given.surroundings.stdout == NO_READER:
         return ""
     if not refusals:
         return f"no line says why: {lines[-1:]}"
-    if not any(_names_input(one, place, line) for line in refusals):
+    if not any(_names_input(given, folder, line) for line in refusals):
         return f"names no input: {refusals[-1][:300]}"
     return ""
 
 
-def _names_input(one: Input, place: Path, line: str) -> bool:
+def _names_input(given: Input, folder: Path, line: str) -> bool:
     names = [
-        part for word in one.arguments for part in (word, *word.partition("=")[::2], *re.split(r"[^\w.]+", word))
+        part for word in given.arguments for part in (word, *word.partition("=")[::2], *re.split(r"[^\w.]+", word))
     ]
-    names += [part for word in one.arguments for part in (os.path.basename(word), os.path.normpath(word))]  # noqa: PTH119
-    names += ["''"] if "" in (word.rpartition("=")[2] for word in one.arguments) else []
-    names += [path.name for path in (*(place / "workspace").iterdir(), *(place / "home").rglob("*"))]
+    names += [part for word in given.arguments for part in (os.path.basename(word), os.path.normpath(word))]  # noqa: PTH119
+    names += ["''"] if "" in (word.rpartition("=")[2] for word in given.arguments) else []
+    names += [path.name for path in (*(folder / "workspace").iterdir(), *(folder / "home").rglob("*"))]
     names += ["argument", "arguments", "row "]
-    for variable, value in one.surroundings.variables.items():
+    for variable, value in given.surroundings.variables.items():
         names += [variable, value or ""]
-    names += ["what was to be printed"] if one.surroundings.stdout_fails else []
-    names += ["current folder"] if one.surroundings.folder else []
+    names += ["what was to be printed"] if given.surroundings.stdout_fails else []
+    names += ["current folder"] if given.surroundings.folder else []
     return any(name and printable(name).strip()[:100] in line for name in names)
 
 
-def _secret(one: Input, place: Path, both: str, changed: list[str]) -> str:
-    given = " ".join(one.arguments)
+def _secret(given: Input, folder: Path, both: str, changed: list[str]) -> str:
+    given = " ".join(given.arguments)
     texts = {"a stream": both}
     for name in changed:
-        path = place / name
+        path = folder / name
         if name.endswith(_LOGS) and path.is_file() and not path.is_symlink():
             with contextlib.suppress(OSError):
                 texts[name] = path.read_bytes().decode("utf-8", "replace")
@@ -207,8 +207,8 @@ def _secret(one: Input, place: Path, both: str, changed: list[str]) -> str:
     return ""
 
 
-def _relative(place: Path, path: str) -> str:
-    return os.path.relpath(os.path.join(place, "workspace", path), place)  # noqa: PTH118
+def _relative(folder: Path, path: str) -> str:
+    return os.path.relpath(os.path.join(folder, "workspace", path), folder)  # noqa: PTH118
 
 
 def _is_within(name: str, path: str) -> bool:
