@@ -10,7 +10,7 @@ from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.pretrained.intensity import GreyscaleSlices, IntensityScale
 from fewshot_annotate.engines.pretrained.joint_labels import joint
-from fewshot_annotate.engines.pretrained.prompts import CarriedPrompts, prompts_of, propagated_mask
+from fewshot_annotate.engines.pretrained.prompts import PropagatedPrompts, prompts_of, propagated_mask
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,7 +121,7 @@ def test_carried_boxes_fit_the_true_outline() -> None:
     support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
     propagate = FlowPropagation(volume, support)
     overlaps = []
-    for index, found in CarriedPrompts(propagate, support).prompts(support.unlabelled(support.labelled_range())):
+    for index, found in PropagatedPrompts(propagate, support).prompts(support.unlabelled(support.labelled_range())):
         for place, prompts in found.items():
             rows, columns = np.nonzero(label_map.array[index] == support.labels[place])
             if len(rows) > 20:

@@ -1,1 +1,1 @@
-"""Engines: each fills query slices from labelled ones. A folder each, by family; `registry` knows them by name."""
+"""Engines, which fill query slices from labelled ones: a folder for each family, and a `registry` by name."""

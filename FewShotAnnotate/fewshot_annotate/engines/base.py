@@ -30,12 +30,12 @@ class Stopped(BaseException):
 
 
 def _ignore(*_: object) -> None:
-    """Default receiver of reports, which drops them."""
+    """Default receiver of reports: ignores them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """Inputs of a run beside the volume and its labelled slices, and the functions that an engine reports to.
+    """Inputs of a run other than the volume and its labelled slices, and the functions that an engine reports to.
 
     Attributes
     ----------
@@ -118,12 +118,13 @@ class Engine(ABC):
     uses_model : bool
         Whether the engine uses a `model` that was trained on the examples of a task.
     uses_channels : bool
-        Whether the engine uses the further channels of a volume; else it uses the volume alone.
+        Whether the engine uses the further channels of a volume; otherwise it uses the volume alone.
 
     Notes
     -----
-    What is slow to load and the same for every volume, such as weights, should be cached for the life of the process
-    (`functools.lru_cache` on the function that loads it): a batch creates an engine per volume in one process.
+    Data that are slow to load and the same for every volume, such as weights, should be cached for the lifetime of
+    the process (`functools.lru_cache` on the function that loads them): a batch creates an engine per volume in one
+    process.
     """
 
     name: ClassVar[str]
@@ -192,7 +193,7 @@ class Engine(ABC):
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
         """Set the input and do all work that is needed once per volume.
 
-        Implementations call this one, which keeps the context, and should keep views instead of copies of the voxels.
+        Implementations call this method, which stores the context, and should keep views of the voxels, not copies.
 
         Parameters
         ----------
@@ -201,7 +202,7 @@ class Engine(ABC):
         support : Support
             The labelled slices, on the grid of the volume.
         context : RunContext
-            By default that of a run which nobody watches and which has no time limit.
+            Default: a run without a time limit whose reports are ignored.
         """
         self.context = context
 

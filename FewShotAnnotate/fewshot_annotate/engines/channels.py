@@ -1,4 +1,4 @@
-"""Slices of a volume and of its further channels, as engines compare them."""
+"""Slices of a volume and its further channels, scaled for engines."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class ChannelSlices:
         return len(self._slices)
 
     def image(self, channel: int, index: int, crop: tuple[slice, slice]) -> np.ndarray:
-        """A part of one slice of one channel, float32 `[h, w]`, intensities from 0 to 1."""
+        """A crop of one slice of one channel, float32 `[h, w]`, intensities from 0 to 1."""
         return self._windows[channel].normalise(self._slices[channel][index][crop])

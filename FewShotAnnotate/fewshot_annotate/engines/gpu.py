@@ -1,4 +1,4 @@
-"""Which GPU torch computes on, found without loading torch, which takes seconds."""
+"""GPU that torch computes on, determined without loading torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reason_without_gpu(usable: bool, apple: bool, built_for_gpus: bool) -> Messa
 
 
 def why_no_gpu() -> Message | None:
-    """As `device.why_no_gpu`, from the files of torch and the driver's own count of GPUs.
+    """As `device.why_no_gpu`, from the files of torch and the number of GPUs that the driver reports.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def why_no_gpu() -> Message | None:
         torch is not installed.
     """
     cuda, hip = built_for()
-    if hip:  # AMD's driver is not asked here
+    if hip:  # the driver of AMD is not queried here
         from . import device
 
         return device.why_no_gpu()
@@ -77,5 +77,5 @@ def nvidia_gpus(cuda: str) -> int:
         failed = failed or driver.cuDeviceGetCount(ctypes.byref(count))
     except (OSError, AttributeError):
         return 0
-    # A driver runs programs of every minor version of its CUDA and of older ones.
+    # A driver runs programs built for any minor version of its CUDA version, and for older ones.
     return 0 if failed or version.value // 1000 < int(cuda.split(".")[0]) else count.value

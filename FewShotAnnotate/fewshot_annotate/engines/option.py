@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.numbers import float_or_none, int_or_none
 
-# Limits of options that only guard against overflow; users need not know them.
+# Limits that only prevent overflow, and are not shown to users.
 _OPEN_ENDS = (-math.inf, math.inf, 2**31 - 1, 2**32 - 1, 2**63 - 1)
 
 
@@ -59,7 +59,7 @@ class Option:
         return kind(value)
 
     def allowed(self) -> str:
-        """The allowed values in words, such as 'a whole number from 1 to 64'."""
+        """Description of the allowed values, such as 'a whole number from 1 to 64'."""
         if self.choices:
             return f"one of: {', '.join(self.choices)}"
         kind = type(self.default)

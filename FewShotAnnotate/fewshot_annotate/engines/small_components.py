@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-# A component beside the largest one of its label is removed if it has less than these many times the pixels of the
-# smallest component on the labelled slices around, and of the largest on its own slice: larger ones may be where a
-# structure splits.
+# A component is removed if it has fewer pixels than this fraction of the smallest component of its label on the
+# neighbouring labelled slices, and than this fraction of the largest one on its slice. Larger ones may be correct, as
+# where a structure splits.
 MAX_RATIO_TO_LABELLED, MAX_RATIO_TO_LARGEST = 0.5, 0.02
 
 _CONNECTED = np.ones((3, 3), dtype=bool)
@@ -27,7 +27,7 @@ def remove_small_components(probabilities: np.ndarray, smallest: np.ndarray) -> 
     probabilities : float ndarray, shape [labels + 1, h, w]
         Label index 0 is background. Changed in place.
     smallest : int ndarray, shape [labels]
-        Pixels of the smallest component of each label on the labelled slices around; 0 to keep all components.
+        Pixels of the smallest component of each label on the neighbouring labelled slices; 0 to keep all components.
     """
     filled = probabilities.argmax(axis=0)
     boxes = scipy.ndimage.find_objects(filled, max_label=len(smallest))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..core.numbers import int_or_none
 from ..core.temporary import TemporaryFolder
 
-# Maximum number of cores. If it is unset or not a number, each engine chooses.
+# Environment variable with the maximum number of cores. If it is unset or not a number, each engine chooses.
 THREADS_VARIABLE = "FEWSHOT_ANNOTATE_THREADS"
 _MAX_THREADS = 1024
 # Numeric libraries read these when they are loaded, so they must be set before a process starts.
@@ -34,7 +34,7 @@ def temporary_compile_cache() -> Iterator[None]:
     """Context in which torch keeps its compile cache in a temporary folder, unless the user has set one."""
     with contextlib.ExitStack() as stack:
         if _COMPILE_CACHE not in os.environ:
-            with contextlib.suppress(OSError):  # on a full disk torch must do without a cache too
+            with contextlib.suppress(OSError):  # on a full disk, torch works without a cache
                 os.environ[_COMPILE_CACHE] = str(stack.enter_context(TemporaryFolder()))
                 stack.callback(os.environ.pop, _COMPILE_CACHE, None)
         yield

@@ -1,4 +1,4 @@
-"""Algorithm: type, name, version and weights of what created a segment, stored as segment tags."""
+"""Algorithm that created a segment: type, name, version and weights, stored as segment tags."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Algorithm:
     Attributes
     ----------
     name, version : str
-        Of the engine, such as 'FewShotAnnotate propagate' and '0.1.0'.
+        Name and version of the engine, such as 'FewShotAnnotate propagate' and '0.1.0'.
     weights : str
         Name and checksum of its weights; empty if it has none.
     type : AlgorithmType
-        Painted slices, filled by an engine and reviewed, are SEMIAUTOMATIC.
+        SEMIAUTOMATIC for segments of which slices were painted and the others filled by an engine and reviewed.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Algorithm:
 
 
 def tagged(layers: Sequence[LabelMap], algorithm: Algorithm) -> list[LabelMap]:
-    """Layers whose segments have the tags of the algorithm."""
+    """The layers, with the tags of the algorithm added to all segments."""
     tags = algorithm.tags()
     return [
         replace(layer, segments=tuple(replace(segment, tags={**segment.tags, **tags}) for segment in layer.segments))

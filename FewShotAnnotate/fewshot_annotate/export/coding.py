@@ -23,7 +23,7 @@ class Coding:
     Attributes
     ----------
     chosen : dict of (int, int) to Terminology
-        (layer, label value) -> terminology, where there is one.
+        (layer, label value) -> terminology, for segments that have one.
     problems : tuple of Problem
     """
 
@@ -35,7 +35,7 @@ class Coding:
         return self.chosen.get((layer, segment.value))
 
     def tagged(self, layers: Sequence[LabelMap]) -> list[LabelMap]:
-        """Layers whose segments have the chosen terminology in their tags."""
+        """The layers, with the chosen terminology in the tags of their segments."""
         result = []
         for number, layer in enumerate(layers):
             segments = [_tagged(segment, self.of(number, segment)) for segment in layer.segments]
@@ -66,8 +66,8 @@ def code_segments(request: ExportRequest, layers: Sequence[LabelMap], required: 
     for number, segment in segments:
         tagged = segment_terminology(segment)
         suggestion = request.structures.suggest(segment.name)
-        vague = tagged is not None and tagged.is_same(TISSUE)
-        terminology = request.codes.get(segment.name) or (None if vague and suggestion and agreed else tagged)
+        is_generic = tagged is not None and tagged.is_same(TISSUE)
+        terminology = request.codes.get(segment.name) or (None if is_generic and suggestion and agreed else tagged)
         if terminology is None and suggestion and (agreed or not rest_is_coded):
             suggested[segment.name] = suggestion
             terminology = suggestion if agreed else None
@@ -75,7 +75,7 @@ def code_segments(request: ExportRequest, layers: Sequence[LabelMap], required: 
             terminology = request.codes.get(ALL_OTHERS) or (TISSUE if Remedy.DEFAULT_CODE in request.agreed else None)
             if terminology is None:
                 unknown.append(segment.name)
-        elif vague and suggestion and segment.name not in request.codes:
+        elif is_generic and suggestion and segment.name not in request.codes:
             generic.append(segment.name)
         if terminology is not None:
             chosen[number, segment.value] = terminology

@@ -28,7 +28,7 @@ class Report:
     Attributes
     ----------
     paths : tuple of Path
-        Files and folders that were written; none if something differed.
+        Files and folders that were written; none if there are differences.
     differences : tuple of Difference
         Differences between what was written and what was read back.
     notes : tuple of Problem
@@ -46,12 +46,12 @@ class Report:
 
     @property
     def verified(self) -> bool:
-        """Whether what was written was read back and is the same."""
+        """Whether all files were read back without differences."""
         return not self.differences
 
 
 def deliver(preflight: Preflight) -> Report:
-    """Write an export and verify it by reading it back; no file is left if it differs.
+    """Write an export and verify it by reading it back; if there are differences, all files are removed.
 
     Raises
     ------
@@ -89,12 +89,12 @@ def _deliver_segmentation(preflight: Preflight) -> Report:
         series = request.series
         if series is None:
             assert request.derivation is not None
-            made = stack.enter_context(staged(request.derivation.folder))
-            write_series(made, request.derivation, request.software_version)
-            differences = compare_series(made, request.derivation.volume)
-            series = read_series(made)
-            destinations = {made: request.derivation.folder, **destinations}
-        # The slices of a derived series may be in the reverse order of the volume's.
+            derived = stack.enter_context(staged(request.derivation.folder))
+            write_series(derived, request.derivation, request.software_version)
+            differences = compare_series(derived, request.derivation.volume)
+            series = read_series(derived)
+            destinations = {derived: request.derivation.folder, **destinations}
+        # The slices of a derived series may be in reverse order.
         layers = tuple(regrid(preflight.layers, series.geometry).layers)
         content = _content(preflight, series, layers)
         write_segmentation(file, content)
@@ -109,13 +109,13 @@ def _content(preflight: Preflight, series: DicomSeries, layers: tuple[LabelMap, 
     request, coding = preflight.request, preflight.coding
     unnamed = Algorithm(PRODUCT, request.software_version)
     rank = {segment_id: number for number, segment_id in enumerate(request.order)}
-    held = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
-    held.sort(key=lambda entry: (rank.get(entry[1].segment_id, len(rank)), entry[1].order))
+    ordered = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
+    ordered.sort(key=lambda entry: (rank.get(entry[1].segment_id, len(rank)), entry[1].order))
     segments = []
-    for count, (number, segment) in enumerate(held, start=1):
+    for count, (number, segment) in enumerate(ordered, start=1):
         terminology = coding.of(number, segment)
         if terminology is None:
             raise InputError("codes_unknown", segments=segment.name)
-        made_by = of_segment(segment) or request.algorithm or unnamed
-        segments.append(CodedSegment(count, number, segment, terminology, made_by))
+        algorithm = of_segment(segment) or request.algorithm or unnamed
+        segments.append(CodedSegment(count, number, segment, terminology, algorithm))
     return SegContent(series, layers, tuple(segments), request.type, request.software_version)

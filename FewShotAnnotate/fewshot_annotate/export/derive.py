@@ -1,4 +1,4 @@
-"""Derivation of a DICOM series from a volume of another format, for a segmentation to refer to.
+"""Derivation of a DICOM series from a volume of another format, so that a segmentation can refer to it.
 
 It contains only the patient data that the user gave. One uncompressed file per slice along k: CT Image, MR Image or
 Secondary Capture Image Storage (PS3.3 A.3, A.4, A.8).
@@ -25,7 +25,7 @@ _SOP_CLASSES = {
     Modality.MR: "1.2.840.10008.5.1.4.1.1.4",
     Modality.OTHER: "1.2.840.10008.5.1.4.1.1.7",
 }
-# What the kinds need beyond geometry and pixels; nothing is known of the acquisition.
+# Attributes that each SOP class requires beyond geometry and pixels; the acquisition is unknown.
 _OF_MODALITY: Mapping[Modality, Mapping[str, Any]] = {
     Modality.CT: {"ImageType": ["DERIVED", "SECONDARY", "AXIAL"], "KVP": None, "AcquisitionNumber": None},
     Modality.MR: {
@@ -72,7 +72,7 @@ def write_series(folder: Path, derivation: Derivation, software_version: str) ->
 def _common(
     derivation: Derivation, software_version: str, stored: np.ndarray, slope: float, intercept: float
 ) -> Dataset:
-    """What all slices share."""
+    """Attributes that are the same for all slices."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -108,7 +108,7 @@ def _common(
         "PixelRepresentation": int(stored.dtype.kind == "i"),
         **_OF_MODALITY[modality],
     }
-    if modality is not Modality.MR or (slope, intercept) != (1.0, 0.0):  # no part of the MR object unless needed
+    if modality is not Modality.MR or (slope, intercept) != (1.0, 0.0):  # not in the MR object unless needed
         kind = "HU" if modality is Modality.CT else "US"
         values |= {
             "RescaleIntercept": _decimal(intercept),

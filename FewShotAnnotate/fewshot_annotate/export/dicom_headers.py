@@ -1,7 +1,7 @@
 """Normalisation of the headers of source images to the DICOM standard.
 
-A segmentation copies the patient and study attributes. highdicom accepts conforming values only, so that texts
-are decoded (and written as UTF-8), dates and times are brought into their form, and what cannot be repaired is left
+A segmentation copies the patient and study attributes, of which highdicom accepts conforming values only. So texts
+are decoded (and written as UTF-8), dates and times are reformatted, and values that cannot be repaired are left
 empty. Identifiers that other objects refer to are never changed.
 """
 
@@ -39,18 +39,18 @@ _IMAGE = (
     *("SliceThickness", "SpacingBetweenSlices"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
-# Type 2 attributes of patient and study: present but possibly empty. Sloppy writers leave them out.
+# Type 2 attributes of patient and study, which must be present but may be empty. Some writers leave them out.
 _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
-# What archives file by; other objects of the patient hold it as it is, be it well formed or not.
+# Identifiers, by which archives store objects; those of the patient's other objects are the same, conforming or not.
 _IDENTITY = {
     *("PatientID", "PatientName", "AccessionNumber", "StudyID", "StudyInstanceUID", "SeriesInstanceUID"),
     *("SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"),
 }
 _CHARACTER_SET = 0x00080005
-_MOST_CHARACTERS = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UC": 2**32 - 2, "UT": 2**32 - 2, "PN": 64}
+_MAX_CHARACTERS = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UC": 2**32 - 2, "UT": 2**32 - 2, "PN": 64}
 _PARAGRAPHS = ("ST", "LT", "UT")  # of one value, which may have several lines
 _SEXES = {"MALE": "M", "FEMALE": "F", "OTHER": "O"}
 _DATE = re.compile(r"(\d{4})[-./]?(\d\d)[-./]?(\d\d)")
@@ -61,20 +61,20 @@ _CODE = re.compile(r"[A-Z0-9 _]{0,16}")
 
 @suppress_dicom_warnings()
 def normalised_headers(headers: Sequence[Dataset], gap: float) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
-    """What a segmentation needs of the headers of a series, and the names of attributes that broke the standard.
+    """The attributes that a segmentation needs from the headers of a series, and those that violated the standard.
 
     Parameters
     ----------
     headers : sequence of pydicom.Dataset
     gap : float
-        Distance of slices in mm, for those that do not say how thick they are.
+        Distance between slices in mm, for those without Slice Thickness.
 
     Returns
     -------
     headers : tuple of pydicom.Dataset
-        The first with all that is said of patient and study, the others with their place and identifiers.
+        The first one with all attributes of patient and study, the others with position and identifiers.
     changed : tuple of str
-        Keywords of attributes whose values were written otherwise or left empty.
+        Keywords of attributes whose values were repaired or left empty.
     """
     from pydicom.valuerep import format_number_as_ds
 
@@ -95,7 +95,7 @@ def normalised_headers(headers: Sequence[Dataset], gap: float) -> tuple[tuple[Da
 
 
 def image_header(frame: Frame) -> Dataset:
-    """Header of a frame as if it were an image of its own: where it lies stands in no functional group."""
+    """Header of a frame as if it were a single-frame image, with its position outside of functional groups."""
     from pydicom import Dataset
     from pydicom.valuerep import format_number_as_ds
 
@@ -135,38 +135,38 @@ def _normalised(source: Any, tags: Iterable[Any], encodings: Sequence[str], chan
             if vr == "SQ":
                 items = [_item(item, encodings) for item in source[tag].value]
                 result.add(DataElement(tag, "SQ", items))
-            elif vr in _MOST_CHARACTERS or vr in _FORMS:
+            elif vr in _MAX_CHARACTERS or vr in _FORMS:
                 texts, altered = _repaired(name, vr, _texts(source, tag, vr, encodings))
                 if altered:
                     changed[name] = None
                 result.add(DataElement(tag, vr, texts[0] if len(texts) == 1 else texts or ""))
             else:
                 result.add(source[tag])
-        except Exception:  # _Irreparable, and pydicom raises anything at damaged data
+        except Exception:  # _IrreparableError, and pydicom raises errors of many types for damaged data
             changed[name] = None
             if vr != "SQ":
                 result.add(DataElement(tag, vr, None))
     return result
 
 
-class _Irreparable(Exception):  # noqa: N818 (named for what happened)
-    """A sequence with a value that would have to be left empty."""
+class _IrreparableError(Exception):
+    """A sequence has a value that would have to be left empty."""
 
 
 def _item(item: Any, encodings: Sequence[str]) -> Dataset:
-    """Item of a sequence. Its values depend on each other, so that one that is wrong spoils the sequence."""
+    """Item of a sequence. Its values depend on each other, so the sequence is useless if one cannot be repaired."""
     changed: dict[str, None] = {}
     if "SpecificCharacterSet" in item:
         encodings = _encodings(item, changed)
     tags = [tag for tag in sorted(item.keys()) if tag != _CHARACTER_SET]
     normal = _normalised(item, tags, encodings, changed)
     if any(not normal.get(name) for name in changed):
-        raise _Irreparable
+        raise _IrreparableError
     return normal
 
 
 def _encodings(header: Any, changed: dict[str, None]) -> list[str]:
-    """Python's names of the character sets that a header declares; none if it declares none that is known."""
+    """Python's names of the known character sets that a header declares."""
     from pydicom.charset import python_encoding
 
     name = "SpecificCharacterSet"
@@ -189,7 +189,7 @@ def _declared(header: Any) -> list[str]:
 
 
 def _standard_term(term: str) -> str:
-    """A defined term of Specific Character Set, where it is misspelt in a usual way."""
+    """The defined term of Specific Character Set for a common misspelling."""
     compact = re.sub(r"[\s_-]+", "", term.upper())
     if match := re.fullmatch(r"ISO2022IR(\d+)", compact):
         return f"ISO 2022 IR {match[1]}"
@@ -204,7 +204,7 @@ def _texts(source: Any, tag: Any, vr: str, encodings: Sequence[str]) -> list[str
     """Values of an element as text."""
     raw = source.get_item(tag).value
     if isinstance(raw, bytes):
-        text = _decoded(raw, encodings) if vr in _MOST_CHARACTERS else raw.decode("ascii", "replace")
+        text = _decoded(raw, encodings) if vr in _MAX_CHARACTERS else raw.decode("ascii", "replace")
         values = [text] if vr in _PARAGRAPHS else text.split("\\")
     elif raw is None:
         values = []
@@ -216,7 +216,7 @@ def _texts(source: Any, tag: Any, vr: str, encodings: Sequence[str]) -> list[str
 
 
 def _decoded(raw: bytes, encodings: Sequence[str]) -> str:
-    """Text of bytes. Where the declared character sets do not fit, it is UTF-8 if it can be, else Latin-1."""
+    """Decode bytes by the declared character sets; if these do not fit, as UTF-8 or else as Latin-1."""
     from pydicom.charset import decode_bytes
 
     if raw.isascii() and b"\x1b" not in raw:
@@ -236,7 +236,7 @@ def _decoded(raw: bytes, encodings: Sequence[str]) -> str:
 
 
 def _repaired(name: str, vr: str, texts: Sequence[str]) -> tuple[list[str], bool]:
-    """Values that conform, and whether one had to be changed for it."""
+    """Conforming values, and whether one had to be changed."""
     if name in _IDENTITY:
         printable_texts = [_printable(text, vr) for text in texts]
         return printable_texts, printable_texts != list(texts)
@@ -245,7 +245,7 @@ def _repaired(name: str, vr: str, texts: Sequence[str]) -> tuple[list[str], bool
         form = _sex
     values = [form(text) for text in texts]
     altered = values != list(texts)
-    # A value that is gone from among others would move them.
+    # If one of several values were left out, the others would change their position.
     return ([""] if altered and not all(values) and len(values) > 1 else values), altered
 
 
@@ -255,12 +255,12 @@ def _printable(text: str, vr: str) -> str:
 
 
 def _of_length(text: str, vr: str) -> str:
-    """The text, empty if it is longer than its kind may be: half a text may say something else."""
+    """The text, or empty if it is longer than its VR allows, because a cut text may have another meaning."""
     if vr == "PN":
         groups = text.split("=")
         fits = len(groups) <= 3 and all(len(group) <= 64 and group.count("^") <= 4 for group in groups)
     else:
-        fits = len(text) <= _MOST_CHARACTERS[vr]
+        fits = len(text) <= _MAX_CHARACTERS[vr]
     return text if fits else ""
 
 
@@ -310,7 +310,7 @@ def _uid(text: str) -> str:
 def _decimal(text: str) -> str:
     from pydicom.valuerep import format_number_as_ds
 
-    value = float(text)  # raises what makes the element empty
+    value = float(text)  # an error leaves the element empty
     return text if len(text) <= 16 and text.isascii() and "_" not in text else str(format_number_as_ds(value))
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
 
 UNKNOWN = "unknown"
-# The nearest of CID 7162: engines learn from the painted slices.
+# The best match in CID 7162: engines learn from the painted slices.
 _FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 _SERIES_NUMBER_STEP = 100  # as Slicer numbers the segmentation of a series
 _LABEL_LENGTH = 64  # characters of a LO, as all short texts are
@@ -41,7 +41,7 @@ class SegType(StrEnum):
 
 @dataclass(frozen=True)
 class CodedSegment:
-    """A segment as it is written to the file.
+    """A segment as written to the file.
 
     Attributes
     ----------
@@ -93,8 +93,8 @@ class SegContent:
 def write_segmentation(path: Path, content: SegContent) -> None:
     """Write the file. Frames without voxels are left out; every frame refers to its source slice.
 
-    Besides the layers only a slice of pixels is held: highdicom makes the header from slices of one pixel each, and
-    the frames that it lists follow one by one.
+    To save memory, highdicom makes the header from slices of one pixel each, and the pixels of the frames that it
+    lists are written one frame after the other.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def write_segmentation(path: Path, content: SegContent) -> None:
     with suppress_dicom_warnings(), tempfile.TemporaryFile(dir=path.parent) as pixels:
         try:
             segmentation = _header(content)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:  # what the source's headers lack
+        except (ValueError, TypeError, AttributeError, KeyError) as error:  # attributes of the source are missing
             raise InputError("dicom_refused", path=content.series.path, detail=_attributes(error)) from None
         _, segmentation.Rows, segmentation.Columns = content.series.geometry.shape
         segmentation.SegmentsOverlap = "YES" if overlap(content.layers) else "NO"
@@ -116,7 +116,7 @@ def write_segmentation(path: Path, content: SegContent) -> None:
 
 
 def _attributes(error: Exception) -> str:
-    """The DICOM attributes that an error of a library names; its text may hold values of the patient."""
+    """The DICOM attributes that a library's error message names; the message itself may contain patient data."""
     from pydicom.datadict import tag_for_keyword
 
     named = [keyword for keyword in re.findall(r"[A-Z]\w+", str(error)) if tag_for_keyword(keyword) is not None]
@@ -124,7 +124,7 @@ def _attributes(error: Exception) -> str:
 
 
 def _header(content: SegContent) -> Segmentation:
-    """The segmentation with frames of one pixel."""
+    """The segmentation, with frames of one pixel."""
     from highdicom import UID, PixelMeasuresSequence
     from highdicom.seg import Segmentation
 
@@ -156,28 +156,28 @@ def _header(content: SegContent) -> Segmentation:
         ),
     )
     refer_to_frames(segmentation, sources, series)
-    segmentation.SpecificCharacterSet = "ISO_IR 192"  # names of segments are of any language
+    segmentation.SpecificCharacterSet = "ISO_IR 192"  # segment names may be in any language
     segmentation.SeriesDescription = "Segmentation"
     return segmentation
 
 
 def _presence(content: SegContent) -> np.ndarray:
-    """What stands on each slice that is there, as pixels of a single voxel each.
+    """Whether each segment is on each existing slice, as slices of a single pixel.
 
     Returns
     -------
     ndarray, uint8
-        Of a label map segmentation [slices, 1, 1], 1 where any segment is; else [slices, 1, 1, segments].
+        [slices, 1, 1, segments]; for a label map segmentation [slices, 1, 1], 1 if any segment is on the slice.
     """
-    held = np.array(
+    is_present = np.array(
         [[content.mask(segment, k).any() for segment in content.segments] for k in content.series.slice_indices]
     )
-    shown = np.any(held, axis=1) if content.type is SegType.LABELMAP else held
-    return np.expand_dims(shown, (1, 2)).astype(np.uint8)
+    pixels = np.any(is_present, axis=1) if content.type is SegType.LABELMAP else is_present
+    return np.expand_dims(pixels, (1, 2)).astype(np.uint8)
 
 
 def _write_pixels(stream: BinaryIO, segmentation: Segmentation, content: SegContent) -> None:
-    """Pixels of the frames, in their order, one frame after the other; bits of several frames may share a byte."""
+    """Write the pixels of the frames in their order; bits of consecutive frames may share a byte."""
     from pydicom.pixels import pack_bits
 
     slot_of = {source: slot for slot, source in enumerate(content.series.sources)}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["DicomSeries", "file_name", "read_series", "read_series_files", "require_packages"]
-# What must be there and the same in all slices of a series that a segmentation can refer to.
+# Attributes that must be present and equal in all slices, so that a segmentation can refer to the series.
 _SHARED = ("StudyInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
 
 
@@ -40,20 +40,20 @@ class DicomSeries:
     path : Path
         Its folder, or the multi-frame file.
     headers : tuple of pydicom.Dataset
-        One for each slice that is there, in spatial order: what a segmentation takes from it, in UTF-8. A frame's is
-        as if it were an image of its own.
+        One for each existing slice, in spatial order, with the attributes that a segmentation needs, in UTF-8. The
+        header of a frame is like that of a single-frame image.
     frame_numbers : tuple of int
-        Of each header, from 1, in its multi-frame image; 0 for a single-frame image.
+        Frame number of each header in its multi-frame image, from 1; 0 for a single-frame image.
     slice_indices : tuple of int
         Slice number k of each header on the grid.
     geometry : Geometry
-        The grid with its missing slices; with a tilted gantry k is not perpendicular to i and j.
+        The grid, including missing slices; if the gantry was tilted, k is not perpendicular to i and j.
     tilt : float
         Gantry tilt in degrees.
     missing : str
-        Where slices are missing, in words; empty if none is.
+        Description of where slices are missing; empty if none is.
     changed : tuple of str
-        Attributes whose values broke the standard, so that `headers` hold them otherwise or empty.
+        Attributes whose values violated the standard; in `headers` they are repaired or empty.
     """
 
     path: Path
@@ -72,12 +72,12 @@ class DicomSeries:
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
-        """What a segmentation refers to, for each slice that is there."""
+        """Image or frame that a segmentation refers to, for each existing slice."""
         uids = [str(header.SOPInstanceUID) for header in self.headers]
         return tuple(map(SourceImage, uids, self.frame_numbers))
 
     def slice_name(self, slot: int) -> str:
-        """What to call a slice that is there: its file, and its frame if it is one of several."""
+        """Name of an existing slice in messages: its file, and its frame number in a multi-frame file."""
         name, frame = file_name(self.headers[slot]), self.frame_numbers[slot]
         return f"frame {frame} of {name}" if frame else name
 
@@ -92,19 +92,19 @@ def require_packages() -> None:
 def read_series(path: str | Path, series: str | None = None) -> DicomSeries:
     """The image series of a folder or of a multi-frame file.
 
-    Other objects in a folder, such as segmentations or reports, are left aside.
+    Other objects in a folder, such as segmentations or reports, are ignored.
 
     Parameters
     ----------
     path : path
     series : str, optional
-        Series Instance UID, Series Number or the name of a file, where the folder holds several series.
+        Series Instance UID, Series Number or the name of a file; needed if the folder holds several series.
 
     Raises
     ------
     InputError
-        Nothing there, a file of one slice, none or several series, slices that differ in size, are not parallel,
-        doubled or unevenly spaced.
+        The path does not exist, is a file of one slice, or holds no or several series; or slices differ in size, are
+        not parallel, duplicate or unevenly spaced.
     """
     require_packages()
     path = Path(path)
@@ -117,7 +117,7 @@ def read_series(path: str | Path, series: str | None = None) -> DicomSeries:
 
 
 def read_series_files(files: Iterable[Path], path: Path, series: str | None = None) -> DicomSeries:
-    """As `read_series`, of these files; `path` names them in errors."""
+    """As `read_series`, for these files; `path` denotes them in errors."""
     require_packages()
     return _as_series(choose_series(image_headers(files, path), path, series), path)
 
@@ -146,7 +146,7 @@ def _as_series(headers: list[Dataset], path: Path) -> DicomSeries:
 
 
 def _require_alike(headers: list[Any], path: Path) -> None:
-    """Refuse slices that do not name their study, class or frame of reference, or name others."""
+    """Refuse slices whose study, SOP class or frame of reference is missing or differs."""
     for header in headers:
         for name in _SHARED:
             value = attribute(header, name)

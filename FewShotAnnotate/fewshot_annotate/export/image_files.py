@@ -1,4 +1,4 @@
-"""Label maps as NIfTI, NRRD or .seg.nrrd files: one for all segments, or one for each."""
+"""Label maps as NIfTI, NRRD or .seg.nrrd files: one for all segments, or one per segment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.volume import LabelMap
 from ..io.files import write_label_maps
-from .other_readers import ReadBack, read_back, together
+from .other_readers import ReadBack, combine, read_back
 
 _NAME_LENGTH = 80
 
@@ -36,19 +36,19 @@ def write_each_verified(folder: Path, suffix: str, layers: Sequence[LabelMap]) -
     InputError
         One cannot be written.
     """
-    read: list[ReadBack] = []
+    results: list[ReadBack] = []
     taken: set[str] = set()
     for layer in layers:
         for segment in layer.segments:
             name = _file_name(segment.name, taken)
             mask = np.asarray(layer.array == segment.value).astype(np.uint8)
-            alone = replace(segment, value=1)
-            read.append(write_verified(folder / f"{name}{suffix}", [LabelMap(mask, layer.geometry, (alone,))]))
-    return together(read)
+            single = LabelMap(mask, layer.geometry, (replace(segment, value=1),))
+            results.append(write_verified(folder / f"{name}{suffix}", [single]))
+    return combine(results)
 
 
 def _file_name(name: str, taken: set[str]) -> str:
-    """A file name for a segment, other than those taken, on every file system."""
+    """A file name for a segment that is valid on every file system and not taken yet."""
     plain = re.sub(r"[^\w.+-]+", "_", name).strip("._")[:_NAME_LENGTH] or "segment"
     candidate, number = plain, 2
     while candidate.casefold() in taken:

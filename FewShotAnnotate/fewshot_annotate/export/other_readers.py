@@ -1,7 +1,7 @@
 """Verification of label map files with SimpleITK and nibabel, which share no code with this package's reader.
 
-A reader that refuses a healthy file, as ITK does where NIfTI axes are sheared, has not confirmed it: the names of
-those that did are returned, for whoever says what was verified.
+A reader may refuse a correct file, as ITK does if NIfTI axes are sheared; the names of the readers that confirmed a
+file are part of the result.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ..core.volume import LPS_TO_RAS, Geometry, LabelMap
 from ..io.files import image_suffix
 from ..io.itk_file import read_itk
 from ..io.nifti_header import NiftiHeader
-from .verification import COLOUR_TOLERANCE, Difference, compare_label_maps, grid_difference, reading_error
+from .verification import COLOUR_TOLERANCE, IDENTICAL, Difference, compare_label_maps, grid_difference, reading_error
 
 OWN_READER = "our own reader"
-# ITK holds all layers as a whole, voxel by voxel; ours takes memory only where there are labels.
+# ITK holds all voxels of all layers in memory; this package's reader takes memory only where there are labels.
 MAX_ITK_BYTES = 1 << 30
 _AFFINE_TOLERANCE = 1e-5  # of the largest number: 32-bit headers keep seven digits
 
@@ -36,7 +36,7 @@ class ReadBack:
     ----------
     differences : tuple of Difference
     readers : tuple of str
-        Programs that read the same voxels in the same place.
+        Programs that read the same voxels and geometry.
     describers : tuple of str
         Programs that read the same names, colours and codes.
     """
@@ -47,14 +47,14 @@ class ReadBack:
 
 
 def read_back(path: Path, layers: Sequence[LabelMap]) -> ReadBack:
-    """Compare a written file with `layers`, by every reader that there is for its format."""
+    """Compare a written file with `layers`, by all available readers of its format."""
     differences = compare_label_maps(path, layers)
     readers, describers = [OWN_READER], [OWN_READER]
     suffix = image_suffix(path)
     if not differences and sum(layer.array.nbytes for layer in layers) <= MAX_ITK_BYTES:
         try:
             image = read_itk(path, suffix)
-        except RuntimeError:  # ITK refuses some healthy files, such as those with sheared axes
+        except RuntimeError:  # ITK refuses some correct files, such as those with sheared axes
             image = None
         if image is not None:
             differences += _voxels_of_itk(image, path, layers)
@@ -68,12 +68,12 @@ def read_back(path: Path, layers: Sequence[LabelMap]) -> ReadBack:
     return ReadBack(tuple(differences), tuple(readers), tuple(describers))
 
 
-def together(read: Sequence[ReadBack]) -> ReadBack:
+def combine(results: Sequence[ReadBack]) -> ReadBack:
     """Combine the results of several files; only readers that read all of them are kept."""
-    differences = tuple(difference for result in read for difference in result.differences)
-    first = read[0]
-    readers = tuple(name for name in first.readers if all(name in result.readers for result in read))
-    describers = tuple(name for name in first.describers if all(name in result.describers for result in read))
+    differences = tuple(difference for result in results for difference in result.differences)
+    first = results[0]
+    readers = tuple(name for name in first.readers if all(name in result.readers for result in results))
+    describers = tuple(name for name in first.describers if all(name in result.describers for result in results))
     return ReadBack(differences, readers, describers)
 
 
@@ -81,7 +81,7 @@ def _voxels_of_itk(image: sitk.Image, path: Path, layers: Sequence[LabelMap]) ->
     expected = np.stack([layer.array for layer in layers], axis=-1)
     array = sitk.GetArrayFromImage(image)
     if array.size != expected.size or (array.reshape(expected.shape) != expected).any():
-        return [Difference("voxels as ITK reads them", "all the same", "others")]
+        return [Difference("voxels as ITK reads them", IDENTICAL, "different ones")]
     off = grid_difference(path, layers[0].geometry, Geometry.of_image(image))
     return [Difference(f"{off[0]} as ITK reads it", off[1], off[2])] if off else []
 
@@ -90,8 +90,8 @@ def _segments_of_itk(image: sitk.Image, layers: Sequence[LabelMap]) -> list[Diff
     """Names, colours and tags in the fields of a .seg.nrrd header."""
     keys = set(image.GetMetaDataKeys())
     differences = []
-    held = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
-    for count, (layer_number, segment) in enumerate(held):
+    numbered = [(number, segment) for number, layer in enumerate(layers) for segment in layer.segments]
+    for count, (layer_number, segment) in enumerate(numbered):
 
         def text(name: str, count: int = count) -> str:
             key = f"Segment{count}_{name}"
@@ -116,7 +116,7 @@ def _segments_of_itk(image: sitk.Image, layers: Sequence[LabelMap]) -> list[Diff
 
 
 def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Difference]:
-    """Voxels, and where they lie: as the image's own header says it, else as the grid does."""
+    """Differences of voxels and geometry; the header of the image, if known, must be reproduced exactly."""
     import nibabel
 
     try:
@@ -124,10 +124,10 @@ def _differences_of_nibabel(path: Path, layer: LabelMap) -> list[Difference]:
             warnings.simplefilter("ignore")
             image: Any = nibabel.load(path)
             array = np.asarray(image.dataobj)
-    except Exception as error:  # readers raise anything at a file that is not as it should be
+    except Exception as error:  # readers raise errors of many types for an incorrect file
         return [Difference("the file", "readable for nibabel", reading_error(error))]
     if array.T.shape != layer.array.shape or (layer.array != array.T).any():
-        return [Difference("voxels as nibabel reads them", "all the same", "others")]
+        return [Difference("voxels as nibabel reads them", IDENTICAL, "different ones")]
     geometry, header = layer.geometry, image.header
     if isinstance(geometry.header, NiftiHeader):
         stored = geometry.header

@@ -10,9 +10,9 @@ import numpy as np
 from ..core import paths
 from ..core.errors import InputError
 from ..core.layers import overlap
-from ..core.regrid import Consent, GridMismatch, align_grids, regrid
+from ..core.regrid import ROUNDED_HEADER, Consent, GridMismatch, align_grids, regrid
 from ..core.sparse_array import sparse_copy
-from ..core.volume import Geometry, LabelMap, present_values
+from ..core.volume import SAME_VOXEL_TOLERANCE, Geometry, LabelMap, present_values
 from ..io.files import merge_layers
 from ..io.label_names import sidecar_path
 from ..io.label_notes import regrid_note
@@ -22,7 +22,6 @@ from .dicom_seg import SegType, dicom_text
 from .dicom_series import require_packages
 from .request import ExportRequest, Problem, Remedy, Target
 from .staging import require_destination
-from .upright_view import is_upright_view, on_grid
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Preflight:
     request : ExportRequest
     problems : tuple of Problem
     layers : tuple of LabelMap
-        As they will be written: on the grid of the images, without empty segments.
+        The layers to write: on the grid of the images, without empty segments.
     coding : Coding
     """
 
@@ -55,13 +54,13 @@ class Preflight:
 
 
 def check(request: ExportRequest) -> Preflight:
-    """Check everything; nothing is written. Problems are collected, so that all can be resolved at once.
+    """Check an export without writing; problems are collected, so that all can be resolved at once.
 
     Raises
     ------
     InputError
-        A problem without a remedy: packages are missing, the place cannot be written, a code for a segment that does
-        not exist.
+        A problem without a remedy: packages are missing, the destination cannot be written, or a code was given for a
+        segment that does not exist.
     """
     problems = [*_check_destination(request)]
     layers = list(request.layers)
@@ -93,7 +92,7 @@ def _check_destination(request: ExportRequest) -> Iterator[Problem]:
             break
     if request.derivation and request.target is Target.DICOM_SEG:
         require_destination(request.derivation.folder)
-        if paths.would_be_overwritten(request.derivation.folder):  # with other slices in it, it would be no series
+        if paths.would_be_overwritten(request.derivation.folder):  # other slices would be mixed with the series
             raise InputError("folder_not_empty", path=request.derivation.folder)
 
 
@@ -126,17 +125,17 @@ def _grid(request: ExportRequest) -> Geometry | None:
 def _regridded(
     request: ExportRequest, layers: list[LabelMap], grid: Geometry
 ) -> tuple[list[LabelMap], list[Problem]]:
-    """The layers on the grid, if it can be done in the ways that the user agreed to."""
+    """The layers on the grid, if that is possible by the operations that the user agreed to."""
     series, geometry = request.series, layers[0].geometry
     resample = Remedy.RESAMPLE in request.agreed
     if (
         series
         and series.tilt
         and isinstance(align_grids(geometry, grid), GridMismatch)
-        and is_upright_view(geometry, grid)
+        and _is_upright_view(geometry, grid)
     ):
         if Remedy.SLICE_BY_SLICE in request.agreed:
-            layers = on_grid(layers, grid)
+            layers = [LabelMap(layer.array, grid, layer.segments) for layer in layers]
         elif not resample:
             error = InputError("labels_upright", path=request.source, angle=series.tilt)
             return layers, [Problem(error, (Remedy.SLICE_BY_SLICE, Remedy.RESAMPLE))]
@@ -162,17 +161,37 @@ def _regridded(
     return layers, problems
 
 
+def _is_upright_view(geometry: Geometry, grid: Geometry) -> bool:
+    """Whether `geometry` has the slices of `grid`, a series with a tilted gantry, without the shift between them.
+
+    Some readers show such a series with upright slices, so labels on them fit the series slice by slice.
+    """
+    if geometry.shape != grid.shape:
+        return False
+    upright = grid.direction_matrix
+    slanted = upright[:, 2].copy()
+    upright[:, 2] = np.cross(upright[:, 0], upright[:, 1])
+    gap = geometry.spacing[2]
+    perpendicular_gap = grid.spacing[2] * abs(float(upright[:, 2] @ slanted))
+    if min(abs(gap - grid.spacing[2]), abs(gap - perpendicular_gap)) > ROUNDED_HEADER * gap:
+        return False
+    direction = tuple(float(value) for value in upright.reshape(-1))
+    upright_grid = Geometry(grid.shape, (*grid.spacing[:2], gap), grid.origin, direction)
+    return upright_grid.difference(geometry, SAME_VOXEL_TOLERANCE) is None
+
+
 def _emptied(layer: LabelMap, slice_indices: Sequence[int]) -> LabelMap:
+    """The layer without labels on some slices."""
     array = sparse_copy(layer.array)
     array[slice_indices] = 0
     return layer.with_array(array)
 
 
 def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list[LabelMap], list[Problem]]:
-    """The layers without segments that hold no voxel, where the format is made of voxels only."""
+    """The layers; without empty segments if the format cannot hold them."""
     present = [set(present_values(layer.array)) for layer in layers]
     empty = [
-        s.name for layer, held in zip(layers, present, strict=True) for s in layer.segments if s.value not in held
+        s.name for layer, values in zip(layers, present, strict=True) for s in layer.segments if s.value not in values
     ]
     if not any(present):
         return layers, [Problem(InputError("labels_empty", path=request.source))]
@@ -182,8 +201,8 @@ def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list
             error = InputError("segments_empty", segments=", ".join(empty))
             problems.append(Problem(error, blocks=False, segments=tuple(empty)))
         remaining = [
-            LabelMap(layer.array, layer.geometry, tuple(s for s in layer.segments if s.value in held))
-            for layer, held in zip(layers, present, strict=True)
+            LabelMap(layer.array, layer.geometry, tuple(s for s in layer.segments if s.value in values))
+            for layer, values in zip(layers, present, strict=True)
         ]
         layers = [layer for layer in remaining if layer.segments]
     names = [segment.name for layer in layers for segment in layer.segments]
@@ -197,7 +216,7 @@ def _without_empty(request: ExportRequest, layers: list[LabelMap]) -> tuple[list
 
 
 def _merged(request: ExportRequest, layers: list[LabelMap]) -> tuple[list[LabelMap], list[Problem]]:
-    """One layer where they do not overlap or the format needs it."""
+    """The layers merged into one if they do not overlap; a problem if they do and the format has no layers."""
     if len(layers) < 2 or request.one_file_per_segment or request.target is Target.SEG_NRRD:
         return layers, []
     if overlap(layers):

@@ -26,7 +26,7 @@ class Target(StrEnum):
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """File names of this format end in one of these; the first is usual."""
+        """Suffixes of this format, the usual one first."""
         return {
             Target.DICOM_SEG: (".dcm",),
             Target.NIFTI: (".nii.gz", ".nii"),
@@ -41,7 +41,7 @@ class Target(StrEnum):
         Raises
         ------
         InputError
-            Its suffix is that of no format.
+            Its suffix is unknown.
         """
         by_length = sorted(cls, key=lambda target: -len(target.suffixes[0]))  # .seg.nrrd before .nrrd
         for target in by_length:
@@ -52,7 +52,7 @@ class Target(StrEnum):
 
 
 class Remedy(StrEnum):
-    """What resolves a problem if the user agrees. The value is the flag of the command line without its dashes."""
+    """How the user may resolve a problem. The value is the command line option without its dashes."""
 
     SUGGEST_CODES = "suggest-codes"
     GIVE_CODE = "code"
@@ -71,7 +71,7 @@ class Remedy(StrEnum):
 
 
 class Modality(StrEnum):
-    """Kind of images a derived series claims to hold: DICOM's Modality (0008,0060)."""
+    """DICOM's Modality (0008,0060) of a derived series."""
 
     CT = "CT"
     MR = "MR"
@@ -88,7 +88,7 @@ class Derivation:
     folder : Path
         New folder for its files.
     patient_id, patient_name : str
-        All that is said about the patient. Empty: made up, the name 'Anonymous'.
+        The only patient data in the series. If empty, the identifier is random and the name 'Anonymous'.
     """
 
     volume: Volume
@@ -105,26 +105,27 @@ class ExportRequest:
     Attributes
     ----------
     layers : tuple of LabelMap
-        All on one grid; overlapping segments lie in several.
+        All on one grid; segments that overlap are in different layers.
     output : Path
-        File to write; with `one_file_per_segment` a folder.
+        File to write, or folder with `one_file_per_segment`.
     software_version : str
-        Of this program.
+        Version of this program.
     algorithm : Algorithm or None
-        What made the segments whose tags do not say it; None: not known.
+        Algorithm of the segments whose tags name none; None if unknown.
     series : DicomSeries or None
         The images that a DICOM segmentation belongs to.
     grid : Geometry or None
-        Grid that an image file must have; None: the label map's own. Of a DICOM segmentation it is the series'.
+        Grid of an image file; None: the grid of the label maps. A DICOM segmentation has the grid of the series.
     derivation : Derivation or None
-        The series to derive where there is none; giving it is the user's consent.
+        The series to derive if there is none; giving it is the user's consent.
     agreed : frozenset of Remedy
+        Remedies that the user agreed to.
     codes : mapping of str to Terminology
-        Segment name -> what it is, '*' for all that have no code otherwise.
+        Terminology by segment name; '*' for all segments without a code.
     order : tuple of str
-        Ids of segments in the order in which they are numbered; those not named come last, layer by layer.
+        Ids of segments in the order of their Segment Numbers; the others come last, layer by layer.
     source : object
-        Names the label map in errors.
+        Name of the label map in errors.
     """
 
     layers: tuple[LabelMap, ...]
@@ -151,9 +152,9 @@ class Problem:
     Attributes
     ----------
     error : InputError
-        What is wrong, in one sentence.
+        Message about the problem.
     remedies : tuple of Remedy
-        Any of these resolves it.
+        Each of these resolves it.
     blocks : bool
         Whether it prevents the export; otherwise it is a note.
     segments : tuple of str

@@ -1,7 +1,7 @@
-"""Read-back of a DICOM segmentation by readers that did not write it, whatever layout its writer chose.
+"""Verification of a DICOM segmentation: it is read back and compared with the data that were written.
 
-The file is written as highdicom's header with pixel data of our own. pydicom reads its header and functional groups,
-highdicom's reader its voxels, segment by segment on each source slice, as other programs ask for them.
+highdicom made the header of the file, this package wrote the pixel data. pydicom reads the header and functional
+groups, highdicom the voxels of each segment on each source slice, as other programs do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..io.dicom.functional_groups import read_seg_frames
 from ..io.dicom.segments import segment_codes, segment_colour
 from .algorithm import AlgorithmType
 from .dicom_seg import UNKNOWN, CodedSegment, SegContent, SegType, dicom_text
-from .verification import COLOUR_TOLERANCE, Difference, reading_error
+from .verification import COLOUR_TOLERANCE, IDENTICAL, Difference, reading_error
 
 _SOP_CLASSES = {
     SegType.BINARY: "1.2.840.10008.5.1.4.1.1.66.4",
@@ -30,12 +30,12 @@ _MAX_BLOCK_BYTES = 1 << 26  # of voxels read at a time; a byte per voxel and seg
 
 
 def compare_segmentation(path: Path, content: SegContent) -> list[Difference]:
-    """What a DICOM segmentation file says other than `content`: voxels, geometry, codes, references."""
+    """Differences between a DICOM segmentation file and `content`: voxels, geometry, codes, references."""
     from highdicom.seg import segread
     from pydicom import dcmread
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, which show values of the patient
+        warnings.simplefilter("ignore")  # those of pydicom quote patient data
         try:
             dataset = dcmread(path, stop_before_pixels=True)
             differences = [
@@ -45,7 +45,7 @@ def compare_segmentation(path: Path, content: SegContent) -> list[Difference]:
                 *_compare_frames(dataset, content),
             ]
             return differences + list(_compare_voxels(segread(path), content))
-        except Exception as error:  # readers raise anything at a file that is not as it should be
+        except Exception as error:  # readers raise errors of many types for an incorrect file
             return [Difference("the file", "a readable segmentation", reading_error(error))]
 
 
@@ -60,7 +60,7 @@ def _compare_header(dataset: Any, content: SegContent) -> Iterator[Difference]:
             yield Difference(what, expected, found)
     for name in _SAME_AS_SOURCE:
         if str(source.get(name) or "") != str(dataset.get(name) or ""):
-            yield Difference(name, "as in the images", "another")  # what it is concerns the patient only
+            yield Difference(name, "as in the images", "another")  # without the value, which may be patient data
 
 
 def _compare_segments(dataset: Any, content: SegContent) -> Iterator[Difference]:
@@ -97,7 +97,7 @@ def _segment_attributes(segment: CodedSegment, item: Any) -> Iterator[tuple[str,
 
 
 def _compare_references(dataset: Any, content: SegContent) -> Iterator[Difference]:
-    """Every source slice is named in the file."""
+    """Whether the file refers to all source slices."""
     (series,) = dataset.ReferencedSeriesSequence
     if series.SeriesInstanceUID != content.series.headers[0].SeriesInstanceUID:
         yield Difference("referenced series", "that of the images", "another")
@@ -108,7 +108,7 @@ def _compare_references(dataset: Any, content: SegContent) -> Iterator[Differenc
 
 
 def _compare_frames(dataset: Any, content: SegContent) -> Iterator[Difference]:
-    """Every frame lies on a source slice and names it."""
+    """Whether every frame has the position of a source slice and refers to it."""
     headers, sources, positions = content.series.headers, content.series.sources, content.series.positions
     spacing, orientation = (
         np.array(headers[0].get(name), dtype=float) for name in ("PixelSpacing", "ImageOrientationPatient")
@@ -132,10 +132,10 @@ def _compare_frames(dataset: Any, content: SegContent) -> Iterator[Difference]:
 
 
 def _compare_voxels(segmentation: Any, content: SegContent) -> Iterator[Difference]:
-    """Each segment on each source slice, a few slices at a time."""
+    """Compare each segment on each source slice, a few slices at a time."""
     series, segments = content.series, content.segments
-    combined = content.type is SegType.LABELMAP  # apart, highdicom cuts numbers above 255 to 8 bits
-    asked = {
+    combined = content.type is SegType.LABELMAP  # without combining, highdicom cuts numbers above 255 to 8 bits
+    options = {
         "segment_numbers": [segment.number for segment in segments],
         "combine_segments": combined,
         "assert_missing_frames_are_empty": True,
@@ -144,20 +144,20 @@ def _compare_voxels(segmentation: Any, content: SegContent) -> Iterator[Differen
         sources = [series.sources[slot] for slot in slots]
         if sources[0].frame:
             numbers = [source.frame for source in sources]
-            frames = segmentation.get_pixels_by_source_frame(sources[0].instance, numbers, **asked)
+            frames = segmentation.get_pixels_by_source_frame(sources[0].instance, numbers, **options)
         else:
-            frames = segmentation.get_pixels_by_source_instance([source.instance for source in sources], **asked)
+            frames = segmentation.get_pixels_by_source_instance([source.instance for source in sources], **options)
         for slot, pixels in zip(slots, frames, strict=True):
             for channel, segment in enumerate(segments):
                 mask = pixels == segment.number if combined else pixels[..., channel]
                 differing = int(np.count_nonzero(content.mask(segment, series.slice_indices[slot]) != mask))
                 if differing:
                     what = f"voxels on {series.slice_name(slot)}, segment {segment.label}"
-                    yield Difference(what, "all the same", f"{differing} others")
+                    yield Difference(what, IDENTICAL, f"{differing} different ones")
 
 
 def _blocks(content: SegContent) -> Iterator[list[int]]:
-    """Numbers of the slices that are there, a few at a time, those of one multi-frame image apart from others."""
+    """Yield blocks of existing slices, by number; each has single-frame images or one multi-frame image as source."""
     series = content.series
     _, rows, columns = series.geometry.shape
     count = max(1, _MAX_BLOCK_BYTES // (rows * columns * len(content.segments)))

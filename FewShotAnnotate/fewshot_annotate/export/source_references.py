@@ -1,8 +1,8 @@
-"""What a segmentation refers to: whole images, or frames of multi-frame images, of which a series may hold several.
+"""References of a segmentation to its source: images, or frames of one or several multi-frame images.
 
-highdicom takes either single-frame images or one multi-frame image. The volume of a series may as well lie in several
-multi-frame files (a concatenation, or one file for each slice), so that highdicom is given each slice as an image of
-its own, and the references to those are replaced by such to the frames.
+highdicom accepts either single-frame images or one multi-frame image. A series may also consist of several
+multi-frame files (a concatenation, or one file per slice), so each slice is given to highdicom as a single-frame
+image, and the references to these are replaced by references to the frames.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture Image Storage
 
 
 def single_frame_sources(series: DicomSeries) -> list[Dataset]:
-    """Headers of the slices as if each were an image of its own, of one pixel, for highdicom to build on."""
+    """Headers of the slices as single-frame images of one pixel, as input of highdicom."""
     from pydicom import Dataset
     from pydicom.uid import generate_uid
 
@@ -28,7 +28,7 @@ def single_frame_sources(series: DicomSeries) -> list[Dataset]:
         single = Dataset()
         single.update(header)
         single.file_meta = header.file_meta
-        for name in ("Rows", "Columns"):  # elements of its own; the others are shared with the header
+        for name in ("Rows", "Columns"):  # new elements; the others are shared with the header
             single.add_new(name, "US", 1)
         if frame:
             single.add_new("SOPClassUID", "UI", _SINGLE_FRAME)
@@ -38,10 +38,10 @@ def single_frame_sources(series: DicomSeries) -> list[Dataset]:
 
 
 def refer_to_frames(segmentation: Dataset, sources: Sequence[Dataset], series: DicomSeries) -> None:
-    """Let a segmentation that was made of `single_frame_sources` refer to the images and frames of the series."""
+    """Replace the references to `single_frame_sources` in a segmentation by references to the series."""
     slot_of = {str(source.SOPInstanceUID): slot for slot, source in enumerate(sources)}
     references = {
-        id(reference): reference  # the frames of a slice may share it
+        id(reference): reference  # the frames on one slice may share it
         for groups in segmentation.PerFrameFunctionalGroupsSequence
         for derivation in groups.DerivationImageSequence
         for reference in derivation.SourceImageSequence

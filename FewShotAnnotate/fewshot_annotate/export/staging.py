@@ -1,4 +1,4 @@
-"""Staging of files in a hidden folder beside their destination, to which they are moved together once verified."""
+"""Staging of files in a hidden folder next to their destination, to which they are moved together once verified."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..io.label_names import move_label_map, sidecar_path
 
 
 def require_destination(path: Path, suffixes: Sequence[str] = ()) -> None:
-    """Raise `InputError` if nothing can be written at `path`: wrong suffix, or a folder that takes none. No trace."""
+    """Raise `InputError` if `path` cannot be written, or has a wrong suffix; leaves nothing behind."""
     if suffixes and not any(path.name.lower().endswith(end) and len(path.name) > len(end) for end in suffixes):
         raise InputError("suffix_unknown", path=path, allowed=" or ".join(suffixes))
     if suffixes and paths.is_folder(path):
@@ -26,28 +26,28 @@ def require_destination(path: Path, suffixes: Sequence[str] = ()) -> None:
 
 
 @contextlib.contextmanager
-def staged(beside: Path) -> Iterator[Path]:
-    """A new folder beside `beside`, gone after the block with all that was not moved out of it.
+def staged(destination: Path) -> Iterator[Path]:
+    """Context manager: a new hidden folder next to the destination, removed after the block.
 
     Raises
     ------
     InputError
         The disk is full or the folder is not writable.
     """
-    with hidden_folder(beside, beside.parent) as folder:
+    with hidden_folder(destination, destination.parent) as folder:
         yield folder
 
 
 def move_all(destinations: Mapping[Path, Path]) -> None:
-    """Put staged files and folders in their places; what was there of that name is replaced.
+    """Move staged files and folders to their destinations; existing files of the same name are replaced.
 
-    A folder where nothing was before comes there whole, in one step, and is the user's alone. Label maps change
-    together with the names of their labels.
+    A new folder appears complete, in one step, and only the user can read it. Label maps are replaced together with
+    the names of their labels.
 
     Raises
     ------
     InputError
-        One cannot be moved; those moved to where nothing was before are removed again.
+        One of them cannot be moved; new folders are removed again.
     """
     new: list[Path] = []
     try:
@@ -60,7 +60,7 @@ def move_all(destinations: Mapping[Path, Path]) -> None:
                     count_written(destination)
                     new.append(destination)
                 sync_folder(destination.parent)
-        _move_files({source: goal for pair in destinations.items() for source, goal in _files_of(*pair)})
+        _move_files({source: target for pair in destinations.items() for source, target in _files_of(*pair)})
     except (OSError, InputError) as error:
         for path in new:
             shutil.rmtree(path, ignore_errors=True)
@@ -70,7 +70,7 @@ def move_all(destinations: Mapping[Path, Path]) -> None:
 
 
 def _files_of(staged_path: Path, destination: Path) -> list[tuple[Path, Path]]:
-    """The files that are still to be moved, and where."""
+    """The files that are still to be moved, each with its destination."""
     if staged_path.is_dir():
         return [(file, destination / file.name) for file in sorted(staged_path.iterdir())]
     return [(staged_path, destination)] if staged_path.exists() else []
@@ -79,6 +79,6 @@ def _files_of(staged_path: Path, destination: Path) -> list[tuple[Path, Path]]:
 def _move_files(destinations: Mapping[Path, Path]) -> None:
     names = {sidecar_path(file) for file in destinations}
     with FileTransaction() as files:
-        for source, goal in destinations.items():
+        for source, target in destinations.items():
             if source not in names:
-                move_label_map(files, source, goal)
+                move_label_map(files, source, target)

@@ -21,7 +21,7 @@ def slice_confidence(labels: np.ndarray, confidence: np.ndarray) -> float:
     Returns
     -------
     float
-        0..1; 1 where there is no label and none is probable.
+        0..1; 1 if there is no label and none is probable.
     """
     probability = confidence / np.float32(255) if confidence.dtype == np.uint8 else confidence
     labelled = labels != 0

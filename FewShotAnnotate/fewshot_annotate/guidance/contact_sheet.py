@@ -22,7 +22,7 @@ TILE_PIXELS = 240
 _CAPTION_PIXELS = 18
 _LEGEND_ROW_PIXELS = 20
 _LEGEND_SQUARE_PIXELS = 12
-# Slices of a preview: most of them filled ones, the least certain first.
+# Number of slices and columns of a preview.
 PREVIEW_SLICES, PREVIEW_COLUMNS = 10, 5
 _PAINTED_COLOUR = (255, 214, 10)
 
@@ -78,31 +78,33 @@ def evenly_spread(first: int, last: int, count: int = PREVIEW_SLICES) -> list[in
 def least_certain(
     labels: np.ndarray, confidence: np.ndarray, axis: SliceAxis, filled: Sequence[int], count: int = PREVIEW_SLICES
 ) -> list[int]:
-    """Filled slices, the least certain first, none beside another while there is a choice.
+    """Filled slices in ascending order of confidence; slices near each other are avoided if possible.
 
     Parameters
     ----------
     labels, confidence : ndarray [k, j, i]
     axis : SliceAxis
     filled : sequence of int
-        Slices that were filled; those without any label are left out if others are there.
+        Slices that were filled; those without a label are left out unless all are empty.
     count : int
         Maximum number of slices.
     """
-    held = [index for index in filled if axis.slices(labels)[index].any()] or list(filled)
-    scores = {index: slice_confidence(axis.slices(labels)[index], axis.slices(confidence)[index]) for index in held}
-    ranked = sorted(held, key=lambda index: (scores[index], index))
-    apart = max(1, len(held) // (2 * count))
+    candidates = [index for index in filled if axis.slices(labels)[index].any()] or list(filled)
+    scores = {
+        index: slice_confidence(axis.slices(labels)[index], axis.slices(confidence)[index]) for index in candidates
+    }
+    ranked = sorted(candidates, key=lambda index: (scores[index], index))
+    min_distance = max(1, len(candidates) // (2 * count))
     chosen: list[int] = []
     for index in ranked:
-        if len(chosen) < count and all(abs(index - other) > apart for other in chosen):
+        if len(chosen) < count and all(abs(index - other) > min_distance for other in chosen):
             chosen.append(index)
     others = [index for index in ranked if index not in chosen]
     return sorted([*chosen, *others[: count - len(chosen)]], key=lambda index: (scores[index], index))
 
 
 def _legend(segments: Sequence[Segment], width: int) -> Image:
-    """Names of segments beside squares of their colours, as many in a row as fit."""
+    """Names of segments next to squares of their colours, in as many rows as needed."""
     from PIL import Image, ImageDraw
 
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
@@ -124,7 +126,7 @@ def _legend(segments: Sequence[Segment], width: int) -> Image:
 
 
 def _plain(name: str) -> str:
-    """A name in the characters that every font has."""
+    """A name reduced to characters that every font has."""
     return name[:60].encode("latin-1", "replace").decode("latin-1")
 
 

@@ -56,9 +56,9 @@ class _SegmentPair:
         """Interpolated mask at a fraction of the way from the first to the second slice."""
         if self.start is not None and self.end is not None:
             return np.asarray((1 - fraction) * self.start + fraction * self.end > 0)
-        reference, from_it = (self.start, fraction) if self.start is not None else (self.end, 1 - fraction)
+        reference, distance = (self.start, fraction) if self.start is not None else (self.end, 1 - fraction)
         assert reference is not None
-        return np.asarray((1 - from_it) * reference - from_it * reference.max() > 0)
+        return np.asarray((1 - distance) * reference - distance * reference.max() > 0)
 
 
 def _disagreement(masks: Masks, shapes: Mapping[str, _SegmentPair], fraction: float) -> float:
@@ -75,7 +75,10 @@ def _disagreement(masks: Masks, shapes: Mapping[str, _SegmentPair], fraction: fl
 
 
 def _around(labelled: Sequence[int], index: int) -> tuple[int, int, float]:
-    """Labelled slices before and after a slice, and its relative position; both are the outermost one beyond it."""
+    """Labelled slices before and after a slice, and its relative position between them.
+
+    Beyond the outermost labelled slice, both are that slice.
+    """
     position = bisect_left(labelled, index)
     before, after = labelled[max(0, position - 1)], labelled[min(position, len(labelled) - 1)]
     return before, after, (index - before) / (after - before) if after > before else 0.0

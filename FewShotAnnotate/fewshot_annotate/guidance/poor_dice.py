@@ -1,4 +1,4 @@
-"""Labels whose expected Dice is too low to trust, and the slice whose labelling would help each of them most."""
+"""Labels with a low expected Dice, and for each of them the slice whose labelling would improve it most."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class PoorLabel:
     ----------
     label : int
     dice : float
-        Expected.
+        Expected Dice.
     slice : int or None
-        Index of the slice to label next; None if no slice is left, or if none shows a label of which no slice was
-        labelled.
+        Index of the slice to label next; None if no slice is left, or if without labelled slices the label is on
+        none.
     """
 
     label: int
@@ -37,7 +37,7 @@ class PoorLabel:
     slice: int | None
 
     def message(self, segment: str) -> Message:
-        """What to check, and the slice to label next; `segment` names the label."""
+        """Message about the label, whose name is `segment`, and the slice to label next."""
         dice = f"{self.dice:.2f}"
         if self.slice is None:
             return Message("poor_dice", segment=segment, dice=dice)

@@ -11,7 +11,7 @@ from ..core.errors import Message
 from ..core.gaps import gaps, neighbours
 from .uncertainty import Uncertainty
 
-# Expected error that predictions do not show, as a fraction of the one they show; favours evenly spaced slices.
+# Expected error that is not visible in predictions, as a fraction of the visible one; favours evenly spaced slices.
 UNSEEN_ERROR_FRACTION = 0.3
 # Its minimum, so that the widest gap comes first where predictions show no expected error.
 MIN_UNSEEN_ERROR = 1e-6
@@ -28,9 +28,9 @@ class Suggestion:
     ----------
     index : int
     gain : float
-        Expected gain in mean Dice on the slices left to fill, 0..1, given that the earlier suggestions are labelled.
+        Expected gain in mean Dice on the remaining slices, 0..1, given that the earlier suggestions are labelled.
     reason : Message
-        For the user.
+        Reason for the user.
     labels : tuple of int
         Positions in `Uncertainty.names` of the labels with the largest gain, in descending order; empty if the gain
         comes from labels that are on no labelled slice yet.
@@ -45,14 +45,14 @@ class Suggestion:
 def suggest(uncertainty: Uncertainty, count: int) -> list[Suggestion]:
     """Slices to label next, in descending order of gain, each given that the earlier ones are labelled.
 
-    Labelling a slice removes its own expected errors and brings other slices nearer to a labelled one. The expected
+    Labelling a slice removes its expected errors and brings other slices nearer to a labelled one. The expected
     errors of a slice are modelled as proportional to x * y / (x + y), where x and y are its distances to the labelled
     slices before and after it.
 
     Parameters
     ----------
     uncertainty : Uncertainty
-        Its unlabelled slices are the candidates, and those whose mean Dice is to rise.
+        Its unlabelled slices are the candidates; the gain is in their mean Dice.
     count : int
         Maximum number of suggestions.
     """
@@ -116,7 +116,7 @@ class _GreedySelection:
 
 
 def _unseen(uncertainty: Uncertainty) -> np.ndarray:
-    """Expected errors that predictions do not show, as a sum over labels of 1 - Dice: float64 [n].
+    """Expected errors that are not visible in predictions, as a sum over labels of 1 - Dice: float64 [n].
 
     The number of labels on no labelled slice is estimated from the numbers of labels on exactly one and exactly two
     of them (Chao, Scandinavian Journal of Statistics 11, 1984), and limited to the number of labels on exactly one.

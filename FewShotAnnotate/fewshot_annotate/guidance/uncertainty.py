@@ -157,8 +157,8 @@ def _with_unknown_ends(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Expected errors and sizes, given that each label may have ended beyond the outermost labelled slices.
 
-    A label that is known to extend over T slices extends d slices further with probability T / (T + d), which assumes
-    nothing but that it was observed at a random point of its length (Gott, Nature 363, 1993).
+    A label that extends over at least T slices extends d slices further with probability T / (T + d). This assumes
+    only that it was observed at a random point of its length (Gott, Nature 363, 1993).
     """
     slices, first, last = np.array(unlabelled, dtype=float), labelled[0], labelled[-1]
     beyond = np.maximum(0, np.maximum(first - slices, slices - last))[:, None]

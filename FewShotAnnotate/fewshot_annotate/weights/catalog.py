@@ -1,4 +1,4 @@
-"""Catalog of published checkpoints: a table with address, checksum, licence and citation of each."""
+"""Catalog of published checkpoints: a table with URL, checksum, licence and citation of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.errors import InputError
 
 TABLE = Path(__file__).with_name("weights.json")
 SCHEMA = Path(__file__).with_name("weights.schema.json")
-# A name that stays in its folder on every system.
+# A file name that is valid and denotes a file of its folder on every system.
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -25,22 +25,22 @@ class Checkpoint:
     Attributes
     ----------
     name : str
-        What users call it.
+        Name by which users choose it.
     title : str
     file : str
         Name of the local file.
     url : str
-        Where it is published.
+        Published address.
     revision : str
         The pinned commit, release or record; empty if the publisher has none.
     size : int or None
-        Bytes as published, None if that is not known.
+        Published size in bytes, None if unknown.
     sha256, md5 : str or None
-        As published. Without either the file's own is recorded on arrival and holds from then on.
+        Published checksums. Without any, the checksum of the first downloaded file is recorded and required later.
     checksum_source : str
-        Who published the checksum, or that nobody did.
+        Publisher of the checksum, or that there is none.
     licence : str
-        SPDX identifier where there is one.
+        SPDX identifier if there is one.
     licence_url : str
     permissive : bool
         Whether any use is allowed; if not, users are asked to agree before a download.
@@ -48,11 +48,11 @@ class Checkpoint:
         What the licence does not allow, in one line.
     citation : str
     good_at : str
-        One line.
+        Strengths, in one line.
     seconds_per_slice : float or None
-        About, on two processor cores, with 16 labelled slices where it matters; None if not measured.
+        Approximate time on two CPU cores, with 16 labelled slices if their number matters; None if not measured.
     state_key : str
-        Name under which the file holds its state dict; empty if it is the file's whole content.
+        Key of the state dict in the file; empty if the file contains nothing else.
     """
 
     name: str

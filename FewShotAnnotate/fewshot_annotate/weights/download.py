@@ -1,7 +1,7 @@
-"""Download of checkpoints, or import from a file. The only code that uses the network, and only when asked to.
+"""Download of checkpoints, or import from a file. No other code uses the network, and this only on request.
 
-The library of the Hugging Face hub does the requests: it is the one of the usual libraries that goes on where a
-transfer broke off, within a call and in the next one. A file gets its name only when all of it is there and right.
+Requests are made with the library of the Hugging Face Hub, which resumes interrupted transfers, both within a call
+and in the next one. A file gets its final name only when it is complete and verified.
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ def download(
     model: Model | None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Fetch a checkpoint, from where an earlier transfer broke off, and return its file.
+    """Download a checkpoint, resuming an interrupted transfer, and return its file.
 
-    One that is here already and right is not fetched again.
+    A verified file that exists already is not downloaded again.
 
     Parameters
     ----------
     checkpoint : Checkpoint
     licence_accepted : bool
-        Whether the user agreed to its licence; needed where that is not permissive.
+        Whether the user agreed to its licence; needed if that is not permissive.
     model : Model or None
         Checks weights without a published checksum before theirs is recorded.
     progress : function
-        Called with the bytes that have arrived and those of the whole file.
+        Called with the number of received bytes and the size of the file.
 
     Raises
     ------
     InputError
-        No agreement, no room, no answer, an answer that is not the file; or another process is fetching it.
+        The licence was not accepted, the disk is full, the server does not answer or sends another file, or another
+        process is downloading the checkpoint.
     """
     if not (checkpoint.permissive or licence_accepted):
         raise InputError("licence_not_accepted", name=checkpoint.name, licence=checkpoint.licence)
@@ -65,7 +66,7 @@ def download(
             require_digests(checkpoint, path)
             return path
         if not known_digests(checkpoint):
-            # It could not be checked whether an earlier part and the rest are of the same file.
+            # Without a checksum, it cannot be verified that the earlier part belongs to the same file as the rest.
             partial.unlink(missing_ok=True)
             _require_packages(model)
         _require_room(checkpoint, partial)
@@ -87,7 +88,7 @@ def import_file(checkpoint: Checkpoint, source: Path, model: Model | None) -> Pa
     Raises
     ------
     InputError
-        It is not there, is not the checkpoint as published or first seen, or there is no room.
+        It is missing, differs from the published or recorded checksum, or the disk is full.
     """
     paths.require_file(source)
     with _exclusive(checkpoint):
@@ -110,21 +111,21 @@ def import_file(checkpoint: Checkpoint, source: Path, model: Model | None) -> Pa
 
 
 def remove(checkpoint: Checkpoint, forget: bool = False) -> bool:
-    """Delete a checkpoint's files and say whether there were any.
+    """Delete a checkpoint's files; returns whether there were any.
 
-    Its recorded checksum stays, so that another file under the same address is noticed; `forget` deletes that too.
+    The recorded checksum is kept, to detect another file at the same URL; `forget` deletes it too.
     """
     files = [path_of(checkpoint), partial_of(checkpoint), *([record_of(checkpoint)] if forget else [])]
-    there = [path for path in files if paths.lexists(path)]
+    existing = [path for path in files if paths.lexists(path)]
     with _writable():
-        for path in there:
+        for path in existing:
             path.unlink()
-    return bool(there)
+    return bool(existing)
 
 
 @contextmanager
 def _writable() -> Iterator[None]:
-    """Turns what the system raises into `InputError`."""
+    """Context manager: convert errors of the operating system to `InputError`."""
     try:
         yield
     except OSError as error:
@@ -132,7 +133,7 @@ def _writable() -> Iterator[None]:
 
 
 def _accept(checkpoint: Checkpoint, path: Path, model: Model | None) -> None:
-    """Give a complete file its name if it is the right one; the checksum of the first of its kind is recorded."""
+    """Verify a complete file and give it its final name; without a published checksum, its own is recorded."""
     require_digests(checkpoint, path)
     if not known_digests(checkpoint):
         _require_packages(model)
@@ -152,19 +153,19 @@ def _require_packages(model: Model | None) -> None:
 
 
 def _fetch(checkpoint: Checkpoint, partial: Path, progress: Progress) -> None:
-    there = paths.size(partial) if paths.is_file(partial) else 0
-    if checkpoint.size is not None and there > checkpoint.size:
-        there = 0
+    offset = paths.size(partial) if paths.is_file(partial) else 0
+    if checkpoint.size is not None and offset > checkpoint.size:
+        offset = 0
     limit = store.MAX_UNKNOWN_BYTES if checkpoint.size is None else checkpoint.size
     try:
-        with partial.open("ab" if there else "wb") as file:
-            transfer(checkpoint.url, file, there, checkpoint.size, limit, progress)
+        with partial.open("ab" if offset else "wb") as file:
+            transfer(checkpoint.url, file, offset, checkpoint.size, limit, progress)
     except TooLong:
         partial.unlink(missing_ok=True)
         detail = f"it is longer than {limit} bytes"
         raise InputError("download_wrong", url=checkpoint.url, name=checkpoint.name, detail=detail) from None
     except TransferFailed as error:
-        if isinstance(error, NotContinued) and there:
+        if isinstance(error, NotContinued) and offset:
             partial.unlink()
             _fetch(checkpoint, partial, progress)
             return
@@ -173,7 +174,7 @@ def _fetch(checkpoint: Checkpoint, partial: Path, progress: Progress) -> None:
 
 @contextmanager
 def _exclusive(checkpoint: Checkpoint) -> Iterator[None]:
-    """No other process changes the checkpoint's files meanwhile."""
+    """Context manager: lock the checkpoint's files against other processes."""
     try:
         folder().mkdir(parents=True, exist_ok=True)
         lock = open_locked(folder() / f"{checkpoint.file}.lock")
@@ -188,8 +189,8 @@ def _exclusive(checkpoint: Checkpoint) -> Iterator[None]:
 def _require_room(checkpoint: Checkpoint, partial: Path) -> None:
     if checkpoint.size is None:
         return
-    wanted = checkpoint.size - (paths.size(partial) if paths.is_file(partial) else 0)
+    needed = checkpoint.size - (paths.size(partial) if paths.is_file(partial) else 0)
     free = shutil.disk_usage(folder()).free
-    if free < wanted:
-        detail = f"{wanted / _MEGABYTE:.0f} MB are needed and {free / _MEGABYTE:.0f} MB are free"
+    if free < needed:
+        detail = f"{needed / _MEGABYTE:.0f} MB are needed and {free / _MEGABYTE:.0f} MB are free"
         raise InputError("output_unwritable", path=folder(), detail=detail)

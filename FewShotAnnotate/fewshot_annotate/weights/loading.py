@@ -1,4 +1,4 @@
-"""Loading of checkpoints: tensors and nothing else, of the expected architecture, from a file that was verified."""
+"""Loading of checkpoints: only tensors, of the expected architecture, from a verified file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # The pickle of a state dict holds names and shapes only; the largest known one takes under 1 MB.
 _MAX_PICKLE_BYTES = 64 << 20
-# Names of tensors that one line of text has room for.
+# Maximum number of tensor names in an error.
 _MAX_NAMES = 3
 
 
@@ -29,21 +29,21 @@ def load_state(
     expected: Mapping[str, Sequence[int]] | None = None,
     optional: Collection[str] = (),
 ) -> dict[str, Tensor]:
-    """The checkpoint's tensors by name, on the processor, as they are stored.
+    """The checkpoint's tensors by name, on the CPU, with the stored data types.
 
     Parameters
     ----------
     checkpoint : Checkpoint
     expected : mapping of str to shape, optional
-        The names that must be there, and their shapes; others must not.
+        Required names and their shapes; other names are not allowed.
     optional : collection of str
-        Names that may be there beside them, of any shape.
+        Names that are allowed in addition, with any shape.
 
     Raises
     ------
     InputError
-        The file is missing, differs from its checksum, is damaged, holds anything but tensors, would unpack to more
-        than its size, or is of another architecture.
+        The file is missing, differs from its checksum, is damaged, contains anything but tensors, would take more
+        memory than its size, or is of another architecture.
     """
     with open_verified(checkpoint) as opened:
         return read_state(opened, expected, optional, checkpoint.state_key, Path(checkpoint.file).suffix)
@@ -56,14 +56,14 @@ def read_state(
     state_key: str = "",
     suffix: str = "",
 ) -> dict[str, Tensor]:
-    """As `load_state`, from any file; the caller answers for where it came from. `suffix` is its own by default."""
+    """As `load_state`, from any file, whose origin is not verified; `suffix` is that of the path by default."""
     if (suffix or path.suffix) == ".safetensors":
         return _read_safetensors(path, expected, optional)
     return _read_torch(path, expected, optional, state_key)
 
 
 def read_json_object(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The object in a checkpoint's file that is no weights but a description of a network. Errors as `load_state`."""
+    """Content of a checkpoint that is a JSON description of a network; raises errors as `load_state`."""
     with open_verified(checkpoint) as opened:
         return _json_object(opened)
 
@@ -79,20 +79,20 @@ class Model(Protocol):
 
 
 def require_loads(checkpoint: Checkpoint, path: Path, model: Model | None) -> None:
-    """Load a file completely, as a checkpoint whose checksum nobody published.
+    """Check that a file loads completely, for a checkpoint without a published checksum.
 
     Parameters
     ----------
     checkpoint : Checkpoint
     path : Path
-        A file that is not yet known to be the checkpoint.
+        The file to check.
     model : Model or None
-        Checks the architecture; None: any will do.
+        Checks the architecture; None to accept any.
 
     Raises
     ------
     InputError
-        It is damaged, holds anything but named tensors, or those of another model.
+        It is damaged, contains anything but named tensors, or is of another model.
     """
     suffix = Path(checkpoint.file).suffix
     if suffix == ".json":
@@ -106,9 +106,9 @@ def require_loads(checkpoint: Checkpoint, path: Path, model: Model | None) -> No
 
 
 def require_sound_archive(path: Path) -> None:
-    """Raise `InputError` unless a torch file is whole and each of its entries has the checksum that it says.
+    """Raise `InputError` unless a torch file is complete and all entries match the checksums in the file.
 
-    torch itself does not compare these, so a file of which a part is another's would load.
+    torch does not verify these, so it would load a file that contains a part of another one.
     """
     _require_plain_zip(path)
     try:
@@ -121,7 +121,7 @@ def require_sound_archive(path: Path) -> None:
 
 
 def require_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]]) -> None:
-    """Raise `InputError` naming `path` unless a state has just these names, with these shapes."""
+    """Raise `InputError` naming `path` unless a state has exactly these names and shapes."""
     _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in state.items()}, expected, ())
 
 
@@ -147,14 +147,14 @@ def _read_torch(
     import torch
 
     _require_plain_zip(path)
-    # First names and shapes alone: what is refused never takes memory.
+    # Names and shapes are read first, so that files that are refused take no memory.
     shapes = _tensors(path, _unpickle(path, "meta"), state_key)
     size = path.stat().st_size
     if any(shape.numel() * shape.element_size() > size for shape in shapes.values()):
         raise InputError("weights_bomb", path=path)
     _require_architecture(path, {name: tuple(tensor.shape) for name, tensor in shapes.items()}, expected, optional)
     state = _tensors(path, _unpickle(path, "cpu"), state_key)
-    # The tensors are mapped and not read: they take no memory yet.
+    # The tensors are memory-mapped, so they take no memory yet.
     if _bytes(state.values()) > size:
         raise InputError("weights_bomb", path=path)
     assert all(isinstance(tensor, torch.Tensor) for tensor in state.values())
@@ -170,7 +170,7 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of tensors in memory; one that has several names counts once."""
+    """Size of tensors in memory in bytes; a tensor with several names counts once."""
     sizes = {
         (tensor.data_ptr(), tuple(tensor.shape), tensor.stride()): tensor.numel() * tensor.element_size()
         for tensor in tensors
@@ -179,7 +179,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def _unpickle(path: Path, location: str) -> object:
-    """Content of a torch file; only tensors, plain containers, numbers and `Namespace` (settings) are built."""
+    """Content of a torch file; only tensors, plain containers, numbers and `Namespace` (settings) are allowed."""
     from pickle import UnpicklingError
 
     import torch
@@ -196,7 +196,7 @@ def _unpickle(path: Path, location: str) -> object:
 
 
 def _numpy_numbers() -> list[Any]:
-    """What numbers of NumPy, such as losses that training noted, are made of in files of any of its versions."""
+    """Types of NumPy numbers in torch files, such as losses recorded in training, of any version of NumPy."""
     make = np.float64(0).__reduce__()[0]
     kinds = (np.float32, np.float64, np.int32, np.int64)
     return [
@@ -220,7 +220,7 @@ def _tensors(path: Path, content: object, state_key: str) -> dict[str, Tensor]:
 
 
 def _require_plain_zip(path: Path) -> None:
-    """Raise `InputError` unless the file is a zip archive as torch writes them: nothing packed, nothing outside."""
+    """Raise `InputError` unless a file is a zip archive as torch writes it: uncompressed, with paths inside of it."""
     try:
         with decoding_archive(), ZipFile(path) as archive:
             entries = archive.infolist()
@@ -251,13 +251,13 @@ def _require_architecture(
         for name in expected
         if name in shapes and tuple(shapes[name]) != tuple(expected[name])
     ]
-    mismatches = [(_some(missing), "missing"), (_some(surplus), "unknown"), (_some(other), "of another shape")]
+    mismatches = [(_listed(missing), "missing"), (_listed(surplus), "unknown"), (_listed(other), "of another shape")]
     detail = "; ".join(f"{problem}: {names}" for names, problem in mismatches if names)
     if detail:
         raise InputError("weights_architecture", path=path, detail=detail)
 
 
-def _some(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     return ", ".join(names[:_MAX_NAMES]) + more
 

@@ -1,4 +1,4 @@
-"""Store of downloaded checkpoints: where their files lie, and whether they are the published ones."""
+"""Store of downloaded checkpoints: paths of their files, and verification by checksum."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ def path_of(checkpoint: Checkpoint) -> Path:
 
 
 def record_of(checkpoint: Checkpoint) -> Path:
-    """File with the SHA-256 that was recorded when the checkpoint first arrived, as `sha256sum` writes it."""
+    """File with the SHA-256 recorded at the first download, in the format of `sha256sum`."""
     return folder() / f"{checkpoint.file}.sha256"
 
 
 def partial_of(checkpoint: Checkpoint) -> Path:
-    """File with what has arrived of an unfinished download."""
+    """File with the received part of an unfinished download."""
     return folder() / f"{checkpoint.file}.partial"
 
 
 def is_ready(checkpoint: Checkpoint) -> bool:
-    """Whether the file is there and has a checksum to match. Whether it matches is seen on loading."""
+    """Whether the file exists and its checksum is known; the checksum is verified on loading."""
     return paths.is_file(path_of(checkpoint)) and bool(known_digests(checkpoint))
 
 
 def known_digests(checkpoint: Checkpoint) -> dict[str, str]:
-    """Algorithm -> hexadecimal digest that the file must have: as published, else as recorded on arrival."""
+    """Algorithm -> hexadecimal digest that the file must have: published, or else recorded at the first download."""
     digests = {"sha256": checkpoint.sha256 or _recorded(checkpoint), "md5": checkpoint.md5}
     return {algorithm: digest for algorithm, digest in digests.items() if digest}
 
 
 def digests_of(path: Path, algorithms: Iterable[str]) -> dict[str, str]:
-    """Algorithm -> hexadecimal digest of a file, read once."""
+    """Algorithm -> hexadecimal digest of a file, which is read once."""
     hashes = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in algorithms}
     with open_regular_file(path) as file:
         while block := file.read(_READ_BYTES):
@@ -62,15 +62,15 @@ def digests_of(path: Path, algorithms: Iterable[str]) -> dict[str, str]:
 
 
 def require_digests(checkpoint: Checkpoint, path: Path) -> None:
-    """Raise `InputError` naming `path` if it is not the checkpoint's file, as far as that is known."""
+    """Raise `InputError` naming `path` if its size or a known digest differs from the checkpoint's."""
     size = paths.require_file(path).st_size
     if checkpoint.size is not None and size != checkpoint.size:
         raise InputError("weights_size", path=path, found=size, expected=checkpoint.size, name=checkpoint.name)
     if size > MAX_UNKNOWN_BYTES:
         raise InputError("weights_damaged", path=path, detail=f"it is longer than {MAX_UNKNOWN_BYTES} bytes")
-    wanted = known_digests(checkpoint)
-    for algorithm, digest in digests_of(path, wanted).items():
-        if digest != wanted[algorithm]:
+    expected = known_digests(checkpoint)
+    for algorithm, digest in digests_of(path, expected).items():
+        if digest != expected[algorithm]:
             published = checkpoint.sha256 if algorithm == "sha256" else checkpoint.md5
             raise InputError(
                 "weights_differ" if published else "weights_differ_first",
@@ -81,33 +81,33 @@ def require_digests(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def verified(checkpoint: Checkpoint) -> Path:
-    """The checkpoint's file, after its size and checksum matched.
+    """The checkpoint's file, after verification of its size and checksum.
 
     Raises
     ------
     InputError
-        It is not there, nothing is known to compare it with, or it differs.
+        It is missing, has no known checksum, or differs.
     """
     with open_verified(checkpoint):
         return path_of(checkpoint)
 
 
 def read_text(checkpoint: Checkpoint) -> str:
-    """The checkpoint's file as text, of one that is no weights but a vocabulary. Errors as `verified`."""
+    """Content of a checkpoint that is text, such as a vocabulary; raises errors as `verified`."""
     with open_verified(checkpoint) as opened:
         return opened.read_text(encoding="utf-8")
 
 
 @contextmanager
 def open_verified(checkpoint: Checkpoint) -> Iterator[Path]:
-    """Path that refers to the verified file itself, even if another file gets its name meanwhile."""
+    """Context manager: path of the verified file itself, even if another file gets its name meanwhile."""
     path = path_of(checkpoint)
     if not paths.is_file(path):
         raise InputError("weights_missing", name=checkpoint.name, path=path)
     if not known_digests(checkpoint):
         raise InputError("weights_unrecorded", name=checkpoint.name, path=path)
     with _errors_naming(path), open_regular_file(path) as file:
-        # Windows does not let anybody put another file in the place of an open one.
+        # On Windows, an open file cannot be replaced.
         folder = next((folder for folder in (Path("/proc/self/fd"), Path("/dev/fd")) if folder.is_dir()), None)
         opened = folder / str(file.fileno()) if folder else path
         require_digests(checkpoint, opened)
@@ -116,7 +116,7 @@ def open_verified(checkpoint: Checkpoint) -> Iterator[Path]:
 
 @contextmanager
 def _errors_naming(path: Path) -> Iterator[None]:
-    """Errors in the block name this path, those of the operating system too."""
+    """Context manager: errors in the block, also of the operating system, name this path."""
     try:
         yield
     except InputError as error:

@@ -1,7 +1,8 @@
-"""Transfer of one file from an HTTP server that is not trusted, by the library of the Hugging Face hub.
+"""Transfer of one file from an untrusted HTTP server, with the library of the Hugging Face Hub.
 
-The library leaves to the server how long an error page is, how long to wait before the next try, and which part of
-a file is sent. That is bounded here: refusals are not read, no answer is endless, and a part begins where it should.
+The library lets the server decide how long an error page is, how long to wait before the next attempt, and which part
+of a file is sent. This module limits that: error pages are not read, responses have a maximum size and a minimum
+speed, and a part must start at the requested offset.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, BinaryIO
 
-# Takes the bytes that are there and those of the whole file, None if the server does not say.
+# Takes the number of received bytes and the size of the file, None if the server does not state it.
 Progress = Callable[[int, int | None], None]
 
 MIN_BYTES_PER_SECOND = 1000
-# Length of the window in which the speed is measured.
+# Length of the time window in which the speed is measured.
 SPEED_SECONDS = 60.0
-# What may be received in all, in sizes of the file: transfers that begin again and again must end.
+# Limit of all received bytes, in sizes of the file, so that transfers are not restarted forever.
 _MAX_REPEATS = 3
-# Body of an answer that leads elsewhere.
+# Maximum size of the body of a redirect.
 _MAX_REDIRECT_BYTES = 1 << 16
 _ENCODINGS = ("", "identity", "gzip", "deflate")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_ASKED_RANGE = re.compile(r"bytes=(\d{1,18})-")
+_REQUESTED_RANGE = re.compile(r"bytes=(\d{1,18})-")
 
 
 class TransferFailed(Exception):  # noqa: N818 (named for what happened)
@@ -36,27 +37,27 @@ class TransferFailed(Exception):  # noqa: N818 (named for what happened)
 
 
 class NotContinued(TransferFailed):
-    """The server does not send the rest of the file."""
+    """The server does not resume the transfer at the requested offset."""
 
 
 class TooLong(Exception):  # noqa: N818 (named for what happened)
-    """More came than the file can hold."""
+    """The server sends more bytes than the file has."""
 
 
-def transfer(url: str, file: BinaryIO, there: int, size: int | None, limit: int, progress: Progress) -> None:
-    """Append the rest of a file to what is there of it.
+def transfer(url: str, file: BinaryIO, offset: int, size: int | None, limit: int, progress: Progress) -> None:
+    """Append the rest of a file to the part that exists already.
 
     Parameters
     ----------
     url : str
     file : binary file
         Open for writing, at its end.
-    there : int
-        Bytes that are there.
+    offset : int
+        Number of bytes that exist already.
     size : int or None
-        Bytes of the whole file, if known.
+        Size of the file in bytes, if known.
     limit : int
-        Bytes after which the transfer is ended.
+        Number of bytes after which the transfer is ended.
     progress : function
 
     Raises
@@ -74,9 +75,9 @@ def transfer(url: str, file: BinaryIO, there: int, size: int | None, limit: int,
             http_get(
                 url,
                 file,
-                resume_size=there,
+                resume_size=offset,
                 expected_size=size,
-                headers={"Accept-Encoding": "identity"},  # parts are counted in bytes of the file itself
+                headers={"Accept-Encoding": "identity"},  # offsets are counted in bytes of the uncompressed file
                 tqdm_class=meter,  # type: ignore[arg-type]
             )
     except BrokenPipeError:  # of the receiver of the progress
@@ -86,7 +87,7 @@ def transfer(url: str, file: BinaryIO, there: int, size: int | None, limit: int,
     except httpx2.ConnectError:
         raise TransferFailed("the server cannot be reached") from None
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL, UnicodeError):
-        raise TransferFailed("the server leads to an address that cannot be used") from None
+        raise TransferFailed("the server redirects to an address that cannot be used") from None
     except OSError as error:
         raise TransferFailed(error.strerror or "the connection broke off") from None
     except (httpx2.HTTPError, httpx2.StreamError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -95,7 +96,7 @@ def transfer(url: str, file: BinaryIO, there: int, size: int | None, limit: int,
 
 @contextmanager
 def _watched(limit: int) -> Iterator[None]:
-    """Context manager: answers that this thread receives are checked, and end early where they have no end."""
+    """Context manager: check the responses that this thread receives, and limit their size."""
     from huggingface_hub.utils import get_session
 
     received = _Received(_MAX_REPEATS * limit + _MAX_REDIRECT_BYTES)
@@ -104,7 +105,7 @@ def _watched(limit: int) -> Iterator[None]:
     def check(response: Any) -> None:
         if threading.get_ident() != thread:
             return
-        if response.has_redirect_location:  # its body is read before the next address is asked
+        if response.has_redirect_location:  # its body is read before the redirect is followed
             response.stream = _counted(response.stream, _Received(_MAX_REDIRECT_BYTES).add)
             return
         _require_file(response)
@@ -120,24 +121,24 @@ def _watched(limit: int) -> Iterator[None]:
 
 
 def _require_file(response: Any) -> None:
-    """Raise `TransferFailed` unless an answer holds what was asked for."""
-    asked = _ASKED_RANGE.fullmatch(response.request.headers.get("Range", ""))
+    """Raise `TransferFailed` unless a response contains the requested part of the file."""
+    requested = _REQUESTED_RANGE.fullmatch(response.request.headers.get("Range", ""))
     status = response.status_code
-    if asked is not None and status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+    if requested is not None and status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         raise NotContinued(f"the server answered {_named_status(status)}")
-    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or (asked is None and status != HTTPStatus.OK):
+    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT) or (requested is None and status != HTTPStatus.OK):
         raise TransferFailed(f"the server answered {_named_status(status)}")
     encodings = response.headers.get("Content-Encoding", "").lower().split(",")
     if any(encoding.strip() not in _ENCODINGS for encoding in encodings) or len(encodings) > 1:
-        raise TransferFailed("the file comes packed in an unknown way")
-    if asked is not None and status == HTTPStatus.PARTIAL_CONTENT:
+        raise TransferFailed("the server uses an unknown compression")
+    if requested is not None and status == HTTPStatus.PARTIAL_CONTENT:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if match is None or match[1] != asked[1] or encodings != [""]:
-            raise NotContinued("the server sent another part of the file than it was asked for")
+        if match is None or match[1] != requested[1] or encodings != [""]:
+            raise NotContinued("the server sent another part of the file than requested")
 
 
 class _Received:
-    """Counts bytes as they come; raises `TransferFailed` if they are too many, or come too slowly."""
+    """Counts received bytes; raises `TransferFailed` if they are too many or arrive too slowly."""
 
     def __init__(self, most: int) -> None:
         self._left = most
@@ -147,17 +148,17 @@ class _Received:
     def add(self, count: int) -> None:
         self._left -= count
         if self._left < 0:
-            raise TransferFailed("the server sends without end")
+            raise TransferFailed("the server sends more than the file")
         self._in_window += count
         seconds = time.monotonic() - self._since
         if seconds > SPEED_SECONDS:
             if self._in_window < MIN_BYTES_PER_SECOND * seconds:
-                raise TransferFailed("the server sends next to nothing")
+                raise TransferFailed("the server sends too slowly")
             self._since, self._in_window = time.monotonic(), 0
 
 
 def _counted(stream: Any, add: Callable[[int], None]) -> Any:
-    """A stream of an answer that counts what comes."""
+    """A response stream that calls `add` with the number of received bytes."""
     import httpx2
 
     class Counted(httpx2.SyncByteStream):
@@ -199,7 +200,7 @@ class _Meter:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The library's own words about retries are not for users."""
+    """Context manager: suppress the library's log messages about retries."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -210,7 +211,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _named_status(status: int) -> str:
-    """A status of HTTP with its meaning, if the standard gives it one."""
+    """An HTTP status code with its standard phrase, if it has one."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

@@ -1,1 +1,1 @@
-"""Calibration of probabilities, and the expected Dice that follows from them; of `propagate` and `adapt`."""
+"""Calibration of probabilities and the expected Dice, for `propagate` and `adapt`."""

@@ -1,6 +1,6 @@
 """Settings of the calibration and of the expected Dice; the defaults are those of `adapt`.
 
-The metadata of each field say what it is for (`help`) and which other values are measured beside it (`tried`).
+The metadata of each field state its purpose (`help`) and the other values that it is compared with (`tried`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 def tuned(default: Value, help: str, *tried: Value) -> Value:
-    """A field of a section: its default, what it is for, and the other values that were tried."""
+    """A field of a section, with its default, its purpose and the other values that were tried."""
     return field(default=default, metadata={"help": help, "tried": tried})
 
 
@@ -44,8 +44,8 @@ class CalibrationConfig:
     )
     likelihood_offset: float = tuned(
         0.05,
-        "Added to the likelihood of each pixel, which bounds the loss of pixels in structures that were missed as a "
-        "whole: they say nothing about the uncertainty of boundaries.",
+        "Added to the likelihood of each pixel, which bounds the loss of pixels in structures that were missed "
+        "completely: they are not informative about the uncertainty of boundaries.",
         0.01,
         0.1,
     )
@@ -57,7 +57,7 @@ class ExpectedDiceConfig:
 
     min_probability: float = tuned(
         0.01,
-        "Smaller probabilities do not count in expected sizes; over a large background they would add up.",
+        "Smaller probabilities are ignored in expected sizes; over a large background they would add up.",
         0.0,
         0.03,
     )
@@ -82,7 +82,7 @@ class ExpectedDiceConfig:
     correction: bool = tuned(True, "Correct the expected Dice by its error on held-out slices.", False)
     correction_share: float = tuned(
         0.5,
-        "Fraction of the error on held-out slices, in log-odds, that is corrected; held-out slices are further from "
+        "Fraction of the error on held-out slices, in log-odds, that is corrected; held-out slices are farther from "
         "labelled slices than query slices are.",
         0.25,
         0.75,
@@ -97,7 +97,7 @@ class ExpectedDiceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LabellingConfig:
-    """From calibrated probabilities to the label of each pixel."""
+    """Choice of the label of each pixel from calibrated probabilities."""
 
     dice_thresholds: bool = tuned(True, "Use the thresholds with the best expected Dice instead of 0.5.", False)
     min_threshold: float = tuned(
@@ -116,12 +116,12 @@ class CalibrationSections(Protocol):
 
     @property
     def calibration(self) -> CalibrationConfig:
-        """Of the temperature."""
+        """Settings of the temperature."""
 
     @property
     def expected_dice(self) -> ExpectedDiceConfig:
-        """Of the expected Dice and its interval."""
+        """Settings of the expected Dice and its interval."""
 
     @property
     def labelling(self) -> LabellingConfig:
-        """Of the thresholds."""
+        """Settings of the thresholds."""

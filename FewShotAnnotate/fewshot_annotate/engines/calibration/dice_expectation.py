@@ -1,4 +1,4 @@
-"""Expected Dice of the slices that were filled, and the thresholds with which it is best."""
+"""Expected Dice of the filled slices, and the thresholds that maximise it."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class DiceExpectation:
         ndarray of the same shape and dtype
         """
         filling = filling_labels(probabilities, self._thresholds(len(probabilities)))[None]
-        most = probabilities.argmax(axis=0)[None]
+        most_probable = probabilities.argmax(axis=0)[None]
         result = probabilities.copy()
-        np.put_along_axis(result, most, np.take_along_axis(probabilities, filling, axis=0), axis=0)
-        np.put_along_axis(result, filling, np.take_along_axis(probabilities, most, axis=0), axis=0)
+        np.put_along_axis(result, most_probable, np.take_along_axis(probabilities, filling, axis=0), axis=0)
+        np.put_along_axis(result, filling, np.take_along_axis(probabilities, most_probable, axis=0), axis=0)
         return result
 
-    def _thresholds(self, rows: int) -> np.ndarray:
+    def _thresholds(self, label_count: int) -> np.ndarray:
         """Probability threshold of each label index; 0.5 for background."""
-        thresholds = np.full(rows, 0.5, dtype=np.float32)
+        thresholds = np.full(label_count, 0.5, dtype=np.float32)
         if self._sums.size and self._labelling.dice_thresholds:
             thresholds[1:] = np.clip(
                 scipy.special.expit(self._log_odds()[1:]) / 2, self._labelling.min_threshold, 0.5
@@ -73,12 +73,12 @@ class DiceExpectation:
 
     def _log_odds(self) -> np.ndarray:
         """Log-odds of the expected Dice of each label index."""
-        found = expected_log_odds(self._sums, self._config)
-        found[: len(self._calibration.correction)] += self._calibration.correction
-        return found
+        log_odds = expected_log_odds(self._sums, self._config)
+        log_odds[: len(self._calibration.correction)] += self._calibration.correction
+        return log_odds
 
     def expected(self, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
-        """Expected Dice of each label that is predicted, or probable, in some voxel.
+        """Expected Dice of each label that is predicted or probable in any voxel.
 
         Parameters
         ----------
@@ -87,16 +87,17 @@ class DiceExpectation:
         """
         if not self._sums.size:
             return ()
-        found = []
+        result = []
         log_odds = self._log_odds()
-        for row, label in enumerate(labels, start=1):
-            _, likely, predicted, _ = self._sums[:, row]
-            if likely + predicted > 0:
-                evidence = self._calibration.evidence[row] if row < len(self._calibration.evidence) else 0.0
+        evidence_of_labels = self._calibration.evidence
+        for label_index, label in enumerate(labels, start=1):
+            _, expected_size, predicted, _ = self._sums[:, label_index]
+            if expected_size + predicted > 0:
+                evidence = evidence_of_labels[label_index] if label_index < len(evidence_of_labels) else 0.0
                 width = self._half_width(evidence, predicted) * np.array([-1, 0, 1])
-                low, dice, high = (float(value) for value in scipy.special.expit(log_odds[row] + width))
-                found.append(ExpectedDice(int(label), dice, low, high))
-        return tuple(found)
+                low, dice, high = (float(value) for value in scipy.special.expit(log_odds[label_index] + width))
+                result.append(ExpectedDice(int(label), dice, low, high))
+        return tuple(result)
 
     def _half_width(self, evidence: float, predicted: float) -> float:
         """Half-width of the interval of the expected Dice, in log-odds.

@@ -23,7 +23,7 @@ def filling_labels(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndar
 def slice_sums(
     probabilities: np.ndarray, open_ended: np.ndarray | None, thresholds: np.ndarray, min_probability: float
 ) -> np.ndarray:
-    """Sums over one slice that the expected Dice follows from; those of several slices can be added.
+    """Sums over one slice from which the expected Dice is calculated; those of several slices can be added.
 
     Parameters
     ----------
@@ -46,17 +46,17 @@ def slice_sums(
     count = len(probabilities)
     best = filling_labels(probabilities, thresholds)
     of_best = np.take_along_axis(probabilities, best[None], axis=0)[0]
-    right = np.bincount(best, of_best, count)
-    likely = np.where(probabilities >= min_probability, probabilities, 0).sum(axis=1, dtype=np.float64)
+    correct = np.bincount(best, of_best, count)
+    expected_size = np.where(probabilities >= min_probability, probabilities, 0).sum(axis=1, dtype=np.float64)
     predicted = np.bincount(best, minlength=count)
     ending = np.zeros(count) if open_ended is None else np.append(0, open_ended) * predicted
-    return np.stack([right, likely, predicted, ending])
+    return np.stack([correct, expected_size, predicted, ending])
 
 
 def expected_log_odds(sums: np.ndarray, config: ExpectedDiceConfig) -> np.ndarray:
     """Log-odds of the expected Dice of each label, shape [L + 1], from `slice_sums`."""
-    right, likely, predicted, ending = sums
-    wrong = likely + predicted - 2 * right + 1
+    correct, expected_size, predicted, ending = sums
+    errors = expected_size + predicted - 2 * correct + 1
     penalty = config.open_end_penalty_log_odds * ending / np.maximum(predicted, 1)
-    found: np.ndarray = config.log_odds_factor * np.log((2 * right + 1) / wrong) - penalty
-    return found
+    log_odds: np.ndarray = config.log_odds_factor * np.log((2 * correct + 1) / errors) - penalty
+    return log_odds

@@ -27,7 +27,7 @@ class HeldOutPrediction:
     truth : integer ndarray, shape [h, w]
         True label index of each pixel.
     distances : tuple of int or None
-        Number of slices to the labelled slices before and after that the prediction used; None where there was none.
+        Number of slices to the labelled slices before and after that the prediction used; None where there is none.
     open_ended : bool ndarray, shape [L], optional
         As in `DiceExpectation.add`.
     """
@@ -49,7 +49,7 @@ class Calibration:
     ----------
     config : CalibrationSections
     inverse_temperature : float
-        At distance 1.
+        Inverse temperature at distance 1.
     evidence : float ndarray, shape [L + 1]
         Voxels of each label on held-out slices; empty without any.
     correction : float ndarray, shape [L + 1]
@@ -64,8 +64,8 @@ class Calibration:
         correction: np.ndarray | None = None,
     ) -> None:
         self.config = config
-        usual = config.calibration.inverse_temperature
-        self.inverse_temperature = usual if inverse_temperature is None else inverse_temperature
+        default = config.calibration.inverse_temperature
+        self.inverse_temperature = default if inverse_temperature is None else inverse_temperature
         self.evidence = np.zeros(0) if evidence is None else evidence
         self.correction = np.zeros(0) if correction is None else correction
 
@@ -85,7 +85,7 @@ class Calibration:
         return calibration
 
     def probabilities(self, logits: np.ndarray, distances: Distances) -> np.ndarray:
-        """Calibrated probabilities of a slice, float32 of the same shape; the most probable label stays."""
+        """Calibrated probabilities of a slice, float32 of the same shape; the most probable label does not change."""
         scaled: np.ndarray = np.subtract(logits, logits.max(axis=0), dtype=np.float32)
         falling = effective_distance(distances) ** -self.config.calibration.distance_exponent
         scaled *= np.float32(self.inverse_temperature * falling / _margins(scaled).max())
@@ -129,9 +129,9 @@ class _ContestedPixels:
         logits /= margins.max()
         truth = held_out.truth.reshape(-1)
         contested = margins < config.max_relative_margin * margins.max()
-        rows = len(logits)
-        voxels = (np.bincount(logits.argmax(axis=0), minlength=rows) + np.bincount(truth, minlength=rows)) / 2
-        # Where all margins are tiny, other logits are beyond float16; at its least value probabilities are 0 as well.
+        count = len(logits)
+        voxels = (np.bincount(logits.argmax(axis=0), minlength=count) + np.bincount(truth, minlength=count)) / 2
+        # If all margins are tiny, other logits are outside the range of float16; at its minimum, probabilities are 0.
         kept = np.maximum(logits[:, contested], np.finfo(np.float16).min).astype(np.float16)
         return cls(kept, truth[contested], voxels, held_out.distances)
 
@@ -145,8 +145,8 @@ class _ContestedPixels:
         scales = np.exp(log_inverse_temperatures) * effective_distance(self.distances) ** -config.distance_exponent
         total = np.empty(len(scales))
         for number, scale in enumerate(scales.astype(np.float32)):
-            right = np.exp(scale * of_truth) / np.exp(scale * logits).sum(axis=0)
-            total[number] = -np.log(right + config.likelihood_offset).sum()
+            likelihood = np.exp(scale * of_truth) / np.exp(scale * logits).sum(axis=0)
+            total[number] = -np.log(likelihood + config.likelihood_offset).sum()
         return total * config.max_effective_pixels / (size + config.max_effective_pixels)
 
 
@@ -162,24 +162,26 @@ def _margins(logits: np.ndarray) -> np.ndarray:
 def _correction(calibration: Calibration, held_out: Sequence[HeldOutPrediction]) -> np.ndarray:
     """Error of the log-odds of the expected Dice of each label on held-out slices, shrunk towards 0."""
     config = calibration.config.expected_dice
-    rows = len(held_out[0].logits)
-    thresholds = np.full(rows, 0.5, dtype=np.float32)
-    sums, hits, true, shown = np.zeros((4, rows)), np.zeros(rows), np.zeros(rows), np.zeros(rows)
+    count = len(held_out[0].logits)
+    thresholds = np.full(count, 0.5, dtype=np.float32)
+    sums = np.zeros((4, count))
+    correct, true_sizes, slices_of_label = np.zeros((3, count))
     for prediction in held_out:
         probabilities = calibration.probabilities(prediction.logits, prediction.distances)
         sums += slice_sums(probabilities, prediction.open_ended, thresholds, config.min_probability)
         filled = probabilities.argmax(axis=0)
-        there = np.bincount(prediction.truth.reshape(-1), minlength=rows)
-        hits += np.bincount(filled[filled == prediction.truth], minlength=rows)
-        true += there
-        shown += there > 0
-    wrong_by = np.log((2 * hits + 1) / (true + sums[2] - 2 * hits + 1)) - expected_log_odds(sums, config)
-    informative = true > config.min_voxels
+        sizes = np.bincount(prediction.truth.reshape(-1), minlength=count)
+        correct += np.bincount(filled[filled == prediction.truth], minlength=count)
+        true_sizes += sizes
+        slices_of_label += sizes > 0
+    log_odds = np.log((2 * correct + 1) / (true_sizes + sums[2] - 2 * correct + 1))
+    error = log_odds - expected_log_odds(sums, config)
+    informative = true_sizes > config.min_voxels
     informative[0] = False
-    weight = informative * true / (true + config.half_weight_voxels)
-    common = (weight * wrong_by).sum() / (weight.sum() + config.prior_labels)
-    label_share = informative * shown / (shown + config.prior_slices)
-    result: np.ndarray = config.correction_share * (common + label_share * (wrong_by - common))
+    weight = informative * true_sizes / (true_sizes + config.half_weight_voxels)
+    mean_error = (weight * error).sum() / (weight.sum() + config.prior_labels)
+    label_share = informative * slices_of_label / (slices_of_label + config.prior_slices)
+    result: np.ndarray = config.correction_share * (mean_error + label_share * (error - mean_error))
     return result
 
 

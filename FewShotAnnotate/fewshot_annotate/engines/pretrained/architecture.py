@@ -1,4 +1,4 @@
-"""Builds models whose architecture follows from the keys and shapes of their weights, with one-line errors."""
+"""Building of models whose architecture is derived from the keys and shapes of their weights."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MAX_DETAIL_CHARACTERS = 200
 
 
 def require_importable(*packages: str) -> None:
-    """Import the installed ones of these packages, to find out whether they load.
+    """Check that those of the packages that are installed can be imported.
 
     Raises
     ------
     InputError
-        A package does not load. Often this is torchvision built for another build of torch; transformers imports
-        it too if it is installed.
+        A package cannot be imported. Often this is torchvision for another build of torch; transformers imports it
+        too if it is installed.
     """
     for package in packages:
         if find_spec(package) is None:
@@ -73,6 +73,7 @@ def architecture_errors(path: Path) -> Iterator[None]:
     Raises
     ------
     InputError
+        The block raised an error that weights of another architecture cause.
     """
     try:
         yield

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 AUTO = "auto"
 # Distribution names of packages that are imported by another name.
 DISTRIBUTIONS = {"segment_anything": "segment-anything", "PIL": "pillow", "nnInteractive": "nninteractive"}
-# Needed to find and load any weights.
+# Packages needed to find and load any weights.
 _ALWAYS = ("torch", "platformdirs")
 _MEGABYTE = 1e6
 
@@ -52,7 +52,7 @@ class PretrainedEngine(Engine):
         Names of the checkpoints that can fill each role, such as 'model', in order of preference. Add
         `checkpoint_options(checkpoints)` and `"precision": PRECISION` to `options`.
     half_devices : tuple of Device
-        Devices on which 16 bits are faster than 32 without loss of accuracy.
+        Devices on which 16 bits are faster than 32 bits without a loss of accuracy.
     """
 
     devices: ClassVar[tuple[Device, ...]] = (Device.CPU, Device.CUDA, Device.MPS)
@@ -83,7 +83,7 @@ class PretrainedEngine(Engine):
 
     @classmethod
     def unavailable_reason(cls) -> Message | None:
-        """Missing packages, else missing weights; None if the engine can run."""
+        """Missing packages or, if there are none, missing weights; None if the engine can run."""
         packages = cls.missing_packages()
         if packages:
             if len(packages) == 1:
@@ -105,7 +105,7 @@ class PretrainedEngine(Engine):
         """
 
     def checkpoint(self, role: str) -> Checkpoint:
-        """The checkpoint of a role: the one chosen by the option of this name, else the first installed one.
+        """The checkpoint of a role: chosen by the option of this name, or by default the first installed one.
 
         Raises
         ------

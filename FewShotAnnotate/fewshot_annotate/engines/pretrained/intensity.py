@@ -16,7 +16,7 @@ from ..option import Option
 # CT: centre and width of the soft tissue window in Hounsfield units.
 CT_LEVEL = 40.0
 CT_WIDTH = 400.0
-# A volume whose range includes both values is taken for CT: other images rarely have negative values, and images
+# A volume whose range includes both values is considered CT: other images rarely have negative values, and images
 # standardised to mean 0 and standard deviation 1 have a smaller range.
 HOUNSFIELD_LOW = -200.0
 HOUNSFIELD_HIGH = 100.0

@@ -38,8 +38,8 @@ def zero_outside(probability: np.ndarray, limit: Box) -> np.ndarray:
     """Set a probability `[h, w]` to 0 outside of a box."""
     left, top, right, bottom = (int(np.ceil(limit[0])), int(np.ceil(limit[1])), int(limit[2]), int(limit[3]))
     inside = np.zeros_like(probability)
-    area = slice(top, bottom + 1), slice(left, right + 1)
-    inside[area] = probability[area]
+    box = slice(top, bottom + 1), slice(left, right + 1)
+    inside[box] = probability[box]
     return inside
 
 
@@ -47,7 +47,7 @@ def joint_of_segmented(
     labels: Sequence[int], probabilities: dict[int, np.ndarray], shape: tuple[int, int]
 ) -> np.ndarray:
     """`joint` of the labels that were segmented, by their index in `labels`; the others have probability 0."""
-    alone = np.zeros((len(labels), *shape), dtype=np.float32)
+    separate = np.zeros((len(labels), *shape), dtype=np.float32)
     for label_index, probability in probabilities.items():
-        alone[label_index] = probability
-    return joint(alone)
+        separate[label_index] = probability
+    return joint(separate)

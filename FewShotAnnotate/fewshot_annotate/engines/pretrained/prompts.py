@@ -13,18 +13,19 @@ from ..base import label_slice
 from ..propagate.flow_propagation import FlowPropagation
 from ..propagate.label_vote import label_boxes
 
-# Margin of a box around the propagated label on each side, as a fraction of its length, and at least in pixels.
+# Margin of a box around the propagated label on each side, as a fraction of its length, and its minimum in pixels.
 MARGIN = 0.05
 MIN_MARGIN_PIXELS = 1.0
-# Boxes stay within the label's bounding box on the neighbouring labelled slices plus this margin, likewise.
+# The same margin of the label's bounding box on the neighbouring labelled slices, within which boxes stay.
 REACH = 0.25
 MIN_REACH_PIXELS = 4.0
-# Connected components smaller than this fraction of the largest one get no prompt, nor do more than so many.
-MIN_PART_FRACTION = 0.05
-MAX_PARTS = 6
+# Connected components smaller than this fraction of the largest one get no prompt; maximum number of components.
+MIN_COMPONENT_FRACTION = 0.05
+MAX_COMPONENTS = 6
 # Minimum distance of a background point from the label.
 MIN_OUTSIDE_DISTANCE_PIXELS = 2.0
-# Where a label is nowhere the most probable one, half of its highest probability, if at least this, is the threshold.
+# If a label is nowhere the most probable one, the threshold is half of its highest probability, which must be at
+# least this.
 MIN_PROBABILITY = 0.25
 
 # x0, y0, x1, y1: first and last pixel in each direction.
@@ -55,29 +56,30 @@ class Prompt:
 
 
 class LabelExtents:
-    """Regions that labels may occupy on query slices, from the labelled slices around them."""
+    """Boxes that labels may occupy on query slices, from the neighbouring labelled slices."""
 
     def __init__(self, support: Support) -> None:
         self._support = support
         self._boxes = [label_boxes(mask) for mask in support.masks]
 
     def neighbours(self, index: int, label_index: int) -> list[int]:
-        """Support indices of the nearest labelled slices on which a label is annotated: at most one on each side."""
+        """Support indices of the nearest labelled slices on which a label is annotated, at most one on each side."""
         return list(self._support.annotated_around(index, label_index))
 
     def slices_showing(self, label_index: int) -> list[int]:
         """Support indices of the labelled slices that show a label."""
         label = self._support.labels[label_index]
         return [
-            row
-            for row, boxes in enumerate(self._boxes)
-            if label in boxes and self._support.annotated[row, label_index]
+            support_index
+            for support_index, boxes in enumerate(self._boxes)
+            if label in boxes and self._support.annotated[support_index, label_index]
         ]
 
     def limit(self, index: int, label_index: int) -> Box | None:
         """Box that a label may occupy on a slice; None if it is absent from the neighbouring labelled slices."""
         label = self._support.labels[label_index]
-        boxes = [self._boxes[row][label] for row in self.neighbours(index, label_index) if label in self._boxes[row]]
+        neighbours = [self._boxes[support_index] for support_index in self.neighbours(index, label_index)]
+        boxes = [boxes_by_label[label] for boxes_by_label in neighbours if label in boxes_by_label]
         if not boxes:
             return None
         tall = min(box[0].start for box in boxes), max(box[0].stop for box in boxes) - 1
@@ -88,13 +90,13 @@ class LabelExtents:
         )
 
 
-class CarriedPrompts:
+class PropagatedPrompts:
     """Prompts from labels propagated to query slices.
 
     Parameters
     ----------
     propagate : FlowPropagation
-        On the volume and `support`.
+        Propagation on the volume from `support`.
     support : Support
     outside : int
         Number of background points per connected component.
@@ -122,11 +124,11 @@ class CarriedPrompts:
 
 
 def propagated_mask(mask: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """`mask`, or if it is empty the pixels `[h, w]` with at least half of the highest probability."""
-    most = probability.max()
-    if mask.any() or most < MIN_PROBABILITY:
+    """`mask` or, if it is empty, the pixels `[h, w]` with at least half of the highest probability."""
+    highest = probability.max()
+    if mask.any() or highest < MIN_PROBABILITY:
         return mask
-    propagated: np.ndarray = probability >= most / 2
+    propagated: np.ndarray = probability >= highest / 2
     return propagated
 
 
@@ -147,12 +149,12 @@ def prompts_of(mask: np.ndarray, limit: Box, outside: int = 1) -> list[Prompt]:
     shown = mask & allowed
     components, count = scipy.ndimage.label(shown, np.ones((3, 3)))
     sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
-    order = [int(number) for number in np.argsort(-sizes, kind="stable")[:MAX_PARTS]]
+    order = [int(number) for number in np.argsort(-sizes, kind="stable")[:MAX_COMPONENTS]]
     regions = scipy.ndimage.find_objects(components)
     gap = scipy.ndimage.distance_transform_edt(~shown) if count and outside else None
     prompts = []
     for number in order:
-        if sizes[number] < MIN_PART_FRACTION * sizes[order[0]]:
+        if sizes[number] < MIN_COMPONENT_FRACTION * sizes[order[0]]:
             continue
         rows, columns = regions[number]
         tight = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
@@ -187,7 +189,7 @@ def _innermost(component: np.ndarray, top: int, left: int) -> tuple[float, float
 
 
 def _farthest(gap: np.ndarray, allowed: np.ndarray, box: Box, count: int) -> list[tuple[float, float]]:
-    """Coordinates x and y of pixels in a box that lie far from the label and from each other."""
+    """Coordinates x and y of pixels in a box that are far from the label and from each other."""
     left, top, right, bottom = (int(np.ceil(box[0])), int(np.ceil(box[1])), int(box[2]), int(box[3]))
     area = np.where(allowed, gap, 0)[top : bottom + 1, left : right + 1]
     rows, columns = np.indices(area.shape)

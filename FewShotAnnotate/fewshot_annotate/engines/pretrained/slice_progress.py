@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SliceProgress:
-    """Reports the finished fraction of several steps of equal cost.
+    """Reports the completed fraction of several steps of equal cost.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class SliceProgress:
         self._finished = 0
 
     def report(self, fraction: float) -> None:
-        """Report that the fraction `part`, 0..1, of the current step is done; raises `Stopped` to stop the run."""
+        """Report the completed fraction, 0..1, of the current step; raises `Stopped` if the run should stop."""
         self._report_fraction(min(1.0, (self._finished + fraction) / self._steps))
 
     def finish(self) -> None:

@@ -21,7 +21,7 @@ from ..pretrained.base import PRECISION, checkpoint_options
 from ..pretrained.greyscale_engine import GreyscaleEngine
 from ..pretrained.intensity import INTENSITIES
 from ..pretrained.joint_labels import joint_of_segmented, zero_outside
-from ..pretrained.prompts import CarriedPrompts, Prompt
+from ..pretrained.prompts import Prompt, PropagatedPrompts
 from ..pretrained.slice_progress import SliceProgress, report_blocks
 from ..propagate.flow_propagation import FlowPropagation
 from .embeddings import EmbeddingCache, embedding_key
@@ -97,7 +97,7 @@ class PromptedEngine(EmbeddingEngine):
         """Set the input and prepare the propagation of labels."""
         super().prepare(volume, support, context)
         self._propagate = FlowPropagation(volume, support)
-        self._prompts = CarriedPrompts(self._propagate, support, self.settings.get("outside", 0))
+        self._prompts = PropagatedPrompts(self._propagate, support, self.settings.get("outside", 0))
 
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the slices of `propagate`, from which the prompts are derived."""
