@@ -167,7 +167,7 @@ def test_a_server_that_sends_next_to_nothing_is_left_and_gone_on_with_later(
     monkeypatch.setattr(transfer, "SPEED_SECONDS", 0.5)
     server.answer = drip
     assert fetch() == 2
-    assert "next to nothing" in capfd.readouterr().err
+    assert "too slowly" in capfd.readouterr().err
     server.answer = after(head("200 OK", LENGTH), GOOD)
     assert fetch() == 0
     assert weights.path_of(one).read_bytes() == GOOD

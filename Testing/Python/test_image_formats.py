@@ -241,7 +241,7 @@ def test_voxels_without_their_header_are_named(name: str, tmp_path: Path) -> Non
 
 def test_a_bundle_of_slicer_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mrb").write_bytes(zipped())
-    assert "bundle of 3D Slicer" in str(refusal(tmp_path / "a.mrb"))
+    assert "3D Slicer bundle" in str(refusal(tmp_path / "a.mrb"))
 
 
 @pytest.mark.parametrize("room", [0, 300, 4200])

@@ -288,7 +288,7 @@ def test_a_link_in_place_of_an_array_is_not_written_through(stopped: JobFolder, 
     victim = tmp_path / "victim.npy"
     array.rename(victim)
     array.symlink_to(victim)
-    with pytest.raises(InputError, match="no plain file"):
+    with pytest.raises(InputError, match="not a regular file"):
         JobFolder.reopen(stopped.path)
 
 
@@ -299,7 +299,7 @@ def test_a_link_in_place_of_a_folder_of_arrays_is_not_written_through(
     elsewhere = tmp_path / "elsewhere"
     (stopped.path / name).rename(elsewhere)
     (stopped.path / name).symlink_to(elsewhere)
-    with pytest.raises(InputError, match="no plain file"):
+    with pytest.raises(InputError, match="not a regular file"):
         JobFolder.reopen(stopped.path)
 
 

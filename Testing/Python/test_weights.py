@@ -77,7 +77,7 @@ def test_a_checkpoint_without_a_published_checksum_says_so_and_one_with_a_checks
 
 @pytest.mark.parametrize("name", ["../evil.pt", "/etc/evil.pt", "a/b.pt", "..", "C:evil.pt", "a\\b.pt", ".hidden"])
 def test_a_file_name_that_leaves_the_folder_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no plain file name"):
+    with pytest.raises(ValueError, match="not a plain file name"):
         Checkpoint.from_json(toy_row(file=name))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
@@ -38,3 +39,12 @@ def sync_folder(folder: Path) -> None:
 def unwritable_error(path: object, error: OSError) -> InputError:
     """The error for a file that cannot be written, with the reason."""
     return InputError("output_unwritable", path=path, detail=error.strerror or DISK_FULL)
+
+
+@contextlib.contextmanager
+def os_errors_as_unwritable(path: object) -> Iterator[None]:
+    """Context manager: convert errors of the operating system to the error that `path` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable_error(path, error) from None

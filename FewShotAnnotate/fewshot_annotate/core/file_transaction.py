@@ -1,8 +1,8 @@
-"""Atomic writing of files: a file appears complete or not at all. Every file that must not be lost is written here.
+"""Atomic writing of files: a file appears complete or not at all. Files that must not be lost are written so.
 
-A file is written under a random name in its folder, synchronised to the disk, read back, and only then renamed. Until
-then an earlier file of that name is untouched, even if the disk is full, the program crashes or power fails. Reading
-back is needed because ITK's writers do not notice that a disk is full.
+A file is written under a random name in its folder, flushed to the disk, read back, and only then renamed. Until
+then, an earlier file of that name is unchanged, even if the disk is full, the program crashes or power fails. Reading
+back is needed because the writers of ITK do not detect a full disk.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .checked_stream import CheckedStream
-from .disk import sync_file, sync_folder, unwritable_error
+from .disk import os_errors_as_unwritable, sync_file, sync_folder, unwritable_error
 from .errors import InputError
 from .signals import defer_signals
 from .temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFile, remove_path, temporary_name
 
 _NOT_READ_BACK = "it does not read back as it was written; the disk is probably full or damaged"
 
-# Whether a file holds what was written; may raise what a reader raises on a damaged file.
+# Returns whether a file contains what was written; may raise the errors of a reader of a damaged file.
 Check = Callable[[Path], bool]
-
 
 _written_count = 0
 
 
 def files_written() -> int:
-    """Number of files this process has written so far: shows whether a cancelled command has left a result."""
+    """Number of files that this process has written so far, to tell whether a cancelled command left a result."""
     return _written_count
 
 
@@ -53,6 +52,7 @@ class FileTransaction:
 
     def __init__(self) -> None:
         self._changes: list[_NewFile | _MovedFile | _RemovedFile] = []
+        self._new_files: list[_NewFile] = []
 
     def file(self, path: Path, suffix: str, check: Check) -> Path:
         """Add a file that a library writes by path, choosing the format by suffix.
@@ -97,48 +97,52 @@ class FileTransaction:
             As at the end of the block.
         """
         try:
-            for change in self._changes:
-                change.close_stream()
-                change.verify()
+            for new_file in self._new_files:
+                new_file.close_stream()
+            self._verify()
         finally:
-            for change in self._changes:
-                change.close()
+            for new_file in self._new_files:
+                new_file.close()
             self._changes.clear()
+            self._new_files.clear()
 
     def _new(self, path: Path, suffix: str, check: Check) -> _NewFile:
-        try:
-            with defer_signals():
-                change = _NewFile(path, TemporaryFile(path.parent, suffix), check)
-                self._changes.append(change)
-        except OSError as error:
-            raise unwritable_error(path, error) from None
-        return change
+        with os_errors_as_unwritable(path), defer_signals():
+            new_file = _NewFile(path, TemporaryFile(path.parent, suffix), check)
+            self._changes.append(new_file)
+            self._new_files.append(new_file)
+        return new_file
 
     def __enter__(self) -> FileTransaction:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
-            for change in self._changes:
-                change.close_stream()
+            for new_file in self._new_files:
+                new_file.close_stream()
             if isinstance(error, OSError):
                 raise unwritable_error(self._changes[-1].path if self._changes else "the file", error) from None
             if kind is None:
                 self._commit()
         finally:
-            for change in self._changes:
-                change.close()
+            for new_file in self._new_files:
+                new_file.close()
+
+    def _verify(self) -> None:
+        for change in self._changes:
+            if isinstance(change, _NewFile | _MovedFile):
+                change.verify()
 
     def _commit(self) -> None:
-        for change in self._changes:
-            change.verify()
+        self._verify()
         with defer_signals(), contextlib.ExitStack() as backups:
             earlier: list[tuple[Path, Path | None]] = []
             try:
                 for change in self._changes:
                     if len(self._changes) > 1:
                         earlier.append((change.path, _backup(change.path, backups)))
-                    change.commit()
+                    with os_errors_as_unwritable(change.path):
+                        change.commit()
                     count_written(change.path)
             except InputError:
                 for path, backup in reversed(earlier):
@@ -174,20 +178,8 @@ class _RemovedFile:
 
     path: Path
 
-    def close_stream(self) -> None:
-        pass
-
-    def verify(self) -> None:
-        pass
-
     def commit(self) -> None:
-        try:
-            self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise unwritable_error(self.path, error) from None
-
-    def close(self) -> None:
-        pass
+        self.path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -197,24 +189,13 @@ class _MovedFile:
     path: Path
     source: Path
 
-    def close_stream(self) -> None:
-        pass
-
     def verify(self) -> None:
-        try:
+        with os_errors_as_unwritable(self.path):
             sync_file(self.source)
-        except OSError as error:
-            raise unwritable_error(self.path, error) from None
 
     def commit(self) -> None:
-        try:
-            self.source.replace(self.path)
-            sync_folder(self.path.parent)
-        except OSError as error:
-            raise unwritable_error(self.path, error) from None
-
-    def close(self) -> None:
-        pass
+        self.source.replace(self.path)
+        sync_folder(self.path.parent)
 
 
 @dataclass
@@ -231,20 +212,15 @@ class _NewFile:
             self.stream.close()
 
     def verify(self) -> None:
-        try:
+        with os_errors_as_unwritable(self.path):
             self.file.sync()
             intact = self.check(self.file.path)
-        except OSError as error:
-            raise unwritable_error(self.path, error) from None
         if not intact:
             raise InputError("output_unwritable", path=self.path, detail=_NOT_READ_BACK)
 
     def commit(self) -> None:
-        try:
-            self.file.rename(self.path)
-            sync_folder(self.path.parent)
-        except OSError as error:
-            raise unwritable_error(self.path, error) from None
+        self.file.rename(self.path)
+        sync_folder(self.path.parent)
 
     def close(self) -> None:
         self.file.close()

@@ -1,1 +1,1 @@
-"""Runs: planned, filled slice by slice by a worker process, and kept in a run folder."""
+"""Runs: planning, filling slice by slice in a worker process, and storage in a run folder."""

@@ -1,4 +1,4 @@
-"""Filling: the loop over the slices of a run, whoever asks for it."""
+"""Filling: the loop over the slices of a run, shared by panel, command line, batch, compare and suggest."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SliceResults = Iterator[tuple[int, np.ndarray]]
 class Filling:
     """Slices filled by an engine, one after the other.
 
-    Slices that were not asked for, and those that the engine yields again, are passed over. Whether to stop is asked
-    before the first slice and between slices, but no longer once all are there.
+    Slices that were not requested, and those that the engine yields again, are ignored. A run can be stopped before
+    the first slice and between slices, but not after the last one.
 
     Parameters
     ----------
@@ -48,10 +48,10 @@ class Filling:
     ) -> None:
         self._engine = engine
         self._slices = sorted(slices)
-        asked = frozenset(slices)
+        requested = frozenset(slices)
 
         def report_draft(index: int, probabilities: np.ndarray) -> None:
-            if index in asked:
+            if index in requested:
                 context.report_draft(index, probabilities)
 
         self._context = replace(context, report_draft=report_draft)
@@ -68,8 +68,9 @@ class Filling:
         Raises
         ------
         Stopped
+            The run should stop.
         """
-        return self._asked(self._engine.draft, [index for index in self._slices if index not in finished])
+        return self._requested(self._engine.draft, [index for index in self._slices if index not in finished])
 
     def results(self) -> SliceResults:
         """Yield `(index, probabilities)` of every slice.
@@ -77,25 +78,27 @@ class Filling:
         Raises
         ------
         Stopped
+            The run should stop.
         InputError
             The engine gave no result for some slices.
         """
-        left = set(self._slices)
-        for index, probabilities in self._asked(self._engine.predict, self._slices):
-            left.remove(index)
+        remaining = set(self._slices)
+        for index, probabilities in self._requested(self._engine.predict, self._slices):
+            remaining.remove(index)
             yield index, probabilities
-        if left:
-            raise InputError("engine_left", engine=self._engine.name, count=len(left))
+        if remaining:
+            raise InputError("engine_left", engine=self._engine.name, count=len(remaining))
 
-    def _asked(self, method: Callable[[Sequence[int]], SliceResults], slices: Sequence[int]) -> SliceResults:
-        left = set(slices)
-        if left:
+    def _requested(self, method: Callable[[Sequence[int]], SliceResults], slices: Sequence[int]) -> SliceResults:
+        """Yield the first result of each requested slice."""
+        remaining = set(slices)
+        if remaining:
             self._context.raise_if_stopped()
         for index, probabilities in method(slices):
-            if index in left:
-                left.remove(index)
+            if index in remaining:
+                remaining.remove(index)
                 yield index, probabilities
-                if left:
+                if remaining:
                     self._context.raise_if_stopped()
 
 

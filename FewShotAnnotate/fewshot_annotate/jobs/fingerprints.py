@@ -1,4 +1,4 @@
-"""Digests by which the input of a job is recognised."""
+"""Digests that identify the input of a job."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ def host_liveness_check(pid: int) -> Callable[[], bool]:
         return _windows_liveness_check(pid)
     if os.getppid() == pid:
         return lambda: os.getppid() == pid
-    return lambda: _process_exists(pid)  # a launcher stands between host and worker
+    return lambda: _process_exists(pid)  # the host started the worker through a launcher
 
 
 def _process_exists(pid: int) -> bool:
@@ -26,7 +26,7 @@ def _process_exists(pid: int) -> bool:
 
 
 def _windows_liveness_check(pid: int) -> Callable[[], bool]:
-    """The open handle prevents the process id from being reused."""
+    """As `host_liveness_check`, on Windows; the open handle prevents the process id from being reused."""
     import ctypes
 
     synchronize, wait_timeout = 0x00100000, 0x00000102

@@ -16,7 +16,7 @@ from ..core.volume import LabelMap
 
 @dataclass(frozen=True)
 class LabelledLayer:
-    """Labelled slices of one layer; overlapping segments lie in different layers.
+    """Labelled slices of one layer; overlapping segments are in different layers.
 
     Attributes
     ----------
@@ -46,23 +46,23 @@ def layers_of_label_maps(
     Parameters
     ----------
     label_maps : sequence of LabelMap
-        On one grid; overlapping segments lie in different ones.
+        On one grid; overlapping segments are in different label maps.
     axis : SliceAxis or Plane, optional
         Detected from the labels of all label maps by default.
     labelled_slices : sequence of int, optional
         By default the slices that hold a label of any label map.
     complete : bool
-        Whether a label that is not on a labelled slice is absent there; else it may just not be painted there.
+        Whether a label that is not on a labelled slice is absent there; otherwise it may just not be painted there.
     source : object
-        Names the labels in errors.
+        Name of the labels in errors.
 
     Raises
     ------
     InputError
-        No labelled slice, crossing axes, a slice that does not exist.
+        There is no labelled slice, slices of two axes are painted, or a slice does not exist.
     """
-    anything = labelled_anywhere(label_maps).view(np.uint8)
-    union = Support.from_label_map(LabelMap(anything, label_maps[0].geometry), axis, labelled_slices, path=source)
+    labelled = labelled_anywhere(label_maps).view(np.uint8)
+    union = Support.from_label_map(LabelMap(labelled, label_maps[0].geometry), axis, labelled_slices, path=source)
     labelled_layers = []
     for number, label_map in enumerate(label_maps):
         if union.axis.slices(label_map.array)[list(union.indices)].any():
@@ -83,26 +83,27 @@ def layers_of_segments(
     annotated: Collection[int] = (),
     source: object = "The labels",
 ) -> list[tuple[list[str], LabelledLayer]]:
-    """Segments in as few layers as keep the segments of a layer from overlapping on the labelled slices.
+    """Group segments into layers, as few as possible, so that the segments of a layer do not overlap.
 
     Parameters
     ----------
     axis : SliceAxis
     masks : mapping of int to mapping of str to bool ndarray [h, w]
-        Labelled slice -> id of each segment that is on it -> its pixels.
+        Pixels of the segments on each labelled slice, by slice index and segment id.
     names : mapping of str to str
-        Id of each segment -> its name.
+        Segment names by id.
     complete : bool
-        As of `layers_of_label_maps`.
+        As in `layers_of_label_maps`.
     annotated : collection of int
         Labelled slices on which all segments are annotated, even if `complete` is false.
     source : object
-        Names the labels in errors.
+        Name of the labels in errors.
 
     Returns
     -------
     list of (list of str, LabelledLayer)
-        Ids of the segments of each layer, of which label value 1 + n is the n-th. Segments on no slice are left out.
+        Ids of the segments of each layer, whose label values are 1, 2, ... in this order. Segments that are on no
+        slice are left out.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def layers_of_segments(
 def _support_of_segments(
     axis: SliceAxis, indices: Sequence[int], segments: Sequence[Mapping[int, np.ndarray]]
 ) -> Support:
-    """Support with label value 1 + n for the n-th segment, by slice; at least one is on a slice."""
+    """Support with label values 1, 2, ... for the segments, at least one of which is on a slice."""
     shape = next(mask.shape for segment in segments for mask in segment.values())
     masks = np.zeros((len(indices), *shape), dtype=np.uint8 if len(segments) <= 255 else np.uint16)
     for labels, index in zip(masks, indices, strict=True):

@@ -1,6 +1,6 @@
 """LayerFolder: the job of one layer in a run folder, its input, and its result slice by slice.
 
-`run_folder` describes the files, and makes, opens and continues folders.
+`run_folder` describes the files, and creates, opens and resumes folders.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class LayerFolder(WorkFolder):
     path : Path
     layer : int
     layer_path : Path
-        Where the arrays of the layer lie.
+        Folder of the arrays of the layer.
     job : Job
     grid : Geometry
     further_grids : list of Geometry
-        Those of further channels.
+        Grids of further channels.
     axis : SliceAxis
     shape : (int, int, int)
         Slices, rows and columns along the axis.
@@ -59,7 +59,7 @@ class LayerFolder(WorkFolder):
     labels : tuple of int
         The label values to fill.
     annotated : bool ndarray, shape [len(indices), len(labels)]
-        As of `Support`.
+        As in `Support`.
     fingerprint : str
         Digest of the volume and the labelled slices, see `fingerprints`.
 
@@ -100,7 +100,7 @@ class LayerFolder(WorkFolder):
 
     @property
     def worker_arguments(self) -> list[str]:
-        """Which layer the worker fills."""
+        """The option that selects the layer that the worker fills."""
         return ["--layer", str(self.layer)]
 
     def array_path(self, name: str) -> Path:
@@ -108,14 +108,14 @@ class LayerFolder(WorkFolder):
         return (self.path if name.startswith(IMAGE) else self.layer_path) / f"{name}.npy"
 
     def require_array(self, name: str, of_grid: tuple[int, ...] | None = None) -> None:
-        """Raise `InputError` if an array is not what job.json says, or cut short.
+        """Raise `InputError` if an array is truncated or does not fit job.json.
 
-        `of_grid` is the shape of a further channel, which has a grid of its own.
+        `of_grid` is the shape of a further channel, which has its own grid.
         """
         path = self.array_path(name)
-        above = () if self.layer_path == self.path else (self.layer_path, self.layer_path.parent)
-        if any(map(paths.is_link, (path, *above))):  # a worker writes into these files
-            raise self.unreadable(f"{name}.npy is no plain file")
+        parents = () if self.layer_path == self.path else (self.layer_path, self.layer_path.parent)
+        if any(map(paths.is_link, (path, *parents))):  # a worker writes into these files
+            raise self.unreadable(f"{name}.npy is not a regular file")
         try:
             layout = read_npy_header(path)
         except FileNotFoundError:
@@ -133,7 +133,7 @@ class LayerFolder(WorkFolder):
             raise self.unreadable(f"{name}.npy does not fit job.json")
 
     def unreadable(self, detail: object) -> InputError:
-        """The error for a folder whose files are not as they should be."""
+        """The error for a folder with missing or damaged files."""
         return InputError("job_folder_unreadable", path=self.path, detail=detail)
 
     def read_volume(self) -> Volume:
@@ -149,7 +149,7 @@ class LayerFolder(WorkFolder):
         return Support(self.axis, self.indices, read_npy(self.array_path("support")), self.labels, self.annotated)
 
     def finished(self) -> np.ndarray:
-        """Whether each slice is written, as a draft or final, bool [n]."""
+        """Whether each slice has been written, as a draft or final, bool [n]."""
         return np.isin(self._flags(), (SliceState.DRAFT, SliceState.FINAL))
 
     def drafts(self) -> np.ndarray:
@@ -174,7 +174,7 @@ class LayerFolder(WorkFolder):
         return expected if {label_dice.label for label_dice in expected} <= set(self.labels) else ()
 
     def write_expected_dice(self, expected: Sequence[ExpectedDice]) -> None:
-        """Store the expected Dice atomically, in place of an earlier one."""
+        """Store the expected Dice atomically, replacing an earlier one."""
         write_json(self.layer_path / "expected.json", [label_dice.to_json() for label_dice in expected])
 
     def result_slice(self, index: int) -> np.ndarray:
@@ -191,7 +191,7 @@ class LayerFolder(WorkFolder):
         return confidence
 
     def reset_damaged(self) -> None:
-        """Mark finished slices as not done that are not as they were written or hold values that are no label."""
+        """Mark finished slices as pending if they differ from what was written or contain unknown label values."""
         flags = self._flags()
         checksums = read_npy(self.array_path(CHECKSUMS)) if self.has_checksums else None
         damaged = [
@@ -217,19 +217,19 @@ class LayerFolder(WorkFolder):
         return checksum_of(labels, self._scaled_confidence(index)) == checksum
 
     def assemble(self, support: Support | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Labelled and finished slices together.
+        """Combine labelled and finished slices.
 
         Parameters
         ----------
         support : Support, optional
-            The labelled slices as the user has them, which come out bit for bit; default: the folder's copy.
+            The labelled slices, which are copied bit for bit; default: those in the folder.
 
         Returns
         -------
         labels : uint8 or uint16 ndarray [k, j, i]
-            0 on slices that are neither.
+            0 on slices that are neither labelled nor finished.
         confidence : float32 ndarray [k, j, i]
-            1 on labelled slices, 0 on slices that are neither.
+            1 on labelled slices, 0 on slices that are neither labelled nor finished.
         """
         support = support or self.read_support()
         confidence = self.axis.restore(np.ones(self.shape, dtype=np.float32))
@@ -237,12 +237,12 @@ class LayerFolder(WorkFolder):
         return self.assemble_labels(support), confidence
 
     def assemble_labels(self, support: Support) -> np.ndarray:
-        """The labels of `assemble` alone; they take memory only where they are not 0."""
+        """Only the labels of `assemble`; they take memory only where they are not 0."""
         labelled = set(support.indices)
         slices = sparse_zeros(self.shape, read_npy_header(self.array_path("result")).dtype)
-        for done in map(int, np.flatnonzero(self.finished())):
-            if done not in labelled:
-                copy_nonzero(slices[done : done + 1], self.result_slice(done)[None])
+        for index in map(int, np.flatnonzero(self.finished())):
+            if index not in labelled:
+                copy_nonzero(slices[index : index + 1], self.result_slice(index)[None])
         for index, mask in zip(support.indices, support.masks, strict=True):
             copy_nonzero(slices[index : index + 1], mask[None])
         return self.axis.restore(slices)
@@ -256,14 +256,14 @@ class LayerFolder(WorkFolder):
                 np.minimum(slices[index], self.confidence_slice(index) if finished[index] else 0, out=slices[index])
 
     def concerns(self, event: Event) -> bool:
-        """Whether an event can be about this job: one about a slice or a label names one that is there."""
+        """Whether an event can belong to this job: its slice or label exists."""
         if isinstance(event, SliceDone):
             return event.index in self.job.slices
         return not isinstance(event, Expected) or event.label in self.labels
 
 
 def _ascending(numbers: tuple[int, ...], minimum: int, maximum: int) -> bool:
-    """Whether there are numbers, each larger than the one before, all within limits."""
+    """Whether there are numbers, in ascending order and within limits."""
     return (
         list(numbers) == sorted(set(numbers)) and bool(numbers) and numbers[0] >= minimum and numbers[-1] <= maximum
     )

@@ -1,4 +1,4 @@
-"""Fills of several layers, one worker after the other: their order, their progress together, their result."""
+"""Fills of several layers, one worker after the other: their order, overall progress and combined result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .run_folder import JobFolder
 
 @dataclass(frozen=True)
 class LayerRun:
-    """What one worker does: all of a layer, or only its drafts."""
+    """Task of one worker: a layer, or only its drafts."""
 
     layer: int
     drafts_only: bool = False
@@ -36,11 +36,11 @@ class FilledLayers:
     Attributes
     ----------
     layers : list of LabelMap
-        Filled, in the order of the layers that were given.
+        Filled layers, in the given order.
     confidence : float32 ndarray [k, j, i]
-        Of the least certain layer, 0..1.
+        Confidence of the least certain layer, 0..1.
     expected_dice : list of (str, ExpectedDice)
-        By name of the segment, from engines that estimate it.
+        Segment name and expected Dice, from engines that estimate it.
     """
 
     layers: list[LabelMap]
@@ -49,7 +49,7 @@ class FilledLayers:
 
 
 def layer_runs(engine: str, layers: int) -> list[LayerRun]:
-    """Order of the workers. Every layer is drafted before one is refined, so that a stopped run has some of each."""
+    """Order of the workers. All layers are drafted before any is refined, so that a stopped run has all layers."""
     runs = [LayerRun(layer) for layer in range(layers)]
     if layers > 1 and engine_class(engine).makes_drafts():
         return [LayerRun(layer, drafts_only=True) for layer in range(layers)] + runs
@@ -66,22 +66,22 @@ def fill_layers(
     resume: bool = False,
     seconds_after: float = 0.0,
 ) -> FilledLayers:
-    """Run every planned layer in a worker process and put the results together.
+    """Run every planned layer in a worker process and combine the results.
 
     Parameters
     ----------
     runs : sequence of PlannedRun
-        From `plan`. Layers without a run come out empty.
+        From `plan`. Layers without a run are empty in the result.
     layers : sequence of LabelMap
         The layers that were planned.
     folder : Path
         Run folder.
     on_event : function
-        Takes the events of all workers as those of one run.
+        Receives the events of all workers as those of one run.
     resume : bool
-        Whether to continue what is in `folder`.
+        Whether to resume the run in `folder`.
     seconds_after : float
-        What the caller expects to need for the result; counted in the remaining time.
+        Time that the caller expects to need after the run; included in the remaining time.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def fill_layers(
     for run in order:
         last = run is order[-1]
         ending = run_in_worker(folders[run.layer], overall.reporter(run, last, on_event), drafts_only=run.drafts_only)
-        if not last and folders[run.layer].cancel_requested():  # after the end of its own worker
+        if not last and folders[run.layer].cancel_requested():  # requested after the worker had ended
             ending = Cancelled()
         if not isinstance(ending, Finished):
             raise Unfinished(ending)
@@ -121,9 +121,9 @@ class OverallProgress:
         self._warnings: set[str] = set()
 
     def reporter(self, run: LayerRun, last: bool, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Receiver of a layer's events that passes them on as part of the whole: one slice count, one end.
+        """Receiver of a layer's events that forwards them as events of the overall run: one slice count, one end.
 
-        What several layers warn of is passed on once.
+        Equal warnings of several layers are forwarded once.
         """
 
         def report(event: Event) -> None:
@@ -161,7 +161,7 @@ class OverallProgress:
         )
 
     def _seconds_left(self, run: LayerRun, eta: float | None) -> float | None:
-        """The layers that follow are expected to take as long as this one."""
+        """Remaining time of the overall run; the following layers are expected to take as long as this one."""
         if eta is None or run.drafts_only:
             return None
         layers_left = len(self._layers) - run.layer - 1
@@ -183,12 +183,12 @@ def _assembled(
 
 
 def _open_or_create(path: Path, runs: Sequence[PlannedRun], volume: Volume, resume: bool) -> list[JobFolder]:
-    """The layers of the folder to continue, or of a new one.
+    """The layers of a folder to resume, or of a new one.
 
     Raises
     ------
     InputError
-        The folder is used and `resume` is false, or it holds another job.
+        The folder is in use and `resume` is false, or it holds another job.
     """
     supports = [run.support for run in runs]
     if not (resume and JobFolder.holds_job(path)):

@@ -1,4 +1,4 @@
-"""LiveProcess: the host's end of a worker that stays, and the latest of its requests."""
+"""LiveProcess: the host's interface to the live worker, which fills slices while the user paints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .run_folder import JobFolder
 
 
 class LiveProcess(WorkerProcess):
-    """One worker on one folder; `poll` reports slices of the latest request alone.
+    """A live worker on one folder; `poll` reports only slices of the latest request.
 
     Attributes
     ----------
     outstanding : set of int
-        Slices that were asked for and are not filled.
+        Slices that were requested and have not been filled yet.
     """
 
     script: ClassVar[Path] = Path(__file__).resolve().with_name("live_worker.py")
@@ -34,7 +34,7 @@ class LiveProcess(WorkerProcess):
         super().start()
 
     def request(self, request: LiveRequest) -> None:
-        """Ask for slices, and again for those of earlier requests that are not filled and not labelled now.
+        """Request slices; unfilled slices of earlier requests are requested again, unless they are labelled now.
 
         Raises
         ------
@@ -46,7 +46,7 @@ class LiveProcess(WorkerProcess):
         self._requests.write(self._number, LiveRequest(request.support, tuple(sorted(self.outstanding))))
 
     def poll(self) -> list[Event]:
-        """What happened since the last call, see `WorkerProcess.poll`."""
+        """Events since the last call, see `WorkerProcess.poll`."""
         events: list[Event] = []
         for event in super().poll():
             if isinstance(event, RequestTaken):

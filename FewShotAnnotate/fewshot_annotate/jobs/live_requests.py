@@ -1,7 +1,7 @@
-"""LiveRequests: labelled slices that change while a worker stays, handed over as files of the run folder.
+"""LiveRequests: changing labelled slices, passed to the live worker as files in the run folder.
 
-live/N.npy holds the label values [m, h, w] of the labelled slices of request N, live/N.json, written after it, the
-rest. The worker takes the latest request; a newer one replaces those before it.
+live/N.npy holds the label values [m, h, w] of the labelled slices of request N; live/N.json, written after it, the
+other data. The worker handles the latest request only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FOLDER = "live"
 
 @dataclass(frozen=True)
 class LiveRequest:
-    """Slices to fill again, and the labelled slices as they are now."""
+    """Slices to fill again, and the current labelled slices."""
 
     support: Support
     slices: tuple[int, ...]
@@ -44,7 +44,7 @@ class LiveRequests:
         self._path = folder.path / _FOLDER
 
     def write(self, number: int, request: LiveRequest) -> None:
-        """Hand over a request; numbers ascend from 1.
+        """Write a request; numbers ascend from 1.
 
         Raises
         ------
@@ -53,7 +53,7 @@ class LiveRequests:
         """
         self._path.mkdir(exist_ok=True)
         support = request.support
-        self._array(number).unlink(missing_ok=True)  # of an earlier process
+        self._array(number).unlink(missing_ok=True)  # left by an earlier process
         write_npy(self._array(number), support.masks)
         data = {
             "labelled": support.indices,
@@ -82,10 +82,10 @@ class LiveRequests:
             annotated = np.array(data["annotated"], dtype=bool).reshape(len(masks), len(self._job.labels))
             indices = tuple(map(int, data["labelled"]))
             support = Support(self._job.axis, indices, masks, self._job.labels, annotated)
-            asked = tuple(map(int, data["slices"]))
-            if masks.shape[1:] != self._job.shape[1:] or not set(asked) <= set(self._job.job.slices):
-                raise ValueError("of another grid")
-            return LiveRequest(support, asked)
+            slices = tuple(map(int, data["slices"]))
+            if masks.shape[1:] != self._job.shape[1:] or not set(slices) <= set(self._job.job.slices):
+                raise ValueError("another grid")
+            return LiveRequest(support, slices)
 
         try:
             return read_json_as(self._path / f"{number}.json", parse)
@@ -98,7 +98,7 @@ class LiveRequests:
             file.unlink(missing_ok=True)
 
     def remove_before(self, number: int) -> None:
-        """Remove the requests before a number."""
+        """Remove the requests with smaller numbers."""
         for file in self._path.glob("*.json"):
             if file.stem.isdigit() and int(file.stem) < number:
                 file.unlink(missing_ok=True)

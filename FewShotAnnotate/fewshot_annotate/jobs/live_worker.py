@@ -1,7 +1,7 @@
-"""The worker that fills slices again and again while the user paints, in a process of its own. Started by path.
+"""Script: the live worker, which fills slices repeatedly while the user paints, in a separate process.
 
-It keeps the volume, the intensities and the flow between slices, so that a request takes little more than
-the vote of the labels.
+It keeps the volume, the intensities and the flow between slices in memory, so that a request takes little more than
+the label vote.
 """
 
 from __future__ import annotations
@@ -11,56 +11,42 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__":
-    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    # Replaces this file's folder: the package that this file belongs to must be imported, whatever is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
-
-import numpy as np
 
 from fewshot_annotate.core.events import Cancelled, Event, RequestTaken, SliceDone
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.composed_flow import FlowCache
-from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
+from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation, label_window
 from fewshot_annotate.jobs.live_requests import LiveRequest, LiveRequests
 from fewshot_annotate.jobs.run_folder import JobFolder
 from fewshot_annotate.jobs.slice_writer import SliceWriter
 from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, run_worker, worker_parser
 
 POLL_SECONDS = 0.01
-# Flow from both sides to each of 500 slices of 256 x 256 pixels takes this much.
+# Enough for the flow from both sides to each of 500 slices of 256 x 256 pixels.
 MAX_FLOW_BYTES = 512 << 20
-# Slices are worked on as far as this beyond the labels; they are prepared again when labels come near its border.
-MARGIN_PIXELS, LEAST_MARGIN_PIXELS = 64, 24
+# Margin of the window around the labels, and the margin below which a new window is prepared.
+MARGIN_PIXELS, MIN_MARGIN_PIXELS = 64, 24
 
 
 class LiveEngine:
-    """Optical flow of engine `propagate` on one volume, for labelled slices that change.
+    """Optical flow of engine `propagate` on one volume, for changing labelled slices.
 
-    Simpler candidates are left out: to judge them on held-out slices takes longer than a stroke.
+    Simpler candidates are left out, because evaluating them on held-out slices takes longer than a brush stroke.
     """
 
     def __init__(self, folder: JobFolder) -> None:
         self._volume = folder.read_volume()
         self._flow: FlowPropagation | None = None
 
-    def take(self, request: LiveRequest) -> FlowPropagation:
+    def propagation(self, request: LiveRequest) -> FlowPropagation:
         """Propagation from the labelled slices of a request."""
         support = request.support
-        if self._flow is None or not _contains(self._flow.window, label_window(support.masks, LEAST_MARGIN_PIXELS)):
+        if self._flow is None or not _contains(self._flow.window, label_window(support.masks, MIN_MARGIN_PIXELS)):
             window, flows = label_window(support.masks, MARGIN_PIXELS), FlowCache(MAX_FLOW_BYTES)
             self._flow = FlowPropagation(self._volume, support, window, flows=flows)
         return self._flow.with_support(support)
-
-
-def label_window(masks: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """Bounding box of all labels of slices [m, h, w] with a margin, within the slices."""
-    labelled = (masks != 0).any(axis=0)
-    if not labelled.any():
-        return slice(0, 1), slice(0, 1)
-    bounds = []
-    for axis, size in enumerate(labelled.shape):
-        used = np.flatnonzero(labelled.any(axis=1 - axis))
-        bounds.append(slice(max(0, int(used[0]) - margin), min(size, int(used[-1]) + 1 + margin)))
-    return bounds[0], bounds[1]
 
 
 def _contains(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> bool:
@@ -69,7 +55,7 @@ def _contains(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> bool:
 
 
 def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
-    """Fill what is asked for until the host ends this; a newer request ends the one before it."""
+    """Fill requested slices until the host cancels or exits; a newer request ends the current one."""
     requests, engine, served = LiveRequests(folder), LiveEngine(folder), 0
     with SliceWriter(folder) as writer:
         while not (host_monitor or folder.cancel_requested()):
@@ -80,7 +66,7 @@ def serve(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> 
             served, request = number, requests.read(number)
             requests.remove_before(number)
             report(RequestTaken(number))
-            for index, probabilities in engine.take(request).predict(request.slices):
+            for index, probabilities in engine.propagation(request).predict(request.slices):
                 writer.write(index, *label_slice(probabilities, request.support.labels))
                 report(SliceDone(index))
                 if folder.cancel_requested() or requests.latest() > number:

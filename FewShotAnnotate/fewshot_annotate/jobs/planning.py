@@ -1,6 +1,6 @@
 """Planning of runs: from labelled slices and settings to the support and the job of each layer.
 
-Panel, command line, Python API, `batch`, `compare` and `suggest` plan by these functions.
+Panel, command line, Python API, `batch`, `compare` and `suggest` use these functions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..engines.base import Engine
 from ..engines.registry import engine_class, engine_names, runnable_engine
 from .labelled_layers import LabelledLayer, layers_of_label_maps
 
-# Which slices to fill: 'between' the labelled ones, 'all', or (start, stop).
+# Slices to fill: 'between' the labelled ones, 'all', or (start, stop).
 SliceRange = str | tuple[int, int]
 
 
@@ -30,7 +30,7 @@ class EngineSettings:
     Attributes
     ----------
     engine : str
-        Its name, or 'auto' where the plan may choose.
+        Name of the engine, or 'auto' for the most accurate one that can run on this machine.
     options : mapping
         Options of the engine.
     device : Device
@@ -52,7 +52,7 @@ class EngineSettings:
         Raises
         ------
         InputError
-            No such engine, device or option, the engine cannot run here, or the time limit is none.
+            Engine, device or option are unknown, the engine cannot run here, or the time limit is invalid.
         """
         if not is_time_limit(self.budget):
             raise InputError("budget_invalid", budget=self.budget)
@@ -63,23 +63,24 @@ class EngineSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FillRequest:
-    """What to fill and how.
+    """Request of a fill: volume, labelled slices and settings.
 
     Attributes
     ----------
+    volume : Volume
     layers : sequence of LabelMap
-        With the labelled slices; overlapping segments lie in several layers, each filled on its own.
+        With the labelled slices; overlapping segments are in different layers, which are filled separately.
     axis : SliceAxis, Plane or None
-        None: found from the labels.
+        None: detected from the labels.
     labelled_slices : sequence of int or None
-        None: the slices that hold any label of any layer.
+        None: the slices that hold a label of any layer.
     slices : 'between', 'all' or (start, stop)
     settings : EngineSettings
-        The time limit is that of all layers together.
+        Its time limit is for all layers together.
     complete : bool
-        Whether a label that is not on a labelled slice is absent there; else it may just not be painted there.
+        Whether a label that is not on a labelled slice is absent there; otherwise it may just not be painted there.
     source : object
-        Names the labels in errors.
+        Name of the labels in errors.
     """
 
     volume: Volume
@@ -97,7 +98,7 @@ class FillRequest:
         Raises
         ------
         InputError
-            No labelled slice, crossing axes, a slice that does not exist.
+            There is no labelled slice, slices of two axes are painted, or a slice does not exist.
         """
         return layers_of_label_maps(
             self.layers, self.axis, self.labelled_slices, complete=self.complete, source=self.source
@@ -106,7 +107,7 @@ class FillRequest:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One layer's labels, ready to run.
+    """A planned run of one layer.
 
     Attributes
     ----------
@@ -115,7 +116,7 @@ class PlannedRun:
     job : Job
     support : Support
     asked : range
-        The slices asked for, labelled ones among them.
+        The requested slices, including labelled ones.
     """
 
     layer: int
@@ -125,12 +126,13 @@ class PlannedRun:
 
 
 def plan(request: FillRequest) -> list[PlannedRun]:
-    """One run for each layer that holds labels, all along the same axis and labelled slices, with equal time limits.
+    """One run for each layer that holds labels, with the same axis, labelled slices and time limit.
 
     Raises
     ------
     InputError
-        No or one labelled slice, crossing axes, unknown engine or option, no time, nothing to fill.
+        There are too few labelled slices, slices of two axes are painted, the engine, an option or the time limit is
+        invalid, or there is no slice to fill.
     """
     request.settings.require_runnable()
     return planned_runs(request.labelled_layers(), request.volume, request.slices, request.settings, request.source)
@@ -148,7 +150,7 @@ def planned_runs(
     Raises
     ------
     InputError
-        As `slices_to_fill`; the engine cannot run, or cannot use the further channels of the volume.
+        As `slices_to_fill`, or the engine cannot run or cannot use the further channels of the volume.
     """
     require_channels(settings.engine, volume.further)
     first = layers[0].support
@@ -168,23 +170,23 @@ def require_channels(engine: str, further: Sequence[object]) -> None:
 def slices_to_fill(
     slices: SliceRange, labelled: Sequence[int], axis: SliceAxis, count: int, source: object = "The labels"
 ) -> tuple[range, tuple[int, ...]]:
-    """The range of slices that is asked for, and those of it that are to be filled.
+    """The requested range of slices, and the slices in it that are to be filled.
 
     Parameters
     ----------
     slices : 'between', 'all' or (start, stop)
-        Without labelled slices 'between' is all.
+        Without labelled slices, 'between' means all.
     labelled : sequence of int, ascending
     axis : SliceAxis
     count : int
         Number of slices along the axis.
     source : object
-        Names the labels in errors.
+        Name of the labels in errors.
 
     Raises
     ------
     InputError
-        A slice does not exist, or every slice asked for is labelled.
+        A slice does not exist, or all requested slices are labelled.
     """
     axis.require_slices(labelled, count)
     if slices == "all" or (slices == "between" and not labelled):
@@ -207,14 +209,14 @@ def slices_to_fill(
 def jobs_of_layers(
     settings: EngineSettings, slices: tuple[int, ...], names: Sequence[Mapping[int, str]]
 ) -> list[Job]:
-    """The jobs of the layers of one fill, which share its time limit.
+    """The jobs of the layers of one fill; its time limit is divided among them.
 
     Parameters
     ----------
     slices : tuple of int, ascending
         The slices to fill.
     names : sequence of mapping of int to str
-        For each layer the name of the segment of each label value; only engines that go by names get them.
+        Segment names by label value for each layer; only passed to engines that use names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""WorkerProcess: the host's end of a job folder. Starts, polls, cancels; never blocks."""
+"""WorkerProcess: starts, polls and cancels the worker of a job folder, without blocking the host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .work_folder import WorkFolder
 WORKER_SCRIPT = Path(__file__).resolve().with_name("worker.py")
 CANCEL_GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
-# One poll reads no more than this, so that it stays short whatever the worker prints.
+# Maximum size read by one poll, so that it stays short regardless of how much the worker prints.
 POLL_BYTES = 1 << 16
 _SIGKILL = getattr(signal, "SIGKILL", 9)
 
@@ -38,9 +38,9 @@ class WorkerProcess:
     ----------
     folder : WorkFolder
     python : str
-        Program that runs the worker: this Python, or Slicer's `PythonSlicer`.
+        Python executable that runs the worker, such as Slicer's `PythonSlicer`.
     drafts_only : bool
-        Whether the worker ends once the slices are drafted.
+        Whether the worker ends when all slices are drafted.
     """
 
     script: ClassVar[Path] = WORKER_SCRIPT
@@ -62,7 +62,7 @@ class WorkerProcess:
         self._read_offset = paths.size(folder.events_path)
 
     def start(self) -> None:
-        """Start the worker. A failure to start is reported by `poll`, like any other."""
+        """Start the worker. If that fails, `poll` reports it like any other failure."""
         try:
             self.folder.require_own_files()
             if self.folder.busy():
@@ -86,27 +86,27 @@ class WorkerProcess:
                     start_new_session=True,
                 )
         except OSError as error:
-            where = error.filename or self._python
-            failure = Message("worker_not_started", detail=error.strerror, program=where)
+            program = error.filename or self._python
+            failure = Message("worker_not_started", detail=error.strerror, program=program)
             self._start_failure = Failed.of(failure)
 
     def _options(self) -> list[str]:
-        """Further words of the worker's command."""
+        """Command line options of the worker."""
         return ["--drafts-only"] if self._drafts_only else []
 
     @property
     def running(self) -> bool:
-        """Whether `start` was called and the end was not yet seen by `poll`."""
+        """Whether `start` was called and `poll` has not reported the end yet."""
         return self.ending is None and (self._process is not None or self._start_failure is not None)
 
     def poll(self) -> list[Event]:
-        """What happened since the last call; the last event of a run is one of `ENDINGS`. Takes milliseconds."""
+        """Events since the last call; the last event of a run is one of `ENDINGS`. Takes milliseconds."""
         if self.ending is None and self._start_failure is not None:
             self.ending = self._start_failure
             return [self.ending]
         if self._process is None or self.ending is not None:
             return []
-        exited = self._process.poll() is not None  # looked at first, so that no line is missed after it
+        exited = self._process.poll() is not None  # checked before reading, so that no line is missed
         events = []
         for event in self._new_events(final=exited):
             if isinstance(event, Started):
@@ -125,14 +125,14 @@ class WorkerProcess:
         return events
 
     def cancel(self, grace: float = CANCEL_GRACE_SECONDS) -> None:
-        """Ask the worker to stop; it is killed if it has not after `grace` seconds. Finished slices stay."""
+        """Ask the worker to stop, and kill it if it still runs after `grace` seconds. Finished slices are kept."""
         if self.running and self._kill_time is None:
             self._kill_time = time.monotonic() + grace
             with contextlib.suppress(OSError):  # a worker that cannot be asked is killed
                 self.folder.request_cancel()
 
     def kill(self) -> None:
-        """End the worker at once: the process itself, then the launcher that may stand before it."""
+        """Kill the worker process, and the launcher through which it may have been started."""
         if self._process is None or self._process.poll() is not None:
             return
         if self._worker_pid and self._worker_pid not in (0, os.getpid(), self._process.pid):
@@ -141,7 +141,7 @@ class WorkerProcess:
         self._process.kill()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the process itself is gone; False if it is not after `seconds`. Not for a GUI thread."""
+        """Wait until the process has exited; False if it has not after `seconds`. Not for a GUI thread."""
         if self._process is None:
             return True
         try:
@@ -161,7 +161,7 @@ class WorkerProcess:
         return paths.size(self.folder.events_path) > self._read_offset
 
     def _new_events(self, final: bool) -> list[Event]:
-        """Events of complete lines; a line torn by death counts as complete once the worker is gone."""
+        """Events of complete lines; after the end of the worker, an incomplete line counts as complete."""
         try:
             with open_regular_file(self.folder.events_path) as file:
                 file.seek(self._read_offset)
@@ -186,7 +186,7 @@ class WorkerProcess:
         return events
 
     def _failure(self) -> Event:
-        """Failure of a worker that ended without reporting it, as one sentence."""
+        """Failure of a worker that ended without reporting it."""
         assert self._process is not None
         code = self._process.returncode
         last_line = self._last_log_line()
@@ -204,7 +204,7 @@ class WorkerProcess:
         return Failed.of(Message("worker_exited", number=code, line=line, advice=advice))
 
     def _check_version(self, started: Started) -> Message | None:
-        """Why the worker that started is not ours, None if it is."""
+        """Message if the started worker has another version or path; None if it is the expected one."""
         if started.version != __version__:
             return Message("worker_other_version", found=started.version, expected=__version__)
         if os.path.normcase(started.path) != os.path.normcase(str(self.script)):
@@ -212,15 +212,15 @@ class WorkerProcess:
         return None
 
     def _last_log_line(self) -> str:
-        """Last line of the log."""
+        """Last line of the worker's log that is not empty."""
         try:
             with open_regular_file(self.folder.log_path) as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - POLL_BYTES))
                 lines = log.read(POLL_BYTES).decode("utf-8", "replace").split("\n")
         except OSError:
             return ""
-        last_line = [line.strip() for line in lines if line.strip()]
-        return last_line[-1] if last_line else ""
+        non_empty = [line.strip() for line in lines if line.strip()]
+        return non_empty[-1] if non_empty else ""
 
 
 def run_in_worker(
@@ -230,10 +230,10 @@ def run_in_worker(
     drafts_only: bool = False,
     check: Callable[[], object] = lambda: None,
 ) -> Event:
-    """Run a folder in a worker process to its end and return that.
+    """Run a folder in a worker process to its end, and return the last event.
 
-    The first Ctrl+C cancels and keeps finished slices, a second one kills the worker. `check` is called often; what
-    it raises ends the run at once.
+    The first Ctrl+C cancels and keeps finished slices, the second one kills the worker. `check` is called repeatedly;
+    its exceptions end the run immediately.
     """
     process = WorkerProcess(folder, python, drafts_only)
     try:

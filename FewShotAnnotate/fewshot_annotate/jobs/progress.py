@@ -1,4 +1,4 @@
-"""RunProgress: how far a run is, and how long it will take."""
+"""RunProgress: completed fraction and remaining time of a run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class RunProgress:
     ----------
     folder : JobFolder
     report : function
-        Takes the events.
+        Receives the events.
     clock : function
-        Seconds of a clock; that of engines' deadlines is `time.monotonic`.
+        Returns seconds; the deadlines of engines refer to `time.monotonic`.
 
     Attributes
     ----------
@@ -57,15 +57,15 @@ class RunProgress:
         return self._clock() - self._start_time
 
     def pulse(self, fraction: float) -> None:
-        """The engine has done this fraction of its work; the `on_progress` of its `RunContext`."""
+        """Update the fraction of work that the engine has completed; the `on_progress` of its `RunContext`."""
         self._remaining.advance(fraction)
         if self._clock() - self._last_report_time >= REPORT_INTERVAL_SECONDS:
             self.report_progress()
         self._warn_of_overrun()
 
     def slice_written(self, index: int, draft: bool) -> None:
-        """A slice is written. Work that the engine does not count by `pulse` is shared out among the final slices."""
-        left = len(self._unwritten | self._drafts)
+        """Report a written slice. Work that the engine does not report by `pulse` is divided among final slices."""
+        remaining = len(self._unwritten | self._drafts)
         self._unwritten.discard(index)
         if draft:
             self._drafts.add(index)
@@ -73,7 +73,7 @@ class RunProgress:
         else:
             self._drafts.discard(index)
             fraction = self._remaining.fraction
-            self._remaining.advance(fraction + (1 - fraction) / max(1, left))
+            self._remaining.advance(fraction + (1 - fraction) / max(1, remaining))
         self._report(SliceDone(index, draft))
         self.report_progress()
         if self._unwritten or self._drafts:

@@ -7,26 +7,26 @@ image-2.npy, ...          [k, j, i] voxels of each further channel on its own gr
 layers/K/support.npy      [m, h, w] label values of the labelled slices of layer K, counted from 0
 layers/K/result.npy       [n, h, w] label values, written slice by slice
 layers/K/confidence.npy   [n, h, w] uint8, 0..255 for 0..1, written slice by slice
-layers/K/finished.npy     [n] uint8, a slice of both is: 0 not yet written, 1 a draft, 2 final
-layers/K/checksums.npy    [n] uint32, CRC-32 of both as they were written
+layers/K/finished.npy     [n] uint8, state of each slice of both: 0 not yet written, 1 draft, 2 final
+layers/K/checksums.npy    [n] uint32, CRC-32 of each slice of both as written
 layers/K/expected.json    expected Dice of each label, once the engine has estimated it
 events.jsonl              one event a line, appended
 cancel                    its presence asks the worker to stop
-worker.lock               held by the one worker of this folder
+worker.lock               locked by the worker of this folder
 worker.log                what the last worker printed to stderr
 ========================  ============================================================================================
 
-Overlapping segments lie in different layers, which workers fill one after the other.
+Overlapping segments are in different layers, which workers fill one after the other.
 
-Folders of version 0.1 are read and continued: they hold the files of one layer in the folder itself, in 0.1.0 without
-checksums.npy; several layers lie in folders named layerN, each with an image of its own.
+Folders of version 0.1 can be read and resumed: they hold the files of one layer in the folder itself, in 0.1.0
+without checksums.npy; several layers are in folders named layerN, each with its own image.
 
-A folder is created under worker.lock: of two programs that create the same one, the second is refused. job.json is
-written as job.json.partial first and renamed last; a folder with only the partial file was left by a process that
-died meanwhile, and is created again.
+A folder is created while worker.lock is held, so that two programs cannot create the same one. job.json is written as
+job.json.partial first and renamed last; a folder with only the partial file was left by a process that crashed
+meanwhile, and is created again.
 
-A final slice is written over its draft and flagged after that. If the worker dies in between, its checksum does not
-match when the job is resumed, and the slice is filled again.
+A final slice is written over its draft, and its state after that. If the worker crashes in between, the checksum does
+not match when the job is resumed, and the slice is filled again.
 
 Disk space is allocated when the folder is created, so a full disk is noticed before the work starts. Result files are
 never memory-mapped, so they can be deleted at any time.
@@ -66,7 +66,7 @@ from .work_folder import LOCK
 
 
 class JobFolder(LayerFolder):
-    """The job of one layer on disk. Make one with `create`, `create_layers`, `open` or `open_layers`."""
+    """The job of one layer on disk, from `create`, `create_layers`, `open` or `open_layers`."""
 
     @classmethod
     def create(cls, path: str | Path, job: Job, volume: Volume, support: Support) -> JobFolder:
@@ -84,15 +84,15 @@ class JobFolder(LayerFolder):
         ----------
         path : path
         jobs : sequence of Job
-            Those of the layers, which differ in names only.
+            Jobs of the layers, which differ only in names.
         volume : Volume
         supports : sequence of Support
-            Those of the layers, with the same axis and labelled slices.
+            Supports of the layers, with the same axis and labelled slices.
 
         Raises
         ------
         InputError
-            The folder holds something already, or cannot be written.
+            The folder is not empty, or cannot be written.
         """
         path = Path(path)
         if paths.would_be_overwritten(path) and not is_incomplete(path):
@@ -129,7 +129,7 @@ class JobFolder(LayerFolder):
                     raise InputError("job_folder_used", path=path)
                 write_files(path, description, volume, supports)
         except OSError as error:
-            # numpy's own error for a full disk carries no system message
+            # The error of numpy for a full disk has no system message.
             detail = error.strerror or "the disk is full"
             raise InputError("output_unwritable", path=path, detail=detail) from None
         return folders
@@ -141,14 +141,14 @@ class JobFolder(LayerFolder):
         Raises
         ------
         InputError
-            No job or no such layer there, one of another version, or one with files missing or cut short.
+            There is no job or no such layer, it is of another version, or files are missing or truncated.
         """
         path = Path(path)
         return cls._open_described(path, read_description(path), layer)
 
     @classmethod
     def open_layers(cls, path: str | Path) -> list[JobFolder]:
-        """All layers of an existing folder, also of one of version 0.1.
+        """All layers of an existing folder; also reads folders of version 0.1.
 
         Raises
         ------
@@ -179,20 +179,20 @@ class JobFolder(LayerFolder):
 
     @classmethod
     def reopen(cls, path: str | Path) -> JobFolder:
-        """Open a folder with one layer to continue it, see `reopen_layers`."""
+        """Open a folder with one layer to resume it, see `reopen_layers`."""
         (folder,) = cls.reopen_layers(path)
         return folder
 
     @classmethod
     def reopen_layers(cls, path: str | Path) -> list[JobFolder]:
-        """Open all layers of a folder to continue it, after checking every file.
+        """Open all layers of a folder to resume it, after checking every file.
 
-        Finished slices that are not as they were written count as not done.
+        Damaged finished slices become pending again.
 
         Raises
         ------
         InputError
-            As `open`; image or labels are not those that the job was made with; a worker is running on it.
+            As `open`, or image or labels are damaged, or a worker is running on it.
         """
         folders = cls.open_layers(path)
         for _, shared in groupby(folders, lambda folder: folder.path):
@@ -201,7 +201,7 @@ class JobFolder(LayerFolder):
 
     @staticmethod
     def _require_undamaged(folders: Sequence[JobFolder]) -> None:
-        """Check layers that share a folder, and mark their damaged slices as not done."""
+        """Check layers that share a folder, and mark their damaged slices as pending."""
         first = folders[0]
         first.require_own_files()
         with first.exclusive():
@@ -213,27 +213,27 @@ class JobFolder(LayerFolder):
 
     @staticmethod
     def holds_job(path: str | Path) -> bool:
-        """Whether a complete job folder was made there."""
+        """Whether a path is a completely created job folder."""
         path = Path(path)
         return paths.is_file(path / JOB) or bool(folders_of_layers(path))
 
     def require_same_input(self, job: Job, fingerprint: str) -> None:
-        """Raise `InputError` if the folder holds another job, so that it cannot be continued.
+        """Raise `InputError` if the folder holds another job, so that it cannot be resumed.
 
         Parameters
         ----------
         job : Job
-            Its time limit may be another one.
+            Its time limit may differ.
         fingerprint : str
-            Of the volume and the labelled slices.
+            Digest of the volume and the labelled slices.
         """
-        if self.fingerprint != fingerprint:  # first, as other labels make other slices to fill
+        if self.fingerprint != fingerprint:  # checked first, because other labels also change the slices to fill
             raise InputError("job_differs", path=self.path, what="image or labels")
         if replace(self.job, budget=job.budget) != job:
             raise InputError("job_differs", path=self.path, what="engine, slice range or option")
 
     def set_budget(self, budget: float | None) -> None:
-        """Give the job another time limit, which the next worker counts from its start.
+        """Set another time limit of the job, which counts from the start of the next worker.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Layout of a run folder: names of its files, and how they are made. `run_folder` says what is in them."""
+"""Layout of a run folder: names and creation of its files. `run_folder` describes their contents."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ ARRAYS = (IMAGE, "support", "result", "confidence", "finished")
 JOB = "job.json"
 LAYERS = "layers"
 FURTHER = "further"
-# Further channels are counted from 2: the first is the image itself.
+# Further channels are counted from 2, because the first channel is the image itself.
 _FURTHER_FILE = re.compile(r"image-[1-9]\d{0,3}\.npy")
-# Folder of one of several layers, as version 0.1 named it.
+# Folder of one of several layers in version 0.1.
 _LAYER_FOLDER = re.compile(r"layer(\d{1,9})")
 _PARTIAL = "job.json.partial"
-# What a folder may hold whose making was interrupted.
+# Files that a folder may hold whose creation was interrupted.
 _CREATED_FILES = {_PARTIAL, LOCK, "events.jsonl", *(f"{name}.npy" for name in (*ARRAYS, CHECKSUMS))}
 
 
 def folders_of_layers(path: Path) -> list[Path]:
-    """Folders of the layers as version 0.1 made them, in order; empty for any other folder."""
+    """Folders of the layers in a folder of version 0.1, in order; empty for any other folder."""
     if paths.lexists(path / JOB):
         return []
     numbered = [(match, entry) for entry in paths.entries(path) if (match := _LAYER_FOLDER.fullmatch(entry.name))]
@@ -45,7 +45,7 @@ def folders_of_layers(path: Path) -> list[Path]:
 
 
 def is_incomplete(path: Path) -> bool:
-    """Whether a folder holds nothing, or only what its interrupted making left."""
+    """Whether a folder is empty, or holds only files of an interrupted creation."""
     try:
         names = {entry.name for entry in path.iterdir()} - {LOCK}
     except OSError:
@@ -53,9 +53,9 @@ def is_incomplete(path: Path) -> bool:
     if not names:
         return True
     layers = [] if paths.is_link(path / LAYERS) else list((path / LAYERS).rglob("*"))
-    only_ours = all(entry.name.isdigit() or entry.name in _CREATED_FILES for entry in layers)
+    only_created = all(entry.name.isdigit() or entry.name in _CREATED_FILES for entry in layers)
     names = {name for name in names if not _FURTHER_FILE.fullmatch(name)}
-    return _PARTIAL in names and only_ours and names <= {*_CREATED_FILES, LAYERS}
+    return _PARTIAL in names and only_created and names <= {*_CREATED_FILES, LAYERS}
 
 
 def further_file(number: int) -> str:
@@ -64,9 +64,9 @@ def further_file(number: int) -> str:
 
 
 def write_files(path: Path, description: dict[str, Any], volume: Volume, supports: Sequence[Support]) -> None:
-    """Fill an empty or torn folder; nothing is left if that fails."""
+    """Write the files of an empty or incomplete folder; nothing is left behind if that fails."""
     slices = supports[0].axis.slices(volume.array)
-    _remove_created_files(path)  # a link left under one of these names is removed too, and never written through
+    _remove_created_files(path)  # also links of these names, so that nothing is written through them
     try:
         with (path / _PARTIAL).open("x", encoding="ascii") as file:
             json.dump(description, file)
@@ -91,7 +91,7 @@ def write_files(path: Path, description: dict[str, Any], volume: Volume, support
 
 
 def _remove_created_files(path: Path) -> None:
-    """Remove the files of an interrupted creation, the file that marks it as such last."""
+    """Remove the files of an interrupted creation; last the partial file, which marks it as interrupted."""
     if paths.is_link(path / LAYERS) or not paths.is_folder(path / LAYERS):
         (path / LAYERS).unlink(missing_ok=True)
     else:
@@ -102,7 +102,7 @@ def _remove_created_files(path: Path) -> None:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """What job.json says, of this version.
+    """Content of job.json.
 
     Raises
     ------
@@ -124,5 +124,7 @@ def read_description(path: Path) -> dict[str, Any]:
     except DamagedContentError:
         raise unreadable("job.json is damaged") from None
     if version not in READABLE_VERSIONS:
-        raise unreadable(f"another version of this program made it: job version {version}, not {JOB_VERSION}")
+        raise unreadable(
+            f"it was created by another version of this program: job version {version}, not {JOB_VERSION}"
+        )
     return description

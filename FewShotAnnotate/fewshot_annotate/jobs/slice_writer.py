@@ -1,4 +1,4 @@
-"""SliceWriter: the worker's way to write slices of a result, one by one."""
+"""SliceWriter: writes the slices of a result one by one, in the worker."""
 
 from __future__ import annotations
 
@@ -67,5 +67,5 @@ class SliceWriter:
 
 
 def checksum_of(labels: np.ndarray, confidence: np.ndarray) -> int:
-    """CRC-32 of a slice as it lies in result.npy and confidence.npy."""
+    """CRC-32 of a slice as stored in result.npy and confidence.npy."""
     return zlib.crc32(np.ascontiguousarray(confidence).data, zlib.crc32(np.ascontiguousarray(labels).data))

@@ -1,4 +1,4 @@
-"""SuggestionProcess: the host's end of a run folder in which the slice to label next is looked for."""
+"""SuggestionProcess: the host's interface to the worker that finds the slice to label next."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .suggestions import SuggestedSlice
 
 
 class SuggestionProcess(WorkerProcess):
-    """One worker on one folder; started, polled and cancelled as the worker of a run."""
+    """Worker that suggests a slice; started, polled and cancelled like the worker of a run."""
 
     script: ClassVar[Path] = Path(__file__).resolve().with_name("suggestion_worker.py")
     failure_advice: ClassVar[Message] = Message("suggestion_can_be_repeated")
 
 
 def names_path(folder: JobFolder) -> Path:
-    """Where the host writes the names of the segments: for each layer a list of pairs of label and name."""
+    """File in which the host writes the names of the segments: a list of pairs of label and name for each layer."""
     return folder.path / "names.json"
 
 
 def suggestion_path(folder: JobFolder) -> Path:
-    """Where the worker writes what it found."""
+    """File in which the worker writes the suggestion."""
     return folder.path / "suggestion.json"
 
 
 def read_suggestion(folder: JobFolder) -> SuggestedSlice | None:
-    """What the worker found; None if every slice is labelled.
+    """The worker's suggestion; None if every slice is labelled.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The worker that finds the slice to label next of one run folder, in a process of its own. Started by path."""
+"""Script: the worker that finds the slice to label next in a run folder, in a separate process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 if __name__ == "__main__":
-    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    # Replaces this file's folder: the package that this file belongs to must be imported, whatever is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from fewshot_annotate.core.events import Cancelled, Event, Finished
@@ -22,10 +22,10 @@ from fewshot_annotate.jobs.worker import EventWriter, HostMonitor, run_program, 
 
 
 def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Event:
-    """Write the best slice to label next, if there is any, and return how it ended."""
+    """Write the best slice to label next, if there is any, and return the last event."""
     began = time.monotonic()
-    names = read_json_as(names_path(folder), lambda content: [dict(pairs) for pairs in content])
-    opened = zip(JobFolder.open_layers(folder.path), names, strict=True)
+    names_of_layers = read_json_as(names_path(folder), lambda content: [dict(pairs) for pairs in content])
+    opened = zip(JobFolder.open_layers(folder.path), names_of_layers, strict=True)
     layers = [LabelledLayer(number, layer.read_support(), names) for number, (layer, names) in enumerate(opened)]
 
     def stop() -> bool:
@@ -42,7 +42,7 @@ def run(folder: JobFolder, report: EventWriter, host_monitor: HostMonitor) -> Ev
 def main(arguments: list[str]) -> int:
     """Run the folder named on the command line; returns the exit code."""
     parser = worker_parser("Find the slice to label next of one run folder.")
-    parser.add_argument("--layer", type=int, default=0, help="any: all layers are read")
+    parser.add_argument("--layer", type=int, default=0, help="ignored: all layers are read")
     options = parser.parse_args(arguments)
     folder = JobFolder.open(options.folder)
     return run_worker(folder, Path(__file__), lambda report: run(folder, report, HostMonitor(options.host_pid)))

@@ -31,11 +31,11 @@ class SuggestedSlice:
     axis : SliceAxis
         Axis of the labelled slices.
     gain : float
-        Expected gain in mean Dice on the slices left to fill, 0..1.
+        Expected gain in mean Dice on the remaining slices, 0..1.
     reason : Message
-        For the user; `str(reason)` is one sentence.
+        Reason for the user; `str(reason)` is one sentence.
     labels : tuple of str
-        Names of the segments that gain most.
+        Names of the segments with the largest gain.
     """
 
     index: int
@@ -69,7 +69,7 @@ class SuggestedSlice:
 def suggestions(
     request: FillRequest, count: int, on_progress: Callable[[float], None] = lambda fraction: None
 ) -> list[SuggestedSlice]:
-    """Slices of a request's range to label next, best first. Empty where every slice of the range is labelled.
+    """Slices of a request's range to label next, best first. Empty if every slice of the range is labelled.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def suggestions(
     Raises
     ------
     InputError
-        No labelled slice, crossing axes.
+        There is no labelled slice, or slices of two axes are painted.
     """
     layers = request.labelled_layers()
     first = layers[0].support
@@ -122,6 +122,7 @@ def suggest_slices(
     Raises
     ------
     Stopped
+        `stop` returned True.
     """
     uncertainties = []
     for number, layer in enumerate(layers):
@@ -150,8 +151,8 @@ def _uncertainty(
     stop: Callable[[], bool],
     count_slice: Callable[[int], None],
 ) -> Uncertainty:
-    # Fast, built in and well calibrated; the engine selected for the fill may take minutes. Where labels end,
-    # `suggest` estimates the errors itself.
+    # `propagate` is fast, built in and well calibrated, whereas the engine of the fill may take minutes. The errors
+    # where labels end are estimated by `suggest`.
     filling = Filling(
         Propagate(), volume, layer.support, slices, RunContext(stop=stop), raise_unmatched=False, mixed=False
     )

@@ -1,4 +1,4 @@
-"""WorkFolder: events, log, lock and cancel request of a folder that a worker process runs on."""
+"""WorkFolder: events, log, lock and cancel request of the folder of a worker process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOCK = "worker.lock"
 
 
 class WorkFolder(ABC):
-    """A folder that a worker is started on and followed in.
+    """A folder through which host and worker communicate.
 
     Parameters
     ----------
     path : Path
-        The folder; the worker is started with it.
+        The folder, which is an argument of the worker.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,17 +30,17 @@ class WorkFolder(ABC):
 
     @property
     def worker_arguments(self) -> list[str]:
-        """Further words of the command that starts a worker on this folder."""
+        """Further command line arguments of the worker."""
         return []
 
     @property
     def events_path(self) -> Path:
-        """Where the worker appends its events."""
+        """File to which the worker appends its events."""
         return self.path / "events.jsonl"
 
     @property
     def log_path(self) -> Path:
-        """Where the worker's stderr goes."""
+        """File with the worker's stderr."""
         return self.path / "worker.log"
 
     @property
@@ -49,7 +49,7 @@ class WorkFolder(ABC):
 
     @abstractmethod
     def concerns(self, event: Event) -> bool:
-        """Whether an event can be about what is in the folder."""
+        """Whether an event can belong to the content of the folder."""
 
     def request_cancel(self) -> None:
         """Ask the worker to stop."""
@@ -66,7 +66,7 @@ class WorkFolder(ABC):
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the folder's lock; the system drops it when the process ends, however it ends.
+        """Context manager: hold the folder's lock, which the system also releases if the process crashes.
 
         Raises
         ------
@@ -84,14 +84,14 @@ class WorkFolder(ABC):
             yield
 
     def require_own_files(self) -> None:
-        """Raise `InputError` if a link, a folder, a pipe or a device is where a worker's own file belongs."""
+        """Raise `InputError` if one of the worker's files is a link, a folder, a pipe or a device."""
         for path in (self.events_path, self.log_path, self._cancel_path, self.path / LOCK):
             if paths.lexists(path) and (paths.is_link(path) or not paths.is_file(path)):
-                detail = f"{path.name} is no plain file"
+                detail = f"{path.name} is not a regular file"
                 raise InputError("job_folder_unreadable", path=self.path, detail=detail)
 
     def busy(self) -> bool:
-        """Whether a worker holds the folder at this moment."""
+        """Whether a worker holds the folder's lock."""
         try:
             with self.exclusive():
                 return False
@@ -99,5 +99,5 @@ class WorkFolder(ABC):
             return error.code == "job_busy"
 
     def delete(self) -> None:
-        """Remove the folder and all in it."""
+        """Remove the folder with all its content."""
         shutil.rmtree(self.path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The worker: runs one layer of a job folder to its end in its own process. Started by path, see `process.py`."""
+"""Script: the worker, which runs one layer of a job folder in a separate process, see `process`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import scipy.ndimage  # noqa: F401 (now, not at first use: loading it hangs when memory is nearly exhausted)
+import scipy.ndimage  # noqa: F401 (loaded early, because loading it hangs when memory is nearly exhausted)
 
 if __name__ == "__main__":
-    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    # Replaces this file's folder: the package that this file belongs to must be imported, whatever is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from fewshot_annotate import __version__
@@ -39,7 +39,7 @@ HOST_CHECK_SECONDS = 1.0
 ORPHAN_SECONDS = 10.0
 
 
-class EventsUnwritable(Exception):  # noqa: N818 (named for what happened)
+class EventsUnwritableError(Exception):
     """The events file cannot be written."""
 
 
@@ -51,10 +51,10 @@ class EventWriter:
             self._file = folder.events_path.open("a+b", buffering=0)
             if self._file.seek(0, os.SEEK_END):
                 self._file.seek(-1, os.SEEK_END)
-                if self._file.read(1) != b"\n":  # torn by the death of an earlier worker
+                if self._file.read(1) != b"\n":  # an earlier worker crashed while it wrote a line
                     self._file.write(b"\n")
         except OSError as error:
-            raise EventsUnwritable from error
+            raise EventsUnwritableError from error
 
     def __call__(self, event: Event) -> None:
         """Print the event and write it to the events file."""
@@ -67,9 +67,9 @@ class EventWriter:
         try:
             written = self._file.write(data)
         except OSError as error:
-            raise EventsUnwritable from error
+            raise EventsUnwritableError from error
         if written != len(data):
-            raise EventsUnwritable
+            raise EventsUnwritableError
 
     def close(self) -> None:
         """Close the file."""
@@ -102,7 +102,7 @@ def run(
     drafts_only: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Event:
-    """Fill the pending slices of a folder, first with drafts if the engine makes any, and return how it ended."""
+    """Fill the pending slices of a folder, first with drafts if the engine makes any, and return the last event."""
     progress = RunProgress(folder, report, clock)
     progress.report_progress()
     if folder.pending():
@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> int:
 
 
 def worker_parser(description: str) -> argparse.ArgumentParser:
-    """Parser of what every worker's program is given: its folder and the process id of its host."""
+    """Argument parser of a worker script, with its folder and the process id of its host."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host-pid", type=int, required=True)
@@ -180,21 +180,21 @@ def worker_parser(description: str) -> argparse.ArgumentParser:
 
 
 def run_worker(folder: WorkFolder, script: Path, work: Callable[[EventWriter], Event]) -> int:
-    """Run a job while its folder is locked, report how it ended, and return the exit code.
+    """Run a job while its folder is locked, report its last event, and return the exit code.
 
     Parameters
     ----------
     folder : WorkFolder
     script : Path
-        The worker's file.
+        The worker script.
     work : function
-        Takes the reporter, returns the ending.
+        Receives the event writer, returns the last event.
     """
     with temporary_compile_cache(), folder.exclusive(), contextlib.closing(EventWriter(folder)) as report:
         report(Started(os.getpid(), __version__, str(script.resolve())))
         try:
             ending = work(report)
-        except EventsUnwritable:
+        except EventsUnwritableError:
             raise
         except InputError as error:
             ending = Failed.of(error)
@@ -206,14 +206,14 @@ def run_worker(folder: WorkFolder, script: Path, work: Callable[[EventWriter], E
 
 
 def run_program(program: Callable[[list[str]], int]) -> int:
-    """Exit code of a worker's program, whose refusals go to the log's last line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the host's; it asks by the cancel file
+    """Run a worker script and return its exit code; errors of the input become the last line of the log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is handled by the host, which creates the cancel file
     try:
         return program(sys.argv[1:])
     except InputError as error:
         print(Failed.of(error).to_line(), file=sys.stderr)  # for the host
         return ExitCode.BAD_INPUT
-    except EventsUnwritable:
+    except EventsUnwritableError:
         return ExitCode.CANNOT_WRITE
 
 

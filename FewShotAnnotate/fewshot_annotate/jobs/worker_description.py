@@ -1,4 +1,4 @@
-"""What the worker's Python is like, as JSON on stdout: for bug reports. Started by path; takes seconds."""
+"""Script: describe the Python of the worker as JSON on stdout, for bug reports. Takes seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 if __name__ == "__main__":
-    # In place of this file's folder: the package must be the one this file belongs to, whatever is installed.
+    # Replaces this file's folder: the package that this file belongs to must be imported, whatever is installed.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from fewshot_annotate import __version__
@@ -37,17 +37,17 @@ _GIGABYTE = 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDescription:
-    """A Python with the computer it runs on.
+    """A Python installation and the computer that it runs on.
 
     Attributes
     ----------
     version : str
-        Of this program.
+        Version of this program.
     python, system, processor : str
     cores : int
     memory : str
     gpu : str
-        What torch says about it.
+        GPU as torch reports it.
     packages : dict of str to str
         Name -> version, for those that are installed.
     engines : dict of str to str
@@ -66,7 +66,7 @@ class WorkerDescription:
 
 
 def describe() -> WorkerDescription:
-    """Describe the Python that runs this."""
+    """Describe the running Python."""
     return WorkerDescription(
         version=__version__,
         python=platform.python_version(),
@@ -88,7 +88,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name; `platform` lacks it on Linux only."""
+    """Name of the processor, which `platform` does not provide on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -75,7 +75,7 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if not _FILE_NAME.fullmatch(self.file):
-            raise ValueError(f"{self.file!r} is no plain file name")
+            raise ValueError(f"{self.file!r} is not a plain file name")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Checkpoint:

@@ -76,7 +76,7 @@ class FlowPropagation:
         self._raise_unmatched = raise_unmatched
         self._geometry = volume.geometry
         self._slices = ChannelSlices(volume, support.axis)
-        self.window = window or _window(support.masks)
+        self.window = window or label_window(support.masks, MARGIN_PIXELS)
         self._masks = support.masks[(slice(None), *self.window)]
         self._boxes = [label_boxes(mask) for mask in self._masks]
         self._fields_between: dict[tuple[int, int], np.ndarray] = {}
@@ -253,13 +253,13 @@ class FlowPropagation:
         return field
 
 
-def _window(masks: np.ndarray) -> tuple[slice, slice]:
-    """Bounding box of all labels, with a margin."""
+def label_window(masks: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Bounding box of all labels of slices `[m, h, w]` with a margin in pixels, within the slices."""
     labelled = (masks != 0).any(axis=0)
-    rows, columns = (np.flatnonzero(labelled.any(axis=1 - axis)) for axis in (0, 1))
-    if not len(rows):
+    if not labelled.any():
         return slice(0, 1), slice(0, 1)
-    return (
-        slice(max(0, int(rows[0]) - MARGIN_PIXELS), int(rows[-1]) + 1 + MARGIN_PIXELS),
-        slice(max(0, int(columns[0]) - MARGIN_PIXELS), int(columns[-1]) + 1 + MARGIN_PIXELS),
-    )
+    ranges = []
+    for axis, size in enumerate(labelled.shape):
+        used = np.flatnonzero(labelled.any(axis=1 - axis))
+        ranges.append(slice(max(0, int(used[0]) - margin), min(size, int(used[-1]) + 1 + margin)))
+    return ranges[0], ranges[1]
