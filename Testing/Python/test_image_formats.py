@@ -236,7 +236,7 @@ def test_what_is_no_image_is_named(content: bytes, said: str, name: str, tmp_pat
 def test_voxels_without_their_header_are_named(name: str, tmp_path: Path) -> None:
     content = gzip.compress(RAW) if name.endswith(".gz") else RAW
     (tmp_path / name).write_bytes(content)
-    assert "give the file with the header" in str(refusal(tmp_path / name))
+    assert "use the file with the header" in str(refusal(tmp_path / name))
 
 
 def test_a_bundle_of_slicer_is_named(tmp_path: Path) -> None:
