@@ -136,7 +136,10 @@ class BatchFolder:
 
 @contextlib.contextmanager
 def no_trace_if_refused(folder: Path) -> Iterator[None]:
-    """Context manager: remove new files and folders if the block raises `InputError` before a case has run."""
+    """Context manager: remove new files and folders if the block raises `InputError` before a case has run.
+
+    Files of another batch that runs in the folder are left alone.
+    """
     before = {path.name for path in paths.entries(folder)}
     missing = [path for path in (folder, *folder.parents) if not paths.lexists(path)]
     try:

@@ -14,7 +14,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_page(folder: BatchFolder, cases: Sequence[CaseStatus]) -> None:
-    """Write index.html of a batch folder; it needs only the previews, no network."""
+    """Write index.html of a batch folder; it shows the previews and needs no network."""
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True)

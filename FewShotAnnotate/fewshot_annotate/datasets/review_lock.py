@@ -19,7 +19,7 @@ _MAX_NAME_BYTES = 200
 
 
 class ReviewLock:
-    """The lock of a case, held until `release` or until this process ends; it names who holds it.
+    """The lock of a case, held until `release` or until this process ends; its file names the reviewer.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""ReviewedCase: a case of a batch as its files hold it, for its review."""
+"""ReviewedCase: a case of a batch as read from its files for review."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .listed_cases import listed_cases
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewedCase(CaseInBatch):
-    """A case as its files hold it.
+    """A case as read from its files.
 
     Attributes
     ----------

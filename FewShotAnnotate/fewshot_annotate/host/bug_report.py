@@ -1,4 +1,4 @@
-"""Bug report: what somebody who helps has to know, and nothing of a patient or of who the user is."""
+"""Bug report: facts about computer, packages and settings, without patient data and without the user's name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _USER = "(user)"
 
 
 def describe_worker(python: str) -> WorkerDescription:
-    """What the Python that runs the worker is like. Takes seconds: for a background thread.
+    """Describe the Python that runs the worker. Takes seconds: for a background thread.
 
     Raises
     ------

@@ -51,7 +51,7 @@ class CompareState(Enum):
 
 @dataclass(frozen=True)
 class CompareSettings:
-    """What the user asked for.
+    """Settings of a comparison.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class CompareSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _ComparisonInput:
-    """What a comparison starts from, free of nodes."""
+    """Input of a comparison, free of nodes."""
 
     engines: tuple[EngineSettings, ...]
     settings: CompareSettings

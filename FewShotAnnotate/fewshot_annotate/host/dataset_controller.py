@@ -72,7 +72,7 @@ class DatasetController:
         self._tasks = BackgroundTasks("dataset")
         self._fills_by_itself = True
         self._fill_wanted = self._reload_wanted = False
-        self._fills_next = False  # whether to look again what waits once the present fill has ended
+        self._fills_next = False  # whether to check for waiting cases once the present fill has ended
         self._table: ReviewTable | None = None  # the one that `overview` is about
 
     @property
@@ -128,7 +128,7 @@ class DatasetController:
         if name not in task_names() and not _is_task(name):
             create_task(name)
         set_dataset_task(folder, name)
-        self._look_again(fill=True)
+        self._invalidate_overview(fill=True)
 
     def add(self, images: str | Path) -> None:
         """Begin to look for volumes in a folder, and to add them as cases; `poll` raises what goes wrong."""
@@ -185,7 +185,7 @@ class DatasetController:
         except Exception as error:
             raise as_input_error(error) from None
         if self.training.poll() and not self.training.busy:
-            self._look_again(fill=True)
+            self._invalidate_overview(fill=True)
         if self.filling.poll():
             self._reload_wanted = True
             self._fill_wanted = self._fill_wanted or (self._fills_next and not self.filling.busy)
@@ -197,7 +197,7 @@ class DatasetController:
             review.reload()
         review.poll()
         if not review.busy and not self._reload_wanted and review.table is not self._table:
-            self._look(review)
+            self._read_overview(review)
 
     def wait(self) -> None:
         """Tick until nothing is under way. For scripts: it blocks."""
@@ -216,12 +216,12 @@ class DatasetController:
             raise InputError("no_batch_open")
         return self.review
 
-    def _look_again(self, fill: bool) -> None:
+    def _invalidate_overview(self, fill: bool) -> None:
         """Read the state of the task anew; fill cases then, if some wait."""
         self._table = None
         self._fill_wanted = self._fill_wanted or fill
 
-    def _look(self, review: CaseReview) -> None:
+    def _read_overview(self, review: CaseReview) -> None:
         """Begin to read the state of the task, and which cases wait to be filled."""
         self._table = review.table
         wanted, self._fill_wanted = self._fill_wanted, False

@@ -1,4 +1,4 @@
-"""Translation of the panel's texts, remembered: the panel says the same many times a second."""
+"""Cached translation of the panel's texts: the panel sets the same texts many times a second."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import slicer.i18n as i18n
 def tr(text: str) -> str:
     """A text in the language of the application, which changes only when it is started anew.
 
-    `slicer.i18n.tr` looks at files on the disk at every call. The context of a text is, as there, the file of whoever
-    calls.
+    `slicer.i18n.tr` reads files on disk at every call. As there, the context of a text is the file of the caller.
     """
     return translated(sys._getframe(1).f_code.co_filename, text)
 

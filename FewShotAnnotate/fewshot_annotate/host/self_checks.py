@@ -1,4 +1,4 @@
-"""SelfChecks: what the self-test looks at beside the steps of the manual, because no person needs to see it."""
+"""SelfChecks: checks of the self-test beyond the steps of the manual, because no person needs to see them."""
 
 from __future__ import annotations
 

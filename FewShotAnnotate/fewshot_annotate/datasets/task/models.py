@@ -2,7 +2,7 @@
 
 ==============  ======================================================================================================
 training.json   what the model is trained on; written before training begins, so that it can be continued
-report.json     how it did on patients it had not seen; its presence marks a finished model
+report.json     its Dice on patients not seen in training; its presence marks a finished model
 cancel          its presence asks training to stop
 ==============  ======================================================================================================
 

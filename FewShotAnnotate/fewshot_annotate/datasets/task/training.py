@@ -1,4 +1,4 @@
-"""Training of a task's models: started, continued after an interruption, one at a time."""
+"""Training of the models of a task, one at a time; continued after an interruption."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class SliceAnnotations:
         write_record(segmentation_node, change(read_record(segmentation_node)))
 
     def clear(self) -> None:
-        """Forget the segmentation, before the scene is closed; the record is saved in the scene."""
+        """Clear survey and snapshot, before the scene is closed; the record is saved in the scene."""
         self.survey.reset()
         self._made_from, self._snapshot = None, AnnotationSnapshot()
 

@@ -48,7 +48,7 @@ def take_over_earlier_reviews(parameter_node: Any) -> None:
 
 
 def record_text(node: Any) -> tuple[str | None, str | None]:
-    """Something that is another after every change of the record. Takes microseconds."""
+    """A value that changes with the record. Takes microseconds."""
     return node.GetAttribute(RECORD_ATTRIBUTE), node.GetAttribute(PAINTED_ATTRIBUTE)
 
 

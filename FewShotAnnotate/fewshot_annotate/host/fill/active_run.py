@@ -45,16 +45,16 @@ class ActiveRun:
     Attributes
     ----------
     previous : RunReference
-        What the segmentation node said before of its run.
+        The reference that the segmentation node held before this run.
     stopping : bool
         Whether the run ends with the slices that are finished.
     progress : Progress
     warnings : list of str
     expected : dict of str to (str, Expected)
         Segment id -> its name and expected Dice, of the drafts and later of the final slices.
-    prepared, preview, process : None until they are there
+    prepared, preview, process : None until they exist
     surfaces : ComputedCommit or None
-        What is to be committed once `process` has made its surfaces.
+        The commit that waits for `process` to make its surfaces.
     to_show : deque of (int, int)
         Layer and index of slices that are not in the preview yet.
     """
@@ -116,7 +116,7 @@ class ActiveRun:
                 raise InputError("node_gone", what=what)
 
     def mark(self, reference: RunReference) -> None:
-        """Let the segmentation node say which run works on it."""
+        """Store on the segmentation node which run works on it."""
         node = self.nodes.segmentation
         if node is not None:
             reference.write(node)
@@ -162,7 +162,13 @@ class ActiveRun:
         self.start_worker(python)
 
     def follow_worker(self, seconds: float) -> bool:
-        """Take what the worker reports and show slices for at most so long; whether the worker is still at work."""
+        """Handle the worker's events and show slices, for at most so many seconds.
+
+        Returns
+        -------
+        bool
+            Whether the worker runs or slices are still to be shown.
+        """
         assert self.process is not None
         assert self.prepared is not None
         deadline = time.monotonic() + seconds
@@ -255,15 +261,15 @@ class ActiveRun:
 
 def _preview_segments(segmentation_node: Any, plan: RunPlan) -> dict[str, PreviewSegment]:
     """Name and colour of each segment; a resumed run may name segments that were removed."""
-    checksums = {}
+    segments = {}
     for name, text in plan.names.items():
         segment = segmentation_node.GetSegmentation().GetSegment(name)
-        checksums[name] = (
+        segments[name] = (
             PreviewSegment(text, _GREY)
             if segment is None
             else PreviewSegment(segment.GetName(), tuple(segment.GetColor()))
         )
-    return checksums
+    return segments
 
 
 def _is_done(folder: JobFolder, run: LayerRun) -> bool:

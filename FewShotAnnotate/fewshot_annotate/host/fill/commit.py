@@ -46,7 +46,7 @@ def commit_result(
     grids: GridReader,
     surfaces: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a run has found, and what is known of its slices from now on: all of it, or nothing.
+    """Write the changes of a run and the record of its slices: all of it, or nothing.
 
     `surfaces` maps segment id to the closed surface, vtkPolyData, that the segment has afterwards.
     """

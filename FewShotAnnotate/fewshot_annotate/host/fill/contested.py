@@ -1,4 +1,4 @@
-"""ContestedVoxels: where a run was unsure, for the overlay of uncertainty and for views that jump there."""
+"""ContestedVoxels: voxels whose labels are uncertain after a run, for the overlay and for views that jump there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ContestedVoxels:
 
     @classmethod
     def of(cls, axis: SliceAxis, slices: Sequence[int], confidence: Callable[[int], np.ndarray]) -> ContestedVoxels:
-        """From the confidences of a run. For a background thread.
+        """Contested voxels of a run, from its confidences. For a background thread.
 
         Parameters
         ----------

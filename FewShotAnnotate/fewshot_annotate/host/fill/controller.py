@@ -153,7 +153,7 @@ class FillController:
         self._change(State.PREPARING)
 
     def update(self, nodes: ChosenNodes, settings: FillSettings) -> None:
-        """Let a live run fill again what lies beside slices painted meanwhile. Raises InputError as `start`."""
+        """Let a live run fill the slices again beside those painted since. Raises InputError as `start`."""
         run = self._run
         if run is not None and run.live and self.state is State.RUNNING and not run.stopping:
             painted = read_input(nodes, settings, self._grids).painted
@@ -260,7 +260,7 @@ class FillController:
         Parameters
         ----------
         nodes : ChosenNodes
-            Their volume counts if that of the run was loaded again.
+            Their volume is used if that of the run was removed and loaded again.
 
         Raises
         ------

@@ -25,7 +25,7 @@ BUILT_IN_PIXELS = 256 * 256
 
 
 class Readiness(Enum):
-    """What stands between an engine and a run."""
+    """Whether an engine can run, and what it needs first."""
 
     READY = "ready"
     NEEDS_DOWNLOAD = "needs a download"
@@ -35,14 +35,14 @@ class Readiness(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineState:
-    """One engine, on this computer, now.
+    """State of one engine on this computer.
 
     Attributes
     ----------
     name : str
-        What the parameter node holds; `auto` for the best that can run here.
+        Name in the parameter node; `auto` for the best engine that can run here.
     engine : str
-        The engine's own name; that of the chosen one for `auto`.
+        Name of the engine, for `auto` of the chosen one.
     title, licence : str
         Of that engine.
     readiness : Readiness
@@ -53,11 +53,11 @@ class EngineState:
     checkpoints : tuple of Checkpoint
         To download.
     seconds_per_slice : float or None
-        About, on two processor cores; None if not measured.
+        Approximate, on two processor cores; None if not measured.
     start_seconds : float
-        About, before the first slice.
-    own_size : bool
-        Whether it sees slices at a size of its own, so that their pixels do not count.
+        Approximate, before the first slice.
+    fixed_input_size : bool
+        Whether it resizes slices to a size of its own, so that its time does not depend on their pixels.
     """
 
     name: str
@@ -74,12 +74,12 @@ class EngineState:
 
     @property
     def download_bytes(self) -> int | None:
-        """Size of what is to be downloaded, None if that is not known of all of it."""
+        """Size of all downloads together; None if that of one is unknown."""
         sizes = [checkpoint.size for checkpoint in self.checkpoints]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def seconds(self, slices: int, pixels: int) -> float | None:
-        """About how long so many slices of so many pixels take without a GPU; None if not measured."""
+        """Approximate time for a number of slices of a number of pixels without a GPU; None if not measured."""
         if self.seconds_per_slice is None:
             return None
         return self.start_seconds + self.seconds_per_slice * slices * (
@@ -117,7 +117,7 @@ class EngineStateMonitor:
     Attributes
     ----------
     states : tuple of EngineState
-        `auto` first; empty until the first look has ended.
+        `auto` first; empty until the first refresh has ended.
     """
 
     def __init__(self) -> None:
@@ -126,16 +126,16 @@ class EngineStateMonitor:
 
     @property
     def busy(self) -> bool:
-        """Whether a look is under way."""
+        """Whether a refresh is under way."""
         return self._tasks.awaited
 
     def refresh(self) -> None:
-        """Look again: something may have been installed, downloaded or deleted."""
+        """Begin to find the states anew: something may have been installed, downloaded or deleted."""
         self._tasks.cancel()
         self._tasks.start(partial(_states, (AUTO, *engine_names())), self._found)
 
     def poll(self) -> bool:
-        """Take what was found; True if it is news."""
+        """Take over new states; True if they have changed."""
         before = self.states
         self._tasks.poll()
         return self.states != before

@@ -63,21 +63,21 @@ class FillResult:
 
     def warnings(self, names: Mapping[str, str]) -> list[str]:
         """Sentences about slices and segments that were not changed; `names` maps segment id to name."""
-        masks = []
+        sentences = []
         if self.painted:
             listed = ", ".join(map(str, self.painted[:_LISTED])) + (" ..." if len(self.painted) > _LISTED else "")
             text = _("Slices painted during the run were left as they are: {slices}.")
-            masks.append(text.format(slices=listed))
+            sentences.append(text.format(slices=listed))
         deleted = [name for segment_id, name in names.items() if segment_id not in self.rules.segment_ids]
         if deleted:
-            masks.append(_("Removed during the run and not filled: {names}.").format(names=", ".join(deleted)))
+            sentences.append(_("Removed during the run and not filled: {names}.").format(names=", ".join(deleted)))
         if self.filled and not (self.changes.add or self.changes.remove):
-            masks.append(
+            sentences.append(
                 _("Nothing was written: the mask, locks and other segments left no room.")
                 if self.changes.withheld
                 else _("Nothing was changed: the result is what is there already.")
             )
-        return masks
+        return sentences
 
 
 def compute_result(

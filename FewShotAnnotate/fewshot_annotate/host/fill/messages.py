@@ -1,4 +1,4 @@
-"""What is said of a run and of its buttons, the same in the panel and in the Segment Editor effect."""
+"""Sentences about a run and its buttons, the same in the panel and in the Segment Editor effect."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def status_lines(
     Parameters
     ----------
     left : UnfinishedRun or None
-        An earlier run that can be taken up again.
+        An earlier run that can be resumed.
     refused : InputError or None
-        Why the last thing asked for was not done.
+        Why the last action was refused.
     """
     controller = logic.controller
     error = refused or (controller.error if left is not None else None)

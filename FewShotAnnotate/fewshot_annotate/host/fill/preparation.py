@@ -1,4 +1,4 @@
-"""Preparation: from what the user asked for to job folders. Reading the nodes is quick; the rest is for a thread."""
+"""Preparation of a run: from nodes and settings to job folders. Reading nodes is quick; the rest is for a thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .run_plan import PreparedRun, RunPlan
 
 @dataclass(frozen=True, kw_only=True)
 class FillSettings:
-    """What the user asked for.
+    """Settings of a fill.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class FillSettings:
     slices : range or None
         None: from the first to the last painted slice.
     budget : float or None
-        Seconds for the whole run, None for as long as it takes.
+        Time limit of the whole run in seconds; None for no limit.
     complete : bool
         Whether a segment that is not on a painted slice is absent there.
     may_overwrite : bool
@@ -48,7 +48,7 @@ class FillSettings:
         Slices that are never changed and that the engine learns from, such as accepted ones, without counting as
         painted.
     live : bool
-        Whether the run goes on until it is applied or cancelled, and fills again what lies beside changed slices.
+        Whether the run goes on until it is applied or cancelled, and fills slices again beside those that change.
     """
 
     segment_ids: Sequence[str]
@@ -147,7 +147,7 @@ class PaintedInput:
 
 @dataclass(frozen=True)
 class RunInput:
-    """What a run starts from, free of nodes."""
+    """Input of a run, free of nodes."""
 
     plan: RunPlan
     painted: PaintedInput
@@ -218,7 +218,7 @@ def read_unchanged(plan: RunPlan, nodes: ChosenNodes, grids: GridReader) -> tupl
     Raises
     ------
     InputError
-        They no longer are what the run started from.
+        They have changed since the run began.
     """
     grid = grids.read(nodes)
     image = read_image(nodes.volume, nodes.segmentation, grid.geometry)

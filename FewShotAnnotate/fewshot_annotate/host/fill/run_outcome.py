@@ -1,4 +1,4 @@
-"""RunOutcome: results of a run that the review needs once its slices are in the segmentation."""
+"""RunOutcome: results of a run that the review needs once its slices are committed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class RunOutcome:
     segmentation_id, volume_id : str
         Ids of the nodes.
     segment_ids : tuple of str
-        Segments of the run that exist still; the checksums are of these.
+        Segments of the run that still exist; the checksums are of these.
     support : tuple of int, ascending
-        Slices that the engine learnt from.
+        Labelled slices of the run.
     checksums : mapping of int to int
         Filled slice -> checksum of what it holds now.
     kept : mapping of int to int
@@ -57,7 +57,7 @@ class RunOutcome:
     def of(
         cls, plan: RunPlan, segmentation_id: str, volume_id: str, result: FillResult, expected: Mapping[str, Expected]
     ) -> RunOutcome:
-        """From what a run was to do, what of it was committed, and what the engine expects of each segment."""
+        """Outcome from the plan of a run, its committed result, and the expected Dice of each segment."""
         there = result.rules.segment_ids
         return cls(
             segmentation_id=segmentation_id,

@@ -1,4 +1,4 @@
-"""RunPlan and Prepared: all that a run must know to come to its end, kept in its folder so that any process can."""
+"""RunPlan and PreparedRun: all that is needed to finish a run, kept in its folder so that any process can do so."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WORKER_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What a run fills, free of voxels.
+    """Plan of a run, without voxels.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class RunPlan:
     labelled : tuple of int, ascending
         Slices that the engine learns from.
     painted, keep : tuples of int
-        Those that count as painted, and those that do not.
+        Labelled slices that count as painted, and those, such as accepted ones, that do not.
     job : Job
     may_overwrite : bool
         Whether other segments may lose voxels.
@@ -113,7 +113,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run that is ready for the worker, or was worked on before.
+    """A run that is ready for the worker, begun or not.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class PreparedRun:
     at_start: Mapping[str, Mapping[int, int]]
 
     def save(self, run_folder: Path) -> None:
-        """Keep all but the job folders in the run's folder; it counts as a run from then on.
+        """Write everything but the job folders into the run's folder, which counts as a run from then on.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class PreparedRun:
 
     @classmethod
     def open_when_released(cls, run_folder: Path) -> PreparedRun:
-        """As `open`, once a worker whose host is gone has let go of it, and checked. For a background thread.
+        """As `open`, after a worker whose host is gone has released the folder; checks it. For a background thread.
 
         Raises
         ------
@@ -187,7 +187,7 @@ class PreparedRun:
         return replace(prepared, folders=JobFolder.reopen_layers(run_folder))
 
     def finished(self) -> np.ndarray:
-        """Which slices are written in every layer, be it as drafts, bool [n]."""
+        """Which slices are written in every layer, drafts among them, bool [n]."""
         finished: np.ndarray = np.logical_and.reduce([folder.finished() for folder in self.folders])
         return finished
 

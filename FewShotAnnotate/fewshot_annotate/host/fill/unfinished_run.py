@@ -1,4 +1,4 @@
-"""Unfinished runs: a segmentation node says which run works on it, so that a saved scene leads back to its folder."""
+"""Unfinished runs: a segmentation node refers to its run, so that the folder is found again from a saved scene."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ VOLUME_ROLE = "FewShotAnnotate.RunVolume"
 
 @dataclass(frozen=True)
 class RunReference:
-    """What a segmentation node says about its run.
+    """Reference from a segmentation node to its run.
 
     Attributes
     ----------
     run_id : str
         Empty if there is none.
     volume_id : str
-        Node id of the volume that it is about.
+        Node id of the volume of the run.
     """
 
     run_id: str = ""
@@ -35,11 +35,11 @@ class RunReference:
 
     @classmethod
     def read(cls, node: Any) -> RunReference:
-        """The mark of a segmentation node."""
+        """The reference that a segmentation node holds."""
         return cls(node.GetAttribute(RUN_ATTRIBUTE) or "", node.GetNodeReferenceID(VOLUME_ROLE) or "")
 
     def write(self, node: Any) -> None:
-        """Put the mark on a segmentation node, or take it away."""
+        """Store the reference on a segmentation node; an empty one removes it."""
         if self.run_id:
             node.SetAttribute(RUN_ATTRIBUTE, self.run_id)
             node.SetNodeReferenceID(VOLUME_ROLE, self.volume_id)
@@ -57,9 +57,9 @@ class UnfinishedRun:
     engine : str
         Its name.
     done, total : int
-        Slices that are finished, be it as drafts, and all that were to be filled.
+        Number of slices that are finished, drafts among them, and of all slices to fill.
     drafts : int
-        Of the finished ones.
+        Number of drafts among the finished slices.
     """
 
     run_id: str
@@ -82,7 +82,7 @@ class UnfinishedRunReader:
         self._read: tuple[object, UnfinishedRun | None] | None = None
 
     def read(self, run_id: str) -> UnfinishedRun | None:
-        """A left run that can be continued; None if there is none, it is at work, or it cannot be read."""
+        """An unfinished run that can be continued; None if there is none, it is at work, or it cannot be read."""
         held = self._store.acquire(run_id)
         if held is None:
             return None
@@ -107,10 +107,10 @@ def _unfinished_run(held: RunFolder) -> UnfinishedRun | None:
 
 
 def _version(folder: Path) -> object:
-    """Something that is another after every change of a file in the folder."""
-    runs = []
+    """A value that changes with every file in the folder."""
+    files = []
     for path in sorted(folder.rglob("*")):
         with suppress(OSError):  # deleted meanwhile
             status = path.stat()
-            runs.append((str(path), status.st_mtime_ns, status.st_size))
-    return runs
+            files.append((str(path), status.st_mtime_ns, status.st_size))
+    return files

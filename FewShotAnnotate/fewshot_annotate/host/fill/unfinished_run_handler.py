@@ -1,4 +1,4 @@
-"""UnfinishedRunHandler: a run that stopped before its end, for its worker or host died; it can be taken up again."""
+"""UnfinishedRunHandler: resumes, commits or deletes a run whose worker or host died before its end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .messages import is_idle
 from .run_editor import RunEditor
 from .unfinished_run import UnfinishedRun
 
-# A run whose worker is just letting go of its folder is not seen at once.
+# How often to look for an unfinished run; one whose worker is about to release its folder is found later.
 UPDATE_SECONDS = 0.5
 
 
 class UnfinishedRunHandler:
-    """What was interrupted on the segmentation at hand, and what the user may do about it.
+    """The unfinished run of the chosen segmentation, and what the user may do with it.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class UnfinishedRunHandler:
     nodes : function
         Returns the ChosenNodes.
     editor : RunEditor
-        Whose undo and masking count if a left run is taken up.
+        Its undo history and masking apply if an unfinished run is resumed.
     """
 
     def __init__(self, logic: Any, nodes: Callable[[], ChosenNodes], editor: RunEditor) -> None:
@@ -39,7 +39,7 @@ class UnfinishedRunHandler:
 
     @property
     def unfinished(self) -> UnfinishedRun | None:
-        """The run that an earlier session or scene left on the segmentation."""
+        """The run on the segmentation that an earlier session did not finish."""
         return self._found if is_idle(self._logic) else None
 
     @property
@@ -49,7 +49,7 @@ class UnfinishedRunHandler:
         return None if stopped or self.unfinished is not None else InputError("no_interrupted_run")
 
     def update(self) -> bool:
-        """Find out whether a run was left; true if that is news."""
+        """Look for an unfinished run; True if the result has changed."""
         before = self._found
         segmentation = self._nodes().segmentation
         wanted = segmentation is not None and is_idle(self._logic)
@@ -58,18 +58,18 @@ class UnfinishedRunHandler:
         return self._found != before
 
     def poll(self) -> bool:
-        """Update every so often; true if there is news."""
+        """Update at intervals of `UPDATE_SECONDS`; True if the result has changed."""
         return time.monotonic() > self._updated_at + UPDATE_SECONDS and self.update()
 
     def resume(self) -> None:
-        """Go on with the slices that are not finished. Raises InputError."""
+        """Continue with the slices that are not finished. Raises InputError."""
         if self.unfinished is None:
             self._logic.controller.resume()
         else:
             self._resume_unfinished(self._logic.controller.resume_unfinished)
 
     def cancel(self, keep: bool) -> None:
-        """End the run, under way or left; finished slices go into the segmentation if `keep`. Raises InputError."""
+        """End the active or unfinished run; finished slices are committed if `keep`. Raises InputError."""
         if self.unfinished is None:
             self._logic.cancel(keep)
         elif keep:

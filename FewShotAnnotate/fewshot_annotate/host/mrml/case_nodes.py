@@ -77,7 +77,7 @@ def nodes_label_map(nodes: ChosenNodes, geometry: Geometry, original: Sequence[S
 
 
 def segmentation_version(node: Any) -> tuple[object, ...]:
-    """Something that is another after every change of a segment's voxels, name or colour."""
+    """A value that changes with voxels, name or colour of any segment."""
     segmentation = node.GetSegmentation()
     named = [segmentation.GetSegment(segment_id) for segment_id in segmentation.GetSegmentIDs()]
     return (labels_version(node), tuple((segment.GetName(), tuple(segment.GetColor())) for segment in named))

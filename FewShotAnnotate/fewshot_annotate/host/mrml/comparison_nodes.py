@@ -1,4 +1,4 @@
-"""What a comparison found as nodes of the scene: a table of Dice by painted slices, and a plot of it."""
+"""Result of a comparison as nodes of the scene: a table of Dice by number of painted slices, and its plot."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ...evaluation.report.plot import colour_of
 from ...evaluation.summary import Summary
 from ..i18n import tr as _
 
-# Says of a node that it is ours, and which; a later comparison shows itself in the same nodes.
+# Marks our nodes and names their role; a later comparison is shown in the same nodes.
 ROLE_ATTRIBUTE = "FewShotAnnotate.Comparison"
-# Series find their columns by name, so it is not translated.
+# Plot series find their columns by name, so it is not translated.
 SIZES_COLUMN = "Painted slices"
 _TABLE, _CHART, _SERIES = "table", "chart", "series"
 

@@ -1,4 +1,4 @@
-"""Plot of confidence along the axis, as Slicer's own chart, series and table nodes; made anew from the review.
+"""Plot of confidence along the axis, as chart, series and table nodes of Slicer, made from the review.
 
 The nodes are not saved with the scene. A chart belongs to a segmentation by a node reference and goes with it.
 """
@@ -124,7 +124,7 @@ def _or_nothing(value: float | None) -> float:
 
 
 def _height(row: ReviewRow, marked: bool) -> float:
-    """A mark stands on the line of confidence, or at the top where there is none."""
+    """Height of a mark: that of the confidence, 1 where there is none; nothing for unmarked slices."""
     return (1.0 if row.confidence is None else row.confidence) if marked else _NOTHING
 
 

@@ -1,4 +1,4 @@
-"""GridReader: a segmentation's grid, read again only after something of it has changed."""
+"""GridReader: reads the grid of a segmentation, and again only after it has changed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GridReader:
 
 
 def grid_version(nodes: ChosenNodes) -> tuple[object, ...]:
-    """Something that is another after every change of voxels or grid of the segmentation. Takes microseconds."""
+    """A value that changes with voxels or grid of the segmentation. Takes microseconds."""
     segmentation = nodes.segmentation.GetSegmentation()
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     reference = segmentation.GetConversionParameter(name)
@@ -47,5 +47,5 @@ def grid_version(nodes: ChosenNodes) -> tuple[object, ...]:
 
 
 def _volume_version(volume: Any) -> tuple[object, ...]:
-    """Of a volume whose grid the segmentation has, for want of one of its own."""
+    """A value that changes with the volume, whose grid counts for a segmentation without one of its own."""
     return (volume.GetID(), volume.GetMTime(), volume.GetImageData())

@@ -149,7 +149,7 @@ def volume_geometry(volume_node: Any) -> Geometry:
 
 
 def labels_version(segmentation_node: Any) -> tuple[object, ...]:
-    """Something that is another after every change of a segment's voxels. Takes microseconds."""
+    """A value that changes with the voxels of any segment. Takes microseconds."""
     segmentation = segmentation_node.GetSegmentation()
     version: list[object] = []
     for segment_id in segmentation.GetSegmentIDs():

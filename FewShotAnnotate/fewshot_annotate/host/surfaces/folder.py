@@ -4,7 +4,7 @@
 request.json           conversion settings, voxel-to-RAS matrix, and for each mask its name and first voxel
 NAME.mask.npy          uint8 [k, j, i], cropped to the segment
 NAME.ARRAY.npy         an array of the surface, see `SurfaceArrays`
-NAME.json              checksum of each of them, written last: a surface is whole, or it is not there
+NAME.json              checksum of each of them, written last: a surface is complete, or it does not exist
 =====================  ===============================================================================================
 
 NAME is a checksum of the mask: surfaces stay valid when the user edits another segment meanwhile.
@@ -36,7 +36,7 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True)
 class SurfaceRequest:
-    """What the worker makes surfaces of.
+    """Request to the worker for surfaces.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class SurfaceFolder(WorkFolder):
         return folder, names
 
     def request(self) -> SurfaceRequest:
-        """What the host asks for.
+        """The request of the host.
 
         Raises
         ------

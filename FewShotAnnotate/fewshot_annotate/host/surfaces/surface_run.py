@@ -68,7 +68,7 @@ class SurfaceRun:
 
 @dataclass(frozen=True)
 class ComputedCommit:
-    """What is to be written, and how the surfaces of it are made; None if nothing makes them beforehand."""
+    """Changes to write, and the process that makes their surfaces first; None if Slicer converts them."""
 
     found: FillResult
     surfaces: SurfaceRun | None
@@ -114,13 +114,13 @@ def compute_commit(
     version: tuple[object, ...],
     settings: SurfaceSettings | None,
 ) -> ComputedCommit:
-    """What a run commits, and the surfaces to be made of it. Touches no node: for a background thread."""
+    """Changes that a run commits, and the surfaces to make of them. Touches no node: for a background thread."""
     found = compute_result(prepared, grid, image, rules, version)
     return ComputedCommit(found, surface_run(run_folder, grid, found.changes, settings))
 
 
 def surface_warnings(ending: Event | None) -> list[str]:
-    """Sentence about a process that has made no surfaces."""
+    """Sentence about a failed process of surfaces; empty if it did not fail."""
     if not isinstance(ending, Failed):
         return []
     text = _("The surfaces shown in 3D could not be made in the background: {reason}")
