@@ -1,14 +1,11 @@
-"""The support library: labelled slices kept under a name, handed on as a file, used on another patient's volume."""
+"""The support library: labelled slices kept under a name and used on another patient's volume."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import stat
 import subprocess
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +14,22 @@ import SimpleITK as sitk
 from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
-from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume, to_image
 from fewshot_annotate.datasets.case import BatchSettings, CaseJob, run_case
 from fewshot_annotate.datasets.manifest import Case
 from fewshot_annotate.datasets.status import Status
 from fewshot_annotate.datasets.task import library
-from fewshot_annotate.datasets.task.library import read_task, save_slices, task_folder, task_names
+from fewshot_annotate.datasets.task.library import read_task, task_folder, task_names
 from fewshot_annotate.datasets.task.library_file import export_task, import_task
 from fewshot_annotate.datasets.task.matching import examples_of, values_by_name
-from fewshot_annotate.datasets.task.task import ARRAY_KINDS, Task
+from fewshot_annotate.datasets.task.task import Task
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from PIL import Image
 from support.batches import Dataset, environment_with_standins, make_dataset, register
-from support.disk import few_open_files, largest_file
+from support.disk import largest_file
 from support.labels import every, overlapping_layers, small_case
 from support.processes import Spawned
-from support.tasks import task_of_balls
+from support.tasks import saved_task
 
 AXIS = SliceAxis(0)
 
@@ -54,12 +50,6 @@ def dataset(awkward_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     return make_dataset(awkward_path)
 
 
-def save(name: str = "hippocampus", step: int = 1, **more: object) -> Task:
-    volume, label_map = small_case()
-    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, step))
-    return save_slices(name, volume, label_map, support, **more)  # type: ignore[arg-type]
-
-
 def turned(orientation: str) -> tuple[Volume, LabelMap]:
     """The same head in the same place, its array stored in another order."""
     volume, label_map = small_case()
@@ -74,7 +64,7 @@ def turned(orientation: str) -> tuple[Volume, LabelMap]:
 
 def test_slices_are_kept_at_their_own_resolution_with_all_labels_and_thumbnails(home: Path) -> None:
     volume, label_map = small_case()
-    task = save(step=8)
+    task = saved_task(step=8)
     assert task_names() == ["hippocampus"]
     task = read_task(task_folder("hippocampus"))
     assert task.folder == home / "library" / "hippocampus"
@@ -109,7 +99,7 @@ def test_nothing_kept_says_whose_slices_they_are(dataset: Dataset) -> None:
 
 
 def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
-    task = save(step=8)
+    task = saved_task(step=8)
     _, label_map = small_case()
     corrected = label_map.array.copy()
     corrected[every(label_map, AXIS, 8)[0]] = 0
@@ -131,89 +121,6 @@ def test_corrections_come_back_into_the_task(dataset: Dataset) -> None:
     assert len(list(after.folder.glob("*.png"))) == len(after.slices)
 
 
-def test_a_task_travels_as_one_file(dataset: Dataset, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = save(step=8)
-    file = dataset.folder / "à emporter.zip"
-    assert main(["library", "export", task.name, "-o", str(file)]) == 0
-    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(dataset.folder / "elsewhere"))
-    assert task_names() == []
-    assert main(["library", "import", str(file)]) == 0
-    assert main(["library", "import", str(file), "--name", "again"]) == 0
-    assert task_names() == ["again", "à emporter"]
-    there = read_task(task_folder("again"))
-    assert (there.segments, there.slices, there.plane) == (task.segments, task.slices, task.plane)
-    for one in task.slices:
-        for mine, theirs in zip(task.pixels(one), there.pixels(one), strict=True):
-            np.testing.assert_array_equal(mine, theirs)
-        assert there.thumbnail(one).is_file()
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        "../../evil",
-        "/evil",
-        "sub/0001.png",
-        "evil.exe",
-        "0001.image.npy",
-        "task.json",
-        "cut",
-        "text",
-        "pickle",
-        "huge",
-        "spacing",
-        "offset",
-    ],
-)
-def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
-    dataset: Dataset, home: Path, harm: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    task = save(step=8)
-    good, bad = dataset.folder / "good.zip", dataset.folder / "bad.zip"
-    assert main(["library", "export", task.name, "-o", str(good)]) == 0
-    with zipfile.ZipFile(good) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    if harm == "task.json":
-        content = json.loads(members["task.json"])
-        content["slices"][0]["file"] = "../../../evil"
-        for kind in ARRAY_KINDS:  # readable, were it looked for there
-            shutil.copy(task.folder / f"0001.{kind}.npy", home.parent / f"evil.{kind}.npy")
-        members["task.json"] = json.dumps(content).encode()
-    elif harm == "spacing":
-        content = json.loads(members["task.json"])
-        content["slices"][0]["spacing"] = [1e308, 1e308]
-        members["task.json"] = json.dumps(content).encode()
-    elif harm == "0001.image.npy":
-        members[harm] = members[harm][:-1]
-    elif harm == "huge":
-        members["0001.image.npy"] = b"\x93NUMPY\x01\x00\x76\x00" + (
-            b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + b"\n"
-        )
-    elif harm == "pickle":
-        np.save(dataset.folder / "objects.npy", np.array([{}, {}]), allow_pickle=True)
-        members["0001.image.npy"] = (dataset.folder / "objects.npy").read_bytes()
-    elif harm != "offset":
-        members[harm] = b"evil"
-    with zipfile.ZipFile(bad, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    if harm == "cut":
-        bad.write_bytes(bad.read_bytes()[:-100])
-    if harm == "offset":  # of the directory, as the end of the archive says it
-        data = bytearray(bad.read_bytes())
-        data[-6:-2] = b"\xf0\xff\xff\xff"
-        bad.write_bytes(data)
-    if harm == "text":
-        bad.write_text("no archive")
-    before = sorted(path for path in dataset.folder.parent.rglob("*") if path.name != ".lock")
-    capsys.readouterr()
-    assert main(["library", "import", str(bad)]) == 2
-    said = capsys.readouterr().err
-    assert f"{bad}: this is no task" in said
-    assert said.count("\n") == 1
-    assert sorted(path for path in dataset.folder.parent.rglob("*") if path.name != ".lock") == before
-
-
 def test_what_cannot_be_saved_is_refused_in_one_line(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     _, label_map = small_case()
     write_label_maps(dataset.folder / "layers.seg.nrrd", overlapping_layers(label_map, 2))
@@ -229,7 +136,7 @@ def test_what_cannot_be_saved_is_refused_in_one_line(dataset: Dataset, capsys: p
         said = capsys.readouterr().err
         assert line in said
         assert said.count("\n") == 1
-    save(step=8)
+    saved_task(step=8)
     assert main(["library", "save", "hippocampus", image, labels]) == 2
     assert "already; choose another name, or add to it" in capsys.readouterr().err
     assert main(["library", "add", "hippocampus", image, labels, "--axis", "1", "--labelled-slices", "20"]) == 2
@@ -238,7 +145,7 @@ def test_what_cannot_be_saved_is_refused_in_one_line(dataset: Dataset, capsys: p
 
 
 def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
-    task = save(step=8)
+    task = saved_task(step=8)
     for words in (["list"], ["show", task.name]):
         assert main(["library", *words]) == 0
         said = capsys.readouterr().out
@@ -252,7 +159,7 @@ def test_tasks_are_listed_shown_and_removed(dataset: Dataset, capsys: pytest.Cap
 
 @pytest.mark.parametrize("orientation", ["LPS", "RAI", "ASL", "PIR", "SLA", "IPR"])
 def test_examples_lie_as_the_slices_of_the_volume_do(orientation: str) -> None:
-    task = save(step=8)
+    task = saved_task(step=8)
     volume, label_map = turned(orientation)
     axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_plane(volume.geometry).endswith(task.plane))
     slices, masks = axis.slices(volume.array), axis.slices(label_map.array)
@@ -266,7 +173,7 @@ def test_examples_lie_as_the_slices_of_the_volume_do(orientation: str) -> None:
 
 
 def test_labels_are_matched_by_name() -> None:
-    task = save(step=8)
+    task = saved_task(step=8)
     first, second = task.segments
     others = (Segment(value=7, name=second.name.upper()), Segment(value=4, name="Something else"))
     values = values_by_name(task, others, (4, 7))
@@ -281,7 +188,7 @@ def test_labels_are_matched_by_name() -> None:
 
 @pytest.mark.parametrize("orientation", ["LPS", "PIR"])
 def test_a_batch_fills_a_volume_by_a_library_task_alone(dataset: Dataset, orientation: str) -> None:
-    save()
+    saved_task()
     volume, truth = turned(orientation)
     write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
     dataset.rows = [{"image": "other.nii.gz", "support": "", "library": "hippocampus", "engine": "lookalike"}]
@@ -296,7 +203,7 @@ def test_a_batch_fills_a_volume_by_a_library_task_alone(dataset: Dataset, orient
 
 
 def test_a_batch_uses_a_library_task_beside_painted_slices(dataset: Dataset) -> None:
-    save()
+    saved_task()
     dataset.add("a", library="hippocampus", engine="lookalike")
     assert main(dataset.command()) == 0
     _, truth = small_case()
@@ -310,7 +217,7 @@ def test_a_batch_uses_a_library_task_beside_painted_slices(dataset: Dataset) -> 
 def test_an_engine_that_cannot_use_the_library_is_refused_with_its_row(
     dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save()
+    saved_task()
     dataset.add("a")
     dataset.add("b", library="hippocampus", engine="propagate")
     assert main(dataset.command()) == 2
@@ -325,7 +232,7 @@ def test_an_engine_that_cannot_use_the_library_is_refused_with_its_row(
 
 
 def test_a_damaged_task_fails_its_case_alone(dataset: Dataset) -> None:
-    task = save(step=8)
+    task = saved_task(step=8)
     dataset.add("a", library=task.name, engine="lookalike")
     dataset.add("b")
     file = task.folder / f"{task.slices[0].file}.mask.npy"
@@ -336,12 +243,12 @@ def test_a_damaged_task_fails_its_case_alone(dataset: Dataset) -> None:
 
 
 def test_half_a_save_leaves_the_task_as_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = save(step=8)
+    before = saved_task(step=8)
     monkeypatch.setattr(Task, "write", lambda self: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(InputError, match="No space left"):
-        save(step=4, add=True)
+        saved_task(step=4, add=True)
     with pytest.raises(InputError, match="No space left"):
-        save("another")
+        saved_task("another")
     monkeypatch.undo()
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(home))
     assert task_names() == ["hippocampus"]
@@ -361,36 +268,6 @@ def test_a_task_that_does_not_fit_is_told_by_its_own_name(
     assert task_names() == []
 
 
-def test_a_file_that_is_there_is_not_replaced_by_an_export(dataset: Dataset) -> None:
-    task = save(step=8)
-    file = dataset.folder / "there.zip"
-    file.touch()
-    assert main(["library", "export", task.name, "-o", str(file)]) == 2
-    assert file.stat().st_size == 0
-    with pytest.raises(InputError):
-        import_task(dataset.folder / "nowhere.zip")
-
-
-def test_an_archive_that_cannot_be_read_with_few_open_files_is_not_called_damaged(
-    dataset: Dataset, tmp_path: Path
-) -> None:
-    save(step=8)
-    task_of_balls("balls", 1)
-    archives = [tmp_path / "slices.zip", tmp_path / "volumes.zip"]
-    for name, archive in zip(("hippocampus", "balls"), archives, strict=True):
-        export_task(read_task(task_folder(name)), archive)
-        import_task(archive, f"{name} again")  # what is imported meanwhile opens files, too
-    said = set()
-    for archive in archives:
-        for count in range(8):
-            with few_open_files(count):
-                try:
-                    import_task(archive, f"{archive.stem} {count}")
-                except InputError as error:
-                    said.add((error.code, error.data.get("detail")))
-    assert said == {("output_unwritable", "Too many open files"), ("task_unreadable", "Too many open files")}
-
-
 def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_once(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,7 +281,7 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     state = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in state_shapes().items()}
     Shelf(tmp_path, monkeypatch).put("universeg-v1", state)
     universeg._network.cache_clear()
-    task = save(step=8)
+    task = saved_task(step=8)
     volume, _ = turned("PIR")
     write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
     for name in ("first", "second"):
@@ -427,53 +304,13 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     assert set(held) <= {15, 16}
 
 
-@pytest.mark.parametrize("kind", ["zeros", "shape", "entries", "list", "nested", "twice"])
-def test_an_archive_that_would_fill_memory_or_time_is_refused_before_it_is_unpacked(
-    dataset: Dataset, kind: str, spawned: Spawned
-) -> None:
-    task = save(step=8)
-    good, bad = dataset.folder / "good.zip", dataset.folder / "bad.zip"
-    assert main(["library", "export", task.name, "-o", str(good)]) == 0
-    with zipfile.ZipFile(good) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    content = json.loads(members["task.json"])
-    if kind in ("zeros", "shape"):
-        side = 4000 if kind == "zeros" else 100_000
-        content["slices"][0]["shape"] = [side, side]
-        header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (4000, 4000), }".ljust(117) + b"\n"
-        members["0001.image.npy"] = b"\x93NUMPY\x01\x00\x76\x00" + header + bytes(4000 * 4000 * 8)
-    elif kind == "entries":
-        members.update({f"{number}.txt": b"" for number in range(60_000)})
-    elif kind == "list":
-        content["labels"] = [{}] * 2_000_000
-    elif kind == "nested":
-        members["0001.image.npy"] = good.read_bytes()
-    else:
-        content["slices"] *= 3000
-    members["task.json"] = json.dumps(content).encode()
-    with zipfile.ZipFile(bad, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    code = (
-        "import resource, sys, time\nfrom fewshot_annotate.cli import main\nimport fewshot_annotate.cli.library\n"
-        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "before, began = peak(), time.process_time()\nassert main(sys.argv[1:]) == 2\n"
-        "print(peak() - before, time.process_time() - began)"
-    )
-    child = spawned.python("-c", code, "library", "import", str(bad))
-    out, said = child.communicate(timeout=60)
-    assert f"{bad}: this is no task" in said
-    kibibytes, seconds = map(float, out.split())
-    assert (kibibytes < 200 * 1024, seconds < 2) == (True, True), out
-
-
 def test_folders_of_the_library_are_the_users_alone(home: Path, tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        save()
+        saved_task()
         export_task(read_task(task_folder("hippocampus")), tmp_path / "task.zip")
         import_task(tmp_path / "task.zip", "copy")
-        save("hippocampus", 3, add=True)
+        saved_task("hippocampus", 3, add=True)
     finally:
         os.umask(old)
     for folder in (home / "library", home / "library" / "hippocampus", home / "library" / "copy"):
@@ -484,7 +321,7 @@ def test_folders_of_the_library_are_the_users_alone(home: Path, tmp_path: Path) 
 def test_nobody_adds_slices_while_unused_ones_are_removed(
     dataset: Dataset, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save(step=8)
+    saved_task(step=8)
     other = dataset.folder / "other.nii.gz"
     volume, _ = small_case()
     write_array(other, volume.array + 7, volume.geometry)
@@ -498,7 +335,7 @@ def test_nobody_adds_slices_while_unused_ones_are_removed(
         remove(task)
 
     monkeypatch.setattr(library, "_remove_unused", slowly)
-    task = save(step=4, add=True)
+    task = saved_task(step=4, add=True)
     assert second[0].wait(60) == 0
     both = read_task(task.folder)
     assert len(both.slices) > len(task.slices)

@@ -5,18 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
 from fewshot_annotate.datasets.batch_folder import BatchFolder
 from fewshot_annotate.datasets.status import CaseStatus, Status
 from fewshot_annotate.datasets.task.adding import add_example
-from fewshot_annotate.datasets.task.library import create_task
+from fewshot_annotate.datasets.task.library import create_task, save_slices
 from fewshot_annotate.datasets.task.task import Task
 from fewshot_annotate.io.files import write_array, write_label_maps
+
+from .labels import every, small_case
 
 SEGMENTS = (
     Segment(value=1, name="Core", colour=(1.0, 0.0, 0.0)),
     Segment(value=2, name="Rim", colour=(0.0, 1.0, 0.0)),
 )
+AXIS = SliceAxis(0)
 SHAPE = (10, 20, 20)
 GRID = Geometry(SHAPE, (1.0, 1.0, 2.0))
 
@@ -77,3 +82,10 @@ def batch_of_balls(folder: Path, accepted: tuple[str, ...] = ("0", "1")) -> Batc
         ]
     )
     return made
+
+
+def saved_task(name: str = "hippocampus", step: int = 1, **more: object) -> Task:
+    """Save every few slices of a small volume as a task of the library."""
+    volume, label_map = small_case()
+    support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, step))
+    return save_slices(name, volume, label_map, support, **more)  # type: ignore[arg-type]
