@@ -28,7 +28,7 @@ from fewshot_annotate.evaluation.design import Trial, TrialDesign, design_trials
 from fewshot_annotate.evaluation.recommendation import Evidence, recommend
 from fewshot_annotate.evaluation.results import Comparison
 from fewshot_annotate.evaluation.scores import dice, dice_difference, engine_score, mean_dice
-from fewshot_annotate.evaluation.time_estimate import ComparisonProgress
+from fewshot_annotate.evaluation.time_estimate import ComparisonProgress, TimeEstimator
 from fewshot_annotate.evaluation.trials import EngineFailed, Interrupted, TrialResult, run_trial
 from fewshot_annotate.jobs.planning import EngineSettings
 from fewshot_annotate.jobs.process import run_in_worker
@@ -411,6 +411,20 @@ def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
     assert fractions[-1] == 1
     assert steps[-1].eta == pytest.approx(0, abs=1)
     assert all(step.eta is None or step.eta >= 0 for step in steps)
+
+
+def test_a_trial_that_takes_longer_than_those_before_is_not_said_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    steps: list[ComparisonProgress] = []
+    estimator = TimeEstimator(["adapt", "adapt"], 0, steps.append)
+    estimator.start_trial("adapt", 1)
+    now[0] = 10.0
+    estimator.finish_trial()
+    estimator.start_trial("adapt", 8)
+    now[0] = 40.0
+    estimator.update(0.75)
+    assert steps[-1].eta == 10
 
 
 @pytest.mark.slow

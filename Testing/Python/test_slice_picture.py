@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from fewshot_annotate.core.intensity import IntensityWindow
 from fewshot_annotate.core.slice_axis import SliceAxis
-from fewshot_annotate.core.volume import Geometry, Segment
+from fewshot_annotate.core.volume import Geometry, LabelMap, Segment, Volume
+from fewshot_annotate.guidance.contact_sheet import contact_sheet, least_certain
 from fewshot_annotate.io.slice_picture import (
     AREA_OPACITY,
     OUTLINE_PIXELS,
@@ -102,3 +103,43 @@ def test_a_png_reads_back(tmp_path: Path) -> None:
     for source in (tmp_path / "slice.png", io.BytesIO(png_bytes(picture))):
         with Image.open(source) as found:
             np.testing.assert_array_equal(np.asarray(found), np.asarray(picture))
+
+
+def small_scene() -> tuple[Volume, LabelMap]:
+    """Three slices of an even image; two labels on the first, one of them on the second, a third label nowhere."""
+    geometry = Geometry((3, 40, 40))
+    array = np.zeros(geometry.shape, np.uint8)
+    array[0, 5:20, 5:20], array[0, 25:35, 25:35], array[1, 5:20, 5:20] = 1, 2, 1
+    colours = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    segments = [Segment(value=value, name=f"organ {value}", colour=colour) for value, colour in enumerate(colours, 1)]
+    ramp = np.broadcast_to(np.linspace(0, 100, 40, dtype=np.float32), geometry.shape)
+    return Volume(np.array(ramp), geometry), LabelMap(array, geometry, tuple(segments))
+
+
+def colours_of(path: Path) -> set[tuple[int, ...]]:
+    with Image.open(path) as picture:
+        return {tuple(colour) for colour in np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()}
+
+
+def test_a_contact_sheet_has_a_legend_of_the_labels_it_shows(tmp_path: Path) -> None:
+    volume, labels = small_scene()
+    sheet = tmp_path / "sheet.png"
+    contact_sheet(sheet, volume, labels, SliceAxis(0), [0, 1])
+    with Image.open(sheet) as picture:
+        legend = {tuple(one) for one in np.asarray(picture.convert("RGB"))[-20:].reshape(-1, 3).tolist()}
+    assert {(255, 0, 0), (0, 255, 0)} <= legend
+    assert (0, 0, 255) not in colours_of(sheet), "no slice shows this label"
+
+
+def test_the_image_is_seen_under_the_labels_of_a_contact_sheet(tmp_path: Path) -> None:
+    volume, labels = small_scene()
+    contact_sheet(tmp_path / "sheet.png", volume, labels, SliceAxis(0), [1])
+    tinted = {colour for colour in colours_of(tmp_path / "sheet.png") if colour[0] > colour[1] == colour[2]}
+    assert len(tinted) > 10, "as many shades as the image has there"
+
+
+def test_a_preview_shows_the_least_certain_slices_first() -> None:
+    _, labels = small_scene()
+    confidence = np.ones(labels.array.shape, np.float32)
+    confidence[1] = 0.6
+    assert least_certain(labels.array, confidence, SliceAxis(0), [0, 1, 2]) == [1, 0]

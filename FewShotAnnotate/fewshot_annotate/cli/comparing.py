@@ -26,6 +26,8 @@ from .progress import Bar, Column, Display
 
 MAX_DRAWS = 100
 MAX_SEED = 2**32 - 1
+# Processor time of a report after the last trial, on two cores; most of it is the start of the package that plots.
+REPORT_SECONDS = 1.5
 
 
 def parse_design(options: argparse.Namespace) -> TrialDesign:
@@ -69,8 +71,14 @@ def exit_code_of_comparison(folder: Path) -> Iterator[list[ExitCode]]:
         code.append(ExitCode.FAILED)
 
 
+def _seconds_left(step: ComparisonProgress) -> float | None:
+    """Expected time until the report is written."""
+    return None if step.eta is None else round(step.eta + REPORT_SECONDS, 1)
+
+
 def _show(bar: Bar, step: ComparisonProgress) -> None:
-    left = "" if step.eta is None else f"{duration(step.eta)} left"
+    seconds = _seconds_left(step)
+    left = "" if seconds is None else f"{duration(seconds)} left"
     doing = f"{step.engine} from {format_slices(step.size)}"
     bar.update(doing, step.fraction, 1.0, trials=f"trial {step.done + 1} of {step.total}", left=left)
 
@@ -79,7 +87,7 @@ COMPARISON = Display[ComparisonProgress](
     columns=("{task.fields[trials]}", Column.ELAPSED, "{task.fields[left]}"),
     show=_show,
     line_of=lambda step: Progress(
-        done=step.done, total=step.total, eta=step.eta, fraction=round(step.fraction, 4)
+        done=step.done, total=step.total, eta=_seconds_left(step), fraction=round(step.fraction, 4)
     ).to_line(),
 )
 

@@ -10,6 +10,8 @@ from statistics import mean
 
 # The duration of an engine's first trial is estimated once this fraction of it is done.
 MIN_FRACTION = 0.05
+# The rest of any trial is estimated from its own rate once this fraction of it is done.
+MIN_OWN_FRACTION = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,5 +98,7 @@ class TimeEstimator:
         remaining = {engine: count for engine, count in self._left.items() if count}
         if not {self._engine, *remaining} <= set(seconds):
             return None
-        current = max(0.0, seconds[self._engine] - elapsed)
+        current = max(seconds[self._engine] - elapsed, 0.0)
+        if fraction >= MIN_OWN_FRACTION:  # it may take longer than the trials before
+            current = elapsed * (1 - fraction) / fraction
         return round(current + sum(seconds[engine] * count for engine, count in remaining.items()), 1)
