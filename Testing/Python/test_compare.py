@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fewshot_annotate.core.errors import InputError, Message
-from fewshot_annotate.core.events import Event, Started
+from fewshot_annotate.core.events import Event, Finished, Started
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.adapt.engine import Adapt
@@ -332,11 +332,14 @@ def test_if_every_engine_fails_each_reason_is_told(tmp_path: Path) -> None:
         compared(tmp_path / "report", broken)
 
 
-def test_a_stop_that_comes_too_late_for_a_worker_stops_the_comparison(tmp_path: Path) -> None:
+def test_ctrl_c_that_comes_too_late_for_a_worker_stops_the_comparison(tmp_path: Path) -> None:
     def stop_at_the_end(folder: JobFolder, tell: Callable[[Event], None]) -> Event:
-        ending = run_in_worker(folder, tell)
-        folder.request_cancel()
-        return ending
+        def interrupt(event: Event) -> None:
+            tell(event)
+            if isinstance(event, Finished):
+                signal.raise_signal(signal.SIGINT)
+
+        return run_in_worker(folder, interrupt)
 
     with pytest.raises(Interrupted):
         compare(usual_case(), [PROPAGATE], QUICK, tmp_path / "report", runner=stop_at_the_end)

@@ -236,9 +236,15 @@ def run_in_worker(
     its exceptions end the run immediately.
     """
     process = WorkerProcess(folder, python, drafts_only)
+
+    def cancel() -> None:
+        process.cancel()
+        with contextlib.suppress(OSError):
+            folder.request_cancel()  # also where the worker has just ended: what would follow it is cancelled
+
     try:
         process.start()
-        with on_first_interrupt(process.cancel):
+        with on_first_interrupt(cancel):
             while process.running:
                 check()
                 for event in process.poll():
