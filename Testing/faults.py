@@ -1,12 +1,12 @@
-"""Disturb every command by signals, kills and full disks, and print what was lost: nothing may be.
+"""Interrupt every command by signals, kills and full disks, and print what was lost, which must be nothing.
 
     python Testing/faults.py [--rounds 500] [--seed 1] [--only fill] [--verbose]
 
-A round: a command is started on small files of its own and disturbed at a point that the seed chooses. Then the
-person's files must be as they were, each result wholly the old or wholly the new one, nothing of the image left in
-the temporary folder (after SIGKILL: not after the next start), and the command gone on with must give what it gives
-undisturbed, painted slices as in the labels. The disk is full at every page, file and write of a command; SIGKILL
-comes at every rename of a command. Exit code 1 if anything was lost, left behind, or reported wrongly.
+In each round, a command is started on small files of its own and interrupted at a point that the seed chooses. Then
+the user's files must be unchanged, each result the old or the new one as a whole, and the temporary folder empty
+(after SIGKILL: after the next start). The resumed command must give the same result as without a fault, with painted
+slices as in the labels. The disk is full at every page, file and write of a command; SIGKILL comes at every rename.
+Exit code 1 if anything was lost, left behind, or reported wrongly.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def _rounds(bench: Bench, commands: list, chance: random.Random, wanted: str) -> Iterator[Callable[[], Round]]:
-    """Rounds without end: of each kind in turn, each kind going through all its places before it repeats one."""
+    """Endless rounds, of each kind in turn; a kind goes through all of its points before it repeats one."""
     kinds = [_signals(bench, commands, chance), _renames(bench, commands, chance), _disks(bench, commands, chance)]
     kinds = [one for one, name in zip(kinds, ("signal", "rename", "disk"), strict=True) if wanted in name]
     while True:

@@ -1,4 +1,4 @@
-"""What the reviewers and scripts of Slicer's extensions index ask of an extension, asked of this repository.
+"""Checks of the reviewers and scripts of Slicer's extensions index, made on this repository.
 
 Prints one line for each thing that is wrong and ends with 1, or ends with 0. What only the index's own machines can
 see is left to them: that addresses answer, and the repository's topic `3d-slicer-extension`.

@@ -1,4 +1,4 @@
-"""Make the project's environment and run the demo or the tests in it, with nothing but Python on the machine.
+"""Make the project's environment and run the demo or the tests in it; only Python is needed on the machine.
 
     python3 Testing/run.py demo [options of fewshot-annotate demo]
     python3 Testing/run.py test [options of pytest]

@@ -1,4 +1,4 @@
-"""What each part and each tuned constant of `adapt` gains: a table that leaves one case out at a time.
+"""Gain by each part and each tuned constant of `adapt`, as a table that leaves one case out at a time.
 
 Every setting of `AdaptConfig` is measured with its default and with the other values that it names. For each case the
 value is chosen on all other cases, and scored on the one left out. The last rows say what the part gains over being

@@ -1,4 +1,4 @@
-"""What a batch costs beside its cases, and how it grows with their number, as tables. Real processes, real scheduler.
+"""Overhead of a batch, and its growth with the number of cases, as tables. Real processes, real scheduler.
 
 First a small real volume (two vertebrae) under many names: cases per minute in one process and in several, and the
 processor time that the parent takes for each case. Then a simulated dataset

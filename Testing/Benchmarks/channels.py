@@ -1,4 +1,4 @@
-r"""What a second, co-registered channel gains, on every n-th slice labelled: mean Dice of the slices between.
+r"""Gain by a second, co-registered channel, with every n-th slice labelled: mean Dice of the slices between.
 
 The second channel is synthetic; the first is real or synthetic:
 

@@ -1,4 +1,4 @@
-"""How many slices must be painted until the rest is right: Dice by the number of labelled slices.
+"""Number of slices to paint until the others reach a Dice: Dice by the number of labelled slices.
 
 Labelled slices are spread evenly over the slices that show any label, or chosen one after the other as
 `fewshot-annotate suggest` says, from the same first few on. Every method fills between the first and the last

@@ -1,4 +1,4 @@
-"""How long the host stands still while a run streams and when it is committed, as a table. Real MRML, real worker.
+"""Longest pauses of the host while a run streams and when it is committed, as a table. Real MRML, real worker.
 
 A brain (case mr_brain_t1_freesurfer, else the MNI152 brain) resampled to 512x512x300 int16; its 4 largest labels
 painted on 21 slices 12 apart; an intensity mask set in the editor node. Run twice: without a closed surface, and with

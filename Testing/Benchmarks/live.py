@@ -1,4 +1,4 @@
-"""How soon after a stroke the preview beside it is there, and how long the host stands still. Real MRML, real worker.
+"""Delay of the preview after a stroke, and longest pauses of the host meanwhile. Real MRML, real worker.
 
 A brain resampled to 256x256x100 int16, its 4 largest labels painted on every 10th slice. A live run is started; then
 strokes change labelled slices, or label new ones, and each is timed until the last slice beside it is in the preview.

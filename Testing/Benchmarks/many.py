@@ -1,4 +1,4 @@
-"""What accepted cases teach: Dice on unseen patients by the number of cases a task has.
+"""Gain by accepted cases: Dice on unseen patients by the number of cases of a task.
 
 Parts of the table:
 

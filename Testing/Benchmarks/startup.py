@@ -1,4 +1,4 @@
-"""How long it takes what starts often, and the modules that it loads, as a table; `--slowest N` adds imports.
+"""Start-up time of the module and of quick commands, and the modules they load; `--slowest N` adds imports.
 
     python Testing/Benchmarks/startup.py [--repeats 5] [--slowest 10]
 

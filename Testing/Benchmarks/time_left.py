@@ -1,4 +1,4 @@
-"""Whether the time left that a fill or a batch announces is right, as a table.
+"""Error of the remaining time that a fill or a batch announces, as a table.
 
     python Testing/Benchmarks/time_left.py [--engines propagate adapt] [--cases NAME ...] [--batch 12]
     python Testing/Benchmarks/time_left.py --processor-time [--engines propagate adapt] [--cases NAME ...]

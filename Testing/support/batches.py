@@ -1,4 +1,4 @@
-"""Batches for tests: real cases on disk with their manifest, and stand-in engines that whole process trees know."""
+"""Batches for tests: real cases on disk with their manifest, and stand-in engines for all worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real DICOM for tests: a cut of the real series, its slices moved and renamed; and tools that judge ours."""
+"""Real DICOM for tests: a cut of the real series, its slices moved and renamed; and tools to validate ours."""
 
 from __future__ import annotations
 

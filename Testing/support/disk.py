@@ -1,4 +1,4 @@
-"""Disks without room and systems with few open files: limits on processes, and small disks, which need no rights."""
+"""Full disks and systems with few open files: limits on processes, and small disks, which need no privileges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that pretend to be weights and mean harm."""
+"""Malicious files in the place of weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM images as they come, made by hand: series whose slices differ, multi-frame files, objects beside them."""
+"""DICOM images as found in practice, made by hand: series of unequal slices, multi-frame files, other objects."""
 
 from __future__ import annotations
 

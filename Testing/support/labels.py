@@ -1,4 +1,4 @@
-"""Real labelled volumes made handy: cut, tilted, layered, and reduced to a few slices as a person leaves them."""
+"""Real labelled volumes prepared for tests: cut, tilted, layered, and reduced to a few labelled slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The panel at a scale of the display, which holds for a whole process: prints what is cut, keeps a picture.
+"""The panel at a scale of the display, which applies to a whole process: prints cut texts, saves a picture.
 
 QT_SCALE_FACTOR=1.5 python -m support.panel_scaled NAME WIDTH
 """

@@ -1,4 +1,4 @@
-"""Real processes for tests: started, watched, stopped and killed, and gone when the test is."""
+"""Real processes for tests: started, watched, stopped and killed; none outlives its test."""
 
 from __future__ import annotations
 

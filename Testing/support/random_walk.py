@@ -1,4 +1,4 @@
-"""A random walk through the panel: actions of a user and of bad luck, and the promises checked after each of them.
+"""A random walk through the panel: actions of a user and failures, and the promises checked after each of them.
 
 An action is a name and a number; the number decides what the action is done to, given what is there. So a list of
 actions can be repeated, and any part of a list is a walk again, which is how the shortest that fails is found.

@@ -1,4 +1,4 @@
-"""Scenes saved as Slicer saves them, and opened again: .mrml with its files beside it, or .mrb."""
+"""Scenes saved as by Slicer, and opened again: .mrml with its files beside it, or .mrb."""
 
 from __future__ import annotations
 

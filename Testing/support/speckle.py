@@ -1,4 +1,4 @@
-"""A phantom as in ultrasound, on which copies of labelled slices are better than what follows the image."""
+"""An ultrasound-like phantom, on which copies of labelled slices are better than methods that follow the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a random walk does in the panel: what a user may do, and bad luck."""
+"""Actions of a random walk in the panel: those of a user, and failures from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that gives files of weights as badly as servers do, and a table to name it."""
+"""A real HTTP server on this machine that serves weights with the faults of servers, and a catalog that names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small volumes with labels, and older results, which the disturbed commands are given."""
+"""Small volumes with labels, and older results: the input of the disturbed commands."""
 
 from __future__ import annotations
 

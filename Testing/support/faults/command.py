@@ -1,4 +1,4 @@
-"""Command: one command that is disturbed, and what is right after it."""
+"""Command: one command that is disturbed, and what its files must be afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUIET = ("--engine", "propagate", "--progress", "none")
 
 @dataclass(frozen=True)
 class Command:
-    """One command and what is right after it.
+    """One command, and what its files must be afterwards.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Command:
         return self.program(workspace) if self.program else lambda: main(arguments)
 
     def resume(self, workspace: Workspace) -> Callable[[], int]:
-        """The program that goes on after a fault."""
+        """The program that resumes the command after a fault."""
         arguments = self.arguments_after(workspace)
         return self.program(workspace) if self.program else lambda: main(arguments)
 

@@ -1,4 +1,4 @@
-"""The commands that are disturbed: what each is given, what it is to write, and how it is resumed."""
+"""The commands that are disturbed: input, expected output, and how each is resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FILL_MARKS = {"reading": ["image.nii.gz"], "filling": ["worker.log"], "writing"
 
 
 def fill(suffix: str, old: bool = False, job: bool = False, confidence: bool = True) -> Command:
-    """`fill`, with an older result in place, with a kept job."""
+    """`fill`: alone, over an older result, and with a kept job."""
 
     def prepare(workspace: Workspace) -> None:
         write_case(workspace)
@@ -169,7 +169,7 @@ def export(kind: str, old: bool = False, each: bool = False) -> Command:
 
 
 def every_command() -> list[Command]:
-    """All of them."""
+    """All commands."""
     return [
         fill(".nii.gz"),
         fill(".nii.gz", old=True),

@@ -1,4 +1,4 @@
-"""What is in the output of a command: nothing, something broken, or a value by which two outputs are compared."""
+"""Content of the output of a command: none, broken, or a value by which two outputs are compared."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def file_fact(path: Path) -> Any:
 
 
 def table_fact(path: Path, *left_out: str) -> Any:
-    """Rows of a table but for some columns."""
+    """Rows of a table without some columns."""
     if not path.exists():
         return NOTHING
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
@@ -65,14 +65,14 @@ def table_fact(path: Path, *left_out: str) -> Any:
 
 
 def page_fact(path: Path) -> Any:
-    """Whether a page is whole."""
+    """Whether a page is complete."""
     if not path.exists():
         return NOTHING
     return "whole" if path.read_text(encoding="utf-8").rstrip().endswith("</html>") else BROKEN
 
 
 def json_fact(path: Path) -> Any:
-    """Whether a JSON file is whole."""
+    """Whether a JSON file is complete."""
     if not path.exists():
         return NOTHING
     try:
@@ -83,7 +83,7 @@ def json_fact(path: Path) -> Any:
 
 
 def task_fact(name: str) -> Any:
-    """All that is in a task of the library."""
+    """The content of a task of the library."""
     if name not in task_names():
         return NOTHING
     try:
@@ -118,7 +118,7 @@ def review_fact(folder: Path, name: str) -> Any:
 
 
 def folder_fact(folder: Path) -> Any:
-    """Files of a folder, images by their voxels; other files by whether they are whole, since they hold dates."""
+    """Files of a folder: images by their voxels, others by whether they are complete, as they hold dates."""
     if not folder.exists():
         return NOTHING
     facts = {".nii.gz": image_fact, ".json": json_fact}

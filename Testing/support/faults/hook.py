@@ -21,7 +21,7 @@ _RENAMES = ("os.rename", "os.link")
 
 
 def install_from_environment() -> None:
-    """Follow the plan that the environment names, if there is one."""
+    """Carry out the plan that an environment variable names, if any."""
     text = os.environ.get(VARIABLE)
     if text:
         TreeFaults(json.loads(text)).install()
@@ -52,7 +52,7 @@ class Stages:
         self._plan = stage, at, number, group
 
     def install(self) -> None:
-        """Begin to count."""
+        """Start counting."""
         sys.addaudithook(self._observe)
 
     def _observe(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -95,7 +95,7 @@ class TreeFaults:
         self._pids = os.open(self._notes / "pids", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
     def install(self) -> None:
-        """Begin to count."""
+        """Start counting."""
         os.write(self._pids, f"{os.getpid()}\n".encode())
         self._true_fsync = os.fsync
         os.fsync = self._fsync  # type: ignore[assignment]
@@ -118,7 +118,7 @@ class TreeFaults:
         self._true_fsync(file)
 
     def _is_reached(self, kind: str) -> bool:
-        """Count one of a kind, and say whether the fault is due; a full disk stays full."""
+        """Count an event of a kind; True if the fault is due. A full disk stays full."""
         counter = self._counters[kind]
         os.write(counter, b".")
         count = os.lseek(counter, 0, os.SEEK_CUR)

@@ -14,7 +14,7 @@ _MOST = 50
 
 
 def at_every_rename(begin: Callable[[], object], act: Callable[[], object], look: Callable[[], T]) -> list[T]:
-    """What is there after `act` was killed before its first rename, its second, ..., and after it was not killed.
+    """State of the files after `act` was killed before its first rename, its second, ..., and without a kill.
 
     It runs in forked processes, so it is for programs without threads.
 

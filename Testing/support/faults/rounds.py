@@ -1,4 +1,4 @@
-"""Rounds: a command is disturbed, what is left is looked at, it is gone on with, and the result must be the same."""
+"""Rounds: a command is disturbed, its files are checked, it is resumed, and the result must be the same."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LARGE_DISK = 1 << 28
 
 @dataclass
 class Finding:
-    """What was wrong in one round."""
+    """Something wrong in one round."""
 
     kind: str  # a column of the table
     text: str
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass
 class Round:
-    """One disturbance of one command, and what came of it."""
+    """One disturbance of one command, and its findings."""
 
     fault: str
     command: str
@@ -83,7 +83,7 @@ class Bench:
     # --- undisturbed
 
     def reference(self, command: Command) -> Reference:
-        """What the command does when nothing happens; the first time it is run for that."""
+        """Result of the command without a fault; it is run for that the first time."""
         if command.name not in self._references:
             self._references[command.name] = self._measure(command)
         return self._references[command.name]
@@ -159,7 +159,7 @@ class Bench:
         return result
 
     def kill_at_rename(self, command: Command, at: int, all_die: bool) -> Round:
-        """SIGKILL just before the n-th rename; everything or only the process that renames."""
+        """SIGKILL just before the n-th rename: of all processes, or only of the one that renames."""
         reference = self.reference(command)
         self.workspace.restore(self._template(command))
         how = f"at rename {at} of {reference.tree['rename']}, {'all processes' if all_die else 'one process'}"
@@ -208,7 +208,7 @@ class Bench:
         return ended
 
     def _look(self, command: Command, reference: Reference, ended: Ended, result: Round) -> Facts:
-        """What is there now; every part as before or as it is to be."""
+        """Content of the files now; each must be as before or as expected."""
         if _contents(self.workspace.inputs) != self._given:
             result.findings.append(Finding("lost", "the person's files are not as they were"))
         if ended.left:
@@ -232,7 +232,7 @@ class Bench:
                 result.findings.append(Finding("lost", f"{part} is neither old nor new: {value}"))
 
     def _require_message(self, ended: Ended, result: Round) -> None:
-        """One clear line each; nothing of Python's."""
+        """Messages must be one clear line each, without Python's own words."""
         lines = [line for line in ended.err.splitlines() if line.strip()]
         wrong = [line for line in lines if not _CLEAR.match(line)]
         if wrong or "Traceback" in ended.out:
@@ -243,7 +243,7 @@ class Bench:
             result.findings.append(Finding("unclear message", ended.err[:300]))
 
     def _require_kept(self, command: Command, reference: Reference, ended: Ended, result: Round) -> None:
-        """A result kept elsewhere is whole, and a message names it."""
+        """A result that was kept in another folder must be complete and named in a message."""
         rows = self.workspace.outputs / "batch" / "status.csv"
         messages = ended.err + (rows.read_text() if rows.exists() else "")
         for folder in self.workspace.folder.rglob(f"{KEPT_PREFIX}*"):
@@ -257,7 +257,7 @@ class Bench:
                     result.findings.append(Finding("lost", f"{file.name}, kept elsewhere, is {fact}"))
 
     def _require_tidy(self, result: Round, but: Callable[[Path], bool] = lambda path: False) -> None:
-        """Nothing in the temporary folder, nothing hidden beside the results."""
+        """The temporary folder must be empty, and no hidden file be left beside the results."""
         left = [
             path for path in self.workspace.tmp.iterdir() if not path.name.startswith((KEPT_PREFIX, "slicer-home"))
         ]
@@ -270,7 +270,7 @@ class Bench:
             result.findings.append(Finding("left behind", names))
 
     def _require_same_in_the_end(self, command: Command, reference: Reference, result: Round, killed: bool) -> None:
-        """Go on with the command: then all is as if nothing had happened, and nothing is left."""
+        """Resume the command: the result must be as without a fault, and no temporary file be left."""
         before = self._facts(command) if not any(one.kind == "lost" for one in result.findings) else {}
         if before == reference.after:
             # a new start of any kind sweeps what a killed one left
@@ -294,7 +294,7 @@ class Bench:
 
     @contextlib.contextmanager
     def _small_disk(self, command: Command, pages: int, everything: bool) -> Iterator[None]:
-        """The workspace with so many free pages on a disk of its own."""
+        """The workspace on a disk of its own with a number of free pages."""
         workspace = self.workspace
         workspace.make()
         place = workspace.folder if everything else workspace.outputs
@@ -319,7 +319,7 @@ class Bench:
 
 
 def _is_pythons(path: Path) -> bool:
-    """Whether Python was just looking where temporary files may lie, by a file of four letters."""
+    """Whether a file is Python's probe for a folder of temporary files, whose name has four letters."""
     return path.is_file() and path.read_bytes() in (b"", b"blat")
 
 
@@ -337,5 +337,5 @@ def _kept_fact(file: Path) -> Any:
 
 
 def moments() -> tuple[str, ...]:
-    """When signals come."""
+    """Stages at which signals are sent."""
     return (*STAGES, "any time")

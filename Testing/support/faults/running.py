@@ -1,4 +1,4 @@
-"""Commands in forked processes: started in a moment, disturbed, and followed until the last of their processes."""
+"""Commands in forked processes, which start quickly: disturbed, and followed until their last process has ended."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Workspace:
 
     @property
     def inputs(self) -> Path:
-        """What the person brings."""
+        """The user's input files."""
         return self.folder / "in"
 
     @property
@@ -61,7 +61,7 @@ class Workspace:
 
     @property
     def records(self) -> Path:
-        """What the round itself writes."""
+        """Files of the round itself."""
         return self.folder.with_name(self.folder.name + "-notes")
 
     def make(self) -> None:
@@ -85,7 +85,7 @@ class Workspace:
 
 @dataclass
 class Ended:
-    """How a command came to its end."""
+    """How a command ended."""
 
     code: int
     out: str
@@ -99,7 +99,7 @@ class Ended:
 
 @dataclass
 class Disturbance:
-    """What happens to a command.
+    """The fault that a command meets.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class Disturbance:
 
 
 def become_subreaper() -> None:
-    """Have processes whose parent died as our children, so that they can be waited for."""
+    """Become the parent of processes whose parent died, so that they can be waited for."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -154,7 +154,7 @@ class Prepared:
 
 
 def in_child(function: Callable[[], T], workspace: Workspace) -> T:
-    """What a function returns in a process of its own: libraries with threads do not get into this one."""
+    """Call a function in a process of its own, so that no library with threads is loaded into this one."""
 
     def program() -> int:
         (workspace.records / "result").write_bytes(pickle.dumps(function()))
@@ -167,7 +167,7 @@ def in_child(function: Callable[[], T], workspace: Workspace) -> T:
 
 
 def _be(program: Callable[[], int], workspace: Workspace, disturbance: Disturbance) -> None:
-    """The forked process: what Python's start and end do around a program, done here."""
+    """The forked process: does around a program what the start and the end of Python do."""
     code = 1
     try:
         os.setsid()
