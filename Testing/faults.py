@@ -56,30 +56,30 @@ def main() -> int:
 
     become_subreaper()
     chance = random.Random(options.seed)
-    commands = [one for one in every_command() if one.name.startswith(tuple(options.only.split(",")))]
+    commands = [command for command in every_command() if command.name.startswith(tuple(options.only.split(",")))]
     done: list[Round] = []
     folder = Path(tempfile.mkdtemp(prefix="faults-"))  # no TemporaryDirectory: forked processes would remove it
     try:
         bench = Bench(folder, can_mount)
         for make in itertools.islice(_rounds(bench, commands, chance, options.fault), options.rounds):
-            one = make()
-            done.append(one)
-            if one.findings or options.verbose:
-                print(f"{len(done)}: {one.fault} | {one.command} | {one.how}", flush=True)
-                for finding in one.findings:
+            completed = make()
+            done.append(completed)
+            if completed.findings or options.verbose:
+                print(f"{len(done)}: {completed.fault} | {completed.command} | {completed.how}", flush=True)
+                for finding in completed.findings:
                     print(f"    {finding.kind}: {finding.text}", flush=True)
     except KeyboardInterrupt:
         print("Ended early.", file=sys.stderr)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     _print_table(done)
-    return 1 if any(one.findings for one in done) else 0
+    return 1 if any(completed.findings for completed in done) else 0
 
 
 def _rounds(bench: Bench, commands: list, chance: random.Random, wanted: str) -> Iterator[Callable[[], Round]]:
     """Endless rounds, of each kind in turn; a kind goes through all of its points before it repeats one."""
     kinds = [_signals(bench, commands, chance), _renames(bench, commands, chance), _disks(bench, commands, chance)]
-    kinds = [one for one, name in zip(kinds, ("signal", "rename", "disk"), strict=True) if wanted in name]
+    kinds = [kind for kind, name in zip(kinds, ("signal", "rename", "disk"), strict=True) if wanted in name]
     while True:
         for kind in kinds:
             yield next(kind)
@@ -87,58 +87,58 @@ def _rounds(bench: Bench, commands: list, chance: random.Random, wanted: str) ->
 
 def _signals(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
-        places = [
+        points = [
             (command, name, stage)
             for command, name, stage in itertools.product(commands, SIGNALS, moments())
             if command.program is None or name == "SIGKILL"  # Slicer heeds no other
         ]
-        chance.shuffle(places)
-        for command, name, stage in places:
+        chance.shuffle(points)
+        for command, name, stage in points:
             yield lambda command=command, name=name, stage=stage: bench.signal(command, name, stage, chance)
 
 
 def _renames(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
-        places = [
+        points = [
             (command, at, all_die)
             for command in commands
             for at in range(1, bench.reference(command).tree["rename"] + 1)
             for all_die in (True, False)
         ]
-        chance.shuffle(places)
-        for command, at, all_die in places:
+        chance.shuffle(points)
+        for command, at, all_die in points:
             yield lambda command=command, at=at, all_die=all_die: bench.kill_at_rename(command, at, all_die)
 
 
 def _disks(bench: Bench, commands: list, chance: random.Random) -> Iterator[Callable[[], Round]]:
     while True:
-        places = []
+        points = []
         for command in commands:
             reference = bench.reference(command)
             counts = {"open": reference.tree["open"], "sync": reference.tree["sync"]}
             counts["pages"] = reference.pages + 2 if bench.can_mount else 0
             for kind, count in counts.items():
-                places += [(command, kind, at) for at in range(1 if kind != "pages" else 0, count + 1)]
-            places += [(command, "size", chance.randint(0, reference.largest)) for _ in range(5)]
-        chance.shuffle(places)
-        for command, kind, at in places:
+                points += [(command, kind, at) for at in range(1 if kind != "pages" else 0, count + 1)]
+            points += [(command, "size", chance.randint(0, reference.largest)) for _ in range(5)]
+        chance.shuffle(points)
+        for command, kind, at in points:
             everywhere = chance.random() < 0.3
             yield lambda c=command, kind=kind, at=at, everywhere=everywhere: bench.full(c, kind, at, everywhere)
 
 
 def _print_table(done: list[Round]) -> None:
     rows: dict[tuple[str, str], Counter[str]] = {}
-    for one in done:
-        row = rows.setdefault((one.fault, one.command), Counter())
+    for completed in done:
+        row = rows.setdefault((completed.fault, completed.command), Counter())
         row.update(rounds=1)
-        row.update(dict.fromkeys({finding.kind for finding in one.findings}, 1))
+        row.update(dict.fromkeys({finding.kind for finding in completed.findings}, 1))
     head = ("fault", "command", "rounds", *COLUMNS)
     lines = [(*key, *(str(row[name]) for name in ("rounds", *COLUMNS))) for key, row in sorted(rows.items())]
     total = Counter()
     for row in rows.values():
         total.update(row)
     lines.append(("all", f"{len({key[1] for key in rows})} commands", *(str(total[name]) for name in head[2:])))
-    widths = [max(len(line[place]) for line in (head, *lines)) for place in range(len(head))]
+    widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
     for line in (head, *lines):
         print(" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
