@@ -97,3 +97,28 @@ def test_the_strip_of_slices_is_seen_in_both_themes(theme: str) -> None:
     background = picture.pixelColor(10, low)
     for x, y in ((0, middle), (50, middle), (110, low), (190, middle)):  # frame, labelled, filled, current
         assert contrast(picture.pixelColor(x, y), background) >= 3
+
+
+def test_pictures_of_the_panel_are_taken(open_panel: Callable[..., Panel], gate: Gate) -> None:
+    panel = open_panel(scene_of(case("ct_liver", 1), step=5))
+    panel.ready()
+    panel.widget.parent.show()
+    sizes = {width: panel.picture("idle", width).width() for width in (460, 400)}
+    assert sizes == {460: 460, 400: 400}
+    gate.allow(4)
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 4)
+    panel.picture("running")
+    panel.controller._run.process.kill()
+    panel.until(lambda: panel.state == "STOPPED")
+    panel.picture("stopped")
+    panel.picture("stopped", 400)
+    gate.open()
+    panel.click("resumeButton")
+    panel.until(lambda: panel.state == "IDLE")
+    panel.picture("finished")
+    panel.scene.node.CreateClosedSurfaceRepresentation()
+    panel.scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    panel.until(lambda: not panel.ui.fillButton.enabled)
+    assert panel.status.startswith("Segmentation 'Segmentation' is stored as Closed surface")
+    panel.picture("error")

@@ -14,7 +14,7 @@ from fewshot_annotate.host.fill.run_store import RunStore
 
 from support import mrml, scene_cases, slicer_standin
 from support.panel import Panel
-from support.scene_cases import Scene
+from support.scene_cases import Gate, Scene, case, scene_of
 
 pytest_plugins = ("support.run_fixtures",)
 
@@ -50,6 +50,22 @@ def open_panel(clean: None) -> Iterator[Callable[..., Panel]]:
     for panel in opened:
         slicer_standin.close_module(panel.widget)
     mrml.clear_scene()
+
+
+@pytest.fixture
+def panel(open_panel: Callable[..., Panel]) -> Panel:
+    """The panel on the vertebrae; a test file may have a fixture of this name of its own."""
+    return open_panel(scene_of(case("ct_vertebrae")))
+
+
+@pytest.fixture
+def running(gate: Gate, panel: Panel) -> Panel:
+    """A run of the panel, whose first two slices are finished."""
+    gate.allow(2)
+    panel.ready()
+    panel.click("fillButton")
+    panel.until(lambda: panel.controller.progress.done == 2)
+    return panel
 
 
 @pytest.fixture
