@@ -39,7 +39,7 @@ def test_a_fill_in_the_panel_fills_between_and_is_undone_in_one_step(panel: Pane
 def test_painted_slices_are_listed_with_their_segments(panel: Panel) -> None:
     panel.ready()
     painted = panel.scene.painted()
-    assert panel.rows("slicesTable") == [
+    assert panel.labelled_rows() == [
         (str(i), ", ".join(name for name, mask in painted.items() if mask[i].any())) for i in panel.scene.labelled
     ]
     spacing = panel.scene.case.volume.geometry.spacing
@@ -60,7 +60,7 @@ def test_a_painted_slice_appears_in_the_list_without_being_asked_for(panel: Pane
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         mask.astype(np.uint8), panel.scene.node, name, panel.scene.volume_node
     )
-    panel.until(lambda: (str(index), name) in panel.rows("slicesTable"))
+    panel.until(lambda: (str(index), name) in panel.labelled_rows())
 
 
 def test_a_slice_painted_just_before_fill_is_pressed_counts(panel: Panel) -> None:
@@ -96,7 +96,7 @@ def test_a_slice_left_out_is_filled_and_a_marked_one_is_kept_empty(panel: Panel)
     panel.check("slicesTable", 1, 0, False)
     panel.ui.sliceSpinBox.setValue(marked)
     panel.click("markSliceButton")
-    assert (str(marked), "nothing here") in panel.rows("slicesTable")
+    assert (str(marked), "nothing here") in panel.labelled_rows()
     before = panel.scene.arrays()
     panel.fill()
     after = panel.scene.arrays()

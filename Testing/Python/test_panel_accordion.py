@@ -130,12 +130,29 @@ def test_a_fill_is_undone_from_the_bar_until_something_is_painted(panel: Panel) 
     panel.until(lambda: panel.ui.undoFillButton.isHidden())
 
 
+def position(panel: Panel, index: int) -> str:
+    """Where an axial slice lies, as the slice views of Slicer say it."""
+    geometry = panel.scene.case.volume.geometry
+    offset = geometry.origin[2] + index * geometry.spacing[2] * geometry.direction[8]
+    return f"{'S' if offset >= 0 else 'I'}: {offset:.1f}"
+
+
 def test_a_slice_is_named_by_the_offset_that_the_views_show(panel: Panel) -> None:
-    spacing, origin = panel.scene.case.volume.geometry.spacing, panel.scene.case.volume.geometry.origin
     panel.ui.sliceSpinBox.setValue(3)
-    offset = origin[2] + 3 * spacing[2] * panel.scene.case.volume.geometry.direction[8]
-    letter = "S" if offset >= 0 else "I"
-    assert panel.ui.sliceSpinBox.text == f"Slice 3   {letter}: {offset:.1f}"
+    assert panel.ui.sliceSpinBox.text == f"Slice 3   {position(panel, 3)}"
+
+
+def test_labelled_and_suggested_slices_have_their_offset_beside_the_number(panel: Panel) -> None:
+    labelled = panel.scene.labelled
+    assert [row[:2] for row in panel.rows("slicesTable")] == [(str(i), position(panel, i)) for i in labelled]
+    panel.click("suggestButton")
+    panel.until(lambda: panel.widget.logic.suggestion.result is not None)
+    result, said = panel.widget.logic.suggestion.result, panel.ui.suggestionLabel.text
+    assert said.startswith(f"Slice {result.index} ({position(panel, result.index)}): ")
+    numbers = [value for value in result.reason.data.values() if isinstance(value, int)]
+    assert numbers
+    for number in numbers:
+        assert f"{number} ({position(panel, number)})" in said
 
 
 def test_what_a_run_was_unsure_of_is_shown_until_it_is_accepted(panel: Panel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -286,3 +287,6 @@ def test_a_poor_expected_dice_is_announced(desk: Desk) -> None:
     text = section.section.expected_label.text
     assert "expected Dice only 0.60 (0.40 to 0.80)" in text
     assert "Suggest next slice" in text
+    index = worst_first(desk.controller.view.rows)[0]
+    assert text.endswith(f"The least certain slice is {index} ({desk.controller.positions()[index]}).")
+    assert re.search(r"\([SI]: -?\d+\.\d\)\.$", text)

@@ -121,7 +121,7 @@ def test_bars_are_as_long_as_slices_are_covered(panel: Panel) -> None:
     for index in panel.scene.labelled:
         counts = {name: int(mask[index].sum()) for name, mask in masks.items() if mask[index].any()}
         assert found[index] == counts
-    assert not panel.ui.slicesTable.item(0, 1).icon().isNull()
+    assert not panel.ui.slicesTable.item(0, 2).icon().isNull()
     assert panel.ui.coverageLabel.pixmap.width() > 0
 
 

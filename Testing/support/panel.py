@@ -76,6 +76,10 @@ class Panel:
         columns = range(table.columnCount)
         return [tuple(table.item(row, column).text() for column in columns) for row in range(table.rowCount)]
 
+    def labelled_rows(self) -> list[tuple[str, str]]:
+        """Number and segments of each slice that is listed."""
+        return [(row[0], row[2]) for row in self.rows("slicesTable")]
+
     def check(self, name: str, row: int, column: int, checked: bool) -> None:
         """Tick a box in a table."""
         item = getattr(self.ui, name).item(row, column)

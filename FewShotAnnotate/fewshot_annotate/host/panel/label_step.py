@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import qt
@@ -11,9 +12,10 @@ from ...core.slice_axis import SliceAxis
 from ..annotation.painted_slices import coverage
 from ..i18n import tr as _
 from ..messages import Refusal, error_text
-from ..mrml.views import current_slice, jump_to_slice, slice_positions
+from ..mrml.views import current_slice, jump_to_slice
 from ..names import plane_name
 from .coverage import BAR_HEIGHT, BAR_WIDTH, CoverageStrip, bar_icon, coverage_pixmap
+from .slice_positions import SlicePositions, slice_text, with_positions
 from .step import Step
 from .widgets import (
     attempt,
@@ -26,6 +28,7 @@ from .widgets import (
 )
 
 MIN_ROWS = 2
+_POSITION, _SEGMENTS = 1, 2  # columns of the table of slices
 AXES = (-1, 0, 1, 2)  # -1: found from what is painted
 
 
@@ -37,12 +40,11 @@ class LabelStep(Step):
         ui = self.ui
         self._view_slice: int | None = None
         self._drawn: tuple[object, ...] = ()
-        self._positions_of: tuple[object, ...] | None = None  # of what `_positions` are
-        self._positions: list[str] = []
+        self._positions = SlicePositions()
         self._suffix = ""
         for axis in AXES:
             ui.axisComboBox.addItem("", axis)
-        set_header(ui.slicesTable, (_("Labelled"), _("Segments")), wide=1)
+        set_header(ui.slicesTable, (_("Labelled"), _("Position"), _("Segments")), wide=_SEGMENTS)
         ui.slicesTable.setIconSize(qt.QSize(BAR_WIDTH, BAR_HEIGHT))
         select_rows(ui.slicesTable, qt.QAbstractItemView.SingleSelection)
         ui.coverageLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
@@ -104,17 +106,14 @@ class LabelStep(Step):
 
     def _show_position(self, index: int) -> None:
         """Show behind the slice number where the slice lies, as the slice views say it."""
-        node, grid = self.segmentation, self.logic.annotations.survey.grid
-        reason = None
-        if node is not None and grid is not None:
-            reason = (node.GetID(), node.GetTransformNodeID(), self._axis, grid.geometry, grid.first)
-        if reason != self._positions_of:
-            self._positions_of = reason
-            self._positions = slice_positions(node, grid, self._axis) if reason is not None else []
-        suffix = f"   {self._positions[index]}" if index < len(self._positions) else ""
+        positions = self._slice_positions()
+        suffix = f"   {positions[index]}" if index < len(positions) else ""
         if suffix != self._suffix:
             self._suffix = suffix
             self.ui.sliceSpinBox.setSuffix(suffix)
+
+    def _slice_positions(self) -> Sequence[str]:
+        return self._positions.update(self.segmentation, self.logic.annotations.survey.grid, self._axis)
 
     @property
     def state_line(self) -> str:
@@ -142,20 +141,22 @@ class LabelStep(Step):
     def _show_slices(self) -> None:
         table, node, selection = self.ui.slicesTable, self.segmentation, self.selection
         covered = coverage(self.logic.annotations.survey.extents, selection.segment_ids, self._axis.index)
+        positions = self._slice_positions()
         most = max((sum(covered.get(index, {}).values()) for index in selection.slices), default=0)
         table.blockSignals(True)
         table.setRowCount(len(selection.slices))
         for row, (index, segment_ids) in enumerate(selection.slices.items()):
             set_check_item(table, row, 0, str(index), index in selection.labelled, index)
+            set_text_item(table, row, _POSITION, positions[index] if index < len(positions) else "")
             segments = {name: node.GetSegmentation().GetSegment(name) for name in segment_ids}
             existing = {name: segment for name, segment in segments.items() if segment is not None}
             names = ", ".join(segment.GetName() for segment in existing.values())
-            set_text_item(table, row, 1, names or _("nothing here"))
+            set_text_item(table, row, _SEGMENTS, names or _("nothing here"))
             here = covered.get(index, {})
             sections = [
                 (here.get(name, 0) / max(most, 1), tuple(segment.GetColor())) for name, segment in existing.items()
             ]
-            table.item(row, 1).setIcon(bar_icon(sections, table.palette))
+            table.item(row, _SEGMENTS).setIcon(bar_icon(sections, table.palette))
         table.blockSignals(False)
         fit_height(table, MIN_ROWS)
 
@@ -180,7 +181,11 @@ class LabelStep(Step):
             return error_text(finder.error)
         if finder.result is None:
             return ""
-        return _("Slice {index}: {reason}").format(index=finder.result.index, reason=error_text(finder.result.reason))
+        positions = self._slice_positions()
+        return _("Slice {index}: {reason}").format(
+            index=slice_text(finder.result.index, positions),
+            reason=error_text(with_positions(finder.result.reason, positions)),
+        )
 
     # --- why not
 

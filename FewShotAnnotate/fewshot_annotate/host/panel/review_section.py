@@ -11,11 +11,12 @@ from ...core.errors import InputError
 from ...guidance.poor_dice import POOR_DICE
 from ..annotation.record import SliceStatus
 from ..annotation.review import ReviewController
-from ..annotation.review_rows import Origin, RefillRequest, ReviewRow, ReviewView
+from ..annotation.review_rows import Origin, RefillRequest, ReviewRow, ReviewView, worst_first
 from ..i18n import tr as _
 from ..messages import Refusal
 from ..mrml.plot_clicks import PlotClicks
 from .review_strip import ReviewStrip
+from .slice_positions import slice_text
 from .widgets import (
     Controls,
     attempt,
@@ -162,22 +163,31 @@ class ReviewSection:
     def show(self) -> None:
         """Show the controller's state."""
         view = self._shown = self._controller.view
-        text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
-        poor = _(
-            "{name}: expected Dice only {dice:.2f} ({low:.2f} to {high:.2f}). Check every slice; "
-            "Suggest next slice shows where painting helps most."
-        )
-        self.expected_label.text = "\n".join(
-            (poor if label_dice.dice < POOR_DICE else text).format(
-                name=name, dice=label_dice.dice, low=label_dice.low, high=label_dice.high
-            )
-            for name, label_dice in view.expected
-        )
+        self.expected_label.text = self._expected_text(view)
         self.expected_label.visible = bool(view.expected)
         self.summary_label.text = self._summary()
         self._show_table()
         self.strip.show(view.rows, self._current)
         self._show_buttons()
+
+    def _expected_text(self, view: ReviewView) -> str:
+        """A line for each segment, and where to begin to look if one of them is expected to be poor."""
+        text = _("{name}: expected Dice {dice:.2f} ({low:.2f} to {high:.2f})")
+        poor_text = _(
+            "{name}: expected Dice only {dice:.2f} ({low:.2f} to {high:.2f}). Check every slice; "
+            "Suggest next slice shows where painting helps most."
+        )
+        lines = [
+            (poor_text if label_dice.dice < POOR_DICE else text).format(
+                name=name, dice=label_dice.dice, low=label_dice.low, high=label_dice.high
+            )
+            for name, label_dice in view.expected
+        ]
+        uncertain = worst_first(view.rows)
+        if uncertain and any(label_dice.dice < POOR_DICE for _name, label_dice in view.expected):
+            position = slice_text(uncertain[0], self._controller.positions())
+            lines.append(_("The least certain slice is {slice}.").format(slice=position))
+        return "\n".join(lines)
 
     @property
     def state_line(self) -> str:
