@@ -17,6 +17,9 @@ slicer_standin.install()
 
 from fewshot_annotate.host.effect.registration import register_effect  # noqa: E402
 
+# Width of the column beside the effects in a Segment Editor of 400 pixels.
+OPTIONS_WIDTH = 290
+
 pytest_plugins = ("support.panel_fixtures",)
 
 
@@ -151,6 +154,18 @@ def test_a_run_whose_worker_died_is_resumed_in_the_effect(gate: Gate, running: E
     assert running.status.startswith(f"{len(running.scene.between)} slices filled.")
     assert running.effect.resumeButton.isHidden()
     assert running.editor.undo_states_saved == 1
+
+
+def test_the_options_take_few_rows_beside_the_editor(gate: Gate, running: EffectEditor) -> None:
+    row = running.effect.fillButton.height + 8
+    assert running.options_height(OPTIONS_WIDTH) <= 5 * row
+    running.panel.controller._run.process.kill()
+    running.until(lambda: not running.effect.resumeButton.isHidden())
+    assert running.options_height(OPTIONS_WIDTH) <= 7 * row  # the message takes several lines
+    gate.open()
+    running.click("cancelButton")
+    running.finish()
+    assert running.options_height(OPTIONS_WIDTH) <= 3 * row
 
 
 @pytest.mark.parametrize("end", ["resumeButton", "keepButton", "cancelButton"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from support import slicer_standin
 from support.panel import ARTIFACTS, Panel
+from support.panel_themes import cut_texts
 from support.scene_cases import Scene
 
 slicer_standin.install()
@@ -74,6 +75,16 @@ class EffectEditor:
         self.editor.resize(width, self.editor.sizeHint().height())
         slicer_standin.process_events(20)
         assert self.editor.grab().save(str(ARTIFACTS / f"effect_{name}_{width}.png"))
+
+    def options_height(self, width: int) -> int:
+        """Height of the effect's options without margins, in pixels; they must not need more than a width."""
+        self.editor.show()
+        frame = self.effect.scriptedEffect.optionsFrame()
+        slicer_standin.process_events(20)
+        assert frame.layout().minimumSize().width() <= width
+        assert cut_texts(frame, max(width, frame.width)) == []
+        margins = frame.layout().contentsMargins
+        return int(frame.layout().sizeHint().height()) - margins.top() - margins.bottom()
 
     def close(self) -> None:
         """Delete the editor, once."""

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
-# Qt declares these as properties, but Python overrides of them must stay possible.
-_KEEP_AS_METHODS = {"sizeHint", "minimumSizeHint"}
+# Computed by Qt for each layout, which asks Python for an override of them: methods of the classes of PySide6 alone.
+_COMPUTED = ("sizeHint", "minimumSizeHint")
 # PythonQt has no such names in Slicer; leaving them out keeps product code from relying on PySide6.
 _NOT_IN_PYTHONQT = {"Signal", "SignalInstance", "Slot", "Property", "ClassInfo", "QEnum", "QFlag"}
 
@@ -60,7 +60,7 @@ def install_properties(native: type) -> None:
         meta_property = meta.property(index)
         name = meta_property.name()
         original = inspect.getattr_static(native, name, None)
-        if name in _KEEP_AS_METHODS or isinstance(original, _QtProperty):
+        if name in _COMPUTED or isinstance(original, _QtProperty):
             continue
         setattr(native, name, _QtProperty(name, original, meta_property.isWritable()))
     if native is QtCore.QObject:
@@ -185,8 +185,16 @@ def native_class(cls: type) -> type:
 
 def python_class(native: type) -> type:
     """Return the Python subclass that `qt` exports for a native QObject class."""
-    body = {"_native": native, "_stands_in": True, "__module__": "qt"}
+    body: dict[str, Any] = {"_native": native, "_stands_in": True, "__module__": "qt"}
+    if issubclass(native, QtWidgets.QWidget):
+        body.update({name: _computed_property(native, name) for name in _COMPUTED})
     return type(QtCore.QObject)(native.__name__, (PythonQtObject, native), body)
+
+
+def _computed_property(native: type, name: str) -> property:
+    """A size that Qt computes, without parentheses."""
+    compute = getattr(native, name)
+    return property(lambda self: compute(self), doc=f"{name} of {native.__name__}.")
 
 
 def export_names() -> dict[str, Any]:

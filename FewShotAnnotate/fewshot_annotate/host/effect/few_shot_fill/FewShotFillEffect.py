@@ -12,7 +12,7 @@ import slicer
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.host.effect.registration import EFFECT_NAME
 from fewshot_annotate.host.i18n import tr as _
-from fewshot_annotate.host.panel.widgets import Controls
+from fewshot_annotate.host.panel.widgets import Controls, row_layout
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect  # type: ignore[import-not-found]
 
 ICON = Path(__file__).resolve().parents[4] / "Resources" / "Icons" / "FewShotAnnotate.png"
@@ -73,13 +73,14 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         self.progressBar.setMaximum(PROGRESS_STEPS)
         self.statusLabel = qt.QLabel("")
         self.statusLabel.wordWrap = True
-        self.panelButton = qt.QPushButton(_("Open the full panel"))
+        self.panelButton = qt.QPushButton(_("Full panel"))
         self.panelButton.toolTip = _("Choose engine, axis and segments, review slices, export.")
-        buttons = (self.resumeButton, self.keepButton, self.cancelButton)
-        for widget in (self.fillButton, self.liveCheckBox, self.progressBar, *buttons):
-            self.scriptedEffect.addOptionsWidget(widget)
+        # In few rows: the Segment Editor itself takes most of the height.
+        self.scriptedEffect.addOptionsWidget(self.fillButton)
+        self.scriptedEffect.addOptionsWidget(row_layout(self.liveCheckBox, self.panelButton))
+        self.scriptedEffect.addOptionsWidget(self.progressBar)
+        self.scriptedEffect.addOptionsWidget(row_layout(self.resumeButton, self.keepButton, self.cancelButton))
         self.scriptedEffect.addOptionsWidget(self.statusLabel)
-        self.scriptedEffect.addOptionsWidget(self.panelButton)
         self.fillButton.connect("clicked(bool)", self._onFill)
         self.liveCheckBox.connect("clicked(bool)", self._onLive)
         self.resumeButton.connect("clicked(bool)", self._onResume)
@@ -157,7 +158,7 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
             if live
             else _("Stop; finished slices go into the segmentation."),
         )
-        self.keepButton.text = _("Apply") if live else _("Stop, keep finished")
+        self.keepButton.text = self._keepText(session)
         ended = session.idle and not session.has_unfinished_run
         self._controls.enable(
             self.cancelButton, InputError("nothing_running") if ended else None, _("Stop; nothing is changed.")
@@ -168,6 +169,12 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         self.keepButton.visible = self.cancelButton.visible = not ended
         self.progressBar.setValue(round(PROGRESS_STEPS * (session.fraction or 0.0)))
         self.statusLabel.text = "\n".join(session.lines)
+
+    def _keepText(self, session: Any) -> str:
+        if session.shows_live_run:
+            return _("Apply")
+        # Beside Resume there is less room, and nothing to stop.
+        return _("Keep") if session.why_not_resume is None else _("Stop, keep finished")
 
     def _onTimer(self) -> None:
         session = self.session()
