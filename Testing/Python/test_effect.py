@@ -10,7 +10,7 @@ import pytest
 import slicer
 from support import slicer_standin
 from support.effect import NAME, EffectEditor
-from support.panel import Panel
+from support.panel import Panel, tool_tip
 from support.scene_cases import Gate, all_equal, case, scene_of
 
 slicer_standin.install()
@@ -190,12 +190,12 @@ def test_a_run_that_was_left_is_taken_up_kept_or_discarded_in_the_effect(
 
 def test_there_is_one_run_at_a_time_and_either_side_can_end_it(running: EffectEditor) -> None:
     reason = "Wait for the run to end, or cancel it."
-    assert (running.effect.fillButton.enabled, running.effect.fillButton.toolTip) == (False, reason)
+    assert (running.effect.fillButton.enabled, tool_tip(running.effect.fillButton)) == (False, reason)
     running.panel.widget.parent.enter()
     running.panel.until(lambda: not running.panel.ui.fillButton.enabled)
     running.panel.click("cancelButton")
     running.until(lambda: running.effect.fillButton.enabled)
-    assert running.effect.cancelButton.toolTip == "Nothing is running."
+    assert tool_tip(running.effect.cancelButton) == "Nothing is running."
 
 
 def test_a_run_goes_on_when_the_user_takes_another_effect(editor: EffectEditor) -> None:
@@ -217,7 +217,7 @@ def test_closing_the_scene_during_a_run_of_the_effect_ends_it(running: EffectEdi
     slicer.mrmlScene.Clear(False)
     slicer_standin.process_events(300)
     assert running.panel.state == "IDLE"
-    assert running.effect.fillButton.toolTip == "Choose a volume first."
+    assert tool_tip(running.effect.fillButton) == "Choose a volume first."
 
 
 def test_what_is_missing_is_said_and_so_is_why_a_button_is_disabled(editor: EffectEditor) -> None:
@@ -228,7 +228,7 @@ def test_what_is_missing_is_said_and_so_is_why_a_button_is_disabled(editor: Effe
     editor.until(lambda: editor.status == "Paint at least two slices first.")
     effect = editor.effect
     assert not effect.fillButton.enabled
-    assert effect.fillButton.toolTip == "Paint at least two slices first."
+    assert tool_tip(effect.fillButton) == "Paint at least two slices first."
     assert all(button.toolTip for button in (effect.keepButton, effect.cancelButton, effect.panelButton))
 
 

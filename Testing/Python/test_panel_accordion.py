@@ -12,7 +12,7 @@ import slicer
 import vtk
 from fewshot_annotate.core.slice_axis import SliceAxis
 from support import mrml, scene_cases, slicer_standin
-from support.panel import Panel
+from support.panel import Panel, tool_tip
 from support.scene_cases import Gate, all_equal, case, scene_of
 
 slicer_standin.install()
@@ -193,7 +193,7 @@ def test_segments_that_will_not_be_filled_are_named_with_the_reason_before_the_f
 
 
 def test_one_click_fills_only_one_segment_and_its_volume_is_told_before_and_after(panel: Panel) -> None:
-    assert panel.ui.onlyThisButton.toolTip == "Click a segment in the table first."
+    assert tool_tip(panel.ui.onlyThisButton) == "Click a segment in the table first."
     panel.ui.segmentsTable.selectRow(0)
     panel.click("onlyThisButton")
     selection = panel.widget.logic.annotations.snapshot(panel.scene.node).selection

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support import mrml, scene_cases, slicer_standin
-from support.panel import ARTIFACTS
+from support.panel import ARTIFACTS, tool_tip
 from support.panel_themes import THEMES, used_theme
 from support.scene_cases import case, scene_of
 
@@ -133,7 +133,7 @@ class Desk:
         tick(self.section)
         button = getattr(self.section, f"{name}_button")
         assert not button.enabled
-        return str(button.toolTip)
+        return str(tool_tip(button))
 
     def to_end(self) -> None:
         until(lambda: not self.section.busy, lambda: tick(self.section))
@@ -344,13 +344,13 @@ def test_what_is_chosen_is_kept_applied_and_shown_again(office: Office, tmp_path
     section.usual_button.click()
     assert data_folder() == tmp_path / "usual"
     assert not section.usual_button.enabled
-    assert section.usual_button.toolTip == "This is the usual folder."
+    assert tool_tip(section.usual_button) == "This is the usual folder."
 
 
 def test_weights_are_deleted_after_a_question_that_says_how_large_they_are(office: Office) -> None:
     section = office.section
     assert not section.delete_button.enabled
-    assert section.delete_button.toolTip == "No weights were downloaded."
+    assert tool_tip(section.delete_button) == "No weights were downloaded."
     first, second = two_weights()
     section.show()
     assert section.delete_button.text == "Delete downloaded weights (8 MB)"
@@ -379,7 +379,7 @@ def test_what_is_downloaded_meanwhile_is_shown(office: Office) -> None:
 def test_left_runs_are_counted_and_deleted_after_a_question_but_none_at_work(office: Office) -> None:
     section, store = office.section, RunStore()
     assert section.delete_runs_button.text == "Delete left runs (0 MB)"
-    assert section.delete_runs_button.toolTip == "No run was interrupted."
+    assert tool_tip(section.delete_runs_button) == "No run was interrupted."
     at_work, *left = [store.create() for _ in range(3)]
     for run in (at_work, *left):
         (run.path / "image.npy").write_bytes(bytes(4_000_000))
@@ -405,7 +405,7 @@ def test_an_agreement_is_taken_back_with_its_weights(office: Office) -> None:
     office.settings.add_consent(given)
     section = office.section
     section.show()
-    assert section.revoke_button.toolTip == "Click a licence first."
+    assert tool_tip(section.revoke_button) == "Click a licence first."
     section.consents_table.selectRow(0)
     section.revoke_button.click()
     assert office.settings.consents == {}
@@ -419,7 +419,7 @@ def test_details_are_gathered_in_the_background_and_copied(office: Office) -> No
     office.log.error("volume_nan")
     section.copy_button.click()
     assert section.busy
-    assert section.copy_button.toolTip == "The details are being gathered."
+    assert tool_tip(section.copy_button) == "The details are being gathered."
     until(lambda: not section.busy, lambda: tick(section))
     text = qt.QApplication.clipboard().text()
     assert text.startswith("Few-Shot Annotate ")

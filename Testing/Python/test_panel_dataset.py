@@ -18,7 +18,7 @@ from fewshot_annotate.host import case_review
 from fewshot_annotate.host.case_review import CaseReview
 from support import mrml, slicer_standin
 from support.batches import Dataset, copy_of, finish_but_one, make_dataset
-from support.panel import Panel
+from support.panel import Panel, tool_tip
 from support.tasks import ball, task_of_balls, write_ball
 
 pytest_plugins = ("support.panel_fixtures",)
@@ -128,7 +128,7 @@ def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: Da
     panel.press("accept")
     assert panel.case_rows()[0][:2] == ("a", "accepted")
     assert dataset.status()["a"].accepted
-    assert panel.section.accept_button.toolTip == "It is accepted already."
+    assert tool_tip(panel.section.accept_button) == "It is accepted already."
     panel.press("reset")
     assert not dataset.status()["a"].accepted
     panel.press("accept_next")
@@ -136,7 +136,7 @@ def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: Da
     assert panel.parameters.segmentation.GetName() == "b"
     panel.press("accept_next")
     assert [one.accepted for one in dataset.status().values()] == [True, False, True]
-    assert panel.section.next_button.toolTip == "No other case waits for its review."
+    assert tool_tip(panel.section.next_button) == "No other case waits for its review."
     assert panel.section.status_label.text == "b\n2 of 3 cases accepted."
 
 
@@ -176,7 +176,7 @@ def test_a_case_without_a_result_and_a_folder_without_a_batch_are_told(panel: Da
 
 def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(panel: DatasetPanel) -> None:
     section = panel.section
-    assert section.accept_button.toolTip == section.reset_button.toolTip == "Click a case first."
+    assert tool_tip(section.accept_button) == tool_tip(section.reset_button) == "Click a case first."
     panel.click_case(0)
     mrml.clear_scene()
     panel.settle()
@@ -189,10 +189,10 @@ def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(pa
         section.refresh_button,
     ):
         assert not control.enabled
-        assert control.toolTip == "Open a data set first."
+        assert tool_tip(control) == "Open a data set first."
     section.folder_edit.setCurrentPath("")
     panel.settle()
-    assert section.open_button.toolTip == "Choose a folder first."
+    assert tool_tip(section.open_button) == "Choose a folder first."
 
 
 def test_an_unexpected_error_while_a_case_is_shown_is_told_once_and_the_next_one_can_be_shown(
@@ -242,13 +242,13 @@ def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
         write_ball(images, seed)
     section = panel.section
     panel.open(tmp_path / "set")
-    assert section.train_row.button.toolTip == "Choose a task first."
+    assert tool_tip(section.train_row.button) == "Choose a task first."
     section.task_box.setEditText("balls")
     panel.press("task")
     section.images_edit.setCurrentPath(str(images))
     panel.press("add")
     assert panel.case_rows() == [("ball1", "to do", ""), ("ball2", "to do", "")]
-    assert section.fill_row.button.toolTip == "The task has no model yet; train it on accepted cases first."
+    assert tool_tip(section.fill_row.button) == "The task has no model yet; train it on accepted cases first."
     assert section.status_label.text.splitlines() == [
         "0 of 2 cases accepted.",
         "2 volumes were added.",

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from support import mrml, slicer_standin
 from support.dicom import cut_labels, cut_series, names_of
 from support.dicom_database import DicomDatabaseStandIn
-from support.panel import Panel
+from support.panel import Panel, tool_tip
 
 slicer_standin.install()
 
@@ -115,10 +115,10 @@ def test_what_is_missing_is_listed_resolved_by_a_click_and_the_file_verified(pan
     panel.ui.reviewSection.collapsed = False
     without_code(panel, "liver")
     path = panel.into_file("seg.dcm")
-    assert panel.export.export_button.toolTip == "Check first."
+    assert tool_tip(panel.export.export_button) == "Check first."
     panel.press("Check")
     assert panel.remedies[:2] == ["Use suggested codes", "Code as plain tissue"]
-    assert panel.export.export_button.toolTip == panel.said == "Resolve the listed problems first."
+    assert tool_tip(panel.export.export_button) == panel.said == "Resolve the listed problems first."
     panel.picture("export_remedies")
     panel.press("Use suggested codes")
     assert panel.said == "Ready to export."
@@ -135,7 +135,7 @@ def test_the_dicom_database_is_where_it_goes_unless_a_file_is_chosen(
 ) -> None:
     before = database.count
     assert panel.export.database_box.checked
-    assert panel.export.path_edit.toolTip == "The segmentation goes into the DICOM database."
+    assert tool_tip(panel.export.path_edit) == "The segmentation goes into the DICOM database."
     panel.press("Check")
     panel.press("Export")
     assert panel.said.splitlines()[0] == "Verified: the DICOM database"
@@ -150,7 +150,7 @@ def test_a_file_that_is_there_is_overwritten_only_after_a_click(panel: ExportPan
     assert "Overwrite" in panel.remedies
     panel.press("Overwrite")
     panel.into_file("other.dcm")
-    assert panel.export.export_button.toolTip == "Check first."
+    assert tool_tip(panel.export.export_button) == "Check first."
     panel.into_file("seg.dcm")
     panel.press("Check")
     assert "Overwrite" in panel.remedies
@@ -216,14 +216,14 @@ def test_a_volume_without_dicom_takes_a_derived_series_or_the_folder_of_its_own(
 def test_every_disabled_control_says_why(panel: ExportPanel) -> None:
     export = panel.export
     export.database_box.setChecked(False)
-    assert export.check_button.toolTip == "Choose where the file goes first."
+    assert tool_tip(export.check_button) == "Choose where the file goes first."
     export.target_box.setCurrentIndex(1)
     for control in (export.database_box, export.type_box, export.modality_box):
         assert not control.enabled
-        assert control.toolTip == "Only for DICOM segmentations."
+        assert tool_tip(control) == "Only for DICOM segmentations."
     mrml.clear_scene()
     slicer_standin.process_events(150)
-    assert export.check_button.toolTip == "Choose a volume first."
+    assert tool_tip(export.check_button) == "Choose a volume first."
     assert panel.remedies == []
 
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_read_is_told_in_a_dialog(panel: ExportPanel, database: D
     panel.export.check_button.click()
     (text,) = slicer_standin.dialogs().texts
     assert text.startswith("Volume 'CT': 1 of its 9 DICOM slices are no longer in the database")
-    assert panel.export.export_button.toolTip == "Check first."
+    assert tool_tip(panel.export.export_button) == "Check first."
 
 
 def test_every_remedy_has_a_button_but_a_code_that_has_to_be_written() -> None:

@@ -13,7 +13,7 @@ import slicer
 from fewshot_annotate.host.i18n import translated
 from fewshot_annotate.host.messages import sentences
 from support import slicer_standin
-from support.panel import MODULE, Panel
+from support.panel import MODULE, Panel, tool_tip
 from support.scene_cases import Gate, case, scene_of
 from support.slicer_standin import i18n
 
@@ -57,7 +57,7 @@ def panel(marked: None, open_panel: Callable[..., Panel]) -> Panel:
 
 
 def _shown(widget: Any) -> Iterator[str]:
-    yield widget.toolTip
+    yield tool_tip(widget)
     if isinstance(widget, (qt.QLabel, qt.QAbstractButton)):
         yield widget.text
     elif isinstance(widget, qt.QComboBox):

@@ -10,7 +10,7 @@ import slicer
 import vtk
 from fewshot_annotate.engines.registry import engine_names
 from support import scene_cases, slicer_standin
-from support.panel import Panel
+from support.panel import Panel, tool_tip
 from support.scene_cases import all_equal, case
 
 slicer_standin.install()
@@ -31,20 +31,20 @@ def test_every_disabled_control_says_why(open_panel: Callable[..., Panel]) -> No
     for name, reason in expected.items():
         button = getattr(panel.ui, name)
         assert not button.enabled
-        assert button.toolTip == reason
+        assert tool_tip(button) == reason
     assert panel.status == "Choose a volume first."
     volume_node = scene_cases.add_volume(case("ct_vertebrae").volume)
     panel.ui.volumeSelector.setCurrentNode(volume_node)
-    assert panel.ui.fillButton.toolTip == "Choose or create a segmentation first."
+    assert tool_tip(panel.ui.fillButton) == "Choose or create a segmentation first."
     node = panel.ui.segmentationSelector.addNode()
     assert panel.parameters.segmentation is node
-    panel.until(lambda: panel.ui.fillButton.toolTip == "Paint at least two slices first.")
+    panel.until(lambda: tool_tip(panel.ui.fillButton) == "Paint at least two slices first.")
     assert panel.ui.markSliceButton.enabled
     node.GetSegmentation().AddEmptySegment("a", "a")
     mask = np.zeros(case("ct_vertebrae").volume.array.shape, np.uint8)
     mask[5, 10:20, 10:20] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, "a", volume_node)
-    panel.until(lambda: panel.ui.fillButton.toolTip == "Paint one more slice: nothing lies between yet.")
+    panel.until(lambda: tool_tip(panel.ui.fillButton) == "Paint one more slice: nothing lies between yet.")
     panel.ui.fillAllCheckBox.setChecked(True)
     panel.until(lambda: panel.ui.fillButton.enabled)
 
@@ -52,11 +52,11 @@ def test_every_disabled_control_says_why(open_panel: Callable[..., Panel]) -> No
 def test_controls_disabled_by_a_run_say_so(running: Panel) -> None:
     for name in ("fillButton", "volumeSelector", "segmentationSelector"):
         assert not getattr(running.ui, name).enabled
-        assert getattr(running.ui, name).toolTip == "Wait for the run to end, or cancel it."
+        assert tool_tip(getattr(running.ui, name)) == "Wait for the run to end, or cancel it."
     assert running.status.startswith(f"2 of {len(running.scene.between)} slices")
     running.click("keepButton")
     assert running.status == "Stopping after the slice at hand ..."
-    assert running.ui.keepButton.toolTip == "The finished slices are being kept."
+    assert tool_tip(running.ui.keepButton) == "The finished slices are being kept."
     running.click("cancelButton")
     assert running.ui.fillButton.enabled
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_surveyed_is_said_in_one_sentence(panel: Panel) -> None:
     assert panel.scene.node.CreateClosedSurfaceRepresentation()
     panel.scene.node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     panel.until(lambda: not panel.ui.fillButton.enabled)
-    assert panel.status == panel.ui.fillButton.toolTip
+    assert panel.status == tool_tip(panel.ui.fillButton)
     assert panel.status.startswith("Segmentation 'Segmentation' is stored as Closed surface; make")
 
 

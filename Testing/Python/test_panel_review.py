@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import slicer
 from support import scene_cases, slicer_standin
-from support.panel import ARTIFACTS
+from support.panel import ARTIFACTS, tool_tip
 from support.panel_themes import used_theme
 from support.review_desk import Desk
 from support.scene_cases import Runs, case, scene_of
@@ -72,7 +72,7 @@ class Section:
         """Why a control cannot be used; it must be disabled."""
         control = getattr(self.section, name)
         assert not control.enabled
-        return control.toolTip
+        return tool_tip(control)
 
     def picture(self, name: str, width: int = 400) -> None:
         ARTIFACTS.mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import slicer
 from support import mrml, scene_cases, slicer_standin
-from support.panel import Panel
+from support.panel import Panel, tool_tip
 from support.scene_cases import Gate, all_equal, case, scene_of
 
 slicer_standin.install()
@@ -102,7 +102,7 @@ def test_a_closed_scene_leaves_an_empty_panel_that_works_again(
     assert panel.parameters.volume is None
     assert panel.rows("slicesTable") == []
     assert panel.rows("segmentsTable") == []
-    assert panel.ui.fillButton.toolTip == "Choose a volume first."
+    assert tool_tip(panel.ui.fillButton) == "Choose a volume first."
     assert panel.status == "Choose a volume first."
     gate.open()
     given = case("ct_vertebrae")
@@ -120,10 +120,10 @@ def test_nodes_removed_one_by_one_leave_the_panel_whole(panel: Panel) -> None:
     slicer.mrmlScene.RemoveNode(panel.scene.node)
     slicer_standin.process_events(250)
     assert panel.parameters.segmentation is None
-    assert panel.ui.fillButton.toolTip == "Choose or create a segmentation first."
+    assert tool_tip(panel.ui.fillButton) == "Choose or create a segmentation first."
     slicer.mrmlScene.RemoveNode(panel.scene.volume_node)
     slicer_standin.process_events(250)
-    assert panel.ui.fillButton.toolTip == "Choose a volume first."
+    assert tool_tip(panel.ui.fillButton) == "Choose a volume first."
 
 
 def test_a_reload_during_a_run_ends_it_and_gives_a_working_panel(

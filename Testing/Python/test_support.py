@@ -372,6 +372,18 @@ def test_what_pythonqt_would_refuse_is_refused(tiny: Any) -> None:
     assert not hasattr(sys.modules["qt"], "Signal")
 
 
+def test_sizes_are_properties_and_plain_tool_tips_come_back_as_rich_text(tiny: Any) -> None:
+    button = tiny.ui.fillButton
+    assert (button.sizeHint.width(), button.minimumSizeHint.height()) > (0, 0)
+    with pytest.raises(TypeError):
+        button.sizeHint()
+    for given, kept in (("a & b\nc", "<p>a &amp; b<br>\nc</p>"), ("<b>a</b>", "<b>a</b>"), ("", "")):
+        button.toolTip = given
+        assert button.toolTip == kept
+        button.toolTip = button.toolTip
+        assert button.toolTip == kept
+
+
 def test_exported_classes_are_what_widgets_of_a_ui_file_are(tiny: Any) -> None:
     qt, ctk = sys.modules["qt"], sys.modules["ctk"]
     assert type(tiny.ui.fillButton) is qt.QPushButton

@@ -72,7 +72,7 @@ class EffectEditor:
         """Picture of the editor, kept to be looked at."""
         ARTIFACTS.mkdir(exist_ok=True)
         self.editor.show()
-        self.editor.resize(width, self.editor.sizeHint().height())
+        self.editor.resize(width, self.editor.sizeHint.height())
         slicer_standin.process_events(20)
         assert self.editor.grab().save(str(ARTIFACTS / f"effect_{name}_{width}.png"))
 

@@ -19,6 +19,11 @@ MODULE = ROOT / "FewShotAnnotate" / "FewShotAnnotate.py"
 ARTIFACTS = ROOT / "artifacts"
 
 
+def tool_tip(widget: Any) -> str:
+    """Tool tip of a widget as the user reads it; Slicer's application keeps it as rich text."""
+    return str(qt.QTextDocumentFragment.fromHtml(widget.toolTip).toPlainText())
+
+
 class Panel:
     """The module's widget on a scene, driven as a user would."""
 

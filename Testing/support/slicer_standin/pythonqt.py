@@ -40,8 +40,14 @@ class _QtProperty:
                 raise AttributeError(self._name)
             return self._original.__get__(None, owner)
         if isinstance(self._original, types.MethodDescriptorType):
-            return self._original.__get__(instance, owner)()
+            return self._read(self._original.__get__(instance, owner)())
         return instance.property(self._name)
+
+    def _read(self, value: Any) -> Any:
+        """As Slicer gives it, whose application makes rich text of plain tool tips, so that their lines wrap."""
+        if self._name == "toolTip" and value and not QtGui.Qt.mightBeRichText(value):
+            return QtGui.Qt.convertFromPlainText(value, QtCore.Qt.WhiteSpaceMode.WhiteSpaceNormal)
+        return value
 
     def __set__(self, instance: Any, value: Any) -> None:
         if not self._writable:

@@ -191,7 +191,8 @@ class SettingsSection:
     def _show_buttons(self) -> None:
         size = sum(weight.size for weight in self._weights)
         self.delete_button.text = _("Delete downloaded weights ({size})").format(size=format_size(size))
-        listed = "\n".join(f"{weight.checkpoint.name}: {format_size(weight.size)}" for weight in self._weights)
+        # As HTML: Slicer's application joins the lines of plain tool tips.
+        listed = "<br>".join(f"{weight.checkpoint.name}: {format_size(weight.size)}" for weight in self._weights)
         self._controls.enable(
             self.delete_button, None if self._weights else InputError("no_weights_downloaded"), listed
         )
