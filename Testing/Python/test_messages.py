@@ -124,6 +124,75 @@ def test_every_error_brings_the_data_that_its_sentences_need(source: Path) -> No
         assert None in given or needed <= given, f"{code}, line {call.lineno}"
 
 
+# --- parts of sentences
+
+# Names, of attributes and files for example, are nobody's language; so is what has no space.
+PHRASE_IN = {"detail", "what", "expected", "how", "done", "lost", "off", "count", "allowed", "missing", "kind"}
+
+
+def texts_of(value: ast.expr, scope: ast.AST, module: ast.AST) -> Iterator[str]:
+    """English texts that an expression can be, with 7 for each value that is formatted into them."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        yield value.value
+    elif isinstance(value, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in value.values)
+    elif isinstance(value, ast.BoolOp):
+        for part in value.values:
+            yield from texts_of(part, scope, module)
+    elif isinstance(value, ast.IfExp):
+        yield from texts_of(value.body, scope, module)
+        yield from texts_of(value.orelse, scope, module)
+    elif isinstance(value, ast.Name):
+        for tree in (scope, module):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Assign) and value.id in [ast.unparse(target) for target in node.targets]:
+                    yield from texts_of(node.value, ast.Pass(), ast.Pass())
+
+
+def phrases_of(source: Path) -> Iterator[tuple[int, str]]:
+    """What a file puts into the placeholders of the panel's sentences, in words."""
+    module = tree_of(source)
+    functions = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
+    for code, call in made(source):
+        needed = placeholders(panel.sentences().get(code, "")) & PHRASE_IN
+        scope = next((function for function in functions if call in set(ast.walk(function))), module)
+        for keyword in call.keywords:
+            if keyword.arg in needed:
+                for text in texts_of(keyword.value, scope, module):
+                    if " " in text.strip() and not text.endswith(": 7"):  # what the system says follows the colon
+                        yield call.lineno, text
+
+
+def test_what_the_library_words_itself_is_translated_within_the_panels_sentences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fewshot_annotate.host.sentences import phrases
+
+    monkeypatch.setattr(phrases, "translated", lambda file, text: f"«{text}»")
+    found = [(source, *place) for source in sorted(reached_by_the_panel()) for place in phrases_of(source)]
+    assert len(found) > 40
+    assert [place for place in found if not phrases.phrase(place[2]).startswith("«")] == []
+    error = InputError("file_truncated", path="a.nrrd", detail="3 of 4 voxels")
+    assert panel.error_text(error).startswith("a.nrrd: the file ends too early («3 of 4 voxels»)")
+    inner = InputError("job_folder_unreadable", path="b", detail="job.json is damaged")
+    assert "«job.json is damaged»" in panel.error_text(InputError("manifest_row", path="c", row=2, detail=inner))
+    assert panel.error_text(InputError("file_unreadable", path="a", detail="No such device")).count("«") == 0
+    both = phrases.phrase("their empty margin was cut off; they cover a part of it")
+    assert both == "««their empty margin was cut off»; «they cover a part of it»»"
+
+
+def test_every_phrase_of_the_panel_is_one_of_the_library() -> None:
+    from fewshot_annotate.host.sentences import phrases
+
+    sources = [source for source in SOURCES if source.name != "phrases.py"]
+    nodes = (node for source in sources for node in ast.walk(tree_of(source)))
+    words = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    together = "\n".join(words)
+    parts = {part for english in phrases.PHRASES for part in re.split(r"\{\w+\}", english)}
+    assumed = re.compile("a (whole )?number.*")  # the library joins them from the kind and the limits
+    assert [part for part in sorted(parts) if part not in together and not assumed.match(part)] == []
+
+
 # --- what a sentence looks like
 
 

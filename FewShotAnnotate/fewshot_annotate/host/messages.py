@@ -13,6 +13,7 @@ from ..messages import sentence
 from .i18n import tr as _
 from .sentences.files import files_sentences
 from .sentences.panel import panel_sentences
+from .sentences.phrases import with_phrases
 from .sentences.results import results_sentences
 from .sentences.runs import runs_sentences
 
@@ -22,7 +23,8 @@ Refusal = InputError | None
 
 def error_text(error: Message | str) -> str:
     """One line about an error or a warning; a sentence of version 0.1 stays as it is."""
-    return sentence(error, sentences(), _("This cannot be done (code {code}); please report it."))
+    message = with_phrases(error) if isinstance(error, Message) else error
+    return sentence(message, sentences(), _("This cannot be done (code {code}); please report it."))
 
 
 def refusal_text(refusal: Refusal) -> str:

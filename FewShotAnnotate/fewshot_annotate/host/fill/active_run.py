@@ -111,9 +111,10 @@ class ActiveRun:
         InputError
             The user removed one of them.
         """
-        for what, node in (("segmentation", self.nodes.segmentation), ("volume", self.nodes.volume)):
-            if node is None:
-                raise InputError("node_gone", what=what)
+        if self.nodes.segmentation is None:
+            raise InputError("segmentation_gone")
+        if self.nodes.volume is None:
+            raise InputError("volume_gone")
 
     def mark(self, reference: RunReference) -> None:
         """Store on the segmentation node which run works on it."""

@@ -81,7 +81,8 @@ def panel_sentences() -> Mapping[str, str]:
         "run_not_left": _("The unfinished run is no longer there, or another window works on it; fill anew."),
         "run_volume_missing": _("The volume of the unfinished run is not in the scene; load it and choose it."),
         "host_memory": _("There is not enough memory to prepare this volume; crop it first (Crop Volume module)."),
-        "node_gone": _("The {what} was removed during the run; nothing was filled."),
+        "segmentation_gone": _("The segmentation was removed during the run; nothing was filled."),
+        "volume_gone": _("The volume was removed during the run; nothing was filled."),
         "grid_changed": _("The geometry of segmentation '{name}' changed during the run; nothing was filled."),
         "pytorch_extension_missing": _(
             "This engine needs PyTorch; install the extension PyTorch (Extensions Manager), restart Slicer and "
