@@ -132,6 +132,13 @@ def test_buttons_without_words_have_a_name_for_screen_readers(panel: Panel) -> N
                 assert button.accessibleName, described(button)
 
 
+def blended(colour: Any, ground: Any) -> Any:
+    """A colour that is partly transparent, as it is seen on a ground."""
+    alpha = colour.alphaF()
+    pairs = zip(colour.getRgbF()[:3], ground.getRgbF()[:3], strict=True)
+    return qt.QColor.fromRgbF(*(alpha * own + (1 - alpha) * below for own, below in pairs))
+
+
 def text_pairs(widget: Any) -> Iterator[tuple[str, Any, Any]]:
     """Kind, foreground and background of the texts that a widget shows when it is enabled."""
     palette, roles = widget.palette, qt.QPalette
@@ -139,6 +146,9 @@ def text_pairs(widget: Any) -> Iterator[tuple[str, Any, Any]]:
         yield "button", palette.color(roles.Active, roles.ButtonText), palette.color(roles.Active, roles.Button)
     elif isinstance(widget, (qt.QTableWidget, qt.QListWidget, qt.QTextEdit, qt.QLineEdit, qt.QSpinBox)):
         yield "text", palette.color(roles.Active, roles.Text), palette.color(roles.Active, roles.Base)
+        if isinstance(widget, qt.QLineEdit) and widget.placeholderText:
+            hint, base = (palette.color(roles.Active, role) for role in (roles.PlaceholderText, roles.Base))
+            yield "hint", blended(hint, base), base
         if isinstance(widget, (qt.QTableWidget, qt.QListWidget)):
             for group in (roles.Active, roles.Inactive):
                 yield "selected", palette.color(group, roles.HighlightedText), palette.color(group, roles.Highlight)
@@ -156,4 +166,4 @@ def test_texts_stand_out_from_their_background_in_both_themes(theme: str, open_p
         for kind, text, ground in text_pairs(widget):
             seen.add(kind)
             assert contrast(text, ground) >= MIN_CONTRAST, (described(widget), kind, text.name(), ground.name())
-    assert seen == {"button", "text", "selected", "label"}
+    assert seen == {"button", "text", "hint", "selected", "label"}

@@ -166,13 +166,18 @@ class SelfChecks:
         parameters, volume = self._widget.logic.getParameterNode(), self._walk.volume
         engine = parameters.engine
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
+        coloured = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Colours")
+        slicer.util.updateVolumeFromArray(coloured, np.zeros((4, 5, 6, 3), np.uint8))
         with _recorded_errors() as reported:
             parameters.engine = "divination"
             self._press_fill(reported)
-            parameters.engine, parameters.volume = engine, empty
-            self._press_fill(reported)
+            parameters.engine = engine
+            for unusable in (empty, coloured):
+                parameters.volume = unusable
+                self._press_fill(reported)
         parameters.volume = volume
-        slicer.mrmlScene.RemoveNode(empty)
+        for unusable in (empty, coloured):
+            slicer.mrmlScene.RemoveNode(unusable)
         for sentence in reported:
             self._test.assertTrue(sentence.endswith("."), sentence)
             self._test.assertNotIn("\n", sentence)

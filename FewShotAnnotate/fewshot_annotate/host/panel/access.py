@@ -1,4 +1,4 @@
-"""What the whole panel needs for keyboards and weak eyes: the order of tabs, and selected rows that can be read."""
+"""What the whole panel needs for keyboards and weak eyes: the order of tabs, and texts that can be read."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ SECTIONS = (
     "compareSection",
     "settingsSection",
 )
+# Of 255: paler than what is typed, with a contrast above 4.5 in both palettes.
+_HINT_ALPHA = 170
 _TABBED = (qt.Qt.TabFocus, qt.Qt.StrongFocus, qt.Qt.WheelFocus)
 
 
@@ -48,10 +50,10 @@ def order_tabs(root: Any, sections: Sequence[Any]) -> None:
         qt.QWidget.setTabOrder(widget, following)
 
 
-def make_selections_readable(root: Any, foreign: Any) -> None:
-    """Give the selected rows of tables and lists black text where that is read more easily than the style's own.
+def make_texts_readable(root: Any, foreign: Any) -> None:
+    """Let selected rows of tables and lists, and hints in empty line edits, be read in both of Slicer's palettes.
 
-    Slicer's style has white text on a light blue there, in both palettes.
+    Slicer's style has white text on a light blue for selected rows, and in its dark palette dark hints on dark.
 
     Parameters
     ----------
@@ -63,6 +65,18 @@ def make_selections_readable(root: Any, foreign: Any) -> None:
         for view in root.findChildren(kind):
             if not foreign.isAncestorOf(view):
                 view.setPalette(_readable(view.palette))
+    for edit in root.findChildren(qt.QLineEdit):
+        if edit.placeholderText and not foreign.isAncestorOf(edit):
+            edit.setPalette(_with_readable_hint(edit.palette))
+
+
+def _with_readable_hint(palette: Any) -> Any:
+    changed = qt.QPalette(palette)
+    for group in (qt.QPalette.Active, qt.QPalette.Inactive):
+        hint = qt.QColor(palette.color(group, qt.QPalette.Text))
+        hint.setAlpha(_HINT_ALPHA)
+        changed.setColor(group, qt.QPalette.PlaceholderText, hint)
+    return changed
 
 
 def _readable(palette: Any) -> Any:

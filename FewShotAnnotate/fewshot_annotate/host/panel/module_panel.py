@@ -15,7 +15,7 @@ from ..chosen_nodes import ChosenNodes
 from ..fill.controller import State
 from ..fill.run_editor import RunEditor
 from ..unexpected_errors import StepRunner
-from .access import SECTIONS, make_selections_readable, order_tabs
+from .access import SECTIONS, make_texts_readable, order_tabs
 from .action_bar import ActionBar
 from .compare_section import CompareSection
 from .dataset_section import DatasetSection
@@ -149,7 +149,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.accordion, self.help = self._work.accordion, self._work.help
         order_tabs(self.uiWidget, [getattr(self.ui, name) for name in SECTIONS])
-        make_selections_readable(self.uiWidget, self.ui.segmentEditor)
+        make_texts_readable(self.uiWidget, self.ui.segmentEditor)
 
     def enter(self) -> None:
         """The user opens the module."""
