@@ -18,7 +18,7 @@ from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, Stopped
 from fewshot_annotate.engines.specialist.canonical import CanonicalOrder
 from fewshot_annotate.engines.specialist.cross_validation import folds_of_patients, patient_digest, splits_by_fold
-from fewshot_annotate.engines.specialist.dice_model import DiceModel, promised_dice, true_dice
+from fewshot_annotate.engines.specialist.dice_model import DiceModel, soft_dice, true_dice
 from fewshot_annotate.engines.specialist.engine import Specialist
 from fewshot_annotate.engines.specialist.model_file import read_description, read_report
 from fewshot_annotate.engines.specialist.native_slices import NativeSlices
@@ -185,17 +185,17 @@ def test_a_volume_with_uncertain_probabilities_is_expected_to_be_worse() -> None
     assert poor.dice < good.dice - 0.1
 
 
-def test_a_large_background_does_not_lower_the_promised_dice() -> None:
+def test_a_large_background_does_not_lower_the_soft_dice() -> None:
     label = np.tile(np.array([[0.01], [0.99]]), 100)
     background = np.tile(np.array([[0.996], [0.004]]), 100_000)
-    alone, among = (promised_dice(one, 0.4)[0] for one in (label, np.concatenate([label, background], axis=1)))
+    alone, among = (soft_dice(one, 0.4)[0] for one in (label, np.concatenate([label, background], axis=1)))
     assert among == pytest.approx(alone)
 
 
 def test_certain_probabilities_promise_a_dice_of_one() -> None:
     certain = np.zeros((3, 4, 4))
     certain[0], certain[1, :2], certain[0, :2] = 1, 1, 0
-    np.testing.assert_allclose(promised_dice(certain), [1, np.nan], atol=1e-4)
+    np.testing.assert_allclose(soft_dice(certain), [1, np.nan], atol=1e-4)
 
 
 def test_patients_stay_in_their_fold_when_others_are_added() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 
 from ..core.numbers import int_or_none
@@ -16,6 +17,9 @@ _MAX_THREADS = 1024
 _LIBRARY_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 _COMPILE_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+# Held while initial weights are drawn, because all threads share the random state of torch.
+TORCH_RANDOM_STATE_LOCK = threading.Lock()
 
 
 def thread_variables(count: int) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Adapt(Engine):
         config: AdaptConfig | None = None,
     ) -> None:
         super().__init__(device, options)
-        self._asked_device = device
+        self._requested_device = device
         self._config = config or AdaptConfig()
 
     @classmethod
@@ -190,7 +190,7 @@ class Adapt(Engine):
         reason = Specialist.unavailable_reason()
         if reason is not None:
             raise InputError("engine_unavailable", engine=Specialist.name, detail=reason)
-        specialist = Specialist(self._asked_device)
+        specialist = Specialist(self._requested_device)
         specialist.prepare(self._volume, self._support, replace(self.context, on_progress=lambda fraction: None))
         return specialist
 
@@ -263,7 +263,7 @@ class Adapt(Engine):
             return None
         steps, _ = plan.share(schedule.orthogonal_share)
         spacing = self._support.axis.spacing(self._volume.geometry)
-        device = torch_device(self._asked_device, self.name)
+        device = torch_device(self._requested_device, self.name)
         return predict_orthogonal(
             slab,
             stretch_factor(spacing, self._config.orthogonal),
@@ -290,7 +290,7 @@ class Adapt(Engine):
         from .stack import Stack
 
         count = len(self._support.axis.slices(self._volume.array))
-        device = torch_device(self._asked_device, self.name)
+        device = torch_device(self._requested_device, self.name)
         return Stack(pool.contrasted, count, pool.shape, device, self._config.network)
 
     def _plan(self, query: Sequence[int], shape: tuple[int, int]) -> FitPlan | None:

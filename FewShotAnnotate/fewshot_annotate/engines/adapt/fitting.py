@@ -6,8 +6,6 @@ Distillation after Hinton et al. (2015); weight averaging after Polyak & Juditsk
 from __future__ import annotations
 
 import copy
-import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,13 +16,13 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..device import has_bfloat16
+from ..learning_rate import learning_rate_factor
+from ..threads import TORCH_RANDOM_STATE_LOCK
 from .batches import Batches
 from .muon import Muon
 from .network import FittedNetwork, UNet
 from .stack import Stack, TrainingSlice
 
-# Held while initial weights are drawn, because all threads share the random state of torch.
-_RANDOM_STATE_LOCK = threading.Lock()
 MAX_GRADIENT_NORM = 5.0
 
 
@@ -56,7 +54,7 @@ def fit(
     torch.set_num_threads(1)
     config = stack.config
     batches = Batches(stack, examples, seed)
-    with _RANDOM_STATE_LOCK:
+    with TORCH_RANDOM_STATE_LOCK:
         torch.manual_seed(seed)
         network = copy.deepcopy(start.module) if start else UNet(len(examples[0].target), config, stack.images)
         network.to(stack.device)
@@ -73,7 +71,7 @@ def fit(
     adam = torch.optim.AdamW(others, config.learning_rate, weight_decay=config.weight_decay, fused=True)
     began, step, completed = time.monotonic(), 0, 0.0
     while completed < 1:
-        factor = _rate_factor(completed, config.warm_up)
+        factor = learning_rate_factor(completed, config.warm_up)
         for group in adam.param_groups:
             group["lr"] = config.learning_rate * factor
         inputs, target, prior = batches.draw()
@@ -99,16 +97,6 @@ def _average(
 ) -> None:
     """Update averages of the weights in place; the first steps count less than in a plain exponential average."""
     get_ema_multi_avg_fn(min(most, int(count) / (int(count) + 9)))(averages, current, count)
-
-
-def _rate_factor(completed: float, warm_up: float) -> float:
-    """Learning rate factor at a fraction, 0..1, of the fit: linear warm-up, then cosine decay.
-
-    The schedulers of torch need the number of steps, which is unknown in advance with a time limit.
-    """
-    if completed < warm_up:
-        return 0.04 + 0.96 * completed / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (completed - warm_up) / (1 - warm_up))
 
 
 def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Random training patches: an affine and an elastic deformation, sampled once from the example, then intensities."""
+"""Random training patches: affine and elastic deformation in a single interpolation, then changes of intensity."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class AugmentationConfig:
 
     Attributes
     ----------
-    turn : float
+    rotation : float
         Largest rotation in radians about each axis (within the slices in 2D).
     scale, shear : float
         Standard deviation of the logarithm of the scale of each axis, and of the shear.
     elastic : float
-        Standard deviation of the displacement at the nodes of a coarse grid, as a fraction of their distance.
+        Standard deviation of the displacement of the nodes of a coarse grid, as a fraction of their distance.
     flips : tuple of bool
-        Axes, the plan's first, along which patches may be mirrored.
+        Whether patches may be mirrored along each axis, in the order of the plan.
     gain, offset, log_gamma, noise, bias : float
-        Standard deviations: of the logarithm of contrast, of brightness, of the logarithm of gamma, of noise, and of
-        the logarithm of a smooth field of contrast.
+        Standard deviations of the logarithm of the contrast, of the brightness, of the logarithm of gamma, of the
+        noise, and of the logarithm of the bias field.
     blur : float
         Probability of a blur.
     """
 
-    turn: float = math.radians(15)
+    rotation: float = math.radians(15)
     scale: float = 0.12
     shear: float = 0.06
     elastic: float = 0.12
@@ -49,12 +49,12 @@ class AugmentationConfig:
 
     @classmethod
     def for_plan(cls, plan: SpecialistPlan) -> AugmentationConfig:
-        """Thick slices are turned by more, because such stacks are often oblique."""
-        return cls(turn=math.radians(30)) if plan.dimensions == 2 else cls()
+        """Thick slices are rotated by more, because such stacks are often oblique."""
+        return cls(rotation=math.radians(30)) if plan.dimensions == 2 else cls()
 
 
 class Augmentation:
-    """Draws patches, with the random state of one training."""
+    """Draws augmented patches, with the random generator of one training."""
 
     def __init__(self, plan: SpecialistPlan, config: AugmentationConfig, generator: np.random.Generator) -> None:
         self._plan = plan
@@ -73,7 +73,7 @@ class Augmentation:
         -------
         image : float32 tensor, shape [inputs, (d,) h, w]
         target : float32 tensor, shape [labels + 1, (d,) h, w]
-            Share of each label index; the sum is 0 where nothing is labelled.
+            Fraction of each label index in each voxel; all are 0 on slices that are not labelled.
         """
         if self._plan.dimensions == 2:
             image, target = self._slice(example, centre)
@@ -82,10 +82,10 @@ class Augmentation:
         return self._intensities(image), target
 
     def _slice(self, example: PreparedExample, centre: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        reach = self._plan.context
+        context = self._plan.context
         last = len(example.image) - 1
-        rows = [min(max(int(centre[0]) + offset, 0), last) for offset in range(-reach, reach + 1)]
-        return self._sampled(example.image[rows], example.labels[int(centre[0])], self._plan.patch[1:], centre[1:])
+        slices = [min(max(int(centre[0]) + offset, 0), last) for offset in range(-context, context + 1)]
+        return self._sampled(example.image[slices], example.labels[int(centre[0])], self._plan.patch[1:], centre[1:])
 
     def _block(self, example: PreparedExample, centre: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         return self._sampled(example.image[None], example.labels, self._plan.patch, centre)
@@ -95,7 +95,7 @@ class Augmentation:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """A deformed patch of an image `[channels, ...]` and of labels `[...]`."""
         position = self._offsets(patch) + torch.from_numpy(centre.astype(np.float32))
-        # What the patch reaches, so that large volumes are not converted whole.
+        # Only the region that the patch is sampled from is converted, because volumes can be large.
         flat = position.reshape(-1, len(patch)).numpy()
         last = np.array(labels.shape) - 1
         low = np.clip(np.floor(flat.min(axis=0)).astype(int) - 1, 0, last)
@@ -123,24 +123,24 @@ class Augmentation:
         result = result @ (np.eye(axes) + config.shear * random.normal(size=(axes, axes)) * (1 - np.eye(axes)))
         planes = [(0, 1)] if axes == 2 else [(0, 1), (0, 2), (1, 2)]
         for first, second in planes:
-            angle = random.uniform(-config.turn, config.turn)
+            angle = random.uniform(-config.rotation, config.rotation)
             if axes == 3:
-                angle *= self._turn_share(first, second)
-            turn = np.eye(axes)
-            turn[[first, first, second, second], [first, second, first, second]] = (
+                angle *= self._isotropy(first, second)
+            rotation = np.eye(axes)
+            rotation[[first, first, second, second], [first, second, first, second]] = (
                 math.cos(angle),
                 -math.sin(angle),
                 math.sin(angle),
                 math.cos(angle),
             )
-            result = result @ turn
+            result = result @ rotation
         for axis, allowed in enumerate(config.flips[3 - axes :]):
             if allowed and random.random() < 0.5:
                 result[:, axis] *= -1
         return result
 
-    def _turn_share(self, first: int, second: int) -> float:
-        """Less rotation in planes of uneven spacing, where an array rotation is none of the patient."""
+    def _isotropy(self, first: int, second: int) -> float:
+        """Ratio of the spacings of two axes. Where it is small, rotating the array would shear the anatomy."""
         spacing = self._plan.spacing
         return min(spacing[first], spacing[second]) / max(spacing[first], spacing[second])
 
@@ -174,7 +174,7 @@ class Augmentation:
 
 
 def _one_hot(labels: np.ndarray, count: int) -> torch.Tensor:
-    """Float32 `[count + 1, ...]`; 0 everywhere for voxels that are not labelled."""
+    """One-hot labels, float32 `[count + 1, ...]`; all channels are 0 in voxels that are not labelled."""
     index = torch.from_numpy(labels.astype(np.int64))
     values = torch.arange(count + 1).reshape(-1, *[1] * labels.ndim)
     return (index[None] == values).float()

@@ -11,14 +11,14 @@ from ...core.volume import Geometry
 
 @dataclass(frozen=True)
 class CanonicalOrder:
-    """Permutation and flips that bring an array `[k, j, i]` to axes along superior, posterior and left.
+    """Permutation and flips after which the axes of an array `[k, j, i]` run to superior, posterior and left.
 
     Attributes
     ----------
     axes : (int, int, int)
-        Array axis nearest to each of these directions.
+        Array axis that is closest to each of these directions.
     flipped : (bool, bool, bool)
-        Whether it runs the other way.
+        Whether that axis runs in the opposite direction.
     """
 
     axes: tuple[int, int, int]
@@ -26,16 +26,16 @@ class CanonicalOrder:
 
     @classmethod
     def of(cls, geometry: Geometry) -> CanonicalOrder:
-        """Order of an array on a grid, which may be oblique."""
+        """Canonical order for a grid, which may be oblique."""
         # Column c of the direction matrix is the direction of array axis 2 - c.
-        towards = geometry.direction_matrix[::-1, ::-1]
+        cosines = geometry.direction_matrix[::-1, ::-1]
         axes: list[int] = [0, 0, 0]
-        left = np.abs(towards).copy()
+        unassigned = np.abs(cosines).copy()
         for _ in range(3):
-            patient, axis = np.unravel_index(left.argmax(), left.shape)
+            patient, axis = np.unravel_index(unassigned.argmax(), unassigned.shape)
             axes[int(patient)] = int(axis)
-            left[patient, :], left[:, axis] = -1, -1
-        flipped = [bool(towards[patient, axes[patient]] < 0) for patient in range(3)]
+            unassigned[patient, :], unassigned[:, axis] = -1, -1
+        flipped = [bool(cosines[patient, axes[patient]] < 0) for patient in range(3)]
         return cls((axes[0], axes[1], axes[2]), (flipped[0], flipped[1], flipped[2]))
 
     def apply(self, array: np.ndarray) -> np.ndarray:
@@ -45,15 +45,15 @@ class CanonicalOrder:
 
     def restore(self, array: np.ndarray) -> np.ndarray:
         """View of the last three axes of `[..., a, b, c]` in array order `[..., k, j, i]`."""
-        lead = list(range(array.ndim - 3))
+        leading = list(range(array.ndim - 3))
         flips = [slice(None, None, -1 if flip else 1) for flip in self.flipped]
-        back = array[tuple([slice(None)] * len(lead) + flips)]
-        return back.transpose(*lead, *(len(lead) + int(axis) for axis in np.argsort(self.axes)))
+        flipped = array[tuple([slice(None)] * len(leading) + flips)]
+        return flipped.transpose(*leading, *(len(leading) + int(axis) for axis in np.argsort(self.axes)))
 
     def spacing(self, geometry: Geometry) -> tuple[float, float, float]:
         """Spacing in mm of each canonical axis."""
-        of_array = geometry.spacing[::-1]
-        return of_array[self.axes[0]], of_array[self.axes[1]], of_array[self.axes[2]]
+        array_spacing = geometry.spacing[::-1]
+        return array_spacing[self.axes[0]], array_spacing[self.axes[1]], array_spacing[self.axes[2]]
 
     def axis(self, array_axis: int) -> int:
         """Canonical axis of an array axis."""

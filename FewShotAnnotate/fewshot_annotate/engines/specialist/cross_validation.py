@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Networks of the ensemble, each trained without one fold of the patients.
+# The ensemble has one network per fold, which is trained without the patients of that fold.
 MAX_FOLDS = 4
 MIN_FOLDS = 2
-# Time that a network needs on one core; with a shorter time limit there are fewer folds.
+# Least training time of a network on one core; with a shorter time limit there are fewer folds.
 SECONDS_PER_NETWORK = 75.0
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples that one network is trained on, and those of patients that it never sees.
+    """Examples that one network is trained on, and those of its held-out patients.
 
     Attributes
     ----------
     training, unseen : tuple of int
-        Indices of examples.
+        Indices of the examples.
     """
 
     training: tuple[int, ...]
@@ -35,7 +35,7 @@ def fold_count(seconds: float) -> int:
 
 
 def patient_digest(patient: str) -> str:
-    """Name of a patient in files."""
+    """Name under which a patient is stored in files, so that they hold no patient identifiers."""
     return hashlib.sha256(patient.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -49,37 +49,37 @@ def folds_of_patients(
     patients : sequence of str
         Patient of each example.
     folds : int
-        Fewer with fewer patients.
+        Number of folds; with fewer patients, there is one fold for each.
     seed : int
     earlier : mapping of str to int, optional
-        Folds of an earlier training, by digest. A patient stays in its fold, so that a network that starts from the
-        earlier one of its fold has never seen the patients that it leaves out.
+        Folds of an earlier training, by digest. Patients stay in these, so that a network which starts from the
+        earlier weights of its fold has not been trained on its held-out patients.
     """
     digests = sorted({patient_digest(patient) for patient in patients})
     count = min(folds, len(digests))
     if earlier and len({earlier.get(digest) for digest in digests}) < 2:
-        earlier = None  # a network would have nobody to learn from
+        earlier = None  # a network would have no training data
     fold_by_digest = {digest: earlier[digest] for digest in digests if earlier and digest in earlier}
     sizes = (
         np.bincount(list(fold_by_digest.values()), minlength=count) if fold_by_digest else np.zeros(count, dtype=int)
     )
-    for at in np.random.default_rng(seed).permutation(len(digests)):
-        if digests[at] not in fold_by_digest:
+    for position in np.random.default_rng(seed).permutation(len(digests)):
+        if digests[position] not in fold_by_digest:
             smallest = int(sizes.argmin())
-            fold_by_digest[digests[at]] = smallest
+            fold_by_digest[digests[position]] = smallest
             sizes[smallest] += 1
     return fold_by_digest
 
 
 def splits_by_fold(patients: Sequence[str], fold_of: Mapping[str, int]) -> tuple[Split, ...]:
-    """Splits for cross-validation, in each of which the examples of a patient are on one side.
+    """Splits for cross-validation, in which all examples of a patient are either trained on or held out.
 
     Parameters
     ----------
     patients : sequence of str
         Patient of each example.
     fold_of : mapping of str to int
-        From `folds_of_patients`. A single patient gives one split that leaves nothing out.
+        From `folds_of_patients`. With a single patient, there is one split without held-out examples.
     """
     patient_folds = [fold_of[patient_digest(patient)] for patient in patients]
     if len(set(patients)) < 2:

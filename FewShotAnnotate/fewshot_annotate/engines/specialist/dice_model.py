@@ -1,8 +1,8 @@
 """Expected Dice of a specialist, from cross-validation over patients.
 
-For each patient that a network did not see, there are the true Dice of each label and the one that the probabilities
-promise (soft Dice confidence, arXiv 2402.10665). Their relation gives the expected Dice of a new patient, with and
-without its image.
+For each held-out patient, the true Dice of each label is known, and so is the Dice estimated from the probabilities
+alone (soft Dice confidence, arXiv 2402.10665). Regression of one on the other gives the expected Dice of a new
+patient, with and without its image.
 """
 
 from __future__ import annotations
@@ -18,36 +18,39 @@ from ...core.expected_dice import ExpectedDice
 
 # Dice is kept this far from 0 and 1, so that log-odds are finite.
 _MARGIN = 0.005
-# Error of the ensemble relative to that of a network which did not see a patient: with more patients, the error
-# falls by the first power of their number, with more networks by the second. Neither was measured yet.
+# The Dice of the ensemble is higher than that of its networks on held-out patients: 1 - Dice is assumed to be
+# proportional to the number of patients trained on to the power -PATIENTS_EXPONENT, and to the number of networks to
+# the power -MEMBERS_EXPONENT. Both are assumptions that no benchmark has measured.
 PATIENTS_EXPONENT = 0.22
 MEMBERS_EXPONENT = 0.06
-# Patients that shrink the slope between promised and true log-odds towards `PRIOR_SLOPE`, and the spread towards
-# `PRIOR_SPREAD`.
+# Weight of the prior, in patients: with few held-out patients, the slope is shrunk towards PRIOR_SLOPE and the spread
+# towards PRIOR_SPREAD.
 PRIOR_PATIENTS = 6.0
 PRIOR_SLOPE = 0.7
 PRIOR_SPREAD = 0.45
-# Voxels whose probability of background is higher are left out of what probabilities promise: calibration raises the
-# small probabilities of a large background, which would add up.
+# Voxels with a higher probability of background do not count for the soft Dice: calibration raises the small
+# probabilities of labels there, which would add up over a large background.
 CERTAIN_BACKGROUND = 0.995
+# Smaller probabilities of a label do not count either.
+_MIN_PROBABILITY = 0.01
 # Quantile of the 90 % interval.
 _QUANTILE = 1.645
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiceModel:
-    """Relation of promised and true Dice over patients, per label.
+    """Linear regression of the log-odds of the true Dice on those of the soft Dice over patients, for each label.
 
     Attributes
     ----------
     dice : tuple of float
-        Mean true Dice of each label, of the ensemble.
+        Mean true Dice, corrected for the ensemble.
     promised : tuple of float
-        Mean log-odds that the probabilities promise.
+        Mean log-odds of the soft Dice.
     slope : tuple of float
-        Of the true over the promised log-odds.
+        Slope of the regression.
     spread, residual : tuple of float
-        Standard deviation of the true log-odds, and of what the promised ones do not explain.
+        Standard deviation of the log-odds of the true Dice, and of the residuals of the regression.
     patients : int
     """
 
@@ -59,45 +62,45 @@ class DiceModel:
     patients: int
 
     @classmethod
-    def fit(cls, true: np.ndarray, promised: np.ndarray, members: int) -> DiceModel:
-        """Fit to patients that were not seen.
+    def fit(cls, true: np.ndarray, soft: np.ndarray, members: int) -> DiceModel:
+        """Fit to held-out patients.
 
         Parameters
         ----------
-        true, promised : float ndarray, shape [patients, labels]
-            Dice; NaN for a label that a patient does not show.
+        true, soft : float ndarray, shape [patients, labels]
+            True and soft Dice; NaN for a label that a patient does not show.
         members : int
-            Networks of the ensemble, each trained without as large a part of the patients.
+            Number of networks of the ensemble, each of which is trained without 1 / `members` of the patients.
         """
         ratio = ((members - 1) / members) ** PATIENTS_EXPONENT * members**-MEMBERS_EXPONENT
-        columns = [_fit_label(true[:, label], promised[:, label], ratio) for label in range(true.shape[1])]
-        dice, mean, slope, spread, residual = (tuple(column[at] for column in columns) for at in range(5))
+        fits = [_fit_label(true[:, label], soft[:, label], ratio) for label in range(true.shape[1])]
+        dice, mean, slope, spread, residual = zip(*fits, strict=True)
         return cls(dice=dice, promised=mean, slope=slope, spread=spread, residual=residual, patients=len(true))
 
     def of_task(self) -> tuple[ExpectedDice, ...]:
-        """Expected Dice of an unseen patient, by label index."""
+        """Expected Dice of each label, by label index, on a new patient whose volume is not known yet."""
         return tuple(
             _interval(label, float(_log_odds(dice)), spread)
             for label, (dice, spread) in enumerate(zip(self.dice, self.spread, strict=True), start=1)
         )
 
-    def of_volume(self, promised: np.ndarray, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
+    def of_volume(self, soft: np.ndarray, labels: Sequence[int]) -> tuple[ExpectedDice, ...]:
         """Expected Dice on one volume.
 
         Parameters
         ----------
-        promised : float ndarray, shape [labels]
-            Dice of each label that its probabilities promise; NaN where it is nowhere.
+        soft : float ndarray, shape [labels]
+            Soft Dice of each label; NaN for a label that is absent.
         labels : sequence of int
             Label value of each label.
         """
         expected = []
-        for at, label in enumerate(labels):
-            if np.isnan(promised[at]):
+        for index, label in enumerate(labels):
+            if np.isnan(soft[index]):
                 continue
-            surplus = float(_log_odds(promised[at])) - self.promised[at]
-            centre = float(_log_odds(self.dice[at])) + self.slope[at] * surplus
-            expected.append(_interval(int(label), centre, self.residual[at]))
+            surplus = float(_log_odds(soft[index])) - self.promised[index]
+            centre = float(_log_odds(self.dice[index])) + self.slope[index] * surplus
+            expected.append(_interval(int(label), centre, self.residual[index]))
         return tuple(expected)
 
     def to_json(self) -> dict[str, Any]:
@@ -131,15 +134,15 @@ def calibrated(probabilities: np.ndarray, inverse_temperature: float) -> np.ndar
     return scaled
 
 
-def promised_dice(probabilities: np.ndarray, inverse_temperature: float = 1.0) -> np.ndarray:
-    """Dice that probabilities promise for the most probable labels; NaN for labels that are nowhere.
+def soft_dice(probabilities: np.ndarray, inverse_temperature: float = 1.0) -> np.ndarray:
+    """Soft Dice of each label between the most probable labels and the probabilities; NaN for labels that are absent.
 
     Parameters
     ----------
     probabilities : float ndarray, shape [labels + 1, ...]
-        Before calibration.
+        Probabilities before calibration.
     inverse_temperature : float
-        Of the calibration.
+        Factor of the logarithms of the probabilities that calibrates them.
     """
     uncertain = probabilities[:, probabilities[0] < CERTAIN_BACKGROUND]
     probabilities = calibrated(uncertain, inverse_temperature)
@@ -148,46 +151,49 @@ def promised_dice(probabilities: np.ndarray, inverse_temperature: float = 1.0) -
     best = flat.argmax(axis=0)
     overlap = np.bincount(best, np.take_along_axis(flat, best[None], axis=0)[0], count)[1:]
     filled = np.bincount(best, minlength=count)[1:]
-    # Tiny probabilities of a large background would add up.
-    likely = np.array(
-        [float(np.where(probability > 0.01, probability, 0).sum(dtype=np.float64)) for probability in flat[1:]]
+    expected = np.array(
+        [
+            float(np.where(probability > _MIN_PROBABILITY, probability, 0).sum(dtype=np.float64))
+            for probability in flat[1:]
+        ]
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(filled + likely > 0, 2 * overlap / (filled + likely), np.nan)
+        return np.where(filled + expected > 0, 2 * overlap / (filled + expected), np.nan)
 
 
 def true_dice(filled: np.ndarray, truth: np.ndarray, labels: int) -> np.ndarray:
-    """Dice of each label index; NaN where neither shows it."""
-    both = np.bincount(truth[filled == truth], minlength=labels + 1)[1 : labels + 1]
-    each = np.bincount(filled.reshape(-1), minlength=labels + 1) + np.bincount(
+    """Dice of each label index; NaN for labels that are in neither array."""
+    overlap = np.bincount(truth[filled == truth], minlength=labels + 1)[1 : labels + 1]
+    sizes = np.bincount(filled.reshape(-1), minlength=labels + 1) + np.bincount(
         truth.reshape(-1), minlength=labels + 1
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(each[1 : labels + 1] > 0, 2 * both / each[1 : labels + 1], np.nan)
+        return np.where(sizes[1 : labels + 1] > 0, 2 * overlap / sizes[1 : labels + 1], np.nan)
 
 
-def _fit_label(
-    true: np.ndarray, promised: np.ndarray, error_ratio: float
-) -> tuple[float, float, float, float, float]:
+def _fit_label(true: np.ndarray, soft: np.ndarray, error_ratio: float) -> tuple[float, float, float, float, float]:
+    """Fields of a `DiceModel` for one label, in their order."""
     defined = ~np.isnan(true)
     if not defined.any():
         return 0.5, 0.0, PRIOR_SLOPE, 2.0, 2.0
     dice = 1 - error_ratio * (1 - float(true[defined].mean()))
     t = _log_odds(true[defined])
-    s = _log_odds(np.where(np.isnan(promised[defined]), 0.0, promised[defined]))
-    count, free = len(t), max(1, len(t) - 1)
+    s = _log_odds(np.where(np.isnan(soft[defined]), 0.0, soft[defined]))
+    count, degrees_of_freedom = len(t), max(1, len(t) - 1)
     variance = float(np.var(s)) * count
-    # Ridge towards the prior slope, with the variance of PRIOR_PATIENTS typical patients.
+    # Ridge regression towards the prior slope, which counts as much as PRIOR_PATIENTS typical patients.
     prior = PRIOR_PATIENTS * PRIOR_SPREAD**2
     slope = (float(((s - s.mean()) * (t - t.mean())).sum()) + prior * PRIOR_SLOPE) / (variance + prior)
-    spread = _spread(t - t.mean(), free)
-    residual = _spread(t - t.mean() - slope * (s - s.mean()), free)
+    spread = _spread(t - t.mean(), degrees_of_freedom)
+    residual = _spread(t - t.mean() - slope * (s - s.mean()), degrees_of_freedom)
     return dice, float(s.mean()), float(np.clip(slope, 0.0, 1.5)), spread, residual
 
 
-def _spread(deviations: np.ndarray, free: int) -> float:
+def _spread(deviations: np.ndarray, degrees_of_freedom: int) -> float:
+    """Standard deviation of a new patient from the estimated mean, shrunk towards PRIOR_SPREAD."""
     total = float((deviations**2).sum()) + PRIOR_PATIENTS * PRIOR_SPREAD**2
-    return float(np.sqrt(total / (free + PRIOR_PATIENTS)) * np.sqrt(1 + 1 / (free + 1)))
+    variance = total / (degrees_of_freedom + PRIOR_PATIENTS)
+    return float(np.sqrt(variance) * np.sqrt(1 + 1 / (degrees_of_freedom + 1)))
 
 
 def _log_odds(dice: Any) -> Any:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Specialist(Engine):
-    """Networks that `fit_specialist` trained on the examples of a task, with nothing painted on this volume.
+    """Networks that `fit_specialist` trained on the examples of a task; no slice of this volume needs to be painted.
 
-    Labelled slices are kept as they are; they do not change the others. `adapt` takes the same networks as one of
-    its candidates, and weighs them by the labelled slices.
+    Labelled slices are kept as they are and do not influence the others. The engine `adapt` uses the same networks as
+    one of its candidates, with a fusion weight from the labelled slices.
     """
 
     name = "specialist"
@@ -37,7 +37,7 @@ class Specialist(Engine):
 
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(device, options)
-        self._asked_device = device
+        self._requested_device = device
 
     @classmethod
     def missing_packages(cls) -> tuple[str, ...]:
@@ -46,12 +46,12 @@ class Specialist(Engine):
 
     @classmethod
     def unavailable_reason(cls) -> Message | None:
-        """Says what to install if a package is missing or too old."""
+        """Message that names the package to install if one is missing or too old."""
         missing = cls.missing_packages()
         return Message("needs_package", package=missing[0]) if missing else Adapt.unavailable_reason()
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
-        """Check the model; it is loaded with `predict`.
+        """Check the model, which is not loaded before `predict`.
 
         Raises
         ------
@@ -67,10 +67,12 @@ class Specialist(Engine):
         self._prediction: VolumePrediction | None = None
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the labelled slices unchanged and the others as the networks predict them."""
+        """Yield the labelled slices unchanged, then the predictions of the others."""
         support = self._support
         values = np.array([0, *support.labels])[:, None, None]
-        labelled = {index: row for row, index in enumerate(support.indices) if support.annotated[row].all()}
+        labelled = {
+            index: position for position, index in enumerate(support.indices) if support.annotated[position].all()
+        }
         for index in slice_indices:
             if index in labelled:
                 yield index, (support.masks[labelled[index]] == values).astype(np.float32)
@@ -79,11 +81,11 @@ class Specialist(Engine):
                 yield index, self.prediction().slice(support.axis.index, index)
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
-        """Expected Dice of each label on this volume, from cross-validation and the probabilities here."""
+        """Expected Dice of each label on this volume, from cross-validation and its probabilities."""
         return self._prediction.expected_dice() if self._prediction else ()
 
     def prediction(self) -> VolumePrediction:
-        """Prediction of the volume, made when it is first asked for."""
+        """Prediction of the volume, which is computed by the first call."""
         if self._prediction is None:
             from .prediction import VolumePrediction
 
@@ -92,7 +94,7 @@ class Specialist(Engine):
                 self._volume,
                 self.context.model,
                 self._support.labels,
-                self._asked_device,
+                self._requested_device,
                 lambda fraction: self.context.report_progress(0.9 * fraction),
             )
         return self._prediction

@@ -1,4 +1,4 @@
-"""Training of all networks of a task, in parallel where there are processor cores, and their evaluation."""
+"""Training of all networks of a task, in parallel on several CPU cores, and their evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..device import torch_device
 from ..threads import max_threads
 from .augmentation import AugmentationConfig
 from .dice_model import DiceModel
-from .evaluation import Unseen, evaluate_unseen, fit_inverse_temperature
+from .evaluation import HeldOutResult, evaluate_held_out, fit_inverse_temperature
 from .member_training import MemberConfig, MemberTraining, memory_format, new_network
 from .model_file import ModelDescription, load_start, write_model
 from .report import SpecialistReport
@@ -26,13 +26,14 @@ from .shared_progress import SharedProgress
 from .training import Limits, Training
 
 ENGINE = "specialist"
-# Networks that are trained at the same time at most.
-_MAX_PARALLEL = 8
-# Patients that a network is evaluated on; more would take time from the training and say little more.
+_MAX_PARALLEL_TRAININGS = 8
+# Examples that the networks are evaluated on, at most: more would hardly change the estimate.
 _MAX_EVALUATED = 40
-# These are evaluated even if it takes longer than it should.
+# Examples that are evaluated even after the time limit.
 _MIN_EVALUATED = 8
-_EVALUATION_PART = 0.05
+# Fractions of the progress at which the trainings begin, and that the evaluation takes.
+_TRAININGS_BEGIN = 0.03
+_EVALUATION_FRACTION = 0.05
 
 
 def train_ensemble(
@@ -46,23 +47,23 @@ def train_ensemble(
     config: MemberConfig | None,
     began: float,
 ) -> SpecialistReport:
-    """Train one network for each split, evaluate each on its unseen patients, and write the model.
+    """Train one network for each split, evaluate each on its held-out patients, and write the model.
 
     Parameters
     ----------
     limits : Limits
-        The first is for all trainings together, of which those that continue have spent some.
+        `limits.training` is for all trainings together, including the time before they were resumed.
     began : float
-        Value of `time.monotonic()` at which the call began.
+        Value of `time.monotonic()` at the start of the call.
     """
-    on = torch_device(device, ENGINE)
+    chosen_device = torch_device(device, ENGINE)
     count = len(training.splits)
-    parallel = 1 if on.type != "cpu" else max_threads(min(count, _MAX_PARALLEL))
+    parallel = 1 if chosen_device.type != "cpu" else max_threads(min(count, _MAX_PARALLEL_TRAININGS))
     threads = max(1, max_threads(os.cpu_count() or 1) // parallel)
     config = replace(config or MemberConfig(), threads=threads)
-    each = limits.training * parallel / count
+    seconds_per_network = limits.training * parallel / count
     earlier = load_start(start, training.plan, training.record.folds, count)
-    progress = SharedProgress(context, count, 0.03, 1 - _EVALUATION_PART)
+    progress = SharedProgress(context, count, _TRAININGS_BEGIN, 1 - _EVALUATION_FRACTION)
 
     def train(number: int) -> tuple[Mapping[str, torch.Tensor], int, float]:
         initial = earlier[number] if earlier else None
@@ -71,23 +72,23 @@ def train_ensemble(
             training.cache.read,
             training.splits[number].training,
             seed * 1000 + number,
-            on,
+            chosen_device,
             config,
             AugmentationConfig.for_plan(training.plan),
             initial,
         )
         path = training.folder / f"checkpoint-{number}.pt"
         member.resume(path)
-        state = member.train(each, path, lambda fraction: progress.member(number, fraction))
+        state = member.train(seconds_per_network, path, lambda fraction: progress.member(number, fraction))
         return state, member.steps, member.seconds
 
     with ThreadPoolExecutor(parallel) as pool:
-        jobs = [pool.submit(train, number) for number in range(count)]
-        results = progress.results(jobs)
+        futures = [pool.submit(train, number) for number in range(count)]
+        results = progress.results(futures)
     states = [state for state, _, _ in results]
-    unseen = _unseen(training, states, on, limits.evaluation, seed, context)
-    temperature = fit_inverse_temperature(unseen)
-    dice = DiceModel.fit(*_dice_by_patient(unseen, temperature), count) if unseen else None
+    held_out = _held_out_results(training, states, chosen_device, limits.evaluation, seed, context)
+    inverse_temperature = fit_inverse_temperature(held_out)
+    dice = DiceModel.fit(*_dice_by_patient(held_out, inverse_temperature), count) if held_out else None
     earlier_seconds = sum(spent for _, _, spent in results) / parallel
     report = SpecialistReport(
         expected_dice=dice.of_task() if dice else (),
@@ -99,7 +100,7 @@ def train_ensemble(
     description = ModelDescription(
         plan=training.plan,
         members=count,
-        inverse_temperature=temperature,
+        inverse_temperature=inverse_temperature,
         dice=dice,
         folds=training.record.folds if count > 1 else {},
         fingerprint=training.record.fingerprint,
@@ -108,19 +109,20 @@ def train_ensemble(
     return report
 
 
-def _unseen(
+def _held_out_results(
     training: Training,
     states: Sequence[Mapping[str, torch.Tensor]],
     device: torch.device,
     seconds: float,
     seed: int,
     context: RunContext,
-) -> list[Unseen]:
-    """Results of each network on patients it did not see, in random order, as many as there is time for."""
+) -> list[HeldOutResult]:
+    """Results of the networks on examples of their held-out patients, in random order until the time limit."""
     pairs = [(number, index) for number, split in enumerate(training.splits) for index in split.unseen]
-    pairs = [pairs[at] for at in np.random.default_rng(seed).permutation(len(pairs))[:_MAX_EVALUATED]]
+    order = np.random.default_rng(seed).permutation(len(pairs))[:_MAX_EVALUATED]
+    pairs = [pairs[position] for position in order]
     began = time.monotonic()
-    measured = []
+    results = []
     torch.set_num_threads(max_threads(os.cpu_count() or 1))
     for done, (number, index) in enumerate(pairs):
         if done >= _MIN_EVALUATED and time.monotonic() - began > seconds:
@@ -128,25 +130,25 @@ def _unseen(
         network = new_network(training.plan)
         network.load_state_dict(dict(states[number]))
         network.eval().to(device, memory_format=memory_format(training.plan))  # type: ignore[call-overload]
-        measured.append(evaluate_unseen(network, training, index, device))
-        context.report_progress(1 - _EVALUATION_PART * (1 - (done + 1) / len(pairs)))
-    return measured
+        results.append(evaluate_held_out(network, training, index, device))
+        context.report_progress(1 - _EVALUATION_FRACTION * (1 - (done + 1) / len(pairs)))
+    return results
 
 
-def _dice_by_patient(unseen: Sequence[Unseen], temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """True and promised Dice, each `[patients, labels]`: the mean over the examples of a patient."""
-    patients = sorted({result.patient for result in unseen})
-    true, promised = [], []
+def _dice_by_patient(results: Sequence[HeldOutResult], inverse_temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """True and soft Dice, each `[patients, labels]`: the mean over the examples of a patient."""
+    patients = sorted({result.patient for result in results})
+    true, soft = [], []
     for patient in patients:
-        of_patient = [result for result in unseen if result.patient == patient]
-        true.append(_mean([result.true for result in of_patient]))
-        promised.append(_mean([result.promised(temperature) for result in of_patient]))
-    return np.array(true), np.array(promised)
+        patient_results = [result for result in results if result.patient == patient]
+        true.append(_nan_mean([result.true for result in patient_results]))
+        soft.append(_nan_mean([result.soft(inverse_temperature) for result in patient_results]))
+    return np.array(true), np.array(soft)
 
 
-def _mean(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean over rows, without NaN; NaN where all are."""
-    stacked = np.array(rows)
+def _nan_mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over arrays that ignores NaN, without the warning of `numpy.nanmean` where all are NaN."""
+    stacked = np.array(arrays)
     defined = ~np.isnan(stacked)
     total = np.where(defined, stacked, 0).sum(axis=0)
     result: np.ndarray = np.where(defined.any(axis=0), total / np.maximum(1, defined.sum(axis=0)), np.nan)

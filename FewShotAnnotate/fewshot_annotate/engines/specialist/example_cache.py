@@ -1,4 +1,4 @@
-"""Prepared examples on disk, of which only what is used is in memory."""
+"""Prepared examples on disk, which are mapped into memory so that only the parts in use are loaded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class ExampleCache:
     Parameters
     ----------
     folder : Path
-        That exists.
+        An existing folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def holds(self, index: int) -> bool:
-        """Whether an example was written."""
+        """Whether an example has been written."""
         return self._path(index, "labels").is_file()
 
     def write(self, index: int, example: PreparedExample) -> None:

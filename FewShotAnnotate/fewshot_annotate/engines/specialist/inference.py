@@ -14,13 +14,13 @@ from .member_training import memory_format
 from .network import SpecialistUNet
 from .plan import SpecialistPlan
 
-# A volume (a slice in 2D) up to this many times as large as a patch is predicted at once.
-MAX_WHOLE = 2.2
+# A volume (in 2D, a slice) of up to this many times the size of a patch is predicted as a whole.
+MAX_WHOLE_SIZE = 2.2
 # Overlap of windows, as a fraction of their size.
 OVERLAP = 0.3
-# Windows in which the first network sees labels nowhere above this probability are not given to the others.
+# If all probabilities of labels that the first network predicts in a window are lower, the other networks skip it.
 MIN_PROBABILITY = 0.01
-# Slices predicted together in 2D.
+# Number of slices that are predicted together in 2D.
 _SLICES_PER_BATCH = 4
 
 
@@ -45,32 +45,33 @@ def predict_volume(
 
     Returns
     -------
-    float16 ndarray, shape [labels + 1, d, h, w]
+    probabilities : float16 ndarray, shape [labels + 1, d, h, w]
     """
     size = np.array(image.shape)
     total = np.zeros((plan.labels + 1, *image.shape), dtype=np.float16)
     count = len(image) if plan.dimensions == 2 else 1
     done = 0
     for first in range(0, count, _SLICES_PER_BATCH if plan.dimensions == 2 else 1):
-        rows = list(range(first, min(first + _SLICES_PER_BATCH, count)))
-        channels = _inputs(image, rows, plan)
+        slice_indices = list(range(first, min(first + _SLICES_PER_BATCH, count)))
+        channels = _inputs(image, slice_indices, plan)
         probabilities = _windowed(networks, plan, channels, device)
         if plan.dimensions == 2:
-            total[:, rows] = probabilities.transpose(1, 0, 2, 3)[..., : size[1], : size[2]]
+            total[:, slice_indices] = probabilities.transpose(1, 0, 2, 3)[..., : size[1], : size[2]]
         else:
             total[...] = probabilities[0]
-        done += len(rows)
+        done += len(slice_indices)
         on_progress(done / count)
     return total
 
 
-def _inputs(image: np.ndarray, rows: Sequence[int], plan: SpecialistPlan) -> np.ndarray:
-    """Input `[batch, inputs, ...]` of some slices in 2D, or of the volume in 3D."""
+def _inputs(image: np.ndarray, slice_indices: Sequence[int], plan: SpecialistPlan) -> np.ndarray:
+    """Input `[batch, inputs, ...]` for some slices in 2D, or for the volume in 3D."""
     if plan.dimensions == 3:
         return np.asarray(image, dtype=np.float32)[None, None]
     last = len(image) - 1
-    around = [[min(max(row + offset, 0), last) for offset in range(-plan.context, plan.context + 1)] for row in rows]
-    return np.stack([image[each] for each in around]).astype(np.float32)
+    offsets = range(-plan.context, plan.context + 1)
+    neighbours = [[min(max(index + offset, 0), last) for offset in offsets] for index in slice_indices]
+    return np.stack([image[indices] for indices in neighbours]).astype(np.float32)
 
 
 def _windowed(
@@ -80,17 +81,17 @@ def _windowed(
     axes = plan.dimensions
     multiple, patch = plan.multiple[3 - axes :], plan.patch[3 - axes :]
     size = channels.shape[2:]
-    at_once = math.prod(size) <= MAX_WHOLE * math.prod(patch)
+    one_window = math.prod(size) <= MAX_WHOLE_SIZE * math.prod(patch)
     window = [
-        each * math.ceil(length / each) if at_once else min(side, each * math.ceil(length / each))
-        for each, length, side in zip(multiple, size, patch, strict=True)
+        factor * math.ceil(length / factor) if one_window else min(side, factor * math.ceil(length / factor))
+        for factor, length, side in zip(multiple, size, patch, strict=True)
     ]
     padding = [(0, max(0, side - length)) for side, length in zip(window, size, strict=True)]
     padded = np.pad(channels, [(0, 0), (0, 0), *padding], mode="edge")
     weight = _window_weight(window)
     total = np.zeros((len(channels), plan.labels + 1, *padded.shape[2:]), dtype=np.float32)
     norm = np.zeros(padded.shape[2:], dtype=np.float32)
-    for window_box in _places(padded.shape[2:], window):
+    for window_box in _window_boxes(padded.shape[2:], window):
         inner = (slice(None), slice(None), *window_box)
         crop = torch.from_numpy(np.ascontiguousarray(padded[inner]))
         total[inner] += _ensemble(networks, plan, crop, device) * weight
@@ -115,19 +116,19 @@ def _ensemble(
     return result
 
 
-def _places(size: Sequence[int], window: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    """Windows that cover an array, evenly spaced with at least the overlap."""
+def _window_boxes(size: Sequence[int], window: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Boxes of evenly spaced windows that cover an array and overlap by `OVERLAP` at least."""
     starts = []
     for length, side in zip(size, window, strict=True):
         free = length - side
         count = 1 + math.ceil(free / max(1, side * (1 - OVERLAP)))
-        starts.append(sorted({round(at) for at in np.linspace(0, free, count)}))
+        starts.append(sorted({round(start) for start in np.linspace(0, free, count)}))
     for corner in itertools.product(*starts):
         yield tuple(slice(start, start + side) for start, side in zip(corner, window, strict=True))
 
 
 def _window_weight(window: Sequence[int]) -> np.ndarray:
-    """Weight of each voxel of a window, which falls towards its border."""
+    """Weight of each voxel of a window, which decreases towards its border."""
     weight = np.ones(tuple(window), dtype=np.float32)
     for axis, side in enumerate(window):
         distance = np.abs(np.arange(side) - (side - 1) / 2) / (side / 2)

@@ -1,4 +1,4 @@
-"""Training of one network of the ensemble, with checkpoints from which it continues.
+"""Training of one network of the ensemble, which can be resumed from a checkpoint.
 
 Weight averaging after Polyak & Juditsky (1992), Muon after Jordan et al. (2024).
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import copy
 import io
 import json
-import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,8 @@ from torch import nn
 from ...core.storage import write_bytes
 from ..adapt.muon import Muon
 from ..device import has_bfloat16
+from ..learning_rate import learning_rate_factor
+from ..threads import TORCH_RANDOM_STATE_LOCK
 from .augmentation import Augmentation, AugmentationConfig
 from .loss import masked_loss
 from .network import SpecialistUNet
@@ -31,8 +31,6 @@ from .preparation import PreparedExample
 from .sampling import PatchSampler
 
 MAX_GRADIENT_NORM = 5.0
-# Held while initial weights are drawn, because all threads share the random state of torch.
-_RANDOM_STATE_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +40,22 @@ class MemberConfig:
     Attributes
     ----------
     learning_rate : float
-        Largest, of AdamW.
+        Largest learning rate of AdamW.
     weight_decay : float
     muon_step, muon_momentum : float
-        See `Muon`, for the inner convolutions.
+        Parameters of `Muon`, which updates the inner convolutions.
     warm_up : float
-        Share of the time in which the learning rate rises.
+        Fraction of the training in which the learning rate rises.
     averaging_steps : int
-        Number of last steps over which the weights are averaged.
+        Length of the moving average of the weights, in steps.
     checkpoint_seconds : float
+        Time between two checkpoints.
     threads : int
-        Of torch, for this training.
+        Threads that torch uses for this training.
     max_steps : int
-        The training ends after as many, even if time is left.
+        Steps after which the training ends even if time is left.
     clock : function
-        Measures the time limit, in seconds.
+        Returns the time in seconds, which the time limit is compared with.
     """
 
     learning_rate: float = 3e-3
@@ -104,7 +103,7 @@ class MemberTraining:
         self._random = np.random.default_rng(seed)
         self._augmentation = Augmentation(plan, augmentation, self._random)
         self._sampler = PatchSampler(read, indices, plan, self._random)
-        with _RANDOM_STATE_LOCK:
+        with TORCH_RANDOM_STATE_LOCK:
             torch.manual_seed(seed)
             network = new_network(plan)
         if start is not None:
@@ -128,16 +127,16 @@ class MemberTraining:
     def train(
         self, seconds: float, checkpoint: Path, on_progress: Callable[[float], object]
     ) -> dict[str, torch.Tensor]:
-        """Train until the time limit and return the averaged weights, on the processor.
+        """Train until the time limit and return the averaged weights, on the CPU.
 
         Parameters
         ----------
         seconds : float
-            Time limit, of which `self.seconds` were spent before.
+            Time limit, including the `self.seconds` that were spent before the training was resumed.
         checkpoint : Path
-            File from which `resume` continues.
+            File that checkpoints are written to; see `resume`.
         on_progress : function
-            Called after each step with the fraction that is done; its exceptions end the training.
+            Called after each step with the fraction that is done. If it raises an exception, the training ends.
         """
         torch.set_num_threads(self._config.threads)
         clock = self._config.clock
@@ -189,7 +188,7 @@ class MemberTraining:
             return
 
     def _step(self, fraction: float) -> None:
-        factor = _rate_factor(fraction, self._config.warm_up)
+        factor = learning_rate_factor(fraction, self._config.warm_up)
         for group in self._adam.param_groups:
             group["lr"] = self._config.learning_rate * factor
         patches = [self._augmentation.patch(*self._sampler.draw()) for _ in range(self._plan.batch)]
@@ -215,12 +214,5 @@ def new_network(plan: SpecialistPlan) -> SpecialistUNet:
 
 
 def memory_format(plan: SpecialistPlan) -> torch.memory_format:
-    """Order of the axes in memory that convolutions are fastest with."""
+    """Memory format in which convolutions are fastest."""
     return torch.channels_last_3d if plan.dimensions == 3 else torch.channels_last
-
-
-def _rate_factor(fraction: float, warm_up: float) -> float:
-    """Learning rate factor at a fraction, 0..1, of the training: linear warm-up, then cosine decay."""
-    if fraction < warm_up:
-        return 0.04 + 0.96 * fraction / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (fraction - warm_up) / (1 - warm_up))

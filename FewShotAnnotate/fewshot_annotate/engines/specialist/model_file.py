@@ -1,4 +1,4 @@
-"""The files of a trained model: plan, report and the weights of all networks."""
+"""Files of a trained model: plan, report and the weights of all networks."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ MODEL_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What is known of a model beside its weights.
+    """Everything about a model except its weights.
 
     Attributes
     ----------
     plan : SpecialistPlan
     members : int
-        Networks of the ensemble.
+        Number of networks of the ensemble.
     inverse_temperature : float
-        Factor of logarithmic probabilities that calibrates them.
+        Factor of the logarithms of the probabilities that calibrates them.
     dice : DiceModel or None
         None after training on a single patient.
     folds : mapping of str to int
-        Fold of each patient by digest: the network of this number has not seen the patient.
+        Fold of each patient by digest: the network with this number was trained without the patient.
     fingerprint : str
-        Of the arguments of the training.
+        Fingerprint of the arguments of the training.
     """
 
     plan: SpecialistPlan
@@ -88,7 +88,7 @@ def read_description(folder: Path) -> ModelDescription:
     Raises
     ------
     InputError
-        There is no model, it is damaged or of another version.
+        The folder holds no model, or the model is damaged or of another version.
     """
     if not (folder / PLAN_FILE).is_file() or not (folder / MODEL_FILE).is_file():
         raise InputError("model_missing", path=folder)
@@ -104,7 +104,7 @@ def read_report(folder: Path) -> SpecialistReport:
     Raises
     ------
     InputError
-        There is none, or it is damaged or of another version.
+        The folder holds no report, or the report is damaged or of another version.
     """
     if not (folder / REPORT_FILE).is_file():
         raise InputError("model_missing", path=folder)
@@ -120,12 +120,12 @@ def model_labels(folder: Path) -> int:
 
 
 def require_labels(folder: Path, labels: int) -> ModelDescription:
-    """Description of a model with a given number of labels.
+    """Description of the model in a folder, which must have a given number of labels.
 
     Raises
     ------
     InputError
-        As `read_description`; the model has another number of labels.
+        As `read_description`; or the model has another number of labels.
     """
     description = read_description(folder)
     if description.plan.labels != labels:
@@ -139,12 +139,12 @@ def write_model(
     members: Sequence[Mapping[str, Tensor]],
     report: SpecialistReport,
 ) -> None:
-    """Write all files; the weights come last, so that a folder without them holds no model.
+    """Write all files. The weights are written last, so that an incomplete folder counts as one without a model.
 
     Raises
     ------
     InputError
-        They cannot be written.
+        A file cannot be written.
     """
     from safetensors.torch import save
 
@@ -159,7 +159,7 @@ def write_model(
 
 
 def load_members(folder: Path, description: ModelDescription) -> list[SpecialistUNet]:
-    """Networks of the ensemble, ready to predict, on the processor.
+    """Networks of the ensemble in evaluation mode, on the CPU.
 
     Raises
     ------
@@ -191,9 +191,10 @@ def load_members(folder: Path, description: ModelDescription) -> list[Specialist
 def load_start(
     folder: Path | None, plan: SpecialistPlan, folds: Mapping[str, int], members: int
 ) -> list[dict[str, Tensor]]:
-    """Weights of the networks of an earlier model, one for each fold.
+    """Weights of the networks of an earlier model to start from, one for each fold.
 
-    None if there is no such model, or if one of its networks has seen a patient whom it is to leave out.
+    Empty if no earlier model is given, if its plan or number of networks differs, or if one of its networks was
+    trained on a patient whom it must now hold out.
 
     Raises
     ------

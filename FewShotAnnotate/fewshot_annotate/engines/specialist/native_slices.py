@@ -1,4 +1,4 @@
-"""Slices of a prediction at the volume's own resolution, interpolated when they are needed."""
+"""Slices of a prediction at the resolution of the volume, which are interpolated on demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NativeSlices:
     Attributes
     ----------
     probabilities : float ndarray, shape [labels + 1, d, h, w]
-        On the working grid.
+        Probabilities on the working grid.
     grid : WorkingGrid
     """
 
@@ -24,31 +24,29 @@ class NativeSlices:
     grid: WorkingGrid
 
     def read(self, axis: int, index: int) -> np.ndarray:
-        """Probabilities, float32 `[labels + 1, h, w]`, of a slice across an array axis.
-
-        Probabilities are interpolated linearly, never labels.
-        """
+        """Linearly interpolated probabilities, float32 `[labels + 1, h, w]`, of a slice across an array axis."""
         grid = self.grid
-        grid_axis, flipped = grid.place(axis)
+        grid_axis, flipped = grid.grid_axis(axis)
         if flipped:
             index = grid.native[grid_axis] - 1 - index
-        plane = self._between(grid_axis, index)
+        probabilities = self._interpolated(grid_axis, index)
         lengths = [grid.native[other] for other in range(3) if other != grid_axis]
-        for at, length in enumerate(lengths, start=1):
-            plane = resized(plane, at, length)
-        restored = grid.restore(np.expand_dims(plane, 1 + grid_axis))
+        for slice_axis, length in enumerate(lengths, start=1):
+            probabilities = resized(probabilities, slice_axis, length)
+        restored = grid.restore(np.expand_dims(probabilities, 1 + grid_axis))
         return np.ascontiguousarray(np.take(restored, 0, axis=1 + axis))
 
-    def _between(self, grid_axis: int, index: int) -> np.ndarray:
+    def _interpolated(self, grid_axis: int, index: int) -> np.ndarray:
+        """Probabilities at a native index along one axis of the working grid, at the working size of the others."""
         old, new = self.grid.size[grid_axis], self.grid.native[grid_axis]
         position = min(max((index + 0.5) * old / new - 0.5, 0.0), old - 1.0)
         before = min(int(position), old - 1)
-        share = np.float32(position - before)
+        weight = np.float32(position - before)
         low: np.ndarray = np.take(self.probabilities, before, axis=1 + grid_axis).astype(np.float32)
-        if not share:
+        if not weight:
             return low
         high: np.ndarray = np.take(self.probabilities, min(before + 1, old - 1), axis=1 + grid_axis).astype(
             np.float32
         )
-        blended: np.ndarray = low + share * (high - low)
-        return blended
+        interpolated: np.ndarray = low + weight * (high - low)
+        return interpolated

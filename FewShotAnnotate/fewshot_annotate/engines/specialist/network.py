@@ -1,7 +1,7 @@
 """A compact U-Net in two or three dimensions that works at half the resolution of its input.
 
-The input is folded into channels (pixel unshuffle) and the output unfolded, so that most of the work is done on an
-eighth (in 2D a quarter) of the voxels. Ronneberger et al., "U-Net" (MICCAI 2015); Isensee et al., "nnU-Net" (2021).
+The input is folded into channels (pixel unshuffle) and the output unfolded, so that the convolutions see an eighth
+(in 2D, a quarter) of the voxels. Ronneberger et al., "U-Net" (MICCAI 2015); Isensee et al., "nnU-Net" (2021).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Keeps initial predictions near the frequency of background, so that the first steps are not spent on it.
+# Slope of the leaky ReLU for negative inputs, as in nnU-Net.
 _NEGATIVE_SLOPE = 0.01
+# Channels of each group of the group normalisation.
 _GROUP_CHANNELS = 8
 
 
@@ -25,11 +26,11 @@ class SpecialistUNet(nn.Module):
     ----------
     inputs, classes : int
     channels : sequence of int
-        Channels of each level, multiples of 8.
+        Channels of each level; multiples of 8.
     fold : sequence of int
-        Factor of each axis by which the input is folded into channels.
+        Factor for each axis by which the input is folded into channels.
     pools : sequence of sequence of int
-        Factor of each axis between the levels.
+        Pooling factor for each axis, between each level and the next.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class SpecialistUNet(nn.Module):
         self.head = conv(channels[0], classes * cells, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits of each class; the size of the image must be a multiple of `fold` and of all pools."""
+        """Logits of each class. The size of the image must be a multiple of the product of `fold` and all `pools`."""
         x = _folded(image, self.fold)
         skips: list[torch.Tensor] = []
         for level, block in enumerate(self.down):

@@ -1,7 +1,8 @@
 """SpecialistPlan: resolution, patch size and network for a task, chosen from its examples.
 
-The rules follow nnU-Net (Isensee et al., 2021): median spacing, thick slices are treated one by one, pooling until
-the axes have similar spacing. Limits are those of a processor with two cores instead of a GPU.
+The rules follow nnU-Net (Isensee et al., 2021): the working spacing is the median, thick slices are segmented one by
+one, and an axis is pooled only where its spacing is similar to the finest. The limits of size suit a CPU with two
+cores instead of a GPU.
 """
 
 from __future__ import annotations
@@ -13,45 +14,50 @@ from typing import Any
 
 import numpy as np
 
-# Slices this many times thicker than their pixels are segmented one by one, with their neighbours as channels.
+# Slices are segmented one by one, with their neighbours as channels, if they are at least this many times thicker
+# than their pixels.
 THICK_SLICE_RATIO = 3.0
-# So are examples of fewer slices, such as single ones.
+# They are also segmented one by one in examples with fewer slices, such as single ones.
 MIN_SLICES_3D = 4
-# Voxels of the working grid of a typical case; larger volumes are made coarser, by MAX_COARSENING per axis at most.
+# Most voxels of the working grid of a typical case: larger volumes are resampled to a coarser spacing, which is
+# MAX_COARSENING times the original one at most.
 MAX_VOXELS_3D = 2_000_000
 MAX_PIXELS_2D = 256 * 256
 MAX_COARSENING = 2.0
-# The smallest label keeps this many voxels (pixels of a slice in 2D) when a volume is made coarser.
+# The coarser spacing leaves at least this many voxels (in 2D, pixels of a slice) to the smallest label.
 MIN_LABEL_VOXELS = 400
-# Voxels of a patch. A whole case is a patch if it is not much larger.
+# Voxels of a patch. A patch is a whole case if the case is not much larger.
 PATCH_VOXELS = 100_000
-# Voxels of a batch, which has at least two patches.
+# Voxels of a batch, which has two patches at least and MAX_BATCH at most.
 BATCH_VOXELS = 200_000
 MAX_BATCH = 8
+# Channels of each level of the network.
 CHANNELS_3D = (32, 64, 96)
 CHANNELS_2D = (32, 64, 96, 128)
+# See `SpecialistUNet`.
 FOLD = 2
-# Neighbouring slices on either side, in 2.5D.
+# Neighbouring slices on either side that are input channels in 2.5D.
 CONTEXT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleSummary:
-    """What the plan depends on, of one example in canonical order.
+    """Properties of an example, in canonical order, that the plan is made from.
 
     Attributes
     ----------
     shape : (int, int, int)
     spacing : (float, float, float)
-        In mm.
+        Spacing in mm.
     smallest_label : float
-        Voxels of the smallest label on the labelled slices.
+        Number of voxels of the smallest label on the labelled slices.
     slice_count : int
-        Labelled slices along the thickest axis.
+        Number of labelled slices, across the axis of the largest spacing, that show a label.
     low, high, mean, deviation : float
-        Intensities: the percentiles 0.5 and 99.5, and mean and standard deviation between these, in the labels.
+        Intensities inside the labels: the percentiles 0.5 and 99.5, and the mean and standard deviation after
+        clipping to these.
     air : bool
-        Whether there are intensities as of air in CT, far below 0.
+        Whether there are intensities far below 0, as those of air in CT.
     labels : tuple of int
         Label indices on the labelled slices.
     """
@@ -70,7 +76,7 @@ class ExampleSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class SpecialistPlan:
-    """How the examples of a task are given to networks, and which.
+    """Working grid, patches and network architecture of a task.
 
     Attributes
     ----------
@@ -79,23 +85,24 @@ class SpecialistPlan:
     dimensions : int
         3, or 2 for thick slices.
     axis : int
-        Canonical axis across the slices, which comes first; 0 in 3D.
+        Canonical axis across the slices, which is the first axis of the working grid; 0 in 3D.
     context : int
-        Neighbouring slices on either side that are input channels: 1 in 2.5D, else 0.
+        Number of neighbouring slices on either side that are input channels: 1 in 2.5D, otherwise 0.
     spacing : (float, float, float)
-        Working spacing in mm, `axis` first; 0 for each volume's own.
+        Working spacing in mm, in the order of the working grid; 0 to keep the spacing of each volume.
     patch : (int, int, int)
-        Voxels of a training patch, `axis` first.
+        Size of a training patch in voxels, in the order of the working grid.
     batch : int
-        Patches of a training step.
+        Number of patches of a training step.
     channels : tuple of int
-        Of each level of the network.
+        Channels of each level of the network.
     fold : tuple of int
-        See `SpecialistUNet`, `dimensions` numbers.
+        See `SpecialistUNet`; one number for each of the `dimensions`.
     pools : tuple of tuple of int
         See `SpecialistUNet`.
     window : (float, float, float, float) or None
-        Intensities of CT: bounds, mean and standard deviation. None: each volume is normalised by its own.
+        Intensities of CT: lower and upper bound, mean and standard deviation. None to normalise each volume by its
+        own.
     """
 
     labels: int
@@ -112,13 +119,13 @@ class SpecialistPlan:
 
     @property
     def inputs(self) -> int:
-        """Input channels."""
+        """Number of input channels."""
         return 1 + 2 * self.context
 
     @property
     def multiple(self) -> tuple[int, int, int]:
-        """Number of which the size of a network's input must be a multiple, per axis; 1 across 2D slices."""
-        factors = [factor * math.prod(pool[at] for pool in self.pools) for at, factor in enumerate(self.fold)]
+        """Number for each axis of which the size of a network's input must be a multiple; 1 across 2D slices."""
+        factors = [factor * math.prod(pool[axis] for pool in self.pools) for axis, factor in enumerate(self.fold)]
         padded = [1] * (3 - len(factors)) + factors
         return padded[0], padded[1], padded[2]
 
@@ -228,35 +235,38 @@ def _batch(voxels: int) -> int:
 
 
 def _coarsening(summaries: Sequence[ExampleSummary], size: np.ndarray, flat: bool) -> float:
-    """Factor of the spacing at which a typical case is small enough, unless labels get too small."""
+    """Factor of the spacing that makes a typical case small enough, limited so that labels do not get too small."""
     smallest = float(np.median([summary.smallest_label for summary in summaries]))
     if flat:
         smallest /= max(1.0, float(np.median([summary.slice_count for summary in summaries])))
-        most, root = MAX_PIXELS_2D / float(size[1] * size[2]), 2
+        max_ratio, dimensions = MAX_PIXELS_2D / float(size[1] * size[2]), 2
     else:
-        most, root = MAX_VOXELS_3D / float(np.prod(size)), 3
-    wanted = (1 / most) ** (1 / root)
-    allowed = (smallest / MIN_LABEL_VOXELS) ** (1 / root)
-    return float(np.clip(min(wanted, allowed), 1.0, MAX_COARSENING))
+        max_ratio, dimensions = MAX_VOXELS_3D / float(np.prod(size)), 3
+    for_size = (1 / max_ratio) ** (1 / dimensions)
+    for_labels = (smallest / MIN_LABEL_VOXELS) ** (1 / dimensions)
+    return float(np.clip(min(for_size, for_labels), 1.0, MAX_COARSENING))
 
 
 def _factors(
     spacing: np.ndarray, size: np.ndarray, levels: int
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """Folding and pooling, which leave out axes that are still much coarser than the finest, or short."""
+    """Factors of folding and pooling: 1 along axes that are short or still much coarser than the finest, else 2."""
     factors: list[tuple[int, ...]] = []
-    current, left = spacing.astype(float), size.astype(float)
+    level_spacing, level_size = spacing.astype(float), size.astype(float)
     for _ in range(levels):
-        halved = (current < 1.75 * current.min()) & (left >= 8)
+        halved = (level_spacing < 1.75 * level_spacing.min()) & (level_size >= 8)
         factors.append(tuple(2 if half else 1 for half in halved))
-        current, left = current * factors[-1], left / factors[-1]
+        level_spacing, level_size = level_spacing * factors[-1], level_size / factors[-1]
     return factors[0], tuple(factors[1:])
 
 
 def _patch(size: np.ndarray, multiple: Sequence[int]) -> list[int]:
-    """Patch of the proportions of a typical case, or all of it; a multiple of what the network needs."""
-    share = min(1.0, (1.25 * PATCH_VOXELS / float(np.prod(size))) ** (1 / len(size)))
-    return [max(each, each * math.ceil(length * share / each)) for length, each in zip(size, multiple, strict=True)]
+    """Size of a patch with the proportions of a typical case, or of the whole case; a multiple of `multiple`."""
+    scale = min(1.0, (1.25 * PATCH_VOXELS / float(np.prod(size))) ** (1 / len(size)))
+    return [
+        max(factor, factor * math.ceil(length * scale / factor))
+        for length, factor in zip(size, multiple, strict=True)
+    ]
 
 
 def _ct_window(summaries: Sequence[ExampleSummary]) -> tuple[float, float, float, float] | None:

@@ -1,4 +1,4 @@
-"""Prediction of one volume by a trained model: calibrated probabilities by slice, and the expected Dice."""
+"""Prediction of a volume by a trained model: calibrated probabilities of each slice, and the expected Dice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
 from ...core.volume import Volume
-from .dice_model import calibrated, promised_dice
+from .dice_model import calibrated, soft_dice
 from .model_file import MODEL_FILE, load_members, read_description, require_labels
 from .native_slices import NativeSlices
 from .preparation import WorkingGrid, normalised
@@ -28,7 +28,7 @@ class VolumePrediction:
     ----------
     volume : Volume
     model : Path
-        Folder that `fit_specialist` wrote.
+        Folder with the model that `fit_specialist` wrote.
     labels : sequence of int
         Label value of each label of the model.
     device : Device
@@ -38,7 +38,7 @@ class VolumePrediction:
     Raises
     ------
     InputError
-        There is no model, it is damaged or has another number of labels; there is no such device.
+        The model is missing, is damaged or has another number of labels; or the device is not available.
     """
 
     def __init__(
@@ -55,16 +55,17 @@ class VolumePrediction:
         from .inference import predict_volume
         from .member_training import memory_format
 
-        on = torch_device(device, "specialist")
+        chosen_device = torch_device(device, "specialist")
         plan = self.description.plan
         networks = _networks(model, (model / MODEL_FILE).stat().st_mtime_ns)
         for network in networks:
-            network.to(on, memory_format=memory_format(plan))  # type: ignore[call-overload]
+            network.to(chosen_device, memory_format=memory_format(plan))  # type: ignore[call-overload]
         grid = WorkingGrid.of(volume.geometry, plan)
-        probabilities = predict_volume(networks, plan, normalised(grid.image(volume.array), plan), on, on_progress)
-        self._promised = promised_dice(probabilities, self.description.inverse_temperature)
-        for at in range(probabilities.shape[1]):
-            probabilities[:, at] = calibrated(probabilities[:, at], self.description.inverse_temperature)
+        image = normalised(grid.image(volume.array), plan)
+        probabilities = predict_volume(networks, plan, image, chosen_device, on_progress)
+        self._soft_dice = soft_dice(probabilities, self.description.inverse_temperature)
+        for index in range(probabilities.shape[1]):
+            probabilities[:, index] = calibrated(probabilities[:, index], self.description.inverse_temperature)
         self._slices = NativeSlices(probabilities, grid)
 
     def slice(self, axis: int, index: int) -> np.ndarray:
@@ -76,10 +77,10 @@ class VolumePrediction:
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label on this volume; empty if the model was trained on a single patient."""
         dice = self.description.dice
-        return () if dice is None else dice.of_volume(self._promised, self._labels)
+        return () if dice is None else dice.of_volume(self._soft_dice, self._labels)
 
 
 @lru_cache(maxsize=2)
-def _networks(model: Path, written: int) -> list[SpecialistUNet]:
-    """Networks of a model; `written` is the time of its file, so that a newer one is read again."""
+def _networks(model: Path, modified_ns: int) -> list[SpecialistUNet]:
+    """Networks of a model; `modified_ns` is the modification time of its file, so that a newer one is read again."""
     return load_members(model, read_description(model))

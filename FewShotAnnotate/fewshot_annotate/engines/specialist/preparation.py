@@ -1,4 +1,4 @@
-"""Examples and volumes on the working grid of a plan: canonical order, working spacing, normalised intensities."""
+"""Conversion of examples and volumes to the working grid of a plan: axes, spacing and normalised intensities."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from ...core.volume import Geometry, Volume
 from .canonical import CanonicalOrder
 from .plan import ExampleSummary, SpecialistPlan
 
-_AIR = -300.0
+# A volume with intensities below this (in HU) is taken for CT.
+_MAX_AIR = -300.0
+# Intensities are clipped to these percentiles.
 _PERCENTILES = (0.5, 99.5)
-# Percentiles are taken of about this many voxels.
+# Percentiles of a volume are estimated from about this many voxels.
 _SAMPLE_VOXELS = 200_000
 
 
@@ -29,9 +31,9 @@ class WorkingGrid:
     axis : int
         See `SpecialistPlan`.
     native : (int, int, int)
-        Size in canonical order, `axis` first.
+        Size of the volume, in canonical order with `axis` first.
     size : (int, int, int)
-        Size of the working grid; both cover the same extent.
+        Size of the working grid, which covers the same extent.
     """
 
     order: CanonicalOrder
@@ -47,25 +49,25 @@ class WorkingGrid:
         shape = [geometry.shape[order.axes[axis]] for axis in first]
         spacing = [order.spacing(geometry)[axis] for axis in first]
         size = [
-            length if not wanted else max(1, round(length * old_spacing / wanted))
-            for length, old_spacing, wanted in zip(shape, spacing, plan.spacing, strict=True)
+            length if not new_spacing else max(1, round(length * old_spacing / new_spacing))
+            for length, old_spacing, new_spacing in zip(shape, spacing, plan.spacing, strict=True)
         ]
         return cls(order, plan.axis, (shape[0], shape[1], shape[2]), (size[0], size[1], size[2]))
 
-    def place(self, axis: int) -> tuple[int, bool]:
-        """Axis of the working grid along an array axis, and whether it runs the other way."""
+    def grid_axis(self, axis: int) -> tuple[int, bool]:
+        """Axis of the working grid along an array axis, and whether it runs in the opposite direction."""
         canonical = self.order.axis(axis)
         first = [self.axis, *(other for other in range(3) if other != self.axis)]
         return first.index(canonical), self.order.flipped[canonical]
 
     def canonical(self, array: np.ndarray) -> np.ndarray:
-        """View of `[k, j, i]` with the axis of the plan first."""
+        """View of `[k, j, i]` in canonical order with the axis of the plan first."""
         return np.moveaxis(self.order.apply(array), self.axis, 0)
 
     def restore(self, array: np.ndarray) -> np.ndarray:
-        """View of `[..., a, b, c]`, at the native size, as `[..., k, j, i]`."""
-        lead = array.ndim - 3
-        return self.order.restore(np.moveaxis(array, lead, lead + self.axis))
+        """Inverse of `canonical`: view of `[..., a, b, c]`, at the native size, as `[..., k, j, i]`."""
+        leading = array.ndim - 3
+        return self.order.restore(np.moveaxis(array, leading, leading + self.axis))
 
     def image(self, array: np.ndarray) -> np.ndarray:
         """Intensities on the working grid, float32, by linear interpolation."""
@@ -81,22 +83,22 @@ class WorkingGrid:
         return np.ascontiguousarray(image)
 
     def labels(self, array: np.ndarray, axis: int | None = None, labelled: Sequence[int] = ()) -> np.ndarray:
-        """Labels on the working grid, of the nearest voxel.
+        """Labels on the working grid, by nearest-neighbour interpolation.
 
         Parameters
         ----------
         array : ndarray, shape [k, j, i]
         axis : int or None
-            Array axis of labelled slices.
+            Array axis across the labelled slices.
         labelled : sequence of int
-            Slices along it that are never passed over for their neighbours, however coarse the working grid is.
+            Indices of slices that are kept even if the working grid is so coarse that it would skip them.
         """
         nearest = [
             np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
             for old, new in zip(self.native, self.size, strict=True)
         ]
         if axis is not None:
-            grid_axis, flipped = self.place(axis)
+            grid_axis, flipped = self.grid_axis(axis)
             old, new = self.native[grid_axis], self.size[grid_axis]
             for index in labelled:
                 grid_index = old - 1 - index if flipped else index
@@ -111,7 +113,7 @@ class PreparedExample:
     Attributes
     ----------
     image : float16 ndarray, shape [d, h, w]
-        Normalised.
+        Normalised intensities.
     labels : uint8 or uint16 ndarray, shape [d, h, w]
         Label indices; the largest value of the dtype on slices that are not labelled.
     """
@@ -126,22 +128,22 @@ class PreparedExample:
 
 
 def prepared(volume: Volume, labels: np.ndarray, example: TrainingExample, plan: SpecialistPlan) -> PreparedExample:
-    """An example that was loaded, on the working grid."""
+    """A loaded example on the working grid."""
     grid = WorkingGrid.of(volume.geometry, plan)
     image = normalised(grid.image(volume.array), plan)
     dtype = np.uint8 if plan.labels < np.iinfo(np.uint8).max else np.uint16
-    marked = labels.astype(dtype)
+    indices = labels.astype(dtype)
     if example.labelled_slices is not None:
         assert example.axis is not None
-        elsewhere = np.ones(labels.shape[example.axis], dtype=bool)
-        elsewhere[list(example.labelled_slices)] = False
-        np.moveaxis(marked, example.axis, 0)[elsewhere] = np.iinfo(dtype).max
-    on_grid = grid.labels(marked, example.axis, example.labelled_slices or ())
-    return PreparedExample(image.astype(np.float16), on_grid)
+        unlabelled = np.ones(labels.shape[example.axis], dtype=bool)
+        unlabelled[list(example.labelled_slices)] = False
+        np.moveaxis(indices, example.axis, 0)[unlabelled] = np.iinfo(dtype).max
+    grid_labels = grid.labels(indices, example.axis, example.labelled_slices or ())
+    return PreparedExample(image.astype(np.float16), grid_labels)
 
 
 def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
-    """Intensities with mean 0 and standard deviation 1: of the labels in CT, else of the volume without its tails."""
+    """Clipped intensities with mean 0 and standard deviation 1, inside the labels in CT, else in the whole volume."""
     if plan.window is not None:
         low, high, mean, deviation = plan.window
     else:
@@ -156,7 +158,7 @@ def normalised(image: np.ndarray, plan: SpecialistPlan) -> np.ndarray:
 
 
 def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> ExampleSummary:
-    """Summary of an example that was loaded."""
+    """Summary of a loaded example."""
     order = CanonicalOrder.of(volume.geometry)
     shape = [volume.array.shape[axis] for axis in order.axes]
     result = labels
@@ -165,7 +167,7 @@ def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> Exa
         result = np.take(labels, example.labelled_slices, axis=example.axis)
     counts = np.bincount(result.reshape(-1))[1:]
     thickest = int(np.argmax(volume.geometry.spacing[::-1]))
-    shown = np.count_nonzero(result.any(axis=tuple(axis for axis in range(3) if axis != thickest)))
+    slice_count = np.count_nonzero(result.any(axis=tuple(axis for axis in range(3) if axis != thickest)))
     values = volume.array[labels > 0] if labels.any() else volume.array.reshape(-1)
     low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
     inner = np.clip(values.astype(np.float32), low, high)
@@ -173,12 +175,12 @@ def summary(volume: Volume, labels: np.ndarray, example: TrainingExample) -> Exa
         shape=(shape[0], shape[1], shape[2]),
         spacing=order.spacing(volume.geometry),
         smallest_label=float(counts[counts > 0].min()) if counts.any() else 0.0,
-        slice_count=int(shown),
+        slice_count=int(slice_count),
         low=low,
         high=high,
         mean=float(inner.mean()),
         deviation=float(inner.std()),
-        air=bool(np.percentile(_sample(volume.array), 0.5) < _AIR),
+        air=bool(np.percentile(_sample(volume.array), 0.5) < _MAX_AIR),
         labels=tuple(int(label) for label in np.flatnonzero(counts) + 1),
     )
 
@@ -198,6 +200,6 @@ def resized(array: np.ndarray, axis: int, size: int) -> np.ndarray:
     after = np.minimum(before + 1, old - 1)
     shape = [1] * array.ndim
     shape[axis] = size
-    share = (position - before).astype(np.float32).reshape(shape)
+    weight = (position - before).astype(np.float32).reshape(shape)
     low, high = np.take(array, before, axis=axis), np.take(array, after, axis=axis)
-    return np.asarray(low + share * (high - low))
+    return np.asarray(low + weight * (high - low))

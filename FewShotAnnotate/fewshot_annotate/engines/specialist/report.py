@@ -1,4 +1,4 @@
-"""SpecialistReport: how well the networks of a task did on patients they had not seen."""
+"""SpecialistReport: how well the networks of a task segment held-out patients."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class SpecialistReport:
     Attributes
     ----------
     expected_dice : tuple of ExpectedDice
-        Of an unseen patient with nothing painted, from cross-validation over patients. `label` is the label index.
-        Empty with examples of a single patient. The interval holds the Dice of a patient with a probability of 90 %.
+        Expected Dice of each label on a new patient without painted slices, from cross-validation over patients, with
+        the 90 % interval. `label` is the label index. Empty if all examples are of a single patient.
     examples, patients : int
     steps : int
         Training steps of all networks together.
     seconds : float
-        Time of training, of all calls that worked in the folder.
+        Training time, including that of calls that were interrupted.
     """
 
     expected_dice: tuple[ExpectedDice, ...]

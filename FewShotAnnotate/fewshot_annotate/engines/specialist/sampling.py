@@ -1,4 +1,4 @@
-"""Where training patches are taken: every example and every label equally often, on labelled slices."""
+"""Choice of the training patches: every example and every label equally often, on labelled slices."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 from .plan import SpecialistPlan
 from .preparation import PreparedExample
 
-# Share of patches around a voxel of a label; the others are anywhere on labelled slices.
-LABEL_SHARE = 0.67
-# Voxels kept of each label of an example to draw from.
-_MAX_PLACES = 1000
+# Fraction of the patches that contain a voxel of a label; the others are anywhere on labelled slices.
+LABEL_FRACTION = 0.67
+# Largest shift of a patch relative to the voxel that it contains, as a fraction of its size.
+_MAX_SHIFT = 0.35
+# Voxels of each label of an example that patches are drawn around, at most.
+_MAX_VOXELS = 1000
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class ClassVoxels:
     Attributes
     ----------
     of_labels : sequence of int ndarray, shape [n, 3]
-        For each label that the example shows.
+        Some voxels of each label in the example.
     labelled : int ndarray, shape [n, 3]
         Some voxels of the labelled slices.
     """
@@ -35,18 +37,18 @@ class ClassVoxels:
     def of(cls, example: PreparedExample, labels: int, generator: np.random.Generator) -> ClassVoxels:
         """A random selection of voxels."""
         flat = np.asarray(example.labels).reshape(-1)
-        marked = np.flatnonzero((flat > 0) & (flat <= labels))
-        order = marked[np.argsort(flat[marked], kind="stable")]
-        firsts = np.flatnonzero(np.diff(flat[order])) + 1
-        groups = np.split(order, firsts) if len(order) else []
-        of_labels = tuple(_some(group, example.labels.shape, generator) for group in groups)
-        candidates = _some(np.flatnonzero(flat != example.unlabelled), example.labels.shape, generator)
-        return cls(of_labels, candidates)
+        foreground = np.flatnonzero((flat > 0) & (flat <= labels))
+        by_label = foreground[np.argsort(flat[foreground], kind="stable")]
+        boundaries = np.flatnonzero(np.diff(flat[by_label])) + 1
+        groups = np.split(by_label, boundaries) if len(by_label) else []
+        of_labels = tuple(_random_voxels(group, example.labels.shape, generator) for group in groups)
+        labelled = _random_voxels(np.flatnonzero(flat != example.unlabelled), example.labels.shape, generator)
+        return cls(of_labels, labelled)
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
-        """A voxel of a random label, or any labelled one."""
+        """A voxel of a random label, or any voxel of the labelled slices."""
         positions = self.labelled
-        if self.of_labels and generator.random() < LABEL_SHARE:
+        if self.of_labels and generator.random() < LABEL_FRACTION:
             positions = self.of_labels[generator.integers(len(self.of_labels))]
         voxel: np.ndarray = positions[generator.integers(len(positions))]
         return voxel
@@ -91,9 +93,9 @@ class PatchSampler:
         return example, self._centre(voxel, np.array(example.labels.shape))
 
     def _centre(self, voxel: np.ndarray, size: np.ndarray) -> np.ndarray:
-        """Centre of a patch that contains the voxel, in the volume as far as this is possible."""
+        """Centre of a patch that contains the voxel and lies inside the volume as far as possible."""
         patch = np.array(self._plan.patch)
-        shift = np.rint(self._random.uniform(-0.35, 0.35, 3) * patch).astype(int)
+        shift = np.rint(self._random.uniform(-_MAX_SHIFT, _MAX_SHIFT, 3) * patch).astype(int)
         shift[patch == 1] = 0
         slack = np.maximum(0, patch // 8)
         low = np.minimum(patch // 2 - slack, size // 2)
@@ -102,8 +104,8 @@ class PatchSampler:
         return np.where(patch == 1, voxel, moved)
 
 
-def _some(flat: np.ndarray, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    """At most `_MAX_PLACES` of some flat indices, as positions `[n, 3]`."""
-    if len(flat) > _MAX_PLACES:
-        flat = flat[np.sort(generator.integers(len(flat), size=_MAX_PLACES))]
+def _random_voxels(flat: np.ndarray, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """Positions `[n, 3]` of at most `_MAX_VOXELS` of the voxels with these flat indices."""
+    if len(flat) > _MAX_VOXELS:
+        flat = flat[np.sort(generator.integers(len(flat), size=_MAX_VOXELS))]
     return np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int32)

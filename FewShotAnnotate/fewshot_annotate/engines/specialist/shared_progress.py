@@ -1,4 +1,4 @@
-"""Progress of trainings in several threads, which all end when one fails or the run should stop."""
+"""Progress of trainings in several threads, all of which end if one fails or the run is stopped."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class SharedProgress:
             mean = sum(self._fractions) / len(self._fractions)
             self._context.report_progress(self._first + (self._last - self._first) * mean)
 
-    def results(self, jobs: Sequence[Future[Result]]) -> list[Result]:
-        """Results of all trainings; the first exception ends the others and is raised."""
+    def results(self, futures: Sequence[Future[Result]]) -> list[Result]:
+        """Results of all trainings. If one raises an exception, the others are ended and the exception is raised."""
         failure: BaseException | None = None
         results = []
-        for job in jobs:
+        for future in futures:
             try:
-                results.append(job.result())
+                results.append(future.result())
             except BaseException as error:
                 self._ended.set()
                 if failure is None or isinstance(failure, Stopped):

@@ -1,4 +1,4 @@
-"""Training of a task's networks: preparation, one network for each fold of patients, and how well they do."""
+"""Training of the networks of a task: preparation, cross-validation over patients, and writing the model."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
 # Holds checkpoints and prepared examples until the training has ended.
 TRAINING_FOLDER = "training"
 RECORD_FILE = "record.json"
-# Share of the time limit that is kept for the evaluation of unseen patients and for writing.
-EVALUATION_SHARE = 0.05
-# Share of the progress that loading the examples takes.
-_LOADING_PART = 0.03
+# Fraction of the time limit that is reserved for the evaluation on held-out patients and for writing.
+EVALUATION_FRACTION = 0.05
+# Fraction of the progress that loading the examples takes.
+_LOADING_FRACTION = 0.03
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the networks of a task are trained on.
+    """Data that the networks of a task are trained on.
 
     Attributes
     ----------
     record : UnfinishedTraining
     splits : sequence of Split
-        One for each network.
+        One split for each network.
     patients : sequence of str
         Patient of each example.
     cache : ExampleCache
     folder : Path
-        For checkpoints.
+        Folder for checkpoints.
     """
 
     record: UnfinishedTraining
@@ -88,7 +88,7 @@ def fit_specialist(
 ) -> SpecialistReport:
     """Train networks on the examples of a task and write them to a folder.
 
-    Called again with the same arguments after the process was killed, it continues from the last checkpoint.
+    A call with the same arguments after the process was killed continues from the last checkpoints.
 
     Parameters
     ----------
@@ -96,25 +96,24 @@ def fit_specialist(
     labels : int
         Number of labels of the task, without background.
     folder : Path
-        Created if it is not there. In the end it holds the model, which `RunContext.model` names.
+        Folder for the model, which is created if it does not exist; see `RunContext.model`.
     budget_seconds : float
-        Time limit of the training, including cross-validation, over all calls that continue it.
+        Time limit of the training, including cross-validation and calls that were interrupted.
     start : Path, optional
-        Folder of a model with the same number of labels to start from, such as that before examples were added.
+        Folder of a model with the same number of labels to start from, such as one trained on fewer examples.
     seed : int
     device : Device
     context : RunContext
-        Its progress, warnings and stop are used.
+        Receives progress and warnings, and can stop the training.
     config : MemberConfig, optional
-        Default: that for this machine.
 
     Raises
     ------
     InputError
-        Without labelled examples; a label that no example shows; other labels in the examples or in `start`; the
+        No example is labelled; no example shows one of the labels; an example or `start` has other labels; or the
         folder cannot be written.
     Stopped
-        The context asked to stop; the checkpoints stay, so that training can be continued.
+        The context stopped the training. The checkpoints are kept, so that it can be continued.
     """
     examples = [example for example in examples if example.labelled_slices != ()]
     if not examples:
@@ -127,15 +126,17 @@ def fit_specialist(
     unfinished = UnfinishedTraining.read(work / RECORD_FILE, record)
     if unfinished is None:
         shutil.rmtree(work, ignore_errors=True)
-    if unfinished is None:
         plan = _plan(examples, labels, start, context)
         unfinished = UnfinishedTraining(record, plan, _folds(examples, budget_seconds, start, seed))
-        write_json(_made(work) / RECORD_FILE, unfinished.to_json())
+        _make_folder(work)
+        write_json(work / RECORD_FILE, unfinished.to_json())
     training = _prepare(examples, work, unfinished, context)
     from .ensemble_training import train_ensemble
 
     spent = time.monotonic() - began
-    limits = Limits(max(1.0, budget_seconds * (1 - EVALUATION_SHARE) - spent), budget_seconds * EVALUATION_SHARE)
+    limits = Limits(
+        max(1.0, budget_seconds * (1 - EVALUATION_FRACTION) - spent), budget_seconds * EVALUATION_FRACTION
+    )
     report = train_ensemble(training, folder, limits, start, seed, device, context, config, began)
     shutil.rmtree(work, ignore_errors=True)
     return report
@@ -144,12 +145,13 @@ def fit_specialist(
 def _prepare(
     examples: Sequence[TrainingExample], work: Path, unfinished: UnfinishedTraining, context: RunContext
 ) -> Training:
-    """Prepared examples, which are read if they are there, and splits."""
-    cache = ExampleCache(_made(work / "examples"))
+    """Training with prepared examples; those that an earlier call prepared are kept."""
+    _make_folder(work / "examples")
+    cache = ExampleCache(work / "examples")
     for index, example in enumerate(examples):
         if not cache.holds(index):
             cache.write(index, prepared(*example.load(), example, unfinished.plan))
-        context.report_progress(_LOADING_PART * (1 + (index + 1) / len(examples)) / 2)
+        context.report_progress(_LOADING_FRACTION * (1 + (index + 1) / len(examples)) / 2)
     patients = [example.patient for example in examples]
     return Training(unfinished, splits_by_fold(patients, unfinished.folds), patients, cache, work)
 
@@ -157,9 +159,8 @@ def _prepare(
 def _folds(
     examples: Sequence[TrainingExample], budget_seconds: float, start: Path | None, seed: int
 ) -> dict[str, int]:
-    """Fold of each patient; patients of an earlier model stay in theirs."""
+    """Fold of each patient; patients of an earlier model keep their folds."""
     patients = [example.patient for example in examples]
-    # A GPU trains one network after the other, as one core does.
     count = fold_count(max_threads(MAX_FOLDS) * budget_seconds)
     if start is not None:
         earlier = read_description(start)
@@ -168,24 +169,24 @@ def _folds(
     return folds_of_patients(patients, count, seed)
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> None:
+    """Create a folder if it does not exist; raises `InputError` if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable_error(folder, error) from None
-    return folder
 
 
 def _plan(
     examples: Sequence[TrainingExample], labels: int, start: Path | None, context: RunContext
 ) -> SpecialistPlan:
-    """Plan of an earlier model or a new one, after the labels were checked."""
+    """Plan of the earlier model, or a new plan; checks the labels of the examples first."""
     earlier = None
     if start is not None:
         from .model_file import require_labels
 
         earlier = require_labels(start, labels).plan
-    shown = np.zeros(labels + 1, dtype=bool)
+    present = np.zeros(labels + 1, dtype=bool)
     summaries = []
     for number, example in enumerate(examples, start=1):
         volume, array = example.load()
@@ -194,10 +195,10 @@ def _plan(
         example_summary = summary(volume, array, example)
         if example_summary.labels and example_summary.labels[-1] > labels:
             raise InputError("training_label_unknown", number=number, label=example_summary.labels[-1], labels=labels)
-        shown[list(example_summary.labels)] = True
+        present[list(example_summary.labels)] = True
         summaries.append(example_summary)
-        context.report_progress(_LOADING_PART * number / len(examples) / 2)
-    missing = np.flatnonzero(~shown[1:]) + 1
+        context.report_progress(_LOADING_FRACTION * number / len(examples) / 2)
+    missing = np.flatnonzero(~present[1:]) + 1
     if len(missing):
         raise InputError("training_label_missing", label=int(missing[0]))
     return earlier or make_plan(summaries, labels)

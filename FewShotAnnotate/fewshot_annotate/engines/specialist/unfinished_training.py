@@ -1,4 +1,4 @@
-"""UnfinishedTraining: what an unfinished training was started with, so that only the same is continued."""
+"""UnfinishedTraining: record of the arguments of a training, so that it is continued only with the same ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .plan import SpecialistPlan
 
 @dataclass(frozen=True)
 class UnfinishedTraining:
-    """Fingerprint of the arguments, and what was made of them.
+    """Fingerprint of the arguments of a training, and the plan and folds that were chosen for it.
 
     Attributes
     ----------
@@ -42,17 +42,17 @@ class UnfinishedTraining:
         return cls(str(data["fingerprint"]), SpecialistPlan.from_json(data["plan"]), folds)
 
     @classmethod
-    def read(cls, path: Path, wanted: str) -> UnfinishedTraining | None:
-        """The record of a training with this fingerprint; None if there is none that can be read."""
+    def read(cls, path: Path, expected: str) -> UnfinishedTraining | None:
+        """The record with the expected fingerprint; None if it is missing or damaged, or has another fingerprint."""
         try:
             record = read_json_as(path, cls.from_json)
         except (OSError, ValueError, InputError):
             return None
-        return record if record.fingerprint == wanted else None
+        return record if record.fingerprint == expected else None
 
 
 def fingerprint(examples: Sequence[TrainingExample], labels: int, budget_seconds: float, seed: int) -> str:
-    """Fingerprint of the arguments of a training, in which no patient can be recognised."""
-    rows = [[example.patient, example.axis, example.labelled_slices] for example in examples]
-    text = json.dumps([rows, labels, budget_seconds, seed])
+    """Fingerprint of the arguments of a training, from which patients cannot be identified."""
+    described = [[example.patient, example.axis, example.labelled_slices] for example in examples]
+    text = json.dumps([described, labels, budget_seconds, seed])
     return hashlib.sha256(text.encode()).hexdigest()
