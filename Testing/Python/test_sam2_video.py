@@ -22,7 +22,14 @@ from support.tiny_weights import Shelf, random_sam2
 
 # isort: split
 from fewshot_annotate.engines.sam2 import network as sam2_model
-from fewshot_annotate.engines.sam2.network import Frames, Track, VideoModel, renamed, resized_logits, shared_features
+from fewshot_annotate.engines.sam2.network import (
+    Frames,
+    Track,
+    VideoModel,
+    renamed,
+    resized_probabilities,
+    shared_features,
+)
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_MEDSAM2_REFERENCE")
@@ -129,7 +136,7 @@ def test_both_labelled_slices_count_by_distance(shelf: Shelf) -> None:
     sides = {}
     for reverse, way in ways.items():
         for index in way:
-            sides[reverse] = resized_logits(track.track(index - 8, reverse), support.masks.shape[1:])
+            sides[reverse] = resized_probabilities(track.track(index - 8, reverse), support.masks.shape[1:])
         track.reset()
     expected = 0.75 * sides[False] + 0.25 * sides[True]
     one = Support(
@@ -188,7 +195,7 @@ if REFERENCE:  # a checkout of bowang-lab/MedSAM2
             for frame, _, logits in official.propagate_in_video(state, start_frame_idx=start, reverse=reverse):
                 if frame not in labelled:
                     theirs = logits[0, 0].sigmoid().numpy()
-                    ours = resized_logits(track.track(frame, reverse), shape)
+                    ours = resized_probabilities(track.track(frame, reverse), shape)
                     worst = max(worst, float(np.abs(ours - theirs).max()))
                     changed += int(((ours > 0.5) != (theirs > 0.5)).sum())
                     pixels += ours.size

@@ -43,8 +43,8 @@ _NO_NAME = re.compile(r"(label|segment|structure|roi)?[\s_-]*\d*", re.IGNORECASE
 class GroundingDino(PromptedEngine):
     """Boxes detected by name, masks by SAM or MedSAM.
 
-    The detected box with the highest score that overlaps the propagated box replaces it. The propagated box is kept
-    where there is none, and for labels without a descriptive name.
+    The propagated box is replaced by the detected box with the highest score that overlaps it. It is kept where no
+    detected box overlaps it, and for labels without a descriptive name.
     """
 
     name = "grounding-dino"
@@ -77,9 +77,9 @@ class GroundingDino(PromptedEngine):
         self._phrases = {
             label_index: phrase for label_index, phrase in phrases.items() if not _NO_NAME.fullmatch(phrase.strip())
         }
-        nameless = len(support.labels) - len(self._phrases)
-        if nameless:
-            context.warn(Message("segments_nameless", count=nameless, total=len(support.labels)))
+        unnamed_count = len(support.labels) - len(self._phrases)
+        if unnamed_count:
+            context.warn(Message("segments_nameless", count=unnamed_count, total=len(support.labels)))
         self._texts: list[tuple[Text, list[int]]] | None = None
 
     @property
@@ -127,12 +127,12 @@ class GroundingDino(PromptedEngine):
         if self._texts is None:
             label_indices = list(self._phrases)
             texts = model.texts([self._phrases[label_index] for label_index in label_indices])
-            left = iter(label_indices)
-            self._texts = [(text, [next(left) for _ in text.spans]) for text in texts]
+            remaining = iter(label_indices)
+            self._texts = [(text, [next(remaining) for _ in text.spans]) for text in texts]
         return self._texts
 
     def _best(self, boxes: np.ndarray, scores: np.ndarray, propagated: Sequence[Prompt], limit: Box) -> Box | None:
-        """The box with the highest score that overlaps the propagated ones, clipped to `limit`; None without any."""
+        """The box with the highest score that overlaps the propagated ones, clipped to `limit`; None if none does."""
         around = np.array([prompt.box for prompt in propagated])
         enclosing = (*around[:, :2].min(axis=0), *around[:, 2:].max(axis=0))
         inside = np.concatenate([np.maximum(boxes[:, :2], limit[:2]), np.minimum(boxes[:, 2:], limit[2:])], axis=1)

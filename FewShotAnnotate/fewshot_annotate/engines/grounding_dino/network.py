@@ -138,7 +138,7 @@ class GroundingModel:
 
 
 def clean(name: str) -> str:
-    """Normalise a name: lower case, without punctuation that ends it."""
+    """Normalise a name: lower case, with spaces instead of the punctuation that would end it."""
     return " ".join(re.sub(r"[._?]+", " ", name.lower()).split())
 
 
@@ -152,7 +152,7 @@ def as_input(rgb: np.ndarray, shortest: int) -> np.ndarray:
 
 
 def resized_shape(height: int, width: int, shortest: int) -> tuple[int, int]:
-    """Shape with the requested shortest side, or smaller where the longest side would exceed its maximum."""
+    """Shape with the requested shortest side, or a shorter one if the longest side would exceed its maximum."""
     longest = round(shortest * LONGEST_PER_SHORTEST)
     low, high = min(height, width), max(height, width)
     exact: float = shortest
@@ -212,13 +212,13 @@ def build(state: Mapping[str, Tensor]) -> Any:
         if bars:
             logging.enable_progress_bar()
     for kind in ("missing", "unexpected", "mismatched"):
-        mismatched = sorted(map(str, loading_info[f"{kind}_keys"]))
-        if mismatched:
-            raise ValueError(f"{kind}: {', '.join(mismatched[:3])}")
+        keys = sorted(map(str, loading_info[f"{kind}_keys"]))
+        if keys:
+            raise ValueError(f"{kind}: {', '.join(keys[:3])}")
     return net.float().eval()
 
 
 def _max_over_tokens(probabilities: np.ndarray) -> np.ndarray:
     """Highest of `[queries, tokens]` along tokens; 0 if there are none."""
-    most: np.ndarray = probabilities.max(axis=1, initial=0.0)
-    return most
+    highest: np.ndarray = probabilities.max(axis=1, initial=0.0)
+    return highest

@@ -128,15 +128,15 @@ class InContextEngine(PretrainedEngine):
             )
             logits[:, 0] = 0
             for label_index, label in enumerate(labels, 1):
-                for row, index in enumerate(block_of_queries):
-                    self._fill(index, label, windows[label], logits[row, label_index])
+                for position, index in enumerate(block_of_queries):
+                    self._fill(index, label, windows[label], logits[position, label_index])
                     done += 1
                     self.context.report_progress(done / total)
-            for row, index in enumerate(block_of_queries):
-                yield index, scipy.special.softmax(logits[row], axis=0)
+            for position, index in enumerate(block_of_queries):
+                yield index, scipy.special.softmax(logits[position], axis=0)
 
     def _windows(self, label: int) -> list[Window]:
-        """Windows of every slice in which a label is segmented."""
+        """Windows in which a label is segmented; they are the same on every slice."""
         from .window import Window, bounds, tiles
 
         masks, view = self._support.masks, self.settings["view"]
@@ -182,7 +182,7 @@ class InContextEngine(PretrainedEngine):
     def _member(
         self, candidates: Sequence[int], label: int, image: np.ndarray, window: Window, number: int
     ) -> np.ndarray:
-        """One ensemble member: the most similar slices, then the same mirrored, then random subsets."""
+        """Logits of one ensemble member: of the most similar slices, of these mirrored or of a random subset."""
         import torch
 
         mirrored = MIRRORED[number % len(MIRRORED)]
@@ -192,7 +192,7 @@ class InContextEngine(PretrainedEngine):
                 chosen = self._pool.most_similar(candidates, label, image, window, limit)
             else:
                 seed = (self.settings["seed"], number)
-                chosen = self._pool.drawn(candidates, label, image, window, limit, seed)
+                chosen = self._pool.random_subset(candidates, label, image, window, limit, seed)
             supports = self._encoded(tuple(chosen), label, window, mirrored)
             query = torch.from_numpy(np.flip(image, mirrored).copy())
             return np.flip(self._network.logits(query, supports).float().cpu().numpy(), mirrored).copy()

@@ -15,7 +15,7 @@ from .window import Window, bounds, resized
 # Side length in pixels at which images are compared.
 THUMBNAIL_SIDE = 16
 # Fraction of the labelled slices in a random subset.
-DRAWN_FRACTION = 0.75
+SUBSET_FRACTION = 0.75
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class PoolExample:
     Attributes
     ----------
     image : float32 ndarray, shape [h, w]
-        0..1.
+        Normalised intensities in 0..1.
     mask : ndarray, shape [h, w]
         Label values.
     spacing : (float, float)
         mm between rows and between columns.
     annotated : frozenset of int
-        Labels that are annotated on it.
+        Labels that are annotated on the slice.
     index : int or None
         Slice index in the volume to fill; None for a slice of another volume.
     """
@@ -49,9 +49,9 @@ class ExamplePool:
     Parameters
     ----------
     slices : ndarray, shape [n, h, w]
-        Of the volume to fill.
+        Slices of the volume to fill.
     intensities : IntensityWindow
-        Of the volume to fill.
+        Intensity window of the volume to fill.
     spacing : (float, float)
         mm between rows and between columns.
     support : Support
@@ -71,12 +71,12 @@ class ExamplePool:
         self._examples = [
             PoolExample(
                 intensities.normalise(slices[index]),
-                support.masks[row],
+                support.masks[position],
                 spacing,
-                frozenset(labels[support.annotated[row]].tolist()),
+                frozenset(labels[support.annotated[position]].tolist()),
                 index,
             )
-            for row, index in enumerate(support.indices)
+            for position, index in enumerate(support.indices)
         ]
         for example in examples:
             image = IntensityWindow.of_quantiles(example.quantiles).normalise(example.image)
@@ -119,7 +119,7 @@ class ExamplePool:
         ranked = self._ranked(candidates, image, window)
         return self._with_label(ranked[:limit], ranked, label)
 
-    def drawn(
+    def random_subset(
         self,
         candidates: Sequence[int],
         label: int,
@@ -129,7 +129,7 @@ class ExamplePool:
         seed: Sequence[int],
     ) -> list[int]:
         """A random subset of at most `limit` candidates, at least one of which shows the label."""
-        count = min(limit, max(1, round(DRAWN_FRACTION * len(candidates))))
+        count = min(limit, max(1, round(SUBSET_FRACTION * len(candidates))))
         order = np.random.default_rng(seed).permutation(len(candidates))[:count]
         chosen = sorted(candidates[number] for number in order)
         return self._with_label(chosen, self._ranked(candidates, image, window), label)

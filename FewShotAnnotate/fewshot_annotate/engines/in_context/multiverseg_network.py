@@ -74,8 +74,8 @@ class _Block:
 
     def _convolved(self, crossed: Tensor, side: str) -> Tensor:
         kernel, bias, scale, shift = self._second[side]
-        support_outputs = act(conv(crossed, kernel, bias)).permute(0, 3, 1, 2)
-        return functional.group_norm(support_outputs, 1, scale, shift).permute(0, 2, 3, 1).contiguous()
+        features = act(conv(crossed, kernel, bias)).permute(0, 3, 1, 2)
+        return functional.group_norm(features, 1, scale, shift).permute(0, 2, 3, 1).contiguous()
 
 
 class MultiverSegNet:

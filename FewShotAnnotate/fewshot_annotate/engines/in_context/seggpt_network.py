@@ -30,7 +30,7 @@ THRESHOLD = 128.0
 # Type of segmentation: the painted region is an instance, not a class.
 INSTANCE = "instance"
 
-# Names of the authors and of transformers.
+# Names of the weights in the authors' files and in transformers.
 _TYPES = ("type_token_semantic", "type_token_instance")
 _NAMES = (
     (r"^patch_embed\.proj\.", "model.embeddings.patch_embeddings.projection."),

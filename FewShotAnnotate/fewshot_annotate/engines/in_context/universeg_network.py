@@ -175,12 +175,12 @@ class UniverSegNet:
         target, query = self._opening(image).split(FEATURES, dim=-1)
         query = query.contiguous()
         pooled = _half(supports.first)
-        total, seen = torch.zeros_like(query[0]), torch.empty_like(query[0])
-        for support, small in zip(supports.first, pooled, strict=True):
-            torch.add(support, query[0], out=seen)
-            pool_into(seen, small)
-            act(small)
-            total.add_(act(seen))
+        total, crossed = torch.zeros_like(query[0]), torch.empty_like(query[0])
+        for support, pooled_support in zip(supports.first, pooled, strict=True):
+            torch.add(support, query[0], out=crossed)
+            pool_into(crossed, pooled_support)
+            act(pooled_support)
+            total.add_(act(crossed))
         return act(target + supports.mean), pooled, total.div_(len(pooled))[None]
 
     def _cross(
@@ -206,9 +206,9 @@ class UniverSegNet:
         query = conv(crossed_target, block.support, block.support_bias)
         total = torch.zeros_like(crossed_target)
         for chunk in _chunks(support):
-            seen = crossed(chunk)
-            total.add_(seen.sum(dim=0))
-            torch.add(conv(seen, block.support), query, out=support[chunk])
+            crossed_supports = crossed(chunk)
+            total.add_(crossed_supports.sum(dim=0))
+            torch.add(conv(crossed_supports, block.support), query, out=support[chunk])
             act(support[chunk])
             if pooled is not None:
                 pool_into(support[chunk], pooled[chunk])

@@ -15,7 +15,7 @@ MIN_COVERAGE = 0.5
 
 @dataclass(frozen=True)
 class Window:
-    """Rows and columns of a slice; the window may extend beyond it.
+    """Range of rows and of columns of a slice; a window may extend beyond the slice.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Window:
         """Crop a slice `[h, w]` to the window, padded with `outside`."""
         inner = self._inside(slice_.shape)
         result = np.full(self.shape, outside, dtype=slice_.dtype)
-        result[self._of(inner)] = slice_[inner]
+        result[self._in_window(inner)] = slice_[inner]
         return result
 
     def resample(self, slice_: np.ndarray, size: int) -> np.ndarray:
@@ -63,15 +63,17 @@ class Window:
     def write(self, values: np.ndarray, out: np.ndarray) -> None:
         """Resample `[size, size]` values to the window and write them into a slice `[h, w]`."""
         inner = self._inside(out.shape)
-        out[inner] = resized(values, self.shape)[self._of(inner)]
+        out[inner] = resized(values, self.shape)[self._in_window(inner)]
 
     def _inside(self, shape: Sequence[int]) -> tuple[slice, slice]:
+        """The part of a slice that the window covers."""
         return (
             slice(max(0, self.rows[0]), max(0, min(shape[0], self.rows[1]))),
             slice(max(0, self.columns[0]), max(0, min(shape[1], self.columns[1]))),
         )
 
-    def _of(self, inner: tuple[slice, slice]) -> tuple[slice, slice]:
+    def _in_window(self, inner: tuple[slice, slice]) -> tuple[slice, slice]:
+        """A part of a slice in coordinates of the window."""
         rows, columns = inner
         return (
             slice(rows.start - self.rows[0], rows.stop - self.rows[0]),
@@ -131,6 +133,6 @@ class Blend:
             total += added
 
     def write(self, out: np.ndarray) -> None:
-        """Write the mean where there is a window."""
-        there = self._weight > 0
-        out[there] = self._sum[there] / self._weight[there]
+        """Write the mean into the part of a slice that windows cover."""
+        covered = self._weight > 0
+        out[covered] = self._sum[covered] / self._weight[covered]

@@ -33,17 +33,18 @@ if TYPE_CHECKING:
 
 MODEL, PLANS = "model", "plans"
 CHECKPOINTS = {MODEL: ("nninteractive-v1",), PLANS: ("nninteractive-v1-plans",)}
-# The number of passes for a label is not known beforehand: each is taken for this part of what is left.
+# The number of passes of the network for a label is not known in advance, so each advances the progress by this
+# fraction of the remaining distance.
 PASS_FRACTION = 0.25
-# Distance from the outline at which a label, or what is not the label, is taken for 82 % certain.
+# Distance from the outline in pixels at which the probability of the label is 82 % (inside) or 18 % (outside).
 CERTAIN_PIXELS = 2.0
 
 
 class NnInteractive(PretrainedEngine):
     """Each label is segmented in the whole volume, prompted with all labelled slices at once.
 
-    What is painted is the label's positive lasso, other labels nearby are its negative lasso, and lines through the
-    background around it its negative scribbles. A label gets no pixels where the labelled slices around lack it.
+    The painted label is the positive lasso, other labels nearby are the negative lasso, and lines in the background
+    around the label are negative scribbles. Between labelled slices that do not show a label, the label is empty.
     """
 
     name = "nninteractive"
@@ -55,7 +56,9 @@ class NnInteractive(PretrainedEngine):
     checkpoints: ClassVar[Mapping[str, tuple[str, ...]]] = CHECKPOINTS
     options: ClassVar[Mapping[str, Option]] = {
         **checkpoint_options(CHECKPOINTS),
-        "autozoom": Option(True, "look at a larger part, more coarsely, where a label reaches the edge of the view"),
+        "autozoom": Option(
+            True, "zoom out to a coarser view where a label reaches the edge of the network's field of view"
+        ),
     }
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
@@ -97,11 +100,11 @@ class NnInteractive(PretrainedEngine):
     def _segment_labels(self) -> dict[int, _Mask]:
         """Mask of each label that the labelled slices show, by label index."""
         prompts = {
-            label_index: found
+            label_index: prompts_of_label
             for label_index in range(len(self._support.labels))
-            if (found := label_prompts(self._support, label_index)) is not None
+            if (prompts_of_label := label_prompts(self._support, label_index)) is not None
         }
-        # A volume of zeros shows nothing, and the session would refuse it.
+        # The session raises an error for a volume of zeros.
         if not prompts or not self._slices.any():
             return {}
         device = self.choose_device()
@@ -127,22 +130,22 @@ class NnInteractive(PretrainedEngine):
 
 
 class _Passes:
-    """Progress within a label, by passes of the network."""
+    """Progress within a label, counted in passes of the network."""
 
     def __init__(self, progress: SliceProgress) -> None:
         self._progress = progress
-        self._left = 1.0
+        self._remaining = 1.0
 
     def begin(self) -> None:
-        self._left = 1.0
+        self._remaining = 1.0
 
     def report(self) -> None:
-        self._left *= 1 - PASS_FRACTION
-        self._progress.report(1 - self._left)
+        self._remaining *= 1 - PASS_FRACTION
+        self._progress.report(1 - self._remaining)
 
 
 class _Mask:
-    """A mask `[n, h, w]`, of which the part within its bounding box is kept."""
+    """A mask `[n, h, w]`, of which only the bounding box is kept in memory."""
 
     def __init__(self, mask: np.ndarray) -> None:
         boxes = scipy.ndimage.find_objects(mask.view(np.uint8))
@@ -158,9 +161,9 @@ class _Mask:
 
 
 def certainty(mask: np.ndarray) -> np.ndarray:
-    """Probability that grows from the outline of a mask inwards; above 0.5 inside, below it outside.
+    """Probability that increases from the outside to the inside of a mask and is 0.5 at its outline.
 
-    Where the masks of two labels overlap, the pixel is thus given to the one in which it lies deeper.
+    A pixel in which the masks of two labels overlap is thus assigned to the label in which it lies deeper.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The network of nnInteractive, built from the published plans and weights, and its session without its printing.
+"""The network of nnInteractive, built from the published plans and weights, and its session with muted output.
 
 Isensee et al., "nnInteractive: Redefining 3D Promptable Segmentation" (2025). The session is that of the package
-`nninteractive`; its own loading, which would run code in files, is not used.
+`nninteractive`, but its loading is not used, because that would execute code from the files.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CONFIGURATION = "3d_fullres_ps192_bs24"
 INPUT_CHANNELS = 8
 OUTPUT_CHANNELS = 2
 LICENCE = "CC BY-NC-SA 4.0"
-# Names in the plans are looked up here and never imported, as a file may name any function.
+# Allowed names in the plans. Other names are refused instead of imported, because a file could name any function.
 ARCHITECTURES = ("ResidualEncoderUNet", "PlainConvUNet")
 _LAYERS = {"Conv3d": nn.Conv3d, "InstanceNorm3d": nn.InstanceNorm3d, "LeakyReLU": nn.LeakyReLU}
 
 
 class PromptableModel:
-    """The network of nnInteractive on a device, and what its session needs to know of the plans.
+    """The network of nnInteractive on a device, with the parts of the plans that its session needs.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class PromptableModel:
     Raises
     ------
     KeyError, ValueError, TypeError, RuntimeError
-        The plans have no such configuration, or plans and weights do not fit.
+        The plans do not have the expected configuration, or the weights do not fit the plans.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PromptedSession:
     slices : ndarray, shape [n, h, w], any real dtype
         Not zero everywhere.
     autozoom : bool
-        Whether the network looks at a larger part, more coarsely, where a label reaches the edge of what it sees.
+        Whether to zoom out to a coarser view where a label reaches the edge of the network's field of view.
     report_pass : function
         Called after each pass of the network.
     """
@@ -91,11 +91,11 @@ class PromptedSession:
             )
             self._session.initialize_from_loaded_artifacts(
                 {
-                    # All that version 1.0 supports is the default.
+                    # The defaults are what version 1.0 supports.
                     "capability_content": {},
                     "point_interaction": None,
                     "preferred_scribble_thickness": [2, 2, 2],
-                    # All prompts are given at once: none is older than others and counts less.
+                    # All prompts are given at once, so none is older than the others and should count less.
                     "interaction_decay": 1.0,
                     "pad_mode_data": "constant",
                     "network": model.net,
@@ -116,7 +116,7 @@ class PromptedSession:
         visible = sys.stdout
 
         def report(*_: object) -> None:
-            # The report may be printed by the caller.
+            # The callback may print, and its output must not be muted.
             with redirect_stdout(visible):
                 self._report_pass()
 
@@ -135,7 +135,7 @@ class PromptedSession:
                 ):
                     if negative.any():
                         add(negative, False, run_prediction=False, interaction_bbox=box)
-                # The session looks around the prompt that came last, which shows the whole label.
+                # The session predicts around the last prompt, so this must be the one that shows the whole label.
                 self._session.add_lasso_interaction(prompts.inside, True, run_prediction=True, interaction_bbox=box)
         finally:
             hook.remove()
@@ -144,9 +144,9 @@ class PromptedSession:
 
 
 def require_names(state: Mapping[str, Tensor]) -> None:
-    """Raise `KeyError` or `ValueError` unless tensors are named and sized as those of nnInteractive.
+    """Raise `KeyError` or `ValueError` unless the tensors have names and numbers of channels as in nnInteractive.
 
-    Without the plans the architecture is not known completely.
+    Other shapes are not checked, because they depend on the plans.
     """
     inputs = [tensor for name, tensor in state.items() if name.startswith("encoder.") and tensor.ndim == 5]
     if not inputs:
@@ -179,6 +179,6 @@ def _build(architecture: Mapping[str, Any]) -> nn.Module:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What the package prints does not reach the output of the program."""
+    """Context in which the output that the package prints is discarded."""
     with redirect_stdout(io.StringIO()):
         yield

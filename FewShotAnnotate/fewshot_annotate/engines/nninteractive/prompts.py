@@ -1,4 +1,4 @@
-"""Prompts of nnInteractive: regions and lines on the labelled slices that are or are not a label."""
+"""Prompts of nnInteractive: regions and lines on the labelled slices, inside a label and outside of it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ NEAR_PIXELS = 32
 
 @dataclass(frozen=True)
 class LabelPrompts:
-    """Prompts for one label on all labelled slices, on the part of the volume from the first to the last of them.
+    """Prompts for one label, in the slices from the first to the last labelled slice.
 
     Attributes
     ----------
     first : int
         Slice index of the first slice of the arrays.
     inside : uint8 ndarray, shape [n, h, w]
-        The label: filled regions, nnInteractive's positive lasso.
+        Positive lasso: the label.
     others : uint8 ndarray, shape [n, h, w]
-        Other labels nearby: negative lasso.
+        Negative lasso: other labels nearby.
     background : uint8 ndarray, shape [n, h, w]
-        Lines through the background around the label, and where the label has ended: negative scribble.
+        Negative scribble: lines in the background around the label, and the outline of the label from the nearest
+        slice that shows it on labelled slices beyond its end.
     """
 
     first: int
@@ -41,24 +42,24 @@ class LabelPrompts:
 def label_prompts(support: Support, label_index: int) -> LabelPrompts | None:
     """The prompts for a label, by its position in `support.labels`; None if no labelled slice shows it."""
     label = support.labels[label_index]
-    rows = np.flatnonzero(support.annotated[:, label_index])
-    showing = [int(row) for row in rows if (support.masks[row] == label).any()]
+    annotated = np.flatnonzero(support.annotated[:, label_index])
+    showing = [int(position) for position in annotated if (support.masks[position] == label).any()]
     if not showing:
         return None
     first = support.indices[0]
     shape = (support.indices[-1] - first + 1, *support.masks.shape[1:])
     inside, others, background = (np.zeros(shape, dtype=np.uint8) for _ in range(3))
-    for row in rows:
-        mask, position = support.masks[row], support.indices[row] - first
-        nearest = min(showing, key=lambda other: abs(support.indices[other] - support.indices[row]))
-        shown = support.masks[nearest] == label
-        if row in showing:
-            inside[position] = shown
-            line = _line_around(shown)
+    for support_index in annotated:
+        mask, position = support.masks[support_index], support.indices[support_index] - first
+        nearest = min(showing, key=lambda other: abs(support.indices[other] - support.indices[support_index]))
+        nearest_mask = support.masks[nearest] == label
+        if support_index in showing:
+            inside[position] = nearest_mask
+            line = _line_around(nearest_mask)
         else:
-            line = _outline(shown)
+            line = _outline(nearest_mask)
         other_labels = (mask != 0) & (mask != label)
-        others[position] = other_labels & _near(shown)
+        others[position] = other_labels & _near(nearest_mask)
         background[position] = line & (mask == 0)
     return LabelPrompts(first, inside, others, background)
 
@@ -76,11 +77,11 @@ def _outline(mask: np.ndarray) -> np.ndarray:
 
 
 def _near(mask: np.ndarray) -> np.ndarray:
-    """The bounding box of a mask `[h, w]`, enlarged."""
+    """The bounding box of a mask `[h, w]`, enlarged by `NEAR_PIXELS`."""
     near = np.zeros_like(mask)
     sides = []
     for axis in (0, 1):
-        shown = np.flatnonzero(mask.any(axis=1 - axis))
-        sides.append(slice(max(0, int(shown[0]) - NEAR_PIXELS), int(shown[-1]) + NEAR_PIXELS + 1))
+        positions = np.flatnonzero(mask.any(axis=1 - axis))
+        sides.append(slice(max(0, int(positions[0]) - NEAR_PIXELS), int(positions[-1]) + NEAR_PIXELS + 1))
     near[tuple(sides)] = True
     return near

@@ -64,7 +64,7 @@ class PretrainedEngine(Engine):
     def __init__(self, device: Device = Device.AUTO, options: Mapping[str, Any] | None = None) -> None:
         """Check device and options, and that a checkpoint chosen by name is installed."""
         super().__init__(device, options)
-        self._asked_device = device
+        self._requested_device = device
         for option in checkpoint_options(self.checkpoints):
             if self.settings.get(option, AUTO) != AUTO:
                 self.checkpoint(option)
@@ -130,8 +130,8 @@ class PretrainedEngine(Engine):
         """
         from ..device import torch_device, why_no_gpu
 
-        device = torch_device(self._asked_device, self.name)
-        if self._asked_device is Device.AUTO and device.type == "cpu":
+        device = torch_device(self._requested_device, self.name)
+        if self._requested_device is Device.AUTO and device.type == "cpu":
             self.context.warn(Message("computes_on_processor", engine=self.name, reason=why_no_gpu()))
         return device
 

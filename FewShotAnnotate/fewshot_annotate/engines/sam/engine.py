@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 MODEL = "model"
 SAM_CHECKPOINTS = {MODEL: ("sam-vit-b", "sam-vit-l", "sam-vit-h")}
 SAM_PACKAGES = ("segment_anything", "torchvision", "PIL")
-CACHE = Option(2048, "MiB on disk for image embeddings, which save the encoder's time in later runs; 0: none", 0, 1e6)
+CACHE = Option(2048, "disk space in MiB for image embeddings, which make later runs faster; 0: no cache", 0, 1e6)
 _MIB = 1 << 20
 
 
 class EmbeddingEngine(GreyscaleEngine):
-    """Base of engines on SAM's image encoder, with a cache of embeddings on disk.
+    """Base class of engines with SAM's image encoder, whose embeddings are cached on disk.
 
     An embedding depends on the image only, so it is reused in runs with other labels and by other engines on the
     same model.
@@ -72,7 +72,7 @@ class EmbeddingEngine(GreyscaleEngine):
         return self._model
 
     def embed(self, index: int, progress: SliceProgress) -> EmbeddedSlice:
-        """Embedding of slice `index`, from the cache if it is there."""
+        """Embedding of slice `index`, from the cache if possible."""
         model = self.model()
         grey = self._greyscale.grey(index)
         with self.precision(model.device):
@@ -91,7 +91,7 @@ class EmbeddingEngine(GreyscaleEngine):
 
 
 class PromptedEngine(EmbeddingEngine):
-    """Base of engines that prompt SAM for each connected component of each propagated label."""
+    """Base class of engines that prompt SAM for each connected component of each propagated label."""
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
         """Set the input and prepare the propagation of labels."""

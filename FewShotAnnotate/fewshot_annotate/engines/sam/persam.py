@@ -35,7 +35,7 @@ _OPTIONS: Mapping[str, Option] = {
 
 
 class OneShotSam(EmbeddingEngine):
-    """Base of both engines: each label is segmented by the features of one labelled slice."""
+    """Base class of both engines: each label is segmented by the features of one labelled slice."""
 
     options: ClassVar[Mapping[str, Option]] = _OPTIONS
     licence = "MIT; weights Apache-2.0"

@@ -1,4 +1,4 @@
-"""PerSAM and PerSAM-F: segment on one slice, without training, what was labelled on another.
+"""PerSAM and PerSAM-F: segment a slice, without training, from one labelled slice.
 
 Zhang et al., "Personalize Segment Anything Model with One Shot" (ICLR 2024). The original fails where a mask is
 smaller than a cell of the embedding or a predicted mask is empty; here the nearest cell or the unrefined logits are
@@ -18,7 +18,7 @@ from torch.nn import functional
 from ..pretrained.prompts import Box
 from .network import EmbeddedSlice, SamModel, TargetPrompt
 
-# Fit of PerSAM-F.
+# Hyperparameters of the fit of PerSAM-F, as in the original.
 STEPS = 1000
 LEARNING_RATE = 1e-3
 EPSILON = 1e-4
@@ -180,24 +180,24 @@ def _cells(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray) -> Tensor
     grid = embedded.features.shape[-2:]
     cells: Tensor = functional.interpolate(prepared, size=grid, mode="bilinear")[0, 0] > 0
     if not cells.any():
-        shown = functional.pad(
+        padded = functional.pad(
             functional.interpolate(torch.from_numpy(mask.astype(np.float32))[None, None], embedded.input_size)[0, 0],
             (0, model.side - embedded.input_size[1], 0, model.side - embedded.input_size[0]),
         )
-        share = functional.adaptive_avg_pool2d(shown[None], (grid[0], grid[1]))[0].to(cells.device)
-        cells = share >= share.max() if share.max() > 0 else _nearest_cell(model, embedded, mask, cells)
+        coverage = functional.adaptive_avg_pool2d(padded[None], (grid[0], grid[1]))[0].to(cells.device)
+        cells = coverage >= coverage.max() if coverage.max() > 0 else _nearest_cell(model, embedded, mask, cells)
     return cells
 
 
 def _nearest_cell(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray, cells: Tensor) -> Tensor:
     """The cell of the mask's first pixel, for masks that vanish when a large slice is downsampled."""
     row, column = np.argwhere(mask)[0]
-    similarity = torch.zeros_like(cells)
-    similarity[
+    nearest = torch.zeros_like(cells)
+    nearest[
         int(row * embedded.input_size[0] / embedded.size[0] / model.side * cells.shape[0]),
         int(column * embedded.input_size[1] / embedded.size[1] / model.side * cells.shape[1]),
     ] = True
-    return similarity
+    return nearest
 
 
 def _most_similar_pixel(cosine: Tensor, limit: Box | None) -> tuple[int, int]:

@@ -59,17 +59,18 @@ class Sam2Video(GreyscaleEngine):
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield slices gap by gap; those beyond the labelled slices are empty."""
-        asked = set(slice_indices)
+        query = set(slice_indices)
         labelled = set(self._support.indices)
-        gaps = [gap.slices for gap in self._support.gaps(asked) if len(gap.sides) == 2]
+        gaps = [gap.slices for gap in self._support.gaps(query) if len(gap.sides) == 2]
         inside = {index for gap in gaps for index in gap}
-        for index in sorted(asked - inside - labelled):
+        for index in sorted(query - inside - labelled):
             yield index, joint_of_segmented(self._support.labels, {}, self._shape)
         if not inside:
             return
         device = self.choose_device()
         model = self.load(device)
-        # Each labelled slice is one step of the progress; slices of a gap are two, as they are tracked both paths.
+        # Each labelled slice is one step of the progress; each slice of a gap is two, as it is tracked in both
+        # directions.
         steps = [len(_order(self._paths(gap, reverse))) for gap in gaps for reverse in (False, True)]
         progress = SliceProgress(self.context.report_progress, len(labelled) + sum(steps))
         tracks, _ = self.with_less_memory(lambda _: self._condition(model, progress), (1,), device)
@@ -126,7 +127,7 @@ class Sam2Video(GreyscaleEngine):
         self, model: VideoModel, tracks: Mapping[int, Track], gap: Sequence[int], progress: SliceProgress
     ) -> list[tuple[int, dict[int, np.ndarray]]]:
         """Probabilities `[h, w]` of labels, by label index, on the query slices of a gap."""
-        from .network import resized_logits
+        from .network import resized_probabilities
 
         first = self._support.indices[0]
         results: dict[int, dict[int, np.ndarray]] = {index: {} for index in gap}
@@ -135,14 +136,14 @@ class Sam2Video(GreyscaleEngine):
                 paths = self._paths(gap, reverse)
                 order = _order(paths)
                 for index in reversed(order) if reverse else order:
-                    for label_index, path_ in paths.items():
-                        if index not in path_:
+                    for label_index, label_path in paths.items():
+                        if index not in label_path:
                             continue
                         logits = tracks[label_index].track(index - first, reverse)
                         if index in results:
                             before, after = self._neighbours(gap[0], label_index)
                             weight = (index - before if reverse else after - index) / (after - before)
-                            probability = weight * resized_logits(logits, self._shape)
+                            probability = weight * resized_probabilities(logits, self._shape)
                             results[index][label_index] = results[index].get(label_index, np.float32(0)) + probability
                         progress.report(0.0)
                     progress.finish()
@@ -170,7 +171,7 @@ class Sam2Video(GreyscaleEngine):
 
 def _order(paths: Mapping[int, range]) -> list[int]:
     """All slices on the paths, ascending."""
-    return sorted({index for path_ in paths.values() for index in path_})
+    return sorted({index for label_path in paths.values() for index in label_path})
 
 
 @lru_cache(maxsize=1)

@@ -28,11 +28,11 @@ GLOBAL_BLOCKS = {
     (2, 3, 16, 3): ([12, 16, 20], [8, 4, 14, 7]),
     (2, 6, 36, 4): ([23, 33, 43], [8, 4, 16, 8]),
 }
-# Encoders of at least this width have two heads in the first stage, others one.
-TWO_HEADS = 112
+# Encoders of at least this width have two attention heads in the first stage; smaller ones have one.
+MIN_WIDTH_OF_TWO_HEADS = 112
 STAGES = 4
 
-# Names of the authors and of transformers; all matching patterns are applied, in this order.
+# Names of the weights in the authors' files and in transformers; all matching patterns are applied, in this order.
 _NAMES = (
     (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
     (r"^no_mem_embed$", "no_memory_embedding"),
@@ -110,8 +110,8 @@ class VideoModel:
         from PIL import Image
 
         resized = Image.fromarray(rgb).resize((self.side, self.side), Image.Resampling.BICUBIC)
-        normal = (np.array(resized, dtype=np.float32) / np.float32(255) - MEAN) / STD
-        return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+        normalised = (np.array(resized, dtype=np.float32) / np.float32(255) - MEAN) / STD
+        return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
 
     def mask(self, mask: np.ndarray) -> Tensor:
         """A mask, bool `[h, w]`, stretched to the square: `[1, 1, side, side]`, 0 and 1."""
@@ -235,7 +235,7 @@ def build(state: Mapping[str, Tensor], side: int, conditioning: int) -> Any:
     if len(stages) != STAGES or blocks not in GLOBAL_BLOCKS:
         raise ValueError(f"encoder of {'+'.join(map(str, blocks))} blocks")
     global_blocks, windows = GLOBAL_BLOCKS[blocks]
-    heads = 2 if widths[0] >= TWO_HEADS else 1
+    heads = 2 if widths[0] >= MIN_WIDTH_OF_TWO_HEADS else 1
     hidden = state["no_memory_embedding"].shape[-1]
     memory = state["memory_encoder.projection.weight"].shape[0]
     sizes = [[side // step, side // step] for step in (4, 8, 16)]
@@ -287,7 +287,7 @@ def build(state: Mapping[str, Tensor], side: int, conditioning: int) -> Any:
     return net.eval()
 
 
-def resized_logits(logits: Tensor, shape: tuple[int, int]) -> np.ndarray:
+def resized_probabilities(logits: Tensor, shape: tuple[int, int]) -> np.ndarray:
     """Probabilities, float32 `[h, w]`, from logits `[n, n]` resampled to a slice."""
     enlarged = functional.interpolate(logits[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
     probability: np.ndarray = enlarged.sigmoid().cpu().numpy()
