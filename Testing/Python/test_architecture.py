@@ -34,7 +34,6 @@ TORCH = {
     "engines/specialist/ensemble_training.py",
     "engines/specialist/evaluation.py",
     "engines/specialist/inference.py",
-    "engines/specialist/loss.py",
     "engines/specialist/member_training.py",
     "engines/specialist/network.py",
     "engines/sam/persam_network.py",

@@ -29,8 +29,7 @@ from support.specialist import SHAPE, ball, balls
 
 torch = pytest.importorskip("torch")
 
-from fewshot_annotate.engines.specialist.loss import masked_loss  # noqa: E402
-from fewshot_annotate.engines.specialist.member_training import MemberConfig  # noqa: E402
+from fewshot_annotate.engines.specialist.member_training import MemberConfig, masked_loss  # noqa: E402
 
 QUICK = MemberConfig(max_steps=12)
 # Enough where nothing has to be learnt.

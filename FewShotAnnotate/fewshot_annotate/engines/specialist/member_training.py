@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ...core.storage import write_bytes
 from ..adapt.muon import Muon
@@ -24,13 +25,14 @@ from ..device import has_bfloat16
 from ..learning_rate import learning_rate_factor
 from ..threads import TORCH_RANDOM_STATE_LOCK
 from .augmentation import Augmentation, AugmentationConfig
-from .loss import masked_loss
 from .network import SpecialistUNet
 from .plan import SpecialistPlan
 from .preparation import PreparedExample
 from .sampling import PatchSampler
 
 MAX_GRADIENT_NORM = 5.0
+# A label with fewer voxels in a batch does not count in its Dice loss.
+_MIN_VOXELS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,3 +218,24 @@ def new_network(plan: SpecialistPlan) -> SpecialistUNet:
 def memory_format(plan: SpecialistPlan) -> torch.memory_format:
     """Memory format in which convolutions are fastest."""
     return torch.channels_last_3d if plan.dimensions == 3 else torch.channels_last
+
+
+def masked_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus the mean Dice loss of the labels in the target (Milletari et al., 2016).
+
+    Parameters
+    ----------
+    logits : float32 tensor, shape [batch, labels + 1, ...]
+    target : float32 tensor of the same shape
+        Fraction of each label index in each voxel. A voxel whose fractions are all 0 is not labelled and is ignored.
+    """
+    log = functional.log_softmax(logits, dim=1)
+    weight = target.sum(dim=1)
+    entropy = -(target * log).sum() / weight.sum().clamp(min=1)
+    axes = [0, *range(2, logits.ndim)]
+    probabilities = log.exp() * weight[:, None]
+    overlap, true_size = (probabilities * target).sum(dim=axes)[1:], target.sum(dim=axes)[1:]
+    sizes = probabilities.sum(dim=axes)[1:] + true_size
+    present = (true_size > _MIN_VOXELS).float()
+    dice_loss = 1 - (2 * overlap + 1) / (sizes + 1)
+    return entropy + (dice_loss * present).sum() / present.sum().clamp(min=1)
