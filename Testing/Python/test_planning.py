@@ -177,7 +177,7 @@ def test_a_plan_has_one_run_for_each_layer() -> None:
     )
     assert [run.layer for run in runs] == [0, 2]
     assert {run.job.slices for run in runs} == {(2, 3, 5)}
-    assert {run.asked for run in runs} == {range(2, 6)}
+    assert {run.requested for run in runs} == {range(2, 6)}
     assert {run.job.budget for run in runs} == {4.5}
 
 

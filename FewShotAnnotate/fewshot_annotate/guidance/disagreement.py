@@ -97,8 +97,10 @@ def _segment_pair(start: np.ndarray | None, end: np.ndarray | None) -> _SegmentP
 
 
 def _span(line: np.ndarray) -> slice:
-    at = np.flatnonzero(line)
-    return slice(max(0, int(at[0]) - _MARGIN), int(at[-1]) + 1 + _MARGIN) if len(at) else slice(0, 0)
+    occupied = np.flatnonzero(line)
+    return (
+        slice(max(0, int(occupied[0]) - _MARGIN), int(occupied[-1]) + 1 + _MARGIN) if len(occupied) else slice(0, 0)
+    )
 
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:

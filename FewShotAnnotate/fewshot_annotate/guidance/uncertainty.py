@@ -163,6 +163,11 @@ def _with_unknown_ends(
     slices, first, last = np.array(unlabelled, dtype=float), labelled[0], labelled[-1]
     beyond = np.maximum(0, np.maximum(first - slices, slices - last))[:, None]
     occurrences = [np.flatnonzero(column) for column in present.T]
-    lengths = np.array([labelled[on[-1]] - labelled[on[0]] + 1 if len(on) else 1 for on in occurrences])
+    lengths = np.array(
+        [
+            labelled[occurrence[-1]] - labelled[occurrence[0]] + 1 if len(occurrence) else 1
+            for occurrence in occurrences
+        ]
+    )
     continues = lengths / (lengths + beyond)
     return continues * expected_errors + (1 - continues) * expected_sizes / 2, (1 + continues) * expected_sizes / 2

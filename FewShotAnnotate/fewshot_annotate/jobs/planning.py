@@ -115,14 +115,14 @@ class PlannedRun:
         Position of the layer in the request.
     job : Job
     support : Support
-    asked : range
+    requested : range
         The requested slices, including labelled ones.
     """
 
     layer: int
     job: Job
     support: Support
-    asked: range
+    requested: range
 
 
 def plan(request: FillRequest) -> list[PlannedRun]:
@@ -154,9 +154,9 @@ def planned_runs(
     """
     require_channels(settings.engine, volume.further)
     first = layers[0].support
-    asked, query = slices_to_fill(slices, first.indices, first.axis, first.axis.count(volume.geometry), source)
+    requested, query = slices_to_fill(slices, first.indices, first.axis, first.axis.count(volume.geometry), source)
     jobs = jobs_of_layers(settings, query, [layer.names for layer in layers])
-    return [PlannedRun(layer.number, job, layer.support, asked) for layer, job in zip(layers, jobs, strict=True)]
+    return [PlannedRun(layer.number, job, layer.support, requested) for layer, job in zip(layers, jobs, strict=True)]
 
 
 def require_channels(engine: str, further: Sequence[object]) -> None:
@@ -190,20 +190,20 @@ def slices_to_fill(
     """
     axis.require_slices(labelled, count)
     if slices == "all" or (slices == "between" and not labelled):
-        asked = range(count)
+        requested = range(count)
     elif slices == "between":
-        asked = range(labelled[0], labelled[-1] + 1)
+        requested = range(labelled[0], labelled[-1] + 1)
     else:
         assert not isinstance(slices, str)
-        asked = range(*slices)
-        axis.require_slices((asked.start, asked.stop - 1), count)
+        requested = range(*slices)
+        axis.require_slices((requested.start, requested.stop - 1), count)
     labelled_set = set(labelled)
-    query = tuple(index for index in asked if index not in labelled_set)
+    query = tuple(index for index in requested if index not in labelled_set)
     if not query:
         if len(labelled) == 1 and slices == "between":
             raise InputError("one_labelled_slice", path=source, index=labelled[0])
         raise InputError("nothing_to_fill", path=source, axis=axis.index)
-    return asked, query
+    return requested, query
 
 
 def jobs_of_layers(

@@ -93,10 +93,10 @@ def fit(
 
 
 def _average(
-    most: float, averages: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int
+    max_decay: float, averages: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int
 ) -> None:
     """Update averages of the weights in place; the first steps count less than in a plain exponential average."""
-    get_ema_multi_avg_fn(min(most, int(count) / (int(count) + 9)))(averages, current, count)
+    get_ema_multi_avg_fn(min(max_decay, int(count) / (int(count) + 9)))(averages, current, count)
 
 
 def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -104,8 +104,8 @@ def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     log = functional.log_softmax(logits, dim=1)
     probabilities = log.exp()
     entropy = -(target * log).sum(dim=1).mean()
-    both = (probabilities * target).sum(dim=(0, 2, 3))
-    each = probabilities.sum(dim=(0, 2, 3)) + target.sum(dim=(0, 2, 3))
+    overlap = (probabilities * target).sum(dim=(0, 2, 3))
+    sizes = probabilities.sum(dim=(0, 2, 3)) + target.sum(dim=(0, 2, 3))
     present = (target.sum(dim=(0, 2, 3)) > 5).float()
-    dice = 1 - (2 * both + 1) / (each + 1)
+    dice = 1 - (2 * overlap + 1) / (sizes + 1)
     return entropy + (dice * present).sum() / present.sum().clamp(min=1)

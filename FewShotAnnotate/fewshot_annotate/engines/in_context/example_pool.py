@@ -170,14 +170,17 @@ class ExamplePool:
         if example.index is not None:
             return window
         labelled = None if self._centre is None else _centre(example.mask[None] != 0)
-        here, there = (
+        own_centre, example_centre = (
             (self._image_centre, _image_centre(example.image)) if labelled is None else (self._centre, labelled)
         )
-        assert here is not None
+        assert own_centre is not None
         centre = [(start + stop - 1) / 2 for start, stop in (window.rows, window.columns)]
-        offsets = [(at - middle) * size for at, middle, size in zip(centre, here, self._spacing, strict=True)]
+        offsets = [
+            (pixel - origin) * size for pixel, origin, size in zip(centre, own_centre, self._spacing, strict=True)
+        ]
         centre_there = [
-            middle + off / size for middle, off, size in zip(there, offsets, example.spacing, strict=True)
+            middle + offset / size
+            for middle, offset, size in zip(example_centre, offsets, example.spacing, strict=True)
         ]
         sides = [count * size for count, size in zip(window.shape, self._spacing, strict=True)]
         return Window.around((centre_there[0], centre_there[1]), (sides[0], sides[1]), example.spacing)

@@ -112,8 +112,8 @@ class PretrainedEngine(Engine):
         InputError
             It is not installed.
         """
-        asked = self.settings.get(role, AUTO)
-        names = self.checkpoints[role] if asked == AUTO else (asked,)
+        choice = self.settings.get(role, AUTO)
+        names = self.checkpoints[role] if choice == AUTO else (choice,)
         candidates = [catalog.checkpoint(name) for name in names]
         for candidate in candidates:
             if store.is_ready(candidate):
@@ -139,8 +139,10 @@ class PretrainedEngine(Engine):
         """Context manager: 16 bits if the option `precision` asks for it, or by default on `half_devices`."""
         from ..device import half_precision
 
-        asked = self.settings.get("precision", AUTO)
-        return half_precision(device, asked == "half" or (asked == AUTO and Device(device.type) in self.half_devices))
+        choice = self.settings.get("precision", AUTO)
+        return half_precision(
+            device, choice == "half" or (choice == AUTO and Device(device.type) in self.half_devices)
+        )
 
     def with_less_memory(
         self, work: Callable[[int], Result], sizes: Sequence[int], device: torch.device

@@ -112,12 +112,12 @@ class FlowPropagation:
         may change them in place, before structures are kept.
         """
         support = self.support
-        asked = set(slice_indices)
+        requested = set(slice_indices)
         for support_index in range(len(support.indices)):
-            if support.indices[support_index] in asked:
+            if support.indices[support_index] in requested:
                 yield support.indices[support_index], self._one_hot(support_index)
         with ThreadPoolExecutor(ENGINE_THREADS) as pool:
-            for gap in support.gaps(asked):
+            for gap in support.gaps(requested):
                 yield from self._fill_gap(gap, pool, fuse)
 
     def _one_hot(self, support_index: int) -> np.ndarray:
@@ -233,9 +233,9 @@ class FlowPropagation:
     def regularisation(self, index: int, adjacent: int) -> float:
         """Regularisation of the flow between two adjacent slices; the same where labelled slices are held out."""
         indices = self._all_labelled.indices
-        at = bisect.bisect_right(indices, min(index, adjacent))
-        before = indices[at - 1] if at else -1
-        after = indices[at] if at < len(indices) else len(self._slices)
+        insertion = bisect.bisect_right(indices, min(index, adjacent))
+        before = indices[insertion - 1] if insertion else -1
+        after = indices[insertion] if insertion < len(indices) else len(self._slices)
         return FLOW_REGULARISATION / (after - before)
 
     def _field_between(self, start: int, end: int) -> np.ndarray:

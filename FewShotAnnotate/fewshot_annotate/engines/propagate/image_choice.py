@@ -127,13 +127,15 @@ class _Trials:
         def images(index: int) -> np.ndarray:
             return compared.of_slice(self._slices, index, self._window)[self._subsampled]
 
-        here, there = support.indices[start], support.indices[end]
+        source_index, target_index = support.indices[start], support.indices[end]
         mask, truth = self._masks[start][self._subsampled[1:]], self._masks[end][self._subsampled[1:]]
-        distance = abs(there - here)
-        field = composed_fields(images, here, [there], lambda *_: FLOW_REGULARISATION / distance)[there]
-        source = Source(images(here), mask, label_boxes(mask), field, distance)
+        distance = abs(target_index - source_index)
+        field = composed_fields(images, source_index, [target_index], lambda *_: FLOW_REGULARISATION / distance)[
+            target_index
+        ]
+        source = Source(images(source_index), mask, label_boxes(mask), field, distance)
         labels = [support.labels[label_index] for label_index in np.flatnonzero(self._shared[min(start, end)])]
-        votes = vote(images(there), [source], labels)
+        votes = vote(images(target_index), [source], labels)
         best = np.where(votes.sum(axis=0) > 0.5, votes.argmax(axis=0), -1)
         dice = []
         for number, label in enumerate(labels):

@@ -52,9 +52,9 @@ def warp(image: np.ndarray, field: np.ndarray, window: tuple[slice, slice] = FUL
         Crop of the result to compute.
     """
     crop = (slice(None), *window)
-    where = _grid(field.shape[1:])[crop] + field[crop]
+    sampled = _grid(field.shape[1:])[crop] + field[crop]
     warped: np.ndarray = scipy.ndimage.map_coordinates(
-        image, where, order=1, mode="nearest", output=np.float32, prefilter=False
+        image, sampled, order=1, mode="nearest", output=np.float32, prefilter=False
     )
     return warped
 

@@ -64,17 +64,17 @@ def _relax(images: np.ndarray, labels: np.ndarray, distances: np.ndarray, index:
             continue
         rows, from_rows = _overlap(down, height)
         columns, from_columns = _overlap(right, width)
-        here, there = (index, rows, columns), (other, from_rows, from_columns)
+        pixels, neighbours = (index, rows, columns), (other, from_rows, from_columns)
         differences = images[index, :, rows, columns] - images[other, :, from_rows, from_columns]
         np.abs(differences, out=differences)
         distance_through = differences[0]
         for difference in differences[1:]:
             distance_through += difference
-        distance_through += distances[there]
+        distance_through += distances[neighbours]
         distance_through += np.float32(STEP_COST * length**0.5)
-        nearer = distance_through < distances[here]
-        np.copyto(distances[here], distance_through, where=nearer)
-        np.copyto(labels[here], labels[there], where=nearer)
+        nearer = distance_through < distances[pixels]
+        np.copyto(distances[pixels], distance_through, where=nearer)
+        np.copyto(labels[pixels], labels[neighbours], where=nearer)
 
 
 def _overlap(offset: int, size: int) -> tuple[slice, slice]:
