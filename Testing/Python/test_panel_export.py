@@ -119,6 +119,7 @@ def test_what_is_missing_is_listed_resolved_by_a_click_and_the_file_verified(pan
     panel.press("Check")
     assert panel.remedies[:2] == ["Use suggested codes", "Code as plain tissue"]
     assert tool_tip(panel.export.export_button) == panel.said == "Resolve the listed problems first."
+    panel.widget.accordion.open("export")
     panel.picture("export_remedies")
     panel.press("Use suggested codes")
     assert panel.said == "Ready to export."
