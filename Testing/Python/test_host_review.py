@@ -300,6 +300,10 @@ def test_the_plot_is_made_once_kept_up_to_date_and_removed_with_the_segmentation
 
     chart = desk.controller.show_plot()
     assert desk.controller.show_plot() is chart
+    assert (chart.GetTitle(), chart.GetLegendVisibility()) == (
+        "Confidence of each slice",
+        False,
+    )  # nothing is covered
     assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
     assert column("Confidence") == {index: desk.rows[index].confidence for index in desk.scene.between}
     assert list(column("Painted")) == desk.scene.labelled

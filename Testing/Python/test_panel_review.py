@@ -127,6 +127,9 @@ def reviewed(section: Section) -> None:
 def test_pictures_of_a_review_under_way(section: Section) -> None:
     reviewed(section)
     section.picture("light")
+    table = section.section.table
+    longest = max(table.fontMetrics().horizontalAdvance(text) for text in ("In progress", "Not started"))
+    assert table.columnWidth(1) > longest + 8
 
 
 def test_pictures_of_a_review_under_way_in_the_dark_theme(dark: None, section: Section) -> None:
