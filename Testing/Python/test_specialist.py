@@ -18,7 +18,13 @@ from fewshot_annotate.engines.adapt.engine import Adapt
 from fewshot_annotate.engines.base import RunContext, Stopped
 from fewshot_annotate.engines.specialist.canonical import CanonicalOrder
 from fewshot_annotate.engines.specialist.cross_validation import folds_of_patients, patient_digest, splits_by_fold
-from fewshot_annotate.engines.specialist.dice_model import DiceModel, soft_dice, true_dice
+from fewshot_annotate.engines.specialist.dice_model import (
+    DiceModel,
+    SoftDice,
+    mean_soft_dice,
+    soft_dice,
+    true_dice,
+)
 from fewshot_annotate.engines.specialist.engine import Specialist
 from fewshot_annotate.engines.specialist.model_file import read_description, read_report
 from fewshot_annotate.engines.specialist.native_slices import NativeSlices
@@ -189,6 +195,25 @@ def test_a_large_background_does_not_lower_the_soft_dice() -> None:
     background = np.tile(np.array([[0.996], [0.004]]), 100_000)
     alone, among = (soft_dice(one, 0.4)[0] for one in (label, np.concatenate([label, background], axis=1)))
     assert among == pytest.approx(alone)
+
+
+def test_networks_that_differ_have_the_soft_dice_of_each_alone() -> None:
+    first = np.tile(np.array([[0.1, 0.9], [0.9, 0.1]]), 50)
+    second = np.tile(np.array([[0.9, 0.1], [0.1, 0.9]]), 50)
+    members = [SoftDice(1).add(first), SoftDice(1).add(second)]
+    assert mean_soft_dice(members)[0] == pytest.approx(soft_dice(first)[0])
+    assert soft_dice((first + second) / 2)[0] < soft_dice(first)[0] - 0.2
+
+
+def test_the_soft_dice_of_parts_of_a_volume_is_that_of_the_whole() -> None:
+    whole = np.random.default_rng(0).dirichlet((1, 1, 1), 100).T
+    parts = SoftDice(2).add(whole[:, :30]).add(whole[:, 30:])
+    np.testing.assert_allclose(parts.dice(), soft_dice(whole), rtol=1e-6)
+
+
+def test_a_label_that_one_network_lacks_has_the_soft_dice_of_the_others() -> None:
+    shown, nowhere = np.array([[0.1], [0.9], [0.0]]), np.array([[1.0], [0.0], [0.0]])
+    np.testing.assert_allclose(mean_soft_dice([SoftDice(2).add(shown), SoftDice(2).add(nowhere)]), soft_dice(shown))
 
 
 def test_certain_probabilities_promise_a_dice_of_one() -> None:

@@ -448,7 +448,7 @@ def test_without_a_label_there_is_nothing_to_go_by(desk: Path, capfd: pytest.Cap
 
 
 def test_the_real_program_prints_nothing_but_json(desk: Path, spawned: Spawned) -> None:
-    program = spawned.cli(*command(desk, "--count", 1))
+    program = spawned.cli(*command(desk, "--count", 1, "--progress", "none"))
     out, err = program.communicate(timeout=60)
     assert (program.returncode, err) == (0, "")
     assert len(json.loads(out)) == 1

@@ -134,31 +134,55 @@ def calibrated(probabilities: np.ndarray, inverse_temperature: float) -> np.ndar
     return scaled
 
 
-def soft_dice(probabilities: np.ndarray, inverse_temperature: float = 1.0) -> np.ndarray:
-    """Soft Dice of each label between the most probable labels and the probabilities; NaN for labels that are absent.
+class SoftDice:
+    """Soft Dice between the most probable labels and the probabilities, summed over parts of a volume.
 
     Parameters
     ----------
-    probabilities : float ndarray, shape [labels + 1, ...]
-        Probabilities before calibration.
+    labels : int
+        Without background.
     inverse_temperature : float
         Factor of the logarithms of the probabilities that calibrates them.
     """
-    uncertain = probabilities[:, probabilities[0] < CERTAIN_BACKGROUND]
-    probabilities = calibrated(uncertain, inverse_temperature)
-    flat = probabilities.reshape(len(probabilities), -1)
-    count = len(flat)
-    best = flat.argmax(axis=0)
-    overlap = np.bincount(best, np.take_along_axis(flat, best[None], axis=0)[0], count)[1:]
-    filled = np.bincount(best, minlength=count)[1:]
-    expected = np.array(
-        [
-            float(np.where(probability > _MIN_PROBABILITY, probability, 0).sum(dtype=np.float64))
-            for probability in flat[1:]
-        ]
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(filled + expected > 0, 2 * overlap / (filled + expected), np.nan)
+
+    def __init__(self, labels: int, inverse_temperature: float = 1.0) -> None:
+        self._inverse_temperature = inverse_temperature
+        self._overlap, self._sizes = np.zeros((2, labels))
+
+    def add(self, probabilities: np.ndarray) -> SoftDice:
+        """Add a part: probabilities before calibration, float `[labels + 1, ...]`."""
+        uncertain = probabilities[:, probabilities[0] < CERTAIN_BACKGROUND]
+        flat = calibrated(uncertain, self._inverse_temperature)
+        count = len(flat)
+        best = flat.argmax(axis=0)
+        self._overlap += np.bincount(best, np.take_along_axis(flat, best[None], axis=0)[0], count)[1:]
+        expected = [float(np.where(label > _MIN_PROBABILITY, label, 0).sum(dtype=np.float64)) for label in flat[1:]]
+        self._sizes += np.bincount(best, minlength=count)[1:] + np.array(expected)
+        return self
+
+    def dice(self) -> np.ndarray:
+        """Soft Dice of each label, float `[labels]`; NaN for labels that are absent."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self._sizes > 0, 2 * self._overlap / self._sizes, np.nan)
+
+
+def soft_dice(probabilities: np.ndarray, inverse_temperature: float = 1.0) -> np.ndarray:
+    """Soft Dice of each label on a whole volume, see `SoftDice`."""
+    return SoftDice(len(probabilities) - 1, inverse_temperature).add(probabilities).dice()
+
+
+def mean_soft_dice(members: Sequence[SoftDice]) -> np.ndarray:
+    """Mean of the soft Dice of the networks of an ensemble, by log-odds; NaN for labels that all lack.
+
+    In cross-validation, too, it is that of a single network. The mean probabilities of an ensemble have a lower soft
+    Dice, because its networks differ.
+    """
+    dice = np.array([member.dice() for member in members])
+    defined = ~np.isnan(dice)
+    total = np.where(defined, _log_odds(np.where(defined, dice, 0.5)), 0).sum(axis=0)
+    mean = scipy.special.expit(total / np.maximum(1, defined.sum(axis=0)))
+    result: np.ndarray = np.where(defined.any(axis=0), mean, np.nan)
+    return result
 
 
 def true_dice(filled: np.ndarray, truth: np.ndarray, labels: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..device import has_bfloat16
+from .dice_model import SoftDice
 from .member_training import memory_format
 from .network import SpecialistUNet
 from .plan import SpecialistPlan
@@ -30,6 +31,7 @@ def predict_volume(
     image: np.ndarray,
     device: torch.device,
     on_progress: Callable[[float], object] = lambda fraction: None,
+    soft_dice: Sequence[SoftDice] = (),
 ) -> np.ndarray:
     """Mean probabilities of an ensemble.
 
@@ -42,6 +44,8 @@ def predict_volume(
     device : torch.device
     on_progress : function
         Called with the fraction that is done.
+    soft_dice : sequence of SoftDice, optional
+        One for each network, to which its probabilities are added.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def predict_volume(
     for first in range(0, count, _SLICES_PER_BATCH if plan.dimensions == 2 else 1):
         slice_indices = list(range(first, min(first + _SLICES_PER_BATCH, count)))
         channels = _inputs(image, slice_indices, plan)
-        probabilities = _windowed(networks, plan, channels, device)
+        probabilities = _windowed(networks, plan, channels, device, soft_dice)
         if plan.dimensions == 2:
             total[:, slice_indices] = probabilities.transpose(1, 0, 2, 3)[..., : size[1], : size[2]]
         else:
@@ -75,7 +79,11 @@ def _inputs(image: np.ndarray, slice_indices: Sequence[int], plan: SpecialistPla
 
 
 def _windowed(
-    networks: Sequence[SpecialistUNet], plan: SpecialistPlan, channels: np.ndarray, device: torch.device
+    networks: Sequence[SpecialistUNet],
+    plan: SpecialistPlan,
+    channels: np.ndarray,
+    device: torch.device,
+    soft_dice: Sequence[SoftDice],
 ) -> np.ndarray:
     """Probabilities `[batch, classes, ...]` of an input of any size."""
     axes = plan.dimensions
@@ -94,14 +102,18 @@ def _windowed(
     for window_box in _window_boxes(padded.shape[2:], window):
         inner = (slice(None), slice(None), *window_box)
         crop = torch.from_numpy(np.ascontiguousarray(padded[inner]))
-        total[inner] += _ensemble(networks, plan, crop, device) * weight
+        total[inner] += _ensemble(networks, plan, crop, device, soft_dice) * weight
         norm[window_box] += weight
     total /= norm
     return total[(slice(None), slice(None), *(slice(0, length) for length in size))]
 
 
 def _ensemble(
-    networks: Sequence[SpecialistUNet], plan: SpecialistPlan, crop: torch.Tensor, device: torch.device
+    networks: Sequence[SpecialistUNet],
+    plan: SpecialistPlan,
+    crop: torch.Tensor,
+    device: torch.device,
+    soft_dice: Sequence[SoftDice],
 ) -> np.ndarray:
     crop = crop.to(device).contiguous(memory_format=memory_format(plan))
     mean: torch.Tensor | None = None
@@ -109,6 +121,8 @@ def _ensemble(
         for count, network in enumerate(networks, start=1):
             probabilities = torch.softmax(network(crop).float(), dim=1)
             mean = probabilities if mean is None else mean + (probabilities - mean) / count
+            if soft_dice:
+                soft_dice[count - 1].add(probabilities.transpose(0, 1).cpu().numpy())
             if count == 1 and float(probabilities[:, 1:].amax()) < MIN_PROBABILITY:
                 break
     assert mean is not None

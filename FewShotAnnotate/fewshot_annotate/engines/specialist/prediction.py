@@ -12,7 +12,7 @@ import numpy as np
 from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
 from ...core.volume import Volume
-from .dice_model import calibrated, soft_dice
+from .dice_model import SoftDice, calibrated, mean_soft_dice
 from .model_file import MODEL_FILE, load_members, read_description, require_labels
 from .native_slices import NativeSlices
 from .preparation import WorkingGrid, normalised
@@ -62,8 +62,9 @@ class VolumePrediction:
             network.to(chosen_device, memory_format=memory_format(plan))  # type: ignore[call-overload]
         grid = WorkingGrid.of(volume.geometry, plan)
         image = normalised(grid.image(volume.array), plan)
-        probabilities = predict_volume(networks, plan, image, chosen_device, on_progress)
-        self._soft_dice = soft_dice(probabilities, self.description.inverse_temperature)
+        soft_dice = [SoftDice(plan.labels, self.description.inverse_temperature) for _ in networks]
+        probabilities = predict_volume(networks, plan, image, chosen_device, on_progress, soft_dice)
+        self._soft_dice = mean_soft_dice(soft_dice)
         for index in range(probabilities.shape[1]):
             probabilities[:, index] = calibrated(probabilities[:, index], self.description.inverse_temperature)
         self._slices = NativeSlices(probabilities, grid)
