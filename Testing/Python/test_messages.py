@@ -6,6 +6,8 @@ import argparse
 import ast
 import pickle
 import re
+import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -15,11 +17,13 @@ from typing import Any
 
 import pytest
 from fewshot_annotate.cli import messages as command_line
+from fewshot_annotate.cli.messages import install_command
 from fewshot_annotate.core.errors import FAILURES, InputError, Message
 from fewshot_annotate.host import messages as panel
 from fewshot_annotate.messages import SENTENCES
 from support.processes import PACKAGE_PARENT
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TABLES = {"package": SENTENCES, "command line": command_line.OWN_SENTENCES, "panel": panel.sentences()}
@@ -264,6 +268,41 @@ def test_the_command_line_names_the_option_that_helps() -> None:
     series = InputError("series_unknown", path="a", series=3, known="1, 2")
     assert command_line.error_text(series, options).endswith(" (--series)")
     assert command_line.error_text(InputError("case_row", row=2, detail=series), options).endswith(" (column series)")
+
+
+@pytest.mark.parametrize(
+    ("requirements", "command"),
+    [
+        ("torch", 'pip install --editable "{root}[adapt]"'),
+        ("--upgrade torch", 'pip install --editable "{root}[adapt]"'),
+        ('"fewshot-annotate[dicom]"', 'pip install --editable "{root}[dicom]"'),
+        ("transformers safetensors", 'pip install --editable "{root}[pretrained]"'),
+        ("torch nnInteractive", 'pip install --editable "{root}[adapt]" nnInteractive'),
+        ("pydicom", "pip install pydicom"),
+    ],
+)
+def test_missing_packages_are_installed_by_one_command_with_the_pinned_builds(
+    requirements: str, command: str
+) -> None:
+    assert install_command(requirements) == f'"{sys.executable}" -m ' + command.format(root=ROOT)
+
+
+def test_extras_in_messages_hold_the_packages_that_they_are_to_install() -> None:
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = metadata["optional-dependencies"]
+
+    def packages(extra: str) -> set[str]:
+        found: set[str] = set()
+        for requirement in extras[extra]:
+            if own := re.match(r"fewshot-annotate\[(.+)\]", requirement):
+                found.update(*(packages(one) for one in own[1].split(",")))
+            found.add(re.split(r"[=<>]", requirement)[0])
+        return found
+
+    for words in ("pillow jinja2", "matplotlib jinja2", "torch", "torchvision segment-anything huggingface_hub"):
+        extra = re.search(r"\[(\w+)\]", install_command(words))
+        assert extra is not None
+        assert set(words.split()) <= packages(extra[1])
 
 
 @pytest.mark.parametrize("error", [InputError("of_another_version", path="a"), InputError("file_missing")])

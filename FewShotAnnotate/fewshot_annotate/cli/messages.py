@@ -17,6 +17,7 @@ _PIP_INSTALL = re.compile(r"pip install (?P<requirements>(?!git\+).+)")
 _OWN_EXTRA = re.compile(r"fewshot-annotate\[(?P<extra>\w+)\]")
 # Extras that hold the packages, the smallest first.
 _EXTRAS = {
+    "batch": {"pillow", "jinja2"},
     "report": {"pillow", "matplotlib", "jinja2"},
     "adapt": {"torch", "platformdirs"},
     "pretrained": {"torch", "platformdirs", "torchvision", "segment-anything", "transformers", "safetensors"}
@@ -106,7 +107,8 @@ def error_text(error: Message | str, options: argparse.Namespace | None = None) 
 def install_command(requirements: str) -> str:
     """Command that installs packages where this program runs.
 
-    In a checkout it installs one of the program's own extras, which pin the builds that work together.
+    Packages of the program's own extras are installed by these, which pin builds that work together: torch by itself
+    would bring gigabytes of GPU libraries.
 
     Parameters
     ----------
@@ -114,12 +116,17 @@ def install_command(requirements: str) -> str:
         As given to `pip install`.
     """
     pip = f'"{sys.executable}" -m pip install'
-    root = Path(__file__).resolve().parents[3]
-    if not (root / "pyproject.toml").is_file():
+    words = [word for word in requirements.split() if not word.startswith("-")]
+    held = {word for word in words if any(word in packages for packages in _EXTRAS.values())}
+    named = _OWN_EXTRA.search(requirements)
+    if not named and not held:
         return f"{pip} {requirements}"
-    extra = _OWN_EXTRA.search(requirements)
-    fitting = [extra for extra, packages in _EXTRAS.items() if set(requirements.split()) <= packages]
-    return f'{pip} --editable "{root}[{extra["extra"] if extra else next(iter(fitting), "all")}]"'
+    fitting = [extra for extra, packages in _EXTRAS.items() if held <= packages]
+    extra = named["extra"] if named else next(iter(fitting), "all")
+    root = Path(__file__).resolve().parents[3]
+    own = f'--editable "{root}[{extra}]"' if (root / "pyproject.toml").is_file() else f'"fewshot-annotate[{extra}]"'
+    others = [] if named else [word for word in words if word not in held]
+    return " ".join([pip, own, *others])
 
 
 def _hint(error: Message, options: argparse.Namespace) -> str:
