@@ -116,17 +116,19 @@ def install_command(requirements: str) -> str:
         As given to `pip install`.
     """
     pip = f'"{sys.executable}" -m pip install'
-    words = [word for word in requirements.split() if not word.startswith("-")]
-    held = {word for word in words if any(word in packages for packages in _EXTRAS.values())}
+    packages_named = [package for package in requirements.split() if not package.startswith("-")]
+    held = {package for package in packages_named if any(package in packages for packages in _EXTRAS.values())}
     named = _OWN_EXTRA.search(requirements)
     if not named and not held:
         return f"{pip} {requirements}"
     fitting = [extra for extra, packages in _EXTRAS.items() if held <= packages]
     extra = named["extra"] if named else next(iter(fitting), "all")
     root = Path(__file__).resolve().parents[3]
-    own = f'--editable "{root}[{extra}]"' if (root / "pyproject.toml").is_file() else f'"fewshot-annotate[{extra}]"'
-    others = [] if named else [word for word in words if word not in held]
-    return " ".join([pip, own, *others])
+    this_program = (
+        f'--editable "{root}[{extra}]"' if (root / "pyproject.toml").is_file() else f'"fewshot-annotate[{extra}]"'
+    )
+    others = [] if named else [package for package in packages_named if package not in held]
+    return " ".join([pip, this_program, *others])
 
 
 def _hint(error: Message, options: argparse.Namespace) -> str:
