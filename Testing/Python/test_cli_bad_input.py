@@ -175,7 +175,7 @@ BAD_INPUT = {
     "slice range outside": (nothing, ["--slices", "0:9999"], "Slice 9998 does not exist"),
     "nothing between": (neighbours, [], "every slice of axis 0 in the asked range"),
     "another axis than the painted one": (nothing, ["--axis", "1"], "axis that was painted along"),
-    "support is a folder": (folder_as_support, [], "holds no DICOM segmentation"),
+    "support is a folder": (folder_as_support, [], "no DICOM segmentation lies in this folder itself"),
     "confidence as a segmentation": (nothing, ["--confidence", "{folder}/a.seg.nrrd"], "no segmentation"),
     "output folder missing": (nothing, ["-o", "{folder}/none/a.nii.gz"], "cannot be written"),
     "output folder is a file": (nothing, ["-o", "{folder}/image.nii.gz/a.nii.gz"], "cannot be written"),

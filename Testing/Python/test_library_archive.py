@@ -146,7 +146,8 @@ def test_an_archive_that_cannot_be_read_with_few_open_files_is_not_called_damage
                     import_task(archive, f"{archive.stem} {count}")
                 except InputError as error:
                     refusals.add((error.code, error.data.get("detail")))
-    assert refusals == {("output_unwritable", "Too many open files"), ("task_unreadable", "Too many open files")}
+    assert refusals  # which file is the first too many depends on what the process holds open already
+    assert refusals <= {("output_unwritable", "Too many open files"), ("task_unreadable", "Too many open files")}
 
 
 @pytest.mark.parametrize("kind", ["zeros", "shape", "entries", "list", "nested", "twice"])

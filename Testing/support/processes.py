@@ -92,7 +92,7 @@ def finished_slices(folder: JobFolder) -> dict[int, np.ndarray]:
 
 def write_program(path: Path, script: str) -> str:
     """Write an executable shell script, for example one that starts Python as a launcher does; returns its path."""
-    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
     return str(path)
 
