@@ -61,6 +61,11 @@ def _palette(name: str) -> Any:
     return palette
 
 
+def _hint(hint: Any) -> Any:
+    """A size hint, which is a property of the stand-in's widgets and a method of those that Qt makes itself."""
+    return hint() if callable(hint) else hint
+
+
 def cut_texts(parent: Any, width: int) -> list[str]:
     """Texts of visible labels, buttons and boxes that have less room than they need, and a panel too wide."""
     found = []
@@ -68,10 +73,10 @@ def cut_texts(parent: Any, width: int) -> list[str]:
         if not widget.isVisibleTo(parent):
             continue
         if isinstance(widget, (qt.QPushButton, qt.QCheckBox, qt.QRadioButton)):
-            short = widget.width < widget.sizeHint.width()
+            short = widget.width < _hint(widget.sizeHint).width()
         elif isinstance(widget, qt.QLabel) and widget.text:
-            needed = widget.heightForWidth(widget.width) if widget.wordWrap else widget.sizeHint.height()
-            wide = not widget.wordWrap and widget.width < widget.sizeHint.width()
+            needed = widget.heightForWidth(widget.width) if widget.wordWrap else _hint(widget.sizeHint).height()
+            wide = not widget.wordWrap and widget.width < _hint(widget.sizeHint).width()
             short = wide or widget.height < needed
         else:
             continue
@@ -79,8 +84,10 @@ def cut_texts(parent: Any, width: int) -> list[str]:
             found.append(f"{widget.objectName or type(widget).__name__}: {widget.text}")
     if parent.width > width:
         widgets = [widget for widget in parent.findChildren(qt.QWidget) if widget.isVisibleTo(parent)]
-        wide = sorted(widgets, key=lambda one: -one.minimumSizeHint.width())[:8]
-        needs = ", ".join(f"{one.objectName or type(one).__name__} {one.minimumSizeHint.width()}" for one in wide)
+        wide = sorted(widgets, key=lambda one: -_hint(one.minimumSizeHint).width())[:8]
+        needs = ", ".join(
+            f"{one.objectName or type(one).__name__} {_hint(one.minimumSizeHint).width()}" for one in wide
+        )
         found.append(f"the panel is {parent.width} pixels wide: {needs}")
     return found
 
