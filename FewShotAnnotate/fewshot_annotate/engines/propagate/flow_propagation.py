@@ -23,8 +23,6 @@ from .structure_keeping import Gap
 
 # Margin in pixels around the labels, included in the computation of the flow.
 MARGIN_PIXELS = 32
-# Memory limit of the flow that is kept for held-out slices.
-MAX_FLOW_BYTES = 256 * 2**20
 
 
 def _unchanged(index: int, probabilities: np.ndarray) -> None:
@@ -35,7 +33,6 @@ class FlowPropagation:
     """Optical-flow propagation with a label vote.
 
     Flow between adjacent slices is composed outward from each labelled slice, so labels are interpolated only once.
-    It is computed once, also where labelled slices are held out.
     Between labelled slices both neighbours vote, outside of them the nearest one. A label that was not annotated on a
     labelled slice comes from the nearest slices on which it was. Structures shown by both neighbours are kept on the
     slices between them, see `structure_keeping`. Adjacent slices are compared too if that makes propagation between
@@ -71,8 +68,8 @@ class FlowPropagation:
         raise_unmatched: bool = True,
         flows: FlowCache | None = None,
     ) -> None:
-        self.support = self._all_labelled = support
-        self._flows = flows or FlowCache(MAX_FLOW_BYTES)
+        self.support = support
+        self._flows = flows or FlowCache()
         self._raise_unmatched = raise_unmatched
         self._geometry = volume.geometry
         self._slices = ChannelSlices(volume, support.axis)
@@ -95,7 +92,7 @@ class FlowPropagation:
     def with_support(self, support: Support) -> FlowPropagation:
         """Propagation from other labelled slices of the same volume and axis, in the same window."""
         same = copy.copy(self)
-        same.support = same._all_labelled = support
+        same.support = support
         same._masks = support.masks[(slice(None), *self.window)]
         same._boxes = [label_boxes(mask) for mask in same._masks]
         same._fields_between, same._last_gap = {}, None
@@ -231,8 +228,8 @@ class FlowPropagation:
         return composed_fields(self._weighted, start, query, self.regularisation, self._flows)
 
     def regularisation(self, index: int, adjacent: int) -> float:
-        """Regularisation of the flow between two adjacent slices; the same where labelled slices are held out."""
-        indices = self._all_labelled.indices
+        """Regularisation of the flow between two adjacent slices."""
+        indices = self.support.indices
         insertion = bisect.bisect_right(indices, min(index, adjacent))
         before = indices[insertion - 1] if insertion else -1
         after = indices[insertion] if insertion < len(indices) else len(self._slices)
