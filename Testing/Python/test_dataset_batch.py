@@ -101,6 +101,21 @@ def test_a_batch_is_refused_in_slicers_console_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_current_folder_that_is_gone_is_named_before_anything_is_written(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, err = main(dataset.command()), capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert code == ExitCode.BAD_INPUT
+    assert err.startswith("fewshot-annotate: The current folder cannot be used (No such file or directory); ")
+    assert not dataset.output.exists()
+
+
 def test_a_case_is_filled_as_fill_does_it(dataset: Dataset) -> None:
     dataset.add("a")
     assert main(dataset.command()) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -135,6 +136,7 @@ def _pool(options: argparse.Namespace) -> Callable[[], WorkerPool]:
     workers = parse_count("1" if options.workers is None else options.workers, "workers", MAX_WORKERS)
     if options.scheduler is None:
         _require_own_python()
+        _require_current_folder()
         return lambda: LocalProcesses(workers, threads)
     from ..datasets.cluster import lacks_certificates, require_distributed, scheduler_cluster
 
@@ -154,6 +156,14 @@ def _require_own_python() -> None:
     application = getattr(sys.modules.get("slicer"), "app", None)  # PythonSlicer has none
     if type(application).__name__.startswith("qSlicer"):
         raise InputError("batch_in_slicer")
+
+
+def _require_current_folder() -> None:
+    """Refuse a current folder that is gone or closed: the processes of a batch begin in it."""
+    try:
+        os.chdir(Path.cwd())
+    except OSError as error:
+        raise InputError("current_folder_closed", detail=error.strerror) from None
 
 
 def _display(options: argparse.Namespace) -> Display[BatchProgress]:

@@ -37,6 +37,7 @@ OWN_SENTENCES = {
     "pair_labels": "{path}: several label maps fit this image ({labels}); choose by a pattern (--supports).",
     "pairs_none": "{path}: no image with labels of a fitting name was found; name both alike; "
     "--unlabelled lists images without labels.",
+    "current_folder_closed": "The current folder cannot be used ({detail}); change to another one first (cd).",
     "batch_in_slicer": "A batch starts processes, which cannot be done in Slicer's Python console; run it in a "
     "terminal, with PythonSlicer for example.",
     "batch_folder_used": "{path}: it holds a batch already; choose a new folder, or continue that one (--resume).",
