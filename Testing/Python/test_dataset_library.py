@@ -25,7 +25,7 @@ from fewshot_annotate.datasets.task.matching import examples_of, values_by_name
 from fewshot_annotate.datasets.task.task import Task
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from PIL import Image
-from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.batches import Dataset
 from support.disk import largest_file
 from support.labels import every, overlapping_layers, small_case
 from support.processes import Spawned
@@ -33,21 +33,8 @@ from support.tasks import saved_task
 
 AXIS = SliceAxis(0)
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's data folder."""
-    folder = tmp_path / "chez moi"
-    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(folder))
-    return folder
-
-
-@pytest.fixture
-def dataset(awkward_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Dataset:
-    register(monkeypatch.setitem)
-    for name, value in environment_with_standins(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    return make_dataset(awkward_path)
+pytest_plugins = ("support.library_fixtures",)
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def turned(orientation: str) -> tuple[Volume, LabelMap]:

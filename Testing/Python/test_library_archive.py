@@ -14,26 +14,13 @@ from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.datasets.task.library import read_task, task_folder, task_names
 from fewshot_annotate.datasets.task.library_file import export_task, import_task
 from fewshot_annotate.datasets.task.task import ARRAY_KINDS
-from support.batches import Dataset, environment_with_standins, make_dataset, register
+from support.batches import Dataset
 from support.disk import few_open_files
 from support.processes import Spawned
 from support.tasks import saved_task, task_of_balls
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's data folder."""
-    folder = tmp_path / "chez moi"
-    monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(folder))
-    return folder
-
-
-@pytest.fixture
-def dataset(awkward_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Dataset:
-    register(monkeypatch.setitem)
-    for name, value in environment_with_standins(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    return make_dataset(awkward_path)
+pytest_plugins = ("support.library_fixtures",)
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_a_task_travels_as_one_file(dataset: Dataset, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The test support itself: real MRML, and a stand-in for PythonQt and the scripted module framework."""
+"""The test support itself: a stand-in for PythonQt and the scripted module framework."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
 slicer = pytest.importorskip("slicer")
 pytest.importorskip("PySide6.QtWidgets")
@@ -190,66 +189,8 @@ def tiny(scene: Any, tmp_path: Path) -> Iterator[Any]:
     assert not slicer_standin.slot_errors
 
 
-def _oblique_volume(name: str = "ct") -> tuple[Any, np.ndarray]:
-    voxels = np.random.default_rng(7).integers(-1000, 1000, (6, 9, 11)).astype(np.int16)
-    direction = Rotation.from_euler("xyz", [20, -13, 37], degrees=True).as_matrix()
-    return mrml.add_volume(voxels, (0.7, 0.9, 3.3), (11.0, -22.0, 33.0), direction, name), voxels
-
-
-def test_a_volume_keeps_its_voxels_and_its_lps_geometry(scene: Any) -> None:
-    node, voxels = _oblique_volume()
-    assert np.array_equal(slicer.util.arrayFromVolume(node), voxels)
-    image = slicer.util.arrayFromVTKMatrix(_ijk_to_ras(node))
-    direction = Rotation.from_euler("xyz", [20, -13, 37], degrees=True).as_matrix()
-    expected_ras = np.diag([-1, -1, 1]) @ (direction @ ([0.7, 0.9, 3.3] * np.array([2, 3, 4])) + [11, -22, 33])
-    assert np.allclose((image @ [2, 3, 4, 1])[:3], expected_ras, atol=1e-9)
-
-
-def _ijk_to_ras(node: Any) -> Any:
-    import vtk
-
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return matrix
-
-
-def test_segments_round_trip_exactly_on_an_oblique_anisotropic_volume(scene: Any) -> None:
-    volume, voxels = _oblique_volume()
-    masks = {"liver": voxels > 200, "spleen": voxels < 400, "nothing": np.zeros_like(voxels, bool)}
-    segmentation = mrml.add_segmentation(volume, masks)
-    for name, mask in masks.items():
-        assert np.array_equal(mrml.segment_array(segmentation, name), mask), name
-
-
-def test_segmentations_and_volumes_appear_in_the_subject_hierarchy_and_leave_it(scene: Any) -> None:
-    volume, _ = _oblique_volume()
-    segmentation = mrml.add_segmentation(volume)
-    hierarchy = scene.GetSubjectHierarchyNode()
-    item = hierarchy.GetItemByDataNode(segmentation)
-    assert item
-    assert hierarchy.GetItemByDataNode(volume)
-    scene.RemoveNode(segmentation)
-    assert hierarchy.GetItemName(item) == ""
-
-
-def test_a_new_scene_closes_the_old_one_which_hears_no_more(scene: Any) -> None:
-    volume, _ = _oblique_volume()
-    assert mrml.new_scene() is slicer.mrmlScene is not scene
-    assert volume.GetScene() is None
-    seen: list[str] = []
-    scene.AddObserver("AnyEvent", lambda caller, event: seen.append(event))
-    _oblique_volume()
-    assert not seen
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
-
-
-def test_a_terminology_context_is_there(scene: Any) -> None:
-    logic = slicer.modules.terminologies.logic()
-    assert logic.IsTerminologyContextLoaded("Segmentation category and type - 3D Slicer General Anatomy list")
-
-
 def test_undo_of_the_editor_logic_restores_the_segmentation(tiny: Any) -> None:
-    volume, voxels = _oblique_volume()
+    volume, voxels = mrml.oblique_volume()
     before, after = voxels > 0, voxels > 500
     segmentation = mrml.add_segmentation(volume, {"liver": before})
     editor = tiny.ui.editor
@@ -268,8 +209,8 @@ def test_undo_of_the_editor_logic_restores_the_segmentation(tiny: Any) -> None:
 
 
 def test_the_node_combo_box_and_the_parameter_node_follow_each_other(tiny: Any) -> None:
-    first, _ = _oblique_volume("first")
-    second, _ = _oblique_volume("second")
+    first, _ = mrml.oblique_volume("first")
+    second, _ = mrml.oblique_volume("second")
     selector = tiny.ui.volumeSelector
     assert selector.nodeCount() == 2
     assert selector.currentNode() is None
@@ -285,7 +226,7 @@ def test_the_node_combo_box_and_the_parameter_node_follow_each_other(tiny: Any) 
 
 
 def test_the_node_combo_box_follows_nodes_that_come_go_and_are_renamed(tiny: Any) -> None:
-    volume, _ = _oblique_volume("first")
+    volume, _ = mrml.oblique_volume("first")
     selector, heard = tiny.ui.volumeSelector, []
     selector.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
     selector.connect("currentNodeChanged(bool)", heard.append)
@@ -312,7 +253,7 @@ def test_without_none_the_first_node_is_chosen(scene: Any) -> None:
     selector.setMRMLScene(scene)
     assert selector.enabled
     assert selector.currentNode() is None
-    volume, _ = _oblique_volume()
+    volume, _ = mrml.oblique_volume()
     assert selector.currentNode() is volume
     assert selector.addNode("vtkMRMLScalarVolumeNode") is selector.currentNode()
 
@@ -411,7 +352,7 @@ def test_a_timer_ticks_while_events_are_processed(tiny: Any) -> None:
 
 
 def test_closing_the_scene_empties_selectors_and_is_heard(tiny: Any) -> None:
-    volume, _ = _oblique_volume()
+    volume, _ = mrml.oblique_volume()
     tiny.ui.volumeSelector.setCurrentNode(volume)
     del volume
     mrml.clear_scene()

@@ -18,6 +18,7 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
 
 from support.slicer_share import write_slicer_share
 
@@ -34,6 +35,8 @@ _MODULES = (
 
 # The application logic holds module logics weakly, so they are kept here for the life of the process.
 _kept: dict[str, Any] = {}
+
+OBLIQUE = Rotation.from_euler("xyz", [20, -13, 37], degrees=True).as_matrix()
 
 
 class ModuleStandIn:
@@ -193,6 +196,12 @@ def add_volume(
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array_kji))
     node.CreateDefaultDisplayNodes()
     return node
+
+
+def oblique_volume(name: str = "ct") -> tuple[Any, np.ndarray]:
+    """A small anisotropic volume in the scene, with direction `OBLIQUE`, and its voxels."""
+    voxels = np.random.default_rng(7).integers(-1000, 1000, (6, 9, 11)).astype(np.int16)
+    return add_volume(voxels, (0.7, 0.9, 3.3), (11.0, -22.0, 33.0), OBLIQUE, name), voxels
 
 
 def add_segmentation(
