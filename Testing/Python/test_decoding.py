@@ -47,6 +47,19 @@ def test_damaged_json_is_one_error(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"\xff\xfe{", "it is not UTF-8 text"), (b'{\n"a"', "it is not JSON (line 2, column 4)")],
+)
+def test_the_error_says_what_is_wrong_without_words_of_the_decoder(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    (tmp_path / "grid.json").write_bytes(content)
+    with pytest.raises(DamagedContentError) as caught:
+        read_json_as(tmp_path / "grid.json", geometry)
+    assert str(caught.value) == reason
+
+
 def test_sound_json_is_converted(tmp_path: Path) -> None:
     (tmp_path / "grid.json").write_text(GRID)
     assert read_json_as(tmp_path / "grid.json", geometry) == Geometry((1, 2, 3))

@@ -168,6 +168,11 @@ def read_json_as(path: PathLike, convert: Callable[[Any], Content]) -> Content:
 
 
 def _first_line(error: Exception) -> str:
+    """What is wrong with the content, in one line that a user can read."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not {error.encoding.removesuffix('-sig').upper()} text"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON (line {error.lineno}, column {error.colno})"
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
 
 
