@@ -18,6 +18,7 @@ import pytest
 from fewshot_annotate.core import temporary
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.file_transaction import FileTransaction, atomic_stream
+from fewshot_annotate.core.new_folder import new_folder
 from fewshot_annotate.core.results import KEPT_PREFIX
 from fewshot_annotate.core.storage import temporary_folder, write_bytes, write_csv, write_json, write_text
 from fewshot_annotate.core.temporary import FOLDER_PREFIX, HIDDEN_PREFIX, TemporaryFolder, remove_abandoned
@@ -371,6 +372,23 @@ def test_a_temporary_folder_can_be_used_and_goes_whatever_the_umask(mask: int, t
     finally:
         os.umask(before)
     assert names_in(tmp_path) == []
+
+
+def test_new_folders_go_again_if_nothing_can_be_written_to_them(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), new_folder(tmp_path / "a" / "b"):
+        raise OSError("full")
+    assert names_in(tmp_path) == []
+
+
+def test_folders_that_existed_or_hold_something_stay(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match="full"), new_folder(tmp_path / "a" / "b" / "c"):
+        (tmp_path / "a" / "b" / "of another process").touch()
+        raise OSError("full")
+    assert names_in(tmp_path / "a") == ["b"]
+    with new_folder(tmp_path / "d"):
+        pass
+    assert (tmp_path / "d").is_dir()
 
 
 def test_json_holds_what_no_text_can_hold(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def judge(
     if around.stderr_readable and (unclear := _unclear(given, folder, ended)):
         return Verdict("refused unclearly", unclear)
     output_lost = around.stdout_fails and ended.code == _FAILED  # what was to be written is there
-    if ended.code == _DONE or _is_partial(given, ended) or output_lost:
+    if ended.code == _DONE or _is_partial(given, ended, changed) or output_lost:
         return _judge_accepted(given, folder, ended, changed, before)
     if changed := [name for name in changed if not _may_stay(given, folder, name)]:
         return Verdict("leftovers", ", ".join(_described(name, before, after) for name in changed[:8]))
@@ -120,13 +120,13 @@ def _changes_home(given: Input) -> bool:
     return any(path.startswith("../home") for path in RECIPES[given.command].changes)
 
 
-def _is_partial(given: Input, ended: Ended) -> bool:
-    """A batch of which some cases fail has exit code 1, and is done."""
-    return (
-        given.command.startswith("batch")
-        and ended.code == _FAILED
-        and bool(re.search(r": \d+ (done|failed)", ended.stdout))
-    )
+def _is_partial(given: Input, ended: Ended, changed: list[str]) -> bool:
+    """A batch of which some cases fail has exit code 1, and is done; bad input has the same code."""
+    if not given.command.startswith("batch") or ended.code != _FAILED:
+        return False
+    if given.surroundings.stdout_readable:
+        return bool(re.search(r": \d+ (done|failed)", ended.stdout))
+    return any(name.endswith("/status.csv") for name in changed)
 
 
 def _may_stay(given: Input, folder: Path, name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..core import paths
 from ..core.disk import unwritable_error
 from ..core.exit_codes import ExitCode
+from ..core.new_folder import new_folder
 from ..core.results import write_results
 from ..core.text import printable
 from ..io.files import require_writable, write_label_maps
@@ -53,10 +54,10 @@ def _demo(options: argparse.Namespace) -> int:
     # Writing is expected to take about as long: a picture in place of two of the three images.
     writing_seconds = time.monotonic() - began_reading
     try:
-        options.output.mkdir(parents=True, exist_ok=True)
+        with new_folder(options.output):
+            require_writable(label_path)
     except OSError as error:
         raise unwritable_error(options.output, error) from None
-    require_writable(label_path)
     began = time.monotonic()
     result = run_all([run], [painted], volume, options, writing_seconds)
     (filled,) = result.layers

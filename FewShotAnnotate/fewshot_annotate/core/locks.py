@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from . import paths
 from .disk import unwritable_error
 from .errors import InputError
+from .new_folder import new_folder
 
 _POLL_SECONDS = 0.01
 
@@ -88,10 +88,7 @@ def locked_folder(path: Path, lock_name: str) -> Iterator[bool]:
     OSError
         It cannot be created or locked.
     """
-    missing = [above for above in (path, *path.parents) if not paths.exists(above)]
-    lock = None
-    try:
-        path.mkdir(0o700, parents=True, exist_ok=True)  # such folders hold images of patients
+    with new_folder(path, 0o700):  # such folders hold images of patients
         existed = os.path.lexists(path / lock_name)
         lock = open_locked(path / lock_name)
         try:
@@ -100,14 +97,9 @@ def locked_folder(path: Path, lock_name: str) -> Iterator[bool]:
             if lock is not None and not existed:
                 _remove_locked(lock, path / lock_name)
             raise
-    except BaseException:
-        for folder in missing:
-            with contextlib.suppress(OSError):  # another process created it, or works in it
-                folder.rmdir()
-        raise
-    finally:
-        if lock is not None:
-            lock.close()
+        finally:
+            if lock is not None:
+                lock.close()
 
 
 def _remove_locked(lock: IO[bytes], path: Path) -> None:

@@ -16,6 +16,7 @@ from ..core import paths
 from ..core.disk import unwritable_error
 from ..core.errors import InputError
 from ..core.file_transaction import FileTransaction
+from ..core.new_folder import new_folder
 from ..core.reading import DamagedContentError, read_json_as
 from ..core.storage import csv_bytes, write_json
 from ..io.table import read_lines
@@ -48,11 +49,10 @@ def create_dataset(path: str | Path) -> BatchFolder:
     if any(not entry.name.startswith(".") for entry in paths.entries(folder.path)):
         raise InputError("batch_folder_foreign", path=folder.path)
     try:
-        folder.path.parent.mkdir(parents=True, exist_ok=True)
-        folder.path.mkdir(PRIVATE, exist_ok=True)
+        with new_folder(folder.path, PRIVATE):
+            folder.status.change(lambda rows: [])
     except OSError as error:
         raise unwritable_error(folder.path, error) from None
-    folder.status.change(lambda rows: [])
     return folder
 
 

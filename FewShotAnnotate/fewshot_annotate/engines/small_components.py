@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import scipy
 
@@ -13,7 +15,33 @@ MAX_RATIO_TO_LABELLED, MAX_RATIO_TO_LARGEST = 0.5, 0.02
 _CONNECTED = np.ones((3, 3), dtype=bool)
 
 
-def smallest_component(mask: np.ndarray) -> int:
+class SmallestComponents:
+    """Sizes of the smallest connected components of each label on labelled slices.
+
+    Parameters
+    ----------
+    masks : function
+        Support index to the labels of a labelled slice, integer ndarray `[h, w]`.
+    values : sequence of int
+        Value of each label in these masks.
+    """
+
+    def __init__(self, masks: Callable[[int], np.ndarray], values: Sequence[int]) -> None:
+        self._masks = masks
+        self._values = values
+        self._sizes: dict[int, np.ndarray] = {}
+
+    def around(self, support_indices: Sequence[int]) -> np.ndarray:
+        """Pixels of each label's smallest component on some labelled slices, int `[labels]`; 0 if it is on none."""
+        for support_index in set(support_indices) - set(self._sizes):
+            mask = self._masks(support_index)
+            self._sizes[support_index] = np.array([_smallest_component(mask == value) for value in self._values])
+        sizes = np.array([self._sizes[support_index] for support_index in support_indices])
+        smallest: np.ndarray = np.where(sizes > 0, sizes, sizes.max(initial=0)).min(axis=0) * sizes.any(axis=0)
+        return smallest
+
+
+def _smallest_component(mask: np.ndarray) -> int:
     """Pixels of the smallest connected component of a bool mask `[h, w]`; 0 for an empty one."""
     numbers, count = scipy.ndimage.label(mask, _CONNECTED)
     return int(np.bincount(numbers.reshape(-1))[1:].min()) if count else 0

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..calibration.dice_expectation import DiceExpectation
-from ..small_components import remove_small_labels
+from ..small_components import SmallestComponents, remove_small_components, remove_small_labels
 from .candidates import CandidatePool
 from .config import AdaptConfig
 from .fusion import LabelExtent
@@ -38,7 +38,11 @@ class SliceFiller:
         self._fit = fit
         self._config = config
         most = pool.areas.max(initial=0)
-        self._smallest = np.min(pool.areas, axis=0, where=pool.areas > 0, initial=most)
+        self._smallest_areas = np.min(pool.areas, axis=0, where=pool.areas > 0, initial=most)
+        indices, labels = pool.support.indices, len(pool.support.labels)
+        self._smallest_components = SmallestComponents(
+            lambda support_index: pool.label_indices(indices[support_index]), range(1, labels + 1)
+        )
 
     def logits(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the fused and smoothed logits, float32 `[labels + 1, h, w]`, of query slices in ascending order."""
@@ -59,7 +63,8 @@ class SliceFiller:
         """
         best = self.expectation.apply_dice_thresholds(self._calibrated(index, logits))
         if self._config.labelling.small_components:
-            best = remove_small_labels(best, self._smallest, self._config.labelling.min_pixels)
+            best = remove_small_labels(best, self._smallest_areas, self._config.labelling.min_pixels)
+            remove_small_components(best, self._smallest_components.around(self._pool.support.around(index)))
         self._pool.raise_unmatched(index, best)
         return best
 

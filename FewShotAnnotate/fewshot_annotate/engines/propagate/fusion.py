@@ -14,7 +14,7 @@ from ...core.volume import Volume
 from ..calibration.config import CalibrationConfig, ExpectedDiceConfig, LabellingConfig
 from ..calibration.dice_expectation import DiceExpectation
 from ..calibration.temperature import Calibration, Distances, HeldOutPrediction
-from ..small_components import remove_small_components, smallest_component
+from ..small_components import SmallestComponents, remove_small_components
 from ..threads import ENGINE_THREADS
 from .candidates import SimpleCandidates
 from .flow_propagation import FlowPropagation
@@ -74,7 +74,7 @@ class FusedPropagation:
         masks = map(self._simple.mask, range(len(self._support.indices)))
         self._sigmas = outline_sigmas(masks, self._support.labels)
         self._gap: tuple[int, ...] = ()
-        self._component_sizes: dict[int, np.ndarray] = {}
+        self._smallest = SmallestComponents(self._simple.mask, self._support.labels)
         complete = bool(self._support.annotated.all()) and len(self._support.indices) > 1
         held_out = self._held_out(report_progress) if complete else []
         self._choice = (
@@ -89,7 +89,7 @@ class FusedPropagation:
         """Yield query slices gap by gap, as engines do."""
         for index, probabilities in self._flow.predict(query, self._fuse):
             inside = probabilities[(slice(None), *self._flow.window)]
-            remove_small_components(inside, self._smallest_components(self._support.around(index)))
+            remove_small_components(inside, self._smallest.around(self._support.around(index)))
             self._expectation.add(inside, self._open_ended(index))
             yield index, probabilities
 
@@ -120,17 +120,6 @@ class FusedPropagation:
         """Number of these labelled slices, given by support index, on which each label is."""
         sides: np.ndarray = self._is_present[list(around)].sum(axis=0)
         return sides
-
-    def _smallest_components(self, around: Sequence[int]) -> np.ndarray:
-        """Pixels of each label's smallest component on labelled slices, by support index; 0 if it is on none."""
-        for support_index in set(around) - set(self._component_sizes):
-            mask = self._simple.mask(support_index)
-            self._component_sizes[support_index] = np.array(
-                [smallest_component(mask == label) for label in self._support.labels]
-            )
-        sizes = np.array([self._component_sizes[support_index] for support_index in around])
-        smallest: np.ndarray = np.where(sizes > 0, sizes, sizes.max(initial=0)).min(axis=0) * sizes.any(axis=0)
-        return smallest
 
     def _open_ended(self, index: int) -> np.ndarray:
         around = self._support.around(index)

@@ -1,0 +1,43 @@
+"""Filling of query slices by `adapt` from fused logits."""
+
+from __future__ import annotations
+
+import numpy as np
+from fewshot_annotate.core.slice_axis import SliceAxis
+from fewshot_annotate.core.support import Support
+from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
+from fewshot_annotate.engines.adapt.candidates import CandidatePool
+from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.filling import SliceFiller
+from fewshot_annotate.engines.adapt.schedule import ProgressCounter
+from fewshot_annotate.engines.adapt.training import fit_support
+
+
+def disc_filler() -> tuple[SliceFiller, np.ndarray]:
+    """A filler fitted to a disc on the first and last of five slices, and the fused logits of the middle one."""
+    rows, columns = np.mgrid[:48, :48]
+    labels = np.repeat(((rows - 24) ** 2 + (columns - 20) ** 2 < 15**2)[None], 5, axis=0).astype(np.uint8)
+    geometry = Geometry(labels.shape)
+    support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), [0, 4])
+    config = AdaptConfig()
+    pool = CandidatePool(Volume(labels.astype(np.float32), geometry), support, config.candidates)
+    fit = fit_support(pool, [2], None, None, 0, ProgressCounter(lambda fraction: None, 1), config)
+    filler = SliceFiller(pool, fit, config)
+    ((_, logits),) = filler.logits([2])
+    return filler, logits
+
+
+def test_a_speck_far_smaller_than_the_labelled_structure_goes_to_the_background() -> None:
+    filler, logits = disc_filler()
+    whole = filler.probabilities(2, logits.copy()).argmax(axis=0)
+    assert whole.sum() > 600
+    speck = logits.copy()
+    speck[1, 22:24, -3:] = speck[1].max()
+    np.testing.assert_array_equal(filler.probabilities(2, speck).argmax(axis=0), whole)
+
+
+def test_a_second_part_of_some_size_stays() -> None:
+    filler, logits = disc_filler()
+    part = logits.copy()
+    part[1, :8, -8:] = part[1].max()
+    assert filler.probabilities(2, part).argmax(axis=0)[:8, -8:].all()
