@@ -133,7 +133,7 @@ def test_only_the_host_knows_slicer_and_only_bundled_packages_are_imported_at_fi
 
 
 # Longer files need a reason: tables, and classes whose methods share much state.
-MAX_LINES, MAX_LINES_OF_LONGER = 340, 450
+MAX_LINES, MAX_LINES_OF_LONGER = 340, 420
 LONGER = {
     "host/fill/controller.py",
     "host/panel/compare_section.py",

@@ -145,7 +145,7 @@ def test_cancel_changes_nothing_and_keep_takes_what_is_finished(running: EffectE
 
 def test_a_run_whose_worker_died_is_resumed_in_the_effect(gate: Gate, running: EffectEditor) -> None:
     assert running.effect.resumeButton.isHidden()
-    running.panel.controller._run.process.kill()
+    running.panel.controller.run.process.kill()
     running.until(lambda: not running.effect.resumeButton.isHidden())
     assert running.status.endswith("finished slices are kept; press Resume to go on.")
     gate.open()
@@ -159,7 +159,7 @@ def test_a_run_whose_worker_died_is_resumed_in_the_effect(gate: Gate, running: E
 def test_the_options_take_few_rows_beside_the_editor(gate: Gate, running: EffectEditor) -> None:
     row = running.effect.fillButton.height + 8
     assert running.options_height(OPTIONS_WIDTH) <= 5 * row
-    running.panel.controller._run.process.kill()
+    running.panel.controller.run.process.kill()
     running.until(lambda: not running.effect.resumeButton.isHidden())
     assert running.options_height(OPTIONS_WIDTH) <= 7 * row  # the message takes several lines
     gate.open()

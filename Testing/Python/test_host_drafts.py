@@ -71,7 +71,7 @@ def drafts_of(scene: Scene) -> dict[str, np.ndarray]:
 
 def in_preview(runner: Runner) -> dict[str, np.ndarray]:
     """Voxels of the preview under the names of the segments they are for."""
-    preview = runner.controller._run.preview
+    preview = runner.controller.run.preview
     preview.redraw(now=True)
     return {
         name: slicer.util.arrayFromSegmentBinaryLabelmap(preview.node, f"Preview_0_{value}", runner.scene.volume_node)
@@ -83,7 +83,7 @@ def in_preview(runner: Runner) -> dict[str, np.ndarray]:
 def progress_is(runner: Runner, stage: Stage, counted: int) -> Callable[[], bool]:
     def reached() -> bool:
         progress = runner.controller.progress
-        return progress.stage == stage and progress.done_in_stage >= counted and not runner.controller._run.to_show
+        return progress.stage == stage and progress.done_in_stage >= counted and not runner.controller.run.to_show
 
     return reached
 
@@ -159,7 +159,7 @@ def test_a_worker_killed_during_the_fit_loses_no_draft(
 ) -> None:
     runner = start(scene, fit=2.0)
     runner.until(lambda: runner.controller.progress.fraction > 0)
-    runner.controller._run.process.kill()
+    runner.controller.run.process.kill()
     runner.until(lambda: runner.controller.state is State.STOPPED)
     assert runner.controller.message.endswith("finished slices are kept; press Resume to go on.")
     if end == "keep":

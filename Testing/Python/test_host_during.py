@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import wait
+import threading
+from typing import Any
 
 import numpy as np
 import pytest
 import slicer
 from fewshot_annotate.host.annotation.record_store import read_record
+from fewshot_annotate.host.fill import run_commit
 from fewshot_annotate.host.fill.controller import State
 from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.mrml.reading import set_locked
+from fewshot_annotate.host.surfaces.surface_run import ComputedCommit, compute_commit
 from support import mrml
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of
 
@@ -189,14 +192,22 @@ def test_painting_in_place_while_the_run_is_being_prepared_is_kept(runs: Runs) -
 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_painting_while_the_changes_are_worked_out_is_kept(
-    running: tuple[Scene, Runner], gate: Gate, in_place: bool
+    running: tuple[Scene, Runner], gate: Gate, in_place: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene, runner = running
     name, index = scene.ids[0], scene.between[0]
+    computed = threading.Event()
+
+    def compute(*inputs: Any) -> ComputedCommit:
+        found = compute_commit(*inputs)
+        computed.set()
+        return found
+
+    monkeypatch.setattr(run_commit, "compute_commit", compute)
     gate.open()
     runner.until(lambda: runner.controller.state is State.FINISHING)
     runner.controller.poll()
-    wait([future for future, _ in runner.controller._tasks._started])
+    assert computed.wait(60)
     if in_place:
         _paint_in_place(scene, name, index)
     else:
@@ -234,7 +245,7 @@ def test_a_removed_node_ends_the_run_with_a_word(runs: Runs, gate: Gate, what: s
     if state is not State.PREPARING:
         runner.until(lambda: runner.controller.state is State.RUNNING)
     if state is State.STOPPED:
-        runner.controller._run.process.kill()
+        runner.controller.run.process.kill()
         runner.until(lambda: runner.controller.state is State.STOPPED)
     slicer.mrmlScene.RemoveNode(scene.node if what == "segmentation" else scene.volume_node)
     runner.to_end()
@@ -303,7 +314,7 @@ def test_a_removed_preview_does_not_stop_the_run(
     running: tuple[Scene, Runner], gate: Gate, whole: dict[str, np.ndarray]
 ) -> None:
     scene, runner = running
-    slicer.mrmlScene.RemoveNode(runner.controller._run.preview.node)
+    slicer.mrmlScene.RemoveNode(runner.controller.run.preview.node)
     _end(gate, runner)
     assert all_equal(scene.arrays(), whole)
 
@@ -342,7 +353,7 @@ def test_the_commit_that_slicer_refuses_stops_the_run_and_can_be_tried_again(
 
 def test_a_closed_controller_leaves_no_worker_behind(running: tuple[Scene, Runner]) -> None:
     _, runner = running
-    process = runner.controller._run.process
+    process = runner.controller.run.process
     runner.controller.close()
     assert process.wait(5)
     assert runner.controller.state is State.IDLE

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import slicer
 from fewshot_annotate.core.data_folder import HOME_VARIABLE
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.export.algorithm import Algorithm
@@ -16,7 +17,7 @@ from fewshot_annotate.host.annotation.survey import Survey
 from fewshot_annotate.host.fill import commit as commit_module
 from fewshot_annotate.host.fill import controller as controller_module
 from fewshot_annotate.host.fill.active_run import ActiveRun
-from fewshot_annotate.host.fill.controller import FillController, State
+from fewshot_annotate.host.fill.controller import State
 from fewshot_annotate.host.messages import error_text
 from fewshot_annotate.host.mrml import grid_reader
 from fewshot_annotate.host.mrml.preview import Preview
@@ -90,7 +91,7 @@ def test_an_unexpected_error_while_slices_arrive_stops_the_run_once_and_they_can
     gate.allow(2)
     runner.until(lambda: runner.shown() == 2)
     with monkeypatch.context() as patch:
-        patch.setattr(ActiveRun, "_show_slices", failing(kind))
+        patch.setattr(Preview, "redraw", failing(kind))
         runner.until(lambda: runner.controller.state is State.STOPPED)
         tick_on(runner)
     assert kind.__name__ in runner.controller.message
@@ -104,7 +105,7 @@ def test_an_unexpected_error_while_slices_arrive_stops_the_run_once_and_they_can
 
 
 @pytest.mark.parametrize("kind", [OddError, KeyError])
-@pytest.mark.parametrize("step", ["prepare", "_prepared", "_start_worker", "_require_nodes"])
+@pytest.mark.parametrize("step", ["prepare", "open_preview", "start_worker", "require_nodes"])
 def test_an_unexpected_error_while_a_run_begins_ends_it(
     step: str, kind: type[Exception], runs: Runs, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +113,7 @@ def test_an_unexpected_error_while_a_run_begins_ends_it(
     before, state = scene.arrays(), state_of(scene)
     runner = runs(scene)
     with monkeypatch.context() as patch:
-        patch.setattr(controller_module if step == "prepare" else FillController, step, failing(kind))
+        patch.setattr(controller_module if step == "prepare" else ActiveRun, step, failing(kind))
         runner.start()
         runner.until(lambda: runner.controller.state in (State.IDLE, State.STOPPED))
         tick_on(runner)
@@ -143,9 +144,9 @@ def test_an_unexpected_error_of_whoever_is_told_ends_the_run_once(
 # --- the commit
 
 PLACES = {
-    "undo": (None, "_save_undo"),  # of the runner
-    "editor": (commit_module, "_private_editor"),
-    "first box": (commit_module, "_modifier"),
+    "undo": (None, "save_undo"),  # of the runner
+    "editor": (slicer, "vtkMRMLSegmentEditorNode"),
+    "first box": (commit_module, "numpy_to_vtk"),
     "read back": (grid_reader, "read_grid"),  # first when the run begins
     "tags": (commit_module, "tag_segments"),
     "record": (commit_module, "write_record"),

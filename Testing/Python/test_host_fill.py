@@ -119,7 +119,7 @@ def test_slices_stream_into_the_preview_and_the_segmentation_changes_once_at_the
     for count in (1, 4):
         gate.allow(count)
         runner.until(lambda count=count: runner.shown() == count)
-        runner.controller._run.preview.redraw(now=True)
+        runner.controller.run.preview.redraw(now=True)
         shown = slicer.util.arrayFromSegmentBinaryLabelmap(_preview(), "Preview_0_1", scene.volume_node) > 0
         assert np.count_nonzero(shown.any(axis=(1, 2))) == count
         assert not changes
@@ -245,7 +245,7 @@ def test_a_killed_worker_loses_no_finished_slice(runs: Runs, gate: Gate, tmp_pat
     gate.allow(3)
     runner.start()
     runner.until(lambda: runner.shown() == 3)
-    runner.controller._run.process.kill()
+    runner.controller.run.process.kill()
     runner.until(lambda: runner.controller.state is State.STOPPED)
     assert "ended" in runner.controller.message
     assert runner.controller.message.endswith("finished slices are kept; press Resume to go on.")
@@ -273,7 +273,7 @@ def test_a_job_folder_that_vanished_stops_the_run_with_a_word(runs: Runs, gate: 
     runner.start()
     gate.allow(1)
     runner.until(lambda: runner.shown() == 1)
-    for file in Path(runner.controller._run.folder.path, "layers", "0").iterdir():
+    for file in Path(runner.controller.run.folder.path, "layers", "0").iterdir():
         file.unlink()
     gate.open()
     runner.until(lambda: runner.controller.state is not State.RUNNING)

@@ -158,7 +158,7 @@ def test_cancel_leaves_everything_as_it_was(running: Panel) -> None:
 
 
 def test_a_dead_worker_offers_to_resume_keep_or_cancel(gate: Gate, running: Panel) -> None:
-    running.controller._run.process.kill()
+    running.controller.run.process.kill()
     running.until(lambda: running.state == "STOPPED")
     assert running.status.endswith("finished slices are kept; press Resume to go on.")
     assert not running.ui.resumeButton.isHidden()

@@ -109,7 +109,7 @@ def test_what_went_wrong_is_translated(gate: Gate, panel: Panel) -> None:
     panel.click("fillButton")
     panel.until(lambda: panel.controller.progress.done == 2)
     panel.scene.node.GetSegmentation().RemoveSegment(panel.scene.ids[1])
-    panel.controller._run.process.kill()
+    panel.controller.run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
     assert untranslated(panel) == set()
     panel.click("keepButton")

@@ -266,7 +266,7 @@ def test_the_next_sensible_button_stands_out(gate: Gate, panel: Panel) -> None:
     panel.click("fillButton")
     panel.until(lambda: panel.state == "RUNNING")
     assert emphasised(panel) == []
-    panel.controller._run.process.kill()
+    panel.controller.run.process.kill()
     panel.until(lambda: emphasised(panel) == ["Resume"])
     gate.open()
     panel.click("resumeButton")
@@ -319,7 +319,7 @@ def test_every_disabled_control_says_why_in_every_state(gate: Gate, open_panel: 
     assert unexplained(panel, usual) == []
     panel.until(lambda: panel.controller.progress.done == 2)
     assert unexplained(panel, usual) == []
-    panel.controller._run.process.kill()
+    panel.controller.run.process.kill()
     panel.until(lambda: panel.state == "STOPPED")
     assert unexplained(panel, usual) == []
     panel.click("keepButton")

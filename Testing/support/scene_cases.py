@@ -191,13 +191,14 @@ class Runner:
         self.states: list[State] = []
         self.controller = FillController(
             slicer.mrmlScene,
-            RunEditor(lambda node: self._save_undo(node), lambda: scene.editor_node),
+            RunEditor(lambda node: self.save_undo(node), lambda: scene.editor_node),
             python or python_executable(),
             store=store,
         )
         self.controller.changed.connect(lambda: self.states.append(self.controller.state))
 
-    def _save_undo(self, node: Any) -> None:
+    def save_undo(self, node: Any) -> None:
+        """Save the segmentation for undo, as the Segment Editor widget does."""
         assert node is self.scene.node
         self.undo_states_saved += 1
         self.undo_logic.SaveStateForUndo()

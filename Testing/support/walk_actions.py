@@ -277,7 +277,7 @@ class WalkActions:
         self._click(self._ui.resumeButton)
 
     def _do_kill_worker(self) -> None:
-        run = self._panel.controller._run
+        run = self._panel.controller.run
         process = run.process if run is not None else None
         pid = process._process.pid if process is not None and process._process is not None else 0
         if pid and process._process.poll() is None:

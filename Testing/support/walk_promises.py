@@ -114,7 +114,7 @@ class Promises:
 
     def _look_at_run(self) -> None:
         """Remember the run at hand, and the voxels that it begins with: it may begin and end within one action."""
-        run = self._panel.controller._run
+        run = self._panel.controller.run
         if run is None:
             return
         self._seen = run.plan, run.folder.run_id
@@ -165,7 +165,7 @@ class Promises:
         scene = slicer.mrmlScene
         nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
         previews = [node for node in nodes if node.GetAttribute(PREVIEW_ATTRIBUTE)]
-        active = self._panel.controller._run is not None
+        active = self._panel.controller.run is not None
         require(len(previews) <= int(active), f"{len(previews)} previews")
         shown = {node.GetNthDisplayNodeID(n) for node in nodes for n in range(node.GetNumberOfDisplayNodes())}
         displays = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode")}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -18,22 +16,19 @@ from ..chosen_nodes import ChosenNodes
 from ..i18n import tr as _
 from ..messages import error_text
 from ..mrml.grid_reader import GridReader
-from ..mrml.reading import labels_version
-from ..surfaces.representation import surface_settings
-from ..surfaces.surface_run import ComputedCommit, compute_commit, surface_warnings
 from ..tasks import BackgroundTasks, Signal
 from ..unexpected_errors import error_of_run
 from .active_run import ActiveRun
-from .commit import commit_result, step_after_commit
-from .edit_rules import EditRules
+from .commit import step_after_commit
 from .fill_result import FillResult
 from .live_updates import LiveUpdates
 from .preparation import FillSettings, prepare, read_input, read_unchanged
+from .run_commit import RunCommit
 from .run_editor import RunEditor
 from .run_outcome import RunOutcome
 from .run_plan import PreparedRun, RunPlan
 from .run_store import RunFolder, RunStore
-from .unfinished_run import RunReference, UnfinishedRun, UnfinishedRunReader
+from .unfinished_run import ReopenedRun, RunReference, UnfinishedRun, UnfinishedRunReader
 
 # Time limit for showing slices in one `poll`; the others follow in the next one.
 MAX_POLL_SECONDS = 0.01
@@ -77,8 +72,6 @@ class FillController:
         Segment id -> its name and expected Dice, of the drafts and later of the final slices.
     error : InputError or None
         Why the last run was aborted.
-    commit_seconds : float or None
-        Duration of the last commit, during which the application was blocked.
     """
 
     def __init__(
@@ -98,7 +91,6 @@ class FillController:
         self.warnings: list[str] = []
         self.expected: dict[str, tuple[str, Expected]] = {}
         self.error: InputError | None = None
-        self.commit_seconds: float | None = None
         self._scene = scene
         self._python = python
         self._grids = grids or GridReader()
@@ -107,6 +99,14 @@ class FillController:
         self._run: ActiveRun | None = None
         self._live_updates = LiveUpdates()
         self._tasks = BackgroundTasks("FewShotAnnotate")
+        self._commit = RunCommit(
+            self._tasks,
+            self._grids,
+            python,
+            editor=lambda: self.editor,
+            committed=self.committed.emit,
+            done=self._after_commit,
+        )
         closing = slicer.vtkMRMLScene.StartCloseEvent
         self._scene_observation = scene.AddObserver(closing, lambda caller, event: self.suspend())
 
@@ -129,6 +129,16 @@ class FillController:
     def outstanding(self) -> int:
         """How many slices a live run still has to fill."""
         return self._run.outstanding if self._run is not None else 0
+
+    @property
+    def run(self) -> ActiveRun | None:
+        """The run under way or stopped."""
+        return self._run
+
+    @property
+    def commit_seconds(self) -> float | None:
+        """Duration of the last commit, during which the application was blocked."""
+        return self._commit.seconds
 
     # --- actions of the user
 
@@ -167,18 +177,16 @@ class FillController:
             self._failed(error)
 
     def _step(self) -> None:
-        if self._run is not None and not self._require_nodes(self._run):
-            return
+        if self._run is not None:
+            self._run.require_nodes()
         delivered = self._tasks.poll()
         run = self._run
         if run is None or delivered:
             return
         if self.state is State.RUNNING:
             self._follow_worker(run)
-        elif run.surfaces is not None:
-            self._follow_surfaces(run, run.surfaces)
-        elif self.state is State.FINISHING and not self._tasks.awaited:
-            self._compute_result(run)
+        elif self.state is State.FINISHING:
+            self._commit.poll(run)
 
     def _failed(self, error: Exception) -> None:
         """End the run because of an error of any kind; finished slices stay in its folder."""
@@ -284,22 +292,10 @@ class FillController:
     def _resume_unfinished(self, nodes: ChosenNodes, keep: bool) -> None:
         if self.state is not State.IDLE:
             raise InputError("run_active")
-        mark = RunReference.read(nodes.segmentation)
-        nodes = ChosenNodes(self._scene.GetNodeByID(mark.volume_id) or nodes.volume, nodes.segmentation)
-        if nodes.volume is None:
-            raise InputError("run_volume_missing")
-        folder = self._store.acquire(mark.run_id)
-        if folder is None:
-            raise InputError("run_not_left")
-        try:
-            plan = PreparedRun.open(folder.path).plan
-            read_unchanged(plan, nodes, self._grids)
-        except InputError:
-            folder.release()
-            raise
-        run = self._begin(nodes, plan, folder, resumed=True)
+        reopened = ReopenedRun.open(self._scene, nodes, self._store, self._grids)
+        run = self._begin(reopened.nodes, reopened.plan, reopened.folder, resumed=True)
         run.stopping = keep
-        self._tasks.start(partial(PreparedRun.open_when_released, folder.path), self._prepared)
+        self._tasks.start(partial(PreparedRun.open_when_released, run.folder.path), self._prepared)
         self._change(State.PREPARING)
 
     # --- steps of a run
@@ -357,56 +353,8 @@ class FillController:
             run.stopping = not run.live and (not isinstance(ending, Finished) or run.has_more_layers)
             self._change(State.FINISHING)
 
-    def _compute_result(self, run: ActiveRun) -> None:
-        """Compute the changes in the background."""
-        assert run.prepared is not None
-        grid, image = read_unchanged(run.plan, run.nodes, self._grids)
-        inputs = (
-            run.prepared,
-            run.folder.path,
-            grid,
-            image,
-            *self._rules(run),
-            surface_settings(run.nodes.segmentation),
-        )
-        self._tasks.start(partial(compute_commit, *inputs), partial(self._computed, run))
-
-    def _computed(self, run: ActiveRun, computed: ComputedCommit) -> None:
-        """Write the changes, after a process has made the surfaces if any are shown."""
-        if computed.surfaces is None:
-            self._finish(run, computed.found, {})
-        else:
-            run.start_surfaces(computed, self._python)
-
-    def _follow_surfaces(self, run: ActiveRun, computed: ComputedCommit) -> None:
-        assert run.process is not None
-        assert computed.surfaces is not None
-        run.process.poll()
-        if run.process.running:
-            return
-        self.warnings += surface_warnings(run.process.ending)
-        run.surfaces = None
-        self._tasks.start(computed.surfaces.read, partial(self._finish, run, computed.found))
-
-    def _rules(self, run: ActiveRun) -> tuple[EditRules, tuple[object, ...]]:
-        """Rules and labels from which changes are computed; with others they have to be computed again."""
-        node = run.nodes.segmentation
-        return EditRules.from_nodes(node, self.editor.node(), run.plan.may_overwrite), labels_version(node)
-
-    def _finish(self, run: ActiveRun, found: FillResult, surfaces: Mapping[str, Any]) -> None:
-        """Write the changes, if the segmentation was not edited meanwhile; else they are computed again."""
-        read_unchanged(run.plan, run.nodes, self._grids)
-        if (found.rules, found.version) != self._rules(run):
-            return
-        began = time.monotonic()
-        self.warnings += (replace(found, painted=[]) if run.live else found).warnings(run.names)
-        dice = {segment_id: expected for segment_id, (_name, expected) in self.expected.items()}
-        outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
-        commit_result(run.plan, run.nodes, found, outcome, self.editor, self._grids, surfaces)
-        with step_after_commit(self.warnings):
-            if found.filled:
-                self.committed.emit(outcome)
-        self.commit_seconds = time.monotonic() - began
+    def _after_commit(self, run: ActiveRun, found: FillResult) -> None:
+        """End a run whose slices were committed, and delete the one that it replaced."""
         progress, expected = self.progress, self.expected
         with step_after_commit(self.warnings):
             if run.previous.run_id:
@@ -417,15 +365,6 @@ class FillController:
         self.message = found.message(run.stopping)
         with step_after_commit(self.warnings):
             self.changed.emit()
-
-    def _require_nodes(self, run: ActiveRun) -> bool:
-        """Whether the run's nodes still exist; ends it if they do not."""
-        try:
-            run.require_nodes()
-        except InputError as error:
-            self._abort(error)
-            return False
-        return True
 
     def _stop(self, reason: str) -> None:
         """Stop the run; the user decides whether finished slices are kept."""

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InputError
-from .run_plan import PreparedRun
+from ..chosen_nodes import ChosenNodes
+from ..mrml.grid_reader import GridReader
+from .preparation import read_unchanged
+from .run_plan import PreparedRun, RunPlan
 from .run_store import RunFolder, RunStore
 
 RUN_ATTRIBUTE = "FewShotAnnotate.Run"
@@ -67,6 +70,47 @@ class UnfinishedRun:
     done: int
     total: int
     drafts: int
+
+
+@dataclass(frozen=True)
+class ReopenedRun:
+    """An unfinished run that is to be continued; no other process can open its folder meanwhile."""
+
+    nodes: ChosenNodes
+    plan: RunPlan
+    folder: RunFolder
+
+    @classmethod
+    def open(cls, scene: Any, nodes: ChosenNodes, store: RunStore, grids: GridReader) -> ReopenedRun:
+        """Open the run that a segmentation node refers to.
+
+        Parameters
+        ----------
+        scene : vtkMRMLScene
+        nodes : ChosenNodes
+            Their volume is used if that of the run was removed and loaded again.
+        store : RunStore
+        grids : GridReader
+
+        Raises
+        ------
+        InputError
+            There is no such run, it is at work, or volume or segmentation no longer fit it.
+        """
+        reference = RunReference.read(nodes.segmentation)
+        nodes = ChosenNodes(scene.GetNodeByID(reference.volume_id) or nodes.volume, nodes.segmentation)
+        if nodes.volume is None:
+            raise InputError("run_volume_missing")
+        folder = store.acquire(reference.run_id)
+        if folder is None:
+            raise InputError("run_not_left")
+        try:
+            plan = PreparedRun.open(folder.path).plan
+            read_unchanged(plan, nodes, grids)
+        except InputError:
+            folder.release()
+            raise
+        return cls(nodes, plan, folder)
 
 
 class UnfinishedRunReader:

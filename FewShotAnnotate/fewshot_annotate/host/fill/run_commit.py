@@ -1,0 +1,128 @@
+"""RunCommit: what a run changes is computed, surfaces are made of it, and it is written into the segmentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ..mrml.grid_reader import GridReader
+from ..mrml.reading import labels_version
+from ..surfaces.representation import surface_settings
+from ..surfaces.surface_run import ComputedCommit, compute_commit, surface_warnings
+from ..tasks import BackgroundTasks
+from .active_run import ActiveRun
+from .commit import commit_result, step_after_commit
+from .edit_rules import EditRules
+from .fill_result import FillResult
+from .preparation import read_unchanged
+from .run_editor import RunEditor
+from .run_outcome import RunOutcome
+
+
+class RunCommit:
+    """Commits the finished slices of a run in short steps.
+
+    Parameters
+    ----------
+    tasks : BackgroundTasks
+    grids : GridReader
+    python : str
+        Python executable that makes the surfaces.
+    editor : function
+        Returns the RunEditor whose undo history, masking and overwrite mode apply.
+    committed : function
+        Called with the RunOutcome once slices are committed; what it raises becomes a warning of the run.
+    done : function
+        Called with the run and its FillResult at the end.
+
+    Attributes
+    ----------
+    seconds : float or None
+        Duration of the last commit, during which the application was blocked.
+    """
+
+    def __init__(
+        self,
+        tasks: BackgroundTasks,
+        grids: GridReader,
+        python: str,
+        *,
+        editor: Callable[[], RunEditor],
+        committed: Callable[[RunOutcome], object],
+        done: Callable[[ActiveRun, FillResult], object],
+    ) -> None:
+        self.seconds: float | None = None
+        self._tasks = tasks
+        self._grids = grids
+        self._python = python
+        self._editor = editor
+        self._committed = committed
+        self._done = done
+
+    def poll(self, run: ActiveRun) -> None:
+        """Advance by one short step.
+
+        Raises
+        ------
+        InputError
+            The nodes have changed so that the slices no longer fit them.
+        """
+        if run.surfaces is not None:
+            self._follow_surfaces(run, run.surfaces)
+        elif not self._tasks.awaited:
+            self._compute(run)
+
+    def _compute(self, run: ActiveRun) -> None:
+        """Compute the changes in the background."""
+        assert run.prepared is not None
+        grid, image = read_unchanged(run.plan, run.nodes, self._grids)
+        inputs = (
+            run.prepared,
+            run.folder.path,
+            grid,
+            image,
+            *self._rules(run),
+            surface_settings(run.nodes.segmentation),
+        )
+        self._tasks.start(partial(compute_commit, *inputs), partial(self._computed, run))
+
+    def _computed(self, run: ActiveRun, computed: ComputedCommit) -> None:
+        """Write the changes, after a process has made the surfaces if any are shown."""
+        if computed.surfaces is None:
+            self._write(run, computed.found, {})
+        else:
+            run.start_surfaces(computed, self._python)
+
+    def _follow_surfaces(self, run: ActiveRun, computed: ComputedCommit) -> None:
+        assert run.process is not None
+        assert computed.surfaces is not None
+        run.process.poll()
+        if run.process.running:
+            return
+        run.warnings += surface_warnings(run.process.ending)
+        run.surfaces = None
+        self._tasks.start(computed.surfaces.read, partial(self._write, run, computed.found))
+
+    def _rules(self, run: ActiveRun) -> tuple[EditRules, tuple[object, ...]]:
+        """Rules and labels from which changes are computed; with others they have to be computed again."""
+        node = run.nodes.segmentation
+        return EditRules.from_nodes(node, self._editor().node(), run.plan.may_overwrite), labels_version(node)
+
+    def _write(self, run: ActiveRun, found: FillResult, surfaces: Mapping[str, Any]) -> None:
+        """Write the changes, if the segmentation was not edited meanwhile; else they are computed again."""
+        read_unchanged(run.plan, run.nodes, self._grids)
+        if (found.rules, found.version) != self._rules(run):
+            return
+        began = time.monotonic()
+        run.warnings += (replace(found, painted=[]) if run.live else found).warnings(run.names)
+        dice = {segment_id: expected for segment_id, (_name, expected) in run.expected.items()}
+        outcome = RunOutcome.of(run.plan, run.segmentation_id, run.volume_id, found, dice)
+        commit_result(run.plan, run.nodes, found, outcome, self._editor(), self._grids, surfaces)
+        with step_after_commit(run.warnings):
+            if found.filled:
+                self._committed(outcome)
+        self.seconds = time.monotonic() - began
+        self._done(run, found)
