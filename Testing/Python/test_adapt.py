@@ -381,8 +381,8 @@ def test_hidden_slices_that_memory_has_no_room_for_do_not_judge(monkeypatch: pyt
         judged.append(sum(map(len, hidden)))
         return weigh(hidden, *rest)
 
-    weigh = learning._fit_fusion
-    monkeypatch.setattr(learning, "_fit_fusion", counted)
+    weigh = learning.fit_fusion
+    monkeypatch.setattr(learning, "fit_fusion", counted)
     little = CONFIG.replace("held_out.max_bytes", 1)
     assert mean_dice(truth, predicted(prepared(volume, support, little), support), support) > 0.6
     assert 0 < judged[0] <= CONFIG.held_out.folds < len(support.indices)

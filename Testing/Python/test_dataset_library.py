@@ -312,7 +312,7 @@ def test_nobody_adds_slices_while_unused_ones_are_removed(
     other = dataset.folder / "other.nii.gz"
     volume, _ = small_case()
     write_array(other, volume.array + 7, volume.geometry)
-    remove = library._remove_unused
+    remove = library.remove_unused_files
     second = []
 
     def slowly(task: Task) -> None:
@@ -321,7 +321,7 @@ def test_nobody_adds_slices_while_unused_ones_are_removed(
             second[0].wait(6)
         remove(task)
 
-    monkeypatch.setattr(library, "_remove_unused", slowly)
+    monkeypatch.setattr(library, "remove_unused_files", slowly)
     task = saved_task(step=4, add=True)
     assert second[0].wait(60) == 0
     both = read_task(task.folder)

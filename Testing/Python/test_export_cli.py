@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from fewshot_annotate.cli import main
 from fewshot_annotate.export import delivery as deliver_module
-from fewshot_annotate.export import dicom_seg
 from fewshot_annotate.export.verification import Difference
 from fewshot_annotate.io.files import read_label_maps, write_array, write_label_maps
 from fewshot_annotate.io.label_names import sidecar_path
@@ -239,10 +238,10 @@ def test_without_the_packages_one_line_says_what_to_install(desk: Desk, package:
 def test_a_series_that_highdicom_refuses_is_told_in_one_line_that_holds_no_value(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(content: object) -> None:
+    def refuse(**attributes: object) -> None:
         raise ValueError("'Geheim^Name'\nis no PatientName")
 
-    monkeypatch.setattr(dicom_seg, "_header", refuse)
+    monkeypatch.setattr("highdicom.seg.Segmentation", refuse)
     code, _, err = desk.export("--suggest-codes", "--engine", "propagate")
     assert (code, len([line for line in err if not line.startswith("Note: ")])) == (2, 1)
     assert "(see PatientName)" in err[-1]

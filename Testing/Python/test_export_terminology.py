@@ -116,11 +116,11 @@ def test_every_code_of_the_table_is_one_of_snomed_ct_with_its_meaning():
 def test_no_two_structures_of_the_table_share_a_name():
     names = [row["name"] for row in rows()]
     assert len(names) == len(set(names))
-    seen: dict[tuple[str, ...], str] = {}
     for row in rows():
         for name in (row["name"], *filter(None, row["synonyms"].split("|"))):
-            key = structures_module._key(structures_module._tokens(name))
-            assert seen.setdefault(key, row["name"]) == row["name"], name
+            found = common_structures().suggest(name)
+            assert found is not None
+            assert (found.category.value, found.type.value) == (row["category"], row["type"]), name
 
 
 def test_slicer_reads_our_tag_and_we_read_slicers():

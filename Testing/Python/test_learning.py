@@ -84,8 +84,8 @@ def test_a_network_that_judges_slices_learns_neither_from_them_nor_from_what_the
         judged.append((support.indices[row], network.fitted))
         return of(log_probs, row, pool, network, *rest)
 
-    of = learning._held_out
-    monkeypatch.setattr(learning, "_held_out", hidden)
+    of = learning.held_out_candidates
+    monkeypatch.setattr(learning, "held_out_candidates", hidden)
     engine = Adapt(options={"steps": 2})
     engine.prepare(volume, support)
     next(engine.predict(support.unlabelled(support.labelled_range())))
@@ -111,9 +111,9 @@ def test_weights_that_a_hidden_slice_is_calibrated_with_come_from_the_others(mon
         groups.extend(map(len, hidden))
         return weigh(hidden, *rest)
 
-    choose, weigh = learning.choose_weights, learning._fit_fusion
+    choose, weigh = learning.choose_weights, learning.fit_fusion
     monkeypatch.setattr(learning, "choose_weights", choosing)
-    monkeypatch.setattr(learning, "_fit_fusion", weighing)
+    monkeypatch.setattr(learning, "fit_fusion", weighing)
     engine = Adapt(options={"steps": 1})
     engine.prepare(volume, support)
     next(engine.predict(support.unlabelled(support.labelled_range())))

@@ -13,7 +13,7 @@ from fewshot_annotate.cli import main
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.datasets.task.library import read_task, task_folder, task_names
 from fewshot_annotate.datasets.task.library_file import export_task, import_task
-from fewshot_annotate.datasets.task.task import ARRAY_KINDS
+from fewshot_annotate.datasets.task.task import ARRAY_KINDS, Task
 from support.batches import Dataset
 from support.disk import few_open_files
 from support.processes import Spawned
@@ -21,6 +21,20 @@ from support.tasks import saved_task, task_of_balls
 
 pytest_plugins = ("support.library_fixtures",)
 pytestmark = pytest.mark.usefixtures("home")
+
+
+def exported(task: Task, file: Path) -> dict[str, bytes]:
+    """Export a task; returns the files in the archive by name."""
+    export_task(task, file)
+    with zipfile.ZipFile(file) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_archive(file: Path, members: dict[str, bytes]) -> None:
+    """Write an archive of files by name."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 def test_a_task_travels_as_one_file(dataset: Dataset, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +75,7 @@ def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
     dataset: Dataset, home: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = saved_task(step=8)
-    good, bad = dataset.folder / "good.zip", dataset.folder / "bad.zip"
-    assert main(["library", "export", task.name, "-o", str(good)]) == 0
-    with zipfile.ZipFile(good) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
+    members, bad = exported(task, dataset.folder / "good.zip"), dataset.folder / "bad.zip"
     if damage == "task.json":
         content = json.loads(members["task.json"])
         content["slices"][0]["file"] = "../../../evil"
@@ -86,9 +97,7 @@ def test_a_file_that_is_no_task_is_refused_and_leaves_nothing(
         members["0001.image.npy"] = (dataset.folder / "objects.npy").read_bytes()
     elif damage != "offset":
         members[damage] = b"evil"
-    with zipfile.ZipFile(bad, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+    write_archive(bad, members)
     if damage == "cut":
         bad.write_bytes(bad.read_bytes()[:-100])
     if damage == "offset":  # of the directory, as the end of the archive says it
@@ -141,11 +150,8 @@ def test_an_archive_that_cannot_be_read_with_few_open_files_is_not_called_damage
 def test_an_archive_that_would_fill_memory_or_time_is_refused_before_it_is_unpacked(
     dataset: Dataset, kind: str, spawned: Spawned
 ) -> None:
-    task = saved_task(step=8)
     good, bad = dataset.folder / "good.zip", dataset.folder / "bad.zip"
-    assert main(["library", "export", task.name, "-o", str(good)]) == 0
-    with zipfile.ZipFile(good) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
+    members = exported(saved_task(step=8), good)
     content = json.loads(members["task.json"])
     if kind in ("zeros", "shape"):
         side = 4000 if kind == "zeros" else 100_000
@@ -161,9 +167,7 @@ def test_an_archive_that_would_fill_memory_or_time_is_refused_before_it_is_unpac
     else:
         content["slices"] *= 3000
     members["task.json"] = json.dumps(content).encode()
-    with zipfile.ZipFile(bad, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
+    write_archive(bad, members)
     code = (
         "import resource, sys, time\nfrom fewshot_annotate.cli import main\nimport fewshot_annotate.cli.library\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -23,7 +23,7 @@ from support.tiny_weights import Seeded, Shelf, random_sam, randomise
 
 # isort: split
 from fewshot_annotate.engines.sam import persam_network as persam_model
-from fewshot_annotate.engines.sam.network import EmbeddedSlice, SamModel, TargetPrompt
+from fewshot_annotate.engines.sam.network import EmbeddedSlice, SamModel, TargetPrompt, guided_by_target
 
 AXIS = SliceAxis(0)
 REFERENCE = os.environ.get("FEWSHOT_PERSAM_REFERENCE")
@@ -64,18 +64,12 @@ def test_the_target_is_added_to_tokens_and_attention_as_the_original_does_in_pla
         target = TargetPrompt(torch.randn(1, 1, channels), torch.rand(1, 1, 1, grid * grid))
     with torch.no_grad():
         expected = in_place(transformer, image, place, tokens.clone(), target)
-        with persam_model_targeted(transformer, target):
+        with guided_by_target(transformer, target):
             found = transformer(image, place, tokens)
         plain = transformer(image, place, tokens)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     assert (plain[0] - found[0]).abs().max() > 1e-3
-
-
-def persam_model_targeted(transformer: Any, target: TargetPrompt) -> Any:
-    from fewshot_annotate.engines.sam.network import _targeted
-
-    return _targeted(transformer, target)
 
 
 def in_place(transformer: Any, image: Any, place: Any, tokens: Any, target: TargetPrompt) -> tuple[Any, Any]:
@@ -158,7 +152,7 @@ def test_an_answer_without_a_box_is_kept_and_not_an_error(model: SamModel, side:
     picture = model.embed(rgb)
     target = persam_model.target_features(model, picture, mask)
     low = torch.full((4 * model.features_shape[2],) * 2, side)
-    refined = persam_model._refined(model, picture, np.array([[3.0, 4.0]]), np.array([True]), low)
+    refined = persam_model.refine(model, picture, np.array([[3.0, 4.0]]), np.array([True]), low)
     assert refined.shape == mask.shape
     if side < 0:
         assert (refined < 0).all()
@@ -176,13 +170,13 @@ def test_the_fitted_mixture_sums_to_1_and_gives_the_labelled_mask_back_better(mo
     assert told == sorted(told)
     assert told[-1] == 1
     cosine = persam_model.similarity(model, picture, target)
-    points = np.array([persam_model._most_similar_pixel(cosine, None)], dtype=np.float64)
+    points = np.array([persam_model.most_similar_pixel(cosine, None)], dtype=np.float64)
     low, _ = model.decode(picture, points, np.array([True]), multimask=True)
     logits = model.enlarge(low, picture).flatten(1)
     truth = torch.from_numpy(mask.astype(np.float32)).flatten()[None]
 
     def loss(mixture: torch.Tensor) -> float:
-        return float(persam_model._loss((logits * mixture[:, None]).sum(0)[None], truth))
+        return float(persam_model.mask_loss((logits * mixture[:, None]).sum(0)[None], truth))
 
     assert loss(weights) < loss(torch.ones(3) / 3)
 

@@ -36,6 +36,7 @@ from support.processes import (
     poll_to_the_middle,
     slices_done,
     wait_for,
+    write_launcher,
     write_program,
 )
 
@@ -122,9 +123,7 @@ def test_a_python_that_is_none_is_reported_with_its_last_words(short_job: JobFol
 
 def test_killing_ends_the_worker_behind_a_launcher(long_job: JobFolder, spawned: Spawned) -> None:
     launcher_pid = long_job.path.parent / "launcher pid"
-    launcher = write_program(
-        long_job.path.parent / "launcher", f'echo $$ > "{launcher_pid}"\n"{sys.executable}" "$@" &\nwait'
-    )
+    launcher = write_launcher(long_job, f'echo $$ > "{launcher_pid}"\n"{sys.executable}" "$@" &\nwait')
     process = spawned.worker(long_job, python=launcher)
     events, pid = poll_to_the_middle(process)
     assert pid != int(launcher_pid.read_text())

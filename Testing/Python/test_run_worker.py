@@ -30,7 +30,7 @@ from support.processes import (
     poll_until,
     slices_done,
     worker_pid,
-    write_program,
+    write_launcher,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes through /proc")
@@ -109,9 +109,7 @@ def test_a_finished_folder_is_finished_at_once_when_run_again(short_job: JobFold
 
 def test_cancel_keeps_what_is_finished(long_job: JobFolder, spawned: Spawned) -> None:
     exit_code = long_job.path.parent / "exit code"
-    launcher = write_program(
-        long_job.path.parent / "launcher", f'"{sys.executable}" "$@"; code=$?; echo $code > "{exit_code}"; exit $code'
-    )
+    launcher = write_launcher(long_job, f'"{sys.executable}" "$@"; code=$?; echo $code > "{exit_code}"; exit $code')
     process = spawned.worker(long_job, python=launcher)
     events, _ = poll_to_the_middle(process)
     process.cancel()
@@ -203,7 +201,7 @@ def test_a_worker_from_another_place_is_refused(long_job: JobFolder, spawned: Sp
     other = tmp_path / "other"
     shutil.copytree(PACKAGE_PARENT / "fewshot_annotate", other / "fewshot_annotate")
     script = other / "fewshot_annotate" / "jobs" / "worker.py"
-    launcher = write_program(tmp_path / "launcher", f'shift\nexec "{sys.executable}" "{script}" "$@"')
+    launcher = write_launcher(long_job, f'shift\nexec "{sys.executable}" "{script}" "$@"')
     ending = poll_to_end(spawned.worker(long_job, python=launcher))[-1]
     assert isinstance(ending, Failed)
     assert str(script) in ending.reason

@@ -90,6 +90,11 @@ def finished_slices(folder: JobFolder) -> dict[int, np.ndarray]:
     return {int(index): folder.result_slice(int(index)) for index in np.flatnonzero(folder.finished())}
 
 
+def write_launcher(job: JobFolder, text: str) -> str:
+    """Write a shell script beside a job that starts its worker as a launcher does; returns its path."""
+    return write_program(job.path.parent / "launcher", text)
+
+
 def write_program(path: Path, script: str) -> str:
     """Write an executable shell script, for example one that starts Python as a launcher does; returns its path."""
     path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")

@@ -26,7 +26,6 @@ from .fill.engine_state import EngineStateMonitor
 from .fill.preparation import FillSettings
 from .fill.run_editor import RunEditor
 from .further_volumes import further_volumes
-from .label_history import label_history
 from .mrml.sequence import require_no_sequence
 from .run_log import RunLog
 from .settings import Settings
@@ -178,7 +177,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
 
     def _labelHistory(self) -> LabelHistory | None:
         nodes = self.chosenNodes()
-        return label_history(self.annotations, nodes, self.parameters.engine) if nodes.complete else None
+        return self.annotations.label_history(nodes, self.parameters.engine) if nodes.complete else None
 
     def _startWhenSurveyed(self, parameters: Any) -> None:
         if not self.fillRequested or self.annotations.survey.busy:

@@ -107,7 +107,7 @@ def save_slices(
     with _changing_library(name), task_lock(task_folder(name)):
         task = _with_slices(read_task(task_folder(name)), name, volume, label_map, support, origin)
         task.write()
-        _remove_unused(task)
+        remove_unused_files(task)
     return task
 
 
@@ -283,7 +283,7 @@ def _free_file(task: Task, slices: Sequence[LibrarySlice]) -> str:
     raise InputError("library_full", name=task.name, most=_MAX_SLICES)
 
 
-def _remove_unused(task: Task) -> None:
+def remove_unused_files(task: Task) -> None:
     """Remove files of slices that are no longer in the task; the library must be locked."""
     used = {library_slice.file for library_slice in task.slices}
     for path in task.folder.iterdir():

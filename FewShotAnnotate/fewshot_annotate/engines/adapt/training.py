@@ -132,7 +132,7 @@ def fit_support(
             network, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
             judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
     candidates = len(CANDIDATES) + (plan is not None and stack is not None)
-    weights, floor, calibration, fused = _fit_fusion(judged, candidates, pool, config)
+    weights, floor, calibration, fused = fit_fusion(judged, candidates, pool, config)
     return SupportFit(
         network=network,
         weights=weights,
@@ -192,7 +192,7 @@ class _HoldOut:
         """Predictions of the scored slices of a fold, from the candidates and a network fitted without them."""
         tip_pixels = self._config.candidates.tip_pixels
         return [
-            _held_out(held_out[support_index], support_index, self._pool, network, reliable, tip_pixels)
+            held_out_candidates(held_out[support_index], support_index, self._pool, network, reliable, tip_pixels)
             for support_index in fold
             if support_index in held_out
         ]
@@ -223,7 +223,7 @@ class _NetworkFits:
         return OptionalNetwork(self.config.fusion, network)
 
 
-def _fit_fusion(
+def fit_fusion(
     held_out: Sequence[Sequence[HeldOutCandidates]], candidates: int, pool: CandidatePool, config: AdaptConfig
 ) -> tuple[FusionWeights, PropagationFloor, Calibration, list[HeldOutPrediction]]:
     """Fusion weights from all held-out slices; floor and calibration from folds fused with the weights of the others.
@@ -276,7 +276,7 @@ def _growing_is_reliable(held_out: Mapping[int, np.ndarray], pool: CandidatePool
     return dice[1] > max(0.0, dice[0] - config.growing_dice_tolerance)
 
 
-def _held_out(
+def held_out_candidates(
     log_probs: np.ndarray,
     support_index: int,
     pool: CandidatePool,

@@ -186,7 +186,7 @@ class SamModel:
         """As `decode`, for encoded prompts and with a batch dimension."""
         position = self.sam.prompt_encoder.get_dense_pe()
         decoder = self.sam.mask_decoder
-        with nullcontext() if target is None else _targeted(decoder.transformer, target):
+        with nullcontext() if target is None else guided_by_target(decoder.transformer, target):
             result: tuple[Tensor, Tensor] = decoder(
                 image_embeddings=embedded.features,
                 image_pe=position,
@@ -262,7 +262,7 @@ def build(state: Mapping[str, Tensor]) -> Any:
 
 
 @contextmanager
-def _targeted(transformer: Any, target: TargetPrompt) -> Iterator[None]:
+def guided_by_target(transformer: Any, target: TargetPrompt) -> Iterator[None]:
     """Context manager: guide the decoder's transformer by PerSAM's target."""
 
     def forward(image: Tensor, position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -89,7 +89,7 @@ def persam(
     """
     cosine = similarity(model, embedded, target_object)
     points = np.array(
-        [_most_similar_pixel(cosine, limit), _coordinates(int(cosine.argmin()), cosine)], dtype=np.float64
+        [most_similar_pixel(cosine, limit), _coordinates(int(cosine.argmin()), cosine)], dtype=np.float64
     )
     inside = np.array([True, False])
     grid = embedded.features.shape[-1]
@@ -98,7 +98,7 @@ def persam(
     target = TargetPrompt(target_object.embedding, attention.reshape(1, 1, 1, grid * grid))
     logits, _ = model.decode(embedded, points, inside, target=target)
     logits, scores = model.decode(embedded, points, inside, mask=logits[:1], multimask=True)
-    return _refined(model, embedded, points, inside, logits[int(scores.argmax())])
+    return refine(model, embedded, points, inside, logits[int(scores.argmax())])
 
 
 def persam_f(
@@ -106,7 +106,7 @@ def persam_f(
 ) -> Tensor:
     """Logits `[h, w]` by PerSAM-F: three masks mixed by `weights` `[3]`, then refined by box twice."""
     cosine = similarity(model, embedded, target_object)
-    points, inside = np.array([_most_similar_pixel(cosine, limit)], dtype=np.float64), np.array([True])
+    points, inside = np.array([most_similar_pixel(cosine, limit)], dtype=np.float64), np.array([True])
     logits, _ = model.decode(embedded, points, inside, multimask=True)
     mixed = (logits * weights[:, None, None]).sum(0)
     high = (model.enlarge(logits, embedded) * weights[:, None, None]).sum(0)
@@ -114,7 +114,7 @@ def persam_f(
     if box is None:
         return high
     logits, scores = model.decode(embedded, points, inside, box, mixed[None], multimask=True)
-    return _refined(model, embedded, points, inside, logits[int(scores.argmax())])
+    return refine(model, embedded, points, inside, logits[int(scores.argmax())])
 
 
 def fit_mask_weights(
@@ -136,7 +136,7 @@ def fit_mask_weights(
     report : function
         Called with the finished fraction of the fit, 0..1.
     """
-    points = np.array([_most_similar_pixel(similarity(model, embedded, target_object), None)], dtype=np.float64)
+    points = np.array([most_similar_pixel(similarity(model, embedded, target_object), None)], dtype=np.float64)
     low, _ = model.decode(embedded, points, np.array([True]), multimask=True)
     # The decoder is frozen and its prompt does not change, so it is run once for all steps.
     logits = model.enlarge(low, embedded).flatten(1)
@@ -145,7 +145,7 @@ def fit_mask_weights(
     optimizer = torch.optim.AdamW([free], lr=LEARNING_RATE, eps=EPSILON)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for step in range(STEPS):
-        loss = _loss((logits * _mixture(free)).sum(0)[None], truth)
+        loss = mask_loss((logits * _mixture(free)).sum(0)[None], truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -158,7 +158,7 @@ def _mixture(free: Tensor) -> Tensor:
     return torch.cat((1 - free.sum(0)[None], free))
 
 
-def _loss(logits: Tensor, truth: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Dice loss plus focal loss (Lin et al. 2017), weighted as in the original."""
     probability = logits.sigmoid()
     dice = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
@@ -200,7 +200,7 @@ def _nearest_cell(model: SamModel, embedded: EmbeddedSlice, mask: np.ndarray, ce
     return nearest
 
 
-def _most_similar_pixel(cosine: Tensor, limit: Box | None) -> tuple[int, int]:
+def most_similar_pixel(cosine: Tensor, limit: Box | None) -> tuple[int, int]:
     """Coordinates x and y of the pixel that is most similar to the target."""
     if limit is not None:
         left, top, right, bottom = (int(np.ceil(limit[0])), int(np.ceil(limit[1])), int(limit[2]), int(limit[3]))
@@ -215,7 +215,7 @@ def _coordinates(flat: int, image: Tensor) -> tuple[int, int]:
     return flat % image.shape[1], flat // image.shape[1]
 
 
-def _refined(model: SamModel, embedded: EmbeddedSlice, points: np.ndarray, inside: np.ndarray, low: Tensor) -> Tensor:
+def refine(model: SamModel, embedded: EmbeddedSlice, points: np.ndarray, inside: np.ndarray, low: Tensor) -> Tensor:
     """Refine logits by prompting with themselves and the box of their mask; returns `[h, w]`."""
     high = model.enlarge(low[None], embedded)[0]
     box = _box(high > 0)

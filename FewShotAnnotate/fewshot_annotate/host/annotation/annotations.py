@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...core.slice_axis import SliceAxis, thickest_axis
+from ...datasets.accepting import LabelHistory
 from ..chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
 from ..mrml.reading import is_locked
@@ -55,6 +57,34 @@ class SliceAnnotations:
     def change(self, segmentation_node: Any, change: Callable[[AnnotationRecord], AnnotationRecord]) -> None:
         """Change the record of a segmentation."""
         write_record(segmentation_node, change(read_record(segmentation_node)))
+
+    def label_history(self, nodes: ChosenNodes, engine: str) -> LabelHistory | None:
+        """How the labels of a case were made that was painted and filled in the panel, for its record.
+
+        Parameters
+        ----------
+        nodes : ChosenNodes
+        engine : str
+            The engine that is chosen.
+
+        Returns
+        -------
+        LabelHistory or None
+            None as long as the grid of the labels is not known.
+        """
+        grid = self.survey.grid
+        if not nodes.complete or grid is None:
+            return None
+        found = self.snapshot(nodes.segmentation)
+        filled = set(found.record.present.filled)
+        axis = found.selection.axis
+        if axis is None or not filled:
+            axis = thickest_axis(grid.geometry).index if axis is None else axis
+            filled, engine = set(), ""
+        labelled = set(found.selection.labelled)
+        slices = range(SliceAxis(axis).count(grid.geometry))
+        painted = tuple(index for index in slices if not filled or index in labelled)
+        return LabelHistory(axis=SliceAxis(axis), painted=painted, engine=engine)
 
     def clear(self) -> None:
         """Clear survey and snapshot, before the scene is closed; the record is saved in the scene."""

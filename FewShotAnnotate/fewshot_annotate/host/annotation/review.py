@@ -30,7 +30,6 @@ from .record import AxisRecord, SliceStatus
 from .record_store import read_record, take_over_earlier_reviews
 from .review_rows import RefillRequest, ReviewRow, ReviewView, combined_status, worst_first
 from .run_overlays import RunOverlays
-from .segment_status import set_segment_status
 
 
 @dataclass(frozen=True)
@@ -280,7 +279,22 @@ class ReviewController:
         self._segment_status = (node.GetID(), status)
         record = self._annotations.snapshot(node).record
         if record.axis is not None:  # no axis chosen: nothing is under review
-            set_segment_status(node, record.present.segment_ids, status)
+            _set_segment_status(node, record.present.segment_ids, status)
+
+
+def _set_segment_status(segmentation_node: Any, segment_ids: Sequence[str], status: SliceStatus) -> None:
+    """Set the status of segments in Slicer's segments table; missing segments are skipped."""
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    value = {
+        SliceStatus.NOT_STARTED: logic.NotStarted,
+        SliceStatus.IN_PROGRESS: logic.InProgress,
+        SliceStatus.ACCEPTED: logic.Completed,
+        SliceStatus.FLAGGED: logic.Flagged,
+    }[status]
+    for segment_id in segment_ids:
+        segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+        if segment is not None and logic.GetSegmentStatus(segment) != value:
+            logic.SetSegmentStatus(segment, value)
 
 
 def _measure_run(grid: SegmentationGrid, outcome: RunOutcome) -> _RunMeasurements:
