@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -30,9 +32,11 @@ from fewshot_annotate.evaluation.results import Comparison
 from fewshot_annotate.evaluation.scores import dice, dice_difference, engine_score, mean_dice
 from fewshot_annotate.evaluation.time_estimate import ComparisonProgress, TimeEstimator
 from fewshot_annotate.evaluation.trials import EngineFailed, Interrupted, TrialResult, run_trial
+from fewshot_annotate.host import messages as panel
 from fewshot_annotate.jobs.planning import EngineSettings
 from fewshot_annotate.jobs.process import run_in_worker
 from fewshot_annotate.jobs.run_folder import JobFolder
+from fewshot_annotate.messages import sentence
 from hypothesis import given
 from hypothesis import strategies as st
 from support.labels import every, overlapping_layers, small_case
@@ -246,39 +250,59 @@ def advice(slices: int, to_fill: int = 50, **engines_seconds: tuple[Sequence[flo
 def test_a_clear_lead_is_called_one() -> None:
     found = advice(10, slow=([0.9, 0.92], 100.0), quick=([0.7, 0.72], 1.0))
     assert (found.engine, found.evidence) == ("slow", Evidence.CLEAR)
-    assert "0.910" in found.reasons[0]
-    assert "quick" in found.reasons[0]
-    assert "about 83 minutes" in found.reasons[1]
+    assert "0.910" in str(found.reasons[0])
+    assert "quick" in str(found.reasons[0])
+    assert "about 83 minutes" in str(found.reasons[1])
 
 
 def test_a_lead_that_may_be_chance_is_called_probable_and_its_price_is_told() -> None:
     found = advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.74], 0.12))
     assert (found.engine, found.evidence) == ("slow", Evidence.PROBABLE)
-    assert "probably better: +0.060 against quick (95 % CI" in found.reasons[0]
-    assert "slow takes about 22 seconds, quick about 6 seconds." in found.reasons[0]
+    assert "probably better: +0.060 against quick (95 % CI" in str(found.reasons[0])
+    assert "slow takes about 22 seconds, quick about 6 seconds." in str(found.reasons[0])
 
 
 def test_a_quicker_engine_is_taken_if_the_lead_is_tiny_or_may_be_chance_and_costs_much() -> None:
     tiny = advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0))
     assert (tiny.engine, tiny.evidence) == ("quick", Evidence.EQUAL)
-    assert "too little to matter" in tiny.reasons[0]
+    assert "too little to matter" in str(tiny.reasons[0])
     costly = advice(9, slow=([0.9, 0.7, 0.92], 100.0), quick=([0.7, 0.9, 0.74], 1.0))
     assert (costly.engine, costly.evidence) == ("quick", Evidence.EQUAL)
-    assert "may be chance and costs much more time" in costly.reasons[0]
+    assert "may be chance and costs much more time" in str(costly.reasons[0])
 
 
 def test_few_hidden_slices_decide_nothing() -> None:
     found = advice(4, one=([0.9], 1.0), other=([0.2], 1.0))
     assert found.evidence is Evidence.TOO_LITTLE
-    assert "too little evidence" in found.reasons[0]
-    assert "at least 7 slices" in found.reasons[0]
+    assert "too little evidence" in str(found.reasons[0])
+    assert "at least 7 slices" in str(found.reasons[0])
 
 
 def test_one_engine_alone_is_not_praised() -> None:
     found = advice(10, one=([0.5], 1.0))
     assert found.evidence is Evidence.ONE_ENGINE
-    assert "nothing to compare" in found.reasons[0]
-    assert any("is low" in reason for reason in found.reasons)
+    assert "nothing to compare" in str(found.reasons[0])
+    assert any("is low" in str(reason) for reason in found.reasons)
+
+
+def test_the_panel_gives_each_reason_in_its_own_language_with_the_same_facts() -> None:
+    """Its sentences are translated one by one, and say in English what the library's say."""
+    found = [
+        advice(10, slow=([0.9, 0.92], 100.0), quick=([0.7, 0.72], 1.0)),
+        advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.74], 0.12)),
+        advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0)),
+        advice(9, slow=([0.9, 0.7, 0.92], 100.0), quick=([0.7, 0.9, 0.74], 1.0)),
+        advice(4, one=([0.9], 1.0), other=([0.2], 1.0)),
+        advice(1, one=([0.9], 1.0), other=([0.2], 1.0)),
+        advice(10, one=([0.5], 1.0)),
+    ]
+    for one in found:
+        written = json.loads(json.dumps(one.to_json()))
+        read = [Message.from_json(data) for data in written["reason_data"]]
+        assert [panel.error_text(reason) for reason in read] == written["reasons"] == [*map(str, one.reasons)]
+        in_marks = {code: f"«{text}»" for code, text in panel.sentences().items()}
+        for reason in read:
+            assert re.fullmatch("«[^«»]*»", re.sub("(?<!^)«[^«»]*»", "", sentence(reason, in_marks, "{code}")))
 
 
 # --- the loop over trials

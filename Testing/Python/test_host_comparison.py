@@ -112,7 +112,7 @@ def test_a_comparison_becomes_a_table_a_plot_and_advice(comparing: Comparing) ->
     assert found.sizes == (1, 2)
     assert set(found.engines) == {"propagate", "stepwise"}
     assert found.engine in found.engines
-    assert found.reasons[0].startswith("There is too little evidence")
+    assert str(found.reasons[0]).startswith("There is too little evidence")
     (table,) = ours("vtkMRMLTableNode")
     columns = [table.GetTable().GetColumn(number) for number in range(table.GetNumberOfColumns())]
     assert [column.GetName() for column in columns] == [SIZES_COLUMN, *found.engines]

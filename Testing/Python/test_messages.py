@@ -28,8 +28,8 @@ PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 TABLES = {"package": SENTENCES, "command line": command_line.OWN_SENTENCES, "panel": panel.sentences()}
 ALL = [(table, code) for table, sentences in TABLES.items() for code in sentences]
-# Messages around another one; parts of a sentence begin with a small letter.
-AROUND = {"case_row", "engine_and_reason", "names_and_last"}
+# Messages around another one or a number; parts of a sentence begin with a small letter.
+AROUND = {"case_row", "engine_and_reason", "names_and_last", "painted_slices"}
 # What only the command line runs, so that the panel needs no sentence for its errors.
 WITHOUT_PANEL = {"core/clean_up.py", "datasets/case.py", "datasets/case_plan.py"}
 

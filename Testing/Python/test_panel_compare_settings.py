@@ -153,7 +153,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
         time.sleep(0.01)
 
 
-def test_an_engine_is_compared_plotted_reported_and_taken(desk: Desk, theme: str) -> None:
+def test_an_engine_is_compared_plotted_reported_and_taken(
+    desk: Desk, theme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     section = desk.section
     picture(desk.window, f"compare_before_{theme}")
     desk.press("compare")
@@ -165,6 +167,13 @@ def test_an_engine_is_compared_plotted_reported_and_taken(desk: Desk, theme: str
     desk.to_end()
     assert desk.controller.state is CompareState.DONE
     assert section.status_label.text.startswith("With 2 painted slices propagate reached a mean Dice of ")
+    assert desk.controller.summary is not None
+    assert all(isinstance(reason, Message) for reason in desk.controller.summary.reasons)
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_section, "error_text", lambda message: f"«{message.code}»")
+        section.show()
+        assert section.status_label.text.splitlines()[0] == "«recommended_alone»"
+    section.show()
     assert section.result_table.item(0, 0).text() == "propagate"
     assert float(section.result_table.item(0, 1).text()) > 0.3
     picture(desk.window, f"compare_done_{theme}")

@@ -180,7 +180,7 @@ def _show(case: ComparisonCase, comparison: Comparison) -> None:
         for message in messages:
             print(f"{engine} said: {printable(message)}")
     for reason in comparison.recommendation.reasons:
-        console.print(printable(reason))
+        console.print(printable(str(reason)))
 
 
 def _show_study(study: StudyResult) -> None:

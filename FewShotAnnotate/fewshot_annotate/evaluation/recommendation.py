@@ -1,13 +1,15 @@
-"""Recommendation of an engine from the scores of a comparison, with its reasons in sentences."""
+"""Recommendation of an engine from the scores of a comparison, with its reasons as messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
+from ..core.errors import Message
 from .scores import DiceDifference, EngineScore, dice_difference
 
 # Minimum number of held-out slices for a recommendation by Dice, and of labelled slices that gives as many.
@@ -48,15 +50,23 @@ class Recommendation:
         Support size at which the engines are compared.
     differences : mapping of str to DiceDifference
         Dice of the best engine minus that of each other engine.
-    reasons : tuple of str
-        Sentences, in descending order of importance.
+    reasons : tuple of Message
+        In descending order of importance; `str` of each is an English sentence.
     """
 
     engine: str
     evidence: Evidence
     size: int
     differences: Mapping[str, DiceDifference]
-    reasons: tuple[str, ...]
+    reasons: tuple[Message, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for a JSON file: the reasons in English, and as codes with data for other languages."""
+        return {
+            **asdict(replace(self, reasons=())),
+            "reasons": [str(reason) for reason in self.reasons],
+            "reason_data": [reason.to_json() for reason in self.reasons],
+        }
 
 
 def recommend(
@@ -100,38 +110,42 @@ def recommend(
     if chosen is best and cheaper:
         chosen = cheaper[0]
     if len(ranked) == 1:
-        evidence, sentences = Evidence.ONE_ENGINE, [_alone(best)]
+        evidence, reasons = Evidence.ONE_ENGINE, [_alone(best)]
     elif held_out < MIN_HELD_OUT:
         chosen = best
-        evidence, sentences = Evidence.TOO_LITTLE, [_too_little(ranked, held_out)]
+        evidence, reasons = Evidence.TOO_LITTLE, [_too_little(ranked, held_out)]
     elif chosen is not best:
-        evidence, sentences = Evidence.EQUAL, [_quicker(chosen, best, differences[chosen.engine], to_fill)]
+        evidence, reasons = Evidence.EQUAL, [_quicker(chosen, best, differences[chosen.engine], to_fill)]
     elif differences[ranked[1].engine].significant and not _practically_equal(differences[ranked[1].engine]):
-        evidence, sentences = Evidence.CLEAR, [_clear(ranked, differences)]
+        evidence, reasons = Evidence.CLEAR, [_clear(ranked, differences)]
     else:
-        evidence, sentences = Evidence.PROBABLE, [_probable(ranked, differences, to_fill)]
+        evidence, reasons = Evidence.PROBABLE, [_probable(ranked, differences, to_fill)]
     if to_fill:
-        sentences.append(
-            f"Filling the {to_fill} slices between yours should take {duration(chosen.fill_seconds(to_fill))}."
-        )
-    sentences += _notes(chosen, points, labels)
-    return Recommendation(chosen.engine, evidence, size, differences, tuple(sentences))
+        time = duration_message(chosen.fill_seconds(to_fill))
+        reasons.append(Message("recommended_duration", count=to_fill, time=time))
+    reasons += _notes(chosen, points, labels)
+    return Recommendation(chosen.engine, evidence, size, differences, tuple(reasons))
 
 
 def duration(seconds: float) -> str:
-    """A duration in words, rounded to two digits."""
+    """A duration in English words, rounded to two digits."""
+    return str(duration_message(seconds))
+
+
+def duration_message(seconds: float) -> Message:
+    """A duration, rounded to two digits."""
     if seconds < 1.5:
-        return "about a second"
+        return Message("about_one_second")
     if seconds < 90:
-        return f"about {_two_digits(seconds)} seconds"
+        return Message("about_seconds", number=_two_digits(seconds))
     if seconds < 5400:
-        return f"about {_two_digits(seconds / 60)} minutes"
-    return f"about {_two_digits(seconds / 3600)} hours"
+        return Message("about_minutes", number=_two_digits(seconds / 60))
+    return Message("about_hours", number=_two_digits(seconds / 3600))
 
 
-def painted(size: int) -> str:
+def painted(size: int) -> Message:
     """A number of painted slices in words."""
-    return "one painted slice" if size == 1 else f"{size} painted slices"
+    return Message("one_painted_slice") if size == 1 else Message("painted_slices", count=size)
 
 
 def _two_digits(value: float) -> str:
@@ -146,79 +160,91 @@ def _costly(slow: float, quick: float) -> bool:
     return slow - quick > COSTLY_SECONDS and slow > COSTLY_RATIO * quick
 
 
-def _alone(best: EngineScore) -> str:
-    return (
-        f"With {painted(best.size)} {best.engine} reached a mean Dice of {best.dice:.3f} on hidden slices. "
-        "No other engine finished, so there is nothing to compare it with."
-    )
+def _alone(best: EngineScore) -> Message:
+    return Message("recommended_alone", painted=painted(best.size), engine=best.engine, dice=best.dice)
 
 
-def _too_little(ranked: Sequence[EngineScore], held_out: int) -> str:
+def _too_little(ranked: Sequence[EngineScore], held_out: int) -> Message:
     first, second = ranked[:2]
-    slices = "slice" if held_out == 1 else "slices"
-    return (
-        f"There is too little evidence to prefer an engine: on the {held_out} {slices} that could be hidden, "
-        f"{first.engine} was ahead of {second.engine} ({first.dice:.3f} against {second.dice:.3f}), which may be "
-        f"chance. Paint at least {MIN_LABELLED} slices and compare again."
+    return Message(
+        "evidence_of_one_slice" if held_out == 1 else "evidence_of_few_slices",
+        count=held_out,
+        engine=first.engine,
+        dice=first.dice,
+        other=second.engine,
+        other_dice=second.dice,
+        needed=MIN_LABELLED,
     )
 
 
-def _clear(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference]) -> str:
-    first, second = ranked[:2]
-    difference = differences[second.engine]
-    return (
-        f"With {painted(first.size)} {first.engine} reached a mean Dice of {first.dice:.3f} on hidden slices, "
-        f"{difference.dice:.3f} more than the next best, {second.engine}. The lead is beyond the variation from "
-        f"slice to slice (95 % CI {difference.low:.3f} to {difference.high:.3f})."
-    )
-
-
-def _probable(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference], to_fill: int) -> str:
+def _clear(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference]) -> Message:
     first, second = ranked[:2]
     difference = differences[second.engine]
-    better = "probably better" if difference.dice >= NEGLIGIBLE_DIFFERENCE else "as good"
-    return (
-        f"With {painted(first.size)} {first.engine} reached a mean Dice of {first.dice:.3f} on hidden slices and is "
-        f"{better}: {difference.dice:+.3f} against {second.engine} ({_interval(difference)}). "
-        f"{_time(first, second, to_fill)}"
+    return Message(
+        "recommended_clearly",
+        painted=painted(first.size),
+        engine=first.engine,
+        dice=first.dice,
+        other=second.engine,
+        difference=difference.dice,
+        low=difference.low,
+        high=difference.high,
     )
 
 
-def _quicker(chosen: EngineScore, best: EngineScore, lead: DiceDifference, to_fill: int) -> str:
-    equal = _practically_equal(lead)
-    reason = "too little to matter" if equal else "a lead that may be chance and costs much more time"
-    return (
-        f"With {painted(chosen.size)} {chosen.engine} reached a mean Dice of {chosen.dice:.3f} on hidden slices. "
-        f"{best.engine} had {lead.dice:+.3f} ({_interval(lead)}), {reason}. {_time(chosen, best, to_fill)}"
+def _probable(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference], to_fill: int) -> Message:
+    first, second = ranked[:2]
+    difference = differences[second.engine]
+    return Message(
+        "recommended_probably" if difference.dice >= NEGLIGIBLE_DIFFERENCE else "recommended_as_good",
+        **_against(first, second, difference, to_fill),
     )
 
 
-def _interval(difference: DiceDifference) -> str:
-    return f"95 % CI {difference.low:.3f} to {difference.high:.3f}"
+def _quicker(chosen: EngineScore, best: EngineScore, lead: DiceDifference, to_fill: int) -> Message:
+    return Message(
+        "recommended_quicker_and_equal" if _practically_equal(lead) else "recommended_much_quicker",
+        **_against(chosen, best, lead, to_fill),
+    )
 
 
-def _time(chosen: EngineScore, other: EngineScore, to_fill: int) -> str:
-    chosen_time, other_time = (duration(point.fill_seconds(max(1, to_fill))) for point in (chosen, other))
-    return f"{chosen.engine} takes {chosen_time}, {other.engine} {other_time}."
+def _against(chosen: EngineScore, other: EngineScore, difference: DiceDifference, to_fill: int) -> dict[str, Any]:
+    """Data of a reason that compares an engine with another one, in Dice and time."""
+    time, other_time = (duration_message(point.fill_seconds(max(1, to_fill))) for point in (chosen, other))
+    return {
+        "painted": painted(chosen.size),
+        "engine": chosen.engine,
+        "dice": chosen.dice,
+        "other": other.engine,
+        "difference": difference.dice,
+        "low": difference.low,
+        "high": difference.high,
+        "time": time,
+        "other_time": other_time,
+    }
 
 
-def _notes(chosen: EngineScore, points: Sequence[EngineScore], labels: Sequence[str]) -> list[str]:
+def _notes(chosen: EngineScore, points: Sequence[EngineScore], labels: Sequence[str]) -> list[Message]:
     notes = []
     if chosen.dice < LOW_DICE:
-        notes.append(f"A mean Dice of {chosen.dice:.2f} is low: expect to correct much, or paint more slices first.")
+        notes.append(Message("recommended_dice_low", dice=chosen.dice))
     curve = sorted((point for point in points if point.engine == chosen.engine), key=lambda point: point.size)
     if len(curve) > 1 and curve[-1].dice - curve[-2].dice >= RISING_MARGIN:
         gain = curve[-1].dice - curve[-2].dice
-        notes.append(
-            f"More slices should still help: from {curve[-2].size} to {curve[-1].size} its Dice rose by {gain:.3f}."
-        )
+        notes.append(Message("more_slices_help", first=curve[-2].size, last=curve[-1].size, difference=gain))
     smallest = min(point.size for point in points)
     ahead = max((point for point in points if point.size == smallest), key=lambda point: point.dice)
     if smallest < chosen.size and ahead.engine != chosen.engine and ahead.dice - curve[0].dice >= RISING_MARGIN:
         notes.append(
-            f"With {painted(smallest)} {ahead.engine} was ahead ({ahead.dice:.3f} against {curve[0].dice:.3f})."
+            Message(
+                "ahead_with_few_slices",
+                painted=painted(smallest),
+                engine=ahead.engine,
+                dice=ahead.dice,
+                other_dice=curve[0].dice,
+            )
         )
     worst = int(np.nanargmin(chosen.by_label))
     if chosen.dice - chosen.by_label[worst] >= WEAK_LABEL_MARGIN:
-        notes.append(f"Its weakest label is {labels[worst]} (Dice {chosen.by_label[worst]:.2f}): check it first.")
+        notes.append(Message("weakest_label", label=labels[worst], dice=chosen.by_label[worst]))
     return notes

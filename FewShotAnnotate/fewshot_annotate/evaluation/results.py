@@ -133,7 +133,7 @@ class Comparison:
             "held_out": list(self.held_out),
             "points": [asdict(point) for point in self.points],
             "absent": [asdict(engine) for engine in self.unscored],
-            "recommendation": asdict(self.recommendation),
+            "recommendation": self.recommendation.to_json(),
             "warnings": {engine: list(messages) for engine, messages in self.warnings.items()},
         }
 

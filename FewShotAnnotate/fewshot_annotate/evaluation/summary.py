@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError
+from ..core.errors import InputError, Message
 from ..core.reading import DamagedContentError, read_json_as
 from .recommendation import Evidence
 from .results import UnscoredEngine
@@ -30,8 +30,8 @@ class Summary:
         The recommended engine.
     evidence : Evidence
         Strength of the evidence for it.
-    reasons : tuple of str
-        Sentences, the most important first.
+    reasons : tuple of Message or str
+        The most important first; English sentences where the file was written by version 0.1.
     """
 
     labels: tuple[str, ...]
@@ -39,7 +39,7 @@ class Summary:
     unscored: tuple[UnscoredEngine, ...]
     engine: str
     evidence: Evidence
-    reasons: tuple[str, ...]
+    reasons: tuple[Message | str, ...]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -74,7 +74,9 @@ def _summary(data: Mapping[str, Any]) -> Summary:
     points = tuple(EngineScore(**{**entry, "by_label": tuple(entry["by_label"])}) for entry in data["points"])
     unscored = tuple(UnscoredEngine(**entry) for entry in data["absent"])
     advice = data["recommendation"]
-    reasons = tuple(map(str, advice["reasons"]))
+    reasons: tuple[Message | str, ...] = tuple(map(str, advice["reasons"]))
+    if "reason_data" in advice:
+        reasons = tuple(map(Message.from_json, advice["reason_data"]))
     labels = tuple(map(str, data["labels"]))
     summary = Summary(
         labels=labels,

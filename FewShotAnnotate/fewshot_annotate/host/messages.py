@@ -11,6 +11,7 @@ from functools import cache
 from ..core.errors import InputError, Message
 from ..messages import sentence
 from .i18n import tr as _
+from .sentences.comparison import comparison_sentences
 from .sentences.files import files_sentences
 from .sentences.panel import panel_sentences
 from .sentences.phrases import with_phrases
@@ -35,4 +36,10 @@ def refusal_text(refusal: Refusal) -> str:
 @cache
 def sentences() -> Mapping[str, str]:
     """Code -> sentence. Translated when the first one is needed, as one translation takes tens of microseconds."""
-    return {**files_sentences(), **runs_sentences(), **results_sentences(), **panel_sentences()}
+    return {
+        **files_sentences(),
+        **runs_sentences(),
+        **results_sentences(),
+        **comparison_sentences(),
+        **panel_sentences(),
+    }

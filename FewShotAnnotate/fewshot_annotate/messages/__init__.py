@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.errors import Message
 from ..core.text import printable, shortened
+from .comparison import COMPARISON
 from .files import FILES
 from .results import RESULTS
 from .runs import RUNS
@@ -18,7 +19,7 @@ from .tasks import TASKS
 from .weights import WEIGHTS
 
 # Code -> sentence.
-SENTENCES = {**FILES, **RUNS, **WEIGHTS, **TASKS, **RESULTS}
+SENTENCES = {**FILES, **RUNS, **WEIGHTS, **TASKS, **RESULTS, **COMPARISON}
 # For a code without a sentence: one of another version, or of a part of the program that has its own sentences.
 UNKNOWN = "This cannot be done ({code})."
 

@@ -10,6 +10,7 @@ import vtk
 from ...evaluation.report.plot import colour_of
 from ...evaluation.summary import Summary
 from ..i18n import tr as _
+from ..messages import error_text
 
 # Marks our nodes and names their role; a later comparison is shown in the same nodes.
 ROLE_ATTRIBUTE = "FewShotAnnotate.Comparison"
@@ -51,7 +52,7 @@ def _ours(scene: Any, class_name: str, role: str) -> list[Any]:
 
 def _fill(table: Any, summary: Summary) -> None:
     table.RemoveAllColumns()
-    table.SetDescription(" ".join(summary.reasons))
+    table.SetDescription(" ".join(map(error_text, summary.reasons)))
     sizes = vtk.vtkIntArray()
     sizes.SetName(SIZES_COLUMN)
     for size in summary.sizes:

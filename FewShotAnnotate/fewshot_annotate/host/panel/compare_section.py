@@ -11,7 +11,6 @@ import slicer
 
 from ...core.errors import InputError
 from ...evaluation.design import TrialDesign
-from ...evaluation.recommendation import duration
 from ...evaluation.report.page import missing_packages
 from ...evaluation.results import UnscoredEngine
 from ...evaluation.scores import EngineScore
@@ -28,6 +27,7 @@ from .widgets import (
     Controls,
     attempt,
     body_layout,
+    duration,
     fit_height,
     row_layout,
     select_row,
@@ -246,7 +246,9 @@ class CompareSection:
             case CompareState.FAILED:
                 return error_text(controller.error) if controller.error is not None else controller.message
             case CompareState.DONE if controller.summary is not None:
-                return "\n".join([*controller.summary.reasons, *map(_unscored_text, controller.summary.unscored)])
+                return "\n".join(
+                    [*map(error_text, controller.summary.reasons), *map(_unscored_text, controller.summary.unscored)]
+                )
         return _("Which engine suits these images? Tried on slices that you painted, each hidden in turn.")
 
     def _progress_text(self) -> str:
