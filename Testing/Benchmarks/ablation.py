@@ -1,12 +1,13 @@
-"""Gain by each part and each tuned constant of `adapt`, as a table that leaves one case out at a time.
+"""Gain by each part and tuned constant of `adapt` and `propagate`, as a table that leaves one case out at a time.
 
-Every setting of `AdaptConfig` is measured with its default and with the other values that it names. For each case the
-value is chosen on all other cases, and scored on the one left out. The last rows say what the part gains over being
-switched off, and which share of the computing time it takes. Results are kept in a file of JSON lines, so that a long
-run can be stopped and continued.
+Every setting of `AdaptConfig` is measured with its default and with the other values that it names, every constant of
+`propagate` in `constants.py` with its own value and those around it. For each case the value is chosen on all other
+cases, and scored on the one left out. The last rows say what the part gains over being switched off, and which share
+of the computing time it takes. Results are kept in a file of JSON lines, so that a long run can be stopped and
+continued.
 
-    python Testing/Benchmarks/ablation.py [--parts switches network.crop ...] [--cases ct_spleen ...]
-        [--spacing 4 8 16] [--steps 110] [--seconds 3600] [--jobs 2]
+    python Testing/Benchmarks/ablation.py [--parts switches network.crop propagate.mixing ...]
+        [--cases ct_spleen ...] [--spacing 4 8 16] [--steps 110] [--seconds 3600] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,12 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
+from constants import ConstantValue, tuned_constants
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
+from fewshot_annotate.engines.propagate.engine import Propagate
 from methods import fill_between
 from report import markdown_table
 from scores import dice_by_label, mean, scored_labels
@@ -51,9 +55,9 @@ MISSES = 0.1
 
 @dataclass(frozen=True)
 class Trial:
-    """One fill: all settings, and what is filled."""
+    """One fill: all settings of `adapt` or a constant of `propagate`, and what is filled."""
 
-    config: AdaptConfig
+    config: AdaptConfig | ConstantValue
     case: str
     spacing: int
     steps: int
@@ -90,7 +94,7 @@ class Part:
     Attributes
     ----------
     name : str
-        `SECTION.FIELD`.
+        `SECTION.FIELD`, or `propagate.MODULE.CONSTANT`.
     values : tuple
         The default first.
     off : AdaptConfig or None
@@ -106,13 +110,15 @@ class Part:
         """The attribute of `Result` that it is chosen by."""
         return next(measure for start, measure in MEASURES.items() if self.name.startswith(start))
 
-    def configs(self) -> Iterator[AdaptConfig]:
+    def configs(self) -> Iterator[AdaptConfig | ConstantValue]:
         """The settings with each of its values."""
+        if self.name in tuned_constants():
+            return (ConstantValue(self.name, value) for value in self.values)
         return (AdaptConfig().replace(self.name, value) for value in self.values)
 
 
 def parts(chosen: Sequence[str]) -> list[Part]:
-    """Parts by name, by the name of their section, or all 'switches' or 'constants'.
+    """Parts by name, by the name of their section, or all 'switches' or 'constants' of adapt, or 'propagate'.
 
     Raises
     ------
@@ -130,10 +136,13 @@ def parts(chosen: Sequence[str]) -> list[Part]:
         if tried and {name, section, kind} & set(chosen):
             off = AdaptConfig().replace(switch, False) if switch else None
             found.append(Part(name, (value, *tried), off))
+    for name, values in tuned_constants().items():
+        if any(f"{name}.".startswith(f"{one}.") for one in chosen):
+            found.append(Part(name, values, None))
     names = {part.name for part in found}
     for one in chosen:
         if one not in ("switches", "constants") and not any(f"{name}.".startswith(f"{one}.") for name in names):
-            raise ValueError(f"there is nothing to measure named '{one}' in AdaptConfig")
+            raise ValueError(f"there is nothing to measure named '{one}'")
     return found
 
 
@@ -146,8 +155,9 @@ def measure(trial: Trial) -> Result:
     support = Support.from_label_map(truth, axis, range(0, len(slices), trial.spacing))
     query = support.unlabelled(support.labelled_range())
     began = time.process_time()
-    engine = Adapt(options={"steps": trial.steps}, config=trial.config)
-    filled = fill_between(engine, volume, support, slices)
+    with trial.config.applied() if isinstance(trial.config, ConstantValue) else nullcontext():
+        engine = _engine(trial)
+        filled = fill_between(engine, volume, support, slices)
     seconds = time.process_time() - began
     dice = dice_by_label(slices[query], filled[query], scored_labels(slices))
     expected = [(one, dice[one.label]) for one in engine.expected_dice() if one.label in dice]
@@ -158,6 +168,12 @@ def measure(trial: Trial) -> Result:
         mean(one.high - one.low + 2 / MISSES * by for one, by in missed),
         seconds,
     )
+
+
+def _engine(trial: Trial) -> Adapt | Propagate:
+    if isinstance(trial.config, ConstantValue):
+        return Propagate()
+    return Adapt(options={"steps": trial.steps}, config=trial.config)
 
 
 def run(trials: Iterable[Trial], cache: Path, jobs: int, seconds: float) -> dict[str, Result]:
@@ -213,7 +229,7 @@ class Scores:
 
 
 def scores_of(
-    value: Any, config: AdaptConfig, measure: str, design: Design, results: dict[str, Result]
+    value: Any, config: AdaptConfig | ConstantValue, measure: str, design: Design, results: dict[str, Result]
 ) -> Scores | None:
     """Scores of some settings; None if a trial is missing."""
     by_case, seconds = {}, 0.0
@@ -237,7 +253,7 @@ class Design:
     spacings: Sequence[int]
     steps: int
 
-    def trials(self, config: AdaptConfig, case: str) -> list[Trial]:
+    def trials(self, config: AdaptConfig | ConstantValue, case: str) -> list[Trial]:
         """One trial for each spacing."""
         return [Trial(config, case, spacing, self.steps) for spacing in self.spacings]
 
@@ -313,7 +329,8 @@ def _parser() -> argparse.ArgumentParser:
         "--parts",
         nargs="+",
         default=["switches"],
-        help="SECTION.FIELD, SECTION, 'switches' or 'constants' of AdaptConfig (default: switches)",
+        help="SECTION.FIELD, SECTION, 'switches' (the default) or 'constants' of AdaptConfig; propagate, "
+        "propagate.MODULE or propagate.MODULE.CONSTANT",
     )
     parser.add_argument("--steps", type=int, default=110, help="option `steps` of the engine")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further fill after this time")

@@ -20,10 +20,12 @@ from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.adapt.candidates import CANDIDATES, CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
+from fewshot_annotate.engines.propagate import composed_flow, flow_propagation, image_choice
 
 sys.path.append(str(Path(__file__).parents[1] / "Benchmarks"))
 
 from ablation import Design, Part, Result, parts, table
+from constants import ConstantValue, tuned_constants
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 PROGRAM = Path(__file__).parents[1] / "Benchmarks" / "ablation.py"
@@ -157,6 +159,22 @@ def test_parts_are_chosen_by_name_section_or_kind() -> None:
     assert len(switches) + len(constants) == sum(bool(tried) for *_, tried in SETTINGS)
     with pytest.raises(ValueError, match="no such"):
         parts(["no such"])
+
+
+@pytest.mark.parametrize("name", tuned_constants())
+def test_a_constant_of_propagate_is_compared_with_values_on_either_side(name: str) -> None:
+    (part,) = parts([name])
+    own, *others = part.values
+    assert part.off is None
+    assert min(others) < own < max(others)
+
+
+def test_every_module_sees_the_value_of_a_constant_that_is_compared() -> None:
+    users = (composed_flow, flow_propagation, image_choice)
+    own = composed_flow.FLOW_REGULARISATION
+    with ConstantValue("propagate.composed_flow.FLOW_REGULARISATION", 1.0).applied():
+        assert [user.FLOW_REGULARISATION for user in users] == [1.0] * 3
+    assert [user.FLOW_REGULARISATION for user in users] == [own] * 3
 
 
 @pytest.mark.parametrize(

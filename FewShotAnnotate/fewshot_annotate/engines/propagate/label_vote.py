@@ -18,6 +18,7 @@ from .optical_flow import smooth, warp
 SEARCH_RADIUS = 2
 SEARCH_SIGMA = 2.0
 # Standard deviation in pixels of the smoothing of intensity differences: the size of the compared patches.
+# `ablation.py --parts propagate.label_vote` compares this and the next one with smaller and larger values.
 PATCH_SIGMA = 0.6
 # Lower limit of the typical difference (intensities from 0 to 1), because very small differences are due to noise.
 MIN_DIFFERENCE = 0.02

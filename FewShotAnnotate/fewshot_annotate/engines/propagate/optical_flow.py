@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 import scipy
 
-# Standard deviations in pixels of the Lucas-Kanade window and of the smoothing of each update.
+# Standard deviations in pixels of the Lucas-Kanade window and of the smoothing of each update. `ablation.py --parts
+# propagate.optical_flow` compares the window with 1.5 and 3, and the iterations with 1 and 3.
 WINDOW = 2.0
 SMOOTHING = 1.0
 # More iterations fit noise and give worse labels.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
+# `ablation.py --parts propagate.region_growing` compares these four with smaller and larger values.
 # Cost of a step by one pixel at constant intensity (intensities from 0 to 1), which decides in homogeneous regions.
 STEP_COST = 1e-5
 # Sweeps along the stack in both directions, and sweeps within each slice after each step along the stack.

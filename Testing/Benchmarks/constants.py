@@ -1,0 +1,79 @@
+"""Tuned constants of `propagate`, and the values that `ablation.py` compares them with."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+_ENGINES = "fewshot_annotate.engines"
+_PACKAGE = f"{_ENGINES}.propagate"
+# Name of each constant, and other values on either side of its own.
+_TRIED: dict[str, tuple[Any, ...]] = {
+    "propagate.composed_flow.FLOW_REGULARISATION": (1.4e-3, 5.6e-3),
+    "propagate.optical_flow.WINDOW": (1.5, 3.0),
+    "propagate.optical_flow.ITERATIONS": (1, 3),
+    "propagate.label_vote.PATCH_SIGMA": (0.4, 1.0),
+    "propagate.label_vote.MIN_DIFFERENCE": (0.01, 0.04),
+    "propagate.region_growing.STEP_COST": (1e-6, 1e-4),
+    "propagate.region_growing.ROUNDS": (1, 3),
+    "propagate.region_growing.ROUNDS_IN_SLICE": (2, 5),
+    "propagate.region_growing.SMOOTHING": (0.5, 1.0),
+    "propagate.structure_keeping.MIN_CONTRAST": (1.5, 4.0),
+    "propagate.structure_keeping.MAX_SLOPE": (1.0, 3.0),
+    "propagate.mixing.MIN_DICE_GAIN": (0.0, 0.01),
+    "propagate.mixing.POOLING_SLICES": (10.0, 40.0),
+    "propagate.fusion.HELD_OUT_SHARE": (1 / 5, 1 / 2),
+    "propagate.image_choice.MAX_SLICE_DISTANCE_PIXELS": (1.5, 4.0),
+    "propagate.image_choice.TRIAL_SLICES": (12, 48),
+    "propagate.image_choice.TRIAL_SIDE_PIXELS": (64, 256),
+    "propagate.image_choice.MIN_GAIN": (0.006, 0.024),
+    "propagate.image_choice.MIN_WIN_RATE": (0.4, 0.8),
+}
+
+
+@dataclass(frozen=True)
+class ConstantValue:
+    """A constant with a value that is not necessarily its own.
+
+    Attributes
+    ----------
+    name : str
+        `propagate.MODULE.CONSTANT`.
+    """
+
+    name: str
+    value: Any
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block, every module of the engine that uses the constant sees this value."""
+        importlib.import_module(f"{_PACKAGE}.engine")
+        module, _, constant = self.name.rpartition(".")
+        own = own_value(self.name)
+        users = [
+            used
+            for name, used in list(sys.modules.items())
+            if name == f"{_ENGINES}.{module}" or (name.startswith(_PACKAGE) and vars(used).get(constant) is own)
+        ]
+        try:
+            for user in users:
+                setattr(user, constant, self.value)
+            yield
+        finally:
+            for user in users:
+                setattr(user, constant, own)
+
+
+def own_value(name: str) -> Any:
+    """Value of a constant in the engine."""
+    module, _, constant = name.rpartition(".")
+    return getattr(importlib.import_module(f"{_ENGINES}.{module}"), constant)
+
+
+def tuned_constants() -> dict[str, tuple[Any, ...]]:
+    """Name of each constant -> its own value, then those that it is compared with."""
+    return {name: (own_value(name), *tried) for name, tried in _TRIED.items()}
