@@ -172,3 +172,14 @@ def test_an_idle_panel_sets_no_tool_tip_and_translates_nothing(panel: Panel, mon
     slicer_standin.process_events(IDLE_MILLISECONDS)
     assert changes.count == 0
     assert translated == []
+
+
+def test_tools_set_no_tool_tip_until_they_are_opened(panel: Panel) -> None:
+    section = panel.ui.compareSection
+    assert panel.ui.toolsSection.collapsed
+    changes = ToolTipChanges(section)
+    panel.parameters.segmentation = None
+    slicer_standin.process_events(IDLE_MILLISECONDS)
+    assert changes.count == 0
+    panel.widget.accordion.open("tools")
+    assert changes.count > 0

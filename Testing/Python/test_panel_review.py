@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import slicer
+import vtk
 from support import scene_cases, slicer_standin
 from support.panel import ARTIFACTS, tool_tip
 from support.panel_themes import used_theme
@@ -205,6 +207,40 @@ def test_a_click_on_the_strip_goes_to_the_slice(section: Section) -> None:
     assert strip.columnCount == len(rows)
     strip.cellClicked.emit(0, 5)
     assert section.section._selected() == [rows[5].index]
+
+
+def test_tool_tips_of_the_strip_say_the_position_that_the_slice_views_show(section: Section) -> None:
+    desk = section.desk
+    strip = section.section.strip.widget
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    view.SetOrientationToAxial()
+    for column in (0, 5):
+        strip.cellClicked.emit(0, column)
+        offset = view.GetSliceOffset()
+        text = f"Slice {desk.controller.view.rows[column].index} ({'SI'[offset < 0]}: {abs(offset):.1f}):"
+        assert strip.item(0, column).toolTip().startswith(text)
+
+
+def test_the_worst_slice_is_shown_with_the_middle_of_what_is_uncertain_in_all_views(section: Section) -> None:
+    desk, views = section.desk, []
+    for orientation in ("Axial", "Sagittal", "Coronal"):
+        views.append(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode"))
+        views[-1].SetOrientation(orientation)
+    contested = desk.controller.overlays.contested
+    assert contested is not None
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    desk.scene.volume_node.GetIJKToRASMatrix(ijk_to_ras)
+    index = next(index for index in worst_first(desk.controller.view.rows) if index in contested.middles)
+    while desk.controller.current != index:
+        section.press("worst")
+    row_and_column = list(contested.middles[index])
+    row_and_column.insert(desk.scene.axis.index, index)
+    expected = ijk_to_ras.MultiplyPoint((*row_and_column[::-1], 1.0))[:3]
+    shape = slicer.util.arrayFromVolume(desk.scene.volume_node).shape
+    assert any(abs(at - (size - 1) / 2) > 1 for at, size in zip(row_and_column, shape, strict=True))
+    for view in views:
+        plane = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+        assert abs(plane[:3, 2] @ (np.array(expected) - plane[:3, 3])) < 1e-3, view.GetOrientation()
 
 
 def test_colours_of_the_strip_tell_status_and_confidence(section: Section) -> None:

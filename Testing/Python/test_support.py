@@ -311,6 +311,8 @@ def test_what_pythonqt_would_refuse_is_refused(tiny: Any) -> None:
     with pytest.raises(AttributeError, match="toolTipp"):
         tiny.ui.fillButton.toolTipp = "typo"
     assert not hasattr(sys.modules["qt"], "Signal")
+    with pytest.raises(TypeError):
+        sys.modules["ctk"].ctkCollapsibleButton("text")
 
 
 def test_sizes_are_properties_and_plain_tool_tips_come_back_as_rich_text(tiny: Any) -> None:

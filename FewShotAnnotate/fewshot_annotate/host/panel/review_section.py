@@ -167,7 +167,7 @@ class ReviewSection:
         self.expected_label.visible = bool(view.expected)
         self.summary_label.text = self._summary()
         self._show_table()
-        self.strip.show(view.rows, self._current)
+        self._show_strip()
         self._show_buttons()
 
     def _expected_text(self, view: ReviewView) -> str:
@@ -254,9 +254,14 @@ class ReviewSection:
         if current == self._current:
             return
         self._current = current
-        self.strip.show(self._shown.rows, current)
+        self._show_strip()
         if current is not None and self._shown.rows and len(self._selected()) <= 1:
             self._select(current)
+
+    def _show_strip(self, marked: int | None = None) -> None:
+        """Show the strip with a mark at a slice, else at the one that the slice views show."""
+        current = self._current if marked is None else marked
+        self.strip.show(self._shown.rows, current, self._controller.positions())
 
     def _show_buttons(self) -> None:
         nothing = None if self._shown.rows else InputError("nothing_to_review")
@@ -342,7 +347,7 @@ class ReviewSection:
         self._select(index)
         self._controller.jump(index)
         self._current = self._controller.current
-        self.strip.show(self._shown.rows, index)
+        self._show_strip(index)
 
     def _attempt(self, step: Callable[[], object]) -> None:
         """Call a function; if it raises InputError, show the error."""

@@ -12,6 +12,7 @@ from ..annotation.record import SliceStatus
 from ..annotation.review_rows import Origin, ReviewRow
 from ..i18n import tr as _
 from ..names import slice_state_name
+from .slice_positions import slice_text
 from .widgets import text_label
 
 # More cells than this are too narrow to be hit; then a cell stands for several slices and shows the worst of them.
@@ -46,8 +47,8 @@ class ReviewStrip:
         self.legend = text_label(_legend())
         self.show((), None)
 
-    def show(self, rows: Sequence[ReviewRow], current: int | None) -> None:
-        """Show all slices, the one that the slice views show with a mark."""
+    def show(self, rows: Sequence[ReviewRow], current: int | None, positions: Sequence[str] = ()) -> None:
+        """Show all slices, the one that the slice views show with a mark, with positions such as 'S: 376.3'."""
         self._cells = _cells(rows)
         self.widget.visible = self.legend.visible = bool(rows)
         if self.widget.columnCount != len(self._cells):
@@ -56,7 +57,11 @@ class ReviewStrip:
         for column, cell in enumerate(self._cells):
             here = any(row.index == current for row in cell)
             worst = _worst(cell)
-            appearance = (_colour(worst), "\N{BLACK DOWN-POINTING TRIANGLE}" if here else "", _tool_tip(cell, worst))
+            appearance = (
+                _colour(worst),
+                "\N{BLACK DOWN-POINTING TRIANGLE}" if here else "",
+                _tool_tip(cell, worst, positions),
+            )
             if appearance != self._shown[column]:
                 self._shown[column] = appearance
                 self._paint(column, *appearance)
@@ -128,11 +133,12 @@ def _shade(confidence: float) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _tool_tip(cell: Sequence[ReviewRow], worst: ReviewRow) -> str:
-    where = _("Slice {first}").format(first=cell[0].index)
+def _tool_tip(cell: Sequence[ReviewRow], worst: ReviewRow, positions: Sequence[str]) -> str:
+    first, last, least = (slice_text(row.index, positions) for row in (cell[0], cell[-1], worst))
+    where = _("Slice {first}").format(first=first)
     if len(cell) > 1:
         text = _("Slices {first} to {last}, worst {worst}")
-        where = text.format(first=cell[0].index, last=cell[-1].index, worst=worst.index)
+        where = text.format(first=first, last=last, worst=least)
     by_hand = worst.manual and worst.status is not SliceStatus.FLAGGED
     what = slice_state_name(worst.origin if by_hand else worst.status)
     if worst.confidence is None:
