@@ -11,6 +11,7 @@ import slicer
 from support import slicer_standin
 from support.effect import NAME, EffectEditor
 from support.panel import Panel, tool_tip
+from support.panel_themes import THEMES, used_theme
 from support.scene_cases import Gate, all_equal, case, scene_of
 
 slicer_standin.install()
@@ -132,7 +133,10 @@ def test_a_slice_painted_just_before_fill_is_pressed_is_kept(editor: EffectEdito
 def test_cancel_changes_nothing_and_keep_takes_what_is_finished(running: EffectEditor) -> None:
     before = running.scene.arrays()
     running.until(lambda: 0 < running.effect.progressBar.value < running.effect.progressBar.maximum)
-    running.picture("running")
+    for theme in THEMES:
+        with used_theme(theme):
+            slicer_standin.process_events(50)
+            running.picture(f"running_{theme}")
     running.click("cancelButton")
     running.finish()
     assert running.status == "Cancelled; nothing was changed."
@@ -179,6 +183,9 @@ def test_a_run_that_was_left_is_taken_up_kept_or_discarded_in_the_effect(
     gate.open()
     running.until(lambda: "was interrupted: 2 of" in running.status)
     assert effect.cancelButton.text == "Discard"
+    with used_theme("dark"):
+        slicer_standin.process_events(50)
+        running.picture("left_dark")
     running.picture("left")
     running.click(end)
     running.until(lambda: effect.resumeButton.isHidden() and effect.session().idle)

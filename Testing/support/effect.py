@@ -74,6 +74,7 @@ class EffectEditor:
         self.editor.show()
         self.editor.resize(width, self.editor.sizeHint.height())
         slicer_standin.process_events(20)
+        assert self.editor.width == width  # else something in it needs more
         assert self.editor.grab().save(str(ARTIFACTS / f"effect_{name}_{width}.png"))
 
     def options_height(self, width: int) -> int:

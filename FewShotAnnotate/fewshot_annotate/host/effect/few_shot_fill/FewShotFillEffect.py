@@ -81,6 +81,8 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         self.scriptedEffect.addOptionsWidget(self.progressBar)
         self.scriptedEffect.addOptionsWidget(row_layout(self.resumeButton, self.keepButton, self.cancelButton))
         self.scriptedEffect.addOptionsWidget(self.statusLabel)
+        for widget in (self.progressBar, self.resumeButton, self.keepButton, self.cancelButton):
+            widget.visible = False  # side by side the buttons are wider than the options may be
         self.fillButton.connect("clicked(bool)", self._onFill)
         self.liveCheckBox.connect("clicked(bool)", self._onLive)
         self.resumeButton.connect("clicked(bool)", self._onResume)
