@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from support.scene_cases import Gate, case, scene_of
 slicer_standin.install()
 
 import qt  # noqa: E402
+from fewshot_annotate.core.expected_dice import ExpectedDice  # noqa: E402
 from fewshot_annotate.host.panel.coverage import STRIP_HEIGHT, CoverageStrip, coverage_pixmap  # noqa: E402
+from fewshot_annotate.host.panel.segments_table import FILL  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
 
@@ -71,6 +74,36 @@ def test_every_step_is_whole_in_a_narrow_panel_and_fits_into_its_height(
     accordion.open("tools")
     panel.picture(f"5_tools_{theme}", NARROW)
     assert cut_texts(panel.widget.parent, NARROW) == []
+
+
+def test_what_is_uncertain_poor_or_left_out_is_whole_in_a_narrow_panel(
+    theme: str, open_panel: Callable[..., Panel]
+) -> None:
+    panel = open_panel(scene_of(case("ct_vertebrae")))
+    panel.ready()
+
+    def look(name: str, step: str) -> None:
+        panel.widget.accordion.open(step)
+        panel.picture(f"{name}_{theme}", NARROW, 700)
+        assert cut_texts(panel.widget.parent, NARROW) == []
+
+    panel.check("segmentsTable", 0, FILL, False)
+    panel.scene.node.GetSegmentation().AddEmptySegment("bare", "bare")
+    panel.until(lambda: "(not ticked), bare (nothing painted)" in panel.status)
+    look("6_not_filled", "fill")
+    panel.check("segmentsTable", 0, FILL, True)
+    panel.fill()
+    review = panel.widget.reviewSection
+    panel.until(lambda: review.has_rows and not review.busy and review.uncertainty_box.enabled)
+    review.uncertainty_box.click()
+    poor = {
+        panel.scene.node.GetSegmentation().GetSegment(panel.scene.ids[0]).GetName(): ExpectedDice(1, 0.55, 0.4, 0.7)
+    }
+    panel.widget.logic.annotations.change(
+        panel.scene.node, lambda one: one.with_along(0, replace(one.present, expected=poor))
+    )
+    panel.until(lambda: "expected Dice only 0.55" in review.expected_label.text)
+    look("7_poor_and_uncertain", "review")
 
 
 def test_an_empty_scene_shows_where_to_begin(theme: str, open_panel: Callable[..., Panel]) -> None:

@@ -15,6 +15,7 @@ import slicer
 from support import mrml, slicer_standin
 from support.data import load_case
 from support.panel import Panel
+from support.panel_themes import cut_texts
 from support.saved_scenes import prepare_bundles
 
 slicer_standin.install()
@@ -103,11 +104,15 @@ def test_the_example_is_walked_through_by_sentences_in_the_bar(
     panel.click("exampleButton")
     panel.ready()
     panel.until(lambda: label.text.startswith("Example, 1 of 4") and not label.isHidden())
+    panel.picture("8_example", 400, 700)
+    assert cut_texts(panel.widget.parent, 400) == []
     panel.parameters.engine = "propagate"
     panel.ready()
     panel.click("fillButton")
     panel.until(lambda: label.text.startswith("Example, 2 of 4"))
     panel.until(lambda: label.text.startswith("Example, 3 of 4"))
+    panel.picture("8_example_filled", 400, 700)
+    assert cut_texts(panel.widget.parent, 400) == []
     review = panel.widget.reviewSection
     panel.until(lambda: review.worst_button.enabled)
     review.worst_button.click()
