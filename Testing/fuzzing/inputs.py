@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from fewshot_annotate.core.paths import is_file, is_folder, is_link, is_plain_file
+
 from . import odd_values, odd_voxels
 from .damage import damage
 from .odd_files import make_odd
@@ -122,7 +124,7 @@ class _Maker:
 
     def _voxels(self) -> str:
         paths = [self.workspace / name for name in self.files.values() if odd_voxels.fits(self.workspace / name)]
-        paths = [path for path in paths if path.is_file() and not path.is_symlink()]
+        paths = [path for path in paths if is_plain_file(path)]
         if not paths:
             return self._content()
         path = self.random.choice(paths)
@@ -251,18 +253,18 @@ class _Maker:
         """A file or folder that the command reads; a file within a folder, unless `whole_folder`."""
         names = [*self.files.values(), *self.files.values(), *self.recipe.damageable]
         paths = [self.workspace / name for name in names if os.path.lexists(self.workspace / name)]
-        paths = [path for path in paths if not path.is_symlink()]
+        paths = [path for path in paths if not is_link(path)]
         if not paths:
             return None
         path = self.random.choice(paths)
-        if path.is_dir() and not whole_folder:
+        if is_folder(path) and not whole_folder:
             inside = sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
             return self.random.choice(inside) if inside else path
         return path
 
     def _file_read(self) -> Path | None:
         path = self._path_read(False)
-        small = path is not None and path.is_file() and path.stat().st_size <= _DAMAGED_BYTES
+        small = path is not None and is_file(path) and path.stat().st_size <= _DAMAGED_BYTES
         return path if small else None
 
 
