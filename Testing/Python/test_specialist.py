@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
@@ -387,6 +389,51 @@ def test_adapt_with_a_model_fills_what_its_painted_slices_do_not_show(model: Pat
     for index, probabilities in engine.predict(range(1, SHAPE[0])):
         filled[index] = probabilities.argmax(axis=0)
     assert true_dice(filled, truth, 1)[0] > 0.7
+
+
+def painted(truth: np.ndarray, *indices: int) -> Support:
+    return Support(
+        SliceAxis(0), indices, truth[list(indices)].astype(np.uint8), (1,), np.ones((len(indices), 1), bool)
+    )
+
+
+def test_networks_are_fine_tuned_on_the_painted_slices_of_a_patient(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    wider = scipy.ndimage.binary_dilation(truth, np.ones((1, 3, 3)))  # this patient is painted with a margin
+    middle = SHAPE[0] // 2
+    query = [index for index in range(SHAPE[0]) if index != middle]
+
+    def dice(support: Support) -> float:
+        probabilities, _ = filled(model, volume, support)
+        return true_dice(probabilities.argmax(axis=0)[query], wider[query], 1)[0]
+
+    assert dice(painted(wider, middle)) > dice(nothing_painted()) + 0.03
+
+
+def test_slices_that_do_not_show_every_label_do_not_make_networks_forget(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    assert not truth[0].any()
+    probabilities, _ = filled(model, volume, painted(truth, 0))
+    others, _ = filled(model, volume, nothing_painted())
+    np.testing.assert_array_equal(probabilities[:, 1:], others[:, 1:])
+
+
+def test_a_model_does_not_change_for_the_next_patient(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    before, _ = filled(model, volume, nothing_painted())
+    filled(model, volume, painted(truth, SHAPE[0] // 2))
+    after, _ = filled(model, volume, nothing_painted())
+    np.testing.assert_array_equal(after, before)
+
+
+def test_networks_are_not_fine_tuned_where_too_little_time_is_left(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    support = painted(truth, SHAPE[0] // 2)
+    engine = Specialist()
+    engine.prepare(volume, support, RunContext(model=model, deadline=time.monotonic()))
+    prediction = engine.prediction()
+    np.testing.assert_array_equal(prediction.slice(0, 2), prediction.slice_before_fine_tuning(0, 2))
+    assert prediction.error_kept == 1
 
 
 def test_adapt_with_a_model_needs_no_painted_slice(model: Path) -> None:

@@ -207,6 +207,8 @@ class Adapt(Engine):
             fit.held_out,
             fit.calibration,
             self._config.blend,
+            on_labelled=lambda index: prediction.slice_before_fine_tuning(axis, index),
+            error_kept=prediction.error_kept,
         )
 
     def _blended(self, index: int, probabilities: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:

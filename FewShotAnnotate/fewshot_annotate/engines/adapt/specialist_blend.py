@@ -1,9 +1,9 @@
 """Blend of the result with a specialist: networks trained on other patients of the task.
 
 Their log-odds are averaged; the smaller an error is, the larger is the weight. The error of the specialist is
-estimated on the labelled slices, which it was not trained on, and from its cross-validation. The error of the result
-grows with the distance from the labelled slices, at a rate estimated on held-out slices. A specialist with a large
-error on this patient has no weight.
+estimated on the labelled slices, before it is fine-tuned on them, and from its cross-validation. The error of the
+result grows with the distance from the labelled slices, at a rate estimated on held-out slices. A specialist with a
+large error on this patient has no weight.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ class SpecialistBlend:
         held_out: Sequence[HeldOutPrediction],
         calibration: Calibration,
         config: BlendConfig,
+        *,
+        on_labelled: Callable[[int], np.ndarray] | None = None,
+        error_kept: float = 1.0,
     ) -> SpecialistBlend:
         """Estimate both errors.
 
@@ -69,8 +72,12 @@ class SpecialistBlend:
         calibration : Calibration
             Calibration of the result.
         config : BlendConfig
+        on_labelled : function, optional
+            As `predicted`, for labelled slices and without influence of their labels. Default: `predicted`.
+        error_kept : float
+            Error of `predicted` relative to that of `on_labelled`.
         """
-        error = _specialist_error(predicted, expected, support, config)
+        error = _specialist_error(on_labelled or predicted, error_kept, expected, support, config)
         return cls(predicted, error, _growth(held_out, calibration, len(error), config), support.indices, config)
 
     def shares(self, distances: Distances) -> np.ndarray:
@@ -125,6 +132,7 @@ class SpecialistBlend:
 
 def _specialist_error(
     predicted: Callable[[int], np.ndarray],
+    error_kept: float,
     expected: Sequence[ExpectedDice],
     support: Support,
     config: BlendConfig,
@@ -143,7 +151,8 @@ def _specialist_error(
                 overlap[label_index] += np.count_nonzero(truth & predicted_mask)
                 sizes[label_index] += np.count_nonzero(truth) + np.count_nonzero(predicted_mask)
                 shown[label_index] += truth.any() or predicted_mask.any()
-    seen = scipy.special.logit(np.clip((2 * overlap + 1) / (sizes + 2), 0.02, 0.98))
+    seen_dice = 1 - error_kept * (1 - (2 * overlap + 1) / (sizes + 2))
+    seen = scipy.special.logit(np.clip(seen_dice, 0.02, 0.98))
     # The Dice of a few voxels, as where a label ends, is imprecise.
     precision = shown / config.slice_log_odds_sd**2 * sizes / (sizes + 2 * shown * config.half_weight_voxels + 1e-9)
     is_shown = shown > 0

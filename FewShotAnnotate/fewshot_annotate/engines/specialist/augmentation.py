@@ -48,6 +48,11 @@ class AugmentationConfig:
     blur: float = 0.2
 
     @classmethod
+    def none(cls) -> AugmentationConfig:
+        """No change."""
+        return cls(rotation=0, scale=0, shear=0, elastic=0, gain=0, offset=0, log_gamma=0, noise=0, bias=0, blur=0)
+
+    @classmethod
     def for_plan(cls, plan: SpecialistPlan) -> AugmentationConfig:
         """Thick slices are rotated by more, because such stacks are often oblique."""
         return cls(rotation=math.radians(30)) if plan.dimensions == 2 else cls()
@@ -112,7 +117,8 @@ class Augmentation:
 
     def _offsets(self, patch: Sequence[int]) -> torch.Tensor:
         """Offset in voxels of each voxel of a deformed patch from its centre, `[..., axes]`."""
-        lines = [torch.linspace(-(n - 1) / 2, (n - 1) / 2, int(n)) for n in patch]
+        # On voxel centres, so that a patch that is not deformed is not blurred.
+        lines = [torch.arange(int(n), dtype=torch.float32) - int(n) // 2 for n in patch]
         grid = torch.stack(torch.meshgrid(*lines, indexing="ij"), dim=-1)
         moved = grid @ torch.from_numpy(self._matrix(len(patch)).T.astype(np.float32))
         return moved + self._elastic(list(patch)) if self._config.elastic else moved

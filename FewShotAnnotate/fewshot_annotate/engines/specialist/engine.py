@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 class Specialist(Engine):
     """Networks that `fit_specialist` trained on the examples of a task; no slice of this volume needs to be painted.
 
-    Labelled slices are kept as they are and do not influence the others. The engine `adapt` uses the same networks as
-    one of its candidates, with a fusion weight from the labelled slices.
+    Networks are fine-tuned on the labelled slices, if these show all labels. The engine `adapt` blends its own result
+    with theirs.
     """
 
     name = "specialist"
@@ -93,8 +94,8 @@ class Specialist(Engine):
             self._prediction = VolumePrediction(
                 self._volume,
                 self.context.model,
-                self._support.labels,
+                self._support,
                 self._requested_device,
-                lambda fraction: self.context.report_progress(0.9 * fraction),
+                replace(self.context, on_progress=lambda fraction: self.context.on_progress(0.9 * fraction)),
             )
         return self._prediction

@@ -11,29 +11,44 @@ import numpy as np
 
 from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
+from ...core.support import Support
+from ...core.training_example import TrainingExample
 from ...core.volume import Volume
+from ..base import RunContext
 from .dice_model import SoftDice, calibrated, mean_soft_dice
 from .model_file import MODEL_FILE, load_members, read_description, require_labels
 from .native_slices import NativeSlices
-from .preparation import WorkingGrid, normalised
+from .plan import SpecialistPlan
+from .preparation import PreparedExample, WorkingGrid, normalised, prepared
 
 if TYPE_CHECKING:
     from .network import SpecialistUNet
 
+# Parts of the progress: the prediction before fine-tuning, and the fine-tuning.
+_SHARE_BEFORE_FINE_TUNING, _FINE_TUNING_SHARE = 0.2, 0.6
+
 
 class VolumePrediction:
     """Calibrated prediction of a whole volume.
+
+    Networks are fine-tuned on the labelled slices, if these show all labels; others would be forgotten.
 
     Parameters
     ----------
     volume : Volume
     model : Path
         Folder with the model that `fit_specialist` wrote.
-    labels : sequence of int
-        Label value of each label of the model.
+    support : Support
+        The label values in it are the labels of the model, in the same order.
     device : Device
-    on_progress : function
-        Called with the fraction that is done.
+    context : RunContext
+        Receives progress and can stop the prediction. With a deadline, networks are only fine-tuned if that takes no
+        more than a third of the time left.
+
+    Attributes
+    ----------
+    error_kept : float
+        Expected error (1 - Dice) after fine-tuning relative to that before; 1 without fine-tuning.
 
     Raises
     ------
@@ -42,43 +57,98 @@ class VolumePrediction:
     """
 
     def __init__(
-        self,
-        volume: Volume,
-        model: Path,
-        labels: Sequence[int],
-        device: Device,
-        on_progress: Callable[[float], object] = lambda fraction: None,
+        self, volume: Volume, model: Path, support: Support, device: Device, context: RunContext = RunContext()
     ) -> None:
-        self.description = require_labels(model, len(labels))
-        self._labels = tuple(labels)
+        self.description = require_labels(model, len(support.labels))
+        self.error_kept = 1.0
+        self._labels = support.labels
         from ..device import torch_device
-        from .inference import predict_volume
         from .member_training import memory_format
 
-        chosen_device = torch_device(device, "specialist")
-        plan = self.description.plan
+        self._device = torch_device(device, "specialist")
+        self._plan = plan = self.description.plan
         networks = _networks(model, (model / MODEL_FILE).stat().st_mtime_ns)
         for network in networks:
-            network.to(chosen_device, memory_format=memory_format(plan))  # type: ignore[call-overload]
-        grid = WorkingGrid.of(volume.geometry, plan)
-        image = normalised(grid.image(volume.array), plan)
-        soft_dice = [SoftDice(plan.labels, self.description.inverse_temperature) for _ in networks]
-        probabilities = predict_volume(networks, plan, image, chosen_device, on_progress, soft_dice)
-        self._soft_dice = mean_soft_dice(soft_dice)
-        for index in range(probabilities.shape[1]):
-            probabilities[:, index] = calibrated(probabilities[:, index], self.description.inverse_temperature)
-        self._slices = NativeSlices(probabilities, grid)
+            network.to(self._device, memory_format=memory_format(plan))  # type: ignore[call-overload]
+        self._grid = WorkingGrid.of(volume.geometry, plan)
+        self._image = normalised(self._grid.image(volume.array), plan)
+        labelled = _labelled_slices(support)
+        until = _SHARE_BEFORE_FINE_TUNING if labelled else 1.0
+        self._before, self._soft_dice = self._predicted(
+            networks, lambda fraction: context.report_progress(until * fraction)
+        )
+        self._slices = self._before
+        if labelled:
+            self._fine_tune(networks, _example(volume, support, labelled, plan), context)
 
     def slice(self, axis: int, index: int) -> np.ndarray:
         """Probabilities, float32 `[labels + 1, h, w]`, of a slice across an array axis."""
-        probabilities = self._slices.read(axis, index)
-        probabilities /= probabilities.sum(axis=0)
-        return probabilities
+        return _normalised(self._slices.read(axis, index))
+
+    def slice_before_fine_tuning(self, axis: int, index: int) -> np.ndarray:
+        """As `slice`, without influence of the labelled slices."""
+        return _normalised(self._before.read(axis, index))
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label on this volume; empty if the model was trained on a single patient."""
         dice = self.description.dice
-        return () if dice is None else dice.of_volume(self._soft_dice, self._labels)
+        expected = () if dice is None else dice.of_volume(self._soft_dice, self._labels)
+        return tuple(
+            ExpectedDice(one.label, *(1 - self.error_kept * (1 - value) for value in (one.dice, one.low, one.high)))
+            for one in expected
+        )
+
+    def _fine_tune(self, networks: Sequence[SpecialistUNet], example: PreparedExample, context: RunContext) -> None:
+        from .fine_tuning import ERROR_KEPT, fine_tuned
+
+        def report(fraction: float) -> None:
+            context.report_progress(_SHARE_BEFORE_FINE_TUNING + _FINE_TUNING_SHARE * fraction)
+
+        tuned = fine_tuned(networks, self._plan, example, self._device, report, context.seconds_left / 3)
+        if tuned is not None:
+            share = _SHARE_BEFORE_FINE_TUNING + _FINE_TUNING_SHARE
+            self._slices, _ = self._predicted(
+                tuned, lambda fraction: context.report_progress(share + (1 - share) * fraction)
+            )
+            self.error_kept = ERROR_KEPT
+
+    def _predicted(
+        self, networks: Sequence[SpecialistUNet], on_progress: Callable[[float], object]
+    ) -> tuple[NativeSlices, np.ndarray]:
+        """Calibrated probabilities, and the soft Dice of each label."""
+        from .inference import predict_volume
+
+        temperature = self.description.inverse_temperature
+        soft_dice = [SoftDice(self._plan.labels, temperature) for _ in networks]
+        probabilities = predict_volume(networks, self._plan, self._image, self._device, on_progress, soft_dice)
+        for index in range(probabilities.shape[1]):
+            probabilities[:, index] = calibrated(probabilities[:, index], temperature)
+        return NativeSlices(probabilities, self._grid), mean_soft_dice(soft_dice)
+
+
+def _normalised(probabilities: np.ndarray) -> np.ndarray:
+    probabilities /= probabilities.sum(axis=0)
+    return probabilities
+
+
+def _labelled_slices(support: Support) -> list[int]:
+    """Indices of the labelled slices to fine-tune on: none if they do not show every label."""
+    complete = support.annotated.all(axis=1)
+    shown = np.isin(support.labels, support.masks[complete])
+    return [index for index, known in zip(support.indices, complete, strict=True) if known and shown.all()]
+
+
+def _example(volume: Volume, support: Support, labelled: Sequence[int], plan: SpecialistPlan) -> PreparedExample:
+    """The labelled slices, on the working grid of a plan."""
+    labels = np.zeros(volume.array.shape, dtype=np.uint8 if plan.labels < 255 else np.uint16)
+    slices = support.axis.slices(labels)
+    for index, mask in zip(support.indices, support.masks, strict=True):
+        for label_index, label in enumerate(support.labels, start=1):
+            slices[index][mask == label] = label_index
+    example = TrainingExample(
+        patient="", load=lambda: (volume, labels), axis=support.axis.index, labelled_slices=tuple(labelled)
+    )
+    return prepared(volume, labels, example, plan)
 
 
 @lru_cache(maxsize=2)

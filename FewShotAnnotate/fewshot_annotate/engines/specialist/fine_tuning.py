@@ -1,0 +1,142 @@
+"""Fine-tuning of trained networks on the labelled slices of one volume.
+
+Where nothing is labelled, the predictions of the networks before are kept (distillation: Li & Hoiem, "Learning
+without forgetting", 2016), as a few slices are not representative of the others.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..device import has_bfloat16
+from .augmentation import Augmentation, AugmentationConfig
+from .member_training import MAX_GRADIENT_NORM, masked_loss, memory_format
+from .network import SpecialistUNet
+from .plan import SpecialistPlan
+from .preparation import PreparedExample
+from .sampling import PatchSampler
+
+# Error (1 - Dice) after fine-tuning relative to that before, with three labelled slices: 0.76 on hippocampi, 0.85 on
+# hearts, of patients who were not trained on.
+ERROR_KEPT = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """Settings of the fine-tuning.
+
+    Attributes
+    ----------
+    steps : int
+    learning_rate : float
+        Of Adam in the first step; it falls to 0 along a cosine.
+    distillation : float
+        Weight of the cross-entropy with the predictions before, in voxels that are not labelled.
+    """
+
+    steps: int = 20
+    learning_rate: float = 5e-4
+    distillation: float = 0.3
+
+
+def fine_tuned(
+    networks: Sequence[SpecialistUNet],
+    plan: SpecialistPlan,
+    example: PreparedExample,
+    device: torch.device,
+    on_progress: Callable[[float], object] = lambda fraction: None,
+    seconds: float = math.inf,
+    config: FineTuningConfig = FineTuningConfig(),
+) -> list[SpecialistUNet] | None:
+    """Copies of networks, fine-tuned on the labelled slices of a volume; None if there is too little time.
+
+    Parameters
+    ----------
+    networks : sequence of SpecialistUNet
+        They do not change.
+    plan : SpecialistPlan
+    example : PreparedExample
+        At least one slice is labelled.
+    device : torch.device
+        Device of the networks.
+    on_progress : function
+        Called after each step with the fraction that is done.
+    seconds : float
+        Time limit. The time that all steps take is estimated after each of them.
+    config : FineTuningConfig
+    """
+    result = []
+    began, done, total = time.monotonic(), 0, len(networks) * config.steps
+    for number, network in enumerate(networks):
+        tuning = _FineTuning(network, plan, example, device, number, config)
+        for step in range(config.steps):
+            tuning.step(step / config.steps)
+            done += 1
+            on_progress(done / total)
+            if (time.monotonic() - began) * total / done > seconds:
+                return None
+        result.append(tuning.network.eval())
+    return result
+
+
+class _FineTuning:
+    """A network, the network before, and patches of the volume."""
+
+    def __init__(
+        self,
+        before: SpecialistUNet,
+        plan: SpecialistPlan,
+        example: PreparedExample,
+        device: torch.device,
+        seed: int,
+        config: FineTuningConfig,
+    ) -> None:
+        self.network = copy.deepcopy(before)
+        self._before, self._plan, self._example, self._device, self._config = before, plan, example, device, config
+        self._random = np.random.default_rng(seed)
+        self._augmentation = Augmentation(plan, AugmentationConfig.none(), self._random)
+        self._sampler = PatchSampler(lambda index: example, [0], plan, self._random)
+        self._weights = [weight.requires_grad_() for weight in self.network.parameters()]
+        self._adam = torch.optim.Adam(self._weights, config.learning_rate)
+
+    def step(self, fraction: float) -> None:
+        """One step, after this fraction of all steps."""
+        for group in self._adam.param_groups:
+            group["lr"] = self._config.learning_rate * 0.5 * (1 + np.cos(np.pi * fraction))
+        image, target = self._batch()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
+            with torch.no_grad():
+                before = torch.softmax(self._before(image).float(), dim=1)
+            logits = self.network(image)
+        loss = masked_loss(logits, target)
+        unlabelled = 1 - target.sum(dim=1)
+        entropy = -(before * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
+        kept = (entropy * unlabelled).sum() / unlabelled.sum().clamp(min=1)
+        self._adam.zero_grad()
+        (loss + self._config.distillation * kept).backward()
+        nn.utils.clip_grad_norm_(self._weights, MAX_GRADIENT_NORM)
+        self._adam.step()
+
+    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and the fractions of each label of a patch in 3D; in 2D, of labelled slices and as many others."""
+        places = [self._sampler.draw() for _ in range(self._plan.batch if self._plan.dimensions == 2 else 1)]
+        if self._plan.dimensions == 2:
+            places += [(self._example, self._on_any_slice(centre)) for _, centre in places]
+        patches = [self._augmentation.patch(*place) for place in places]
+        image = torch.stack([patch for patch, _ in patches]).to(self._device)
+        target = torch.stack([labels for _, labels in patches]).to(self._device)
+        return image.contiguous(memory_format=memory_format(self._plan)), target
+
+    def _on_any_slice(self, centre: np.ndarray) -> np.ndarray:
+        moved = centre.copy()
+        moved[0] = self._random.integers(len(self._example.image))
+        return moved
