@@ -34,6 +34,7 @@ TORCH = {
     "engines/specialist/ensemble_training.py",
     "engines/specialist/evaluation.py",
     "engines/specialist/inference.py",
+    "engines/specialist/fine_tuning.py",
     "engines/specialist/member_training.py",
     "engines/specialist/network.py",
     "engines/sam/persam_network.py",

@@ -25,8 +25,8 @@ from .plan import SpecialistPlan
 from .preparation import PreparedExample
 from .sampling import PatchSampler
 
-# Error (1 - Dice) after fine-tuning relative to that before, with three labelled slices: 0.76 on hippocampi, 0.85 on
-# hearts, of patients who were not trained on.
+# Expected error (1 - Dice) after fine-tuning relative to that before. With three labelled slices, networks trained on
+# 20 hippocampi had 0.76 of it left on eight other patients, and networks trained on 5 hearts 0.42 on five others.
 ERROR_KEPT = 0.8
 
 
@@ -127,11 +127,11 @@ class _FineTuning:
         self._adam.step()
 
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and the fractions of each label of a patch in 3D; in 2D, of labelled slices and as many others."""
-        places = [self._sampler.draw() for _ in range(self._plan.batch if self._plan.dimensions == 2 else 1)]
+        """Images and the fractions of each label of one patch; in 2D, also of one on any slice."""
+        draws = [self._sampler.draw()]
         if self._plan.dimensions == 2:
-            places += [(self._example, self._on_any_slice(centre)) for _, centre in places]
-        patches = [self._augmentation.patch(*place) for place in places]
+            draws.append((self._example, self._on_any_slice(draws[0][1])))
+        patches = [self._augmentation.patch(*draw) for draw in draws]
         image = torch.stack([patch for patch, _ in patches]).to(self._device)
         target = torch.stack([labels for _, labels in patches]).to(self._device)
         return image.contiguous(memory_format=memory_format(self._plan)), target

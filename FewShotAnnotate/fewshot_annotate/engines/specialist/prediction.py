@@ -91,11 +91,13 @@ class VolumePrediction:
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label on this volume; empty if the model was trained on a single patient."""
-        dice = self.description.dice
-        expected = () if dice is None else dice.of_volume(self._soft_dice, self._labels)
+        model = self.description.dice
+        expected = () if model is None else model.of_volume(self._soft_dice, self._labels)
         return tuple(
-            ExpectedDice(one.label, *(1 - self.error_kept * (1 - value) for value in (one.dice, one.low, one.high)))
-            for one in expected
+            ExpectedDice(
+                label.label, *(1 - self.error_kept * (1 - dice) for dice in (label.dice, label.low, label.high))
+            )
+            for label in expected
         )
 
     def _fine_tune(self, networks: Sequence[SpecialistUNet], example: PreparedExample, context: RunContext) -> None:
@@ -133,9 +135,11 @@ def _normalised(probabilities: np.ndarray) -> np.ndarray:
 
 def _labelled_slices(support: Support) -> list[int]:
     """Indices of the labelled slices to fine-tune on: none if they do not show every label."""
-    complete = support.annotated.all(axis=1)
+    complete = np.array([annotated.all() for annotated in support.annotated], dtype=bool)
     shown = np.isin(support.labels, support.masks[complete])
-    return [index for index, known in zip(support.indices, complete, strict=True) if known and shown.all()]
+    return [
+        index for index, is_complete in zip(support.indices, complete, strict=True) if is_complete and shown.all()
+    ]
 
 
 def _example(volume: Volume, support: Support, labelled: Sequence[int], plan: SpecialistPlan) -> PreparedExample:
