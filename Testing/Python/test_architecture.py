@@ -139,8 +139,6 @@ LONGER = {
     "host/fill/controller.py",
     "host/panel/compare_section.py",
     "host/panel/dataset_section.py",
-    "host/panel/export_section.py",
-    "host/panel/review_section.py",
 }
 # A name says what it holds, which none of these does.
 VAGUE_NAMES = frozenset(

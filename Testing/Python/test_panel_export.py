@@ -20,7 +20,7 @@ from fewshot_annotate.core.volume import Volume  # noqa: E402
 from fewshot_annotate.export.dicom_series import read_series  # noqa: E402
 from fewshot_annotate.export.request import Remedy  # noqa: E402
 from fewshot_annotate.host.mrml.dicom_database import INSTANCES_ATTRIBUTE  # noqa: E402
-from fewshot_annotate.host.panel.export_section import _remedy_titles  # noqa: E402
+from fewshot_annotate.host.panel.problem_list import remedy_titles  # noqa: E402
 from fewshot_annotate.io.files import read_label_maps  # noqa: E402
 
 pytest_plugins = ("support.panel_fixtures",)
@@ -39,7 +39,7 @@ class ExportPanel(Panel):
 
     def press(self, name: str) -> None:
         """Press Check, Export or a remedy, by the text of its button, and wait for what follows."""
-        buttons = [self.export.check_button, self.export.export_button, *self.export.remedy_buttons]
+        buttons = [self.export.check_button, self.export.export_button, *self.export.problems.buttons]
         button = next(button for button in buttons if button.text == name)
         assert button.enabled, button.toolTip
         button.click()
@@ -48,7 +48,7 @@ class ExportPanel(Panel):
     @property
     def remedies(self) -> list[str]:
         """Texts of the remedies offered."""
-        return [button.text for button in self.export.remedy_buttons]
+        return [button.text for button in self.export.problems.buttons]
 
     @property
     def said(self) -> str:
@@ -237,4 +237,4 @@ def test_what_cannot_be_read_is_told_in_a_dialog(panel: ExportPanel, database: D
 
 
 def test_every_remedy_has_a_button_but_a_code_that_has_to_be_written() -> None:
-    assert set(_remedy_titles()) == set(Remedy) - {Remedy.GIVE_CODE}
+    assert set(remedy_titles()) == set(Remedy) - {Remedy.GIVE_CODE}

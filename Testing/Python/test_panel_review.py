@@ -57,7 +57,7 @@ class Section:
 
     def select(self, *indices: int) -> None:
         """Select slices in the table, as with Ctrl pressed."""
-        first = self.section._shown.rows[0].index
+        first = self.desk.controller.view.rows[0].index
         self.section.table.clearSelection()
         model = self.section.table.model()
         flags = qt.QItemSelectionModel.Select | qt.QItemSelectionModel.Rows
@@ -181,7 +181,7 @@ def test_the_worst_slice_is_selected_alone_and_shown_while_ctrl_is_held_too(sect
     order = worst_first(desk.controller.view.rows)
     for index in order[:2]:
         section.press("worst")
-        assert section.section._selected() == [index]
+        assert section.section.slices.selected == [index]
         assert desk.controller.current == index
     section.press("better")
     assert desk.controller.current == order[0]
@@ -194,11 +194,11 @@ def test_the_table_follows_the_slice_views_unless_several_slices_are_selected(se
     first, second, third, fourth, *_ = desk.scene.between
     desk.controller.jump(third)
     section.settle()
-    assert section.section._selected() == [third]
+    assert section.section.slices.selected == [third]
     section.select(first, second)
     desk.controller.jump(fourth)
     section.settle()
-    assert section.section._selected() == [first, second]
+    assert section.section.slices.selected == [first, second]
 
 
 def test_a_click_on_the_strip_goes_to_the_slice(section: Section) -> None:
@@ -206,7 +206,7 @@ def test_a_click_on_the_strip_goes_to_the_slice(section: Section) -> None:
     strip = section.section.strip.widget
     assert strip.columnCount == len(rows)
     strip.cellClicked.emit(0, 5)
-    assert section.section._selected() == [rows[5].index]
+    assert section.section.slices.selected == [rows[5].index]
 
 
 def test_tool_tips_of_the_strip_say_the_position_that_the_slice_views_show(section: Section) -> None:

@@ -14,12 +14,13 @@ from ... import __version__
 from ...core.errors import InputError
 from ...export.algorithm import Algorithm
 from ...export.dicom_seg import SegType
-from ...export.request import Modality, Problem, Remedy, Target
+from ...export.request import Modality, Remedy, Target
 from ..chosen_nodes import ChosenNodes
 from ..export_controller import ExportController, ExportState
 from ..export_copy import ExportSettings
 from ..i18n import tr as _
 from ..messages import Refusal, error_text
+from .problem_list import ProblemList
 from .widgets import Controls, body_layout, combo_box, row_layout, select_data, show_error, text_label
 
 _BUSY = (ExportState.CHECKING, ExportState.EXPORTING)
@@ -31,25 +32,6 @@ def _targets() -> dict[Target, str]:
         Target.NIFTI: _("NIfTI (.nii.gz)"),
         Target.NRRD: _("NRRD (.nrrd)"),
         Target.SEG_NRRD: _("Slicer segmentation (.seg.nrrd)"),
-    }
-
-
-def _remedy_titles() -> dict[Remedy, str]:
-    """What the buttons say; a code is chosen in the Segment Editor and has none."""
-    return {
-        Remedy.SUGGEST_CODES: _("Use suggested codes"),
-        Remedy.DEFAULT_CODE: _("Code as plain tissue"),
-        Remedy.GIVE_ENGINE: _("Name the engine..."),
-        Remedy.RESAMPLE: _("Resample to the images"),
-        Remedy.SLICE_BY_SLICE: _("Match slice by slice"),
-        Remedy.LEAVE_OUT_MISSING: _("Leave out missing slices"),
-        Remedy.CROP: _("Crop to the images"),
-        Remedy.OVERWRITE: _("Overwrite"),
-        Remedy.GIVE_REFERENCE: _("Choose DICOM folder..."),
-        Remedy.DERIVE_SERIES: _("Derive a series from the volume"),
-        Remedy.TYPE_BINARY: _("Use type binary"),
-        Remedy.ONE_FILE_PER_SEGMENT: _("One file per segment"),
-        Remedy.TO_SEG_NRRD: _("Export as .seg.nrrd"),
     }
 
 
@@ -129,14 +111,10 @@ class ExportSection:
         self.check_button = qt.QPushButton(_("Check"))
         self.export_button = qt.QPushButton(_("Export"))
         form.addRow(row_layout(self.check_button, self.export_button))
-        self._list = qt.QWidget(parent)
-        self._rows = qt.QVBoxLayout(self._list)
-        self._rows.setContentsMargins(0, 0, 0, 0)
-        form.addRow(self._list)
+        self.problems = ProblemList(parent, self._on_remedy)
+        form.addRow(self.problems.widget)
         self.status_label = text_label()
         form.addRow(self.status_label)
-        self.remedy_buttons: list[Any] = []
-        self._shown_rows: list[Any] = []
         for box in (self.target_box, self.type_box, self.modality_box):
             box.connect("currentIndexChanged(int)", self._on_settings)
         for box in (self.database_box, self.each_box):
@@ -161,7 +139,7 @@ class ExportSection:
         listed = (
             controller.preflight if self._checked is not None and controller.state is ExportState.CHECKED else None
         )
-        self._show_problems((*listed.blocking, *listed.notes) if listed is not None else ())
+        self.problems.show((*listed.blocking, *listed.notes) if listed is not None else ())
         self.status_label.text = self._status()
         self._show_buttons()
 
@@ -177,33 +155,6 @@ class ExportSection:
         if settings.output is not None and self.path_edit.currentPath != str(settings.output):
             self.path_edit.currentPath = str(settings.output)
         self._showing = False
-
-    def _show_problems(self, problems: tuple[Problem, ...]) -> None:
-        for row in self._shown_rows:
-            row.hide()
-            row.deleteLater()  # one of its buttons may be being clicked
-        self._shown_rows, self.remedy_buttons = [], []
-        for problem in problems:
-            row = qt.QWidget(self._list)
-            lines = qt.QVBoxLayout(row)
-            lines.setContentsMargins(0, 0, 0, 0)
-            text = error_text(problem.error)
-            lines.addWidget(text_label(text if problem.blocks else _("Note: {text}").format(text=text)))
-            titles = _remedy_titles()
-            for remedy in (remedy for remedy in problem.remedies if remedy in titles):
-                button = qt.QPushButton(titles[remedy])
-                button.toolTip = text
-                self._connect_remedy(button, remedy)
-                lines.addWidget(button)
-                self.remedy_buttons.append(button)
-            self._rows.addWidget(row)
-            self._shown_rows.append(row)
-
-    def _connect_remedy(self, button: Any, remedy: Remedy) -> None:
-        def clicked(checked: bool = False) -> None:
-            self._on_remedy(remedy)
-
-        button.connect("clicked(bool)", clicked)
 
     def _show_buttons(self) -> None:
         busy = InputError("export_under_way") if self.busy else None

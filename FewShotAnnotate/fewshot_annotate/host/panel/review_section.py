@@ -11,38 +11,14 @@ from ...core.errors import InputError
 from ...guidance.poor_dice import POOR_DICE
 from ..annotation.record import SliceStatus
 from ..annotation.review import ReviewController
-from ..annotation.review_rows import Origin, RefillRequest, ReviewRow, ReviewView, worst_first
+from ..annotation.review_rows import RefillRequest, ReviewView, worst_first
 from ..i18n import tr as _
 from ..messages import Refusal
 from ..mrml.plot_clicks import PlotClicks
 from .review_strip import ReviewStrip
 from .slice_positions import slice_text
-from .widgets import (
-    Controls,
-    attempt,
-    body_layout,
-    row_layout,
-    select_row,
-    select_rows,
-    set_header,
-    set_text_item,
-    text_label,
-)
-
-_STATUS, _CONFIDENCE, _DISAGREEMENT, _CHANGED = 1, 2, 3, 4
-
-
-def _status_text(row: ReviewRow) -> str:
-    if row.status is not SliceStatus.FLAGGED and row.origin is Origin.PAINTED:
-        return _("Painted")
-    if row.status is not SliceStatus.FLAGGED and row.origin is Origin.CORRECTED:
-        return _("Corrected")
-    return {
-        SliceStatus.NOT_STARTED: _("Not started"),
-        SliceStatus.IN_PROGRESS: _("In progress"),
-        SliceStatus.ACCEPTED: _("Accepted"),
-        SliceStatus.FLAGGED: _("Flagged"),
-    }[row.status]
+from .slice_table import SliceTable
+from .widgets import Controls, attempt, body_layout, row_layout, set_checked, text_label
 
 
 class ReviewSection:
@@ -61,7 +37,6 @@ class ReviewSection:
         self._controller = controller
         self._fill = fill
         self._shown = ReviewView()
-        self._rows: list[tuple[str, ...]] = []
         self._current: int | None = None
         self._why_not_fill: Refusal = None
         self._controls = Controls()
@@ -88,7 +63,7 @@ class ReviewSection:
         self.show()
 
     def close(self) -> None:
-        """Let go of the plot views: the panel is about to be deleted."""
+        """Stop following the plot views, before the panel is deleted."""
         self._plot_clicks.close()
 
     def disable_refill(self, refusal: Refusal) -> None:
@@ -103,17 +78,11 @@ class ReviewSection:
         self.expected_label = text_label()
         self.summary_label = text_label()
         self.strip = ReviewStrip(self._on_strip)
-        self.table = qt.QTableWidget()
-        self.table.minimumHeight = 100
-        select_rows(self.table, qt.QAbstractItemView.ExtendedSelection)
-        titles = (_("Slice"), _("Status"), _("Conf."), _("Differs"), _("Changed"))
-        set_header(self.table, titles, wide=_STATUS)
-        self._explain_columns()
+        self.slices = SliceTable()
+        self.table = self.slices.widget
         self.columns_label = text_label(
             _("Conf.: expected Dice. Differs: 1 - Dice to plain interpolation. Changed: voxels, by the last fill.")
         )
-        for column in (0, _CONFIDENCE, _DISAGREEMENT, _CHANGED):
-            self.table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         self.accept_button = qt.QPushButton(_("Accept"))
         self.accept_all_button = qt.QPushButton(_("Accept all"))
         self.flag_button = qt.QPushButton(_("Flag"))
@@ -149,15 +118,6 @@ class ReviewSection:
         self.differences_box.connect("toggled(bool)", self._on_differences)
         self.uncertainty_box.connect("toggled(bool)", self._on_uncertainty)
 
-    def _explain_columns(self) -> None:
-        explained = {
-            _CONFIDENCE: _("Expected Dice of the slice, from the engine's own probabilities."),
-            _DISAGREEMENT: _("1 - Dice between the slice and a plain interpolation of the slices learnt from."),
-            _CHANGED: _("Voxels that the last fill of the slice added or removed."),
-        }
-        for column, text in explained.items():
-            self.table.horizontalHeaderItem(column).setToolTip(text)
-
     # --- what is shown
 
     def show(self) -> None:
@@ -166,7 +126,7 @@ class ReviewSection:
         self.expected_label.text = self._expected_text(view)
         self.expected_label.visible = bool(view.expected)
         self.summary_label.text = self._summary()
-        self._show_table()
+        self.slices.show(view.rows, self._controller.positions())
         self._show_strip()
         self._show_buttons()
 
@@ -233,21 +193,6 @@ class ReviewSection:
         )
         return text + (_(", {flagged} flagged.").format(flagged=flagged) if flagged else ".")
 
-    def _show_table(self) -> None:
-        """Update the rows that changed; there may be hundreds."""
-        positions = self._controller.positions()
-        texts = [_texts(row, positions[row.index] if row.index < len(positions) else "") for row in self._shown.rows]
-        if len(texts) != len(self._rows):
-            self.table.setRowCount(len(texts))
-            self._rows = self._rows[: len(texts)] + [()] * (len(texts) - len(self._rows))
-        for number, cells in enumerate(texts):
-            if cells != self._rows[number]:
-                for column, text in enumerate(cells):
-                    set_text_item(self.table, number, column, text)
-                    if column != _STATUS:
-                        self.table.item(number, column).setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-        self._rows = texts
-
     def _follow_views(self) -> None:
         """Select the slice that the slice views show, unless the user has selected a range."""
         current = self._controller.current
@@ -255,8 +200,8 @@ class ReviewSection:
             return
         self._current = current
         self._show_strip()
-        if current is not None and self._shown.rows and len(self._selected()) <= 1:
-            self._select(current)
+        if current is not None and self._shown.rows and len(self.slices.selected) <= 1:
+            self.slices.select(current)
 
     def _show_strip(self, marked: int | None = None) -> None:
         """Show the strip with a mark at a slice, else at the one that the slice views show."""
@@ -265,7 +210,7 @@ class ReviewSection:
 
     def _show_buttons(self) -> None:
         nothing = None if self._shown.rows else InputError("nothing_to_review")
-        selected = self._selected()
+        selected = self.slices.selected
         choose = nothing or (None if selected else InputError("no_slice_selected"))
         busy = InputError("accepting_slices") if self.busy else None
         open_ones = [row for row in self._shown.rows if row.needs_review]
@@ -308,8 +253,8 @@ class ReviewSection:
             _("What the last fill changed: added voxels in blue, removed ones in red, over the segmentation."),
         )
         if not self.busy:
-            _set_checked(self.differences_box, self._controller.overlays.differences_shown)
-            _set_checked(self.uncertainty_box, self._controller.overlays.uncertainty_shown)
+            set_checked(self.differences_box, self._controller.overlays.differences_shown)
+            set_checked(self.uncertainty_box, self._controller.overlays.uncertainty_shown)
 
     def _why_not_accept(self, selected: Sequence[int]) -> Refusal:
         if self._controller.needing_review(selected):
@@ -330,21 +275,10 @@ class ReviewSection:
 
     # --- what the user does
 
-    def _selected(self) -> list[int]:
-        """Slices selected in the table."""
-        rows = self._shown.rows
-        numbers = [index.row() for index in self.table.selectionModel().selectedRows()]
-        return sorted(rows[number].index for number in numbers if number < len(rows))
-
-    def _select(self, index: int) -> None:
-        number = index - self._shown.rows[0].index
-        select_row(self.table, number)
-        self.table.scrollToItem(self.table.item(number, 0))
-
     def _go(self, index: int | None) -> None:
         if index is None:
             return
-        self._select(index)
+        self.slices.select(index)
         self._controller.jump(index)
         self._current = self._controller.current
         self._show_strip(index)
@@ -356,29 +290,29 @@ class ReviewSection:
 
     def _start_slice(self) -> int | None:
         """The slice from which to go to the next one."""
-        selected = self._selected()
+        selected = self.slices.selected
         return selected[0] if len(selected) == 1 else self._current
 
     def _on_strip(self, index: int) -> None:
         self._go(index)
 
     def _on_row(self, row: int, column: int) -> None:
-        if len(self._selected()) == 1:
+        if len(self.slices.selected) == 1:
             self._go(self._shown.rows[row].index)
 
     def _on_accept(self, checked: bool = False) -> None:
-        selected = self._selected()
+        selected = self.slices.selected
         self._attempt(lambda: self._controller.accept(selected))
 
     def _on_accept_all(self, checked: bool = False) -> None:
         self._attempt(self._controller.accept_all)
 
     def _on_flag(self, checked: bool = False) -> None:
-        selected = self._selected()
+        selected = self.slices.selected
         self._attempt(lambda: self._controller.flag(selected))
 
     def _on_reset(self, checked: bool = False) -> None:
-        selected = self._selected()
+        selected = self.slices.selected
         self._attempt(lambda: self._controller.reset_status(selected))
 
     def _on_worst(self, checked: bool = False) -> None:
@@ -401,19 +335,3 @@ class ReviewSection:
 
     def _on_differences(self, checked: bool) -> None:
         self._attempt(lambda: self._controller.overlays.show_differences(checked))
-
-
-def _set_checked(box: Any, checked: bool) -> None:
-    """Tick a box, or not, without emitting its signals."""
-    if box.checked != checked:
-        box.blockSignals(True)
-        box.checked = checked
-        box.blockSignals(False)
-
-
-def _texts(row: ReviewRow, position: str) -> tuple[str, ...]:
-    """Cell texts of a row of the table."""
-    confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
-    disagreement = "" if row.disagreement is None else f"{row.disagreement:.2f}"
-    changed = "" if row.changed is None else str(row.changed)
-    return (f"{row.index}  {position}".rstrip(), _status_text(row), confidence, disagreement, changed)

@@ -54,6 +54,14 @@ def select_rows(table: Any, mode: Any) -> None:
     table.setSelectionMode(mode)
 
 
+def set_checked(box: Any, checked: bool) -> None:
+    """Tick a box, or not, without emitting its signals."""
+    if box.checked != checked:
+        box.blockSignals(True)
+        box.checked = checked
+        box.blockSignals(False)
+
+
 def select_row(table: Any, row: int) -> None:
     """Select a row alone, also while Ctrl is held, as in our shortcuts: Qt then adds it to those selected before."""
     table.clearSelection()
