@@ -436,6 +436,18 @@ def test_networks_are_not_fine_tuned_where_too_little_time_is_left(model: Path) 
     assert prediction.error_kept == 1
 
 
+def test_adapt_reports_progress_while_networks_are_fine_tuned(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    fractions: list[float] = []
+    engine = Adapt(options={"steps": 20})
+    engine.prepare(volume, painted(truth, 3, SHAPE[0] - 3), RunContext(model=model, on_progress=fractions.append))
+    for _ in engine.predict([SHAPE[0] // 2]):
+        pass
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1)
+    assert max(np.diff(fractions)) < 0.25
+
+
 def test_adapt_with_a_model_needs_no_painted_slice(model: Path) -> None:
     volume, truth = ball(seed=77)
     engine = Adapt()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -27,6 +27,7 @@ from .config import AdaptConfig
 from .neighbours import distances
 from .schedule import (
     FINISHING_STEPS,
+    SPECIALIST_STEPS,
     FitPlan,
     ProgressCounter,
     orthogonal_work,
@@ -145,9 +146,11 @@ class Adapt(Engine):
         work = ProgressCounter(self.context.report_progress, (1 + FINISHING_STEPS) * len(query))
         plan = self._plan(query, pool.shape)
         stack = self._stack(pool) if plan else None
+        if self._specialist is not None:
+            work.plan(SPECIALIST_STEPS)
         fit = fit_support(pool, query, plan, stack, self.settings["seed"], work, self._config)
         filler = self._filler = SliceFiller(pool, fit, self._config)
-        self._blend = self._new_blend(fit)
+        self._blend = self._new_blend(fit, work.part(SPECIALIST_STEPS))
         slab = self._new_slab(plan, pool)
         finishing = 0.0
         for index, logits in filler.logits(query):
@@ -194,12 +197,12 @@ class Adapt(Engine):
         specialist.prepare(self._volume, self._support, replace(self.context, on_progress=lambda fraction: None))
         return specialist
 
-    def _new_blend(self, fit: SupportFit) -> SpecialistBlend | None:
+    def _new_blend(self, fit: SupportFit, on_progress: Callable[[float], None]) -> SpecialistBlend | None:
         if self._specialist is None:
             return None
         from .specialist_blend import SpecialistBlend
 
-        prediction, axis = self._specialist.prediction(), self._support.axis.index
+        prediction, axis = self._specialist.prediction(on_progress), self._support.axis.index
         return SpecialistBlend.fit(
             lambda index: prediction.slice(axis, index),
             self._specialist.expected_dice(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -85,8 +85,17 @@ class Specialist(Engine):
         """Expected Dice of each label on this volume, from cross-validation and its probabilities."""
         return self._prediction.expected_dice() if self._prediction else ()
 
-    def prediction(self) -> VolumePrediction:
-        """Prediction of the volume, which is computed by the first call."""
+    def _report_most(self, fraction: float) -> None:
+        self.context.on_progress(0.9 * fraction)
+
+    def prediction(self, on_progress: Callable[[float], object] | None = None) -> VolumePrediction:
+        """Prediction of the volume, which is computed by the first call.
+
+        Parameters
+        ----------
+        on_progress : function, optional
+            Receives the fraction that is done. Default: that of the context, up to 0.9.
+        """
         if self._prediction is None:
             from .prediction import VolumePrediction
 
@@ -96,6 +105,6 @@ class Specialist(Engine):
                 self.context.model,
                 self._support,
                 self._requested_device,
-                replace(self.context, on_progress=lambda fraction: self.context.on_progress(0.9 * fraction)),
+                replace(self.context, on_progress=on_progress or self._report_most),
             )
         return self._prediction
