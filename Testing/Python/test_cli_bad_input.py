@@ -173,7 +173,7 @@ BAD_INPUT = {
     "slice range malformed": (nothing, ["--slices", "some"], "'some' is not a slice range"),
     "slice range backwards": (nothing, ["--slices", "9:3"], "'9:3' is not a slice range"),
     "slice range outside": (nothing, ["--slices", "0:9999"], "Slice 9998 does not exist"),
-    "nothing between": (neighbours, [], "every slice of axis 0 in the asked range"),
+    "nothing between": (neighbours, [], "every slice of axis 0 in the chosen range"),
     "another axis than the painted one": (nothing, ["--axis", "1"], "axis that was painted along"),
     "support is a folder": (folder_as_support, [], "no DICOM segmentation lies in this folder itself"),
     "confidence as a segmentation": (nothing, ["--confidence", "{folder}/a.seg.nrrd"], "no segmentation"),

@@ -51,7 +51,7 @@ OWN_SENTENCES = {
     "download_failed": "{url}: cannot be fetched ({detail}); try again, it goes on where it broke off, or take "
     "in a file: fewshot-annotate models import {name} FILE.",
     "weights_missing": "Weights '{name}' are not here; fetch them with: fewshot-annotate models download {name} "
-    "(or take in a file: fewshot-annotate models import {name} FILE).",
+    "(or import a file: fewshot-annotate models import {name} FILE).",
     "weights_unrecorded": "{path}: it is not known where this file came from; take it in with: fewshot-annotate "
     "models import {name} FILE.",
     "weights_differ_first": "{path}: this is not '{name}' as first seen here (its {algorithm} differs). If its "

@@ -161,7 +161,7 @@ class ModuleLogic(ScriptedLoadableModuleLogic):
         self._startWhenSurveyed(parameters)
 
     def reset(self) -> None:
-        """End a run at once, to be resumed later, and forget what was surveyed: the scene is about to be closed."""
+        """Suspend the run and clear what is known of the slices, because the scene is about to be closed."""
         self.fillRequested = False
         self.controller.suspend()
         self.annotations.clear()

@@ -27,7 +27,7 @@ FILES = {
     "resample the series onto an upright grid first.",
     "series_mixed": "{path}: the slices of the series do not lie in parallel ({count} others, such as {first}); "
     "move them, a localizer perhaps, to another folder.",
-    "series_doubled": "{path}: {first} and {second} lie at the same place; keep one slice for each place.",
+    "series_doubled": "{path}: {first} and {second} lie at the same position; keep one slice for each position.",
     "sidecar_unreadable": "{path}: the list of label names cannot be read; correct it or move it away.",
     "channel_shape": "{path}: the array has {found} voxels and the volume {expected}; give an image with a position.",
     "not_3d": "{path}: the image has {dimension} dimensions; give one 3D volume.",

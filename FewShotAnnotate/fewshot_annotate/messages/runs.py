@@ -13,7 +13,7 @@ RUNS = {
     "no_labelled_slice": "{path}: no slice is labelled; paint at least two slices first.",
     "one_labelled_slice": "{path}: only slice {index} is labelled, and nothing lies between; label one more "
     "slice, or ask for all slices.",
-    "nothing_to_fill": "{path}: every slice of axis {axis} in the asked range is labelled; ask for other slices, "
+    "nothing_to_fill": "{path}: every slice of axis {axis} in the chosen range is labelled; ask for other slices, "
     "or for the axis that was painted along.",
     "suggest_unseen_between": "Between slices {first} and {last} no slice is labelled: there may be structures "
     "that no labelled slice shows.",

@@ -8,7 +8,7 @@ WEIGHTS = {
     "download_failed": "{url}: cannot be fetched ({detail}); try again, it goes on where it broke off.",
     "download_wrong": "{url}: gave something else than '{name}', which was deleted: {detail}",
     "download_busy": "The weights '{name}' are just being fetched by another program; wait for it.",
-    "import_wrong": "{path}: was not taken in as '{name}': {detail}",
+    "import_wrong": "{path}: was not imported as '{name}': {detail}",
     "weights_unknown": "There is no checkpoint named '{name}'; choose one of: {known}.",
     "weights_missing": "Weights '{name}' are not here; download them first.",
     "weights_unrecorded": "{path}: it is not known where this file came from; download '{name}' anew.",

@@ -108,7 +108,7 @@ class CompareSection:
         self._show_buttons()
 
     def reset(self) -> None:
-        """End a comparison and forget what was found: the scene is about to be closed, or the module."""
+        """End a comparison and clear its result, because the scene is about to be closed, or the module."""
         self._report_requested = False
         self._controller.reset()
         self.show()

@@ -1,4 +1,4 @@
-"""What the panel says of a data set: the case in the scene, how far the review is, and when to train."""
+"""Status of a data set in the panel: the case in the scene, how far the review is, and when to train."""
 
 from __future__ import annotations
 

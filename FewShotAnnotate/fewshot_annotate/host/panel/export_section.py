@@ -172,7 +172,7 @@ class ExportSection:
             self.each_box, busy or single, _("Overlapping segments are kept this way in every format.")
         )
         self._controls.enable(self.type_box, busy or other, _("Labelmap is newer: not every program reads it."))
-        tip = _("Said of the series that is derived where the volume did not come from DICOM.")
+        tip = _("Modality of the series that is derived where the volume did not come from DICOM.")
         self._controls.enable(self.modality_box, busy or other, tip)
         self._controls.enable(
             self.check_button, busy or self._why_not_check(), _("List what stands in the way of the export.")

@@ -105,7 +105,7 @@ class LabelStep(Step):
         self._show_position(index)
 
     def _show_position(self, index: int) -> None:
-        """Show behind the slice number where the slice lies, as the slice views say it."""
+        """Show behind the slice number the position of the slice, worded as in the slice views."""
         positions = self._slice_positions()
         suffix = f"   {positions[index]}" if index < len(positions) else ""
         if suffix != self._suffix:

@@ -1,4 +1,4 @@
-"""SlicePositions: where slices lie, as the slice views say it, beside or in place of their numbers."""
+"""SlicePositions: positions of slices, worded as in the slice views, beside or in place of their numbers."""
 
 from __future__ import annotations
 

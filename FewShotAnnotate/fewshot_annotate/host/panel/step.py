@@ -64,7 +64,7 @@ class Step:
         return record
 
     def change_record(self, change: Callable[[AnnotationRecord], AnnotationRecord]) -> None:
-        """Store what the user says about the slices."""
+        """Store what the user states about the slices."""
         node = self.segmentation
         if node is not None:
             self.logic.annotations.change(node, change)

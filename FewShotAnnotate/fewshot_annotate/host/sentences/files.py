@@ -50,7 +50,9 @@ def files_sentences() -> Mapping[str, str]:
             "{path}: the slices of the series do not lie in parallel ({count} others, such as {first}); move "
             "them, a localizer perhaps, to another folder."
         ),
-        "series_doubled": _("{path}: {first} and {second} lie at the same place; keep one slice for each place."),
+        "series_doubled": _(
+            "{path}: {first} and {second} lie at the same position; keep one slice for each position."
+        ),
         "sidecar_unreadable": _("{path}: the list of label names cannot be read; correct it or move it away."),
         "not_3d": _("{path}: the image has {dimension} dimensions; give one 3D volume."),
         "not_scalar": _("{path}: the image has {components} values per voxel; give a single-channel volume."),

@@ -19,7 +19,7 @@ def runs_sentences() -> Mapping[str, str]:
             "all slices."
         ),
         "nothing_to_fill": _(
-            "{path}: every slice of axis {axis} in the asked range is labelled; ask for other slices, or for the "
+            "{path}: every slice of axis {axis} in the chosen range is labelled; ask for other slices, or for the "
             "axis that was painted along."
         ),
         "channel_elsewhere": _(
@@ -153,7 +153,7 @@ def runs_sentences() -> Mapping[str, str]:
         "download_failed": _("{url}: cannot be fetched ({detail}); try again, it goes on where it broke off."),
         "download_wrong": _("{url}: gave something else than '{name}', which was deleted: {detail}"),
         "download_busy": _("The weights '{name}' are just being fetched by another program; wait for it."),
-        "import_wrong": _("{path}: was not taken in as '{name}': {detail}"),
+        "import_wrong": _("{path}: was not imported as '{name}': {detail}"),
         "weights_unknown": _("There is no checkpoint named '{name}'; choose one of: {known}."),
         "weights_missing": _("The weights '{name}' are not on this computer; press Fill to download them."),
         "weights_unrecorded": _("{path}: it is not known where this file came from; download '{name}' anew."),
