@@ -76,10 +76,18 @@ def test_the_self_test_passes(
 ) -> None:
     monkeypatch.setitem(sys.modules, "SampleData", _SampleData())
     panel = open_panel()
-    monkeypatch.setattr(slicer.util, "selectModule", lambda name: panel.widget.parent.enter(), raising=False)
+    visited: list[str] = []
+
+    def select(name: str) -> None:
+        visited.append(name)
+        parent = panel.widget.parent
+        (parent.enter if name == "FewShotAnnotate" else parent.exit)()
+
+    monkeypatch.setattr(slicer.util, "selectModule", select, raising=False)
     prepare_bundles(tmp_path)
     slicer.app.startupCompleted.emit()
     slicer.modules.FewShotAnnotateInstance.runTest()
+    assert visited == ["FewShotAnnotate", *["Segmentations", "FewShotAnnotate"] * 2]
     slicer.qSlicerSegmentEditorEffectFactory.instance().unregister_all()
 
 

@@ -17,12 +17,15 @@ from .effect.registration import EFFECT_NAME
 from .panel import help_buttons
 from .panel.help_buttons import DOCUMENTATION, PAGES
 from .panel.shortcuts import KEYS
+from .self_refusals import SelfRefusals, recorded_errors
 
 if TYPE_CHECKING:
     from .self_test import SelfTest
 
 # Height of a panel in which each step must fit, in pixels.
 PANEL_HEIGHT = 900
+# Of Slicer itself; going there and back makes a history, whose keys go to the previous and the next module.
+_OTHER_MODULE = "Segmentations"
 _STEPS = ("volume", "label", "fill", "review", "export")
 _CONTROLS = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QSpinBox)
 
@@ -56,6 +59,7 @@ class SelfChecks:
             "Effects of the panel's editor": self._effects,
             "A timer after the module was unloaded": self._unloaded,
             "Errors are reported in one sentence": self._errors,
+            "What cannot be filled is refused": SelfRefusals(self._walk).run,
             "A saved scene is opened with the panel open": self._saved_scene,
         }
 
@@ -134,10 +138,10 @@ class SelfChecks:
         ours = {qt.QKeySequence(keys).toString() for keys in KEYS.values()}
         others = {action.shortcut.toString() for action in window.findChildren(qt.QAction)}
         self._test.assertFalse(ours & others)
-        for _ in range(2):  # as a user who goes to another module and back
-            self._widget.exit()
+        for _ in range(2):
+            slicer.util.selectModule(_OTHER_MODULE)
             self._test.assertFalse(ours & _keys_of(window))
-            self._widget.enter()
+            slicer.util.selectModule("FewShotAnnotate")
             self._test.assertLessEqual(ours, _keys_of(window))
 
     def _effects(self) -> None:
@@ -168,7 +172,7 @@ class SelfChecks:
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
         coloured = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Colours")
         slicer.util.updateVolumeFromArray(coloured, np.zeros((4, 5, 6, 3), np.uint8))
-        with _recorded_errors() as reported:
+        with recorded_errors() as reported:
             parameters.engine = "divination"
             self._press_fill(reported)
             parameters.engine = engine
@@ -219,15 +223,3 @@ def _recorded_urls(opened: list[str]) -> Iterator[None]:
         yield
     finally:
         setattr(help_buttons, "open_page", shown)  # noqa: B010
-
-
-@contextmanager
-def _recorded_errors() -> Iterator[list[str]]:
-    """Errors that dialogs would report, which are not shown."""
-    reported: list[str] = []
-    shown = slicer.util.errorDisplay
-    slicer.util.errorDisplay = lambda text, *_arguments, **_keywords: reported.append(text)
-    try:
-        yield reported
-    finally:
-        slicer.util.errorDisplay = shown

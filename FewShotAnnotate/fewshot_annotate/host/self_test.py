@@ -111,7 +111,7 @@ class SelfTest:
         self._test.assertIsNotNone(self._segmentation)
 
     def _paint_slices(self) -> None:
-        self._add_segment(self._segmentation)
+        self.add_segment(self._segmentation)
         self.until(lambda: self._ui.fillButton.enabled)
         self._test.assertEqual(self._ui.slicesTable.rowCount, len(self._labelled))
 
@@ -174,7 +174,7 @@ class SelfTest:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Filled by the effect")
         node.CreateDefaultDisplayNodes()
         node.SetReferenceImageGeometryParameterFromVolumeNode(self._volume)
-        self._add_segment(node)
+        self.add_segment(node)
         editor = slicer.qMRMLSegmentEditorWidget()
         editor.setMRMLScene(slicer.mrmlScene)
         editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
@@ -246,7 +246,8 @@ class SelfTest:
         painted[self._labelled] = self._truth[self._labelled]
         return painted
 
-    def _add_segment(self, node: Any) -> None:
+    def add_segment(self, node: Any) -> None:
+        """Add the head as it was painted."""
         node.GetSegmentation().AddEmptySegment("head", "head")
         self._write(node, self._painted())
 
