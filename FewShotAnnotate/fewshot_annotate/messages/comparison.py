@@ -7,8 +7,8 @@ COMPARISON = {
     "about_seconds": "about {number} seconds",
     "about_minutes": "about {number} minutes",
     "about_hours": "about {number} hours",
-    "recommended_alone": "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices. No other "
-    "engine finished, so there is nothing to compare it with.",
+    "recommended_alone": "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices. Without a "
+    "result of another engine there is nothing to compare it with.",
     "evidence_of_one_slice": "There is too little evidence to prefer an engine: on the one slice that could be "
     "hidden, {engine} was ahead of {other} ({dice:.3f} against {other_dice:.3f}), which may be chance. Paint at "
     "least {needed} slices and compare again.",

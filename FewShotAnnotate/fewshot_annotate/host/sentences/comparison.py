@@ -17,8 +17,8 @@ def comparison_sentences() -> Mapping[str, str]:
         "about_minutes": _("about {number} minutes"),
         "about_hours": _("about {number} hours"),
         "recommended_alone": _(
-            "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices. No other engine finished, "
-            "so there is nothing to compare it with."
+            "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices. Without a result of "
+            "another engine there is nothing to compare it with."
         ),
         "evidence_of_one_slice": _(
             "There is too little evidence to prefer an engine: on the one slice that could be hidden, {engine} was "
