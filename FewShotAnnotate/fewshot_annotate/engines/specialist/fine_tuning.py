@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..device import has_bfloat16
+from ..threads import ENGINE_THREADS
 from .augmentation import Augmentation, AugmentationConfig
 from .member_training import MAX_GRADIENT_NORM, masked_loss, memory_format
 from .network import SpecialistUNet
@@ -69,23 +72,30 @@ def fine_tuned(
     device : torch.device
         Device of the networks.
     on_progress : function
-        Called after each step with the fraction that is done.
+        Called after each step, in one of several threads, with the fraction that is done.
     seconds : float
         Time limit. The time that all steps take is estimated after each of them.
     config : FineTuningConfig
     """
-    result = []
-    began, done, total = time.monotonic(), 0, len(networks) * config.steps
-    for number, network in enumerate(networks):
-        tuning = _FineTuning(network, plan, example, device, number, config)
+    began, lock = time.monotonic(), threading.Lock()
+    done, total = 0, len(networks) * config.steps
+
+    def tuned(number: int) -> SpecialistUNet | None:
+        nonlocal done
+        tuning = _FineTuning(networks[number], plan, example, device, number, config)
         for step in range(config.steps):
             tuning.step(step / config.steps)
-            done += 1
-            on_progress(done / total)
-            if (time.monotonic() - began) * total / done > seconds:
-                return None
-        result.append(tuning.network.eval())
-    return result
+            with lock:
+                done += 1
+                on_progress(done / total)
+                if (time.monotonic() - began) * total / done > seconds:
+                    return None
+        return tuning.network.eval()
+
+    # One network in each thread, because `adapt` lets torch use a single thread.
+    with ThreadPoolExecutor(ENGINE_THREADS) as threads:
+        result = list(threads.map(tuned, range(len(networks))))
+    return None if None in result else [network for network in result if network is not None]
 
 
 class _FineTuning:
