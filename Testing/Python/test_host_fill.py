@@ -224,7 +224,7 @@ def test_stop_keeps_the_finished_slices_and_no_others(runs: Runs, gate: Gate, tm
     runner = runs(scene)
     gate.allow(3)
     runner.start()
-    runner.until(lambda: runner.shown() == 3)
+    runner.until(lambda: runner.shown() == 3 and gate.holds_after(3))
     runner.controller.cancel(keep=True)
     gate.allow(4)  # the worker stops after the slice it is at
     runner.to_end()

@@ -37,6 +37,8 @@ if gate:
     from fewshot_annotate.jobs.slice_writer import SliceWriter
     write = SliceWriter.write
     def wait_and_write(self, *slice):
+        with open(gate + ".reached", "w") as file:
+            file.write("slice " * self.finished_so_far)
         while int(self.finished_so_far) >= int(open(gate).read() or 0):
             time.sleep(0.002)
         self.finished_so_far += 1
@@ -61,6 +63,11 @@ class Gate:
         partial = self._file.with_suffix(".partial")
         partial.write_text(str(count), encoding="ascii")
         partial.replace(self._file)
+
+    def holds_after(self, count: int) -> bool:
+        """Whether the worker waits, with `count` slices written and the next one computed."""
+        reached = Path(f"{self._file}.reached")
+        return reached.exists() and reached.read_text(encoding="ascii").count("slice") == count
 
     def open(self) -> None:
         """Let everything through."""
