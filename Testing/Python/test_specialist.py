@@ -433,7 +433,7 @@ def test_networks_are_not_fine_tuned_where_too_little_time_is_left(model: Path) 
     engine.prepare(volume, support, RunContext(model=model, deadline=time.monotonic()))
     prediction = engine.prediction()
     np.testing.assert_array_equal(prediction.slice(0, 2), prediction.slice_before_fine_tuning(0, 2))
-    assert prediction.error_kept == 1
+    assert prediction.error_ratio == 1
 
 
 def test_adapt_reports_progress_while_networks_are_fine_tuned(model: Path) -> None:

@@ -211,7 +211,7 @@ class Adapt(Engine):
             fit.calibration,
             self._config.blend,
             on_labelled=lambda index: prediction.slice_before_fine_tuning(axis, index),
-            error_kept=prediction.error_kept,
+            error_ratio=prediction.error_ratio,
         )
 
     def _blended(self, index: int, probabilities: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:

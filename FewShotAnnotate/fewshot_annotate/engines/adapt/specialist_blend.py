@@ -56,7 +56,7 @@ class SpecialistBlend:
         config: BlendConfig,
         *,
         on_labelled: Callable[[int], np.ndarray] | None = None,
-        error_kept: float = 1.0,
+        error_ratio: float = 1.0,
     ) -> SpecialistBlend:
         """Estimate both errors.
 
@@ -74,10 +74,10 @@ class SpecialistBlend:
         config : BlendConfig
         on_labelled : function, optional
             As `predicted`, for labelled slices and without influence of their labels. Default: `predicted`.
-        error_kept : float
+        error_ratio : float
             Error of `predicted` relative to that of `on_labelled`.
         """
-        error = _specialist_error(on_labelled or predicted, error_kept, expected, support, config)
+        error = _specialist_error(on_labelled or predicted, error_ratio, expected, support, config)
         return cls(predicted, error, _growth(held_out, calibration, len(error), config), support.indices, config)
 
     def shares(self, distances: Distances) -> np.ndarray:
@@ -132,7 +132,7 @@ class SpecialistBlend:
 
 def _specialist_error(
     predicted: Callable[[int], np.ndarray],
-    error_kept: float,
+    error_ratio: float,
     expected: Sequence[ExpectedDice],
     support: Support,
     config: BlendConfig,
@@ -151,7 +151,7 @@ def _specialist_error(
                 overlap[label_index] += np.count_nonzero(truth & predicted_mask)
                 sizes[label_index] += np.count_nonzero(truth) + np.count_nonzero(predicted_mask)
                 shown[label_index] += truth.any() or predicted_mask.any()
-    seen_dice = 1 - error_kept * (1 - (2 * overlap + 1) / (sizes + 2))
+    seen_dice = 1 - error_ratio * (1 - (2 * overlap + 1) / (sizes + 2))
     seen = scipy.special.logit(np.clip(seen_dice, 0.02, 0.98))
     # The Dice of a few voxels, as where a label ends, is imprecise.
     precision = shown / config.slice_log_odds_sd**2 * sizes / (sizes + 2 * shown * config.half_weight_voxels + 1e-9)

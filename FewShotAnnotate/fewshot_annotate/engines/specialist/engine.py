@@ -85,9 +85,6 @@ class Specialist(Engine):
         """Expected Dice of each label on this volume, from cross-validation and its probabilities."""
         return self._prediction.expected_dice() if self._prediction else ()
 
-    def _report_most(self, fraction: float) -> None:
-        self.context.on_progress(0.9 * fraction)
-
     def prediction(self, on_progress: Callable[[float], object] | None = None) -> VolumePrediction:
         """Prediction of the volume, which is computed by the first call.
 
@@ -105,6 +102,10 @@ class Specialist(Engine):
                 self.context.model,
                 self._support,
                 self._requested_device,
-                replace(self.context, on_progress=on_progress or self._report_most),
+                replace(self.context, on_progress=on_progress or self._report_prediction),
             )
         return self._prediction
+
+    def _report_prediction(self, fraction: float) -> None:
+        """Report the progress of the prediction, which the slices are read from afterwards."""
+        self.context.on_progress(0.9 * fraction)

@@ -47,7 +47,7 @@ class VolumePrediction:
 
     Attributes
     ----------
-    error_kept : float
+    error_ratio : float
         Expected error (1 - Dice) after fine-tuning relative to that before; 1 without fine-tuning.
 
     Raises
@@ -60,7 +60,7 @@ class VolumePrediction:
         self, volume: Volume, model: Path, support: Support, device: Device, context: RunContext = RunContext()
     ) -> None:
         self.description = require_labels(model, len(support.labels))
-        self.error_kept = 1.0
+        self.error_ratio = 1.0
         self._labels = support.labels
         from ..device import torch_device
         from .member_training import memory_format
@@ -95,13 +95,13 @@ class VolumePrediction:
         expected = () if model is None else model.of_volume(self._soft_dice, self._labels)
         return tuple(
             ExpectedDice(
-                label.label, *(1 - self.error_kept * (1 - dice) for dice in (label.dice, label.low, label.high))
+                label.label, *(1 - self.error_ratio * (1 - dice) for dice in (label.dice, label.low, label.high))
             )
             for label in expected
         )
 
     def _fine_tune(self, networks: Sequence[SpecialistUNet], example: PreparedExample, context: RunContext) -> None:
-        from .fine_tuning import ERROR_KEPT, fine_tuned
+        from .fine_tuning import ERROR_RATIO, fine_tuned
 
         def report(fraction: float) -> None:
             context.report_progress(_SHARE_BEFORE_FINE_TUNING + _FINE_TUNING_SHARE * fraction)
@@ -112,7 +112,7 @@ class VolumePrediction:
             self._slices, _ = self._predicted(
                 tuned, lambda fraction: context.report_progress(share + (1 - share) * fraction)
             )
-            self.error_kept = ERROR_KEPT
+            self.error_ratio = ERROR_RATIO
 
     def _predicted(
         self, networks: Sequence[SpecialistUNet], on_progress: Callable[[float], object]
