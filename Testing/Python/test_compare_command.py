@@ -197,5 +197,5 @@ def test_without_the_packages_of_the_report_nothing_is_begun(
 ) -> None:
     monkeypatch.setitem(report.REQUIRED_PACKAGES, "no_such_module", "matplotlib")
     assert main(desk.command(*QUICKLY)) == 2
-    assert re.search(r'"\S+" -m pip install --editable "\S+\[report\]"', capfd.readouterr().err)
+    assert re.search(r'\S+ -m pip install --editable "\S+\[report\]"', capfd.readouterr().err)
     assert not desk.report.exists()

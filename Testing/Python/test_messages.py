@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 from fewshot_annotate.cli import messages as command_line
-from fewshot_annotate.cli.messages import install_command
 from fewshot_annotate.core.errors import FAILURES, InputError, Message
 from fewshot_annotate.host import messages as panel
-from fewshot_annotate.messages import SENTENCES
+from fewshot_annotate.messages import SENTENCES, installation
+from fewshot_annotate.messages.installation import PINNED, install_command
 from support.processes import PACKAGE_PARENT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,7 +204,7 @@ def test_every_sentence_ends_and_stays_on_one_line() -> None:
     for table, code in ALL:
         values: dict[str, Any] = dict.fromkeys(placeholders(TABLES[table][code]), 1)
         said = TABLES[table][code].format(**values)
-        assert said.endswith((".", ": 1", "pip install 1", '[dicom]"')) or said[0].islower() or code in AROUND, said
+        assert said.endswith((".", ": 1")) or said[0].islower() or code in AROUND, said
         assert "\n" not in said
         assert "  " not in said
 
@@ -274,8 +274,8 @@ def test_the_command_line_names_the_option_that_helps() -> None:
     ("requirements", "command"),
     [
         ("torch", 'pip install --editable "{root}[adapt]"'),
-        ("--upgrade torch", 'pip install --editable "{root}[adapt]"'),
         ('"fewshot-annotate[dicom]"', 'pip install --editable "{root}[dicom]"'),
+        ("torch safetensors", 'pip install --editable "{root}[specialist]"'),
         ("transformers safetensors", 'pip install --editable "{root}[pretrained]"'),
         ("torch nnInteractive", 'pip install --editable "{root}[adapt]" nnInteractive'),
         ("pydicom", "pip install pydicom"),
@@ -284,7 +284,24 @@ def test_the_command_line_names_the_option_that_helps() -> None:
 def test_missing_packages_are_installed_by_one_command_with_the_pinned_builds(
     requirements: str, command: str
 ) -> None:
-    assert install_command(requirements) == f'"{sys.executable}" -m ' + command.format(root=ROOT)
+    assert install_command(requirements) == f"{sys.executable} -m " + command.format(root=ROOT)
+
+
+def test_everybody_is_told_the_same_command_but_for_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/opt/my tools/bin/python3")
+    needed = Message("needs_package", package="torch", install="torch")
+    error = InputError("engine_unavailable", engine="adapt", detail=needed)
+    command = f'"/opt/my tools/bin/python3" -m pip install --editable "{ROOT}[adapt]"'
+    assert str(error).endswith(command)
+    assert command_line.error_text(error) == str(error)
+    assert "pip" not in panel.error_text(error)
+
+
+def test_what_no_pip_installed_names_the_pinned_builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(installation, "__file__", str(tmp_path / "a" / "b" / "c" / "d.py"))
+    assert '"fewshot-annotate[adapt]"' in install_command("torch")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])  # there is no metadata of the program
+    assert install_command("torch safetensors").endswith(f" pip install torch=={PINNED['torch']} safetensors")
 
 
 def test_extras_in_messages_hold_the_packages_that_they_are_to_install() -> None:
@@ -299,7 +316,10 @@ def test_extras_in_messages_hold_the_packages_that_they_are_to_install() -> None
             found.add(re.split(r"[=<>]", requirement)[0])
         return found
 
-    for words in ("pillow jinja2", "matplotlib jinja2", "torch", "torchvision segment-anything huggingface_hub"):
+    pinned = [requirement for requirement in extras["adapt"] + extras["pretrained"] if "==" in requirement]
+    assert dict(requirement.split("==") for requirement in pinned) == PINNED
+    several = ("pillow jinja2", "matplotlib jinja2", "torch", "torch safetensors", "torchvision segment-anything")
+    for words in (*several, "torch huggingface_hub"):
         extra = re.search(r"\[(\w+)\]", install_command(words))
         assert extra is not None
         assert set(words.split()) <= packages(extra[1])

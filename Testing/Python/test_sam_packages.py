@@ -84,4 +84,5 @@ def test_what_is_missing_is_named_as_pip_names_it(monkeypatch: pytest.MonkeyPatc
     }
     reason = engine_class("medsam").unavailable_reason()
     assert reason is not None
-    assert str(reason).endswith("pip install torch platformdirs segment-anything torchvision pillow")
+    assert reason.data["install"] == "torch platformdirs segment-anything torchvision pillow"
+    assert str(reason).endswith('[pretrained]"')

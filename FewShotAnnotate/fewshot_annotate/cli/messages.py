@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-import sys
-from pathlib import Path
 
 from ..core.errors import Message
 from ..messages import SENTENCES, UNKNOWN, sentence
@@ -13,19 +10,8 @@ from ..messages import SENTENCES, UNKNOWN, sentence
 # Errors of a row of a table, caused by another error: the row has columns instead of options.
 _OF_A_TABLE = ("case_row", "volume_unusable")
 _AXIS_ERRORS = ("axis_unclear", "plane_oblique")
-_PIP_INSTALL = re.compile(r"pip install (?P<requirements>(?!git\+).+)")
-_OWN_EXTRA = re.compile(r"fewshot-annotate\[(?P<extra>\w+)\]")
-# Extras that hold the packages, the smallest first.
-_EXTRAS = {
-    "batch": {"pillow", "jinja2"},
-    "report": {"pillow", "matplotlib", "jinja2"},
-    "adapt": {"torch", "platformdirs"},
-    "pretrained": {"torch", "platformdirs", "torchvision", "segment-anything", "transformers", "safetensors"}
-    | {"huggingface_hub", "pillow"},
-}
 # Beside the sentences that hold for every user of the package.
 OWN_SENTENCES = {
-    "needs_newer_torch": "it needs torch {least} or newer, not {installed}: pip install --upgrade torch",
     "needs_weights": "it needs weights ({weights}): fewshot-annotate models download {names}",
     "one_labelled_slice": "{path}: only slice {index} is labelled, and nothing lies between; label one more "
     "slice, or ask for all slices (--slices all).",
@@ -101,35 +87,7 @@ def error_text(error: Message | str, options: argparse.Namespace | None = None) 
         Those of the command.
     """
     hint = _hint(error, options) if options is not None and isinstance(error, Message) else ""
-    text = sentence(error, SENTENCES | OWN_SENTENCES, UNKNOWN)
-    return _PIP_INSTALL.sub(lambda match: install_command(match["requirements"]), text) + hint
-
-
-def install_command(requirements: str) -> str:
-    """Command that installs packages where this program runs.
-
-    Packages of the program's own extras are installed by these, which pin builds that work together: torch by itself
-    would bring gigabytes of GPU libraries.
-
-    Parameters
-    ----------
-    requirements : str
-        As given to `pip install`.
-    """
-    pip = f'"{sys.executable}" -m pip install'
-    packages_named = [package for package in requirements.split() if not package.startswith("-")]
-    held = {package for package in packages_named if any(package in packages for packages in _EXTRAS.values())}
-    named = _OWN_EXTRA.search(requirements)
-    if not named and not held:
-        return f"{pip} {requirements}"
-    fitting = [extra for extra, packages in _EXTRAS.items() if held <= packages]
-    extra = named["extra"] if named else next(iter(fitting), "all")
-    root = Path(__file__).resolve().parents[3]
-    this_program = (
-        f'--editable "{root}[{extra}]"' if (root / "pyproject.toml").is_file() else f'"fewshot-annotate[{extra}]"'
-    )
-    others = [] if named else [package for package in packages_named if package not in held]
-    return " ".join([pip, this_program, *others])
+    return sentence(error, SENTENCES | OWN_SENTENCES, UNKNOWN) + hint
 
 
 def _hint(error: Message, options: argparse.Namespace) -> str:

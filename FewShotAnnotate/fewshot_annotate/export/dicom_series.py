@@ -86,7 +86,7 @@ def require_packages() -> None:
     """Raise `InputError` if the packages for DICOM are not installed."""
     for package in ("pydicom", "highdicom"):
         if find_spec(package) is None:
-            raise InputError("dicom_packages_missing", package=package)
+            raise InputError("dicom_packages_missing", package=package, install='"fewshot-annotate[dicom]"')
 
 
 def read_series(path: str | Path, series: str | None = None) -> DicomSeries:

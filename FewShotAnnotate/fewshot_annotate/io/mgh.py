@@ -44,7 +44,7 @@ def read_mgh(path: Path, size: int) -> ImageFile:
         from nibabel.filebasedimages import ImageFileError
         from nibabel.spatialimages import HeaderDataError
     except ImportError:
-        raise InputError("nibabel_missing", path=path) from None
+        raise InputError("nibabel_missing", path=path, install="nibabel") from None
     # Numbers of a damaged header overflow; the resulting geometry is checked at the end.
     with np.errstate(all="ignore"), file_errors_as_input_errors(path), open_decompressed(path) as stream:
         try:

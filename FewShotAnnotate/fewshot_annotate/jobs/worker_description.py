@@ -15,6 +15,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from fewshot_annotate import __version__
+from fewshot_annotate.core.errors import Message
 from fewshot_annotate.engines.registry import engine_class, engine_names
 
 PACKAGES = (
@@ -76,8 +77,15 @@ def describe() -> WorkerDescription:
         memory=_memory(),
         gpu=_gpu(),
         packages={name: installed for name in PACKAGES if (installed := _version(name))},
-        engines={name: str(engine_class(name).unavailable_reason() or "ready") for name in engine_names()},
+        engines={name: _state(engine_class(name).unavailable_reason()) for name in engine_names()},
     )
+
+
+def _state(reason: Message | None) -> str:
+    """State of an engine; packages alone where it needs some, as the command to install them has the user's path."""
+    if reason is None:
+        return "ready"
+    return f"needs {reason.data['install']}" if "install" in reason.data else str(reason)
 
 
 def _version(package: str) -> str:

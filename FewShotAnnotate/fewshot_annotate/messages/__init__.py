@@ -13,6 +13,7 @@ from ..core.errors import Message
 from ..core.text import printable, shortened
 from .comparison import COMPARISON
 from .files import FILES
+from .installation import install_command
 from .results import RESULTS
 from .runs import RUNS
 from .tasks import TASKS
@@ -35,7 +36,8 @@ def sentence(message: Message | str, sentences: Mapping[str, str], unknown: str)
     Parameters
     ----------
     message : Message or str
-        Messages among its data, such as the cause of an error, become sentences too. A sentence stays as it is.
+        Messages among its data, such as the cause of an error, become sentences too, and the packages to install
+        (`install`) the command that does. A sentence stays as it is.
     sentences : mapping of str to str
         Code -> sentence with placeholders for the data.
     unknown : str
@@ -44,6 +46,8 @@ def sentence(message: Message | str, sentences: Mapping[str, str], unknown: str)
     if isinstance(message, str):
         return shortened(printable(message))
     data = {name: _placeholder_value(value, sentences, unknown) for name, value in message.data.items()}
+    if "install" in data:
+        data["install"] = install_command(str(data["install"]))
     try:
         text = sentences[message.code].format(**data)
     except (LookupError, ValueError, TypeError, AttributeError):  # of another version, or a faulty translation

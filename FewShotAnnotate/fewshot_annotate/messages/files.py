@@ -15,7 +15,7 @@ FILES = {
     "file again with the program that made it.",
     "partner_missing": "{path}: the file {partner}, which holds its voxels, is not beside it; copy it there.",
     "nibabel_missing": "{path}: reading FreeSurfer's format needs the Python package nibabel; convert the file "
-    "with: mri_convert IN.mgz OUT.nii.gz.",
+    "(mri_convert IN.mgz OUT.nii.gz) or install it with: {install}",
     "axis_too_long": "An axis is longer than the {most} voxels that NIfTI can hold; use a name that ends in .nrrd.",
     "suffix_unknown": "{path}: unknown file type; use a name that ends in {allowed}.",
     "no_series": "{path}: there is no DICOM image series in it; choose the folder with the slices.",
@@ -89,5 +89,5 @@ FILES = {
     "labels_outside": "{path}: {count} labelled voxels lie outside the images; agree to crop them.",
     "labels_regridded": "{path}: the labels were put on the image's grid{how}: {done}{lost}.",
     "output_exists": "{path}: it is there already; choose another name, or agree to overwrite it.",
-    "package_missing": "The package {package} is missing; install it with: pip install {install}",
+    "package_missing": "The package {package} is missing; install it with: {install}",
 }

@@ -26,7 +26,7 @@ RESULTS = {
     "codes_unknown": "Segments without a code, of an unknown name: {segments}; say what they are.",
     "codes_generic": "Segments coded as plain tissue: {segments}; their names suggest better codes.",
     "dicom_packages_missing": "DICOM needs the Python package {package}, which Slicer has from 5.12 on; "
-    'elsewhere install it with: pip install "fewshot-annotate[dicom]"',
+    "elsewhere install it with: {install}",
     "headers_changed": "{path}: header values that break the standard are written otherwise or left empty in the "
     "segmentation: {attributes}.",
     "dicom_refused": "{path}: no segmentation can be made for this series ({detail}); export the series again.",

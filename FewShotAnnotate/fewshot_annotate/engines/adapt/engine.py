@@ -20,7 +20,7 @@ from ...core.expected_dice import ExpectedDice
 from ...core.job import Device
 from ...core.support import Support
 from ...core.volume import Volume
-from ..base import Engine, RunContext
+from ..base import Engine, RunContext, missing_packages_message
 from ..option import Option
 from ..threads import ENGINE_THREADS
 from .config import AdaptConfig
@@ -86,12 +86,13 @@ class Adapt(Engine):
     @classmethod
     def unavailable_reason(cls) -> Message | None:
         """Says what to install if torch is missing or too old."""
-        if cls.missing_packages():
-            return Message("needs_package", package="torch")
+        packages = cls.missing_packages()
+        if packages:
+            return missing_packages_message(packages)
         installed = _torch_version()
         if installed and tuple(int(component) for component in installed.split(".")[:2]) < MIN_TORCH_VERSION:
             least = ".".join(map(str, MIN_TORCH_VERSION))
-            return Message("needs_newer_torch", least=least, installed=installed)
+            return Message("needs_newer_torch", least=least, installed=installed, install="torch")
         return None
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:

@@ -12,7 +12,7 @@ from ...core.errors import InputError, Message
 from ...core.job import Device
 from ...weights import catalog, store
 from ...weights.catalog import Checkpoint
-from ..base import Engine
+from ..base import Engine, missing_packages_message
 from ..option import Option
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ class PretrainedEngine(Engine):
         """Missing packages or, if there are none, missing weights; None if the engine can run."""
         packages = cls.missing_packages()
         if packages:
-            if len(packages) == 1:
-                return Message("needs_package", package=packages[0])
-            return Message("needs_packages", packages=", ".join(packages), install=" ".join(packages))
+            return missing_packages_message(packages)
         missing = cls.missing_checkpoints()
         if missing:
             weights_needed = ", ".join(checkpoint_summary(checkpoint) for checkpoint in missing)

@@ -15,7 +15,7 @@ from ...core.job import Device
 from ...core.support import Support
 from ...core.volume import Volume
 from ..adapt.engine import Adapt
-from ..base import Engine, RunContext
+from ..base import Engine, RunContext, missing_packages_message
 from .model_file import require_labels
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class Specialist(Engine):
 
     @classmethod
     def unavailable_reason(cls) -> Message | None:
-        """Message that names the package to install if one is missing or too old."""
+        """Message that names the packages to install if some are missing or too old."""
         missing = cls.missing_packages()
-        return Message("needs_package", package=missing[0]) if missing else Adapt.unavailable_reason()
+        return missing_packages_message(missing) if missing else Adapt.unavailable_reason()
 
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
         """Check the model, which is not loaded before `predict`.

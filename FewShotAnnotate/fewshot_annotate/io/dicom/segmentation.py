@@ -84,7 +84,7 @@ def label_note(path: Path, name: object) -> str:
 def _read_header(path: Path) -> Any:
     for package in ("pydicom", "highdicom"):
         if find_spec(package) is None:
-            raise InputError("dicom_packages_missing", package=package)
+            raise InputError("dicom_packages_missing", package=package, install='"fewshot-annotate[dicom]"')
     from pydicom import dcmread
 
     try:
