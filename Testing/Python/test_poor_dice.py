@@ -1,4 +1,4 @@
-"""Labels with a low expected Dice, and what is said of them."""
+"""Labels with a low expected Dice, and what is said of them: of each by itself, and of all of a case in one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap
+from fewshot_annotate.datasets.case_warnings import poor_dice_warning
 from fewshot_annotate.guidance.poor_dice import PoorLabel, poor_labels
 
 SLICES = list(range(1, 8))
@@ -52,3 +53,26 @@ def test_without_a_labelled_slice_the_least_certain_slice_of_the_label_is_named(
 def test_the_message_names_a_slice_only_where_there_is_one() -> None:
     assert str(PoorLabel(1, 0.61, 4).message("Liver")).endswith("only 0.61. Labelling slice 4 helps most.")
     assert str(PoorLabel(1, 0.61, None).message("Liver")).endswith("only 0.61.")
+
+
+def test_one_line_warns_of_all_labels_of_a_case_the_worst_first() -> None:
+    poor = [PoorLabel(1, 0.61, 4), PoorLabel(2, 0.4, 7), PoorLabel(5, 0.5, None)]
+    assert str(poor_dice_warning(poor, {1: "Liver", 2: "Pancreas"})) == (
+        "The expected Dice of 3 labels is low (Pancreas 0.40, 5 0.50, Liver 0.61): check every slice. "
+        "Labelling slice 7 helps Pancreas most."
+    )
+    without_slice = str(poor_dice_warning([*poor[2:], PoorLabel(1, 0.6, None)], {}))
+    assert without_slice == "The expected Dice of 2 labels is low (5 0.50, 1 0.60): check every slice."
+
+
+def test_a_single_poor_label_of_a_case_is_named_as_elsewhere_and_none_gives_no_warning() -> None:
+    assert poor_dice_warning([PoorLabel(1, 0.61, 4)], {1: "Liver"}) == PoorLabel(1, 0.61, 4).message("Liver")
+    assert poor_dice_warning([], {}) is None
+
+
+def test_the_line_stays_short_however_many_and_long_the_names_are() -> None:
+    poor = [PoorLabel(value, value / 100, 3) for value in range(1, 61)]
+    line = str(poor_dice_warning(poor, {value: f"{'vertebra ' * 30}{value}" for value in range(1, 61)}))
+    assert line.startswith("The expected Dice of 60 labels is low (")
+    assert ", ...): check" in line
+    assert len(line) < 250

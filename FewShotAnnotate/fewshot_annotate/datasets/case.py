@@ -34,6 +34,7 @@ from .case_details import details_of, measured
 from .case_files import CaseFiles
 from .case_plan import BatchSettings as BatchSettings
 from .case_plan import plan_case
+from .case_warnings import poor_dice_warning
 from .manifest import Case
 from .status import CaseStatus, Status
 
@@ -175,8 +176,8 @@ def _fill_and_write(case_job: CaseJob) -> tuple[str, dict[str, Any]]:
     contact_sheet(files.preview, volume, filled, axis, shown, indices)
     names = {segment.value: segment.name for segment in label_map.segments}
     expected = engine.expected_dice()
-    for poor in poor_labels(run.support, expected, axis.slices(labels), axis.slices(confidence), run.job.slices):
-        warnings.append(str(poor.message(names.get(poor.label, str(poor.label)))))
+    poor = poor_labels(run.support, expected, axis.slices(labels), axis.slices(confidence), run.job.slices)
+    warnings.append(str(poor_dice_warning(poor, names) or ""))
     outcome = {
         "engine": run.job.engine,
         "version": __version__,

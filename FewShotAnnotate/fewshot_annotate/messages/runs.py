@@ -39,6 +39,9 @@ RUNS = {
     "poor_dice": "Check every slice of {segment}: its expected Dice is only {dice}.",
     "poor_dice_and_slice": "Check every slice of {segment}: its expected Dice is only {dice}. Labelling slice "
     "{slice} helps most.",
+    "poor_dice_several": "The expected Dice of {count} labels is low ({segments}): check every slice.",
+    "poor_dice_several_and_slice": "The expected Dice of {count} labels is low ({segments}): check every slice. "
+    "Labelling slice {slice} helps {segment} most.",
     "engine_unknown": "There is no engine named '{engine}'; choose one of: {known}.",
     "engine_unavailable": "Engine {engine} cannot run here: {detail}",
     "needs_package": "it needs the Python package {package}: {install}",
