@@ -9,15 +9,14 @@ See `fewshot_annotate.api` for what each does. Of these, nothing is imported bef
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from .core.errors import Message
-from .messages import neutral_sentence
 
 __version__ = "0.2.0"
 
+TYPE_CHECKING = False  # of typing, which takes long to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from .api import (
         Comparison,
         ExpectedDice,
@@ -37,7 +36,14 @@ if TYPE_CHECKING:
         suggest,
     )
 
-Message.to_sentence = staticmethod(neutral_sentence)
+
+def _sentence_of(message: Message) -> str:
+    from .messages import neutral_sentence  # when it is needed: the program is loaded soon, and Ctrl+C then handled
+
+    return neutral_sentence(message)
+
+
+Message.to_sentence = staticmethod(_sentence_of)
 
 __all__ = [
     "Comparison",
@@ -61,6 +67,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
+        from importlib import import_module
+
         return getattr(import_module(".api", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -125,6 +125,32 @@ def test_the_last_step_is_brought_to_its_end_and_tidying_up_too(name: str) -> No
 @pytest.mark.parametrize("name", ["SIGINT", *SIGNALS])
 @pytest.mark.parametrize("module", ["rich", "numpy", "SimpleITK", "fewshot_annotate.cli.library"])
 def test_a_signal_while_the_program_loads_is_one_line(module: str, name: str) -> None:
+    ended = interrupted_at(module, name)
+    assert ended.returncode == 130
+    assert ended.stderr == "fewshot-annotate: cancelled; no output was written.\n"
+
+
+def test_ctrl_c_is_one_line_before_its_handler_is_set_too() -> None:
+    ended = interrupted_at("fewshot_annotate.core.signals", "SIGINT")
+    assert (ended.returncode, ended.stderr) == (130, "fewshot-annotate: cancelled; no output was written.\n")
+
+
+def test_what_is_loaded_before_ctrl_c_is_handled_is_little() -> None:
+    code = "import sys\nbefore = set(sys.modules)\nimport fewshot_annotate\nprint(*set(sys.modules) - before)"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys\nsys.path.insert(0, {str(PACKAGE_PARENT)!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = loaded.stdout.split()
+    ours = {name for name in words if name.startswith("fewshot_annotate")}
+    assert ours == {"fewshot_annotate", "fewshot_annotate.core", "fewshot_annotate.core.errors"}
+    assert not {"typing", "re", "pathlib"} & set(words)
+
+
+def interrupted_at(module: str, name: str) -> subprocess.CompletedProcess[str]:
+    """A program that gets a signal when it imports a module, once it has ended."""
     code = (
         "import signal, sys\n"
         "class Finder:\n"
@@ -136,9 +162,7 @@ def test_a_signal_while_the_program_loads_is_one_line(module: str, name: str) ->
         "sys.exit(main(['library', 'list']))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
-    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert ended.returncode == 130
-    assert ended.stderr == "fewshot-annotate: cancelled; no output was written.\n"
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("name", SIGNALS)

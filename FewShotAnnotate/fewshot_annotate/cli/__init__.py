@@ -7,15 +7,23 @@ Only fast imports here, so that signals are handled while the rest of the progra
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Sequence
-
-from ..core.exit_codes import ExitCode
-from ..core.signals import ignore_signals, signals_as_interrupt
 
 CANCELLED = "cancelled; no output was written."
+
+try:
+    import contextlib
+
+    from ..core.exit_codes import ExitCode
+    from ..core.signals import ignore_signals, signals_as_interrupt
+except KeyboardInterrupt:  # what imports this package is the program itself
+    print(f"fewshot-annotate: {CANCELLED}", file=sys.stderr)
+    sys.exit(130)
+
+TYPE_CHECKING = False  # of typing, which takes long to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

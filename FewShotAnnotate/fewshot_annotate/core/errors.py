@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+
+TYPE_CHECKING = False  # typing itself would be the longest import of all before Ctrl+C is handled
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, ClassVar, Self
 
 # Errors that the input does not cause.
 FAILURES = frozenset(

@@ -6,16 +6,19 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself would be the longest import of all before signals are handled
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+    from typing import Any
+
+    Handler = Callable[[int, FrameType | None], Any]
 
 # Ctrl+C, `kill`, a closed terminal, Ctrl+\. Windows has only some of them.
 TERMINATION_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK") if hasattr(signal, name)
 )
-
-Handler = Callable[[int, FrameType | None], Any]
 
 # Delay after which the finalizer has ended.
 _REPEAT_SECONDS = 0.05

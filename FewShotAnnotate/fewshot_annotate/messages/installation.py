@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 _OWN_EXTRA = re.compile(r"fewshot-annotate\[(?P<extra>\w+)\]")
@@ -55,7 +53,9 @@ def _python() -> str:
     """The running interpreter; inside an application such as Slicer the program that stands for it."""
     if Path(sys.executable).stem.lower().startswith("python"):
         return sys.executable
-    return shutil.which("PythonSlicer") or sys.executable
+    from shutil import which  # here, so that commands start sooner
+
+    return which("PythonSlicer") or sys.executable
 
 
 def _this_program(extra: str) -> str:
@@ -71,6 +71,8 @@ def _checkout() -> Path | None:
 
 def _is_distribution() -> bool:
     """Whether pip installed the program, and therefore knows its extras."""
+    from importlib.metadata import PackageNotFoundError, distribution  # here, so that commands start sooner
+
     try:
         distribution("fewshot-annotate")
     except PackageNotFoundError:
