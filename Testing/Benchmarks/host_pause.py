@@ -36,8 +36,8 @@ from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.annotation.snapshot import select
 from fewshot_annotate.host.annotation.survey import Survey
 from fewshot_annotate.host.fill.commit import all_or_nothing, commit
-from fewshot_annotate.host.fill.controller import State
 from fewshot_annotate.host.fill.edit_rules import EditRules, FilledSlices, compute_changes
+from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.mrml.grid_reader import GridReader
 from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE, read_image
 from fewshot_annotate.host.surfaces.representation import surface_settings
@@ -152,7 +152,7 @@ def run(scene: Scene) -> tuple[Steps, float]:
     seconds = time.perf_counter() - began
     stop.set()
     heart.join()
-    print(f"{controller.message} {' '.join(controller.warnings)} Commit itself {controller.commit_seconds:.2f} s.")
+    print(f"{controller.message} {' '.join(controller.warnings)} Commit itself {controller.commit.seconds:.2f} s.")
     runner.undo_logic.Undo()
     controller.close()
     survey.close()

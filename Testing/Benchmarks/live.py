@@ -24,7 +24,7 @@ importlib.import_module("support")  # first: host code needs what it stands in f
 import numpy as np
 import slicer
 from fewshot_annotate.host.annotation.survey import Survey
-from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.mrml.reading import image_array
 from host_pause import large_case
 from rich.console import Console

@@ -12,8 +12,8 @@ import pytest
 import slicer
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.core.events import Progress, Stage
-from fewshot_annotate.host.fill.controller import State
 from fewshot_annotate.host.fill.preparation import prepare, read_input
+from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.mrml.grid_reader import GridReader
 from support import scene_cases, stepwise
 from support.scene_cases import Gate, Runner, Runs, Scene, all_equal, case, scene_of

@@ -10,7 +10,7 @@ import pytest
 import slicer
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.fill import run_commit
-from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.mrml.preview import PREVIEW_ATTRIBUTE
 from fewshot_annotate.host.mrml.reading import set_locked
 from fewshot_annotate.host.surfaces.surface_run import ComputedCommit, compute_commit

@@ -17,7 +17,7 @@ from fewshot_annotate.host.annotation.survey import Survey
 from fewshot_annotate.host.fill import commit as commit_module
 from fewshot_annotate.host.fill import controller as controller_module
 from fewshot_annotate.host.fill.active_run import ActiveRun
-from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.messages import error_text
 from fewshot_annotate.host.mrml import grid_reader
 from fewshot_annotate.host.mrml.preview import Preview
@@ -238,7 +238,7 @@ def test_what_fails_after_the_commit_takes_nothing_back_and_is_not_called_an_unc
     assert "slices filled" in controller.message
     assert controller.error is None
     assert any("OddError" in warning for warning in controller.warnings)
-    assert controller.unfinished(scene.node) is None
+    assert controller.unfinished_runs.find(scene.node) is None
 
 
 # --- the other parts of the tick

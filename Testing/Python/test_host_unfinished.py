@@ -14,7 +14,7 @@ import slicer
 from fewshot_annotate.core.errors import InputError
 from fewshot_annotate.host.annotation.record_store import read_record
 from fewshot_annotate.host.chosen_nodes import ChosenNodes
-from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.fill.run_store import RunStore
 from fewshot_annotate.host.fill.unfinished_run import RUN_ATTRIBUTE, RunReference
 from fewshot_annotate.host.mrml.reading import set_locked
@@ -96,7 +96,7 @@ def reopened(reopen: Callable[[str], Reopened]) -> Reopened:
 def _require_forgotten(reopened: Reopened) -> None:
     wait_for(lambda: not reopened.store.interrupted() and not reopened.store.active())
     assert RunReference.read(reopened.scene.node) == RunReference()
-    assert reopened.runner.controller.unfinished(reopened.scene.node) is None
+    assert reopened.runner.controller.unfinished_runs.find(reopened.scene.node) is None
 
 
 @pytest.mark.parametrize("name", ["scene/scene.mrml", "scene.mrb"])
@@ -105,12 +105,12 @@ def test_a_run_of_a_crashed_host_is_resumed_from_the_saved_scene(
 ) -> None:
     reopened = reopen(name)
     scene, runner = reopened.scene, reopened.runner
-    found = runner.controller.unfinished(scene.node)
+    found = runner.controller.unfinished_runs.find(scene.node)
     assert found is not None
     assert (found.engine, found.done, found.total, found.drafts) == ("propagate", FINISHED, len(scene.between), 0)
-    runner.controller.resume_unfinished(scene.nodes)
+    runner.controller.unfinished_runs.resume(scene.nodes)
     runner.until(lambda: runner.controller.state is State.RUNNING)
-    assert runner.controller.unfinished(scene.node) is None  # it is at work
+    assert runner.controller.unfinished_runs.find(scene.node) is None  # it is at work
     runner.to_end()
     assert runner.controller.message == f"{len(scene.between)} slices filled."
     assert all_equal(scene.arrays(), whole)
@@ -122,7 +122,7 @@ def test_a_run_of_a_crashed_host_is_resumed_from_the_saved_scene(
 def test_the_finished_slices_of_a_crashed_host_are_kept(reopened: Reopened, whole: dict[str, np.ndarray]) -> None:
     scene, runner = reopened.scene, reopened.runner
     before = scene.arrays()
-    runner.controller.commit_unfinished(scene.nodes)
+    runner.controller.unfinished_runs.commit(scene.nodes)
     runner.to_end()
     assert runner.controller.message == f"Stopped; {FINISHED} slices filled."
     after, kept = scene.arrays(), scene.between[:FINISHED]
@@ -137,11 +137,11 @@ def test_the_finished_slices_of_a_crashed_host_are_kept(reopened: Reopened, whol
 
 def test_a_left_run_is_discarded_when_the_user_says_so(reopened: Reopened) -> None:
     before = reopened.scene.arrays()
-    reopened.runner.controller.delete_unfinished(reopened.scene.node)
+    reopened.runner.controller.unfinished_runs.delete(reopened.scene.node)
     _require_forgotten(reopened)
     assert all_equal(reopened.scene.arrays(), before)
     with pytest.raises(InputError, match="run_not_left"):
-        reopened.runner.controller.resume_unfinished(reopened.scene.nodes)
+        reopened.runner.controller.unfinished_runs.resume(reopened.scene.nodes)
 
 
 def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respected(
@@ -161,7 +161,7 @@ def test_what_was_painted_locked_renamed_and_removed_since_the_crash_is_respecte
     set_locked(segmentation.GetSegment("locked"), True)
     segmentation.GetSegment(kept).SetName("renamed")
     segmentation.RemoveSegment(gone)
-    runner.controller.resume_unfinished(scene.nodes)
+    runner.controller.unfinished_runs.resume(scene.nodes)
     runner.to_end()
     expected = whole[kept].copy()
     expected[index] = mask[index]
@@ -178,11 +178,11 @@ def test_another_volume_is_refused_and_the_run_stays(reopened: Reopened) -> None
     array = slicer.util.arrayFromVolume(scene.volume_node).copy()
     slicer.util.updateVolumeFromArray(scene.volume_node, np.ascontiguousarray(array[::-1]))
     with pytest.raises(InputError, match="volume_changed"):
-        runner.controller.resume_unfinished(scene.nodes)
+        runner.controller.unfinished_runs.resume(scene.nodes)
     assert runner.controller.state is State.IDLE
-    assert runner.controller.unfinished(scene.node) is not None
+    assert runner.controller.unfinished_runs.find(scene.node) is not None
     slicer.util.updateVolumeFromArray(scene.volume_node, array)
-    runner.controller.commit_unfinished(scene.nodes)
+    runner.controller.unfinished_runs.commit(scene.nodes)
     runner.to_end()
     _require_forgotten(reopened)
 
@@ -191,9 +191,9 @@ def test_a_volume_loaded_anew_takes_the_place_of_the_one_that_is_gone(reopened: 
     scene, runner = reopened.scene, reopened.runner
     slicer.mrmlScene.RemoveNode(scene.volume_node)
     with pytest.raises(InputError, match="run_volume_missing"):
-        runner.controller.commit_unfinished(ChosenNodes(None, scene.node))
+        runner.controller.unfinished_runs.commit(ChosenNodes(None, scene.node))
     volume_node = scene_cases.add_volume(scene.case.volume)
-    runner.controller.commit_unfinished(ChosenNodes(volume_node, scene.node))
+    runner.controller.unfinished_runs.commit(ChosenNodes(volume_node, scene.node))
     runner.to_end()
     assert runner.controller.message == f"Stopped; {FINISHED} slices filled."
 
@@ -201,7 +201,7 @@ def test_a_volume_loaded_anew_takes_the_place_of_the_one_that_is_gone(reopened: 
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_left_run_that_is_being_taken_up_can_be_kept_or_cancelled(reopened: Reopened, keep: bool) -> None:
     controller, before = reopened.runner.controller, reopened.scene.arrays()
-    controller.resume_unfinished(reopened.scene.nodes)
+    controller.unfinished_runs.resume(reopened.scene.nodes)
     assert controller.state is State.PREPARING
     controller.cancel(keep)
     reopened.runner.to_end()
@@ -217,9 +217,9 @@ def test_a_damaged_run_is_not_offered(reopened: Reopened, damage: str) -> None:
     (left,) = reopened.store.interrupted()
     file = reopened.store.folder / left.run_id / damage
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert reopened.runner.controller.unfinished(reopened.scene.node) is None
+    assert reopened.runner.controller.unfinished_runs.find(reopened.scene.node) is None
     with pytest.raises(InputError, match="cannot be read"):
-        reopened.runner.controller.resume_unfinished(reopened.scene.nodes)
+        reopened.runner.controller.unfinished_runs.resume(reopened.scene.nodes)
     assert reopened.runner.controller.state is State.IDLE
 
 
@@ -244,8 +244,8 @@ def test_a_scene_closed_during_a_run_and_opened_again_goes_on(
     runner.scene = scene = _opened(tmp_path / "scene" / "scene.mrml", scene)
     runner.undo_logic.SetSegmentEditorNode(scene.editor_node)
     gate.open()
-    assert runner.controller.unfinished(scene.node) is not None
-    runner.controller.resume_unfinished(scene.nodes)
+    assert runner.controller.unfinished_runs.find(scene.node) is not None
+    runner.controller.unfinished_runs.resume(scene.nodes)
     runner.to_end()
     assert all_equal(scene.arrays(), whole)
 
@@ -258,7 +258,7 @@ def test_a_controller_closed_during_a_run_leaves_it_to_the_next(
     wait_for(lambda: not runs.store.active())
     gate.open()
     after = runs(scene)
-    after.controller.resume_unfinished(scene.nodes)
+    after.controller.unfinished_runs.resume(scene.nodes)
     after.to_end()
     assert all_equal(scene.arrays(), whole)
 
@@ -266,10 +266,10 @@ def test_a_controller_closed_during_a_run_leaves_it_to_the_next(
 def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None:
     scene, runner = _running(runs, gate)
     other = runs(scene)
-    assert other.controller.unfinished(scene.node) is None
+    assert other.controller.unfinished_runs.find(scene.node) is None
     with pytest.raises(InputError, match="run_not_left"):
-        other.controller.resume_unfinished(scene.nodes)
-    other.controller.delete_unfinished(scene.node)
+        other.controller.unfinished_runs.resume(scene.nodes)
+    other.controller.unfinished_runs.delete(scene.node)
     gate.open()
     runner.to_end()
     assert runner.controller.message == f"{len(scene.between)} slices filled."
@@ -278,13 +278,13 @@ def test_a_run_at_work_belongs_to_its_controller(runs: Runs, gate: Gate) -> None
 @pytest.mark.parametrize("cancelled", [True, False])
 def test_a_new_fill_takes_the_place_of_a_left_run_once_it_is_committed(reopened: Reopened, cancelled: bool) -> None:
     scene, runner = reopened.scene, reopened.runner
-    left = runner.controller.unfinished(scene.node)
+    left = runner.controller.unfinished_runs.find(scene.node)
     assert left is not None
     runner.start()
     assert scene.node.GetAttribute(RUN_ATTRIBUTE) != left.run_id
     if cancelled:
         runner.controller.cancel(keep=False)
-        assert runner.controller.unfinished(scene.node) == left
+        assert runner.controller.unfinished_runs.find(scene.node) == left
     else:
         runner.to_end()
         _require_forgotten(reopened)
@@ -301,7 +301,7 @@ def test_a_run_given_up_because_the_volume_changed_can_be_taken_up_when_it_is_ba
     assert "changed during the run" in runner.controller.message
     slicer.util.updateVolumeFromArray(scene.volume_node, array)
     wait_for(lambda: not runs.store.active())
-    runner.controller.resume_unfinished(scene.nodes)
+    runner.controller.unfinished_runs.resume(scene.nodes)
     runner.to_end()
     assert all_equal(scene.arrays(), whole)
 
@@ -321,8 +321,8 @@ def test_a_copy_of_the_segmentation_does_not_take_the_run_away(runs: Runs, gate:
     scene, runner = _running(runs, gate)
     copy: Any = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     copy.Copy(scene.node)
-    assert runner.controller.unfinished(copy) is None
+    assert runner.controller.unfinished_runs.find(copy) is None
     gate.open()
     runner.to_end()
-    assert runner.controller.unfinished(copy) is None
+    assert runner.controller.unfinished_runs.find(copy) is None
     assert runner.controller.message == f"{len(scene.between)} slices filled."

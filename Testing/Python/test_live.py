@@ -18,8 +18,8 @@ from fewshot_annotate.core.volume import Geometry, Volume
 from fewshot_annotate.engines.base import label_slice
 from fewshot_annotate.engines.propagate.composed_flow import FlowCache
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation, label_window
-from fewshot_annotate.host.fill.controller import State
 from fewshot_annotate.host.fill.live_updates import slices_beside
+from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.jobs.live_process import LiveProcess
 from fewshot_annotate.jobs.live_requests import LiveRequest
 from fewshot_annotate.jobs.run_folder import JobFolder

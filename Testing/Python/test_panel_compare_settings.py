@@ -233,12 +233,12 @@ def test_engines_that_cannot_run_say_why_and_are_ticked_once_they_can(desk: Desk
         "painter": "it needs the Python package luck; choose it and press Fill to install that",
         "adapt": "needs an installation: choose it under Fill first",
     }
-    assert section._checked() == ("propagate",)
+    assert section.checklist.checked == ("propagate",)
     table.item(0, 0).setCheckState(qt.Qt.Unchecked)
     assert desk.why_not("compare") == "Tick an engine first."
     desk.states[-1] = state_of("adapt", Readiness.READY)
     tick(section)
-    assert section._checked() == ("adapt",)
+    assert section.checklist.checked == ("adapt",)
 
 
 def test_every_disabled_control_says_why(desk: Desk) -> None:

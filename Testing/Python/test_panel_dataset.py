@@ -43,6 +43,7 @@ class DatasetPanel(Panel):
     def __init__(self) -> None:
         super().__init__(None)
         self.section = self.widget.datasetSection
+        self.controls = self.section.controls
         self.collapsed_at_first = self.ui.datasetSection.collapsed
         self.widget.accordion.open("tools")
         self.ui.datasetSection.collapsed = False
@@ -59,25 +60,25 @@ class DatasetPanel(Panel):
 
     def press(self, name: str) -> None:
         """Press a button and wait for what follows."""
-        button = getattr(self.section, f"{name}_button")
+        button = getattr(self.controls, f"{name}_button")
         self.until(lambda: button.enabled)
         button.click()
         self.settle()
 
     def open(self, folder: Path) -> None:
         """Open a folder."""
-        self.section.folder_edit.setCurrentPath(str(folder))
+        self.controls.folder_edit.setCurrentPath(str(folder))
         self.press("open")
 
     def click_case(self, row: int) -> None:
         """Click a row of the table."""
-        assert self.section.table.enabled, self.section.table.toolTip
-        self.section.table.cellClicked.emit(row, 0)
+        assert self.controls.table.enabled, self.controls.table.toolTip
+        self.controls.table.cellClicked.emit(row, 0)
         self.settle()
 
     def case_rows(self) -> list[tuple[str, ...]]:
         """Texts of the table."""
-        table = self.section.table
+        table = self.controls.table
         return [tuple(table.item(row, column).text() for column in range(3)) for row in range(table.rowCount)]
 
     def edit(self) -> np.ndarray:
@@ -106,8 +107,8 @@ def test_the_cases_are_listed_with_their_status(panel: DatasetPanel) -> None:
     rows = panel.case_rows()
     assert [row[:2] for row in rows] == [("a", "filled"), ("failed", "failed"), ("b", "filled")]
     assert [bool(re.fullmatch(r"0\.\d\d", expected_dice)) for _, _, expected_dice in rows] == [True, False, True]
-    assert "row 3: " in panel.section.table.item(1, 1).toolTip()
-    assert panel.section.status_label.text == "0 of 3 cases accepted."
+    assert "row 3: " in panel.controls.table.item(1, 1).toolTip()
+    assert panel.controls.status_label.text == "0 of 3 cases accepted."
 
 
 def test_a_click_loads_image_and_result_into_the_editor(panel: DatasetPanel) -> None:
@@ -128,7 +129,7 @@ def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: Da
     panel.press("accept")
     assert panel.case_rows()[0][:2] == ("a", "accepted")
     assert dataset.status()["a"].accepted
-    assert tool_tip(panel.section.accept_button) == "It is accepted already."
+    assert tool_tip(panel.controls.accept_button) == "It is accepted already."
     panel.press("reset")
     assert not dataset.status()["a"].accepted
     panel.press("accept_next")
@@ -136,8 +137,8 @@ def test_accept_and_next_go_through_the_batch_and_the_table_is_written(panel: Da
     assert panel.parameters.segmentation.GetName() == "b"
     panel.press("accept_next")
     assert [one.accepted for one in dataset.status().values()] == [True, False, True]
-    assert tool_tip(panel.section.next_button) == "No other case waits for its review."
-    assert panel.section.status_label.text == "b\n2 of 3 cases accepted."
+    assert tool_tip(panel.controls.next_button) == "No other case waits for its review."
+    assert panel.controls.status_label.text == "b\n2 of 3 cases accepted."
 
 
 def test_a_correction_is_written_when_it_is_accepted(panel: DatasetPanel, dataset: Dataset) -> None:
@@ -145,7 +146,7 @@ def test_a_correction_is_written_when_it_is_accepted(panel: DatasetPanel, datase
     before = dataset.case("a").label.read_bytes()
     mask = panel.edit()
     panel.settle()
-    assert panel.section.status_label.text.startswith("a, edited")
+    assert panel.controls.status_label.text.startswith("a, edited")
     panel.press("accept")
     assert dataset.case("a").filled.read_bytes() == before
     panel.click_case(2)
@@ -175,24 +176,24 @@ def test_a_case_without_a_result_and_a_folder_without_a_batch_are_told(panel: Da
 
 
 def test_every_disabled_control_says_why_and_a_closed_scene_closes_the_folder(panel: DatasetPanel) -> None:
-    section = panel.section
-    assert tool_tip(section.accept_button) == tool_tip(section.reset_button) == "Click a case first."
+    controls = panel.controls
+    assert tool_tip(controls.accept_button) == tool_tip(controls.reset_button) == "Click a case first."
     panel.click_case(0)
     mrml.clear_scene()
     panel.settle()
     assert panel.case_rows() == []
     for control in (
-        section.table,
-        section.accept_button,
-        section.accept_next_button,
-        section.next_button,
-        section.refresh_button,
+        controls.table,
+        controls.accept_button,
+        controls.accept_next_button,
+        controls.next_button,
+        controls.refresh_button,
     ):
         assert not control.enabled
         assert tool_tip(control) == "Open a data set first."
-    section.folder_edit.setCurrentPath("")
+    controls.folder_edit.setCurrentPath("")
     panel.settle()
-    assert tool_tip(section.open_button) == "Choose a folder first."
+    assert tool_tip(controls.open_button) == "Choose a folder first."
 
 
 def test_an_unexpected_error_while_a_case_is_shown_is_told_once_and_the_next_one_can_be_shown(
@@ -240,16 +241,16 @@ def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
     images.mkdir()
     for seed in (1, 2):
         write_ball(images, seed)
-    section = panel.section
+    controls = panel.controls
     panel.open(tmp_path / "set")
-    assert tool_tip(section.train_row.button) == "Choose a task first."
-    section.task_box.setEditText("balls")
+    assert tool_tip(controls.train_row.button) == "Choose a task first."
+    controls.task_box.setEditText("balls")
     panel.press("task")
-    section.images_edit.setCurrentPath(str(images))
+    controls.images_edit.setCurrentPath(str(images))
     panel.press("add")
     assert panel.case_rows() == [("ball1", "to do", ""), ("ball2", "to do", "")]
-    assert tool_tip(section.fill_row.button) == "The task has no model yet; train it on accepted cases first."
-    assert section.status_label.text.splitlines() == [
+    assert tool_tip(controls.fill_row.button) == "The task has no model yet; train it on accepted cases first."
+    assert controls.status_label.text.splitlines() == [
         "0 of 2 cases accepted.",
         "2 volumes were added.",
         "Cases to label and accept before the first training: 2.",
@@ -267,7 +268,7 @@ def test_a_new_data_set_is_made_labelled_and_added_to_its_task(
     assert panel.review.current == "ball2"
     assert panel.case_rows() == [("ball1", "accepted", ""), ("ball2", "in review", "")]
     assert [one.GetName() for one in segments(panel.review.nodes.segmentation)] == ["Core"]
-    assert "before the first training: 1." in section.status_label.text
+    assert "before the first training: 1." in controls.status_label.text
     panel.picture("dataset")
     panel.click_case(0)
     panel.press("flag")
@@ -291,18 +292,18 @@ def test_a_training_goes_on_while_the_panel_and_the_data_set_are_closed(
 ) -> None:
     monkeypatch.setenv("FEWSHOT_ANNOTATE_HOME", str(tmp_path / "home"))
     task_of_balls("balls", 1, 2)
-    panel.section.task_box.setEditText("balls")
+    panel.controls.task_box.setEditText("balls")
     panel.press("task")
-    assert "2 accepted cases are in the task: train on them" in panel.section.status_label.text
-    panel.section.train_row.button.click()
+    assert "2 accepted cases are in the task: train on them" in panel.controls.status_label.text
+    panel.controls.train_row.button.click()
     training = panel.section.controller.training
     panel.section.show_controls()
-    assert panel.section.train_row.button.text == "Stop training"
+    assert panel.controls.train_row.button.text == "Stop training"
     mrml.clear_scene()
     panel.widget.exit()
     panel.until(lambda: training.progress is not None)
-    assert panel.section.train_row.button.enabled
-    panel.section.train_row.button.click()
+    assert panel.controls.train_row.button.enabled
+    panel.controls.train_row.button.click()
     panel.until(lambda: not training.busy)
     assert (training.stopped, training.error) == (True, None)
 

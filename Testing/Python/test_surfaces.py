@@ -11,7 +11,7 @@ import pytest
 import slicer
 from fewshot_annotate.host.fill import commit as commit_module
 from fewshot_annotate.host.fill.changes import Box, Changes
-from fewshot_annotate.host.fill.controller import State
+from fewshot_annotate.host.fill.run_state import State
 from fewshot_annotate.host.mrml.reading import CLOSED_SURFACE, ijk_to_ras, image_array, read_grid
 from fewshot_annotate.host.surfaces.conversion import SurfaceArrays, SurfaceSettings, closed_surface
 from fewshot_annotate.host.surfaces.folder import SurfaceFolder

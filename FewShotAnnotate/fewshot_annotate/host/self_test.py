@@ -15,7 +15,7 @@ from ..export.request import Target
 from .annotation.record import SliceStatus
 from .effect.registration import EFFECT_NAME
 from .export_controller import ExportState
-from .fill.controller import State
+from .fill.run_state import State
 from .self_checks import SelfChecks
 
 ENGINE = "propagate"  # built in, quick, and needs nothing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -27,21 +26,13 @@ from .run_commit import RunCommit
 from .run_editor import RunEditor
 from .run_outcome import RunOutcome
 from .run_plan import PreparedRun, RunPlan
+from .run_state import State
 from .run_store import RunFolder, RunStore
-from .unfinished_run import ReopenedRun, RunReference, UnfinishedRun, UnfinishedRunReader
+from .unfinished_run import ReopenedRun, RunReference
+from .unfinished_runs import UnfinishedRuns
 
 # Time limit for showing slices in one `poll`; the others follow in the next one.
 MAX_POLL_SECONDS = 0.01
-
-
-class State(Enum):
-    """What the controller is doing."""
-
-    IDLE = "idle"
-    PREPARING = "preparing"
-    RUNNING = "running"
-    STOPPED = "stopped"  # the worker ended or failed; the run can be committed, deleted or resumed
-    FINISHING = "finishing"  # the changes are computed, then written
 
 
 class FillController:
@@ -72,6 +63,11 @@ class FillController:
         Segment id -> its name and expected Dice, of the drafts and later of the final slices.
     error : InputError or None
         Why the last run was aborted.
+    run : ActiveRun or None
+        The run under way or stopped.
+    commit : RunCommit
+    unfinished_runs : UnfinishedRuns
+        Runs of earlier sessions.
     """
 
     def __init__(
@@ -95,11 +91,13 @@ class FillController:
         self._python = python
         self._grids = grids or GridReader()
         self._store = store or RunStore()
-        self._unfinished_runs = UnfinishedRunReader(self._store)
-        self._run: ActiveRun | None = None
-        self._live_updates = LiveUpdates()
+        self.run: ActiveRun | None = None
         self._tasks = BackgroundTasks("FewShotAnnotate")
-        self._commit = RunCommit(
+        self._live_updates = LiveUpdates(self._tasks, self.changed.emit)
+        self.unfinished_runs = UnfinishedRuns(
+            scene, self._grids, self._store, self._tasks, resume=self._reopen, changed=self.changed.emit
+        )
+        self.commit = RunCommit(
             self._tasks,
             self._grids,
             python,
@@ -113,7 +111,7 @@ class FillController:
     @property
     def stopping(self) -> bool:
         """Whether the run is stopping and its finished slices will be committed."""
-        return self._run is not None and self._run.stopping
+        return self.run is not None and self.run.stopping
 
     @property
     def busy(self) -> bool:
@@ -123,22 +121,12 @@ class FillController:
     @property
     def live(self) -> bool:
         """Whether a live run is under way, see `FillSettings.live`."""
-        return self._run is not None and self._run.live
+        return self.run is not None and self.run.live
 
     @property
     def outstanding(self) -> int:
         """How many slices a live run still has to fill."""
-        return self._run.outstanding if self._run is not None else 0
-
-    @property
-    def run(self) -> ActiveRun | None:
-        """The run under way or stopped."""
-        return self._run
-
-    @property
-    def commit_seconds(self) -> float | None:
-        """Duration of the last commit, during which the application was blocked."""
-        return self._commit.seconds
+        return self.run.outstanding if self.run is not None else 0
 
     # --- actions of the user
 
@@ -157,17 +145,16 @@ class FillController:
         run = self._begin(nodes, run_input.plan, folder, live=settings.live)
         self._tasks.start(partial(prepare, run_input, folder.path), self._prepared)
         if settings.live:
-            self._live_updates.follow(nodes.segmentation.GetID())
-            self._live_updates.request(run, run_input.painted, self._tasks, self.changed.emit)
+            self._live_updates.begin(run, run_input.painted)
         self._tasks.start(self._store.prune)
         self._change(State.PREPARING)
 
     def update(self, nodes: ChosenNodes, settings: FillSettings) -> None:
         """Let a live run fill the slices again beside those painted since. Raises InputError as `start`."""
-        run = self._run
+        run = self.run
         if run is not None and run.live and self.state is State.RUNNING and not run.stopping:
             painted = read_input(nodes, settings, self._grids).painted
-            self._live_updates.request(run, painted, self._tasks, self.changed.emit)
+            self._live_updates.request(run, painted)
 
     def poll(self) -> None:
         """Advance by one short step; called by a timer, about ten times a second and more often while `busy`."""
@@ -177,35 +164,35 @@ class FillController:
             self._failed(error)
 
     def _step(self) -> None:
-        if self._run is not None:
-            self._run.require_nodes()
+        if self.run is not None:
+            self.run.require_nodes()
         delivered = self._tasks.poll()
-        run = self._run
+        run = self.run
         if run is None or delivered:
             return
         if self.state is State.RUNNING:
             self._follow_worker(run)
         elif self.state is State.FINISHING:
-            self._commit.poll(run)
+            self.commit.poll(run)
 
     def _failed(self, error: Exception) -> None:
         """End the run because of an error of any kind; finished slices stay in its folder."""
         try:
             refusal = error_of_run(error)
-            if refusal.code != "run_unexpected" or self._run is None or self._run.prepared is None:
+            if refusal.code != "run_unexpected" or self.run is None or self.run.prepared is None:
                 self._abort(refusal)
             else:
                 self._stop(error_text(refusal))
         except Exception as another:  # raised by a callback or by the removal of the preview
             with suppress(Exception), self.changed.blocked():
                 self.suspend()
-            self._run, self.state = None, State.IDLE
+            self.run, self.state = None, State.IDLE
             self.error = error_of_run(another)
             self.message = error_text(self.error)
 
     def cancel(self, keep: bool) -> None:
         """Stop the run. Finished slices are committed if `keep`; else the segmentation is not changed."""
-        run = self._run
+        run = self.run
         if run is None:
             return
         if self.state is State.PREPARING and keep and run.resumed:
@@ -221,13 +208,13 @@ class FillController:
             self._change(State.FINISHING)
         elif self.state is State.RUNNING and run.process is not None:
             run.stopping = True
-            if not self._live_updates.behind(run, self._tasks):  # else once they are filled
+            if not self._live_updates.behind(run):  # else once they are filled
                 run.process.cancel()
             self.changed.emit()
 
     def resume(self) -> None:
         """Continue a stopped run with the slices that are not finished."""
-        run = self._run
+        run = self.run
         if self.state is State.STOPPED and run is not None and run.prepared is not None:
             self.message = ""
             run.stopping = False
@@ -235,14 +222,14 @@ class FillController:
 
     def reset(self) -> None:
         """End the run at once and delete its folder."""
-        run = self._run
+        run = self.run
         if run is not None:
             run.mark(run.previous)
         self._end(RunFolder.delete)
 
     def suspend(self) -> None:
         """End the run at once; finished slices stay in its folder, so that the run can be resumed."""
-        run = self._run
+        run = self.run
         if run is not None and run.prepared is None and not run.resumed:
             self.reset()
         else:
@@ -255,55 +242,22 @@ class FillController:
         self.suspend()
         self._tasks.close()
 
-    # --- unfinished runs of earlier sessions
+    # --- steps of a run
 
-    def unfinished(self, segmentation_node: Any) -> UnfinishedRun | None:
-        """The unfinished run on a segmentation, after a crash or a closed scene. Takes 1 ms."""
-        mark = RunReference.read(segmentation_node)
-        return self._unfinished_runs.read(mark.run_id) if mark.run_id else None
-
-    def resume_unfinished(self, nodes: ChosenNodes) -> None:
-        """Resume an unfinished run with the slices that are not finished.
-
-        Parameters
-        ----------
-        nodes : ChosenNodes
-            Their volume is used if that of the run was removed and loaded again.
-
-        Raises
-        ------
-        InputError
-            The run cannot be resumed; nothing was started or changed.
-        """
-        self._resume_unfinished(nodes, keep=False)
-
-    def commit_unfinished(self, nodes: ChosenNodes) -> None:
-        """Commit the finished slices of an unfinished run and delete it; otherwise as `resume_unfinished`."""
-        self._resume_unfinished(nodes, keep=True)
-
-    def delete_unfinished(self, segmentation_node: Any) -> None:
-        """Delete an unfinished run and its finished slices."""
-        unfinished = self.unfinished(segmentation_node)
-        if unfinished is not None:
-            RunReference().write(segmentation_node)
-            self._tasks.start(partial(self._store.delete, unfinished.run_id))
-            self.changed.emit()
-
-    def _resume_unfinished(self, nodes: ChosenNodes, keep: bool) -> None:
+    def _reopen(self, open_run: Callable[[], ReopenedRun], keep: bool) -> None:
+        """Resume an unfinished run; if `keep`, only commit the slices that are finished."""
         if self.state is not State.IDLE:
             raise InputError("run_active")
-        reopened = ReopenedRun.open(self._scene, nodes, self._store, self._grids)
+        reopened = open_run()
         run = self._begin(reopened.nodes, reopened.plan, reopened.folder, resumed=True)
         run.stopping = keep
         self._tasks.start(partial(PreparedRun.open_when_released, run.folder.path), self._prepared)
         self._change(State.PREPARING)
 
-    # --- steps of a run
-
     def _begin(
         self, nodes: ChosenNodes, plan: RunPlan, folder: RunFolder, resumed: bool = False, live: bool = False
     ) -> ActiveRun:
-        self._run = run = ActiveRun(self._scene, nodes, plan, folder, resumed, live)
+        self.run = run = ActiveRun(self._scene, nodes, plan, folder, resumed, live)
         run.mark(RunReference(folder.run_id, run.volume_id))
         self.message, self.error = "", None
         self.progress, self.expected, self.warnings = run.progress, run.expected, run.warnings
@@ -311,7 +265,7 @@ class FillController:
 
     def _end(self, release: Callable[[RunFolder], None]) -> None:
         """End the worker and the preview at once; the folder is released once the worker has ended."""
-        run, self._run = self._run, None
+        run, self.run = self.run, None
         self._tasks.cancel()
         if run is not None:
             self._tasks.start(run.end_worker(release))  # runs after preparing
@@ -321,7 +275,7 @@ class FillController:
             self._change(State.IDLE)
 
     def _prepared(self, prepared: PreparedRun) -> None:
-        run = self._run
+        run = self.run
         assert run is not None
         read_unchanged(run.plan, run.nodes, self._grids)
         if run.open_preview(prepared):
@@ -337,7 +291,7 @@ class FillController:
         assert run.process is not None
         at_work = run.follow_worker(MAX_POLL_SECONDS)
         self.progress = run.progress
-        if run.live and run.stopping and not self._live_updates.behind(run, self._tasks):
+        if run.live and run.stopping and not self._live_updates.behind(run):
             run.process.cancel()
         if not at_work:
             self._worker_ended(run, run.process.ending)
@@ -368,9 +322,9 @@ class FillController:
 
     def _stop(self, reason: str) -> None:
         """Stop the run; the user decides whether finished slices are kept."""
-        if self._run is not None:
-            self._run.kill_worker()
-            self._run.surfaces = None
+        if self.run is not None:
+            self.run.kill_worker()
+            self.run.surfaces = None
         self._tasks.cancel()
         self.message = reason
         self._change(State.STOPPED)

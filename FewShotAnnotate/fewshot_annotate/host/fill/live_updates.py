@@ -20,9 +20,18 @@ class LiveUpdates:
     """The labelled slices as they were last sent to the worker of live runs; outlives a commit.
 
     After a change of a labelled slice, the slices between it and the labelled ones beside it are filled again.
+
+    Parameters
+    ----------
+    tasks : BackgroundTasks
+        Finds out what has changed.
+    changed : function
+        Called after each request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: BackgroundTasks, changed: Callable[[], object]) -> None:
+        self._tasks = tasks
+        self._changed = changed
         self._segmentation_id = ""
         self._segment_ids: tuple[str, ...] = ()
         self._sent: dict[int, int] = {}  # labelled slice -> checksum of its masks when the worker got them
@@ -63,28 +72,27 @@ class LiveUpdates:
         asked = slices_beside(changed, support, fillable)
         return LiveRequest(support, asked) if changed else None
 
-    def follow(self, segmentation_id: str) -> None:
-        """Begin a run on a segmentation node."""
-        if segmentation_id != self._segmentation_id:
+    def begin(self, run: ActiveRun, painted: PaintedInput) -> None:
+        """Begin a live run with a first request."""
+        if run.segmentation_id != self._segmentation_id:
             self.reset()
-        self._segmentation_id = segmentation_id
+        self._segmentation_id = run.segmentation_id
+        self.request(run, painted)
 
-    def behind(self, run: ActiveRun, tasks: BackgroundTasks) -> bool:
+    def behind(self, run: ActiveRun) -> bool:
         """Whether a live run has slices to fill, or to ask for."""
-        return run.live and (run.outstanding > 0 or tasks.awaited)
+        return run.live and (run.outstanding > 0 or self._tasks.awaited)
 
-    def request(
-        self, run: ActiveRun, painted: PaintedInput, tasks: BackgroundTasks, changed: Callable[[], object]
-    ) -> None:
-        """Ask the worker of a live run for the slices beside those that have changed, and call `changed` then."""
+    def request(self, run: ActiveRun, painted: PaintedInput) -> None:
+        """Ask the worker of a live run for the slices beside those that have changed."""
 
         def send(request: LiveRequest | None) -> None:
             if request is not None:
                 run.send_request(request)
-                changed()
+                self._changed()
 
         plan = run.plan
-        tasks.start(partial(self.next_request, painted, plan.segment_ids, plan.query_slices), send)
+        self._tasks.start(partial(self.next_request, painted, plan.segment_ids, plan.query_slices), send)
 
     def reset(self) -> None:
         """Fill everything with the next request."""

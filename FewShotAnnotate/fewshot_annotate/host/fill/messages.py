@@ -11,8 +11,9 @@ from ..i18n import tr as _
 from ..messages import Refusal, error_text, refusal_text
 from ..mrml.sequence import require_no_sequence
 from ..panel.widgets import duration
-from .controller import FillController, State
-from .unfinished_run import UnfinishedRun
+from .controller import FillController
+from .run_state import State
+from .unfinished_runs import UnfinishedRun
 
 
 def is_idle(logic: Any) -> bool:

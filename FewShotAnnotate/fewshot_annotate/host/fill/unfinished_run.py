@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ...core.errors import InputError
 from ..chosen_nodes import ChosenNodes
@@ -52,27 +48,6 @@ class RunReference:
 
 
 @dataclass(frozen=True)
-class UnfinishedRun:
-    """A run on a segmentation that no process works on any more.
-
-    Attributes
-    ----------
-    engine : str
-        Its name.
-    done, total : int
-        Number of slices that are finished, drafts among them, and of all slices to fill.
-    drafts : int
-        Number of drafts among the finished slices.
-    """
-
-    run_id: str
-    engine: str
-    done: int
-    total: int
-    drafts: int
-
-
-@dataclass(frozen=True)
 class ReopenedRun:
     """An unfinished run that is to be continued; no other process can open its folder meanwhile."""
 
@@ -111,50 +86,3 @@ class ReopenedRun:
             folder.release()
             raise
         return cls(nodes, plan, folder)
-
-
-class UnfinishedRunReader:
-    """Reads unfinished runs; one that was read before is read again only after something in its folder has changed.
-
-    Parameters
-    ----------
-    store : RunStore
-    """
-
-    def __init__(self, store: RunStore) -> None:
-        self._store = store
-        self._read: tuple[object, UnfinishedRun | None] | None = None
-
-    def read(self, run_id: str) -> UnfinishedRun | None:
-        """An unfinished run that can be continued; None if there is none, it is at work, or it cannot be read."""
-        held = self._store.acquire(run_id)
-        if held is None:
-            return None
-        try:
-            version = _version(held.path)
-            if self._read is None or self._read[0] != version:
-                self._read = (version, _unfinished_run(held))
-            return self._read[1]
-        finally:
-            held.release()
-
-
-def _unfinished_run(held: RunFolder) -> UnfinishedRun | None:
-    try:
-        prepared = PreparedRun.open(held.path)
-        slices = prepared.plan.query_slices
-        done = prepared.finished()[slices]
-        drafts = int(np.count_nonzero(prepared.drafts()[slices] & done))
-        return UnfinishedRun(held.run_id, prepared.plan.job.engine, int(np.count_nonzero(done)), len(slices), drafts)
-    except InputError:
-        return None
-
-
-def _version(folder: Path) -> object:
-    """A value that changes with every file in the folder."""
-    files = []
-    for path in sorted(folder.rglob("*")):
-        with suppress(OSError):  # deleted meanwhile
-            status = path.stat()
-            files.append((str(path), status.st_mtime_ns, status.st_size))
-    return files

@@ -9,10 +9,10 @@ from typing import Any
 from ...core.errors import InputError
 from ..chosen_nodes import ChosenNodes
 from ..messages import Refusal
-from .controller import State
 from .messages import is_idle
 from .run_editor import RunEditor
-from .unfinished_run import UnfinishedRun
+from .run_state import State
+from .unfinished_runs import UnfinishedRun
 
 # How often to look for an unfinished run; one whose worker is about to release its folder is found later.
 UPDATE_SECONDS = 0.5
@@ -53,7 +53,7 @@ class UnfinishedRunHandler:
         before = self._found
         segmentation = self._nodes().segmentation
         wanted = segmentation is not None and is_idle(self._logic)
-        self._found = self._logic.controller.unfinished(segmentation) if wanted else None
+        self._found = self._logic.controller.unfinished_runs.find(segmentation) if wanted else None
         self._updated_at = time.monotonic()
         return self._found != before
 
@@ -66,16 +66,16 @@ class UnfinishedRunHandler:
         if self.unfinished is None:
             self._logic.controller.resume()
         else:
-            self._resume_unfinished(self._logic.controller.resume_unfinished)
+            self._resume_unfinished(self._logic.controller.unfinished_runs.resume)
 
     def cancel(self, keep: bool) -> None:
         """End the active or unfinished run; finished slices are committed if `keep`. Raises InputError."""
         if self.unfinished is None:
             self._logic.cancel(keep)
         elif keep:
-            self._resume_unfinished(self._logic.controller.commit_unfinished)
+            self._resume_unfinished(self._logic.controller.unfinished_runs.commit)
         else:
-            self._logic.controller.delete_unfinished(self._nodes().segmentation)
+            self._logic.controller.unfinished_runs.delete(self._nodes().segmentation)
 
     def _resume_unfinished(self, step: Callable[[ChosenNodes], None]) -> None:
         self._logic.controller.editor = self._editor

@@ -12,8 +12,8 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from ..chosen_nodes import ChosenNodes
-from ..fill.controller import State
 from ..fill.run_editor import RunEditor
+from ..fill.run_state import State
 from ..unexpected_errors import StepRunner
 from .access import SECTIONS, make_texts_readable, order_tabs
 from .action_bar import ActionBar
