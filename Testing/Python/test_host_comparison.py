@@ -158,11 +158,15 @@ def test_a_second_comparison_shows_itself_in_the_same_nodes(comparing: Comparing
     assert comparing.controller.chart_node is None
 
 
-def test_locked_segments_and_slices_left_out_do_not_take_part(comparing: Comparing) -> None:
+@pytest.mark.parametrize("left_out", ["locked", "hidden"])
+def test_segments_and_slices_left_out_do_not_take_part(comparing: Comparing, left_out: str) -> None:
     from fewshot_annotate.host.mrml.reading import set_locked
 
     scene = comparing.scene
-    set_locked(scene.node.GetSegmentation().GetSegment(scene.ids[0]), True)
+    if left_out == "locked":
+        set_locked(scene.node.GetSegmentation().GetSegment(scene.ids[0]), True)
+    else:
+        scene.node.GetDisplayNode().SetSegmentVisibility(scene.ids[0], False)
     write_record(scene.node, AnnotationRecord().with_slice(scene.labelled[0], False))
     comparing.start(CompareSettings(("propagate",), TrialDesign(draws=1, held_out=1)))
     found = comparing.to_end().summary

@@ -181,28 +181,6 @@ def shown(review: object) -> list[np.ndarray]:
     ]
 
 
-def test_segments_that_will_not_be_filled_are_named_with_the_reason_before_the_fill(panel: Panel) -> None:
-    first = panel.scene.ids[0]
-    panel.scene.node.GetSegmentation().AddEmptySegment("bare", "bare")
-    panel.check("segmentsTable", 0, 4, True)
-    panel.until(lambda: panel.status.endswith("bare (nothing painted)."))
-    assert panel.status == f"Not filled: {first} (locked), bare (nothing painted)."
-    panel.check("segmentsTable", 0, 4, False)
-    panel.check("segmentsTable", 0, 0, False)
-    panel.until(lambda: panel.status == f"Not filled: {first} (not ticked), bare (nothing painted).")
-
-
-def test_a_segment_hidden_in_the_views_is_filled_and_not_named_as_left_out(panel: Panel) -> None:
-    node, name = panel.scene.node, panel.scene.ids[0]
-    node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetSegmentVisibility(name, False)
-    before = panel.scene.array(name).sum()
-    slicer_standin.process_events(300)
-    assert "Not filled" not in panel.status
-    panel.fill()
-    assert panel.scene.array(name).sum() > before
-
-
 def test_one_click_fills_only_one_segment_and_its_volume_is_told_before_and_after(panel: Panel) -> None:
     assert tool_tip(panel.ui.onlyThisButton) == "Click a segment in the table first."
     panel.ui.segmentsTable.selectRow(0)

@@ -31,7 +31,7 @@ from .messages import error_text
 from .mrml.comparison_nodes import show_in_scene
 from .mrml.grid import ImageSource, SegmentationGrid
 from .mrml.grid_reader import GridReader
-from .mrml.reading import is_locked, read_image
+from .mrml.reading import read_image, segments_left_out
 from .tasks import BackgroundTasks, Signal
 from .unexpected_errors import as_input_error
 
@@ -217,12 +217,11 @@ class CompareController:
         segmentation = nodes.segmentation.GetSegmentation()
         grid = self._grids.read(nodes)
         image = read_image(nodes.volume, nodes.segmentation, grid.geometry)
-        free = {name: segmentation.GetSegment(name) for name in segmentation.GetSegmentIDs()}
-        segments = {
-            name: Segment(value=1, name=segment.GetName(), colour=tuple(segment.GetColor()))
-            for name, segment in free.items()
-            if not is_locked(segment)
-        }
+        left_out, segments = segments_left_out(nodes.segmentation), {}
+        for name in segmentation.GetSegmentIDs():
+            if name not in left_out:
+                segment = segmentation.GetSegment(name)
+                segments[name] = Segment(value=1, name=segment.GetName(), colour=tuple(segment.GetColor()))
         return _ComparisonInput(
             engines=engines,
             settings=settings,

@@ -13,7 +13,7 @@ from ...core.slice_axis import SliceAxis, thickest_axis
 from ...datasets.accepting import LabelHistory
 from ..chosen_nodes import ChosenNodes
 from ..mrml.grid_reader import GridReader
-from ..mrml.reading import is_locked
+from ..mrml.reading import segments_left_out
 from .record import AnnotationRecord
 from .record_store import read_record, record_text, write_record
 from .snapshot import AnnotationSnapshot, Selection, review_view, select
@@ -47,10 +47,10 @@ class SliceAnnotations:
         """
         if segmentation_node is None:
             return AnnotationSnapshot()
-        names, locked = _segments(segmentation_node)
-        source = (segmentation_node.GetID(), record_text(segmentation_node), names, locked, self.survey.result)
+        names, left_out = _segment_names(segmentation_node), segments_left_out(segmentation_node)
+        source = (segmentation_node.GetID(), record_text(segmentation_node), names, left_out, self.survey.result)
         if self._made_from is None or not _same(self._made_from, source):
-            self._snapshot = self._make(read_record(segmentation_node), dict(names), locked)
+            self._snapshot = self._make(read_record(segmentation_node), dict(names), left_out)
             self._made_from = source
         return self._snapshot
 
@@ -75,13 +75,15 @@ class SliceAnnotations:
         grid = self.survey.grid
         if not nodes.complete or grid is None:
             return None
-        found = self.snapshot(nodes.segmentation)
-        filled = set(found.record.present.filled)
-        axis = found.selection.axis
+        record = read_record(nodes.segmentation)
+        # Locking and hiding come and go; what was painted stays painted.
+        selection = self._select(record, dict(_segment_names(nodes.segmentation)), ())
+        filled = set(record.present.filled)
+        axis = selection.axis
         if axis is None or not filled:
             axis = thickest_axis(grid.geometry).index if axis is None else axis
             filled, engine = set(), ""
-        labelled = set(found.selection.labelled)
+        labelled = set(selection.labelled)
         slices = range(SliceAxis(axis).count(grid.geometry))
         painted = tuple(index for index in slices if not filled or index in labelled)
         return LabelHistory(axis=SliceAxis(axis), painted=painted, engine=engine)
@@ -101,14 +103,10 @@ class SliceAnnotations:
         return self.survey.poll(nodes)
 
     def _make(
-        self, record: AnnotationRecord, names: Mapping[str, str], locked: tuple[str, ...]
+        self, record: AnnotationRecord, names: Mapping[str, str], left_out: tuple[str, ...]
     ) -> AnnotationSnapshot:
-        survey = self.survey.result
-        checksums = survey.checksums_for(record)
-        selection = Selection()
-        if survey.grid is not None:
-            extents = {name: extent for name, extent in survey.extents.items() if name in names}
-            selection = select(extents, record, survey.grid.geometry.shape, locked, checksums)
+        selection = self._select(record, names, left_out)
+        checksums = self.survey.result.checksums_for(record)
         if any(name not in names for name in record.present.segment_ids):
             checksums = {}  # with a segment gone, every slice would look corrected
         review = review_view(record, checksums, names)
@@ -116,13 +114,18 @@ class SliceAnnotations:
             review = self._snapshot.review
         return AnnotationSnapshot(record, selection, review)
 
+    def _select(self, record: AnnotationRecord, names: Mapping[str, str], left_out: tuple[str, ...]) -> Selection:
+        survey = self.survey.result
+        if survey.grid is None:
+            return Selection()
+        extents = {name: extent for name, extent in survey.extents.items() if name in names}
+        return select(extents, record, survey.grid.geometry.shape, left_out, survey.checksums_for(record))
 
-def _segments(node: Any) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Segment id and name of each segment, and the ids of the locked ones."""
+
+def _segment_names(node: Any) -> tuple[tuple[str, str], ...]:
+    """Segment id and name of each segment."""
     segmentation = node.GetSegmentation()
-    segments = [(key, segmentation.GetSegment(key)) for key in segmentation.GetSegmentIDs()]
-    names = tuple((key, segment.GetName()) for key, segment in segments)
-    return names, tuple(key for key, segment in segments if is_locked(segment))
+    return tuple((key, segmentation.GetSegment(key).GetName()) for key in segmentation.GetSegmentIDs())
 
 
 def _same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:

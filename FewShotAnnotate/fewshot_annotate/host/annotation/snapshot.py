@@ -57,7 +57,7 @@ def select(
     extents: Mapping[str, SegmentExtent],
     record: AnnotationRecord,
     shape: Sequence[int],
-    locked: Sequence[str] = (),
+    left_out: Sequence[str] = (),
     checksums: Mapping[int, int] | None = None,
 ) -> Selection:
     """Combine the painted slices found from the voxels with the record, which has precedence.
@@ -67,10 +67,10 @@ def select(
     extents : segment id -> SegmentExtent
     record : AnnotationRecord
     shape : size of the grid (k, j, i); a record may name slices that a grid of another size had
-    locked : locked segments, which are not filled
+    left_out : locked and hidden segments, which are not filled
     checksums : present checksums of the slices that an earlier run filled
     """
-    free = {name: extent for name, extent in extents.items() if name not in locked}
+    free = {name: extent for name, extent in extents.items() if name not in left_out}
     axis = record.axis if record.axis is not None else painted_axis(free)
     if axis is None:
         return Selection()

@@ -6,10 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from ...core.errors import InputError
+from ..annotation.snapshot import AnnotationSnapshot
 from ..chosen_nodes import ChosenNodes
 from ..fill.engine_setup import ensure_engine
-from ..fill.messages import expected_dice_lines, is_idle, status_lines, why_busy, why_not_fill, why_not_keep
+from ..fill.messages import (
+    expected_dice_lines,
+    is_idle,
+    left_out_lines,
+    status_lines,
+    why_busy,
+    why_not_fill,
+    why_not_keep,
+)
 from ..fill.run_editor import RunEditor
+from ..fill.segment_rows import SegmentRow, segment_rows
 from ..fill.unfinished_run_handler import UnfinishedRunHandler
 from ..messages import Refusal
 from ..mrml.reading import labels_version
@@ -34,6 +44,8 @@ class EffectSession:
         self._error: InputError | None = None
         self._seen: tuple[object, ...] | None = None
         self._applied: tuple[object, ...] | None = None  # the labels that a live run began with, or that it left
+        self._read_from: AnnotationSnapshot | None = None
+        self._rows: list[SegmentRow] = []
         self.live = False
         self._steps = StepRunner(self._refuse)
 
@@ -113,10 +125,12 @@ class EffectSession:
 
     @property
     def lines(self) -> list[str]:
-        """What is under way, how it ended or what is missing; the Dice to expect; warnings."""
+        """What is under way, how it ended or what is missing; what a fill leaves out; Dice to expect; warnings."""
         refused = self._error if self.idle else None
         controller = self.logic.controller
         lines = status_lines(self.logic, self._nodes(), self._fill_all, self._unfinished.unfinished, refused)
+        if self.idle and not self.has_unfinished_run:
+            lines += left_out_lines(self._segment_rows(), self.why_not_fill)
         return [*lines, *expected_dice_lines(controller), *controller.warnings]
 
     @property
@@ -142,6 +156,14 @@ class EffectSession:
     @property
     def _fill_all(self) -> bool:
         return bool(self.logic.getParameterNode().fillAll)
+
+    def _segment_rows(self) -> list[SegmentRow]:
+        """All segments, read again once something of them has changed."""
+        node, annotations = self._nodes().segmentation, self.logic.annotations
+        snapshot = annotations.snapshot(node)
+        if self._read_from is not snapshot:
+            self._read_from, self._rows = snapshot, segment_rows(node, snapshot, annotations.survey)
+        return self._rows
 
     def _attempt(self, step: Callable[[], None]) -> None:
         try:

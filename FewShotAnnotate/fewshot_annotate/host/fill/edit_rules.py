@@ -11,7 +11,7 @@ import slicer
 
 from ...core.slice_axis import SliceAxis
 from ..mrml.grid import ImageSource, SegmentationGrid
-from ..mrml.reading import is_locked
+from ..mrml.reading import hidden_segments, is_locked
 from .changes import Changes, MaskPieces, mask_window
 
 
@@ -48,12 +48,12 @@ class EditRules:
     def from_nodes(cls, segmentation_node: Any, editor_node: Any, may_overwrite: bool) -> EditRules:
         """Rules that hold now for a segmentation, edited with a vtkMRMLSegmentEditorNode."""
         segmentation = segmentation_node.GetSegmentation()
-        display = segmentation_node.GetDisplayNode()
+        hidden = hidden_segments(segmentation_node)
         names = tuple(segmentation.GetSegmentIDs())
         limits = editor_node.GetSourceVolumeIntensityMaskRange()
         return cls(
             segment_ids=names,
-            visible=tuple(name for name in names if display is None or display.GetSegmentVisibility(name)),
+            visible=tuple(name for name in names if name not in hidden),
             locked=tuple(name for name in names if is_locked(segmentation.GetSegment(name))),
             may_overwrite=may_overwrite,
             mask_mode=editor_node.GetMaskMode(),

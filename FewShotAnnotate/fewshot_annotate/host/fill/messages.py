@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...core.errors import InputError
@@ -9,10 +10,12 @@ from ...core.events import Progress, Stage
 from ..chosen_nodes import ChosenNodes
 from ..i18n import tr as _
 from ..messages import Refusal, error_text, refusal_text
+from ..mrml.reading import segments_left_out
 from ..mrml.sequence import require_no_sequence
 from ..panel.widgets import duration
 from .controller import FillController
 from .run_state import State
+from .segment_rows import SegmentRow, left_out_text
 from .unfinished_runs import UnfinishedRun
 
 
@@ -101,6 +104,22 @@ def expected_dice_lines(controller: FillController) -> list[str]:
     ]
 
 
+def left_out_lines(rows: Sequence[SegmentRow], why_not_fill: Refusal) -> list[str]:
+    """Before a fill: which segments it would leave as they are, and why.
+
+    Parameters
+    ----------
+    rows : sequence of SegmentRow
+        All segments.
+    why_not_fill : InputError or None
+        Why Fill cannot be pressed: there is nothing to leave out as long as too little is painted.
+    """
+    if why_not_fill is not None and why_not_fill.code != "segments_left_out":
+        return []
+    text = left_out_text(rows)
+    return [text] if text else []
+
+
 def why_busy(logic: Any) -> Refusal:
     """Why nothing else can be begun."""
     return None if is_idle(logic) else InputError("run_under_way")
@@ -137,7 +156,15 @@ def why_not_fill(logic: Any, nodes: ChosenNodes, fill_all: bool) -> Refusal:
         return InputError("segmentation_being_read")
     selection = logic.annotations.snapshot(nodes.segmentation).selection
     if not selection.labelled or not selection.segment_ids:
-        return InputError("too_few_painted")
+        return InputError("segments_left_out" if _paints_only_left_out(logic, nodes) else "too_few_painted")
     if len(selection.labelled) == 1 and not fill_all:
         return InputError("one_painted")
     return None
+
+
+def _paints_only_left_out(logic: Any, nodes: ChosenNodes) -> bool:
+    """Whether slices are painted, of segments alone that are locked or hidden."""
+    extents = logic.annotations.survey.extents
+    return any(
+        extents[name].painted_axis is not None for name in segments_left_out(nodes.segmentation) if name in extents
+    )

@@ -179,6 +179,25 @@ def is_locked(segment: Any) -> bool:
     return bool(segment.GetTag(LOCKED_TAG, text)) and str(text) == "1"
 
 
+def hidden_segments(segmentation_node: Any) -> tuple[str, ...]:
+    """Ids of the segments that the user hid in the views."""
+    display = segmentation_node.GetDisplayNode()
+    if display is None:
+        return ()
+    names = segmentation_node.GetSegmentation().GetSegmentIDs()
+    return tuple(name for name in names if not display.GetSegmentVisibility(name))
+
+
+def segments_left_out(segmentation_node: Any) -> tuple[str, ...]:
+    """Ids of the segments that are not filled whatever is painted: locked ones, and hidden ones as in Slicer's own.
+
+    *Fill between slices* and *Grow from seeds* of the Segment Editor take visible segments alone.
+    """
+    segmentation, hidden = segmentation_node.GetSegmentation(), set(hidden_segments(segmentation_node))
+    names = segmentation.GetSegmentIDs()
+    return tuple(name for name in names if name in hidden or is_locked(segmentation.GetSegment(name)))
+
+
 def set_locked(segment: Any, locked: bool) -> None:
     """Lock or unlock a segment."""
     if locked:

@@ -10,13 +10,14 @@ from ...core.errors import InputError
 from ...core.slice_axis import SliceAxis
 from ..annotation.record import AnnotationRecord
 from ..fill.engine_setup import ensure_engine
-from ..fill.messages import expected_dice_lines, status_lines, why_not_fill, why_not_keep
+from ..fill.messages import expected_dice_lines, left_out_lines, status_lines, why_not_fill, why_not_keep
+from ..fill.segment_rows import SegmentRow, segment_rows
 from ..fill.unfinished_run_handler import UnfinishedRunHandler
 from ..i18n import tr as _
 from ..messages import Refusal
 from ..mrml.reading import set_locked
 from .engine_cards import EngineCards
-from .segments_table import FILL, LOCKED, SegmentRow, SegmentsTable, not_filled_text, segment_rows
+from .segments_table import FILL, LOCKED, SegmentsTable, why_left_out
 from .step import Step
 from .widgets import attempt
 
@@ -90,8 +91,8 @@ class FillStep(Step):
         self.ui.progressBar.setMaximum(PROGRESS_STEPS)
         self.ui.progressBar.setValue(round(PROGRESS_STEPS * controller.progress.fraction))
         lines = status_lines(self.logic, self.nodes, self._fill_all, left)
-        if not lines and self.idle:
-            lines = [not_filled_text(self._segments)]
+        if self.idle and left is None:
+            lines += left_out_lines(self._segments, self.why_not_fill())
         lines += [*([] if self.idle else expected_dice_lines(controller)), *controller.warnings]
         self.ui.statusLabel.text = "\n".join(lines)
         self.ui.statusLabel.visible = bool(self.ui.statusLabel.text)
@@ -108,11 +109,7 @@ class FillStep(Step):
         chosen = self._table.chosen
         if not chosen:
             return InputError("no_segment_clicked")
-        return (
-            InputError("segment_locked")
-            if next(segment.locked for segment in self._segments if segment.id == chosen)
-            else None
-        )
+        return next(why_left_out(segment) for segment in self._segments if segment.id == chosen)
 
     @property
     def state_line(self) -> str:

@@ -26,6 +26,7 @@ from .fill_undo import FillUndo
 from .label_step import LabelStep
 from .next_button import NextButton
 from .review_section import ReviewSection
+from .segmentation_events import SegmentationEvents
 from .settings_section import SettingsSection
 from .shortcuts import KEYS, Shortcuts
 from .volume_step import VolumeStep
@@ -48,7 +49,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: Any = None
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
-        self._observed: Any = None
+        self._segmentationEvents = SegmentationEvents(self._onSegmentationChanged, self._show)
         self._surveyedVolume: Any = None
         self._timerSteps = StepRunner(show_error)
 
@@ -242,22 +243,12 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._show()
 
     def _observeSegmentation(self, node: Any) -> None:
-        if node is self._observed:
+        if node is self._segmentationEvents.node:
             return
-        if self._observed is not None:
-            self.removeObservers(self._onSegmentationChanged)
-        self._observed = node
+        self._segmentationEvents.follow(node)
         self.logic.annotations.clear()
         self.logic.suggestion.reset()
         if node is not None:
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onSegmentationChanged)
-            for event in (
-                slicer.vtkSegmentation.SourceRepresentationModified,
-                slicer.vtkSegmentation.SegmentAdded,
-                slicer.vtkSegmentation.SegmentRemoved,
-                slicer.vtkSegmentation.SegmentModified,
-            ):
-                self.addObserver(node.GetSegmentation(), event, self._onSegmentationChanged)
             self.logic.annotations.survey.request(0.0)
 
     def _chooseNodes(self, nodes: ChosenNodes) -> None:
@@ -268,7 +259,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is not None:
             self._parameterNode.engine = name
 
-    def _onSegmentationChanged(self, caller: Any = None, event: Any = None) -> None:
+    def _onSegmentationChanged(self) -> None:
         self.logic.annotations.survey.request()
 
     def _saveUndo(self, segmentationNode: Any) -> None:

@@ -116,6 +116,8 @@ def panel_sentences() -> Mapping[str, str]:
         "none_painted": _("Paint a first slice: wherever the structure is seen best."),
         "all_labelled": _("Every slice is labelled."),
         "segment_locked": _("Locked: it is not filled and never changed."),
+        "segment_hidden": _("Hidden: it is not filled. Show it in the segment list of the Segment Editor first."),
+        "segments_left_out": _("What is painted belongs to locked or hidden segments; unlock or show one first."),
         "nothing_to_review": _("Fill first: what was filled is reviewed here."),
         "no_slice_selected": _("Select slices in the table first."),
         "accepting_slices": _("Wait a moment: slices are being accepted."),
