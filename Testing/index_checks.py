@@ -176,7 +176,7 @@ def _imports(root: Path) -> Iterator[str]:
 
 
 def _effects_of_import(root: Path) -> Iterator[str]:
-    """Nothing is installed or fetched by an import, and torch is the PyTorch extension's to install."""
+    """Nothing is installed or downloaded by an import, and torch is the PyTorch extension's to install."""
     for path in sorted((root / MODULE).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in _at_file_scope(tree):

@@ -26,7 +26,7 @@ LEAST = (3, 11)
 # The newest Python that slicer-core==5.12.4.0, which the tests need, has wheels for.
 NEWEST_FOR_TESTS = (3, 13)
 # What pip downloads and what it becomes on the disk, about, in MB: the size of the files that `pip download .[KIND]`
-# fetches for Linux and Python 3.11, and of `.venv` with the files that Python compiles.
+# downloads for Linux and Python 3.11, and of `.venv` with the files that Python compiles.
 SIZES = {"demo": (150, 750), "demo,adapt": (350, 1500), "test": (760, 3200)}
 # One process more than cores, up to four, because many tests wait for processes that they start. Files stay whole:
 # tests share fixtures. They keep their order: the files with most tests are not those that take longest.

@@ -67,7 +67,7 @@ def no_signs_of_life() -> Iterator[None]:
 def auto_is_quick() -> Iterator[None]:
     """Engine `auto` is `propagate` in this process: most tests are about what surrounds an engine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_AUTO", ("propagate",))
+        patch.setattr(registry, "AUTO_ENGINES", ("propagate",))
         yield
 
 

@@ -429,7 +429,7 @@ def test_many_labels_are_filled() -> None:
 
 
 def test_without_torch_it_says_what_to_install_and_auto_is_propagate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_AUTO", ("adapt", "propagate"))
+    monkeypatch.setattr(registry, "AUTO_ENGINES", ("adapt", "propagate"))
     assert engine_class("auto") is Adapt
     monkeypatch.setattr(adapt, "find_spec", lambda name: None)
     assert re.search(r"-m pip install \S.*\[adapt\]\"$", str(Adapt.unavailable_reason()))
@@ -444,7 +444,7 @@ def test_an_old_torch_is_refused_and_auto_is_propagate(
     told.parent.mkdir()
     told.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {installed}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_AUTO", ("adapt", "propagate"))
+    monkeypatch.setattr(registry, "AUTO_ENGINES", ("adapt", "propagate"))
     assert (Adapt.unavailable_reason() is None) == usable
     assert usable or f"not {installed}" in str(Adapt.unavailable_reason())
     assert engine_class("auto") is (Adapt if usable else Propagate)

@@ -1,4 +1,4 @@
-"""The direction of the arrows between the rooms, read from the sources."""
+"""Which parts of the package may import which, how long files are and how names are chosen, read from the sources."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 from support.processes import PACKAGE_PARENT
 
 PACKAGE = PACKAGE_PARENT / "fewshot_annotate"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+TESTING = Path(__file__).parents[1]
 SLICER = {"slicer", "qt", "ctk", "vtk"}
 AT_FILE_SCOPE = set(sys.stdlib_module_names) | {"numpy", "scipy", "SimpleITK", "slicer", "vtk"}
 # Files that need torch; whoever uses one imports it when it is needed.
@@ -44,8 +46,8 @@ TORCH = {
     "engines/in_context/seggpt_network.py",
     "engines/in_context/universeg_network.py",
 }
-# Room -> rooms it may import. A file directly in the package is a room of its own.
-ARROWS = {
+# Part of the package -> parts it may import. A part is a folder, or a file directly in the package.
+ALLOWED_IMPORTS = {
     "__init__": {"api", "core", "messages"},  # the first only when it is used
     "core": {"core"},
     "io": {"core", "io"},
@@ -55,19 +57,25 @@ ARROWS = {
     "export": {"core", "io", "export"},
     "jobs": {"__init__", "core", "io", "engines", "weights", "guidance", "jobs"},
 }
-_BELOW = {*ARROWS, "evaluation", "datasets"}
-ARROWS |= {
-    "evaluation": {*ARROWS, "evaluation"} - {"export"},
-    "datasets": {*ARROWS, "datasets"} - {"export"},
-    "api": {*_BELOW, "api"},
+_LOWER = {*ALLOWED_IMPORTS, "evaluation", "datasets"}
+ALLOWED_IMPORTS |= {
+    "evaluation": {*ALLOWED_IMPORTS, "evaluation"} - {"export"},
+    "datasets": {*ALLOWED_IMPORTS, "datasets"} - {"export"},
+    "api": {*_LOWER, "api"},
     "messages": {"core", "messages"},
-    "cli": {*_BELOW, "cli", "messages"},
-    "host": {*_BELOW, "host", "messages"},
+    "cli": {*_LOWER, "cli", "messages"},
+    "host": {*_LOWER, "host", "messages"},
 }
 
 
-def room_of(source: Path) -> str:
+def part_of(source: Path) -> str:
+    """Part of the package that a file belongs to."""
     return source.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def name_of(source: Path) -> str:
+    """Path of a file below the package."""
+    return source.relative_to(PACKAGE).as_posix()
 
 
 def imports(source: Path) -> list[tuple[str, bool]]:
@@ -98,39 +106,47 @@ def _types_only(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def our_rooms(source: Path) -> set[str]:
-    """Rooms of ours that a file imports."""
-    rooms = set()
+def imported_parts(source: Path) -> set[str]:
+    """Parts of the package that a file imports."""
+    found = set()
     for name, _ in imports(source):
         parts = name.split(".")
         if parts[0] == "fewshot_annotate":
-            is_room = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file()
-            rooms.add(parts[1] if is_room else "__init__")
-    return rooms
+            is_part = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file()
+            found.add(parts[1] if is_part else "__init__")
+    return found
 
 
-def test_the_tree_is_what_the_arrows_speak_of() -> None:
-    assert {room_of(source) for source in SOURCES} <= set(ARROWS)
-    assert {"core", "io", "engines", "jobs", "guidance", "cli", "host"} <= {room_of(source) for source in SOURCES}
+def test_every_part_of_the_package_has_its_allowed_imports() -> None:
+    assert {part_of(source) for source in SOURCES} <= set(ALLOWED_IMPORTS)
+    assert {"core", "io", "engines", "jobs", "guidance", "cli", "host"} <= {part_of(source) for source in SOURCES}
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
-def test_nothing_lower_imports_anything_higher(source: Path) -> None:
-    assert our_rooms(source) <= ARROWS[room_of(source)]
+def test_nothing_lower_imports_anything_higher() -> None:
+    wrong = {name_of(source): imported_parts(source) - ALLOWED_IMPORTS[part_of(source)] for source in SOURCES}
+    assert {name: parts for name, parts in wrong.items() if parts} == {}
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(PACKAGE).as_posix())
-def test_only_the_host_knows_slicer_and_only_bundled_packages_are_imported_at_file_scope(source: Path) -> None:
-    room = room_of(source)
+def forbidden_packages(source: Path) -> list[str]:
+    """Packages that a file must not import: Slicer's below the host, and at file scope those that are not bundled."""
+    part, found = part_of(source), []
+    allowed = AT_FILE_SCOPE | {
+        *({"rich"} if part == "cli" else ()),
+        *({"qt", "ctk", "SegmentEditorEffects"} if part == "host" else ()),
+        *({"torch"} if name_of(source) in TORCH else ()),
+    }
     for name, at_file_scope in imports(source):
         package = name.split(".")[0]
         if package == "fewshot_annotate":
             continue
-        assert package not in SLICER or room == "host", name
-        allowed = AT_FILE_SCOPE | ({"rich"} if room in ("cli",) else set())
-        allowed |= {"qt", "ctk", "SegmentEditorEffects"} if room == "host" else set()
-        allowed |= {"torch"} if source.relative_to(PACKAGE).as_posix() in TORCH else set()
-        assert package in allowed or not at_file_scope, name
+        if (package in SLICER and part != "host") or (at_file_scope and package not in allowed):
+            found.append(package)
+    return found
+
+
+def test_only_the_host_imports_slicer_and_only_bundled_packages_are_imported_at_file_scope() -> None:
+    wrong = {name_of(source): forbidden_packages(source) for source in SOURCES}
+    assert {name: packages for name, packages in wrong.items() if packages} == {}
 
 
 MAX_LINES = 340
@@ -167,15 +183,16 @@ def bound_names(tree: ast.AST) -> Iterator[str]:
 
 
 def test_files_are_short() -> None:
-    lines = {source.relative_to(PACKAGE).as_posix(): len(source.read_bytes().splitlines()) for source in SOURCES}
+    lines = {name_of(source): len(source.read_bytes().splitlines()) for source in SOURCES}
     assert sorted(name for name, count in lines.items() if count > MAX_LINES) == []
 
 
 def test_no_variable_has_a_name_that_says_nothing() -> None:
     vague = []
     for source in SOURCES:
-        name = source.relative_to(PACKAGE).as_posix()
-        vague += [(name, word) for word in bound_names(ast.parse(source.read_bytes())) if word in VAGUE_NAMES]
+        vague += [
+            (name_of(source), word) for word in bound_names(ast.parse(source.read_bytes())) if word in VAGUE_NAMES
+        ]
     assert vague == []
 
 
@@ -183,7 +200,7 @@ def test_slicer_finds_exactly_one_module() -> None:
     assert [path.name for path in PACKAGE_PARENT.glob("*.py")] == ["FewShotAnnotate.py"]
 
 
-def test_the_wrong_arrow_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_import_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = PACKAGE / "core" / "volume.py"
     lines = (
         "from ..jobs import run_folder",
@@ -193,8 +210,64 @@ def test_the_wrong_arrow_would_be_seen(tmp_path: Path, monkeypatch: pytest.Monke
     )
     text = "\n".join(lines)
     monkeypatch.setattr(Path, "read_text", lambda self, **_: text)
-    assert our_rooms(wrong) == {"jobs", "cli", "host"}
+    assert imported_parts(wrong) == {"jobs", "cli", "host"}
     assert ("torch", False) in imports(wrong)
+    text = "import qt, torch"
+    assert forbidden_packages(wrong) == ["qt", "torch"]
+
+
+# Private names of other packages for which these have no public one.
+FOREIGN_PRIVATE_NAMES = {
+    "os._exit",
+    "atexit._run_exitfuncs",
+    "attention._separate_heads",  # of the SAM authors' decoder
+    "attention._recombine_heads",
+}
+
+
+def private_names(text: str) -> set[str]:
+    """Private names of other objects that a test uses, as attributes or as strings to patch."""
+    tree = ast.parse(text)
+    bound = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    bound |= {node.attr for node in ast.walk(tree) if _is_attribute_of_self(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and not _is_attribute_of_self(node):
+            if _is_private(node.attr) and node.attr not in bound:
+                found.add(ast.unparse(node))
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names if _is_private(alias.name)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("attr") and len(node.args) > 1:
+            name = node.args[1]
+            if isinstance(name, ast.Constant) and _is_private(str(name.value)) and name.value not in bound:
+                found.add(f"{ast.unparse(node.args[0])}.{name.value}")
+    return found - FOREIGN_PRIVATE_NAMES
+
+
+def _is_attribute_of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def test_tests_use_public_names_only() -> None:
+    tests = (path for path in TESTING.rglob("*.py"))
+    found = {path.relative_to(TESTING).as_posix(): private_names(path.read_text(encoding="utf-8")) for path in tests}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_a_private_name_would_be_found() -> None:
+    lines = (
+        "from package import _hidden",
+        "monkeypatch.setattr(module, '_patched', None)",
+        "panel.widget._timer",
+        "self._mine",
+        "other._mine",
+        "os._exit(0)",
+    )
+    assert private_names("\n".join(lines)) == {"_hidden", "module._patched", "panel.widget._timer"}
 
 
 def modules_after(code: str) -> set[str]:

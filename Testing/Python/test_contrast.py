@@ -105,5 +105,5 @@ def test_networks_see_it() -> None:
     volume, _ = load_case("ct_liver")
     engine = Adapt()
     engine.prepare(volume, usual.support)
-    stacks = [engine._stack(pool).slices for pool in (usual, linear)]
+    stacks = [engine.input_stack(pool).slices for pool in (usual, linear)]
     assert float((stacks[0] - stacks[1]).abs().max()) > 0.1

@@ -162,7 +162,7 @@ def test_a_scheduler_that_dies_ends_the_batch_with_one_line(
 def test_an_address_where_no_scheduler_answers_is_refused(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
 ) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     assert main(dataset.command("--scheduler", address.format(port=free_port()))) == 2
     said = capsys.readouterr().err
     assert "no dask scheduler answers there" in said

@@ -267,7 +267,7 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
     generator = torch.Generator().manual_seed(0)
     state = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in state_shapes().items()}
     Shelf(tmp_path, monkeypatch).put("universeg-v1", state)
-    universeg._network.cache_clear()
+    universeg.load_network.cache_clear()
     task = saved_task(step=8)
     volume, _ = turned("PIR")
     write_array(dataset.folder / "other.nii.gz", volume.array, volume.geometry)
@@ -284,7 +284,7 @@ def test_an_engine_with_weights_fills_another_patients_volume_and_loads_them_onc
         settings = BatchSettings(slices=(15, 17), options={"supports": 2})
         status = run_case(CaseJob(case=case, settings=settings, folder=dataset.output, library=task.folder))
         assert status.status is Status.DONE, status.message
-    assert universeg._network.cache_info().misses == 1
+    assert universeg.load_network.cache_info().misses == 1
     (filled,) = read_label_maps(dataset.case("first").label, volume.geometry)
     axis = next(axis for axis in map(SliceAxis, range(3)) if axis.patient_plane(volume.geometry).endswith(task.plane))
     held = np.flatnonzero(axis.slices(filled.array).any(axis=(1, 2)))

@@ -258,7 +258,7 @@ def test_the_example_of_an_engine_runs_as_it_is_written(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "__init__.py").touch()
     (folder / "engine.py").write_text(engine, encoding="utf-8")
-    table = "_ENGINES = {\n"
+    table = "ENGINES = {\n"
     sources = {path: path.read_text(encoding="utf-8") for path in (package / "engines").glob("*.py")}
     (registry,) = (path for path, source in sources.items() if table in source)
     registry.write_text(sources[registry].replace(table, table + registration), encoding="utf-8")

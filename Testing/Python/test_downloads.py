@@ -125,7 +125,7 @@ def row_of(server: RawServer, **published: Any) -> dict[str, Any]:
     return toy_row(url=server.address, size=len(GOOD), **published)
 
 
-def fetch() -> int:
+def download() -> int:
     return main(["models", "download", NAME, "--progress", "none"])
 
 
@@ -142,14 +142,14 @@ def test_a_bad_answer_is_one_line_and_the_right_file_is_taken_afterwards(
     digest = {"sha256": hashlib.sha256(GOOD).hexdigest()} if published else {}
     one = use_table(tmp_path, monkeypatch, row_of(server, **digest))
     server.answer = ANSWERS[name]
-    assert fetch() == 2
+    assert download() == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"fewshot-annotate: {server.address}: ")
     assert "bytearray" not in line
     assert not weights.path_of(one).exists()
     assert not weights.record_of(one).exists()
     server.answer = after(head("200 OK", LENGTH), GOOD)
-    assert fetch() == 0
+    assert download() == 0
     assert weights.path_of(one).read_bytes() == GOOD
 
 
@@ -166,10 +166,10 @@ def test_a_server_that_sends_next_to_nothing_is_left_and_gone_on_with_later(
 
     monkeypatch.setattr(transfer, "SPEED_SECONDS", 0.5)
     server.answer = drip
-    assert fetch() == 2
+    assert download() == 2
     assert "too slowly" in capfd.readouterr().err
     server.answer = after(head("200 OK", LENGTH), GOOD)
-    assert fetch() == 0
+    assert download() == 0
     assert weights.path_of(one).read_bytes() == GOOD
 
 
@@ -192,7 +192,7 @@ def test_another_part_than_was_asked_for_is_not_appended(
             yield GOOD
 
     server.answer = answer
-    assert fetch() == 0
+    assert download() == 0
     assert weights.path_of(one).read_bytes() == GOOD
     assert len(server.asked) == 2
 
@@ -202,5 +202,5 @@ def test_files_are_asked_for_as_they_are_so_that_parts_fit(
 ) -> None:
     use_table(tmp_path, monkeypatch, row_of(server))
     server.answer = after(head("200 OK", LENGTH), GOOD)
-    assert fetch() == 0
+    assert download() == 0
     assert "accept-encoding: identity" in server.asked[0].lower()

@@ -250,7 +250,7 @@ def test_the_module_works_on_what_the_editor_edits(editor: EffectEditor) -> None
 
 
 def test_the_panel_lists_what_was_painted_while_only_the_effect_was_open(editor: EffectEditor) -> None:
-    editor.until(lambda: editor.effect.fillButton.enabled and not editor.panel.widget._timer.isActive())
+    editor.until(lambda: editor.effect.fillButton.enabled and not editor.panel.widget.polling)
     name, index = editor.scene.ids[0], editor.scene.labelled[1] + 2
     mask = editor.scene.array(name)
     mask[index, 2:9, 3:8] = True
@@ -295,7 +295,7 @@ def test_the_effect_rests_once_the_module_is_unloaded(editor: EffectEditor) -> N
     slicer_standin.process_events(150)
     assert editor.effect.session() is None
     editor.effect.fillButton.click()
-    assert not editor.effect._timer.active
+    assert not editor.effect.polling
 
 
 def test_a_panel_made_before_the_start_has_ended_offers_later_effects_but_not_our_own(

@@ -64,7 +64,7 @@ def published(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return lambda name: use_table(tmp_path, monkeypatch, TABLE[name] | {"url": f"{server.address}/file"})
 
 
-def fetch(name: str) -> int:
+def download(name: str) -> int:
     return main(["models", "download", name, "--accept-licence", "--progress", "none"])
 
 
@@ -111,14 +111,14 @@ def test_a_wrong_file_is_refused_and_not_recorded_and_the_right_one_taken_afterw
     one = published(name)
     server.content = WRONG[wrong](right[name])
     (tmp_path / "wrong").write_bytes(server.content)
-    for words in (lambda: fetch(name), lambda: main(["models", "import", name, str(tmp_path / "wrong")])):
+    for words in (lambda: download(name), lambda: main(["models", "import", name, str(tmp_path / "wrong")])):
         assert words() == 2
         (line,) = capfd.readouterr().err.splitlines()
         assert line.startswith("fewshot-annotate: ")
         left = {path.name for path in store.folder().iterdir() if path.suffix != ".lock"}
         assert not left
     server.content = right[name]
-    assert fetch(name) == 0
+    assert download(name) == 0
     assert store.path_of(one).read_bytes() == right[name]
     assert main(["models", "verify", name]) == 0
 
@@ -130,7 +130,7 @@ def test_a_part_of_an_earlier_call_is_not_gone_on_with_where_nothing_could_tell(
     server.content = right["universeg-v1"]
     store.partial_of(one).parent.mkdir(parents=True)
     store.partial_of(one).write_bytes(bytes(1000))
-    assert fetch("universeg-v1") == 0
+    assert download("universeg-v1") == 0
     assert [asked for _, asked in server.asked] == [""]
 
 
@@ -142,15 +142,15 @@ def test_another_file_than_the_first_seen_is_told_with_advice_that_helps(
 ) -> None:
     one = published("universeg-v1")
     server.content = right["universeg-v1"]
-    assert fetch("universeg-v1") == 0
+    assert download("universeg-v1") == 0
     server.content = torch_file(random_tensors(universeg_net.state_shapes(), seed=1))
     assert main(["models", "remove", "--yes", "universeg-v1"]) == 0
     capfd.readouterr()
-    assert fetch("universeg-v1") == 2
+    assert download("universeg-v1") == 2
     line = capfd.readouterr().err
     assert "fewshot-annotate models remove universeg-v1 --forget" in line
     assert main(["models", "remove", "--yes", "universeg-v1", "--forget"]) == 0
-    assert fetch("universeg-v1") == 0
+    assert download("universeg-v1") == 0
     assert store.path_of(one).read_bytes() == server.content
 
 
@@ -168,7 +168,7 @@ def test_a_body_without_an_end_is_cut_off(
     row = TABLE["universeg-v1"] | {"url": f"{server.address}/file", "size": size if known else None}
     use_table(tmp_path, monkeypatch, row | {"sha256": "0" * 64} if known else row)
     server.faults = [Fault.ENDLESS] * 9
-    assert fetch("universeg-v1") == 2
+    assert download("universeg-v1") == 2
     assert f"longer than {size} bytes" in capfd.readouterr().err
     assert not [path for path in store.folder().iterdir() if path.suffix != ".lock"]
 
@@ -179,7 +179,7 @@ def test_an_odd_status_is_told_in_one_line(
 ) -> None:
     published("universeg-v1")
     server.status = status
-    assert fetch("universeg-v1") == 2
+    assert download("universeg-v1") == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("fewshot-annotate: ")
     assert not [path for path in store.folder().iterdir() if path.suffix not in (".lock", ".partial")]
@@ -190,7 +190,7 @@ def test_the_file_that_was_verified_is_the_one_that_is_loaded(
 ) -> None:
     one = published("universeg-v1")
     server.content = right["universeg-v1"]
-    assert fetch("universeg-v1") == 0
+    assert download("universeg-v1") == 0
     expected = loading.load_state(one)
     other = store.folder() / "other"
     other.write_bytes(torch_file(random_tensors(universeg_net.state_shapes(), seed=1)))
@@ -210,7 +210,7 @@ def test_a_record_of_the_checksum_that_is_none_is_as_if_there_were_none(
 ) -> None:
     one = published("universeg-v1")
     server.content = right["universeg-v1"]
-    assert fetch("universeg-v1") == 0
+    assert download("universeg-v1") == 0
     record = store.record_of(one)
     for kind in ("junk", "pipe", "folder"):
         record.unlink()

@@ -191,7 +191,7 @@ def test_a_box_counts_only_near_where_the_label_was_carried(
     volume, support = hippocampus
     engine = prepared(volume, support, NAMES)
     index = support.indices[2] + 1
-    ((_, carried),) = engine._prompts.prompts([index])  # type: ignore[attr-defined]
+    ((_, carried),) = engine.prompts.prompts([index])  # type: ignore[attr-defined]
     (place, parts) = next(iter(carried.items()))
     x0, y0, x1, y1 = parts[0].box
     near, far = (x0 + 1, y0, x1, y1), (0.0, 0.0, 3.0, 3.0)

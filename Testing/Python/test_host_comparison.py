@@ -270,19 +270,19 @@ def test_a_killed_comparison_is_said_in_a_sentence_and_its_trial_ends_too(compar
 def test_the_worker_ends_when_its_host_is_gone(comparing: Comparing, tmp_path: Path, gate: Gate) -> None:
     comparing.start()
     comparing.until(lambda: len(kin()) >= 2)
-    assert comparing.controller._folder is not None
+    assert comparing.controller.folder is not None
     copy = ComparisonFolder(tmp_path / "copy")
-    subprocess.run(["cp", "-r", comparing.controller._folder.path, copy.path], check=True)
+    subprocess.run(["cp", "-r", comparing.controller.folder.path, copy.path], check=True)
     comparing.controller.cancel()
     host = (
         "import sys, time; from pathlib import Path\n"
         "from fewshot_annotate.evaluation.comparison_folder import ComparisonFolder\n"
         "from fewshot_annotate.evaluation.comparison_folder import ComparisonProcess\n"
         "process = ComparisonProcess(ComparisonFolder(Path(sys.argv[1])), sys.argv[2])\n"
-        "process.start(); print(process._process.pid, flush=True); time.sleep(100)\n"
+        "process.start(); print(process.pid, flush=True); time.sleep(100)\n"
     )
     (copy.path / "events.jsonl").unlink()
-    command = [sys.executable, "-c", host, str(copy.path), comparing.controller._python]
+    command = [sys.executable, "-c", host, str(copy.path), comparing.controller.python]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.environ["PYTHONPATH"]])}
     program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert program.stdout is not None
@@ -321,7 +321,7 @@ class OddError(Exception):
 
 
 @pytest.mark.parametrize("kind", [OddError, KeyError, MemoryError])
-@pytest.mark.parametrize("step", ["_prepare", "ComparisonProcess"])
+@pytest.mark.parametrize("step", ["prepare_comparison", "ComparisonProcess"])
 def test_an_unexpected_error_fails_the_comparison_once(
     step: str, kind: type[Exception], comparing: Comparing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,7 +191,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield server
 
 
-def test_weights_are_fetched_after_the_licence_was_shown_and_agreed_to(server: Server, dialogs: Any) -> None:
+def test_weights_are_downloaded_after_the_licence_was_shown_and_agreed_to(server: Server, dialogs: Any) -> None:
     assert room.ensure_engine(UNIVERSEG)
     (text,) = dialogs.texts
     for words in ("Research-1.0", "For research only.", server.address, "Toy"):
@@ -203,7 +203,7 @@ def test_weights_are_fetched_after_the_licence_was_shown_and_agreed_to(server: S
     assert slicer.util.mainWindow().findChildren(qt.QProgressDialog) == ()
 
 
-def test_nothing_is_fetched_by_who_does_not_agree(server: Server, dialogs: Any) -> None:
+def test_nothing_is_downloaded_by_who_does_not_agree(server: Server, dialogs: Any) -> None:
     dialogs.answer_next("Cancel")
     assert not room.ensure_engine(UNIVERSEG)
     assert server.asked == []

@@ -59,7 +59,7 @@ def nothing_decided_before() -> None:
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Settings in memory; what they say of the environment goes with the test."""
-    monkeypatch.setattr(settings_module, "_BEFORE", {})
+    monkeypatch.setattr(settings_module, "ORIGINAL_ENVIRONMENT", {})
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "usual"))
     monkeypatch.delenv(THREADS_VARIABLE, raising=False)
     yield Settings(Memory())

@@ -65,7 +65,7 @@ def toy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     return make
 
 
-def fetch(*more: str) -> int:
+def download(*more: str) -> int:
     return main(["models", "download", "toy", "--progress", "none", *more])
 
 
@@ -82,15 +82,15 @@ def files(one: Checkpoint) -> list[str]:
 
 def test_a_download_gives_the_file_and_leaves_nothing_else(toy: Toy, server: Server) -> None:
     one = toy()
-    assert fetch() == 0
+    assert download() == 0
     assert store.path_of(one).read_bytes() == server.content
     assert files(one) == ["toy.pt"]
     assert server.asked == [("/file.pt", "")]
 
 
-def test_what_is_here_and_right_is_not_fetched_again(toy: Toy, server: Server) -> None:
+def test_what_is_here_and_right_is_not_downloaded_again(toy: Toy, server: Server) -> None:
     toy()
-    assert fetch() == fetch() == 0
+    assert download() == download() == 0
     assert len(server.asked) == 1
 
 
@@ -106,7 +106,7 @@ def test_an_engine_stands_for_the_weights_it_needs(toy: Toy, capfd: pytest.Captu
 def test_a_broken_transfer_goes_on_where_it_broke_off(toy: Toy, server: Server, fault: Fault) -> None:
     one = toy()
     server.faults = [fault]
-    assert fetch() == 0
+    assert download() == 0
     assert store.path_of(one).read_bytes() == server.content
     (_, first), (_, second) = server.asked
     assert first == ""
@@ -120,7 +120,7 @@ def test_an_interrupted_download_goes_on_in_the_next_call(
     store.partial_of(one).parent.mkdir(parents=True)
     store.partial_of(one).write_bytes(server.content[:100_000])
     assert "partly here (0.1 MB)" in shown_state(one, capfd)
-    assert fetch() == 0
+    assert download() == 0
     assert store.path_of(one).read_bytes() == server.content
     assert server.asked == [("/file.pt", "bytes=100000-")]
 
@@ -147,7 +147,7 @@ def test_a_killed_download_goes_on_where_it_was_killed(toy: Toy, server: Server,
     child.communicate()
     there = partial.stat().st_size
     assert not store.path_of(one).exists()
-    assert fetch() == 0
+    assert download() == 0
     assert server.asked[-1] == ("/file.pt", f"bytes={there}-")
     assert store.path_of(one).stat().st_size == len(server.content)
 
@@ -155,25 +155,25 @@ def test_a_killed_download_goes_on_where_it_was_killed(toy: Toy, server: Server,
 def test_wrong_bytes_are_deleted_and_told(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     one = toy()
     server.faults = [Fault.WRONG]
-    assert fetch() == 2
+    assert download() == 2
     assert "SHA-256" in error_line(capfd).replace("SHA256", "SHA-256")
     assert files(one) == []
-    assert fetch() == 0
+    assert download() == 0
 
 
 def test_a_wrong_part_does_not_spoil_the_next_try(toy: Toy, server: Server) -> None:
     one = toy()
     store.partial_of(one).parent.mkdir(parents=True)
     store.partial_of(one).write_bytes(b"x" * 1000)
-    assert fetch() == 2
-    assert fetch() == 0
+    assert download() == 2
+    assert download() == 0
     assert server.asked == [("/file.pt", "bytes=1000-"), ("/file.pt", "")]
 
 
 def test_a_redirect_is_followed(toy: Toy, server: Server) -> None:
     one = toy()
     server.faults = [Fault.REDIRECT]
-    assert fetch() == 0
+    assert download() == 0
     assert [path for path, _ in server.asked] == ["/file.pt", "/elsewhere/file.pt"]
     assert store.path_of(one).read_bytes() == server.content
 
@@ -181,7 +181,7 @@ def test_a_redirect_is_followed(toy: Toy, server: Server) -> None:
 def test_the_server_does_not_choose_the_name(toy: Toy, server: Server) -> None:
     one = toy()
     server.faults = [Fault.ELSEWHERE]
-    assert fetch() == 0
+    assert download() == 0
     assert files(one) == ["toy.pt"]
 
 
@@ -192,18 +192,18 @@ def test_a_missing_file_is_told_and_what_is_there_stays(
     store.partial_of(one).parent.mkdir(parents=True)
     store.partial_of(one).write_bytes(server.content[:1000])
     server.faults = [Fault.MISSING]
-    assert fetch() == 2
+    assert download() == 2
     line = error_line(capfd)
     assert "404 Not Found" in line
     assert "models import toy FILE" in line
     assert store.partial_of(one).stat().st_size == 1000
 
 
-def test_a_part_that_the_server_cannot_continue_is_fetched_anew(toy: Toy, server: Server) -> None:
+def test_a_part_that_the_server_cannot_continue_is_downloaded_anew(toy: Toy, server: Server) -> None:
     one = toy(published=False, md5=hashlib.md5(server.content, usedforsecurity=False).hexdigest())
     store.partial_of(one).parent.mkdir(parents=True)
     store.partial_of(one).write_bytes(server.content)  # all of it, but never given its name
-    assert fetch() == 0
+    assert download() == 0
     assert [asked for _, asked in server.asked] == [f"bytes={len(server.content)}-", ""]
     assert store.path_of(one).read_bytes() == server.content
 
@@ -213,7 +213,7 @@ def test_a_refused_range_is_told_when_nothing_is_there(
 ) -> None:
     toy()
     server.faults = [Fault.BAD_RANGE]
-    assert fetch() == 2
+    assert download() == 2
     assert "416" in error_line(capfd)
 
 
@@ -222,7 +222,7 @@ def test_a_server_that_cannot_continue_gives_the_whole_file(toy: Toy, server: Se
     store.partial_of(one).parent.mkdir(parents=True)
     store.partial_of(one).write_bytes(server.content[:1000])
     server.faults = [Fault.NO_RANGE]
-    assert fetch() == 0
+    assert download() == 0
     assert store.path_of(one).read_bytes() == server.content
 
 
@@ -233,17 +233,17 @@ def test_nobody_there_is_told(toy: Toy, capfd: pytest.CaptureFixture[str], monke
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         toy(url=f"http://127.0.0.1:{unused.getsockname()[1]}/file.pt")
-        assert fetch() == 2
-    assert "cannot be fetched" in error_line(capfd)
+        assert download() == 2
+    assert "cannot be downloaded" in error_line(capfd)
 
 
-def test_two_programs_do_not_fetch_the_same_file_at_once(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+def test_two_programs_do_not_download_the_same_file_at_once(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
     one = toy()
     store.folder().mkdir(parents=True)
     lock = open_locked(store.folder() / f"{one.file}.lock")
     assert lock is not None
     with lock:
-        assert fetch() == 2
+        assert download() == 2
     assert "another program" in error_line(capfd)
 
 
@@ -251,14 +251,14 @@ def test_a_checksum_that_nobody_published_is_recorded_and_holds_from_then_on(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = toy(published=False)
-    assert fetch() == 0
+    assert download() == 0
     digest = hashlib.sha256(server.content).hexdigest()
     assert store.record_of(one).read_text() == f"{digest}  toy.pt\n"
     assert main(["models", "verify", "toy"]) == 0
     assert "first seen" in capfd.readouterr().out
     assert main(["models", "remove", "--yes", "toy"]) == 0
     server.faults = [Fault.WRONG]
-    assert fetch() == 2
+    assert download() == 2
     assert "differs" in error_line(capfd)
     assert files(one) == ["toy.pt.sha256"]
     assert main(["models", "remove", "--yes", "toy", "--forget"]) == 0
@@ -268,7 +268,7 @@ def test_a_checksum_that_nobody_published_is_recorded_and_holds_from_then_on(
 def test_a_web_page_in_place_of_the_file_is_not_recorded(toy: Toy, server: Server) -> None:
     one = toy(published=False)
     server.faults = [Fault.PAGE]
-    assert fetch() == 2
+    assert download() == 2
     assert files(one) == []
 
 
@@ -277,12 +277,12 @@ def test_a_licence_that_is_not_permissive_is_to_be_agreed_to(
 ) -> None:
     toy(permissive=False, licence="Research-1.0", restrictions="For research only.")
     monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))  # no terminal: nobody is asked
-    assert fetch() == 2
+    assert download() == 2
     err = capfd.readouterr().err
     assert "For research only." in err
     assert err.splitlines()[-1].endswith("agree with --accept-licence.")
     assert server.asked == []
-    assert fetch("--accept-licence") == 0
+    assert download("--accept-licence") == 0
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("", 2)])
@@ -297,7 +297,7 @@ def test_somebody_at_a_terminal_is_asked(
     shown = Terminal()
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     monkeypatch.setattr(sys, "stderr", shown)
-    assert fetch() == code
+    assert download() == code
     assert "Do you agree" in shown.getvalue()
     assert bool(server.asked) == (code == 0)
 
@@ -348,7 +348,7 @@ def test_verify_names_what_was_changed(toy: Toy, server: Server, capfd: pytest.C
     one = toy()
     assert main(["models", "verify"]) == 0
     assert "no weights" in capfd.readouterr().out
-    assert fetch() == main(["models", "verify"]) == 0
+    assert download() == main(["models", "verify"]) == 0
     store.path_of(one).write_bytes(server.content[:-1] + b"x")
     capfd.readouterr()
     assert main(["models", "verify"]) == 2
@@ -357,7 +357,7 @@ def test_verify_names_what_was_changed(toy: Toy, server: Server, capfd: pytest.C
 
 def test_remove_deletes_whole_and_partial_files(toy: Toy, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     one = toy()
-    assert fetch() == 0
+    assert download() == 0
     store.partial_of(one).write_bytes(b"x")
     assert main(["models", "remove", "--yes", "toy"]) == 0
     assert files(one) == []
@@ -375,7 +375,7 @@ def test_unknown_names_are_refused(toy: Toy, capfd: pytest.CaptureFixture[str], 
 
 def test_list_says_which_weights_are_here(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
     toy()
-    assert fetch() == main(["models", "list"]) == 0
+    assert download() == main(["models", "list"]) == 0
     lines = [line for line in capfd.readouterr().out.splitlines() if "│" in line]
     (mine,) = [line for line in lines if line.startswith("│ toy")]
     assert "│ here" in mine
@@ -425,15 +425,15 @@ def test_a_folder_that_cannot_be_written_is_told(
     toy()
     (tmp_path / "file").touch()
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "file"))
-    assert fetch() == 2
+    assert download() == 2
     assert "cannot be written" in error_line(capfd)
 
 
-def test_without_room_nothing_is_fetched(
+def test_without_room_nothing_is_downloaded(
     toy: Toy, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = toy(size=1 << 60)
-    assert fetch() == 2
+    assert download() == 2
     assert "MB are free" in error_line(capfd)
     assert files(one) == server.asked == []
 

@@ -175,7 +175,7 @@ def test_the_panel_tells_drafts_from_refined_slices_and_the_expected_dice(
     python_with_stepwise: str, gate: Gate, open_panel: Callable[..., Panel]
 ) -> None:
     panel = open_panel(scene_of(case("ct_vertebrae")))
-    panel.controller._python = python_with_stepwise
+    panel.controller.python = python_with_stepwise
     panel.ready()
     panel.parameters.engine = stepwise.NAME
     count = len(panel.scene.between)

@@ -308,7 +308,7 @@ class Office:
 
 @pytest.fixture
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    monkeypatch.setattr(settings_module, "_BEFORE", {})
+    monkeypatch.setattr(settings_module, "ORIGINAL_ENVIRONMENT", {})
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "usual"))
     monkeypatch.delenv(THREADS_VARIABLE, raising=False)
     opened = Office()

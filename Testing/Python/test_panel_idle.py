@@ -66,8 +66,7 @@ def panel(open_panel: Callable[..., Panel], reads: Reads) -> Panel:
 
 def settle(panel: Panel) -> None:
     """Wait until nothing is under way."""
-    widget = panel.widget
-    panel.until(lambda: not widget.logic.busy and not any(section.busy for section in widget._sections))
+    panel.until(lambda: not panel.widget.busy)
 
 
 def require_idle(panel: Panel, reads: Reads) -> None:

@@ -71,20 +71,21 @@ def test_the_module_left_during_a_run_lets_it_finish(gate: Gate, running: Panel)
     gate.open()
     running.until(lambda: running.state == "IDLE")
     assert running.scene.array(running.scene.ids[0])[running.scene.between].any()
-    running.until(lambda: not running.widget._timer.active)
+    running.until(lambda: not running.widget.polling)
     running.widget.parent.enter()
     running.ready()
     assert running.status == f"{len(running.scene.between)} slices filled."
 
 
-def test_leaving_and_entering_again_connects_nothing_anew(panel: Panel) -> None:
-    parameters, tag = panel.parameters, panel.widget._parameterNodeGuiTag
+def test_leaving_and_entering_again_connects_nothing_anew(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters, connected = panel.parameters, []
+    monkeypatch.setattr(type(parameters), "connectGui", lambda _parameters, gui: connected.append(gui))
     for _ in range(3):
         panel.widget.parent.exit()
         panel.widget.parent.enter()
     assert panel.parameters is parameters
-    assert panel.widget._parameterNodeGuiTag == tag
-    assert panel.widget._timer.active
+    assert connected == []
+    assert panel.widget.polling
 
 
 @pytest.mark.parametrize("while_running", [False, True])

@@ -75,10 +75,10 @@ def test_a_frame_of_a_sequence_is_refused_and_a_sequence_of_one_is_not(panel: Pa
     browser = slicer.mrmlScene.AddNode(slicer.vtkMRMLSequenceBrowserNode())
     browser.SetAndObserveMasterSequenceNodeID(frames.GetID())
     browser.AddProxyNode(volume_node, frames, False)
-    panel.widget._show()
+    panel.parameters.parameterNode.Modified()
     assert panel.ui.fillButton.enabled
     frames.SetDataNodeAtValue(volume_node, "1")
-    panel.widget._show()
+    panel.parameters.parameterNode.Modified()
     said = (
         "Volume 'Volume' is one of 2 frames of a sequence, and labels belong to one frame; clone the volume (Data "
         "module) and choose the copy."

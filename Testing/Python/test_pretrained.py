@@ -59,8 +59,7 @@ def nothing_loaded() -> None:
     """A model is kept for the life of a process: each test loads its own."""
     for name, module in list(sys.modules.items()):
         if name.startswith("fewshot_annotate.engines."):
-            for kept in ("_load", "_network"):
-                getattr(getattr(module, kept, None), "cache_clear", lambda: None)()
+            getattr(getattr(module, "load_network", None), "cache_clear", lambda: None)()
 
 
 def test_all_of_them_are_here() -> None:

@@ -151,7 +151,7 @@ def test_warnings_of_libraries_are_not_shown(desk: Path) -> None:
     for path in series.iterdir():
         header = pydicom.dcmread(path)
         element = header["SeriesNumber"]
-        header._dict[element.tag] = pydicom.dataelem.RawDataElement(element.tag, "IS", 8, b"Doe^Jane", 0, False, True)
+        header[element.tag] = pydicom.dataelem.RawDataElement(element.tag, "IS", 8, b"Doe^Jane", 0, False, True)
         header.save_as(path)
     write_label_maps(desk / "labels.nii.gz", [LabelMap(np.zeros(SERIES_GRID.shape, np.uint8), SERIES_GRID)])
     ended = program(["suggest", "series", "labels.nii.gz"], desk)

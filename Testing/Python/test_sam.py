@@ -154,7 +154,7 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
         volume, label_map = load_case("ct_liver")
         support = Support.from_label_map(label_map, AXIS, every(label_map, AXIS, 6))
         engine = prepared("medsam", volume, support)
-        grey = engine._greyscale.grey(support.indices[1])
+        grey = engine.greyscale.grey(support.indices[1])
         official = random_sam()
         side = official.image_encoder.img_size
         big = transform.resize(
@@ -180,7 +180,7 @@ if MEDSAM_REFERENCE:  # a checkout of bowang-lab/MedSAM, and scikit-image
 # --- in the same worker, from the same command line
 
 
-def test_without_weights_it_says_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_weights_it_says_what_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Shelf(tmp_path, monkeypatch)
     with pytest.raises(InputError) as refused:
         runnable_engine("sam")

@@ -154,7 +154,9 @@ def test_menus_can_say_what_it_needs_before_anything_is_loaded(name: str, shelf:
         assert "\n" not in text
 
 
-def test_without_weights_each_says_in_one_line_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_weights_each_says_in_one_line_what_to_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Shelf(tmp_path, monkeypatch)
     for name in ENGINES:
         reason = engine_class(name).unavailable_reason()

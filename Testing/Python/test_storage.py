@@ -427,13 +427,13 @@ def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_anew(
 ) -> None:
     made: list[Path] = []
 
-    def after_removal(path: Path, original: Callable[[Path], int | None] = temporary._open_folder) -> int | None:
+    def after_removal(path: Path, original: Callable[[Path], int | None] = temporary.open_folder) -> int | None:
         made.append(path)
         if len(made) == 1:
             path.rmdir()
         return original(path)
 
-    monkeypatch.setattr(temporary, "_open_folder", after_removal)
+    monkeypatch.setattr(temporary, "open_folder", after_removal)
     with temporary.TemporaryFolder(tmp_path) as folder:
         assert made == [made[0], folder]
         assert folder.is_dir()

@@ -233,7 +233,7 @@ def test_the_node_combo_box_follows_nodes_that_come_go_and_are_renamed(tiny: Any
     selector.setCurrentNode(volume)
     assert heard == [volume, True]
     volume.SetName("renamed")
-    assert selector._box.currentText == "renamed"
+    assert selector.findChild(sys.modules["qt"].QComboBox).currentText == "renamed"
     volume.SetHideFromEditors(True)
     volume.Modified()
     assert selector.nodeCount() == 0

@@ -332,7 +332,7 @@ def dicom(random: Random, data: bytes) -> bytes:
                     element.value = random.randbytes(10)
                 else:
                     values = random.choice(_DICOM_VALUES)
-                    home._dict[element.tag] = pydicom.dataelem.RawDataElement(
+                    home[element.tag] = pydicom.dataelem.RawDataElement(
                         element.tag, element.VR, len(values), values.encode("latin-1", "replace"), 0, False, True
                     )
             written = io.BytesIO()

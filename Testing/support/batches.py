@@ -196,7 +196,7 @@ def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> No
     """Make the stand-ins known in this process, as if their files were among the engines'."""
     for engine in _STANDINS:
         set_item(sys.modules, f"{registry.__package__}.{engine.name}", sys.modules[__name__])
-        set_item(registry._ENGINES, engine.name, (engine.name, engine.__name__))
+        set_item(registry.ENGINES, engine.name, (engine.name, engine.__name__))
 
 
 def environment_with_standins(folder: Path) -> dict[str, str]:

@@ -47,7 +47,7 @@ class ModuleStandIn:
         self.title = name
         self.path = path
         self._logic = logic
-        self._widget: Any = None
+        self.panel: Any = None
 
     def logic(self) -> Any:
         """Return the C++ logic of the module."""
@@ -55,7 +55,7 @@ class ModuleStandIn:
 
     def widgetRepresentation(self) -> Any:
         """Return the module's panel, if the Qt stand-in made one."""
-        return self._widget
+        return self.panel
 
 
 def start_mrml() -> Any:

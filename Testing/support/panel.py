@@ -45,7 +45,7 @@ class Panel:
     @property
     def parameters(self) -> Any:
         """The wrapped parameter node."""
-        return self.widget._parameterNode
+        return self.widget.logic.parameters
 
     @property
     def status(self) -> str:

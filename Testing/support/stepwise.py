@@ -97,7 +97,7 @@ class Stepwise(Propagate):
 def register(set_item: Callable[[Any, str, Any], None] = operator.setitem) -> None:
     """Make the engine known in this process, as if its file were one of the engines'."""
     set_item(sys.modules, f"{registry.__package__}.{NAME}", sys.modules[__name__])
-    set_item(registry._ENGINES, NAME, (NAME, "Stepwise"))
+    set_item(registry.ENGINES, NAME, (NAME, "Stepwise"))
 
 
 def python_with_stepwise(folder: Path) -> str:

@@ -279,9 +279,8 @@ class WalkActions:
     def _do_kill_worker(self) -> None:
         run = self._panel.controller.run
         process = run.process if run is not None else None
-        pid = process._process.pid if process is not None and process._process is not None else 0
-        if pid and process._process.poll() is None:
-            os.kill(pid, signal.SIGKILL)
+        if process is not None and process.pid is not None and process.exit_code is None:
+            os.kill(process.pid, signal.SIGKILL)
 
     def _do_turn(self) -> None:
         self._promises.turn()

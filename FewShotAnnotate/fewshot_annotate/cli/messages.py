@@ -34,14 +34,14 @@ OWN_SENTENCES = {
     "task add).",
     "licence_not_accepted": "The weights '{name}' may not be used for everything (licence: {licence}); read it "
     "(fewshot-annotate models info {name}) and agree with --accept-licence.",
-    "download_failed": "{url}: cannot be fetched ({detail}); try again, it goes on where it broke off, or take "
+    "download_failed": "{url}: cannot be downloaded ({detail}); try again, it goes on where it broke off, or take "
     "in a file: fewshot-annotate models import {name} FILE.",
-    "weights_missing": "Weights '{name}' are not here; fetch them with: fewshot-annotate models download {name} "
+    "weights_missing": "Weights '{name}' are not here; download them with: fewshot-annotate models download {name} "
     "(or import a file: fewshot-annotate models import {name} FILE).",
     "weights_unrecorded": "{path}: it is not known where this file came from; take it in with: fewshot-annotate "
     "models import {name} FILE.",
     "weights_differ_first": "{path}: this is not '{name}' as first seen here (its {algorithm} differs). If its "
-    "publisher replaced it, forget the first (fewshot-annotate models remove {name} --forget) and fetch it again.",
+    "publisher replaced it, forget the first (fewshot-annotate models remove {name} --forget) and download it again.",
     "comparison_folder_used": "{path}: it is there already and is not an empty folder; choose a new one, or go "
     "on with its comparison (--resume).",
     "engine_not_compared": "Engine {engine} is given an option but is not compared; compared are: {compared}.",

@@ -40,11 +40,11 @@ def add_arguments(models: argparse.ArgumentParser) -> None:
     actions = models.add_subparsers(required=True, metavar="ACTION")
     _add(actions, "list", _list, "all engines, whether they can run here, and all weights")
     info = _add(actions, "info", _info, "all about an engine, its options and its weights")
-    fetch = _add(actions, "download", _download, "fetch weights; goes on where an earlier download broke off")
-    for action in (info, fetch):
+    download = _add(actions, "download", _download, "download weights; goes on where an earlier download broke off")
+    for action in (info, download):
         action.add_argument("names", metavar="NAME", nargs="+", help="of weights or of an engine")
-    fetch.add_argument("--accept-licence", action="store_true", help="agree to licences that are not permissive")
-    add_progress(fetch)
+    download.add_argument("--accept-licence", action="store_true", help="agree to licences that are not permissive")
+    add_progress(download)
     import_parser = _add(actions, "import", _import, "take in weights from a file, where there is no internet")
     import_parser.add_argument("name", metavar="NAME", help="of the weights")
     import_parser.add_argument("file", metavar="FILE", type=Path)

@@ -158,7 +158,7 @@ class TemporaryFolder:
                 with contextlib.suppress(OSError):  # a file system without permissions
                     self.path.chmod(0o700)  # independent of the umask
                 try:
-                    self._lock = _open_folder(self.path)
+                    self._lock = open_folder(self.path)
                 except FileNotFoundError:  # another process removed it as abandoned, as it was not locked yet
                     continue
                 except OSError:  # too many files are open
@@ -276,7 +276,7 @@ def _remove_if_abandoned(path: Path, about: os.stat_result) -> None:
     is_folder = stat.S_ISDIR(about.st_mode)
     if not (is_folder or stat.S_ISREG(about.st_mode)) or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
         return
-    lock = _open_folder(path) if is_folder else os.open(path, os.O_RDWR | _NO_FOLLOW | _BINARY)
+    lock = open_folder(path) if is_folder else os.open(path, os.O_RDWR | _NO_FOLLOW | _BINARY)
     try:
         if _is_abandoned(lock, about):
             remove_path(path)
@@ -301,7 +301,7 @@ def _acquire(lock: int, path: Path) -> bool:
     return acquired and path.exists() and os.path.samestat(os.fstat(lock), path.lstat())
 
 
-def _open_folder(path: Path) -> int | None:
+def open_folder(path: Path) -> int | None:
     """File descriptor of a folder; None on Windows, which has none."""
     if os.name == "nt":
         return None

@@ -24,7 +24,7 @@ from .status import CaseStatus, Status
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-_CONNECT_SECONDS = 20
+CONNECT_SECONDS = 20
 # Memory is planned for one case per process, so a worker with several threads runs its cases one by one.
 _CASE_LOCK = threading.Lock()
 
@@ -133,7 +133,7 @@ def connect(address: str) -> Client:
 
     _silence_dask_logging()
     try:
-        client = Client(address, timeout=_CONNECT_SECONDS)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TypeError) as error:
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError("scheduler_unreachable", address=address, detail=detail) from None

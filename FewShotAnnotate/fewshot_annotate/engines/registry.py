@@ -9,7 +9,7 @@ from ..core.job import Job
 from .base import Engine
 
 # Name -> (module below this package, class).
-_ENGINES = {
+ENGINES = {
     "propagate": ("propagate.engine", "Propagate"),
     "adapt": ("adapt.engine", "Adapt"),
     "specialist": ("specialist.engine", "Specialist"),
@@ -26,12 +26,12 @@ _ENGINES = {
     "nninteractive": ("nninteractive.engine", "NnInteractive"),
 }
 # In order of accuracy: "auto" is the first of these that can run on this machine.
-_AUTO = ("adapt", "propagate")
+AUTO_ENGINES = ("adapt", "propagate")
 
 
 def engine_names() -> tuple[str, ...]:
     """Names of all engines, in the order of menus."""
-    return tuple(_ENGINES)
+    return tuple(ENGINES)
 
 
 def engine_class(name: str) -> type[Engine]:
@@ -43,11 +43,11 @@ def engine_class(name: str) -> type[Engine]:
         No engine has this name.
     """
     if name == "auto":
-        runnable = (other for other in _AUTO if engine_class(other).unavailable_reason() is None)
-        name = next(runnable, _AUTO[-1])
-    if name not in _ENGINES:
-        raise InputError("engine_unknown", engine=name, known=", ".join(["auto", *_ENGINES]))
-    module, class_name = _ENGINES[name]
+        runnable = (other for other in AUTO_ENGINES if engine_class(other).unavailable_reason() is None)
+        name = next(runnable, AUTO_ENGINES[-1])
+    if name not in ENGINES:
+        raise InputError("engine_unknown", engine=name, known=", ".join(["auto", *ENGINES]))
+    module, class_name = ENGINES[name]
     engine: type[Engine] = getattr(import_module(f".{module}", __package__), class_name)
     return engine
 

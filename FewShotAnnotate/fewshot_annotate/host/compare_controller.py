@@ -125,10 +125,10 @@ class CompareController:
         self.summary: Summary | None = None
         self._scene = scene
         self._chart_id = ""
-        self._python = python
+        self.python = python
         self._device = device
         self._held: RunFolder | None = None
-        self._folder: ComparisonFolder | None = None
+        self.folder: ComparisonFolder | None = None
         self._process: ComparisonProcess | None = None
         self._grids = grids or GridReader()
         self._tasks = BackgroundTasks("FewShotAnnotateCompare")
@@ -141,7 +141,7 @@ class CompareController:
     @property
     def report_path(self) -> Path | None:
         """The report of the last comparison, None if there is none."""
-        path = self._folder.report_path if self._folder is not None and self.summary is not None else None
+        path = self.folder.report_path if self.folder is not None and self.summary is not None else None
         return path if path is not None and path.is_file() else None
 
     @property
@@ -166,20 +166,20 @@ class CompareController:
         held = store.create()
         self.reset()
         folder = ComparisonFolder(held.path)
-        self._held, self._folder = held, folder
+        self._held, self.folder = held, folder
         self._tasks.start(partial(delete_orphaned_runs, store))
-        self._tasks.start(partial(_prepare, comparison_input, folder), lambda _: self._start_worker(folder))
+        self._tasks.start(partial(prepare_comparison, comparison_input, folder), lambda _: self._start_worker(folder))
         self._change(CompareState.PREPARING)
 
     def write_report(self) -> None:
         """Begin to write the report of a comparison that is done; finished trials are not run again."""
-        if self.state is CompareState.DONE and self._folder is not None:
-            self._start_worker(self._folder)
+        if self.state is CompareState.DONE and self.folder is not None:
+            self._start_worker(self.folder)
 
     def poll(self) -> None:
         """Take one bounded step; the panel's timer calls it."""
         try:
-            delivered, folder = self._tasks.poll(), self._folder
+            delivered, folder = self._tasks.poll(), self.folder
             if not delivered and folder is not None and self._process is not None and self._process.running:
                 self._follow(folder, self._process)
         except Exception as error:
@@ -195,7 +195,7 @@ class CompareController:
     def reset(self) -> None:
         """End the comparison at once and clear its result."""
         process, self._process = self._process, None
-        held, self._held, self._folder = self._held, None, None
+        held, self._held, self.folder = self._held, None, None
         self._tasks.cancel()
         discard_run(self._tasks, process, held)
         self.summary, self.error, self.message, self.progress = None, None, "", _NO_PROGRESS
@@ -235,7 +235,7 @@ class CompareController:
         )
 
     def _start_worker(self, folder: ComparisonFolder) -> None:
-        self._process = ComparisonProcess(folder, self._python)
+        self._process = ComparisonProcess(folder, self.python)
         self._process.start()
         self._change(CompareState.RUNNING)
 
@@ -265,7 +265,7 @@ class CompareController:
         self.changed.emit()
 
 
-def _prepare(source: _ComparisonInput, folder: ComparisonFolder) -> None:
+def prepare_comparison(source: _ComparisonInput, folder: ComparisonFolder) -> None:
     """Find the painted slices, check all voxels and write the folder. Touches no node."""
     survey = survey_segmentation(source.grid, source.record)
     shape = source.grid.geometry.shape

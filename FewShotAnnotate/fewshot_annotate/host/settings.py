@@ -133,12 +133,12 @@ class Settings:
             self._store.remove(f"{GROUP}/{key}")
 
 
-# What the environment said before any setting took its place.
-_BEFORE: dict[str, str | None] = {}
+# Environment variables as they were before a setting replaced them; None: not set.
+ORIGINAL_ENVIRONMENT: dict[str, str | None] = {}
 
 
 def _set_variable(name: str, text: str) -> None:
-    before = _BEFORE.setdefault(name, os.environ.get(name))
+    before = ORIGINAL_ENVIRONMENT.setdefault(name, os.environ.get(name))
     value = text or before
     if value is None:
         os.environ.pop(name, None)

@@ -9,8 +9,8 @@ from .voxel_stream import read_head
 _HEAD_BYTES = 4096
 # First bytes of a file, and its description in the message that the file cannot be read as an image.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "it is a placeholder of Git LFS; fetch the file itself with: git lfs pull"),
-    (b"/annex/objects", "it is a placeholder of git-annex; fetch the file itself with: datalad get"),
+    (b"version https://git-lfs", "it is a placeholder of Git LFS; download the file itself with: git lfs pull"),
+    (b"/annex/objects", "it is a placeholder of git-annex; download the file itself with: datalad get"),
     (b"NRRD00", "it is an NRRD file compressed as a whole; decompress it with gunzip"),
     (b"%PDF", "it is a PDF document"),
     (b"\x89HDF", "it is an HDF5 file; convert MINC 2 with mnc2nii, other files with the program that wrote them"),

@@ -103,12 +103,9 @@ def close_module(widget: Any) -> None:
 
 def scripted_effect(name: str) -> Any:
     """Return a Segment Editor effect of another extension, not yet registered, which does nothing."""
-    from support.slicer_standin.segment_editor_effect import IdleEffect, qSlicerSegmentEditorScriptedEffect
+    from support.slicer_standin.segment_editor_effect import idle_effect
 
-    effect = qSlicerSegmentEditorScriptedEffect(None)
-    effect.name = name
-    effect._self = IdleEffect(effect)
-    return effect
+    return idle_effect(name)
 
 
 def dialogs() -> Dialogs:

@@ -177,10 +177,10 @@ class _PathWidget(qt.QWidget):
         layout.addWidget(self._edit)
         layout.addWidget(self._button)
 
-    def _get_path(self) -> str:
+    def get_path(self) -> str:
         return self._edit.text
 
-    def _set_path(self, path: str | Path) -> None:
+    def set_path(self, path: str | Path) -> None:
         self._edit.setText(str(path))
 
 
@@ -202,12 +202,12 @@ class ctkPathLineEdit(_PathWidget):
 
     def setCurrentPath(self, path: str) -> None:
         """Set the path."""
-        self._set_path(path)
+        self.set_path(path)
 
     def addCurrentPathToHistory(self) -> None:
         """Do nothing: the stand-in has no history."""
 
-    currentPath = Property(str, _PathWidget._get_path, _PathWidget._set_path)
+    currentPath = Property(str, _PathWidget.get_path, _PathWidget.set_path)
     settingKey = Property(str, lambda self: self.property("_key"), lambda self, key: self.setProperty("_key", key))
     filters = Property(int, lambda self: 2, lambda self, filters: None)
     nameFilters = Property("QStringList", lambda self: [], lambda self, filters: None)
@@ -223,7 +223,7 @@ class ctkDirectoryButton(_PathWidget):
         super().__init__(parent)
         self._edit.textChanged.connect(self.directoryChanged)
 
-    directory = Property(str, _PathWidget._get_path, _PathWidget._set_path)
+    directory = Property(str, _PathWidget.get_path, _PathWidget.set_path)
 
 
 @custom_widget

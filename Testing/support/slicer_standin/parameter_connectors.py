@@ -65,9 +65,9 @@ def make_connector(widget: Any, hint: Any) -> Connector:
     if kind is str and cls is qt.QTextEdit:
         return Connector(widget.toPlainText, widget.setPlainText, widget.textChanged)
     if kind is Path and cls is ctk.ctkPathLineEdit:
-        return Connector(lambda: Path(widget.currentPath), widget._set_path, widget.currentPathChanged)
+        return Connector(lambda: Path(widget.currentPath), widget.set_path, widget.currentPathChanged)
     if kind is Path and cls is ctk.ctkDirectoryButton:
-        return Connector(lambda: Path(widget.directory), widget._set_path, widget.directoryChanged)
+        return Connector(lambda: Path(widget.directory), widget.set_path, widget.directoryChanged)
     node_types = _node_types(kind)
     if cls is qMRMLNodeComboBox and node_types:
         widget.nodeTypes = node_types

@@ -78,7 +78,7 @@ class _Wrapper:
     """What the decorator adds to a class."""
 
     allParameters: dict[str, _Parameter]
-    _is_parameter_node_wrapper = True
+    is_parameter_node_wrapper = True
 
     def __init__(self, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
@@ -197,7 +197,7 @@ def parameterNodeWrapper(cls: type | None = None) -> Any:
 
 def isParameterNodeWrapper(candidate: Any) -> bool:
     """Return whether a class or an object was made by `parameterNodeWrapper`."""
-    return bool(getattr(candidate, "_is_parameter_node_wrapper", False))
+    return bool(getattr(candidate, "is_parameter_node_wrapper", False))
 
 
 def findChildWidgetForParameter(widget: Any, name: str) -> Any:

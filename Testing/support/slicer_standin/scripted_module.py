@@ -214,7 +214,7 @@ def load_module(path: str | Path, enter: bool = True) -> tuple[Any, Any]:
     setattr(slicer.modules, name.lower(), entry)
     setattr(slicer.modules, f"{name}Instance", getattr(python_module, name)(entry))
     panel = qSlicerScriptedLoadableModuleWidget(name)
-    entry._widget = panel
+    entry.panel = panel
     widget = make_widget(python_module, panel)
     if enter:
         panel.enter()

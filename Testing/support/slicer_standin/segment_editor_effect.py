@@ -34,10 +34,15 @@ class IdleEffect(AbstractScriptedSegmentEditorEffect):
 
     def clone(self) -> qSlicerSegmentEditorScriptedEffect:
         """Return a new one of the same name."""
-        effect = qSlicerSegmentEditorScriptedEffect(None)
-        effect.name = self.scriptedEffect.name
-        effect._self = IdleEffect(effect)
-        return effect
+        return idle_effect(self.scriptedEffect.name)
+
+
+def idle_effect(name: str) -> qSlicerSegmentEditorScriptedEffect:
+    """Return an effect that does nothing, not yet registered."""
+    effect = qSlicerSegmentEditorScriptedEffect(None)
+    effect.name = name
+    effect._self = IdleEffect(effect)
+    return effect
 
 
 class qSlicerSegmentEditorScriptedEffect:

@@ -146,7 +146,7 @@ class Adapt(Engine):
         pool = self._pool()
         work = ProgressCounter(self.context.report_progress, (1 + FINISHING_STEPS) * len(query))
         plan = self._plan(query, pool.shape)
-        stack = self._stack(pool) if plan else None
+        stack = self.input_stack(pool) if plan else None
         if self._specialist is not None:
             work.plan(SPECIALIST_STEPS)
         fit = fit_support(pool, query, plan, stack, self.settings["seed"], work, self._config)
@@ -290,8 +290,8 @@ class Adapt(Engine):
         expected = self._filler.expectation.expected(self._support.labels)
         return expected if self._blend is None else self._blend.expected(expected, self._support.labels)
 
-    def _stack(self, pool: CandidatePool) -> Stack:
-        """Input slices of networks."""
+    def input_stack(self, pool: CandidatePool) -> Stack:
+        """The slices as input of networks."""
         from ..device import torch_device
         from .stack import Stack
 

@@ -95,7 +95,7 @@ class GroundingDino(PromptedEngine):
         if not named_labels:
             return prompts
         model = self.detector()
-        rgb = self._greyscale.rgb(index)
+        rgb = self.greyscale.rgb(index)
         refined = dict(prompts)
         for text, label_indices in self._texts_and_labels(model):
             if not set(label_indices) & set(named_labels):
@@ -109,7 +109,7 @@ class GroundingDino(PromptedEngine):
 
             (boxes, scores), _ = self.with_less_memory(detect, (1,), model.device)
             for label_index, score in zip(label_indices, scores, strict=True):
-                limit = self._prompts.extents.limit(index, label_index)
+                limit = self.prompts.extents.limit(index, label_index)
                 if label_index in prompts and limit is not None:
                     box = self._best(boxes, score, prompts[label_index], limit)
                     if box is not None:
@@ -120,7 +120,7 @@ class GroundingDino(PromptedEngine):
         """The detection model, loaded by the first call."""
         device = self.model().device
         files = [self.checkpoint(role) for role in (DETECTOR, VOCABULARY)]
-        return _load(*files, store.path_of(files[0]), device)
+        return load_network(*files, store.path_of(files[0]), device)
 
     def _texts_and_labels(self, model: GroundingModel) -> list[tuple[Text, list[int]]]:
         """Texts with all names, each with the indices of its labels."""
@@ -154,7 +154,7 @@ def overlaps(boxes: np.ndarray, other: Sequence[float]) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _load(checkpoint: Checkpoint, vocabulary: Checkpoint, path: Path, device: torch.device) -> GroundingModel:
+def load_network(checkpoint: Checkpoint, vocabulary: Checkpoint, path: Path, device: torch.device) -> GroundingModel:
     """Load the model of a checkpoint; cached for the life of the process."""
     from .network import GroundingModel
 

@@ -31,7 +31,7 @@ class MultiverSeg(InContextEngine):
 
     def network(self, device: torch.device) -> Network:
         """The network with its weights."""
-        return _network(self.checkpoint("checkpoint"), device)
+        return load_network(self.checkpoint("checkpoint"), device)
 
     @classmethod
     def state_shapes(cls) -> dict[str, tuple[int, ...]]:
@@ -42,7 +42,8 @@ class MultiverSeg(InContextEngine):
 
 
 @lru_cache(maxsize=1)
-def _network(checkpoint: Checkpoint, device: torch.device) -> Network:
+def load_network(checkpoint: Checkpoint, device: torch.device) -> Network:
+    """Load the network of a checkpoint; cached for the life of the process."""
     from .multiverseg_network import MultiverSegNet
 
     return MultiverSegNet(loading.load_state(checkpoint, MultiverSeg.state_shapes()), device)

@@ -59,7 +59,7 @@ class SegGpt(GreyscaleEngine):
         max_prompts = self.settings.get("prompts", 1)
         images: dict[int, np.ndarray] = {}
         for index in slice_indices:
-            image = as_input(self._greyscale.rgb(index), model.side)
+            image = as_input(self.greyscale.rgb(index), model.side)
             results = {}
             for label_index, limit in limits[index].items():
                 grey, max_prompts = self.with_less_memory(
@@ -76,7 +76,7 @@ class SegGpt(GreyscaleEngine):
     def load(self, device: torch.device) -> InContextModel:
         """Load the model."""
         checkpoint = self.checkpoint(MODEL)
-        return _load(checkpoint, store.path_of(checkpoint), device)
+        return load_network(checkpoint, store.path_of(checkpoint), device)
 
     @classmethod
     def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
@@ -105,7 +105,7 @@ class SegGpt(GreyscaleEngine):
         prompts = []
         for support_index in self.nearest(index, label_index, count):
             if support_index not in images:
-                images[support_index] = as_input(self._greyscale.rgb(support.indices[support_index]), model.side)
+                images[support_index] = as_input(self.greyscale.rgb(support.indices[support_index]), model.side)
             mask = support.masks[support_index] == support.labels[label_index]
             prompts.append((images[support_index], as_painting(mask, model.side)))
         with self.precision(model.device):
@@ -127,7 +127,7 @@ class SegGpt(GreyscaleEngine):
 
 
 @lru_cache(maxsize=1)
-def _load(checkpoint: Checkpoint, path: Path, device: torch.device) -> InContextModel:
+def load_network(checkpoint: Checkpoint, path: Path, device: torch.device) -> InContextModel:
     """Load the model of a checkpoint; cached for the life of the process."""
     from .seggpt_network import InContextModel
 

@@ -55,7 +55,7 @@ class UniverSeg(InContextEngine):
 
     def network(self, device: torch.device) -> Network:
         """The network with its weights."""
-        return _network(self.checkpoint("checkpoint"), device, self.settings["implementation"])
+        return load_network(self.checkpoint("checkpoint"), device, self.settings["implementation"])
 
     @classmethod
     def state_shapes(cls) -> dict[str, tuple[int, ...]]:
@@ -90,7 +90,8 @@ class OfficialNetwork:
 
 
 @lru_cache(maxsize=1)
-def _network(checkpoint: Checkpoint, device: torch.device, implementation: str) -> Network:
+def load_network(checkpoint: Checkpoint, device: torch.device, implementation: str) -> Network:
+    """Load the network of a checkpoint; cached for the life of the process."""
     from .universeg_network import UniverSegNet
 
     state = loading.load_state(checkpoint, UniverSeg.state_shapes())

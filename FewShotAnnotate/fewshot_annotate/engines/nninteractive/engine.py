@@ -87,7 +87,7 @@ class NnInteractive(PretrainedEngine):
     def load(self, device: torch.device) -> PromptableModel:
         """Load the model."""
         checkpoint, plans = self.checkpoint(MODEL), self.checkpoint(PLANS)
-        return _load(checkpoint, plans, store.path_of(checkpoint), device)
+        return load_network(checkpoint, plans, store.path_of(checkpoint), device)
 
     @classmethod
     def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
@@ -184,7 +184,7 @@ def certainty(mask: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _load(checkpoint: Checkpoint, plans: Checkpoint, path: Path, device: torch.device) -> PromptableModel:
+def load_network(checkpoint: Checkpoint, plans: Checkpoint, path: Path, device: torch.device) -> PromptableModel:
     """Load the model of a checkpoint; cached for the life of the process."""
     from .network import PromptableModel
 

@@ -20,7 +20,7 @@ class GreyscaleEngine(PretrainedEngine):
         super().prepare(volume, support, context)
         self._support = support
         self._shape = support.masks.shape[1], support.masks.shape[2]
-        self._greyscale = GreyscaleSlices(
+        self.greyscale = GreyscaleSlices(
             support.axis.slices(volume.array), IntensityScale(self.settings["intensities"])
         )
         self._extents = LabelExtents(support)

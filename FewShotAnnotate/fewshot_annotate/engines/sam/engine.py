@@ -65,7 +65,7 @@ class EmbeddingEngine(GreyscaleEngine):
         if self._model is None:
             device = self.choose_device()
             checkpoint = self.checkpoint(MODEL)
-            self._model = _load(checkpoint, store.path_of(checkpoint), device)
+            self._model = load_network(checkpoint, store.path_of(checkpoint), device)
             self._digest = " ".join(sorted(store.known_digests(checkpoint).values()))
             folder = data_folder() / "embeddings"
             self._cache = EmbeddingCache(folder, self.settings["cache"] * _MIB)
@@ -74,7 +74,7 @@ class EmbeddingEngine(GreyscaleEngine):
     def embed(self, index: int, progress: SliceProgress) -> EmbeddedSlice:
         """Embedding of slice `index`, from the cache if possible."""
         model = self.model()
-        grey = self._greyscale.grey(index)
+        grey = self.greyscale.grey(index)
         with self.precision(model.device):
             key = embedding_key(grey, self._digest, f"{self.variant.preprocessing} {model.precision()}")
             cached = self._cache.get(key)
@@ -97,7 +97,7 @@ class PromptedEngine(EmbeddingEngine):
         """Set the input and prepare the propagation of labels."""
         super().prepare(volume, support, context)
         self._propagate = FlowPropagation(volume, support)
-        self._prompts = PropagatedPrompts(self._propagate, support, self.settings.get("outside", 0))
+        self.prompts = PropagatedPrompts(self._propagate, support, self.settings.get("outside", 0))
 
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the slices of `propagate`, from which the prompts are derived."""
@@ -106,13 +106,13 @@ class PromptedEngine(EmbeddingEngine):
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield slices segmented by the model from propagated prompts, limited to the extent of each label."""
         progress = SliceProgress(self.context.report_progress, len(slice_indices))
-        for index, prompts in self._prompts.prompts(slice_indices):
+        for index, prompts in self.prompts.prompts(slice_indices):
             results = {}
             if prompts:
                 refined = self.refine(index, prompts, progress)
                 embedded = self.embed(index, progress)
                 for label_index, label_prompts in refined.items():
-                    limit = self._prompts.extents.limit(index, label_index)
+                    limit = self.prompts.extents.limit(index, label_index)
                     if limit is not None:
                         probabilities = [
                             self.variant.predict(self.model(), embedded, prompt) for prompt in label_prompts
@@ -158,7 +158,7 @@ class Sam(PromptedEngine):
 
 
 @lru_cache(maxsize=1)
-def _load(checkpoint: Checkpoint, path: Path, device: torch.device) -> SamModel:
+def load_network(checkpoint: Checkpoint, path: Path, device: torch.device) -> SamModel:
     """Load the model of a checkpoint; cached for the life of the process."""
     from .network import SamModel
 

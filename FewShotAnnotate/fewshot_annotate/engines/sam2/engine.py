@@ -87,7 +87,7 @@ class Sam2Video(GreyscaleEngine):
         """Load the model."""
         checkpoint = self.checkpoint(MODEL)
         side = max(STEP, self.settings["side"] // STEP * STEP)
-        return _load(checkpoint, store.path_of(checkpoint), device, side, self.settings["memory"] or -1)
+        return load_network(checkpoint, store.path_of(checkpoint), device, side, self.settings["memory"] or -1)
 
     @classmethod
     def require_weights(cls, state: Mapping[str, Tensor], path: Path) -> None:
@@ -104,9 +104,7 @@ class Sam2Video(GreyscaleEngine):
 
         support = self._support
         first = support.indices[0]
-        frames = Frames(
-            support.indices[-1] - first + 1, lambda frame: model.frame(self._greyscale.rgb(frame + first))
-        )
+        frames = Frames(support.indices[-1] - first + 1, lambda frame: model.frame(self.greyscale.rgb(frame + first)))
         features = shared_features(model, CACHED_FRAMES)
         label_indices = [
             label_index for label_index in range(len(support.labels)) if self._extents.slices_showing(label_index)
@@ -175,7 +173,9 @@ def _order(paths: Mapping[int, range]) -> list[int]:
 
 
 @lru_cache(maxsize=1)
-def _load(checkpoint: Checkpoint, path: Path, device: torch.device, side: int, conditioning: int) -> VideoModel:
+def load_network(
+    checkpoint: Checkpoint, path: Path, device: torch.device, side: int, conditioning: int
+) -> VideoModel:
     """Load the model of a checkpoint; cached for the life of the process."""
     from .network import VideoModel
 

@@ -76,7 +76,7 @@ class SuggestionFinder:
         self._tasks.start(partial(_prepare, run_input, self._held), self._start_worker)
 
     def poll(self) -> bool:
-        """Fetch the result; True if the computation has ended."""
+        """Read the result; True if the computation has ended."""
         try:
             self._tasks.poll()
             return self._follow()

@@ -88,7 +88,7 @@ class FillController:
         self.expected: dict[str, tuple[str, Expected]] = {}
         self.error: InputError | None = None
         self._scene = scene
-        self._python = python
+        self.python = python
         self._grids = grids or GridReader()
         self._store = store or RunStore()
         self.run: ActiveRun | None = None
@@ -284,7 +284,7 @@ class FillController:
             self._change(State.FINISHING)
 
     def _start_worker(self, run: ActiveRun) -> None:
-        run.start_worker(self._python)
+        run.start_worker(self.python)
         self._change(State.RUNNING)
 
     def _follow_worker(self, run: ActiveRun) -> None:
@@ -301,7 +301,7 @@ class FillController:
         if isinstance(ending, Failed):
             self._stop(error_text(ending.content))
         elif isinstance(ending, Finished) and run.has_more_layers and not run.stopping:
-            run.start_next_layer(self._python)
+            run.start_next_layer(self.python)
             self._change(State.RUNNING)
         else:
             run.stopping = not run.live and (not isinstance(ending, Finished) or run.has_more_layers)

@@ -83,7 +83,7 @@ def download_checkpoint(checkpoint: Checkpoint) -> bool:
     Raises
     ------
     InputError
-        It cannot be fetched.
+        It cannot be downloaded.
     """
     dialog = slicer.util.createProgressDialog(
         labelText=_("Downloading {title}").format(title=checkpoint.title), maximum=100, value=0

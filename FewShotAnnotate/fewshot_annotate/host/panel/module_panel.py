@@ -25,6 +25,7 @@ from .fill_step import FillStep
 from .fill_undo import FillUndo
 from .label_step import LabelStep
 from .next_button import NextButton
+from .node_queries import first_segmentation, has_geometry, has_voxels, is_same_node
 from .review_section import ReviewSection
 from .segmentation_events import SegmentationEvents
 from .settings_section import SettingsSection
@@ -182,6 +183,16 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._setParameterNode(None)
         self.removeObservers()
 
+    @property
+    def busy(self) -> bool:
+        """Whether background work is pending."""
+        return bool(self.logic.busy or any(section.busy for section in self._sections))
+
+    @property
+    def polling(self) -> bool:
+        """Whether the panel's timer runs."""
+        return bool(self._timer.active)
+
     def onReload(self) -> None:
         """Reload the library with the module."""
         self.cleanup()
@@ -211,10 +222,10 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode.volume is None:
             self._parameterNode.volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
         if self._parameterNode.segmentation is None:
-            self._parameterNode.segmentation = _firstSegmentation()
+            self._parameterNode.segmentation = first_segmentation()
 
     def _setParameterNode(self, parameterNode: Any) -> None:
-        if _sameNode(parameterNode, self._parameterNode):
+        if is_same_node(parameterNode, self._parameterNode):
             return
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
@@ -230,7 +241,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
         nodes = self.logic.chosenNodes()
         volume, segmentation = nodes.volume, nodes.segmentation
-        if segmentation is not None and _hasVoxels(volume) and not _hasGeometry(segmentation):
+        if segmentation is not None and has_voxels(volume) and not has_geometry(segmentation):
             segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         if self.ui.segmentEditor.segmentationNode() is not segmentation:
             self.ui.segmentEditor.setSegmentationNode(segmentation)
@@ -277,7 +288,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in (self.volumeStep, self.labelStep, self.fillStep, *self._sections):
             run(section.poll)
         self._work.show(run)
-        busy = self.logic.busy or any(section.busy for section in self._sections)
+        busy = self.busy
         idle = self.logic.controller.state is State.IDLE and not busy and not self.datasetSection.in_background
         if not self.parent.isEntered and idle:
             self._timer.stop()
@@ -300,25 +311,3 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onRefill(self, request: Any) -> None:
         attempt(lambda: self.logic.fill(self._parameterNode, refill=request))
         self._showRun()
-
-
-def _firstSegmentation() -> Any:
-    """The first segmentation a user can see; previews are hidden from editors."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    return next((node for node in nodes if not node.GetHideFromEditors()), None)
-
-
-def _hasGeometry(segmentationNode: Any) -> bool:
-    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-    return bool(segmentationNode.GetSegmentation().GetConversionParameter(name))
-
-
-def _hasVoxels(volumeNode: Any) -> bool:
-    return volumeNode is not None and volumeNode.GetImageData() is not None
-
-
-def _sameNode(first: Any, second: Any) -> bool:
-    """Whether two wrapped parameter nodes are the same node."""
-    if first is None or second is None:
-        return first is second
-    return first.parameterNode is second.parameterNode

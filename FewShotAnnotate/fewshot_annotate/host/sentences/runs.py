@@ -150,37 +150,40 @@ def runs_sentences() -> Mapping[str, str]:
             "The weights '{name}' may not be used for everything (licence: {licence}); read their licence and "
             "agree to it first."
         ),
-        "download_failed": _("{url}: cannot be fetched ({detail}); try again, it goes on where it broke off."),
+        "download_failed": _("{url}: cannot be downloaded ({detail}); try again, it goes on where it broke off."),
         "download_wrong": _("{url}: gave something else than '{name}', which was deleted: {detail}"),
-        "download_busy": _("The weights '{name}' are just being fetched by another program; wait for it."),
+        "download_busy": _("The weights '{name}' are just being downloaded by another program; wait for it."),
         "import_wrong": _("{path}: was not imported as '{name}': {detail}"),
         "weights_unknown": _("There is no checkpoint named '{name}'; choose one of: {known}."),
         "weights_missing": _("The weights '{name}' are not on this computer; press Fill to download them."),
         "weights_unrecorded": _("{path}: it is not known where this file came from; download '{name}' anew."),
         "weights_size": _(
-            "{path}: this is not '{name}' as published ({found} bytes instead of {expected}); fetch it again."
+            "{path}: this is not '{name}' as published ({found} bytes instead of {expected}); download it again."
         ),
         "weights_differ": _(
             "{path}: this is not '{name}' as published or first seen (its {algorithm} differs); remove it and "
-            "fetch it again."
+            "download it again."
         ),
         "weights_differ_first": _(
             "{path}: this is not '{name}' as first seen here (its {algorithm} differs); remove the file and "
             "download it again."
         ),
-        "weights_damaged": _("{path}: the weights cannot be read ({detail}); fetch the file again."),
+        "weights_damaged": _("{path}: the weights cannot be read ({detail}); download the file again."),
         "weights_code": _(
-            "{path}: the file holds more than tensors and could run code; it was not loaded. Fetch it from its "
+            "{path}: the file holds more than tensors and could run code; it was not loaded. Download it from its "
             "publisher."
         ),
         "weights_bomb": _(
-            "{path}: the file would unpack to more than its own size; it was not loaded. Fetch it from its publisher."
+            "{path}: the file would unpack to more than its own size; it was not loaded. Download it from its "
+            "publisher."
         ),
         "weights_escape": _(
-            "{path}: the archive names files outside itself; it was not loaded. Fetch it from its publisher."
+            "{path}: the archive names files outside itself; it was not loaded. Download it from its publisher."
         ),
-        "weights_no_state": _("{path}: the file holds no weights by name; fetch it from its publisher."),
-        "weights_architecture": _("{path}: these weights belong to another model ({detail}); fetch the right file."),
+        "weights_no_state": _("{path}: the file holds no weights by name; download it from its publisher."),
+        "weights_architecture": _(
+            "{path}: these weights belong to another model ({detail}); download the right file."
+        ),
         "labels_several": _("The segments overlap and lie in several layers; take each from `layers`."),
         "export_differs": _("{path}: what was read back differs from what was written ({detail}); nothing was kept."),
         "package_broken": _(

@@ -178,6 +178,11 @@ class FewShotFillEffect(AbstractScriptedSegmentEditorEffect):
         # Beside Resume there is less room, and nothing to stop.
         return _("Keep") if session.why_not_resume is None else _("Stop, keep finished")
 
+    @property
+    def polling(self) -> bool:
+        """Whether the timer of the effect runs."""
+        return self._timer is not None and bool(self._timer.active)
+
     def _onTimer(self) -> None:
         session = self.session()
         if session is None:
