@@ -41,3 +41,11 @@ def test_a_second_part_of_some_size_stays() -> None:
     part = logits.copy()
     part[1, :8, -8:] = part[1].max()
     assert filler.probabilities(2, part).argmax(axis=0)[:8, -8:].all()
+
+
+def test_a_speck_that_a_specialist_adds_is_removed_as_well() -> None:
+    filler, logits = disc_filler()
+    blended = filler.probabilities(2, logits.copy())
+    whole = blended.argmax(axis=0)
+    blended[1, 22:24, -3:] = 2.0
+    np.testing.assert_array_equal(filler.without_small_components(2, blended).argmax(axis=0), whole)

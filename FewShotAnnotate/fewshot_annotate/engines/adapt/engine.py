@@ -217,9 +217,10 @@ class Adapt(Engine):
 
     def _blended(self, index: int, probabilities: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
         """Probabilities of a full slice after blending with the specialist, if there is one."""
-        if self._blend is None:
+        if self._blend is None or self._filler is None:
             return probabilities
-        return self._blend.blend(index, distances(index, self._support.indices), probabilities, window)
+        blended = self._blend.blend(index, distances(index, self._support.indices), probabilities, window)
+        return self._filler.without_small_components(index, blended)
 
     def _full_slice(self, window: tuple[slice, slice], probabilities: np.ndarray) -> np.ndarray:
         """Probabilities of a full slice, which is background outside of the window."""

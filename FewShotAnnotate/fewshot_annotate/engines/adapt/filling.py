@@ -62,11 +62,17 @@ class SliceFiller:
         Dice thresholds, small components and unmatched structures are taken into account.
         """
         best = self.expectation.apply_dice_thresholds(self._calibrated(index, logits))
-        if self._config.labelling.small_components:
-            best = remove_small_labels(best, self._smallest_areas, self._config.labelling.min_pixels)
-            remove_small_components(best, self._smallest_components.around(self._pool.support.around(index)))
+        best = self.without_small_components(index, best)
         self._pool.raise_unmatched(index, best)
         return best
+
+    def without_small_components(self, index: int, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities of a query slice, float `[labels + 1, h, w]`, without components that are too small."""
+        if not self._config.labelling.small_components:
+            return probabilities
+        result = remove_small_labels(probabilities, self._smallest_areas, self._config.labelling.min_pixels)
+        remove_small_components(result, self._smallest_components.around(self._pool.support.around(index)))
+        return result
 
     def _fused(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         for index, log_probs in self._pool.candidates(query):
