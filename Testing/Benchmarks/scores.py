@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from fewshot_annotate.guidance.confidence import slice_confidence
 from scipy.ndimage import binary_dilation, binary_erosion, find_objects
 from scipy.spatial import KDTree
 from scipy.stats import spearmanr
@@ -19,7 +20,7 @@ from scipy.stats import spearmanr
 MIN_VOXELS = 200
 # A ranking of fewer slices than this says nothing.
 MIN_SLICES = 4
-# Margin around the predicted foreground in which the confidence of a slice is averaged.
+# Margin around the predicted foreground in which the confidence of voxels is compared with the truth.
 MARGIN_PIXELS = 2
 # Bins of confidence in which it is compared with how often it is right.
 BINS = 10
@@ -151,11 +152,11 @@ def surface(mask: np.ndarray) -> np.ndarray:
 def rank_correlation(
     truth: np.ndarray, result: np.ndarray, confidence: np.ndarray, slices: Sequence[int], labels: Sequence[int]
 ) -> float | None:
-    """Spearman correlation over slices of mean confidence and true Dice: 1 if confidence ranks slices rightly.
+    """Spearman correlation over slices of confidence and true Dice: 1 if confidence ranks slices rightly.
 
-    A slice's confidence is the mean over its predicted foreground and what lies within `MARGIN_PIXELS` of it: the
-    rest is easy background. Its Dice is the mean over the labels that either side has there. Slices without predicted
-    foreground are left out, and so is (None) a ranking of fewer than `MIN_SLICES` slices or of equal values.
+    A slice's confidence is that by which the review is ordered. Its Dice is the mean over the labels that either side
+    has there. Slices without predicted foreground are left out, and so is (None) a ranking of fewer than `MIN_SLICES`
+    slices or of equal values.
 
     Parameters
     ----------
@@ -165,7 +166,7 @@ def rank_correlation(
     for index in slices:
         dice = mean(dice_by_label(truth[index], result[index], labels).values())
         if dice is not None and result[index].any():
-            pairs.append((float(confidence[index][_near(result[index])].mean()), dice))
+            pairs.append((slice_confidence(result[index], confidence[index]), dice))
     if len(pairs) < MIN_SLICES or 0 in np.ptp(pairs, axis=0):
         return None
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)

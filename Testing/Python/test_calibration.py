@@ -408,3 +408,19 @@ def test_a_slice_that_is_surely_empty_is_confident_and_one_that_may_not_be_is_no
     nothing = np.zeros((8, 8), dtype=np.uint8)
     assert slice_confidence(nothing, np.full((8, 8), 255, dtype=np.uint8)) == 1
     assert slice_confidence(nothing, np.full((8, 8), 150, dtype=np.uint8)) == 0
+
+
+def test_a_small_uncertain_label_counts_as_much_as_a_large_one() -> None:
+    labels = np.zeros((32, 32), dtype=np.uint8)
+    labels[:, :16], labels[:3, 20:23] = 1, 2
+    sure = np.ones(labels.shape)
+    doubtful = np.where(labels == 2, 0.5, sure)
+    assert slice_confidence(labels, sure) - slice_confidence(labels, doubtful) == pytest.approx(0.5 * 0.5 * 9 / 12)
+
+
+def test_a_structure_that_may_have_been_missed_lowers_the_confidence() -> None:
+    labels = np.zeros((32, 32), dtype=np.uint8)
+    labels[:16, :16] = 1
+    missed = np.ones(labels.shape)
+    missed[17:] = 0.55
+    assert slice_confidence(labels, missed) < slice_confidence(labels, np.ones(labels.shape)) - 0.05

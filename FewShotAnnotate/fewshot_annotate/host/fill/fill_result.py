@@ -131,5 +131,5 @@ def _lowest_confidence(folders: Sequence[JobFolder], index: int) -> np.ndarray:
 
 
 def _confidence(folders: Sequence[JobFolder], index: int) -> float:
-    """Expected Dice of a slice: the lowest of its layers."""
+    """Confidence of a slice: the lowest of its layers."""
     return min(slice_confidence(folder.result_slice(index), folder.confidence_slice(index)) for folder in folders)
