@@ -157,9 +157,7 @@ class Adapt(Engine):
         for index, logits in filler.logits(query):
             work.done(1)
             began = time.monotonic()
-            result = self._blended(
-                index, self._full_slice(pool.window, filler.probabilities(index, logits)), pool.window
-            )
+            result = self._blended(index, self._full_slice(pool.window, filler.probabilities(index, logits)), pool)
             if slab is None or not slab.holds(index):
                 work.done(FINISHING_STEPS)
                 yield index, result
@@ -174,7 +172,7 @@ class Adapt(Engine):
             for index, logits in self._refined(slab, inner, plan, fit.network, work, left):
                 probabilities = self._full_slice(pool.window, filler.probabilities(index, logits))
                 work.done(FINISHING_STEPS)
-                yield index, self._blended(index, probabilities, pool.window)
+                yield index, self._blended(index, probabilities, pool)
 
     def _pool(self) -> CandidatePool:
         """Candidates; drafts are reused as the results of propagation if all labels are annotated on all slices."""
@@ -215,11 +213,11 @@ class Adapt(Engine):
             error_ratio=prediction.error_ratio,
         )
 
-    def _blended(self, index: int, probabilities: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+    def _blended(self, index: int, probabilities: np.ndarray, pool: CandidatePool) -> np.ndarray:
         """Probabilities of a full slice after blending with the specialist, if there is one."""
         if self._blend is None or self._filler is None:
             return probabilities
-        blended = self._blend.blend(index, distances(index, self._support.indices), probabilities, window)
+        blended = self._blend.blend(index, distances(index, self._support.indices), probabilities, pool.window)
         return self._filler.without_small_components(index, blended)
 
     def _full_slice(self, window: tuple[slice, slice], probabilities: np.ndarray) -> np.ndarray:
