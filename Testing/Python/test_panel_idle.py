@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -173,6 +175,84 @@ def test_an_idle_panel_sets_no_tool_tip_and_translates_nothing(panel: Panel, mon
     assert translated == []
 
 
+TOOLS = ("dataset", "compare", "settings")
+# What a tick asks of a section that is closed: a process that it follows may be at work.
+ASKED_OF_CLOSED = {"busy", "in_background", "poll"}
+READS = {"stat", "lstat", "open", "listdir", "scandir", "loads", "tr", "translate"}
+
+
+class Work:
+    """What the methods of a section do, found by the profiler of Python.
+
+    Attributes
+    ----------
+    entered : set of str
+        Methods that were called from elsewhere.
+    reads : list of str
+        Reads of the disk, parsing of JSON and translations within them.
+    """
+
+    def __init__(self, section: Any) -> None:
+        self.entered: set[str] = set()
+        self.reads: list[str] = []
+        self._section = section
+        self._outermost: Any = None
+
+    def clear(self) -> None:
+        self.entered.clear()
+        self.reads.clear()
+
+    def __call__(self, frame: Any, event: str, function: Any) -> None:
+        if self._outermost is None:
+            if event == "call" and frame.f_locals.get("self") is self._section:
+                self._outermost = frame
+                self.entered.add(frame.f_code.co_name)
+        elif event in ("call", "c_call"):
+            name = frame.f_code.co_name if event == "call" else function.__name__
+            self.reads += [name] if name in READS else []
+        elif event == "return" and frame is self._outermost:
+            self._outermost = None
+
+
+@contextmanager
+def profiled(section: Any) -> Iterator[Work]:
+    """Record what a section does."""
+    work = Work(section)
+    sys.setprofile(work)
+    try:
+        yield work
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_closed_tool_does_nothing_while_others_are_open_and_is_up_to_date_once_opened(
+    panel: Panel, name: str
+) -> None:
+    header, section = getattr(panel.ui, f"{name}Section"), getattr(panel.widget, f"{name}Section")
+    others = [other for other in TOOLS if other != name]
+    panel.widget.parent.show()
+    panel.widget.accordion.open("tools")
+    for other in others:
+        getattr(panel.ui, f"{other}Section").collapsed = False
+    settle(panel)
+    changes = ToolTipChanges(header)
+    with profiled(section) as work:
+        panel.parameters.segmentation = None  # now no comparison can be started
+        slicer_standin.process_events(IDLE_MILLISECONDS)
+        assert work.entered <= ASKED_OF_CLOSED
+        assert work.reads == []
+        assert changes.count == 0
+        header.collapsed = False
+        slicer_standin.process_events(IDLE_MILLISECONDS)
+        assert "show_controls" in work.entered
+    if name == "compare":
+        assert changes.count > 0
+    if name == "settings":
+        assert "scandir" in work.reads or "listdir" in work.reads
+    assert [other for other in others if not getattr(panel.ui, f"{other}Section").collapsed] == []
+
+
 def test_tools_set_no_tool_tip_until_they_are_opened(panel: Panel) -> None:
     section = panel.ui.compareSection
     assert panel.ui.toolsSection.collapsed
@@ -181,4 +261,5 @@ def test_tools_set_no_tool_tip_until_they_are_opened(panel: Panel) -> None:
     slicer_standin.process_events(IDLE_MILLISECONDS)
     assert changes.count == 0
     panel.widget.accordion.open("tools")
+    section.collapsed = False
     assert changes.count > 0

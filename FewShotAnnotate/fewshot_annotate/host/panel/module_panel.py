@@ -147,7 +147,11 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             fill=self.fillStep,
             review=self.reviewSection,
             export=self.exportSection,
-            tools=(self.datasetSection, self.compareSection, self.settingsSection),
+            tools={
+                "datasetSection": self.datasetSection,
+                "compareSection": self.compareSection,
+                "settingsSection": self.settingsSection,
+            },
         )
         self.accordion, self.help = self._work.accordion, self._work.help
         order_tabs(self.uiWidget, [getattr(self.ui, name) for name in SECTIONS])
@@ -173,7 +177,7 @@ class ModulePanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The application closes or the module is reloaded."""
         self._timer.stop()
         self._shortcuts.remove()
-        self.accordion.close()
+        self._work.close()
         for signal in (self.logic.controller.changed, self.logic.export.changed, self.logic.surveyed):
             signal.disconnect_all()
         self.logic.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .accordion import Accordion
@@ -27,8 +27,9 @@ class WorkDisplay:
     bar : ActionBar
     volume, label, fill, review, export : the five steps
         Each with a `state_line`.
-    tools : sequence of sections
-        Those of the last section of the panel, which do nothing while it is closed.
+    tools : mapping of str to section
+        Name of each collapsible button in the last section of the panel -> what is in it; nothing of it is brought up
+        to date while it is closed.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class WorkDisplay:
         fill: FillStep,
         review: ReviewSection,
         export: Any,
-        tools: Sequence[Any],
+        tools: Mapping[str, Any],
     ) -> None:
         self._bar = bar
         self._fill = fill
         self._review = review
-        self._tools = tools
+        self._tools = dict(tools)
         self._walk = ExampleWalk(ui.exampleLabel, volume, fill, review)
         self._steps = {"volume": volume, "label": label, "fill": fill, "review": review, "export": export}
         sections = {
@@ -58,8 +59,10 @@ class WorkDisplay:
             "export": ui.exportSection,
             TOOLS: ui.toolsSection,
         }
-        ui.toolsSection.layout().addStretch(1)
+        ui.toolsSection.layout().addStretch(0)
         self.help = HelpButtons({name: getattr(ui, name) for name in PAGES})
+        headers = {name: getattr(ui, name) for name in tools}
+        self.tools = Accordion(ui.toolsSection, headers, (), lambda name: self._tools[name].show_controls())
         self.accordion = Accordion(parent, sections, (TOOLS,), self._on_opened)
 
     def show(self, run: Callable[[Callable[[], object]], object]) -> None:
@@ -75,9 +78,13 @@ class WorkDisplay:
         run(lambda: self.accordion.follow(self._reached()))
         run(lambda: self.accordion.show_states({name: step.state_line for name, step in self._steps.items()}))
         run(self.help.place)
-        if self.accordion.is_open(TOOLS):
-            for section in self._tools:
-                run(section.show_controls)
+        for section in self._open_tools():
+            run(section.show_controls)
+
+    def close(self) -> None:
+        """Leave the sections as they are, which may be deleted."""
+        self.accordion.close()
+        self.tools.close()
 
     def _reached(self) -> str:
         """The step at which the work is; that of the fill needs no opening, as its button is in the bar."""
@@ -87,7 +94,11 @@ class WorkDisplay:
             return "label"
         return "export" if self._review.all_reviewed else "review"
 
+    def _open_tools(self) -> list[Any]:
+        is_open = self.accordion.is_open(TOOLS)
+        return [section for name, section in self._tools.items() if is_open and self.tools.is_open(name)]
+
     def _on_opened(self, name: str) -> None:
         if name == TOOLS:
-            for section in self._tools:
+            for section in self._open_tools():
                 section.show_controls()
