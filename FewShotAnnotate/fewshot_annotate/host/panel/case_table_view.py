@@ -18,7 +18,7 @@ from .widgets import select_row, select_rows, set_header, set_text_item
 
 _THUMBNAIL_PIXELS = 44
 _PREVIEW_PIXELS = 420
-_MIN_HEIGHT = 150
+_MIN_HEIGHT = 118
 
 
 class CaseTableView:

@@ -60,6 +60,8 @@ class EngineChecklist:
             ready = state.readiness is Readiness.READY
             set_text_item(table, row, 0, state.name)
             set_text_item(table, row, 1, _("ready") if ready else _reason(state))
+            if state.readiness in (Readiness.NEEDS_DOWNLOAD, Readiness.NEEDS_INSTALL):
+                table.item(row, 1).setToolTip(_("Choose it in step 3 and press Fill, which offers to get it."))
             item = table.item(row, 0)
             item.setToolTip(f"{state.title}\n{engine_summary(state.engine)}")
             item.setFlags((qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled) if ready else qt.Qt.NoItemFlags)
@@ -72,7 +74,7 @@ class EngineChecklist:
 
 def _reason(state: EngineState) -> str:
     texts = {
-        Readiness.NEEDS_DOWNLOAD: _("needs a download: choose it under Fill first"),
-        Readiness.NEEDS_INSTALL: _("needs an installation: choose it under Fill first"),
+        Readiness.NEEDS_DOWNLOAD: _("needs a download"),
+        Readiness.NEEDS_INSTALL: _("needs an installation"),
     }
     return texts.get(state.readiness, "" if state.reason is None else error_text(state.reason))

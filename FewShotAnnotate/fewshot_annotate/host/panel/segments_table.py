@@ -14,7 +14,7 @@ from ..messages import Refusal
 from .widgets import fit_height, select_rows, set_check_item, set_header, set_text_item
 
 FILL, PAINTED, DICE, VOLUME, LOCKED = range(5)
-MIN_ROWS = 2
+MIN_ROWS = 3
 
 
 class SegmentsTable:
@@ -63,7 +63,7 @@ class SegmentsTable:
             set_text_item(table, number, VOLUME, _volumes(row, volumes_before.get(row.id)))
             set_check_item(table, number, LOCKED, "", row.locked, row.id)
         table.blockSignals(False)
-        fit_height(table, MIN_ROWS)
+        fit_height(table, max(1, min(MIN_ROWS, len(rows))))
 
 
 def why_left_out(row: SegmentRow) -> Refusal:
