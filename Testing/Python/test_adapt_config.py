@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -20,12 +21,12 @@ from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.adapt.candidates import CANDIDATES, CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
 from fewshot_annotate.engines.adapt.engine import Adapt
-from fewshot_annotate.engines.propagate import composed_flow, flow_propagation, image_choice
+from fewshot_annotate.engines.propagate import composed_flow, flow_propagation, image_choice, label_vote
 
 sys.path.append(str(Path(__file__).parents[1] / "Benchmarks"))
 
 from ablation import Design, Part, Result, parts, table
-from constants import ConstantValue, tuned_constants
+from constants import NOT_COMPARED, ConstantValue, own_value, tuned_constants
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 PROGRAM = Path(__file__).parents[1] / "Benchmarks" / "ablation.py"
@@ -161,12 +162,42 @@ def test_parts_are_chosen_by_name_section_or_kind() -> None:
         parts(["no such"])
 
 
-@pytest.mark.parametrize("name", tuned_constants())
-def test_a_constant_of_propagate_is_compared_with_values_on_either_side(name: str) -> None:
-    (part,) = parts([name])
-    own, *others = part.values
-    assert part.off is None
-    assert min(others) < own < max(others)
+def test_a_constant_of_propagate_is_compared_with_values_on_either_side() -> None:
+    for name in tuned_constants():
+        (part,) = parts([name])
+        own, *others = part.values
+        assert part.off is None
+        assert min(others) < own < max(others), name
+
+
+def numeric_constants(source: Path) -> set[str]:
+    """Public constants of a file that are numbers, `propagate.MODULE.CONSTANT`."""
+    found = set()
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and not any(
+            isinstance(part, ast.Call | ast.Name) for part in ast.walk(node.value)
+        ):
+            names = {name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+            found |= {f"propagate.{source.stem}.{name}" for name in names if not name.startswith("_")}
+    return {name for name in found if isinstance(own_value(name), int | float)}
+
+
+def test_every_number_of_propagate_is_compared_or_named_as_not_compared() -> None:
+    sources = Path(composed_flow.__file__).parent.glob("*.py")
+    found = set().union(*map(numeric_constants, sources))
+    assert found == {*tuned_constants(), *NOT_COMPARED}
+
+
+def test_another_search_radius_finds_a_label_that_moved_farther() -> None:
+    """One bright pixel, four pixels away from where the labelled slice shows it."""
+    image, mask = np.zeros((1, 9, 9), np.float32), np.zeros((9, 9), np.uint8)
+    moved = image.copy()
+    image[0, 4, 2], mask[4, 2], moved[0, 4, 5] = 1, 1, 1
+    field = np.zeros((2, 9, 9), np.float32)
+    source = label_vote.Source(image, mask, label_vote.label_boxes(mask), field, 1.0)
+    assert label_vote.vote(moved, [source], [1], 1.0)[0, 4, 5] == 0
+    with ConstantValue("propagate.label_vote.SEARCH_RADIUS", 3).applied():
+        assert label_vote.vote(moved, [source], [1], 1.0)[0, 4, 5] > 0
 
 
 def test_every_module_sees_the_value_of_a_constant_that_is_compared() -> None:

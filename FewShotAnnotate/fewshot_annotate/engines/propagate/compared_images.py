@@ -10,6 +10,7 @@ import numpy as np
 from ..channels import ChannelSlices
 
 # Weights of a slice and of each adjacent slice where three slices are compared; the flow uses their squares.
+# `ablation.py --parts propagate.compared_images` compares each with a smaller and a larger one.
 CENTRE_WEIGHT, ADJACENT_WEIGHT = 0.5**0.5, 0.5
 
 

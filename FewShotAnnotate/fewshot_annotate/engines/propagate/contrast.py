@@ -14,6 +14,8 @@ import scipy
 
 from .label_vote import label_boxes
 
+# Bins of the histogram of intensities. `ablation.py --parts propagate.contrast` compares these three with smaller and
+# larger values.
 BINS = 256
 # Width in pixels of the surroundings of a label.
 SURROUNDINGS_PIXELS = 4

@@ -19,8 +19,8 @@ from .composed_flow import FLOW_REGULARISATION, composed_fields
 from .label_vote import Box, Source, label_boxes, vote
 
 # Adjacent slices are not compared if the slice spacing is more than this many pixels, because they show other
-# anatomy. `ablation.py --parts propagate.image_choice` compares this, the limits of slices and side length, and the
-# thresholds with smaller and larger values.
+# anatomy. `ablation.py --parts propagate.image_choice` compares this, the limits and the thresholds of the trial
+# with smaller and larger values.
 MAX_SLICE_DISTANCE_PIXELS = 2.5
 # Comparing adjacent slices is tried on a few pairs of labelled slices, limited in the total number of slices between
 # them and subsampled to a maximum side length, to take a second or two. It is used if the mean gain in Dice and the

@@ -14,19 +14,14 @@ import scipy
 
 from .optical_flow import smooth, warp
 
-# Search radius in pixels, and standard deviation of the weight by distance.
+# Search radius in pixels, and standard deviation of the weight by distance. `ablation.py --parts
+# propagate.label_vote` compares these and the next two with smaller and larger values.
 SEARCH_RADIUS = 2
 SEARCH_SIGMA = 2.0
 # Standard deviation in pixels of the smoothing of intensity differences: the size of the compared patches.
-# `ablation.py --parts propagate.label_vote` compares this and the next one with smaller and larger values.
 PATCH_SIGMA = 0.6
 # Lower limit of the typical difference (intensities from 0 to 1), because very small differences are due to noise.
 MIN_DIFFERENCE = 0.02
-OFFSETS = tuple(
-    (row, column)
-    for row in range(-SEARCH_RADIUS, SEARCH_RADIUS + 1)
-    for column in range(-SEARCH_RADIUS, SEARCH_RADIUS + 1)
-)
 
 Box = tuple[slice, slice]
 
@@ -88,6 +83,7 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
         return result
     active = _grow(_union(boxes), shape)
     weights = _weights(image, sources, labels, active, tolerance)
+    offsets = _offsets()
     for label_index, label in enumerate(labels):
         for number, (source, boxes_of_source) in enumerate(zip(sources, reached, strict=True)):
             if label in boxes_of_source:
@@ -96,9 +92,15 @@ def vote(image: np.ndarray, sources: Sequence[Source], labels: Sequence[int], to
                 warped = _padded(one_hot, source.field, area)
                 inside = tuple(slice(a.start - w.start, a.stop - w.start) for a, w in zip(area, active, strict=True))
                 votes = result[(label_index, *area)]
-                for offset, weight in zip(OFFSETS, weights[number], strict=True):
+                for offset, weight in zip(offsets, weights[number], strict=True):
                     votes += weight[inside] * _shifted(warped, offset)
     return result
+
+
+def _offsets() -> list[tuple[int, int]]:
+    """Rows and columns within the search radius of a pixel, relative to it."""
+    steps = range(-SEARCH_RADIUS, SEARCH_RADIUS + 1)
+    return [(row, column) for row in steps for column in steps]
 
 
 def _reached_boxes(source: Source, labels: Sequence[int]) -> dict[int, Box]:
@@ -130,23 +132,24 @@ def _weights(
 ) -> np.ndarray:
     """Weights of sources and offsets at each active pixel, summing to 1: float32 [sources, offsets, h, w]."""
     target = image[(slice(None), *active)]
-    weights = np.zeros((len(sources), len(OFFSETS), *target.shape[1:]), dtype=np.float32)
+    offsets = _offsets()
+    weights = np.zeros((len(sources), len(offsets), *target.shape[1:]), dtype=np.float32)
     labelled = np.zeros(target.shape[1:], dtype=bool)
     for source_weights, source in zip(weights, sources, strict=True):
         for channel, other in zip(target, source.image, strict=True):
             warped = _padded(other, source.field, active)
-            for offset_weights, offset in zip(source_weights, OFFSETS, strict=True):
+            for offset_weights, offset in zip(source_weights, offsets, strict=True):
                 offset_weights += np.abs(channel - _shifted(warped, offset))
         for offset_weights in source_weights:
             offset_weights[...] = smooth(offset_weights, PATCH_SIGMA)
         mask = np.isin(source.mask, labels).astype(np.float32)
         labelled |= warp(mask, source.field, active) > 0
-    typical = float(weights[:, len(OFFSETS) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
+    typical = float(weights[:, len(offsets) // 2].min(axis=0)[labelled].mean()) if labelled.any() else 0.0
     weights -= weights.min(axis=(0, 1))
     weights *= -1 / (tolerance * max(typical, MIN_DIFFERENCE))
     np.exp(weights, out=weights)
     for source_weights, source in zip(weights, sources, strict=True):
-        for offset_weights, (down, right) in zip(source_weights, OFFSETS, strict=True):
+        for offset_weights, (down, right) in zip(source_weights, offsets, strict=True):
             offset_weights *= np.exp(-(down**2 + right**2) / (2 * SEARCH_SIGMA**2)) / source.distance
     weights /= weights.sum(axis=(0, 1))
     return weights

@@ -104,7 +104,7 @@ MIXTURES = MixtureSet(
     distance_exponents=(0.6, 1.2, 1.2, 0.5),
 )
 # A label on a single labelled slice, with fewer pixels there, is the tip of a structure. It has no outline that could
-# be propagated, so region growing fills it.
+# be propagated, so region growing fills it. `ablation.py --parts propagate.mixing` compares this with 15 and 60.
 TIP_PIXELS = 30
 _TIP = (0.0, 0.0, 0.0, 1.0)
 

@@ -13,11 +13,12 @@ import numpy as np
 import scipy
 
 # Standard deviations in pixels of the Lucas-Kanade window and of the smoothing of each update. `ablation.py --parts
-# propagate.optical_flow` compares the window with 1.5 and 3, and the iterations with 1 and 3.
+# propagate.optical_flow` compares these and the next four with smaller and larger values.
 WINDOW = 2.0
 SMOOTHING = 1.0
 # More iterations fit noise and give worse labels.
 ITERATIONS = 2
+# Levels of the image pyramid, each half as large as the one before.
 LEVELS = 3
 # Maximum step of one iteration; the linearisation of Lucas-Kanade holds for small displacements only.
 MAX_STEP_PIXELS = 1.0

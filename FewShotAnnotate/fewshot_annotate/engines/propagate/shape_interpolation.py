@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-# Signed distances are clipped to this many pixels.
+# Signed distances are clipped to this many pixels. `ablation.py --parts propagate.shape_interpolation` compares this
+# with 6 and 24.
 MAX_DISTANCE = 12.0
 
 # Pixels that share a corner are connected.

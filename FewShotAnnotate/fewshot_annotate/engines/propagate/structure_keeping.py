@@ -16,6 +16,8 @@ from ...core.slice_axis import SliceAxis
 from ...core.volume import Geometry
 from .shape_interpolation import MAX_DISTANCE, Shape, Structure, interpolate, structures
 
+# `ablation.py --parts propagate.structure_keeping` compares each of these with smaller and larger values.
+
 # A structure is lost on a slice if less than this fraction of its interpolated area is filled with its label: nearly
 # nothing is left of a large one, less than half of a small one. Above that, the image-based result is more accurate.
 # Tried by `accuracy.py --engines propagate` on the aorta, the abdomen, the CT series, the cells, the hippocampus and
@@ -29,8 +31,7 @@ SMALL_AREA, SMALL_DEPTH = 30, 1.0
 # The border of slices is extended outwards, so the flow may carry labels from there into the slice.
 MAX_SMALL_AREA_FILLED = 2.5
 # The contrast of a small structure is the difference of its mean intensity from that around it, on both slices
-# together, in standard errors. Below this, the images do not show the course of the structure. `ablation.py --parts
-# propagate.structure_keeping` compares it with 1.5 and 4, and the slope below with 1 and 3.
+# together, in standard errors. Below this, the images do not show the course of the structure.
 MIN_CONTRAST = 2.5
 # Smaller standard errors and probabilities are due to rounding.
 MIN_ERROR = 1e-6
