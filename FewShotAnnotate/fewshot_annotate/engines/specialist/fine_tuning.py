@@ -29,7 +29,7 @@ from .preparation import PreparedExample
 from .sampling import PatchSampler
 
 # Expected error (1 - Dice) after fine-tuning relative to that before. This and the settings below were chosen on a
-# few hippocampi and hearts that the networks were not trained on; no benchmark compares other values.
+# few hippocampi and hearts; `Testing/Benchmarks/fine_tuning.py` compares other values.
 ERROR_RATIO = 0.8
 
 
