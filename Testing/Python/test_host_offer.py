@@ -130,6 +130,16 @@ def test_an_older_slicer_asks_and_installs(installed: Installed, dialogs: Any) -
     assert "platformdirs" in dialogs.texts[-1]
 
 
+def test_an_older_slicer_is_told_how_much_is_downloaded_where_that_is_known(
+    installed: Installed, dialogs: Any
+) -> None:
+    installed.older()
+    assert room.install_packages(["transformers", "safetensors"])
+    assert "up to 29 MB" in dialogs.texts[-1]
+    assert room.install_packages(["safetensors", "unheard"])
+    assert "not known" in dialogs.texts[-1]
+
+
 def test_who_declines_is_not_asked_for_more(installed: Installed) -> None:
     installed.extension()
     installed.packaging()

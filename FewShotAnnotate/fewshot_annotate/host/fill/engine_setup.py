@@ -27,6 +27,17 @@ REQUIREMENTS = {
     "platformdirs": "platformdirs>=4",
     "huggingface_hub": "huggingface_hub>=2.4,<3",
 }
+# What pip downloads for each, with what it needs beside numpy, about, in MB: of the files for Linux and Python 3.11.
+DOWNLOAD_MEGABYTES = {
+    "transformers": 28,
+    "segment-anything": 1,
+    "safetensors": 1,
+    "platformdirs": 1,
+    "huggingface_hub": 8,
+    "pillow": 7,
+    "matplotlib": 23,
+    "jinja2": 1,
+}
 OF_PYTORCH_EXTENSION = ("torch", "torchvision")
 REQUESTER = "Few-Shot Annotate"
 _MEGABYTE = 1e6
@@ -66,7 +77,7 @@ def install_packages(packages: Sequence[str]) -> bool:
     InputError
         The extension is missing, or an installation failed.
     """
-    others = [REQUIREMENTS.get(name, name) for name in packages if name not in OF_PYTORCH_EXTENSION]
+    others = [name for name in packages if name not in OF_PYTORCH_EXTENSION]
     if len(others) < len(packages) and not _install_torch():
         return False
     if others and not _install(others):
@@ -126,23 +137,34 @@ def _install_torch() -> bool:
     )
 
 
-def _install(requirements: Sequence[str]) -> bool:
+def _install(packages: Sequence[str]) -> bool:
+    requirements = [REQUIREMENTS.get(name, name) for name in packages]
     text = " ".join(requirements)
     if find_spec("slicer.packaging") is not None:  # Slicer 5.12
         from slicer import packaging
 
         def ensured() -> bool:
             try:
-                packaging.pip_ensure(list(requirements), requester=REQUESTER)
+                packaging.pip_ensure(requirements, requester=REQUESTER)
             except RuntimeError:  # how it tells that the user declined
                 return False
             return True
 
         return _run_installation(text, ensured)
-    question = _("{requester} needs these Python packages:\n\n{packages}\n\nInstall them now?")
-    if not slicer.util.confirmOkCancelDisplay(question.format(requester=REQUESTER, packages=text)):
+    question = _("{requester} needs these Python packages:\n\n{packages}\n\n{size}\n\nInstall them now?").format(
+        requester=REQUESTER, packages=text, size=_download_size(packages)
+    )
+    if not slicer.util.confirmOkCancelDisplay(question):
         return False
     return _run_installation(text, lambda: slicer.util.pip_install(text) is None)
+
+
+def _download_size(packages: Sequence[str]) -> str:
+    """What pip downloads, at most: some of it may be there already."""
+    if not DOWNLOAD_MEGABYTES.keys() >= set(packages):
+        return _("How much pip downloads for them is not known.")
+    size = sum(DOWNLOAD_MEGABYTES[name] for name in packages)
+    return _("pip downloads up to {size} MB and shows its progress in Slicer's Python console.").format(size=size)
 
 
 def _run_installation(what: str, step: Callable[[], bool]) -> bool:
