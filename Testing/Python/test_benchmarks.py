@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from scores import (
     scored_labels,
     surface,
 )
+from signs_of_life import COMMANDS
 from startup import import_seconds
 
 AXIS = SliceAxis(0)
@@ -387,3 +389,16 @@ def test_csv_leaves_cells_empty_where_there_is_nothing(tmp_path):
 
 def test_a_markdown_table_has_a_head():
     assert markdown_table([["a", "b"], ["1", "2"]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]
+
+
+# signs of life
+
+
+def test_signs_of_life_are_measured_of_every_command():
+    reference = Path(__file__).parents[2] / "Resources" / "Documentation" / "command_line.md"
+    lines = re.findall(r"^    fewshot-annotate ([a-z]+)(?: ([a-z]+)(?= |$))?", reference.read_text(encoding="utf-8"), re.M)
+    named = {" ".join(filter(None, words)) for words in lines}
+    measured = [command.split() for command in COMMANDS.values()]
+    missing = named - {words[0] for words in measured} - {" ".join(words[:2]) for words in measured}
+    assert len(named) > 20
+    assert missing == set()

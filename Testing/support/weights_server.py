@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Server:
         Bytes that a cut or stalled answer gives.
     asked : list of (str, str)
         Path and range of each request; an empty range is the whole file.
+    bytes_per_second : int
+        Speed of whole answers; 0 for as fast as it goes.
     """
 
     content: bytes
@@ -62,6 +65,7 @@ class Server:
     asked: list[tuple[str, str]] = field(default_factory=list)
     address: str = ""
     status: int = 0
+    bytes_per_second: int = 0
     released: threading.Event = field(default_factory=threading.Event)
 
 
@@ -110,7 +114,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(content) - first))
             self.end_headers()
             stop = len(content) if fault not in (Fault.CUT, Fault.STALL) else first + server.good_bytes
-            self.wfile.write(content[first:stop])
+            portion = server.bytes_per_second // 10 or len(content)
+            for begin in range(first, stop, portion):
+                self.wfile.write(content[begin : min(begin + portion, stop)])
+                if server.bytes_per_second:
+                    time.sleep(0.1)
             if fault is Fault.STALL:
                 self.wfile.flush()
                 server.released.wait(STALL_SECONDS)
