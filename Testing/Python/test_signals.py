@@ -135,6 +135,14 @@ def test_ctrl_c_is_one_line_before_its_handler_is_set_too() -> None:
     assert (ended.returncode, ended.stderr) == (130, "fewshot-annotate: cancelled; no output was written.\n")
 
 
+def test_the_exit_code_is_the_same_where_an_interrupt_leaves_a_text_that_python_runs(tmp_path: Path) -> None:
+    """As where a dataclass is made; Python would end a module by SIGINT then, whoever caught the interrupt."""
+    (tmp_path / "program.py").write_text(interrupting("rich", "exec('signal.raise_signal(signal.SIGINT)')"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(PACKAGE_PARENT)))}
+    ended = subprocess.run([sys.executable, "-m", "program"], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "fewshot-annotate: cancelled; no output was written.\n")
+
+
 def test_what_is_loaded_before_ctrl_c_is_handled_is_little() -> None:
     code = "import sys\nbefore = set(sys.modules)\nimport fewshot_annotate\nprint(*set(sys.modules) - before)"
     loaded = subprocess.run(
@@ -151,18 +159,23 @@ def test_what_is_loaded_before_ctrl_c_is_handled_is_little() -> None:
 
 def interrupted_at(module: str, name: str) -> subprocess.CompletedProcess[str]:
     """A program that gets a signal when it imports a module, once it has ended."""
-    code = (
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
+    code = interrupting(module, f"signal.raise_signal(signal.{name})")
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+def interrupting(module: str, statement: str) -> str:
+    """A program with a statement that is run when it imports a module."""
+    return (
         "import signal, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {module!r}:\n"
-        f"            signal.raise_signal(signal.{name})\n"
+        f"            {statement}\n"
         "sys.meta_path.insert(0, Finder())\n"
         "from fewshot_annotate.cli import main\n"
         "sys.exit(main(['library', 'list']))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("name", SIGNALS)

@@ -39,3 +39,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stderr is not None:
                 print(f"fewshot-annotate: {CANCELLED}", file=sys.stderr)
         return ExitCode.CANCELLED
+    finally:
+        exec("")  # resets Python's note of an interrupt within `exec`, for which it would end itself by SIGINT
