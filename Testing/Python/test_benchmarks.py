@@ -396,7 +396,9 @@ def test_a_markdown_table_has_a_head():
 
 def test_signs_of_life_are_measured_of_every_command():
     reference = Path(__file__).parents[2] / "Resources" / "Documentation" / "command_line.md"
-    lines = re.findall(r"^    fewshot-annotate ([a-z]+)(?: ([a-z]+)(?= |$))?", reference.read_text(encoding="utf-8"), re.M)
+    lines = re.findall(
+        r"^    fewshot-annotate ([a-z]+)(?: ([a-z]+)(?= |$))?", reference.read_text(encoding="utf-8"), re.M
+    )
     named = {" ".join(filter(None, words)) for words in lines}
     measured = [command.split() for command in COMMANDS.values()]
     missing = named - {words[0] for words in measured} - {" ".join(words[:2]) for words in measured}

@@ -262,6 +262,12 @@ def test_a_lead_that_may_be_chance_is_called_probable_and_its_price_is_told() ->
     assert "slow takes about 22 seconds, quick about 6 seconds." in str(found.reasons[0])
 
 
+def test_a_lead_that_is_as_likely_as_not_is_not_called_probable() -> None:
+    found = advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.9], 0.12))
+    assert (found.engine, found.evidence) == ("slow", Evidence.POSSIBLE)
+    assert "ahead, perhaps by chance: +0.007 against quick (95 % CI -0." in str(found.reasons[0])
+
+
 def test_a_quicker_engine_is_taken_if_the_lead_is_tiny_or_may_be_chance_and_costs_much() -> None:
     tiny = advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0))
     assert (tiny.engine, tiny.evidence) == ("quick", Evidence.EQUAL)
@@ -291,6 +297,7 @@ def test_the_panel_gives_each_reason_in_its_own_language_with_the_same_facts() -
         advice(10, slow=([0.9, 0.92], 100.0), quick=([0.7, 0.72], 1.0)),
         advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.74], 0.12)),
         advice(10, slow=([0.904, 0.914], 100.0), quick=([0.9, 0.91], 1.0)),
+        advice(9, slow=([0.9, 0.7, 0.92], 0.44), quick=([0.7, 0.9, 0.9], 0.12)),
         advice(9, slow=([0.9, 0.7, 0.92], 100.0), quick=([0.7, 0.9, 0.74], 1.0)),
         advice(4, one=([0.9], 1.0), other=([0.2], 1.0)),
         advice(1, one=([0.9], 1.0), other=([0.2], 1.0)),

@@ -33,6 +33,7 @@ class Evidence(StrEnum):
 
     CLEAR = "clear"
     PROBABLE = "probable"
+    POSSIBLE = "possible"
     EQUAL = "equal"
     TOO_LITTLE = "too little"
     ONE_ENGINE = "one engine"
@@ -119,7 +120,7 @@ def recommend(
     elif differences[ranked[1].engine].significant and not _practically_equal(differences[ranked[1].engine]):
         evidence, reasons = Evidence.CLEAR, [_clear(ranked, differences)]
     else:
-        evidence, reasons = Evidence.PROBABLE, [_probable(ranked, differences, to_fill)]
+        evidence, reasons = _uncertain(ranked, differences[ranked[1].engine], to_fill)
     if to_fill:
         time = duration_message(chosen.fill_seconds(to_fill))
         reasons.append(Message("recommended_duration", count=to_fill, time=time))
@@ -192,13 +193,14 @@ def _clear(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifferen
     )
 
 
-def _probable(ranked: Sequence[EngineScore], differences: Mapping[str, DiceDifference], to_fill: int) -> Message:
-    first, second = ranked[:2]
-    difference = differences[second.engine]
-    return Message(
-        "recommended_probably" if difference.dice >= NEGLIGIBLE_DIFFERENCE else "recommended_as_good",
-        **_against(first, second, difference, to_fill),
-    )
+def _uncertain(ranked: Sequence[EngineScore], lead: DiceDifference, to_fill: int) -> tuple[Evidence, list[Message]]:
+    """Evidence and reason where the lead over the next best may be chance."""
+    against = _against(ranked[0], ranked[1], lead, to_fill)
+    if _practically_equal(lead):
+        return Evidence.PROBABLE, [Message("recommended_as_good", **against)]
+    if lead.likely:
+        return Evidence.PROBABLE, [Message("recommended_probably", **against)]
+    return Evidence.POSSIBLE, [Message("recommended_possibly", **against)]
 
 
 def _quicker(chosen: EngineScore, best: EngineScore, lead: DiceDifference, to_fill: int) -> Message:

@@ -21,6 +21,9 @@ COMPARISON = {
     "recommended_probably": "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices and is "
     "probably better: {difference:+.3f} against {other} (95 % CI {low:.3f} to {high:.3f}). {engine} takes {time}, "
     "{other} {other_time}.",
+    "recommended_possibly": "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices and is "
+    "ahead, perhaps by chance: {difference:+.3f} against {other} (95 % CI {low:.3f} to {high:.3f}). {engine} takes "
+    "{time}, {other} {other_time}.",
     "recommended_as_good": "With {painted} {engine} reached a mean Dice of {dice:.3f} on hidden slices and is as "
     "good: {difference:+.3f} against {other} (95 % CI {low:.3f} to {high:.3f}). {engine} takes {time}, {other} "
     "{other_time}.",

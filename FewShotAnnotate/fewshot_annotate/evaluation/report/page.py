@@ -24,6 +24,7 @@ REQUIRED_PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pil
 BADGES = {
     Evidence.CLEAR: "clear lead",
     Evidence.PROBABLE: "probably the best",
+    Evidence.POSSIBLE: "ahead, perhaps by chance",
     Evidence.EQUAL: "nearly as good as the best, and quicker",
     Evidence.TOO_LITTLE: "too little evidence",
     Evidence.ONE_ENGINE: "nothing to compare with",
