@@ -15,6 +15,7 @@ from fewshot_annotate import __version__
 from fewshot_annotate.cli import demo, main
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.volume import LabelMap, Segment
+from fewshot_annotate.engines.option import Option
 from fewshot_annotate.export.algorithm import Algorithm, tagged
 from fewshot_annotate.io.files import read_label_maps, read_volume, write_label_maps
 from support.data import CARRIED, load_case
@@ -190,6 +191,11 @@ def test_models_info_lists_the_options_of_an_engine(
     out, _ = capfd.readouterr()
     assert "a whole number from 1 to 100000" in out
     assert "--option NAME=VALUE" in out
+
+
+def test_a_range_of_an_option_is_said_without_exponents() -> None:
+    assert Option(5, "", minimum=0, maximum=1000000).allowed() == "a whole number from 0 to 1000000"
+    assert Option(0.5, "", minimum=0.25, maximum=3).allowed() == "a number from 0.25 to 3"
 
 
 @pytest.mark.slow

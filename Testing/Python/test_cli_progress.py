@@ -127,6 +127,10 @@ def test_labels_with_a_poor_expected_dice_are_announced_with_the_slice_to_label_
     assert main([*command, "--progress", "json"]) == 0
     events = [event_from_line(line) for line in capfd.readouterr().out.splitlines()]
     assert sum(getattr(event, "code", "") == "poor_dice_and_slice" for event in events) == len(said)
+    monkeypatch.setattr("fewshot_annotate.cli.fill_results.MAX_WARNINGS", len(said) - 1)
+    assert main(command) == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "helps" in line]
+    assert f"The expected Dice of {len(said)} labels is low" in line
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_all_problems_are_listed_at_once(desk: Desk) -> None:
     dcm[4].unlink()
     code, _, err = desk.export()
     assert code == 2
-    flags = [line.rpartition("(")[2].rstrip(")") for line in err if not line.startswith("Note: ")]
+    flags = [line.rpartition("(")[2].rstrip(").") for line in err if not line.startswith("Note: ")]
     assert flags == ["--overwrite", "--leave-out-missing-slices", "--suggest-codes or --code or --default-code"]
     assert desk.output.read_bytes() == b"older"
     code, out, _ = desk.export("--overwrite", "--leave-out-missing-slices", "--suggest-codes")

@@ -31,7 +31,7 @@ ALL = [(table, code) for table, sentences in TABLES.items() for code in sentence
 # Messages around another one or a number; parts of a sentence begin with a small letter.
 AROUND = {"case_row", "engine_and_reason", "names_and_last", "painted_slices"}
 # What only the command line runs, so that the panel needs no sentence for its errors.
-WITHOUT_PANEL = {"core/clean_up.py", "datasets/case.py", "datasets/case_plan.py", "datasets/case_warnings.py"}
+WITHOUT_PANEL = {"core/clean_up.py", "datasets/case.py", "datasets/case_plan.py", "guidance/poor_dice_warning.py"}
 
 
 @cache

@@ -7,8 +7,8 @@ from fewshot_annotate.core.expected_dice import ExpectedDice
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap
-from fewshot_annotate.datasets.case_warnings import poor_dice_warning
 from fewshot_annotate.guidance.poor_dice import PoorLabel, poor_labels
+from fewshot_annotate.guidance.poor_dice_warning import poor_dice_warning
 
 SLICES = list(range(1, 8))
 

@@ -30,6 +30,12 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
 def require_yes(options: argparse.Namespace, what: str) -> None:
     """Ask whether to remove something, unless the user said so already.
 
+    Parameters
+    ----------
+    options : argparse.Namespace
+    what : str
+        As within a sentence, such as "task 'liver'".
+
     Raises
     ------
     InputError
@@ -41,4 +47,4 @@ def require_yes(options: argparse.Namespace, what: str) -> None:
         print(f"Remove {what}? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return
-    raise InputError("removal_unconfirmed", what=what)
+    raise InputError("removal_unconfirmed", what=what[:1].upper() + what[1:])

@@ -90,10 +90,10 @@ def _export(options: argparse.Namespace) -> int:
     with sign_of_life("bar", "Reading"):
         preflight = check(_request(options))
     for problem in preflight.notes:
-        print_note(f"{error_text(problem.error)}{_flags(problem)}")
+        print_note(_text_of(problem))
     if preflight.blocking:
         for problem in preflight.blocking:
-            print(f"fewshot-annotate: {error_text(problem.error)}{_flags(problem)}", file=sys.stderr)
+            print(f"fewshot-annotate: {_text_of(problem)}", file=sys.stderr)
         return _BAD_INPUT
     with sign_of_life("bar", "Writing and reading back"):
         report = deliver(preflight)
@@ -212,7 +212,9 @@ def _derivation(options: argparse.Namespace) -> Derivation | None:
     return Derivation(volume, options.derive_series, modality, options.patient_id, options.patient_name)
 
 
-def _flags(problem: Problem) -> str:
-    """The flags that resolve a problem."""
+def _text_of(problem: Problem) -> str:
+    """A problem in one line, with the options that resolve it."""
+    text = error_text(problem.error)
     flags = [f"--{remedy.value.replace('=', ' ')}" for remedy in problem.remedies]
-    return f" ({' or '.join(flags)})" if flags else ""
+    missing = [flag for flag in flags if flag not in text]
+    return f"{text} ({' or '.join(missing)})" if missing else text

@@ -26,9 +26,15 @@ from ..evaluation.label_statistics import label_statistics, statistics_csv
 from ..export.algorithm import PRODUCT, Algorithm, tagged
 from ..guidance.contact_sheet import contact_sheet, least_certain
 from ..guidance.poor_dice import poor_labels
+from ..guidance.poor_dice_warning import poor_dice_warning
 from ..io.files import write_array, write_label_maps
 from ..jobs.layers import FilledLayers
 from ..jobs.planning import PlannedRun
+
+# Names are aligned up to this width.
+MAX_NAME_WIDTH = 30
+# So many labels with a low expected Dice have a line each, more share one.
+MAX_WARNINGS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +94,10 @@ class FilledVolume:
             f"{printable(output)}: {len(self.job.slices)} slices filled, {len(self.support.indices)} were labelled "
             f"({self.support.axis.describe(geometry)}, engine {self.job.engine}) in {seconds:.1f} s"
         )
+        width = min(max((len(printable(name)) for name, _ in self.expected_dice), default=0), MAX_NAME_WIDTH)
         for name, dice in self.expected_dice:
             likely = f"9 times of 10 from {dice.low:.3f} to {dice.high:.3f}"
-            print(f"  Expected Dice {printable(name):<14} {dice.dice:.3f}  ({likely})")
+            print(f"  Expected Dice {printable(name):<{width}} {dice.dice:.3f}  ({likely})")
 
 
 def warn_of_poor(runs: Sequence[PlannedRun], result: FilledLayers, as_events: bool) -> None:
@@ -100,10 +107,15 @@ def warn_of_poor(runs: Sequence[PlannedRun], result: FilledLayers, as_events: bo
         axis, names = run.support.axis, {segment.value: segment.name for segment in layer.segments}
         expected = [replace(dice_by_name[name], label=value) for value, name in names.items() if name in dice_by_name]
         labels, confidence = axis.slices(layer.array), axis.slices(result.confidence)
-        for poor in poor_labels(run.support, expected, labels, confidence, run.job.slices):
-            name = f"label {poor.label}" if as_events else printable(names[poor.label])
-            message = poor.message(name)
-            print(Warned.of(message).to_line() if as_events else f"  {message}")
+        poor = poor_labels(run.support, expected, labels, confidence, run.job.slices)
+        if as_events:
+            for label in poor:
+                print(Warned.of(label.message(f"label {label.label}")).to_line())
+        elif len(poor) > MAX_WARNINGS:
+            print(f"  {poor_dice_warning(poor, names)}")
+        else:
+            for label in poor:
+                print(f"  {label.message(printable(names[label.label]))}")
 
 
 def warn_of_unnamed(run: PlannedRun, layers: Sequence[LabelMap]) -> None:

@@ -92,7 +92,7 @@ def _save(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    require_yes(options, printable(f"Task '{options.name}'"))
+    require_yes(options, printable(f"task '{options.name}'"))
     remove_task(options.name)
     return ExitCode.DONE
 

@@ -189,7 +189,7 @@ def _remove(options: argparse.Namespace) -> int:
     chosen = [catalog.checkpoint(name) for name in options.names]
     there = [checkpoint.name for checkpoint in chosen if _state(checkpoint) != "not here"]
     if there:
-        require_yes(options, f"What was downloaded of {', '.join(there)}")
+        require_yes(options, f"the downloaded file of {', '.join(there)}")
     for checkpoint in chosen:
         print(f"{checkpoint.name}: {'deleted' if download.remove(checkpoint, options.forget) else 'was not here'}")
     return ExitCode.DONE

@@ -248,7 +248,7 @@ def _next(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    example = f"Example {options.example} of task" if options.example else "Task"
+    example = f"example {options.example} of task" if options.example else "task"
     require_yes(options, printable(f"{example} '{options.name}'"))
     if options.example:
         print(_summary(remove_example(task_folder(options.name), options.example)))

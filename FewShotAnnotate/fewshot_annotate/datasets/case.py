@@ -24,6 +24,7 @@ from ..engines.registry import engine_for
 from ..engines.specialist.report import REPORT_FILE
 from ..guidance.contact_sheet import contact_sheet, evenly_spread, least_certain
 from ..guidance.poor_dice import poor_labels
+from ..guidance.poor_dice_warning import poor_dice_warning
 from ..io.files import read_channels, read_volume, write_array, write_label_maps
 from ..io.shear_note import shear_note
 from ..jobs.filling import Filling
@@ -34,7 +35,6 @@ from .case_details import details_of, measured
 from .case_files import CaseFiles
 from .case_plan import BatchSettings as BatchSettings
 from .case_plan import plan_case
-from .case_warnings import poor_dice_warning
 from .manifest import Case
 from .status import CaseStatus, Status
 

@@ -66,7 +66,7 @@ class Option:
         if kind not in (int, float):
             return "true or false" if kind is bool else "text"
         kind_name = "a whole number" if kind is int else "a number"
-        low, high = (None if limit in _OPEN_ENDS else f"{limit:g}" for limit in (self.minimum, self.maximum))
+        low, high = (None if limit in _OPEN_ENDS else _in_digits(limit) for limit in (self.minimum, self.maximum))
         if low and high:
             return f"{kind_name} from {low} to {high}"
         return f"{kind_name} of at least {low}" if low else f"{kind_name} of at most {high}" if high else kind_name
@@ -87,3 +87,8 @@ class Option:
         }
         value = parsers[kind](text) if kind in parsers else text
         return self.check(engine, name, text if value is None else value)
+
+
+def _in_digits(limit: float) -> str:
+    """A limit without an exponent, such as 1000000."""
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"

@@ -1,11 +1,11 @@
-"""Warning about the labels of a case with a low expected Dice, as one line."""
+"""One warning about all labels of a result with a low expected Dice."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from ..core.errors import Message
-from ..guidance.poor_dice import PoorLabel
+from .poor_dice import PoorLabel
 
 # A line of the table, and of a terminal, stays short: at most so many characters of names, but at least one name.
 MAX_CHARACTERS = 70

@@ -1,0 +1,99 @@
+"""Nothing that is there is replaced or removed without the user's word, whatever the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_annotate.cli import main
+from fewshot_annotate.core.data_folder import HOME_VARIABLE
+from fewshot_annotate.core.volume import Geometry, LabelMap
+from fewshot_annotate.io.files import write_array, write_label_maps
+
+FILL = ["fill", "image.nii.gz", "labels.nii.gz", "--engine", "propagate", "-o"]
+# Commands whose last word is a file to write.
+WRITING = {
+    "fill": FILL,
+    "confidence": [*FILL, "new.nii.gz", "--confidence"],
+    "preview": [*FILL, "new.nii.gz", "--preview"],
+    "statistics": [*FILL, "new.nii.gz", "--statistics"],
+    "export": ["export", "labels.nii.gz", "--to", "nifti", "-o"],
+    "manifest": ["manifest", ".", ".", "--images", "image.nii.gz", "--supports", "labels.nii.gz", "-o"],
+    "task export": ["task", "export", "liver", "-o"],
+    "library export": ["library", "export", "slices", "-o"],
+}
+ENDINGS = {
+    "preview": ".png",
+    "statistics": ".csv",
+    "manifest": ".csv",
+    "task export": ".zip",
+    "library export": ".zip",
+}
+# Commands that remove something, and what they call it.
+REMOVING = {
+    "task": (["task", "remove", "liver"], "task 'liver'"),
+    "example": (["task", "remove", "liver", "--example", "1"], "example 1 of task 'liver'"),
+    "library": (["library", "remove", "slices"], "task 'slices'"),
+}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an image and labels, a task, and one of the library."""
+    folder = tmp_path_factory.mktemp("consent")
+    image = np.random.default_rng(0).normal(100, 9, (9, 12, 12)).astype(np.int16)
+    labels = np.zeros(image.shape, dtype=np.uint8)
+    labels[::4, 3:8, 4:9] = 1
+    geometry = Geometry(image.shape)
+    write_array(folder / "image.nii.gz", image, geometry)
+    write_label_maps(folder / "labels.nii.gz", [LabelMap(labels, geometry)])
+    files = [str(folder / name) for name in ("image.nii.gz", "labels.nii.gz")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME_VARIABLE, str(folder / "home"))
+        assert main(["task", "create", "liver"]) == 0
+        assert main(["task", "add", "liver", *files, "--labelled-slices", "0,4,8"]) == 0
+        assert main(["library", "save", "slices", *files]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_folder(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk)
+    monkeypatch.setenv(HOME_VARIABLE, str(desk / "home"))
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_file_that_is_there_is_replaced_only_if_the_user_says_so(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = Path(f"kept{ENDINGS.get(name, '.nii.gz')}")
+    output.write_bytes(b"corrected by hand")
+    command = [*WRITING[name], str(output)]
+    assert main(command) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert (
+        line == f"fewshot-annotate: {output}: it is there already; choose another name, or replace it (--overwrite)."
+    )
+    assert output.read_bytes() == b"corrected by hand"
+    assert not Path("new.nii.gz").exists()
+    assert main([*command, "--overwrite"]) == 0
+    assert output.read_bytes() != b"corrected by hand"
+    Path("new.nii.gz").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", REMOVING)
+def test_nothing_is_removed_unless_the_user_says_so(
+    name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, desk: Path
+) -> None:
+    command, what = REMOVING[name]
+    before = sorted(desk.rglob("*"))
+    assert main(command) == 2, "nobody can be asked"
+    refusal = f"fewshot-annotate: {what[0].upper()}{what[1:]} was not removed; confirm with --yes.\n"
+    assert capfd.readouterr().err == refusal
+    for stream in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin.readline", lambda: "n\n")
+    assert main(command) == 2
+    assert f"Remove {what}? [y/N] " in capfd.readouterr().err
+    assert sorted(desk.rglob("*")) == before
