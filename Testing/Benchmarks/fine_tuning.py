@@ -21,7 +21,8 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import numpy as np
 import torch
 from fewshot_annotate.core.training_example import TrainingExample
-from fewshot_annotate.engines.specialist.fine_tuning import FineTuningConfig, fine_tuned
+from fewshot_annotate.engines.specialist.fine_tuning import fine_tuned
+from fewshot_annotate.engines.specialist.fine_tuning_config import FineTuningConfig
 from fewshot_annotate.engines.specialist.inference import predict_volume
 from fewshot_annotate.engines.specialist.model_file import load_members, read_description
 from fewshot_annotate.engines.specialist.native_slices import NativeSlices

@@ -8,9 +8,10 @@ from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
 from fewshot_annotate.engines.adapt.candidates import CandidatePool
 from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.expected_time import AdaptTime
 from fewshot_annotate.engines.adapt.filling import SliceFiller
-from fewshot_annotate.engines.adapt.schedule import ProgressCounter
 from fewshot_annotate.engines.adapt.training import fit_support
+from fewshot_annotate.engines.progress_counter import ProgressCounter
 
 
 def disc_filler() -> tuple[SliceFiller, np.ndarray]:
@@ -21,7 +22,8 @@ def disc_filler() -> tuple[SliceFiller, np.ndarray]:
     support = Support.from_label_map(LabelMap(labels, geometry), SliceAxis(0), [0, 4])
     config = AdaptConfig()
     pool = CandidatePool(Volume(labels.astype(np.float32), geometry), support, config.candidates)
-    fit = fit_support(pool, [2], None, None, 0, ProgressCounter(lambda fraction: None, 1), config)
+    times = AdaptTime(pool.shape, (30, 30), 1, config)
+    fit = fit_support(pool, [2], None, None, 0, ProgressCounter(lambda fraction: None), times)
     filler = SliceFiller(pool, fit, config)
     ((_, logits),) = filler.logits([2])
     return filler, logits

@@ -15,53 +15,62 @@ class Clock:
         return self.seconds
 
 
-def test_nothing_is_announced_before_some_cases_and_a_tenth_of_them_have_ended() -> None:
+def filled(*durations: float, cases: int) -> tuple[BatchTime, Clock, list[float | None]]:
+    """A batch after the first of its cases, one after the other, and what was announced after each."""
     clock = Clock()
-    estimate = BatchTime(clock)
-    for number in range(4):
+    estimate, announced = BatchTime(clock), []
+    for number, seconds in enumerate(durations, start=1):
         estimate.begin(str(number))
-        clock.seconds += 10
-        assert estimate.seconds_left(waiting=39 - number) is None
+        clock.seconds += seconds
         estimate.end(str(number))
-    assert estimate.seconds_left(waiting=36) == 360
+        announced.append(estimate.seconds_left(waiting=cases - number))
+    return estimate, clock, announced
+
+
+def test_nothing_is_announced_before_some_cases_have_ended_and_taken_about_the_same_time() -> None:
+    _, _, announced = filled(10, 10, 10, 10, cases=11)
+    assert announced == [None, None, 80, 70]
+    _, _, announced = filled(10, 80, 10, 80, 10, 80, cases=11)
+    assert announced == [None] * 6, "what is left depends on which of them are left"
+
+
+def test_the_first_case_which_starts_the_worker_is_not_typical() -> None:
+    _, _, announced = filled(13, 10, 10, 10, 10, cases=11)
+    assert announced[-1] == 60
 
 
 def test_a_running_case_counts_with_what_is_left_of_it() -> None:
-    clock = Clock()
-    estimate = BatchTime(clock)
-    for name in "ab":
-        estimate.begin(name)
-        clock.seconds += 10
-        estimate.end(name)
-    estimate.begin("c")
+    estimate, clock, _ = filled(10, 10, 10, cases=5)
+    estimate.begin("next")
     clock.seconds += 4
     assert estimate.seconds_left(waiting=1) == 16
-    clock.seconds += 20
-    assert estimate.seconds_left(waiting=0) == 6, "it takes longer than all others, and is not done yet"
 
 
 def test_a_long_case_is_expected_to_last_as_the_long_ones_before_it() -> None:
-    clock = Clock()
-    estimate = BatchTime(clock)
-    for name, seconds in (("a", 10), ("b", 40)):
-        estimate.begin(name)
-        clock.seconds += seconds
-        estimate.end(name)
-    estimate.begin("c")
-    clock.seconds += 30
-    assert estimate.seconds_left(waiting=0) == 10
+    estimate, clock, _ = filled(10, 10, 10, 10, 10, 14, cases=7)
+    estimate.begin("next")
+    clock.seconds += 12
+    assert estimate.seconds_left(waiting=0) == 2
+    clock.seconds += 4
+    assert estimate.seconds_left(waiting=0) == 4, "it takes longer than all others, and is not done yet"
 
 
 def test_cases_that_run_at_the_same_time_share_the_work() -> None:
     clock = Clock()
     estimate = BatchTime(clock)
-    estimate.begin("a")
-    estimate.begin("b")
-    clock.seconds = 10
-    estimate.end("a")
-    estimate.end("b")
-    assert estimate.seconds_left(waiting=6) == 30
-    estimate.begin("c")
-    assert estimate.seconds_left(waiting=0) == 10
-    estimate.end("c")
-    assert estimate.seconds_left(waiting=0) == 0
+    left = []
+    for number in range(3):
+        for name in "ab":
+            estimate.begin(name)
+        clock.seconds += 10
+        for name in "ab":
+            estimate.end(name)
+        left.append(estimate.seconds_left(waiting=5 - 2 * number))
+    assert left == [None, 15, 10], "the last case runs alone"
+
+
+def test_the_page_is_written_after_the_last_case() -> None:
+    estimate, _, _ = filled(10, 10, 10, cases=6)
+    estimate.page_written(2.0)
+    assert estimate.seconds_left(waiting=3) == 32
+    assert estimate.seconds_left(waiting=0) == 2

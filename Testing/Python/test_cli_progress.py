@@ -18,6 +18,7 @@ from fewshot_annotate.core.events import (
     Started,
     event_from_line,
 )
+from fewshot_annotate.core.remaining_time import RemainingTime
 from fewshot_annotate.io.files import read_label_maps, write_label_maps
 from fewshot_annotate.jobs import layers as layers_module
 from fewshot_annotate.jobs.layers import LayerRun, OverallProgress, layer_runs
@@ -206,10 +207,12 @@ def test_suggest_announces_the_time_left(
     desk: Desk, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sign_of_life, "DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(RemainingTime, "seconds", lambda self: 7.0 if self.fraction >= 0.5 else None)
     assert main(["suggest", str(desk.image), str(desk.labels), "--progress", "bar"]) == 0
-    lines = re.findall(r"^Searching (\d+) % \(\d+ s(, \d+ s left)?\)$", capfd.readouterr().err, re.MULTILINE)
-    assert not lines[0][1], "nothing is known at the beginning"
-    assert all(left for share, left in lines if int(share) >= 20)
+    lines = re.findall(r"^Searching (\d+) % \(\d+ s(, 7 s left)?\)$", capfd.readouterr().err, re.MULTILINE)
+    assert {bool(left) for _, left in lines} == {False, True}
+    assert all(bool(left) == (int(share) >= 50) for share, left in lines)
+    assert lines[-1][0] == "100"
 
 
 def test_progress_of_several_layers_is_one_count_that_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -447,18 +447,42 @@ def test_steps_never_go_back_and_end_with_all(tmp_path: Path) -> None:
     assert all(step.eta is None or step.eta >= 0 for step in steps)
 
 
-def test_a_trial_that_takes_longer_than_those_before_is_not_said_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_takes_longer_than_those_before_is_not_said_to_be_done() -> None:
     now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
     steps: list[ComparisonProgress] = []
-    estimator = TimeEstimator(["adapt", "adapt"], 0, steps.append)
-    estimator.start_trial("adapt", 1)
-    now[0] = 10.0
+    estimator = TimeEstimator([("adapt", 8)] * 2, 0, steps.append, lambda: now[0])
+    estimator.start_trial("adapt", 8)
+    now[0] = 30.0
     estimator.finish_trial()
     estimator.start_trial("adapt", 8)
-    now[0] = 40.0
+    now[0] = 63.0
     estimator.update(0.75)
-    assert steps[-1].eta == 10
+    assert steps[-1].eta == 11
+
+
+def test_a_comparison_announces_no_time_before_each_engine_has_ended_a_trial() -> None:
+    now = [0.0]
+    steps: list[ComparisonProgress] = []
+    engines = ["propagate", "adapt"]
+    estimator = TimeEstimator([(engine, 4) for engine in 3 * engines], 0, steps.append, lambda: now[0])
+    for engine in 3 * engines:
+        estimator.start_trial(engine, 4)
+        now[0] += 1 if engine == "propagate" else 9
+        estimator.finish_trial()
+    assert [step.eta for step in steps] == [None, None, None, None, 10, 9]
+
+
+def test_trials_of_fewer_painted_slices_are_expected_to_take_as_long_as_the_engine_says() -> None:
+    now = [0.0]
+    steps: list[ComparisonProgress] = []
+    estimator = TimeEstimator([("adapt", 8)] * 3 + [("adapt", 1)], 0, steps.append, lambda: now[0])
+    for size in (8, 8, 8, 1):
+        estimator.start_trial("adapt", size)
+        now[0] += 20
+        estimator.finish_trial()
+    ratio = Adapt.relative_time(1) / Adapt.relative_time(8)
+    assert ratio < 0.2
+    assert steps[2].eta == round(20 + 20 * ratio, 1)
 
 
 @pytest.mark.slow

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from fewshot_annotate.engines.adapt.config import AdaptConfig
+from fewshot_annotate.engines.adapt.expected_time import AdaptTime
 from fewshot_annotate.engines.adapt.fitting import fit
 from fewshot_annotate.engines.adapt.network import FittedNetwork
 from fewshot_annotate.engines.adapt.orthogonal_views import ORDER, Slab, predict_orthogonal, refine, weights
-from fewshot_annotate.engines.adapt.schedule import orthogonal_work
 from fewshot_annotate.engines.adapt.stack import Stack
 from fewshot_annotate.evaluation.metrics import dice
 from scipy.special import softmax
@@ -124,12 +124,15 @@ def test_all_of_the_work_is_told_and_fits_have_their_share() -> None:
 
 
 def test_planes_of_few_slices_are_less_work_than_the_slices() -> None:
-    steps, shape = 60, (64, 64)
-    square, thin = (orthogonal_work(range(count), shape, (1.0, 1.0, 1.0), steps, AdaptConfig()) for count in (64, 16))
-    assert square.fits == pytest.approx(2 * steps), "crops as large as those of the slices"
-    assert steps / 2 < thin.fits < steps
-    assert thin.predictions < square.predictions
-    assert orthogonal_work(None, shape, (1.0, 1.0, 1.0), steps, AdaptConfig()).total == 0
+    times = AdaptTime((64, 64), (40, 40), 1, AdaptConfig())
+    spacing = (1.0, 1.0, 1.0)
+    square, thin = (times.orthogonal_fits(slices, 60, spacing) for slices in (64, 16))
+    assert square == pytest.approx(2 * 60 * times.step, rel=0.05), "crops as large as those of the slices"
+    assert thin < square / 2
+    square, thin = (times.orthogonal_predictions(slices, spacing) for slices in (64, 16))
+    assert thin < square / 2
+    narrow = AdaptTime((64, 64), (40, 10), 1, AdaptConfig())
+    assert narrow.orthogonal_predictions(64, spacing) < square, "only planes that show a label are predicted"
 
 
 def front_of(slab: Slab) -> FittedNetwork:

@@ -12,7 +12,7 @@ import pytest
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.core.support import Support
 from fewshot_annotate.core.volume import Geometry, LabelMap, Volume
-from fewshot_annotate.engines.base import label_slice
+from fewshot_annotate.engines.base import RunContext, label_slice
 from fewshot_annotate.engines.propagate.compared_images import ComparedImages
 from fewshot_annotate.engines.propagate.engine import Propagate
 from fewshot_annotate.engines.propagate.flow_propagation import FlowPropagation
@@ -266,3 +266,21 @@ def test_tiny_slices_with_labels_on_their_border(shape: tuple[int, int, int]) ->
     for values in found.values():
         np.testing.assert_allclose(values.sum(axis=0), 1, atol=1e-5)
     assert found[1][1, 0, 0] > 0.3
+
+
+@pytest.mark.parametrize("spacing", [4, 8])
+def test_progress_counts_all_work_once_and_the_slices_are_most_of_it(spacing: int) -> None:
+    image, labels = middle_slices("mr_spine_cord_t2")
+    support = every(labels, spacing)
+    fractions: list[float] = []
+    engine = Propagate()
+    array = support.axis.restore(image)
+    engine.prepare(Volume(array, Geometry(array.shape)), support, RunContext(on_progress=fractions.append))
+    before = 0.0
+    for count, _ in enumerate(engine.predict(support.unlabelled(range(len(image))))):
+        before = fractions[-1] if count == 0 else before
+    assert fractions[0] == 0
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert fractions.count(1) == 1, "not before the last slice"
+    assert 0.1 < before < 0.7, "the candidates were evaluated before the first slice"

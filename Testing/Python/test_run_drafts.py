@@ -26,7 +26,6 @@ from fewshot_annotate.core.events import (
     Warned,
     event_from_line,
 )
-from fewshot_annotate.core.remaining_time import MIN_FRACTION
 from fewshot_annotate.core.slice_axis import SliceAxis
 from fewshot_annotate.engines.base import RunContext
 from fewshot_annotate.engines.propagate.engine import Propagate
@@ -159,7 +158,7 @@ def test_progress_tells_of_drafts_of_the_fit_and_of_final_slices(
     assert (fractions[0], fractions[-1]) == (0, 1)
     assert 1 <= len({fraction for fraction in fractions if 0 < fraction < FIT_FRACTION}) < 6, "not at every pulse"
     assert {event.eta is None for event in progress if event.fraction == 0} == {True}
-    assert all(event.eta is not None for event in progress if event.fraction > MIN_FRACTION)
+    assert {event.eta for event in progress if event.done_in_stage == total and event.fraction == 1} == {0.0}
     assert progress[-1].eta == 0
 
 
@@ -443,13 +442,31 @@ def test_the_time_left_is_not_extrapolated_from_what_comes_before_the_first_work
     now = [0.0]
     events: list[Event] = []
     progress = RunProgress(untouched, events.append, clock=lambda: now[0])
-    for seconds, fraction in ((60.0, 0.0), (100.0, 0.2), (101.0, 0.3), (102.0, 0.4)):
+    for seconds, fraction in ((5.0, 0.0), (7.0, 0.1), (9.0, 0.2), (11.0, 0.3), (13.0, 0.4)):
         now[0] = seconds
         progress.pulse(fraction)
         progress.report_progress()
-    etas = [event.eta for event in events if isinstance(event, Progress) and event.fraction > 0]
-    assert {eta for eta in etas if eta is not None} == {7.0, 6.0}
-    assert etas[0] is None, "the first fraction took 100 s, most of it set-up"
+    etas = [event.eta for event in events if isinstance(event, Progress)]
+    assert etas[0] is None
+    assert etas[-1] == 12.0
+
+
+def test_a_slice_is_work_only_if_the_engine_reports_none(untouched: JobFolder) -> None:
+    events: list[Event] = []
+    progress = RunProgress(untouched, events.append)
+    first, second, third, *_ = pending = untouched.pending()
+    progress.pulse(0.5)
+    progress.slice_written(first, draft=False)
+    progress.pulse(0.6)
+    progress.slice_written(second, draft=False)
+    progress.slice_written(third, draft=False)
+    fractions = [event.fraction for event in events if isinstance(event, Progress)]
+    assert fractions == [0.5, 0.6, round(0.6 + 0.4 / (len(pending) - 2), 4)]
+    for index in pending[3:]:
+        progress.pulse(0.9)
+        progress.slice_written(index, draft=False)
+    assert isinstance(events[-1], Progress)
+    assert events[-1].fraction == 1, "also if the engine does not say so"
 
 
 def test_layers_that_are_drafted_then_refined_make_one_progress_that_never_falls() -> None:

@@ -28,11 +28,13 @@ from fewshot_annotate.engines.specialist.dice_model import (
     true_dice,
 )
 from fewshot_annotate.engines.specialist.engine import Specialist
+from fewshot_annotate.engines.specialist.expected_time import PredictionTime
 from fewshot_annotate.engines.specialist.model_file import read_description, read_report
 from fewshot_annotate.engines.specialist.native_slices import NativeSlices
 from fewshot_annotate.engines.specialist.plan import ExampleSummary, SpecialistPlan, make_plan
 from fewshot_annotate.engines.specialist.preparation import WorkingGrid, prepared
 from fewshot_annotate.engines.specialist.training import fit_specialist
+from fewshot_annotate.engines.specialist.windows import predicted_voxels, window_size
 from support.specialist import SHAPE, ball, balls
 
 torch = pytest.importorskip("torch")
@@ -436,6 +438,24 @@ def test_networks_are_not_fine_tuned_where_too_little_time_is_left(model: Path) 
     assert prediction.error_ratio == 1
 
 
+def test_the_progress_of_a_fill_is_mostly_that_of_the_fine_tuning(model: Path) -> None:
+    volume, truth = ball(seed=77)
+    fractions: list[float] = []
+    engine = Specialist()
+    context = RunContext(model=model, on_progress=fractions.append)
+    engine.prepare(volume, painted(truth, SHAPE[0] // 2), context)
+    engine.prediction()
+    first, *_, last = [fraction for fraction in fractions if fraction > 0]
+    assert first < 0.2, "the prediction before"
+    assert last == pytest.approx(1)
+    assert fractions == sorted(fractions)
+    assert max(np.diff(fractions)) < 0.25
+    steps = PredictionTime.of(read_description(model), volume.geometry, 0, fine_tuned=True)
+    without = PredictionTime.of(read_description(model), volume.geometry, 0, fine_tuned=False)
+    assert steps.fine_tuning > 5 * steps.prediction
+    assert without.total == without.prediction == steps.prediction
+
+
 def test_adapt_reports_progress_while_networks_are_fine_tuned(model: Path) -> None:
     volume, truth = ball(seed=77)
     fractions: list[float] = []
@@ -446,6 +466,15 @@ def test_adapt_reports_progress_while_networks_are_fine_tuned(model: Path) -> No
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1)
     assert max(np.diff(fractions)) < 0.25
+
+
+def test_large_volumes_are_predicted_in_windows_that_overlap() -> None:
+    plan = make_plan([summary_of((40, 40, 40), (1.0, 1.0, 1.0))], 1)
+    small, large = (window_size(size, plan) for size in ((40, 40, 40), (40, 200, 200)))
+    assert small == [40, 40, 40]
+    assert predicted_voxels((40, 40, 40), plan) == 40**3
+    assert max(large) < 200
+    assert predicted_voxels((40, 200, 200), plan) > 40 * 200 * 200
 
 
 def test_adapt_with_a_model_needs_no_painted_slice(model: Path) -> None:

@@ -21,6 +21,9 @@ from .consent import add_overwrite, require_free
 from .running import run_all
 from .sign_of_life import sign_of_life
 
+# Time to assemble and to write the label map and the picture, relative to that of reading the three images.
+WRITING_PER_READING = 5.0
+
 
 def add_arguments(show: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -51,8 +54,7 @@ def _demo(options: argparse.Namespace) -> int:
             settings=EngineSettings(options.engine),
         )
         (run,) = plan(request)
-    # Writing is expected to take about as long: a picture in place of two of the three images.
-    writing_seconds = time.monotonic() - began_reading
+    writing_seconds = WRITING_PER_READING * (time.monotonic() - began_reading)
     try:
         with new_folder(options.output):
             require_writable(label_path)

@@ -180,8 +180,10 @@ class BatchState:
 
     def write_page(self) -> None:
         """Write index.html."""
+        began = time.monotonic()
         write_page(self.folder, [self.statuses[name] for name in self.names])
         self._paged = time.monotonic()
+        self._time.page_written(self._paged - began)
 
     def _change(self, change: RowUpdate) -> None:
         """Update status.csv, and take over what a user accepted in it meanwhile."""

@@ -92,7 +92,9 @@ class RunContext:
         Parameters
         ----------
         fraction : float
-            Completed part, 0..1, of all work from `prepare` to the last slice.
+            Completed part, 0..1, of all work on drafts and slices, in proportion to the time that it is expected to
+            take; 0 before it begins. An engine that reports other fractions reports them up to the last slice. Slices
+            between which it reports none count the same.
 
         Raises
         ------
@@ -190,6 +192,11 @@ class Engine(ABC):
     def missing_checkpoints(cls) -> tuple[Checkpoint, ...]:
         """Required weights that have not been downloaded."""
         return ()
+
+    @classmethod
+    def relative_time(cls, labelled_slices: int) -> float:
+        """Expected time to fill some slices from so many labelled ones, in any unit; by default it is the same."""
+        return 1.0
 
     @classmethod
     def makes_drafts(cls) -> bool:

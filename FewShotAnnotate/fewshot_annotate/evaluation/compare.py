@@ -60,7 +60,9 @@ def compare(
     available, unscored = available_engines(engine_settings)
     with TrialStore(store_path, describe_case(case), resume) as store:
         results, pending = finished_trials(store, case, trials, available)
-        estimator = TimeEstimator([settings.engine for settings, _ in pending], len(results), on_progress)
+        estimator = TimeEstimator(
+            [(settings.engine, trial.size) for settings, trial in pending], len(results), on_progress
+        )
         added, failed = run_trials(case, pending, store, estimator, runner)
     unscored += failed
     engines = [
@@ -129,7 +131,7 @@ def run_trials(
             result = run_trial(case, trial, settings, store.working, estimator.update, runner)
         except EngineFailed as failure:
             failed[engine] = UnscoredEngine.of(engine, failure.content, started=True)
-            estimator.skip_trials(sum(other.engine == engine for other, _ in pending[position + 1 :]))
+            estimator.skip_trials([trial.size for other, trial in pending[position + 1 :] if other.engine == engine])
             continue
         store.save(settings, trial, result)
         results[engine, trial] = result

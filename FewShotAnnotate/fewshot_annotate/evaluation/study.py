@@ -111,7 +111,7 @@ def run_study(
     available, unscored = available_engines(engine_settings)
     with TrialStore(store_path, {"study": True}, resume):
         plans = [_plan(volume, available, design, store_path / "volumes", on_note) for volume in labelled_volumes]
-        pending = [settings.engine for plan in plans for settings, _ in plan.pending]
+        pending = [(settings.engine, trial.size) for plan in plans for settings, trial in plan.pending]
         total = sum(len(plan.trials) * len(available) for plan in plans)
         estimator = TimeEstimator(pending, total - len(pending), on_progress)
         volumes = tuple(_measure(plan, available, estimator) for plan in plans)

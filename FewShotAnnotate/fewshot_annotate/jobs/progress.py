@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ OVERRUN_SECONDS = 2.0
 
 
 class RunProgress:
-    """Tracks the progress of one run and reports it as events.
+    """Tracks the progress of one run and reports it as events; safe to use from several threads.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ class RunProgress:
         self._drafting = bool(self._drafts)
         self._initial_fraction = 1 - len(pending) / self._total if self._total else 1.0
         self._remaining = RemainingTime(clock)
+        self._engine_reported = False
+        self._lock = threading.RLock()
         self._last_report_time = self._start_time
         self._warned = False
 
@@ -58,26 +61,36 @@ class RunProgress:
 
     def pulse(self, fraction: float) -> None:
         """Update the fraction of work that the engine has completed; the `on_progress` of its `RunContext`."""
-        self._remaining.advance(fraction)
-        if self._clock() - self._last_report_time >= REPORT_INTERVAL_SECONDS:
-            self.report_progress()
-        self._warn_of_overrun()
+        with self._lock:
+            before = self._remaining.fraction
+            self._remaining.advance(fraction)
+            self._engine_reported |= self._remaining.fraction > before
+            if self._clock() - self._last_report_time >= REPORT_INTERVAL_SECONDS:
+                self.report_progress()
+            self._warn_of_overrun()
 
     def slice_written(self, index: int, draft: bool) -> None:
-        """Report a written slice. Work that the engine does not report by `pulse` is divided among final slices."""
-        remaining = len(self._unwritten | self._drafts)
-        self._unwritten.discard(index)
-        if draft:
-            self._drafts.add(index)
-            self._drafting = True
-        else:
-            self._drafts.discard(index)
-            fraction = self._remaining.fraction
-            self._remaining.advance(fraction + (1 - fraction) / max(1, remaining))
-        self._report(SliceDone(index, draft))
-        self.report_progress()
-        if self._unwritten or self._drafts:
-            self._warn_of_overrun()
+        """Report a written slice.
+
+        The work that is left is divided among the final slices if the engine has reported none by `pulse` since the
+        last one.
+        """
+        with self._lock:
+            remaining = len(self._unwritten | self._drafts)
+            self._unwritten.discard(index)
+            if draft:
+                self._drafts.add(index)
+                self._drafting = True
+            else:
+                self._drafts.discard(index)
+                if not self._engine_reported or remaining == 1:
+                    fraction = self._remaining.fraction
+                    self._remaining.advance(fraction + (1 - fraction) / max(1, remaining))
+                self._engine_reported = False
+            self._report(SliceDone(index, draft))
+            self.report_progress()
+            if self._unwritten or self._drafts:
+                self._warn_of_overrun()
 
     def report_progress(self) -> None:
         """Report the progress of the run."""

@@ -13,7 +13,7 @@ from ..engines.base import RunContext
 from ..engines.propagate.engine import Propagate
 from ..guidance.suggestion import suggest
 from ..guidance.uncertainty import Uncertainty
-from .filling import Filling, SliceResults
+from .filling import Filling
 from .labelled_layers import LabelledLayer
 from .planning import FillRequest, slices_to_fill
 
@@ -77,7 +77,7 @@ def suggestions(
     count : int
         Maximum number of suggestions.
     on_progress : function
-        Called with the fraction of the slices that are done.
+        Called, from any thread, with the fraction of the work that is done.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def suggest_slices(
     stop : function
         Returns whether to stop.
     on_progress : function
-        Called with the fraction of the slices that are done.
+        Called, from any thread, with the fraction of the work that is done.
 
     Raises
     ------
@@ -127,10 +127,10 @@ def suggest_slices(
     uncertainties = []
     for number, layer in enumerate(layers):
 
-        def count_slice(done: int, number: int = number) -> None:
-            on_progress((number + done / max(1, len(slices))) / len(layers))
+        def share(fraction: float, number: int = number) -> None:
+            on_progress((number + fraction) / len(layers))
 
-        uncertainties.append(_uncertainty(volume, layer, slices, stop, count_slice))
+        uncertainties.append(_uncertainty(volume, layer, slices, RunContext(stop=stop, on_progress=share)))
     uncertainty = Uncertainty.concatenate(uncertainties)
     return [
         SuggestedSlice(
@@ -148,19 +148,10 @@ def _uncertainty(
     volume: Volume,
     layer: LabelledLayer,
     slices: Sequence[int],
-    stop: Callable[[], bool],
-    count_slice: Callable[[int], None],
+    context: RunContext,
 ) -> Uncertainty:
     # `propagate` is fast, built in and well calibrated, whereas the engine of the fill may take minutes. The errors
     # where labels end are estimated by `suggest`.
-    filling = Filling(
-        Propagate(), volume, layer.support, slices, RunContext(stop=stop), raise_unmatched=False, mixed=False
-    )
+    filling = Filling(Propagate(), volume, layer.support, slices, context, raise_unmatched=False, mixed=False)
     names = [layer.names[label] for label in layer.support.labels]
-
-    def counted() -> SliceResults:
-        for done, result in enumerate(filling.results(), start=1):
-            yield result
-            count_slice(done)
-
-    return Uncertainty.from_probabilities(layer.support, names, counted())
+    return Uncertainty.from_probabilities(layer.support, names, filling.results())

@@ -44,9 +44,10 @@ class EventsUnwritableError(Exception):
 
 
 class EventWriter:
-    """Writes events to the folder and to stdout, even after stdout was closed by its reader."""
+    """Writes events to the folder and to stdout, even after stdout was closed by its reader, from any thread."""
 
     def __init__(self, folder: WorkFolder) -> None:
+        self._lock = threading.Lock()
         try:
             self._file = folder.events_path.open("a+b", buffering=0)
             if self._file.seek(0, os.SEEK_END):
@@ -59,17 +60,18 @@ class EventWriter:
     def __call__(self, event: Event) -> None:
         """Print the event and write it to the events file."""
         line = event.to_line() + "\n"
-        try:
-            print(line, end="", flush=True)
-        except OSError:
-            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
         data = line.encode("ascii")
-        try:
-            written = self._file.write(data)
-        except OSError as error:
-            raise EventsUnwritableError from error
-        if written != len(data):
-            raise EventsUnwritableError
+        with self._lock:
+            try:
+                print(line, end="", flush=True)
+            except OSError:
+                sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (stays open as stdout)
+            try:
+                written = self._file.write(data)
+            except OSError as error:
+                raise EventsUnwritableError from error
+            if written != len(data):
+                raise EventsUnwritableError
 
     def close(self) -> None:
         """Close the file."""

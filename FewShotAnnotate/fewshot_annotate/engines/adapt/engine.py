@@ -6,8 +6,9 @@ Further networks refine the result in the two orthogonal views, see `orthogonal_
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -22,19 +23,12 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Engine, RunContext, missing_packages_message
 from ..option import Option
+from ..progress_counter import ProgressCounter
 from ..threads import ENGINE_THREADS
 from .config import AdaptConfig
+from .expected_time import LOADING_SECONDS, AdaptTime
 from .neighbours import distances
-from .schedule import (
-    FINISHING_STEPS,
-    SPECIALIST_STEPS,
-    FitPlan,
-    ProgressCounter,
-    orthogonal_work,
-    refined_slab,
-    scaled_steps,
-    stretch_factor,
-)
+from .schedule import FitPlan
 
 if TYPE_CHECKING:
     from ..specialist.engine import Specialist
@@ -95,6 +89,15 @@ class Adapt(Engine):
             return Message("needs_newer_torch", least=least, installed=installed, install="torch")
         return None
 
+    @classmethod
+    def relative_time(cls, labelled_slices: int) -> float:
+        """Time in full fits: none with a single labelled slice, one with two, and a shorter one for each fold."""
+        if labelled_slices < 2:
+            return 0.3
+        config = AdaptConfig()
+        folds = min(config.held_out.folds, labelled_slices - 2)
+        return 1.3 + config.schedule.held_out_share * folds
+
     def prepare(self, volume: Volume, support: Support, context: RunContext = RunContext()) -> None:
         """Keep views of the input; the fits begin with `predict`.
 
@@ -106,6 +109,9 @@ class Adapt(Engine):
         from ..propagate.flow_propagation import FlowPropagation  # here, so that engines are listed without it
 
         super().prepare(volume, support, context)
+        self._work = ProgressCounter(context.report_progress)
+        self._planned_seconds = 0.0
+        self._loading_seconds = 0.0 if "torch" in sys.modules else LOADING_SECONDS
         self._volume = volume
         self._support = support
         self._specialist = self._new_specialist()
@@ -114,12 +120,17 @@ class Adapt(Engine):
         self._propagated: dict[int, np.ndarray] = {}
         self._draft_seconds = 0.0
         if support.indices or self._specialist is None:
-            self._draft = FlowPropagation(volume, support)
+            self._draft = FlowPropagation(volume, support, on_work=self._work.done)
+            self._times = AdaptTime.of_window(support, self._draft.window, self._config)
 
     def draft(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the results of `propagate`, which are also kept as a candidate."""
         if not self._support.indices:
             return
+        query = sorted(set(slice_indices) - set(self._support.indices))
+        self._work.plan(self._draft.expected_time.of(self._support, query))
+        self._plan_work(query, self._unlimited_plan(query), kept=len(query))
+        self._work.done(0)
         began = time.monotonic()
         kept = 0
         for index, probabilities in self._draft.predict(slice_indices):
@@ -144,22 +155,24 @@ class Adapt(Engine):
         query = sorted(set(slice_indices) - labelled)
         yield from self._draft.predict([index for index in slice_indices if index in labelled])
         pool = self._pool()
-        work = ProgressCounter(self.context.report_progress, (1 + FINISHING_STEPS) * len(query))
-        plan = self._plan(query, pool.shape)
+        work, times = self._work, self._times
+        plan = self._plan(query)
+        self._plan_work(query, plan, kept=len(self._propagated))
         stack = self.input_stack(pool) if plan else None
-        if self._specialist is not None:
-            work.plan(SPECIALIST_STEPS)
-        fit = fit_support(pool, query, plan, stack, self.settings["seed"], work, self._config)
+        work.done(self._loading_seconds)
+        fit = fit_support(pool, query, plan, stack, self.settings["seed"], work, times)
         filler = self._filler = SliceFiller(pool, fit, self._config)
-        self._blend = self._new_blend(fit, work.part(SPECIALIST_STEPS))
+        self._blend = self._new_blend(fit)
         slab = self._new_slab(plan, pool)
         finishing = 0.0
         for index, logits in filler.logits(query):
-            work.done(1)
+            work.done(times.filling)
             began = time.monotonic()
             result = self._blended(index, self._full_slice(pool.window, filler.probabilities(index, logits)), pool)
+            work.done(times.finishing)
             if slab is None or not slab.holds(index):
-                work.done(FINISHING_STEPS)
+                if slab is None and index == query[-1]:
+                    work.finish()
                 yield index, result
                 continue
             slab.put(index, logits)
@@ -169,9 +182,11 @@ class Adapt(Engine):
             # Slices of the slab are finished a second time, which takes the same time again.
             left = self.context.seconds_left - finishing
             inner = [index for index in query if slab.holds(index)]
-            for index, logits in self._refined(slab, inner, plan, fit.network, work, left):
+            for index, logits in self._refined(slab, inner, plan, fit.network, left):
                 probabilities = self._full_slice(pool.window, filler.probabilities(index, logits))
-                work.done(FINISHING_STEPS)
+                work.done(times.finishing)
+                if index == inner[-1]:
+                    work.finish()
                 yield index, self._blended(index, probabilities, pool)
 
     def _pool(self) -> CandidatePool:
@@ -196,11 +211,12 @@ class Adapt(Engine):
         specialist.prepare(self._volume, self._support, replace(self.context, on_progress=lambda fraction: None))
         return specialist
 
-    def _new_blend(self, fit: SupportFit, on_progress: Callable[[float], None]) -> SpecialistBlend | None:
+    def _new_blend(self, fit: SupportFit) -> SpecialistBlend | None:
         if self._specialist is None:
             return None
         from .specialist_blend import SpecialistBlend
 
+        on_progress = self._work.part(self._specialist.expected_seconds())
         prediction, axis = self._specialist.prediction(on_progress), self._support.axis.index
         return SpecialistBlend.fit(
             lambda index: prediction.slice(axis, index),
@@ -237,50 +253,20 @@ class Adapt(Engine):
         return Slab.of(plan.slab, count, pool.contrasted, pool.label_indices, labelled, self._config.orthogonal)
 
     def _refined(
-        self,
-        slab: Slab,
-        query: Sequence[int],
-        plan: FitPlan,
-        network: OptionalNetwork,
-        work: ProgressCounter,
-        left: float,
+        self, slab: Slab, query: Sequence[int], plan: FitPlan, network: OptionalNetwork, left: float
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the logits of query slices after refinement in the orthogonal views."""
         from .orthogonal_views import refine
+        from .timed_refinement import TimedRefinement
 
         assert self._filler is not None
+        assert network.fitted is not None
         expected = self._filler.expectation.expected(self._support.labels)
         dice = {expectation.label: expectation.dice for expectation in expected}
         errors = [1 - dice.get(label, 0.0) for label in self._support.labels]
-        yield from refine(slab, self._predict_orthogonal(slab, plan, network, work, left), errors, query)
-
-    def _predict_orthogonal(
-        self, slab: Slab, plan: FitPlan, network: OptionalNetwork, work: ProgressCounter, left: float
-    ) -> np.ndarray | None:
-        """Log-odds in the orthogonal views; None if the network's fit was cut short or too little time is left."""
-        from ..device import torch_device
-        from .orthogonal_views import predict_orthogonal
-
-        assert network.fitted is not None
-        schedule = self._config.schedule
-        left -= (schedule.orthogonal_work - schedule.orthogonal_share) * network.fitted.seconds
-        if network.fitted.completed < 1 or left < schedule.min_fit_seconds:
-            return None
-        steps, _ = plan.share(schedule.orthogonal_share)
         spacing = self._support.axis.spacing(self._volume.geometry)
-        device = torch_device(self._requested_device, self.name)
-        return predict_orthogonal(
-            slab,
-            stretch_factor(spacing, self._config.orthogonal),
-            device,
-            steps,
-            None if left == math.inf else left,
-            self.settings["seed"],
-            lambda fraction: work.done(fraction * plan.orthogonal.total),
-            self._config.network,
-            network.fitted,
-            plan.orthogonal.share_of_fits,
-        )
+        refinement = TimedRefinement(plan, self._times, self._work, spacing, self.settings["seed"])
+        yield from refine(slab, refinement.predicted(slab, network.fitted, left), errors, query)
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label over the slices predicted so far; empty for drafts."""
@@ -298,26 +284,33 @@ class Adapt(Engine):
         device = torch_device(self._requested_device, self.name)
         return Stack(pool.contrasted, count, pool.shape, device, self._config.network)
 
-    def _plan(self, query: Sequence[int], shape: tuple[int, int]) -> FitPlan | None:
-        """Length of the fits; None for no network, with fewer than two labelled slices or too little time."""
-        if len(self._support.indices) < 2 or not self._config.network.enabled:
-            return None
+    def _plan_work(self, query: Sequence[int], plan: FitPlan | None, kept: int) -> None:
+        """Plan the work of `predict`, or plan it anew; the drafts of `kept` slices need not be propagated again."""
+        propagation, spacing = self._draft.expected_time, self._support.axis.spacing(self._volume.geometry)
+        seconds = self._loading_seconds + self._times.of(self._support, query, plan, propagation, spacing)
+        if query:  # as soft targets, and to be filled
+            seconds += 2 * propagation.of(self._support, query) * max(0, 1 - kept / len(query))
+        if self._specialist is not None:
+            seconds += self._specialist.expected_seconds()
+        self._work.plan(seconds - self._planned_seconds)
+        self._planned_seconds = seconds
+
+    def _unlimited_plan(self, query: Sequence[int]) -> FitPlan | None:
+        return FitPlan.unlimited(self.settings["steps"], query, self._support, self._times.shape, self._config)
+
+    def _plan(self, query: Sequence[int]) -> FitPlan | None:
+        """Length of the fits; None for no network, as without a time limit or with too little time."""
         from .held_out import fold_count
 
-        schedule = self._config.schedule
-        steps = scaled_steps(self.settings["steps"], self._support, schedule)
-        slab = refined_slab(query, self._support, shape, self._config.orthogonal)
-        refining = max(1, round(steps * schedule.orthogonal_share))
-        spacing = self._support.axis.spacing(self._volume.geometry)
-        orthogonal = orthogonal_work(slab, shape, spacing, refining, self._config)
-        if self.context.seconds_left == math.inf:
-            return FitPlan(steps, slab, orthogonal, schedule)
+        schedule, plan = self._config.schedule, self._unlimited_plan(query)
+        if plan is None or self.context.seconds_left == math.inf:
+            return plan
         drafting = self._draft_seconds or self._drafting(query)
         left = self.context.seconds_left - schedule.candidates_per_draft_time * drafting - schedule.start_seconds
         rounds = 1 + fold_count(self._support, self._config.held_out) * schedule.held_out_share / ENGINE_THREADS
         if left < schedule.min_fit_seconds * rounds:
             return None
-        return FitPlan(steps, slab, orthogonal, schedule, left / rounds)
+        return replace(plan, seconds=left / rounds)
 
     def _drafting(self, query: Sequence[int]) -> float:
         """Estimated time in seconds to draft slices, measured on one gap; used if another process made the drafts."""
@@ -325,6 +318,7 @@ class Adapt(Engine):
         if not groups or self.context.seconds_left <= self._config.schedule.start_seconds:
             return 0.0
         gap = groups[len(groups) // 2]
+        self._work.plan(self._draft.expected_time.of(self._support, gap))
         began = time.monotonic()
         for _ in self._draft.predict(gap):
             pass

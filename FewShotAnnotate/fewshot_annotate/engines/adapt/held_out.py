@@ -42,8 +42,17 @@ def scored_indices(chosen: Sequence[int], pool: CandidatePool, config: HeldOutCo
 
     There are fewer for many labels on large slices, to save memory, but at least one per fold.
     """
-    size = BYTES_PER_PREDICTION * (len(pool.support.labels) + 1) * math.prod(pool.shape)
-    return set(spread(chosen, max(config.folds, config.max_bytes // size)))
+    return set(spread(chosen, _max_scored(len(pool.support.labels), pool.shape, config)))
+
+
+def expected_evaluations(support: Support, shape: Sequence[int], config: HeldOutConfig) -> int:
+    """About how many held-out slices the candidates are evaluated on."""
+    inner = max(0, len(support.indices) - 2)
+    return min(inner, config.max_slices, _max_scored(len(support.labels), shape, config))
+
+
+def _max_scored(labels: int, shape: Sequence[int], config: HeldOutConfig) -> int:
+    return max(config.folds, config.max_bytes // (BYTES_PER_PREDICTION * (labels + 1) * math.prod(shape)))
 
 
 def _showing(support_indices: Sequence[int], count: int, areas: np.ndarray) -> list[int]:

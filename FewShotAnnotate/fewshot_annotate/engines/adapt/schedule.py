@@ -1,50 +1,13 @@
-"""Length of the fits of `adapt`, the slices it refines, and its progress."""
+"""Length of the fits of `adapt`, and the slices it refines."""
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.support import Support
 from .config import AdaptConfig, NetworkConfig, OrthogonalConfig, ScheduleConfig
 from .neighbours import between
-
-# Time of a step of a fit that does not depend on its pixels, expressed in pixels. The prediction of a plane and the
-# last processing of a slice take these fractions of a step. Estimated from the times of each stage on three cases;
-# they affect the reported progress and the plan of time limits only.
-OVERHEAD_PIXELS = 1600
-PREDICTION_STEPS = 0.08
-FINISHING_STEPS = 0.2
-# The same of the prediction of a specialist: four networks, fine-tuned in 20 steps of three passes.
-SPECIALIST_STEPS = 100
-
-
-@dataclass(frozen=True)
-class OrthogonalWork:
-    """Work of the refinement in both orthogonal views, in steps of the network that fills the slices.
-
-    Attributes
-    ----------
-    fits : float
-        Work of fitting both networks.
-    predictions : float
-        Work of predicting all planes.
-    """
-
-    fits: float = 0.0
-    predictions: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """Work of fits and predictions."""
-        return self.fits + self.predictions
-
-    @property
-    def share_of_fits(self) -> float:
-        """Fraction of the work, 0..1, that is in the fits."""
-        return self.fits / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +20,6 @@ class FitPlan:
         Steps of the network that is fitted on all labelled slices; the others get a fraction of them.
     slab : range or None
         Slices refined in the orthogonal views; None for no refinement.
-    orthogonal : OrthogonalWork
     config : ScheduleConfig
     seconds : float, optional
         Time limit of the network with all labelled slices; the remaining time is for the orthogonal views.
@@ -65,9 +27,26 @@ class FitPlan:
 
     steps: int
     slab: range | None
-    orthogonal: OrthogonalWork
     config: ScheduleConfig
     seconds: float | None = None
+
+    @classmethod
+    def unlimited(
+        cls, steps: int, query: Sequence[int], support: Support, shape: tuple[int, int], config: AdaptConfig
+    ) -> FitPlan | None:
+        """Plan without a time limit, from the steps that a user chose; None for no network.
+
+        There is none with fewer than two labelled slices.
+        """
+        if len(support.indices) < 2 or not config.network.enabled:
+            return None
+        slab = refined_slab(query, support, shape, config.orthogonal)
+        return cls(scaled_steps(steps, support, config.schedule), slab, config.schedule)
+
+    @property
+    def orthogonal_steps(self) -> int:
+        """Steps of each network in the orthogonal views."""
+        return self.share(self.config.orthogonal_share)[0]
 
     def share(self, fraction: float) -> tuple[int, float | None]:
         """Steps and time limit of a network, as a fraction of those of the network with all labelled slices."""
@@ -124,69 +103,3 @@ def stretch_factor(spacing: Sequence[float], config: OrthogonalConfig) -> float:
     """Factor by which orthogonal planes are enlarged along the stack, from the spacing in mm, of the slices first."""
     slice_spacing, *pixel = spacing
     return float(min(max(round(slice_spacing / min(pixel)), 1), config.max_stretch))
-
-
-def orthogonal_work(
-    slab: range | None, shape: tuple[int, int], spacing: Sequence[float], steps: int, config: AdaptConfig
-) -> OrthogonalWork:
-    """Estimated work of the refinement in orthogonal views.
-
-    Parameters
-    ----------
-    slab : range or None
-    shape : (h, w)
-        Of the window.
-    spacing : sequence of float
-        In mm, of the slices first.
-    steps : int
-        Of each fit.
-    config : AdaptConfig
-    """
-    if slab is None:
-        return OrthogonalWork()
-    stretch = stretch_factor(spacing, config.orthogonal)
-    crop = config.network.crop
-
-    def pixels(size: Sequence[int], most: float = math.inf) -> float:
-        return OVERHEAD_PIXELS + math.prod(min(side, most) for side in size)
-
-    step = pixels(network_size(shape, (1.0, 1.0), config.network), crop)
-    planes = [(network_size((len(slab), side), (stretch, 1.0), config.network), side) for side in shape]
-    fits = steps * sum(pixels(size, crop) for size, _ in planes) / step
-    # There is one plane per column in the view that shows rows, and one per row in the view that shows columns.
-    counts = reversed(shape)
-    predictions = PREDICTION_STEPS * sum(
-        count * pixels(size) for count, (size, _) in zip(counts, planes, strict=True)
-    )
-    return OrthogonalWork(fits, predictions / step)
-
-
-class ProgressCounter:
-    """Reports the completed fraction of all work; `done` may be called from any thread."""
-
-    def __init__(self, report: Callable[[float], None], total: float) -> None:
-        self._report = report
-        self._total = total
-        self._done = 0.0
-        self._lock = threading.Lock()
-
-    def plan(self, amount: float) -> None:
-        """Add to the total work."""
-        self._total += amount
-
-    def part(self, amount: float) -> Callable[[float], None]:
-        """A function that receives the completed fraction of planned work of this amount, ascending."""
-        reported = 0.0
-
-        def report(fraction: float) -> None:
-            nonlocal reported
-            self.done(amount * (fraction - reported))
-            reported = fraction
-
-        return report
-
-    def done(self, amount: float) -> None:
-        """Add to the completed work and report progress."""
-        with self._lock:
-            self._done += amount
-            self._report(min(1.0, self._done / max(self._total, 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +14,11 @@ import scipy
 
 from ...core.support import Support
 from ..calibration.temperature import Calibration, HeldOutPrediction
+from ..progress_counter import ProgressCounter
 from ..threads import ENGINE_THREADS
 from .candidates import CANDIDATES, CandidatePool
 from .config import AdaptConfig, CandidateConfig, FusionConfig, NetworkConfig
+from .expected_time import AdaptTime
 from .floor import PropagationFloor
 from .fusion import (
     FusionWeights,
@@ -28,7 +30,7 @@ from .fusion import (
 )
 from .held_out import held_out_folds, held_out_indices, scored_indices
 from .neighbours import between, distances, labelled_around, nearest_and_extents, spread
-from .schedule import FitPlan, ProgressCounter
+from .schedule import FitPlan
 
 if TYPE_CHECKING:
     from .network import FittedNetwork
@@ -87,7 +89,7 @@ def fit_support(
     stack: Stack | None,
     seed: int,
     work: ProgressCounter,
-    config: AdaptConfig,
+    times: AdaptTime,
 ) -> SupportFit:
     """Fit a network, fusion weights and calibration on the labelled slices.
 
@@ -102,13 +104,15 @@ def fit_support(
         Input slices of networks; required with a plan.
     seed : int
     work : ProgressCounter
-    config : AdaptConfig
+        The work that is counted here is planned already.
+    times : AdaptTime
+        Expected time of each part of the work, and the settings.
     """
+    config = times.config
     chosen = held_out_indices(pool, config.held_out, with_network=plan is not None)
     scored = scored_indices(chosen, pool, config.held_out)
-    holding = _HoldOut(pool, stack, work, config)
+    holding = _HoldOut(pool, stack, work, times)
     if plan is None or stack is None:
-        work.plan(len(chosen))
         with ThreadPoolExecutor(ENGINE_THREADS) as threads:
             held_out, _ = holding.slices(chosen, scored, threads)
         network = OptionalNetwork(config.fusion)
@@ -117,9 +121,6 @@ def fit_support(
     else:
         soft_targets = _soft_targets(query, pool.support, config.network)
         folds = held_out_folds(pool.support, config.held_out)
-        held_out_steps, _ = plan.share(config.schedule.held_out_share)
-        work.plan(plan.steps + len(folds) * held_out_steps + plan.orthogonal.total)
-        work.plan(len(chosen) + len(soft_targets))
         with ThreadPoolExecutor(ENGINE_THREADS) as threads:
             held_out, examples = holding.slices(chosen, scored, threads)
             reliable = _growing_is_reliable(held_out, pool, config.candidates)
@@ -127,12 +128,20 @@ def fit_support(
                 *threads.map(holding.soft_examples, [gap.slices for gap in pool.support.gaps(soft_targets)])
             )
             fitting = _NetworkFits(
-                stack=stack, examples=examples, support=pool.support, plan=plan, seed=seed, work=work, config=config
+                stack=stack,
+                examples=examples,
+                support=pool.support,
+                plan=plan,
+                seed=seed,
+                work=work,
+                times=times,
             )
             network, *others = threads.map(fitting.fit, range(len(folds) + 1), [[], *folds])
             judged = list(threads.map(partial(holding.judged, held_out, reliable), folds, others))
     candidates = len(CANDIDATES) + (plan is not None and stack is not None)
-    weights, floor, calibration, fused = fit_fusion(judged, candidates, pool, config)
+    weights, floor, calibration, fused = fit_fusion(
+        judged, candidates, pool, config, lambda: work.done(times.evaluation)
+    )
     return SupportFit(
         network=network,
         weights=weights,
@@ -146,11 +155,13 @@ def fit_support(
 class _HoldOut:
     """Candidates of held-out slices, and training slices of networks."""
 
-    def __init__(self, pool: CandidatePool, stack: Stack | None, work: ProgressCounter, config: AdaptConfig) -> None:
+    def __init__(self, pool: CandidatePool, stack: Stack | None, work: ProgressCounter, times: AdaptTime) -> None:
         self._pool = pool
         self._stack = stack
         self._work = work
-        self._config = config
+        self._times = times
+        self._propagation = pool.expected_propagation
+        self._config = times.config
 
     def slices(
         self, support_indices: Sequence[int], scored: Collection[int], threads: ThreadPoolExecutor
@@ -167,9 +178,10 @@ class _HoldOut:
 
     def _slice(self, scored: Collection[int], support_index: int) -> tuple[np.ndarray | None, TrainingSlice | None]:
         index = self._pool.support.indices[support_index]
-        ((_, found),) = self._pool.neighbours_of(support_index).candidates([index])
+        neighbours = self._pool.neighbours_of(support_index)
+        ((_, found),) = neighbours.candidates([index])
         log_probs = found.astype(np.float16)
-        self._work.done(1)
+        self._work.done(self._propagation.growing(neighbours.support, index) + self._times.example)
         kept = log_probs if support_index in scored else None
         if self._stack is None:
             return kept, None
@@ -183,7 +195,7 @@ class _HoldOut:
         for index, log_probs in self._pool.fresh().candidates(gap):
             fused = _default_prediction(log_probs, self._config.fusion)
             examples.append(self._stack.example(index, fused, fused, False))
-        self._work.done(len(gap))
+            self._work.done(self._times.example)
         return examples
 
     def judged(
@@ -208,7 +220,7 @@ class _NetworkFits:
     plan: FitPlan
     seed: int
     work: ProgressCounter
-    config: AdaptConfig
+    times: AdaptTime
 
     def fit(self, number: int, fold: Sequence[int]) -> OptionalNetwork:
         """Fit a network on all training slices that do not depend on the labels of a fold, by support index."""
@@ -217,22 +229,34 @@ class _NetworkFits:
         indices = self.support.indices
         unseen = {indices[support_index] for support_index in fold}
         seen = [example for example in self.examples if unseen.isdisjoint(labelled_around(example.index, indices))]
-        steps, seconds = self.plan.share(self.config.schedule.held_out_share if fold else 1.0)
-        seed = self.seed * (self.config.held_out.folds + 1) + number
-        network = fit(self.stack, seen, steps, seed, lambda fraction: self.work.done(fraction * steps), seconds)
-        return OptionalNetwork(self.config.fusion, network)
+        config = self.times.config
+        steps, seconds = self.plan.share(config.schedule.held_out_share if fold else 1.0)
+        seed = self.seed * (config.held_out.folds + 1) + number
+        expected = self.times.fit(steps, seconds)
+        network = fit(self.stack, seen, steps, seed, lambda fraction: self.work.done(fraction * expected), seconds)
+        return OptionalNetwork(config.fusion, network)
 
 
 def fit_fusion(
-    held_out: Sequence[Sequence[HeldOutCandidates]], candidates: int, pool: CandidatePool, config: AdaptConfig
+    held_out: Sequence[Sequence[HeldOutCandidates]],
+    candidates: int,
+    pool: CandidatePool,
+    config: AdaptConfig,
+    on_slice: Callable[[], object] = lambda: None,
 ) -> tuple[FusionWeights, PropagationFloor, Calibration, list[HeldOutPrediction]]:
     """Fusion weights from all held-out slices; floor and calibration from folds fused with the weights of the others.
 
-    These fused predictions are returned too.
+    These fused predictions are returned too. `on_slice` is called after the evaluation of each held-out slice.
     """
     held_out = [group for group in held_out if group]
     labels = len(pool.support.labels)
-    counts_per_slice = [[WeightingCounts.of(predicted, config.fusion) for predicted in group] for group in held_out]
+
+    def counts(predicted: HeldOutCandidates) -> WeightingCounts:
+        result = WeightingCounts.of(predicted, config.fusion)
+        on_slice()
+        return result
+
+    counts_per_slice = [list(map(counts, group)) for group in held_out]
     weights = choose_weights(list(chain(*counts_per_slice)), candidates, labels, config.fusion)
     fused = []
     for number, group in enumerate(held_out):

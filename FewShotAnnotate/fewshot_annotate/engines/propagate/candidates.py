@@ -13,6 +13,7 @@ import numpy as np
 from ...core.support import Support
 from ...core.volume import Volume
 from .contrast import Contrast
+from .expected_time import PropagationTime
 from .flow_propagation import FlowPropagation
 from .region_growing import grow
 from .structure_keeping import Gap
@@ -119,6 +120,11 @@ class SimpleCandidates:
         """Candidates from some of the labelled slices only, with the same contrast."""
         flow = self._flow.subset(support_indices)
         return SimpleCandidates(self._volume, flow, self._equalised_share, self._max_growing_side, self._contrasts)
+
+    @property
+    def expected_propagation(self) -> PropagationTime:
+        """Expected time of the propagation that the candidates are based on."""
+        return self._flow.expected_time
 
     def release(self) -> None:
         """Free the cached results of gaps between labelled slices."""

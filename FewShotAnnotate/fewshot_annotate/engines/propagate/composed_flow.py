@@ -66,6 +66,7 @@ def composed_fields(
     query: Sequence[int],
     regularisation: Callable[[int, int], float],
     cache: FlowCache | None = None,
+    on_flow: Callable[[], object] = lambda: None,
 ) -> Fields:
     """Field from each query slice to a labelled slice, composed outward from that slice.
 
@@ -81,6 +82,8 @@ def composed_fields(
         Two adjacent slice indices to the regularisation of the flow between them, as of `flow`.
     cache : FlowCache, optional
         Of the flow between adjacent slices.
+    on_flow : function
+        Called after each flow between adjacent slices.
     """
     cache = cache or FlowCache()
     path_flow = _PathFlow(images)
@@ -90,6 +93,7 @@ def composed_fields(
         key = index, index - path.step, regularisation(index, index - path.step)
         between = cache.get(key, partial(path_flow.between, *key))
         field = compose(between, field) if field.size else between
+        on_flow()
         if index in query:
             fields[index] = field
     return fields

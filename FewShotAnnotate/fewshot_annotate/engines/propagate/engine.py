@@ -11,6 +11,7 @@ from ...core.expected_dice import ExpectedDice
 from ...core.support import Support
 from ...core.volume import Volume
 from ..base import Engine, RunContext
+from ..progress_counter import ProgressCounter
 
 if TYPE_CHECKING:
     from .fusion import FusedPropagation
@@ -49,7 +50,8 @@ class Propagate(Engine):
         from .flow_propagation import FlowPropagation  # here, so that engines are listed without it
 
         super().prepare(volume, support, context)
-        self._flow = FlowPropagation(volume, support, raise_unmatched=raise_unmatched)
+        self._work = ProgressCounter(context.report_progress)
+        self._flow = FlowPropagation(volume, support, raise_unmatched=raise_unmatched, on_work=self._work.done)
         self._volume = volume
         self._mixed = mixed
         self._fused = None
@@ -64,10 +66,12 @@ class Propagate(Engine):
         labelled = set(self._flow.support.indices)
         yield from self._flow.predict([index for index in slice_indices if index in labelled])
         query = [index for index in slice_indices if index not in labelled]
+        self._work.plan(self._flow.expected_time.of(self._flow.support, query))
         if query and not self._mixed:
             yield from self._flow.predict(query)
         elif query:
-            self._fused = self._fused or FusedPropagation(self._volume, self._flow, self.context.report_progress)
+            self._work.plan(len(query) * self._flow.expected_time.candidates)
+            self._fused = self._fused or FusedPropagation(self._volume, self._flow, self._work)
             yield from self._fused.predict(query)
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,7 @@ from ..channels import ChannelSlices
 from ..threads import ENGINE_THREADS
 from .compared_images import ComparedImages
 from .composed_flow import FLOW_REGULARISATION, Fields, FlowCache, composed_fields
+from .expected_time import PropagationTime
 from .image_choice import choose_images
 from .label_vote import Source, label_boxes, vote
 from .optical_flow import compose
@@ -52,12 +54,16 @@ class FlowPropagation:
         `Gap.raise_unmatched`. No label depends on it.
     flows : FlowCache, optional
         Cache of the flow, for other labels on the same volume, see `with_support`.
+    on_work : function
+        Called, from any thread, with the expected processor time of each part of a prediction that is done, in
+        seconds as of `expected_time`. Its exceptions end the prediction.
 
     Attributes
     ----------
     support : Support
     window : (slice, slice)
     compared : ComparedImages
+    expected_time : PropagationTime
     """
 
     def __init__(
@@ -68,9 +74,11 @@ class FlowPropagation:
         compared: ComparedImages | None = None,
         raise_unmatched: bool = True,
         flows: FlowCache | None = None,
+        on_work: Callable[[float], object] = lambda seconds: None,
     ) -> None:
         self.support = support
         self._flows = flows or FlowCache()
+        self._on_work = on_work
         self._raise_unmatched = raise_unmatched
         self._geometry = volume.geometry
         self._slices = ChannelSlices(volume, support.axis)
@@ -80,6 +88,8 @@ class FlowPropagation:
         self._fields_between: dict[tuple[int, int], np.ndarray] = {}
         self._last_gap: tuple[tuple[tuple[int, int], tuple[int, ...]], Gap] | None = None
         self.compared = compared or choose_images(self._slices, support, self.window, self._boxes, volume.geometry)
+        images = len(self.compared.channels) * (1 + 2 * self.compared.adjacent)
+        self.expected_time = PropagationTime(math.prod(self._masks.shape[1:]), len(support.labels), images)
 
     def subset(self, support_indices: Sequence[int]) -> FlowPropagation:
         """Propagation from some of the labelled slices only, in the same window."""
@@ -207,6 +217,7 @@ class FlowPropagation:
             result[([label_index + 1 for label_index in label_indices], *self.window)] = vote(
                 image, [sources[support_index] for support_index in neighbours], labels
             )
+        self._on_work(self.expected_time.slice)
         total = result[1:].sum(axis=0)
         np.subtract(1, total, out=result[0])
         np.maximum(result[0], 0, out=result[0])
@@ -226,7 +237,14 @@ class FlowPropagation:
     def _composed_fields(self, support_index: int, query: Sequence[int]) -> Fields:
         """Field from each query slice to a labelled slice, by support index."""
         start = self.support.indices[support_index]
-        return composed_fields(self._weighted, start, query, self.regularisation, self._flows)
+        return composed_fields(
+            self._weighted,
+            start,
+            query,
+            self.regularisation,
+            self._flows,
+            lambda: self._on_work(self.expected_time.flow),
+        )
 
     def regularisation(self, index: int, adjacent: int) -> float:
         """Regularisation of the flow between two adjacent slices."""

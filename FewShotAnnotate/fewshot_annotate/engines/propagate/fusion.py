@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from ...core.volume import Volume
 from ..calibration.config import CalibrationConfig, ExpectedDiceConfig, LabellingConfig
 from ..calibration.dice_expectation import DiceExpectation
 from ..calibration.temperature import Calibration, Distances, HeldOutPrediction
+from ..progress_counter import ProgressCounter
 from ..small_components import SmallestComponents, remove_small_components
 from ..threads import ENGINE_THREADS
 from .candidates import SimpleCandidates
@@ -55,8 +56,9 @@ class FusedPropagation:
     ----------
     volume : Volume
     flow : FlowPropagation
-    report_progress : function
-        Called with 0 for each held-out slice; its exceptions end the prediction of these slices.
+    work : ProgressCounter
+        Counts the work on held-out slices, which is planned here, and on the candidates of query slices, which is
+        planned already.
     config : PropagateConfig
     """
 
@@ -64,11 +66,12 @@ class FusedPropagation:
         self,
         volume: Volume,
         flow: FlowPropagation,
-        report_progress: Callable[[float], object],
+        work: ProgressCounter,
         config: PropagateConfig | None = None,
     ) -> None:
         self._volume = volume
         self._flow = flow
+        self._work = work
         self._support = flow.support
         self._simple = SimpleCandidates(volume, flow)
         self._is_present = self._simple.areas > 0
@@ -77,7 +80,7 @@ class FusedPropagation:
         self._gap: tuple[int, ...] = ()
         self._smallest = SmallestComponents(self._simple.mask, self._support.labels)
         complete = bool(self._support.annotated.all()) and len(self._support.indices) > 1
-        held_out = self._held_out(report_progress) if complete else []
+        held_out = self._held_out() if complete else []
         self._choice = (
             MixtureChoice.on([predicted.counts() for predicted in held_out], self._simple.areas) if complete else None
         )
@@ -85,6 +88,7 @@ class FusedPropagation:
             [self._mixed(predicted) for predicted in held_out], config or PropagateConfig()
         )
         self._expectation = DiceExpectation(self._calibration)
+        work.done(len(held_out) * flow.expected_time.evaluation)
 
     def predict(self, query: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield query slices gap by gap, as engines do."""
@@ -92,6 +96,7 @@ class FusedPropagation:
             inside = probabilities[(slice(None), *self._flow.window)]
             remove_small_components(inside, self._smallest.around(self._support.around(index)))
             self._expectation.add(inside, self._open_ended(index))
+            self._work.done(self._flow.expected_time.candidates)
             yield index, probabilities
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
@@ -134,18 +139,25 @@ class FusedPropagation:
             None if after is None else self._support.indices[after] - index,
         )
 
-    def _held_out(self, report_progress: Callable[[float], object]) -> list[HeldOutLabels]:
+    def _held_out(self) -> list[HeldOutLabels]:
         """Candidates of labelled slices, predicted from their neighbours."""
         inner = range(1, len(self._support.indices) - 1)
         count = min(max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(inner))), MAX_HELD_OUT, len(inner))
         held_out_indices = [inner[int((number + 0.5) * len(inner) / count)] for number in range(count)]
+        expected = self._flow.expected_time
+        self._work.plan(len(held_out_indices) * (expected.candidates + expected.evaluation))
+        for support_index in held_out_indices:
+            index = self._support.indices[support_index]
+            around = self._support.subset((support_index - 1, support_index + 1))
+            self._work.plan(expected.of(around, [index]) + expected.growing(around, index))
 
         def predict(support_index: int) -> HeldOutLabels:
-            report_progress(0.0)
+            self._work.done(0)
             index, around = self._support.indices[support_index], (support_index - 1, support_index + 1)
             simple = self._simple.subset(around)
             ((_, propagated),) = self._flow.subset(around).predict([index])
             candidates = _candidates(simple, index, propagated[(slice(None), *self._flow.window)], (True,) * 4)
+            self._work.done(expected.candidates + expected.growing(simple.support, index))
             distances = (
                 index - self._support.indices[support_index - 1],
                 self._support.indices[support_index + 1] - index,

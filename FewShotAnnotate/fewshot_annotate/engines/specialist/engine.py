@@ -16,9 +16,11 @@ from ...core.support import Support
 from ...core.volume import Volume
 from ..adapt.engine import Adapt
 from ..base import Engine, RunContext, missing_packages_message
-from .model_file import require_labels
+from ..progress_counter import ProgressCounter
+from .model_file import read_description, require_labels
 
 if TYPE_CHECKING:
+    from .expected_time import PredictionTime
     from .prediction import VolumePrediction
 
 
@@ -66,6 +68,7 @@ class Specialist(Engine):
         self._volume = volume
         self._support = support
         self._prediction: VolumePrediction | None = None
+        self._work = ProgressCounter(context.report_progress)
 
     def predict(self, slice_indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the labelled slices unchanged, then the predictions of the others."""
@@ -77,9 +80,13 @@ class Specialist(Engine):
         for index in slice_indices:
             if index in labelled:
                 yield index, (support.masks[labelled[index]] == values).astype(np.float32)
-        for index in slice_indices:
-            if index not in labelled:
-                yield index, self.prediction().slice(support.axis.index, index)
+        query = [index for index in slice_indices if index not in labelled]
+        of_slice = self._expected_time().slice
+        self._work.plan(len(query) * of_slice)
+        for index in query:
+            probabilities = self.prediction().slice(support.axis.index, index)
+            self._work.done(of_slice)
+            yield index, probabilities
 
     def expected_dice(self) -> tuple[ExpectedDice, ...]:
         """Expected Dice of each label on this volume, from cross-validation and its probabilities."""
@@ -91,21 +98,32 @@ class Specialist(Engine):
         Parameters
         ----------
         on_progress : function, optional
-            Receives the fraction that is done. Default: that of the context, up to 0.9.
+            Receives the fraction that is done. Default: it is counted together with the slices.
         """
         if self._prediction is None:
             from .prediction import VolumePrediction
 
             assert self.context.model is not None
+            if on_progress is None:
+                self._work.plan(self.expected_seconds())
+                on_progress = self._work.part(self.expected_seconds())
             self._prediction = VolumePrediction(
                 self._volume,
                 self.context.model,
                 self._support,
                 self._requested_device,
-                replace(self.context, on_progress=on_progress or self._report_prediction),
+                replace(self.context, on_progress=on_progress),
             )
         return self._prediction
 
-    def _report_prediction(self, fraction: float) -> None:
-        """Report the progress of the prediction, which the slices are read from afterwards."""
-        self.context.on_progress(0.9 * fraction)
+    def expected_seconds(self) -> float:
+        """Seconds of one processor core that the prediction of the volume is expected to take."""
+        return self._expected_time().total
+
+    def _expected_time(self) -> PredictionTime:
+        from .expected_time import PredictionTime
+        from .prediction import fine_tuning_slices
+
+        assert self.context.model is not None
+        description, axis = read_description(self.context.model), self._support.axis.index
+        return PredictionTime.of(description, self._volume.geometry, axis, bool(fine_tuning_slices(self._support)))

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch.nn import functional
 from ..device import has_bfloat16
 from ..threads import ENGINE_THREADS
 from .augmentation import Augmentation, AugmentationConfig
+from .fine_tuning_config import FineTuningConfig
 from .member_training import MAX_GRADIENT_NORM, masked_loss, memory_format
 from .network import SpecialistUNet
 from .plan import SpecialistPlan
@@ -33,24 +33,6 @@ from .sampling import PatchSampler
 ERROR_RATIO = 0.8
 
 
-@dataclass(frozen=True, kw_only=True)
-class FineTuningConfig:
-    """Settings of the fine-tuning.
-
-    Attributes
-    ----------
-    steps : int
-    learning_rate : float
-        Of Adam in the first step; it falls to 0 along a cosine.
-    distillation : float
-        Weight of the cross-entropy with the predictions before, in voxels that are not labelled.
-    """
-
-    steps: int = 20
-    learning_rate: float = 5e-4
-    distillation: float = 0.3
-
-
 def fine_tuned(
     networks: Sequence[SpecialistUNet],
     plan: SpecialistPlan,
@@ -58,7 +40,7 @@ def fine_tuned(
     device: torch.device,
     on_progress: Callable[[float], object] = lambda fraction: None,
     seconds: float = math.inf,
-    config: FineTuningConfig = FineTuningConfig(),
+    config: FineTuningConfig | None = None,
 ) -> list[SpecialistUNet] | None:
     """Copies of networks, fine-tuned on the labelled slices of a volume; None if there is too little time.
 
@@ -75,8 +57,9 @@ def fine_tuned(
         Called after each step, in one of several threads, with the fraction that is done.
     seconds : float
         Time limit. The time that all steps take is estimated after each of them.
-    config : FineTuningConfig
+    config : FineTuningConfig, optional
     """
+    config = config or FineTuningConfig()
     began, lock = time.monotonic(), threading.Lock()
     done, total = 0, len(networks) * config.steps
 

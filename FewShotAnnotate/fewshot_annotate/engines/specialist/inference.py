@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,11 +12,8 @@ from .dice_model import SoftDice
 from .member_training import memory_format
 from .network import SpecialistUNet
 from .plan import SpecialistPlan
+from .windows import window_boxes, window_size
 
-# A volume (in 2D, a slice) of up to this many times the size of a patch is predicted as a whole.
-MAX_WHOLE_SIZE = 2.2
-# Overlap of windows, as a fraction of their size.
-OVERLAP = 0.3
 # If all probabilities of labels that the first network predicts in a window are lower, the other networks skip it.
 MIN_PROBABILITY = 0.01
 # Number of slices that are predicted together in 2D.
@@ -58,13 +53,17 @@ def predict_volume(
     for first in range(0, count, _SLICES_PER_BATCH if plan.dimensions == 2 else 1):
         slice_indices = list(range(first, min(first + _SLICES_PER_BATCH, count)))
         channels = _inputs(image, slice_indices, plan)
-        probabilities = _windowed(networks, plan, channels, device, soft_dice)
+        before, share = done / count, len(slice_indices) / count
+
+        def report(fraction: float, before: float = before, share: float = share) -> None:
+            on_progress(before + share * fraction)
+
+        probabilities = _windowed(networks, plan, channels, device, soft_dice, report)
         if plan.dimensions == 2:
             total[:, slice_indices] = probabilities.transpose(1, 0, 2, 3)[..., : size[1], : size[2]]
         else:
             total[...] = probabilities[0]
         done += len(slice_indices)
-        on_progress(done / count)
     return total
 
 
@@ -84,26 +83,23 @@ def _windowed(
     channels: np.ndarray,
     device: torch.device,
     soft_dice: Sequence[SoftDice],
+    on_progress: Callable[[float], object],
 ) -> np.ndarray:
     """Probabilities `[batch, classes, ...]` of an input of any size."""
-    axes = plan.dimensions
-    multiple, patch = plan.multiple[3 - axes :], plan.patch[3 - axes :]
     size = channels.shape[2:]
-    one_window = math.prod(size) <= MAX_WHOLE_SIZE * math.prod(patch)
-    window = [
-        factor * math.ceil(length / factor) if one_window else min(side, factor * math.ceil(length / factor))
-        for factor, length, side in zip(multiple, size, patch, strict=True)
-    ]
+    window = window_size(size, plan)
     padding = [(0, max(0, side - length)) for side, length in zip(window, size, strict=True)]
     padded = np.pad(channels, [(0, 0), (0, 0), *padding], mode="edge")
     weight = _window_weight(window)
     total = np.zeros((len(channels), plan.labels + 1, *padded.shape[2:]), dtype=np.float32)
     norm = np.zeros(padded.shape[2:], dtype=np.float32)
-    for window_box in _window_boxes(padded.shape[2:], window):
+    boxes = list(window_boxes(padded.shape[2:], window))
+    for number, window_box in enumerate(boxes, start=1):
         inner = (slice(None), slice(None), *window_box)
         crop = torch.from_numpy(np.ascontiguousarray(padded[inner]))
         total[inner] += _ensemble(networks, plan, crop, device, soft_dice) * weight
         norm[window_box] += weight
+        on_progress(number / len(boxes))
     total /= norm
     return total[(slice(None), slice(None), *(slice(0, length) for length in size))]
 
@@ -128,17 +124,6 @@ def _ensemble(
     assert mean is not None
     result: np.ndarray = mean.cpu().numpy()
     return result
-
-
-def _window_boxes(size: Sequence[int], window: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    """Boxes of evenly spaced windows that cover an array and overlap by `OVERLAP` at least."""
-    starts = []
-    for length, side in zip(size, window, strict=True):
-        free = length - side
-        count = 1 + math.ceil(free / max(1, side * (1 - OVERLAP)))
-        starts.append(sorted({round(start) for start in np.linspace(0, free, count)}))
-    for corner in itertools.product(*starts):
-        yield tuple(slice(start, start + side) for start, side in zip(corner, window, strict=True))
 
 
 def _window_weight(window: Sequence[int]) -> np.ndarray:

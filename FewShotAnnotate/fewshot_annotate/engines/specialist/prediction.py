@@ -15,7 +15,9 @@ from ...core.support import Support
 from ...core.training_example import TrainingExample
 from ...core.volume import Volume
 from ..base import RunContext
+from ..progress_counter import ProgressCounter
 from .dice_model import SoftDice, calibrated, mean_soft_dice
+from .expected_time import PredictionTime
 from .model_file import MODEL_FILE, load_members, read_description, require_labels
 from .native_slices import NativeSlices
 from .plan import SpecialistPlan
@@ -23,9 +25,6 @@ from .preparation import PreparedExample, WorkingGrid, normalised, prepared
 
 if TYPE_CHECKING:
     from .network import SpecialistUNet
-
-# Parts of the progress: the prediction before fine-tuning, and the fine-tuning.
-_SHARE_BEFORE_FINE_TUNING, _FINE_TUNING_SHARE = 0.2, 0.6
 
 
 class VolumePrediction:
@@ -72,14 +71,14 @@ class VolumePrediction:
             network.to(self._device, memory_format=memory_format(plan))  # type: ignore[call-overload]
         self._grid = WorkingGrid.of(volume.geometry, plan)
         self._image = normalised(self._grid.image(volume.array), plan)
-        labelled = _labelled_slices(support)
-        until = _SHARE_BEFORE_FINE_TUNING if labelled else 1.0
-        self._before, self._soft_dice = self._predicted(
-            networks, lambda fraction: context.report_progress(until * fraction)
-        )
+        labelled = fine_tuning_slices(support)
+        times = PredictionTime.of(self.description, volume.geometry, support.axis.index, bool(labelled))
+        work = ProgressCounter(context.report_progress)
+        work.plan(times.total)
+        self._before, self._soft_dice = self._predicted(networks, work.part(times.prediction))
         self._slices = self._before
         if labelled:
-            self._fine_tune(networks, _example(volume, support, labelled, plan), context)
+            self._fine_tune(networks, _example(volume, support, labelled, plan), context, times, work)
 
     def slice(self, axis: int, index: int) -> np.ndarray:
         """Probabilities, float32 `[labels + 1, h, w]`, of a slice across an array axis."""
@@ -100,18 +99,20 @@ class VolumePrediction:
             for label in expected
         )
 
-    def _fine_tune(self, networks: Sequence[SpecialistUNet], example: PreparedExample, context: RunContext) -> None:
+    def _fine_tune(
+        self,
+        networks: Sequence[SpecialistUNet],
+        example: PreparedExample,
+        context: RunContext,
+        times: PredictionTime,
+        work: ProgressCounter,
+    ) -> None:
         from .fine_tuning import ERROR_RATIO, fine_tuned
 
-        def report(fraction: float) -> None:
-            context.report_progress(_SHARE_BEFORE_FINE_TUNING + _FINE_TUNING_SHARE * fraction)
-
+        report = work.part(times.fine_tuning)
         tuned = fine_tuned(networks, self._plan, example, self._device, report, context.seconds_left / 3)
         if tuned is not None:
-            share = _SHARE_BEFORE_FINE_TUNING + _FINE_TUNING_SHARE
-            self._slices, _ = self._predicted(
-                tuned, lambda fraction: context.report_progress(share + (1 - share) * fraction)
-            )
+            self._slices, _ = self._predicted(tuned, work.part(times.prediction))
             self.error_ratio = ERROR_RATIO
 
     def _predicted(
@@ -133,7 +134,7 @@ def _normalised(probabilities: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def _labelled_slices(support: Support) -> list[int]:
+def fine_tuning_slices(support: Support) -> list[int]:
     """Indices of the labelled slices to fine-tune on: none if they do not show every label."""
     complete = np.array([annotated.all() for annotated in support.annotated], dtype=bool)
     shown = np.isin(support.labels, support.masks[complete])

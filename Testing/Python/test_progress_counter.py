@@ -1,0 +1,37 @@
+"""Progress of an engine as a fraction of its expected work."""
+
+from __future__ import annotations
+
+from fewshot_annotate.engines.progress_counter import ProgressCounter
+
+
+def test_the_fraction_is_that_of_the_planned_work() -> None:
+    fractions: list[float] = []
+    work = ProgressCounter(fractions.append)
+    work.plan(3)
+    work.plan(1)
+    work.done(0)
+    work.done(1)
+    part = work.part(2)
+    part(0.5)
+    part(1.0)
+    assert fractions == [0, 0.25, 0.5, 0.75]
+
+
+def test_work_that_is_not_needed_is_taken_out_of_the_plan() -> None:
+    fractions: list[float] = []
+    work = ProgressCounter(fractions.append)
+    work.plan(4)
+    work.plan(-2)
+    work.done(1)
+    work.finish()
+    assert fractions == [0.5, 1]
+
+
+def test_more_than_planned_is_all_of_it() -> None:
+    fractions: list[float] = []
+    work = ProgressCounter(fractions.append)
+    work.done(1)
+    work.plan(1)
+    work.done(1)
+    assert fractions == [0, 1]
