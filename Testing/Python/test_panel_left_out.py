@@ -58,6 +58,10 @@ def test_a_segment_hidden_in_the_views_is_named_keeps_its_voxels_and_is_filled_o
     assert after[other].sum() > before[other].sum()
     panel.until(lambda: not panel.widget.logic.busy)
     assert panel.status.splitlines()[-1] == f"Fill leaves out: {name} (hidden)."
+    hide(panel, other)
+    assert panel.status.splitlines()[-1] == f"Fill leaves out: {name}, {other} (hidden)."
+    assert tool_tip(panel.ui.fillButton).startswith("What is painted belongs to locked or hidden segments")
+    hide(panel, other, False)
     hide(panel, name, False)
     assert "hidden" not in panel.status
     panel.fill()

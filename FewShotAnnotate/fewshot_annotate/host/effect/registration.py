@@ -9,10 +9,22 @@ EFFECT_NAME = "Few-Shot Fill"
 _SOURCE = Path(__file__).parent / "few_shot_fill" / "FewShotFillEffect.py"
 
 
-def register_effect() -> None:
-    """Register the effect with Slicer; called once it has started."""
+def register_effect(source: Path = _SOURCE) -> str:
+    """Register the effect with Slicer; called once it has started.
+
+    Parameters
+    ----------
+    source : Path
+        Of the class of another effect.
+
+    Returns
+    -------
+    str
+        Name of the effect.
+    """
     import qSlicerSegmentationsEditorEffectsPythonQt as effects  # type: ignore[import-not-found]
 
     effect = effects.qSlicerSegmentEditorScriptedEffect(None)
-    effect.setPythonSource(_SOURCE.as_posix())
+    effect.setPythonSource(source.as_posix())
     effect.self().register()
+    return str(effect.name)

@@ -163,8 +163,10 @@ def why_not_fill(logic: Any, nodes: ChosenNodes, fill_all: bool) -> Refusal:
 
 
 def _paints_only_left_out(logic: Any, nodes: ChosenNodes) -> bool:
-    """Whether slices are painted, of segments alone that are locked or hidden."""
-    extents = logic.annotations.survey.extents
+    """Whether a segment would be filled, were it not locked or hidden."""
+    extents, chosen = logic.annotations.survey.extents, logic.annotations.snapshot(nodes.segmentation).record.chosen
     return any(
-        extents[name].painted_axis is not None for name in segments_left_out(nodes.segmentation) if name in extents
+        chosen.get(name, extents[name].painted_axis is not None)
+        for name in segments_left_out(nodes.segmentation)
+        if name in extents
     )
