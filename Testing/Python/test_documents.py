@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import os
@@ -201,6 +202,23 @@ def test_commands_and_options_in_the_documents_exist(document: Path) -> None:
 )
 def test_wrong_commands_are_found(text: str, wrong: list[str]) -> None:
     assert [word for words in called(text) for word in wrong_words(words)] == wrong
+
+
+@pytest.mark.parametrize("source", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda source: source.name)
+def test_commands_and_options_in_messages_exist(source: Path) -> None:
+    """In texts that are joined from several literals, too; help of arguments among them."""
+    nodes = ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    advised = [text for text in texts if " " in text]
+    options = {option for text in advised for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
+    assert options - OPTIONS == set()
+    called_in_texts = [words for text in advised for words in re.findall(r"fewshot-annotate ((?:[a-z]+ ?)+)", text)]
+    assert [wrong for words in called_in_texts for wrong in wrong_words(words.split())] == []
+
+
+def test_every_command_has_help_without_python_in_it() -> None:
+    for command in COMMANDS:
+        assert not re.search(r"\bNone\b|%\(|\{[a-z_]+\}|\bTrue\b|\bFalse\b", help_of(*command)), command
 
 
 def test_the_reference_names_every_command_and_option() -> None:

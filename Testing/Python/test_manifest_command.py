@@ -192,7 +192,7 @@ def test_nothing_found_a_table_that_is_there_and_a_file_for_a_folder_are_refused
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(tmp_path, "i/a.nii.gz", "l/b.nii.gz", "file")
-    assert "no image with labels of a fitting name" in refusal(tmp_path, capsys, "i", "l")[0]
+    assert "i: no image with labels of a fitting name" in refusal(tmp_path, capsys, "i", "l")[0]
     assert "this is no folder" in refusal(tmp_path, capsys, "file", "l")[0]
     assert "no such file or folder" in refusal(tmp_path, capsys, "i", "none")[0]
     put(tmp_path, "manifest.csv", "l/a.nii.gz")

@@ -370,7 +370,8 @@ def test_remove_deletes_whole_and_partial_files(toy: Toy, server: Server, capfd:
 def test_unknown_names_are_refused(toy: Toy, capfd: pytest.CaptureFixture[str], action: str, name: str) -> None:
     toy()
     assert main(["models", action, name]) == 2
-    assert "choose one of: toy" in error_line(capfd)
+    advice = "choose one of: toy" if action == "remove" else "see their names (fewshot-annotate models list)"
+    assert advice in error_line(capfd)
 
 
 def test_list_says_which_weights_are_here(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
@@ -381,6 +382,11 @@ def test_list_says_which_weights_are_here(toy: Toy, capfd: pytest.CaptureFixture
     assert "│ here" in mine
     (other,) = [line for line in lines if line.startswith("│ universeg-v1")]
     assert "not here" in other
+
+
+def test_an_engine_without_weights_has_nothing_to_download(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "download", "adapt"]) == 2
+    assert "Engine adapt needs no weights." in error_line(capfd)
 
 
 if sys.platform == "linux":

@@ -77,11 +77,12 @@ def add_input(
         help="the labelled slices by array index from 0, empty ones too (default: those with any label)",
     )
     add_partial(parser)
+    default = "%(default)s" if slices else "between, all with a task"
     parser.add_argument(
         "--slices",
         default=slices,
         metavar="between|all|A:B",
-        help=f"{purpose}: between the labelled slices, all, or A up to but not B, from 0 (default: %(default)s)",
+        help=f"{purpose}: between the labelled slices, all, or A up to but not B, from 0 (default: {default})",
     )
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..core.errors import InputError
 from ..core.exit_codes import ExitCode
 from ..core.storage import write_bytes
 from ..core.text import printable
@@ -65,7 +66,12 @@ def _manifest(options: argparse.Namespace) -> int:
         print(f"fewshot-annotate: {printable(error_text(problem, options))}", file=sys.stderr)
     if pairing.problems:
         return ExitCode.BAD_INPUT
-    content, count = manifest_bytes(options.output, pairing, unlabelled=options.unlabelled, names=options.label_names)
+    try:
+        content, count = manifest_bytes(
+            options.output, pairing, unlabelled=options.unlabelled, names=options.label_names
+        )
+    except InputError as error:
+        raise error.with_data(path=options.images) if error.code == "pairs_none" else error from None
     write_bytes(options.output, content)
     if pairing.unlabelled and not options.unlabelled:
         print_note(f"images without labels are left out: {_listed(pairing.unlabelled)}.")

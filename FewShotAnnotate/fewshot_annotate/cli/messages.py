@@ -38,6 +38,8 @@ OWN_SENTENCES = {
     "in a file: fewshot-annotate models import {name} FILE.",
     "weights_missing": "Weights '{name}' are not here; download them with: fewshot-annotate models download {name} "
     "(or import a file: fewshot-annotate models import {name} FILE).",
+    "model_unknown": "No engine and no weights are named '{name}'; see their names (fewshot-annotate models list).",
+    "engine_without_weights": "Engine {engine} needs no weights.",
     "weights_unrecorded": "{path}: it is not known where this file came from; take it in with: fewshot-annotate "
     "models import {name} FILE.",
     "weights_differ_first": "{path}: this is not '{name}' as first seen here (its {algorithm} differs). If its "

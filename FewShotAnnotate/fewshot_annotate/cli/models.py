@@ -196,14 +196,24 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _named(names: Iterable[str]) -> list[Checkpoint]:
-    """Checkpoints by name; for an engine name, the preferred checkpoints that it needs."""
+    """Checkpoints by name; for an engine name, the preferred checkpoints that it needs.
+
+    Raises
+    ------
+    InputError
+        A name is that of nothing, or of an engine without weights.
+    """
     by_name: dict[str, Checkpoint] = {}
     for name in names:
         engine = engine_class(name) if name in engine_names() else None
         if engine is not None and issubclass(engine, PretrainedEngine):
             chosen = [catalog.checkpoint(alternatives[0]) for alternatives in engine.checkpoints.values()]
-        else:
+        elif engine is not None:
+            raise InputError("engine_without_weights", engine=name)
+        elif name in {checkpoint.name for checkpoint in catalog.checkpoints()}:
             chosen = [catalog.checkpoint(name)]
+        else:
+            raise InputError("model_unknown", name=name)
         by_name |= {checkpoint.name: checkpoint for checkpoint in chosen}
     return list(by_name.values())
 
