@@ -46,8 +46,8 @@ EVERY = 8
 MIN_SHARE, MIN_SECONDS = 0.1, 2.0
 GOAL = 1.5
 COMMANDS = ("fill", "specialist", "batch", "compare", "suggest", "demo")
-# Small windows and large ones, with 1, 31 and 41 labels.
-CASES = ("mr_cardiac_sax", "dicom_ct", "mic_ovule_cells")
+# A small window with one label, and a large one with 31; the demo is a whole brain.
+CASES = ("mr_cardiac_sax", "dicom_ct")
 TRAINING_SECONDS = 8.0
 
 
@@ -145,7 +145,7 @@ def trained_model(case: str, folder: Path) -> Path:
     volume, label_map = load_benchmark_case(case)
     values = np.array([0, *label_map.values])
     labels = np.searchsorted(values, label_map.array).astype(np.uint8)
-    examples = [TrainingExample(name, lambda: (volume, labels)) for name in ("first", "second")]
+    examples = [TrainingExample(patient=name, load=lambda: (volume, labels)) for name in ("first", "second")]
     fit_specialist(examples, len(values) - 1, folder / "model", budget_seconds=TRAINING_SECONDS)
     return folder / "model"
 
@@ -186,8 +186,8 @@ def rows(options: argparse.Namespace, inputs: Path) -> Iterator[Row]:
                 if options.processor_time:
                     yield fill(name, EngineSettings(engine))
                 else:
-                    words = ("fill", *case(name), "-o", "out.nii.gz", "--engine", engine)
-                    yield command(f"fill {name}", engine, *words)
+                    outputs = ("-o", "out.nii.gz", "--engine", engine)
+                    yield command(f"fill {name}", engine, "fill", *case(name), *outputs)
     if "specialist" in options.commands:
         yield fill(first, EngineSettings("specialist", model=trained_model(first, inputs)))
     if options.processor_time:
@@ -195,11 +195,11 @@ def rows(options: argparse.Namespace, inputs: Path) -> Iterator[Row]:
     if "batch" in options.commands:
         cases = [(f"case {number}", *case(options.batch_case)) for number in range(options.batch)]
         write_csv(inputs / "manifest.csv", ("name", "image", "support"), cases)
-        words = ("batch", str(inputs / "manifest.csv"), "-o", "batch", "--engine", "propagate")
-        yield command(f"batch of {options.batch}", "propagate", *words)
+        words = [str(inputs / "manifest.csv"), "-o", "batch", "--engine", "propagate"]
+        yield command(f"batch of {options.batch}", "propagate", "batch", *words)
     if "compare" in options.commands:
-        words = ("compare", *case(options.compare_case), "-o", "report", "--engines", "propagate,adapt")
-        yield command("compare", "both", *words, "--sizes", "2,4", "--draws", "2", "--held-out", "4")
+        words = [*case(options.compare_case), "-o", "report", "--engines", "propagate,adapt"]
+        yield command("compare", "both", "compare", *words, "--sizes", "2,4", "--draws", "2", "--held-out", "4")
     if "suggest" in options.commands:
         for name in options.cases:
             yield command(f"suggest {name}", "propagate", "suggest", *case(name), progress="bar")
@@ -223,7 +223,7 @@ def main() -> int:
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
     parser.add_argument("--engines", nargs="+", default=["propagate", "adapt"])
     parser.add_argument("--cases", nargs="+", default=CASES)
-    parser.add_argument("--batch", type=int, default=12, help="cases of the batch")
+    parser.add_argument("--batch", type=int, default=10, help="cases of the batch")
     parser.add_argument("--batch-case", default="ct_abdomen_pelvis")
     parser.add_argument("--compare-case", default="mr_spine_cord_t2")
     parser.add_argument("--repeats", type=int, default=1)

@@ -1,6 +1,8 @@
 """Expected processor time of `adapt`, by the size of the window, the number of labels and the sizes of the networks.
 
-Fitted to the times of each stage on the cases of `Testing/Benchmarks/time_left.py`. Only the progress depends on it.
+Fitted to the times of each stage on six cases, with windows of 3,000 to 146,000 pixels and 1 to 41 labels; parts that
+run on a single core count a third more, as the others run on two. Only the progress depends on it, which
+`Testing/Benchmarks/time_left.py` measures.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from .neighbours import spread
 from .schedule import FitPlan, network_size, stretch_factor
 
 # Time to load torch and to begin the first fit, in seconds.
-LOADING_SECONDS = 2.2
+LOADING_SECONDS = 2.6
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class AdaptTime:
     @property
     def evaluation(self) -> float:
         """Prediction of a held-out slice by a network, and its part in the choice of weights and the calibration."""
-        return 20e-3 + 3e-3 * self.labels + 0.42e-6 * self._values
+        return 20e-3 + 3e-3 * self.labels + 0.5e-6 * self._values
 
     @property
     def filling(self) -> float:
@@ -65,7 +67,7 @@ class AdaptTime:
     @property
     def finishing(self) -> float:
         """Last processing of a query slice, and its writing."""
-        return 4e-3 + 0.045e-6 * self._values
+        return 4e-3 + 0.06e-6 * self._values
 
     @property
     def step(self) -> float:

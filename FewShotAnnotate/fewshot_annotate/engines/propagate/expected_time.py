@@ -1,7 +1,7 @@
 """Expected processor time of propagation, by the size of the window and the number of labels.
 
-Fitted to the times of each part on five cases of `Testing/Benchmarks/time_left.py`, with windows of 1,800 to 46,000
-pixels and 1 to 41 labels. Only the progress depends on it.
+Fitted to the times of each part on six cases, with windows of 1,800 to 146,000 pixels and 1 to 41 labels. Only the
+progress depends on it.
 """
 
 from __future__ import annotations
